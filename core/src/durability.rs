@@ -1,0 +1,245 @@
+//! What waits for the disk: the writes that were handed out, and the promises that depend on them.
+//!
+//! A promise (a vote, an acknowledgement) leaves this member only once everything that it promises is durable. It is
+//! held as the whole message, stamped with the term in which it was made: a vote given in term 5 must never leave as
+//! a vote in term 6.
+
+use crate::action::{Action, Write};
+use crate::message::Message;
+use crate::time::Instant;
+use crate::types::{Ballot, Index, WriteSeq};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+/// The one ordered stream of writes of a member.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Durability {
+    /// The last write that was handed out.
+    issued: WriteSeq,
+    /// The ballot in it.
+    written: Ballot,
+    /// The last ballot that is known to be on the disk.
+    durable: Ballot,
+    /// The writes that were handed out and are not yet durable, in order.
+    pending: VecDeque<Pending>,
+    /// The promises, each with the write it waits for, in the order of the writes.
+    waiting: VecDeque<(WriteSeq, Message)>,
+    /// How many at the end of `waiting` were made in this step and do not know their write yet.
+    fresh: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Pending {
+    seq: WriteSeq,
+    ballot: Ballot,
+    /// The log is durable through here once this write is, as far as it was not truncated since: a completed write
+    /// says nothing about an entry that a later write has put in the place of one of its own.
+    through: Index,
+    issued_at: Instant,
+}
+
+impl Durability {
+    pub(crate) fn new(durable: Ballot) -> Self {
+        Self {
+            issued: WriteSeq::ZERO,
+            written: durable,
+            durable,
+            pending: VecDeque::new(),
+            waiting: VecDeque::new(),
+            fresh: 0,
+        }
+    }
+
+    /// The number of the next write.
+    pub(crate) fn next_seq(&self) -> WriteSeq {
+        self.issued.next()
+    }
+
+    /// The last write that was handed out.
+    pub(crate) fn issued(&self) -> WriteSeq {
+        self.issued
+    }
+
+    /// The ballot that was last handed out to be written.
+    pub(crate) fn written_ballot(&self) -> Ballot {
+        self.written
+    }
+
+    /// The ballot that is on the disk.
+    pub(crate) fn durable_ballot(&self) -> Ballot {
+        self.durable
+    }
+
+    /// When the oldest write that the disk still owes was handed out.
+    pub(crate) fn oldest_pending(&self) -> Option<Instant> {
+        self.pending.front().map(|pending| pending.issued_at)
+    }
+
+    /// How many promises wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Keeps a promise until all that this step writes is durable.
+    pub(crate) fn hold(&mut self, message: Message) {
+        self.waiting.push_back((WriteSeq::ZERO, message));
+        self.fresh += 1;
+    }
+
+    /// A write was born that leaves the log ending at `through`.
+    pub(crate) fn issue(&mut self, write: &Write, through: Index, now: Instant) {
+        debug_assert_eq!(write.seq, self.next_seq());
+        if let Some(cut) = write.truncate_after {
+            for pending in &mut self.pending {
+                pending.through = pending.through.min(cut);
+            }
+        }
+        self.issued = write.seq;
+        self.written = write.ballot;
+        self.pending.push_back(Pending {
+            seq: write.seq,
+            ballot: write.ballot,
+            through,
+            issued_at: now,
+        });
+    }
+
+    /// Gives the promises of this step the write they wait for: the last one handed out, which is this step's own
+    /// where it wrote anything.
+    pub(crate) fn seal(&mut self, out: &mut Vec<Action>) {
+        if self.fresh == 0 {
+            return;
+        }
+        let from = self.waiting.len() - self.fresh;
+        for (seq, _) in self.waiting.range_mut(from..) {
+            *seq = self.issued;
+        }
+        self.fresh = 0;
+        self.release(out);
+    }
+
+    /// The disk has everything through write `seq`. Returns how far the log is durable by that, where it says
+    /// anything new.
+    pub(crate) fn persisted(&mut self, seq: WriteSeq, out: &mut Vec<Action>) -> Option<Index> {
+        let mut through = None;
+        while let Some(&pending) = self.pending.front()
+            && pending.seq <= seq
+        {
+            self.pending.pop_front();
+            self.durable = pending.ballot;
+            through = Some(pending.through);
+        }
+        self.release(out);
+        through
+    }
+
+    fn release(&mut self, out: &mut Vec<Action>) {
+        let durable = self
+            .pending
+            .front()
+            .map_or(self.issued.next(), |pending| pending.seq);
+        while let Some((seq, _)) = self.waiting.front()
+            && *seq < durable
+        {
+            let (_, message) = self.waiting.pop_front().expect("the front was just seen");
+            out.push(Action::Send(message));
+        }
+    }
+
+    /// What must hold between steps.
+    pub(crate) fn check(&self) {
+        assert_eq!(self.fresh, 0, "a promise was made and not sealed");
+        assert!(
+            self.waiting
+                .iter()
+                .zip(self.waiting.iter().skip(1))
+                .all(|(a, b)| a.0 <= b.0)
+        );
+        assert!(
+            self.waiting.front().is_none() || !self.pending.is_empty(),
+            "a promise waits for nothing"
+        );
+        assert!(
+            self.pending
+                .back()
+                .is_none_or(|pending| pending.seq == self.issued)
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Entries;
+    use crate::message::Body;
+    use crate::types::{NodeId, Term};
+    use alloc::vec;
+
+    fn message(term: u64) -> Message {
+        let id = NodeId::new(1).unwrap();
+        Message {
+            from: id,
+            to: id,
+            term: Term::new(term),
+            body: Body::Voted { granted: true },
+        }
+    }
+
+    fn write(seq: u64, truncate_after: Option<u64>) -> Write {
+        Write {
+            seq: WriteSeq::new(seq),
+            ballot: Ballot::default(),
+            truncate_after: truncate_after.map(Index::new),
+            append: Entries::EMPTY,
+            committed: Index::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_promise_leaves_with_its_write_and_in_its_own_term() {
+        let (mut durability, mut out) = (Durability::new(Ballot::default()), vec![]);
+        durability.hold(message(5));
+        durability.issue(&write(1, None), Index::new(1), Instant::ZERO);
+        durability.seal(&mut out);
+        durability.hold(message(6));
+        durability.issue(&write(2, None), Index::new(2), Instant::ZERO);
+        durability.seal(&mut out);
+        assert_eq!(out, []);
+        assert_eq!(
+            durability.persisted(WriteSeq::new(1), &mut out),
+            Some(Index::new(1))
+        );
+        assert_eq!(out, [Action::Send(message(5))]);
+    }
+
+    #[test]
+    fn a_promise_that_wrote_nothing_waits_only_for_what_is_pending() {
+        let (mut durability, mut out) = (Durability::new(Ballot::default()), vec![]);
+        durability.hold(message(5));
+        durability.seal(&mut out);
+        assert_eq!(out.len(), 1);
+        durability.issue(&write(1, None), Index::new(1), Instant::ZERO);
+        durability.hold(message(5));
+        durability.seal(&mut out);
+        assert_eq!(out.len(), 1);
+        durability.persisted(WriteSeq::new(1), &mut out);
+        assert_eq!(out.len(), 2);
+    }
+
+    /// PITFALLS R13: the first write completes after its entries were truncated and written anew.
+    #[test]
+    fn a_completed_write_says_nothing_of_entries_written_since() {
+        let (mut durability, mut out) = (Durability::new(Ballot::default()), vec![]);
+        durability.issue(&write(1, None), Index::new(9), Instant::ZERO);
+        durability.issue(&write(2, Some(4)), Index::new(9), Instant::ZERO);
+        assert_eq!(
+            durability.persisted(WriteSeq::new(1), &mut out),
+            Some(Index::new(4))
+        );
+        assert_eq!(
+            durability.persisted(WriteSeq::new(2), &mut out),
+            Some(Index::new(9))
+        );
+        assert_eq!(durability.persisted(WriteSeq::new(2), &mut out), None);
+    }
+}

@@ -1,0 +1,254 @@
+//! What a leader knows of one other member's log, and how much it may have in flight to it.
+
+use crate::time::Instant;
+use crate::types::{Index, NodeId};
+use alloc::collections::VecDeque;
+
+/// A leader's view of one other member.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Progress {
+    pub(crate) id: NodeId,
+    /// The follower's log is known to match the leader's through here, on the follower's disk. It only grows: a
+    /// leader never changes its own log, so what matched once matches for the whole term.
+    pub(crate) matched: Index,
+    /// The commit index that the follower was last told.
+    pub(crate) told_commit: Index,
+    /// When the follower was last heard from.
+    pub(crate) contact: Instant,
+    /// The last entry sent when the latest heartbeat left: an answer to that heartbeat that knows less tells of a
+    /// message that was lost.
+    pub(crate) sent_at_heartbeat: Index,
+    pub(crate) flow: Flow,
+}
+
+/// How entries are sent to a follower. Each mode has only the fields it needs.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Flow {
+    /// Looking for the last entry that both logs share: one message at a time, the next entry to send being `next`.
+    Probe { next: Index, awaiting: bool },
+    /// The logs are known to match: entries are sent as they come, up to the window.
+    Stream { next: Index, in_flight: InFlight },
+}
+
+/// The limits of what may be in flight to one follower.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Window {
+    pub(crate) messages: usize,
+    pub(crate) bytes: u64,
+}
+
+/// Appends that were sent and not yet acknowledged: the last index and the size of each.
+#[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct InFlight {
+    messages: VecDeque<(Index, u64)>,
+    bytes: u64,
+}
+
+impl InFlight {
+    fn add(&mut self, last: Index, size: u64) {
+        self.messages.push_back((last, size));
+        self.bytes += size;
+    }
+
+    fn acknowledge(&mut self, through: Index) {
+        while let Some(&(last, size)) = self.messages.front()
+            && last <= through
+        {
+            self.messages.pop_front();
+            self.bytes -= size;
+        }
+    }
+
+    fn has_room(&self, window: Window) -> bool {
+        self.messages.len() < window.messages && self.bytes < window.bytes
+    }
+}
+
+impl Progress {
+    /// What a new leader whose log ends at `last` assumes of everybody: nothing is known to match, and the first
+    /// guess is that the logs are equal.
+    pub(crate) fn new(id: NodeId, last: Index, now: Instant) -> Self {
+        Self {
+            id,
+            matched: Index::ZERO,
+            told_commit: Index::ZERO,
+            contact: now,
+            sent_at_heartbeat: Index::ZERO,
+            flow: Flow::Probe {
+                next: last.next(),
+                awaiting: false,
+            },
+        }
+    }
+
+    /// The first entry that was not yet sent.
+    pub(crate) fn next(&self) -> Index {
+        match self.flow {
+            Flow::Probe { next, .. } | Flow::Stream { next, .. } => next,
+        }
+    }
+
+    /// How many appends are in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        match &self.flow {
+            Flow::Probe { awaiting, .. } => usize::from(*awaiting),
+            Flow::Stream { in_flight, .. } => in_flight.messages.len(),
+        }
+    }
+
+    /// Whether another append may leave now.
+    pub(crate) fn may_send(&self, window: Window) -> bool {
+        match &self.flow {
+            Flow::Probe { awaiting, .. } => !awaiting,
+            Flow::Stream { in_flight, .. } => in_flight.has_room(window),
+        }
+    }
+
+    /// An append with entries through `last` and of `size` bytes has left.
+    pub(crate) fn sent_through(&mut self, last: Index, size: u64) {
+        match &mut self.flow {
+            Flow::Probe { awaiting, .. } => *awaiting = true,
+            Flow::Stream { next, in_flight } => {
+                if last >= *next {
+                    *next = last.next();
+                    in_flight.add(last, size);
+                }
+            }
+        }
+    }
+
+    /// The follower has everything through `matched` on its disk. Repeated and late acknowledgements are as true as
+    /// the first, and move nothing back. Returns whether this one was news.
+    pub(crate) fn acknowledge(&mut self, matched: Index) -> bool {
+        match &mut self.flow {
+            Flow::Probe { .. } if matched < self.matched => return false,
+            Flow::Probe { .. } => {
+                self.flow = Flow::Stream {
+                    next: matched.next(),
+                    in_flight: InFlight::default(),
+                };
+            }
+            Flow::Stream { next, in_flight } => {
+                in_flight.acknowledge(matched);
+                *next = (*next).max(matched.next());
+            }
+        }
+        let news = matched > self.matched;
+        self.matched = self.matched.max(matched);
+        news
+    }
+
+    /// Whether a refusal of entries after `prev` answers something that still matters. A refusal may arrive long
+    /// after the follower has caught up by other means.
+    pub(crate) fn is_current_rejection(&self, prev: Index) -> bool {
+        match self.flow {
+            Flow::Probe { next, awaiting } => awaiting && prev.next() == next && prev > self.matched,
+            Flow::Stream { next, .. } => prev > self.matched && prev < next,
+        }
+    }
+
+    /// Goes back to looking for agreement after the entry at `shared`, but never below what is known to match.
+    pub(crate) fn probe_after(&mut self, shared: Index) {
+        self.flow = Flow::Probe {
+            next: shared.max(self.matched).next(),
+            awaiting: false,
+        };
+        self.sent_at_heartbeat = Index::ZERO;
+    }
+
+    /// The answer to the latest heartbeat came, from a follower whose log agrees with the leader's through
+    /// `received`, on disk or not. What was sent before that heartbeat and has still not been received is taken for
+    /// lost; a probe that was received has found the agreement it looked for.
+    pub(crate) fn heartbeat_answered(&mut self, received: Index) {
+        match &mut self.flow {
+            Flow::Probe { next, .. } if received.next() >= *next => {
+                self.flow = Flow::Stream {
+                    next: received.next(),
+                    in_flight: InFlight::default(),
+                };
+            }
+            Flow::Probe { awaiting, .. } => *awaiting = false,
+            Flow::Stream { .. } if received < self.sent_at_heartbeat => self.probe_after(received),
+            Flow::Stream { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Window = Window {
+        messages: 2,
+        bytes: 100,
+    };
+
+    fn index(number: u64) -> Index {
+        Index::new(number)
+    }
+
+    fn streaming(matched: u64) -> Progress {
+        let mut progress = Progress::new(NodeId::new(2).unwrap(), index(matched), Instant::ZERO);
+        progress.sent_through(index(matched), 0);
+        progress.acknowledge(index(matched));
+        progress
+    }
+
+    #[test]
+    fn a_probe_waits_for_its_answer() {
+        let mut progress = Progress::new(NodeId::new(2).unwrap(), index(5), Instant::ZERO);
+        assert!(progress.may_send(WINDOW));
+        progress.sent_through(index(9), 10);
+        assert!(!progress.may_send(WINDOW));
+        assert_eq!(progress.next(), index(6));
+        progress.heartbeat_answered(index(0));
+        assert!(progress.may_send(WINDOW), "the probe or its answer may be lost");
+    }
+
+    #[test]
+    fn a_window_closes_in_messages_and_in_bytes_and_opens_again() {
+        let mut progress = streaming(5);
+        progress.sent_through(index(6), 99);
+        assert!(progress.may_send(WINDOW));
+        progress.sent_through(index(7), 1);
+        assert!(!progress.may_send(WINDOW));
+        progress.acknowledge(index(6));
+        assert!(progress.may_send(WINDOW));
+        progress.sent_through(index(8), 99);
+        assert!(!progress.may_send(WINDOW), "100 bytes are in flight");
+        progress.acknowledge(index(8));
+        assert_eq!((progress.in_flight(), progress.may_send(WINDOW)), (0, true));
+    }
+
+    #[test]
+    fn an_acknowledgement_counts_what_it_names_and_no_more() {
+        let mut progress = streaming(5);
+        progress.sent_through(index(7), 1);
+        progress.sent_through(index(9), 1);
+        assert!(progress.acknowledge(index(7)));
+        assert_eq!((progress.matched, progress.next()), (index(7), index(10)));
+        assert!(!progress.acknowledge(index(6)), "late");
+        assert_eq!(progress.matched, index(7));
+    }
+
+    #[test]
+    fn a_stale_rejection_changes_nothing() {
+        let mut progress = streaming(7);
+        progress.sent_through(index(9), 1);
+        assert!(!progress.is_current_rejection(index(5)));
+        assert!(progress.is_current_rejection(index(8)));
+        progress.probe_after(index(3));
+        assert_eq!(progress.next(), index(8), "never below what is known to match");
+    }
+
+    #[test]
+    fn what_a_later_heartbeat_did_not_find_is_sent_again() {
+        let mut progress = streaming(5);
+        progress.sent_through(index(9), 1);
+        progress.sent_at_heartbeat = index(9);
+        progress.heartbeat_answered(index(9));
+        assert_eq!(progress.next(), index(10), "received, only not yet on disk");
+        progress.heartbeat_answered(index(5));
+        assert_eq!(progress.next(), index(6));
+    }
+}

@@ -1,0 +1,110 @@
+//! Majorities, and what they have decided: pure functions over a set of voters.
+//!
+//! Everything is asked through a closure and counted without allocating. The cost grows with the square of the
+//! number of voters, which for the three to seven of a real group is less than sorting would cost.
+
+use crate::types::{Index, NodeId};
+
+/// What a set of voters makes of a question that each may have answered.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Tally {
+    /// A majority said yes.
+    Won,
+    /// So many said no that a majority can no longer say yes.
+    Lost,
+    /// Not enough answers yet.
+    Pending,
+}
+
+/// How many of `voters` are more than half of them.
+pub(crate) fn majority(voters: &[NodeId]) -> usize {
+    voters.len() / 2 + 1
+}
+
+/// Counts the answers of `voters`; answers of anybody else are never asked for.
+pub(crate) fn tally(voters: &[NodeId], answer: impl Fn(NodeId) -> Option<bool>) -> Tally {
+    let (mut yes, mut no) = (0, 0);
+    for &voter in voters {
+        match answer(voter) {
+            Some(true) => yes += 1,
+            Some(false) => no += 1,
+            None => {}
+        }
+    }
+    if yes >= majority(voters) {
+        Tally::Won
+    } else if no > voters.len() - majority(voters) {
+        Tally::Lost
+    } else {
+        Tally::Pending
+    }
+}
+
+/// The greatest index that a majority of `voters` has reached; zero for no voters.
+pub(crate) fn reached(voters: &[NodeId], index_of: impl Fn(NodeId) -> Index) -> Index {
+    let mut best = Index::ZERO;
+    for &candidate in voters {
+        let index = index_of(candidate);
+        if index > best
+            && voters.iter().filter(|&&voter| index_of(voter) >= index).count() >= majority(voters)
+        {
+            best = index;
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn voters(count: u64) -> Vec<NodeId> {
+        (1..=count).map(|id| NodeId::new(id).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_majority_is_more_than_half() {
+        let sizes = [1, 2, 3, 4, 5, 6, 7].map(|count| majority(&voters(count)));
+        assert_eq!(sizes, [1, 2, 2, 3, 3, 4, 4]);
+    }
+
+    #[test]
+    fn half_of_an_even_number_decides_nothing() {
+        let answer = |id: NodeId| Some(id.get() <= 2);
+        assert_eq!(tally(&voters(4), answer), Tally::Lost);
+        assert_eq!(tally(&voters(3), answer), Tally::Won);
+    }
+
+    #[test]
+    fn an_election_is_open_while_enough_are_silent() {
+        assert_eq!(
+            tally(&voters(5), |id| (id.get() <= 2).then_some(true)),
+            Tally::Pending
+        );
+        assert_eq!(
+            tally(&voters(5), |id| (id.get() <= 2).then_some(false)),
+            Tally::Pending
+        );
+        assert_eq!(
+            tally(&voters(5), |id| (id.get() <= 3).then_some(false)),
+            Tally::Lost
+        );
+    }
+
+    /// Against the definition: sort, take the element that a majority is at or beyond.
+    #[test]
+    fn reached_is_the_median_from_below() {
+        for count in 1..=7u64 {
+            for salt in 0..200u64 {
+                let index = |id: NodeId| Index::new(id.get().wrapping_mul(salt * 2_654_435_761 + 7) % 5);
+                let mut sorted: Vec<_> = voters(count).into_iter().map(index).collect();
+                sorted.sort_unstable_by(|a, b| b.cmp(a));
+                assert_eq!(
+                    reached(&voters(count), index),
+                    sorted[majority(&voters(count)) - 1]
+                );
+            }
+        }
+    }
+}

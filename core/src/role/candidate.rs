@@ -1,0 +1,86 @@
+//! A candidate collects votes (paper §5.2), or asks first whether it would get them (thesis 9.6).
+
+use crate::action::Action;
+use crate::common::Common;
+use crate::message::Body;
+use crate::quorum::Tally;
+use crate::role::{Next, Phase};
+use crate::status::DropReason;
+use crate::types::NodeId;
+use alloc::vec::Vec;
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) phase: Phase,
+    /// What the others answered; the first answer of each counts.
+    answers: Vec<(NodeId, bool)>,
+}
+
+impl Candidate {
+    /// Asks the other voters. A real campaign's requests leave once the candidate's own vote is on its disk, and with
+    /// it the log that it claims: a candidate that forgot either could use the votes that others gave to what it was.
+    pub(crate) fn ask(phase: Phase, common: &mut Common, out: &mut Vec<Action>) -> Self {
+        let last = common.log.last();
+        for id in common.config.membership.members() {
+            if id == common.id() || !common.config.membership.is_voter(id) {
+                continue;
+            }
+            match phase {
+                Phase::PreVote => common.send(id, Body::PreVote { last }, out),
+                Phase::Vote => common.send_once_durable(id, Body::RequestVote { last }),
+            }
+        }
+        Self {
+            phase,
+            answers: Vec::new(),
+        }
+    }
+
+    pub(crate) fn on_message(&mut self, common: &mut Common, from: NodeId, body: &Body) -> Next {
+        let granted = match (self.phase, body) {
+            (Phase::PreVote, Body::PreVoted { granted }) | (Phase::Vote, Body::Voted { granted }) => *granted,
+            _ => {
+                common.drops.add(DropReason::Late);
+                return Next::Stay;
+            }
+        };
+        if !common.config.membership.is_voter(from) {
+            common.drops.add(DropReason::Stranger);
+            return Next::Stay;
+        }
+        if self.answer_of(from).is_none() {
+            self.answers.push((from, granted));
+        }
+        self.verdict(common)
+    }
+
+    /// What the answers so far come to. The candidate's own vote is one of them, once it is durable.
+    pub(crate) fn verdict(&self, common: &Common) -> Next {
+        let own = match self.phase {
+            Phase::PreVote => true,
+            Phase::Vote => common.durability.durable_ballot() == common.ballot,
+        };
+        let answer = |id| {
+            if id == common.id() {
+                own.then_some(true)
+            } else {
+                self.answer_of(id)
+            }
+        };
+        match common.config.membership.tally(answer) {
+            Tally::Pending => Next::Stay,
+            Tally::Lost => Next::Follow(None),
+            Tally::Won => match self.phase {
+                Phase::PreVote => Next::Campaign(Phase::Vote),
+                Phase::Vote => Next::Lead,
+            },
+        }
+    }
+
+    fn answer_of(&self, id: NodeId) -> Option<bool> {
+        self.answers
+            .iter()
+            .find(|(from, _)| *from == id)
+            .map(|&(_, granted)| granted)
+    }
+}

@@ -1,0 +1,36 @@
+//! The three roles of a member (paper §5.1), each with only the state that it alone needs.
+//!
+//! A role's handlers act on [`Common`](crate::common::Common) and *return* what the member should become; only
+//! `Raft::become_` changes the role.
+
+pub(crate) mod candidate;
+pub(crate) mod follower;
+pub(crate) mod leader;
+pub(crate) mod voter;
+
+use crate::action::Violation;
+use crate::types::NodeId;
+
+/// What a handler wants its member to become.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Next {
+    /// What it is.
+    Stay,
+    /// A follower in the term it is in, of the leader where one is known.
+    Follow(Option<NodeId>),
+    /// Somebody who wants to lead.
+    Campaign(Phase),
+    /// The leader of the term it is in.
+    Lead,
+    /// Nothing any more.
+    Halt(Violation),
+}
+
+/// How far a campaign has got.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Phase {
+    /// Asking whether an election could be won, in the term before it.
+    PreVote,
+    /// Asking for votes, in a new term.
+    Vote,
+}

@@ -1,0 +1,151 @@
+//! What a member can be asked at any time, for nothing.
+
+use crate::time::Instant;
+use crate::types::{Index, LogId, NodeId, Term};
+use core::fmt;
+
+/// What a member is at the moment (paper §5.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum RoleKind {
+    /// It takes entries from a leader, or waits for one.
+    Follower,
+    /// It asks whether it could win an election, without disturbing anybody (thesis 9.6).
+    PreCandidate,
+    /// It asks for votes.
+    Candidate,
+    /// It takes proposals and replicates them.
+    Leader,
+    /// It has seen proof that safety is broken and takes no further part.
+    Halted,
+}
+
+/// One member at one moment. A copy: nothing is borrowed and nothing allocated.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Status {
+    /// The member.
+    pub id: NodeId,
+    /// What it is.
+    pub role: RoleKind,
+    /// The latest term it has seen.
+    pub term: Term,
+    /// Whom it voted for in this term.
+    pub vote: Option<NodeId>,
+    /// The leader of this term, where it knows one; never a mere candidate.
+    pub leader: Option<NodeId>,
+    /// The last entry of its log.
+    pub last: LogId,
+    /// The last entry of its log that is on its disk.
+    pub durable: LogId,
+    /// How far it knows the log to be committed.
+    pub committed: Index,
+    /// How far its host has reported the log applied.
+    pub applied: Index,
+}
+
+/// What a leader knows of another member.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct PeerStatus {
+    /// The member.
+    pub id: NodeId,
+    /// Its log matches the leader's through here, on its disk.
+    pub matched: Index,
+    /// The first entry that was not yet sent to it.
+    pub next: Index,
+    /// Whether the leader still looks for the last entry that both logs share.
+    pub probing: bool,
+    /// How many appends are on their way to it.
+    pub in_flight: usize,
+    /// When the leader last heard from it, by the leader's clock.
+    pub last_contact: Instant,
+}
+
+/// Why a message was dropped. The same words in logs, metrics and simulations.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum DropReason {
+    /// It is addressed to another member, or claims to be from this one.
+    Misrouted,
+    /// Its fields contradict one another or cannot be meant: an entry of a later term than its leader's, an absurd term or index.
+    Malformed,
+    /// It is from an earlier term.
+    OlderTerm,
+    /// It answers a question that is no longer asked.
+    Late,
+    /// It reports something about this leader's log that the leader never sent.
+    NeverSent,
+    /// It is from somebody who is no member, in a matter of members.
+    Stranger,
+    /// It asks for a vote while a leader is known to be alive, or too soon after a restart.
+    LeaderAlive,
+    /// Too many answers already wait for the disk.
+    TooManyWaiting,
+    /// This member has halted.
+    Halted,
+}
+
+impl DropReason {
+    /// Every reason, in the order of their declaration.
+    pub const ALL: [Self; 9] = [
+        Self::Misrouted,
+        Self::Malformed,
+        Self::OlderTerm,
+        Self::Late,
+        Self::NeverSent,
+        Self::Stranger,
+        Self::LeaderAlive,
+        Self::TooManyWaiting,
+        Self::Halted,
+    ];
+}
+
+/// How many messages were dropped, and why. Dropping is normal: the protocol tolerates loss.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Drops([u64; DropReason::ALL.len()]);
+
+impl Drops {
+    /// How many were dropped for this reason.
+    pub fn count(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// Each reason with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> {
+        DropReason::ALL.into_iter().zip(self.0)
+    }
+
+    pub(crate) fn add(&mut self, reason: DropReason) {
+        self.0[reason as usize] += 1;
+    }
+}
+
+impl fmt::Display for RoleKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Follower => "follower",
+            Self::PreCandidate => "pre-candidate",
+            Self::Candidate => "candidate",
+            Self::Leader => "leader",
+            Self::Halted => "halted",
+        })
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Misrouted => "misrouted",
+            Self::Malformed => "malformed",
+            Self::OlderTerm => "older-term",
+            Self::Late => "late",
+            Self::NeverSent => "never-sent",
+            Self::Stranger => "stranger",
+            Self::LeaderAlive => "leader-alive",
+            Self::TooManyWaiting => "too-many-waiting",
+            Self::Halted => "halted",
+        })
+    }
+}

@@ -1,0 +1,218 @@
+//! Frames: how a [`Message`] travels as bytes.
+//!
+//! ```text
+//!   4 bytes   length of the body, little-endian
+//!   4 bytes   CRC-32C of the version and the body, little-endian
+//!   1 byte    version of this format
+//!   length    the message, as postcard
+//! ```
+//!
+//! A frame that was changed on its way is refused, never misread; what a frame makes this member allocate is bounded
+//! by its length, which is bounded by the caller.
+//!
+//! ```
+//! use kontiki_core::message::{Body, Message};
+//! use kontiki_core::types::{NodeId, Term};
+//! use kontiki_core::wire::{self, FrameError};
+//!
+//! let [from, to] = [1, 2].map(|id| NodeId::new(id).expect("not zero"));
+//! let message = Message { from, to, term: Term::new(3), body: Body::Voted { granted: true } };
+//! let mut frame = Vec::new();
+//! wire::encode(&message, &mut frame);
+//! assert_eq!(wire::decode(&frame, 1 << 20), Ok((message, frame.len())));
+//!
+//! *frame.last_mut().expect("not empty") ^= 1;
+//! assert_eq!(wire::decode(&frame, 1 << 20), Err(FrameError::Checksum));
+//! ```
+
+use crate::message::Message;
+use alloc::vec::Vec;
+use core::fmt;
+use crc::{CRC_32_ISCSI, Crc, Table};
+
+/// The format that this version of the library writes.
+pub const VERSION: u8 = 1;
+
+/// The bytes in front of a frame's body.
+pub const HEADER: usize = 9;
+
+static CHECKSUM: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+
+/// Why bytes are no frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FrameError {
+    /// The frame goes on: it has at least this many bytes.
+    Incomplete {
+        /// How many bytes to wait for.
+        needed: usize,
+    },
+    /// The body is longer than the caller allows.
+    TooLong {
+        /// How long it claims to be.
+        length: usize,
+        /// How long it may be.
+        max: usize,
+    },
+    /// The bytes are not those that were sent.
+    Checksum,
+    /// The frame is of a format that this member does not speak.
+    Version(u8),
+    /// The bytes are those that were sent, but they are no message.
+    Body,
+}
+
+/// Appends the frame of a message to `out`.
+pub fn encode(message: &Message, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER]);
+    *out = postcard::to_extend(message, core::mem::take(out)).expect("writing to memory does not fail");
+    let length = u32::try_from(out.len() - start - HEADER).expect("a message fits into four gigabytes");
+    out[start + 8] = VERSION;
+    let checksum = CHECKSUM.checksum(&out[start + 8..]);
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    out[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// Reads the frame at the start of `bytes`, and says how many of them it took. A body of more than `max_body` bytes
+/// is refused before anything is done about it.
+pub fn decode(bytes: &[u8], max_body: usize) -> Result<(Message, usize), FrameError> {
+    let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
+        return Err(FrameError::Incomplete { needed: HEADER });
+    };
+    let [l0, l1, l2, l3, c0, c1, c2, c3, version] = *header;
+    let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    if length > max_body {
+        return Err(FrameError::TooLong {
+            length,
+            max: max_body,
+        });
+    }
+    let Some(body) = rest.get(..length) else {
+        return Err(FrameError::Incomplete {
+            needed: HEADER + length,
+        });
+    };
+    if CHECKSUM.checksum(&bytes[HEADER - 1..HEADER + length]) != u32::from_le_bytes([c0, c1, c2, c3]) {
+        return Err(FrameError::Checksum);
+    }
+    if version != VERSION {
+        return Err(FrameError::Version(version));
+    }
+    match postcard::take_from_bytes(body) {
+        Ok((message, [])) => Ok((message, HEADER + length)),
+        Ok(_) | Err(_) => Err(FrameError::Body),
+    }
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Incomplete { needed } => write!(
+                f,
+                "the frame is incomplete: read on until there are {needed} bytes"
+            ),
+            Self::TooLong { length, max } => {
+                write!(
+                    f,
+                    "a frame of {length} bytes is longer than the {max} that are allowed: close the connection"
+                )
+            }
+            Self::Checksum => f.write_str("the frame was damaged on its way: close the connection"),
+            Self::Version(version) => {
+                write!(
+                    f,
+                    "the frame is of format {version}, and this member speaks {VERSION}: update the older of the two"
+                )
+            }
+            Self::Body => f.write_str("the frame holds no message: close the connection"),
+        }
+    }
+}
+
+impl core::error::Error for FrameError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Entry, EntryBody, LogSlice};
+    use crate::message::Body;
+    use crate::types::{Index, LogId, NodeId, Payload, Term};
+    use alloc::vec;
+
+    fn append() -> Message {
+        let [from, to] = [1, 2].map(|id| NodeId::new(id).unwrap());
+        let entries = vec![
+            Entry {
+                id: LogId::new(3, 5),
+                body: EntryBody::Blank,
+            },
+            Entry {
+                id: LogId::new(4, 6),
+                body: EntryBody::Data(Payload::from("hello")),
+            },
+        ];
+        let slice = LogSlice::new(LogId::new(3, 4), entries.into_iter().collect()).unwrap();
+        Message {
+            from,
+            to,
+            term: Term::new(4),
+            body: Body::Append {
+                slice,
+                commit: Index::new(4),
+            },
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded_and_frames_follow_one_another() {
+        let mut bytes = vec![];
+        encode(&append(), &mut bytes);
+        let first = bytes.len();
+        encode(&append(), &mut bytes);
+        assert_eq!(decode(&bytes, 1 << 20), Ok((append(), first)));
+        assert_eq!(decode(&bytes[first..], 1 << 20), Ok((append(), first)));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let mut bytes = vec![];
+        encode(&append(), &mut bytes);
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&damaged, 1 << 20).is_err(), "bit {bit}");
+        }
+        for length in 0..bytes.len() {
+            assert!(
+                matches!(decode(&bytes[..length], 1 << 20), Err(FrameError::Incomplete { needed }) if needed > length)
+            );
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_refused_before_it_is_read() {
+        let bytes = [0xff; HEADER];
+        assert_eq!(
+            decode(&bytes, 100),
+            Err(FrameError::TooLong {
+                length: 0xffff_ffff,
+                max: 100
+            })
+        );
+    }
+
+    /// The bytes of format 1. If this fails, an older member cannot read what this one writes.
+    #[test]
+    fn the_format_stays() {
+        let mut bytes = vec![];
+        encode(&append(), &mut bytes);
+        let body = [
+            1, 2, 4, 4, 3, 4, 2, 3, 0, 4, 1, 5, b'h', b'e', b'l', b'l', b'o', 4,
+        ];
+        assert_eq!(bytes[HEADER..], body);
+        assert_eq!(
+            bytes[..HEADER],
+            [18, 0, 0, 0, bytes[4], bytes[5], bytes[6], bytes[7], 1]
+        );
+    }
+}
