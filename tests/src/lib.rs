@@ -1,0 +1,3 @@
+//! What Kontiki's own tests share.
+
+pub mod lab;
