@@ -1,1 +1,3 @@
-//! x
+//! Seeded, simulated Raft clusters.
+
+pub mod contract;

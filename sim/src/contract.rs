@@ -1,0 +1,401 @@
+//! The contract between a kernel and its host, watched from outside: what goes in and what comes out.
+//!
+//! A [`Contract`] sees every event and every action of one life of one member and knows nothing else. It holds both
+//! sides to their word: the kernel promises nothing that is not durable and answers each request once; the host
+//! reports writes in order and applies what it was told to. Run it in the tests of your own host:
+//!
+//! ```
+//! use kontiki_core::config::{Config, Options};
+//! use kontiki_core::event::Event;
+//! use kontiki_core::membership::Membership;
+//! use kontiki_core::raft::{Durable, Raft};
+//! use kontiki_core::time::Instant;
+//! use kontiki_core::types::NodeId;
+//! use kontiki_sim::contract::Contract;
+//!
+//! let id = NodeId::new(1).expect("not zero");
+//! let config = Config::new(id, Membership::of([id])?, Options::default())?;
+//! let durable = Durable::default();
+//! let mut contract = Contract::new(id, &durable);
+//! let mut raft = Raft::restore(config, durable, Instant::ZERO)?;
+//!
+//! let actions = raft.step(raft.deadline(), Event::Wake);
+//! contract.watch(&Event::Wake, &actions, &raft.status())?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use kontiki_core::action::{Action, Outcome, Refusal, Write};
+use kontiki_core::event::Event;
+use kontiki_core::message::{Body, Message};
+use kontiki_core::raft::Durable;
+use kontiki_core::status::Status;
+use kontiki_core::types::{Ballot, Index, NodeId, RequestId, Term, WriteSeq};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+/// What one life of one member has been told and has said, as far as the contract speaks of it.
+#[derive(Clone, Debug)]
+pub struct Contract {
+    id: NodeId,
+    issued: WriteSeq,
+    /// Writes that were handed out and not yet reported durable.
+    pending: VecDeque<Pending>,
+    /// Every term in which something became durable: the vote, and the furthest end of the durable log.
+    durable: BTreeMap<Term, Held>,
+    last_durable: Term,
+    durable_end: Index,
+    /// The end of the log as the writes handed out describe it.
+    written_end: Index,
+    applying: Index,
+    committed: Index,
+    term: Term,
+    /// Requests that were made and not yet answered, with how often.
+    open: BTreeMap<RequestId, u32>,
+    halted: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    seq: WriteSeq,
+    ballot: Ballot,
+    end: Index,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Held {
+    vote: Option<NodeId>,
+    end: Index,
+}
+
+/// Who broke the contract, and how.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Breach {
+    /// Who.
+    pub party: Party,
+    /// The rule that was broken.
+    pub rule: &'static str,
+    /// What happened.
+    pub detail: String,
+}
+
+/// The two sides of the contract.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Party {
+    /// The caller of `step`.
+    Host,
+    /// `step`.
+    Kernel,
+}
+
+impl Contract {
+    /// The contract of a member that starts from what its disk holds.
+    pub fn new(id: NodeId, durable: &Durable) -> Self {
+        let end = Index::new(durable.entries.len() as u64);
+        let held = Held { vote: durable.ballot.vote(), end };
+        Self {
+            id,
+            issued: WriteSeq::ZERO,
+            pending: VecDeque::new(),
+            durable: BTreeMap::from([(durable.ballot.term(), held)]),
+            last_durable: durable.ballot.term(),
+            durable_end: end,
+            written_end: end,
+            applying: durable.applied,
+            committed: durable.committed,
+            term: durable.ballot.term(),
+            open: BTreeMap::new(),
+            halted: false,
+        }
+    }
+
+    /// Watches one step: the event, the actions that came of it, and the status after it.
+    pub fn watch(&mut self, event: &Event, actions: &[Action], after: &Status) -> Result<(), Breach> {
+        self.watch_event(event)?;
+        for action in actions {
+            self.watch_action(action)?;
+        }
+        self.watch_status(after)
+    }
+
+    /// Watches a step of which only the first actions were carried out before the host crashed.
+    pub fn watch_partial(&mut self, event: &Event, actions: &[Action]) -> Result<(), Breach> {
+        self.watch_event(event)?;
+        actions.iter().try_for_each(|action| self.watch_action(action))
+    }
+
+    /// How many requests wait for their answer.
+    pub fn open_requests(&self) -> usize {
+        self.open.len()
+    }
+
+    fn watch_event(&mut self, event: &Event) -> Result<(), Breach> {
+        match event {
+            Event::Propose(proposal) => *self.open.entry(proposal.request).or_default() += 1,
+            Event::ProposeBatch(proposals) => {
+                for proposal in proposals {
+                    *self.open.entry(proposal.request).or_default() += 1;
+                }
+            }
+            Event::Persisted(seq) => {
+                host(*seq <= self.issued, "only writes that were handed out become durable", || {
+                    format!("write {} reported, {} handed out", seq.get(), self.issued.get())
+                })?;
+                while let Some(&pending) = self.pending.front()
+                    && pending.seq <= *seq
+                {
+                    self.pending.pop_front();
+                    self.became_durable(pending);
+                }
+            }
+            Event::Applied(index) => host(*index <= self.applying, "only what was handed out is applied", || {
+                format!("entry {index} reported, {} handed out", self.applying)
+            })?,
+            Event::Wake | Event::Receive(_) | Event::PeerUnreachable(_) => {}
+        }
+        Ok(())
+    }
+
+    fn became_durable(&mut self, pending: Pending) {
+        let held = self.durable.entry(pending.ballot.term()).or_default();
+        held.vote = pending.ballot.vote().or(held.vote);
+        held.end = held.end.max(pending.end);
+        self.last_durable = pending.ballot.term();
+        self.durable_end = pending.end;
+        // Promises of terms long gone have left long ago.
+        while self.durable.len() > 64 {
+            self.durable.pop_first();
+        }
+    }
+
+    fn watch_action(&mut self, action: &Action) -> Result<(), Breach> {
+        let silent = !self.halted || matches!(action, Action::Respond { outcome: Outcome::Refused(Refusal::Halted), .. });
+        kernel(silent, "a halted member only refuses", || format!("{action:?}"))?;
+        match action {
+            Action::Send(message) => self.watch_promise(message),
+            Action::Persist(write) => self.watch_write(write),
+            Action::Apply { through } => {
+                kernel(*through > self.applying, "each entry is applied once", || {
+                    format!("through {through} after {}", self.applying)
+                })?;
+                kernel(*through <= self.durable_end, "only durable entries are applied", || {
+                    format!("through {through}, durable through {}", self.durable_end)
+                })?;
+                self.applying = *through;
+                Ok(())
+            }
+            Action::Respond { request, .. } => {
+                let open = self.open.get_mut(request);
+                kernel(open.is_some(), "each request has one outcome", || format!("{action:?} answers nothing"))?;
+                if let Some(count) = open {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.open.remove(request);
+                    }
+                }
+                Ok(())
+            }
+            Action::Halt(_) => {
+                self.halted = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn watch_write(&mut self, write: &Write) -> Result<(), Breach> {
+        kernel(write.seq.get() == self.issued.get() + 1, "writes are numbered without a gap", || {
+            format!("{} after {}", write.seq.get(), self.issued.get())
+        })?;
+        let start = write.truncate_after.unwrap_or(self.written_end);
+        kernel(start <= self.written_end, "a write cuts only what was written", || {
+            format!("cut after {start}, the log ends at {}", self.written_end)
+        })?;
+        let follows = write.append.first().is_none_or(|entry| entry.id.index == start.next());
+        kernel(follows, "a write leaves no gap in the log", || format!("{:?} after {start}", write.append.first()))?;
+        let end = start + write.append.len() as u64;
+        kernel(write.committed <= end, "a write commits only what is written", || {
+            format!("commit {}, the log ends at {end}", write.committed)
+        })?;
+        let newest = write.append.last().map(|entry| entry.id.term);
+        kernel(newest <= Some(write.ballot.term()), "no entry is durable before its term", || {
+            format!("entry of {newest:?} in a write of {:?}", write.ballot)
+        })?;
+        self.issued = write.seq;
+        self.written_end = end;
+        self.pending.push_back(Pending { seq: write.seq, ballot: write.ballot, end });
+        Ok(())
+    }
+
+    /// A promise may leave once what it promises is durable, in the term in which it was made.
+    fn watch_promise(&self, message: &Message) -> Result<(), Breach> {
+        let vote = |of| {
+            let held = self.durable.get(&message.term).and_then(|held| held.vote);
+            kernel(held == Some(of), "a vote leaves once it is durable", || {
+                format!("{message}, while the disk holds a vote for {held:?} in that term")
+            })
+        };
+        match message.body {
+            Body::Voted { granted: true } => vote(message.to),
+            Body::RequestVote { .. } => vote(self.id),
+            Body::Appended { matched } | Body::HeartbeatAck { matched, .. } => {
+                let end = self.durable_end_in(message.term);
+                kernel(matched <= end, "an acknowledgement leaves once its entries are durable", || {
+                    format!("{message}, while the disk held the log through {end} in that term")
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The furthest that the durable log reached in `term`; where nothing was written in it, the end it inherited.
+    fn durable_end_in(&self, term: Term) -> Index {
+        match self.durable.range(..=term).next_back() {
+            Some((&last, _)) if last < term && last == self.last_durable => self.durable_end,
+            Some((_, held)) => held.end,
+            None => Index::ZERO,
+        }
+    }
+
+    fn watch_status(&mut self, after: &Status) -> Result<(), Breach> {
+        kernel(after.term >= self.term, "terms never fall", || format!("{:?} after {:?}", after.term, self.term))?;
+        kernel(after.committed >= self.committed, "the commit index never falls", || {
+            format!("{} after {}", after.committed, self.committed)
+        })?;
+        kernel(self.applying <= after.committed, "only committed entries are applied", || {
+            format!("through {}, committed through {}", self.applying, after.committed)
+        })?;
+        let written = self.halted || after.last.index == self.written_end;
+        kernel(written, "every change of the log is handed out to be written in its step", || {
+            format!("the log ends at {}, the writes at {}", after.last, self.written_end)
+        })?;
+        self.term = after.term;
+        self.committed = after.committed;
+        Ok(())
+    }
+}
+
+fn kernel(holds: bool, rule: &'static str, detail: impl FnOnce() -> String) -> Result<(), Breach> {
+    if holds { Ok(()) } else { Err(Breach { party: Party::Kernel, rule, detail: detail() }) }
+}
+
+fn host(holds: bool, rule: &'static str, detail: impl FnOnce() -> String) -> Result<(), Breach> {
+    if holds { Ok(()) } else { Err(Breach { party: Party::Host, rule, detail: detail() }) }
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let party = match self.party {
+            Party::Host => "the host",
+            Party::Kernel => "the kernel",
+        };
+        write!(f, "{party} broke the contract ({}): {}", self.rule, self.detail)
+    }
+}
+
+impl std::error::Error for Breach {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kontiki_core::event::Proposal;
+    use kontiki_core::log::Entries;
+    use kontiki_core::status::RoleKind;
+    use kontiki_core::types::{LogId, Payload};
+
+    fn id(number: u64) -> NodeId {
+        NodeId::new(number).unwrap()
+    }
+
+    fn contract() -> Contract {
+        Contract::new(id(1), &Durable::default())
+    }
+
+    fn status(term: u64) -> Status {
+        Status {
+            id: id(1),
+            role: RoleKind::Follower,
+            term: Term::new(term),
+            vote: None,
+            leader: None,
+            last: LogId::ZERO,
+            durable: LogId::ZERO,
+            committed: Index::ZERO,
+            applied: Index::ZERO,
+        }
+    }
+
+    fn write(seq: u64, vote: u64) -> Action {
+        Action::Persist(Write {
+            seq: WriteSeq::new(seq),
+            ballot: Ballot::new(Term::new(1), NodeId::new(vote)),
+            truncate_after: None,
+            append: Entries::EMPTY,
+            committed: Index::ZERO,
+        })
+    }
+
+    fn send(term: u64, body: Body) -> Action {
+        Action::Send(Message { from: id(1), to: id(2), term: Term::new(term), body })
+    }
+
+    fn rule(result: Result<(), Breach>) -> &'static str {
+        result.expect_err("a breach").rule
+    }
+
+    #[test]
+    fn a_vote_before_its_write_is_a_breach_and_after_it_none() {
+        let granted = send(1, Body::Voted { granted: true });
+        let early = contract().watch(&Event::Wake, &[write(1, 2), granted.clone()], &status(1));
+        assert_eq!(rule(early), "a vote leaves once it is durable");
+
+        let mut contract = contract();
+        contract.watch(&Event::Wake, &[write(1, 2)], &status(1)).unwrap();
+        contract.watch(&Event::Persisted(WriteSeq::new(1)), &[granted], &status(1)).unwrap();
+    }
+
+    #[test]
+    fn a_request_for_votes_promises_too() {
+        let request = send(1, Body::RequestVote { last: LogId::ZERO });
+        assert_eq!(rule(contract().watch(&Event::Wake, &[request], &status(1))), "a vote leaves once it is durable");
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_is_not_there_is_a_breach() {
+        let ack = send(1, Body::Appended { matched: Index::new(1) });
+        let breach = contract().watch(&Event::Wake, &[ack], &status(1));
+        assert_eq!(rule(breach), "an acknowledgement leaves once its entries are durable");
+    }
+
+    #[test]
+    fn a_second_outcome_is_a_breach() {
+        let request = RequestId(4);
+        let respond = Action::Respond { request, outcome: Outcome::Unknown };
+        let propose = Event::Propose(Proposal { request, payload: Payload::from("x") });
+        let mut contract = contract();
+        contract.watch(&propose, &[], &status(0)).unwrap();
+        assert_eq!(contract.open_requests(), 1);
+        let twice = contract.watch(&Event::Wake, &[respond.clone(), respond], &status(0));
+        assert_eq!(rule(twice), "each request has one outcome");
+    }
+
+    #[test]
+    fn the_host_is_held_to_its_side() {
+        let breach = contract().watch(&Event::Persisted(WriteSeq::new(1)), &[], &status(0)).unwrap_err();
+        assert_eq!(breach.party, Party::Host);
+        let breach = contract().watch(&Event::Applied(Index::new(1)), &[], &status(0)).unwrap_err();
+        assert_eq!(breach.party, Party::Host);
+    }
+
+    #[test]
+    fn terms_and_writes_only_rise() {
+        let mut contract = contract();
+        contract.watch(&Event::Wake, &[write(1, 2)], &status(3)).unwrap();
+        assert_eq!(rule(contract.watch(&Event::Wake, &[], &status(2))), "terms never fall");
+        assert_eq!(rule(contract.watch(&Event::Wake, &[write(3, 2)], &status(3))), "writes are numbered without a gap");
+    }
+
+    #[test]
+    fn applying_what_is_not_durable_is_a_breach() {
+        let apply = Action::Apply { through: Index::new(1) };
+        assert_eq!(rule(contract().watch(&Event::Wake, &[apply], &status(0))), "only durable entries are applied");
+    }
+}
