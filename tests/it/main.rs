@@ -1,2 +1,3 @@
-//! tests
-fn main() {}
+//! Kontiki's tests across crates: the paper, scripts, properties and house rules.
+
+mod scripts;

@@ -1,0 +1,273 @@
+//! Runs the scripts of tests/data: what is done to a cluster, `----`, and what the cluster did.
+//!
+//! A script is read like a play. A line that is not indented says what happened, the indented ones below it what the
+//! member did about it. `deliver` shows every message once, as it arrives; the other commands also show messages as
+//! they are sent. The commands are those of [`run`].
+//!
+//! When the kernel's behaviour changes on purpose, `BLESS=1 cargo test -p kontiki-tests scripts` writes down what it
+//! does now, and the review is the diff.
+
+use kontiki_core::config::Options;
+use kontiki_core::time::Nanos;
+use kontiki_core::types::{Ballot, NodeId, Term};
+use kontiki_tests::lab::{Lab, disk_of};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+macro_rules! scripts {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            check(stringify!($name));
+        }
+    )*};
+}
+
+scripts! {
+    election
+}
+
+#[test]
+fn every_script_is_run() {
+    let source = include_str!("scripts.rs");
+    for file in std::fs::read_dir(data()).expect("tests/data can be read") {
+        let path = file.expect("an entry of tests/data can be read").path();
+        let name = path
+            .file_stem()
+            .and_then(|name| name.to_str())
+            .expect("a plain file name");
+        assert!(
+            source.contains(name),
+            "{} is never run: name it in scripts!",
+            path.display()
+        );
+    }
+}
+
+fn data() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data")
+}
+
+/// Runs a script and compares, or with BLESS=1 rewrites, what the cluster did.
+fn check(name: &str) {
+    let path = data().join(name).with_extension("txt");
+    let written =
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let played = play(&written);
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, played).expect("the script can be rewritten");
+    } else if written != played {
+        panic!(
+            "{} has another outcome ('-' as written, '+' as it is now):\n{}\nIf that is right, run\n  \
+             BLESS=1 cargo test -p kontiki-tests scripts::{name}\nand review the diff.",
+            path.display(),
+            diff(&written, &played)
+        );
+    }
+}
+
+/// The script with what the cluster really did.
+fn play(script: &str) -> String {
+    let (mut lab, mut played, mut lines) = (None, String::new(), script.lines());
+    while let Some(line) = lines.next() {
+        let _ = writeln!(played, "{line}");
+        if line == "----" {
+            played += &lab.as_mut().map_or(String::new(), Lab::take_transcript);
+            if lines.by_ref().find(|line| line.is_empty()).is_some() {
+                played.push('\n');
+            }
+        } else if !line.is_empty() && !line.starts_with('#') {
+            run(&mut lab, line);
+        }
+    }
+    played
+}
+
+/// The lines around those that differ.
+fn diff(written: &str, played: &str) -> String {
+    let (old, new): (Vec<_>, Vec<_>) = (written.lines().collect(), played.lines().collect());
+    let same = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let rest = (old.len().min(new.len())) - same;
+    let tail = old
+        .iter()
+        .rev()
+        .zip(new.iter().rev())
+        .take(rest)
+        .take_while(|(a, b)| a == b)
+        .count();
+    let mut text = String::new();
+    let mut show = |sign: char, lines: &[&str]| {
+        for line in lines {
+            let _ = writeln!(text, "{sign} {line}");
+        }
+    };
+    show(' ', &old[same.saturating_sub(6)..same]);
+    show('-', &old[same..old.len() - tail]);
+    show('+', &new[same..new.len() - tail]);
+    show(' ', &old[old.len() - tail..old.len().min(old.len() - tail + 3)]);
+    text
+}
+
+/// Carries out one line of a script.
+fn run(lab: &mut Option<Lab>, line: &str) {
+    let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let words: Vec<_> = rest.split_whitespace().collect();
+    if command == "cluster" {
+        *lab = Some(cluster(&words));
+        return;
+    }
+    let lab = lab.as_mut().expect("a script begins with `cluster`");
+    let number = |position: usize| -> u64 {
+        let word = words
+            .get(position)
+            .unwrap_or_else(|| panic!("{line:?} needs a number more"));
+        word.parse()
+            .unwrap_or_else(|_| panic!("{line:?}: {word:?} is no number"))
+    };
+    let count = || if words.len() > 1 { number(1) } else { 1 };
+    match command {
+        // Before the play: `member 2 log=1,1,4 term=5 vote=1 priority=3`.
+        "member" => member(lab, number(0), &words[1..]),
+        // Timers: a member's, whoever's is first, or time that passes without any going off.
+        "campaign" => lab.campaign(number(0)),
+        "heartbeat" => (0..count()).for_each(|_| lab.heartbeat(number(0))),
+        "wait" => lab.wait(),
+        "pass" => lab.pass(Nanos::from(milliseconds(rest))),
+        // Clients: several words are one batch.
+        "propose" if words.len() > 2 => drop(lab.propose_batch(number(0), &words[1..])),
+        "propose" => drop(lab.propose(number(0), words[1])),
+        // The network: everything until all is quiet, or only the messages that are in flight and match.
+        "deliver" if rest.is_empty() => lab.deliver(),
+        "deliver" => some(line, lab.deliver_only(rest)),
+        "lose" => some(line, lab.lose(rest)),
+        "duplicate" => some(line, lab.duplicate(rest)),
+        "cut" => lab.cut(number(0), number(1)),
+        "isolate" => lab.isolate(number(0)),
+        "heal" => lab.heal(),
+        "unreachable" => lab.unreachable(number(0), number(1)),
+        // Disks and power.
+        "slow-disk" => lab.slow_disk(number(0)),
+        "fast-disk" => lab.fast_disk(number(0)),
+        "persist" => lab.persist(number(0), count() as usize),
+        "crash" => words
+            .iter()
+            .for_each(|word| lab.crash(word.parse().expect("a member"))),
+        "restart" => words
+            .iter()
+            .for_each(|word| lab.restart(word.parse().expect("a member"))),
+        // Questions.
+        "status" => status(lab),
+        "progress" => progress(lab, number(0)),
+        "timers" => timers(lab),
+        "in-flight" => in_flight(lab),
+        _ => panic!("{line:?} is no command; see `run` in tests/it/scripts.rs"),
+    }
+}
+
+/// A command that names messages means at least one.
+fn some(line: &str, count: usize) {
+    assert!(count > 0, "{line:?}: no such message is in flight");
+}
+
+/// `cluster 3 learners=1 pre_vote=false`
+fn cluster(words: &[&str]) -> Lab {
+    let (mut options, mut learners) = (Options::default(), 0);
+    for word in &words[1..] {
+        match word.split_once('=') {
+            Some(("learners", number)) => learners = number.parse().expect("a number of learners"),
+            _ => set(&mut options, word),
+        }
+    }
+    Lab::new(words[0].parse().expect("a number of voters"), learners, &options)
+}
+
+fn member(lab: &mut Lab, member: u64, words: &[&str]) {
+    let mut disk = lab.disk(member).clone();
+    for word in words {
+        match word.split_once('=') {
+            Some(("log", terms)) => {
+                let terms: Vec<_> = terms
+                    .split(',')
+                    .map(|term| term.parse().expect("a term"))
+                    .collect();
+                disk = disk_of(&terms);
+            }
+            Some(("term", term)) => disk.ballot = Ballot::new(Term::new(term.parse().expect("a term")), None),
+            Some(("vote", id)) => {
+                disk.ballot = Ballot::new(disk.ballot.term(), id.parse().ok().and_then(NodeId::new));
+            }
+            _ => lab.set_options(member, |options| set(options, word)),
+        }
+    }
+    lab.set_disk(member, disk);
+}
+
+fn set(options: &mut Options, word: &str) {
+    let (name, value) = word
+        .split_once('=')
+        .unwrap_or_else(|| panic!("{word:?} is not name=value"));
+    let number = || {
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{word:?} needs a number"))
+    };
+    match name {
+        "pre_vote" => options.pre_vote = value == "true",
+        "check_quorum" => options.check_quorum = value == "true",
+        "priority" => options.priority = value.parse().expect("a priority"),
+        "max_append_bytes" => options.max_append_bytes = number(),
+        "max_in_flight_messages" => options.max_in_flight_messages = value.parse().expect("a number"),
+        "max_in_flight_bytes" => options.max_in_flight_bytes = number(),
+        _ => panic!("{name:?} is no option that scripts know"),
+    }
+}
+
+fn milliseconds(word: &str) -> Duration {
+    let number = word.strip_suffix("ms").and_then(|number| number.parse().ok());
+    Duration::from_millis(number.unwrap_or_else(|| panic!("{word:?} is no time: write it as 150ms")))
+}
+
+fn status(lab: &mut Lab) {
+    for member in lab.up().collect::<Vec<_>>() {
+        let status = lab.status(member);
+        let terms: Vec<_> = lab.terms(member).iter().map(u64::to_string).collect();
+        let (role, term, committed, log) = (status.role, status.term, status.committed, terms.join(" "));
+        lab.note(format_args!(
+            "{member}: {role} in term {term}, committed {committed}, log [{log}]"
+        ));
+    }
+}
+
+fn progress(lab: &mut Lab, leader: u64) {
+    let peers: Vec<_> = lab
+        .raft(leader)
+        .leader()
+        .expect("only a leader knows")
+        .peers()
+        .collect();
+    for peer in peers {
+        let flow = if peer.probing { "probe" } else { "stream" };
+        let (id, matched, next, in_flight) = (peer.id, peer.matched, peer.next, peer.in_flight);
+        lab.note(format_args!(
+            "{id}: {flow}, matched {matched}, next {next}, {in_flight} in flight"
+        ));
+    }
+}
+
+fn timers(lab: &mut Lab) {
+    let mut timers: Vec<_> = lab
+        .up()
+        .map(|member| (lab.time_to_deadline(member), member))
+        .collect();
+    timers.sort_unstable();
+    for (left, member) in timers {
+        lab.note(format_args!("{member} in {} ms", left.get() / 1_000_000));
+    }
+}
+
+fn in_flight(lab: &mut Lab) {
+    for message in lab.in_flight().clone() {
+        lab.note(message);
+    }
+}
