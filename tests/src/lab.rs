@@ -9,7 +9,7 @@
 use kontiki_core::action::{Action, Outcome, Violation, Write};
 use kontiki_core::config::{Config, Options};
 use kontiki_core::event::{Event, Proposal};
-use kontiki_core::log::{Entries, Entry, EntryBody};
+use kontiki_core::log::{Entries, Entry, EntryBody, LogSlice};
 use kontiki_core::membership::Membership;
 use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::{Durable, Raft};
@@ -30,15 +30,27 @@ pub fn message(from: u64, to: u64, term: u64, body: Body) -> Message {
     Message { from, to, term, body }
 }
 
-/// What a disk holds after a quiet life: blank entries of these terms from index 1, the term of the last, no vote.
-pub fn disk_of(terms: &[u64]) -> Durable {
-    let entry = |(&term, index)| Entry {
+/// What a leader says of entries of these terms that follow `prev`; all of them are blank.
+pub fn append(prev: LogId, terms: &[u64], commit: u64) -> Body {
+    let entries = blank_entries(prev.index.next(), terms);
+    Body::Append {
+        slice: LogSlice::new(prev, entries.collect()).expect("entries without a gap"),
+        commit: Index::new(commit),
+    }
+}
+
+fn blank_entries(first: Index, terms: &[u64]) -> impl Iterator<Item = Entry> {
+    terms.iter().zip(first.get()..).map(|(&term, index)| Entry {
         id: LogId::new(term, index),
         body: EntryBody::Blank,
-    };
+    })
+}
+
+/// What a disk holds after a quiet life: blank entries of these terms from index 1, the term of the last, no vote.
+pub fn disk_of(terms: &[u64]) -> Durable {
     Durable {
         ballot: Ballot::new(Term::new(terms.last().copied().unwrap_or(0)), None),
-        entries: terms.iter().zip(1..).map(entry).collect(),
+        entries: blank_entries(Index::new(1), terms).collect(),
         ..Durable::default()
     }
 }
