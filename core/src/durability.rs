@@ -4,7 +4,7 @@
 //! held as the whole message, stamped with the term in which it was made: a vote given in term 5 must never leave as
 //! a vote in term 6.
 
-use crate::action::{Action, Write};
+use crate::action::Action;
 use crate::message::Message;
 use crate::time::Instant;
 use crate::types::{Ballot, Index, WriteSeq};
@@ -22,10 +22,9 @@ pub(crate) struct Durability {
     durable: Ballot,
     /// The writes that were handed out and are not yet durable, in order.
     pending: VecDeque<Pending>,
-    /// The promises, each with the write it waits for, in the order of the writes.
+    /// The promises, each with the write it waits for, in the order of the writes. One that was made in this step
+    /// waits for the next write, until it turns out that this step wrote nothing.
     waiting: VecDeque<(WriteSeq, Message)>,
-    /// How many at the end of `waiting` were made in this step and do not know their write yet.
-    fresh: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -46,7 +45,6 @@ impl Durability {
             durable,
             pending: VecDeque::new(),
             waiting: VecDeque::new(),
-            fresh: 0,
         }
     }
 
@@ -82,39 +80,43 @@ impl Durability {
 
     /// Keeps a promise until all that this step writes is durable.
     pub(crate) fn hold(&mut self, message: Message) {
-        self.waiting.push_back((WriteSeq::ZERO, message));
-        self.fresh += 1;
+        self.waiting.push_back((self.next_seq(), message));
     }
 
-    /// A write was born that leaves the log ending at `through`.
-    pub(crate) fn issue(&mut self, write: &Write, through: Index, now: Instant) {
-        debug_assert_eq!(write.seq, self.next_seq());
-        if let Some(cut) = write.truncate_after {
+    /// The next write is born, and leaves the log ending at `through`. Returns its number.
+    pub(crate) fn issue(
+        &mut self,
+        ballot: Ballot,
+        truncate_after: Option<Index>,
+        through: Index,
+        now: Instant,
+    ) -> WriteSeq {
+        if let Some(cut) = truncate_after {
             for pending in &mut self.pending {
                 pending.through = pending.through.min(cut);
             }
         }
-        self.issued = write.seq;
-        self.written = write.ballot;
+        let seq = self.next_seq();
+        self.issued = seq;
+        self.written = ballot;
         self.pending.push_back(Pending {
-            seq: write.seq,
-            ballot: write.ballot,
+            seq,
+            ballot,
             through,
             issued_at: now,
         });
+        seq
     }
 
-    /// Gives the promises of this step the write they wait for: the last one handed out, which is this step's own
-    /// where it wrote anything.
+    /// Ends a step. What it promised without writing anything waits only for the last write before it.
     pub(crate) fn seal(&mut self, out: &mut Vec<Action>) {
-        if self.fresh == 0 {
+        let issued = self.issued;
+        if self.waiting.back().is_none_or(|(seq, _)| *seq <= issued) {
             return;
         }
-        let from = self.waiting.len() - self.fresh;
-        for (seq, _) in self.waiting.range_mut(from..) {
-            *seq = self.issued;
+        for (seq, _) in self.waiting.iter_mut().rev().take_while(|(seq, _)| *seq > issued) {
+            *seq = issued;
         }
-        self.fresh = 0;
         self.release(out);
     }
 
@@ -148,7 +150,10 @@ impl Durability {
 
     /// What must hold between steps.
     pub(crate) fn check(&self) {
-        assert_eq!(self.fresh, 0, "a promise was made and not sealed");
+        assert!(
+            self.waiting.back().is_none_or(|(seq, _)| *seq <= self.issued),
+            "a promise was made and not sealed"
+        );
         assert!(
             self.waiting
                 .iter()
@@ -170,7 +175,6 @@ impl Durability {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Entries;
     use crate::message::Body;
     use crate::types::{NodeId, Term};
     use alloc::vec;
@@ -185,24 +189,23 @@ mod tests {
         }
     }
 
-    fn write(seq: u64, truncate_after: Option<u64>) -> Write {
-        Write {
-            seq: WriteSeq::new(seq),
-            ballot: Ballot::default(),
-            truncate_after: truncate_after.map(Index::new),
-            append: Entries::EMPTY,
-            committed: Index::ZERO,
-        }
+    fn write(durability: &mut Durability, truncate_after: Option<u64>, through: u64) {
+        durability.issue(
+            Ballot::default(),
+            truncate_after.map(Index::new),
+            Index::new(through),
+            Instant::ZERO,
+        );
     }
 
     #[test]
     fn a_promise_leaves_with_its_write_and_in_its_own_term() {
         let (mut durability, mut out) = (Durability::new(Ballot::default()), vec![]);
         durability.hold(message(5));
-        durability.issue(&write(1, None), Index::new(1), Instant::ZERO);
+        write(&mut durability, None, 1);
         durability.seal(&mut out);
         durability.hold(message(6));
-        durability.issue(&write(2, None), Index::new(2), Instant::ZERO);
+        write(&mut durability, None, 2);
         durability.seal(&mut out);
         assert_eq!(out, []);
         assert_eq!(
@@ -218,7 +221,7 @@ mod tests {
         durability.hold(message(5));
         durability.seal(&mut out);
         assert_eq!(out.len(), 1);
-        durability.issue(&write(1, None), Index::new(1), Instant::ZERO);
+        write(&mut durability, None, 1);
         durability.hold(message(5));
         durability.seal(&mut out);
         assert_eq!(out.len(), 1);
@@ -230,8 +233,8 @@ mod tests {
     #[test]
     fn a_completed_write_says_nothing_of_entries_written_since() {
         let (mut durability, mut out) = (Durability::new(Ballot::default()), vec![]);
-        durability.issue(&write(1, None), Index::new(9), Instant::ZERO);
-        durability.issue(&write(2, Some(4)), Index::new(9), Instant::ZERO);
+        write(&mut durability, None, 9);
+        write(&mut durability, Some(4), 9);
         assert_eq!(
             durability.persisted(WriteSeq::new(1), &mut out),
             Some(Index::new(4))

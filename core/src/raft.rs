@@ -41,6 +41,7 @@ pub struct Raft {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)] // A tag of its own, which every step reads several times, rather than one hidden in the fields.
 enum Role {
     Follower(Follower),
     Candidate(Candidate),
@@ -152,7 +153,7 @@ impl Raft {
         }
         let next = match event {
             Event::Wake => Next::Stay,
-            Event::Receive(message) => self.on_message(message, out),
+            Event::Receive(message) => self.on_message(&message, out),
             Event::Propose(proposal) => self.on_propose(core::iter::once(proposal), out),
             Event::ProposeBatch(proposals) => self.on_propose(proposals.into_iter(), out),
             Event::Persisted(seq) => self.on_persisted(seq, out),
@@ -239,30 +240,30 @@ impl Raft {
         &self.common.drops
     }
 
-    fn on_message(&mut self, message: Message, out: &mut Vec<Action>) -> Next {
-        if let Err(reason) = self.gate(&message, out) {
+    fn on_message(&mut self, message: &Message, out: &mut Vec<Action>) -> Next {
+        if let Err(reason) = self.gate(message, out) {
             self.common.drops.add(reason);
             return Next::Stay;
         }
-        let Message { from, body, .. } = message;
+        let Message { from, ref body, .. } = *message;
         match (&mut self.role, body) {
-            (_, Body::PreVote { last }) => voter::on_pre_vote(&mut self.common, from, last, out),
-            (_, Body::RequestVote { last }) => voter::on_request_vote(&mut self.common, from, last, out),
+            (_, Body::PreVote { last }) => voter::on_pre_vote(&mut self.common, from, *last, out),
+            (_, Body::RequestVote { last }) => voter::on_request_vote(&mut self.common, from, *last, out),
             (_, Body::Outdated) => {}
             (Role::Follower(follower), body) => {
                 return follower.on_message(&mut self.common, from, body, out);
             }
-            (Role::Candidate(candidate), body) => return candidate.on_message(&mut self.common, from, &body),
+            (Role::Candidate(candidate), body) => return candidate.on_message(&mut self.common, from, body),
             (Role::Leader(leader), body) => {
                 if body.is_from_leader() {
                     let (term, known) = (self.common.term(), self.common.id());
-                    return Next::Halt(Violation::TwoLeaders {
+                    return Next::halt(Violation::TwoLeaders {
                         term,
                         known,
                         other: from,
                     });
                 }
-                return leader.on_message(&mut self.common, from, &body, out);
+                return leader.on_message(&mut self.common, from, body, out);
             }
             (Role::Halted, _) => {}
         }
@@ -334,7 +335,7 @@ impl Raft {
 
     fn on_persisted(&mut self, seq: WriteSeq, out: &mut Vec<Action>) -> Next {
         if seq > self.common.durability.issued() {
-            return Next::Halt(Violation::UnknownWrite(seq));
+            return Next::halt(Violation::UnknownWrite(seq));
         }
         if let Some(through) = self.common.durability.persisted(seq, out) {
             self.common.log.durable_to(through);
@@ -351,7 +352,7 @@ impl Raft {
 
     fn on_applied(&mut self, index: Index) -> Next {
         if index > self.common.log.applying() {
-            return Next::Halt(Violation::UnknownApply(index));
+            return Next::halt(Violation::UnknownApply(index));
         }
         self.common.log.applied_to(index);
         Next::Stay
@@ -374,8 +375,17 @@ impl Raft {
     }
 
     /// Carries out what a handler wants this member to become. The only place where a role changes.
-    fn become_(&mut self, mut next: Next, out: &mut Vec<Action>) {
-        while next != Next::Stay {
+    #[inline]
+    fn become_(&mut self, next: Next, out: &mut Vec<Action>) {
+        // Nearly every step stays what it is, and should not pay for the rest.
+        if !matches!(next, Next::Stay) {
+            self.change_role(next, out);
+        }
+    }
+
+    #[cold]
+    fn change_role(&mut self, mut next: Next, out: &mut Vec<Action>) {
+        while !matches!(next, Next::Stay) {
             if let Role::Leader(leader) = &mut self.role {
                 leader.leave_office(out);
                 self.common.restart_election_timer();
@@ -402,7 +412,7 @@ impl Raft {
                     Next::Stay,
                 ),
                 Next::Halt(violation) => {
-                    out.push(Action::Halt(violation));
+                    out.push(Action::Halt(*violation));
                     (Role::Halted, Next::Stay)
                 }
             };
@@ -425,16 +435,13 @@ impl Raft {
         let unwritten = log.take_unwritten();
         if unwritten.is_some() || *ballot != durability.written_ballot() {
             let (truncate_after, append) = unwritten.unwrap_or_default();
-            let (seq, committed) = (durability.next_seq(), log.committed());
-            let write = Write {
-                seq,
+            out.push(Action::Persist(Write {
+                seq: durability.issue(*ballot, truncate_after, log.last().index, *now),
                 ballot: *ballot,
                 truncate_after,
                 append,
-                committed,
-            };
-            durability.issue(&write, log.last().index, *now);
-            out.push(Action::Persist(write));
+                committed: log.committed(),
+            }));
         }
         durability.seal(out);
         if let Some(through) = log.take_applicable() {
@@ -486,8 +493,9 @@ impl Raft {
                     leader
                         .proposals
                         .front()
-                        .is_none_or(|&(index, _)| index > log.committed())
+                        .is_none_or(|first| first.index > log.committed())
                 );
+                assert_eq!(leader.uncommitted_size(), log.uncommitted_size());
             }
             Role::Halted => {}
         }

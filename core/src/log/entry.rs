@@ -31,15 +31,22 @@ impl Entry {
     /// What this entry counts for against the byte limits of [`Options`](crate::config::Options): its payload, and
     /// a fixed part for the rest.
     pub fn size(&self) -> u64 {
-        Self::OVERHEAD
-            + match &self.body {
-                EntryBody::Blank => 0,
-                EntryBody::Data(payload) => payload.len() as u64,
-            }
+        self.body.size()
     }
 
     /// The part of [`Entry::size`] that is not payload.
     pub const OVERHEAD: u64 = size_of::<Self>() as u64;
+}
+
+impl EntryBody {
+    /// The size of an entry with this body.
+    pub(crate) fn size(&self) -> u64 {
+        Entry::OVERHEAD
+            + match self {
+                Self::Blank => 0,
+                Self::Data(payload) => payload.len() as u64,
+            }
+    }
 }
 
 /// A run of entries behind one shared pointer. Cloning it copies no entry.

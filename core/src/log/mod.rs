@@ -37,8 +37,6 @@ pub struct Log {
     /// Everything through here was handed out to be applied.
     applying: Index,
     applied: Index,
-    /// The size of the entries after `committed`.
-    uncommitted_size: u64,
 }
 
 /// An append would replace an entry that is committed: somewhere safety is already broken.
@@ -56,7 +54,7 @@ impl Log {
         entries.iter().for_each(|entry| terms.push(entry.id.term));
         let last = terms.last().index;
         assert!(base.index <= applied && applied <= committed && committed <= last);
-        let mut log = Self {
+        Self {
             base: base.index,
             terms,
             entries: entries.into(),
@@ -67,10 +65,7 @@ impl Log {
             committed,
             applying: applied,
             applied,
-            uncommitted_size: 0,
-        };
-        log.uncommitted_size = log.size_between(committed, last);
-        log
+        }
     }
 
     /// The last entry, or the base of an empty log.
@@ -120,16 +115,18 @@ impl Log {
             .range(self.position_after(after)..self.position_after(through.max(after)))
     }
 
-    /// How many bytes wait to be committed; see [`Entry::size`].
+    /// The size of all entries that wait to be committed; see [`Entry::size`].
     pub(crate) fn uncommitted_size(&self) -> u64 {
-        self.uncommitted_size
+        self.entries(self.committed, self.last().index)
+            .map(Entry::size)
+            .sum()
     }
 
     /// Appends one entry that this member creates as leader of `term`.
     pub(crate) fn append(&mut self, term: Term, body: EntryBody) -> LogId {
         self.terms.push(term);
         let id = self.terms.last();
-        self.push(Entry { id, body });
+        self.entries.push_back(Entry { id, body });
         id
     }
 
@@ -156,7 +153,7 @@ impl Log {
         }
         for entry in &entries[new_from..] {
             self.terms.push(entry.id.term);
-            self.push(entry.clone());
+            self.entries.push_back(entry.clone());
         }
         if new_from == 0 {
             self.batch = entries.clone();
@@ -200,10 +197,7 @@ impl Log {
             "commit {index:?} beyond the log's end {:?}",
             self.last()
         );
-        if index > self.committed {
-            self.uncommitted_size -= self.size_between(self.committed, index);
-            self.committed = index;
-        }
+        self.committed = self.committed.max(index);
     }
 
     /// Notes that everything through `index` is on the disk.
@@ -258,18 +252,12 @@ impl Log {
         assert!(self.committed <= self.last().index);
     }
 
-    fn push(&mut self, entry: Entry) {
-        self.uncommitted_size += entry.size();
-        self.entries.push_back(entry);
-    }
-
     fn truncate(&mut self, through: Index) {
         assert!(
             through >= self.committed,
             "truncation to {through:?} below the commit index {:?}",
             self.committed
         );
-        self.uncommitted_size -= self.size_between(through, self.last().index);
         self.terms.truncate(through);
         self.entries.truncate(self.position_after(through));
         if self.written > through {
@@ -290,10 +278,6 @@ impl Log {
             self.batch = self.entries(after, through).cloned().collect();
         }
         self.batch.clone()
-    }
-
-    fn size_between(&self, after: Index, through: Index) -> u64 {
-        self.entries(after, through).map(Entry::size).sum()
     }
 
     fn position_after(&self, index: Index) -> usize {
@@ -401,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn uncommitted_bytes_are_counted_through_commit_and_truncation() {
+    fn what_is_uncommitted_follows_commit_and_truncation() {
         let mut log = log(&[1, 1, 1]);
         assert_eq!(log.uncommitted_size(), 3 * Entry::OVERHEAD);
         log.commit_to(Index::new(1));

@@ -29,13 +29,13 @@ impl Follower {
         &mut self,
         common: &mut Common,
         from: NodeId,
-        body: Body,
+        body: &Body,
         out: &mut Vec<Action>,
     ) -> Next {
         if body.is_from_leader() {
             match self.leader {
                 Some(known) if known != from => {
-                    return Next::Halt(Violation::TwoLeaders {
+                    return Next::halt(Violation::TwoLeaders {
                         term: common.term(),
                         known,
                         other: from,
@@ -45,8 +45,8 @@ impl Follower {
             }
             common.heard_from_leader();
         }
-        match body {
-            Body::Append { slice, commit } => self.on_append(common, from, &slice, commit, out),
+        match *body {
+            Body::Append { ref slice, commit } => self.on_append(common, from, slice, commit, out),
             Body::Heartbeat { round, commit } => {
                 self.commit_to(common, commit);
                 let matched = self.agreed.min(common.log.durable());
@@ -102,7 +102,7 @@ impl Follower {
             Ok(matched) => matched,
             Err(contradiction) => {
                 let (ours, theirs) = (contradiction.ours, contradiction.theirs);
-                return Next::Halt(Violation::CommittedEntryContradicted { ours, theirs });
+                return Next::halt(Violation::CommittedEntryContradicted { ours, theirs });
             }
         };
         self.agreed = self.agreed.max(matched);

@@ -19,11 +19,23 @@ pub(crate) struct Leader {
     /// Every other member, in the order of their ids.
     pub(crate) peers: Vec<Progress>,
     /// The requests whose entries are not yet committed, in the order of the log.
-    pub(crate) proposals: VecDeque<(Index, RequestId)>,
+    pub(crate) proposals: VecDeque<Waiting>,
+    /// The size of their entries.
+    proposed_size: u64,
+    /// The size of what was not committed when it took office; it all commits at once, with the blank entry.
+    inherited_size: u64,
     /// When the next heartbeat is due.
     pub(crate) heartbeat_deadline: Instant,
     /// The number of the last heartbeat.
     round: u64,
+}
+
+/// A request whose entry waits to be committed.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) index: Index,
+    request: RequestId,
+    size: u64,
 }
 
 impl Leader {
@@ -40,10 +52,13 @@ impl Leader {
         let mut leader = Self {
             peers: others.map(|id| Progress::new(id, last, common.now)).collect(),
             proposals: VecDeque::new(),
+            proposed_size: 0,
+            inherited_size: 0,
             heartbeat_deadline: Instant::NEVER,
             round: 0,
         };
         common.log.append(common.term(), EntryBody::Blank);
+        leader.inherited_size = common.log.uncommitted_size();
         leader.arm_heartbeat(common);
         leader.replicate_to_all(common, out);
         leader
@@ -51,12 +66,17 @@ impl Leader {
 
     /// Leaves office: what is still open may or may not commit.
     pub(crate) fn leave_office(&mut self, out: &mut Vec<Action>) {
-        for (_, request) in self.proposals.drain(..) {
+        for Waiting { request, .. } in self.proposals.drain(..) {
             out.push(Action::Respond {
                 request,
                 outcome: Outcome::Unknown,
             });
         }
+    }
+
+    /// How many bytes wait to be committed; see [`Entry::size`](crate::log::Entry::size).
+    pub(crate) fn uncommitted_size(&self) -> u64 {
+        self.inherited_size + self.proposed_size
     }
 
     pub(crate) fn on_message(
@@ -97,11 +117,14 @@ impl Leader {
             let max = common.config.options.max_payload_bytes;
             let refusal = if payload.len() as u64 > max {
                 Refusal::TooLarge { max }
-            } else if common.log.uncommitted_size() >= common.config.options.max_uncommitted_bytes {
+            } else if self.uncommitted_size() >= common.config.options.max_uncommitted_bytes {
                 Refusal::Busy
             } else {
-                let id = common.log.append(common.term(), EntryBody::Data(payload));
-                self.proposals.push_back((id.index, request));
+                let body = EntryBody::Data(payload);
+                let size = body.size();
+                let index = common.log.append(common.term(), body).index;
+                self.proposals.push_back(Waiting { index, request, size });
+                self.proposed_size += size;
                 continue;
             };
             out.push(Action::Respond {
@@ -208,10 +231,12 @@ impl Leader {
             return;
         }
         common.log.commit_to(reached);
-        while let Some(&(index, request)) = self.proposals.front()
+        self.inherited_size = 0;
+        while let Some(&Waiting { index, request, size }) = self.proposals.front()
             && index <= reached
         {
             self.proposals.pop_front();
+            self.proposed_size -= size;
             let outcome = Outcome::Committed(LogId {
                 term: common.term(),
                 index,

@@ -10,9 +10,10 @@ pub(crate) mod voter;
 
 use crate::action::Violation;
 use crate::types::NodeId;
+use alloc::boxed::Box;
 
 /// What a handler wants its member to become.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Next {
     /// What it is.
     Stay,
@@ -22,8 +23,14 @@ pub(crate) enum Next {
     Campaign(Phase),
     /// The leader of the term it is in.
     Lead,
-    /// Nothing any more.
-    Halt(Violation),
+    /// Nothing any more. Boxed, since every step returns a `Next` and it should fit into two registers.
+    Halt(Box<Violation>),
+}
+
+impl Next {
+    pub(crate) fn halt(violation: Violation) -> Self {
+        Self::Halt(Box::new(violation))
+    }
 }
 
 /// How far a campaign has got.

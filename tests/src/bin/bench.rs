@@ -29,7 +29,6 @@ use kontiki_core::status::RoleKind;
 use kontiki_core::time::{Instant, Nanos};
 use kontiki_core::types::{Ballot, Index, LogId, NodeId, Payload, RequestId, Term};
 use serde_json::json;
-use std::collections::VecDeque;
 use std::hint::black_box;
 use std::process::{Command, ExitCode};
 
@@ -260,7 +259,7 @@ fn catching_up(n: u64) -> Cost {
                 host.now = next.expect("there are two");
                 for id in [member(1), member(2)] {
                     host.step(&mut group, id, Event::Wake);
-                    while let Some(message) = host.queue.pop_front() {
+                    while let Some(message) = host.next_message() {
                         if message.to != late {
                             host.step(&mut group, message.to, Event::Receive(message));
                         }
@@ -312,6 +311,9 @@ struct Group {
     members: Vec<Member>,
 }
 
+/// What stands in the place of an action that is done.
+const DONE: Action = Action::Apply { through: Index::ZERO };
+
 struct Member {
     raft: Raft,
     applied: Index,
@@ -324,8 +326,10 @@ struct Member {
 #[derive(Default)]
 struct Host {
     now: Instant,
-    queue: VecDeque<Message>,
+    /// What the members said should be done. All but the messages is done as soon as it is said; the messages from
+    /// `delivered` on are on their way.
     actions: Vec<Action>,
+    delivered: usize,
     sent: u64,
     committed: u64,
 }
@@ -411,20 +415,18 @@ impl Host {
     /// Hands an event to a member and carries out all that follows from it on that member.
     fn step(&mut self, group: &mut Group, id: NodeId, event: Event) {
         let member = &mut group.members[id.get() as usize - 1];
-        let (mut written, mut applied) = (None, None);
-        let mut event = event;
+        let mut seen = self.actions.len();
+        let mut applied = None;
+        member.raft.step_into(self.now, event, &mut self.actions);
         loop {
-            member.raft.step_into(self.now, event, &mut self.actions);
-            for action in self.actions.drain(..) {
+            let mut written = None;
+            for action in &self.actions[seen..] {
                 match action {
-                    Action::Send(message) => {
-                        self.queue.push_back(message);
-                        self.sent += 1;
-                    }
+                    Action::Send(_) => self.sent += 1,
                     Action::Persist(write) => written = Some(write.seq),
                     Action::Apply { through } => {
-                        member.apply(through);
-                        applied = Some(through);
+                        member.apply(*through);
+                        applied = Some(*through);
                     }
                     Action::Respond { outcome, .. } => {
                         assert!(matches!(outcome, Outcome::Committed(_)), "{outcome}");
@@ -433,19 +435,36 @@ impl Host {
                     Action::Halt(violation) => panic!("{violation}"),
                 }
             }
-            event = if let Some(seq) = written.take() {
-                Event::Persisted(seq)
+            seen = self.actions.len();
+            let (now, actions) = (self.now, &mut self.actions);
+            if let Some(seq) = written {
+                member.raft.step_into(now, Event::Persisted(seq), actions);
             } else if let Some(through) = applied.take() {
-                Event::Applied(through)
+                member.raft.step_into(now, Event::Applied(through), actions);
             } else {
                 return;
-            };
+            }
         }
+    }
+
+    /// The next message on its way; at the end, forgets what was done.
+    fn next_message(&mut self) -> Option<Message> {
+        while let Some(action) = self.actions.get_mut(self.delivered) {
+            self.delivered += 1;
+            if let Action::Send(_) = action
+                && let Action::Send(message) = std::mem::replace(action, DONE)
+            {
+                return Some(message);
+            }
+        }
+        self.actions.clear();
+        self.delivered = 0;
+        None
     }
 
     /// Delivers until nothing is on its way.
     fn deliver(&mut self, group: &mut Group) {
-        while let Some(message) = self.queue.pop_front() {
+        while let Some(message) = self.next_message() {
             self.step(group, message.to, Event::Receive(message));
         }
     }
