@@ -310,7 +310,7 @@ impl Lab {
     pub fn lose(&mut self, filter: &str) -> usize {
         let lost = self.take(filter);
         lost.iter()
-            .for_each(|message| self.tell(format_args!("{message} is lost")));
+            .for_each(|message| self.note(format_args!("{message} is lost")));
         lost.len()
     }
 
@@ -456,6 +456,13 @@ impl Lab {
     /// How many messages in flight match.
     pub fn count(&self, filter: &str) -> usize {
         self.matching(filter).count()
+    }
+
+    /// Does something that the transcript does not tell of.
+    pub fn quietly(&mut self, act: impl FnOnce(&mut Self)) {
+        let told = self.transcript.len();
+        act(self);
+        self.transcript.truncate(told);
     }
 
     /// What happened since this was last asked.
