@@ -110,11 +110,16 @@ impl Common {
 
     /// Sends once everything that this member knows in this step is on its disk: for everything that would be a lie
     /// if a crash made this member forget.
+    ///
+    /// Acknowledgements that wait are limited; the next one says the same and more. Votes and requests for them are
+    /// few, and an election needs every one, so they are not; one that waits already is not kept twice.
     pub(crate) fn send_once_durable(&mut self, to: NodeId, body: Body) {
-        if self.durability.waiting() < self.config.options.max_waiting_answers {
-            self.durability.hold(self.message(to, body));
-        } else {
+        let acknowledges = matches!(body, Body::Appended { .. });
+        let message = self.message(to, body);
+        if acknowledges && self.durability.waiting() >= self.config.options.max_waiting_answers {
             self.drops.add(DropReason::TooManyWaiting);
+        } else if acknowledges || !self.durability.holds(&message) {
+            self.durability.hold(message);
         }
     }
 

@@ -38,7 +38,8 @@ pub struct Options {
     pub max_uncommitted_bytes: u64,
     /// The largest payload that may be proposed. Default 16 MiB.
     pub max_payload_bytes: u64,
-    /// How many answers may wait for this member's disk before further ones are dropped. Default 4,096.
+    /// How many acknowledgements may wait for this member's disk before further ones are dropped; the leader hears of
+    /// the rest with the next heartbeat. Default 4,096.
     pub max_waiting_answers: usize,
     /// Where the member's chances come from. Members of one group may share a seed: their ids keep them apart.
     /// Draw it from the system's entropy in production; fix it in a test. Default 0.

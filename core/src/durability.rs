@@ -78,6 +78,11 @@ impl Durability {
         self.waiting.len()
     }
 
+    /// Whether this very promise waits already.
+    pub(crate) fn holds(&self, message: &Message) -> bool {
+        self.waiting.iter().any(|(_, waiting)| waiting == message)
+    }
+
     /// Keeps a promise until all that this step writes is durable.
     pub(crate) fn hold(&mut self, message: Message) {
         self.waiting.push_back((self.next_seq(), message));
