@@ -1,0 +1,214 @@
+//! What must hold of a cluster, checked after every step: one property a file, named as in the paper.
+//!
+//! The checks see only what goes into members, what comes out of them, and their public status; logs they know from
+//! the writes that members hand out, as rolling prefix hashes, so each check costs a comparison or two a step,
+//! however long the logs are.
+
+pub mod acknowledged_writes;
+pub mod durable_commit;
+pub mod election_safety;
+pub mod leader_append_only;
+pub mod leader_completeness;
+pub mod liveness;
+pub mod log_matching;
+pub mod one_election_at_a_time;
+pub mod state_machine_safety;
+pub mod vote_durability;
+
+use crate::ledger::Link;
+use kontiki_core::action::Action;
+use kontiki_core::event::Event;
+use kontiki_core::status::Status;
+use kontiki_core::types::{Ballot, NodeId};
+
+/// One step of one member, as the checks see it.
+#[derive(Clone, Copy)]
+pub struct Observation<'a> {
+    /// The member, counted from zero.
+    pub member: usize,
+    /// What it was told.
+    pub event: &'a Event,
+    /// What came of it, as far as it was carried out.
+    pub actions: &'a [Action],
+    /// The member before the step.
+    pub before: &'a Status,
+    /// The member after the step.
+    pub after: &'a Status,
+    /// The member's log after the step.
+    pub chain: &'a [Link],
+    /// How many entries at the end of `chain` were written in this step.
+    pub appended: usize,
+    /// How many members there are.
+    pub members: usize,
+    /// The log on the disk of each member, up or down.
+    pub durable: &'a dyn Fn(usize) -> &'a [Link],
+}
+
+impl std::fmt::Debug for Observation<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            event,
+            actions,
+            before,
+            after,
+            ..
+        } = self;
+        f.debug_struct("Observation")
+            .field("event", event)
+            .field("actions", actions)
+            .field("before", before)
+            .field("after", after)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A property that can be checked one step at a time.
+pub trait Check {
+    /// Its name.
+    const NAME: &'static str;
+
+    /// Looks at one step.
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String>;
+}
+
+/// A property that did not hold: its name, and what was seen.
+pub type Violated = (&'static str, String);
+
+/// Every check of a cluster.
+#[derive(Default, Debug)]
+pub struct Checks {
+    election_safety: election_safety::ElectionSafety,
+    leader_append_only: leader_append_only::LeaderAppendOnly,
+    log_matching: log_matching::LogMatching,
+    durable_commit: durable_commit::DurableCommit,
+    leader_completeness: leader_completeness::LeaderCompleteness,
+    state_machine_safety: state_machine_safety::StateMachineSafety,
+    vote_durability: vote_durability::VoteDurability,
+    one_election_at_a_time: one_election_at_a_time::OneElectionAtATime,
+    acknowledged_writes: acknowledged_writes::AcknowledgedWrites,
+}
+
+impl Checks {
+    /// Looks at one step with every check.
+    pub fn observe(&mut self, step: &Observation<'_>) -> Result<(), Violated> {
+        run(&mut self.election_safety, step)?;
+        run(&mut self.leader_append_only, step)?;
+        run(&mut self.log_matching, step)?;
+        run(&mut self.leader_completeness, step)?;
+        run(&mut self.state_machine_safety, step)?;
+        run(&mut self.durable_commit, step)?;
+        run(&mut self.vote_durability, step)?;
+        run(&mut self.one_election_at_a_time, step)
+    }
+
+    /// A member starts again with what its disk holds.
+    pub fn restarted(&mut self, member: usize, ballot: Ballot) -> Result<(), Violated> {
+        self.vote_durability
+            .restarted(member, ballot)
+            .map_err(|detail| (vote_durability::VoteDurability::NAME, detail))
+    }
+
+    /// A client was told that what it proposed is committed.
+    pub fn acknowledged(&mut self, write: acknowledged_writes::Acknowledged) -> Result<(), Violated> {
+        let committed = self.state_machine_safety.committed();
+        self.acknowledged_writes
+            .acknowledged(write, committed)
+            .map_err(|detail| (acknowledged_writes::NAME, detail))
+    }
+
+    /// The cluster has come to rest with these logs.
+    pub fn at_rest<'a>(&self, logs: impl Iterator<Item = (NodeId, &'a [Link])>) -> Result<(), Violated> {
+        for (id, log) in logs {
+            let kept = self.acknowledged_writes.all_in(id, log);
+            kept.map_err(|detail| (acknowledged_writes::NAME, detail))?;
+        }
+        Ok(())
+    }
+
+    /// How many entries the group has committed.
+    pub fn committed(&self) -> u64 {
+        self.state_machine_safety.committed().len() as u64
+    }
+}
+
+fn run<C: Check>(check: &mut C, step: &Observation<'_>) -> Result<(), Violated> {
+    check.observe(step).map_err(|detail| (C::NAME, detail))
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! What the unit tests of the checks share: small steps, written down.
+
+    use super::*;
+    use kontiki_core::log::{Entry, EntryBody};
+    use kontiki_core::status::RoleKind;
+    use kontiki_core::types::{Index, LogId, Payload, Term};
+
+    pub(crate) fn id(number: u64) -> NodeId {
+        NodeId::new(number).unwrap()
+    }
+
+    pub(crate) fn status(number: u64, role: RoleKind, term: u64, committed: u64) -> Status {
+        Status {
+            id: id(number),
+            role,
+            term: Term::new(term),
+            vote: None,
+            leader: None,
+            last: LogId::ZERO,
+            durable: LogId::ZERO,
+            committed: Index::new(committed),
+            applied: Index::ZERO,
+        }
+    }
+
+    /// A log whose entries have these terms and contents.
+    pub(crate) fn chain(entries: &[(u64, &str)]) -> Vec<Link> {
+        let mut chain: Vec<Link> = vec![];
+        for (&(term, text), index) in entries.iter().zip(1..) {
+            let entry = Entry {
+                id: LogId::new(term, index),
+                body: EntryBody::Data(Payload::from(text)),
+            };
+            chain.push(Link::after(chain.last(), &entry));
+        }
+        chain
+    }
+
+    /// Shows a check one step: from one status to another, with this log, all of it new and on every disk.
+    pub(crate) fn show(
+        check: &mut impl Check,
+        before: &Status,
+        after: &Status,
+        log: &[Link],
+    ) -> Result<(), String> {
+        show_actions(check, before, after, log, &[], log)
+    }
+
+    pub(crate) fn show_actions(
+        check: &mut impl Check,
+        before: &Status,
+        after: &Status,
+        log: &[Link],
+        actions: &[Action],
+        others: &[Link],
+    ) -> Result<(), String> {
+        check.observe(&Observation {
+            member: after.id.get() as usize - 1,
+            event: &Event::Wake,
+            actions,
+            before,
+            after,
+            chain: log,
+            appended: log.len(),
+            members: 3,
+            durable: &|member| {
+                if member as u64 + 1 == after.id.get() {
+                    log
+                } else {
+                    others
+                }
+            },
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! Vote Durability: each server votes for at most one candidate in a given term (paper §5.2), across crashes too: a
+//! vote that has left a member is still on its disk when it starts again.
+
+use super::{Check, Observation};
+use kontiki_core::action::Action;
+use kontiki_core::message::Body;
+use kontiki_core::types::{Ballot, NodeId, Term};
+use std::collections::BTreeMap;
+
+/// Every vote that has left each member.
+#[derive(Default, Debug)]
+pub struct VoteDurability {
+    votes: BTreeMap<(usize, Term), NodeId>,
+}
+
+impl VoteDurability {
+    /// A member starts again with this ballot.
+    pub fn restarted(&self, member: usize, ballot: Ballot) -> Result<(), String> {
+        let last = self
+            .votes
+            .range((member, Term::ZERO)..=(member, Term::new(u64::MAX)))
+            .next_back();
+        let Some((&(_, term), &vote)) = last else {
+            return Ok(());
+        };
+        let id = member + 1;
+        if ballot.term() < term || (ballot.term() == term && ballot.vote() != Some(vote)) {
+            return Err(format!(
+                "member {id} voted for {vote} in term {term} and starts again with {ballot:?}"
+            ));
+        }
+        Ok(())
+    }
+
+    fn vote(&mut self, member: usize, term: Term, candidate: NodeId) -> Result<(), String> {
+        let first = *self.votes.entry((member, term)).or_insert(candidate);
+        if first == candidate {
+            return Ok(());
+        }
+        Err(format!(
+            "member {} voted for {first} and for {candidate} in term {term}",
+            member + 1
+        ))
+    }
+}
+
+impl Check for VoteDurability {
+    const NAME: &'static str = "Vote Durability";
+
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+        for action in step.actions {
+            if let Action::Send(message) = action {
+                match message.body {
+                    Body::Voted { granted: true } => self.vote(step.member, message.term, message.to)?,
+                    Body::RequestVote { .. } => self.vote(step.member, message.term, message.from)?,
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{id, show_actions, status};
+    use super::*;
+    use kontiki_core::message::Message;
+    use kontiki_core::status::RoleKind::Follower;
+
+    fn grant(check: &mut VoteDurability, candidate: u64, term: u64) -> Result<(), String> {
+        let body = Body::Voted { granted: true };
+        let message = Message {
+            from: id(1),
+            to: id(candidate),
+            term: Term::new(term),
+            body,
+        };
+        let status = status(1, Follower, term, 0);
+        show_actions(check, &status, &status, &[], &[Action::Send(message)], &[])
+    }
+
+    #[test]
+    fn fires_on_a_second_vote_in_a_term() {
+        let mut check = VoteDurability::default();
+        assert!(grant(&mut check, 2, 5).is_ok());
+        assert!(grant(&mut check, 2, 5).is_ok(), "the same vote may be repeated");
+        assert!(grant(&mut check, 3, 6).is_ok());
+        assert!(grant(&mut check, 3, 5).is_err());
+    }
+
+    #[test]
+    fn fires_on_a_vote_that_a_crash_made_its_giver_forget() {
+        let mut check = VoteDurability::default();
+        grant(&mut check, 2, 5).unwrap();
+        assert!(check.restarted(0, Ballot::new(Term::new(5), Some(id(2)))).is_ok());
+        assert!(check.restarted(0, Ballot::new(Term::new(6), None)).is_ok());
+        assert!(check.restarted(0, Ballot::new(Term::new(5), None)).is_err());
+        assert!(check.restarted(0, Ballot::new(Term::new(4), None)).is_err());
+        assert!(
+            check.restarted(1, Ballot::new(Term::new(4), None)).is_ok(),
+            "another member"
+        );
+    }
+}

@@ -1,0 +1,137 @@
+//! The commands.
+
+mod replay;
+mod run;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use kontiki_sim::scenario::{Profile, Scenario};
+use std::path::{Path, PathBuf};
+
+/// Runs seeded Raft clusters under faults and checks them after every step.
+#[derive(Parser, Debug)]
+#[command(name = "kontiki-sim", version, about)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run a range of seeds and report what was found
+    Run(run::Run),
+    /// Run one seed or one scenario file again, and show what happens
+    Replay(replay::Replay),
+    /// Print the scenario of a seed as data, which replay accepts back
+    Scenario(Which),
+}
+
+/// Which cluster a seed is drawn for.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Cluster {
+    /// How many members each cluster has
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=64))]
+    members: u32,
+    /// What goes wrong
+    #[arg(long, value_enum, default_value = "swarm")]
+    profile: ProfileArg,
+}
+
+#[derive(Args, Debug)]
+struct Which {
+    /// The seed
+    #[arg(long)]
+    seed: u64,
+    #[command(flatten)]
+    cluster: Cluster,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum ProfileArg {
+    /// Nothing goes wrong
+    Calm,
+    /// The network is bad; nobody crashes
+    Flaky,
+    /// Everything goes wrong
+    Chaos,
+    /// A random subset of everything goes wrong
+    Swarm,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Format {
+    /// For people
+    Human,
+    /// One JSON object
+    Json,
+}
+
+impl Cli {
+    /// Whether everything held; an error where the call was wrong.
+    pub(crate) fn run(self) -> Result<bool, String> {
+        match self.command {
+            Command::Run(run) => run.run(),
+            Command::Replay(replay) => replay.run(),
+            Command::Scenario(which) => {
+                println!("{}", to_json(&which.cluster.draw(which.seed)));
+                Ok(true)
+            }
+        }
+    }
+}
+
+impl Cluster {
+    pub(crate) fn draw(&self, seed: u64) -> Scenario {
+        Scenario::draw(seed, self.members, self.profile())
+    }
+
+    fn profile(&self) -> Profile {
+        match self.profile {
+            ProfileArg::Calm => Profile::Calm,
+            ProfileArg::Flaky => Profile::Flaky,
+            ProfileArg::Chaos => Profile::Chaos,
+            ProfileArg::Swarm => Profile::Swarm,
+        }
+    }
+
+    /// The one command that runs a seed again.
+    pub(crate) fn replay_command(&self, seed: u64) -> String {
+        let mut command = format!("cargo sim replay --seed {seed}");
+        if self.members != 5 {
+            command += &format!(" --members {}", self.members);
+        }
+        if self.profile() != Profile::Swarm {
+            command += &format!(" --profile {}", self.profile());
+        }
+        command
+    }
+}
+
+fn to_json(scenario: &Scenario) -> String {
+    serde_json::to_string_pretty(scenario).expect("a scenario is plain data")
+}
+
+/// Saves a scenario where its replay can find it.
+fn save(scenario: &Scenario, dir: &Path) -> Result<PathBuf, String> {
+    let path = dir.join(format!("seed-{}.json", scenario.seed));
+    let wrong = |error| {
+        format!(
+            "cannot write {}: {error}; name a directory that can be written to",
+            path.display()
+        )
+    };
+    std::fs::create_dir_all(dir)
+        .and_then(|()| std::fs::write(&path, to_json(scenario)))
+        .map_err(wrong)?;
+    Ok(path)
+}
+
+/// Reads a scenario that somebody may have edited.
+fn load(path: &Path) -> Result<Scenario, String> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        format!("cannot read {shown}: {error}; name a file that `scenario` or `run --out` has written")
+    })?;
+    serde_json::from_str(&text).map_err(|error| {
+        format!("{shown} is no scenario: {error}; compare it with `cargo sim scenario --seed 1`")
+    })
+}

@@ -1,0 +1,303 @@
+//! `kontiki-sim run`: a range of seeds on all cores.
+
+use super::{Cluster, Format, save};
+use clap::Args;
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kontiki_sim::hash::StableHasher;
+use kontiki_sim::report::{Counters, Failure, Report};
+use serde_json::{Value, json};
+use std::io::IsTerminal as _;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// The seeds to run: 0..1000 for a range, or one number
+    #[arg(long, value_parser = seeds)]
+    seeds: Range<u64>,
+    #[command(flatten)]
+    cluster: Cluster,
+    /// How many seeds to run at the same time; all cores by default
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// How to report
+    #[arg(long, value_enum, default_value = "human")]
+    format: Format,
+    /// Save the scenario of each failing seed in this directory
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Stop after so many failures
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    max_failures: Option<u64>,
+}
+
+/// How many failures are told in full.
+const TOLD: usize = 10;
+
+/// What a range of seeds has shown.
+struct Summary {
+    seeds: u64,
+    counters: Counters,
+    trace_hash: u64,
+    failures: Vec<(u64, Failure)>,
+    wall: Duration,
+}
+
+impl Run {
+    pub(crate) fn run(self) -> Result<bool, String> {
+        let summary = self.sweep();
+        for (seed, _) in &summary.failures {
+            if let Some(dir) = &self.out {
+                save(&self.cluster.draw(*seed), dir)?;
+            }
+        }
+        match self.format {
+            Format::Human => print!("{}", self.tell(&summary)),
+            Format::Json => println!("{}", self.json(&summary)),
+        }
+        Ok(summary.failures.is_empty())
+    }
+
+    fn sweep(&self) -> Summary {
+        let started = Instant::now();
+        let jobs = self.jobs.map_or_else(
+            || thread::available_parallelism().map_or(1, usize::from),
+            usize::from,
+        );
+        let next = AtomicU64::new(self.seeds.start);
+        let (sender, reports) = mpsc::channel();
+        let bar = self.progress_bar();
+        let mut summary = Summary {
+            seeds: 0,
+            counters: Counters::default(),
+            trace_hash: 0,
+            failures: Vec::new(),
+            wall: Duration::ZERO,
+        };
+        thread::scope(|scope| {
+            for _ in 0..jobs {
+                let (sender, next) = (sender.clone(), &next);
+                scope.spawn(move || {
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= self.seeds.end || sender.send(self.run_seed(seed)).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            for report in reports {
+                summary.add(report);
+                bar.set_position(summary.seeds);
+                bar.set_message(summary.found());
+                if self
+                    .max_failures
+                    .is_some_and(|max| summary.failures.len() as u64 >= max)
+                {
+                    next.store(self.seeds.end, Ordering::Relaxed);
+                }
+            }
+        });
+        bar.finish_and_clear();
+        summary.failures.sort_by_key(|(seed, _)| *seed);
+        summary.wall = started.elapsed();
+        summary
+    }
+
+    fn run_seed(&self, seed: u64) -> Report {
+        kontiki_sim::run(&self.cluster.draw(seed)).expect("every drawn scenario can be run")
+    }
+
+    /// Shown only where a terminal watches.
+    fn progress_bar(&self) -> ProgressBar {
+        let watched = std::io::stderr().is_terminal();
+        let target = if watched {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar =
+            ProgressBar::with_draw_target(Some(self.seeds.end.saturating_sub(self.seeds.start)), target);
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} seeds, {per_sec}, {eta} left; {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar
+    }
+
+    fn tell(&self, summary: &Summary) -> String {
+        let Summary {
+            seeds,
+            counters,
+            failures,
+            wall,
+            trace_hash,
+        } = summary;
+        let virtual_seconds = counters.virtual_nanos / 1_000_000_000;
+        let speed = u128::from(counters.virtual_nanos) / wall.as_nanos().max(1);
+        let rate = u128::from(counters.steps) * 1_000 / wall.as_millis().max(1);
+        let count = |number: u64| HumanCount(number).to_string();
+        let members = match self.cluster.members {
+            1 => "1 member".to_owned(),
+            many => format!("{many} members"),
+        };
+        let mut text = format!(
+            "{} seeds of {members}, profile {}: {}\n\n",
+            count(*seeds),
+            self.cluster.profile(),
+            summary.found(),
+        );
+        let rows = [
+            (
+                "steps",
+                format!("{}, {} a second", count(counters.steps), count(rate as u64)),
+            ),
+            (
+                "virtual time",
+                format!(
+                    "{} s in {:.1?}, {} times real time",
+                    count(virtual_seconds),
+                    wall,
+                    count(speed as u64)
+                ),
+            ),
+            ("elections", count(counters.elections)),
+            (
+                "commits",
+                format!(
+                    "{}, {} acknowledged to clients",
+                    count(counters.commits),
+                    count(counters.acknowledged)
+                ),
+            ),
+            ("messages", count(counters.messages)),
+            ("trace hash", format!("{trace_hash:016x}")),
+        ];
+        rows.iter()
+            .for_each(|(name, value)| text += &format!("  {name:<14}{value}\n"));
+        text += &table("faults", counters.faults());
+        text += &table("seen", counters.marks());
+        for (seed, failure) in failures.iter().take(TOLD) {
+            text += &format!(
+                "\nFAILED  {failure}\n  replay: {}\n",
+                self.cluster.replay_command(*seed)
+            );
+        }
+        if let Some((seed, _)) = failures.first() {
+            text += &format!("\nThe last steps of seed {seed}:\n");
+            super::replay::last_steps(&self.cluster.draw(*seed), 12)
+                .iter()
+                .for_each(|line| text += &format!("{line}\n"));
+        }
+        if failures.len() > TOLD {
+            text += &format!(
+                "\n... and {} more failures; --format json lists all\n",
+                failures.len() - TOLD
+            );
+        }
+        text
+    }
+
+    fn json(&self, summary: &Summary) -> Value {
+        let Summary {
+            seeds,
+            counters,
+            failures,
+            wall,
+            trace_hash,
+        } = summary;
+        let failures: Vec<_> = failures
+            .iter()
+            .map(|(seed, failure)| {
+                json!({
+                    "seed": seed,
+                    "property": failure.property,
+                    "detail": failure.detail,
+                    "step": failure.step,
+                    "replay": self.cluster.replay_command(*seed),
+                })
+            })
+            .collect();
+        json!({
+            "seeds": seeds,
+            "steps": counters.steps,
+            "virtual_seconds": counters.virtual_nanos / 1_000_000_000,
+            "wall_seconds": wall.as_secs_f64(),
+            "elections": counters.elections,
+            "commits": counters.commits,
+            "acknowledged": counters.acknowledged,
+            "messages": counters.messages,
+            "faults": counters.faults(),
+            "marks": counters.marks(),
+            "trace_hash": format!("{trace_hash:016x}"),
+            "failures": failures,
+        })
+    }
+}
+
+impl Summary {
+    fn add(&mut self, report: Report) {
+        self.seeds += 1;
+        self.counters.add(&report.counters);
+        // A sum, so that the order in which seeds finish does not matter.
+        self.trace_hash = self
+            .trace_hash
+            .wrapping_add(StableHasher::combine(report.seed, report.trace_hash));
+        if let Some(failure) = report.failure {
+            self.failures.push((report.seed, failure));
+        }
+    }
+
+    fn found(&self) -> String {
+        match &self.failures[..] {
+            [] => "all properties held".to_owned(),
+            [(seed, failure)] => format!("1 failure: {} in seed {seed}", failure.property),
+            [(seed, failure), rest @ ..] => {
+                format!(
+                    "{} failures, the first: {} in seed {seed}",
+                    rest.len() + 1,
+                    failure.property
+                )
+            }
+        }
+    }
+}
+
+/// Names and counts, several to a line.
+fn table(title: &str, counts: impl IntoIterator<Item = (&'static str, u64)>) -> String {
+    let mut text = String::new();
+    let cells: Vec<_> = counts
+        .into_iter()
+        .map(|(name, count)| format!("{name} {}", HumanCount(count)))
+        .collect();
+    for (row, cells) in cells.chunks(3).enumerate() {
+        let title = if row == 0 { title } else { "" };
+        let cells: String = cells.iter().map(|cell| format!("{cell:<34}")).collect();
+        text += &format!("  {title:<14}{}\n", cells.trim_end());
+    }
+    text
+}
+
+/// `A..B`, or one number.
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let number = |text: &str| {
+        text.parse::<u64>()
+            .map_err(|_| format!("`{text}` is no number; write 0..1000, or one seed"))
+    };
+    let range = match text.split_once("..") {
+        Some((start, end)) => number(start)?..number(end)?,
+        None => {
+            let seed = number(text)?;
+            seed..seed.saturating_add(1)
+        }
+    };
+    if range.is_empty() {
+        return Err(format!(
+            "{text} holds no seed; write the smaller number first, as in 0..1000"
+        ));
+    }
+    Ok(range)
+}

@@ -1,0 +1,78 @@
+//! A member's clock, which runs at a rate of its own.
+
+use kontiki_core::time::Instant;
+
+/// A clock that goes through (`true_base`, `local_base`) at a rate of `1 + ppm / 1_000_000`. It never jumps: only its
+/// rate changes.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    true_base: u64,
+    local_base: u64,
+    ppm: i64,
+}
+
+const MILLION: i128 = 1_000_000;
+
+impl Clock {
+    /// A clock that shows `local` at true time zero.
+    pub(crate) fn new(local: u64, ppm: i64) -> Self {
+        Self {
+            true_base: 0,
+            local_base: local,
+            ppm,
+        }
+    }
+
+    /// What it shows at a true time.
+    pub(crate) fn local(&self, true_nanos: u64) -> Instant {
+        let elapsed = i128::from(true_nanos - self.true_base);
+        let local = i128::from(self.local_base) + elapsed * (MILLION + i128::from(self.ppm)) / MILLION;
+        Instant::from_nanos(u64::try_from(local).unwrap_or(u64::MAX))
+    }
+
+    /// The first true time at which it shows `local` or more; `None` where that is never.
+    pub(crate) fn when(&self, local: Instant) -> Option<u64> {
+        if local == Instant::NEVER {
+            return None;
+        }
+        let ahead = i128::from(local.as_nanos()) - i128::from(self.local_base);
+        let rate = MILLION + i128::from(self.ppm);
+        let elapsed = (ahead.max(0) * MILLION + rate - 1) / rate;
+        u64::try_from(i128::from(self.true_base) + elapsed).ok()
+    }
+
+    /// Goes on at another rate.
+    pub(crate) fn set_rate(&mut self, true_nanos: u64, ppm: i64) {
+        *self = Self {
+            true_base: true_nanos,
+            local_base: self.local(true_nanos).as_nanos(),
+            ppm,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_shows_a_time_when_it_says_it_will_and_not_before() {
+        for ppm in [-200_000, -1, 0, 7, 50_000] {
+            let mut clock = Clock::new(1_000, ppm);
+            clock.set_rate(500, ppm * 2);
+            for local in [1_600, 1_601, 99_999, 1_000_003] {
+                let when = clock.when(Instant::from_nanos(local)).unwrap();
+                assert!(clock.local(when) >= Instant::from_nanos(local));
+                assert!(when == 500 || clock.local(when - 1) < Instant::from_nanos(local));
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_of_rate_is_no_jump() {
+        let mut clock = Clock::new(0, 100_000);
+        clock.set_rate(1_000, -100_000);
+        assert_eq!(clock.local(1_000), Instant::from_nanos(1_100));
+        assert_eq!(clock.local(2_000), Instant::from_nanos(2_000));
+    }
+}

@@ -1,0 +1,176 @@
+//! A member's disk: writes become durable in order, one sync at a time, and a crash loses what was not synced.
+
+use crate::ledger::Link;
+use crate::scenario::DiskSpec;
+use crate::stream::Stream;
+use kontiki_core::action::Write;
+use kontiki_core::raft::Durable;
+use kontiki_core::types::WriteSeq;
+use std::collections::VecDeque;
+
+/// A disk and what is on it.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    /// What a restart would find.
+    pub(crate) durable: Durable,
+    /// The prefix hashes of `durable.entries`.
+    pub(crate) chain: Vec<Link>,
+    spec: DiskSpec,
+    stream: Stream,
+    /// Writes that a crash may lose, in order.
+    unsynced: VecDeque<Unsynced>,
+    /// The last write that the sync under way covers.
+    syncing: Option<WriteSeq>,
+    stalled_until: u64,
+}
+
+#[derive(Debug)]
+struct Unsynced {
+    write: Write,
+    links: Vec<Link>,
+}
+
+impl Disk {
+    pub(crate) fn new(seed: u64, member: u64, spec: DiskSpec) -> Self {
+        Self {
+            durable: Durable::default(),
+            chain: Vec::new(),
+            spec,
+            stream: Stream::named(seed, "disk", member),
+            unsynced: VecDeque::new(),
+            syncing: None,
+            stalled_until: 0,
+        }
+    }
+
+    /// The disk after the chaos: quick.
+    pub(crate) fn heal(&mut self) {
+        self.spec = DiskSpec {
+            sync_min_us: 50,
+            sync_max_us: 500,
+            tail: 0,
+            tail_max_us: 500,
+        };
+        self.stalled_until = 0;
+    }
+
+    pub(crate) fn stall(&mut self, until: u64) {
+        self.stalled_until = self.stalled_until.max(until);
+    }
+
+    /// Takes a write. Returns when the sync that it started will be done; none where one is under way.
+    pub(crate) fn write(&mut self, now: u64, write: Write, links: Vec<Link>) -> Option<u64> {
+        self.unsynced.push_back(Unsynced { write, links });
+        self.start_sync(now)
+    }
+
+    /// The sync under way is done. Returns the last durable write, and when the next sync, of all that has come
+    /// meanwhile, will be done.
+    pub(crate) fn synced(&mut self, now: u64) -> (WriteSeq, Option<u64>) {
+        let seq = self.syncing.take().expect("a sync is under way");
+        while self
+            .unsynced
+            .front()
+            .is_some_and(|unsynced| unsynced.write.seq <= seq)
+        {
+            self.make_durable();
+        }
+        (seq, self.start_sync(now))
+    }
+
+    /// Loses all but a prefix of what was not synced, as much as chance will have it. Returns how many writes were lost.
+    pub(crate) fn crash(&mut self) -> u64 {
+        let kept = self.stream.below(self.unsynced.len() as u64 + 1);
+        for _ in 0..kept {
+            self.make_durable();
+        }
+        let lost = self.unsynced.len() as u64;
+        self.unsynced.clear();
+        self.syncing = None;
+        lost
+    }
+
+    fn start_sync(&mut self, now: u64) -> Option<u64> {
+        if self.syncing.is_some() {
+            return None;
+        }
+        self.syncing = Some(self.unsynced.back()?.write.seq);
+        let tail = self.stream.chance(self.spec.tail);
+        let (low, high) = if tail {
+            (self.spec.sync_max_us, self.spec.tail_max_us)
+        } else {
+            (self.spec.sync_min_us, self.spec.sync_max_us)
+        };
+        let span = self.stream.skewed(low.max(1), high.max(1)) * 1_000;
+        Some(now.max(self.stalled_until) + span)
+    }
+
+    fn make_durable(&mut self) {
+        let Some(Unsynced { write, links }) = self.unsynced.pop_front() else {
+            return;
+        };
+        self.durable.write(&write);
+        if let Some(after) = write.truncate_after {
+            self.chain.truncate(after.get() as usize);
+        }
+        self.chain.extend(links);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kontiki_core::log::Entries;
+    use kontiki_core::types::{Ballot, Index, Term};
+
+    fn write(seq: u64) -> Write {
+        Write {
+            seq: WriteSeq::new(seq),
+            ballot: Ballot::new(Term::new(seq), None),
+            truncate_after: None,
+            append: Entries::EMPTY,
+            committed: Index::ZERO,
+        }
+    }
+
+    fn disk(member: u64) -> Disk {
+        let spec = DiskSpec {
+            sync_min_us: 10,
+            sync_max_us: 20,
+            tail: 0,
+            tail_max_us: 20,
+        };
+        Disk::new(1, member, spec)
+    }
+
+    #[test]
+    fn one_sync_covers_all_that_came_before_it_started() {
+        let mut disk = disk(1);
+        let done = disk
+            .write(0, write(1), vec![])
+            .expect("the first write starts a sync");
+        assert_eq!(disk.write(1, write(2), vec![]), None);
+        assert_eq!(disk.write(2, write(3), vec![]), None);
+        let (seq, next) = disk.synced(done);
+        assert_eq!(
+            (seq, disk.durable.ballot.term()),
+            (WriteSeq::new(1), Term::new(1))
+        );
+        assert_eq!(disk.synced(next.expect("two writes wait")).0, WriteSeq::new(3));
+    }
+
+    #[test]
+    fn a_crash_keeps_a_prefix_and_every_prefix_is_kept_by_some_crash() {
+        let mut kept = std::collections::BTreeSet::new();
+        for member in 0..100 {
+            let mut disk = disk(member);
+            for seq in 1..=3 {
+                disk.write(0, write(seq), vec![]);
+            }
+            let lost = disk.crash();
+            assert_eq!(lost + disk.durable.ballot.term().get(), 3);
+            kept.insert(lost);
+        }
+        assert_eq!(kept.len(), 4);
+    }
+}

@@ -1,0 +1,285 @@
+//! What a run has shown.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Everything that can go wrong in a simulated world, for counting.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum FaultKind {
+    /// A message was lost by chance.
+    Drop,
+    /// A message arrived twice.
+    Duplicate,
+    /// A message left the order of its link.
+    Reorder,
+    /// A message took very long.
+    Delay,
+    /// A bit of a message was flipped.
+    Corrupt,
+    /// A message met a link that was cut.
+    Cut,
+    /// The members fell into two groups.
+    Partition,
+    /// Messages passed one way only.
+    OneWay,
+    /// A member was cut off from all others.
+    Isolate,
+    /// A member's links went down and up again.
+    Flap,
+    /// A member crashed at once.
+    Crash,
+    /// A member crashed between two actions of one step.
+    CrashMidStep,
+    /// All members crashed at once.
+    CrashAll,
+    /// A member started again.
+    Restart,
+    /// A write was lost in a crash.
+    LostWrite,
+    /// A member stood still.
+    Pause,
+    /// A clock ran at another rate.
+    ClockDrift,
+    /// A sync took very long.
+    DiskStall,
+    /// A host noticed a broken connection.
+    BrokenConnection,
+    /// A host was wrong about a broken connection.
+    FalseAlarm,
+}
+
+impl FaultKind {
+    /// Every kind, in the order of their declaration.
+    pub const ALL: [Self; 20] = [
+        Self::Drop,
+        Self::Duplicate,
+        Self::Reorder,
+        Self::Delay,
+        Self::Corrupt,
+        Self::Cut,
+        Self::Partition,
+        Self::OneWay,
+        Self::Isolate,
+        Self::Flap,
+        Self::Crash,
+        Self::CrashMidStep,
+        Self::CrashAll,
+        Self::Restart,
+        Self::LostWrite,
+        Self::Pause,
+        Self::ClockDrift,
+        Self::DiskStall,
+        Self::BrokenConnection,
+        Self::FalseAlarm,
+    ];
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Duplicate => "duplicate",
+            Self::Reorder => "reorder",
+            Self::Delay => "delay",
+            Self::Corrupt => "corrupt",
+            Self::Cut => "cut",
+            Self::Partition => "partition",
+            Self::OneWay => "one_way",
+            Self::Isolate => "isolate",
+            Self::Flap => "flap",
+            Self::Crash => "crash",
+            Self::CrashMidStep => "crash_mid_step",
+            Self::CrashAll => "crash_all",
+            Self::Restart => "restart",
+            Self::LostWrite => "lost_write",
+            Self::Pause => "pause",
+            Self::ClockDrift => "clock_drift",
+            Self::DiskStall => "disk_stall",
+            Self::BrokenConnection => "broken_connection",
+            Self::FalseAlarm => "false_alarm",
+        }
+    }
+}
+
+/// Something that is sometimes true of a correct cluster, and must be seen in a sweep: green without coverage is not
+/// green.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum Mark {
+    /// A follower's log contradicted its leader's and was cut.
+    Truncated,
+    /// A follower refused an append because it lacks what comes before.
+    Rejected,
+    /// An entry of an earlier term was committed along with a later one.
+    OldTermCommitted,
+    /// A leader stepped down without having seen a later term: it had lost its quorum, or its disk.
+    SteppedDown,
+    /// A pre-vote was lost or never decided, so a term was spared.
+    PreVoteFailed,
+    /// A campaign ended without a leader.
+    CampaignFailed,
+    /// A request for a vote was refused for the sake of a living leader.
+    Loyal,
+    /// A proposal's outcome was unknown.
+    Unknown,
+    /// A proposal was refused because too much was waiting.
+    Busy,
+    /// A member restarted with less than it had in memory.
+    Forgot,
+    /// Two members were candidates of one term.
+    Contested,
+    /// Entries were handed to be applied that had been waiting for the member's own disk.
+    CommittedBeforeDurable,
+    /// A message was dropped because too many answers waited for the disk.
+    TooManyWaiting,
+    /// A damaged frame was refused.
+    FrameRefused,
+}
+
+impl Mark {
+    /// Every mark, in the order of their declaration.
+    pub const ALL: [Self; 14] = [
+        Self::Truncated,
+        Self::Rejected,
+        Self::OldTermCommitted,
+        Self::SteppedDown,
+        Self::PreVoteFailed,
+        Self::CampaignFailed,
+        Self::Loyal,
+        Self::Unknown,
+        Self::Busy,
+        Self::Forgot,
+        Self::Contested,
+        Self::CommittedBeforeDurable,
+        Self::TooManyWaiting,
+        Self::FrameRefused,
+    ];
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::Rejected => "rejected",
+            Self::OldTermCommitted => "old_term_committed",
+            Self::SteppedDown => "stepped_down",
+            Self::PreVoteFailed => "pre_vote_failed",
+            Self::CampaignFailed => "campaign_failed",
+            Self::Loyal => "loyal",
+            Self::Unknown => "unknown",
+            Self::Busy => "busy",
+            Self::Forgot => "forgot",
+            Self::Contested => "contested",
+            Self::CommittedBeforeDurable => "committed_before_durable",
+            Self::TooManyWaiting => "too_many_waiting",
+            Self::FrameRefused => "frame_refused",
+        }
+    }
+}
+
+/// Numbers that add up over runs.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Counters {
+    /// Kernel steps.
+    pub steps: u64,
+    /// Virtual time, in nanoseconds.
+    pub virtual_nanos: u64,
+    /// Leaders elected.
+    pub elections: u64,
+    /// Entries committed by the group.
+    pub commits: u64,
+    /// Requests of clients that were answered as committed.
+    pub acknowledged: u64,
+    /// Messages sent between members.
+    pub messages: u64,
+    faults: [u64; FaultKind::ALL.len()],
+    marks: [u64; Mark::ALL.len()],
+}
+
+impl Counters {
+    /// One more fault.
+    pub(crate) fn fault(&mut self, kind: FaultKind) {
+        self.faults[kind as usize] += 1;
+    }
+
+    /// Several more faults.
+    pub(crate) fn faults_of(&mut self, kind: FaultKind, count: u64) {
+        self.faults[kind as usize] += count;
+    }
+
+    /// A mark was reached.
+    pub(crate) fn mark(&mut self, mark: Mark) {
+        self.marks[mark as usize] += 1;
+    }
+
+    /// How often each kind of fault happened.
+    pub fn faults(&self) -> BTreeMap<&'static str, u64> {
+        FaultKind::ALL
+            .iter()
+            .map(|kind| (kind.name(), self.faults[*kind as usize]))
+            .collect()
+    }
+
+    /// How often each mark was reached.
+    pub fn marks(&self) -> BTreeMap<&'static str, u64> {
+        Mark::ALL
+            .iter()
+            .map(|mark| (mark.name(), self.marks[*mark as usize]))
+            .collect()
+    }
+
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.virtual_nanos += other.virtual_nanos;
+        self.elections += other.elections;
+        self.commits += other.commits;
+        self.acknowledged += other.acknowledged;
+        self.messages += other.messages;
+        self.faults
+            .iter_mut()
+            .zip(other.faults)
+            .for_each(|(sum, more)| *sum += more);
+        self.marks
+            .iter_mut()
+            .zip(other.marks)
+            .for_each(|(sum, more)| *sum += more);
+    }
+}
+
+/// A property that did not hold.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its name, as in the paper where the paper has one.
+    pub property: String,
+    /// What was seen instead.
+    pub detail: String,
+    /// The step at which it was seen.
+    pub step: u64,
+    /// The virtual time, in nanoseconds.
+    pub at: u64,
+}
+
+/// What a run of one scenario has shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// How much happened.
+    pub counters: Counters,
+    /// Depends on every step of the run: equal hashes are equal runs.
+    pub trace_hash: u64,
+    /// The property that was violated, if one was.
+    pub failure: Option<Failure>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ms, us) = (self.at / 1_000_000, self.at / 1_000 % 1_000);
+        write!(
+            f,
+            "{} at step {} ({ms}.{us:03} ms): {}",
+            self.property, self.step, self.detail
+        )
+    }
+}

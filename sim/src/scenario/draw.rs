@@ -1,0 +1,349 @@
+//! Drawing scenarios from seeds.
+//!
+//! Each seed turns a random subset of features and faults on, with random intensities (swarm testing, Groce et al.,
+//! ISSTA 2012): a run with everything on at once hides what needs something to be off. Latencies of network and disk
+//! are spread across the election timeout, or the interesting interleavings never happen.
+
+use super::{DiskSpec, Fault, Heal, MemberSpec, NetworkSpec, Scenario, TimedFault, WorkloadSpec};
+use crate::stream::Stream;
+use kontiki_core::config::{MAX_PRIORITY, Options};
+use kontiki_core::types::NodeId;
+use std::fmt;
+use std::time::Duration;
+
+/// What kind of world a seed draws.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Profile {
+    /// Nothing goes wrong.
+    Calm,
+    /// The network is bad; nobody crashes.
+    Flaky,
+    /// Everything goes wrong.
+    Chaos,
+    /// A random subset of everything goes wrong: the one to find bugs with.
+    Swarm,
+}
+
+impl Profile {
+    /// Every profile.
+    pub const ALL: [Self; 4] = [Self::Calm, Self::Flaky, Self::Chaos, Self::Swarm];
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Calm => "calm",
+            Self::Flaky => "flaky",
+            Self::Chaos => "chaos",
+            Self::Swarm => "swarm",
+        })
+    }
+}
+
+/// What may be switched on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Network,
+    Member,
+    Setting,
+}
+
+struct Draw {
+    stream: Stream,
+    profile: Profile,
+    ids: Vec<NodeId>,
+    election_min_us: u64,
+    election_max_us: u64,
+}
+
+impl Scenario {
+    /// The scenario of a seed.
+    ///
+    /// ```
+    /// use kontiki_sim::scenario::{Profile, Scenario};
+    /// let scenario = Scenario::draw(7, 5, Profile::Swarm);
+    /// assert_eq!(scenario, Scenario::draw(7, 5, Profile::Swarm));
+    /// scenario.validate().expect("every drawn scenario can be run");
+    /// ```
+    pub fn draw(seed: u64, members: u32, profile: Profile) -> Self {
+        let mut stream = Stream::named(seed, "scenario", 0);
+        let election_min_us = stream.skewed(50_000, 1_000_000);
+        let election_max_us = election_min_us * stream.between(14, 25) / 10;
+        let ids = (1..=u64::from(members.max(1))).filter_map(NodeId::new).collect();
+        Draw {
+            stream,
+            profile,
+            ids,
+            election_min_us,
+            election_max_us,
+        }
+        .scenario(seed)
+    }
+}
+
+impl Draw {
+    /// Whether this feature is on in this seed.
+    fn on(&mut self, kind: Kind) -> bool {
+        let coin = self.stream.coin();
+        match (self.profile, kind) {
+            (Profile::Calm, _) => false,
+            (Profile::Flaky, Kind::Network) | (Profile::Chaos, Kind::Network | Kind::Member) => true,
+            (Profile::Flaky, _) => false,
+            (Profile::Chaos, Kind::Setting) | (Profile::Swarm, _) => coin,
+        }
+    }
+
+    /// Odds for a feature that is on: seldom, or often.
+    fn odds(&mut self, kind: Kind, most: u64) -> u32 {
+        let odds = self.stream.skewed(20, most) as u32;
+        if self.on(kind) { odds } else { 0 }
+    }
+
+    fn scenario(mut self, seed: u64) -> Scenario {
+        let chaos_us = self.election_max_us * self.stream.between(10, 40);
+        let options = self.options();
+        Scenario {
+            seed,
+            members: self.members(),
+            network: self.network(),
+            disk: self.disk(),
+            workload: self.workload(),
+            faults: self.faults(chaos_us),
+            chaos_us,
+            heal: self.heal(&options),
+            options,
+        }
+    }
+
+    fn options(&mut self) -> Options {
+        let us = Duration::from_micros;
+        let defaults = Options::default();
+        let heartbeat = self.election_min_us / self.stream.between(3, 6);
+        let unusual = |draw: &mut Self| draw.on(Kind::Setting) && draw.stream.coin();
+        Options {
+            election_timeout_min: us(self.election_min_us),
+            election_timeout_max: us(self.election_max_us),
+            heartbeat_interval: us(heartbeat),
+            pre_vote: !unusual(self),
+            check_quorum: !unusual(self),
+            max_append_bytes: if unusual(self) {
+                self.stream.skewed(1, 4096)
+            } else {
+                defaults.max_append_bytes
+            },
+            max_in_flight_messages: if unusual(self) {
+                self.stream.skewed(1, 16) as usize
+            } else {
+                64
+            },
+            max_in_flight_bytes: if unusual(self) {
+                self.stream.skewed(1, 4096)
+            } else {
+                defaults.max_in_flight_bytes
+            },
+            max_uncommitted_bytes: if unusual(self) {
+                self.stream.skewed(64, 4096)
+            } else {
+                defaults.max_uncommitted_bytes
+            },
+            max_waiting_answers: if unusual(self) {
+                self.stream.skewed(2, 64) as usize
+            } else {
+                4096
+            },
+            ..defaults
+        }
+    }
+
+    fn members(&mut self) -> Vec<MemberSpec> {
+        let (priorities, clocks, keeps, applies) = (
+            self.on(Kind::Setting),
+            self.on(Kind::Member),
+            self.on(Kind::Setting),
+            self.on(Kind::Setting),
+        );
+        let drift = self.stream.skewed(100, 50_000);
+        let slowest = self.stream.skewed(10, self.election_max_us);
+        let mut member = |_: &NodeId| MemberSpec {
+            priority: if priorities {
+                self.stream.between(4, u64::from(MAX_PRIORITY)) as u8
+            } else {
+                MAX_PRIORITY
+            },
+            clock_ppm: if clocks {
+                self.stream.between(0, 2 * drift) as i64 - drift as i64
+            } else {
+                0
+            },
+            keeps_state: keeps && self.stream.coin(),
+            apply_us: if applies { self.stream.below(slowest) } else { 0 },
+        };
+        self.ids.iter().map(&mut member).collect()
+    }
+
+    fn network(&mut self) -> NetworkSpec {
+        let latency_min_us = self.stream.skewed(50, self.election_min_us / 20);
+        let latency_max_us = latency_min_us + self.stream.skewed(50, self.election_min_us / 5);
+        NetworkSpec {
+            latency_min_us,
+            latency_max_us,
+            drop: self.odds(Kind::Network, 3_000),
+            duplicate: self.odds(Kind::Network, 3_000),
+            reorder: self.odds(Kind::Network, 5_000),
+            tail: self.odds(Kind::Network, 2_000),
+            tail_max_us: latency_max_us + self.stream.skewed(1_000, 3 * self.election_max_us),
+            corrupt: self.odds(Kind::Network, 1_000),
+            notice: self.odds(Kind::Network, 10_000),
+        }
+    }
+
+    fn disk(&mut self) -> DiskSpec {
+        let sync_min_us = self.stream.skewed(20, 2_000);
+        let slow = self.on(Kind::Member);
+        let spread = self.stream.skewed(100, self.election_max_us);
+        let sync_max_us = sync_min_us + if slow { spread } else { 500 };
+        DiskSpec {
+            sync_min_us,
+            sync_max_us,
+            tail: self.odds(Kind::Member, 2_000),
+            tail_max_us: sync_max_us + self.stream.skewed(1_000, 2 * self.election_max_us),
+        }
+    }
+
+    fn workload(&mut self) -> WorkloadSpec {
+        let large = self.on(Kind::Setting) && self.stream.coin();
+        WorkloadSpec {
+            clients: self.stream.between(1, 4) as u32,
+            think_us: self
+                .stream
+                .skewed(self.election_max_us / 50, 4 * self.election_max_us),
+            timeout_us: self.election_max_us * self.stream.between(1, 3),
+            payload_bytes: if large {
+                self.stream.skewed(24, 2_000) as u32
+            } else {
+                24
+            },
+            batch: if self.on(Kind::Setting) {
+                self.stream.skewed(1, 16) as u32
+            } else {
+                1
+            },
+        }
+    }
+
+    fn faults(&mut self, chaos_us: u64) -> Vec<TimedFault> {
+        let kinds: Vec<u64> = (0..10).filter(|_| self.on(Kind::Member)).collect();
+        let network: Vec<u64> = (0..4).filter(|_| self.profile == Profile::Flaky).collect();
+        let kinds = if network.is_empty() { kinds } else { network };
+        if kinds.is_empty() {
+            return vec![];
+        }
+        let count = self.stream.between(2, 40);
+        let mut faults: Vec<_> = (0..count)
+            .map(|_| {
+                let kind = *self.stream.pick(&kinds);
+                TimedFault {
+                    at_us: self.stream.below(chaos_us),
+                    for_us: self.stream.skewed(1_000, 6 * self.election_max_us),
+                    fault: self.fault(kind),
+                }
+            })
+            .collect();
+        faults.sort_by_key(|timed| timed.at_us);
+        faults
+    }
+
+    fn fault(&mut self, kind: u64) -> Fault {
+        let member = *self.stream.pick(&self.ids);
+        let some = self.stream.between(1, (self.ids.len() as u64 - 1).max(1)) as usize;
+        let side = self.stream.sample(&self.ids, some);
+        match kind {
+            0 => Fault::Partition { side },
+            1 => {
+                let to = self.ids.iter().copied().filter(|id| !side.contains(id)).collect();
+                Fault::OneWay { from: side, to }
+            }
+            2 => Fault::Isolate { member },
+            3 => Fault::Flap {
+                member,
+                period_us: self.stream.skewed(1_000, 2 * self.election_max_us),
+            },
+            4 => Fault::Crash {
+                member,
+                after_actions: self.stream.below(8) as u32,
+            },
+            5 => Fault::CrashAll,
+            6 => Fault::Pause { member },
+            7 => Fault::Clock {
+                member,
+                ppm: self.stream.between(0, 400_000) as i64 - 200_000,
+            },
+            8 => Fault::DiskStall { member },
+            _ => Fault::FalseAlarm { member },
+        }
+    }
+
+    /// Half of the time only a quorum heals. Where followers may leave a live leader (no pre-vote), or a leader its
+    /// followers (no check-quorum), those who are left outside could disturb for ever, and everything must heal.
+    fn heal(&mut self, options: &Options) -> Heal {
+        let size = self
+            .stream
+            .between(self.ids.len() as u64 / 2 + 1, self.ids.len() as u64) as usize;
+        let core = self.stream.sample(&self.ids, size);
+        let partly = self.on(Kind::Member) && options.pre_vote && options.check_quorum;
+        if partly {
+            Heal::Quorum(core)
+        } else {
+            Heal::Everything
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_drawn_scenario_can_be_run_and_survives_being_written_down() {
+        for seed in 0..300 {
+            for profile in Profile::ALL {
+                let scenario = Scenario::draw(seed, 1 + seed as u32 % 7, profile);
+                scenario
+                    .validate()
+                    .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+                let text = serde_json::to_string(&scenario).unwrap();
+                assert_eq!(serde_json::from_str::<Scenario>(&text).unwrap(), scenario);
+            }
+        }
+    }
+
+    #[test]
+    fn each_fault_is_off_in_many_seeds_of_the_swarm_and_on_in_many() {
+        let draws: Vec<_> = (0..200)
+            .map(|seed| Scenario::draw(seed, 5, Profile::Swarm))
+            .collect();
+        let often = |has: &dyn Fn(&Scenario) -> bool| draws.iter().filter(|scenario| has(scenario)).count();
+        for count in [
+            often(&|s| s.network.drop > 0),
+            often(&|s| s.network.corrupt > 0),
+            often(&|s| {
+                s.faults
+                    .iter()
+                    .any(|timed| matches!(timed.fault, Fault::Crash { .. }))
+            }),
+            often(&|s| matches!(s.heal, Heal::Quorum(_))),
+        ] {
+            assert!((40..160).contains(&count), "{count} of 200");
+        }
+    }
+
+    #[test]
+    fn nothing_goes_wrong_in_a_calm_world() {
+        let calm = Scenario::draw(3, 5, Profile::Calm);
+        assert!(calm.faults.is_empty());
+        assert_eq!(
+            (calm.network.drop, calm.network.tail, calm.network.corrupt),
+            (0, 0, 0)
+        );
+    }
+}

@@ -1,0 +1,394 @@
+//! What happens to a cluster, as data: drawn from a seed, printed, edited, replayed.
+
+mod draw;
+
+pub use draw::Profile;
+
+use kontiki_core::config::{Config, ConfigError, MAX_PRIORITY, Options};
+use kontiki_core::membership::{Membership, MembershipError};
+use kontiki_core::types::NodeId;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One run of a cluster, whole: who is in it, what the world around it is like, and what goes wrong when. All times
+/// are virtual, in microseconds; all odds are out of ten thousand.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Names the random streams for everything that is not listed: latencies, odds, clients' choices.
+    pub seed: u64,
+    /// The members; the first has id 1. All of them vote.
+    pub members: Vec<MemberSpec>,
+    /// The settings that they share. `priority` and `seed` are set for each.
+    pub options: Options,
+    /// How messages travel.
+    pub network: NetworkSpec,
+    /// How writes become durable.
+    pub disk: DiskSpec,
+    /// What clients do.
+    pub workload: WorkloadSpec,
+    /// What goes wrong, in any order.
+    pub faults: Vec<TimedFault>,
+    /// How long the faults last. Then the world heals, as `heal` says.
+    pub chaos_us: u64,
+    /// What becomes well in the end, and must then make progress.
+    pub heal: Heal,
+}
+
+/// One member.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberSpec {
+    /// How much it should lead; see [`Options::priority`].
+    pub priority: u8,
+    /// How much faster than true time its clock runs, in parts per million; negative for slower.
+    pub clock_ppm: i64,
+    /// Whether its state machine survives a crash. One that does not is filled again from the log.
+    pub keeps_state: bool,
+    /// How long its state machine takes for what one step hands it.
+    pub apply_us: u64,
+}
+
+/// How messages travel between members during the chaos.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSpec {
+    /// The shortest way.
+    pub latency_min_us: u64,
+    /// The longest ordinary way.
+    pub latency_max_us: u64,
+    /// Odds that a message is lost.
+    pub drop: u32,
+    /// Odds that a message arrives twice.
+    pub duplicate: u32,
+    /// Odds that a message overtakes, or is overtaken.
+    pub reorder: u32,
+    /// Odds that a message takes much longer, up to `tail_max_us`.
+    pub tail: u32,
+    /// The longest way of all.
+    pub tail_max_us: u64,
+    /// Odds that a bit of a message is flipped.
+    pub corrupt: u32,
+    /// Odds that a host notices when a connection to a peer breaks, and tells its kernel.
+    pub notice: u32,
+}
+
+/// How a member's writes become durable during the chaos.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskSpec {
+    /// The shortest sync.
+    pub sync_min_us: u64,
+    /// The longest ordinary sync.
+    pub sync_max_us: u64,
+    /// Odds that a sync takes much longer, up to `tail_max_us`.
+    pub tail: u32,
+    /// The longest sync of all.
+    pub tail_max_us: u64,
+}
+
+/// What clients do, from the start to the end. A client has one request at a time; it tries again, under a new name,
+/// until it is told that the request is committed.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadSpec {
+    /// How many clients.
+    pub clients: u32,
+    /// The longest pause between an answer and the next request.
+    pub think_us: u64,
+    /// How long a client waits for an answer before it tries elsewhere.
+    pub timeout_us: u64,
+    /// The size of a payload.
+    pub payload_bytes: u32,
+    /// How many payloads a request holds at most; more than one are proposed as a batch.
+    pub batch: u32,
+}
+
+/// Something that goes wrong, and when.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimedFault {
+    /// When.
+    pub at_us: u64,
+    /// For how long.
+    pub for_us: u64,
+    /// What.
+    pub fault: Fault,
+}
+
+/// Something that goes wrong.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum Fault {
+    /// A member stops after carrying out so many more actions, forgets what it had in memory, and keeps only a prefix of
+    /// the writes that were not yet synced. It starts again when the fault ends.
+    Crash {
+        /// Which.
+        member: NodeId,
+        /// After how many actions; zero for at once.
+        after_actions: u32,
+    },
+    /// Every member crashes at once.
+    CrashAll,
+    /// Nothing passes between these and the others.
+    Partition {
+        /// One side.
+        side: Vec<NodeId>,
+    },
+    /// Nothing passes from these to those; the way back is open.
+    OneWay {
+        /// Whose messages are lost.
+        from: Vec<NodeId>,
+        /// Who does not get them.
+        to: Vec<NodeId>,
+    },
+    /// Nothing passes to or from this member.
+    Isolate {
+        /// Which.
+        member: NodeId,
+    },
+    /// The links of a member go down and up again, over and over.
+    Flap {
+        /// Whose.
+        member: NodeId,
+        /// How long they stay down, and then up.
+        period_us: u64,
+    },
+    /// A member stands still while the world goes on.
+    Pause {
+        /// Which.
+        member: NodeId,
+    },
+    /// A member's clock runs at another rate.
+    Clock {
+        /// Which.
+        member: NodeId,
+        /// How much faster than true time, in parts per million.
+        ppm: i64,
+    },
+    /// A member's disk takes writes and finishes none.
+    DiskStall {
+        /// Which.
+        member: NodeId,
+    },
+    /// A host is told that its connection to the leader broke, though it did not.
+    FalseAlarm {
+        /// Whose.
+        member: NodeId,
+    },
+}
+
+/// What becomes well when the chaos ends.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Heal {
+    /// Everything.
+    Everything,
+    /// Only what is between these, a majority. For good, the others are down or reach them at most one way.
+    Quorum(Vec<NodeId>),
+}
+
+/// Why a scenario cannot be run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ScenarioError {
+    /// The members are no group.
+    Membership(MembershipError),
+    /// The settings are wrong.
+    Config(ConfigError),
+    /// A fault or the healing names somebody who is no member.
+    Stranger(NodeId),
+    /// A range is empty: what it is of.
+    EmptyRange(&'static str),
+    /// Odds above ten thousand: of what.
+    Odds(&'static str),
+    /// A clock that runs backwards, or more than twice too fast.
+    Clock(i64),
+    /// Too few heal to decide anything.
+    NoQuorum,
+    /// There are no clients, so there is nothing to check.
+    NoClients,
+    /// A flapping link that never rests.
+    ZeroPeriod,
+}
+
+impl Scenario {
+    /// The ids of the members.
+    pub fn ids(&self) -> Vec<NodeId> {
+        (1..=self.members.len() as u64).filter_map(NodeId::new).collect()
+    }
+
+    /// The configuration of a member.
+    pub fn config(&self, id: NodeId) -> Result<Config, ScenarioError> {
+        let spec = usize::try_from(id.get() - 1)
+            .ok()
+            .and_then(|position| self.members.get(position));
+        let spec = spec.ok_or(ScenarioError::Stranger(id))?;
+        let options = Options {
+            priority: spec.priority,
+            seed: self.seed,
+            ..self.options.clone()
+        };
+        let membership = Membership::of(self.ids()).map_err(ScenarioError::Membership)?;
+        Config::new(id, membership, options).map_err(ScenarioError::Config)
+    }
+
+    /// Checks everything that an edited scenario could have wrong.
+    pub fn validate(&self) -> Result<(), ScenarioError> {
+        Membership::of(self.ids()).map_err(ScenarioError::Membership)?;
+        let ids = self.ids();
+        ids.iter().try_for_each(|&id| self.config(id).map(drop))?;
+        let range = |low: u64, high: u64, what| {
+            if low <= high {
+                Ok(())
+            } else {
+                Err(ScenarioError::EmptyRange(what))
+            }
+        };
+        range(
+            self.network.latency_min_us,
+            self.network.latency_max_us,
+            "network.latency",
+        )?;
+        range(
+            self.network.latency_max_us,
+            self.network.tail_max_us,
+            "network.tail_max_us",
+        )?;
+        range(self.disk.sync_min_us, self.disk.sync_max_us, "disk.sync")?;
+        range(self.disk.sync_max_us, self.disk.tail_max_us, "disk.tail_max_us")?;
+        range(1, u64::from(self.workload.batch), "workload.batch")?;
+        range(1, self.workload.timeout_us, "workload.timeout_us")?;
+        let NetworkSpec {
+            drop,
+            duplicate,
+            reorder,
+            tail,
+            corrupt,
+            notice,
+            ..
+        } = self.network;
+        let odds = [
+            (drop, "drop"),
+            (duplicate, "duplicate"),
+            (reorder, "reorder"),
+            (tail, "network.tail"),
+        ];
+        let more = [
+            (corrupt, "corrupt"),
+            (notice, "notice"),
+            (self.disk.tail, "disk.tail"),
+        ];
+        if let Some((_, what)) = odds.into_iter().chain(more).find(|&(odds, _)| odds > 10_000) {
+            return Err(ScenarioError::Odds(what));
+        }
+        if self.workload.clients == 0 {
+            return Err(ScenarioError::NoClients);
+        }
+        let clocks = self.members.iter().map(|member| member.clock_ppm);
+        let drifts = self.faults.iter().filter_map(|timed| match timed.fault {
+            Fault::Clock { ppm, .. } => Some(ppm),
+            _ => None,
+        });
+        if let Some(ppm) = clocks
+            .chain(drifts)
+            .find(|ppm| !(-900_000..=1_000_000).contains(ppm))
+        {
+            return Err(ScenarioError::Clock(ppm));
+        }
+        let mut named: Vec<_> = self
+            .faults
+            .iter()
+            .flat_map(|timed| timed.fault.members())
+            .collect();
+        if self
+            .faults
+            .iter()
+            .any(|timed| matches!(timed.fault, Fault::Flap { period_us: 0, .. }))
+        {
+            return Err(ScenarioError::ZeroPeriod);
+        }
+        if let Heal::Quorum(core) = &self.heal {
+            if core.len() <= ids.len() / 2 {
+                return Err(ScenarioError::NoQuorum);
+            }
+            named.extend(core);
+        }
+        match named.into_iter().find(|id| !ids.contains(id)) {
+            Some(stranger) => Err(ScenarioError::Stranger(stranger)),
+            None => Ok(()),
+        }
+    }
+
+    /// The members that must make progress in the end.
+    pub fn core(&self) -> Vec<NodeId> {
+        match &self.heal {
+            Heal::Everything => self.ids(),
+            Heal::Quorum(core) => core.clone(),
+        }
+    }
+
+    /// The longest that a healed member waits before it campaigns, in microseconds of its own clock.
+    pub fn longest_election_timeout_us(&self) -> u64 {
+        let us = |span: std::time::Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let (min, max) = (
+            us(self.options.election_timeout_min),
+            us(self.options.election_timeout_max),
+        );
+        let lowest = self
+            .members
+            .iter()
+            .map(|member| member.priority)
+            .min()
+            .unwrap_or(MAX_PRIORITY);
+        max + (max - min) * u64::from(MAX_PRIORITY - lowest)
+    }
+}
+
+impl Fault {
+    /// Everybody whom the fault names.
+    pub fn members(&self) -> Vec<NodeId> {
+        match self {
+            Self::Crash { member, .. }
+            | Self::Isolate { member }
+            | Self::Flap { member, .. }
+            | Self::Pause { member }
+            | Self::Clock { member, .. }
+            | Self::DiskStall { member }
+            | Self::FalseAlarm { member } => vec![*member],
+            Self::CrashAll => vec![],
+            Self::Partition { side } => side.clone(),
+            Self::OneWay { from, to } => [&from[..], to].concat(),
+        }
+    }
+}
+
+impl fmt::Display for ScenarioError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Membership(error) => error.fmt(f),
+            Self::Config(error) => write!(f, "options: {error}"),
+            Self::Stranger(id) => write!(
+                f,
+                "member {id} is named and does not exist: members are numbered from 1"
+            ),
+            Self::EmptyRange(what) => write!(
+                f,
+                "{what} is an empty range: its minimum must not exceed its maximum"
+            ),
+            Self::Odds(what) => write!(
+                f,
+                "the odds of {what} are above 10000: they are out of ten thousand"
+            ),
+            Self::Clock(ppm) => write!(f, "a clock at {ppm} ppm: it must be from -900000 to 1000000"),
+            Self::NoQuorum => {
+                f.write_str("heal.quorum names no majority: name more than half of the members")
+            }
+            Self::NoClients => {
+                f.write_str("workload.clients is zero: a run without clients shows nothing, set at least 1")
+            }
+            Self::ZeroPeriod => f.write_str("a flap with period_us zero: set at least 1"),
+        }
+    }
+}
+
+impl std::error::Error for ScenarioError {}

@@ -1,0 +1,164 @@
+//! A run, step by step: for people as lines, for other tools as JSON.
+
+use kontiki_core::action::{Action, Outcome};
+use kontiki_core::event::Event;
+use kontiki_core::status::{RoleKind, Status};
+use kontiki_core::types::NodeId;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// Something to be traced.
+#[derive(Clone, Copy, Debug)]
+pub enum Traced<'a> {
+    /// A kernel took a step.
+    Step {
+        /// The number of the step, from 1.
+        step: u64,
+        /// The virtual time, in nanoseconds.
+        at: u64,
+        /// What the kernel was told.
+        event: &'a Event,
+        /// What the host carried out of what came of it.
+        actions: &'a [Action],
+        /// The member after the step.
+        after: &'a Status,
+    },
+    /// Something happened to the world.
+    World {
+        /// The virtual time, in nanoseconds.
+        at: u64,
+        /// What.
+        what: &'a str,
+    },
+}
+
+/// What the letters of a trace mean.
+pub const LEGEND: &str = "\
+# step      time  member role term log/commit  what happened => what came of it
+#   roles: F follower, p pre-candidate (asks whether it could win), C candidate, L leader, H halted
+#   a log position is index:term; log/commit is the last entry of the log and how far it is known committed
+#   a>b t3 ...   a message from a to b in term 3        [5:3 \"x\", 6:3 -]   entries, - for a blank one
+#   write 7 ...  the member's 7th write: the ballot, where the log is cut, what is appended
+#   *            something happened to the world, not to one kernel";
+
+impl Traced<'_> {
+    /// One line for people.
+    pub fn line(&self) -> String {
+        match self {
+            Self::World { at, what } => format!("{:>6} {:>12} * {what}", "", millis(*at)),
+            Self::Step {
+                step,
+                at,
+                event,
+                actions,
+                after,
+                ..
+            } => {
+                let mut line = format!(
+                    "{step:>6} {:>12} {} {} t{} {}/{}  {}",
+                    millis(*at),
+                    after.id,
+                    role(after.role),
+                    after.term,
+                    after.last,
+                    after.committed,
+                    event_text(event)
+                );
+                for (position, action) in actions.iter().enumerate() {
+                    let joint = if position == 0 { " => " } else { "; " };
+                    let _ = write!(line, "{joint}{}", action_text(action));
+                }
+                line
+            }
+        }
+    }
+
+    /// One JSON object; its fields are documented in docs/trace.md.
+    pub fn json(&self) -> Value {
+        match self {
+            Self::World { at, what } => json!({ "time_ns": at, "world": what }),
+            Self::Step {
+                step,
+                at,
+                event,
+                actions,
+                after,
+                ..
+            } => json!({
+                "step": step,
+                "time_ns": at,
+                "member": after.id,
+                "event": event,
+                "actions": actions,
+                "role": after.role.to_string(),
+                "term": after.term,
+                "vote": after.vote,
+                "leader": after.leader,
+                "last": after.last,
+                "durable": after.durable,
+                "committed": after.committed,
+                "applied": after.applied,
+            }),
+        }
+    }
+}
+
+fn millis(nanos: u64) -> String {
+    format!("{}.{:03}ms", nanos / 1_000_000, nanos / 1_000 % 1_000)
+}
+
+fn role(role: RoleKind) -> char {
+    match role {
+        RoleKind::Follower => 'F',
+        RoleKind::PreCandidate => 'p',
+        RoleKind::Candidate => 'C',
+        RoleKind::Leader => 'L',
+        RoleKind::Halted => 'H',
+    }
+}
+
+fn event_text(event: &Event) -> String {
+    match event {
+        Event::Wake => "wake".to_owned(),
+        Event::Receive(message) => format!("got {}", arrow(&message.to_string())),
+        Event::Propose(proposal) => format!("propose {:?} {:?}", proposal.request, proposal.payload),
+        Event::ProposeBatch(proposals) => {
+            let first = proposals.first().map(|proposal| proposal.request);
+            format!("propose {} from {first:?}", proposals.len())
+        }
+        Event::Persisted(seq) => format!("written {}", seq.get()),
+        Event::Applied(index) => format!("applied {index}"),
+        Event::PeerUnreachable(peer) => format!("lost connection to {peer}"),
+    }
+}
+
+fn action_text(action: &Action) -> String {
+    match action {
+        Action::Send(message) => arrow(&message.to_string()),
+        Action::Persist(write) => {
+            let vote = |id: NodeId| format!(" vote={id}");
+            let vote = write.ballot.vote().map(vote).unwrap_or_default();
+            let cut = write
+                .truncate_after
+                .map(|after| format!(" cut after {after}"))
+                .unwrap_or_default();
+            format!(
+                "write {} t{}{vote}{cut} {}",
+                write.seq.get(),
+                write.ballot.term(),
+                write.append
+            )
+        }
+        Action::Apply { through } => format!("apply through {through}"),
+        Action::Respond {
+            request,
+            outcome: Outcome::Committed(id),
+        } => format!("{request:?} committed as {id}"),
+        Action::Respond { request, outcome } => format!("{request:?} {outcome}"),
+        Action::Halt(violation) => format!("HALT: {violation}"),
+    }
+}
+
+fn arrow(message: &str) -> String {
+    message.replacen('→', ">", 1)
+}

@@ -1,0 +1,126 @@
+//! After the chaos: what heals, and whether the cluster then makes progress.
+
+use super::{Checked, GLANCE, Happening, World, position};
+use crate::check::liveness::{self, Healed, Stage};
+use crate::scenario::Heal;
+use kontiki_core::types::Term;
+
+/// How long nothing may move before a cluster counts as resting, and how long it may take to get there: in longest
+/// election timeouts.
+const REST: u64 = 3;
+const BOUND: u64 = 60;
+
+impl World<'_> {
+    /// The chaos is over.
+    pub(super) fn heal(&mut self) -> Checked {
+        self.trace_world(|| "the chaos is over".to_owned());
+        self.stage = Some(Stage::Serving);
+        let timeout = self.election_timeout();
+        let waits = (self.scenario.workload.timeout_us + self.scenario.workload.think_us) * 1_000;
+        self.bound = self.now + BOUND * (timeout + waits);
+        self.clients.healed();
+        self.network.heal();
+        self.heal_links();
+        for member in self.core() {
+            let host = &mut self.hosts[member];
+            host.disk.heal();
+            host.down = 0;
+            host.crash_after = None;
+            host.clock.set_rate(self.now, host.spec.clock_ppm);
+            if host.up.is_none() {
+                self.start(member)?;
+            }
+            self.resume(member)?;
+        }
+        self.schedule(self.now + GLANCE, Happening::Glance);
+        Ok(())
+    }
+
+    /// Mends every link inside the core. A link between the core and those who stay outside keeps at most one way, so
+    /// that nobody outside can lead the core: which way, if any, is as the chaos left it.
+    fn heal_links(&mut self) {
+        let core = self.core();
+        for from in 0..self.hosts.len() {
+            for to in 0..self.hosts.len() {
+                match (core.contains(&from), core.contains(&to)) {
+                    (true, true) => self.network.mend_all(from, to),
+                    (true, false) if !self.network.is_cut(to, from) => self.network.cut(from, to),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Looks whether the healed cluster has got further.
+    pub(super) fn glance(&mut self) -> Checked {
+        let members: Vec<_> = self
+            .core()
+            .into_iter()
+            .map(|member| self.healed(member))
+            .collect();
+        let stage = self.stage.unwrap_or(Stage::Serving);
+        let rest = REST * self.election_timeout();
+        let term = members
+            .iter()
+            .filter_map(|member| member.status)
+            .map(|status| status.term)
+            .max()
+            .unwrap_or(Term::ZERO);
+        let next = match stage {
+            Stage::Serving if self.clients.unserved() == 0 => Stage::Converging,
+            Stage::Converging if liveness::has_converged(&members) => Stage::Resting {
+                since: self.now,
+                term,
+            },
+            Stage::Resting { term: quiet, .. } if term != quiet || !liveness::is_led(&members) => {
+                Stage::Converging
+            }
+            Stage::Resting { since, .. } if self.now >= since + rest && liveness::has_converged(&members) => {
+                Stage::Done
+            }
+            stage => stage,
+        };
+        if next != Stage::Done && self.now > self.bound {
+            let waits = format!(
+                "{next:?} after {} ms: ",
+                (self.now - self.scenario.chaos_us * 1_000) / 1_000_000
+            );
+            return Err((
+                liveness::NAME,
+                waits + &liveness::describe(&members, self.clients.unserved()),
+            ));
+        }
+        if stage == Stage::Serving && next == Stage::Converging {
+            self.clients.be_still();
+        }
+        if next == Stage::Done {
+            let hosts = self.core().into_iter().map(|member| &self.hosts[member]);
+            self.checks
+                .at_rest(hosts.map(|host| (host.id, host.durable_chain())))?;
+        }
+        self.stage = Some(next);
+        self.schedule(self.now + GLANCE, Happening::Glance);
+        Ok(())
+    }
+
+    fn healed(&self, member: usize) -> Healed<'_> {
+        let up = self.hosts[member].up.as_ref();
+        let log = up.and_then(|up| up.chain.last()).map_or(0, |link| link.prefix);
+        Healed {
+            status: up.map(|up| &up.status),
+            log,
+        }
+    }
+
+    fn core(&self) -> Vec<usize> {
+        match &self.scenario.heal {
+            Heal::Everything => (0..self.hosts.len()).collect(),
+            Heal::Quorum(core) => core.iter().copied().map(position).collect(),
+        }
+    }
+
+    /// The longest election timeout of a healed member, in true nanoseconds, with some room for slow clocks.
+    fn election_timeout(&self) -> u64 {
+        self.scenario.longest_election_timeout_us() * 1_100
+    }
+}

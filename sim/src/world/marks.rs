@@ -1,0 +1,94 @@
+//! What is sometimes true of a correct cluster, and must be seen in a sweep.
+
+use super::World;
+use super::step::Taken;
+use crate::ledger::Link;
+use crate::report::Mark;
+use kontiki_core::action::{Action, Outcome, Refusal, Write};
+use kontiki_core::event::Event;
+use kontiki_core::message::{Body, Message};
+use kontiki_core::status::RoleKind::{Candidate, Follower, Leader, PreCandidate};
+
+impl World<'_> {
+    /// Counts what the step has shown.
+    pub(super) fn count(&mut self, member: usize, taken: &Taken<'_>) {
+        let Taken { before, after, .. } = taken;
+        if after.role == Leader && (before.role != Leader || before.term != after.term) {
+            self.counters.elections += 1;
+        }
+        let chain = self.hosts[member].up.as_ref().map_or(&[][..], |up| &up.chain);
+        let counters = &mut self.counters;
+        marks_of_status(taken, chain, |mark| counters.mark(mark));
+        marks_of_actions(taken, |mark| counters.mark(mark));
+    }
+}
+
+fn marks_of_status(taken: &Taken<'_>, chain: &[Link], mut mark: impl FnMut(Mark)) {
+    let Taken {
+        event,
+        before,
+        after,
+        dropped_answer,
+        ..
+    } = taken;
+    let same_term = before.term == after.term;
+    match (before.role, after.role) {
+        (Leader, Follower) if same_term => mark(Mark::SteppedDown),
+        (PreCandidate, PreCandidate | Follower) if same_term => mark(Mark::PreVoteFailed),
+        (Candidate, PreCandidate | Follower) => mark(Mark::CampaignFailed),
+        (Candidate, Candidate) if !same_term => mark(Mark::CampaignFailed),
+        _ => {}
+    }
+    if *dropped_answer {
+        mark(Mark::TooManyWaiting);
+    }
+    if after.committed > before.committed {
+        if after.committed > after.durable.index {
+            mark(Mark::CommittedBeforeDurable);
+        }
+        let first = chain.get(before.committed.get() as usize).map(|link| link.term);
+        if after.role == Leader && first.is_some_and(|term| term < after.term) {
+            mark(Mark::OldTermCommitted);
+        }
+    }
+    if let Event::Receive(Message {
+        term,
+        body: Body::RequestVote { .. },
+        ..
+    }) = event
+        && before.role == Candidate
+        && *term == before.term
+    {
+        mark(Mark::Contested);
+    }
+}
+
+fn marks_of_actions(taken: &Taken<'_>, mut mark: impl FnMut(Mark)) {
+    for action in taken.actions {
+        match action {
+            Action::Send(Message {
+                body: Body::Rejected { .. },
+                ..
+            }) => mark(Mark::Rejected),
+            Action::Send(Message {
+                body: Body::Voted { granted: false },
+                ..
+            }) if taken.after.leader.is_some() => {
+                mark(Mark::Loyal);
+            }
+            Action::Persist(Write {
+                truncate_after: Some(_),
+                ..
+            }) => mark(Mark::Truncated),
+            Action::Respond {
+                outcome: Outcome::Unknown,
+                ..
+            } => mark(Mark::Unknown),
+            Action::Respond {
+                outcome: Outcome::Refused(Refusal::Busy),
+                ..
+            } => mark(Mark::Busy),
+            _ => {}
+        }
+    }
+}
