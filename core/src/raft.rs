@@ -432,9 +432,8 @@ impl Raft {
             now,
             ..
         } = &mut self.common;
-        let unwritten = log.take_unwritten();
-        if unwritten.is_some() || *ballot != durability.written_ballot() {
-            let (truncate_after, append) = unwritten.unwrap_or_default();
+        if log.has_unwritten() || *ballot != durability.written_ballot() {
+            let (truncate_after, append) = log.take_unwritten();
             out.push(Action::Persist(Write {
                 seq: durability.issue(*ballot, truncate_after, log.last().index, *now),
                 ballot: *ballot,

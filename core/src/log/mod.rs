@@ -51,7 +51,7 @@ impl Log {
     /// and that `base <= applied <= committed <= last`.
     pub(crate) fn restore(base: LogId, entries: Vec<Entry>, committed: Index, applied: Index) -> Self {
         let mut terms = Terms::new(base);
-        entries.iter().for_each(|entry| terms.push(entry.id.term));
+        terms.extend(entries.iter().map(|entry| entry.id.term));
         let last = terms.last().index;
         assert!(base.index <= applied && applied <= committed && committed <= last);
         Self {
@@ -151,10 +151,9 @@ impl Log {
         if first.index <= self.last().index {
             self.truncate(first.index.prev().unwrap_or_default());
         }
-        for entry in &entries[new_from..] {
-            self.terms.push(entry.id.term);
-            self.entries.push_back(entry.clone());
-        }
+        let new = &entries[new_from..];
+        self.terms.extend(new.iter().map(|entry| entry.id.term));
+        self.entries.extend(new.iter().cloned());
         if new_from == 0 {
             self.batch = entries.clone();
         }
@@ -206,15 +205,17 @@ impl Log {
         self.durable = self.durable.max(index);
     }
 
-    /// What the disk must be told next: where to cut, and what to append. `None` where it knows everything.
-    pub(crate) fn take_unwritten(&mut self) -> Option<(Option<Index>, Entries)> {
+    /// Whether there is anything that the disk must be told.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        self.cut.is_some() || self.written != self.last().index
+    }
+
+    /// What the disk must be told next: where to cut, and what to append.
+    pub(crate) fn take_unwritten(&mut self) -> (Option<Index>, Entries) {
         let last = self.last().index;
-        if self.cut.is_none() && self.written == last {
-            return None;
-        }
         let append = self.shared(self.written, last);
         self.written = last;
-        Some((self.cut.take(), append))
+        (self.cut.take(), append)
     }
 
     /// The next entries to apply, as the index through which to; each is named once. Only what is both committed
@@ -323,7 +324,7 @@ mod tests {
         let mut log = log(&[1, 1, 1]);
         assert_eq!(log.adopt(&slice(LogId::new(1, 1), &[1])), Ok(Index::new(2)));
         assert_eq!(terms(&log), [1, 1, 1]);
-        assert_eq!(log.take_unwritten(), None);
+        assert!(!log.has_unwritten());
     }
 
     #[test]
@@ -332,12 +333,12 @@ mod tests {
         assert_eq!(log.adopt(&slice(LogId::new(1, 1), &[2])), Ok(Index::new(2)));
         assert_eq!(terms(&log), [1, 2]);
         assert_eq!(log.durable(), Index::new(1));
-        let (cut, append) = log.take_unwritten().unwrap();
+        let (cut, append) = log.take_unwritten();
         assert_eq!(
             (cut, append.len(), append[0].id),
             (Some(Index::new(1)), 1, LogId::new(2, 2))
         );
-        assert_eq!(log.take_unwritten(), None);
+        assert!(!log.has_unwritten());
     }
 
     #[test]
@@ -359,7 +360,7 @@ mod tests {
         log.append(Term::new(2), EntryBody::Blank);
         let (first, _) = log.slice(LogId::new(1, 1), u64::MAX);
         let (second, _) = log.slice(LogId::new(1, 1), u64::MAX);
-        let (_, written) = log.take_unwritten().unwrap();
+        let (_, written) = log.take_unwritten();
         assert!(core::ptr::eq(&**first.entries(), &**second.entries()));
         assert!(core::ptr::eq(&**first.entries(), &*written));
     }

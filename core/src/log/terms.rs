@@ -33,18 +33,25 @@ impl Terms {
 
     /// One more entry.
     pub(crate) fn push(&mut self, term: Term) {
-        let newest = self.last().term;
-        assert!(
-            term >= newest,
-            "terms never fall along a log: {term:?} after {newest:?}"
-        );
-        self.last = self.last.next();
-        if self.runs.is_empty() || term > newest {
-            self.runs.push(LogId {
-                term,
-                index: self.last,
-            });
+        self.extend(core::iter::once(term));
+    }
+
+    /// More entries, in the order of the log.
+    pub(crate) fn extend(&mut self, terms: impl Iterator<Item = Term>) {
+        let mut newest = self.last().term;
+        let mut last = self.last;
+        for term in terms {
+            last = last.next();
+            if term != newest || self.runs.is_empty() {
+                assert!(
+                    term >= newest,
+                    "terms never fall along a log: {term:?} after {newest:?}"
+                );
+                self.runs.push(LogId { term, index: last });
+                newest = term;
+            }
         }
+        self.last = last;
     }
 
     /// Forgets every entry after `index`.
