@@ -141,20 +141,14 @@ impl fmt::Display for Violation {
                 write!(f, "members {known} and {other} both lead term {term}")
             }
             Self::CommittedEntryContradicted { ours, theirs } => {
-                write!(
-                    f,
-                    "entry {ours} is committed here, and a leader has {theirs} in its place"
-                )
+                write!(f, "entry {ours} is committed here, and a leader has {theirs} in its place")
             }
-            Self::UnknownWrite(seq) => write!(
-                f,
-                "the host reported write {} durable, which was never handed out",
-                seq.get()
-            ),
-            Self::UnknownApply(index) => write!(
-                f,
-                "the host reported entry {index} applied, which was never handed out"
-            ),
+            Self::UnknownWrite(seq) => {
+                write!(f, "the host reported write {} durable, which was never handed out", seq.get())
+            }
+            Self::UnknownApply(index) => {
+                write!(f, "the host reported entry {index} applied, which was never handed out")
+            }
         }
     }
 }

@@ -95,12 +95,7 @@ impl Common {
     }
 
     pub(crate) fn message(&self, to: NodeId, body: Body) -> Message {
-        Message {
-            from: self.id(),
-            to,
-            term: self.term(),
-            body,
-        }
+        Message { from: self.id(), to, term: self.term(), body }
     }
 
     /// Sends now: for everything that promises nothing.
@@ -124,9 +119,6 @@ impl Common {
     }
 
     fn priority_delay(&self) -> Nanos {
-        self.config
-            .timing
-            .spread
-            .times(u64::from(MAX_PRIORITY - self.config.options.priority))
+        self.config.timing.spread.times(u64::from(MAX_PRIORITY - self.config.options.priority))
     }
 }

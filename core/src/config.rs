@@ -157,27 +157,12 @@ impl Config {
         wrong(heartbeat.is_zero(), ConfigError::ZeroHeartbeat)?;
         wrong(min.is_zero(), ConfigError::ZeroElectionTimeout)?;
         wrong(min >= max, ConfigError::EmptyElectionRange { min, max })?;
-        wrong(
-            heartbeat >= min,
-            ConfigError::HeartbeatTooSlow {
-                heartbeat,
-                election_timeout_min: min,
-            },
-        )?;
-        wrong(
-            options.priority > MAX_PRIORITY,
-            ConfigError::PriorityTooHigh(options.priority),
-        )?;
+        wrong(heartbeat >= min, ConfigError::HeartbeatTooSlow { heartbeat, election_timeout_min: min })?;
+        wrong(options.priority > MAX_PRIORITY, ConfigError::PriorityTooHigh(options.priority))?;
         wrong(options.max_append_bytes == 0, ConfigError::ZeroAppendBytes)?;
-        wrong(
-            options.max_in_flight_messages == 0,
-            ConfigError::ZeroWindowMessages,
-        )?;
+        wrong(options.max_in_flight_messages == 0, ConfigError::ZeroWindowMessages)?;
         wrong(options.max_in_flight_bytes == 0, ConfigError::ZeroWindowBytes)?;
-        wrong(
-            options.max_uncommitted_bytes == 0,
-            ConfigError::ZeroUncommittedBytes,
-        )?;
+        wrong(options.max_uncommitted_bytes == 0, ConfigError::ZeroUncommittedBytes)?;
         wrong(options.max_payload_bytes == 0, ConfigError::ZeroPayloadBytes)?;
         wrong(options.max_waiting_answers == 0, ConfigError::ZeroWaitingAnswers)?;
         let timing = Timing {
@@ -186,12 +171,7 @@ impl Config {
             spread: Nanos::from(max) - Nanos::from(min),
             heartbeat: heartbeat.into(),
         };
-        Ok(Self {
-            id,
-            membership,
-            options,
-            timing,
-        })
+        Ok(Self { id, membership, options, timing })
     }
 
     /// The member.
@@ -220,10 +200,9 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Membership(error) => error.fmt(f),
-            Self::NotAMember(id) => write!(
-                f,
-                "member {id} is not in its own group: add it to the members, as voter or learner"
-            ),
+            Self::NotAMember(id) => {
+                write!(f, "member {id} is not in its own group: add it to the members, as voter or learner")
+            }
             Self::ZeroHeartbeat => {
                 f.write_str("heartbeat_interval is zero: set it to about a third of election_timeout_min")
             }
@@ -235,18 +214,14 @@ impl fmt::Display for ConfigError {
                 "election_timeout_min {min:?} is not below election_timeout_max {max:?}: make max about twice min, \
                  or members will campaign in step and split the vote"
             ),
-            Self::HeartbeatTooSlow {
-                heartbeat,
-                election_timeout_min,
-            } => write!(
+            Self::HeartbeatTooSlow { heartbeat, election_timeout_min } => write!(
                 f,
                 "heartbeat_interval {heartbeat:?} is not below election_timeout_min {election_timeout_min:?}: \
                  set it to about a third of that, or followers will not wait for it"
             ),
-            Self::PriorityTooHigh(priority) => write!(
-                f,
-                "priority {priority} is too high: it goes from 0 to {MAX_PRIORITY}"
-            ),
+            Self::PriorityTooHigh(priority) => {
+                write!(f, "priority {priority} is too high: it goes from 0 to {MAX_PRIORITY}")
+            }
             Self::ZeroAppendBytes => {
                 f.write_str("max_append_bytes is zero: set at least one byte; one entry always travels")
             }
@@ -286,45 +261,24 @@ mod tests {
     #[test]
     fn each_wrong_value_has_its_own_error_that_says_what_to_do() {
         let ms = Duration::from_millis;
-        let range = ConfigError::EmptyElectionRange {
-            min: ms(300),
-            max: ms(300),
-        };
-        let slow = ConfigError::HeartbeatTooSlow {
-            heartbeat: ms(150),
-            election_timeout_min: ms(150),
-        };
+        let range = ConfigError::EmptyElectionRange { min: ms(300), max: ms(300) };
+        let slow = ConfigError::HeartbeatTooSlow { heartbeat: ms(150), election_timeout_min: ms(150) };
         let cases = [
             (with(|o| o.heartbeat_interval = ms(0)), ConfigError::ZeroHeartbeat),
-            (
-                with(|o| o.election_timeout_min = ms(0)),
-                ConfigError::ZeroElectionTimeout,
-            ),
+            (with(|o| o.election_timeout_min = ms(0)), ConfigError::ZeroElectionTimeout),
             (with(|o| o.election_timeout_min = ms(300)), range),
             (with(|o| o.heartbeat_interval = ms(150)), slow),
             (with(|o| o.priority = 8), ConfigError::PriorityTooHigh(8)),
             (with(|o| o.max_append_bytes = 0), ConfigError::ZeroAppendBytes),
-            (
-                with(|o| o.max_in_flight_messages = 0),
-                ConfigError::ZeroWindowMessages,
-            ),
+            (with(|o| o.max_in_flight_messages = 0), ConfigError::ZeroWindowMessages),
             (with(|o| o.max_in_flight_bytes = 0), ConfigError::ZeroWindowBytes),
-            (
-                with(|o| o.max_uncommitted_bytes = 0),
-                ConfigError::ZeroUncommittedBytes,
-            ),
+            (with(|o| o.max_uncommitted_bytes = 0), ConfigError::ZeroUncommittedBytes),
             (with(|o| o.max_payload_bytes = 0), ConfigError::ZeroPayloadBytes),
-            (
-                with(|o| o.max_waiting_answers = 0),
-                ConfigError::ZeroWaitingAnswers,
-            ),
+            (with(|o| o.max_waiting_answers = 0), ConfigError::ZeroWaitingAnswers),
         ];
         for (got, expected) in cases {
             assert_eq!(got, Err(expected));
-            assert!(
-                expected.to_string().contains(':'),
-                "{expected} should say what to do after a colon"
-            );
+            assert!(expected.to_string().contains(':'), "{expected} should say what to do after a colon");
         }
     }
 

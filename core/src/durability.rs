@@ -104,12 +104,7 @@ impl Durability {
         let seq = self.next_seq();
         self.issued = seq;
         self.written = ballot;
-        self.pending.push_back(Pending {
-            seq,
-            ballot,
-            through,
-            issued_at: now,
-        });
+        self.pending.push_back(Pending { seq, ballot, through, issued_at: now });
         seq
     }
 
@@ -141,10 +136,7 @@ impl Durability {
     }
 
     fn release(&mut self, out: &mut Vec<Action>) {
-        let durable = self
-            .pending
-            .front()
-            .map_or(self.issued.next(), |pending| pending.seq);
+        let durable = self.pending.front().map_or(self.issued.next(), |pending| pending.seq);
         while let Some((seq, _)) = self.waiting.front()
             && *seq < durable
         {
@@ -159,21 +151,9 @@ impl Durability {
             self.waiting.back().is_none_or(|(seq, _)| *seq <= self.issued),
             "a promise was made and not sealed"
         );
-        assert!(
-            self.waiting
-                .iter()
-                .zip(self.waiting.iter().skip(1))
-                .all(|(a, b)| a.0 <= b.0)
-        );
-        assert!(
-            self.waiting.front().is_none() || !self.pending.is_empty(),
-            "a promise waits for nothing"
-        );
-        assert!(
-            self.pending
-                .back()
-                .is_none_or(|pending| pending.seq == self.issued)
-        );
+        assert!(self.waiting.iter().zip(self.waiting.iter().skip(1)).all(|(a, b)| a.0 <= b.0));
+        assert!(self.waiting.front().is_none() || !self.pending.is_empty(), "a promise waits for nothing");
+        assert!(self.pending.back().is_none_or(|pending| pending.seq == self.issued));
     }
 }
 
@@ -186,12 +166,7 @@ mod tests {
 
     fn message(term: u64) -> Message {
         let id = NodeId::new(1).unwrap();
-        Message {
-            from: id,
-            to: id,
-            term: Term::new(term),
-            body: Body::Voted { granted: true },
-        }
+        Message { from: id, to: id, term: Term::new(term), body: Body::Voted { granted: true } }
     }
 
     fn write(durability: &mut Durability, truncate_after: Option<u64>, through: u64) {
@@ -213,10 +188,7 @@ mod tests {
         write(&mut durability, None, 2);
         durability.seal(&mut out);
         assert_eq!(out, []);
-        assert_eq!(
-            durability.persisted(WriteSeq::new(1), &mut out),
-            Some(Index::new(1))
-        );
+        assert_eq!(durability.persisted(WriteSeq::new(1), &mut out), Some(Index::new(1)));
         assert_eq!(out, [Action::Send(message(5))]);
     }
 
@@ -240,14 +212,8 @@ mod tests {
         let (mut durability, mut out) = (Durability::new(Ballot::default()), vec![]);
         write(&mut durability, None, 9);
         write(&mut durability, Some(4), 9);
-        assert_eq!(
-            durability.persisted(WriteSeq::new(1), &mut out),
-            Some(Index::new(4))
-        );
-        assert_eq!(
-            durability.persisted(WriteSeq::new(2), &mut out),
-            Some(Index::new(9))
-        );
+        assert_eq!(durability.persisted(WriteSeq::new(1), &mut out), Some(Index::new(4)));
+        assert_eq!(durability.persisted(WriteSeq::new(2), &mut out), Some(Index::new(9)));
         assert_eq!(durability.persisted(WriteSeq::new(2), &mut out), None);
     }
 }

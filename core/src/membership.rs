@@ -63,11 +63,7 @@ impl Membership {
         let votes = |id: &NodeId| voters.binary_search(id).is_ok() || outgoing.binary_search(id).is_ok();
         match learners.iter().copied().find(votes) {
             Some(twice) => Err(MembershipError::Duplicate(twice)),
-            None => Ok(Self {
-                voters,
-                outgoing,
-                learners,
-            }),
+            None => Ok(Self { voters, outgoing, learners }),
         }
     }
 
@@ -156,14 +152,12 @@ impl fmt::Display for MembershipError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoVoters => f.write_str("no voters: name at least one member that votes"),
-            Self::Duplicate(id) => write!(
-                f,
-                "member {id} is listed twice: list each member once, as voter or as learner"
-            ),
-            Self::TooMany(count) => write!(
-                f,
-                "{count} members of one kind: a group takes at most {MAX_MEMBERS}"
-            ),
+            Self::Duplicate(id) => {
+                write!(f, "member {id} is listed twice: list each member once, as voter or as learner")
+            }
+            Self::TooMany(count) => {
+                write!(f, "{count} members of one kind: a group takes at most {MAX_MEMBERS}")
+            }
         }
     }
 }
@@ -192,16 +186,8 @@ impl TryFrom<Sets> for Membership {
 #[cfg(feature = "serde")]
 impl From<Membership> for Sets {
     fn from(membership: Membership) -> Self {
-        let Membership {
-            voters,
-            outgoing,
-            learners,
-        } = membership;
-        Self {
-            voters,
-            outgoing,
-            learners,
-        }
+        let Membership { voters, outgoing, learners } = membership;
+        Self { voters, outgoing, learners }
     }
 }
 
@@ -210,27 +196,15 @@ mod tests {
     use super::*;
 
     fn ids(numbers: &[u64]) -> Vec<NodeId> {
-        numbers
-            .iter()
-            .map(|&number| NodeId::new(number).unwrap())
-            .collect()
+        numbers.iter().map(|&number| NodeId::new(number).unwrap()).collect()
     }
 
     #[test]
     fn wrong_lists_are_refused_each_with_its_reason() {
         assert_eq!(Membership::of([]), Err(MembershipError::NoVoters));
-        assert_eq!(
-            Membership::of(ids(&[1, 2, 1])),
-            Err(MembershipError::Duplicate(ids(&[1])[0]))
-        );
-        assert_eq!(
-            Membership::new(ids(&[1, 2]), ids(&[2])),
-            Err(MembershipError::Duplicate(ids(&[2])[0]))
-        );
-        assert_eq!(
-            Membership::of(ids(&(1..100).collect::<Vec<_>>())),
-            Err(MembershipError::TooMany(65))
-        );
+        assert_eq!(Membership::of(ids(&[1, 2, 1])), Err(MembershipError::Duplicate(ids(&[1])[0])));
+        assert_eq!(Membership::new(ids(&[1, 2]), ids(&[2])), Err(MembershipError::Duplicate(ids(&[2])[0])));
+        assert_eq!(Membership::of(ids(&(1..100).collect::<Vec<_>>())), Err(MembershipError::TooMany(65)));
     }
 
     #[test]
@@ -249,10 +223,7 @@ mod tests {
     fn learners_decide_nothing() {
         let group = Membership::new(ids(&[1, 2, 3]), ids(&[4, 5])).unwrap();
         assert_eq!(group.tally(|id| (id.get() >= 3).then_some(true)), Tally::Pending);
-        assert_eq!(
-            group.reached(|id| Index::new(if id.get() >= 3 { 9 } else { 2 })),
-            Index::new(2)
-        );
+        assert_eq!(group.reached(|id| Index::new(if id.get() >= 3 { 9 } else { 2 })), Index::new(2));
         assert_eq!(group.members(), ids(&[1, 2, 3, 4, 5]));
     }
 }

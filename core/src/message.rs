@@ -100,9 +100,9 @@ impl Message {
                 }
                 Body::Rejected { hint, .. } => hint.index <= Index::MAX,
                 Body::Appended { matched } => *matched <= Index::MAX,
-                Body::HeartbeatAck {
-                    received, matched, ..
-                } => matched <= received && *received <= Index::MAX,
+                Body::HeartbeatAck { received, matched, .. } => {
+                    matched <= received && *received <= Index::MAX
+                }
                 Body::PreVoted { .. }
                 | Body::Voted { .. }
                 | Body::Heartbeat { .. }
@@ -115,10 +115,7 @@ impl Message {
 impl Body {
     /// Whether only the leader of the message's term may say this.
     pub(crate) fn is_from_leader(&self) -> bool {
-        matches!(
-            self,
-            Self::Append { .. } | Self::Heartbeat { .. } | Self::Commit { .. }
-        )
+        matches!(self, Self::Append { .. } | Self::Heartbeat { .. } | Self::Commit { .. })
     }
 
     /// Whether this asks for a vote or a promise of one.
@@ -143,25 +140,13 @@ impl fmt::Display for Body {
             Self::RequestVote { last } => write!(f, "RequestVote last={last}"),
             Self::Voted { granted: g } => write!(f, "Voted {}", granted(*g)),
             Self::Append { slice, commit } => {
-                write!(
-                    f,
-                    "Append prev={} {} commit={commit}",
-                    slice.prev(),
-                    slice.entries()
-                )
+                write!(f, "Append prev={} {} commit={commit}", slice.prev(), slice.entries())
             }
             Self::Appended { matched } => write!(f, "Appended matched={matched}"),
             Self::Rejected { prev, hint } => write!(f, "Rejected prev={prev} hint={hint}"),
             Self::Heartbeat { round, commit } => write!(f, "Heartbeat round={round} commit={commit}"),
-            Self::HeartbeatAck {
-                round,
-                received,
-                matched,
-            } => {
-                write!(
-                    f,
-                    "HeartbeatAck round={round} received={received} matched={matched}"
-                )
+            Self::HeartbeatAck { round, received, matched } => {
+                write!(f, "HeartbeatAck round={round} received={received} matched={matched}")
             }
             Self::Commit { commit } => write!(f, "Commit commit={commit}"),
             Self::Outdated => f.write_str("Outdated"),

@@ -74,10 +74,7 @@ impl Progress {
             told_commit: Index::ZERO,
             contact: now,
             sent_at_heartbeat: Index::ZERO,
-            flow: Flow::Probe {
-                next: last.next(),
-                awaiting: false,
-            },
+            flow: Flow::Probe { next: last.next(), awaiting: false },
         }
     }
 
@@ -123,10 +120,7 @@ impl Progress {
         match &mut self.flow {
             Flow::Probe { .. } if matched < self.matched => return false,
             Flow::Probe { .. } => {
-                self.flow = Flow::Stream {
-                    next: matched.next(),
-                    in_flight: InFlight::default(),
-                };
+                self.flow = Flow::Stream { next: matched.next(), in_flight: InFlight::default() };
             }
             Flow::Stream { next, in_flight } => {
                 in_flight.acknowledge(matched);
@@ -149,10 +143,7 @@ impl Progress {
 
     /// Goes back to looking for agreement after the entry at `shared`, but never below what is known to match.
     pub(crate) fn probe_after(&mut self, shared: Index) {
-        self.flow = Flow::Probe {
-            next: shared.max(self.matched).next(),
-            awaiting: false,
-        };
+        self.flow = Flow::Probe { next: shared.max(self.matched).next(), awaiting: false };
         self.sent_at_heartbeat = Index::ZERO;
     }
 
@@ -162,10 +153,7 @@ impl Progress {
     pub(crate) fn heartbeat_answered(&mut self, received: Index) {
         match &mut self.flow {
             Flow::Probe { next, .. } if received.next() >= *next => {
-                self.flow = Flow::Stream {
-                    next: received.next(),
-                    in_flight: InFlight::default(),
-                };
+                self.flow = Flow::Stream { next: received.next(), in_flight: InFlight::default() };
             }
             Flow::Probe { awaiting, .. } => *awaiting = false,
             Flow::Stream { .. } if received < self.sent_at_heartbeat => self.probe_after(received),
@@ -178,10 +166,7 @@ impl Progress {
 mod tests {
     use super::*;
 
-    const WINDOW: Window = Window {
-        messages: 2,
-        bytes: 100,
-    };
+    const WINDOW: Window = Window { messages: 2, bytes: 100 };
 
     fn index(number: u64) -> Index {
         Index::new(number)

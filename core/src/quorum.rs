@@ -78,18 +78,9 @@ mod tests {
 
     #[test]
     fn an_election_is_open_while_enough_are_silent() {
-        assert_eq!(
-            tally(&voters(5), |id| (id.get() <= 2).then_some(true)),
-            Tally::Pending
-        );
-        assert_eq!(
-            tally(&voters(5), |id| (id.get() <= 2).then_some(false)),
-            Tally::Pending
-        );
-        assert_eq!(
-            tally(&voters(5), |id| (id.get() <= 3).then_some(false)),
-            Tally::Lost
-        );
+        assert_eq!(tally(&voters(5), |id| (id.get() <= 2).then_some(true)), Tally::Pending);
+        assert_eq!(tally(&voters(5), |id| (id.get() <= 2).then_some(false)), Tally::Pending);
+        assert_eq!(tally(&voters(5), |id| (id.get() <= 3).then_some(false)), Tally::Lost);
     }
 
     /// Against the definition: sort, take the element that a majority is at or beyond.
@@ -100,10 +91,7 @@ mod tests {
                 let index = |id: NodeId| Index::new(id.get().wrapping_mul(salt * 2_654_435_761 + 7) % 5);
                 let mut sorted: Vec<_> = voters(count).into_iter().map(index).collect();
                 sorted.sort_unstable_by(|a, b| b.cmp(a));
-                assert_eq!(
-                    reached(&voters(count), index),
-                    sorted[majority(&voters(count)) - 1]
-                );
+                assert_eq!(reached(&voters(count), index), sorted[majority(&voters(count)) - 1]);
             }
         }
     }

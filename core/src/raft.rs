@@ -70,8 +70,7 @@ impl Durable {
         self.ballot = write.ballot;
         self.committed = write.committed;
         if let Some(after) = write.truncate_after {
-            self.entries
-                .truncate(usize::try_from(after.get()).unwrap_or(usize::MAX));
+            self.entries.truncate(usize::try_from(after.get()).unwrap_or(usize::MAX));
         }
         self.entries.extend(write.append.iter().cloned());
     }
@@ -110,12 +109,7 @@ impl Raft {
     /// A member as its disk remembers it, a follower of nobody yet. It gives no vote for `election_timeout_min`: it
     /// may have heard from a leader just before it stopped.
     pub fn restore(config: Config, durable: Durable, now: Instant) -> Result<Self, RestoreError> {
-        let Durable {
-            ballot,
-            entries,
-            committed,
-            applied,
-        } = durable;
+        let Durable { ballot, entries, committed, applied } = durable;
         let slice = LogSlice::new(LogId::ZERO, entries.iter().cloned().collect())
             .map_err(RestoreError::Discontinuity)?;
         let (last, term) = (slice.last(), ballot.term());
@@ -130,10 +124,7 @@ impl Raft {
         }
         let log = Log::restore(LogId::ZERO, entries, committed, applied);
         let common = Common::new(config, ballot, log, now);
-        Ok(Self {
-            common,
-            role: Role::Follower(Follower::new(None, committed)),
-        })
+        Ok(Self { common, role: Role::Follower(Follower::new(None, committed)) })
     }
 
     /// Takes one event and returns what follows from it.
@@ -192,13 +183,8 @@ impl Raft {
     pub fn status(&self) -> Status {
         let (role, leader) = match &self.role {
             Role::Follower(follower) => (RoleKind::Follower, follower.leader),
-            Role::Candidate(Candidate {
-                phase: Phase::PreVote,
-                ..
-            }) => (RoleKind::PreCandidate, None),
-            Role::Candidate(Candidate {
-                phase: Phase::Vote, ..
-            }) => (RoleKind::Candidate, None),
+            Role::Candidate(Candidate { phase: Phase::PreVote, .. }) => (RoleKind::PreCandidate, None),
+            Role::Candidate(Candidate { phase: Phase::Vote, .. }) => (RoleKind::Candidate, None),
             Role::Leader(_) => (RoleKind::Leader, Some(self.common.id())),
             Role::Halted => (RoleKind::Halted, None),
         };
@@ -257,11 +243,7 @@ impl Raft {
             (Role::Leader(leader), body) => {
                 if body.is_from_leader() {
                     let (term, known) = (self.common.term(), self.common.id());
-                    return Next::halt(Violation::TwoLeaders {
-                        term,
-                        known,
-                        other: from,
-                    });
+                    return Next::halt(Violation::TwoLeaders { term, known, other: from });
                 }
                 return leader.on_message(&mut self.common, from, body, out);
             }
@@ -286,11 +268,7 @@ impl Raft {
                 Body::PreVote { .. } => Body::PreVoted { granted: false },
                 _ => Body::Voted { granted: false },
             };
-            let refusal = if *term < self.common.term() {
-                Body::Outdated
-            } else {
-                refusal
-            };
+            let refusal = if *term < self.common.term() { Body::Outdated } else { refusal };
             self.common.send(*from, refusal, out);
             return Err(DropReason::LeaderAlive);
         }
@@ -326,9 +304,7 @@ impl Raft {
             leader.on_propose(&mut self.common, proposals, out);
             return Next::Stay;
         }
-        let outcome = Outcome::Refused(Refusal::NotLeader {
-            leader: self.status().leader,
-        });
+        let outcome = Outcome::Refused(Refusal::NotLeader { leader: self.status().leader });
         out.extend(proposals.map(|Proposal { request, .. }| Action::Respond { request, outcome }));
         Next::Stay
     }
@@ -392,10 +368,9 @@ impl Raft {
             }
             (self.role, next) = match next {
                 Next::Stay => return,
-                Next::Follow(leader) => (
-                    Role::Follower(Follower::new(leader, self.common.log.committed())),
-                    Next::Stay,
-                ),
+                Next::Follow(leader) => {
+                    (Role::Follower(Follower::new(leader, self.common.log.committed())), Next::Stay)
+                }
                 Next::Campaign(phase) => {
                     if phase == Phase::Vote {
                         let me = self.common.id();
@@ -407,10 +382,7 @@ impl Raft {
                     let verdict = candidate.verdict(&self.common);
                     (Role::Candidate(candidate), verdict)
                 }
-                Next::Lead => (
-                    Role::Leader(Leader::take_office(&mut self.common, out)),
-                    Next::Stay,
-                ),
+                Next::Lead => (Role::Leader(Leader::take_office(&mut self.common, out)), Next::Stay),
                 Next::Halt(violation) => {
                     out.push(Action::Halt(*violation));
                     (Role::Halted, Next::Stay)
@@ -425,13 +397,7 @@ impl Raft {
         if let Role::Halted = self.role {
             return;
         }
-        let Common {
-            log,
-            durability,
-            ballot,
-            now,
-            ..
-        } = &mut self.common;
+        let Common { log, durability, ballot, now, .. } = &mut self.common;
         if log.has_unwritten() || *ballot != durability.written_ballot() {
             let (truncate_after, append) = log.take_unwritten();
             out.push(Action::Persist(Write {
@@ -451,21 +417,13 @@ impl Raft {
     /// What must hold of a member between any two steps.
     #[cfg(debug_assertions)]
     fn check(&self) {
-        let Common {
-            log,
-            durability,
-            ballot,
-            ..
-        } = &self.common;
+        let Common { log, durability, ballot, .. } = &self.common;
         if let Role::Halted = self.role {
             return;
         }
         log.check();
         durability.check();
-        assert!(
-            log.last().term <= ballot.term(),
-            "an entry of a later term than its log's owner has seen"
-        );
+        assert!(log.last().term <= ballot.term(), "an entry of a later term than its log's owner has seen");
         match &self.role {
             Role::Follower(follower) => {
                 assert_ne!(follower.leader, Some(self.common.id()), "nobody follows itself");
@@ -476,24 +434,11 @@ impl Raft {
                 assert!(candidate.phase == Phase::PreVote || ballot.vote() == Some(self.common.id()));
             }
             Role::Leader(leader) => {
-                assert_eq!(
-                    ballot.vote(),
-                    Some(self.common.id()),
-                    "a leader has voted for itself"
-                );
-                assert_eq!(
-                    durability.durable_ballot(),
-                    *ballot,
-                    "a leader's vote is on its disk"
-                );
+                assert_eq!(ballot.vote(), Some(self.common.id()), "a leader has voted for itself");
+                assert_eq!(durability.durable_ballot(), *ballot, "a leader's vote is on its disk");
                 assert!(leader.peers.iter().all(|peer| peer.matched <= log.last().index));
                 assert!(leader.peers.iter().all(|peer| peer.next() > peer.matched));
-                assert!(
-                    leader
-                        .proposals
-                        .front()
-                        .is_none_or(|first| first.index > log.committed())
-                );
+                assert!(leader.proposals.front().is_none_or(|first| first.index > log.committed()));
                 assert_eq!(leader.uncommitted_size(), log.uncommitted_size());
             }
             Role::Halted => {}
@@ -542,16 +487,10 @@ impl fmt::Display for RestoreError {
                 )?;
             }
             Self::CommitBeyondLog { committed, last } => {
-                write!(
-                    f,
-                    "entry {committed} was committed, but the stored log ends with entry {last}"
-                )?;
+                write!(f, "entry {committed} was committed, but the stored log ends with entry {last}")?;
             }
             Self::ApplyBeyondCommit { applied, committed } => {
-                write!(
-                    f,
-                    "entry {applied} was applied, but only {committed} is known to be committed"
-                )?;
+                write!(f, "entry {applied} was applied, but only {committed} is known to be committed")?;
             }
         }
         f.write_str(": the disk lost what this member acknowledged; do not start it, replace it")

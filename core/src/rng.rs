@@ -17,10 +17,7 @@ impl Rng {
     /// gives all of them the same seed: equal streams would be perpetual split votes.
     pub(crate) fn new(seed: u64, id: crate::types::NodeId) -> Self {
         // An odd multiplier permutes the numbers, so different members get different streams.
-        Self {
-            seed: seed ^ id.get().wrapping_mul(0x9e37_79b9_7f4a_7c15),
-            drawn: 0,
-        }
+        Self { seed: seed ^ id.get().wrapping_mul(0x9e37_79b9_7f4a_7c15), drawn: 0 }
     }
 
     /// A span that is at least zero and less than `bound`, uniform but for the bias of a 64-bit product.

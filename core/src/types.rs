@@ -103,10 +103,7 @@ impl Sub for Index {
     type Output = u64;
     /// How many entries lie after `earlier`, through `self`. Panics where `earlier` is the later one.
     fn sub(self, earlier: Self) -> u64 {
-        assert!(
-            self.0 >= earlier.0,
-            "distance of {earlier:?} to {self:?} is negative"
-        );
+        assert!(self.0 >= earlier.0, "distance of {earlier:?} to {self:?} is negative");
         self.0 - earlier.0
     }
 }
@@ -126,17 +123,11 @@ pub struct LogId {
 
 impl LogId {
     /// The position before the first entry of an empty log.
-    pub const ZERO: Self = Self {
-        term: Term::ZERO,
-        index: Index::ZERO,
-    };
+    pub const ZERO: Self = Self { term: Term::ZERO, index: Index::ZERO };
 
     /// The entry that a leader of `term` created at `index`.
     pub const fn new(term: u64, index: u64) -> Self {
-        Self {
-            term: Term(term),
-            index: Index(index),
-        }
+        Self { term: Term(term), index: Index(index) }
     }
 }
 
@@ -168,11 +159,7 @@ impl Ballot {
 
     /// Enters a later term, in which no vote is given yet.
     pub(crate) fn enter(&mut self, term: Term) {
-        assert!(
-            term > self.term,
-            "a ballot only moves to later terms: {:?} -> {term:?}",
-            self.term
-        );
+        assert!(term > self.term, "a ballot only moves to later terms: {:?} -> {term:?}", self.term);
         *self = Self { term, vote: None };
     }
 

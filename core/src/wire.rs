@@ -82,15 +82,10 @@ pub fn decode(bytes: &[u8], max_body: usize) -> Result<(Message, usize), FrameEr
     let [l0, l1, l2, l3, c0, c1, c2, c3, version] = *header;
     let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
     if length > max_body {
-        return Err(FrameError::TooLong {
-            length,
-            max: max_body,
-        });
+        return Err(FrameError::TooLong { length, max: max_body });
     }
     let Some(body) = rest.get(..length) else {
-        return Err(FrameError::Incomplete {
-            needed: HEADER + length,
-        });
+        return Err(FrameError::Incomplete { needed: HEADER + length });
     };
     if CHECKSUM.checksum(&bytes[HEADER - 1..HEADER + length]) != u32::from_le_bytes([c0, c1, c2, c3]) {
         return Err(FrameError::Checksum);
@@ -107,10 +102,9 @@ pub fn decode(bytes: &[u8], max_body: usize) -> Result<(Message, usize), FrameEr
 impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Incomplete { needed } => write!(
-                f,
-                "the frame is incomplete: read on until there are {needed} bytes"
-            ),
+            Self::Incomplete { needed } => {
+                write!(f, "the frame is incomplete: read on until there are {needed} bytes")
+            }
             Self::TooLong { length, max } => {
                 write!(
                     f,
@@ -142,25 +136,11 @@ mod tests {
     fn append() -> Message {
         let [from, to] = [1, 2].map(|id| NodeId::new(id).unwrap());
         let entries = vec![
-            Entry {
-                id: LogId::new(3, 5),
-                body: EntryBody::Blank,
-            },
-            Entry {
-                id: LogId::new(4, 6),
-                body: EntryBody::Data(Payload::from("hello")),
-            },
+            Entry { id: LogId::new(3, 5), body: EntryBody::Blank },
+            Entry { id: LogId::new(4, 6), body: EntryBody::Data(Payload::from("hello")) },
         ];
         let slice = LogSlice::new(LogId::new(3, 4), entries.into_iter().collect()).unwrap();
-        Message {
-            from,
-            to,
-            term: Term::new(4),
-            body: Body::Append {
-                slice,
-                commit: Index::new(4),
-            },
-        }
+        Message { from, to, term: Term::new(4), body: Body::Append { slice, commit: Index::new(4) } }
     }
 
     #[test]
@@ -192,13 +172,7 @@ mod tests {
     #[test]
     fn a_length_beyond_the_limit_is_refused_before_it_is_read() {
         let bytes = [0xff; HEADER];
-        assert_eq!(
-            decode(&bytes, 100),
-            Err(FrameError::TooLong {
-                length: 0xffff_ffff,
-                max: 100
-            })
-        );
+        assert_eq!(decode(&bytes, 100), Err(FrameError::TooLong { length: 0xffff_ffff, max: 100 }));
     }
 
     /// The bytes of format 1. If this fails, an older member cannot read what this one writes.
@@ -206,13 +180,8 @@ mod tests {
     fn the_format_stays() {
         let mut bytes = vec![];
         encode(&append(), &mut bytes);
-        let body = [
-            1, 2, 4, 4, 3, 4, 2, 3, 0, 4, 1, 5, b'h', b'e', b'l', b'l', b'o', 4,
-        ];
+        let body = [1, 2, 4, 4, 3, 4, 2, 3, 0, 4, 1, 5, b'h', b'e', b'l', b'l', b'o', 4];
         assert_eq!(bytes[HEADER..], body);
-        assert_eq!(
-            bytes[..HEADER],
-            [18, 0, 0, 0, bytes[4], bytes[5], bytes[6], bytes[7], 1]
-        );
+        assert_eq!(bytes[..HEADER], [18, 0, 0, 0, bytes[4], bytes[5], bytes[6], bytes[7], 1]);
     }
 }

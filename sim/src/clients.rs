@@ -61,15 +61,7 @@ impl Clients {
             served: false,
         };
         let clients = (0..spec.clients).map(|_| client()).collect();
-        Self {
-            spec,
-            stream,
-            clients,
-            open: BTreeMap::new(),
-            requests: 0,
-            members,
-            still: false,
-        }
+        Self { spec, stream, clients, open: BTreeMap::new(), requests: 0, members, still: false }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -117,19 +109,13 @@ impl Clients {
         state.waiting = size as u32;
         let (member, attempt) = (state.target, state.attempt);
         let proposals = (0..size).map(|part| self.proposal(client, part)).collect();
-        Some(Attempt {
-            member,
-            proposals,
-            timeout: (now + self.spec.timeout_us * 1_000, attempt),
-        })
+        Some(Attempt { member, proposals, timeout: (now + self.spec.timeout_us * 1_000, attempt) })
     }
 
     fn proposal(&mut self, client: usize, part: u64) -> Proposal {
         self.requests += 1;
         let request = RequestId(self.requests);
-        let mut bytes = [client as u64, self.clients[client].operation, part]
-            .map(u64::to_le_bytes)
-            .concat();
+        let mut bytes = [client as u64, self.clients[client].operation, part].map(u64::to_le_bytes).concat();
         bytes.resize(bytes.len().max(self.spec.payload_bytes as usize), 0x2e);
         let payload = Payload::from(&bytes[..]);
         let content = StableHasher::of(&EntryBody::Data(payload.clone()));

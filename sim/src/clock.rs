@@ -16,11 +16,7 @@ const MILLION: i128 = 1_000_000;
 impl Clock {
     /// A clock that shows `local` at true time zero.
     pub(crate) fn new(local: u64, ppm: i64) -> Self {
-        Self {
-            true_base: 0,
-            local_base: local,
-            ppm,
-        }
+        Self { true_base: 0, local_base: local, ppm }
     }
 
     /// What it shows at a true time.
@@ -43,11 +39,7 @@ impl Clock {
 
     /// Goes on at another rate.
     pub(crate) fn set_rate(&mut self, true_nanos: u64, ppm: i64) {
-        *self = Self {
-            true_base: true_nanos,
-            local_base: self.local(true_nanos).as_nanos(),
-            ppm,
-        };
+        *self = Self { true_base: true_nanos, local_base: self.local(true_nanos).as_nanos(), ppm };
     }
 }
 

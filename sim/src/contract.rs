@@ -91,10 +91,7 @@ impl Contract {
     /// The contract of a member that starts from what its disk holds.
     pub fn new(id: NodeId, durable: &Durable) -> Self {
         let end = Index::new(durable.entries.len() as u64);
-        let held = Held {
-            vote: durable.ballot.vote(),
-            end,
-        };
+        let held = Held { vote: durable.ballot.vote(), end };
         Self {
             id,
             issued: WriteSeq::ZERO,
@@ -140,11 +137,9 @@ impl Contract {
                 }
             }
             Event::Persisted(seq) => {
-                host(
-                    *seq <= self.issued,
-                    "only writes that were handed out become durable",
-                    || format!("write {} reported, {} handed out", seq.get(), self.issued.get()),
-                )?;
+                host(*seq <= self.issued, "only writes that were handed out become durable", || {
+                    format!("write {} reported, {} handed out", seq.get(), self.issued.get())
+                })?;
                 while let Some(&pending) = self.pending.front()
                     && pending.seq <= *seq
                 {
@@ -152,11 +147,11 @@ impl Contract {
                     self.became_durable(pending);
                 }
             }
-            Event::Applied(index) => host(
-                *index <= self.applying,
-                "only what was handed out is applied",
-                || format!("entry {index} reported, {} handed out", self.applying),
-            )?,
+            Event::Applied(index) => {
+                host(*index <= self.applying, "only what was handed out is applied", || {
+                    format!("entry {index} reported, {} handed out", self.applying)
+                })?
+            }
             Event::Wake | Event::Receive(_) | Event::PeerUnreachable(_) => {}
         }
         Ok(())
@@ -176,13 +171,7 @@ impl Contract {
 
     fn watch_action(&mut self, action: &Action) -> Result<(), Breach> {
         let silent = !self.halted
-            || matches!(
-                action,
-                Action::Respond {
-                    outcome: Outcome::Refused(Refusal::Halted),
-                    ..
-                }
-            );
+            || matches!(action, Action::Respond { outcome: Outcome::Refused(Refusal::Halted), .. });
         kernel(silent, "a halted member only refuses", || format!("{action:?}"))?;
         match action {
             Action::Send(message) => self.watch_promise(message),
@@ -191,11 +180,9 @@ impl Contract {
                 kernel(*through > self.applying, "each entry is applied once", || {
                     format!("through {through} after {}", self.applying)
                 })?;
-                kernel(
-                    *through <= self.durable_end,
-                    "only durable entries are applied",
-                    || format!("through {through}, durable through {}", self.durable_end),
-                )?;
+                kernel(*through <= self.durable_end, "only durable entries are applied", || {
+                    format!("through {through}, durable through {}", self.durable_end)
+                })?;
                 self.applying = *through;
                 Ok(())
             }
@@ -220,43 +207,28 @@ impl Contract {
     }
 
     fn watch_write(&mut self, write: &Write) -> Result<(), Breach> {
-        kernel(
-            write.seq.get() == self.issued.get() + 1,
-            "writes are numbered without a gap",
-            || format!("{} after {}", write.seq.get(), self.issued.get()),
-        )?;
+        kernel(write.seq.get() == self.issued.get() + 1, "writes are numbered without a gap", || {
+            format!("{} after {}", write.seq.get(), self.issued.get())
+        })?;
         let start = write.truncate_after.unwrap_or(self.written_end);
-        kernel(
-            start <= self.written_end,
-            "a write cuts only what was written",
-            || format!("cut after {start}, the log ends at {}", self.written_end),
-        )?;
-        let follows = write
-            .append
-            .first()
-            .is_none_or(|entry| entry.id.index == start.next());
+        kernel(start <= self.written_end, "a write cuts only what was written", || {
+            format!("cut after {start}, the log ends at {}", self.written_end)
+        })?;
+        let follows = write.append.first().is_none_or(|entry| entry.id.index == start.next());
         kernel(follows, "a write leaves no gap in the log", || {
             format!("{:?} after {start}", write.append.first())
         })?;
         let end = start + write.append.len() as u64;
-        kernel(
-            write.committed <= end,
-            "a write commits only what is written",
-            || format!("commit {}, the log ends at {end}", write.committed),
-        )?;
+        kernel(write.committed <= end, "a write commits only what is written", || {
+            format!("commit {}, the log ends at {end}", write.committed)
+        })?;
         let newest = write.append.last().map(|entry| entry.id.term);
-        kernel(
-            newest <= Some(write.ballot.term()),
-            "no entry is durable before its term",
-            || format!("entry of {newest:?} in a write of {:?}", write.ballot),
-        )?;
+        kernel(newest <= Some(write.ballot.term()), "no entry is durable before its term", || {
+            format!("entry of {newest:?} in a write of {:?}", write.ballot)
+        })?;
         self.issued = write.seq;
         self.written_end = end;
-        self.pending.push_back(Pending {
-            seq: write.seq,
-            ballot: write.ballot,
-            end,
-        });
+        self.pending.push_back(Pending { seq: write.seq, ballot: write.ballot, end });
         Ok(())
     }
 
@@ -273,11 +245,9 @@ impl Contract {
             Body::RequestVote { .. } => vote(self.id),
             Body::Appended { matched } | Body::HeartbeatAck { matched, .. } => {
                 let end = self.durable_end_in(message.term);
-                kernel(
-                    matched <= end,
-                    "an acknowledgement leaves once its entries are durable",
-                    || format!("{message}, while the disk held the log through {end} in that term"),
-                )
+                kernel(matched <= end, "an acknowledgement leaves once its entries are durable", || {
+                    format!("{message}, while the disk held the log through {end} in that term")
+                })
             }
             _ => Ok(()),
         }
@@ -296,27 +266,16 @@ impl Contract {
         kernel(after.term >= self.term, "terms never fall", || {
             format!("{:?} after {:?}", after.term, self.term)
         })?;
-        kernel(
-            after.committed >= self.committed,
-            "the commit index never falls",
-            || format!("{} after {}", after.committed, self.committed),
-        )?;
-        kernel(
-            self.applying <= after.committed,
-            "only committed entries are applied",
-            || format!("through {}, committed through {}", self.applying, after.committed),
-        )?;
+        kernel(after.committed >= self.committed, "the commit index never falls", || {
+            format!("{} after {}", after.committed, self.committed)
+        })?;
+        kernel(self.applying <= after.committed, "only committed entries are applied", || {
+            format!("through {}, committed through {}", self.applying, after.committed)
+        })?;
         let written = self.halted || after.last.index == self.written_end;
-        kernel(
-            written,
-            "every change of the log is handed out to be written in its step",
-            || {
-                format!(
-                    "the log ends at {}, the writes at {}",
-                    after.last, self.written_end
-                )
-            },
-        )?;
+        kernel(written, "every change of the log is handed out to be written in its step", || {
+            format!("the log ends at {}, the writes at {}", after.last, self.written_end)
+        })?;
         self.term = after.term;
         self.committed = after.committed;
         Ok(())
@@ -324,27 +283,11 @@ impl Contract {
 }
 
 fn kernel(holds: bool, rule: &'static str, detail: impl FnOnce() -> String) -> Result<(), Breach> {
-    if holds {
-        Ok(())
-    } else {
-        Err(Breach {
-            party: Party::Kernel,
-            rule,
-            detail: detail(),
-        })
-    }
+    if holds { Ok(()) } else { Err(Breach { party: Party::Kernel, rule, detail: detail() }) }
 }
 
 fn host(holds: bool, rule: &'static str, detail: impl FnOnce() -> String) -> Result<(), Breach> {
-    if holds {
-        Ok(())
-    } else {
-        Err(Breach {
-            party: Party::Host,
-            rule,
-            detail: detail(),
-        })
-    }
+    if holds { Ok(()) } else { Err(Breach { party: Party::Host, rule, detail: detail() }) }
 }
 
 impl fmt::Display for Breach {
@@ -400,12 +343,7 @@ mod tests {
     }
 
     fn send(term: u64, body: Body) -> Action {
-        Action::Send(Message {
-            from: id(1),
-            to: id(2),
-            term: Term::new(term),
-            body,
-        })
+        Action::Send(Message { from: id(1), to: id(2), term: Term::new(term), body })
     }
 
     fn rule(result: Result<(), Breach>) -> &'static str {
@@ -420,9 +358,7 @@ mod tests {
 
         let mut contract = contract();
         contract.watch(&Event::Wake, &[write(1, 2)], &status(1)).unwrap();
-        contract
-            .watch(&Event::Persisted(WriteSeq::new(1)), &[granted], &status(1))
-            .unwrap();
+        contract.watch(&Event::Persisted(WriteSeq::new(1)), &[granted], &status(1)).unwrap();
     }
 
     #[test]
@@ -436,30 +372,16 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_of_what_is_not_there_is_a_breach() {
-        let ack = send(
-            1,
-            Body::Appended {
-                matched: Index::new(1),
-            },
-        );
+        let ack = send(1, Body::Appended { matched: Index::new(1) });
         let breach = contract().watch(&Event::Wake, &[ack], &status(1));
-        assert_eq!(
-            rule(breach),
-            "an acknowledgement leaves once its entries are durable"
-        );
+        assert_eq!(rule(breach), "an acknowledgement leaves once its entries are durable");
     }
 
     #[test]
     fn a_second_outcome_is_a_breach() {
         let request = RequestId(4);
-        let respond = Action::Respond {
-            request,
-            outcome: Outcome::Unknown,
-        };
-        let propose = Event::Propose(Proposal {
-            request,
-            payload: Payload::from("x"),
-        });
+        let respond = Action::Respond { request, outcome: Outcome::Unknown };
+        let propose = Event::Propose(Proposal { request, payload: Payload::from("x") });
         let mut contract = contract();
         contract.watch(&propose, &[], &status(0)).unwrap();
         assert_eq!(contract.open_requests(), 1);
@@ -469,13 +391,9 @@ mod tests {
 
     #[test]
     fn the_host_is_held_to_its_side() {
-        let breach = contract()
-            .watch(&Event::Persisted(WriteSeq::new(1)), &[], &status(0))
-            .unwrap_err();
+        let breach = contract().watch(&Event::Persisted(WriteSeq::new(1)), &[], &status(0)).unwrap_err();
         assert_eq!(breach.party, Party::Host);
-        let breach = contract()
-            .watch(&Event::Applied(Index::new(1)), &[], &status(0))
-            .unwrap_err();
+        let breach = contract().watch(&Event::Applied(Index::new(1)), &[], &status(0)).unwrap_err();
         assert_eq!(breach.party, Party::Host);
     }
 
@@ -483,10 +401,7 @@ mod tests {
     fn terms_and_writes_only_rise() {
         let mut contract = contract();
         contract.watch(&Event::Wake, &[write(1, 2)], &status(3)).unwrap();
-        assert_eq!(
-            rule(contract.watch(&Event::Wake, &[], &status(2))),
-            "terms never fall"
-        );
+        assert_eq!(rule(contract.watch(&Event::Wake, &[], &status(2))), "terms never fall");
         assert_eq!(
             rule(contract.watch(&Event::Wake, &[write(3, 2)], &status(3))),
             "writes are numbered without a gap"
@@ -495,9 +410,7 @@ mod tests {
 
     #[test]
     fn applying_what_is_not_durable_is_a_breach() {
-        let apply = Action::Apply {
-            through: Index::new(1),
-        };
+        let apply = Action::Apply { through: Index::new(1) };
         assert_eq!(
             rule(contract().watch(&Event::Wake, &[apply], &status(0))),
             "only durable entries are applied"

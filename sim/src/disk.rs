@@ -45,12 +45,7 @@ impl Disk {
 
     /// The disk after the chaos: quick.
     pub(crate) fn heal(&mut self) {
-        self.spec = DiskSpec {
-            sync_min_us: 50,
-            sync_max_us: 500,
-            tail: 0,
-            tail_max_us: 500,
-        };
+        self.spec = DiskSpec { sync_min_us: 50, sync_max_us: 500, tail: 0, tail_max_us: 500 };
         self.stalled_until = 0;
     }
 
@@ -68,11 +63,7 @@ impl Disk {
     /// meanwhile, will be done.
     pub(crate) fn synced(&mut self, now: u64) -> (WriteSeq, Option<u64>) {
         let seq = self.syncing.take().expect("a sync is under way");
-        while self
-            .unsynced
-            .front()
-            .is_some_and(|unsynced| unsynced.write.seq <= seq)
-        {
+        while self.unsynced.front().is_some_and(|unsynced| unsynced.write.seq <= seq) {
             self.make_durable();
         }
         (seq, self.start_sync(now))
@@ -134,28 +125,18 @@ mod tests {
     }
 
     fn disk(member: u64) -> Disk {
-        let spec = DiskSpec {
-            sync_min_us: 10,
-            sync_max_us: 20,
-            tail: 0,
-            tail_max_us: 20,
-        };
+        let spec = DiskSpec { sync_min_us: 10, sync_max_us: 20, tail: 0, tail_max_us: 20 };
         Disk::new(1, member, spec)
     }
 
     #[test]
     fn one_sync_covers_all_that_came_before_it_started() {
         let mut disk = disk(1);
-        let done = disk
-            .write(0, write(1), vec![])
-            .expect("the first write starts a sync");
+        let done = disk.write(0, write(1), vec![]).expect("the first write starts a sync");
         assert_eq!(disk.write(1, write(2), vec![]), None);
         assert_eq!(disk.write(2, write(3), vec![]), None);
         let (seq, next) = disk.synced(done);
-        assert_eq!(
-            (seq, disk.durable.ballot.term()),
-            (WriteSeq::new(1), Term::new(1))
-        );
+        assert_eq!((seq, disk.durable.ballot.term()), (WriteSeq::new(1), Term::new(1)));
         assert_eq!(disk.synced(next.expect("two writes wait")).0, WriteSeq::new(3));
     }
 

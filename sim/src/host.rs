@@ -64,15 +64,8 @@ impl Host {
         let chain = self.disk.chain.clone();
         let apply_through = self.applied;
         self.life += 1;
-        self.up = Some(Up {
-            raft,
-            contract,
-            status,
-            chain,
-            wake_at: u64::MAX,
-            apply_through,
-            applying: None,
-        });
+        self.up =
+            Some(Up { raft, contract, status, chain, wake_at: u64::MAX, apply_through, applying: None });
         Ok(())
     }
 
@@ -112,11 +105,7 @@ impl Host {
 
     fn recovered(&self) -> Durable {
         let durable = self.disk.durable.clone();
-        let applied = if self.spec.keeps_state {
-            self.applied.min(durable.committed)
-        } else {
-            Index::ZERO
-        };
+        let applied = if self.spec.keeps_state { self.applied.min(durable.committed) } else { Index::ZERO };
         Durable { applied, ..durable }
     }
 }

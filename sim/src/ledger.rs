@@ -23,11 +23,7 @@ impl Link {
         let content = StableHasher::of(&entry.body);
         let prefix = before.map_or(0, |link| link.prefix);
         let own = StableHasher::combine(entry.id.term.get(), content);
-        Self {
-            term: entry.id.term,
-            content,
-            prefix: StableHasher::combine(prefix, own),
-        }
+        Self { term: entry.id.term, content, prefix: StableHasher::combine(prefix, own) }
     }
 }
 
@@ -41,10 +37,7 @@ pub fn link_at(chain: &[Link], index: Index) -> Option<&Link> {
 
 /// The last entry of a log.
 pub fn last_of(chain: &[Link]) -> LogId {
-    chain.last().map_or(LogId::ZERO, |link| LogId {
-        term: link.term,
-        index: Index::new(chain.len() as u64),
-    })
+    chain.last().map_or(LogId::ZERO, |link| LogId { term: link.term, index: Index::new(chain.len() as u64) })
 }
 
 /// Does to a chain what `write` does to a log, and returns the links that it appends.

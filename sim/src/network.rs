@@ -27,13 +27,7 @@ pub(crate) struct Arrival {
 impl Network {
     pub(crate) fn new(seed: u64, size: usize, spec: NetworkSpec) -> Self {
         let stream = Stream::named(seed, "network", 0);
-        Self {
-            spec,
-            stream,
-            size,
-            cuts: vec![0; size * size],
-            arrivals: vec![0; size * size],
-        }
+        Self { spec, stream, size, cuts: vec![0; size * size], arrivals: vec![0; size * size] }
     }
 
     /// The network after the chaos: quick, and nothing is lost.

@@ -214,18 +214,12 @@ impl Counters {
 
     /// How often each kind of fault happened.
     pub fn faults(&self) -> BTreeMap<&'static str, u64> {
-        FaultKind::ALL
-            .iter()
-            .map(|kind| (kind.name(), self.faults[*kind as usize]))
-            .collect()
+        FaultKind::ALL.iter().map(|kind| (kind.name(), self.faults[*kind as usize])).collect()
     }
 
     /// How often each mark was reached.
     pub fn marks(&self) -> BTreeMap<&'static str, u64> {
-        Mark::ALL
-            .iter()
-            .map(|mark| (mark.name(), self.marks[*mark as usize]))
-            .collect()
+        Mark::ALL.iter().map(|mark| (mark.name(), self.marks[*mark as usize])).collect()
     }
 
     /// Adds those of another run.
@@ -236,14 +230,8 @@ impl Counters {
         self.commits += other.commits;
         self.acknowledged += other.acknowledged;
         self.messages += other.messages;
-        self.faults
-            .iter_mut()
-            .zip(other.faults)
-            .for_each(|(sum, more)| *sum += more);
-        self.marks
-            .iter_mut()
-            .zip(other.marks)
-            .for_each(|(sum, more)| *sum += more);
+        self.faults.iter_mut().zip(other.faults).for_each(|(sum, more)| *sum += more);
+        self.marks.iter_mut().zip(other.marks).for_each(|(sum, more)| *sum += more);
     }
 }
 
@@ -276,10 +264,6 @@ pub struct Report {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ms, us) = (self.at / 1_000_000, self.at / 1_000 % 1_000);
-        write!(
-            f,
-            "{} at step {} ({ms}.{us:03} ms): {}",
-            self.property, self.step, self.detail
-        )
+        write!(f, "{} at step {} ({ms}.{us:03} ms): {}", self.property, self.step, self.detail)
     }
 }

@@ -46,14 +46,7 @@ impl Traced<'_> {
     pub fn line(&self) -> String {
         match self {
             Self::World { at, what } => format!("{:>6} {:>12} * {what}", "", millis(*at)),
-            Self::Step {
-                step,
-                at,
-                event,
-                actions,
-                after,
-                ..
-            } => {
+            Self::Step { step, at, event, actions, after, .. } => {
                 let mut line = format!(
                     "{step:>6} {:>12} {} {} t{} {}/{}  {}",
                     millis(*at),
@@ -77,14 +70,7 @@ impl Traced<'_> {
     pub fn json(&self) -> Value {
         match self {
             Self::World { at, what } => json!({ "time_ns": at, "world": what }),
-            Self::Step {
-                step,
-                at,
-                event,
-                actions,
-                after,
-                ..
-            } => json!({
+            Self::Step { step, at, event, actions, after, .. } => json!({
                 "step": step,
                 "time_ns": at,
                 "member": after.id,
@@ -138,22 +124,13 @@ fn action_text(action: &Action) -> String {
         Action::Persist(write) => {
             let vote = |id: NodeId| format!(" vote={id}");
             let vote = write.ballot.vote().map(vote).unwrap_or_default();
-            let cut = write
-                .truncate_after
-                .map(|after| format!(" cut after {after}"))
-                .unwrap_or_default();
-            format!(
-                "write {} t{}{vote}{cut} {}",
-                write.seq.get(),
-                write.ballot.term(),
-                write.append
-            )
+            let cut = write.truncate_after.map(|after| format!(" cut after {after}")).unwrap_or_default();
+            format!("write {} t{}{vote}{cut} {}", write.seq.get(), write.ballot.term(), write.append)
         }
         Action::Apply { through } => format!("apply through {through}"),
-        Action::Respond {
-            request,
-            outcome: Outcome::Committed(id),
-        } => format!("{request:?} committed as {id}"),
+        Action::Respond { request, outcome: Outcome::Committed(id) } => {
+            format!("{request:?} committed as {id}")
+        }
         Action::Respond { request, outcome } => format!("{request:?} {outcome}"),
         Action::Halt(violation) => format!("HALT: {violation}"),
     }

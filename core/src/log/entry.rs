@@ -201,10 +201,7 @@ mod serde_slice {
             let entries = bodies
                 .into_iter()
                 .zip(first..)
-                .map(|((term, body), index)| Entry {
-                    id: term.at(crate::types::Index::new(index)),
-                    body,
-                });
+                .map(|((term, body), index)| Entry { id: term.at(crate::types::Index::new(index)), body });
             LogSlice::new(prev, entries.collect()).map_err(D::Error::custom)
         }
     }
@@ -227,10 +224,7 @@ mod tests {
     use super::*;
 
     fn blank(term: u64, index: u64) -> Entry {
-        Entry {
-            id: LogId::new(term, index),
-            body: EntryBody::Blank,
-        }
+        Entry { id: LogId::new(term, index), body: EntryBody::Blank }
     }
 
     #[test]
@@ -238,10 +232,7 @@ mod tests {
         let slice = |entries: &[Entry]| LogSlice::new(LogId::new(2, 4), entries.iter().cloned().collect());
         assert!(slice(&[]).is_ok());
         assert!(slice(&[blank(2, 5), blank(3, 6)]).is_ok());
-        let gap = Discontinuity {
-            after: LogId::new(2, 4),
-            found: LogId::new(2, 6),
-        };
+        let gap = Discontinuity { after: LogId::new(2, 4), found: LogId::new(2, 6) };
         assert_eq!(slice(&[blank(2, 6)]), Err(gap));
         assert!(slice(&[blank(1, 5)]).is_err());
         assert!(slice(&[blank(3, 5), blank(2, 6)]).is_err());

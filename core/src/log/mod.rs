@@ -111,15 +111,12 @@ impl Log {
 
     /// The entries after `after`, through `through`: what [`Action::Apply`](crate::action::Action::Apply) names.
     pub fn entries(&self, after: Index, through: Index) -> impl ExactSizeIterator<Item = &Entry> + Clone {
-        self.entries
-            .range(self.position_after(after)..self.position_after(through.max(after)))
+        self.entries.range(self.position_after(after)..self.position_after(through.max(after)))
     }
 
     /// The size of all entries that wait to be committed; see [`Entry::size`].
     pub(crate) fn uncommitted_size(&self) -> u64 {
-        self.entries(self.committed, self.last().index)
-            .map(Entry::size)
-            .sum()
+        self.entries(self.committed, self.last().index).map(Entry::size).sum()
     }
 
     /// Appends one entry that this member creates as leader of `term`.
@@ -142,10 +139,7 @@ impl Log {
         };
         let first = entries[new_from].id;
         if first.index <= self.committed {
-            let ours = self.term(first.index).map_or(LogId::ZERO, |term| LogId {
-                term,
-                index: first.index,
-            });
+            let ours = self.term(first.index).map_or(LogId::ZERO, |term| LogId { term, index: first.index });
             return Err(Contradiction { ours, theirs: first });
         }
         if first.index <= self.last().index {
@@ -183,19 +177,12 @@ impl Log {
             }
             through = entry.id.index;
         }
-        (
-            LogSlice::new_unchecked(after, self.shared(after.index, through)),
-            size,
-        )
+        (LogSlice::new_unchecked(after, self.shared(after.index, through)), size)
     }
 
     /// Raises the commit index; lower values change nothing.
     pub(crate) fn commit_to(&mut self, index: Index) {
-        assert!(
-            index <= self.last().index,
-            "commit {index:?} beyond the log's end {:?}",
-            self.last()
-        );
+        assert!(index <= self.last().index, "commit {index:?} beyond the log's end {:?}", self.last());
         self.committed = self.committed.max(index);
     }
 
@@ -293,30 +280,18 @@ mod tests {
     use alloc::vec;
 
     fn log(terms: &[u64]) -> Log {
-        let entry = |(&term, index)| Entry {
-            id: LogId::new(term, index),
-            body: EntryBody::Blank,
-        };
+        let entry = |(&term, index)| Entry { id: LogId::new(term, index), body: EntryBody::Blank };
         let entries = terms.iter().zip(1..).map(entry).collect();
         Log::restore(LogId::ZERO, entries, Index::ZERO, Index::ZERO)
     }
 
     fn slice(prev: LogId, terms: &[u64]) -> LogSlice {
-        let entry = |(&term, index)| Entry {
-            id: LogId::new(term, index),
-            body: EntryBody::Blank,
-        };
-        LogSlice::new(
-            prev,
-            terms.iter().zip(prev.index.get() + 1..).map(entry).collect(),
-        )
-        .unwrap()
+        let entry = |(&term, index)| Entry { id: LogId::new(term, index), body: EntryBody::Blank };
+        LogSlice::new(prev, terms.iter().zip(prev.index.get() + 1..).map(entry).collect()).unwrap()
     }
 
     fn terms(log: &Log) -> Vec<u64> {
-        log.entries(log.base(), log.last().index)
-            .map(|entry| entry.id.term.get())
-            .collect()
+        log.entries(log.base(), log.last().index).map(|entry| entry.id.term.get()).collect()
     }
 
     #[test]
@@ -334,10 +309,7 @@ mod tests {
         assert_eq!(terms(&log), [1, 2]);
         assert_eq!(log.durable(), Index::new(1));
         let (cut, append) = log.take_unwritten();
-        assert_eq!(
-            (cut, append.len(), append[0].id),
-            (Some(Index::new(1)), 1, LogId::new(2, 2))
-        );
+        assert_eq!((cut, append.len(), append[0].id), (Some(Index::new(1)), 1, LogId::new(2, 2)));
         assert!(!log.has_unwritten());
     }
 
@@ -345,10 +317,7 @@ mod tests {
     fn a_conflict_with_a_committed_entry_is_a_contradiction() {
         let mut log = log(&[1, 1, 1]);
         log.commit_to(Index::new(2));
-        let contradiction = Contradiction {
-            ours: LogId::new(1, 2),
-            theirs: LogId::new(2, 2),
-        };
+        let contradiction = Contradiction { ours: LogId::new(1, 2), theirs: LogId::new(2, 2) };
         assert_eq!(log.adopt(&slice(LogId::new(1, 1), &[2])), Err(contradiction));
         assert_eq!(terms(&log), [1, 1, 1]);
     }
@@ -407,10 +376,6 @@ mod tests {
             prev = leader.last_shared(follower.conflict_hint(prev));
         }
         assert_eq!(prev, LogId::new(1, 3));
-        assert_eq!(
-            trips,
-            [LogId::new(8, 9)],
-            "terms that cannot match are skipped whole, on either side"
-        );
+        assert_eq!(trips, [LogId::new(8, 9)], "terms that cannot match are skipped whole, on either side");
     }
 }

@@ -15,20 +15,13 @@ pub(crate) struct Terms {
 impl Terms {
     /// A log without entries whose first will follow `base`.
     pub(crate) fn new(base: LogId) -> Self {
-        Self {
-            base,
-            runs: Vec::new(),
-            last: base.index,
-        }
+        Self { base, runs: Vec::new(), last: base.index }
     }
 
     /// The last entry, or the base where there is none.
     pub(crate) fn last(&self) -> LogId {
         let term = self.runs.last().map_or(self.base.term, |run| run.term);
-        LogId {
-            term,
-            index: self.last,
-        }
+        LogId { term, index: self.last }
     }
 
     /// One more entry.
@@ -43,10 +36,7 @@ impl Terms {
         for term in terms {
             last = last.next();
             if term != newest || self.runs.is_empty() {
-                assert!(
-                    term >= newest,
-                    "terms never fall along a log: {term:?} after {newest:?}"
-                );
+                assert!(term >= newest, "terms never fall along a log: {term:?} after {newest:?}");
                 self.runs.push(LogId { term, index: last });
                 newest = term;
             }
@@ -82,20 +72,12 @@ impl Terms {
     /// The last entry at or before `index` whose term is at most `term`: the last place where a log that ends so
     /// could agree with this one. The base where there is no such entry.
     pub(crate) fn last_at_most(&self, index: Index, term: Term) -> LogId {
-        let run = self
-            .runs
-            .partition_point(|run| run.term <= term && run.index <= index);
+        let run = self.runs.partition_point(|run| run.term <= term && run.index <= index);
         let Some(found) = run.checked_sub(1).map(|run| self.runs[run]) else {
             return self.base;
         };
-        let end = self
-            .runs
-            .get(run)
-            .map_or(self.last, |next| next.index.prev().unwrap_or_default());
-        LogId {
-            term: found.term,
-            index: end.min(index),
-        }
+        let end = self.runs.get(run).map_or(self.last, |next| next.index.prev().unwrap_or_default());
+        LogId { term: found.term, index: end.min(index) }
     }
 }
 

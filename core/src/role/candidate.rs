@@ -30,10 +30,7 @@ impl Candidate {
                 Phase::Vote => common.send_once_durable(id, Body::RequestVote { last }),
             }
         }
-        Self {
-            phase,
-            answers: Vec::new(),
-        }
+        Self { phase, answers: Vec::new() }
     }
 
     pub(crate) fn on_message(&mut self, common: &mut Common, from: NodeId, body: &Body) -> Next {
@@ -61,11 +58,7 @@ impl Candidate {
             Phase::Vote => common.durability.durable_ballot() == common.ballot,
         };
         let answer = |id| {
-            if id == common.id() {
-                own.then_some(true)
-            } else {
-                self.answer_of(id)
-            }
+            if id == common.id() { own.then_some(true) } else { self.answer_of(id) }
         };
         match common.config.membership.tally(answer) {
             Tally::Pending => Next::Stay,
@@ -78,9 +71,6 @@ impl Candidate {
     }
 
     fn answer_of(&self, id: NodeId) -> Option<bool> {
-        self.answers
-            .iter()
-            .find(|(from, _)| *from == id)
-            .map(|&(_, granted)| granted)
+        self.answers.iter().find(|(from, _)| *from == id).map(|&(_, granted)| granted)
     }
 }

@@ -19,10 +19,7 @@ pub(crate) struct Follower {
 
 impl Follower {
     pub(crate) fn new(leader: Option<NodeId>, committed: Index) -> Self {
-        Self {
-            leader,
-            agreed: committed,
-        }
+        Self { leader, agreed: committed }
     }
 
     pub(crate) fn on_message(
@@ -35,11 +32,7 @@ impl Follower {
         if body.is_from_leader() {
             match self.leader {
                 Some(known) if known != from => {
-                    return Next::halt(Violation::TwoLeaders {
-                        term: common.term(),
-                        known,
-                        other: from,
-                    });
+                    return Next::halt(Violation::TwoLeaders { term: common.term(), known, other: from });
                 }
                 _ => self.leader = Some(from),
             }
@@ -50,15 +43,7 @@ impl Follower {
             Body::Heartbeat { round, commit } => {
                 self.commit_to(common, commit);
                 let matched = self.agreed.min(common.log.durable());
-                common.send(
-                    from,
-                    Body::HeartbeatAck {
-                        round,
-                        received: self.agreed,
-                        matched,
-                    },
-                    out,
-                );
+                common.send(from, Body::HeartbeatAck { round, received: self.agreed, matched }, out);
                 Next::Stay
             }
             Body::Commit { commit } => {
@@ -88,14 +73,7 @@ impl Follower {
         }
         if !common.log.contains(prev) {
             let hint = common.log.conflict_hint(prev);
-            common.send(
-                from,
-                Body::Rejected {
-                    prev: prev.index,
-                    hint,
-                },
-                out,
-            );
+            common.send(from, Body::Rejected { prev: prev.index, hint }, out);
             return Next::Stay;
         }
         let matched = match common.log.adopt(slice) {
@@ -132,9 +110,5 @@ pub(crate) fn on_election_deadline(common: &mut Common) -> Next {
         common.rearm_election_timer();
         return Next::Stay;
     }
-    Next::Campaign(if common.config.options.pre_vote {
-        Phase::PreVote
-    } else {
-        Phase::Vote
-    })
+    Next::Campaign(if common.config.options.pre_vote { Phase::PreVote } else { Phase::Vote })
 }

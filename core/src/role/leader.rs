@@ -43,12 +43,7 @@ impl Leader {
     /// before it commits too (thesis 6.4).
     pub(crate) fn take_office(common: &mut Common, out: &mut Vec<Action>) -> Self {
         let last = common.log.last().index;
-        let others = common
-            .config
-            .membership
-            .members()
-            .into_iter()
-            .filter(|&id| id != common.id());
+        let others = common.config.membership.members().into_iter().filter(|&id| id != common.id());
         let mut leader = Self {
             peers: others.map(|id| Progress::new(id, last, common.now)).collect(),
             proposals: VecDeque::new(),
@@ -67,10 +62,7 @@ impl Leader {
     /// Leaves office: what is still open may or may not commit.
     pub(crate) fn leave_office(&mut self, out: &mut Vec<Action>) {
         for Waiting { request, .. } in self.proposals.drain(..) {
-            out.push(Action::Respond {
-                request,
-                outcome: Outcome::Unknown,
-            });
+            out.push(Action::Respond { request, outcome: Outcome::Unknown });
         }
     }
 
@@ -94,11 +86,7 @@ impl Leader {
         match *body {
             Body::Appended { matched } => self.on_appended(common, position, matched, out),
             Body::Rejected { prev, hint } => self.on_rejected(common, position, prev, hint, out),
-            Body::HeartbeatAck {
-                round,
-                received,
-                matched,
-            } => {
+            Body::HeartbeatAck { round, received, matched } => {
                 self.on_heartbeat_ack(common, position, round, received, matched, out);
             }
             _ => common.drops.add(DropReason::Late),
@@ -127,10 +115,7 @@ impl Leader {
                 self.proposed_size += size;
                 continue;
             };
-            out.push(Action::Respond {
-                request,
-                outcome: Outcome::Refused(refusal),
-            });
+            out.push(Action::Respond { request, outcome: Outcome::Refused(refusal) });
         }
         self.replicate_to_all(common, out);
     }
@@ -149,14 +134,7 @@ impl Leader {
         for peer in &mut self.peers {
             peer.sent_at_heartbeat = peer.next().prev().unwrap_or_default();
             peer.told_commit = common.log.committed().min(peer.matched);
-            common.send(
-                peer.id,
-                Body::Heartbeat {
-                    round: self.round,
-                    commit: peer.told_commit,
-                },
-                out,
-            );
+            common.send(peer.id, Body::Heartbeat { round: self.round, commit: peer.told_commit }, out);
         }
         self.arm_heartbeat(common);
         Next::Stay
@@ -221,10 +199,7 @@ impl Leader {
             if member == id {
                 return own;
             }
-            self.peers
-                .iter()
-                .find(|peer| peer.id == member)
-                .map_or(Index::ZERO, |peer| peer.matched)
+            self.peers.iter().find(|peer| peer.id == member).map_or(Index::ZERO, |peer| peer.matched)
         };
         let reached = common.config.membership.reached(matched);
         if reached <= common.log.committed() || common.log.term(reached) != Some(common.term()) {
@@ -237,10 +212,7 @@ impl Leader {
         {
             self.proposals.pop_front();
             self.proposed_size -= size;
-            let outcome = Outcome::Committed(LogId {
-                term: common.term(),
-                index,
-            });
+            let outcome = Outcome::Committed(LogId { term: common.term(), index });
             out.push(Action::Respond { request, outcome });
         }
         self.replicate_to_all(common, out);
@@ -257,17 +229,12 @@ impl Leader {
         let peer = &mut self.peers[position];
         let last = common.log.last().index;
         let options = &common.config.options;
-        let window = Window {
-            messages: options.max_in_flight_messages,
-            bytes: options.max_in_flight_bytes,
-        };
+        let window = Window { messages: options.max_in_flight_messages, bytes: options.max_in_flight_bytes };
         let max_bytes = options.max_append_bytes;
         while peer.next() <= last && peer.may_send(window) {
             let after = peer.next().prev().unwrap_or_default();
-            let term = common
-                .log
-                .term(after)
-                .expect("a leader's log reaches back to what its followers need");
+            let term =
+                common.log.term(after).expect("a leader's log reaches back to what its followers need");
             let (slice, size) = common.log.slice(LogId { term, index: after }, max_bytes);
             let through = slice.last().index;
             let commit = common.log.committed();
@@ -295,10 +262,7 @@ impl Leader {
     }
 
     fn arm_heartbeat(&mut self, common: &Common) {
-        self.heartbeat_deadline = if self.peers.is_empty() {
-            Instant::NEVER
-        } else {
-            common.now + common.config.timing.heartbeat
-        };
+        self.heartbeat_deadline =
+            if self.peers.is_empty() { Instant::NEVER } else { common.now + common.config.timing.heartbeat };
     }
 }

@@ -56,22 +56,13 @@ mod tests {
     #[test]
     fn fires_on_an_answer_about_what_is_not_committed_and_on_a_log_that_lost_it() {
         let log = chain(&[(1, "a"), (1, "b")]);
-        let write = |index: u64, content| Acknowledged {
-            request: RequestId(1),
-            id: LogId::new(1, index),
-            content,
-        };
+        let write =
+            |index: u64, content| Acknowledged { request: RequestId(1), id: LogId::new(1, index), content };
         let mut check = AcknowledgedWrites::default();
         assert!(check.acknowledged(write(2, log[1].content), &log).is_ok());
         assert!(check.all_in(id(1), &log).is_ok());
         assert!(check.all_in(id(2), &log[..1]).is_err());
-        assert!(
-            check.acknowledged(write(2, log[0].content), &log).is_err(),
-            "another request's payload"
-        );
-        assert!(
-            check.acknowledged(write(3, log[0].content), &log).is_err(),
-            "beyond what is committed"
-        );
+        assert!(check.acknowledged(write(2, log[0].content), &log).is_err(), "another request's payload");
+        assert!(check.acknowledged(write(3, log[0].content), &log).is_err(), "beyond what is committed");
     }
 }

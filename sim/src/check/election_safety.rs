@@ -24,10 +24,7 @@ impl Check for ElectionSafety {
         if first == after.id {
             Ok(())
         } else {
-            Err(format!(
-                "members {first} and {} both lead term {}",
-                after.id, after.term
-            ))
+            Err(format!("members {first} and {} both lead term {}", after.id, after.term))
         }
     }
 }

@@ -22,10 +22,7 @@ impl Check for LeaderAppendOnly {
             if let Action::Persist(write) = action
                 && let Some(cut) = write.truncate_after
             {
-                return Err(format!(
-                    "leader {} of term {} cut its log after {cut}",
-                    after.id, after.term
-                ));
+                return Err(format!("leader {} of term {} cut its log after {cut}", after.id, after.term));
             }
         }
         if after.last < before.last {
@@ -65,10 +62,7 @@ mod tests {
     #[test]
     fn fires_on_a_leader_whose_log_shrinks() {
         let leader = status(1, RoleKind::Leader, 4, 0);
-        let longer = kontiki_core::status::Status {
-            last: LogId::new(4, 7),
-            ..leader
-        };
+        let longer = kontiki_core::status::Status { last: LogId::new(4, 7), ..leader };
         assert!(show(&mut LeaderAppendOnly, &leader, &longer, &[]).is_ok());
         assert!(show(&mut LeaderAppendOnly, &longer, &leader, &[]).is_err());
     }

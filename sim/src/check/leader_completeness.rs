@@ -60,10 +60,7 @@ mod tests {
             show(check, &status(2, Candidate, term, 0), &leader(2, term, 0), log)
         };
         assert!(elected(&mut check, 3, &chain(&[(1, "a"), (2, "b"), (3, "c")])).is_ok());
-        assert!(
-            elected(&mut check, 1, &chain(&[(1, "a")])).is_ok(),
-            "an earlier term need not have it"
-        );
+        assert!(elected(&mut check, 1, &chain(&[(1, "a")])).is_ok(), "an earlier term need not have it");
         assert!(elected(&mut check, 4, &chain(&[(1, "a")])).is_err());
         assert!(elected(&mut check, 5, &chain(&[(1, "a"), (3, "x")])).is_err());
     }

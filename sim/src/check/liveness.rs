@@ -37,22 +37,13 @@ pub struct Healed<'a> {
 
 /// Whether all follow one leader of the same term.
 pub fn is_led(members: &[Healed<'_>]) -> bool {
-    let Some(term) = members
-        .iter()
-        .filter_map(|member| member.status)
-        .map(|status| status.term)
-        .max()
-    else {
+    let Some(term) = members.iter().filter_map(|member| member.status).map(|status| status.term).max() else {
         return false;
     };
     let agrees = |status: &Status| status.term == term && status.leader.is_some();
     let leads = |status: &Status| status.role == RoleKind::Leader && status.term == term;
     members.iter().all(|member| member.status.is_some_and(agrees))
-        && members
-            .iter()
-            .filter(|member| member.status.is_some_and(leads))
-            .count()
-            == 1
+        && members.iter().filter(|member| member.status.is_some_and(leads)).count() == 1
 }
 
 /// Whether all hold the same log, and all of it is committed and applied.
@@ -96,13 +87,7 @@ mod tests {
     }
 
     fn healed(statuses: &[Status]) -> Vec<Healed<'_>> {
-        statuses
-            .iter()
-            .map(|status| Healed {
-                status: Some(status),
-                log: 9,
-            })
-            .collect()
+        statuses.iter().map(|status| Healed { status: Some(status), log: 9 }).collect()
     }
 
     #[test]
@@ -119,22 +104,10 @@ mod tests {
             change(&mut statuses[1]);
             has_converged(&healed(&statuses))
         };
-        assert!(
-            !with(|status| status.leader = None),
-            "a follower without a leader"
-        );
-        assert!(
-            !with(|status| status.term = Term::new(3)),
-            "a term beyond the leader's"
-        );
-        assert!(
-            !with(|status| status.applied = Index::new(4)),
-            "an apply that lags"
-        );
-        assert!(
-            !with(|status| status.committed = Index::new(4)),
-            "a commit that lags"
-        );
+        assert!(!with(|status| status.leader = None), "a follower without a leader");
+        assert!(!with(|status| status.term = Term::new(3)), "a term beyond the leader's");
+        assert!(!with(|status| status.applied = Index::new(4)), "an apply that lags");
+        assert!(!with(|status| status.committed = Index::new(4)), "a commit that lags");
         assert!(!with(|status| status.role = RoleKind::Leader), "two leaders");
         let mut members = healed(&good);
         members[1].log = 8;

@@ -46,13 +46,7 @@ pub struct Observation<'a> {
 
 impl std::fmt::Debug for Observation<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            event,
-            actions,
-            before,
-            after,
-            ..
-        } = self;
+        let Self { event, actions, before, after, .. } = self;
         f.debug_struct("Observation")
             .field("event", event)
             .field("actions", actions)
@@ -166,10 +160,7 @@ pub(crate) mod testing {
     pub(crate) fn chain(entries: &[(u64, &str)]) -> Vec<Link> {
         let mut chain: Vec<Link> = vec![];
         for (&(term, text), index) in entries.iter().zip(1..) {
-            let entry = Entry {
-                id: LogId::new(term, index),
-                body: EntryBody::Data(Payload::from(text)),
-            };
+            let entry = Entry { id: LogId::new(term, index), body: EntryBody::Data(Payload::from(text)) };
             chain.push(Link::after(chain.last(), &entry));
         }
         chain
@@ -203,11 +194,7 @@ pub(crate) mod testing {
             appended: log.len(),
             members: 3,
             durable: &|member| {
-                if member as u64 + 1 == after.id.get() {
-                    log
-                } else {
-                    others
-                }
+                if member as u64 + 1 == after.id.get() { log } else { others }
             },
         })
     }

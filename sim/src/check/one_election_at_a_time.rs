@@ -20,9 +20,7 @@ impl Check for OneElectionAtATime {
             return Ok(());
         }
         let (id, before, after) = (step.after.id, step.before.term, step.after.term);
-        Err(format!(
-            "member {id} went from term {before} to {after} in one step"
-        ))
+        Err(format!("member {id} went from term {before} to {after} in one step"))
     }
 }
 

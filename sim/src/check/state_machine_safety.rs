@@ -28,17 +28,13 @@ impl Check for StateMachineSafety {
         }
         let through = after.committed;
         let Some(ours) = link_at(step.chain, through) else {
-            return Err(format!(
-                "member {} commits {through}, beyond the end of its log",
-                after.id
-            ));
+            return Err(format!("member {} commits {through}, beyond the end of its log", after.id));
         };
         match link_at(&self.committed, through) {
             Some(known) if known.prefix == ours.prefix => Ok(()),
-            Some(_) => Err(format!(
-                "member {} commits another log through {through} than the group did",
-                after.id
-            )),
+            Some(_) => {
+                Err(format!("member {} commits another log through {through} than the group did", after.id))
+            }
             None => {
                 let known = self.committed.len();
                 let agrees = known == 0 || step.chain[known - 1].prefix == self.committed[known - 1].prefix;
@@ -48,8 +44,7 @@ impl Check for StateMachineSafety {
                         after.id
                     ));
                 }
-                self.committed
-                    .extend_from_slice(&step.chain[known..through.get() as usize]);
+                self.committed.extend_from_slice(&step.chain[known..through.get() as usize]);
                 Ok(())
             }
         }
@@ -68,12 +63,7 @@ mod tests {
         through: u64,
         log: &[(u64, &str)],
     ) -> Result<(), String> {
-        show(
-            check,
-            &status(id, Follower, 3, 0),
-            &status(id, Follower, 3, through),
-            &chain(log),
-        )
+        show(check, &status(id, Follower, 3, 0), &status(id, Follower, 3, through), &chain(log))
     }
 
     #[test]

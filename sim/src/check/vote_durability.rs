@@ -16,10 +16,7 @@ pub struct VoteDurability {
 impl VoteDurability {
     /// A member starts again with this ballot.
     pub fn restarted(&self, member: usize, ballot: Ballot) -> Result<(), String> {
-        let last = self
-            .votes
-            .range((member, Term::ZERO)..=(member, Term::new(u64::MAX)))
-            .next_back();
+        let last = self.votes.range((member, Term::ZERO)..=(member, Term::new(u64::MAX))).next_back();
         let Some((&(_, term), &vote)) = last else {
             return Ok(());
         };
@@ -37,10 +34,7 @@ impl VoteDurability {
         if first == candidate {
             return Ok(());
         }
-        Err(format!(
-            "member {} voted for {first} and for {candidate} in term {term}",
-            member + 1
-        ))
+        Err(format!("member {} voted for {first} and for {candidate} in term {term}", member + 1))
     }
 }
 
@@ -70,12 +64,7 @@ mod tests {
 
     fn grant(check: &mut VoteDurability, candidate: u64, term: u64) -> Result<(), String> {
         let body = Body::Voted { granted: true };
-        let message = Message {
-            from: id(1),
-            to: id(candidate),
-            term: Term::new(term),
-            body,
-        };
+        let message = Message { from: id(1), to: id(candidate), term: Term::new(term), body };
         let status = status(1, Follower, term, 0);
         show_actions(check, &status, &status, &[], &[Action::Send(message)], &[])
     }
@@ -97,9 +86,6 @@ mod tests {
         assert!(check.restarted(0, Ballot::new(Term::new(6), None)).is_ok());
         assert!(check.restarted(0, Ballot::new(Term::new(5), None)).is_err());
         assert!(check.restarted(0, Ballot::new(Term::new(4), None)).is_err());
-        assert!(
-            check.restarted(1, Ballot::new(Term::new(4), None)).is_ok(),
-            "another member"
-        );
+        assert!(check.restarted(1, Ballot::new(Term::new(4), None)).is_ok(), "another member");
     }
 }

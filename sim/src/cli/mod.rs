@@ -113,15 +113,9 @@ fn to_json(scenario: &Scenario) -> String {
 /// Saves a scenario where its replay can find it.
 fn save(scenario: &Scenario, dir: &Path) -> Result<PathBuf, String> {
     let path = dir.join(format!("seed-{}.json", scenario.seed));
-    let wrong = |error| {
-        format!(
-            "cannot write {}: {error}; name a directory that can be written to",
-            path.display()
-        )
-    };
-    std::fs::create_dir_all(dir)
-        .and_then(|()| std::fs::write(&path, to_json(scenario)))
-        .map_err(wrong)?;
+    let wrong =
+        |error| format!("cannot write {}: {error}; name a directory that can be written to", path.display());
+    std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&path, to_json(scenario))).map_err(wrong)?;
     Ok(path)
 }
 

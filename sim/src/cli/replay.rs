@@ -92,9 +92,7 @@ impl Replay {
             Some(failure) => {
                 if self.trace.is_none() {
                     println!("{LEGEND}");
-                    last_steps(&scenario, LAST)
-                        .iter()
-                        .for_each(|line| println!("{line}"));
+                    last_steps(&scenario, LAST).iter().for_each(|line| println!("{line}"));
                 }
                 println!("FAILED  {failure}");
             }
@@ -129,7 +127,5 @@ fn until(text: &str) -> Result<Until, String> {
         "us" => Duration::from_micros(number),
         _ => return Err(wrong()),
     };
-    u64::try_from(span.as_nanos())
-        .map(Until::Nanos)
-        .map_err(|_| wrong())
+    u64::try_from(span.as_nanos()).map(Until::Nanos).map_err(|_| wrong())
 }

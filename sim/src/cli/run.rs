@@ -64,10 +64,8 @@ impl Run {
 
     fn sweep(&self) -> Summary {
         let started = Instant::now();
-        let jobs = self.jobs.map_or_else(
-            || thread::available_parallelism().map_or(1, usize::from),
-            usize::from,
-        );
+        let jobs =
+            self.jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
         let next = AtomicU64::new(self.seeds.start);
         let (sender, reports) = mpsc::channel();
         let bar = self.progress_bar();
@@ -95,10 +93,7 @@ impl Run {
                 summary.add(report);
                 bar.set_position(summary.seeds);
                 bar.set_message(summary.found());
-                if self
-                    .max_failures
-                    .is_some_and(|max| summary.failures.len() as u64 >= max)
-                {
+                if self.max_failures.is_some_and(|max| summary.failures.len() as u64 >= max) {
                     next.store(self.seeds.end, Ordering::Relaxed);
                 }
             }
@@ -116,11 +111,7 @@ impl Run {
     /// Shown only where a terminal watches.
     fn progress_bar(&self) -> ProgressBar {
         let watched = std::io::stderr().is_terminal();
-        let target = if watched {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
+        let target = if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar =
             ProgressBar::with_draw_target(Some(self.seeds.end.saturating_sub(self.seeds.start)), target);
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len} seeds, {per_sec}, {eta} left; {msg}");
@@ -129,13 +120,7 @@ impl Run {
     }
 
     fn tell(&self, summary: &Summary) -> String {
-        let Summary {
-            seeds,
-            counters,
-            failures,
-            wall,
-            trace_hash,
-        } = summary;
+        let Summary { seeds, counters, failures, wall, trace_hash } = summary;
         let virtual_seconds = counters.virtual_nanos / 1_000_000_000;
         let speed = u128::from(counters.virtual_nanos) / wall.as_nanos().max(1);
         let rate = u128::from(counters.steps) * 1_000 / wall.as_millis().max(1);
@@ -151,10 +136,7 @@ impl Run {
             summary.found(),
         );
         let rows = [
-            (
-                "steps",
-                format!("{}, {} a second", count(counters.steps), count(rate as u64)),
-            ),
+            ("steps", format!("{}, {} a second", count(counters.steps), count(rate as u64))),
             (
                 "virtual time",
                 format!(
@@ -176,15 +158,11 @@ impl Run {
             ("messages", count(counters.messages)),
             ("trace hash", format!("{trace_hash:016x}")),
         ];
-        rows.iter()
-            .for_each(|(name, value)| text += &format!("  {name:<14}{value}\n"));
+        rows.iter().for_each(|(name, value)| text += &format!("  {name:<14}{value}\n"));
         text += &table("faults", counters.faults());
         text += &table("seen", counters.marks());
         for (seed, failure) in failures.iter().take(TOLD) {
-            text += &format!(
-                "\nFAILED  {failure}\n  replay: {}\n",
-                self.cluster.replay_command(*seed)
-            );
+            text += &format!("\nFAILED  {failure}\n  replay: {}\n", self.cluster.replay_command(*seed));
         }
         if let Some((seed, _)) = failures.first() {
             text += &format!("\nThe last steps of seed {seed}:\n");
@@ -193,22 +171,13 @@ impl Run {
                 .for_each(|line| text += &format!("{line}\n"));
         }
         if failures.len() > TOLD {
-            text += &format!(
-                "\n... and {} more failures; --format json lists all\n",
-                failures.len() - TOLD
-            );
+            text += &format!("\n... and {} more failures; --format json lists all\n", failures.len() - TOLD);
         }
         text
     }
 
     fn json(&self, summary: &Summary) -> Value {
-        let Summary {
-            seeds,
-            counters,
-            failures,
-            wall,
-            trace_hash,
-        } = summary;
+        let Summary { seeds, counters, failures, wall, trace_hash } = summary;
         let failures: Vec<_> = failures
             .iter()
             .map(|(seed, failure)| {
@@ -243,9 +212,7 @@ impl Summary {
         self.seeds += 1;
         self.counters.add(&report.counters);
         // A sum, so that the order in which seeds finish does not matter.
-        self.trace_hash = self
-            .trace_hash
-            .wrapping_add(StableHasher::combine(report.seed, report.trace_hash));
+        self.trace_hash = self.trace_hash.wrapping_add(StableHasher::combine(report.seed, report.trace_hash));
         if let Some(failure) = report.failure {
             self.failures.push((report.seed, failure));
         }
@@ -256,11 +223,7 @@ impl Summary {
             [] => "all properties held".to_owned(),
             [(seed, failure)] => format!("1 failure: {} in seed {seed}", failure.property),
             [(seed, failure), rest @ ..] => {
-                format!(
-                    "{} failures, the first: {} in seed {seed}",
-                    rest.len() + 1,
-                    failure.property
-                )
+                format!("{} failures, the first: {} in seed {seed}", rest.len() + 1, failure.property)
             }
         }
     }
@@ -269,10 +232,8 @@ impl Summary {
 /// Names and counts, several to a line.
 fn table(title: &str, counts: impl IntoIterator<Item = (&'static str, u64)>) -> String {
     let mut text = String::new();
-    let cells: Vec<_> = counts
-        .into_iter()
-        .map(|(name, count)| format!("{name} {}", HumanCount(count)))
-        .collect();
+    let cells: Vec<_> =
+        counts.into_iter().map(|(name, count)| format!("{name} {}", HumanCount(count))).collect();
     for (row, cells) in cells.chunks(3).enumerate() {
         let title = if row == 0 { title } else { "" };
         let cells: String = cells.iter().map(|cell| format!("{cell:<34}")).collect();
@@ -284,8 +245,7 @@ fn table(title: &str, counts: impl IntoIterator<Item = (&'static str, u64)>) -> 
 /// `A..B`, or one number.
 fn seeds(text: &str) -> Result<Range<u64>, String> {
     let number = |text: &str| {
-        text.parse::<u64>()
-            .map_err(|_| format!("`{text}` is no number; write 0..1000, or one seed"))
+        text.parse::<u64>().map_err(|_| format!("`{text}` is no number; write 0..1000, or one seed"))
     };
     let range = match text.split_once("..") {
         Some((start, end)) => number(start)?..number(end)?,
@@ -295,9 +255,7 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
         }
     };
     if range.is_empty() {
-        return Err(format!(
-            "{text} holds no seed; write the smaller number first, as in 0..1000"
-        ));
+        return Err(format!("{text} holds no seed; write the smaller number first, as in 0..1000"));
     }
     Ok(range)
 }

@@ -70,14 +70,7 @@ impl Scenario {
         let election_min_us = stream.skewed(50_000, 1_000_000);
         let election_max_us = election_min_us * stream.between(14, 25) / 10;
         let ids = (1..=u64::from(members.max(1))).filter_map(NodeId::new).collect();
-        Draw {
-            stream,
-            profile,
-            ids,
-            election_min_us,
-            election_max_us,
-        }
-        .scenario(seed)
+        Draw { stream, profile, ids, election_min_us, election_max_us }.scenario(seed)
     }
 }
 
@@ -131,11 +124,7 @@ impl Draw {
             } else {
                 defaults.max_append_bytes
             },
-            max_in_flight_messages: if unusual(self) {
-                self.stream.skewed(1, 16) as usize
-            } else {
-                64
-            },
+            max_in_flight_messages: if unusual(self) { self.stream.skewed(1, 16) as usize } else { 64 },
             max_in_flight_bytes: if unusual(self) {
                 self.stream.skewed(1, 4096)
             } else {
@@ -146,22 +135,14 @@ impl Draw {
             } else {
                 defaults.max_uncommitted_bytes
             },
-            max_waiting_answers: if unusual(self) {
-                self.stream.skewed(2, 64) as usize
-            } else {
-                4096
-            },
+            max_waiting_answers: if unusual(self) { self.stream.skewed(2, 64) as usize } else { 4096 },
             ..defaults
         }
     }
 
     fn members(&mut self) -> Vec<MemberSpec> {
-        let (priorities, clocks, keeps, applies) = (
-            self.on(Kind::Setting),
-            self.on(Kind::Member),
-            self.on(Kind::Setting),
-            self.on(Kind::Setting),
-        );
+        let (priorities, clocks, keeps, applies) =
+            (self.on(Kind::Setting), self.on(Kind::Member), self.on(Kind::Setting), self.on(Kind::Setting));
         let drift = self.stream.skewed(100, 50_000);
         let slowest = self.stream.skewed(10, self.election_max_us);
         let mut member = |_: &NodeId| MemberSpec {
@@ -170,11 +151,7 @@ impl Draw {
             } else {
                 MAX_PRIORITY
             },
-            clock_ppm: if clocks {
-                self.stream.between(0, 2 * drift) as i64 - drift as i64
-            } else {
-                0
-            },
+            clock_ppm: if clocks { self.stream.between(0, 2 * drift) as i64 - drift as i64 } else { 0 },
             keeps_state: keeps && self.stream.coin(),
             apply_us: if applies { self.stream.below(slowest) } else { 0 },
         };
@@ -214,20 +191,10 @@ impl Draw {
         let large = self.on(Kind::Setting) && self.stream.coin();
         WorkloadSpec {
             clients: self.stream.between(1, 4) as u32,
-            think_us: self
-                .stream
-                .skewed(self.election_max_us / 50, 4 * self.election_max_us),
+            think_us: self.stream.skewed(self.election_max_us / 50, 4 * self.election_max_us),
             timeout_us: self.election_max_us * self.stream.between(1, 3),
-            payload_bytes: if large {
-                self.stream.skewed(24, 2_000) as u32
-            } else {
-                24
-            },
-            batch: if self.on(Kind::Setting) {
-                self.stream.skewed(1, 16) as u32
-            } else {
-                1
-            },
+            payload_bytes: if large { self.stream.skewed(24, 2_000) as u32 } else { 24 },
+            batch: if self.on(Kind::Setting) { self.stream.skewed(1, 16) as u32 } else { 1 },
         }
     }
 
@@ -264,20 +231,11 @@ impl Draw {
                 Fault::OneWay { from: side, to }
             }
             2 => Fault::Isolate { member },
-            3 => Fault::Flap {
-                member,
-                period_us: self.stream.skewed(1_000, 2 * self.election_max_us),
-            },
-            4 => Fault::Crash {
-                member,
-                after_actions: self.stream.below(8) as u32,
-            },
+            3 => Fault::Flap { member, period_us: self.stream.skewed(1_000, 2 * self.election_max_us) },
+            4 => Fault::Crash { member, after_actions: self.stream.below(8) as u32 },
             5 => Fault::CrashAll,
             6 => Fault::Pause { member },
-            7 => Fault::Clock {
-                member,
-                ppm: self.stream.between(0, 400_000) as i64 - 200_000,
-            },
+            7 => Fault::Clock { member, ppm: self.stream.between(0, 400_000) as i64 - 200_000 },
             8 => Fault::DiskStall { member },
             _ => Fault::FalseAlarm { member },
         }
@@ -286,16 +244,10 @@ impl Draw {
     /// Half of the time only a quorum heals. Where followers may leave a live leader (no pre-vote), or a leader its
     /// followers (no check-quorum), those who are left outside could disturb for ever, and everything must heal.
     fn heal(&mut self, options: &Options) -> Heal {
-        let size = self
-            .stream
-            .between(self.ids.len() as u64 / 2 + 1, self.ids.len() as u64) as usize;
+        let size = self.stream.between(self.ids.len() as u64 / 2 + 1, self.ids.len() as u64) as usize;
         let core = self.stream.sample(&self.ids, size);
         let partly = self.on(Kind::Member) && options.pre_vote && options.check_quorum;
-        if partly {
-            Heal::Quorum(core)
-        } else {
-            Heal::Everything
-        }
+        if partly { Heal::Quorum(core) } else { Heal::Everything }
     }
 }
 
@@ -308,9 +260,7 @@ mod tests {
         for seed in 0..300 {
             for profile in Profile::ALL {
                 let scenario = Scenario::draw(seed, 1 + seed as u32 % 7, profile);
-                scenario
-                    .validate()
-                    .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+                scenario.validate().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
                 let text = serde_json::to_string(&scenario).unwrap();
                 assert_eq!(serde_json::from_str::<Scenario>(&text).unwrap(), scenario);
             }
@@ -319,18 +269,12 @@ mod tests {
 
     #[test]
     fn each_fault_is_off_in_many_seeds_of_the_swarm_and_on_in_many() {
-        let draws: Vec<_> = (0..200)
-            .map(|seed| Scenario::draw(seed, 5, Profile::Swarm))
-            .collect();
+        let draws: Vec<_> = (0..200).map(|seed| Scenario::draw(seed, 5, Profile::Swarm)).collect();
         let often = |has: &dyn Fn(&Scenario) -> bool| draws.iter().filter(|scenario| has(scenario)).count();
         for count in [
             often(&|s| s.network.drop > 0),
             often(&|s| s.network.corrupt > 0),
-            often(&|s| {
-                s.faults
-                    .iter()
-                    .any(|timed| matches!(timed.fault, Fault::Crash { .. }))
-            }),
+            often(&|s| s.faults.iter().any(|timed| matches!(timed.fault, Fault::Crash { .. }))),
             often(&|s| matches!(s.heal, Heal::Quorum(_))),
         ] {
             assert!((40..160).contains(&count), "{count} of 200");
@@ -341,9 +285,6 @@ mod tests {
     fn nothing_goes_wrong_in_a_calm_world() {
         let calm = Scenario::draw(3, 5, Profile::Calm);
         assert!(calm.faults.is_empty());
-        assert_eq!(
-            (calm.network.drop, calm.network.tail, calm.network.corrupt),
-            (0, 0, 0)
-        );
+        assert_eq!((calm.network.drop, calm.network.tail, calm.network.corrupt), (0, 0, 0));
     }
 }

@@ -219,15 +219,9 @@ impl Scenario {
 
     /// The configuration of a member.
     pub fn config(&self, id: NodeId) -> Result<Config, ScenarioError> {
-        let spec = usize::try_from(id.get() - 1)
-            .ok()
-            .and_then(|position| self.members.get(position));
+        let spec = usize::try_from(id.get() - 1).ok().and_then(|position| self.members.get(position));
         let spec = spec.ok_or(ScenarioError::Stranger(id))?;
-        let options = Options {
-            priority: spec.priority,
-            seed: self.seed,
-            ..self.options.clone()
-        };
+        let options = Options { priority: spec.priority, seed: self.seed, ..self.options.clone() };
         let membership = Membership::of(self.ids()).map_err(ScenarioError::Membership)?;
         Config::new(id, membership, options).map_err(ScenarioError::Config)
     }
@@ -238,46 +232,17 @@ impl Scenario {
         let ids = self.ids();
         ids.iter().try_for_each(|&id| self.config(id).map(drop))?;
         let range = |low: u64, high: u64, what| {
-            if low <= high {
-                Ok(())
-            } else {
-                Err(ScenarioError::EmptyRange(what))
-            }
+            if low <= high { Ok(()) } else { Err(ScenarioError::EmptyRange(what)) }
         };
-        range(
-            self.network.latency_min_us,
-            self.network.latency_max_us,
-            "network.latency",
-        )?;
-        range(
-            self.network.latency_max_us,
-            self.network.tail_max_us,
-            "network.tail_max_us",
-        )?;
+        range(self.network.latency_min_us, self.network.latency_max_us, "network.latency")?;
+        range(self.network.latency_max_us, self.network.tail_max_us, "network.tail_max_us")?;
         range(self.disk.sync_min_us, self.disk.sync_max_us, "disk.sync")?;
         range(self.disk.sync_max_us, self.disk.tail_max_us, "disk.tail_max_us")?;
         range(1, u64::from(self.workload.batch), "workload.batch")?;
         range(1, self.workload.timeout_us, "workload.timeout_us")?;
-        let NetworkSpec {
-            drop,
-            duplicate,
-            reorder,
-            tail,
-            corrupt,
-            notice,
-            ..
-        } = self.network;
-        let odds = [
-            (drop, "drop"),
-            (duplicate, "duplicate"),
-            (reorder, "reorder"),
-            (tail, "network.tail"),
-        ];
-        let more = [
-            (corrupt, "corrupt"),
-            (notice, "notice"),
-            (self.disk.tail, "disk.tail"),
-        ];
+        let NetworkSpec { drop, duplicate, reorder, tail, corrupt, notice, .. } = self.network;
+        let odds = [(drop, "drop"), (duplicate, "duplicate"), (reorder, "reorder"), (tail, "network.tail")];
+        let more = [(corrupt, "corrupt"), (notice, "notice"), (self.disk.tail, "disk.tail")];
         if let Some((_, what)) = odds.into_iter().chain(more).find(|&(odds, _)| odds > 10_000) {
             return Err(ScenarioError::Odds(what));
         }
@@ -289,22 +254,11 @@ impl Scenario {
             Fault::Clock { ppm, .. } => Some(ppm),
             _ => None,
         });
-        if let Some(ppm) = clocks
-            .chain(drifts)
-            .find(|ppm| !(-900_000..=1_000_000).contains(ppm))
-        {
+        if let Some(ppm) = clocks.chain(drifts).find(|ppm| !(-900_000..=1_000_000).contains(ppm)) {
             return Err(ScenarioError::Clock(ppm));
         }
-        let mut named: Vec<_> = self
-            .faults
-            .iter()
-            .flat_map(|timed| timed.fault.members())
-            .collect();
-        if self
-            .faults
-            .iter()
-            .any(|timed| matches!(timed.fault, Fault::Flap { period_us: 0, .. }))
-        {
+        let mut named: Vec<_> = self.faults.iter().flat_map(|timed| timed.fault.members()).collect();
+        if self.faults.iter().any(|timed| matches!(timed.fault, Fault::Flap { period_us: 0, .. })) {
             return Err(ScenarioError::ZeroPeriod);
         }
         if let Heal::Quorum(core) = &self.heal {
@@ -330,16 +284,8 @@ impl Scenario {
     /// The longest that a healed member waits before it campaigns, in microseconds of its own clock.
     pub fn longest_election_timeout_us(&self) -> u64 {
         let us = |span: std::time::Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-        let (min, max) = (
-            us(self.options.election_timeout_min),
-            us(self.options.election_timeout_max),
-        );
-        let lowest = self
-            .members
-            .iter()
-            .map(|member| member.priority)
-            .min()
-            .unwrap_or(MAX_PRIORITY);
+        let (min, max) = (us(self.options.election_timeout_min), us(self.options.election_timeout_max));
+        let lowest = self.members.iter().map(|member| member.priority).min().unwrap_or(MAX_PRIORITY);
         max + (max - min) * u64::from(MAX_PRIORITY - lowest)
     }
 }
@@ -367,18 +313,13 @@ impl fmt::Display for ScenarioError {
         match self {
             Self::Membership(error) => error.fmt(f),
             Self::Config(error) => write!(f, "options: {error}"),
-            Self::Stranger(id) => write!(
-                f,
-                "member {id} is named and does not exist: members are numbered from 1"
-            ),
-            Self::EmptyRange(what) => write!(
-                f,
-                "{what} is an empty range: its minimum must not exceed its maximum"
-            ),
-            Self::Odds(what) => write!(
-                f,
-                "the odds of {what} are above 10000: they are out of ten thousand"
-            ),
+            Self::Stranger(id) => {
+                write!(f, "member {id} is named and does not exist: members are numbered from 1")
+            }
+            Self::EmptyRange(what) => {
+                write!(f, "{what} is an empty range: its minimum must not exceed its maximum")
+            }
+            Self::Odds(what) => write!(f, "the odds of {what} are above 10000: they are out of ten thousand"),
             Self::Clock(ppm) => write!(f, "a clock at {ppm} ppm: it must be from -900000 to 1000000"),
             Self::NoQuorum => {
                 f.write_str("heal.quorum names no majority: name more than half of the members")

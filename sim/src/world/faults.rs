@@ -16,10 +16,7 @@ impl World<'_> {
         self.trace_world(|| format!("{:?} for {} us", timed.fault, timed.for_us));
         self.schedule(until, Happening::End(number));
         match timed.fault {
-            Fault::Crash {
-                member,
-                after_actions,
-            } => {
+            Fault::Crash { member, after_actions } => {
                 let member = position(member);
                 self.hosts[member].down += 1;
                 if after_actions == 0 {
@@ -75,8 +72,7 @@ impl World<'_> {
             Fault::CrashAll => (0..self.hosts.len()).try_for_each(|member| self.let_up(member)),
             Fault::Partition { .. } | Fault::OneWay { .. } | Fault::Isolate { .. } => {
                 let cuts = self.links_of(number);
-                cuts.into_iter()
-                    .for_each(|(from, to)| self.network.mend(from, to));
+                cuts.into_iter().for_each(|(from, to)| self.network.mend(from, to));
                 Ok(())
             }
             Fault::Pause { member } => self.resume(position(member)),
@@ -109,13 +105,7 @@ impl World<'_> {
                 self.network.mend(from, to);
             }
         }
-        self.schedule(
-            self.now + period_us * 1_000,
-            Happening::Flap {
-                fault: number,
-                down: !down,
-            },
-        );
+        self.schedule(self.now + period_us * 1_000, Happening::Flap { fault: number, down: !down });
     }
 
     /// A member may start again, if no other fault keeps it down.
@@ -124,11 +114,7 @@ impl World<'_> {
         host.down = host.down.saturating_sub(1);
         // A crash that was to come after some more actions, and never came, is off.
         host.crash_after = None;
-        if host.down == 0 && host.up.is_none() {
-            self.start(member)
-        } else {
-            Ok(())
-        }
+        if host.down == 0 && host.up.is_none() { self.start(member) } else { Ok(()) }
     }
 
     /// A member goes on, and hears at once of all that happened while it stood still.
@@ -168,20 +154,14 @@ impl World<'_> {
         let ids = self.scenario.ids();
         let both = |side: &[NodeId]| {
             let other = |id: &&NodeId| !side.contains(id);
-            let pairs = side
-                .iter()
-                .flat_map(|&a| ids.iter().filter(other).map(move |&b| (a, b)));
-            pairs
-                .flat_map(|(a, b)| [(position(a), position(b)), (position(b), position(a))])
-                .collect()
+            let pairs = side.iter().flat_map(|&a| ids.iter().filter(other).map(move |&b| (a, b)));
+            pairs.flat_map(|(a, b)| [(position(a), position(b)), (position(b), position(a))]).collect()
         };
         match &self.scenario.faults[number].fault {
             Fault::Partition { side } => both(side),
             Fault::Isolate { member } | Fault::Flap { member, .. } => both(&[*member]),
             Fault::OneWay { from, to } => {
-                let pairs = from
-                    .iter()
-                    .flat_map(|&a| to.iter().map(move |&b| (position(a), position(b))));
+                let pairs = from.iter().flat_map(|&a| to.iter().map(move |&b| (position(a), position(b))));
                 pairs.filter(|(a, b)| a != b).collect()
             }
             _ => vec![],

@@ -53,11 +53,7 @@ impl World<'_> {
 
     /// Looks whether the healed cluster has got further.
     pub(super) fn glance(&mut self) -> Checked {
-        let members: Vec<_> = self
-            .core()
-            .into_iter()
-            .map(|member| self.healed(member))
-            .collect();
+        let members: Vec<_> = self.core().into_iter().map(|member| self.healed(member)).collect();
         let stage = self.stage.unwrap_or(Stage::Serving);
         let rest = REST * self.election_timeout();
         let term = members
@@ -68,10 +64,9 @@ impl World<'_> {
             .unwrap_or(Term::ZERO);
         let next = match stage {
             Stage::Serving if self.clients.unserved() == 0 => Stage::Converging,
-            Stage::Converging if liveness::has_converged(&members) => Stage::Resting {
-                since: self.now,
-                term,
-            },
+            Stage::Converging if liveness::has_converged(&members) => {
+                Stage::Resting { since: self.now, term }
+            }
             Stage::Resting { term: quiet, .. } if term != quiet || !liveness::is_led(&members) => {
                 Stage::Converging
             }
@@ -81,22 +76,16 @@ impl World<'_> {
             stage => stage,
         };
         if next != Stage::Done && self.now > self.bound {
-            let waits = format!(
-                "{next:?} after {} ms: ",
-                (self.now - self.scenario.chaos_us * 1_000) / 1_000_000
-            );
-            return Err((
-                liveness::NAME,
-                waits + &liveness::describe(&members, self.clients.unserved()),
-            ));
+            let waits =
+                format!("{next:?} after {} ms: ", (self.now - self.scenario.chaos_us * 1_000) / 1_000_000);
+            return Err((liveness::NAME, waits + &liveness::describe(&members, self.clients.unserved())));
         }
         if stage == Stage::Serving && next == Stage::Converging {
             self.clients.be_still();
         }
         if next == Stage::Done {
             let hosts = self.core().into_iter().map(|member| &self.hosts[member]);
-            self.checks
-                .at_rest(hosts.map(|host| (host.id, host.durable_chain())))?;
+            self.checks.at_rest(hosts.map(|host| (host.id, host.durable_chain())))?;
         }
         self.stage = Some(next);
         self.schedule(self.now + GLANCE, Happening::Glance);
@@ -106,10 +95,7 @@ impl World<'_> {
     fn healed(&self, member: usize) -> Healed<'_> {
         let up = self.hosts[member].up.as_ref();
         let log = up.and_then(|up| up.chain.last()).map_or(0, |link| link.prefix);
-        Healed {
-            status: up.map(|up| &up.status),
-            log,
-        }
+        Healed { status: up.map(|up| &up.status), log }
     }
 
     fn core(&self) -> Vec<usize> {

@@ -24,13 +24,7 @@ impl World<'_> {
 }
 
 fn marks_of_status(taken: &Taken<'_>, chain: &[Link], mut mark: impl FnMut(Mark)) {
-    let Taken {
-        event,
-        before,
-        after,
-        dropped_answer,
-        ..
-    } = taken;
+    let Taken { event, before, after, dropped_answer, .. } = taken;
     let same_term = before.term == after.term;
     match (before.role, after.role) {
         (Leader, Follower) if same_term => mark(Mark::SteppedDown),
@@ -51,11 +45,7 @@ fn marks_of_status(taken: &Taken<'_>, chain: &[Link], mut mark: impl FnMut(Mark)
             mark(Mark::OldTermCommitted);
         }
     }
-    if let Event::Receive(Message {
-        term,
-        body: Body::RequestVote { .. },
-        ..
-    }) = event
+    if let Event::Receive(Message { term, body: Body::RequestVote { .. }, .. }) = event
         && before.role == Candidate
         && *term == before.term
     {
@@ -66,28 +56,15 @@ fn marks_of_status(taken: &Taken<'_>, chain: &[Link], mut mark: impl FnMut(Mark)
 fn marks_of_actions(taken: &Taken<'_>, mut mark: impl FnMut(Mark)) {
     for action in taken.actions {
         match action {
-            Action::Send(Message {
-                body: Body::Rejected { .. },
-                ..
-            }) => mark(Mark::Rejected),
-            Action::Send(Message {
-                body: Body::Voted { granted: false },
-                ..
-            }) if taken.after.leader.is_some() => {
+            Action::Send(Message { body: Body::Rejected { .. }, .. }) => mark(Mark::Rejected),
+            Action::Send(Message { body: Body::Voted { granted: false }, .. })
+                if taken.after.leader.is_some() =>
+            {
                 mark(Mark::Loyal);
             }
-            Action::Persist(Write {
-                truncate_after: Some(_),
-                ..
-            }) => mark(Mark::Truncated),
-            Action::Respond {
-                outcome: Outcome::Unknown,
-                ..
-            } => mark(Mark::Unknown),
-            Action::Respond {
-                outcome: Outcome::Refused(Refusal::Busy),
-                ..
-            } => mark(Mark::Busy),
+            Action::Persist(Write { truncate_after: Some(_), .. }) => mark(Mark::Truncated),
+            Action::Respond { outcome: Outcome::Unknown, .. } => mark(Mark::Unknown),
+            Action::Respond { outcome: Outcome::Refused(Refusal::Busy), .. } => mark(Mark::Busy),
             _ => {}
         }
     }

@@ -192,11 +192,7 @@ impl<'t> World<'t> {
 
     fn schedule(&mut self, at: u64, what: Happening) {
         self.sequence += 1;
-        self.queue.push(Reverse(Scheduled {
-            at: at.max(self.now),
-            sequence: self.sequence,
-            what,
-        }));
+        self.queue.push(Reverse(Scheduled { at: at.max(self.now), sequence: self.sequence, what }));
     }
 
     fn happen(&mut self, what: Happening) -> Checked {
@@ -227,8 +223,7 @@ impl<'t> World<'t> {
         let now = self.now;
         let host = &mut self.hosts[member];
         let ballot = host.disk.durable.ballot;
-        host.start(now)
-            .map_err(|error| ("Restart", format!("member {} cannot start: {error}", host.id)))?;
+        host.start(now).map_err(|error| ("Restart", format!("member {} cannot start: {error}", host.id)))?;
         if host.life > 1 {
             self.counters.fault(FaultKind::Restart);
             let id = host.id;
@@ -348,10 +343,7 @@ impl<'t> World<'t> {
     }
 
     fn client(&mut self, client: usize, number: u64) -> Checked {
-        let Some(attempt) = self
-            .clients
-            .on_timer(self.now, client, number, self.stage.is_some())
-        else {
+        let Some(attempt) = self.clients.on_timer(self.now, client, number, self.stage.is_some()) else {
             return Ok(());
         };
         let (at, number) = attempt.timeout;
@@ -369,10 +361,7 @@ impl<'t> World<'t> {
 
     fn trace_world(&mut self, what: impl FnOnce() -> String) {
         if let Some(tracer) = &mut self.tracer {
-            tracer(&Traced::World {
-                at: self.now,
-                what: &what(),
-            });
+            tracer(&Traced::World { at: self.now, what: &what() });
         }
     }
 }

@@ -50,10 +50,7 @@ impl World<'_> {
         let told = event.clone();
         let dropped = up.raft.drops().count(DropReason::TooManyWaiting);
         quietly(AssertUnwindSafe(|| up.raft.step_into(local, told, actions))).map_err(|panic| {
-            (
-                "Kernel Invariants",
-                format!("member {} panicked: {}", host.id, text_of(&*panic)),
-            )
+            ("Kernel Invariants", format!("member {} panicked: {}", host.id, text_of(&*panic)))
         })?;
         let after = up.raft.status();
         up.status = after;
@@ -61,9 +58,7 @@ impl World<'_> {
         let links = note_writes(up, actions);
 
         // A crash falls between two actions: what the kernel decided beyond it never happened to anybody else.
-        let carried_out = host
-            .crash_after
-            .map_or(actions.len(), |left| actions.len().min(left as usize));
+        let carried_out = host.crash_after.map_or(actions.len(), |left| actions.len().min(left as usize));
         let crashes = host.crash_after.is_some_and(|left| left as usize == carried_out);
         if let Some(left) = &mut host.crash_after {
             *left -= carried_out as u32;
@@ -81,10 +76,7 @@ impl World<'_> {
         self.check(member, &taken)?;
         self.count(member, &taken);
         let links = taken.links;
-        actions
-            .drain(..)
-            .take(carried_out)
-            .try_for_each(|action| self.carry_out(member, action, &links))?;
+        actions.drain(..).take(carried_out).try_for_each(|action| self.carry_out(member, action, &links))?;
         if crashes {
             self.crash(member, FaultKind::CrashMidStep);
         } else {
@@ -95,36 +87,17 @@ impl World<'_> {
 
     /// Shows the step to whoever watches, and makes the trace hash depend on it.
     fn show(&mut self, taken: &Taken<'_>) {
-        let Taken {
-            event,
-            actions,
-            after,
-            ..
-        } = taken;
+        let Taken { event, actions, after, .. } = taken;
         (self.now, after.id).hash(&mut self.hasher);
         event.hash(&mut self.hasher);
         actions.hash(&mut self.hasher);
         if let Some(tracer) = &mut self.tracer {
-            tracer(&Traced::Step {
-                step: self.counters.steps,
-                at: self.now,
-                event,
-                actions,
-                after,
-            });
+            tracer(&Traced::Step { step: self.counters.steps, at: self.now, event, actions, after });
         }
     }
 
     fn check(&mut self, member: usize, taken: &Taken<'_>) -> Checked {
-        let Taken {
-            event,
-            actions,
-            before,
-            after,
-            links,
-            crashes,
-            ..
-        } = taken;
+        let Taken { event, actions, before, after, links, crashes, .. } = taken;
         let Some(up) = &mut self.hosts[member].up else {
             return Ok(());
         };
@@ -142,10 +115,7 @@ impl World<'_> {
         if last != after.last {
             return Err((
                 "Contract",
-                format!(
-                    "the log of member {} ends at {}, what it wrote at {last}",
-                    after.id, after.last
-                ),
+                format!("the log of member {} ends at {}, what it wrote at {last}", after.id, after.last),
             ));
         }
         let hosts = &self.hosts;
@@ -262,7 +232,5 @@ pub fn quiet_kernel_panics() {
 
 fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message")
-        .to_owned()
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
 }
