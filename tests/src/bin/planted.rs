@@ -1,0 +1,312 @@
+//! `cargo planted [NAME]`: plants known bugs in a copy of the kernel, one at a time, and sees whether the simulator
+//! finds them. A simulator that finds nothing proves nothing until it is known to find what is there.
+//!
+//! Each `tests/planted/NAME.patch` changes a few lines of `core`, below a header that says what is wrong and which
+//! property must fire:
+//!
+//! ```text
+//! Bug: a follower acknowledges entries before they are on its disk
+//! Pitfall: R10
+//! Property: Contract | Durable Commit
+//! Run: --members 3
+//! Seeds: 2000
+//! ```
+//!
+//! `Property` may name several, of which one must fire; `Run` (further arguments of `kontiki-sim run`) and `Seeds` (the
+//! budget) may be left out, and `Scenario: FILE` replays a directed scenario instead of seeds. A patch that no longer
+//! applies, a bug that is not found within its budget, and one that trips another property are failures.
+
+use clap::Parser;
+use serde_json::Value;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+/// Plants known bugs and sees whether the simulator finds them.
+#[derive(Parser, Debug)]
+struct Cli {
+    /// Only bugs whose name contains this
+    name: Option<String>,
+    /// Only every N-th bug, as a sample
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    every: Option<u16>,
+    /// Rewrite the table in tests/planted/README.md
+    #[arg(long)]
+    write: bool,
+}
+
+/// How many seeds a bug may take to be found, where its header does not say.
+const BUDGET: u64 = 4_000;
+
+type Failure = Box<dyn Error>;
+
+/// A bug, as its patch describes it.
+#[derive(Debug)]
+struct Bug {
+    name: String,
+    patch: PathBuf,
+    what: String,
+    pitfall: String,
+    properties: Vec<String>,
+    run: Vec<String>,
+    seeds: u64,
+    scenario: Option<String>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+struct Found {
+    property: String,
+    seeds: String,
+    detail: String,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+impl Cli {
+    fn run(&self) -> Result<bool, Failure> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the tests have no workspace")?;
+        let bugs = self.chosen(bugs(&root.join("tests/planted"))?)?;
+        let workshop = Workshop::new(root);
+        println!(
+            "{:<34} {:<9} {:<30} {:>8} {:>8}",
+            "bug", "pitfall", "property that fired", "seeds", "seconds"
+        );
+        let mut rows = Vec::new();
+        let mut missed = Vec::new();
+        for bug in &bugs {
+            let started = Instant::now();
+            let found = workshop.plant(bug);
+            let seconds = started.elapsed().as_secs();
+            match found {
+                Ok(found) if bug.properties.contains(&found.property) => {
+                    let (property, seeds) = (&found.property, &found.seeds);
+                    println!("{:<34} {:<9} {property:<30} {seeds:>8} {seconds:>8}", bug.name, bug.pitfall);
+                    rows.push(bug.row(&found));
+                }
+                Ok(found) => {
+                    let expected = bug.properties.join(" | ");
+                    println!(
+                        "{:<34} {:<9} {:<30} {:>8} {seconds:>8}",
+                        bug.name, bug.pitfall, found.property, found.seeds
+                    );
+                    missed.push(format!(
+                        "{}: expected {expected}, got {}: {}",
+                        bug.name, found.property, found.detail
+                    ));
+                }
+                Err(error) => {
+                    println!(
+                        "{:<34} {:<9} {:<30} {:>8} {seconds:>8}",
+                        bug.name, bug.pitfall, "NOT FOUND", "-"
+                    );
+                    missed.push(format!("{}: {error}", bug.name));
+                }
+            }
+        }
+        println!("\n{} of {} planted bugs found", bugs.len() - missed.len(), bugs.len());
+        missed.iter().for_each(|missed| println!("MISSED  {missed}"));
+        if self.write {
+            if self.name.is_some() || self.every.is_some() || !missed.is_empty() {
+                return Err(
+                    "the table is only written from a run in which every bug was planted and found".into()
+                );
+            }
+            write_table(&root.join("tests/planted/README.md"), &rows)?;
+        }
+        Ok(missed.is_empty())
+    }
+
+    fn chosen(&self, bugs: Vec<Bug>) -> Result<Vec<Bug>, Failure> {
+        let every = usize::from(self.every.unwrap_or(1));
+        let named = |bug: &Bug| self.name.as_ref().is_none_or(|name| bug.name.contains(name));
+        let chosen: Vec<_> = bugs.into_iter().filter(named).step_by(every).collect();
+        if chosen.is_empty() {
+            return Err("no bug of that name; the names are those of tests/planted/*.patch".into());
+        }
+        Ok(chosen)
+    }
+}
+
+/// A copy of the workspace, in which bugs are planted and built.
+struct Workshop {
+    root: PathBuf,
+    copy: PathBuf,
+    target: PathBuf,
+}
+
+impl Workshop {
+    fn new(root: &Path) -> Self {
+        let place = root.join("target/planted");
+        Self { root: root.to_owned(), copy: place.join("workspace"), target: place.join("target") }
+    }
+
+    /// Plants one bug and runs the simulator until a check fires.
+    fn plant(&self, bug: &Bug) -> Result<Found, Failure> {
+        for part in [
+            "Cargo.toml",
+            "Cargo.lock",
+            "core",
+            "sim",
+            "net-tokio",
+            "tests/Cargo.toml",
+            "tests/src",
+            "tests/it",
+        ] {
+            mirror(&self.root.join(part), &self.copy.join(part))?;
+        }
+        let mut apply = Command::new("git");
+        // The copy lies inside the repository, and is not part of it.
+        apply
+            .env("GIT_CEILING_DIRECTORIES", self.copy.parent().unwrap_or(&self.copy))
+            .current_dir(&self.copy);
+        let applied = apply.arg("apply").arg(&bug.patch).output()?;
+        if !applied.status.success() {
+            let why = String::from_utf8_lossy(&applied.stderr).into_owned();
+            return Err(format!("the patch no longer applies; mend it:\n{why}").into());
+        }
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--profile", "sweep", "-p", "kontiki-sim"])
+            .current_dir(&self.copy)
+            .env("CARGO_TARGET_DIR", &self.target)
+            .env("RUSTFLAGS", "-Awarnings")
+            .status()?;
+        if !built.success() {
+            return Err("the patched workspace does not build".into());
+        }
+        match &bug.scenario {
+            Some(scenario) => self.replay(scenario),
+            None => self.sweep(bug),
+        }
+    }
+
+    fn sweep(&self, bug: &Bug) -> Result<Found, Failure> {
+        let seeds = format!("0..{}", bug.seeds);
+        let output = self
+            .simulator()
+            .args(["run", "--seeds", &seeds, "--format", "json", "--max-failures", "1"])
+            .args(&bug.run)
+            .stderr(Stdio::inherit())
+            .output()?;
+        let report: Value = serde_json::from_slice(&output.stdout)?;
+        let failures = report["failures"].as_array().ok_or("the simulator reported nothing")?;
+        let first = failures.first().ok_or_else(|| format!("not found in {} seeds", bug.seeds))?;
+        let text = |field: &str| first[field].as_str().unwrap_or_default().to_owned();
+        let needed = first["seed"].as_u64().unwrap_or_default() + 1;
+        Ok(Found { property: text("property"), seeds: needed.to_string(), detail: text("detail") })
+    }
+
+    fn replay(&self, scenario: &str) -> Result<Found, Failure> {
+        let file = self.root.join("tests/planted").join(scenario);
+        let output = self.simulator().arg("replay").arg(file).stderr(Stdio::inherit()).output()?;
+        let shown = String::from_utf8(output.stdout)?;
+        let failed = shown
+            .lines()
+            .find_map(|line| line.strip_prefix("FAILED  "))
+            .ok_or("the scenario shows nothing")?;
+        let (property, detail) =
+            failed.split_once(" at step ").ok_or("the simulator reported no property")?;
+        Ok(Found { property: property.to_owned(), seeds: "directed".to_owned(), detail: detail.to_owned() })
+    }
+
+    fn simulator(&self) -> Command {
+        Command::new(self.target.join("sweep/kontiki-sim"))
+    }
+}
+
+impl Bug {
+    fn read(patch: PathBuf) -> Result<Self, Failure> {
+        let text = fs::read_to_string(&patch)?;
+        let header = text.split("diff --git").next().unwrap_or_default();
+        let field = |name: &str| {
+            header.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+        };
+        let name = patch.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let missing = |what: &str| format!("{name}.patch has no line `{what}`");
+        Ok(Self {
+            what: field("Bug:").ok_or_else(|| missing("Bug:"))?,
+            pitfall: field("Pitfall:").ok_or_else(|| missing("Pitfall:"))?,
+            properties: field("Property:")
+                .ok_or_else(|| missing("Property:"))?
+                .split('|')
+                .map(|property| property.trim().to_owned())
+                .collect(),
+            run: field("Run:").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
+            seeds: field("Seeds:").map_or(Ok(BUDGET), |seeds| seeds.parse())?,
+            scenario: field("Scenario:"),
+            name,
+            patch,
+        })
+    }
+
+    fn row(&self, found: &Found) -> String {
+        let Found { property, seeds, .. } = found;
+        format!("| `{}` | {} | {} | {property} | {seeds} |", self.name, self.pitfall, self.what)
+    }
+}
+
+fn bugs(dir: &Path) -> Result<Vec<Bug>, Failure> {
+    let mut patches = Vec::new();
+    for file in fs::read_dir(dir)? {
+        let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == "patch") {
+            patches.push(path);
+        }
+    }
+    patches.sort();
+    patches.into_iter().map(Bug::read).collect()
+}
+
+/// Makes `copy` like `original`, writing only what differs, so that little is built again.
+fn mirror(original: &Path, copy: &Path) -> Result<(), Failure> {
+    if original.is_dir() {
+        fs::create_dir_all(copy)?;
+        for file in fs::read_dir(copy)? {
+            let name = file?.file_name();
+            if !original.join(&name).exists() {
+                remove(&copy.join(&name))?;
+            }
+        }
+        for file in fs::read_dir(original)? {
+            let name = file?.file_name();
+            mirror(&original.join(&name), &copy.join(&name))?;
+        }
+        return Ok(());
+    }
+    let bytes = fs::read(original)?;
+    if fs::read(copy).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    if let Some(parent) = copy.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    Ok(fs::write(copy, bytes)?)
+}
+
+fn remove(path: &Path) -> Result<(), Failure> {
+    Ok(if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? })
+}
+
+const BEGIN: &str = "<!-- table: written by `cargo planted --write` -->\n";
+const END: &str = "<!-- end of the table -->\n";
+
+fn write_table(readme: &Path, rows: &[String]) -> Result<(), Failure> {
+    let text = fs::read_to_string(readme)?;
+    let (before, rest) =
+        text.split_once(BEGIN).ok_or("the README has lost the mark where its table begins")?;
+    let (_, after) = rest.split_once(END).ok_or("the README has lost the mark where its table ends")?;
+    let head =
+        "| bug | pitfall | what is wrong | property that fired | seeds needed |\n|---|---|---|---|--:|\n";
+    Ok(fs::write(readme, format!("{before}{BEGIN}{head}{}\n{END}{after}", rows.join("\n")))?)
+}
