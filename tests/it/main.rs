@@ -1,4 +1,5 @@
 //! Kontiki's tests across crates: the paper, scripts, properties and house rules.
 
+mod contract;
 mod paper;
 mod scripts;

@@ -137,7 +137,7 @@ fn play_line(lab: &mut Lab, line: &str) {
         // all that follows from it.
         "campaign" => lab.campaign(number(0)),
         "heartbeat" => (0..count()).for_each(|_| lab.heartbeat(number(0))),
-        "beat" => (0..count()).for_each(|_| beat(lab, number(0))),
+        "beat" => (0..count()).for_each(|_| lab.beat(number(0))),
         "wait" => lab.wait(),
         "pass" => lab.pass(Nanos::from(milliseconds(rest))),
         // Clients: several words are one batch.
@@ -179,11 +179,6 @@ fn elect(lab: &mut Lab, member: u64) {
     lab.quietly(|lab| lab.elect(member));
     let term = lab.status(member).term;
     lab.note(format_args!("{member}: is elected in term {term}"));
-}
-
-fn beat(lab: &mut Lab, leader: u64) {
-    lab.heartbeat(leader);
-    lab.deliver();
 }
 
 /// A command that names messages means at least one.

@@ -4,7 +4,8 @@
 //! timer goes off only on command: time passes for everybody alike, but a member whose timer is about to go off
 //! waits just before it, like one whose clock is a little slow. So a test says what happens, and nothing else does.
 //!
-//! After every step the [`Lab`] checks the paper's safety properties (figure 3) over all members.
+//! After every step the [`Lab`] checks the paper's safety properties (figure 3) over all members, and that the kernel
+//! keeps its side of the [`Contract`].
 
 use kontiki_core::action::{Action, Outcome, Violation, Write};
 use kontiki_core::config::{Config, Options};
@@ -16,6 +17,7 @@ use kontiki_core::raft::{Durable, Raft};
 use kontiki_core::status::{Drops, RoleKind, Status};
 use kontiki_core::time::{Instant, Nanos};
 use kontiki_core::types::{Ballot, Index, LogId, NodeId, Payload, RequestId, Term};
+use kontiki_sim::contract::{Contract, Party};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{Display, Write as _};
 
@@ -32,15 +34,15 @@ pub fn message(from: u64, to: u64, term: u64, body: Body) -> Message {
 
 /// What a leader says of entries of these terms that follow `prev`; all of them are blank.
 pub fn append(prev: LogId, terms: &[u64], commit: u64) -> Body {
-    let entries = blank_entries(prev.index.next(), terms);
+    let entries = blank_entries(prev.index.get().saturating_add(1), terms);
     Body::Append {
         slice: LogSlice::new(prev, entries.collect()).expect("entries without a gap"),
         commit: Index::new(commit),
     }
 }
 
-fn blank_entries(first: Index, terms: &[u64]) -> impl Iterator<Item = Entry> {
-    terms.iter().zip(first.get()..).map(|(&term, index)| Entry {
+fn blank_entries(first: u64, terms: &[u64]) -> impl Iterator<Item = Entry> {
+    terms.iter().zip(first..).map(|(&term, index)| Entry {
         id: LogId::new(term, index),
         body: EntryBody::Blank,
     })
@@ -50,7 +52,7 @@ fn blank_entries(first: Index, terms: &[u64]) -> impl Iterator<Item = Entry> {
 pub fn disk_of(terms: &[u64]) -> Durable {
     Durable {
         ballot: Ballot::new(Term::new(terms.last().copied().unwrap_or(0)), None),
-        entries: blank_entries(Index::new(1), terms).collect(),
+        entries: blank_entries(1, terms).collect(),
         ..Durable::default()
     }
 }
@@ -76,6 +78,7 @@ struct Member {
     options: Options,
     /// `None` while it is down.
     raft: Option<Raft>,
+    contract: Contract,
     clock: Instant,
     disk: Durable,
     /// What the disk was told and has not yet done, in order.
@@ -116,6 +119,7 @@ impl Lab {
             let member = Member {
                 options: options.clone(),
                 raft: None,
+                contract: Contract::new(id(number), &Durable::default()),
                 clock: Instant::ZERO,
                 disk: Durable::default(),
                 unsynced: VecDeque::new(),
@@ -147,12 +151,17 @@ impl Lab {
     pub fn step(&mut self, member: u64, event: Event) -> Vec<Action> {
         let before = Snapshot::of(self.raft(member));
         let clock = self.member(member).clock;
-        let raft = self.member_mut(member).raft.as_mut().expect("the member is up");
-        let actions = raft.step(clock, event);
+        let owner = self.member_mut(member);
+        let raft = owner.raft.as_mut().expect("the member is up");
+        let actions = raft.step(clock, event.clone());
+        let kept = owner.contract.watch(&event, &actions, &raft.status());
         self.tell_changes(member, &before);
         for action in &actions {
             self.carry_out(member, action);
         }
+        // A test may play a host that breaks the contract, to see what the kernel makes of it.
+        let breach = kept.err().filter(|breach| breach.party == Party::Kernel);
+        assert_eq!(breach, None, "member {member}, after:\n{}", self.transcript);
         self.safety.check(&self.members, member, &before);
         self.follow_up(member);
         actions
@@ -187,6 +196,12 @@ impl Lab {
             "member {member} does not lead"
         );
         self.fire(member);
+    }
+
+    /// A heartbeat, and all that follows from it.
+    pub fn beat(&mut self, member: u64) {
+        self.heartbeat(member);
+        self.deliver();
     }
 
     /// Time passes, and nobody's timer goes off.
@@ -492,6 +507,7 @@ impl Lab {
         let config =
             Config::new(id(number), membership, member.options.clone()).expect("the options are sound");
         let raft = Raft::restore(config, member.disk.clone(), member.clock).expect("the disk is sound");
+        member.contract = Contract::new(id(number), &member.disk);
         member.raft = Some(raft);
     }
 
