@@ -91,7 +91,7 @@ mod tests {
     /// If this fails, every golden trace hash changes with it.
     #[test]
     fn the_hash_stays() {
-        assert_eq!(StableHasher::of(&(1u64, Some(2u8), "kontiki", [3u32; 3])), 0x7d3c_1ed5_ec18_0f5e);
+        assert_eq!(StableHasher::of(&(1u64, Some(2u8), "kontiki", [3u32; 3])), 0xeebe_2a37_095b_0421);
         assert_ne!(StableHasher::combine(1, 2), StableHasher::combine(2, 1));
     }
 }

@@ -110,6 +110,11 @@ impl Checks {
             .map_err(|detail| (acknowledged_writes::NAME, detail))
     }
 
+    /// A client was told that its request was refused.
+    pub fn refused(&mut self, content: u64) {
+        self.acknowledged_writes.refused(content);
+    }
+
     /// The cluster has come to rest with these logs.
     pub fn at_rest<'a>(&self, logs: impl Iterator<Item = (NodeId, &'a [Link])>) -> Result<(), Violated> {
         for (id, log) in logs {

@@ -30,6 +30,9 @@ pub(crate) struct Run {
     /// Save the scenario of each failing seed in this directory
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Run each seed twice, and see that both runs are the same
+    #[arg(long)]
+    twice: bool,
     /// Stop after so many failures
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     max_failures: Option<u64>,
@@ -105,7 +108,21 @@ impl Run {
     }
 
     fn run_seed(&self, seed: u64) -> Report {
-        kontiki_sim::run(&self.cluster.draw(seed)).expect("every drawn scenario can be run")
+        let scenario = self.cluster.draw(seed);
+        let run = || kontiki_sim::run(&scenario).expect("every drawn scenario can be run");
+        let mut report = run();
+        if self.twice && report.failure.is_none() {
+            let again = run();
+            if again != report {
+                report.failure = Some(Failure {
+                    property: "Determinism".to_owned(),
+                    detail: format!("trace hash {:016x}, then {:016x}", report.trace_hash, again.trace_hash),
+                    step: report.counters.steps,
+                    at: report.counters.virtual_nanos,
+                });
+            }
+        }
+        report
     }
 
     /// Shown only where a terminal watches.

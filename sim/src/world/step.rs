@@ -185,9 +185,13 @@ impl World<'_> {
     }
 
     fn respond(&mut self, request: RequestId, outcome: Outcome) -> Checked {
-        if let (Outcome::Committed(id), Some(content)) = (outcome, self.clients.content(request)) {
-            self.counters.acknowledged += 1;
-            self.checks.acknowledged(Acknowledged { request, id, content })?;
+        match (outcome, self.clients.content(request)) {
+            (Outcome::Committed(id), Some(content)) => {
+                self.counters.acknowledged += 1;
+                self.checks.acknowledged(Acknowledged { request, id, content })?;
+            }
+            (Outcome::Refused(_), Some(content)) => self.checks.refused(content),
+            _ => {}
         }
         if let Some((client, at, number)) = self.clients.on_outcome(self.now, request, outcome) {
             self.schedule(at, Happening::Client { client, number });
