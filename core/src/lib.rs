@@ -1,4 +1,78 @@
 //! Raft consensus as a pure state machine: events in, actions out.
+//!
+//! [`Raft`](raft::Raft) is one member of one group. It has no clock, no socket, no file, no thread and no source of
+//! entropy: a host tells it what happened, as an [`Event`](event::Event), and carries out what it decides, as a list of
+//! [`Action`](action::Action)s. The same events give the same actions, bit for bit, on every platform, which is what
+//! makes whole clusters of it run from a seed in `kontiki-sim`.
+//!
+//! # What a host does
+//!
+//! | the kernel says | the host does | and reports |
+//! |---|---|---|
+//! | [`Send`](action::Action::Send) | sends the message, at once; it may get lost | nothing |
+//! | [`Persist`](action::Action::Persist) | writes it, atomically, in the order of the writes | [`Persisted`](event::Event::Persisted), once it is durable |
+//! | [`Apply`](action::Action::Apply) | applies these entries of [`Raft::log`](raft::Raft::log), in order | [`Applied`](event::Event::Applied) |
+//! | [`Respond`](action::Action::Respond) | answers the client: each request has exactly one outcome | nothing |
+//! | [`Halt`](action::Action::Halt) | stops the member, and calls a human | nothing |
+//! | [`Raft::deadline`](raft::Raft::deadline) | sends [`Wake`](event::Event::Wake) no later than then | |
+//!
+//! Nothing else is to be kept in mind about order: whatever must wait for the disk is withheld by the kernel until the
+//! disk has reported. A slow disk is an event that comes late; a crash is events that never come. After a crash, sum up
+//! the durable writes ([`Durable::write`](raft::Durable::write) does) and [`restore`](raft::Raft::restore) the member.
+//!
+//! # A cluster of three, by hand
+//!
+//! ```
+//! use kontiki_core::action::Action;
+//! use kontiki_core::config::{Config, Options};
+//! use kontiki_core::event::{Event, Proposal};
+//! use kontiki_core::membership::Membership;
+//! use kontiki_core::raft::{Durable, Raft};
+//! use kontiki_core::status::RoleKind;
+//! use kontiki_core::time::Instant;
+//! use kontiki_core::types::{NodeId, Payload, RequestId};
+//! use std::collections::VecDeque;
+//!
+//! let ids = [1, 2, 3].map(|id| NodeId::new(id).expect("not zero"));
+//! let mut members = Vec::new();
+//! for id in ids {
+//!     let config = Config::new(id, Membership::of(ids)?, Options { seed: 42, ..Options::default() })?;
+//!     members.push(Raft::restore(config, Durable::default(), Instant::ZERO)?);
+//! }
+//!
+//! // Let the most impatient of them campaign, and carry out whatever follows.
+//! let now = members.iter().map(Raft::deadline).min().expect("three members");
+//! let mut answers = Vec::new();
+//! let mut run = |members: &mut Vec<Raft>, first: (NodeId, Event)| {
+//!     let mut events = VecDeque::from([first]);
+//!     while let Some((id, event)) = events.pop_front() {
+//!         for action in members[id.get() as usize - 1].step(now, event) {
+//!             match action {
+//!                 Action::Send(message) => events.push_back((message.to, Event::Receive(message))),
+//!                 Action::Persist(write) => events.push_back((id, Event::Persisted(write.seq))),
+//!                 Action::Apply { through } => events.push_back((id, Event::Applied(through))),
+//!                 Action::Respond { outcome, .. } => answers.push(outcome.to_string()),
+//!                 Action::Halt(violation) => panic!("{violation}"),
+//!             }
+//!         }
+//!     }
+//! };
+//! for id in ids {
+//!     run(&mut members, (id, Event::Wake));
+//! }
+//! let leader = members.iter().find(|member| member.status().role == RoleKind::Leader).expect("a leader");
+//! let leader = leader.status().id;
+//! let proposal = Proposal { request: RequestId(1), payload: Payload::from("set x 1") };
+//! run(&mut members, (leader, Event::Propose(proposal)));
+//! assert_eq!(answers, ["committed as 2:1"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where to read on
+//!
+//! [`event`] and [`action`] are the whole border; [`raft`] is the flow of a step, on one page; the roles behind it hold
+//! only what they alone need. With the feature `serde` all public data can be serialized; with `wire`, messages travel
+//! as checksummed frames (the `wire` module).
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -142,7 +142,7 @@ impl Clients {
         match outcome {
             Outcome::Committed(_) => state.served |= state.after_healing,
             Outcome::Refused(Refusal::NotLeader { leader: Some(leader) }) => {
-                state.target = leader.get() as usize - 1
+                state.target = leader.get() as usize - 1;
             }
             Outcome::Refused(_) | Outcome::Unknown => {
                 state.target = self.stream.below(self.members as u64) as usize;

@@ -110,7 +110,7 @@ impl Network {
         }
         let flipped = self.stream.chance(spec.corrupt).then(|| {
             count(FaultKind::Corrupt);
-            self.stream.next()
+            self.stream.number()
         });
         Arrival { at, flipped }
     }

@@ -20,14 +20,14 @@ impl Stream {
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0.next_u64()
     }
 
     /// A number less than `bound`, which is not zero.
     pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "nothing is below zero");
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+        ((u128::from(self.number()) * u128::from(bound)) >> 64) as u64
     }
 
     /// A number from `low` through `high`.
@@ -50,7 +50,7 @@ impl Stream {
 
     /// Heads or tails.
     pub fn coin(&mut self) -> bool {
-        self.next() & 1 == 1
+        self.number() & 1 == 1
     }
 
     /// One of these.
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn names_and_numbers_tell_streams_apart() {
-        let first = |name, number| Stream::named(7, name, number).next();
+        let first = |name, number| Stream::named(7, name, number).number();
         assert_eq!(first("network", 1), first("network", 1));
         assert_ne!(first("network", 1), first("network", 2));
         assert_ne!(first("network", 1), first("disk", 1));
