@@ -150,7 +150,7 @@ impl Contract {
             Event::Applied(index) => {
                 host(*index <= self.applying, "only what was handed out is applied", || {
                     format!("entry {index} reported, {} handed out", self.applying)
-                })?
+                })?;
             }
             Event::Wake | Event::Receive(_) | Event::PeerUnreachable(_) => {}
         }
