@@ -145,6 +145,7 @@ impl Config {
     /// assert_eq!(Config::new(a, group, wrong), Err(ConfigError::ZeroWindowMessages));
     /// # Ok::<(), kontiki_core::membership::MembershipError>(())
     /// ```
+    #[inline]
     pub fn new(id: NodeId, membership: Membership, options: Options) -> Result<Self, ConfigError> {
         let Options {
             election_timeout_min: min,

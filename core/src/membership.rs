@@ -100,12 +100,19 @@ impl Membership {
     /// Everybody, each once, in the order of their ids.
     pub fn members(&self) -> Vec<NodeId> {
         if self.outgoing.is_empty() && self.learners.is_empty() {
+            // Sorted and free of duplicates already.
             return self.voters.clone();
         }
         let mut all = [&self.voters[..], &self.outgoing, &self.learners].concat();
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// Everybody with a vote in either set, each once; those of the new set first.
+    pub(crate) fn all_voters(&self) -> impl Iterator<Item = NodeId> {
+        let only_outgoing = self.outgoing.iter().filter(|id| self.voters.binary_search(id).is_err());
+        self.voters.iter().chain(only_outgoing).copied()
     }
 
     /// Whether `id` alone is a majority of every set.
@@ -128,11 +135,16 @@ impl Membership {
 
     /// The greatest index that a majority of every set has reached.
     pub fn reached(&self, index_of: impl Fn(NodeId) -> Index) -> Index {
-        let incoming = quorum::reached(&self.voters, &index_of);
+        self.reached_beyond(Index::ZERO, index_of)
+    }
+
+    /// The same, where only indexes beyond `floor` are of interest; `floor` where there is none.
+    pub(crate) fn reached_beyond(&self, floor: Index, index_of: impl Fn(NodeId) -> Index) -> Index {
+        let incoming = quorum::reached_beyond(floor, &self.voters, &index_of);
         if !self.is_joint() {
             return incoming;
         }
-        incoming.min(quorum::reached(&self.outgoing, &index_of))
+        incoming.min(quorum::reached_beyond(floor, &self.outgoing, &index_of))
     }
 }
 

@@ -40,9 +40,9 @@ pub(crate) fn tally(voters: &[NodeId], answer: impl Fn(NodeId) -> Option<bool>) 
     }
 }
 
-/// The greatest index that a majority of `voters` has reached; zero for no voters.
-pub(crate) fn reached(voters: &[NodeId], index_of: impl Fn(NodeId) -> Index) -> Index {
-    let mut best = Index::ZERO;
+/// The greatest index beyond `floor` that a majority of `voters` has reached; `floor` where there is none.
+pub(crate) fn reached_beyond(floor: Index, voters: &[NodeId], index_of: impl Fn(NodeId) -> Index) -> Index {
+    let mut best = floor;
     for &candidate in voters {
         let index = index_of(candidate);
         if index > best
@@ -91,7 +91,10 @@ mod tests {
                 let index = |id: NodeId| Index::new(id.get().wrapping_mul(salt * 2_654_435_761 + 7) % 5);
                 let mut sorted: Vec<_> = voters(count).into_iter().map(index).collect();
                 sorted.sort_unstable_by(|a, b| b.cmp(a));
-                assert_eq!(reached(&voters(count), index), sorted[majority(&voters(count)) - 1]);
+                assert_eq!(
+                    reached_beyond(Index::ZERO, &voters(count), index),
+                    sorted[majority(&voters(count)) - 1]
+                );
             }
         }
     }

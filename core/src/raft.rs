@@ -108,11 +108,11 @@ pub enum RestoreError {
 impl Raft {
     /// A member as its disk remembers it, a follower of nobody yet. It gives no vote for `election_timeout_min`: it
     /// may have heard from a leader just before it stopped.
+    #[inline]
     pub fn restore(config: Config, durable: Durable, now: Instant) -> Result<Self, RestoreError> {
         let Durable { ballot, entries, committed, applied } = durable;
-        let slice = LogSlice::new(LogId::ZERO, entries.iter().cloned().collect())
-            .map_err(RestoreError::Discontinuity)?;
-        let (last, term) = (slice.last(), ballot.term());
+        let last = LogSlice::check(LogId::ZERO, &entries).map_err(RestoreError::Discontinuity)?;
+        let term = ballot.term();
         if last.term > term {
             return Err(RestoreError::EntryAfterBallot { last, term });
         }

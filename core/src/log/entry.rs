@@ -118,15 +118,21 @@ pub struct Discontinuity {
 impl LogSlice {
     /// Checks that `entries` follow `prev` and one another.
     pub fn new(prev: LogId, entries: Entries) -> Result<Self, Discontinuity> {
+        Self::check(prev, &entries)?;
+        Ok(Self { prev, entries })
+    }
+
+    /// The same check of entries that are not to be shared. Returns the last of them, or `prev`.
+    pub(crate) fn check(prev: LogId, entries: &[Entry]) -> Result<LogId, Discontinuity> {
         let mut after = prev;
-        for entry in entries.iter() {
+        for entry in entries {
             let found = entry.id;
             if after.index >= Index::MAX || found.index != after.index.next() || found.term < after.term {
                 return Err(Discontinuity { after, found });
             }
             after = found;
         }
-        Ok(Self { prev, entries })
+        Ok(after)
     }
 
     /// The entry before the first of the slice.

@@ -12,8 +12,8 @@ use alloc::vec::Vec;
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Candidate {
     pub(crate) phase: Phase,
-    /// What the others answered; the first answer of each counts.
-    answers: Vec<(NodeId, bool)>,
+    /// What the other voters answered; the first answer of each counts.
+    answers: Vec<(NodeId, Option<bool>)>,
 }
 
 impl Candidate {
@@ -21,16 +21,15 @@ impl Candidate {
     /// it the log that it claims: a candidate that forgot either could use the votes that others gave to what it was.
     pub(crate) fn ask(phase: Phase, common: &mut Common, out: &mut Vec<Action>) -> Self {
         let last = common.log.last();
-        for id in common.config.membership.members() {
-            if id == common.id() || !common.config.membership.is_voter(id) {
-                continue;
-            }
+        let others = common.config.membership.all_voters().filter(|&id| id != common.id());
+        let answers: Vec<_> = others.map(|id| (id, None)).collect();
+        for &(id, _) in &answers {
             match phase {
                 Phase::PreVote => common.send(id, Body::PreVote { last }, out),
                 Phase::Vote => common.send_once_durable(id, Body::RequestVote { last }),
             }
         }
-        Self { phase, answers: Vec::new() }
+        Self { phase, answers }
     }
 
     pub(crate) fn on_message(&mut self, common: &mut Common, from: NodeId, body: &Body) -> Next {
@@ -41,12 +40,12 @@ impl Candidate {
                 return Next::Stay;
             }
         };
-        if !common.config.membership.is_voter(from) {
-            common.drops.add(DropReason::Stranger);
-            return Next::Stay;
-        }
-        if self.answer_of(from).is_none() {
-            self.answers.push((from, granted));
+        match self.answers.iter_mut().find(|(id, _)| *id == from) {
+            None => {
+                common.drops.add(DropReason::Stranger);
+                return Next::Stay;
+            }
+            Some((_, answer)) => *answer = answer.or(Some(granted)),
         }
         self.verdict(common)
     }
@@ -57,8 +56,11 @@ impl Candidate {
             Phase::PreVote => true,
             Phase::Vote => common.durability.durable_ballot() == common.ballot,
         };
-        let answer = |id| {
-            if id == common.id() { own.then_some(true) } else { self.answer_of(id) }
+        let answer = |voter| {
+            if voter == common.id() {
+                return own.then_some(true);
+            }
+            self.answers.iter().find(|(id, _)| *id == voter).and_then(|&(_, answer)| answer)
         };
         match common.config.membership.tally(answer) {
             Tally::Pending => Next::Stay,
@@ -68,9 +70,5 @@ impl Candidate {
                 Phase::Vote => Next::Lead,
             },
         }
-    }
-
-    fn answer_of(&self, id: NodeId) -> Option<bool> {
-        self.answers.iter().find(|(from, _)| *from == id).map(|&(_, granted)| granted)
     }
 }

@@ -201,8 +201,9 @@ impl Leader {
             }
             self.peers.iter().find(|peer| peer.id == member).map_or(Index::ZERO, |peer| peer.matched)
         };
-        let reached = common.config.membership.reached(matched);
-        if reached <= common.log.committed() || common.log.term(reached) != Some(common.term()) {
+        let committed = common.log.committed();
+        let reached = common.config.membership.reached_beyond(committed, matched);
+        if reached == committed || common.log.term(reached) != Some(common.term()) {
             return;
         }
         common.log.commit_to(reached);

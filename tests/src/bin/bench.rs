@@ -8,14 +8,8 @@
 //! Members live in one thread and one memory, messages in one queue, nothing is serialized, and a disk is instant: what
 //! is left is the kernel, and as little around it as a host can do with. Every run ends with a check that all members
 //! applied the same payloads in one order.
-#![allow(
-    unsafe_code,
-    reason = "a global allocator that counts can be written in no other way"
-)]
-#![allow(
-    clippy::float_arithmetic,
-    reason = "figures for people: nothing is decided by them"
-)]
+#![allow(unsafe_code, reason = "a global allocator that counts can be written in no other way")]
+#![allow(clippy::float_arithmetic, reason = "figures for people: nothing is decided by them")]
 
 use clap::{Parser, ValueEnum};
 use kontiki_core::action::{Action, Outcome};
@@ -23,7 +17,6 @@ use kontiki_core::config::{Config, Options};
 use kontiki_core::event::{Event, Proposal};
 use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::membership::Membership;
-use kontiki_core::message::Message;
 use kontiki_core::raft::{Durable, Raft};
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::{Instant, Nanos};
@@ -183,21 +176,14 @@ fn heartbeats(n: u64) -> Cost {
     let cost = measure(&mut host, n, |host| {
         while left > 0 {
             host.now = host.now + Nanos::new(HEARTBEAT * 1_000_000);
-            for (group, leader) in groups
-                .iter_mut()
-                .take(usize::try_from(left).unwrap_or(usize::MAX))
-            {
+            for (group, leader) in groups.iter_mut().take(usize::try_from(left).unwrap_or(usize::MAX)) {
                 host.step(group, *leader, Event::Wake);
                 host.deliver(group);
                 left -= 1;
             }
         }
     });
-    assert_eq!(
-        cost.messages,
-        4 * n,
-        "a heartbeat to each follower, and its answer"
-    );
+    assert_eq!(cost.messages, 4 * n, "a heartbeat to each follower, and its answer");
     groups.iter().for_each(|(group, _)| group.check(0));
     cost
 }
@@ -215,10 +201,7 @@ fn ticks(n: u64) -> Cost {
     let mut left = n;
     let cost = measure(&mut host, n, |host| {
         while left > 0 {
-            for (group, _) in groups
-                .iter_mut()
-                .take(usize::try_from(left).unwrap_or(usize::MAX))
-            {
+            for (group, _) in groups.iter_mut().take(usize::try_from(left).unwrap_or(usize::MAX)) {
                 host.tick(group);
                 left -= 1;
             }
@@ -252,18 +235,11 @@ fn catching_up(n: u64) -> Cost {
         match group.leader() {
             Some(leader) => break leader,
             None => {
-                let next = group.members[..2]
-                    .iter()
-                    .map(|member| member.raft.deadline())
-                    .min();
+                let next = group.members[..2].iter().map(|member| member.raft.deadline()).min();
                 host.now = next.expect("there are two");
                 for id in [member(1), member(2)] {
                     host.step(&mut group, id, Event::Wake);
-                    while let Some(message) = host.next_message() {
-                        if message.to != late {
-                            host.step(&mut group, message.to, Event::Receive(message));
-                        }
-                    }
+                    host.deliver_to(&mut group, |to| to != late);
                 }
             }
         }
@@ -311,9 +287,6 @@ struct Group {
     members: Vec<Member>,
 }
 
-/// What stands in the place of an action that is done.
-const DONE: Action = Action::Apply { through: Index::ZERO };
-
 struct Member {
     raft: Raft,
     applied: Index,
@@ -326,10 +299,10 @@ struct Member {
 #[derive(Default)]
 struct Host {
     now: Instant,
-    /// What the members said should be done. All but the messages is done as soon as it is said; the messages from
-    /// `delivered` on are on their way.
+    /// What the members said should be done. All but the messages is done as soon as it is said.
     actions: Vec<Action>,
-    delivered: usize,
+    /// A buffer to swap with that one.
+    spare: Vec<Action>,
     sent: u64,
     committed: u64,
 }
@@ -342,10 +315,7 @@ impl Group {
     fn restore(seed: u64, members: impl ExactSizeIterator<Item = Durable>) -> Self {
         let count = members.len() as u64;
         let membership = Membership::of((1..=count).map(member)).expect("a group of different members");
-        let options = Options {
-            seed,
-            ..Options::default()
-        };
+        let options = Options { seed, ..Options::default() };
         let restored = members.zip(1..).map(|(durable, id)| {
             let config = Config::new(member(id), membership.clone(), options.clone()).expect("valid");
             Member {
@@ -354,15 +324,12 @@ impl Group {
                 digest: 0,
             }
         });
-        Self {
-            members: restored.collect(),
-        }
+        Self { members: restored.collect() }
     }
 
     fn leader(&self) -> Option<NodeId> {
         let mut all = self.members.iter().map(|member| member.raft.status());
-        all.find(|status| status.role == RoleKind::Leader)
-            .map(|status| status.id)
+        all.find(|status| status.role == RoleKind::Leader).map(|status| status.id)
     }
 
     /// That all members applied the same payloads in one order: those numbered from zero.
@@ -380,15 +347,8 @@ impl Group {
             };
             let mut count = 0;
             for (payload, number) in log.clone().filter_map(payload).zip(0..) {
-                assert_eq!(
-                    payload[..8],
-                    u64::to_le_bytes(number),
-                    "the payloads are in order"
-                );
-                assert!(
-                    payload[8..].iter().all(|&byte| byte == 0),
-                    "the payloads are whole"
-                );
+                assert_eq!(payload[..8], u64::to_le_bytes(number), "the payloads are in order");
+                assert!(payload[8..].iter().all(|&byte| byte == 0), "the payloads are whole");
                 count += 1;
             }
             assert_eq!(count, payloads, "no payload is missing");
@@ -400,9 +360,7 @@ impl Member {
     fn apply(&mut self, through: Index) {
         for entry in self.raft.log().entries(self.applied, through) {
             if let EntryBody::Data(payload) = &entry.body {
-                let number = payload
-                    .first_chunk()
-                    .map_or(0, |bytes| u64::from_le_bytes(*bytes));
+                let number = payload.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
                 let word = number.rotate_left(32) ^ payload.len() as u64;
                 self.digest = (self.digest.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
             }
@@ -447,26 +405,25 @@ impl Host {
         }
     }
 
-    /// The next message on its way; at the end, forgets what was done.
-    fn next_message(&mut self) -> Option<Message> {
-        while let Some(action) = self.actions.get_mut(self.delivered) {
-            self.delivered += 1;
-            if let Action::Send(_) = action
-                && let Action::Send(message) = std::mem::replace(action, DONE)
-            {
-                return Some(message);
-            }
-        }
-        self.actions.clear();
-        self.delivered = 0;
-        None
-    }
-
     /// Delivers until nothing is on its way.
     fn deliver(&mut self, group: &mut Group) {
-        while let Some(message) = self.next_message() {
-            self.step(group, message.to, Event::Receive(message));
+        self.deliver_to(group, |_| true);
+    }
+
+    /// The same, where messages to some are lost.
+    fn deliver_to(&mut self, group: &mut Group, reaches: impl Fn(NodeId) -> bool) {
+        let mut done = std::mem::take(&mut self.spare);
+        while !self.actions.is_empty() {
+            std::mem::swap(&mut self.actions, &mut done);
+            for action in done.drain(..) {
+                if let Action::Send(message) = action
+                    && reaches(message.to)
+                {
+                    self.step(group, message.to, Event::Receive(message));
+                }
+            }
         }
+        self.spare = done;
     }
 
     /// Wakes whoever wants to be woken by now.
@@ -513,10 +470,7 @@ fn member(id: u64) -> NodeId {
 /// A payload is its number and zeros.
 fn proposal(number: u64, bytes: &mut [u8]) -> Proposal {
     bytes[..8].copy_from_slice(&number.to_le_bytes());
-    Proposal {
-        request: RequestId(number),
-        payload: Payload::from(&*bytes),
-    }
+    Proposal { request: RequestId(number), payload: Payload::from(&*bytes) }
 }
 
 // ---------------------------------------------------------------------------------------------------------------
