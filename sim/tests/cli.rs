@@ -1,0 +1,133 @@
+//! The program, as a person or a script meets it.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn sim(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kontiki-sim")).args(arguments).output().expect("the program runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn json(arguments: &[&str]) -> Value {
+    let output = sim(arguments);
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).expect("one JSON object and nothing else")
+}
+
+fn scratch(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+#[test]
+fn a_run_in_json_is_one_object_with_the_promised_fields() {
+    let report = json(&["run", "--seeds", "0..6", "--members", "3", "--format", "json"]);
+    let fields = ["steps", "virtual_seconds", "elections", "commits"];
+    assert!(fields.iter().all(|field| report[field].as_u64().is_some_and(|number| number > 0)), "{report}");
+    assert_eq!(report["seeds"], 6);
+    assert!(report["wall_seconds"].is_number());
+    assert_eq!(report["failures"], Value::Array(vec![]));
+    assert!(report["faults"]["crash"].is_u64());
+    assert_eq!(report["trace_hash"].as_str().map(str::len), Some(16));
+}
+
+#[test]
+fn the_trace_hash_of_a_range_does_not_depend_on_the_number_of_jobs() {
+    let hash =
+        |jobs| json(&["run", "--seeds", "0..12", "--format", "json", "--jobs", jobs])["trace_hash"].clone();
+    assert_eq!(hash("1"), hash("4"));
+}
+
+#[test]
+fn a_run_for_people_ends_with_what_was_found() {
+    let text = stdout(&sim(&["run", "--seeds", "3"]));
+    for words in
+        ["1 seeds of 5 members, profile swarm: all properties held", "times real time", "crash_mid_step"]
+    {
+        assert!(text.contains(words), "{words} in:\n{text}");
+    }
+}
+
+#[test]
+fn a_scenario_can_be_saved_edited_and_replayed() {
+    let saved = stdout(&sim(&["scenario", "--seed", "9", "--members", "3"]));
+    let file = scratch("nine.json");
+    std::fs::write(&file, &saved).unwrap();
+    let from_file = stdout(&sim(&["replay", file.to_str().unwrap()]));
+    let from_seed = stdout(&sim(&["replay", "--seed", "9", "--members", "3"]));
+    assert!(from_file.starts_with("all properties held"), "{from_file}");
+    assert_eq!(from_file, from_seed);
+
+    let mut edited: Value = serde_json::from_str(&saved).unwrap();
+    edited["faults"] = Value::Array(vec![]);
+    std::fs::write(&file, edited.to_string()).unwrap();
+    assert_ne!(stdout(&sim(&["replay", file.to_str().unwrap()])), from_seed);
+}
+
+#[test]
+fn a_trace_has_a_legend_a_line_a_step_and_an_end() {
+    let text = stdout(&sim(&["replay", "--seed", "2", "--members", "3", "--trace", "--until", "50"]));
+    assert!(text.starts_with("# step"), "{text}");
+    let steps = text.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    assert!(steps.eq(1..=50), "{text}");
+}
+
+#[test]
+fn a_trace_in_json_is_one_object_a_step() {
+    let text =
+        stdout(&sim(&["replay", "--seed", "2", "--members", "3", "--trace", "json", "--until", "300ms"]));
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let step = lines.iter().find(|line| line["step"] == 1).expect("a first step");
+    for field in
+        ["time_ns", "member", "event", "actions", "role", "term", "vote", "last", "durable", "committed"]
+    {
+        assert!(step.get(field).is_some(), "{field} in {step}");
+    }
+    let times: Vec<_> = lines.iter().map(|line| line["time_ns"].as_u64().unwrap()).collect();
+    assert!(times.is_sorted() && times.iter().all(|&time| time <= 300_000_000));
+}
+
+#[test]
+fn a_wrong_call_says_in_one_line_what_to_do() {
+    let file = scratch("broken.json");
+    std::fs::write(&file, "{\"seed\": 1}").unwrap();
+    let mut wrong: Value = serde_json::from_str(&stdout(&sim(&["scenario", "--seed", "1"]))).unwrap();
+    wrong["workload"]["clients"] = 0.into();
+    let no_clients = scratch("no_clients.json");
+    std::fs::write(&no_clients, wrong.to_string()).unwrap();
+    let cases: [(&[&str], &str); 6] = [
+        (&["run", "--seeds", "9..3"], "write the smaller number first"),
+        (&["run", "--seeds", "many"], "write 0..1000, or one seed"),
+        (&["replay", "--seed", "1", "--until", "soon"], "write 1500ms, 2s, or the number of a step"),
+        (&["replay", "/nowhere/at/all"], "name a file that"),
+        (&["replay", file.to_str().unwrap()], "compare it with"),
+        (&["replay", no_clients.to_str().unwrap()], "set at least 1"),
+    ];
+    for (arguments, mend) in cases {
+        let output = sim(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.lines().next().is_some_and(|line| line.contains(mend)), "{arguments:?}: {said}");
+    }
+}
+
+/// State machines that take a quarter of an hour for a step keep a healed cluster from agreeing in time: a failure that can be
+/// had from a correct kernel, to see that failures are reported as they should be.
+#[test]
+fn a_failure_names_its_property_and_exits_with_one() {
+    let mut slow: Value =
+        serde_json::from_str(&stdout(&sim(&["scenario", "--seed", "1", "--members", "3"]))).unwrap();
+    for member in slow["members"].as_array_mut().unwrap() {
+        member["apply_us"] = 1_000_000_000_u64.into();
+    }
+    let file = scratch("slow.json");
+    std::fs::write(&file, slow.to_string()).unwrap();
+    let output = sim(&["replay", file.to_str().unwrap()]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("FAILED  Liveness at step ")), "{text}");
+    assert!(text.starts_with("# step"), "the last steps are shown under their legend:\n{text}");
+}
