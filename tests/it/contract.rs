@@ -33,11 +33,7 @@ fn led_with(change: impl Fn(&mut Options)) -> Lab {
 }
 
 fn restore(durable: Durable) -> Result<Raft, RestoreError> {
-    let config = Config::new(
-        id(1),
-        Membership::of([id(1), id(2), id(3)]).unwrap(),
-        Options::default(),
-    );
+    let config = Config::new(id(1), Membership::of([id(1), id(2), id(3)]).unwrap(), Options::default());
     Raft::restore(config.unwrap(), durable, Instant::ZERO)
 }
 
@@ -72,19 +68,10 @@ fn every_request_gets_exactly_one_outcome() {
     let (large, busy) = (Refusal::TooLarge { max: 4 }, Refusal::Busy);
     assert_eq!(
         outcomes,
-        [
-            committed(2),
-            Outcome::Refused(large),
-            committed(3),
-            committed(4),
-            Outcome::Refused(busy)
-        ]
+        [committed(2), Outcome::Refused(large), committed(3), committed(4), Outcome::Refused(busy)]
     );
     let leader = Some(id(1));
-    assert_eq!(
-        lab.outcomes(refused),
-        [Outcome::Refused(Refusal::NotLeader { leader })]
-    );
+    assert_eq!(lab.outcomes(refused), [Outcome::Refused(Refusal::NotLeader { leader })]);
     assert_eq!(lab.outcomes(lost), [Outcome::Unknown]);
 }
 
@@ -92,10 +79,7 @@ fn every_request_gets_exactly_one_outcome() {
 fn who_knows_no_leader_says_so() {
     let mut lab = Lab::of(3);
     let request = lab.propose(2, "x");
-    assert_eq!(
-        lab.outcomes(request),
-        [Outcome::Refused(Refusal::NotLeader { leader: None })]
-    );
+    assert_eq!(lab.outcomes(request), [Outcome::Refused(Refusal::NotLeader { leader: None })]);
 }
 
 /// The entry that was given up as unknown may commit, or be replaced: "failed" would have been a lie in one case, and
@@ -153,16 +137,9 @@ fn e2_a_candidate_asks_for_no_vote_before_its_term_and_its_log_are_durable() {
     lab.deliver();
     lab.crash(1);
     lab.campaign(3);
-    assert_eq!(
-        (lab.status(3).last, lab.count("RequestVote")),
-        (LogId::new(1, 2), 0)
-    );
+    assert_eq!((lab.status(3).last, lab.count("RequestVote")), (LogId::new(1, 2), 0));
     lab.persist(3, 1);
-    assert_eq!(
-        lab.count("RequestVote"),
-        0,
-        "the log is durable, and the vote not"
-    );
+    assert_eq!(lab.count("RequestVote"), 0, "the log is durable, and the vote not");
     lab.persist(3, 1);
     assert_eq!(lab.count("RequestVote last=2:1"), 2);
     lab.deliver();
@@ -193,10 +170,7 @@ fn a_withheld_vote_keeps_its_term() {
     lab.arrive(message(3, 1, 6, Body::Outdated));
     assert_eq!((lab.in_flight().len(), lab.status(1).term), (0, Term::new(6)));
     lab.persist(1, 2);
-    assert_eq!(
-        lab.in_flight().iter().collect::<Vec<_>>(),
-        [&message(1, 2, 5, GRANTED)]
-    );
+    assert_eq!(lab.in_flight().iter().collect::<Vec<_>>(), [&message(1, 2, 5, GRANTED)]);
 }
 
 /// Every write carries the ballot, so that no order of writes can leave an entry without its term.
@@ -239,12 +213,7 @@ fn a_heartbeat_answer_promises_nothing_before_its_term_is_durable() {
     let log = LogId::new(1, 2);
     lab.arrive(message(2, 3, 3, append(log, &[3], 0)));
     lab.arrive(message(2, 3, 3, heartbeat(1, 0)));
-    assert_eq!(
-        lab.count("3→2 t3 HeartbeatAck received=3 matched=0"),
-        1,
-        "{:?}",
-        lab.in_flight()
-    );
+    assert_eq!(lab.count("3→2 t3 HeartbeatAck received=3 matched=0"), 1, "{:?}", lab.in_flight());
     lab.persist(3, 1);
     lab.arrive(message(2, 3, 3, heartbeat(2, 0)));
     assert_eq!(lab.count("3→2 t3 HeartbeatAck received=3 matched=3"), 1);
@@ -254,14 +223,7 @@ fn a_heartbeat_answer_promises_nothing_before_its_term_is_durable() {
 /// takes a late message of the leader of term 2 that puts another entry in the place of the one it had confirmed.
 #[test]
 fn a_follower_that_forgot_a_term_is_repaired_by_its_leader() {
-    let mut lab = Lab::new(
-        5,
-        0,
-        &Options {
-            pre_vote: false,
-            ..Options::default()
-        },
-    );
+    let mut lab = Lab::new(5, 0, &Options { pre_vote: false, ..Options::default() });
     for (member, log) in [(1, &[1][..]), (2, &[1, 1]), (3, &[1, 1]), (4, &[1]), (5, &[1])] {
         lab.set_disk(member, disk_of(log));
     }
@@ -333,21 +295,12 @@ fn a_disk_that_cannot_be_a_members_own_is_refused_and_each_error_says_what_is_wr
         disk
     };
     let (after, found) = (LogId::new(1, 1), LogId::new(1, 3));
-    let early = Durable {
-        ballot: Ballot::new(Term::new(1), None),
-        ..disk_of(&[1, 2])
-    };
+    let early = Durable { ballot: Ballot::new(Term::new(1), None), ..disk_of(&[1, 2]) };
     let (last, term) = (LogId::new(2, 2), Term::new(1));
     let committed = Index::new(3);
-    let short = Durable {
-        committed,
-        ..disk_of(&[1, 2])
-    };
+    let short = Durable { committed, ..disk_of(&[1, 2]) };
     let applied = Index::new(3);
-    let ahead = Durable {
-        applied,
-        ..disk_of(&[1, 2])
-    };
+    let ahead = Durable { applied, ..disk_of(&[1, 2]) };
     let cases = [
         (gap, RestoreError::Discontinuity(Discontinuity { after, found })),
         (early, RestoreError::EntryAfterBallot { last, term }),
@@ -357,10 +310,7 @@ fn a_disk_that_cannot_be_a_members_own_is_refused_and_each_error_says_what_is_wr
         assert_eq!(restore(disk).unwrap_err(), expected);
         assert!(expected.to_string().contains("do not start it"), "{expected}");
     }
-    assert!(matches!(
-        restore(ahead),
-        Err(RestoreError::ApplyBeyondCommit { .. })
-    ));
+    assert!(matches!(restore(ahead), Err(RestoreError::ApplyBeyondCommit { .. })));
 }
 
 /// The commit index on the disk is the one of the last write and may lag: "may be lost without harm". A state machine
@@ -372,15 +322,9 @@ fn a_member_whose_state_machine_is_ahead_of_the_written_commit_index_restarts() 
     lab.deliver();
     let (applied, committed) = (lab.status(1).applied, lab.disk(1).committed);
     assert!(applied > committed, "nothing was written since the commit");
-    let disk = Durable {
-        applied,
-        ..lab.disk(1).clone()
-    };
+    let disk = Durable { applied, ..lab.disk(1).clone() };
     let raft = restore(disk).expect("it lost nothing");
-    assert_eq!(
-        (raft.status().applied, raft.status().committed),
-        (applied, applied)
-    );
+    assert_eq!((raft.status().applied, raft.status().committed), (applied, applied));
 }
 
 /// It may have heard from a leader just before it stopped, and the leader may count on that.
@@ -391,10 +335,7 @@ fn l9_a_restarted_member_gives_no_vote_for_the_shortest_election_timeout() {
     lab.restart(2);
     let last = LogId::new(1, 1);
     lab.arrive(message(3, 2, 9, Body::RequestVote { last }));
-    assert_eq!(
-        (lab.status(2).term, dropped(&lab, 2, DropReason::LeaderAlive)),
-        (Term::new(1), 1)
-    );
+    assert_eq!((lab.status(2).term, dropped(&lab, 2, DropReason::LeaderAlive)), (Term::new(1), 1));
     lab.pass(MIN_TIMEOUT);
     lab.arrive(message(3, 2, 9, Body::RequestVote { last }));
     assert_eq!(lab.status(2).vote, Some(id(3)));
@@ -408,10 +349,7 @@ fn m12_a_member_without_a_vote_never_campaigns() {
     for _ in 0..10 {
         lab.fire(4);
     }
-    assert_eq!(
-        (lab.status(4).role, lab.in_flight().len()),
-        (RoleKind::Follower, 0)
-    );
+    assert_eq!((lab.status(4).role, lab.in_flight().len()), (RoleKind::Follower, 0));
 }
 
 /// Its own view of the members may be stale, and the candidate may need its vote.
@@ -421,37 +359,21 @@ fn m10_a_learner_that_is_asked_votes() {
     lab.pass(MIN_TIMEOUT);
     let last = LogId::ZERO;
     lab.arrive(message(1, 4, 1, Body::RequestVote { last }));
-    assert_eq!(
-        lab.in_flight().iter().collect::<Vec<_>>(),
-        [&message(4, 1, 1, GRANTED)]
-    );
+    assert_eq!(lab.in_flight().iter().collect::<Vec<_>>(), [&message(4, 1, 1, GRANTED)]);
 }
 
 #[test]
 fn m18_votes_and_acknowledgements_of_others_than_voters_do_not_count() {
-    let mut lab = Lab::new(
-        3,
-        1,
-        &Options {
-            pre_vote: false,
-            ..Options::default()
-        },
-    );
+    let mut lab = Lab::new(3, 1, &Options { pre_vote: false, ..Options::default() });
     lab.campaign(1);
     lab.arrive(message(4, 1, 1, GRANTED));
     lab.arrive(message(9, 1, 1, GRANTED));
-    assert_eq!(
-        (lab.status(1).role, dropped(&lab, 1, DropReason::Stranger)),
-        (RoleKind::Candidate, 2)
-    );
+    assert_eq!((lab.status(1).role, dropped(&lab, 1, DropReason::Stranger)), (RoleKind::Candidate, 2));
     lab.arrive(message(2, 1, 1, GRANTED));
     let matched = Index::new(1);
     lab.arrive(message(4, 1, 1, Body::Appended { matched }));
     lab.arrive(message(9, 1, 1, Body::Appended { matched }));
-    assert_eq!(
-        (lab.status(1).committed, dropped(&lab, 1, DropReason::Stranger)),
-        (Index::ZERO, 3)
-    );
+    assert_eq!((lab.status(1).committed, dropped(&lab, 1, DropReason::Stranger)), (Index::ZERO, 3));
     lab.arrive(message(2, 1, 1, Body::Appended { matched }));
     assert_eq!(lab.status(1).committed, matched);
 }
@@ -495,10 +417,7 @@ fn e23_a_member_with_a_later_term_finds_its_way_back() {
     lab.beat(1);
     assert_eq!((lab.leaders(), lab.status(1).term), (vec![], Term::new(6)));
     lab.elect(1);
-    assert_eq!(
-        (lab.status(3).leader, lab.applied(3)),
-        (Some(id(1)), vec!["x".into()])
-    );
+    assert_eq!((lab.status(3).leader, lab.applied(3)), (Some(id(1)), vec!["x".into()]));
 }
 
 /// A commit index beyond the log, or beyond what is known to agree with the leader's log, is not taken.
@@ -507,17 +426,9 @@ fn p3_a_follower_commits_no_further_than_its_log_agrees_with_the_leaders() {
     let mut lab = Lab::of(3);
     lab.set_disk(3, disk_of(&[1, 1, 1]));
     lab.arrive(message(1, 3, 2, heartbeat(1, u64::MAX)));
-    assert_eq!(
-        lab.status(3).committed,
-        Index::ZERO,
-        "nothing of its log is confirmed"
-    );
+    assert_eq!(lab.status(3).committed, Index::ZERO, "nothing of its log is confirmed");
     lab.arrive(message(1, 3, 2, append(LogId::new(1, 1), &[1], 99)));
-    assert_eq!(
-        lab.status(3).committed,
-        Index::new(2),
-        "the third entry may yet be replaced"
-    );
+    assert_eq!(lab.status(3).committed, Index::new(2), "the third entry may yet be replaced");
     lab.arrive(message(1, 3, 2, Body::Commit { commit: Index::MAX }));
     assert_eq!(lab.status(3).committed, Index::new(2));
 }
@@ -533,10 +444,7 @@ fn d4_a_clock_that_goes_back_counts_as_one_that_stands_still() {
     assert_eq!(raft.step(Instant::ZERO, Event::Wake), []);
     assert_eq!((&raft, raft.deadline()), (&before, deadline));
     raft.step(Instant::ZERO, Event::Receive(message(2, 1, 1, heartbeat(1, 0))));
-    assert!(
-        raft.deadline() >= later + MIN_TIMEOUT,
-        "counted from the latest time that was seen"
-    );
+    assert!(raft.deadline() >= later + MIN_TIMEOUT, "counted from the latest time that was seen");
 }
 
 /// A host that slept for a minute wakes its member once, not once for each heartbeat or timeout that it missed.
@@ -559,14 +467,7 @@ fn d1_a_leader_that_was_paused_steps_down_unless_it_hears_a_quorum() {
         let mut raft = lab.raft(1).clone();
         let matched = Index::new(1);
         let answer = message(2, 1, 1, Body::Appended { matched });
-        raft.step(
-            late,
-            if hears {
-                Event::Receive(answer)
-            } else {
-                Event::Wake
-            },
-        );
+        raft.step(late, if hears { Event::Receive(answer) } else { Event::Wake });
         assert_eq!(raft.status().role == RoleKind::Leader, hears);
         lab.heartbeat(1);
     }
@@ -598,29 +499,9 @@ fn absurd_terms_and_indexes_are_dropped_and_counted() {
         (6, append(LogId::ZERO, &[7], 0)),
         (6, append(prev, &[], 0)),
         (6, Body::Appended { matched: absurd }),
-        (
-            6,
-            Body::Rejected {
-                prev: Index::new(9),
-                hint,
-            },
-        ),
-        (
-            6,
-            Body::HeartbeatAck {
-                round: 1,
-                received: absurd,
-                matched: Index::ZERO,
-            },
-        ),
-        (
-            6,
-            Body::HeartbeatAck {
-                round: 1,
-                received: Index::new(1),
-                matched: Index::new(2),
-            },
-        ),
+        (6, Body::Rejected { prev: Index::new(9), hint }),
+        (6, Body::HeartbeatAck { round: 1, received: absurd, matched: Index::ZERO }),
+        (6, Body::HeartbeatAck { round: 1, received: Index::new(1), matched: Index::new(2) }),
     ];
     for (term, body) in bodies {
         let mut lab = led();
@@ -649,15 +530,9 @@ fn an_absurd_refusal_is_dropped() {
 fn messages_for_others_and_from_oneself_are_dropped_and_counted() {
     let mut raft = restore(Durable::default()).unwrap();
     for (from, to) in [(2, 3), (1, 1), (1, 2)] {
-        raft.step(
-            Instant::ZERO,
-            Event::Receive(message(from, to, 5, Body::Outdated)),
-        );
+        raft.step(Instant::ZERO, Event::Receive(message(from, to, 5, Body::Outdated)));
     }
-    assert_eq!(
-        (raft.drops().count(DropReason::Misrouted), raft.status().term),
-        (3, Term::ZERO)
-    );
+    assert_eq!((raft.drops().count(DropReason::Misrouted), raft.status().term), (3, Term::ZERO));
 }
 
 #[test]
@@ -665,20 +540,8 @@ fn acknowledgements_of_what_was_never_sent_are_dropped_and_counted() {
     let mut lab = led();
     let matched = Index::new(2);
     lab.arrive(message(2, 1, 1, Body::Appended { matched }));
-    lab.arrive(message(
-        2,
-        1,
-        1,
-        Body::HeartbeatAck {
-            round: 1,
-            received: matched,
-            matched,
-        },
-    ));
-    assert_eq!(
-        (dropped(&lab, 1, DropReason::NeverSent), lab.status(1).committed),
-        (2, Index::new(1))
-    );
+    lab.arrive(message(2, 1, 1, Body::HeartbeatAck { round: 1, received: matched, matched }));
+    assert_eq!((dropped(&lab, 1, DropReason::NeverSent), lab.status(1).committed), (2, Index::new(1)));
 }
 
 // ---- halting ----
@@ -698,16 +561,8 @@ fn violations() -> Vec<(Lab, Event, Violation)> {
     };
     let (ours, theirs) = (LogId::new(1, 1), LogId::new(3, 1));
     vec![
-        (
-            leads,
-            Event::Receive(message(2, 1, 1, heartbeat(1, 0))),
-            two(1, 2, 1),
-        ),
-        (
-            follows,
-            Event::Receive(message(3, 1, 2, append(LogId::ZERO, &[], 0))),
-            two(2, 3, 2),
-        ),
+        (leads, Event::Receive(message(2, 1, 1, heartbeat(1, 0))), two(1, 2, 1)),
+        (follows, Event::Receive(message(3, 1, 2, append(LogId::ZERO, &[], 0))), two(2, 3, 2)),
         (
             committed,
             Event::Receive(message(3, 1, 3, append(LogId::ZERO, &[3], 0))),
@@ -723,30 +578,12 @@ fn violations() -> Vec<(Lab, Event, Violation)> {
 fn e20_proof_that_safety_is_broken_halts_a_member_once_and_for_all() {
     for (mut lab, event, violation) in violations() {
         let actions = lab.step(1, event.clone());
-        let halts = actions
-            .iter()
-            .filter(|action| **action == Action::Halt(violation))
-            .count();
+        let halts = actions.iter().filter(|action| **action == Action::Halt(violation)).count();
         assert_eq!((halts, lab.halted(1)), (1, Some(violation)), "{actions:?}");
-        assert!(
-            !actions
-                .iter()
-                .any(|action| matches!(action, Action::Persist(_) | Action::Apply { .. }))
-        );
-        assert_eq!(
-            (lab.status(1).role, lab.raft(1).deadline()),
-            (RoleKind::Halted, Instant::NEVER)
-        );
-        let later = [
-            event,
-            Event::Wake,
-            Event::Persisted(WriteSeq::new(1)),
-            Event::PeerUnreachable(id(2)),
-        ];
-        assert!(
-            later.into_iter().all(|event| lab.step(1, event).is_empty()),
-            "silent after {violation}"
-        );
+        assert!(!actions.iter().any(|action| matches!(action, Action::Persist(_) | Action::Apply { .. })));
+        assert_eq!((lab.status(1).role, lab.raft(1).deadline()), (RoleKind::Halted, Instant::NEVER));
+        let later = [event, Event::Wake, Event::Persisted(WriteSeq::new(1)), Event::PeerUnreachable(id(2))];
+        assert!(later.into_iter().all(|event| lab.step(1, event).is_empty()), "silent after {violation}");
     }
 }
 
@@ -759,17 +596,9 @@ fn a_halted_member_refuses_every_request_and_gives_up_its_own() {
     let batch = lab.propose_batch(1, &["a", "b"]);
     assert_eq!(lab.outcomes(open), [Outcome::Unknown]);
     let halted = [Outcome::Refused(Refusal::Halted)];
-    assert!(
-        [later]
-            .iter()
-            .chain(&batch)
-            .all(|request| lab.outcomes(*request) == halted)
-    );
+    assert!([later].iter().chain(&batch).all(|request| lab.outcomes(*request) == halted));
     lab.arrive(message(2, 1, 9, Body::Outdated));
-    assert_eq!(
-        (dropped(&lab, 1, DropReason::Halted), lab.status(1).term),
-        (1, Term::new(1))
-    );
+    assert_eq!((dropped(&lab, 1, DropReason::Halted), lab.status(1).term), (1, Term::new(1)));
 }
 
 /// A leader that sends one thing and then another for the same place has changed its own log: safety is broken, and
@@ -786,13 +615,8 @@ fn a_leader_that_rewrites_its_own_log_halts_its_follower() {
 #[test]
 fn a_request_id_may_be_used_again() {
     let mut raft = restore(Durable::default()).unwrap();
-    let proposal = |text: &str| kontiki_core::event::Proposal {
-        request: RequestId(u64::MAX),
-        payload: text.into(),
-    };
-    let actions = raft.step(
-        Instant::ZERO,
-        Event::ProposeBatch(vec![proposal("a"), proposal("b")]),
-    );
+    let proposal =
+        |text: &str| kontiki_core::event::Proposal { request: RequestId(u64::MAX), payload: text.into() };
+    let actions = raft.step(Instant::ZERO, Event::ProposeBatch(vec![proposal("a"), proposal("b")]));
     assert_eq!(actions.len(), 2);
 }

@@ -2,4 +2,5 @@
 
 mod contract;
 mod paper;
+mod properties;
 mod scripts;

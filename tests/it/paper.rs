@@ -14,10 +14,7 @@ use std::collections::BTreeSet;
 
 /// A cluster without the pre-votes of the thesis, which the paper does not know.
 fn plain(voters: u64) -> Lab {
-    let options = Options {
-        pre_vote: false,
-        ..Options::default()
-    };
+    let options = Options { pre_vote: false, ..Options::default() };
     Lab::new(voters, 0, &options)
 }
 
@@ -99,10 +96,7 @@ fn a_follower_redirects_clients_to_the_leader() {
     let mut lab = led(3);
     let request = lab.propose(2, "x");
     let leader = Some(id(1));
-    assert_eq!(
-        lab.outcomes(request),
-        [Outcome::Refused(Refusal::NotLeader { leader })]
-    );
+    assert_eq!(lab.outcomes(request), [Outcome::Refused(Refusal::NotLeader { leader })]);
 }
 
 /// §5.1: "Terms are numbered with consecutive integers. Each term begins with an election."
@@ -169,12 +163,7 @@ fn every_message_carries_the_current_term_of_its_sender() {
 /// value."
 #[test]
 fn a_server_that_sees_a_larger_term_updates_its_own() {
-    for body in [
-        Body::Outdated,
-        REFUSED,
-        request_vote(0, 0),
-        append(LogId::ZERO, &[], 0),
-    ] {
+    for body in [Body::Outdated, REFUSED, request_vote(0, 0), append(LogId::ZERO, &[], 0)] {
         let mut lab = plain(3);
         lab.pass(MIN_TIMEOUT);
         lab.arrive(message(2, 1, 9, body));
@@ -223,11 +212,7 @@ fn requests_go_to_all_in_parallel() {
     let mut lab = led(5);
     lab.propose(1, "x");
     lab.propose(1, "y");
-    assert_eq!(
-        lab.count("1→ Append"),
-        8,
-        "two to each, none waiting for the other"
-    );
+    assert_eq!(lab.count("1→ Append"), 8, "two to each, none waiting for the other");
 }
 
 // ---- §5.2 Leader election ----
@@ -236,10 +221,7 @@ fn requests_go_to_all_in_parallel() {
 #[test]
 fn servers_start_up_as_followers() {
     let lab = with_logs(&[&[], &[1], &[1, 2, 3]]);
-    assert!(
-        lab.up()
-            .all(|member| lab.status(member).role == RoleKind::Follower)
-    );
+    assert!(lab.up().all(|member| lab.status(member).role == RoleKind::Follower));
 }
 
 /// §5.2: "A server remains in follower state as long as it receives valid RPCs from a leader or candidate."
@@ -263,10 +245,7 @@ fn e15_a_vote_puts_off_the_voters_own_election_and_a_pre_vote_does_not() {
     let deadline = lab.raft(2).deadline();
     let last = LogId::ZERO;
     let promise = Body::PreVoted { granted: true };
-    assert_eq!(
-        answer(&mut lab, message(1, 2, 0, Body::PreVote { last })),
-        [promise]
-    );
+    assert_eq!(answer(&mut lab, message(1, 2, 0, Body::PreVote { last })), [promise]);
     assert_eq!(lab.raft(2).deadline(), deadline);
     assert_eq!(answer(&mut lab, message(1, 2, 1, request_vote(0, 0))), [GRANTED]);
     assert!(lab.raft(2).deadline() > deadline);
@@ -320,17 +299,9 @@ fn a_candidate_wins_with_votes_from_a_majority_of_the_full_cluster() {
     lab.campaign(1);
     lab.arrive(message(2, 1, 1, GRANTED));
     lab.arrive(message(2, 1, 1, GRANTED));
-    assert_eq!(
-        lab.status(1).role,
-        RoleKind::Candidate,
-        "the same voter twice is one vote"
-    );
+    assert_eq!(lab.status(1).role, RoleKind::Candidate, "the same voter twice is one vote");
     lab.arrive(message(3, 1, 0, GRANTED));
-    assert_eq!(
-        lab.status(1).role,
-        RoleKind::Candidate,
-        "a vote of another term is none"
-    );
+    assert_eq!(lab.status(1).role, RoleKind::Candidate, "a vote of another term is none");
     lab.arrive(message(3, 1, 1, GRANTED));
     assert_eq!(lab.status(1).role, RoleKind::Leader);
 }
@@ -347,16 +318,8 @@ fn each_server_votes_for_at_most_one_candidate_in_a_term_first_come_first_served
         "an entry of a later term: garbage"
     );
     assert_eq!(answer(&mut lab, message(2, 3, 1, request_vote(1, 9))), [REFUSED]);
-    assert_eq!(
-        answer(&mut lab, message(1, 3, 1, request_vote(0, 0))),
-        [GRANTED],
-        "asked again"
-    );
-    assert_eq!(
-        answer(&mut lab, message(2, 3, 2, request_vote(1, 9))),
-        [GRANTED],
-        "another term"
-    );
+    assert_eq!(answer(&mut lab, message(1, 3, 1, request_vote(0, 0))), [GRANTED], "asked again");
+    assert_eq!(answer(&mut lab, message(2, 3, 2, request_vote(1, 9))), [GRANTED], "another term");
 }
 
 /// §5.2 and figure 2: votedFor is "persistent state on all servers, updated on stable storage before responding".
@@ -390,13 +353,7 @@ fn a_candidate_that_wins_establishes_its_authority_at_once() {
 /// leader as legitimate and returns to follower state." PITFALLS E22.
 #[test]
 fn e22_a_candidate_that_hears_from_a_leader_of_its_term_returns_to_follower() {
-    for body in [
-        append(LogId::ZERO, &[1], 0),
-        Body::Heartbeat {
-            round: 1,
-            commit: Index::ZERO,
-        },
-    ] {
+    for body in [append(LogId::ZERO, &[1], 0), Body::Heartbeat { round: 1, commit: Index::ZERO }] {
         let mut lab = plain(3);
         lab.campaign(1);
         lab.arrive(message(2, 1, 1, body));
@@ -443,10 +400,7 @@ fn election_timeouts_are_chosen_randomly_from_a_fixed_interval() {
         }
     }
     let (least, most) = (drawn.first().unwrap(), drawn.last().unwrap());
-    assert!(
-        *least < 170_000_000 && *most > 280_000_000,
-        "from all of the interval"
-    );
+    assert!(*least < 170_000_000 && *most > 280_000_000, "from all of the interval");
 }
 
 /// §5.2: "Each candidate restarts its randomized election timeout at the start of an election."
@@ -533,10 +487,7 @@ fn a_commit_also_commits_all_preceding_entries_of_previous_leaders() {
     assert_eq!(lab.status(1).committed, Index::ZERO);
     lab.elect(1);
     for member in 1..=3 {
-        assert_eq!(
-            (lab.terms(member), lab.status(member).committed),
-            (vec![1, 2, 3, 4], Index::new(4))
-        );
+        assert_eq!((lab.terms(member), lab.status(member).committed), (vec![1, 2, 3, 4], Index::new(4)));
     }
 }
 
@@ -553,13 +504,7 @@ fn the_commit_index_travels_with_entries_and_with_heartbeats() {
     assert_eq!(lab.count("Append commit=2"), 2);
     lab.lose("");
     lab.heartbeat(1);
-    assert_eq!(
-        (
-            lab.count("1→2 Heartbeat commit=2"),
-            lab.count("1→3 Heartbeat commit=1")
-        ),
-        (1, 1)
-    );
+    assert_eq!((lab.count("1→2 Heartbeat commit=2"), lab.count("1→3 Heartbeat commit=1")), (1, 1));
 }
 
 /// §5.3: "Once a follower learns that a log entry is committed, it applies the entry to its local state machine (in
@@ -599,28 +544,17 @@ fn an_append_names_the_entry_that_precedes_the_new_ones() {
     let mut lab = led(3);
     lab.propose(1, "x");
     lab.propose(1, "y");
-    assert_eq!(
-        (lab.count("1→2 prev=1:1 2:1"), lab.count("1→2 prev=2:1 3:1")),
-        (1, 1)
-    );
+    assert_eq!((lab.count("1→2 prev=1:1 2:1"), lab.count("1→2 prev=2:1 3:1")), (1, 1));
 }
 
 /// §5.3: "If the follower does not find an entry in its log with the same index and term, then it refuses the new
 /// entries." PITFALLS R5: an index beyond the log is not a match, whatever its term.
 #[test]
 fn a_follower_that_does_not_find_the_preceding_entry_refuses_the_new_ones() {
-    for prev in [
-        LogId::new(2, 2),
-        LogId::new(1, 3),
-        LogId::new(0, 3),
-        LogId::new(0, 2),
-    ] {
+    for prev in [LogId::new(2, 2), LogId::new(1, 3), LogId::new(0, 3), LogId::new(0, 2)] {
         let mut lab = with_logs(&[&[], &[1, 1], &[]]);
         let sent = answer(&mut lab, message(1, 2, 3, append(prev, &[3], 0)));
-        assert!(
-            matches!(sent[..], [Body::Rejected { .. }]),
-            "{prev} is not in its log: {sent:?}"
-        );
+        assert!(matches!(sent[..], [Body::Rejected { .. }]), "{prev} is not in its log: {sent:?}");
         assert_eq!(lab.terms(2), [1, 1]);
     }
 }
@@ -678,10 +612,7 @@ fn r21_a_conflict_costs_a_round_trip_a_term_and_not_one_an_entry() {
     let mut lab = with_logs(&[&long, &other, &[]]);
     lab.elect(1);
     let rejections = lab.take_transcript().matches("2→1 t8 Rejected").count();
-    assert!(
-        (1..=3).contains(&rejections),
-        "{rejections} round trips for three terms"
-    );
+    assert!((1..=3).contains(&rejections), "{rejections} round trips for three terms");
     assert_eq!(lab.terms(2), lab.terms(1));
 }
 
@@ -737,10 +668,7 @@ fn entries_flow_only_from_leaders_to_followers() {
     lab.campaign(1);
     lab.deliver();
     lab.elect(2);
-    assert!(
-        !lab.take_transcript().contains("1→2 t2 Append "),
-        "nor a vote to candidates"
-    );
+    assert!(!lab.take_transcript().contains("1→2 t2 Append "), "nor a vote to candidates");
     assert_eq!(lab.terms(1), lab.terms(2));
 }
 
@@ -792,12 +720,8 @@ fn figure_8_a_leader_does_not_commit_an_entry_of_a_previous_term_by_counting_rep
     for filter in ["1→3 Append", "3→1 Rejected", "1→3 Append", "3→1 Appended"] {
         assert_eq!(lab.deliver_only(filter), 1);
     }
-    let stored = (1..=5).filter(|&member| {
-        lab.disk(member)
-            .entries
-            .get(1)
-            .is_some_and(|entry| entry.id.term == Term::new(2))
-    });
+    let stored = (1..=5)
+        .filter(|&member| lab.disk(member).entries.get(1).is_some_and(|entry| entry.id.term == Term::new(2)));
     assert_eq!(stored.count(), 3, "on a majority");
     assert_eq!(lab.status(1).committed, Index::ZERO, "and yet not committed");
     lab.crash(1);
@@ -817,11 +741,7 @@ fn an_entry_of_the_current_term_commits_all_before_it() {
     lab.campaign(1);
     lab.deliver_only("RequestVote");
     lab.deliver_only("Voted");
-    assert_eq!(
-        lab.status(1).committed,
-        Index::ZERO,
-        "two old entries, on everybody's disk"
-    );
+    assert_eq!(lab.status(1).committed, Index::ZERO, "two old entries, on everybody's disk");
     lab.deliver_only("1→2 Append");
     lab.deliver_only("2→1 Appended");
     assert_eq!(lab.status(1).committed, Index::new(3));
@@ -852,12 +772,7 @@ fn r4_entries_that_are_already_present_are_ignored() {
     lab.deliver();
     let before = lab.disk(2).clone();
     let sent = answer(&mut lab, late);
-    assert_eq!(
-        sent,
-        [Body::Appended {
-            matched: Index::new(2)
-        }]
-    );
+    assert_eq!(sent, [Body::Appended { matched: Index::new(2) }]);
     assert_eq!((lab.terms(2), lab.disk(2)), (vec![1, 1, 1], &before));
 }
 
@@ -889,9 +804,5 @@ fn a_server_restarts_from_its_disk_as_a_follower() {
     assert_eq!((status.role, status.leader), (RoleKind::Follower, None));
     assert_eq!((status.term, status.vote), (Term::new(1), NodeId::new(1)));
     assert_eq!((lab.terms(1), status.durable), (vec![1, 1], LogId::new(1, 2)));
-    assert!(
-        !lab.step(1, Event::Wake)
-            .iter()
-            .any(|action| matches!(action, Action::Send(_)))
-    );
+    assert!(!lab.step(1, Event::Wake).iter().any(|action| matches!(action, Action::Send(_))));
 }

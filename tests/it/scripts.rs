@@ -86,13 +86,7 @@ fn diff(written: &str, played: &str) -> String {
     let (old, new): (Vec<_>, Vec<_>) = (written.lines().collect(), played.lines().collect());
     let same = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
     let rest = (old.len().min(new.len())) - same;
-    let tail = old
-        .iter()
-        .rev()
-        .zip(new.iter().rev())
-        .take(rest)
-        .take_while(|(a, b)| a == b)
-        .count();
+    let tail = old.iter().rev().zip(new.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
     let mut text = String::new();
     let mut show = |sign: char, lines: &[&str]| {
         for line in lines {
@@ -119,11 +113,8 @@ fn play_line(lab: &mut Lab, line: &str) {
     let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
     let words: Vec<_> = rest.split_whitespace().collect();
     let number = |position: usize| -> u64 {
-        let word = words
-            .get(position)
-            .unwrap_or_else(|| panic!("{line:?} needs a number more"));
-        word.parse()
-            .unwrap_or_else(|_| panic!("{line:?}: {word:?} is no number"))
+        let word = words.get(position).unwrap_or_else(|| panic!("{line:?} needs a number more"));
+        word.parse().unwrap_or_else(|_| panic!("{line:?}: {word:?} is no number"))
     };
     let count = || if words.len() > 1 { number(1) } else { 1 };
     match command {
@@ -160,12 +151,8 @@ fn play_line(lab: &mut Lab, line: &str) {
         "slow-disk" => lab.slow_disk(number(0)),
         "fast-disk" => lab.fast_disk(number(0)),
         "persist" => lab.persist(number(0), count() as usize),
-        "crash" => words
-            .iter()
-            .for_each(|word| lab.crash(word.parse().expect("a member"))),
-        "restart" => words
-            .iter()
-            .for_each(|word| lab.restart(word.parse().expect("a member"))),
+        "crash" => words.iter().for_each(|word| lab.crash(word.parse().expect("a member"))),
+        "restart" => words.iter().for_each(|word| lab.restart(word.parse().expect("a member"))),
         // Questions.
         "status" => status(lab),
         "progress" => progress(lab, number(0)),
@@ -204,10 +191,7 @@ fn member(lab: &mut Lab, member: u64, words: &[&str]) {
     for word in words {
         match word.split_once('=') {
             Some(("log", terms)) => {
-                let terms: Vec<_> = terms
-                    .split(',')
-                    .map(|term| term.parse().expect("a term"))
-                    .collect();
+                let terms: Vec<_> = terms.split(',').map(|term| term.parse().expect("a term")).collect();
                 disk = disk_of(&terms);
             }
             Some(("term", term)) => disk.ballot = Ballot::new(Term::new(term.parse().expect("a term")), None),
@@ -221,14 +205,8 @@ fn member(lab: &mut Lab, member: u64, words: &[&str]) {
 }
 
 fn set(options: &mut Options, word: &str) {
-    let (name, value) = word
-        .split_once('=')
-        .unwrap_or_else(|| panic!("{word:?} is not name=value"));
-    let number = || {
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{word:?} needs a number"))
-    };
+    let (name, value) = word.split_once('=').unwrap_or_else(|| panic!("{word:?} is not name=value"));
+    let number = || value.parse().unwrap_or_else(|_| panic!("{word:?} needs a number"));
     match name {
         "pre_vote" => options.pre_vote = value == "true",
         "check_quorum" => options.check_quorum = value == "true",
@@ -250,33 +228,21 @@ fn status(lab: &mut Lab) {
         let status = lab.status(member);
         let terms: Vec<_> = lab.terms(member).iter().map(u64::to_string).collect();
         let (role, term, committed, log) = (status.role, status.term, status.committed, terms.join(" "));
-        lab.note(format_args!(
-            "{member}: {role} in term {term}, committed {committed}, log [{log}]"
-        ));
+        lab.note(format_args!("{member}: {role} in term {term}, committed {committed}, log [{log}]"));
     }
 }
 
 fn progress(lab: &mut Lab, leader: u64) {
-    let peers: Vec<_> = lab
-        .raft(leader)
-        .leader()
-        .expect("only a leader knows")
-        .peers()
-        .collect();
+    let peers: Vec<_> = lab.raft(leader).leader().expect("only a leader knows").peers().collect();
     for peer in peers {
         let flow = if peer.probing { "probe" } else { "stream" };
         let (id, matched, next, in_flight) = (peer.id, peer.matched, peer.next, peer.in_flight);
-        lab.note(format_args!(
-            "{id}: {flow}, matched {matched}, next {next}, {in_flight} in flight"
-        ));
+        lab.note(format_args!("{id}: {flow}, matched {matched}, next {next}, {in_flight} in flight"));
     }
 }
 
 fn timers(lab: &mut Lab) {
-    let mut timers: Vec<_> = lab
-        .up()
-        .map(|member| (lab.time_to_deadline(member), member))
-        .collect();
+    let mut timers: Vec<_> = lab.up().map(|member| (lab.time_to_deadline(member), member)).collect();
     timers.sort_unstable();
     for (left, member) in timers {
         lab.note(format_args!("{member} in {} ms", left.get() / 1_000_000));

@@ -42,10 +42,10 @@ pub fn append(prev: LogId, terms: &[u64], commit: u64) -> Body {
 }
 
 fn blank_entries(first: u64, terms: &[u64]) -> impl Iterator<Item = Entry> {
-    terms.iter().zip(first..).map(|(&term, index)| Entry {
-        id: LogId::new(term, index),
-        body: EntryBody::Blank,
-    })
+    terms
+        .iter()
+        .zip(first..)
+        .map(|(&term, index)| Entry { id: LogId::new(term, index), body: EntryBody::Blank })
 }
 
 /// What a disk holds after a quiet life: blank entries of these terms from index 1, the term of the last, no vote.
@@ -180,21 +180,13 @@ impl Lab {
 
     /// Lets a member's election timer go off.
     pub fn campaign(&mut self, member: u64) {
-        assert_ne!(
-            self.status(member).role,
-            RoleKind::Leader,
-            "member {member} leads already"
-        );
+        assert_ne!(self.status(member).role, RoleKind::Leader, "member {member} leads already");
         self.fire(member);
     }
 
     /// Lets a leader's heartbeat timer go off.
     pub fn heartbeat(&mut self, member: u64) {
-        assert_eq!(
-            self.status(member).role,
-            RoleKind::Leader,
-            "member {member} does not lead"
-        );
+        assert_eq!(self.status(member).role, RoleKind::Leader, "member {member} does not lead");
         self.fire(member);
     }
 
@@ -301,11 +293,7 @@ impl Lab {
         while let Some(message) = self.in_flight.pop_front() {
             self.arrive(message);
             delivered += 1;
-            assert!(
-                delivered < 10_000,
-                "the cluster never falls quiet:\n{}",
-                self.transcript
-            );
+            assert!(delivered < 10_000, "the cluster never falls quiet:\n{}", self.transcript);
         }
         self.tells_sends = true;
     }
@@ -324,8 +312,7 @@ impl Lab {
     /// Loses the messages that match.
     pub fn lose(&mut self, filter: &str) -> usize {
         let lost = self.take(filter);
-        lost.iter()
-            .for_each(|message| self.note(format_args!("{message} is lost")));
+        lost.iter().for_each(|message| self.note(format_args!("{message} is lost")));
         lost.len()
     }
 
@@ -341,6 +328,18 @@ impl Lab {
         if let Some(message) = self.in_flight.remove(position) {
             self.arrive(message);
         }
+    }
+
+    /// Loses the message at this position among those in flight.
+    pub fn lose_at(&mut self, position: usize) {
+        if let Some(message) = self.in_flight.remove(position) {
+            self.note(format_args!("{message} is lost"));
+        }
+    }
+
+    /// Sends the message at this position once more.
+    pub fn repeat_at(&mut self, position: usize) {
+        self.in_flight.extend(self.in_flight.get(position).cloned());
     }
 
     /// Gives a message to the member that it names, whoever made it.
@@ -363,8 +362,7 @@ impl Lab {
     /// Messages between this member and all others are lost from now on.
     pub fn isolate(&mut self, member: u64) {
         for other in self.members.keys().copied().filter(|&other| other != member) {
-            self.cut
-                .extend([(id(member), id(other)), (id(other), id(member))]);
+            self.cut.extend([(id(member), id(other)), (id(other), id(member))]);
         }
     }
 
@@ -372,9 +370,7 @@ impl Lab {
     pub fn partition(&mut self, groups: &[&[u64]]) {
         for (position, group) in groups.iter().enumerate() {
             for other in groups.iter().enumerate().filter(|&(at, _)| at != position) {
-                let pairs = group
-                    .iter()
-                    .flat_map(|&a| other.1.iter().map(move |&b| (id(a), id(b))));
+                let pairs = group.iter().flat_map(|&a| other.1.iter().map(move |&b| (id(a), id(b))));
                 self.cut.extend(pairs);
             }
         }
@@ -391,6 +387,11 @@ impl Lab {
     pub fn raft(&self, member: u64) -> &Raft {
         let raft = self.member(member).raft.as_ref();
         raft.unwrap_or_else(|| panic!("member {member} is down"))
+    }
+
+    /// How many members there are, learners included.
+    pub fn members(&self) -> u64 {
+        self.members.len() as u64
     }
 
     /// Whether a member is up.
@@ -411,17 +412,13 @@ impl Lab {
 
     /// The leaders among those that are up.
     pub fn leaders(&self) -> Vec<u64> {
-        self.up()
-            .filter(|&member| self.status(member).role == RoleKind::Leader)
-            .collect()
+        self.up().filter(|&member| self.status(member).role == RoleKind::Leader).collect()
     }
 
     /// The terms of the entries of a member's log, from index 1.
     pub fn terms(&self, member: u64) -> Vec<u64> {
         let log = self.raft(member).log();
-        log.entries(log.base(), log.last().index)
-            .map(|entry| entry.id.term.get())
-            .collect()
+        log.entries(log.base(), log.last().index).map(|entry| entry.id.term.get()).collect()
     }
 
     /// What a member's disk holds.
@@ -488,15 +485,11 @@ impl Lab {
     // ---- details ----
 
     fn member(&self, member: u64) -> &Member {
-        self.members
-            .get(&member)
-            .unwrap_or_else(|| panic!("there is no member {member}"))
+        self.members.get(&member).unwrap_or_else(|| panic!("there is no member {member}"))
     }
 
     fn member_mut(&mut self, member: u64) -> &mut Member {
-        self.members
-            .get_mut(&member)
-            .unwrap_or_else(|| panic!("there is no member {member}"))
+        self.members.get_mut(&member).unwrap_or_else(|| panic!("there is no member {member}"))
     }
 
     fn boot(&mut self, number: u64) {
@@ -514,10 +507,7 @@ impl Lab {
     fn proposal(&mut self, payload: &str) -> Proposal {
         let request = RequestId(self.requests.len() as u64);
         let payload = Payload::from(payload);
-        self.requests.push(Request {
-            payload: payload.clone(),
-            outcomes: Vec::new(),
-        });
+        self.requests.push(Request { payload: payload.clone(), outcomes: Vec::new() });
         Proposal { request, payload }
     }
 
@@ -552,10 +542,7 @@ impl Lab {
 
     fn write(&mut self, number: u64, write: &Write) {
         let member = self.member_mut(number);
-        let known = member
-            .unsynced
-            .back()
-            .map_or(member.disk.ballot, |last| last.ballot);
+        let known = member.unsynced.back().map_or(member.disk.ballot, |last| last.ballot);
         let mut line = format!("writes w{}", write.seq.get());
         if write.ballot != known {
             let _ = write!(line, " term={}", write.ballot.term());
@@ -613,16 +600,11 @@ impl Lab {
     }
 
     fn matching<'a>(&'a self, filter: &'a str) -> impl Iterator<Item = &'a Message> {
-        self.in_flight
-            .iter()
-            .filter(move |message| matches(message, filter))
+        self.in_flight.iter().filter(move |message| matches(message, filter))
     }
 
     fn take(&mut self, filter: &str) -> Vec<Message> {
-        let (chosen, rest) = self
-            .in_flight
-            .drain(..)
-            .partition(|message| matches(message, filter));
+        let (chosen, rest) = self.in_flight.drain(..).partition(|message| matches(message, filter));
         self.in_flight = rest;
         Vec::from_iter::<VecDeque<_>>(chosen)
     }
@@ -665,14 +647,11 @@ impl Lab {
 fn matches(message: &Message, filter: &str) -> bool {
     let line = message.to_string();
     let words = line.split([' ', '[', ']', ',']).collect::<Vec<_>>();
-    filter
-        .replace("->", "→")
-        .split_whitespace()
-        .all(|word| match word.split_once('→') {
-            Some(("", to)) => message.to.to_string() == to,
-            Some((from, "")) => message.from.to_string() == from,
-            _ => words.contains(&word),
-        })
+    filter.replace("->", "→").split_whitespace().all(|word| match word.split_once('→') {
+        Some(("", to)) => message.to.to_string() == to,
+        Some((from, "")) => message.from.to_string() == from,
+        _ => words.contains(&word),
+    })
 }
 
 /// A member as it was before a step.
@@ -720,10 +699,7 @@ impl Safety {
             if let Some(earlier) = &before.leads_with
                 && before.status.term == status.term
             {
-                assert!(
-                    log.starts_with(earlier),
-                    "Leader Append-Only: member {stepped} changed its log"
-                );
+                assert!(log.starts_with(earlier), "Leader Append-Only: member {stepped} changed its log");
             }
         }
         self.state_machine_safety(status, &log);
@@ -735,11 +711,7 @@ impl Safety {
 
     fn election_safety(&mut self, status: Status) {
         let leader = *self.leaders.entry(status.term).or_insert(status.id);
-        assert_eq!(
-            leader, status.id,
-            "Election Safety: two leaders in term {}",
-            status.term
-        );
+        assert_eq!(leader, status.id, "Election Safety: two leaders in term {}", status.term);
     }
 
     /// What one member commits, all commit. Only what is committed is applied, so this covers that too.
@@ -759,14 +731,10 @@ impl Safety {
     /// not know yet that it is deposed, and is not asked.
     fn leader_completeness(&self, members: &BTreeMap<u64, Member>) {
         let raft = members.values().filter_map(|member| member.raft.as_ref());
-        let newest = raft
-            .filter(|raft| raft.status().role == RoleKind::Leader)
-            .max_by_key(|raft| raft.status().term);
+        let newest =
+            raft.filter(|raft| raft.status().role == RoleKind::Leader).max_by_key(|raft| raft.status().term);
         if let Some(raft) = newest
-            && self
-                .committed
-                .last()
-                .is_some_and(|last| last.id.term <= raft.status().term)
+            && self.committed.last().is_some_and(|last| last.id.term <= raft.status().term)
         {
             assert!(
                 entries(raft).starts_with(&self.committed),

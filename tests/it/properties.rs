@@ -1,0 +1,49 @@
+//! What holds for any sequence of events, drawn at random and shrunk where it fails.
+//!
+//! The draws are the same in every run. `PROPTEST_RNG_SEED=7 PROPTEST_CASES=10000 cargo test -p kontiki-tests properties`
+//! makes others, and more of them; a failure prints the smallest input that fails and the command that draws it again.
+
+mod cluster;
+mod member;
+mod wire;
+
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
+use std::fmt::Debug;
+
+/// Checks a property for `cases` inputs, or as many as PROPTEST_CASES says. The property panics where it does not hold;
+/// `explain` then says more about the smallest such input.
+fn holds<S: Strategy>(
+    name: &str,
+    cases: u32,
+    inputs: S,
+    property: impl Fn(S::Value),
+    explain: impl Fn(S::Value) -> String,
+) where
+    S::Value: Clone + Debug,
+{
+    let mut config = Config { failure_persistence: None, ..Config::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = cases;
+    }
+    let seed = match config.rng_seed {
+        RngSeed::Fixed(seed) => seed,
+        RngSeed::Random => 1,
+    };
+    config.rng_seed = RngSeed::Fixed(seed);
+    let cases = config.cases;
+    let result = TestRunner::new(config).run(&inputs, |input| {
+        property(input);
+        Ok(())
+    });
+    let (reason, input) = match result {
+        Ok(()) => return,
+        Err(TestError::Abort(reason)) => panic!("{name} could not be checked: {reason}"),
+        Err(TestError::Fail(reason, input)) => (reason, input),
+    };
+    panic!(
+        "{name} does not hold: {reason}\n\nthe smallest input that shows it: {input:#?}\n\n{}\nto draw it again:\n  \
+         PROPTEST_RNG_SEED={seed} PROPTEST_CASES={cases} cargo test -p kontiki-tests {name}\n",
+        explain(input.clone())
+    );
+}

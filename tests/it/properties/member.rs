@@ -1,0 +1,382 @@
+//! One member and any sequence of events: wakes at any time, messages that make sense and messages that do not, disks that
+//! do writes one by one or several at once, late reports, crashes.
+
+use super::holds;
+use kontiki_core::action::{Action, Write};
+use kontiki_core::config::{Config, Options};
+use kontiki_core::event::{Event, Proposal};
+use kontiki_core::log::{Entry, EntryBody, LogSlice};
+use kontiki_core::membership::Membership;
+use kontiki_core::message::{Body, Message};
+use kontiki_core::raft::{Durable, Raft};
+use kontiki_core::status::RoleKind;
+use kontiki_core::time::{Instant, Nanos};
+use kontiki_core::types::{Index, LogId, NodeId, Payload, RequestId, Term};
+use kontiki_sim::contract::Contract;
+use kontiki_tests::lab::{id, message};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, VecDeque};
+
+/// A number in terms of what the member knows, or out of this world.
+#[derive(Clone, Copy, Debug)]
+enum Number {
+    /// This far from the member's own: its term, or the end of its log.
+    Near(i64),
+    Small(u64),
+    Absurd(u64),
+}
+
+#[derive(Clone, Debug)]
+enum Input {
+    Pass(u64),
+    Wake,
+    Receive {
+        from: u64,
+        term: Number,
+        body: Said,
+    },
+    Propose(Vec<usize>),
+    /// The disk does this many writes and reports the last of them.
+    Persist(usize),
+    /// Of what was handed out to be applied, some is.
+    Apply(u64),
+    Unreachable(u64),
+    Restart,
+}
+
+/// A body whose numbers are not filled in yet.
+#[derive(Clone, Debug)]
+enum Said {
+    PreVote(Number, Number),
+    PreVoted(bool),
+    RequestVote(Number, Number),
+    Voted(bool),
+    /// Entries after an index whose term is the member's own there, or this one.
+    Append {
+        prev: Number,
+        term: Option<Number>,
+        rises: Vec<bool>,
+        commit: Number,
+    },
+    Appended(Number),
+    Rejected(Number, Number, Number),
+    Heartbeat(u64, Number),
+    HeartbeatAck(u64, Number, Number),
+    Commit(Number),
+    Outdated,
+}
+
+fn number() -> impl Strategy<Value = Number> {
+    prop_oneof![
+        20 => (-3..=3_i64).prop_map(Number::Near),
+        5 => (0..6_u64).prop_map(Number::Small),
+        1 => prop_oneof![Just(u64::MAX), Just(1 << 62), Just((1 << 62) + 1), any::<u64>()].prop_map(Number::Absurd),
+    ]
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    let append =
+        (number(), prop::option::weighted(0.2, number()), vec(prop::bool::weighted(0.2), 0..4), number());
+    prop_oneof![
+        2 => (number(), number()).prop_map(|(term, index)| Said::PreVote(term, index)),
+        3 => any::<bool>().prop_map(Said::PreVoted),
+        2 => (number(), number()).prop_map(|(term, index)| Said::RequestVote(term, index)),
+        3 => any::<bool>().prop_map(Said::Voted),
+        6 => append.prop_map(|(prev, term, rises, commit)| Said::Append { prev, term, rises, commit }),
+        4 => number().prop_map(Said::Appended),
+        2 => (number(), number(), number()).prop_map(|(prev, term, index)| Said::Rejected(prev, term, index)),
+        3 => (0..4_u64, number()).prop_map(|(round, commit)| Said::Heartbeat(round, commit)),
+        3 => (0..4_u64, number(), number()).prop_map(|(round, received, matched)| Said::HeartbeatAck(round, received, matched)),
+        1 => number().prop_map(Said::Commit),
+        1 => Just(Said::Outdated),
+    ]
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    // Mostly the member's own term, or little would come of most messages.
+    let term = prop_oneof![12 => Just(Number::Near(0)), 3 => Just(Number::Near(1)), 1 => number()];
+    prop_oneof![
+        2 => prop_oneof![0..100_u64, 0..400_u64, Just(1 << 30)].prop_map(Input::Pass),
+        3 => Just(Input::Wake),
+        30 => (1..=5_u64, term, said()).prop_map(|(from, term, body)| Input::Receive { from, term, body }),
+        4 => vec(0..20_usize, 0..4).prop_map(Input::Propose),
+        12 => (1..4_usize).prop_map(Input::Persist),
+        4 => (1..4_u64).prop_map(Input::Apply),
+        1 => (1..=5_u64).prop_map(Input::Unreachable),
+        1 => Just(Input::Restart),
+    ]
+}
+
+/// Options with limits small enough to be reached, and what happens.
+fn life() -> impl Strategy<Value = (Options, Vec<Input>)> {
+    let options =
+        (any::<bool>(), any::<bool>(), 0..8_u8, 1..4_usize, prop_oneof![Just(1), Just(100), Just(1 << 20)]);
+    let options = options.prop_map(|(pre_vote, check_quorum, priority, window, bytes)| Options {
+        pre_vote,
+        check_quorum,
+        priority,
+        max_in_flight_messages: window,
+        max_in_flight_bytes: bytes,
+        max_append_bytes: bytes,
+        max_uncommitted_bytes: 4 * bytes,
+        max_payload_bytes: 12,
+        max_waiting_answers: window,
+        ..Options::default()
+    });
+    (options, vec(input(), 0..150))
+}
+
+/// A host that does what its contract says, and watches that the kernel does.
+struct Host {
+    config: Config,
+    raft: Raft,
+    now: Instant,
+    disk: Durable,
+    unsynced: VecDeque<Write>,
+    applying: Index,
+    contract: Contract,
+    requests: u64,
+    answered: BTreeMap<RequestId, u32>,
+    votes: BTreeMap<Term, NodeId>,
+    committed: Vec<Entry>,
+    halted: bool,
+    /// Everything that was done, to compare with another run.
+    actions: Vec<Action>,
+}
+
+impl Host {
+    fn new(options: Options) -> Self {
+        let membership = Membership::new([1, 2, 3].map(id), [id(4)]).expect("distinct ids");
+        let config = Config::new(id(1), membership, options).expect("sound options");
+        let disk = Durable::default();
+        let raft = Raft::restore(config.clone(), disk.clone(), Instant::ZERO).expect("an empty disk");
+        Self {
+            config,
+            raft,
+            now: Instant::ZERO,
+            contract: Contract::new(id(1), &disk),
+            disk,
+            unsynced: VecDeque::new(),
+            applying: Index::ZERO,
+            requests: 0,
+            answered: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            committed: Vec::new(),
+            halted: false,
+            actions: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, input: &Input) {
+        match input {
+            Input::Pass(milliseconds) => self.now = self.now + Nanos::new(milliseconds * 1_000_000),
+            Input::Wake => {
+                if self.raft.deadline() != Instant::NEVER {
+                    self.now = self.now.max(self.raft.deadline());
+                }
+                self.step(Event::Wake);
+            }
+            Input::Receive { from, term, body } => {
+                let message = self.message(*from, *term, body);
+                self.step(Event::Receive(message));
+            }
+            Input::Propose(sizes) => self.propose(sizes),
+            Input::Persist(count) => self.persist(*count),
+            Input::Apply(count) => {
+                let applied = self.raft.status().applied + *count;
+                self.step(Event::Applied(applied.min(self.applying)));
+            }
+            Input::Unreachable(peer) => self.step(Event::PeerUnreachable(id(*peer))),
+            Input::Restart => self.restart(),
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut actions = Vec::new();
+        self.raft.step_into(self.now, event.clone(), &mut actions);
+        let status = self.raft.status();
+        if let Err(breach) = self.contract.watch(&event, &actions, &status) {
+            panic!("{breach}, after {event:?} led to {actions:?}");
+        }
+        for action in &actions {
+            match action {
+                Action::Persist(write) => self.unsynced.push_back(write.clone()),
+                Action::Apply { through } => self.applying = *through,
+                Action::Respond { request, .. } => *self.answered.entry(*request).or_default() += 1,
+                Action::Halt(_) => self.halted = true,
+                Action::Send(message) => assert!(message.from == id(1) && message.to != id(1)),
+            }
+        }
+        self.actions.extend(actions);
+        self.check();
+    }
+
+    /// What holds between any two steps, besides the contract.
+    fn check(&mut self) {
+        let status = self.raft.status();
+        assert_eq!(status.role == RoleKind::Halted, self.halted);
+        if let Some(vote) = status.vote {
+            let given = *self.votes.entry(status.term).or_insert(vote);
+            assert_eq!(given, vote, "one vote in {:?}", status.term);
+        }
+        let deadline = self.raft.deadline();
+        assert!(
+            deadline > self.now || deadline == Instant::NEVER,
+            "woken at once again: {deadline:?}, {:?}",
+            self.now
+        );
+        let committed: Vec<_> = self.raft.log().entries(Index::ZERO, status.committed).cloned().collect();
+        assert!(committed.starts_with(&self.committed), "what is committed stays");
+        self.committed = committed;
+        assert!(status.applied <= status.committed && status.durable.index <= status.last.index);
+    }
+
+    fn persist(&mut self, count: usize) {
+        let count = count.min(self.unsynced.len());
+        let done: Vec<_> = self.unsynced.drain(..count).collect();
+        done.iter().for_each(|write| self.disk.write(write));
+        if let Some(last) = done.last() {
+            self.step(Event::Persisted(last.seq));
+        }
+    }
+
+    fn propose(&mut self, sizes: &[usize]) {
+        let proposal = |(&size, request)| Proposal {
+            request: RequestId(request),
+            payload: Payload::from(&vec![b'x'; size][..]),
+        };
+        let proposals: Vec<_> = sizes.iter().zip(self.requests..).map(proposal).collect();
+        self.requests += proposals.len() as u64;
+        match <[Proposal; 1]>::try_from(proposals) {
+            Ok([proposal]) => self.step(Event::Propose(proposal)),
+            Err(proposals) => self.step(Event::ProposeBatch(proposals)),
+        }
+    }
+
+    /// A crash: what is not on disk is gone, and so are the requests.
+    fn restart(&mut self) {
+        self.unsynced.clear();
+        self.raft =
+            Raft::restore(self.config.clone(), self.disk.clone(), self.now).expect("the disk is its own");
+        self.contract = Contract::new(id(1), &self.disk);
+        self.applying = Index::ZERO;
+        self.committed.truncate(self.raft.status().committed.get() as usize);
+        self.votes.retain(|term, _| *term < self.raft.status().term);
+        if let Some(vote) = self.raft.status().vote {
+            self.votes.insert(self.raft.status().term, vote);
+        }
+        self.halted = false;
+        (0..self.requests).for_each(|request| *self.answered.entry(RequestId(request)).or_default() |= 1);
+    }
+
+    fn message(&self, from: u64, term: Number, said: &Said) -> Message {
+        let term = self.number(term, self.raft.status().term.get());
+        message(from, 1, term, self.body(term, said))
+    }
+
+    fn number(&self, number: Number, own: u64) -> u64 {
+        match number {
+            Number::Near(distance) => own.saturating_add_signed(distance),
+            Number::Small(number) | Number::Absurd(number) => number,
+        }
+    }
+
+    fn index(&self, number: Number) -> Index {
+        Index::new(self.number(number, self.raft.status().last.index.get()))
+    }
+
+    fn log_id(&self, term: Number, index: Number) -> LogId {
+        LogId::new(self.number(term, self.raft.status().last.term.get()), self.index(index).get())
+    }
+
+    fn body(&self, message_term: u64, said: &Said) -> Body {
+        match *said {
+            Said::PreVote(term, index) => Body::PreVote { last: self.log_id(term, index) },
+            Said::PreVoted(granted) => Body::PreVoted { granted },
+            Said::RequestVote(term, index) => Body::RequestVote { last: self.log_id(term, index) },
+            Said::Voted(granted) => Body::Voted { granted },
+            Said::Append { prev, term, ref rises, commit } => Body::Append {
+                slice: self.slice(message_term, prev, term, rises),
+                commit: self.index(commit),
+            },
+            Said::Appended(matched) => Body::Appended { matched: self.index(matched) },
+            Said::Rejected(prev, term, index) => {
+                Body::Rejected { prev: self.index(prev), hint: self.log_id(term, index) }
+            }
+            Said::Heartbeat(round, commit) => Body::Heartbeat { round, commit: self.index(commit) },
+            Said::HeartbeatAck(round, received, matched) => {
+                Body::HeartbeatAck { round, received: self.index(received), matched: self.index(matched) }
+            }
+            Said::Commit(commit) => Body::Commit { commit: self.index(commit) },
+            Said::Outdated => Body::Outdated,
+        }
+    }
+
+    /// A slice that fits the member's log at least at its beginning, as far as that is possible: its own entries again
+    /// where the term does not rise, and another in their place where it does.
+    fn slice(&self, message_term: u64, prev: Number, term: Option<Number>, rises: &[bool]) -> LogSlice {
+        let index = self.index(prev);
+        let own = self.raft.log().term(index).unwrap_or_default();
+        let mut after = LogId { term: own, index };
+        if let Some(term) = term {
+            after.term = Term::new(self.number(term, own.get()));
+        }
+        let before = after;
+        let entries = rises.iter().map_while(|&rise| {
+            let index = Index::new(after.index.get().checked_add(1)?);
+            let own = self.raft.log().term(index).filter(|own| *own >= after.term);
+            let next = if rise { Term::new(message_term).max(after.term) } else { own.unwrap_or(after.term) };
+            after = LogId { term: next, index };
+            Some(Entry {
+                id: after,
+                body: self.raft.log().get(index).map_or(EntryBody::Blank, |own| own.body.clone()),
+            })
+        });
+        let entries = entries.collect();
+        LogSlice::new(before, entries)
+            .unwrap_or_else(|_| LogSlice::new(LogId::ZERO, Default::default()).expect("empty"))
+    }
+
+    /// The end: a later term comes, so that a leader gives up what it has open, and the disk does all it owes.
+    fn end(&mut self) {
+        let later = self.raft.status().term.get() + 1;
+        self.step(Event::Receive(message(2, 1, later, Body::Outdated)));
+        while !self.unsynced.is_empty() {
+            self.persist(usize::MAX);
+        }
+        let once = |request| self.answered.get(&RequestId(request)) == Some(&1);
+        assert!((0..self.requests).all(once), "one outcome for each request: {:?}", self.answered);
+        if !self.halted {
+            let entries: Vec<_> =
+                self.raft.log().entries(Index::ZERO, self.raft.status().last.index).cloned().collect();
+            assert_eq!(self.disk.entries, entries, "the disk has the log");
+            assert_eq!(self.disk.ballot.term(), self.raft.status().term, "and the term");
+        }
+        self.restart();
+    }
+}
+
+fn live(options: &Options, inputs: &[Input]) -> Host {
+    let mut host = Host::new(options.clone());
+    inputs.iter().for_each(|input| host.take(input));
+    host.end();
+    host
+}
+
+#[test]
+fn a_member_keeps_its_contract_whatever_happens() {
+    let name = "properties::member::a_member_keeps_its_contract_whatever_happens";
+    holds(name, 1500, life(), |(options, inputs)| drop(live(&options, &inputs)), |_| String::new());
+}
+
+#[test]
+fn the_same_events_give_the_same_actions() {
+    let property = |(options, inputs): (Options, Vec<Input>)| {
+        let (one, other) = (live(&options, &inputs), live(&options, &inputs));
+        assert_eq!(one.actions, other.actions);
+        assert_eq!(one.raft, other.raft);
+    };
+    let name = "properties::member::the_same_events_give_the_same_actions";
+    holds(name, 150, life(), property, |_| String::new());
+}

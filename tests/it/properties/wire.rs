@@ -1,0 +1,126 @@
+//! Frames: what is encoded is decoded, and no bytes make the decoder panic.
+
+use super::holds;
+use kontiki_core::log::{Entry, EntryBody, LogSlice};
+use kontiki_core::message::{Body, Message};
+use kontiki_core::types::{Index, LogId, NodeId, Payload, Term};
+use kontiki_core::wire::{self, FrameError};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const MAX_BODY: usize = 1 << 20;
+
+fn log_id() -> impl Strategy<Value = LogId> {
+    (any::<u64>(), any::<u64>()).prop_map(|(term, index)| LogId::new(term, index))
+}
+
+fn payload() -> impl Strategy<Value = EntryBody> {
+    let data = vec(any::<u8>(), 0..50).prop_map(|bytes| EntryBody::Data(Payload::from(&bytes[..])));
+    prop_oneof![Just(EntryBody::Blank), data]
+}
+
+/// Entries after any place of a log, their terms rising now and then.
+fn slice() -> impl Strategy<Value = LogSlice> {
+    let entries = vec((0..3_u64, payload()), 0..6);
+    (0..1_u64 << 40, 0..1_u64 << 40, entries).prop_map(|(term, index, entries)| {
+        let mut id = LogId::new(term, index);
+        let slice = entries.into_iter().map(|(rise, body)| {
+            id = LogId::new(id.term.get() + rise, id.index.get() + 1);
+            Entry { id, body }
+        });
+        LogSlice::new(LogId::new(term, index), slice.collect()).expect("entries without a gap")
+    })
+}
+
+fn index() -> impl Strategy<Value = Index> {
+    any::<u64>().prop_map(Index::new)
+}
+
+fn body() -> impl Strategy<Value = Body> {
+    prop_oneof![
+        1 => log_id().prop_map(|last| Body::PreVote { last }),
+        1 => any::<bool>().prop_map(|granted| Body::PreVoted { granted }),
+        1 => log_id().prop_map(|last| Body::RequestVote { last }),
+        1 => any::<bool>().prop_map(|granted| Body::Voted { granted }),
+        4 => (slice(), index()).prop_map(|(slice, commit)| Body::Append { slice, commit }),
+        1 => index().prop_map(|matched| Body::Appended { matched }),
+        1 => (index(), log_id()).prop_map(|(prev, hint)| Body::Rejected { prev, hint }),
+        1 => (any::<u64>(), index()).prop_map(|(round, commit)| Body::Heartbeat { round, commit }),
+        1 => (any::<u64>(), index(), index())
+            .prop_map(|(round, received, matched)| Body::HeartbeatAck { round, received, matched }),
+        1 => index().prop_map(|commit| Body::Commit { commit }),
+        1 => Just(Body::Outdated),
+    ]
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let id = || (1..=u64::MAX).prop_map(|number| NodeId::new(number).expect("not zero"));
+    (id(), id(), any::<u64>(), body()).prop_map(|(from, to, term, body)| {
+        let term = Term::new(term);
+        Message { from, to, term, body }
+    })
+}
+
+fn encode(message: &Message) -> Vec<u8> {
+    let mut frame = Vec::new();
+    wire::encode(message, &mut frame);
+    frame
+}
+
+#[test]
+fn what_is_encoded_is_decoded() {
+    let name = "properties::wire::what_is_encoded_is_decoded";
+    let property = |(message, rest): (Message, Vec<u8>)| {
+        let mut frame = encode(&message);
+        let length = frame.len();
+        frame.extend(rest);
+        assert_eq!(wire::decode(&frame, MAX_BODY), Ok((message, length)));
+    };
+    holds(name, 2000, (message(), vec(any::<u8>(), 0..20)), property, |_| String::new());
+}
+
+#[test]
+fn no_bytes_make_the_decoder_panic() {
+    let name = "properties::wire::no_bytes_make_the_decoder_panic";
+    let property =
+        |bytes: Vec<u8>| assert!(wire::decode(&bytes, MAX_BODY).is_err(), "random bytes are no frame");
+    holds(name, 5000, vec(any::<u8>(), 0..200), property, |_| String::new());
+}
+
+/// A frame that a peer made wrong on purpose: its bytes are changed and its checksum fits. It may decode to another
+/// message, which then takes another frame of the same length at most; or it is refused.
+#[test]
+fn no_forged_frame_makes_the_decoder_panic() {
+    let name = "properties::wire::no_forged_frame_makes_the_decoder_panic";
+    let changes = vec((any::<prop::sample::Index>(), any::<u8>()), 1..6);
+    let property = |(message, changes, cut): (Message, Vec<(prop::sample::Index, u8)>, usize)| {
+        let mut frame = encode(&message);
+        let body = wire::HEADER..frame.len();
+        for (place, byte) in changes {
+            frame[body.start + place.index(body.len())] = byte;
+        }
+        frame.truncate(frame.len() - cut.min(body.len() - 1));
+        seal(&mut frame);
+        match wire::decode(&frame, MAX_BODY) {
+            Ok((other, length)) => {
+                assert_eq!(length, frame.len());
+                assert_eq!(wire::decode(&encode(&other), MAX_BODY).map(|(again, _)| again), Ok(other));
+            }
+            Err(error) => assert_eq!(error, FrameError::Body),
+        }
+    };
+    holds(name, 5000, (message(), changes, 0..8_usize), property, |_| String::new());
+}
+
+/// Writes the length and the checksum that belong to a frame's body.
+fn seal(frame: &mut [u8]) {
+    let length = (frame.len() - wire::HEADER) as u32;
+    let checksum = crc32c(&frame[wire::HEADER - 1..]);
+    frame[..4].copy_from_slice(&length.to_le_bytes());
+    frame[4..8].copy_from_slice(&checksum.to_le_bytes());
+}
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    let bit = |crc: u32, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), bit))
+}
