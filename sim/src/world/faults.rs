@@ -92,9 +92,8 @@ impl World<'_> {
         let Fault::Flap { period_us, .. } = timed.fault else {
             return;
         };
-        let over = self.now >= (timed.at_us.min(self.scenario.chaos_us) + timed.for_us) * 1_000
-            || self.stage.is_some();
-        if over && down {
+        let over = self.now >= (timed.at_us.min(self.scenario.chaos_us) + timed.for_us) * 1_000;
+        if self.stage.is_some() || (over && down) {
             return;
         }
         for (from, to) in self.links_of(number) {
