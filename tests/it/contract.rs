@@ -260,8 +260,7 @@ fn a_follower_that_forgot_a_term_is_repaired_by_its_leader() {
 /// Requests for votes wait for the disk as well, but are no answers: the limit must not keep a member from ever winning.
 #[test]
 fn the_limit_of_waiting_answers_does_not_silence_a_candidate() {
-    let mut options = Options::default();
-    options.max_waiting_answers = 1;
+    let options = Options { max_waiting_answers: 1, ..Options::default() };
     let mut lab = Lab::new(5, 0, &options);
     lab.campaign(1);
     lab.deliver();
