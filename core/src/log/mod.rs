@@ -10,6 +10,8 @@
 //! `base`, wherever that is.
 
 mod entry;
+#[cfg(test)]
+mod model;
 mod terms;
 
 pub use entry::{Discontinuity, Entries, Entry, EntryBody, LogSlice};
