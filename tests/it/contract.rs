@@ -309,7 +309,7 @@ fn a_disk_that_cannot_be_a_members_own_is_refused_and_each_error_says_what_is_wr
         assert_eq!(restore(disk).unwrap_err(), expected);
         assert!(expected.to_string().contains("do not start it"), "{expected}");
     }
-    assert!(matches!(restore(ahead), Err(RestoreError::ApplyBeyondCommit { .. })));
+    assert!(matches!(restore(ahead), Err(RestoreError::ApplyBeyondLog { .. })));
 }
 
 /// The commit index on the disk is the one of the last write and may lag: "may be lost without harm". A state machine
@@ -565,7 +565,7 @@ fn violations() -> Vec<(Lab, Event, Violation)> {
         (
             committed,
             Event::Receive(message(3, 1, 3, append(LogId::ZERO, &[3], 0))),
-            Violation::CommittedEntryContradicted { ours, theirs },
+            Violation::AgreedEntryContradicted { ours, theirs },
         ),
         (led(), Event::Persisted(seq), Violation::UnknownWrite(seq)),
         (led(), Event::Applied(index), Violation::UnknownApply(index)),

@@ -1,0 +1,212 @@
+//! House rules as tests: each says what is wrong, why it is a rule, and what to write instead.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The modules of `core`, the lowest first: each may use those before it.
+const LAYERS: &[&str] = &[
+    "types",
+    "time",
+    "rng",
+    "quorum",
+    "membership",
+    "log",
+    "progress",
+    "status",
+    "message",
+    "config",
+    "event",
+    "action",
+    "durability",
+    "common",
+    "role",
+    "raft",
+    "wire",
+    "lib",
+];
+
+/// A word that library code does without: where, the word, why, and what instead. A word that ends in `_` is the beginning
+/// of a function's name.
+const FORBIDDEN: &[(&[&str], &str, &str)] = &[
+    (BOTH, "HashMap", "its order differs between runs; use BTreeMap or a sorted Vec"),
+    (BOTH, "HashSet", "its order differs between runs; use BTreeSet or a sorted Vec"),
+    (BOTH, "SystemTime", "a run must be the same tomorrow; take the time as an argument"),
+    (BOTH, "Instant::now", "a run must be the same tomorrow; take the time as an argument"),
+    (BOTH, "thread_rng", "a run must be the same tomorrow; draw from a seeded stream"),
+    (BOTH, "todo!", "write it, or leave it out and say in ARCHITECTURE.md that it is left out"),
+    (BOTH, "unimplemented!", "write it, or leave it out and say in ARCHITECTURE.md that it is left out"),
+    (BOTH, "FIXME", "mend it; what cannot be mended now belongs in an issue"),
+    (BOTH, "XXX", "mend it; what cannot be mended now belongs in an issue"),
+    (CORE, "f32", "floats round differently between platforms; use integers"),
+    (CORE, "f64", "floats round differently between platforms; use integers"),
+    (CORE, "std::", "core has no std, so that it could not do I/O if it wanted to; use core or alloc"),
+    (CORE, "fn maybe_", "say what it does and let the caller decide, or name it by its condition"),
+    (BOTH, "fn do_", "name it by what it does: a `do_` hides a second function that should not be there"),
+    (BOTH, "fn get_", "name it by what it returns: `leader()`, not `get_leader()`"),
+];
+const CORE: &[&str] = &["core/src"];
+const BOTH: &[&str] = &["core/src", "sim/src"];
+
+/// The simulator's command line talks to a person, who may know what time it is.
+const EXEMPT: &[(&str, &str)] = &[("sim/src/cli", "Instant::now"), ("sim/src/main.rs", "Instant::now")];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are in a workspace").to_owned()
+}
+
+/// Every file of a kind below a directory, with its path from the root.
+fn files(dir: &str, extension: &str) -> Vec<(String, String)> {
+    let (mut found, mut dirs) = (Vec::new(), vec![root().join(dir)]);
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display())) {
+            let path = entry.expect("a readable directory").path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|it| it == extension) {
+                let text = fs::read_to_string(&path).expect("a text file");
+                let name =
+                    path.strip_prefix(root()).expect("below the root").to_string_lossy().replace('\\', "/");
+                found.push((name, text));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The lines of code, numbered: without comments, and without the tests at the end of a file.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let is_test = |line: &str| line.starts_with("#[cfg(test)]");
+    let end =
+        text.lines().zip(text.lines().skip(1)).position(|(line, next)| is_test(line) && next.ends_with('{'));
+    let lines = text.lines().take(end.unwrap_or(usize::MAX));
+    lines.zip(1..).map(|(line, number)| (number, line.split("//").next().unwrap_or_default()))
+}
+
+fn tidy(violations: &str) {
+    assert!(violations.is_empty(), "the house rules of tests/it/house.rs are broken:\n{violations}");
+}
+
+#[test]
+fn imports_point_down_and_come_from_the_defining_module() {
+    let mut violations = String::new();
+    for (name, text) in files("core/src", "rs").iter().filter(|(name, _)| !name.ends_with("model.rs")) {
+        let own = name.strip_prefix("core/src/").expect("it was found there");
+        let (own, role) =
+            own.trim_end_matches(".rs").split_once('/').unwrap_or((own.trim_end_matches(".rs"), ""));
+        let rank = |module: &str| LAYERS.iter().position(|layer| *layer == module);
+        let own_rank = rank(own).unwrap_or_else(|| panic!("{name}: give module `{own}` a place in LAYERS"));
+        for (number, line) in code(text) {
+            for path in line.split("crate::").skip(1) {
+                let mut parts =
+                    path.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|part| !part.is_empty());
+                let (module, inner) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+                let complaint = match rank(module) {
+                    None => {
+                        "name the module that defines it: `use crate::types::Term`, never `use crate::Term`"
+                    }
+                    Some(rank) if rank > own_rank => {
+                        "modules use only those below them (LAYERS), so that each can be read with what came before"
+                    }
+                    Some(_) if own == "role" && module == "role" && is_role(inner) && role != "mod" => {
+                        "roles do not know one another: return a Next and let raft.rs change the role"
+                    }
+                    Some(_) => continue,
+                };
+                let _ = writeln!(violations, "{name}:{number}: `crate::{module}`: {complaint}");
+            }
+        }
+    }
+    tidy(&violations);
+}
+
+fn is_role(module: &str) -> bool {
+    ["follower", "candidate", "leader"].contains(&module)
+}
+
+#[test]
+fn library_code_does_without_what_would_make_runs_differ_or_names_unclear() {
+    let mut violations = String::new();
+    for (dirs, word, reason) in FORBIDDEN {
+        for (name, text) in dirs.iter().flat_map(|dir| files(dir, "rs")) {
+            let exempt = EXEMPT.iter().any(|(place, what)| name.starts_with(place) && what == word);
+            for (number, _) in code(&text).filter(|(_, line)| !exempt && has(line, word)) {
+                let _ = writeln!(violations, "{name}:{number}: `{word}`: {reason}");
+            }
+        }
+    }
+    tidy(&violations);
+}
+
+/// Whether a line has the word, not merely a longer one that has it.
+fn has(line: &str, word: &str) -> bool {
+    let joins = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(start, _)| {
+        let before = line[..start].chars().next_back();
+        let after = line[start + word.len()..].chars().next();
+        let open = word.ends_with(['_', ':', '!']);
+        !before.is_some_and(joins) && (open || !after.is_some_and(joins))
+    })
+}
+
+#[test]
+fn words_are_found_whole() {
+    assert!(has("let map: HashMap<u8, u8>;", "HashMap") && !has("MyHashMap", "HashMap"));
+    assert!(has("pub fn get_leader()", "fn get_") && !has("fn target_leader()", "fn get_"));
+    assert!(!has("0xf32a", "f32") && has("1f32 as f64", "f64"));
+    let file = "use a; // HashMap\n#[cfg(test)]\nmod model;\nb\n#[cfg(test)]\nmod tests {\nHashMap\n";
+    let lines: Vec<_> = code(file).map(|(_, line)| line).collect();
+    assert_eq!(lines, ["use a; ", "#[cfg(test)]", "mod model;", "b"]);
+}
+
+/// `cargo planted` reads these lines; see tests/src/bin/planted.rs.
+#[test]
+fn every_planted_bug_says_what_it_is_and_who_must_find_it() {
+    let mut violations = String::new();
+    for (name, text) in files("tests/planted", "patch") {
+        let header = text.split("diff --git").next().unwrap_or_default();
+        for field in ["Bug:", "Pitfall:", "Property:"] {
+            let filled = |line: &str| line.strip_prefix(field).is_some_and(|value| !value.trim().is_empty());
+            if !header.lines().any(filled) {
+                let _ = writeln!(
+                    violations,
+                    "{name}: say `{field} ...` above the patch, or nobody knows what it tests"
+                );
+            }
+        }
+        if header.len() == text.len() {
+            let _ = writeln!(violations, "{name}: there is no `diff --git` in it; make it with `git diff`");
+        }
+    }
+    tidy(&violations);
+}
+
+/// A test that asserts nothing passes whatever happens.
+#[test]
+fn every_file_of_tests_asserts_something() {
+    let mut violations = String::new();
+    for (name, text) in files("tests/it", "rs").iter().filter(|(_, text)| text.contains("#[test]")) {
+        for (number, body) in tests(text) {
+            let asserts = ["assert", "panic!", "holds(", "check(", "tidy(", ".elect("];
+            if !asserts.iter().any(|word| body.contains(word)) {
+                let _ =
+                    writeln!(violations, "{name}:{number}: this test asserts nothing, and so can never fail");
+            }
+        }
+        if text.lines().any(|line| line.trim_start().starts_with("#[ignore")) {
+            let _ = writeln!(violations, "{name}: an ignored test is no test; mend it or take it out");
+        }
+    }
+    tidy(&violations);
+}
+
+/// The body of every test, with the number of its first line.
+fn tests(text: &str) -> impl Iterator<Item = (usize, String)> {
+    let lines: Vec<_> = text.lines().collect();
+    let starts: Vec<_> = (0..lines.len()).filter(|&at| lines[at] == "#[test]").collect();
+    starts.into_iter().map(move |at| {
+        let body = lines[at..].iter().take_while(|line| **line != "}");
+        (at + 1, body.copied().collect::<Vec<_>>().join("\n"))
+    })
+}
