@@ -98,7 +98,7 @@ impl Message {
                 Body::Append { slice, .. } => {
                     slice.last().term <= self.term && slice.last().index <= Index::MAX
                 }
-                Body::Rejected { hint, .. } => hint.index <= Index::MAX,
+                Body::Rejected { prev, hint } => hint.index <= *prev && *prev <= Index::MAX,
                 Body::Appended { matched } => *matched <= Index::MAX,
                 Body::HeartbeatAck { received, matched, .. } => {
                     matched <= received && *received <= Index::MAX

@@ -160,10 +160,11 @@ impl Leader {
         out: &mut Vec<Action>,
     ) {
         let peer = &mut self.peers[position];
-        if !peer.is_current_rejection(prev) || hint.index >= prev {
+        let shared = common.log.last_shared(hint).index;
+        if !peer.is_current_rejection(prev) || shared >= prev {
             return common.drops.add(DropReason::Late);
         }
-        peer.probe_after(common.log.last_shared(hint).index);
+        peer.probe_after(shared);
         self.replicate(common, position, out);
     }
 
