@@ -50,7 +50,8 @@ impl Candidate {
         self.verdict(common)
     }
 
-    /// What the answers so far come to. The candidate's own vote is one of them, once it is durable.
+    /// What the answers so far come to. The candidate's own vote is one of them, once it is durable; before that it does
+    /// not lead, whatever others claim to have answered: they cannot have been asked.
     pub(crate) fn verdict(&self, common: &Common) -> Next {
         let own = match self.phase {
             Phase::PreVote => true,
@@ -67,7 +68,8 @@ impl Candidate {
             Tally::Lost => Next::Follow(None),
             Tally::Won => match self.phase {
                 Phase::PreVote => Next::Campaign(Phase::Vote),
-                Phase::Vote => Next::Lead,
+                Phase::Vote if own => Next::Lead,
+                Phase::Vote => Next::Stay,
             },
         }
     }
