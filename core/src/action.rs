@@ -97,9 +97,9 @@ pub enum Violation {
         /// The other.
         other: NodeId,
     },
-    /// A leader's log contradicts an entry that is committed here.
-    CommittedEntryContradicted {
-        /// The entry committed here.
+    /// A leader's log contradicts an entry that is committed here, or that the same leader has sent before.
+    AgreedEntryContradicted {
+        /// The entry here.
         ours: LogId,
         /// What the leader has in its place.
         theirs: LogId,
@@ -140,8 +140,8 @@ impl fmt::Display for Violation {
             Self::TwoLeaders { term, known, other } => {
                 write!(f, "members {known} and {other} both lead term {term}")
             }
-            Self::CommittedEntryContradicted { ours, theirs } => {
-                write!(f, "entry {ours} is committed here, and a leader has {theirs} in its place")
+            Self::AgreedEntryContradicted { ours, theirs } => {
+                write!(f, "entry {ours} was agreed upon, and a leader has {theirs} in its place")
             }
             Self::UnknownWrite(seq) => {
                 write!(f, "the host reported write {} durable, which was never handed out", seq.get())

@@ -96,12 +96,12 @@ pub enum RestoreError {
         /// The last entry.
         last: LogId,
     },
-    /// More was applied than was committed.
-    ApplyBeyondCommit {
+    /// More was applied than there is, though nothing is applied before it is on the disk.
+    ApplyBeyondLog {
         /// How far was applied.
         applied: Index,
-        /// How far was committed.
-        committed: Index,
+        /// The last entry.
+        last: LogId,
     },
 }
 
@@ -119,9 +119,11 @@ impl Raft {
         if committed > last.index {
             return Err(RestoreError::CommitBeyondLog { committed, last });
         }
-        if applied > committed {
-            return Err(RestoreError::ApplyBeyondCommit { applied, committed });
+        if applied > last.index {
+            return Err(RestoreError::ApplyBeyondLog { applied, last });
         }
+        // What was applied was committed, whether or not a later write came to say so.
+        let committed = committed.max(applied);
         let log = Log::restore(LogId::ZERO, entries, committed, applied);
         let common = Common::new(config, ballot, log, now);
         Ok(Self { common, role: Role::Follower(Follower::new(None, committed)) })
@@ -489,8 +491,8 @@ impl fmt::Display for RestoreError {
             Self::CommitBeyondLog { committed, last } => {
                 write!(f, "entry {committed} was committed, but the stored log ends with entry {last}")?;
             }
-            Self::ApplyBeyondCommit { applied, committed } => {
-                write!(f, "entry {applied} was applied, but only {committed} is known to be committed")?;
+            Self::ApplyBeyondLog { applied, last } => {
+                write!(f, "entry {applied} was applied, but the stored log ends with entry {last}")?;
             }
         }
         f.write_str(": the disk lost what this member acknowledged; do not start it, replace it")

@@ -101,7 +101,7 @@ impl Contract {
             durable_end: end,
             written_end: end,
             applying: durable.applied,
-            committed: durable.committed,
+            committed: durable.committed.max(durable.applied),
             term: durable.ballot.term(),
             open: BTreeMap::new(),
             halted: false,

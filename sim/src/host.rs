@@ -105,7 +105,7 @@ impl Host {
 
     fn recovered(&self) -> Durable {
         let durable = self.disk.durable.clone();
-        let applied = if self.spec.keeps_state { self.applied.min(durable.committed) } else { Index::ZERO };
+        let applied = if self.spec.keeps_state { self.applied } else { Index::ZERO };
         Durable { applied, ..durable }
     }
 }

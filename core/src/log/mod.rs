@@ -41,7 +41,7 @@ pub struct Log {
     applied: Index,
 }
 
-/// An append would replace an entry that is committed: somewhere safety is already broken.
+/// An append would replace an entry that was agreed upon: somewhere safety is already broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Contradiction {
     pub(crate) ours: LogId,
@@ -131,8 +131,9 @@ impl Log {
 
     /// Takes over what a leader sent, of which [`LogSlice::prev`] is known to match. Entries that are already here
     /// stay (a stale or repeated message removes nothing); the first that conflicts goes, with all that follow it
-    /// (paper, figure 2). Returns how far this log now agrees with the leader's.
-    pub(crate) fn adopt(&mut self, slice: &LogSlice) -> Result<Index, Contradiction> {
+    /// (paper, figure 2). Returns how far this log now agrees with the leader's. Nothing through `agreed`, which is
+    /// committed or came from the same leader before, may conflict.
+    pub(crate) fn adopt(&mut self, slice: &LogSlice, agreed: Index) -> Result<Index, Contradiction> {
         debug_assert!(self.contains(slice.prev()));
         let entries = slice.entries();
         let new_from = entries.iter().position(|entry| !self.contains(entry.id));
@@ -140,7 +141,7 @@ impl Log {
             return Ok(slice.last().index);
         };
         let first = entries[new_from].id;
-        if first.index <= self.committed {
+        if first.index <= agreed {
             let ours = self.term(first.index).map_or(LogId::ZERO, |term| LogId { term, index: first.index });
             return Err(Contradiction { ours, theirs: first });
         }
@@ -299,7 +300,7 @@ mod tests {
     #[test]
     fn a_repeated_message_removes_nothing() {
         let mut log = log(&[1, 1, 1]);
-        assert_eq!(log.adopt(&slice(LogId::new(1, 1), &[1])), Ok(Index::new(2)));
+        assert_eq!(log.adopt(&slice(LogId::new(1, 1), &[1]), log.committed()), Ok(Index::new(2)));
         assert_eq!(terms(&log), [1, 1, 1]);
         assert!(!log.has_unwritten());
     }
@@ -307,7 +308,7 @@ mod tests {
     #[test]
     fn a_conflict_removes_all_that_follow_and_the_disk_is_told() {
         let mut log = log(&[1, 1, 1]);
-        assert_eq!(log.adopt(&slice(LogId::new(1, 1), &[2])), Ok(Index::new(2)));
+        assert_eq!(log.adopt(&slice(LogId::new(1, 1), &[2]), log.committed()), Ok(Index::new(2)));
         assert_eq!(terms(&log), [1, 2]);
         assert_eq!(log.durable(), Index::new(1));
         let (cut, append) = log.take_unwritten();
@@ -320,7 +321,7 @@ mod tests {
         let mut log = log(&[1, 1, 1]);
         log.commit_to(Index::new(2));
         let contradiction = Contradiction { ours: LogId::new(1, 2), theirs: LogId::new(2, 2) };
-        assert_eq!(log.adopt(&slice(LogId::new(1, 1), &[2])), Err(contradiction));
+        assert_eq!(log.adopt(&slice(LogId::new(1, 1), &[2]), log.committed()), Err(contradiction));
         assert_eq!(terms(&log), [1, 1, 1]);
     }
 
@@ -361,7 +362,7 @@ mod tests {
         let mut log = log(&[1, 1, 1]);
         assert_eq!(log.uncommitted_size(), 3 * Entry::OVERHEAD);
         log.commit_to(Index::new(1));
-        log.adopt(&slice(LogId::new(1, 1), &[2])).unwrap();
+        log.adopt(&slice(LogId::new(1, 1), &[2]), log.committed()).unwrap();
         assert_eq!(log.uncommitted_size(), Entry::OVERHEAD);
         log.commit_to(Index::new(2));
         assert_eq!(log.uncommitted_size(), 0);

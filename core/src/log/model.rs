@@ -149,7 +149,8 @@ impl Model {
             }
             Deed::Adopt { after, same, rise, other } => {
                 let slice = self.slice(self.some_index(after), same, rise, other);
-                assert_eq!(log.adopt(&slice), self.adopt(&slice));
+                let committed = log.committed();
+                assert_eq!(log.adopt(&slice, committed), self.adopt(&slice));
             }
             Deed::Commit(number) => {
                 let index = self.some_index(number);

@@ -42,7 +42,7 @@ impl Follower {
             Body::Append { ref slice, commit } => self.on_append(common, from, slice, commit, out),
             Body::Heartbeat { round, commit } => {
                 self.commit_to(common, commit);
-                let matched = self.agreed.min(common.log.durable());
+                let matched = self.durably_agreed(common);
                 common.send(from, Body::HeartbeatAck { round, received: self.agreed, matched }, out);
                 Next::Stay
             }
@@ -76,17 +76,26 @@ impl Follower {
             common.send(from, Body::Rejected { prev: prev.index, hint }, out);
             return Next::Stay;
         }
-        let matched = match common.log.adopt(slice) {
+        let matched = match common.log.adopt(slice, self.agreed) {
             Ok(matched) => matched,
             Err(contradiction) => {
                 let (ours, theirs) = (contradiction.ours, contradiction.theirs);
-                return Next::halt(Violation::CommittedEntryContradicted { ours, theirs });
+                return Next::halt(Violation::AgreedEntryContradicted { ours, theirs });
             }
         };
         self.agreed = self.agreed.max(matched);
         self.commit_to(common, commit);
         common.send_once_durable(from, Body::Appended { matched });
         Next::Stay
+    }
+
+    /// How far the log agrees with the leader's on this disk, for good. Nothing before the leader's term is on the disk
+    /// too: a crash could take this member back to an earlier term, whose leader may still change what agreed.
+    fn durably_agreed(&self, common: &Common) -> Index {
+        if common.durability.durable_ballot().term() < common.term() {
+            return Index::ZERO;
+        }
+        self.agreed.min(common.log.durable())
     }
 
     /// Commits what the leader says, as far as our log is known to agree with the leader's: a heartbeat may overtake
