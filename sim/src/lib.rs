@@ -7,12 +7,12 @@
 //! when the chaos is over the cluster must make progress.
 //!
 //! ```
-//! use kontiki_sim::scenario::{Fault, Profile, Scenario, TimedFault};
+//! use kontiki_sim::scenario::{Fault, Profile, Scenario, Target, TimedFault};
 //! use kontiki_core::types::NodeId;
 //!
 //! // What seed 7 holds for three members, and a crash of our own.
 //! let mut scenario = Scenario::draw(7, 3, Profile::Swarm);
-//! let member = NodeId::new(1).expect("not zero");
+//! let member = Target::Member(NodeId::new(1).expect("not zero"));
 //! scenario.faults.push(TimedFault {
 //!     at_us: 200_000,
 //!     for_us: 50_000,

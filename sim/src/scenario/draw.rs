@@ -4,7 +4,9 @@
 //! ISSTA 2012): a run with everything on at once hides what needs something to be off. Latencies of network and disk
 //! are spread across the election timeout, or the interesting interleavings never happen.
 
-use super::{DiskSpec, Fault, Heal, MemberSpec, NetworkSpec, Scenario, TimedFault, WorkloadSpec};
+use super::{
+    DiskSpec, Fault, Heal, Leading, MemberSpec, NetworkSpec, Scenario, Target, TimedFault, WorkloadSpec,
+};
 use crate::stream::Stream;
 use kontiki_core::config::{MAX_PRIORITY, Options};
 use kontiki_core::types::NodeId;
@@ -211,7 +213,7 @@ impl Draw {
                 let kind = *self.stream.pick(&kinds);
                 TimedFault {
                     at_us: self.stream.below(chaos_us),
-                    for_us: self.stream.skewed(1_000, 6 * self.election_max_us),
+                    for_us: self.span_us(),
                     fault: self.fault(kind),
                 }
             })
@@ -220,8 +222,24 @@ impl Draw {
         faults
     }
 
-    fn fault(&mut self, kind: u64) -> Fault {
+    /// How long a fault lasts: half of them any order of magnitude, half of them about as long as it takes to elect
+    /// another leader.
+    fn span_us(&mut self) -> u64 {
+        if self.stream.coin() {
+            self.stream.skewed(1_000, 6 * self.election_max_us)
+        } else {
+            self.stream.between(self.election_min_us / 2, 3 * self.election_max_us)
+        }
+    }
+
+    /// Whom a fault befalls: half of the time the leader, since nothing else changes the course of things so much.
+    fn target(&mut self) -> Target {
         let member = *self.stream.pick(&self.ids);
+        if self.stream.coin() { Target::Member(member) } else { Target::Leading(Leading::Leader) }
+    }
+
+    fn fault(&mut self, kind: u64) -> Fault {
+        let member = self.target();
         let some = self.stream.between(1, (self.ids.len() as u64 - 1).max(1)) as usize;
         let side = self.stream.sample(&self.ids, some);
         match kind {

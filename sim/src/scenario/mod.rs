@@ -116,6 +116,24 @@ pub struct TimedFault {
     pub fault: Fault,
 }
 
+/// Whom a fault befalls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Target {
+    /// This member.
+    Member(NodeId),
+    /// Whoever leads when the fault begins, written `"leader"`; member 1 where nobody does.
+    Leading(Leading),
+}
+
+/// The word for whoever leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Leading {
+    /// Whoever leads.
+    Leader,
+}
+
 /// Something that goes wrong.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
@@ -124,7 +142,7 @@ pub enum Fault {
     /// the writes that were not yet synced. It starts again when the fault ends.
     Crash {
         /// Which.
-        member: NodeId,
+        member: Target,
         /// After how many actions; zero for at once.
         after_actions: u32,
     },
@@ -145,36 +163,36 @@ pub enum Fault {
     /// Nothing passes to or from this member.
     Isolate {
         /// Which.
-        member: NodeId,
+        member: Target,
     },
     /// The links of a member go down and up again, over and over.
     Flap {
         /// Whose.
-        member: NodeId,
+        member: Target,
         /// How long they stay down, and then up.
         period_us: u64,
     },
     /// A member stands still while the world goes on.
     Pause {
         /// Which.
-        member: NodeId,
+        member: Target,
     },
     /// A member's clock runs at another rate.
     Clock {
         /// Which.
-        member: NodeId,
+        member: Target,
         /// How much faster than true time, in parts per million.
         ppm: i64,
     },
     /// A member's disk takes writes and finishes none.
     DiskStall {
         /// Which.
-        member: NodeId,
+        member: Target,
     },
     /// A host is told that its connection to the leader broke, though it did not.
     FalseAlarm {
         /// Whose.
-        member: NodeId,
+        member: Target,
     },
 }
 
@@ -293,6 +311,16 @@ impl Scenario {
 impl Fault {
     /// Everybody whom the fault names.
     pub fn members(&self) -> Vec<NodeId> {
+        match (self, self.target()) {
+            (_, Some(Target::Member(member))) => vec![member],
+            (Self::Partition { side }, _) => side.clone(),
+            (Self::OneWay { from, to }, _) => [&from[..], to].concat(),
+            _ => vec![],
+        }
+    }
+
+    /// The one member that the fault befalls, if it is about one.
+    pub fn target(&self) -> Option<Target> {
         match self {
             Self::Crash { member, .. }
             | Self::Isolate { member }
@@ -300,10 +328,8 @@ impl Fault {
             | Self::Pause { member }
             | Self::Clock { member, .. }
             | Self::DiskStall { member }
-            | Self::FalseAlarm { member } => vec![*member],
-            Self::CrashAll => vec![],
-            Self::Partition { side } => side.clone(),
-            Self::OneWay { from, to } => [&from[..], to].concat(),
+            | Self::FalseAlarm { member } => Some(*member),
+            Self::CrashAll | Self::Partition { .. } | Self::OneWay { .. } => None,
         }
     }
 }

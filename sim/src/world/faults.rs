@@ -1,9 +1,11 @@
 //! What goes wrong, when it begins and when it ends.
 
 use super::{Checked, Happening, World, position};
+use crate::host::Host;
 use crate::report::FaultKind;
-use crate::scenario::Fault;
+use crate::scenario::{Fault, Leading, Target};
 use kontiki_core::event::Event;
+use kontiki_core::status::RoleKind;
 use kontiki_core::types::NodeId;
 
 impl World<'_> {
@@ -13,16 +15,17 @@ impl World<'_> {
         }
         let timed = self.scenario.faults[number].clone();
         let until = self.now + timed.for_us * 1_000;
+        self.aims[number] = timed.fault.target().map_or(0, |target| self.aim(target));
+        let aim = self.aims[number];
         self.trace_world(|| format!("{:?} for {} us", timed.fault, timed.for_us));
         self.schedule(until, Happening::End(number));
         match timed.fault {
-            Fault::Crash { member, after_actions } => {
-                let member = position(member);
-                self.hosts[member].down += 1;
+            Fault::Crash { after_actions, .. } => {
+                self.hosts[aim].down += 1;
                 if after_actions == 0 {
-                    self.crash(member, FaultKind::Crash);
-                } else if self.hosts[member].up.is_some() {
-                    self.hosts[member].crash_after = Some(after_actions);
+                    self.crash(aim, FaultKind::Crash);
+                } else if self.hosts[aim].up.is_some() {
+                    self.hosts[aim].crash_after = Some(after_actions);
                 }
             }
             Fault::CrashAll => {
@@ -39,24 +42,23 @@ impl World<'_> {
                 self.counters.fault(FaultKind::Flap);
                 self.flap(number, true);
             }
-            Fault::Pause { member } => {
+            Fault::Pause { .. } => {
                 self.counters.fault(FaultKind::Pause);
-                self.hosts[position(member)].paused = true;
+                self.hosts[aim].paused = true;
             }
-            Fault::Clock { member, ppm } => {
+            Fault::Clock { ppm, .. } => {
                 self.counters.fault(FaultKind::ClockDrift);
-                self.set_clock(position(member), ppm);
+                self.set_clock(aim, ppm);
             }
-            Fault::DiskStall { member } => {
+            Fault::DiskStall { .. } => {
                 self.counters.fault(FaultKind::DiskStall);
-                self.hosts[position(member)].disk.stall(until);
+                self.hosts[aim].disk.stall(until);
             }
-            Fault::FalseAlarm { member } => {
+            Fault::FalseAlarm { .. } => {
                 self.counters.fault(FaultKind::FalseAlarm);
-                let member = position(member);
-                let leader = self.hosts[member].up.as_ref().and_then(|up| up.status.leader);
+                let leader = self.hosts[aim].up.as_ref().and_then(|up| up.status.leader);
                 if let Some(leader) = leader {
-                    return self.tell(member, Event::PeerUnreachable(leader));
+                    return self.tell(aim, Event::PeerUnreachable(leader));
                 }
             }
         }
@@ -67,19 +69,19 @@ impl World<'_> {
         if self.stage.is_some() {
             return Ok(());
         }
+        let aim = self.aims[number];
         match self.scenario.faults[number].fault.clone() {
-            Fault::Crash { member, .. } => self.let_up(position(member)),
+            Fault::Crash { .. } => self.let_up(aim),
             Fault::CrashAll => (0..self.hosts.len()).try_for_each(|member| self.let_up(member)),
             Fault::Partition { .. } | Fault::OneWay { .. } | Fault::Isolate { .. } => {
                 let cuts = self.links_of(number);
                 cuts.into_iter().for_each(|(from, to)| self.network.mend(from, to));
                 Ok(())
             }
-            Fault::Pause { member } => self.resume(position(member)),
-            Fault::Clock { member, .. } => {
-                let member = position(member);
-                let ppm = self.hosts[member].spec.clock_ppm;
-                self.set_clock(member, ppm);
+            Fault::Pause { .. } => self.resume(aim),
+            Fault::Clock { .. } => {
+                let ppm = self.hosts[aim].spec.clock_ppm;
+                self.set_clock(aim, ppm);
                 Ok(())
             }
             Fault::Flap { .. } | Fault::DiskStall { .. } | Fault::FalseAlarm { .. } => Ok(()),
@@ -148,6 +150,18 @@ impl World<'_> {
         }
     }
 
+    /// Whom a fault befalls that begins now.
+    fn aim(&self, target: Target) -> usize {
+        let leads = |host: &&Host| host.up.as_ref().is_some_and(|up| up.status.role == RoleKind::Leader);
+        let term = |host: &&Host| host.up.as_ref().map(|up| up.status.term);
+        match target {
+            Target::Member(member) => position(member),
+            Target::Leading(Leading::Leader) => {
+                self.hosts.iter().filter(leads).max_by_key(term).map_or(0, |host| position(host.id))
+            }
+        }
+    }
+
     /// The links that a fault is about, each way for itself.
     fn links_of(&self, number: usize) -> Vec<(usize, usize)> {
         let ids = self.scenario.ids();
@@ -158,7 +172,7 @@ impl World<'_> {
         };
         match &self.scenario.faults[number].fault {
             Fault::Partition { side } => both(side),
-            Fault::Isolate { member } | Fault::Flap { member, .. } => both(&[*member]),
+            Fault::Isolate { .. } | Fault::Flap { .. } => both(&ids[self.aims[number]..=self.aims[number]]),
             Fault::OneWay { from, to } => {
                 let pairs = from.iter().flat_map(|&a| to.iter().map(move |&b| (position(a), position(b))));
                 pairs.filter(|(a, b)| a != b).collect()

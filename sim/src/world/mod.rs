@@ -45,6 +45,8 @@ pub(crate) struct World<'t> {
     hosts: Vec<Host>,
     network: Network,
     clients: Clients,
+    /// Whom each fault befell, by its number; known once it has begun.
+    aims: Vec<usize>,
     checks: Checks,
     counters: Counters,
     hasher: StableHasher,
@@ -128,6 +130,7 @@ impl<'t> World<'t> {
             hosts: scenario.ids().into_iter().map(host).collect::<Result<_, _>>()?,
             network: Network::new(seed, size, scenario.network.clone()),
             clients: Clients::new(seed, size, scenario.workload.clone()),
+            aims: vec![0; scenario.faults.len()],
             scenario: scenario.clone(),
             now: 0,
             sequence: 0,
