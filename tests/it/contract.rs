@@ -394,6 +394,24 @@ fn r8_an_acknowledgement_of_an_earlier_term_counts_for_nothing() {
     assert_eq!(dropped(&lab, 1, DropReason::OlderTerm), before + 2);
 }
 
+/// A new leader asks each follower with one message whether their logs agree, and waits. The answer to a heartbeat
+/// tells it that this message, or its answer, must have been lost.
+#[test]
+fn r18_a_lost_probe_is_sent_again_after_the_next_heartbeat() {
+    for lost in ["1→ Append", "→1 Appended"] {
+        let mut lab = Lab::of(3);
+        lab.campaign(1);
+        for filter in ["PreVote", "PreVoted", "RequestVote", "Voted", "Append"] {
+            if filter != "Append" || lost == "→1 Appended" {
+                lab.deliver_only(filter);
+            }
+        }
+        assert_eq!(lab.lose(lost), 2);
+        lab.beat(1);
+        assert!((1..=3).all(|member| lab.status(member).committed == Index::new(1)), "{lost} was lost");
+    }
+}
+
 /// Without its blank entry an idle leader could not commit what earlier leaders left.
 #[test]
 fn r31_a_new_leader_commits_what_earlier_leaders_left_without_a_proposal() {
