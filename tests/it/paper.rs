@@ -765,11 +765,14 @@ fn r30_entries_retain_their_term_when_a_later_leader_replicates_them() {
 fn r4_entries_that_are_already_present_are_ignored() {
     let mut lab = led(3);
     lab.propose(1, "x");
-    lab.duplicate("1→2 Append");
     let late = lab.in_flight()[0].clone();
     lab.deliver();
     lab.propose(1, "y");
-    lab.deliver();
+    // Member 2 has acknowledged y, and does not know yet that it is committed.
+    lab.deliver_only("Append");
+    lab.deliver_only("2→1 Appended");
+    lab.lose("Commit");
+    assert_eq!((lab.status(1).committed, lab.status(2).committed), (Index::new(3), Index::new(2)));
     let before = lab.disk(2).clone();
     let sent = answer(&mut lab, late);
     assert_eq!(sent, [Body::Appended { matched: Index::new(2) }]);
