@@ -95,7 +95,8 @@ impl Draw {
     }
 
     fn scenario(mut self, seed: u64) -> Scenario {
-        let chaos_us = self.election_max_us * self.stream.between(10, 40);
+        // Mostly short: what the faults leave behind is looked at when they are over.
+        let chaos_us = self.election_max_us * self.stream.skewed(3, 40);
         let options = self.options();
         Scenario {
             seed,
@@ -196,7 +197,7 @@ impl Draw {
             think_us: self.stream.skewed(self.election_max_us / 50, 4 * self.election_max_us),
             timeout_us: self.election_max_us * self.stream.between(1, 3),
             payload_bytes: if large { self.stream.skewed(24, 2_000) as u32 } else { 24 },
-            batch: if self.on(Kind::Setting) { self.stream.skewed(1, 16) as u32 } else { 1 },
+            batch: if self.on(Kind::Setting) { self.stream.between(1, 16) as u32 } else { 1 },
         }
     }
 
