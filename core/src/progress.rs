@@ -147,16 +147,21 @@ impl Progress {
         self.sent_at_heartbeat = Index::ZERO;
     }
 
+    /// Goes on after the entry at `shared`, where both logs are known to agree.
+    fn stream_after(&mut self, shared: Index) {
+        let next = shared.max(self.matched).next();
+        self.flow = Flow::Stream { next, in_flight: InFlight::default() };
+        self.sent_at_heartbeat = Index::ZERO;
+    }
+
     /// The answer to the latest heartbeat came, from a follower whose log agrees with the leader's through
     /// `received`, on disk or not. What was sent before that heartbeat and has still not been received is taken for
     /// lost; a probe that was received has found the agreement it looked for.
     pub(crate) fn heartbeat_answered(&mut self, received: Index) {
         match &mut self.flow {
-            Flow::Probe { next, .. } if received.next() >= *next => {
-                self.flow = Flow::Stream { next: received.next(), in_flight: InFlight::default() };
-            }
+            Flow::Probe { next, .. } if received.next() >= *next => self.stream_after(received),
             Flow::Probe { awaiting, .. } => *awaiting = false,
-            Flow::Stream { .. } if received < self.sent_at_heartbeat => self.probe_after(received),
+            Flow::Stream { .. } if received < self.sent_at_heartbeat => self.stream_after(received),
             Flow::Stream { .. } => {}
         }
     }

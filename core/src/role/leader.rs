@@ -181,10 +181,10 @@ impl Leader {
             return common.drops.add(DropReason::NeverSent);
         }
         let peer = &mut self.peers[position];
-        let news = matched > peer.matched && peer.acknowledge(matched);
         if round == self.round {
             peer.heartbeat_answered(received);
         }
+        let news = matched > peer.matched && peer.acknowledge(matched);
         if news && matched > common.log.committed() {
             self.advance_commit(common, out);
         }
