@@ -1,6 +1,6 @@
 //! Seeded, simulated Raft clusters: run under faults, checked after every step, and replayed from a number.
 //!
-//! A [`Scenario`](scenario::Scenario) is drawn from a seed, or written by hand: who is in the cluster, what the network
+//! A [`Scenario`] is drawn from a seed, or written by hand: who is in the cluster, what the network
 //! and the disks are like, what clients do, and a list of what goes wrong when. [`run`] plays it in virtual time on one
 //! thread, with the kernel of `kontiki-core`, unchanged, in the middle: its messages encoded and decoded as on a real
 //! wire, its writes lost in crashes, its clocks drifting. Every property of [`check`] is checked after every step, and

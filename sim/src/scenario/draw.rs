@@ -208,6 +208,9 @@ impl Draw {
         if kinds.is_empty() {
             return vec![];
         }
+        if self.on(Kind::Member) && self.stream.coin() {
+            return self.succession(chaos_us);
+        }
         let count = self.stream.between(2, 40);
         let mut faults: Vec<_> = (0..count)
             .map(|_| {
@@ -220,6 +223,28 @@ impl Draw {
             })
             .collect();
         faults.sort_by_key(|timed| timed.at_us);
+        faults
+    }
+
+    /// One leader after another falls, at about the pace at which they are elected, some of them before they have told
+    /// anybody anything: what it takes to leave entries of many terms behind (paper, figure 8).
+    fn succession(&mut self, chaos_us: u64) -> Vec<TimedFault> {
+        let crash = self.stream.coin();
+        let ambush = self.stream.coin();
+        let mut faults = Vec::new();
+        let mut at_us = 0;
+        while at_us < chaos_us && faults.len() < 40 {
+            at_us += self.stream.between(self.election_min_us / 2, 2 * self.election_max_us);
+            let ambushed = ambush || self.stream.coin();
+            let member = Target::Leading(if ambushed { Leading::NextLeader } else { Leading::Leader });
+            let crash = crash != (self.stream.below(4) == 0);
+            let after_actions = self.stream.skewed(1, 32) as u32;
+            faults.push(TimedFault {
+                at_us,
+                for_us: self.stream.between(self.election_min_us / 2, 3 * self.election_max_us),
+                fault: if crash { Fault::Crash { member, after_actions } } else { Fault::Isolate { member } },
+            });
+        }
         faults
     }
 

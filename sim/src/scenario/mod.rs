@@ -122,16 +122,19 @@ pub struct TimedFault {
 pub enum Target {
     /// This member.
     Member(NodeId),
-    /// Whoever leads when the fault begins, written `"leader"`; member 1 where nobody does.
+    /// Whoever leads when the fault begins, written `"leader"` (member 1 where nobody does); or `"next_leader"`: whoever
+    /// is elected next, at that very moment, before it has told anybody.
     Leading(Leading),
 }
 
-/// The word for whoever leads.
+/// The words for whoever leads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Leading {
     /// Whoever leads.
     Leader,
+    /// Whoever is elected next.
+    NextLeader,
 }
 
 /// Something that goes wrong.

@@ -9,22 +9,46 @@ use kontiki_core::status::RoleKind;
 use kontiki_core::types::NodeId;
 
 impl World<'_> {
+    /// A fault is due. One that is meant for the next leader lies in wait.
     pub(super) fn begin(&mut self, number: usize) -> Checked {
         if self.stage.is_some() {
             return Ok(());
         }
+        let fault = &self.scenario.faults[number].fault;
+        if fault.target() == Some(Target::Leading(Leading::NextLeader)) {
+            self.ambushes.push_back(number);
+            return Ok(());
+        }
+        let aim = fault.target().map_or(0, |target| self.aim(target));
+        if matches!(fault, Fault::FalseAlarm { .. }) {
+            return self.false_alarm(aim);
+        }
+        self.befall(number, aim);
+        if self.hosts[aim].crash_after == Some(0) {
+            self.crash(aim, FaultKind::Crash);
+        }
+        Ok(())
+    }
+
+    /// A member has just won an election; what lay in wait for it befalls it before it has told anybody.
+    pub(super) fn spring(&mut self, leader: usize) {
+        if self.stage.is_none()
+            && let Some(number) = self.ambushes.pop_front()
+        {
+            self.befall(number, leader);
+        }
+    }
+
+    fn befall(&mut self, number: usize, aim: usize) {
         let timed = self.scenario.faults[number].clone();
         let until = self.now + timed.for_us * 1_000;
-        self.aims[number] = timed.fault.target().map_or(0, |target| self.aim(target));
-        let aim = self.aims[number];
+        (self.aims[number], self.untils[number]) = (aim, until);
         self.trace_world(|| format!("{:?} for {} us", timed.fault, timed.for_us));
         self.schedule(until, Happening::End(number));
         match timed.fault {
             Fault::Crash { after_actions, .. } => {
                 self.hosts[aim].down += 1;
-                if after_actions == 0 {
-                    self.crash(aim, FaultKind::Crash);
-                } else if self.hosts[aim].up.is_some() {
+                if self.hosts[aim].up.is_some() {
                     self.hosts[aim].crash_after = Some(after_actions);
                 }
             }
@@ -54,15 +78,18 @@ impl World<'_> {
                 self.counters.fault(FaultKind::DiskStall);
                 self.hosts[aim].disk.stall(until);
             }
-            Fault::FalseAlarm { .. } => {
-                self.counters.fault(FaultKind::FalseAlarm);
-                let leader = self.hosts[aim].up.as_ref().and_then(|up| up.status.leader);
-                if let Some(leader) = leader {
-                    return self.tell(aim, Event::PeerUnreachable(leader));
-                }
-            }
+            // Told at once; a new leader has no leader to lose.
+            Fault::FalseAlarm { .. } => {}
         }
-        Ok(())
+    }
+
+    /// A host believes that it lost the connection to its leader.
+    fn false_alarm(&mut self, aim: usize) -> Checked {
+        self.counters.fault(FaultKind::FalseAlarm);
+        match self.hosts[aim].up.as_ref().and_then(|up| up.status.leader) {
+            Some(leader) => self.tell(aim, Event::PeerUnreachable(leader)),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn end(&mut self, number: usize) -> Checked {
@@ -90,11 +117,10 @@ impl World<'_> {
 
     /// The links of a member go down or up, and the other way a little later, until the fault is over.
     pub(super) fn flap(&mut self, number: usize, down: bool) {
-        let timed = &self.scenario.faults[number];
-        let Fault::Flap { period_us, .. } = timed.fault else {
+        let Fault::Flap { period_us, .. } = self.scenario.faults[number].fault else {
             return;
         };
-        let over = self.now >= (timed.at_us.min(self.scenario.chaos_us) + timed.for_us) * 1_000;
+        let over = self.now >= self.untils[number];
         if self.stage.is_some() || (over && down) {
             return;
         }
@@ -156,7 +182,7 @@ impl World<'_> {
         let term = |host: &&Host| host.up.as_ref().map(|up| up.status.term);
         match target {
             Target::Member(member) => position(member),
-            Target::Leading(Leading::Leader) => {
+            Target::Leading(_) => {
                 self.hosts.iter().filter(leads).max_by_key(term).map_or(0, |host| position(host.id))
             }
         }

@@ -24,7 +24,7 @@ use kontiki_core::event::Event;
 use kontiki_core::types::{Index, NodeId};
 use kontiki_core::wire;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::hash::Hasher as _;
 
 /// The largest frame that the simulated hosts accept.
@@ -47,6 +47,10 @@ pub(crate) struct World<'t> {
     clients: Clients,
     /// Whom each fault befell, by its number; known once it has begun.
     aims: Vec<usize>,
+    /// When each fault that has begun is over.
+    untils: Vec<u64>,
+    /// Faults that lie in wait for the next leader.
+    ambushes: VecDeque<usize>,
     checks: Checks,
     counters: Counters,
     hasher: StableHasher,
@@ -131,6 +135,8 @@ impl<'t> World<'t> {
             network: Network::new(seed, size, scenario.network.clone()),
             clients: Clients::new(seed, size, scenario.workload.clone()),
             aims: vec![0; scenario.faults.len()],
+            untils: vec![0; scenario.faults.len()],
+            ambushes: VecDeque::new(),
             scenario: scenario.clone(),
             now: 0,
             sequence: 0,

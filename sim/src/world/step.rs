@@ -10,7 +10,7 @@ use crate::trace::Traced;
 use kontiki_core::action::{Action, Outcome, Write};
 use kontiki_core::event::Event;
 use kontiki_core::message::Message;
-use kontiki_core::status::{DropReason, Status};
+use kontiki_core::status::{DropReason, RoleKind, Status};
 use kontiki_core::types::{Index, RequestId};
 use kontiki_core::wire;
 use std::cell::Cell;
@@ -56,6 +56,10 @@ impl World<'_> {
         up.status = after;
         let dropped_answer = up.raft.drops().count(DropReason::TooManyWaiting) > dropped;
         let links = note_writes(up, actions);
+        if after.role == RoleKind::Leader && (before.role, before.term) != (after.role, after.term) {
+            self.spring(member);
+        }
+        let host = &mut self.hosts[member];
 
         // A crash falls between two actions: what the kernel decided beyond it never happened to anybody else.
         let carried_out = host.crash_after.map_or(actions.len(), |left| actions.len().min(left as usize));
