@@ -1,0 +1,32 @@
+//! Every bug that a simulation has found: the scenario that showed it, kept as it was drawn.
+
+use kontiki_sim::scenario::Scenario;
+use std::fs;
+use std::path::Path;
+
+/// The scenario file in tests/regressions, and what was wrong.
+const FOUND: [(&str, &str); 2] = [
+    ("votes-limited.json", "requests for votes were dropped when too many answers waited for the disk"),
+    ("equal-index-hint.json", "a conflict hint at the very index that was refused was taken for stale"),
+];
+
+#[test]
+fn what_was_found_stays_mended() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
+    for (file, bug) in FOUND {
+        let path = dir.join(file);
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let scenario: Scenario =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let report = kontiki_sim::run(&scenario).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert_eq!(report.failure, None, "{bug}: cargo sim replay tests/regressions/{file} --trace");
+    }
+}
+
+#[test]
+fn every_scenario_in_the_folder_is_named_here() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
+    let files = fs::read_dir(dir).expect("a folder").map(|file| file.expect("a file").file_name());
+    let unnamed: Vec<_> = files.filter(|name| FOUND.iter().all(|(file, _)| name != file)).collect();
+    assert!(unnamed.is_empty(), "{unnamed:?} should be listed in FOUND, with what was wrong");
+}
