@@ -146,6 +146,7 @@ impl Durability {
     }
 
     /// What must hold between steps.
+    #[cfg(debug_assertions)]
     pub(crate) fn check(&self) {
         assert!(
             self.waiting.back().is_none_or(|(seq, _)| *seq <= self.issued),

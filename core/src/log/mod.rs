@@ -231,6 +231,7 @@ impl Log {
     }
 
     /// What must hold of a log at any time.
+    #[cfg(debug_assertions)]
     pub(crate) fn check(&self) {
         assert_eq!(self.terms.last().index - self.base, self.entries.len() as u64);
         assert!(self.entries.back().is_none_or(|entry| entry.id == self.last()));
