@@ -93,11 +93,12 @@ impl Progress {
         }
     }
 
-    /// Whether another append may leave now.
-    pub(crate) fn may_send(&self, window: Window) -> bool {
+    /// Whether another append may leave now, of a log that ends at `last`. A probe leaves even where there is nothing left
+    /// to send: it asks whether the logs agree.
+    pub(crate) fn may_send(&self, last: Index, window: Window) -> bool {
         match &self.flow {
             Flow::Probe { awaiting, .. } => !awaiting,
-            Flow::Stream { in_flight, .. } => in_flight.has_room(window),
+            Flow::Stream { next, in_flight } => *next <= last && in_flight.has_room(window),
         }
     }
 
@@ -147,10 +148,14 @@ impl Progress {
         self.sent_at_heartbeat = Index::ZERO;
     }
 
-    /// Goes on after the entry at `shared`, where both logs are known to agree.
-    fn stream_after(&mut self, shared: Index) {
-        let next = shared.max(self.matched).next();
-        self.flow = Flow::Stream { next, in_flight: InFlight::default() };
+    /// Goes on after the entry at `shared`, where the follower knows that both logs agree. A follower that knows of less
+    /// than this leader does, since it has restarted or stood for election in between, is reminded by a probe, empty if
+    /// need be: it commits nothing beyond what it knows to agree.
+    fn resume_after(&mut self, shared: Index) {
+        if shared < self.matched {
+            return self.probe_after(shared);
+        }
+        self.flow = Flow::Stream { next: shared.next(), in_flight: InFlight::default() };
         self.sent_at_heartbeat = Index::ZERO;
     }
 
@@ -159,9 +164,9 @@ impl Progress {
     /// lost; a probe that was received has found the agreement it looked for.
     pub(crate) fn heartbeat_answered(&mut self, received: Index) {
         match &mut self.flow {
-            Flow::Probe { next, .. } if received.next() >= *next => self.stream_after(received),
+            Flow::Probe { next, .. } if received.next() >= *next => self.resume_after(received),
             Flow::Probe { awaiting, .. } => *awaiting = false,
-            Flow::Stream { .. } if received < self.sent_at_heartbeat => self.stream_after(received),
+            Flow::Stream { .. } if received < self.sent_at_heartbeat => self.resume_after(received),
             Flow::Stream { .. } => {}
         }
     }
@@ -187,27 +192,27 @@ mod tests {
     #[test]
     fn a_probe_waits_for_its_answer() {
         let mut progress = Progress::new(NodeId::new(2).unwrap(), index(5), Instant::ZERO);
-        assert!(progress.may_send(WINDOW));
+        assert!(progress.may_send(index(99), WINDOW));
         progress.sent_through(index(9), 10);
-        assert!(!progress.may_send(WINDOW));
+        assert!(!progress.may_send(index(99), WINDOW));
         assert_eq!(progress.next(), index(6));
         progress.heartbeat_answered(index(0));
-        assert!(progress.may_send(WINDOW), "the probe or its answer may be lost");
+        assert!(progress.may_send(index(99), WINDOW), "the probe or its answer may be lost");
     }
 
     #[test]
     fn a_window_closes_in_messages_and_in_bytes_and_opens_again() {
         let mut progress = streaming(5);
         progress.sent_through(index(6), 99);
-        assert!(progress.may_send(WINDOW));
+        assert!(progress.may_send(index(99), WINDOW));
         progress.sent_through(index(7), 1);
-        assert!(!progress.may_send(WINDOW));
+        assert!(!progress.may_send(index(99), WINDOW));
         progress.acknowledge(index(6));
-        assert!(progress.may_send(WINDOW));
+        assert!(progress.may_send(index(99), WINDOW));
         progress.sent_through(index(8), 99);
-        assert!(!progress.may_send(WINDOW), "100 bytes are in flight");
+        assert!(!progress.may_send(index(99), WINDOW), "100 bytes are in flight");
         progress.acknowledge(index(8));
-        assert_eq!((progress.in_flight(), progress.may_send(WINDOW)), (0, true));
+        assert_eq!((progress.in_flight(), progress.may_send(index(99), WINDOW)), (0, true));
     }
 
     #[test]
@@ -229,6 +234,20 @@ mod tests {
         assert!(progress.is_current_rejection(index(8)));
         progress.probe_after(index(3));
         assert_eq!(progress.next(), index(8), "never below what is known to match");
+    }
+
+    #[test]
+    fn a_follower_that_knows_less_than_its_leader_is_reminded() {
+        let mut progress = streaming(5);
+        progress.sent_at_heartbeat = index(5);
+        progress.heartbeat_answered(index(3));
+        assert_eq!(
+            (progress.next(), progress.may_send(index(5), WINDOW)),
+            (index(6), true),
+            "an empty probe"
+        );
+        progress.acknowledge(index(5));
+        assert!(!progress.may_send(index(5), WINDOW));
     }
 
     #[test]

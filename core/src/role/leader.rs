@@ -233,7 +233,7 @@ impl Leader {
         let options = &common.config.options;
         let window = Window { messages: options.max_in_flight_messages, bytes: options.max_in_flight_bytes };
         let max_bytes = options.max_append_bytes;
-        while peer.next() <= last && peer.may_send(window) {
+        while peer.may_send(last, window) {
             let after = peer.next().prev().unwrap_or_default();
             let term =
                 common.log.term(after).expect("a leader's log reaches back to what its followers need");
