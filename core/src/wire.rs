@@ -11,6 +11,7 @@
 //! by its length, which is bounded by the caller.
 //!
 //! ```
+//! use kontiki_core::config::Options;
 //! use kontiki_core::message::{Body, Message};
 //! use kontiki_core::types::{NodeId, Term};
 //! use kontiki_core::wire::{self, FrameError};
@@ -19,12 +20,15 @@
 //! let message = Message { from, to, term: Term::new(3), body: Body::Voted { granted: true } };
 //! let mut frame = Vec::new();
 //! wire::encode(&message, &mut frame);
-//! assert_eq!(wire::decode(&frame, 1 << 20), Ok((message, frame.len())));
+//! let max = wire::max_body(&Options::default());
+//! assert_eq!(wire::decode(&frame, max), Ok((message, frame.len())));
 //!
 //! *frame.last_mut().expect("not empty") ^= 1;
-//! assert_eq!(wire::decode(&frame, 1 << 20), Err(FrameError::Checksum));
+//! assert_eq!(wire::decode(&frame, max), Err(FrameError::Checksum));
 //! ```
 
+use crate::config::Options;
+use crate::log::Entry;
 use crate::message::Message;
 use alloc::vec::Vec;
 use core::fmt;
@@ -60,6 +64,17 @@ pub enum FrameError {
     /// The bytes are those that were sent, but they are no message.
     Body,
 }
+
+/// The longest body of a frame that members with these options send: the limit to give to [`decode`]. All members of a
+/// group should have the same, or one may refuse for ever what another keeps sending.
+pub fn max_body(options: &Options) -> usize {
+    let entries = options.max_append_bytes.max(options.max_payload_bytes.saturating_add(Entry::OVERHEAD));
+    usize::try_from(entries.saturating_add(FIXED)).unwrap_or(usize::MAX)
+}
+
+/// More than all of a message but its entries takes. What an entry takes besides its payload is less than
+/// [`Entry::OVERHEAD`].
+const FIXED: u64 = 128;
 
 /// Appends the frame of a message to `out`.
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
@@ -128,7 +143,7 @@ impl core::error::Error for FrameError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Entry, EntryBody, LogSlice};
+    use crate::log::{EntryBody, LogSlice};
     use crate::message::Body;
     use crate::types::{Index, LogId, NodeId, Payload, Term};
     use alloc::vec;
@@ -173,6 +188,42 @@ mod tests {
     fn a_length_beyond_the_limit_is_refused_before_it_is_read() {
         let bytes = [0xff; HEADER];
         assert_eq!(decode(&bytes, 100), Err(FrameError::TooLong { length: 0xffff_ffff, max: 100 }));
+    }
+
+    #[test]
+    fn the_largest_append_that_options_allow_fits_into_their_longest_frame() {
+        let options = Options { max_append_bytes: 500, max_payload_bytes: 1_000, ..Options::default() };
+        let last = LogId { term: Term::MAX, index: Index::new(Index::MAX.get() - 20) };
+        let frame = |bodies: alloc::vec::Vec<EntryBody>| {
+            let entries = bodies
+                .into_iter()
+                .zip(last.index.get() + 1..)
+                .map(|(body, index)| Entry { id: LogId { term: Term::MAX, index: Index::new(index) }, body });
+            let slice = LogSlice::new(last, entries.collect()).unwrap();
+            let [from, to] = [u64::MAX, u64::MAX - 1].map(|id| NodeId::new(id).unwrap());
+            let message =
+                Message { from, to, term: Term::MAX, body: Body::Append { slice, commit: Index::MAX } };
+            let mut bytes = vec![];
+            encode(&message, &mut bytes);
+            bytes
+        };
+        let large = EntryBody::Data(Payload::from(&[7; 1_000][..]));
+        let small = EntryBody::Data(Payload::from("x"));
+        assert!(decode(&frame(vec![large]), max_body(&options)).is_ok());
+        let small_options = Options { max_payload_bytes: 1, ..options };
+        assert!(decode(&frame(vec![small; 500 / 33]), max_body(&small_options)).is_ok());
+    }
+
+    /// A peer can compute a checksum as well as anybody; numbers at their end must not overflow.
+    #[test]
+    fn entries_beyond_the_greatest_index_are_refused() {
+        let mut body = vec![1u8, 2, 4, 4, 3];
+        body.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 1, 4, 0, 4]);
+        let sealed = [&[VERSION][..], &body].concat();
+        let checksum = CHECKSUM.checksum(&sealed).to_le_bytes();
+        let length = u32::try_from(body.len()).unwrap().to_le_bytes();
+        let frame = [&length[..], &checksum, &sealed].concat();
+        assert_eq!(decode(&frame, 1 << 20), Err(FrameError::Body));
     }
 
     /// The bytes of format 1. If this fails, an older member cannot read what this one writes.

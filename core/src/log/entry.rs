@@ -179,7 +179,7 @@ impl Term {
 #[cfg(feature = "serde")]
 mod serde_slice {
     use super::{Entries, Entry, EntryBody, LogSlice};
-    use crate::types::{LogId, Term};
+    use crate::types::{Index, LogId, Term};
     use alloc::vec::Vec;
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -203,11 +203,14 @@ mod serde_slice {
     impl<'de> Deserialize<'de> for LogSlice {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             let (prev, bodies) = <(LogId, Vec<(Term, EntryBody)>)>::deserialize(deserializer)?;
+            if prev.index >= Index::MAX && !bodies.is_empty() {
+                return Err(D::Error::custom("entries beyond the greatest index"));
+            }
             let first = prev.index.get().saturating_add(1);
             let entries = bodies
                 .into_iter()
                 .zip(first..)
-                .map(|((term, body), index)| Entry { id: term.at(crate::types::Index::new(index)), body });
+                .map(|((term, body), index)| Entry { id: term.at(Index::new(index)), body });
             LogSlice::new(prev, entries.collect()).map_err(D::Error::custom)
         }
     }
