@@ -293,10 +293,13 @@ impl Raft {
     /// Whether a leader is known to be alive, and a vote, or the promise of one, is refused for its sake. Giving votes
     /// away too easily would only let them disturb; pre-votes would be pointless without this.
     fn refuses_elections(&self, body: &Body) -> bool {
-        let loyal = matches!(self.role, Role::Leader(_)) || self.common.is_loyal();
+        let leads = matches!(self.role, Role::Leader(_));
+        let loyal = leads || self.common.is_loyal();
+        let check_quorum = self.common.config.options.check_quorum;
         match body {
-            Body::PreVote { .. } => loyal,
-            Body::RequestVote { .. } => loyal && self.common.config.options.check_quorum,
+            // Loyalty to a leader that does not check its quorum could outlast its leadership for ever.
+            Body::PreVote { .. } => leads || (loyal && check_quorum),
+            Body::RequestVote { .. } => loyal && check_quorum,
             _ => false,
         }
     }
