@@ -9,7 +9,7 @@ use core::time::Duration;
 /// The settings of a member, all of which have a default. Plain data: checked by [`Config::new`].
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(default))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Options {
     /// A follower waits at least this long for its leader before it thinks of an election. It also refuses votes to
     /// others for this long after it last heard from its leader. Default 150 ms.

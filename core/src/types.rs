@@ -36,7 +36,8 @@ impl Term {
     /// Before the first election.
     pub const ZERO: Self = Self(0);
     /// The greatest term that a peer may claim. At one election a nanosecond it is reached after a century, so
-    /// a message beyond it is garbage, and [`Term::next`] can never overflow.
+    /// a message beyond it is garbage, and [`Term::next`] can never overflow. A member that lies could still drive a group
+    /// to it and end all elections: Raft tolerates members that fail, not members that lie.
     pub const MAX: Self = Self(1 << 62);
 
     /// The term with this number.

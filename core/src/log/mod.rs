@@ -111,8 +111,10 @@ impl Log {
         self.entries.get(usize::try_from(position).ok()?)
     }
 
-    /// The entries after `after`, through `through`: what [`Action::Apply`](crate::action::Action::Apply) names.
+    /// The entries after `after`, through `through`, as far as this log holds them: what
+    /// [`Action::Apply`](crate::action::Action::Apply) names.
     pub fn entries(&self, after: Index, through: Index) -> impl ExactSizeIterator<Item = &Entry> + Clone {
+        let (after, through) = (after.clamp(self.base, self.last().index), through.min(self.last().index));
         self.entries.range(self.position_after(after)..self.position_after(through.max(after)))
     }
 
