@@ -1,4 +1,4 @@
-//! The clients: each proposes one thing at a time, and tries again until it is told that it is committed.
+//! The clients: each has one request at a time, and asks elsewhere when it is refused or left without an answer.
 
 use crate::hash::StableHasher;
 use crate::scenario::WorkloadSpec;

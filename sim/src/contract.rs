@@ -28,7 +28,7 @@ use kontiki_core::action::{Action, Outcome, Refusal, Write};
 use kontiki_core::event::Event;
 use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::Durable;
-use kontiki_core::status::Status;
+use kontiki_core::status::{RoleKind, Status};
 use kontiki_core::types::{Ballot, Index, NodeId, RequestId, Term, WriteSeq};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -253,10 +253,11 @@ impl Contract {
         }
     }
 
-    /// The furthest that the durable log reached in `term`; where nothing was written in it, the end it inherited.
+    /// The furthest that the durable log reached in `term`. Nothing can be promised in a term of which nothing is durable
+    /// yet: a crash would go back to an earlier one.
     fn durable_end_in(&self, term: Term) -> Index {
         match self.durable.range(..=term).next_back() {
-            Some((&last, _)) if last < term && last == self.last_durable => self.durable_end,
+            Some((&last, _)) if last < term && last == self.last_durable => Index::ZERO,
             Some((_, held)) => held.end,
             None => Index::ZERO,
         }
@@ -276,6 +277,19 @@ impl Contract {
         kernel(written, "every change of the log is handed out to be written in its step", || {
             format!("the log ends at {}, the writes at {}", after.last, self.written_end)
         })?;
+        let waits = after.role == RoleKind::Leader && after.committed < after.last.index;
+        kernel(
+            self.open.is_empty() || waits,
+            "a request waits only for a leader's uncommitted entry",
+            || {
+                format!(
+                    "{} requests wait on a {} committed through {}",
+                    self.open.len(),
+                    after.role,
+                    after.committed
+                )
+            },
+        )?;
         self.term = after.term;
         self.committed = after.committed;
         Ok(())
@@ -307,7 +321,6 @@ mod tests {
     use super::*;
     use kontiki_core::event::Proposal;
     use kontiki_core::log::Entries;
-    use kontiki_core::status::RoleKind;
     use kontiki_core::types::{LogId, Payload};
 
     fn id(number: u64) -> NodeId {
@@ -383,10 +396,19 @@ mod tests {
         let respond = Action::Respond { request, outcome: Outcome::Unknown };
         let propose = Event::Propose(Proposal { request, payload: Payload::from("x") });
         let mut contract = contract();
-        contract.watch(&propose, &[], &status(0)).unwrap();
+        let waits = Status { role: RoleKind::Leader, last: LogId::new(0, 1), ..status(0) };
+        contract.written_end = Index::new(1);
+        contract.watch(&propose, &[], &waits).unwrap();
         assert_eq!(contract.open_requests(), 1);
         let twice = contract.watch(&Event::Wake, &[respond.clone(), respond], &status(0));
         assert_eq!(rule(twice), "each request has one outcome");
+    }
+
+    #[test]
+    fn a_request_without_an_outcome_is_a_breach() {
+        let propose = Event::Propose(Proposal { request: RequestId(4), payload: Payload::from("x") });
+        let forgotten = contract().watch(&propose, &[], &status(0));
+        assert_eq!(rule(forgotten), "a request waits only for a leader's uncommitted entry");
     }
 
     #[test]

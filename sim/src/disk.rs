@@ -43,10 +43,15 @@ impl Disk {
         }
     }
 
-    /// The disk after the chaos: quick.
+    /// The disk after the chaos: at times quicker than the network, at times slower.
     pub(crate) fn heal(&mut self) {
-        self.spec = DiskSpec { sync_min_us: 50, sync_max_us: 500, tail: 0, tail_max_us: 500 };
+        self.spec = DiskSpec { sync_min_us: 50, sync_max_us: 20_000, tail: 0, tail_max_us: 20_000 };
         self.stalled_until = 0;
+    }
+
+    /// Takes writes and finishes none, for good.
+    pub(crate) fn die(&mut self) {
+        self.stalled_until = u64::MAX / 2;
     }
 
     pub(crate) fn stall(&mut self, until: u64) {

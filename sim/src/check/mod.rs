@@ -6,12 +6,14 @@
 
 pub mod acknowledged_writes;
 pub mod durable_commit;
+pub mod election_restriction;
 pub mod election_safety;
 pub mod leader_append_only;
 pub mod leader_completeness;
 pub mod liveness;
 pub mod log_matching;
 pub mod one_election_at_a_time;
+pub mod own_term_commit;
 pub mod state_machine_safety;
 pub mod vote_durability;
 
@@ -72,6 +74,8 @@ pub type Violated = (&'static str, String);
 #[derive(Default, Debug)]
 pub struct Checks {
     election_safety: election_safety::ElectionSafety,
+    election_restriction: election_restriction::ElectionRestriction,
+    own_term_commit: own_term_commit::OwnTermCommit,
     leader_append_only: leader_append_only::LeaderAppendOnly,
     log_matching: log_matching::LogMatching,
     durable_commit: durable_commit::DurableCommit,
@@ -92,7 +96,9 @@ impl Checks {
         run(&mut self.state_machine_safety, step)?;
         run(&mut self.durable_commit, step)?;
         run(&mut self.vote_durability, step)?;
-        run(&mut self.one_election_at_a_time, step)
+        run(&mut self.one_election_at_a_time, step)?;
+        run(&mut self.election_restriction, step)?;
+        run(&mut self.own_term_commit, step)
     }
 
     /// A member starts again with what its disk holds.

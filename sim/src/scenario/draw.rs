@@ -107,6 +107,7 @@ impl Draw {
             faults: self.faults(chaos_us),
             chaos_us,
             heal: self.heal(&options),
+            quiet: self.on(Kind::Setting),
             options,
         }
     }
@@ -285,13 +286,18 @@ impl Draw {
         }
     }
 
-    /// Half of the time only a quorum heals. Where followers may leave a live leader (no pre-vote), or a leader its
+    /// Half of the time only a quorum heals, or only its disks. Where followers may leave a live leader (no pre-vote), or a leader its
     /// followers (no check-quorum), those who are left outside could disturb for ever, and everything must heal.
     fn heal(&mut self, options: &Options) -> Heal {
         let size = self.stream.between(self.ids.len() as u64 / 2 + 1, self.ids.len() as u64) as usize;
         let core = self.stream.sample(&self.ids, size);
         let partly = self.on(Kind::Member) && options.pre_vote && options.check_quorum;
-        if partly { Heal::Quorum(core) } else { Heal::Everything }
+        let disks = self.stream.below(3) == 0;
+        match (partly, disks) {
+            (true, true) => Heal::Disks(core),
+            (true, false) => Heal::Quorum(core),
+            (false, _) => Heal::Everything,
+        }
     }
 }
 
@@ -319,7 +325,7 @@ mod tests {
             often(&|s| s.network.drop > 0),
             often(&|s| s.network.corrupt > 0),
             often(&|s| s.faults.iter().any(|timed| matches!(timed.fault, Fault::Crash { .. }))),
-            often(&|s| matches!(s.heal, Heal::Quorum(_))),
+            often(&|s| s.heal != Heal::Everything),
         ] {
             assert!((40..160).contains(&count), "{count} of 200");
         }

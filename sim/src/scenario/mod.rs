@@ -33,6 +33,10 @@ pub struct Scenario {
     pub chaos_us: u64,
     /// What becomes well in the end, and must then make progress.
     pub heal: Heal,
+    /// Whether the clients fall silent when the chaos ends: what is there must then come to agree by itself. Not where
+    /// disks are dead, since a leader that has nothing to write does not notice its own.
+    #[serde(default)]
+    pub quiet: bool,
 }
 
 /// One member.
@@ -87,8 +91,8 @@ pub struct DiskSpec {
     pub tail_max_us: u64,
 }
 
-/// What clients do, from the start to the end. A client has one request at a time; it tries again, under a new name,
-/// until it is told that the request is committed.
+/// What clients do, from the start to the end. A client has one request at a time, and makes a new one, of new payloads,
+/// after each answer; after a refusal, or where the answer is overdue, it asks another member.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadSpec {
@@ -207,6 +211,8 @@ pub enum Heal {
     Everything,
     /// Only what is between these, a majority. For good, the others are down or reach them at most one way.
     Quorum(Vec<NodeId>),
+    /// Everything but the disks of all but these, a majority: the others' take writes and finish none, for good.
+    Disks(Vec<NodeId>),
 }
 
 /// Why a scenario cannot be run.
@@ -282,7 +288,7 @@ impl Scenario {
         if self.faults.iter().any(|timed| matches!(timed.fault, Fault::Flap { period_us: 0, .. })) {
             return Err(ScenarioError::ZeroPeriod);
         }
-        if let Heal::Quorum(core) = &self.heal {
+        if let Heal::Quorum(core) | Heal::Disks(core) = &self.heal {
             if core.len() <= ids.len() / 2 {
                 return Err(ScenarioError::NoQuorum);
             }
@@ -298,7 +304,7 @@ impl Scenario {
     pub fn core(&self) -> Vec<NodeId> {
         match &self.heal {
             Heal::Everything => self.ids(),
-            Heal::Quorum(core) => core.clone(),
+            Heal::Quorum(core) | Heal::Disks(core) => core.clone(),
         }
     }
 

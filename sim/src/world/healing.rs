@@ -19,30 +19,46 @@ impl World<'_> {
         let waits = (self.scenario.workload.timeout_us + self.scenario.workload.think_us) * 1_000;
         self.bound = self.now + BOUND * (timeout + waits);
         self.clients.healed();
+        let dead_disks = matches!(self.scenario.heal, Heal::Disks(_));
+        if self.scenario.quiet && !dead_disks {
+            self.clients.be_still();
+            self.stage = Some(Stage::Converging);
+        }
         self.network.heal();
         self.heal_links();
-        for member in self.core() {
-            let host = &mut self.hosts[member];
-            host.disk.heal();
-            host.down = 0;
-            host.crash_after = None;
-            host.clock.set_rate(self.now, host.spec.clock_ppm);
-            if host.up.is_none() {
-                self.start(member)?;
+        let core = self.core();
+        for member in 0..self.hosts.len() {
+            if core.contains(&member) {
+                self.hosts[member].disk.heal();
+                self.heal_member(member)?;
+            } else if dead_disks {
+                self.hosts[member].disk.die();
+                self.heal_member(member)?;
             }
-            self.resume(member)?;
         }
         self.schedule(self.now + GLANCE, Happening::Glance);
         Ok(())
     }
 
-    /// Mends every link inside the core. A link between the core and those who stay outside keeps at most one way, so
+    fn heal_member(&mut self, member: usize) -> Checked {
+        let host = &mut self.hosts[member];
+        host.down = 0;
+        host.crash_after = None;
+        host.clock.set_rate(self.now, host.spec.clock_ppm);
+        if host.up.is_none() {
+            self.start(member)?;
+        }
+        self.resume(member)
+    }
+
+    /// Mends every link, where the core is chosen by its disks. Otherwise mends every link inside the core. A link between the core and those who stay outside keeps at most one way, so
     /// that nobody outside can lead the core: which way, if any, is as the chaos left it.
     fn heal_links(&mut self) {
         let core = self.core();
+        let all = matches!(self.scenario.heal, Heal::Disks(_));
         for from in 0..self.hosts.len() {
             for to in 0..self.hosts.len() {
-                match (core.contains(&from), core.contains(&to)) {
+                match (all || core.contains(&from), all || core.contains(&to)) {
                     (true, true) => self.network.mend_all(from, to),
                     (true, false) if !self.network.is_cut(to, from) => self.network.cut(from, to),
                     _ => {}
@@ -101,7 +117,7 @@ impl World<'_> {
     fn core(&self) -> Vec<usize> {
         match &self.scenario.heal {
             Heal::Everything => (0..self.hosts.len()).collect(),
-            Heal::Quorum(core) => core.iter().copied().map(position).collect(),
+            Heal::Quorum(core) | Heal::Disks(core) => core.iter().copied().map(position).collect(),
         }
     }
 

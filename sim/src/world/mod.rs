@@ -27,9 +27,6 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::hash::Hasher as _;
 
-/// The largest frame that the simulated hosts accept.
-const MAX_FRAME: usize = 1 << 20;
-
 /// How often the healed world is looked at, in nanoseconds.
 const GLANCE: u64 = 5_000_000;
 
@@ -340,7 +337,7 @@ impl<'t> World<'t> {
     }
 
     fn deliver(&mut self, to: usize, frame: Vec<u8>) -> Checked {
-        let decoded = wire::decode(&frame, MAX_FRAME);
+        let decoded = wire::decode(&frame, wire::max_body(&self.scenario.options));
         self.frames.push(frame);
         match decoded {
             Ok((message, _)) => self.tell(to, Event::Receive(message)),

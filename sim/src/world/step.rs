@@ -53,6 +53,12 @@ impl World<'_> {
             ("Kernel Invariants", format!("member {} panicked: {}", host.id, text_of(&*panic)))
         })?;
         let after = up.raft.status();
+        if up.raft.deadline() <= local {
+            return Err((
+                "Contract",
+                format!("member {} wants to be woken at once, again and again", host.id),
+            ));
+        }
         up.status = after;
         let dropped_answer = up.raft.drops().count(DropReason::TooManyWaiting) > dropped;
         let links = note_writes(up, actions);

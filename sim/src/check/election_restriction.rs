@@ -1,0 +1,61 @@
+//! Election Restriction: a voter denies its vote if its own log is more up-to-date than that of the candidate (paper
+//! §5.4.1). Leader Completeness rests on it, and shows its breach only much later.
+
+use super::{Check, Observation};
+use kontiki_core::event::Event;
+use kontiki_core::message::Body;
+
+/// Needs to remember nothing.
+#[derive(Default, Debug)]
+pub struct ElectionRestriction;
+
+impl Check for ElectionRestriction {
+    const NAME: &'static str = "Election Restriction";
+
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+        let (before, after) = (step.before, step.after);
+        let Event::Receive(message) = step.event else { return Ok(()) };
+        let Body::RequestVote { last } = message.body else { return Ok(()) };
+        let gave = after.vote == Some(message.from) && (before.vote, before.term) != (after.vote, after.term);
+        if !gave || last >= before.last {
+            return Ok(());
+        }
+        let (id, ours, candidate) = (after.id, before.last, message.from);
+        Err(format!("member {id} with {ours} votes for member {candidate} with {last}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{id, status};
+    use super::*;
+    use kontiki_core::message::Message;
+    use kontiki_core::status::{RoleKind::Follower, Status};
+    use kontiki_core::types::{LogId, Term};
+
+    fn vote(ours: LogId, theirs: LogId) -> Result<(), String> {
+        let before = Status { last: ours, ..status(1, Follower, 3, 0) };
+        let after = Status { term: Term::new(4), vote: Some(id(2)), ..before };
+        let body = Body::RequestVote { last: theirs };
+        let message = Message { from: id(2), to: id(1), term: Term::new(4), body };
+        ElectionRestriction.observe(&Observation {
+            member: 0,
+            event: &Event::Receive(message),
+            actions: &[],
+            before: &before,
+            after: &after,
+            chain: &[],
+            appended: 0,
+            members: 3,
+            durable: &|_| &[],
+        })
+    }
+
+    #[test]
+    fn fires_on_a_vote_for_an_older_log() {
+        assert!(vote(LogId::new(2, 5), LogId::new(2, 5)).is_ok());
+        assert!(vote(LogId::new(2, 5), LogId::new(3, 1)).is_ok());
+        assert!(vote(LogId::new(2, 5), LogId::new(2, 4)).is_err());
+        assert!(vote(LogId::new(2, 5), LogId::new(1, 9)).is_err());
+    }
+}
