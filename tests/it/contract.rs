@@ -257,6 +257,54 @@ fn a_follower_that_forgot_a_term_is_repaired_by_its_leader() {
     assert_eq!(lab.terms(3), [1, 1, 3], "{}", lab.take_transcript());
 }
 
+/// A follower commits only what it knows to agree with its leader's log, and a restart makes it forget. Its leader, which
+/// still knows, has nothing to send, and must remind it.
+#[test]
+fn a_follower_that_restarts_in_an_idle_group_hears_what_is_committed() {
+    let mut lab = led();
+    lab.propose(1, "x");
+    lab.deliver();
+    lab.beat(1);
+    lab.crash(3);
+    lab.restart(3);
+    lab.beat(1);
+    lab.beat(1);
+    assert_eq!(lab.status(3).committed, lab.status(1).committed);
+    assert_eq!(lab.applied(3), lab.applied(1));
+}
+
+/// The same without a restart: it stood for election between its acknowledgement and the news of the commit.
+#[test]
+fn a_follower_that_asked_for_votes_commits_what_it_had_acknowledged() {
+    let mut lab = led();
+    lab.beat(1);
+    lab.propose(1, "x");
+    lab.deliver_only("1→ Append");
+    lab.deliver_only("→1 Appended");
+    lab.lose("1→3 Commit");
+    lab.deliver();
+    lab.unreachable(3, 1);
+    lab.campaign(3);
+    lab.deliver();
+    lab.beat(1);
+    lab.beat(1);
+    assert_eq!(lab.status(3).committed, lab.status(1).committed);
+}
+
+/// PITFALLS E11: a leader that does not check its quorum may have lost it, and loyalty to it must not outlast that.
+#[test]
+fn e11_pre_vote_without_check_quorum_does_not_keep_a_leader_that_reaches_nobody() {
+    let mut lab = led_with(|options| options.check_quorum = false);
+    lab.cut(2, 1);
+    lab.cut(1, 3);
+    lab.cut(3, 1);
+    for _ in 0..100 {
+        lab.wait();
+        lab.deliver();
+    }
+    assert!(lab.leaders().iter().any(|&leader| leader != 1), "{:?}", lab.leaders());
+}
+
 /// Requests for votes wait for the disk as well, but are no answers: the limit must not keep a member from ever winning.
 #[test]
 fn the_limit_of_waiting_answers_does_not_silence_a_candidate() {
