@@ -42,6 +42,13 @@ pub const LEGEND: &str = "\
 #   *            something happened to the world, not to one kernel";
 
 impl Traced<'_> {
+    /// When it happened, in nanoseconds of virtual time.
+    pub fn at(&self) -> u64 {
+        match self {
+            Self::Step { at, .. } | Self::World { at, .. } => *at,
+        }
+    }
+
     /// One line for people.
     pub fn line(&self) -> String {
         match self {

@@ -2,10 +2,11 @@
 
 use super::{Cluster, load};
 use clap::{Args, ValueEnum};
-use kontiki_sim::scenario::Scenario;
+use kontiki_sim::report::Report;
+use kontiki_sim::scenario::{Scenario, ScenarioError};
 use kontiki_sim::trace::{LEGEND, Traced};
 use std::collections::VecDeque;
-use std::io::Write as _;
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,54 +51,58 @@ impl Replay {
             (None, Some(seed)) => self.cluster.draw(seed),
             (None, None) => return Err("nothing to replay: name a file or --seed".to_owned()),
         };
-        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        let report =
+            self.play(&scenario, &mut out).map_err(|error| format!("the scenario is wrong: {error}"))?;
+        // Whoever stopped reading has seen enough: what cannot be written any more is not missed.
+        let _ = self.conclude(&scenario, &report, &mut out).and_then(|()| out.flush());
+        Ok(report.failure.is_none())
+    }
+
+    /// Runs the scenario, and shows its steps if that was asked for.
+    fn play(&self, scenario: &Scenario, out: &mut impl Write) -> Result<Report, ScenarioError> {
         if self.trace == Some(Trace::Human) {
             let _ = writeln!(out, "{LEGEND}");
         }
         let mut reached = 0;
-        let mut show = |traced: &Traced<'_>| {
-            let (step, at) = match *traced {
-                Traced::Step { step, at, .. } => (step, at),
-                Traced::World { at, .. } => (reached, at),
-            };
-            reached = step;
+        kontiki_sim::run_traced(scenario, &mut |traced| {
+            if let Traced::Step { step, .. } = *traced {
+                reached = step;
+            }
             let shown = match self.until {
                 None => true,
-                Some(Until::Step(last)) => step <= last,
-                Some(Until::Nanos(last)) => at <= last,
+                Some(Until::Step(last)) => reached <= last,
+                Some(Until::Nanos(last)) => traced.at() <= last,
             };
-            // Whoever stopped reading has seen enough.
             let _ = match self.trace {
                 Some(Trace::Human) if shown => writeln!(out, "{}", traced.line()),
                 Some(Trace::Json) if shown => writeln!(out, "{}", traced.json()),
                 _ => Ok(()),
             };
-        };
-        let report = kontiki_sim::run_traced(&scenario, &mut show)
-            .map_err(|error| format!("the scenario is wrong: {error}"))?;
-        let _ = out.flush();
-        drop(out);
-        if self.trace == Some(Trace::Json) {
-            return Ok(report.failure.is_none());
-        }
-        match &report.failure {
-            None => println!(
-                "all properties held: seed {}, {} steps, {} elections, {} commits, trace hash {:016x}",
-                report.seed,
-                report.counters.steps,
-                report.counters.elections,
-                report.counters.commits,
-                report.trace_hash
-            ),
+        })
+    }
+
+    /// Says how it ended; beside a trace for machines, only a failure, and elsewhere.
+    fn conclude(&self, scenario: &Scenario, report: &Report, out: &mut impl Write) -> std::io::Result<()> {
+        let Report { seed, counters, trace_hash, failure } = report;
+        match failure {
+            Some(failure) if self.trace == Some(Trace::Json) => {
+                eprintln!("FAILED  {failure}");
+                Ok(())
+            }
             Some(failure) => {
                 if self.trace.is_none() {
-                    println!("{LEGEND}");
-                    last_steps(&scenario, LAST).iter().for_each(|line| println!("{line}"));
+                    writeln!(out, "{LEGEND}\n{}", last_steps(scenario, LAST).join("\n"))?;
                 }
-                println!("FAILED  {failure}");
+                writeln!(out, "FAILED  {failure}")
             }
+            None if self.trace == Some(Trace::Json) => Ok(()),
+            None => writeln!(
+                out,
+                "all properties held: seed {seed}, {} steps, {} elections, {} commits, trace hash {trace_hash:016x}",
+                counters.steps, counters.elections, counters.commits,
+            ),
         }
-        Ok(report.failure.is_none())
     }
 }
 

@@ -6,7 +6,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kontiki_sim::hash::StableHasher;
 use kontiki_sim::report::{Counters, Failure, Report};
 use serde_json::{Value, json};
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,10 +58,12 @@ impl Run {
                 save(&self.cluster.draw(*seed), dir)?;
             }
         }
-        match self.format {
-            Format::Human => print!("{}", self.tell(&summary)),
-            Format::Json => println!("{}", self.json(&summary)),
-        }
+        let told = match self.format {
+            Format::Human => self.tell(&summary),
+            Format::Json => format!("{}\n", self.json(&summary)),
+        };
+        // Whoever stopped reading has seen enough.
+        let _ = std::io::stdout().write_all(told.as_bytes());
         Ok(summary.failures.is_empty())
     }
 
