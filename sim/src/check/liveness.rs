@@ -64,8 +64,14 @@ pub fn describe(members: &[Healed<'_>], clients_waiting: usize) -> String {
     let status = |member: &Healed<'_>| match member.status {
         None => "down".to_owned(),
         Some(status) => format!(
-            "{} {} t{} last={} committed={} applied={}",
-            status.id, status.role, status.term, status.last, status.committed, status.applied
+            "{} {} t{} last={} durable={} committed={} applied={}",
+            status.id,
+            status.role,
+            status.term,
+            status.last,
+            status.durable,
+            status.committed,
+            status.applied
         ),
     };
     let members: Vec<_> = members.iter().map(status).collect();
