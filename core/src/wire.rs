@@ -194,7 +194,7 @@ mod tests {
     fn the_largest_append_that_options_allow_fits_into_their_longest_frame() {
         let options = Options { max_append_bytes: 500, max_payload_bytes: 1_000, ..Options::default() };
         let last = LogId { term: Term::MAX, index: Index::new(Index::MAX.get() - 20) };
-        let frame = |bodies: alloc::vec::Vec<EntryBody>| {
+        let frame = |bodies: Vec<EntryBody>| {
             let entries = bodies
                 .into_iter()
                 .zip(last.index.get() + 1..)
