@@ -43,6 +43,7 @@ pub mod hash;
 pub mod ledger;
 pub mod report;
 pub mod scenario;
+pub mod shrink;
 pub mod stream;
 pub mod trace;
 

@@ -130,4 +130,10 @@ fn a_failure_names_its_property_and_exits_with_one() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.lines().any(|line| line.starts_with("FAILED  Liveness at step ")), "{text}");
     assert!(text.starts_with("# step"), "the last steps are shown under their legend:\n{text}");
+
+    let output = sim(&["shrink", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let smallest = scratch("smallest.json");
+    std::fs::write(&smallest, &output.stdout).unwrap();
+    assert!(stdout(&sim(&["replay", smallest.to_str().unwrap()])).contains("FAILED  Liveness at step "));
 }

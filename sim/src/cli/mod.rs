@@ -2,6 +2,7 @@
 
 mod replay;
 mod run;
+mod shrink;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kontiki_sim::scenario::{Profile, Scenario};
@@ -23,6 +24,8 @@ enum Command {
     Replay(replay::Replay),
     /// Print the scenario of a seed as data, which replay accepts back
     Scenario(Which),
+    /// Make a failing scenario as small as it can be, and print it as data
+    Shrink(shrink::Shrink),
 }
 
 /// Which cluster a seed is drawn for.
@@ -71,6 +74,7 @@ impl Cli {
         match self.command {
             Command::Run(run) => run.run(),
             Command::Replay(replay) => replay.run(),
+            Command::Shrink(shrink) => shrink.run(),
             Command::Scenario(which) => {
                 println!("{}", to_json(&which.cluster.draw(which.seed)));
                 Ok(true)
@@ -84,6 +88,15 @@ impl Cluster {
         Scenario::draw(seed, self.members, self.profile())
     }
 
+    /// The scenario in a file, or else that of a seed.
+    fn choose(&self, file: Option<&Path>, seed: Option<u64>) -> Result<Scenario, String> {
+        match (file, seed) {
+            (Some(file), _) => load(file),
+            (None, Some(seed)) => Ok(self.draw(seed)),
+            (None, None) => Err("nothing to run: name a file or --seed".to_owned()),
+        }
+    }
+
     fn profile(&self) -> Profile {
         match self.profile {
             ProfileArg::Calm => Profile::Calm,
@@ -93,9 +106,9 @@ impl Cluster {
         }
     }
 
-    /// The one command that runs a seed again.
-    pub(crate) fn replay_command(&self, seed: u64) -> String {
-        let mut command = format!("cargo sim replay --seed {seed}");
+    /// The one command that does something with a seed again.
+    pub(crate) fn command(&self, verb: &str, seed: u64) -> String {
+        let mut command = format!("cargo sim {verb} --seed {seed}");
         if self.members != 5 {
             command += &format!(" --members {}", self.members);
         }

@@ -1,6 +1,6 @@
 //! `kontiki-sim replay`: one run again, with everything to be seen.
 
-use super::{Cluster, load};
+use super::Cluster;
 use clap::{Args, ValueEnum};
 use kontiki_sim::report::Report;
 use kontiki_sim::scenario::{Scenario, ScenarioError};
@@ -46,11 +46,7 @@ const LAST: usize = 20;
 
 impl Replay {
     pub(crate) fn run(self) -> Result<bool, String> {
-        let scenario = match (&self.file, self.seed) {
-            (Some(file), _) => load(file)?,
-            (None, Some(seed)) => self.cluster.draw(seed),
-            (None, None) => return Err("nothing to replay: name a file or --seed".to_owned()),
-        };
+        let scenario = self.cluster.choose(self.file.as_deref(), self.seed)?;
         let mut out = BufWriter::new(std::io::stdout().lock());
         let report =
             self.play(&scenario, &mut out).map_err(|error| format!("the scenario is wrong: {error}"))?;

@@ -181,7 +181,12 @@ impl Run {
         text += &table("faults", counters.faults());
         text += &table("seen", counters.marks());
         for (seed, failure) in failures.iter().take(TOLD) {
-            text += &format!("\nFAILED  {failure}\n  replay: {}\n", self.cluster.replay_command(*seed));
+            let command = |verb| self.cluster.command(verb, *seed);
+            text += &format!(
+                "\nFAILED  {failure}\n  replay: {}\n  shrink: {}\n",
+                command("replay"),
+                command("shrink")
+            );
         }
         if let Some((seed, _)) = failures.first() {
             text += &format!("\nThe last steps of seed {seed}:\n");
@@ -205,7 +210,7 @@ impl Run {
                     "property": failure.property,
                     "detail": failure.detail,
                     "step": failure.step,
-                    "replay": self.cluster.replay_command(*seed),
+                    "replay": self.cluster.command("replay", *seed),
                 })
             })
             .collect();
