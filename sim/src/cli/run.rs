@@ -2,10 +2,11 @@
 
 use super::{Cluster, Format, save};
 use clap::Args;
-use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use kontiki_sim::hash::StableHasher;
 use kontiki_sim::report::{Counters, Failure, Report};
 use serde_json::{Value, json};
+use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -133,8 +134,13 @@ impl Run {
         let target = if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar =
             ProgressBar::with_draw_target(Some(self.seeds.end.saturating_sub(self.seeds.start)), target);
-        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} seeds, {per_sec}, {eta} left; {msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let style =
+            ProgressStyle::with_template("{bar:24} {pos}/{len} seeds, {rate} a second, {eta} left; {msg}");
+        let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
+            let _ = write!(text, "{:.0}", state.per_sec());
+        };
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style.with_key("rate", rate));
         bar
     }
 
