@@ -19,9 +19,20 @@ pub(crate) struct Disk {
     stream: Stream,
     /// Writes that a crash may lose, in order.
     unsynced: VecDeque<Unsynced>,
-    /// The last write that the sync under way covers.
-    syncing: Option<WriteSeq>,
+    /// The last write that the sync under way covers, and when that sync began.
+    syncing: Option<(WriteSeq, u64)>,
     stalled_until: u64,
+}
+
+/// What a sync has brought.
+#[derive(Debug)]
+pub(crate) struct Synced {
+    /// The last durable write.
+    pub(crate) seq: WriteSeq,
+    /// How long the sync took.
+    pub(crate) took: u64,
+    /// When the next sync, of all that has come meanwhile, will be done.
+    pub(crate) next: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -64,14 +75,13 @@ impl Disk {
         self.start_sync(now)
     }
 
-    /// The sync under way is done. Returns the last durable write, and when the next sync, of all that has come
-    /// meanwhile, will be done.
-    pub(crate) fn synced(&mut self, now: u64) -> (WriteSeq, Option<u64>) {
-        let seq = self.syncing.take().expect("a sync is under way");
+    /// The sync under way is done.
+    pub(crate) fn synced(&mut self, now: u64) -> Synced {
+        let (seq, since) = self.syncing.take().expect("a sync is under way");
         while self.unsynced.front().is_some_and(|unsynced| unsynced.write.seq <= seq) {
             self.make_durable();
         }
-        (seq, self.start_sync(now))
+        Synced { seq, took: now - since, next: self.start_sync(now) }
     }
 
     /// Loses all but a prefix of what was not synced, as much as chance will have it. Returns how many writes were lost.
@@ -90,7 +100,7 @@ impl Disk {
         if self.syncing.is_some() {
             return None;
         }
-        self.syncing = Some(self.unsynced.back()?.write.seq);
+        self.syncing = Some((self.unsynced.back()?.write.seq, now));
         let tail = self.stream.chance(self.spec.tail);
         let (low, high) = if tail {
             (self.spec.sync_max_us, self.spec.tail_max_us)
@@ -140,9 +150,9 @@ mod tests {
         let done = disk.write(0, write(1), vec![]).expect("the first write starts a sync");
         assert_eq!(disk.write(1, write(2), vec![]), None);
         assert_eq!(disk.write(2, write(3), vec![]), None);
-        let (seq, next) = disk.synced(done);
-        assert_eq!((seq, disk.durable.ballot.term()), (WriteSeq::new(1), Term::new(1)));
-        assert_eq!(disk.synced(next.expect("two writes wait")).0, WriteSeq::new(3));
+        let first = disk.synced(done);
+        assert_eq!((first.seq, disk.durable.ballot.term()), (WriteSeq::new(1), Term::new(1)));
+        assert_eq!(disk.synced(first.next.expect("two writes wait")).seq, WriteSeq::new(3));
     }
 
     #[test]

@@ -135,11 +135,15 @@ pub enum Mark {
     TooManyWaiting,
     /// A damaged frame was refused.
     FrameRefused,
+    /// A member that had stood still heard all at once of what had happened meanwhile.
+    Thawed,
+    /// A write took longer to become durable than a follower waits for its leader.
+    SlowSync,
 }
 
 impl Mark {
     /// Every mark, in the order of their declaration.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Truncated,
         Self::Rejected,
         Self::OldTermCommitted,
@@ -154,6 +158,8 @@ impl Mark {
         Self::CommittedBeforeDurable,
         Self::TooManyWaiting,
         Self::FrameRefused,
+        Self::Thawed,
+        Self::SlowSync,
     ];
 
     /// Its name in reports.
@@ -173,6 +179,8 @@ impl Mark {
             Self::CommittedBeforeDurable => "committed_before_durable",
             Self::TooManyWaiting => "too_many_waiting",
             Self::FrameRefused => "frame_refused",
+            Self::Thawed => "thawed",
+            Self::SlowSync => "slow_sync",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Checked, Happening, World, position};
 use crate::host::Host;
-use crate::report::FaultKind;
+use crate::report::{FaultKind, Mark};
 use crate::scenario::{Fault, Leading, Target};
 use kontiki_core::event::Event;
 use kontiki_core::status::RoleKind;
@@ -147,6 +147,9 @@ impl World<'_> {
     /// A member goes on, and hears at once of all that happened while it stood still.
     pub(super) fn resume(&mut self, member: usize) -> Checked {
         self.hosts[member].paused = false;
+        if !self.hosts[member].backlog.is_empty() {
+            self.counters.mark(Mark::Thawed);
+        }
         while let Some(event) = self.hosts[member].backlog.pop_front() {
             self.tell(member, event)?;
         }

@@ -11,7 +11,7 @@ use crate::check::liveness::Stage;
 use crate::check::{Checks, Violated};
 use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{Disk, Synced};
 use crate::hash::StableHasher;
 use crate::host::Host;
 use crate::network::Network;
@@ -318,7 +318,10 @@ impl<'t> World<'t> {
         if host.life != life || host.up.is_none() {
             return Ok(());
         }
-        let (seq, next) = host.disk.synced(now);
+        let Synced { seq, took, next } = host.disk.synced(now);
+        if u128::from(took) > self.scenario.options.election_timeout_min.as_nanos() {
+            self.counters.mark(Mark::SlowSync);
+        }
         if let Some(at) = next {
             self.schedule(at, Happening::Synced { member, life });
         }
