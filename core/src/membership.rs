@@ -115,11 +115,6 @@ impl Membership {
         self.voters.iter().chain(only_outgoing).copied()
     }
 
-    /// Whether `id` alone is a majority of every set.
-    pub fn is_only_voter(&self, id: NodeId) -> bool {
-        self.voters == [id] && (self.outgoing.is_empty() || self.outgoing == [id])
-    }
-
     /// Counts answers: won where every set has a majority for it, lost where one has none left.
     pub fn tally(&self, answer: impl Fn(NodeId) -> Option<bool>) -> Tally {
         let incoming = quorum::tally(&self.voters, &answer);

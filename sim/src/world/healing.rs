@@ -51,8 +51,9 @@ impl World<'_> {
         self.resume(member)
     }
 
-    /// Mends every link, where the core is chosen by its disks. Otherwise mends every link inside the core. A link between the core and those who stay outside keeps at most one way, so
-    /// that nobody outside can lead the core: which way, if any, is as the chaos left it.
+    /// Mends every link inside the core, or every link at all where the core is chosen by its disks. A link between the
+    /// core and those who stay outside keeps at most one way, so that nobody outside can lead the core: which way, if any,
+    /// is as the chaos left it.
     fn heal_links(&mut self) {
         let core = self.core();
         let all = matches!(self.scenario.heal, Heal::Disks(_));
@@ -114,11 +115,9 @@ impl World<'_> {
         Healed { status: up.map(|up| &up.status), log }
     }
 
+    /// The positions of those who must make progress.
     fn core(&self) -> Vec<usize> {
-        match &self.scenario.heal {
-            Heal::Everything => (0..self.hosts.len()).collect(),
-            Heal::Quorum(core) | Heal::Disks(core) => core.iter().copied().map(position).collect(),
-        }
+        self.scenario.core().into_iter().map(position).collect()
     }
 
     /// The longest election timeout of a healed member, in true nanoseconds, with some room for slow clocks.
