@@ -1,8 +1,11 @@
 //! What the kernel tells its host to do.
 
-use crate::log::Entries;
+use crate::log::{Entries, Rebase, Snapshot};
+use crate::membership::ChangeError;
 use crate::message::Message;
-use crate::types::{Ballot, Index, LogId, NodeId, RequestId, Term, WriteSeq};
+use crate::time::Instant;
+use crate::types::{Ballot, Incarnation, Index, LogId, NodeId, RequestId, Term, WriteSeq};
+use alloc::boxed::Box;
 use core::fmt;
 
 /// Something for the host to do. There is nothing to get wrong about their order: whatever must wait for the disk is
@@ -21,6 +24,30 @@ pub enum Action {
         /// The last entry to apply.
         through: Index,
     },
+    /// Put the state machine into the state of this snapshot, which is installed on this member's disk, instead of whatever
+    /// it was told to apply before and has not yet done. Report with [`Event::Applied`](crate::event::Event::Applied).
+    Restore(Snapshot),
+    /// Get the bytes of this snapshot from member `from`, by whatever means the host has, and keep them beside what there is. Report
+    /// with [`Event::SnapshotFetched`](crate::event::Event::SnapshotFetched) once they are durable, or
+    /// [`Event::SnapshotFailed`](crate::event::Event::SnapshotFailed). Abandons any fetch that came before.
+    FetchSnapshot {
+        /// Who has it.
+        from: NodeId,
+        /// Which.
+        snapshot: Snapshot,
+    },
+    /// Read entries back from this member's log, for a follower that lags behind what is in memory, and bring them with
+    /// [`Event::EntriesLoaded`](crate::event::Event::EntriesLoaded).
+    LoadEntries {
+        /// For whom.
+        to: NodeId,
+        /// The entry before the first.
+        after: LogId,
+        /// The last.
+        through: Index,
+        /// Enough when this many bytes are read; at least one entry.
+        max_bytes: u64,
+    },
     /// The one answer to a request.
     Respond {
         /// Which request.
@@ -28,8 +55,9 @@ pub enum Action {
         /// What became of it.
         outcome: Outcome,
     },
-    /// Safety is already broken, here or elsewhere: stop this member and call a human. Said once; afterwards the
-    /// member answers no peer and refuses every request.
+    /// This member cannot go on: safety is already broken, here or elsewhere, or it is not who its group thinks it is. Stop it and
+    /// call a human, with the reason, which says what to do. Said once; afterwards the member answers no peer and refuses
+    /// every request.
     Halt(Violation),
 }
 
@@ -42,8 +70,12 @@ pub struct Write {
     /// The term and vote to remember, whether they changed or not, so that no entry is ever durable before the term
     /// that wrote it.
     pub ballot: Ballot,
+    /// How often this member has started.
+    pub starts: u64,
     /// Where set, first forget every entry after this index.
     pub truncate_after: Option<Index>,
+    /// Where set, the log then rests on this snapshot, whose bytes the host has, and begins after its base.
+    pub rebase: Option<Box<Rebase>>,
     /// Then append these.
     pub append: Entries,
     /// How far the log, as it is after this write, was known to be committed. Saves a restarted member the wait for
@@ -55,11 +87,28 @@ pub struct Write {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Outcome {
-    /// The proposal is committed, as this entry, and will never be lost.
+    /// The proposal is committed, as this entry, and will never be lost. For a [`Reconfigure`](crate::event::Reconfigure),
+    /// the entry that holds the new membership.
     Committed(LogId),
+    /// Read now: this member's state machine holds all that the read must see.
+    Ready {
+        /// Everything through here is what it must see.
+        index: Index,
+        /// For a read by lease: until this instant of this member's clock, further reads that arrive may be served from the
+        /// state machine in the same way, without asking. A host that may have been paused looks at its clock
+        /// *after* the read's arrival and before it answers.
+        until: Option<Instant>,
+    },
+    /// This member leads no more; who does, the status will say.
+    Transferred,
+    /// The chosen member did not take over in time, and this member leads on.
+    NotTransferred,
+    /// This newcomer did not catch up in time. It is a learner now and will go on learning: remove it, or promote it later.
+    /// Nothing else of the request was done.
+    NotCaughtUp(NodeId),
     /// Nothing was done, and nothing will be.
     Refused(Refusal),
-    /// Leadership was lost while the proposal was on its way: it may commit, or not. Ask the new leader before
+    /// Leadership was lost while the request was on its way: it may commit, or not. Ask the new leader before
     /// proposing it again, or make it harmless to apply twice.
     Unknown,
 }
@@ -80,6 +129,35 @@ pub enum Refusal {
         /// The largest payload that is taken.
         max: u64,
     },
+    /// Leadership is being handed over; try again soon, at the new leader.
+    Transferring {
+        /// To whom.
+        to: NodeId,
+    },
+    /// What was proposed is overwritten: another entry is committed in its place.
+    Overwritten,
+    /// The leader has not yet committed anything of its own term; try again soon.
+    NotReady,
+    /// Another change of the membership is under way; try again when it is over.
+    ChangeInFlight {
+        /// The entry that holds it; the one before it while newcomers catch up.
+        configured: LogId,
+    },
+    /// The membership is not the one that the request expected.
+    Outdated {
+        /// The entry that holds it.
+        configured: LogId,
+    },
+    /// The change makes no sense.
+    Change(ChangeError),
+    /// A learner, a witness or a stranger cannot lead.
+    CannotLead(NodeId),
+    /// There is nobody to hand over to.
+    NobodyElse,
+    /// This member leads already.
+    LeadsAlready,
+    /// This member is being stopped.
+    Stopped,
     /// This member has halted.
     Halted,
 }
@@ -108,6 +186,20 @@ pub enum Violation {
     UnknownWrite(WriteSeq),
     /// The host reported an entry as applied that was never handed out to be.
     UnknownApply(Index),
+    /// The host reported a snapshot of what it has not applied, or of what it was told to forget long ago.
+    UnknownSnapshot(Index),
+    /// The group has this member's id under another incarnation: this one has lost its memory, or was replaced.
+    Disowned {
+        /// Which this one is.
+        ours: Incarnation,
+        /// Which the group has.
+        theirs: Incarnation,
+    },
+    /// The group takes this member for a witness and it is none, or the other way round.
+    WrongStanding {
+        /// Whether the group takes it for a witness.
+        witness: bool,
+    },
 }
 
 impl fmt::Display for Outcome {
@@ -115,6 +207,13 @@ impl fmt::Display for Outcome {
         match self {
             Self::Committed(id) => write!(f, "committed as {id}"),
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+            Self::Ready { index, until: None } => write!(f, "ready at {index}"),
+            Self::Ready { index, until: Some(until) } => write!(f, "ready at {index} until {until:?}"),
+            Self::Transferred => f.write_str("transferred"),
+            Self::NotTransferred => f.write_str("not transferred: nobody took over in time"),
+            Self::NotCaughtUp(id) => {
+                write!(f, "member {id} did not catch up: it stays a learner, remove it or promote it later")
+            }
             Self::Unknown => f.write_str("unknown: leadership was lost, it may commit or not"),
         }
     }
@@ -129,6 +228,22 @@ impl fmt::Display for Refusal {
             }
             Self::Busy => f.write_str("busy: too much waits to be committed, try again later"),
             Self::TooLarge { max } => write!(f, "too large: propose at most {max} bytes at a time"),
+            Self::Transferring { to } => {
+                write!(f, "transferring: leadership goes to member {to}, try again there")
+            }
+            Self::Overwritten => f.write_str("overwritten: another entry is committed in its place"),
+            Self::NotReady => f.write_str("not ready: the leader is new, try again soon"),
+            Self::ChangeInFlight { configured } => {
+                write!(f, "a change is in flight since entry {configured}: try again when it is over")
+            }
+            Self::Outdated { configured } => {
+                write!(f, "outdated: the membership is now that of entry {configured}, look at it again")
+            }
+            Self::Change(error) => error.fmt(f),
+            Self::CannotLead(id) => write!(f, "member {id} cannot lead: name a voter that is no witness"),
+            Self::NobodyElse => f.write_str("nobody else could lead: add a voter first"),
+            Self::LeadsAlready => f.write_str("this member leads already: nothing to do"),
+            Self::Stopped => f.write_str("stopped: this member is shutting down, ask another"),
             Self::Halted => f.write_str("halted: this member takes no further part, call its operator"),
         }
     }
@@ -149,6 +264,19 @@ impl fmt::Display for Violation {
             Self::UnknownApply(index) => {
                 write!(f, "the host reported entry {index} applied, which was never handed out")
             }
+            Self::UnknownSnapshot(index) => {
+                write!(f, "the host reported a snapshot through entry {index}, which it has not applied")
+            }
+            Self::Disowned { ours, theirs } => write!(
+                f,
+                "this member is incarnation {ours} and its group has {theirs}: its memory is lost; remove it from the                  group, add it under its new incarnation, and start it again"
+            ),
+            Self::WrongStanding { witness: true } => {
+                f.write_str("the group takes this member for a witness: start it as one")
+            }
+            Self::WrongStanding { witness: false } => f.write_str(
+                "this member is a witness, and its group takes it for more: start it as what it is",
+            ),
         }
     }
 }

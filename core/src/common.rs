@@ -1,14 +1,16 @@
 //! What every member has, whatever its role: the "all servers" part of the paper's figure 2.
 
-use crate::action::Action;
+use crate::action::{Action, Outcome, Refusal};
 use crate::config::{Config, MAX_PRIORITY};
 use crate::durability::Durability;
-use crate::log::Log;
+use crate::log::{Applicable, Log, Snapshot};
+use crate::membership::{Membership, Standing};
 use crate::message::{Body, Message};
 use crate::rng::Rng;
 use crate::status::{DropReason, Drops};
 use crate::time::{Instant, Nanos};
-use crate::types::{Ballot, NodeId, Term};
+use crate::types::{Ballot, Index, LogId, Member, NodeId, RequestId, Term, WriteSeq};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -24,15 +26,44 @@ pub(crate) struct Common {
     /// The span that the deadline is set to whenever the leader is heard.
     election_timeout: Nanos,
     /// Until then this member refuses its vote to others: it has heard from a leader, or it has just started and may
-    /// have heard from one before.
+    /// have heard from one before, or it has led and given a lease.
     loyal_until: Instant,
+    /// How often this member has started, this time included.
+    pub(crate) starts: u64,
+    /// The number of the last question to a leader in this life: see [`ReadContext`](crate::message::ReadContext).
+    pub(crate) asked: u64,
+    /// Whether a write must go out in this step even where it has nothing else to say.
+    pub(crate) must_write: bool,
+    /// The snapshot that the host is getting.
+    pub(crate) fetching: Option<Snapshot>,
+    /// Reads that may be served once the log is applied so far.
+    reads: VecDeque<ConfirmedRead>,
+    /// Requests of a leader that has left its office in this step.
+    deposed: Vec<(LogId, RequestId)>,
     rng: Rng,
 }
 
+/// How many entries more than it must a witness keeps at least before it compacts its log.
+const WITNESSED: u64 = 64;
+
+/// A read of which it is certain what it must see.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct ConfirmedRead {
+    pub(crate) request: RequestId,
+    pub(crate) index: Index,
+    pub(crate) until: Option<Instant>,
+}
+
 impl Common {
-    pub(crate) fn new(config: Config, ballot: Ballot, log: Log, now: Instant) -> Self {
+    pub(crate) fn new(config: Config, ballot: Ballot, starts: u64, log: Log, now: Instant) -> Self {
         let mut common = Self {
-            rng: Rng::new(config.options.seed, config.id),
+            rng: Rng::new(config.options.seed, config.id()),
+            starts,
+            asked: 0,
+            must_write: false,
+            fetching: None,
+            reads: VecDeque::new(),
+            deposed: Vec::new(),
             durability: Durability::new(ballot),
             drops: Drops::default(),
             now,
@@ -48,7 +79,26 @@ impl Common {
     }
 
     pub(crate) fn id(&self) -> NodeId {
-        self.config.id
+        self.config.id()
+    }
+
+    pub(crate) fn member(&self) -> Member {
+        self.config.member()
+    }
+
+    /// The membership in force.
+    pub(crate) fn membership(&self) -> &Membership {
+        self.log.membership()
+    }
+
+    /// What the group takes this member for.
+    pub(crate) fn standing(&self) -> Standing {
+        self.membership().standing(self.member())
+    }
+
+    /// Whether this member has never heard of its group: it knows nothing that a vote could rest on.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.log.snapshot().is_none() && self.log.configured() == LogId::ZERO
     }
 
     pub(crate) fn term(&self) -> Term {
@@ -75,10 +125,19 @@ impl Common {
 
     /// The host has lost the connection to the leader: consider an election soon, after a short delay that keeps
     /// those who noticed at the same moment apart.
+    ///
+    /// Where leaders give leases, the promise that they rest on is kept first: the host may be wrong.
     pub(crate) fn leader_unreachable(&mut self) {
-        self.loyal_until = self.now;
+        if !self.config.options.lease_reads {
+            self.loyal_until = self.now;
+        }
         let delay = self.rng.below(Nanos::new(self.config.timing.spread.get() / 2)) + self.priority_delay();
-        self.election_deadline = self.election_deadline.min(self.now + delay);
+        self.election_deadline = self.election_deadline.min(self.now.max(self.loyal_until) + delay);
+    }
+
+    /// This member has given a lease until then: no vote for anybody else before.
+    pub(crate) fn stay_loyal_until(&mut self, until: Instant) {
+        self.loyal_until = self.loyal_until.max(until);
     }
 
     /// Whether a leader was heard so recently that nobody else should get this member's vote (thesis 6.2).
@@ -94,12 +153,12 @@ impl Common {
             .is_some_and(|since| self.now - since >= self.config.timing.election_max)
     }
 
-    pub(crate) fn message(&self, to: NodeId, body: Body) -> Message {
-        Message { from: self.id(), to, term: self.term(), body }
+    pub(crate) fn message(&self, to: Member, body: Body) -> Message {
+        Message::new(self.config.identity, to, self.term(), body)
     }
 
     /// Sends now: for everything that promises nothing.
-    pub(crate) fn send(&self, to: NodeId, body: Body, out: &mut Vec<Action>) {
+    pub(crate) fn send(&self, to: Member, body: Body, out: &mut Vec<Action>) {
         out.push(Action::Send(self.message(to, body)));
     }
 
@@ -108,13 +167,92 @@ impl Common {
     ///
     /// Acknowledgements that wait are limited; the next one says the same and more. Votes and requests for them are
     /// few, and an election needs every one, so they are not; one that waits already is not kept twice.
-    pub(crate) fn send_once_durable(&mut self, to: NodeId, body: Body) {
+    pub(crate) fn send_once_durable(&mut self, to: Member, body: Body) {
         let acknowledges = matches!(body, Body::Appended { .. });
         let message = self.message(to, body);
         if acknowledges && self.durability.waiting() >= self.config.options.max_waiting_answers {
             self.drops.add(DropReason::TooManyWaiting);
         } else if acknowledges || !self.durability.holds(&message) {
             self.durability.hold(message);
+        }
+    }
+
+    /// How often this member has started will be on its disk after this step, so that what it asks in this life is not taken for
+    /// what it asked in another.
+    pub(crate) fn record_start(&mut self) {
+        self.must_write |= self.durability.issued() == WriteSeq::ZERO;
+    }
+
+    /// Whether so much waits to be applied, or to be written, that no more should be taken in.
+    pub(crate) fn is_backlogged(&self) -> bool {
+        let options = &self.config.options;
+        let limit = options.max_cached_bytes.saturating_add(options.max_uncommitted_bytes);
+        let works = self.log.applied() < self.log.committed() || self.log.durable() < self.log.last().index;
+        self.log.cached_size() >= limit && works
+    }
+
+    /// How many reads wait to be applied.
+    pub(crate) fn waiting_reads(&self) -> usize {
+        self.reads.len()
+    }
+
+    /// It is certain what a read must see.
+    pub(crate) fn confirm_read(&mut self, read: ConfirmedRead) {
+        self.reads.push_back(read);
+    }
+
+    /// Answers the reads that may be served now.
+    pub(crate) fn serve_reads(&mut self, out: &mut Vec<Action>) {
+        while let Some(&ConfirmedRead { request, index, until }) = self.reads.front()
+            && index <= self.log.applied()
+        {
+            self.reads.pop_front();
+            out.push(Action::Respond { request, outcome: Outcome::Ready { index, until } });
+        }
+    }
+
+    /// Refuses every read that still waits: this member will apply nothing more.
+    pub(crate) fn refuse_reads(&mut self, refusal: Refusal, out: &mut Vec<Action>) {
+        for ConfirmedRead { request, .. } in self.reads.drain(..) {
+            out.push(Action::Respond { request, outcome: Outcome::Refused(refusal) });
+        }
+    }
+
+    /// A witness has no state machine: what is committed and on its disk counts as applied, and what is applied leaves its log
+    /// from time to time.
+    pub(crate) fn apply_as_witness(&mut self) {
+        while let Some(applicable) = self.log.take_applicable() {
+            self.log.applied_to(match applicable {
+                Applicable::Apply(through) => through,
+                Applicable::Restore(snapshot) => snapshot.last.index,
+            });
+        }
+        let (base, applied) = (self.log.base(), self.log.applied());
+        let retained = self.config.options.retained_entries;
+        if applied > base + retained.saturating_mul(2).saturating_add(WITNESSED)
+            && let Some(snapshot) = self.log.snapshot_at(applied)
+        {
+            self.log.compact(snapshot, Index::new(applied.get() - retained));
+        }
+    }
+
+    /// A leader leaves its office with a request whose entry is not committed yet.
+    pub(crate) fn depose(&mut self, entry: LogId, request: RequestId) {
+        self.deposed.push((entry, request));
+    }
+
+    /// Answers the requests of a leader that has left its office in this step: an entry may commit or not, unless the log
+    /// knows better by now.
+    pub(crate) fn answer_deposed(&mut self, out: &mut Vec<Action>) {
+        for (entry, request) in self.deposed.drain(..) {
+            let outcome = match self.log.term(entry.index) {
+                Some(term) if entry.index <= self.log.committed() && term == entry.term => {
+                    Outcome::Committed(entry)
+                }
+                Some(_) if entry.index <= self.log.committed() => Outcome::Refused(Refusal::Overwritten),
+                _ => Outcome::Unknown,
+            };
+            out.push(Action::Respond { request, outcome });
         }
     }
 

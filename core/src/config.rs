@@ -1,8 +1,7 @@
 //! What a member is told once, when it is made; every value is checked, and every wrong one has its own error.
 
-use crate::membership::{Membership, MembershipError};
 use crate::time::Nanos;
-use crate::types::NodeId;
+use crate::types::{Identity, Member, NodeId};
 use core::fmt;
 use core::time::Duration;
 
@@ -41,6 +40,29 @@ pub struct Options {
     /// How many acknowledgements may wait for this member's disk before further ones are dropped; the leader hears of
     /// the rest with the next heartbeat. Default 4,096.
     pub max_waiting_answers: usize,
+    /// How many entries a log keeps behind its latest snapshot, so that a follower that is a little slow need not be sent a
+    /// snapshot. Default 10,000.
+    pub retained_entries: u64,
+    /// How many bytes of entries that are applied stay in memory for followers that lag behind; what is older is asked back
+    /// from the host with [`Action::LoadEntries`](crate::action::Action::LoadEntries). A host that keeps no log outside
+    /// memory sets it to the maximum, and its log in memory is as long as its snapshots let it be. Default 64 MiB.
+    pub max_cached_bytes: u64,
+    /// How many reads may wait to be confirmed or applied before further ones are refused as busy. Default 65,536.
+    pub max_waiting_reads: usize,
+    /// Whether leaders may serve reads by lease, asking nobody (thesis 6.4.1). It costs a slower failover: a voter
+    /// keeps its promise not to elect another leader for `election_timeout_min`, even where its host says that the leader
+    /// is gone. All members of a group must have the same. It needs `check_quorum`. Default off.
+    pub lease_reads: bool,
+    /// How far the rate of a member's clock may be from true, as a ratio in parts per million: leases are shorter than the promise
+    /// they rest on by twice that. Ordinary clocks stay within 200; a clock beyond it makes lease reads stale, and
+    /// nothing else. Default 10,000, which is one in a hundred.
+    pub max_clock_drift_ppm: u32,
+    /// How long a newcomer that shall vote may take to catch up with the log before the request is answered with
+    /// [`Outcome::NotCaughtUp`](crate::action::Outcome::NotCaughtUp). Default ten minutes.
+    pub catch_up_timeout: Duration,
+    /// Whether this member is a witness: it votes, and stores no payloads. It must be what the group takes it for. Default
+    /// off.
+    pub witness: bool,
     /// Where the member's chances come from. Members of one group may share a seed: their ids keep them apart.
     /// Draw it from the system's entropy in production; fix it in a test. Default 0.
     pub seed: u64,
@@ -64,16 +86,22 @@ impl Default for Options {
             max_uncommitted_bytes: 64 << 20,
             max_payload_bytes: 16 << 20,
             max_waiting_answers: 4096,
+            retained_entries: 10_000,
+            max_cached_bytes: 64 << 20,
+            max_waiting_reads: 1 << 16,
+            lease_reads: false,
+            max_clock_drift_ppm: 10_000,
+            catch_up_timeout: Duration::from_secs(600),
+            witness: false,
             seed: 0,
         }
     }
 }
 
-/// Checked settings: which member this is, who else there is, and the [`Options`].
+/// Checked settings: who this member is, and the [`Options`]. Who else there is stands in its log.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Config {
-    pub(crate) id: NodeId,
-    pub(crate) membership: Membership,
+    pub(crate) identity: Identity,
     pub(crate) options: Options,
     pub(crate) timing: Timing,
 }
@@ -86,15 +114,14 @@ pub(crate) struct Timing {
     /// What is drawn from on top of `election_min`, and the delay of one step of priority.
     pub(crate) spread: Nanos,
     pub(crate) heartbeat: Nanos,
+    /// How long a lease lasts from the moment at which the promise it rests on was asked for.
+    pub(crate) lease: Nanos,
+    pub(crate) catch_up: Nanos,
 }
 
 /// What is wrong with a [`Config`], and what to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConfigError {
-    /// The list of members is no membership.
-    Membership(MembershipError),
-    /// This member is not in its own group.
-    NotAMember(NodeId),
     /// The heartbeat interval is zero.
     ZeroHeartbeat,
     /// The shortest election timeout is zero.
@@ -127,26 +154,30 @@ pub enum ConfigError {
     ZeroPayloadBytes,
     /// No answer may wait for the disk.
     ZeroWaitingAnswers,
+    /// No read may wait.
+    ZeroWaitingReads,
+    /// Clocks may drift by half or more: no lease could be shorter than a promise.
+    DriftTooLarge(u32),
+    /// Leases rest on the followers' promise, which `check_quorum` is.
+    LeaseWithoutCheckQuorum,
 }
 
 impl Config {
-    /// Checks everything that can be checked about member `id` of the group `membership`.
+    /// Checks everything that can be checked about a member before it starts.
     ///
     /// ```
     /// use kontiki_core::config::{Config, ConfigError, Options};
-    /// use kontiki_core::membership::Membership;
-    /// use kontiki_core::types::NodeId;
+    /// use kontiki_core::types::{ClusterId, Identity, Incarnation, Member, NodeId};
     ///
-    /// let [a, b, c] = [1, 2, 3].map(|id| NodeId::new(id).expect("not zero"));
-    /// let group = Membership::of([a, b, c])?;
-    /// assert!(Config::new(a, group.clone(), Options::default()).is_ok());
+    /// let member = Member::new(NodeId::new(1).expect("not zero"), Incarnation(0x5eed));
+    /// let me = Identity::new(ClusterId(7), member);
+    /// assert!(Config::new(me, Options::default()).is_ok());
     ///
     /// let wrong = Options { max_in_flight_messages: 0, ..Options::default() };
-    /// assert_eq!(Config::new(a, group, wrong), Err(ConfigError::ZeroWindowMessages));
-    /// # Ok::<(), kontiki_core::membership::MembershipError>(())
+    /// assert_eq!(Config::new(me, wrong), Err(ConfigError::ZeroWindowMessages));
     /// ```
     #[inline]
-    pub fn new(id: NodeId, membership: Membership, options: Options) -> Result<Self, ConfigError> {
+    pub fn new(identity: Identity, options: Options) -> Result<Self, ConfigError> {
         let Options {
             election_timeout_min: min,
             election_timeout_max: max,
@@ -154,7 +185,6 @@ impl Config {
             ..
         } = options;
         let wrong = |condition: bool, error: ConfigError| if condition { Err(error) } else { Ok(()) };
-        wrong(!membership.contains(id), ConfigError::NotAMember(id))?;
         wrong(heartbeat.is_zero(), ConfigError::ZeroHeartbeat)?;
         wrong(min.is_zero(), ConfigError::ZeroElectionTimeout)?;
         wrong(min >= max, ConfigError::EmptyElectionRange { min, max })?;
@@ -166,23 +196,34 @@ impl Config {
         wrong(options.max_uncommitted_bytes == 0, ConfigError::ZeroUncommittedBytes)?;
         wrong(options.max_payload_bytes == 0, ConfigError::ZeroPayloadBytes)?;
         wrong(options.max_waiting_answers == 0, ConfigError::ZeroWaitingAnswers)?;
+        wrong(options.max_waiting_reads == 0, ConfigError::ZeroWaitingReads)?;
+        let drift = options.max_clock_drift_ppm;
+        wrong(drift >= 500_000, ConfigError::DriftTooLarge(drift))?;
+        wrong(options.lease_reads && !options.check_quorum, ConfigError::LeaseWithoutCheckQuorum)?;
         let timing = Timing {
             election_min: min.into(),
             election_max: max.into(),
             spread: Nanos::from(max) - Nanos::from(min),
             heartbeat: heartbeat.into(),
+            lease: lease(min.into(), drift),
+            catch_up: options.catch_up_timeout.into(),
         };
-        Ok(Self { id, membership, options, timing })
+        Ok(Self { identity, options, timing })
+    }
+
+    /// Which member of which cluster.
+    pub fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// The member.
-    pub fn id(&self) -> NodeId {
-        self.id
+    pub fn member(&self) -> Member {
+        self.identity.member
     }
 
-    /// The group.
-    pub fn membership(&self) -> &Membership {
-        &self.membership
+    /// The member's name.
+    pub fn id(&self) -> NodeId {
+        self.identity.member.id
     }
 
     /// The settings.
@@ -191,19 +232,18 @@ impl Config {
     }
 }
 
-impl From<MembershipError> for ConfigError {
-    fn from(error: MembershipError) -> Self {
-        Self::Membership(error)
-    }
+/// How much of a promise of `promised`, counted by a clock that may be as fast as allowed, is certain to be left by a clock
+/// that may be as slow.
+fn lease(promised: Nanos, drift_ppm: u32) -> Nanos {
+    const MILLION: u128 = 1_000_000;
+    let drift = u128::from(drift_ppm);
+    let span = u128::from(promised.get()) * (MILLION - drift) / (MILLION + drift);
+    Nanos::new(u64::try_from(span).unwrap_or(u64::MAX))
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Membership(error) => error.fmt(f),
-            Self::NotAMember(id) => {
-                write!(f, "member {id} is not in its own group: add it to the members, as voter or learner")
-            }
             Self::ZeroHeartbeat => {
                 f.write_str("heartbeat_interval is zero: set it to about a third of election_timeout_min")
             }
@@ -241,6 +281,15 @@ impl fmt::Display for ConfigError {
             Self::ZeroWaitingAnswers => {
                 f.write_str("max_waiting_answers is zero: set at least 1, or no append is ever acknowledged")
             }
+            Self::ZeroWaitingReads => {
+                f.write_str("max_waiting_reads is zero: set at least 1, or every read is refused")
+            }
+            Self::DriftTooLarge(ppm) => {
+                write!(f, "max_clock_drift_ppm is {ppm}: set it below 500000; 200 is usual for real clocks")
+            }
+            Self::LeaseWithoutCheckQuorum => f.write_str(
+                "lease_reads without check_quorum: switch both on, or followers promise nothing to lease from",
+            ),
         }
     }
 }
@@ -250,13 +299,13 @@ impl core::error::Error for ConfigError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::ClusterId;
     use alloc::string::ToString;
 
     fn with(change: impl FnOnce(&mut Options)) -> Result<Config, ConfigError> {
-        let id = NodeId::new(1).unwrap();
         let mut options = Options::default();
         change(&mut options);
-        Config::new(id, Membership::of([id]).unwrap(), options)
+        Config::new(Identity::new(ClusterId(1), NodeId::new(1).unwrap()), options)
     }
 
     #[test]
@@ -276,6 +325,9 @@ mod tests {
             (with(|o| o.max_uncommitted_bytes = 0), ConfigError::ZeroUncommittedBytes),
             (with(|o| o.max_payload_bytes = 0), ConfigError::ZeroPayloadBytes),
             (with(|o| o.max_waiting_answers = 0), ConfigError::ZeroWaitingAnswers),
+            (with(|o| o.max_waiting_reads = 0), ConfigError::ZeroWaitingReads),
+            (with(|o| o.max_clock_drift_ppm = 500_000), ConfigError::DriftTooLarge(500_000)),
+            (with(|o| (o.lease_reads, o.check_quorum) = (true, false)), ConfigError::LeaseWithoutCheckQuorum),
         ];
         for (got, expected) in cases {
             assert_eq!(got, Err(expected));
@@ -283,10 +335,16 @@ mod tests {
         }
     }
 
+    /// The slowest clock that is allowed ends a lease before the fastest ends the promise.
     #[test]
-    fn a_member_belongs_to_its_group() {
-        let [one, two] = [1, 2].map(|id| NodeId::new(id).unwrap());
-        let config = Config::new(two, Membership::of([one]).unwrap(), Options::default());
-        assert_eq!(config, Err(ConfigError::NotAMember(two)));
+    fn a_lease_is_shorter_than_a_promise_by_the_drift_of_two_clocks() {
+        for drift in [0, 200, 10_000, 200_000, 499_999] {
+            let promised = Nanos::new(150_000_000);
+            let (slow, fast) = (1_000_000 - u128::from(drift), 1_000_000 + u128::from(drift));
+            // In true time, a span on a clock of rate r lasts span / r.
+            let lease = u128::from(lease(promised, drift).get());
+            assert!(lease * fast <= u128::from(promised.get()) * slow);
+            assert!(drift == 0 || lease < u128::from(promised.get()));
+        }
     }
 }

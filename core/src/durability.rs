@@ -88,17 +88,18 @@ impl Durability {
         self.waiting.push_back((self.next_seq(), message));
     }
 
-    /// The next write is born, and leaves the log ending at `through`. Returns its number.
+    /// The next write is born, and leaves the log ending at `through`. What earlier writes brought after `replaced_after` is
+    /// no longer of this log. Returns its number.
     pub(crate) fn issue(
         &mut self,
         ballot: Ballot,
-        truncate_after: Option<Index>,
+        replaced_after: Option<Index>,
         through: Index,
         now: Instant,
     ) -> WriteSeq {
-        if let Some(cut) = truncate_after {
+        if let Some(kept) = replaced_after {
             for pending in &mut self.pending {
-                pending.through = pending.through.min(cut);
+                pending.through = pending.through.min(kept);
             }
         }
         let seq = self.next_seq();
@@ -162,18 +163,18 @@ impl Durability {
 mod tests {
     use super::*;
     use crate::message::Body;
-    use crate::types::{NodeId, Term};
+    use crate::types::{ClusterId, Identity, NodeId, Term};
     use alloc::vec;
 
     fn message(term: u64) -> Message {
-        let id = NodeId::new(1).unwrap();
-        Message { from: id, to: id, term: Term::new(term), body: Body::Voted { granted: true } }
+        let me = Identity::new(ClusterId(1), NodeId::new(1).unwrap());
+        Message::new(me, me.member, Term::new(term), Body::Voted { granted: true })
     }
 
-    fn write(durability: &mut Durability, truncate_after: Option<u64>, through: u64) {
+    fn write(durability: &mut Durability, replaced_after: Option<u64>, through: u64) {
         durability.issue(
             Ballot::default(),
-            truncate_after.map(Index::new),
+            replaced_after.map(Index::new),
             Index::new(through),
             Instant::ZERO,
         );

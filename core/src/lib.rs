@@ -30,14 +30,16 @@
 //! use kontiki_core::raft::{Durable, Raft};
 //! use kontiki_core::status::RoleKind;
 //! use kontiki_core::time::Instant;
-//! use kontiki_core::types::{NodeId, Payload, RequestId};
+//! use kontiki_core::types::{ClusterId, Identity, NodeId, Payload, RequestId};
 //! use std::collections::VecDeque;
 //!
 //! let ids = [1, 2, 3].map(|id| NodeId::new(id).expect("not zero"));
+//! let group = Durable::bootstrap(Membership::of(ids)?);
 //! let mut members = Vec::new();
 //! for id in ids {
-//!     let config = Config::new(id, Membership::of(ids)?, Options { seed: 42, ..Options::default() })?;
-//!     members.push(Raft::restore(config, Durable::default(), Instant::ZERO)?);
+//!     let options = Options { seed: 42, ..Options::default() };
+//!     let config = Config::new(Identity::new(ClusterId(7), id), options)?;
+//!     members.push(Raft::restore(config, group.clone(), Instant::ZERO)?);
 //! }
 //!
 //! // Let the most impatient of them campaign, and carry out whatever follows.
@@ -48,11 +50,12 @@
 //!     while let Some((id, event)) = events.pop_front() {
 //!         for action in members[id.get() as usize - 1].step(now, event) {
 //!             match action {
-//!                 Action::Send(message) => events.push_back((message.to, Event::Receive(message))),
+//!                 Action::Send(message) => events.push_back((message.to.id, Event::Receive(message))),
 //!                 Action::Persist(write) => events.push_back((id, Event::Persisted(write.seq))),
 //!                 Action::Apply { through } => events.push_back((id, Event::Applied(through))),
 //!                 Action::Respond { outcome, .. } => answers.push(outcome.to_string()),
 //!                 Action::Halt(violation) => panic!("{violation}"),
+//!                 _ => unreachable!("nobody takes snapshots here"),
 //!             }
 //!         }
 //!     }

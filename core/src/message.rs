@@ -1,17 +1,19 @@
 //! What members say to one another.
 
-use crate::log::LogSlice;
-use crate::types::{Index, LogId, NodeId, Term};
+use crate::log::{LogSlice, Snapshot};
+use crate::types::{ClusterId, Identity, Incarnation, Index, LogId, Member, Term};
 use core::fmt;
 
 /// One message between two members. Messages may be lost, repeated, delayed and reordered at will.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Message {
+    /// Whose it is: no other cluster listens to it.
+    pub cluster: ClusterId,
     /// Who sent it.
-    pub from: NodeId,
+    pub from: Member,
     /// Whom it is for.
-    pub to: NodeId,
+    pub to: Member,
     /// The sender's term when it made this message, in every kind of message. A member that sees a later term than
     /// its own enters it; that is how all terms travel.
     pub term: Term,
@@ -37,6 +39,9 @@ pub enum Body {
     RequestVote {
         /// The last entry of the candidate's log.
         last: LogId,
+        /// Whether the leader itself has bidden the candidate to stand: loyalty to that leader is then no reason to refuse (thesis
+        /// 3.10).
+        transfer: bool,
     },
     /// The answer to [`Body::RequestVote`]. A grant leaves only once it is on the voter's disk.
     Voted {
@@ -84,17 +89,75 @@ pub enum Body {
         /// How far the follower may commit.
         commit: Index,
     },
+    /// "Stand for election now": from a leader to the one who has all of its log (thesis 3.10).
+    TimeoutNow {
+        /// The last entry of the leader's log.
+        last: LogId,
+    },
+    /// "What you lack is no longer in my log. Get this snapshot instead" (paper §7). Only what it is; the bytes are the hosts'
+    /// affair.
+    OfferSnapshot {
+        /// What it is.
+        snapshot: Snapshot,
+    },
+    /// "I could not get the snapshot that you offered."
+    SnapshotUnavailable {
+        /// Its last entry.
+        last: LogId,
+    },
+    /// "How far is the log committed?" From a follower that was asked to read.
+    ReadIndex {
+        /// Which question it is.
+        context: ReadContext,
+    },
+    /// The answer to [`Body::ReadIndex`]: the leader still led when it had been asked, and this was committed.
+    ReadIndexIs {
+        /// The question.
+        context: ReadContext,
+        /// How far the asker must have applied the log before it reads.
+        index: Index,
+    },
+    /// "You mean another incarnation of me."
+    Misaddressed,
+    /// "My group has your id under another incarnation." The answer to [`Body::Misaddressed`].
+    Disowned {
+        /// Which.
+        incarnation: Incarnation,
+    },
     /// "Your term is over": the answer to any question asked in an earlier term. The later term stands in
     /// [`Message::term`].
     Outdated,
 }
 
+/// Which question of which life of its asker: an answer to a question of an earlier life must not pass for one of this.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct ReadContext {
+    /// How often the asker has started: its disk remembers.
+    pub start: u64,
+    /// Which question since.
+    pub number: u64,
+}
+
 impl Message {
+    /// A message of the member `from`.
+    pub fn new(from: Identity, to: Member, term: Term, body: Body) -> Self {
+        Self { cluster: from.cluster, from: from.member, to, term, body }
+    }
+
     /// Whether its fields agree with one another, as those of every honest sender do.
     pub(crate) fn is_well_formed(&self) -> bool {
         self.term <= Term::MAX
             && match &self.body {
-                Body::PreVote { last } | Body::RequestVote { last } => last.term <= self.term,
+                Body::PreVote { last } | Body::RequestVote { last, .. } | Body::TimeoutNow { last } => {
+                    last.term <= self.term
+                }
+                Body::OfferSnapshot { snapshot } => {
+                    snapshot.last.term <= self.term
+                        && snapshot.last.index <= Index::MAX
+                        && snapshot.is_well_formed()
+                }
+                Body::ReadIndexIs { index, .. } => *index <= Index::MAX,
                 Body::Append { slice, .. } => {
                     slice.last().term <= self.term && slice.last().index <= Index::MAX
                 }
@@ -107,6 +170,10 @@ impl Message {
                 | Body::Voted { .. }
                 | Body::Heartbeat { .. }
                 | Body::Commit { .. }
+                | Body::SnapshotUnavailable { .. }
+                | Body::ReadIndex { .. }
+                | Body::Misaddressed
+                | Body::Disowned { .. }
                 | Body::Outdated => true,
             }
     }
@@ -115,7 +182,19 @@ impl Message {
 impl Body {
     /// Whether only the leader of the message's term may say this.
     pub(crate) fn is_from_leader(&self) -> bool {
-        matches!(self, Self::Append { .. } | Self::Heartbeat { .. } | Self::Commit { .. })
+        matches!(
+            self,
+            Self::Append { .. }
+                | Self::Heartbeat { .. }
+                | Self::Commit { .. }
+                | Self::TimeoutNow { .. }
+                | Self::OfferSnapshot { .. }
+        )
+    }
+
+    /// Whether this answers, so that only somebody who was asked may say it.
+    pub(crate) fn is_answer(&self) -> bool {
+        !self.is_from_leader() && !self.asks_for_vote()
     }
 
     /// Whether this asks for a vote or a promise of one.
@@ -137,7 +216,9 @@ impl fmt::Display for Body {
         match self {
             Self::PreVote { last } => write!(f, "PreVote last={last}"),
             Self::PreVoted { granted: g } => write!(f, "PreVoted {}", granted(*g)),
-            Self::RequestVote { last } => write!(f, "RequestVote last={last}"),
+            Self::RequestVote { last, transfer } => {
+                write!(f, "RequestVote last={last}{}", if *transfer { " transfer" } else { "" })
+            }
             Self::Voted { granted: g } => write!(f, "Voted {}", granted(*g)),
             Self::Append { slice, commit } => {
                 write!(f, "Append prev={} {} commit={commit}", slice.prev(), slice.entries())
@@ -149,6 +230,17 @@ impl fmt::Display for Body {
                 write!(f, "HeartbeatAck round={round} received={received} matched={matched}")
             }
             Self::Commit { commit } => write!(f, "Commit commit={commit}"),
+            Self::TimeoutNow { last } => write!(f, "TimeoutNow last={last}"),
+            Self::OfferSnapshot { snapshot } => {
+                write!(f, "OfferSnapshot {} {}", snapshot.last, snapshot.membership)
+            }
+            Self::SnapshotUnavailable { last } => write!(f, "SnapshotUnavailable {last}"),
+            Self::ReadIndex { context } => write!(f, "ReadIndex {}.{}", context.start, context.number),
+            Self::ReadIndexIs { context, index } => {
+                write!(f, "ReadIndexIs {}.{} index={index}", context.start, context.number)
+            }
+            Self::Misaddressed => f.write_str("Misaddressed"),
+            Self::Disowned { incarnation } => write!(f, "Disowned, known as {incarnation:?}"),
             Self::Outdated => f.write_str("Outdated"),
         }
     }

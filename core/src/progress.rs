@@ -1,13 +1,14 @@
 //! What a leader knows of one other member's log, and how much it may have in flight to it.
 
+use crate::log::Snapshot;
 use crate::time::Instant;
-use crate::types::{Index, NodeId};
+use crate::types::{Index, Member};
 use alloc::collections::VecDeque;
 
 /// A leader's view of one other member.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Progress {
-    pub(crate) id: NodeId,
+    pub(crate) member: Member,
     /// The follower's log is known to match the leader's through here, on the follower's disk. It only grows: a
     /// leader never changes its own log, so what matched once matches for the whole term.
     pub(crate) matched: Index,
@@ -15,10 +16,24 @@ pub(crate) struct Progress {
     pub(crate) told_commit: Index,
     /// When the follower was last heard from.
     pub(crate) contact: Instant,
-    /// The last entry sent when the latest heartbeat left: an answer to that heartbeat that knows less tells of a
+    /// The last entry sent when the watched heartbeat left: an answer to that or a later one that knows less tells of a
     /// message that was lost.
-    pub(crate) sent_at_heartbeat: Index,
+    sent_at_heartbeat: Index,
+    watched_round: u64,
+    /// The last heartbeat that it answered: it still followed when that had been sent.
+    pub(crate) answered_round: u64,
+    /// When that heartbeat was sent. Since then at the earliest, the follower is loyal (thesis 6.4.1).
+    pub(crate) loyal_since: Instant,
+    /// Set on one that is no member any more, and shall only learn of it.
+    pub(crate) leaving: Option<Leaving>,
     pub(crate) flow: Flow,
+}
+
+/// What a former member shall still be told: the log through here, and until when to try.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Leaving {
+    pub(crate) through: Index,
+    pub(crate) until: Instant,
 }
 
 /// How entries are sent to a follower. Each mode has only the fields it needs.
@@ -26,8 +41,10 @@ pub(crate) struct Progress {
 pub(crate) enum Flow {
     /// Looking for the last entry that both logs share: one message at a time, the next entry to send being `next`.
     Probe { next: Index, awaiting: bool },
-    /// The logs are known to match: entries are sent as they come, up to the window.
-    Stream { next: Index, in_flight: InFlight },
+    /// The logs are known to match: entries are sent as they come, up to the window. While the host reads some back, none.
+    Stream { next: Index, in_flight: InFlight, loading: bool },
+    /// What it lacks is no longer in the log: it was offered this snapshot, and is offered it again until it has it.
+    Snapshot { offered: Snapshot },
 }
 
 /// The limits of what may be in flight to one follower.
@@ -67,21 +84,26 @@ impl InFlight {
 impl Progress {
     /// What a new leader whose log ends at `last` assumes of everybody: nothing is known to match, and the first
     /// guess is that the logs are equal.
-    pub(crate) fn new(id: NodeId, last: Index, now: Instant) -> Self {
+    pub(crate) fn new(member: Member, last: Index, now: Instant) -> Self {
         Self {
-            id,
+            member,
             matched: Index::ZERO,
             told_commit: Index::ZERO,
             contact: now,
             sent_at_heartbeat: Index::ZERO,
+            watched_round: 0,
+            answered_round: 0,
+            loyal_since: Instant::ZERO,
+            leaving: None,
             flow: Flow::Probe { next: last.next(), awaiting: false },
         }
     }
 
     /// The first entry that was not yet sent.
     pub(crate) fn next(&self) -> Index {
-        match self.flow {
-            Flow::Probe { next, .. } | Flow::Stream { next, .. } => next,
+        match &self.flow {
+            Flow::Probe { next, .. } | Flow::Stream { next, .. } => *next,
+            Flow::Snapshot { offered } => offered.last.index.next(),
         }
     }
 
@@ -90,6 +112,7 @@ impl Progress {
         match &self.flow {
             Flow::Probe { awaiting, .. } => usize::from(*awaiting),
             Flow::Stream { in_flight, .. } => in_flight.messages.len(),
+            Flow::Snapshot { .. } => 1,
         }
     }
 
@@ -98,7 +121,10 @@ impl Progress {
     pub(crate) fn may_send(&self, last: Index, window: Window) -> bool {
         match &self.flow {
             Flow::Probe { awaiting, .. } => !awaiting,
-            Flow::Stream { next, in_flight } => *next <= last && in_flight.has_room(window),
+            Flow::Stream { next, in_flight, loading } => {
+                !loading && *next <= last && in_flight.has_room(window)
+            }
+            Flow::Snapshot { .. } => false,
         }
     }
 
@@ -106,12 +132,23 @@ impl Progress {
     pub(crate) fn sent_through(&mut self, last: Index, size: u64) {
         match &mut self.flow {
             Flow::Probe { awaiting, .. } => *awaiting = true,
-            Flow::Stream { next, in_flight } => {
+            Flow::Stream { next, in_flight, .. } => {
                 if last >= *next {
                     *next = last.next();
                     in_flight.add(last, size);
                 }
             }
+            Flow::Snapshot { .. } => {}
+        }
+    }
+
+    /// A heartbeat leaves by which losses will be noticed.
+    pub(crate) fn watch(&mut self, round: u64) {
+        self.sent_at_heartbeat = self.next().prev().unwrap_or_default();
+        self.watched_round = round;
+        // What the host was asked to read back may have been forgotten as well.
+        if let Flow::Stream { loading, .. } = &mut self.flow {
+            *loading = false;
         }
     }
 
@@ -120,10 +157,9 @@ impl Progress {
     pub(crate) fn acknowledge(&mut self, matched: Index) -> bool {
         match &mut self.flow {
             Flow::Probe { .. } if matched < self.matched => return false,
-            Flow::Probe { .. } => {
-                self.flow = Flow::Stream { next: matched.next(), in_flight: InFlight::default() };
-            }
-            Flow::Stream { next, in_flight } => {
+            Flow::Snapshot { offered } if matched < offered.last.index => {}
+            Flow::Probe { .. } | Flow::Snapshot { .. } => self.stream_after(matched),
+            Flow::Stream { next, in_flight, .. } => {
                 in_flight.acknowledge(matched);
                 *next = (*next).max(matched.next());
             }
@@ -139,6 +175,7 @@ impl Progress {
         match self.flow {
             Flow::Probe { next, awaiting } => awaiting && prev.next() == next && prev > self.matched,
             Flow::Stream { next, .. } => prev > self.matched && prev < next,
+            Flow::Snapshot { .. } => false,
         }
     }
 
@@ -148,6 +185,10 @@ impl Progress {
         self.sent_at_heartbeat = Index::ZERO;
     }
 
+    fn stream_after(&mut self, shared: Index) {
+        self.flow = Flow::Stream { next: shared.next(), in_flight: InFlight::default(), loading: false };
+    }
+
     /// Goes on after the entry at `shared`, where the follower knows that both logs agree. A follower that knows of less
     /// than this leader does, since it has restarted or stood for election in between, is reminded by a probe, empty if
     /// need be: it commits nothing beyond what it knows to agree.
@@ -155,17 +196,22 @@ impl Progress {
         if shared < self.matched {
             return self.probe_after(shared);
         }
-        self.flow = Flow::Stream { next: shared.next(), in_flight: InFlight::default() };
+        self.stream_after(shared);
         self.sent_at_heartbeat = Index::ZERO;
     }
 
-    /// The answer to the latest heartbeat came, from a follower whose log agrees with the leader's through
-    /// `received`, on disk or not. What was sent before that heartbeat and has still not been received is taken for
+    /// The answer to a heartbeat came, from a follower whose log agrees with the leader's through
+    /// `received`, on disk or not. What was sent before the watched heartbeat and has still not been received is taken for
     /// lost; a probe that was received has found the agreement it looked for.
-    pub(crate) fn heartbeat_answered(&mut self, received: Index) {
+    pub(crate) fn heartbeat_answered(&mut self, round: u64, received: Index) {
+        if round < self.watched_round {
+            return;
+        }
         match &mut self.flow {
             Flow::Probe { next, .. } if received.next() >= *next => self.resume_after(received),
             Flow::Probe { awaiting, .. } => *awaiting = false,
+            Flow::Snapshot { offered } if received >= offered.last.index => self.resume_after(received),
+            Flow::Snapshot { .. } => {}
             Flow::Stream { .. } if received < self.sent_at_heartbeat => self.resume_after(received),
             Flow::Stream { .. } => {}
         }
@@ -175,15 +221,20 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::NodeId;
 
     const WINDOW: Window = Window { messages: 2, bytes: 100 };
+
+    fn member() -> Member {
+        NodeId::new(2).unwrap().into()
+    }
 
     fn index(number: u64) -> Index {
         Index::new(number)
     }
 
     fn streaming(matched: u64) -> Progress {
-        let mut progress = Progress::new(NodeId::new(2).unwrap(), index(matched), Instant::ZERO);
+        let mut progress = Progress::new(member(), index(matched), Instant::ZERO);
         progress.sent_through(index(matched), 0);
         progress.acknowledge(index(matched));
         progress
@@ -191,12 +242,12 @@ mod tests {
 
     #[test]
     fn a_probe_waits_for_its_answer() {
-        let mut progress = Progress::new(NodeId::new(2).unwrap(), index(5), Instant::ZERO);
+        let mut progress = Progress::new(member(), index(5), Instant::ZERO);
         assert!(progress.may_send(index(99), WINDOW));
         progress.sent_through(index(9), 10);
         assert!(!progress.may_send(index(99), WINDOW));
         assert_eq!(progress.next(), index(6));
-        progress.heartbeat_answered(index(0));
+        progress.heartbeat_answered(1, index(0));
         assert!(progress.may_send(index(99), WINDOW), "the probe or its answer may be lost");
     }
 
@@ -239,8 +290,8 @@ mod tests {
     #[test]
     fn a_follower_that_knows_less_than_its_leader_is_reminded() {
         let mut progress = streaming(5);
-        progress.sent_at_heartbeat = index(5);
-        progress.heartbeat_answered(index(3));
+        progress.watch(1);
+        progress.heartbeat_answered(1, index(3));
         assert_eq!(
             (progress.next(), progress.may_send(index(5), WINDOW)),
             (index(6), true),
@@ -254,10 +305,10 @@ mod tests {
     fn what_a_later_heartbeat_did_not_find_is_sent_again() {
         let mut progress = streaming(5);
         progress.sent_through(index(9), 1);
-        progress.sent_at_heartbeat = index(9);
-        progress.heartbeat_answered(index(9));
+        progress.watch(1);
+        progress.heartbeat_answered(1, index(9));
         assert_eq!(progress.next(), index(10), "received, only not yet on disk");
-        progress.heartbeat_answered(index(5));
+        progress.heartbeat_answered(1, index(5));
         assert_eq!(progress.next(), index(6));
     }
 }

@@ -3,7 +3,7 @@
 //! Everything is asked through a closure and counted without allocating. The cost grows with the square of the
 //! number of voters, which for the three to seven of a real group is less than sorting would cost.
 
-use crate::types::{Index, NodeId};
+use crate::types::NodeId;
 
 /// What a set of voters makes of a question that each may have answered.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -40,15 +40,19 @@ pub(crate) fn tally(voters: &[NodeId], answer: impl Fn(NodeId) -> Option<bool>) 
     }
 }
 
-/// The greatest index beyond `floor` that a majority of `voters` has reached; `floor` where there is none.
-pub(crate) fn reached_beyond(floor: Index, voters: &[NodeId], index_of: impl Fn(NodeId) -> Index) -> Index {
+/// The greatest value beyond `floor` that a majority of `voters` has reached; `floor` where there is none.
+pub(crate) fn reached_beyond<T: Copy + Ord>(
+    floor: T,
+    voters: &[NodeId],
+    value_of: impl Fn(NodeId) -> T,
+) -> T {
     let mut best = floor;
     for &candidate in voters {
-        let index = index_of(candidate);
-        if index > best
-            && voters.iter().filter(|&&voter| index_of(voter) >= index).count() >= majority(voters)
+        let value = value_of(candidate);
+        if value > best
+            && voters.iter().filter(|&&voter| value_of(voter) >= value).count() >= majority(voters)
         {
-            best = index;
+            best = value;
         }
     }
     best
@@ -57,6 +61,7 @@ pub(crate) fn reached_beyond(floor: Index, voters: &[NodeId], index_of: impl Fn(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Index;
     use alloc::vec::Vec;
 
     fn voters(count: u64) -> Vec<NodeId> {

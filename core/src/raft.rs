@@ -15,16 +15,20 @@
 use crate::action::{Action, Outcome, Refusal, Violation, Write};
 use crate::common::Common;
 use crate::config::Config;
-use crate::event::{Event, Proposal};
-use crate::log::{Discontinuity, Entry, Log, LogSlice};
+use crate::event::{EntriesLoaded, Event, Proposal, Read, Reconfigure, Transfer};
+use crate::log::{Applicable, Discontinuity, Entry, Log, LogSlice, Snapshot, Stored, Unwritten};
+use crate::membership::Membership;
 use crate::message::{Body, Message};
+use crate::progress::Flow;
 use crate::role::candidate::Candidate;
 use crate::role::follower::{self, Follower};
 use crate::role::leader::Leader;
 use crate::role::{Next, Phase, voter};
-use crate::status::{DropReason, Drops, PeerStatus, RoleKind, Status};
+use crate::status::{DropReason, Drops, FlowKind, PeerStatus, RoleKind, Status};
 use crate::time::Instant;
-use crate::types::{Ballot, Index, LogId, NodeId, Term, WriteSeq};
+use crate::types::{Ballot, Index, LogId, Member, NodeId, RequestId, Term, WriteSeq};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -46,17 +50,27 @@ enum Role {
     Follower(Follower),
     Candidate(Candidate),
     Leader(Leader),
-    Halted,
+    /// It takes no part any more, and refuses every request with this.
+    Halted(Refusal),
 }
 
 /// What a member finds on its disk when it starts: the sum of all its durable [`Write`]s, and how far its state machine
-/// has got. The default is a member that has never run.
+/// has got.
+///
+/// The default is a member that has never run and knows of no group: it waits to be added to one. A new group begins with
+/// members that all start from the same [`bootstrap`](Self::bootstrap).
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Durable {
     /// The ballot of the last write.
     pub ballot: Ballot,
-    /// Every entry, from index 1.
+    /// How often the member has started, by the last write.
+    pub starts: u64,
+    /// What the log rests on; none in a member that knows of no group.
+    pub snapshot: Option<Snapshot>,
+    /// The entry before the first of `entries`, which is in the snapshot.
+    pub base: LogId,
+    /// Every entry after `base`.
     pub entries: Vec<Entry>,
     /// The commit index of the last write.
     pub committed: Index,
@@ -65,14 +79,39 @@ pub struct Durable {
 }
 
 impl Durable {
+    /// The beginning of a group of these members. Each of them is started from it, once; later ones are added by
+    /// [`Event::Reconfigure`] and start from the default. The first members must have the incarnations that it
+    /// lists, so their directories are made together.
+    pub fn bootstrap(membership: Membership) -> Self {
+        let membership = Arc::new(membership);
+        let snapshot = Snapshot { last: LogId::ZERO, configured: LogId::ZERO, membership };
+        Self { snapshot: Some(snapshot), ..Self::default() }
+    }
+
+    /// The last entry, or the base of an empty log.
+    pub fn last(&self) -> LogId {
+        self.entries.last().map_or(self.base, |entry| entry.id)
+    }
+
     /// Adds a write to what is durable: what a disk does, in memory. Writes come in the order of their numbers.
     pub fn write(&mut self, write: &Write) {
         self.ballot = write.ballot;
+        self.starts = write.starts;
         self.committed = write.committed;
         if let Some(after) = write.truncate_after {
-            self.entries.truncate(usize::try_from(after.get()).unwrap_or(usize::MAX));
+            self.entries.truncate(self.position_after(after));
+        }
+        if let Some(rebase) = &write.rebase {
+            let forgotten = self.position_after(rebase.base.index).min(self.entries.len());
+            self.entries.drain(..forgotten);
+            self.base = rebase.base;
+            self.snapshot = Some(rebase.snapshot.clone());
         }
         self.entries.extend(write.append.iter().cloned());
+    }
+
+    fn position_after(&self, index: Index) -> usize {
+        usize::try_from(index.get().saturating_sub(self.base.index.get())).unwrap_or(usize::MAX)
     }
 }
 
@@ -96,6 +135,11 @@ pub enum RestoreError {
         /// The last entry.
         last: LogId,
     },
+    /// The log begins after an entry that no snapshot holds.
+    NoSnapshot {
+        /// The entry before the first.
+        base: LogId,
+    },
     /// More was applied than there is, though nothing is applied before it is on the disk.
     ApplyBeyondLog {
         /// How far was applied.
@@ -110,11 +154,15 @@ impl Raft {
     /// may have heard from a leader just before it stopped.
     #[inline]
     pub fn restore(config: Config, durable: Durable, now: Instant) -> Result<Self, RestoreError> {
-        let Durable { ballot, entries, committed, applied } = durable;
-        let last = LogSlice::check(LogId::ZERO, &entries).map_err(RestoreError::Discontinuity)?;
+        let Durable { ballot, starts, snapshot, base, entries, committed, applied } = durable;
+        let last = LogSlice::check(base, &entries).map_err(RestoreError::Discontinuity)?;
         let term = ballot.term();
         if last.term > term {
             return Err(RestoreError::EntryAfterBallot { last, term });
+        }
+        let floor = snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last);
+        if base > floor || floor > last {
+            return Err(RestoreError::NoSnapshot { base });
         }
         if committed > last.index {
             return Err(RestoreError::CommitBeyondLog { committed, last });
@@ -122,11 +170,10 @@ impl Raft {
         if applied > last.index {
             return Err(RestoreError::ApplyBeyondLog { applied, last });
         }
-        // What was applied was committed, whether or not a later write came to say so.
-        let committed = committed.max(applied);
-        let log = Log::restore(LogId::ZERO, entries, committed, applied);
-        let common = Common::new(config, ballot, log, now);
-        Ok(Self { common, role: Role::Follower(Follower::new(None, committed)) })
+        let log = Log::restore(Stored { snapshot, base, entries, committed, applied });
+        let follower = Follower::new(None, log.committed());
+        let common = Common::new(config, ballot, starts + 1, log, now);
+        Ok(Self { common, role: Role::Follower(follower) })
     }
 
     /// Takes one event and returns what follows from it.
@@ -141,8 +188,8 @@ impl Raft {
     /// A clock that goes back counts as one that stands still.
     pub fn step_into(&mut self, now: Instant, event: Event, out: &mut Vec<Action>) {
         self.common.now = self.common.now.max(now);
-        if let Role::Halted = self.role {
-            return self.refuse(event, Refusal::Halted, out);
+        if let Role::Halted(refusal) = self.role {
+            return self.refuse(event, refusal, out);
         }
         let next = match event {
             Event::Wake => Next::Stay,
@@ -151,19 +198,14 @@ impl Raft {
             Event::ProposeBatch(proposals) => self.on_propose(proposals.into_iter(), out),
             Event::Persisted(seq) => self.on_persisted(seq, out),
             Event::Applied(index) => self.on_applied(index),
-            Event::PeerUnreachable(peer) => {
-                if let Role::Follower(follower) = &mut self.role {
-                    follower.on_unreachable(&mut self.common, peer);
-                }
-                Next::Stay
-            }
+            event => self.on_seldom(event, out),
         };
         self.become_(next, out);
         if self.common.now >= self.deadline() {
             let next = match &mut self.role {
                 Role::Follower(_) | Role::Candidate(_) => follower::on_election_deadline(&mut self.common),
                 Role::Leader(leader) => leader.on_deadline(&mut self.common, out),
-                Role::Halted => Next::Stay,
+                Role::Halted(_) => Next::Stay,
             };
             self.become_(next, out);
         }
@@ -172,29 +214,61 @@ impl Raft {
         self.check();
     }
 
+    /// The events that are not of every moment.
+    fn on_seldom(&mut self, event: Event, out: &mut Vec<Action>) -> Next {
+        match event {
+            Event::Read(read) => self.on_read(read, out),
+            Event::Reconfigure(reconfigure) => return self.on_reconfigure(reconfigure, out),
+            Event::Transfer(transfer) => self.on_transfer(transfer, out),
+            Event::SnapshotTaken(index) => return self.on_snapshot_taken(index),
+            Event::SnapshotFetched(snapshot) => self.on_snapshot_fetched(snapshot),
+            Event::SnapshotFailed(last) => self.on_snapshot_failed(last, out),
+            Event::EntriesLoaded(loaded) => self.on_entries_loaded(loaded, out),
+            Event::PeerUnreachable(peer) => {
+                if let Role::Follower(follower) = &mut self.role {
+                    follower.on_unreachable(&mut self.common, peer, out);
+                }
+            }
+            Event::Shutdown => {
+                if let Role::Leader(leader) = &mut self.role {
+                    leader.bid_farewell(&self.common, out);
+                }
+                return Next::Stop;
+            }
+            Event::Wake
+            | Event::Receive(_)
+            | Event::Propose(_)
+            | Event::ProposeBatch(_)
+            | Event::Persisted(_)
+            | Event::Applied(_) => {}
+        }
+        Next::Stay
+    }
+
     /// When this member wants to be woken with [`Event::Wake`], at the latest.
     pub fn deadline(&self) -> Instant {
         match &self.role {
             Role::Follower(_) | Role::Candidate(_) => self.common.election_deadline,
             Role::Leader(leader) => leader.heartbeat_deadline,
-            Role::Halted => Instant::NEVER,
+            Role::Halted(_) => Instant::NEVER,
         }
     }
 
     /// This member at this moment. Allocates nothing.
     pub fn status(&self) -> Status {
         let (role, leader) = match &self.role {
-            Role::Follower(follower) => (RoleKind::Follower, follower.leader),
+            Role::Follower(follower) => (RoleKind::Follower, follower.leader.map(|leader| leader.id)),
             Role::Candidate(Candidate { phase: Phase::PreVote, .. }) => (RoleKind::PreCandidate, None),
-            Role::Candidate(Candidate { phase: Phase::Vote, .. }) => (RoleKind::Candidate, None),
+            Role::Candidate(Candidate { phase: Phase::Vote { .. }, .. }) => (RoleKind::Candidate, None),
             Role::Leader(_) => (RoleKind::Leader, Some(self.common.id())),
-            Role::Halted => (RoleKind::Halted, None),
+            Role::Halted(_) => (RoleKind::Halted, None),
         };
         let log = &self.common.log;
         let durable = log.term(log.durable()).unwrap_or_default().at(log.durable());
         Status {
             id: self.common.id(),
             role,
+            standing: self.common.standing(),
             term: self.common.term(),
             vote: self.common.ballot.vote(),
             leader,
@@ -202,6 +276,8 @@ impl Raft {
             durable,
             committed: log.committed(),
             applied: log.applied(),
+            snapshot: log.snapshot().map_or(LogId::ZERO, |snapshot| snapshot.last),
+            configured: log.configured(),
         }
     }
 
@@ -216,6 +292,19 @@ impl Raft {
     /// The log, to read what is to be applied.
     pub fn log(&self) -> &Log {
         &self.common.log
+    }
+
+    /// The membership in force here: the latest in this member's log, committed or not. Of nobody on a member that has never heard
+    /// of its group.
+    pub fn membership(&self) -> &Membership {
+        self.common.membership()
+    }
+
+    /// What a snapshot of everything applied through `index` says beside its bytes: for the host to store with them, and to hand to
+    /// those who fetch it. `None` where `index` is not applied, or is older than the log.
+    pub fn snapshot_at(&self, index: Index) -> Option<Snapshot> {
+        let log = &self.common.log;
+        if index > log.applied() { None } else { log.snapshot_at(index) }
     }
 
     /// The settings it was made with.
@@ -236,8 +325,17 @@ impl Raft {
         let Message { from, ref body, .. } = *message;
         match (&mut self.role, body) {
             (_, Body::PreVote { last }) => voter::on_pre_vote(&mut self.common, from, *last, out),
-            (_, Body::RequestVote { last }) => voter::on_request_vote(&mut self.common, from, *last, out),
-            (_, Body::Outdated) => {}
+            (_, Body::RequestVote { last, .. }) => {
+                voter::on_request_vote(&mut self.common, from, *last, out);
+            }
+            (_, Body::Disowned { incarnation }) => {
+                // Unless the group, as far as this member's log tells, has it after all.
+                if !self.common.membership().contains(self.common.member()) {
+                    let (ours, theirs) = (self.common.member().incarnation, *incarnation);
+                    return Next::halt(Violation::Disowned { ours, theirs });
+                }
+            }
+            (_, Body::Outdated | Body::Misaddressed) => {}
             (Role::Follower(follower), body) => {
                 return follower.on_message(&mut self.common, from, body, out);
             }
@@ -245,11 +343,11 @@ impl Raft {
             (Role::Leader(leader), body) => {
                 if body.is_from_leader() {
                     let (term, known) = (self.common.term(), self.common.id());
-                    return Next::halt(Violation::TwoLeaders { term, known, other: from });
+                    return Next::halt(Violation::TwoLeaders { term, known, other: from.id });
                 }
                 return leader.on_message(&mut self.common, from, body, out);
             }
-            (Role::Halted, _) => {}
+            (Role::Halted(_), _) => {}
         }
         Next::Stay
     }
@@ -257,12 +355,26 @@ impl Raft {
     /// Decides whether a message may be looked at, and brings this member into its term. The only place where terms
     /// are compared.
     fn gate(&mut self, message: &Message, out: &mut Vec<Action>) -> Result<(), DropReason> {
-        let Message { from, to, term, body } = message;
-        if *to != self.common.id() || *from == self.common.id() {
+        let Message { cluster, from, to, term, body } = message;
+        let me = self.common.config.identity;
+        if *cluster != me.cluster {
+            return Err(DropReason::OtherCluster);
+        }
+        if to.id != me.member.id || from.id == me.member.id {
             return Err(DropReason::Misrouted);
         }
         if !message.is_well_formed() {
             return Err(DropReason::Malformed);
+        }
+        if to.incarnation != me.member.incarnation {
+            if !body.is_answer() {
+                self.common.send(*from, Body::Misaddressed, out);
+            }
+            return Err(DropReason::OtherIncarnation);
+        }
+        if let Body::Misaddressed = body {
+            self.on_misaddressed(message, out);
+            return Err(DropReason::OtherIncarnation);
         }
         if self.refuses_elections(body) {
             // Without entering the term: a member that was away must not unseat a leader that others still hear.
@@ -275,6 +387,10 @@ impl Raft {
             return Err(DropReason::LeaderAlive);
         }
         if *term < self.common.term() {
+            // What a disowned member is told holds whatever its term.
+            if let Body::Disowned { .. } = body {
+                return Ok(());
+            }
             if body.asks_for_vote() || body.is_from_leader() {
                 self.common.send(*from, Body::Outdated, out);
             }
@@ -282,12 +398,35 @@ impl Raft {
         }
         let leader = body.is_from_leader().then_some(*from);
         if *term > self.common.term() {
+            // Nobody whom this member would ask answers in a later term and is a stranger: such a one has left, and must not disturb.
+            if body.is_answer() && !self.listens_to(*from, body) {
+                return Err(DropReason::Stranger);
+            }
             self.common.ballot.enter(*term);
             self.become_(Next::Follow(leader), out);
         } else if leader.is_some() && matches!(self.role, Role::Candidate(_)) {
             self.become_(Next::Follow(leader), out);
         }
         Ok(())
+    }
+
+    /// Whether the term of an answer is anything to this member.
+    fn listens_to(&self, from: Member, body: &Body) -> bool {
+        let membership = self.common.membership();
+        membership.contains(from) || membership.members().is_empty() || matches!(body, Body::Disowned { .. })
+    }
+
+    /// A message of ours reached another incarnation of whom we meant. A leader knows which is of the group.
+    fn on_misaddressed(&mut self, message: &Message, out: &mut Vec<Action>) {
+        let from = message.from;
+        if let Role::Leader(leader) = &mut self.role {
+            match self.common.membership().incarnation(from.id) {
+                Some(incarnation) if incarnation != from.incarnation => {
+                    self.common.send(from, Body::Disowned { incarnation }, out);
+                }
+                _ => leader.forget_former(from.id),
+            }
+        }
     }
 
     /// Whether a leader is known to be alive, and a vote, or the promise of one, is refused for its sake. Giving votes
@@ -299,7 +438,8 @@ impl Raft {
         match body {
             // Loyalty to a leader that does not check its quorum could outlast its leadership for ever.
             Body::PreVote { .. } => leads || (loyal && check_quorum),
-            Body::RequestVote { .. } => loyal && check_quorum,
+            // Whom the leader itself has bidden to stand is no threat to it.
+            Body::RequestVote { transfer, .. } => loyal && check_quorum && !transfer,
             _ => false,
         }
     }
@@ -309,9 +449,84 @@ impl Raft {
             leader.on_propose(&mut self.common, proposals, out);
             return Next::Stay;
         }
-        let outcome = Outcome::Refused(Refusal::NotLeader { leader: self.status().leader });
+        let outcome = self.not_leader();
         out.extend(proposals.map(|Proposal { request, .. }| Action::Respond { request, outcome }));
         Next::Stay
+    }
+
+    fn not_leader(&self) -> Outcome {
+        Outcome::Refused(Refusal::NotLeader { leader: self.status().leader })
+    }
+
+    fn on_read(&mut self, read: Read, out: &mut Vec<Action>) {
+        match &mut self.role {
+            Role::Leader(leader) => leader.on_read(&mut self.common, read, out),
+            Role::Follower(follower) => follower.on_read(&mut self.common, read, out),
+            Role::Candidate(_) | Role::Halted(_) => {
+                out.push(Action::Respond { request: read.request, outcome: self.not_leader() });
+            }
+        }
+    }
+
+    fn on_reconfigure(&mut self, reconfigure: Reconfigure, out: &mut Vec<Action>) -> Next {
+        if let Role::Leader(leader) = &mut self.role {
+            return leader.on_reconfigure(&mut self.common, reconfigure, out);
+        }
+        out.push(Action::Respond { request: reconfigure.request, outcome: self.not_leader() });
+        Next::Stay
+    }
+
+    fn on_transfer(&mut self, transfer: Transfer, out: &mut Vec<Action>) {
+        if let Role::Leader(leader) = &mut self.role {
+            return leader.on_transfer(&self.common, transfer, out);
+        }
+        out.push(Action::Respond { request: transfer.request, outcome: self.not_leader() });
+    }
+
+    /// The host has a snapshot. A tail of the log stays for those who are a little slow, and whatever those will need who are
+    /// getting an earlier one.
+    fn on_snapshot_taken(&mut self, index: Index) -> Next {
+        let Self { common, role } = self;
+        if index > common.log.applied() {
+            return Next::halt(Violation::UnknownSnapshot(index));
+        }
+        let latest = common.log.snapshot().map_or(Index::ZERO, |snapshot| snapshot.last.index);
+        let Some(snapshot) = common.log.snapshot_at(index).filter(|_| index > latest) else {
+            return Next::Stay;
+        };
+        let tail = Index::new(index.get().saturating_sub(common.config.options.retained_entries));
+        let needed = match role {
+            Role::Leader(leader) => leader.compactable(common),
+            _ => Index::MAX,
+        };
+        common.log.compact(snapshot, tail.min(needed));
+        Next::Stay
+    }
+
+    fn on_snapshot_fetched(&mut self, snapshot: Snapshot) {
+        // What was asked for is a snapshot of what is committed, whoever leads by now; a leader has all of it.
+        if self.common.fetching.as_ref() != Some(&snapshot) {
+            return;
+        }
+        self.common.fetching = None;
+        if let Role::Follower(follower) = &mut self.role {
+            follower.install(&mut self.common, snapshot);
+        }
+    }
+
+    fn on_snapshot_failed(&mut self, last: LogId, out: &mut Vec<Action>) {
+        if self.common.fetching.as_ref().is_some_and(|snapshot| snapshot.last == last) {
+            self.common.fetching = None;
+            if let Role::Follower(follower) = &self.role {
+                follower.fetch_failed(&self.common, last, out);
+            }
+        }
+    }
+
+    fn on_entries_loaded(&mut self, loaded: EntriesLoaded, out: &mut Vec<Action>) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.on_entries_loaded(&mut self.common, loaded, out);
+        }
     }
 
     fn on_persisted(&mut self, seq: WriteSeq, out: &mut Vec<Action>) -> Next {
@@ -322,12 +537,9 @@ impl Raft {
             self.common.log.durable_to(through);
         }
         match &mut self.role {
-            Role::Leader(leader) => {
-                leader.on_persisted(&mut self.common, out);
-                Next::Stay
-            }
+            Role::Leader(leader) => leader.on_persisted(&mut self.common, out),
             Role::Candidate(candidate) => candidate.verdict(&self.common),
-            Role::Follower(_) | Role::Halted => Next::Stay,
+            Role::Follower(_) | Role::Halted(_) => Next::Stay,
         }
     }
 
@@ -341,17 +553,25 @@ impl Raft {
 
     fn refuse(&mut self, event: Event, refusal: Refusal, out: &mut Vec<Action>) {
         let outcome = Outcome::Refused(refusal);
+        let mut refuse = |request: RequestId| out.push(Action::Respond { request, outcome });
         match event {
-            Event::Propose(Proposal { request, .. }) => out.push(Action::Respond { request, outcome }),
+            Event::Propose(Proposal { request, .. })
+            | Event::Read(Read { request, .. })
+            | Event::Reconfigure(Reconfigure { request, .. })
+            | Event::Transfer(Transfer { request, .. }) => refuse(request),
             Event::ProposeBatch(proposals) => {
-                out.extend(
-                    proposals
-                        .into_iter()
-                        .map(|Proposal { request, .. }| Action::Respond { request, outcome }),
-                );
+                proposals.into_iter().for_each(|Proposal { request, .. }| refuse(request));
             }
             Event::Receive(_) => self.common.drops.add(DropReason::Halted),
-            Event::Wake | Event::Persisted(_) | Event::Applied(_) | Event::PeerUnreachable(_) => {}
+            Event::Wake
+            | Event::Persisted(_)
+            | Event::Applied(_)
+            | Event::SnapshotTaken(_)
+            | Event::SnapshotFetched(_)
+            | Event::SnapshotFailed(_)
+            | Event::EntriesLoaded(_)
+            | Event::PeerUnreachable(_)
+            | Event::Shutdown => {}
         }
     }
 
@@ -367,9 +587,17 @@ impl Raft {
     #[cold]
     fn change_role(&mut self, mut next: Next, out: &mut Vec<Action>) {
         while !matches!(next, Next::Stay) {
-            if let Role::Leader(leader) = &mut self.role {
-                leader.leave_office(out);
-                self.common.restart_election_timer();
+            let successor = match next {
+                Next::Follow(leader) => leader.map(|leader| leader.id),
+                _ => None,
+            };
+            match &mut self.role {
+                Role::Leader(leader) => {
+                    leader.leave_office(&mut self.common, successor, out);
+                    self.common.restart_election_timer();
+                }
+                Role::Follower(follower) => follower.leave(successor, out),
+                Role::Candidate(_) | Role::Halted(_) => {}
             }
             (self.role, next) = match next {
                 Next::Stay => return,
@@ -377,7 +605,7 @@ impl Raft {
                     (Role::Follower(Follower::new(leader, self.common.log.committed())), Next::Stay)
                 }
                 Next::Campaign(phase) => {
-                    if phase == Phase::Vote {
+                    if phase != Phase::PreVote {
                         let me = self.common.id();
                         self.common.ballot.enter(self.common.term().next());
                         self.common.ballot.cast(me);
@@ -388,42 +616,61 @@ impl Raft {
                     (Role::Candidate(candidate), verdict)
                 }
                 Next::Lead => (Role::Leader(Leader::take_office(&mut self.common, out)), Next::Stay),
+                Next::Stop => self.end(Refusal::Stopped, out),
                 Next::Halt(violation) => {
                     out.push(Action::Halt(*violation));
-                    (Role::Halted, Next::Stay)
+                    self.end(Refusal::Halted, out)
                 }
             };
         }
     }
 
+    /// Nothing more will be done; whoever waits is told.
+    fn end(&mut self, refusal: Refusal, out: &mut Vec<Action>) -> (Role, Next) {
+        self.common.refuse_reads(refusal, out);
+        self.common.answer_deposed(out);
+        (Role::Halted(refusal), Next::Stay)
+    }
+
     /// Compares what this member knows with what its disk and its state machine were last told, and tells them the
     /// difference. The only place where `Persist` and `Apply` are born, so that no handler can forget one.
     fn settle(&mut self, out: &mut Vec<Action>) {
-        if let Role::Halted = self.role {
+        if let Role::Halted(_) = self.role {
             return;
         }
-        let Common { log, durability, ballot, now, .. } = &mut self.common;
-        if log.has_unwritten() || *ballot != durability.written_ballot() {
-            let (truncate_after, append) = log.take_unwritten();
+        if self.common.config.options.witness {
+            self.common.apply_as_witness();
+        }
+        let Common { log, durability, ballot, starts, must_write, now, .. } = &mut self.common;
+        if log.has_unwritten() || *ballot != durability.written_ballot() || *must_write {
+            *must_write = false;
+            let Unwritten { rebase, truncate_after, append, replaced_after } = log.take_unwritten();
             out.push(Action::Persist(Write {
-                seq: durability.issue(*ballot, truncate_after, log.last().index, *now),
+                seq: durability.issue(*ballot, replaced_after, log.last().index, *now),
                 ballot: *ballot,
+                starts: *starts,
                 truncate_after,
+                rebase: rebase.map(Box::new),
                 append,
                 committed: log.committed(),
             }));
         }
         durability.seal(out);
-        if let Some(through) = log.take_applicable() {
-            out.push(Action::Apply { through });
+        match log.take_applicable() {
+            None => {}
+            Some(Applicable::Apply(through)) => out.push(Action::Apply { through }),
+            Some(Applicable::Restore(snapshot)) => out.push(Action::Restore(snapshot)),
         }
+        self.common.serve_reads(out);
+        self.common.answer_deposed(out);
+        self.common.log.evict(self.common.config.options.max_cached_bytes);
     }
 
     /// What must hold of a member between any two steps.
     #[cfg(debug_assertions)]
     fn check(&self) {
         let Common { log, durability, ballot, .. } = &self.common;
-        if let Role::Halted = self.role {
+        if let Role::Halted(_) = self.role {
             return;
         }
         log.check();
@@ -431,11 +678,12 @@ impl Raft {
         assert!(log.last().term <= ballot.term(), "an entry of a later term than its log's owner has seen");
         match &self.role {
             Role::Follower(follower) => {
-                assert_ne!(follower.leader, Some(self.common.id()), "nobody follows itself");
+                assert_ne!(follower.leader, Some(self.common.member()), "nobody follows itself");
                 assert!(follower.agreed >= log.committed() && follower.agreed <= log.last().index);
             }
             Role::Candidate(candidate) => {
-                assert!(self.common.config.membership.is_voter(self.common.id()));
+                let standing = self.common.standing();
+                assert_eq!(standing, crate::membership::Standing::Voter, "only a voter campaigns");
                 assert!(candidate.phase == Phase::PreVote || ballot.vote() == Some(self.common.id()));
             }
             Role::Leader(leader) => {
@@ -446,7 +694,7 @@ impl Raft {
                 assert!(leader.proposals.front().is_none_or(|first| first.index > log.committed()));
                 assert_eq!(leader.uncommitted_size(), log.uncommitted_size());
             }
-            Role::Halted => {}
+            Role::Halted(_) => {}
         }
     }
 }
@@ -461,10 +709,14 @@ impl LeaderView<'_> {
     /// Every other member, in the order of their ids.
     pub fn peers(&self) -> impl ExactSizeIterator<Item = PeerStatus> {
         self.leader.peers.iter().map(|peer| PeerStatus {
-            id: peer.id,
+            id: peer.member.id,
             matched: peer.matched,
             next: peer.next(),
-            probing: matches!(peer.flow, crate::progress::Flow::Probe { .. }),
+            flow: match peer.flow {
+                Flow::Probe { .. } => FlowKind::Probe,
+                Flow::Stream { .. } => FlowKind::Stream,
+                Flow::Snapshot { .. } => FlowKind::Snapshot,
+            },
             in_flight: peer.in_flight(),
             last_contact: peer.contact,
         })
@@ -493,6 +745,9 @@ impl fmt::Display for RestoreError {
             }
             Self::CommitBeyondLog { committed, last } => {
                 write!(f, "entry {committed} was committed, but the stored log ends with entry {last}")?;
+            }
+            Self::NoSnapshot { base } => {
+                write!(f, "the stored log begins after entry {base}, which no stored snapshot holds")?;
             }
             Self::ApplyBeyondLog { applied, last } => {
                 write!(f, "entry {applied} was applied, but the stored log ends with entry {last}")?;

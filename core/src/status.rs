@@ -1,5 +1,6 @@
 //! What a member can be asked at any time, for nothing.
 
+use crate::membership::Standing;
 use crate::time::Instant;
 use crate::types::{Index, LogId, NodeId, Term};
 use core::fmt;
@@ -16,7 +17,7 @@ pub enum RoleKind {
     Candidate,
     /// It takes proposals and replicates them.
     Leader,
-    /// It has seen proof that safety is broken and takes no further part.
+    /// It was shut down, or has seen proof that safety is broken, and takes no further part.
     Halted,
 }
 
@@ -28,6 +29,8 @@ pub struct Status {
     pub id: NodeId,
     /// What it is.
     pub role: RoleKind,
+    /// What its group takes it for.
+    pub standing: Standing,
     /// The latest term it has seen.
     pub term: Term,
     /// Whom it voted for in this term.
@@ -42,6 +45,10 @@ pub struct Status {
     pub committed: Index,
     /// How far its host has reported the log applied.
     pub applied: Index,
+    /// The last entry of its latest snapshot; zero where there is none.
+    pub snapshot: LogId,
+    /// The entry that holds the membership in force here.
+    pub configured: LogId,
 }
 
 /// What a leader knows of another member.
@@ -54,18 +61,34 @@ pub struct PeerStatus {
     pub matched: Index,
     /// The first entry that was not yet sent to it.
     pub next: Index,
-    /// Whether the leader still looks for the last entry that both logs share.
-    pub probing: bool,
+    /// How entries go to it.
+    pub flow: FlowKind,
     /// How many appends are on their way to it.
     pub in_flight: usize,
     /// When the leader last heard from it, by the leader's clock.
     pub last_contact: Instant,
 }
 
+/// How entries go to a member.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum FlowKind {
+    /// The leader still looks for the last entry that both logs share.
+    Probe,
+    /// Entries are sent as they come.
+    Stream,
+    /// What it lacks is no longer in the log: it is offered a snapshot.
+    Snapshot,
+}
+
 /// Why a message was dropped. The same words in logs, metrics and simulations.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum DropReason {
+    /// It is of another cluster.
+    OtherCluster,
+    /// It is addressed to another incarnation of this member, or comes from one that the group does not have.
+    OtherIncarnation,
     /// It is addressed to another member, or claims to be from this one.
     Misrouted,
     /// Its fields contradict one another or cannot be meant: an entry of a later term than its leader's, an absurd term or index.
@@ -82,13 +105,17 @@ pub enum DropReason {
     LeaderAlive,
     /// Too many answers already wait for the disk.
     TooManyWaiting,
+    /// Too much waits already to be applied here.
+    Unapplied,
     /// This member has halted.
     Halted,
 }
 
 impl DropReason {
     /// Every reason, in the order of their declaration.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
+        Self::OtherCluster,
+        Self::OtherIncarnation,
         Self::Misrouted,
         Self::Malformed,
         Self::OlderTerm,
@@ -97,6 +124,7 @@ impl DropReason {
         Self::Stranger,
         Self::LeaderAlive,
         Self::TooManyWaiting,
+        Self::Unapplied,
         Self::Halted,
     ];
 }
@@ -137,6 +165,8 @@ impl fmt::Display for RoleKind {
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::OtherCluster => "other-cluster",
+            Self::OtherIncarnation => "other-incarnation",
             Self::Misrouted => "misrouted",
             Self::Malformed => "malformed",
             Self::OlderTerm => "older-term",
@@ -145,6 +175,7 @@ impl fmt::Display for DropReason {
             Self::Stranger => "stranger",
             Self::LeaderAlive => "leader-alive",
             Self::TooManyWaiting => "too-many-waiting",
+            Self::Unapplied => "unapplied",
             Self::Halted => "halted",
         })
     }

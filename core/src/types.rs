@@ -27,6 +27,62 @@ impl NodeId {
     }
 }
 
+/// The name of a whole cluster, drawn when it is made. Members refuse the messages of any other, so that two clusters whose
+/// members have the same numbers never mix.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct ClusterId(pub u64);
+
+/// Which life of a member's data directory this is: drawn when the directory is made, and recorded in the membership.
+///
+/// A member whose disk was wiped has forgotten its votes and acknowledgements. It comes back under the same id with another
+/// incarnation, and so as nobody: until the group has it again, nothing that it says counts. Draw it from the
+/// system's entropy, or count directories; only equality matters.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Incarnation(pub u64);
+
+/// One member, as one life of its data directory: what a membership lists, and what messages are addressed to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Member {
+    /// Its name in the group.
+    pub id: NodeId,
+    /// Which life of that name.
+    pub incarnation: Incarnation,
+}
+
+impl Member {
+    /// Member `id` in this incarnation.
+    pub const fn new(id: NodeId, incarnation: Incarnation) -> Self {
+        Self { id, incarnation }
+    }
+}
+
+/// The member with this id whose data directory was never made anew: incarnation zero.
+impl From<NodeId> for Member {
+    fn from(id: NodeId) -> Self {
+        Self { id, incarnation: Incarnation(0) }
+    }
+}
+
+/// Who a member is: which of which cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Identity {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The member.
+    pub member: Member,
+}
+
+impl Identity {
+    /// This member of this cluster.
+    pub fn new(cluster: ClusterId, member: impl Into<Member>) -> Self {
+        Self { cluster, member: member.into() }
+    }
+}
+
 /// A term of office: at most one leader is elected in each (paper §5.1). Zero is before the first election.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -252,6 +308,46 @@ impl fmt::Display for NodeId {
 impl fmt::Debug for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "n{}", self.0)
+    }
+}
+
+/// Written `3@7`: member 3 in incarnation 7; without the incarnation where that is zero.
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.incarnation {
+            Incarnation(0) => write!(f, "{}", self.id),
+            Incarnation(incarnation) => write!(f, "{}@{incarnation}", self.id),
+        }
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{self}")
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl fmt::Debug for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "@{}", self.0)
+    }
+}
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+impl fmt::Debug for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cluster {self}")
     }
 }
 

@@ -13,11 +13,12 @@
 //! ```
 //! use kontiki_core::config::Options;
 //! use kontiki_core::message::{Body, Message};
-//! use kontiki_core::types::{NodeId, Term};
+//! use kontiki_core::types::{ClusterId, Identity, NodeId, Term};
 //! use kontiki_core::wire::{self, FrameError};
 //!
 //! let [from, to] = [1, 2].map(|id| NodeId::new(id).expect("not zero"));
-//! let message = Message { from, to, term: Term::new(3), body: Body::Voted { granted: true } };
+//! let from = Identity::new(ClusterId(7), from);
+//! let message = Message::new(from, to.into(), Term::new(3), Body::Voted { granted: true });
 //! let mut frame = Vec::new();
 //! wire::encode(&message, &mut frame);
 //! let max = wire::max_body(&Options::default());
@@ -29,6 +30,7 @@
 
 use crate::config::Options;
 use crate::log::Entry;
+use crate::membership::MAX_MEMBERS;
 use crate::message::Message;
 use alloc::vec::Vec;
 use core::fmt;
@@ -72,9 +74,9 @@ pub fn max_body(options: &Options) -> usize {
     usize::try_from(entries.saturating_add(FIXED)).unwrap_or(usize::MAX)
 }
 
-/// More than all of a message but its entries takes. What an entry takes besides its payload is less than
-/// [`Entry::OVERHEAD`].
-const FIXED: u64 = 128;
+/// More than all of a message but its entries takes, or all of one that holds a membership. What an entry takes besides its payload
+/// is less than [`Entry::OVERHEAD`], and so is what a membership takes for each member.
+const FIXED: u64 = 128 + 2 * MAX_MEMBERS as u64 * Entry::OVERHEAD;
 
 /// Appends the frame of a message to `out`.
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
@@ -145,17 +147,18 @@ mod tests {
     use super::*;
     use crate::log::{EntryBody, LogSlice};
     use crate::message::Body;
-    use crate::types::{Index, LogId, NodeId, Payload, Term};
+    use crate::types::{ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId, Payload, Term};
     use alloc::vec;
 
     fn append() -> Message {
         let [from, to] = [1, 2].map(|id| NodeId::new(id).unwrap());
+        let from = Identity::new(ClusterId(5), Member::new(from, Incarnation(6)));
         let entries = vec![
             Entry { id: LogId::new(3, 5), body: EntryBody::Blank },
             Entry { id: LogId::new(4, 6), body: EntryBody::Data(Payload::from("hello")) },
         ];
         let slice = LogSlice::new(LogId::new(3, 4), entries.into_iter().collect()).unwrap();
-        Message { from, to, term: Term::new(4), body: Body::Append { slice, commit: Index::new(4) } }
+        Message::new(from, to.into(), Term::new(4), Body::Append { slice, commit: Index::new(4) })
     }
 
     #[test]
@@ -200,9 +203,10 @@ mod tests {
                 .zip(last.index.get() + 1..)
                 .map(|(body, index)| Entry { id: LogId { term: Term::MAX, index: Index::new(index) }, body });
             let slice = LogSlice::new(last, entries.collect()).unwrap();
-            let [from, to] = [u64::MAX, u64::MAX - 1].map(|id| NodeId::new(id).unwrap());
-            let message =
-                Message { from, to, term: Term::MAX, body: Body::Append { slice, commit: Index::MAX } };
+            let [from, to] = [u64::MAX, u64::MAX - 1]
+                .map(|id| Member::new(NodeId::new(id).unwrap(), Incarnation(u64::MAX)));
+            let from = Identity::new(ClusterId(u64::MAX), from);
+            let message = Message::new(from, to, Term::MAX, Body::Append { slice, commit: Index::MAX });
             let mut bytes = vec![];
             encode(&message, &mut bytes);
             bytes
@@ -217,7 +221,7 @@ mod tests {
     /// A peer can compute a checksum as well as anybody; numbers at their end must not overflow.
     #[test]
     fn entries_beyond_the_greatest_index_are_refused() {
-        let mut body = vec![1u8, 2, 4, 4, 3];
+        let mut body = vec![5u8, 1, 6, 2, 0, 4, 4, 3];
         body.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 1, 4, 0, 4]);
         let sealed = [&[VERSION][..], &body].concat();
         let checksum = CHECKSUM.checksum(&sealed).to_le_bytes();
@@ -231,8 +235,8 @@ mod tests {
     fn the_format_stays() {
         let mut bytes = vec![];
         encode(&append(), &mut bytes);
-        let body = [1, 2, 4, 4, 3, 4, 2, 3, 0, 4, 1, 5, b'h', b'e', b'l', b'l', b'o', 4];
+        let body = [5, 1, 6, 2, 0, 4, 4, 3, 4, 2, 3, 0, 4, 1, 5, b'h', b'e', b'l', b'l', b'o', 4];
         assert_eq!(bytes[HEADER..], body);
-        assert_eq!(bytes[..HEADER], [18, 0, 0, 0, bytes[4], bytes[5], bytes[6], bytes[7], 1]);
+        assert_eq!(bytes[..HEADER], [21, 0, 0, 0, bytes[4], bytes[5], bytes[6], bytes[7], 1]);
     }
 }

@@ -144,7 +144,7 @@ impl Clients {
             Outcome::Refused(Refusal::NotLeader { leader: Some(leader) }) => {
                 state.target = leader.get() as usize - 1;
             }
-            Outcome::Refused(_) | Outcome::Unknown => {
+            _ => {
                 state.target = self.stream.below(self.members as u64) as usize;
                 patience = patience.max(self.spec.timeout_us / 4);
             }

@@ -10,12 +10,12 @@
 //! use kontiki_core::membership::Membership;
 //! use kontiki_core::raft::{Durable, Raft};
 //! use kontiki_core::time::Instant;
-//! use kontiki_core::types::NodeId;
+//! use kontiki_core::types::{ClusterId, Identity, NodeId};
 //! use kontiki_sim::contract::Contract;
 //!
 //! let id = NodeId::new(1).expect("not zero");
-//! let config = Config::new(id, Membership::of([id])?, Options::default())?;
-//! let durable = Durable::default();
+//! let config = Config::new(Identity::new(ClusterId(7), id), Options::default())?;
+//! let durable = Durable::bootstrap(Membership::of([id])?);
 //! let mut contract = Contract::new(id, &durable);
 //! let mut raft = Raft::restore(config, durable, Instant::ZERO)?;
 //!
@@ -25,7 +25,7 @@
 //! ```
 
 use kontiki_core::action::{Action, Outcome, Refusal, Write};
-use kontiki_core::event::Event;
+use kontiki_core::event::{Event, Read, Reconfigure, Transfer};
 use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::Durable;
 use kontiki_core::status::{RoleKind, Status};
@@ -90,7 +90,7 @@ pub enum Party {
 impl Contract {
     /// The contract of a member that starts from what its disk holds.
     pub fn new(id: NodeId, durable: &Durable) -> Self {
-        let end = Index::new(durable.entries.len() as u64);
+        let end = durable.last().index;
         let held = Held { vote: durable.ballot.vote(), end };
         Self {
             id,
@@ -152,7 +152,17 @@ impl Contract {
                     format!("entry {index} reported, {} handed out", self.applying)
                 })?;
             }
-            Event::Wake | Event::Receive(_) | Event::PeerUnreachable(_) => {}
+            Event::Read(Read { request, .. })
+            | Event::Reconfigure(Reconfigure { request, .. })
+            | Event::Transfer(Transfer { request, .. }) => *self.open.entry(*request).or_default() += 1,
+            Event::Wake
+            | Event::Receive(_)
+            | Event::SnapshotTaken(_)
+            | Event::SnapshotFetched(_)
+            | Event::SnapshotFailed(_)
+            | Event::EntriesLoaded(_)
+            | Event::PeerUnreachable(_)
+            | Event::Shutdown => {}
         }
         Ok(())
     }
@@ -171,7 +181,10 @@ impl Contract {
 
     fn watch_action(&mut self, action: &Action) -> Result<(), Breach> {
         let silent = !self.halted
-            || matches!(action, Action::Respond { outcome: Outcome::Refused(Refusal::Halted), .. });
+            || matches!(
+                action,
+                Action::Respond { outcome: Outcome::Refused(Refusal::Halted | Refusal::Stopped), .. }
+            );
         kernel(silent, "a halted member only refuses", || format!("{action:?}"))?;
         match action {
             Action::Send(message) => self.watch_promise(message),
@@ -203,6 +216,11 @@ impl Contract {
                 self.halted = true;
                 Ok(())
             }
+            Action::Restore(snapshot) => {
+                self.applying = snapshot.last.index;
+                Ok(())
+            }
+            Action::FetchSnapshot { .. } | Action::LoadEntries { .. } => Ok(()),
         }
     }
 
@@ -241,7 +259,7 @@ impl Contract {
             })
         };
         match message.body {
-            Body::Voted { granted: true } => vote(message.to),
+            Body::Voted { granted: true } => vote(message.to.id),
             Body::RequestVote { .. } => vote(self.id),
             Body::Appended { matched } | Body::HeartbeatAck { matched, .. } => {
                 let end = self.durable_end_in(message.term);
@@ -321,7 +339,8 @@ mod tests {
     use super::*;
     use kontiki_core::event::Proposal;
     use kontiki_core::log::Entries;
-    use kontiki_core::types::{LogId, Payload};
+    use kontiki_core::membership::Standing;
+    use kontiki_core::types::{ClusterId, Identity, LogId, Payload};
 
     fn id(number: u64) -> NodeId {
         NodeId::new(number).unwrap()
@@ -342,11 +361,16 @@ mod tests {
             durable: LogId::ZERO,
             committed: Index::ZERO,
             applied: Index::ZERO,
+            standing: Standing::Voter,
+            snapshot: LogId::ZERO,
+            configured: LogId::ZERO,
         }
     }
 
     fn write(seq: u64, vote: u64) -> Action {
         Action::Persist(Write {
+            starts: 1,
+            rebase: None,
             seq: WriteSeq::new(seq),
             ballot: Ballot::new(Term::new(1), NodeId::new(vote)),
             truncate_after: None,
@@ -356,7 +380,7 @@ mod tests {
     }
 
     fn send(term: u64, body: Body) -> Action {
-        Action::Send(Message { from: id(1), to: id(2), term: Term::new(term), body })
+        Action::Send(Message::new(Identity::new(ClusterId(0), id(1)), id(2).into(), Term::new(term), body))
     }
 
     fn rule(result: Result<(), Breach>) -> &'static str {
@@ -376,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_request_for_votes_promises_too() {
-        let request = send(1, Body::RequestVote { last: LogId::ZERO });
+        let request = send(1, Body::RequestVote { last: LogId::ZERO, transfer: false });
         assert_eq!(
             rule(contract().watch(&Event::Wake, &[request], &status(1))),
             "a vote leaves once it is durable"

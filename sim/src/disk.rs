@@ -42,9 +42,9 @@ struct Unsynced {
 }
 
 impl Disk {
-    pub(crate) fn new(seed: u64, member: u64, spec: DiskSpec) -> Self {
+    pub(crate) fn new(seed: u64, member: u64, spec: DiskSpec, durable: Durable) -> Self {
         Self {
-            durable: Durable::default(),
+            durable,
             chain: Vec::new(),
             spec,
             stream: Stream::named(seed, "disk", member),
@@ -133,7 +133,9 @@ mod tests {
         Write {
             seq: WriteSeq::new(seq),
             ballot: Ballot::new(Term::new(seq), None),
+            starts: 1,
             truncate_after: None,
+            rebase: None,
             append: Entries::EMPTY,
             committed: Index::ZERO,
         }
@@ -141,7 +143,7 @@ mod tests {
 
     fn disk(member: u64) -> Disk {
         let spec = DiskSpec { sync_min_us: 10, sync_max_us: 20, tail: 0, tail_max_us: 20 };
-        Disk::new(1, member, spec)
+        Disk::new(1, member, spec, Durable::default())
     }
 
     #[test]

@@ -122,6 +122,18 @@ fn event_text(event: &Event) -> String {
         Event::Persisted(seq) => format!("written {}", seq.get()),
         Event::Applied(index) => format!("applied {index}"),
         Event::PeerUnreachable(peer) => format!("lost connection to {peer}"),
+        Event::Read(read) => format!("read {:?} by {:?}", read.request, read.via),
+        Event::Reconfigure(reconfigure) => {
+            format!("reconfigure {:?} {:?}", reconfigure.request, reconfigure.changes)
+        }
+        Event::Transfer(transfer) => format!("transfer {:?} to {:?}", transfer.request, transfer.to),
+        Event::SnapshotTaken(index) => format!("took a snapshot through {index}"),
+        Event::SnapshotFetched(snapshot) => format!("fetched {snapshot}"),
+        Event::SnapshotFailed(last) => format!("could not fetch snapshot {last}"),
+        Event::EntriesLoaded(loaded) => {
+            format!("loaded {} for {}", loaded.entries, loaded.to)
+        }
+        Event::Shutdown => "shut down".to_owned(),
     }
 }
 
@@ -132,9 +144,16 @@ fn action_text(action: &Action) -> String {
             let vote = |id: NodeId| format!(" vote={id}");
             let vote = write.ballot.vote().map(vote).unwrap_or_default();
             let cut = write.truncate_after.map(|after| format!(" cut after {after}")).unwrap_or_default();
-            format!("write {} t{}{vote}{cut} {}", write.seq.get(), write.ballot.term(), write.append)
+            let rebase = write.rebase.as_ref();
+            let rebase = rebase.map(|it| format!(" {} from {}", it.snapshot, it.base)).unwrap_or_default();
+            format!("write {} t{}{vote}{cut}{rebase} {}", write.seq.get(), write.ballot.term(), write.append)
         }
         Action::Apply { through } => format!("apply through {through}"),
+        Action::Restore(snapshot) => format!("restore {snapshot}"),
+        Action::FetchSnapshot { from, snapshot } => format!("fetch {snapshot} from {from}"),
+        Action::LoadEntries { to, after, through, .. } => {
+            format!("load entries after {after} through {through} for {to}")
+        }
         Action::Respond { request, outcome: Outcome::Committed(id) } => {
             format!("{request:?} committed as {id}")
         }

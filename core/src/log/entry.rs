@@ -1,5 +1,6 @@
 //! Entries, and runs of them that are shared between the log, the disk and every peer's message.
 
+use crate::membership::Membership;
 use crate::types::{Index, LogId, Payload, Term};
 use alloc::sync::Arc;
 use core::fmt;
@@ -23,9 +24,13 @@ pub enum EntryBody {
     Blank,
     /// What the host proposed.
     Data(Payload),
+    /// The membership from this entry on: it takes effect as soon as it is in a log, committed or not (paper §6).
+    Config(Arc<Membership>),
+    /// What a witness gets in the place of [`EntryBody::Data`]: that there is an entry, and not what is in it.
+    Withheld,
 }
 
-const _: () = assert!(size_of::<Entry>() == 32);
+const _: () = assert!(size_of::<Entry>() == 40);
 
 impl Entry {
     /// What this entry counts for against the byte limits of [`Options`](crate::config::Options): its payload, and
@@ -43,8 +48,9 @@ impl EntryBody {
     pub(crate) fn size(&self) -> u64 {
         Entry::OVERHEAD
             + match self {
-                Self::Blank => 0,
+                Self::Blank | Self::Withheld => 0,
                 Self::Data(payload) => payload.len() as u64,
+                Self::Config(membership) => Entry::OVERHEAD * membership.members().len() as u64,
             }
     }
 }
@@ -91,6 +97,8 @@ impl fmt::Display for Entries {
             match &entry.body {
                 EntryBody::Blank => write!(f, "{comma}{} -", entry.id)?,
                 EntryBody::Data(payload) => write!(f, "{comma}{} {payload:?}", entry.id)?,
+                EntryBody::Config(membership) => write!(f, "{comma}{} {membership}", entry.id)?,
+                EntryBody::Withheld => write!(f, "{comma}{} ?", entry.id)?,
             }
         }
         f.write_str("]")
@@ -148,6 +156,15 @@ impl LogSlice {
     /// The last entry that the slice speaks of: `prev` where it holds none.
     pub fn last(&self) -> LogId {
         self.entries.last().map_or(self.prev, |entry| entry.id)
+    }
+
+    /// The same without the payloads: what a witness gets.
+    pub(crate) fn withheld(&self) -> Self {
+        let entries = self.entries.iter().map(|entry| match entry.body {
+            EntryBody::Data(_) => Entry { id: entry.id, body: EntryBody::Withheld },
+            _ => entry.clone(),
+        });
+        Self { prev: self.prev, entries: entries.collect() }
     }
 
     pub(crate) fn new_unchecked(prev: LogId, entries: Entries) -> Self {

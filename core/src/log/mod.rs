@@ -1,24 +1,31 @@
-//! One member's log: its entries, and how far they are written, durable, committed and applied.
+//! One member's log: its entries, its memberships, and how far it is written, durable, committed and applied.
 //!
 //! ```text
-//!   base ······ applied ≤ committed ······ last        what the group knows of it
-//!               handed to Apply ≤ min(committed, durable)
-//!               durable ≤ written ≤ last               what the disk knows of it
+//!   snapshot ≥ base ······ applied ≤ committed ······ last     what the group knows of it
+//!                    handed to Apply ≤ min(committed, durable)
+//!                    durable ≤ written ≤ last                  what the disk knows of it
+//!              base ≤ evicted ≤ applied, durable               what only the disk still has
 //! ```
 //!
 //! The log owns these cursors and their order. No index is ever a position in a vector: the log begins after
-//! `base`, wherever that is.
+//! `base`, wherever that is, and the entries in memory begin after `evicted`. Of every entry after `base` the term is
+//! known, and every membership that a truncation could bring back.
 
+mod configs;
 mod entry;
 #[cfg(test)]
 mod model;
+mod snapshot;
 mod terms;
 
 pub use entry::{Discontinuity, Entries, Entry, EntryBody, LogSlice};
+pub use snapshot::Snapshot;
 
+use crate::membership::Membership;
 use crate::types::{Index, LogId, Term};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use configs::Configs;
 use terms::Terms;
 
 /// A member's log.
@@ -26,7 +33,14 @@ use terms::Terms;
 pub struct Log {
     base: Index,
     terms: Terms,
+    configs: Configs,
+    /// The latest snapshot; none on a member that has never heard of its group.
+    snapshot: Option<Snapshot>,
+    /// Entries through here are not in memory.
+    evicted: Index,
     entries: VecDeque<Entry>,
+    /// The size of `entries`.
+    cached_size: u64,
     /// The run of entries that was built or received last, to be shared by whoever needs the same run next: the
     /// write and every peer's message.
     batch: Entries,
@@ -34,11 +48,57 @@ pub struct Log {
     written: Index,
     /// Set where entries that were handed out to be written are gone, until the next write says so.
     cut: Option<Index>,
+    /// Set where what was handed out to be written has been replaced after this index, until the next write says so.
+    replaced: Option<Index>,
+    /// Set where the snapshot or the base has changed, until the next write says so.
+    rebased: bool,
     durable: Index,
     committed: Index,
+    /// Set while the state machine must be put into the snapshot's state.
+    restoring: bool,
     /// Everything through here was handed out to be applied.
     applying: Index,
     applied: Index,
+}
+
+/// What the disk must be told.
+#[derive(Debug)]
+pub(crate) struct Unwritten {
+    pub(crate) rebase: Option<Rebase>,
+    pub(crate) truncate_after: Option<Index>,
+    pub(crate) append: Entries,
+    /// Where set, writes that were handed out before say nothing of the log after this index any more.
+    pub(crate) replaced_after: Option<Index>,
+}
+
+/// A log's beginning has moved.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Rebase {
+    /// What the log rests on from now on.
+    pub snapshot: Snapshot,
+    /// The log begins after this entry, which is in the snapshot: forget everything through it, and where the log ends
+    /// before it, everything.
+    pub base: LogId,
+}
+
+/// What the state machine must be told.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum Applicable {
+    /// To go to the state of the snapshot.
+    Restore(Snapshot),
+    /// To apply the next entries, through this one.
+    Apply(Index),
+}
+
+/// What a log is restored from. The caller has checked that `entries` follow `base`, that `base` is in the snapshot, if there is one,
+/// and that `applied <= committed <= last`.
+pub(crate) struct Stored {
+    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) base: LogId,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) committed: Index,
+    pub(crate) applied: Index,
 }
 
 /// An append would replace an entry that was agreed upon: somewhere safety is already broken.
@@ -49,22 +109,37 @@ pub(crate) struct Contradiction {
 }
 
 impl Log {
-    /// A log as it was read back from disk, all of it durable. The caller has checked that `entries` follow `base`
-    /// and that `base <= applied <= committed <= last`.
-    pub(crate) fn restore(base: LogId, entries: Vec<Entry>, committed: Index, applied: Index) -> Self {
+    /// A log as it was read back from disk, all of it durable.
+    pub(crate) fn restore(stored: Stored) -> Self {
+        let Stored { snapshot, base, entries, committed, applied } = stored;
         let mut terms = Terms::new(base);
         terms.extend(entries.iter().map(|entry| entry.id.term));
         let last = terms.last().index;
-        assert!(base.index <= applied && applied <= committed && committed <= last);
+        let floor = snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last.index);
+        let mut configs = Configs::new(
+            snapshot.as_ref().map(|snapshot| (snapshot.configured, snapshot.membership.clone())),
+        );
+        // The snapshot's membership is that of its last entry: what stands before it in the log is over.
+        entries.iter().filter(|entry| entry.id.index > floor).for_each(|entry| configs.appended(entry));
+        let restoring = applied < floor;
+        let committed = committed.max(applied).max(floor);
+        assert!(base.index <= floor && committed <= last);
         Self {
             base: base.index,
             terms,
+            configs,
+            snapshot,
+            evicted: base.index,
+            cached_size: entries.iter().map(Entry::size).sum(),
             entries: entries.into(),
             batch: Entries::EMPTY,
             written: last,
             cut: None,
+            replaced: None,
+            rebased: false,
             durable: last,
             committed,
+            restoring,
             applying: applied,
             applied,
         }
@@ -78,6 +153,37 @@ impl Log {
     /// The index of the entry before the first.
     pub fn base(&self) -> Index {
         self.base
+    }
+
+    /// The entry before the first.
+    pub(crate) fn base_id(&self) -> LogId {
+        self.term(self.base).unwrap_or_default().at(self.base)
+    }
+
+    /// The latest snapshot; none on a member that has never heard of its group.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_ref()
+    }
+
+    /// The membership in force: the latest in this log, committed or not (paper §6). Of nobody on a member that has
+    /// never heard of its group.
+    pub fn membership(&self) -> &Membership {
+        &self.configs.latest().1
+    }
+
+    /// The entry that holds the membership in force; zero for the group's first.
+    pub fn configured(&self) -> LogId {
+        self.configs.latest().0
+    }
+
+    /// Entries through here are not in memory: the host has them on its disk.
+    pub fn evicted(&self) -> Index {
+        self.evicted
+    }
+
+    /// The size of the entries in memory; see [`Entry::size`].
+    pub fn cached_size(&self) -> u64 {
+        self.cached_size
     }
 
     /// How far this log is on the disk.
@@ -105,16 +211,16 @@ impl Log {
         self.term(id.index) == Some(id.term)
     }
 
-    /// The entry at `index`, where this log holds it.
+    /// The entry at `index`, where it is in memory.
     pub fn get(&self, index: Index) -> Option<&Entry> {
-        let position = index.get().checked_sub(self.base.next().get())?;
+        let position = index.get().checked_sub(self.evicted.next().get())?;
         self.entries.get(usize::try_from(position).ok()?)
     }
 
-    /// The entries after `after`, through `through`, as far as this log holds them: what
-    /// [`Action::Apply`](crate::action::Action::Apply) names.
+    /// The entries after `after`, through `through`, as far as they are in memory: what
+    /// [`Action::Apply`](crate::action::Action::Apply) names always is, until it is reported as applied.
     pub fn entries(&self, after: Index, through: Index) -> impl ExactSizeIterator<Item = &Entry> + Clone {
-        let (after, through) = (after.clamp(self.base, self.last().index), through.min(self.last().index));
+        let (after, through) = (after.clamp(self.evicted, self.last().index), through.min(self.last().index));
         self.entries.range(self.position_after(after)..self.position_after(through.max(after)))
     }
 
@@ -126,8 +232,11 @@ impl Log {
     /// Appends one entry that this member creates as leader of `term`.
     pub(crate) fn append(&mut self, term: Term, body: EntryBody) -> LogId {
         self.terms.push(term);
-        let id = self.terms.last();
-        self.entries.push_back(Entry { id, body });
+        let entry = Entry { id: self.terms.last(), body };
+        let id = entry.id;
+        self.configs.appended(&entry);
+        self.cached_size += entry.size();
+        self.entries.push_back(entry);
         id
     }
 
@@ -152,6 +261,10 @@ impl Log {
         }
         let new = &entries[new_from..];
         self.terms.extend(new.iter().map(|entry| entry.id.term));
+        for entry in new {
+            self.configs.appended(entry);
+            self.cached_size += entry.size();
+        }
         self.entries.extend(new.iter().cloned());
         if new_from == 0 {
             self.batch = entries.clone();
@@ -170,7 +283,8 @@ impl Log {
         self.terms.last_at_most(hint.index, hint.term)
     }
 
-    /// The entries after `after`, as many as fit into `max_size` but at least one if there is one, and their size.
+    /// The entries after `after`, as many as fit into `max_size` but at least one if there is one, and their size. They must
+    /// be in memory.
     pub(crate) fn slice(&mut self, after: LogId, max_size: u64) -> (LogSlice, u64) {
         let mut size = 0;
         let mut through = after.index;
@@ -199,26 +313,105 @@ impl Log {
 
     /// Whether there is anything that the disk must be told.
     pub(crate) fn has_unwritten(&self) -> bool {
-        self.cut.is_some() || self.written != self.last().index
+        self.cut.is_some() || self.rebased || self.written != self.last().index
     }
 
-    /// What the disk must be told next: where to cut, and what to append.
-    pub(crate) fn take_unwritten(&mut self) -> (Option<Index>, Entries) {
+    /// What the disk must be told next.
+    pub(crate) fn take_unwritten(&mut self) -> Unwritten {
         let last = self.last().index;
         let append = self.shared(self.written, last);
         self.written = last;
-        (self.cut.take(), append)
+        let snapshot = if self.rebased { self.snapshot.clone() } else { None };
+        self.rebased = false;
+        let rebase = snapshot.map(|snapshot| Rebase { snapshot, base: self.base_id() });
+        Unwritten { rebase, truncate_after: self.cut.take(), append, replaced_after: self.replaced.take() }
     }
 
-    /// The next entries to apply, as the index through which to; each is named once. Only what is both committed
+    /// What the state machine must be told next; each entry is named once. Only what is both committed
     /// and on this disk: a state machine never gets ahead of its own log.
-    pub(crate) fn take_applicable(&mut self) -> Option<Index> {
+    pub(crate) fn take_applicable(&mut self) -> Option<Applicable> {
+        if self.restoring {
+            let snapshot = self.snapshot.clone().filter(|snapshot| snapshot.last.index <= self.durable)?;
+            self.restoring = false;
+            self.applying = snapshot.last.index;
+            return Some(Applicable::Restore(snapshot));
+        }
         let through = self.committed.min(self.durable);
         if through <= self.applying {
             return None;
         }
         self.applying = through;
-        Some(through)
+        Some(Applicable::Apply(through))
+    }
+
+    /// What a snapshot of everything through `index`, which is applied, says beside its bytes.
+    pub(crate) fn snapshot_at(&self, index: Index) -> Option<Snapshot> {
+        let last = self.term(index)?.at(index);
+        let (configured, membership) = self.configs.as_of(index).clone();
+        Some(Snapshot { last, configured, membership })
+    }
+
+    /// The host has this snapshot of its own state: entries through `through`, which are in it, are no longer needed.
+    pub(crate) fn compact(&mut self, snapshot: Snapshot, through: Index) {
+        let through = through.min(snapshot.last.index).max(self.base);
+        let Some(base) = self.term(through).map(|term| term.at(through)) else {
+            return;
+        };
+        self.configs.compact_to(snapshot.last.index);
+        self.snapshot = Some(snapshot);
+        self.rebased = true;
+        self.begin_after(base);
+    }
+
+    /// Puts a snapshot, which goes further than what is committed here, in the place of everything (paper §7). Whatever this
+    /// log has beyond it conflicts with it, or the snapshot would not be needed.
+    pub(crate) fn install(&mut self, snapshot: Snapshot) {
+        let last = snapshot.last;
+        assert!(last.index > self.committed && !self.contains(last), "a snapshot that brings nothing");
+        if self.written > last.index {
+            self.cut = Some(self.cut.map_or(last.index, |cut| cut.min(last.index)));
+        }
+        self.entries.clear();
+        self.cached_size = 0;
+        self.batch = Entries::EMPTY;
+        self.terms = Terms::new(last);
+        (self.base, self.evicted) = (last.index, last.index);
+        self.configs = Configs::new(Some((snapshot.configured, snapshot.membership.clone())));
+        self.snapshot = Some(snapshot);
+        self.rebased = true;
+        self.restoring = true;
+        self.written = last.index;
+        // What was durable is no longer of this log; the write that installs brings it to where the log now begins.
+        self.durable = self.durable.min(self.committed);
+        self.replaced = Some(self.replaced.map_or(self.committed, |replaced| replaced.min(self.committed)));
+        self.committed = last.index;
+    }
+
+    /// Keeps of what is applied and durable only as much in memory as `max_size` allows.
+    pub(crate) fn evict(&mut self, max_size: u64) {
+        let evictable = self.applied.min(self.durable);
+        while self.cached_size > max_size
+            && let Some(entry) = self.entries.front()
+            && entry.id.index <= evictable
+        {
+            self.forget_first();
+        }
+    }
+
+    fn begin_after(&mut self, base: LogId) {
+        while self.entries.front().is_some_and(|entry| entry.id.index <= base.index) {
+            self.forget_first();
+        }
+        self.terms.compact_to(base);
+        self.base = base.index;
+        self.evicted = self.evicted.max(base.index);
+    }
+
+    fn forget_first(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.cached_size -= entry.size();
+            self.evicted = entry.id.index;
+        }
     }
 
     /// How far entries were handed out to be applied.
@@ -235,15 +428,19 @@ impl Log {
     /// What must hold of a log at any time.
     #[cfg(debug_assertions)]
     pub(crate) fn check(&self) {
-        assert_eq!(self.terms.last().index - self.base, self.entries.len() as u64);
+        assert_eq!(self.terms.last().index - self.evicted, self.entries.len() as u64);
         assert!(self.entries.back().is_none_or(|entry| entry.id == self.last()));
-        assert!(self.base <= self.applied && self.applied <= self.applying);
+        assert!(self.base <= self.evicted && self.applied <= self.applying);
+        assert!(self.restoring || self.evicted <= self.applied.max(self.base));
+        assert!(self.restoring || self.base <= self.applying);
         assert!(
-            self.applying <= self.committed.min(self.durable),
+            self.applying <= self.committed.min(self.durable.max(self.base)),
             "applying what is not committed and durable"
         );
         assert!(self.durable <= self.written && self.written <= self.last().index);
-        assert!(self.committed <= self.last().index);
+        assert!(self.committed <= self.last().index && self.base <= self.committed);
+        let floor = self.snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last.index);
+        assert!(self.base <= floor && floor <= self.committed);
     }
 
     fn truncate(&mut self, through: Index) {
@@ -253,10 +450,14 @@ impl Log {
             self.committed
         );
         self.terms.truncate(through);
-        self.entries.truncate(self.position_after(through));
+        self.configs.truncate(through);
+        let kept = self.position_after(through);
+        self.cached_size -= self.entries.range(kept..).map(Entry::size).sum::<u64>();
+        self.entries.truncate(kept);
         if self.written > through {
             self.written = through;
             self.cut = Some(self.cut.map_or(through, |cut| cut.min(through)));
+            self.replaced = Some(self.replaced.map_or(through, |replaced| replaced.min(through)));
         }
         self.durable = self.durable.min(through);
         self.batch = Entries::EMPTY;
@@ -276,19 +477,29 @@ impl Log {
 
     fn position_after(&self, index: Index) -> usize {
         // The difference is a number of entries in memory.
-        (index - self.base) as usize
+        (index - self.evicted) as usize
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::NodeId;
+    use alloc::string::ToString;
+    use alloc::sync::Arc;
     use alloc::vec;
 
     fn log(terms: &[u64]) -> Log {
         let entry = |(&term, index)| Entry { id: LogId::new(term, index), body: EntryBody::Blank };
         let entries = terms.iter().zip(1..).map(entry).collect();
-        Log::restore(LogId::ZERO, entries, Index::ZERO, Index::ZERO)
+        stored(LogId::ZERO, entries)
+    }
+
+    fn stored(base: LogId, entries: Vec<Entry>) -> Log {
+        let (committed, applied) = (base.index, base.index);
+        let membership = Arc::new(Membership::of([NodeId::new(1).unwrap()]).unwrap());
+        let snapshot = Some(Snapshot { last: base, configured: LogId::ZERO, membership });
+        Log::restore(Stored { snapshot, base, entries, committed, applied })
     }
 
     fn slice(prev: LogId, terms: &[u64]) -> LogSlice {
@@ -314,8 +525,8 @@ mod tests {
         assert_eq!(log.adopt(&slice(LogId::new(1, 1), &[2]), log.committed()), Ok(Index::new(2)));
         assert_eq!(terms(&log), [1, 2]);
         assert_eq!(log.durable(), Index::new(1));
-        let (cut, append) = log.take_unwritten();
-        assert_eq!((cut, append.len(), append[0].id), (Some(Index::new(1)), 1, LogId::new(2, 2)));
+        let Unwritten { truncate_after, append, .. } = log.take_unwritten();
+        assert_eq!((truncate_after, append.len(), append[0].id), (Some(Index::new(1)), 1, LogId::new(2, 2)));
         assert!(!log.has_unwritten());
     }
 
@@ -335,7 +546,7 @@ mod tests {
         log.append(Term::new(2), EntryBody::Blank);
         let (first, _) = log.slice(LogId::new(1, 1), u64::MAX);
         let (second, _) = log.slice(LogId::new(1, 1), u64::MAX);
-        let (_, written) = log.take_unwritten();
+        let written = log.take_unwritten().append;
         assert!(core::ptr::eq(&**first.entries(), &**second.entries()));
         assert!(core::ptr::eq(&**first.entries(), &*written));
     }
@@ -353,11 +564,11 @@ mod tests {
         let mut log = log(&[1]);
         log.append(Term::new(1), EntryBody::Blank);
         log.commit_to(Index::new(2));
-        assert_eq!(log.take_applicable(), Some(Index::new(1)));
+        assert_eq!(log.take_applicable(), Some(Applicable::Apply(Index::new(1))));
         assert_eq!(log.take_applicable(), None);
         log.take_unwritten();
         log.durable_to(Index::new(2));
-        assert_eq!(log.take_applicable(), Some(Index::new(2)));
+        assert_eq!(log.take_applicable(), Some(Applicable::Apply(Index::new(2))));
     }
 
     #[test]
@@ -369,6 +580,96 @@ mod tests {
         assert_eq!(log.uncommitted_size(), Entry::OVERHEAD);
         log.commit_to(Index::new(2));
         assert_eq!(log.uncommitted_size(), 0);
+    }
+
+    fn config(term: u64, index: u64, voters: &[u64]) -> Entry {
+        let voters = voters.iter().map(|&id| NodeId::new(id).unwrap());
+        let membership = Arc::new(Membership::of(voters).unwrap());
+        Entry { id: LogId::new(term, index), body: EntryBody::Config(membership) }
+    }
+
+    #[test]
+    fn a_membership_is_in_force_once_appended_and_undone_by_truncation() {
+        let mut log = log(&[1]);
+        assert_eq!(log.membership().to_string(), "{1}");
+        let slice = LogSlice::new(
+            LogId::new(1, 1),
+            [config(2, 2, &[1, 2]), config(2, 3, &[1, 2, 3])].into_iter().collect(),
+        );
+        log.adopt(&slice.unwrap(), log.committed()).unwrap();
+        assert_eq!(
+            (log.membership().to_string(), log.configured()),
+            ("{1 2 3}".to_string(), LogId::new(2, 3))
+        );
+        let slice = LogSlice::new(LogId::new(2, 2), [config(3, 3, &[1, 2, 4])].into_iter().collect());
+        log.adopt(&slice.unwrap(), log.committed()).unwrap();
+        assert_eq!(log.membership().to_string(), "{1 2 4}");
+        log.commit_to(Index::new(2));
+        let earlier = log.snapshot_at(Index::new(2)).unwrap();
+        assert_eq!(
+            (earlier.membership.to_string(), earlier.configured),
+            ("{1 2}".to_string(), LogId::new(2, 2))
+        );
+    }
+
+    fn applied(log: &mut Log, index: u64) {
+        log.take_unwritten();
+        log.durable_to(Index::new(index));
+        log.commit_to(Index::new(index));
+        log.take_applicable();
+        log.applied_to(Index::new(index));
+    }
+
+    #[test]
+    fn compaction_keeps_a_tail_and_says_so_once() {
+        let mut log = log(&[1, 1, 2, 2, 2]);
+        applied(&mut log, 4);
+        log.compact(log.snapshot_at(Index::new(4)).unwrap(), Index::new(3));
+        assert_eq!((log.base_id(), log.last()), (LogId::new(2, 3), LogId::new(2, 5)));
+        assert_eq!((log.term(Index::new(3)), log.term(Index::new(2))), (Some(Term::new(2)), None));
+        let rebase = log.take_unwritten().rebase.unwrap();
+        assert_eq!((rebase.base, rebase.snapshot.last), (LogId::new(2, 3), LogId::new(2, 4)));
+        assert!(!log.has_unwritten());
+        assert_eq!(terms(&log), [2, 2]);
+    }
+
+    #[test]
+    fn an_installed_snapshot_takes_the_place_of_everything() {
+        let mut log = log(&[1, 1, 1, 1, 1]);
+        let membership = Arc::new(Membership::of([NodeId::new(2).unwrap()]).unwrap());
+        log.install(Snapshot { last: LogId::new(2, 3), configured: LogId::new(2, 2), membership });
+        assert_eq!(
+            (log.last(), log.committed(), log.base_id()),
+            (LogId::new(2, 3), Index::new(3), LogId::new(2, 3))
+        );
+        assert_eq!(log.membership().to_string(), "{2}");
+        let unwritten = log.take_unwritten();
+        assert_eq!((unwritten.truncate_after, unwritten.append.len()), (Some(Index::new(3)), 0));
+        assert_eq!(log.take_applicable(), None, "the snapshot is not yet durable");
+        log.durable_to(Index::new(3));
+        assert!(
+            matches!(log.take_applicable(), Some(Applicable::Restore(snapshot)) if snapshot.last.index.get() == 3)
+        );
+        assert_eq!(log.take_applicable(), None);
+        log.applied_to(Index::new(3));
+        log.append(Term::new(3), EntryBody::Blank);
+        assert_eq!(terms(&log), [3]);
+    }
+
+    #[test]
+    fn what_is_applied_leaves_memory_when_there_is_too_much() {
+        let mut log = log(&[1, 1, 1, 1]);
+        applied(&mut log, 3);
+        log.evict(2 * Entry::OVERHEAD);
+        assert_eq!(
+            (log.evicted(), log.base(), log.cached_size()),
+            (Index::new(2), Index::ZERO, 2 * Entry::OVERHEAD)
+        );
+        assert_eq!((log.get(Index::new(2)), log.term(Index::new(2))), (None, Some(Term::new(1))));
+        log.evict(0);
+        assert_eq!(log.evicted(), Index::new(3), "what is not applied stays");
+        let (slice, _) = log.slice(LogId::new(1, 3), u64::MAX);
+        assert_eq!(slice.entries().len(), 1);
     }
 
     #[test]

@@ -56,6 +56,13 @@ fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
+/// A log behind a snapshot of everything through `base`.
+fn restored(base: LogId, entries: Vec<Entry>) -> Log {
+    let membership = Membership::of([crate::types::NodeId::new(1).unwrap()]).unwrap();
+    let snapshot = Some(Snapshot { last: base, configured: LogId::ZERO, membership: membership.into() });
+    Log::restore(Stored { snapshot, base, entries, committed: base.index, applied: base.index })
+}
+
 impl Model {
     fn new(base: LogId) -> Self {
         let start = base.index.get();
@@ -159,8 +166,8 @@ impl Model {
             }
             Deed::TakeUnwritten => {
                 assert_eq!(log.has_unwritten(), self.cut || self.written < self.last().index.get());
-                let (cut, append) = log.take_unwritten();
-                if let Some(after) = cut {
+                let Unwritten { truncate_after, append, .. } = log.take_unwritten();
+                if let Some(after) = truncate_after {
                     self.told.truncate(self.position(after.get()));
                 }
                 self.told.extend(append.iter().cloned());
@@ -175,7 +182,7 @@ impl Model {
             }
             Deed::TakeApplicable => {
                 let through = self.committed.min(self.durable);
-                let expected = (through > self.applying).then_some(Index::new(through));
+                let expected = (through > self.applying).then_some(Applicable::Apply(Index::new(through)));
                 assert_eq!(log.take_applicable(), expected);
                 self.applying = self.applying.max(through);
                 log.applied_to(Index::new(self.applying));
@@ -230,7 +237,7 @@ proptest! {
         base in prop_oneof![Just(LogId::ZERO), Just(LogId::new(2, 5))],
         deeds in any_vec(deed(), 0..40),
     ) {
-        let mut log = Log::restore(base, vec![], base.index, base.index);
+        let mut log = restored(base, vec![]);
         let mut model = Model::new(base);
         for deed in &deeds {
             model.compare(&mut log, deed);
@@ -263,7 +270,7 @@ proptest! {
         let log = |terms: &[u64]| {
             let entry = |(&term, index)| Entry { id: LogId::new(term, index), body: EntryBody::Blank };
             let entries = terms.iter().zip(1..).map(entry).collect();
-            Log::restore(LogId::ZERO, entries, Index::ZERO, Index::ZERO)
+            restored(LogId::ZERO, entries)
         };
         let (leader, follower) = (log(&leader), log(&follower));
         let mut prev = leader.last();

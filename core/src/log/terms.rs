@@ -44,6 +44,21 @@ impl Terms {
         self.last = last;
     }
 
+    /// Forgets every entry through `base`, which may lie beyond the last.
+    pub(crate) fn compact_to(&mut self, base: LogId) {
+        let begun = self.runs.partition_point(|run| run.index <= base.index);
+        if base.index >= self.last {
+            self.runs.clear();
+        } else if self.runs.get(begun).is_some_and(|next| next.index == base.index.next()) {
+            self.runs.drain(..begun);
+        } else {
+            self.runs.drain(..begun - 1);
+            self.runs[0].index = base.index.next();
+        }
+        self.last = self.last.max(base.index);
+        self.base = base;
+    }
+
     /// Forgets every entry after `index`.
     pub(crate) fn truncate(&mut self, index: Index) {
         while self.runs.last().is_some_and(|run| run.index > index) {
@@ -110,6 +125,23 @@ mod tests {
         assert_eq!(at_most(12, 4), LogId::new(3, 12));
         assert_eq!(at_most(14, 2), LogId::new(1, 11));
         assert_eq!(at_most(14, 0), LogId::new(1, 10));
+    }
+
+    #[test]
+    fn compaction_keeps_what_follows() {
+        for base in 10..=16 {
+            let mut terms = terms(&[1, 3, 3, 5]);
+            let id =
+                LogId { term: terms.get(Index::new(base)).unwrap_or(Term::new(7)), index: Index::new(base) };
+            terms.compact_to(id);
+            assert_eq!(terms.get(Index::new(base)), Some(id.term));
+            assert_eq!(terms.last().index.get(), base.max(14));
+            let rest: Vec<_> =
+                (base + 1..=14).map(|index| terms.get(Index::new(index)).map(Term::get)).collect();
+            assert_eq!(rest, [Some(1), Some(3), Some(3), Some(5)][(base as usize - 10).min(4)..]);
+            terms.push(Term::new(7));
+            assert_eq!(terms.last(), LogId::new(7, base.max(14) + 1));
+        }
     }
 
     #[test]

@@ -6,14 +6,14 @@ use crate::message::Body;
 use crate::quorum::Tally;
 use crate::role::{Next, Phase};
 use crate::status::DropReason;
-use crate::types::NodeId;
+use crate::types::Member;
 use alloc::vec::Vec;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Candidate {
     pub(crate) phase: Phase,
     /// What the other voters answered; the first answer of each counts.
-    answers: Vec<(NodeId, Option<bool>)>,
+    answers: Vec<(Member, Option<bool>)>,
 }
 
 impl Candidate {
@@ -21,26 +21,30 @@ impl Candidate {
     /// it the log that it claims: a candidate that forgot either could use the votes that others gave to what it was.
     pub(crate) fn ask(phase: Phase, common: &mut Common, out: &mut Vec<Action>) -> Self {
         let last = common.log.last();
-        let others = common.config.membership.all_voters().filter(|&id| id != common.id());
-        let answers: Vec<_> = others.map(|id| (id, None)).collect();
-        for &(id, _) in &answers {
+        let others = common.membership().all_voters().filter(|&voter| voter != common.member());
+        let answers: Vec<_> = others.map(|voter| (voter, None)).collect();
+        for &(voter, _) in &answers {
             match phase {
-                Phase::PreVote => common.send(id, Body::PreVote { last }, out),
-                Phase::Vote => common.send_once_durable(id, Body::RequestVote { last }),
+                Phase::PreVote => common.send(voter, Body::PreVote { last }, out),
+                Phase::Vote { transfer } => {
+                    common.send_once_durable(voter, Body::RequestVote { last, transfer });
+                }
             }
         }
         Self { phase, answers }
     }
 
-    pub(crate) fn on_message(&mut self, common: &mut Common, from: NodeId, body: &Body) -> Next {
+    pub(crate) fn on_message(&mut self, common: &mut Common, from: Member, body: &Body) -> Next {
         let granted = match (self.phase, body) {
-            (Phase::PreVote, Body::PreVoted { granted }) | (Phase::Vote, Body::Voted { granted }) => *granted,
+            (Phase::PreVote, Body::PreVoted { granted }) | (Phase::Vote { .. }, Body::Voted { granted }) => {
+                *granted
+            }
             _ => {
                 common.drops.add(DropReason::Late);
                 return Next::Stay;
             }
         };
-        match self.answers.iter_mut().find(|(id, _)| *id == from) {
+        match self.answers.iter_mut().find(|(voter, _)| *voter == from) {
             None => {
                 common.drops.add(DropReason::Stranger);
                 return Next::Stay;
@@ -55,21 +59,21 @@ impl Candidate {
     pub(crate) fn verdict(&self, common: &Common) -> Next {
         let own = match self.phase {
             Phase::PreVote => true,
-            Phase::Vote => common.durability.durable_ballot() == common.ballot,
+            Phase::Vote { .. } => common.durability.durable_ballot() == common.ballot,
         };
         let answer = |voter| {
             if voter == common.id() {
                 return own.then_some(true);
             }
-            self.answers.iter().find(|(id, _)| *id == voter).and_then(|&(_, answer)| answer)
+            self.answers.iter().find(|(asked, _)| asked.id == voter).and_then(|&(_, answer)| answer)
         };
-        match common.config.membership.tally(answer) {
+        match common.membership().tally(answer) {
             Tally::Pending => Next::Stay,
             Tally::Lost => Next::Follow(None),
             Tally::Won => match self.phase {
-                Phase::PreVote => Next::Campaign(Phase::Vote),
-                Phase::Vote if own => Next::Lead,
-                Phase::Vote => Next::Stay,
+                Phase::PreVote => Next::Campaign(Phase::Vote { transfer: false }),
+                Phase::Vote { .. } if own => Next::Lead,
+                Phase::Vote { .. } => Next::Stay,
             },
         }
     }

@@ -1,38 +1,58 @@
 //! A follower takes entries from its leader (paper §5.3).
 
-use crate::action::{Action, Violation};
-use crate::common::Common;
-use crate::log::LogSlice;
-use crate::message::Body;
+use crate::action::{Action, Outcome, Refusal, Violation};
+use crate::common::{Common, ConfirmedRead};
+use crate::event::Read;
+use crate::log::{Entry, EntryBody, LogSlice, Snapshot};
+use crate::membership::Standing;
+use crate::message::{Body, ReadContext};
 use crate::role::{Next, Phase};
 use crate::status::DropReason;
-use crate::types::{Index, NodeId};
+use crate::types::{Index, LogId, Member, NodeId, RequestId};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Follower {
     /// The leader of this term, once it has been heard.
-    pub(crate) leader: Option<NodeId>,
+    pub(crate) leader: Option<Member>,
     /// The log agrees with this leader's through here: what this leader confirmed, and what is committed anyway.
     pub(crate) agreed: Index,
+    questions: Questions,
+}
+
+/// Reads that wait for the leader to say what they must see.
+#[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
+struct Questions {
+    /// Each read with the question that covers it: the first that is asked after the read came.
+    reads: VecDeque<(u64, RequestId)>,
+    /// Whether the last question waits for its answer.
+    open: bool,
 }
 
 impl Follower {
-    pub(crate) fn new(leader: Option<NodeId>, committed: Index) -> Self {
-        Self { leader, agreed: committed }
+    pub(crate) fn new(leader: Option<Member>, committed: Index) -> Self {
+        Self { leader, agreed: committed, questions: Questions::default() }
+    }
+
+    /// Leaves this leader or this term: what was asked will not be answered.
+    pub(crate) fn leave(&mut self, leader: Option<NodeId>, out: &mut Vec<Action>) {
+        let outcome = Outcome::Refused(Refusal::NotLeader { leader });
+        out.extend(self.questions.reads.drain(..).map(|(_, request)| Action::Respond { request, outcome }));
     }
 
     pub(crate) fn on_message(
         &mut self,
         common: &mut Common,
-        from: NodeId,
+        from: Member,
         body: &Body,
         out: &mut Vec<Action>,
     ) -> Next {
         if body.is_from_leader() {
             match self.leader {
                 Some(known) if known != from => {
-                    return Next::halt(Violation::TwoLeaders { term: common.term(), known, other: from });
+                    let (known, other) = (known.id, from.id);
+                    return Next::halt(Violation::TwoLeaders { term: common.term(), known, other });
                 }
                 _ => self.leader = Some(from),
             }
@@ -44,10 +64,23 @@ impl Follower {
                 self.commit_to(common, commit);
                 let matched = self.durably_agreed(common);
                 common.send(from, Body::HeartbeatAck { round, received: self.agreed, matched }, out);
+                // A question that has not been answered by now may be lost.
+                if self.questions.open {
+                    self.ask(common, from);
+                }
                 Next::Stay
             }
             Body::Commit { commit } => {
                 self.commit_to(common, commit);
+                Next::Stay
+            }
+            Body::TimeoutNow { last } => Self::on_timeout_now(common, last),
+            Body::OfferSnapshot { ref snapshot } => {
+                self.on_offer(common, from, snapshot, out);
+                Next::Stay
+            }
+            Body::ReadIndexIs { context, index } => {
+                self.on_read_index(common, from, context, index);
                 Next::Stay
             }
             _ => {
@@ -60,7 +93,7 @@ impl Follower {
     fn on_append(
         &mut self,
         common: &mut Common,
-        from: NodeId,
+        from: Member,
         slice: &LogSlice,
         commit: Index,
         out: &mut Vec<Action>,
@@ -76,6 +109,13 @@ impl Follower {
             common.send(from, Body::Rejected { prev: prev.index, hint }, out);
             return Next::Stay;
         }
+        if slice.last().index > common.log.last().index && common.is_backlogged() {
+            common.drops.add(DropReason::Unapplied);
+            return Next::Stay;
+        }
+        if let Some(violation) = slice.entries().iter().find_map(|entry| wrong_standing(common, entry)) {
+            return Next::halt(violation);
+        }
         let matched = match common.log.adopt(slice, self.agreed) {
             Ok(matched) => matched,
             Err(contradiction) => {
@@ -87,6 +127,107 @@ impl Follower {
         self.commit_to(common, commit);
         common.send_once_durable(from, Body::Appended { matched });
         Next::Stay
+    }
+
+    /// The leader bids this member to take over. Only one who has all of its log, and could lead, can.
+    fn on_timeout_now(common: &mut Common, last: LogId) -> Next {
+        if common.standing() != Standing::Voter || common.log.last() < last || common.disk_stalls() {
+            common.drops.add(DropReason::Late);
+            return Next::Stay;
+        }
+        Next::Campaign(Phase::Vote { transfer: true })
+    }
+
+    /// The leader no longer has what this member lacks. A witness needs no bytes; everybody else gets them first.
+    fn on_offer(&mut self, common: &mut Common, from: Member, snapshot: &Snapshot, out: &mut Vec<Action>) {
+        let last = snapshot.last;
+        if common.log.contains(last) {
+            // A snapshot holds only what is committed.
+            common.log.commit_to(last.index);
+            self.agreed = self.agreed.max(last.index);
+        }
+        if last.index <= common.log.committed() {
+            common.send_once_durable(from, Body::Appended { matched: self.agreed });
+        } else if common.config.options.witness {
+            self.install(common, snapshot.clone());
+        } else if common.fetching.as_ref() != Some(snapshot) {
+            common.fetching = Some(snapshot.clone());
+            out.push(Action::FetchSnapshot { from: from.id, snapshot: snapshot.clone() });
+        }
+    }
+
+    /// The bytes of a snapshot are here: it takes the place of the log, unless that has got as far by other means.
+    pub(crate) fn install(&mut self, common: &mut Common, snapshot: Snapshot) {
+        let last = snapshot.last.index;
+        if common.log.contains(snapshot.last) {
+            common.log.commit_to(last);
+        } else if last > common.log.committed() {
+            common.log.install(snapshot);
+        }
+        self.agreed = self.agreed.max(common.log.committed());
+        if let Some(leader) = self.leader {
+            common.send_once_durable(leader, Body::Appended { matched: last });
+        }
+    }
+
+    /// The bytes of a snapshot cannot be had.
+    pub(crate) fn fetch_failed(&self, common: &Common, last: LogId, out: &mut Vec<Action>) {
+        if let Some(leader) = self.leader {
+            common.send(leader, Body::SnapshotUnavailable { last }, out);
+        }
+    }
+
+    /// Asks the leader what a read must see.
+    pub(crate) fn on_read(&mut self, common: &mut Common, read: Read, out: &mut Vec<Action>) {
+        let request = read.request;
+        let refusal = match self.leader {
+            None => Refusal::NotLeader { leader: None },
+            // A witness has nothing to read from.
+            Some(leader) if common.config.options.witness => Refusal::NotLeader { leader: Some(leader.id) },
+            Some(_)
+                if self.questions.reads.len() + common.waiting_reads()
+                    >= common.config.options.max_waiting_reads =>
+            {
+                Refusal::Busy
+            }
+            Some(leader) => {
+                self.questions.reads.push_back((common.asked + 1, request));
+                if !self.questions.open {
+                    self.ask(common, leader);
+                }
+                return;
+            }
+        };
+        out.push(Action::Respond { request, outcome: Outcome::Refused(refusal) });
+    }
+
+    /// Asks once more: the answer will do for every read that waits. The question leaves once it is on the disk in which life
+    /// of this member it is asked.
+    fn ask(&mut self, common: &mut Common, leader: Member) {
+        self.questions.open = true;
+        common.asked += 1;
+        common.record_start();
+        let context = ReadContext { start: common.starts, number: common.asked };
+        common.send_once_durable(leader, Body::ReadIndex { context });
+    }
+
+    fn on_read_index(&mut self, common: &mut Common, from: Member, context: ReadContext, index: Index) {
+        let questions = &mut self.questions;
+        if context.start != common.starts || context.number > common.asked || self.leader != Some(from) {
+            return common.drops.add(DropReason::Late);
+        }
+        while let Some(&(number, request)) = questions.reads.front()
+            && number <= context.number
+        {
+            questions.reads.pop_front();
+            common.confirm_read(ConfirmedRead { request, index, until: None });
+        }
+        if context.number == common.asked {
+            questions.open = false;
+        }
+        if !questions.open && !questions.reads.is_empty() {
+            self.ask(common, from);
+        }
     }
 
     /// How far the log agrees with the leader's on this disk, for good. Nothing before the leader's term is on the disk
@@ -105,19 +246,38 @@ impl Follower {
     }
 
     /// The connection to `peer` broke. Only a hint, so it leads to no more than a pre-vote.
-    pub(crate) fn on_unreachable(&mut self, common: &mut Common, peer: NodeId) {
-        if self.leader == Some(peer) && common.config.options.pre_vote {
+    pub(crate) fn on_unreachable(&mut self, common: &mut Common, peer: NodeId, out: &mut Vec<Action>) {
+        if self.leader.is_some_and(|leader| leader.id == peer) && common.config.options.pre_vote {
             self.leader = None;
+            self.leave(None, out);
+            self.questions.open = false;
             common.leader_unreachable();
         }
     }
 }
 
-/// The election timeout has passed without a leader. Whoever has no vote or no working disk waits on.
+/// Whether an entry shows that the group takes this member for a witness, or for none, and is wrong.
+fn wrong_standing(common: &Common, entry: &Entry) -> Option<Violation> {
+    let is = common.config.options.witness;
+    let taken_for = match &entry.body {
+        EntryBody::Config(membership) if membership.contains(common.member()) => {
+            membership.is_witness(common.id())
+        }
+        EntryBody::Withheld => true,
+        _ => return None,
+    };
+    (taken_for != is).then_some(Violation::WrongStanding { witness: taken_for })
+}
+
+/// The election timeout has passed without a leader. Whoever cannot lead, or has no working disk, waits on.
 pub(crate) fn on_election_deadline(common: &mut Common) -> Next {
-    if !common.config.membership.is_voter(common.id()) || common.disk_stalls() {
+    if common.standing() != Standing::Voter || common.disk_stalls() {
         common.rearm_election_timer();
         return Next::Stay;
     }
-    Next::Campaign(if common.config.options.pre_vote { Phase::PreVote } else { Phase::Vote })
+    Next::Campaign(if common.config.options.pre_vote {
+        Phase::PreVote
+    } else {
+        Phase::Vote { transfer: false }
+    })
 }

@@ -9,7 +9,7 @@ pub(crate) mod leader;
 pub(crate) mod voter;
 
 use crate::action::Violation;
-use crate::types::NodeId;
+use crate::types::Member;
 use alloc::boxed::Box;
 
 /// What a handler wants its member to become.
@@ -18,12 +18,14 @@ pub(crate) enum Next {
     /// What it is.
     Stay,
     /// A follower in the term it is in, of the leader where one is known.
-    Follow(Option<NodeId>),
+    Follow(Option<Member>),
     /// Somebody who wants to lead.
     Campaign(Phase),
     /// The leader of the term it is in.
     Lead,
-    /// Nothing any more. Boxed, since every step returns a `Next` and it should fit into two registers.
+    /// Nothing any more: its host stops it.
+    Stop,
+    /// Nothing any more. Boxed, since every step returns a `Next` and it should stay small.
     Halt(Box<Violation>),
 }
 
@@ -39,5 +41,8 @@ pub(crate) enum Phase {
     /// Asking whether an election could be won, in the term before it.
     PreVote,
     /// Asking for votes, in a new term.
-    Vote,
+    Vote {
+        /// Whether the leader has bidden it to.
+        transfer: bool,
+    },
 }

@@ -5,21 +5,25 @@
 use crate::action::Action;
 use crate::common::Common;
 use crate::message::Body;
-use crate::types::{LogId, NodeId};
+use crate::types::{LogId, Member};
 use alloc::vec::Vec;
 
 /// Whether a real vote would be given. Promises nothing, and in particular does not put off this member's own
 /// election.
-pub(crate) fn on_pre_vote(common: &mut Common, candidate: NodeId, last: LogId, out: &mut Vec<Action>) {
-    let granted = last >= common.log.last();
+pub(crate) fn on_pre_vote(common: &mut Common, candidate: Member, last: LogId, out: &mut Vec<Action>) {
+    let granted = last >= common.log.last() && !common.is_blank();
     common.send(candidate, Body::PreVoted { granted }, out);
 }
 
 /// Gives the vote of this term to the first who asks with a log at least as up-to-date as ours. The grant leaves
 /// once it is durable; a refusal at once.
-pub(crate) fn on_request_vote(common: &mut Common, candidate: NodeId, last: LogId, out: &mut Vec<Action>) {
-    if last >= common.log.last() && common.ballot.may_vote_for(candidate) {
-        common.ballot.cast(candidate);
+///
+/// It is given to a candidate that this member's own membership does not know, and by a member that takes itself for a learner
+/// still: who votes is for the candidate's log to say, which may be ahead of ours. But a blank member gives none.
+pub(crate) fn on_request_vote(common: &mut Common, candidate: Member, last: LogId, out: &mut Vec<Action>) {
+    let up_to_date = last >= common.log.last() && !common.is_blank();
+    if up_to_date && common.ballot.may_vote_for(candidate.id) {
+        common.ballot.cast(candidate.id);
         common.rearm_election_timer();
         common.send_once_durable(candidate, Body::Voted { granted: true });
     } else {

@@ -15,12 +15,13 @@ impl Check for ElectionRestriction {
     fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
         let (before, after) = (step.before, step.after);
         let Event::Receive(message) = step.event else { return Ok(()) };
-        let Body::RequestVote { last } = message.body else { return Ok(()) };
-        let gave = after.vote == Some(message.from) && (before.vote, before.term) != (after.vote, after.term);
+        let Body::RequestVote { last, .. } = message.body else { return Ok(()) };
+        let gave =
+            after.vote == Some(message.from.id) && (before.vote, before.term) != (after.vote, after.term);
         if !gave || last >= before.last {
             return Ok(());
         }
-        let (id, ours, candidate) = (after.id, before.last, message.from);
+        let (id, ours, candidate) = (after.id, before.last, message.from.id);
         Err(format!("member {id} with {ours} votes for member {candidate} with {last}"))
     }
 }
@@ -31,13 +32,13 @@ mod tests {
     use super::*;
     use kontiki_core::message::Message;
     use kontiki_core::status::{RoleKind::Follower, Status};
-    use kontiki_core::types::{LogId, Term};
+    use kontiki_core::types::{ClusterId, Identity, LogId, Term};
 
     fn vote(ours: LogId, theirs: LogId) -> Result<(), String> {
         let before = Status { last: ours, ..status(1, Follower, 3, 0) };
         let after = Status { term: Term::new(4), vote: Some(id(2)), ..before };
-        let body = Body::RequestVote { last: theirs };
-        let message = Message { from: id(2), to: id(1), term: Term::new(4), body };
+        let body = Body::RequestVote { last: theirs, transfer: false };
+        let message = Message::new(Identity::new(ClusterId(0), id(2)), id(1).into(), Term::new(4), body);
         ElectionRestriction.observe(&Observation {
             member: 0,
             event: &Event::Receive(message),

@@ -46,6 +46,8 @@ mod tests {
     #[test]
     fn fires_on_a_leader_that_cuts_its_log_and_not_on_a_follower() {
         let cut = Action::Persist(Write {
+            starts: 1,
+            rebase: None,
             seq: WriteSeq::new(1),
             ballot: Ballot::default(),
             truncate_after: Some(Index::new(3)),

@@ -146,6 +146,7 @@ pub(crate) mod testing {
 
     use super::*;
     use kontiki_core::log::{Entry, EntryBody};
+    use kontiki_core::membership::Standing;
     use kontiki_core::status::RoleKind;
     use kontiki_core::types::{Index, LogId, Payload, Term};
 
@@ -164,6 +165,9 @@ pub(crate) mod testing {
             durable: LogId::ZERO,
             committed: Index::new(committed),
             applied: Index::ZERO,
+            standing: Standing::Voter,
+            snapshot: LogId::ZERO,
+            configured: LogId::ZERO,
         }
     }
 

@@ -45,8 +45,8 @@ impl Check for VoteDurability {
         for action in step.actions {
             if let Action::Send(message) = action {
                 match message.body {
-                    Body::Voted { granted: true } => self.vote(step.member, message.term, message.to)?,
-                    Body::RequestVote { .. } => self.vote(step.member, message.term, message.from)?,
+                    Body::Voted { granted: true } => self.vote(step.member, message.term, message.to.id)?,
+                    Body::RequestVote { .. } => self.vote(step.member, message.term, message.from.id)?,
                     _ => {}
                 }
             }
@@ -61,10 +61,12 @@ mod tests {
     use super::*;
     use kontiki_core::message::Message;
     use kontiki_core::status::RoleKind::Follower;
+    use kontiki_core::types::{ClusterId, Identity};
 
     fn grant(check: &mut VoteDurability, candidate: u64, term: u64) -> Result<(), String> {
         let body = Body::Voted { granted: true };
-        let message = Message { from: id(1), to: id(candidate), term: Term::new(term), body };
+        let message =
+            Message::new(Identity::new(ClusterId(0), id(1)), id(candidate).into(), Term::new(term), body);
         let status = status(1, Follower, term, 0);
         show_actions(check, &status, &status, &[], &[Action::Send(message)], &[])
     }

@@ -6,7 +6,7 @@ pub use draw::Profile;
 
 use kontiki_core::config::{Config, ConfigError, MAX_PRIORITY, Options};
 use kontiki_core::membership::{Membership, MembershipError};
-use kontiki_core::types::NodeId;
+use kontiki_core::types::{ClusterId, Identity, NodeId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -249,8 +249,8 @@ impl Scenario {
         let spec = usize::try_from(id.get() - 1).ok().and_then(|position| self.members.get(position));
         let spec = spec.ok_or(ScenarioError::Stranger(id))?;
         let options = Options { priority: spec.priority, seed: self.seed, ..self.options.clone() };
-        let membership = Membership::of(self.ids()).map_err(ScenarioError::Membership)?;
-        Config::new(id, membership, options).map_err(ScenarioError::Config)
+        let identity = Identity::new(ClusterId(self.seed), id);
+        Config::new(identity, options).map_err(ScenarioError::Config)
     }
 
     /// Checks everything that an edited scenario could have wrong.

@@ -21,6 +21,8 @@ use crate::stream::Stream;
 use crate::trace::Traced;
 use kontiki_core::action::Action;
 use kontiki_core::event::Event;
+use kontiki_core::membership::Membership;
+use kontiki_core::raft::Durable;
 use kontiki_core::types::{Index, NodeId};
 use kontiki_core::wire;
 use std::cmp::Reverse;
@@ -107,6 +109,7 @@ impl<'t> World<'t> {
     pub(crate) fn new(scenario: &Scenario, tracer: Option<Tracer<'t>>) -> Result<Self, ScenarioError> {
         scenario.validate()?;
         let (seed, size) = (scenario.seed, scenario.members.len());
+        let membership = Membership::of(scenario.ids()).map_err(ScenarioError::Membership)?;
         let host = |id: NodeId| {
             let spec = scenario.members[position(id)].clone();
             let mut stream = Stream::named(seed, "member", id.get());
@@ -115,7 +118,12 @@ impl<'t> World<'t> {
                 id,
                 config: scenario.config(id)?,
                 up: None,
-                disk: Disk::new(seed, id.get(), scenario.disk.clone()),
+                disk: Disk::new(
+                    seed,
+                    id.get(),
+                    scenario.disk.clone(),
+                    Durable::bootstrap(membership.clone()),
+                ),
                 clock: Clock::new(origin, spec.clock_ppm),
                 spec,
                 stream,

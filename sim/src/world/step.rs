@@ -151,14 +151,17 @@ impl World<'_> {
             Action::Persist(write) => self.persist(member, write, links),
             Action::Apply { through } => self.apply(member, through),
             Action::Respond { request, outcome } => return self.respond(request, outcome),
-            Action::Halt(_) => {}
+            Action::Halt(_)
+            | Action::Restore(_)
+            | Action::FetchSnapshot { .. }
+            | Action::LoadEntries { .. } => {}
         }
         Ok(())
     }
 
     fn send(&mut self, from: usize, message: &Message) {
         self.counters.messages += 1;
-        let to = position(message.to);
+        let to = position(message.to.id);
         let counters = &mut self.counters;
         let arrivals = self.network.send(self.now, from, to, |kind| counters.fault(kind));
         for arrival in arrivals.into_iter().flatten() {

@@ -1,0 +1,53 @@
+//! The memberships of a log: the one it begins with, and one for every entry that holds another.
+
+use crate::log::{Entry, EntryBody};
+use crate::membership::Membership;
+use crate::types::{Index, LogId};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Every membership that a truncation could bring back, and the latest, which is in force (paper §6).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Configs {
+    /// Never empty. The first is the one at the base of the log.
+    known: Vec<(LogId, Arc<Membership>)>,
+}
+
+impl Configs {
+    /// Those of a log that begins with this membership; none where nothing is known of any.
+    pub(crate) fn new(first: Option<(LogId, Arc<Membership>)>) -> Self {
+        let nobody = || (LogId::ZERO, Arc::new(Membership::unknown()));
+        Self { known: [first.unwrap_or_else(nobody)].into() }
+    }
+
+    /// The membership in force and the entry that holds it.
+    pub(crate) fn latest(&self) -> &(LogId, Arc<Membership>) {
+        self.known.last().expect("never empty")
+    }
+
+    /// The membership as of `index`, and the entry that holds it.
+    pub(crate) fn as_of(&self, index: Index) -> &(LogId, Arc<Membership>) {
+        let after = self.known.partition_point(|(id, _)| id.index <= index);
+        &self.known[after.saturating_sub(1)]
+    }
+
+    /// Takes note of an entry that was appended.
+    pub(crate) fn appended(&mut self, entry: &Entry) {
+        if let EntryBody::Config(membership) = &entry.body {
+            self.known.push((entry.id, membership.clone()));
+        }
+    }
+
+    /// Every entry after `index` is gone: what they changed is undone.
+    pub(crate) fn truncate(&mut self, index: Index) {
+        while self.known.len() > 1 && self.known.last().is_some_and(|(id, _)| id.index > index) {
+            self.known.pop();
+        }
+    }
+
+    /// Nothing before `index` can come back.
+    pub(crate) fn compact_to(&mut self, index: Index) {
+        let after = self.known.partition_point(|(id, _)| id.index <= index);
+        self.known.drain(..after.saturating_sub(1));
+    }
+}

@@ -1,0 +1,299 @@
+//! A leader takes proposals and replicates them (paper §5.3).
+//!
+//! Its parts: what goes to whom ([`replication`]), what readers must see ([`reads`]), who belongs to the group ([`change`]),
+//! and handing over ([`transfer`]).
+
+mod change;
+mod reads;
+mod replication;
+mod transfer;
+
+use crate::action::{Action, Outcome, Refusal};
+use crate::common::Common;
+use crate::event::Proposal;
+use crate::log::EntryBody;
+use crate::message::Body;
+use crate::progress::Progress;
+use crate::quorum::Tally;
+use crate::role::Next;
+use crate::status::DropReason;
+use crate::time::Instant;
+use crate::types::{Index, LogId, Member, NodeId, RequestId, Term};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use change::Changing;
+use reads::Reads;
+use transfer::Transferring;
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Leader {
+    /// The term of its office.
+    term: Term,
+    /// Every other member, in the order of their ids, and those that were members a moment ago.
+    pub(crate) peers: Vec<Progress>,
+    /// The requests whose entries are not yet committed, in the order of the log.
+    pub(crate) proposals: VecDeque<Waiting>,
+    /// The size of their entries.
+    proposed_size: u64,
+    /// The size of what was not committed when it took office; it all commits at once, with the blank entry.
+    inherited_size: u64,
+    /// The size of the entry that holds a membership which is not yet committed.
+    change_size: u64,
+    /// The blank entry with which it took office.
+    first: Index,
+    /// When the next heartbeat is due.
+    pub(crate) heartbeat_deadline: Instant,
+    /// The number of the last heartbeat.
+    round: u64,
+    reads: Reads,
+    change: Option<Box<Changing>>,
+    transfer: Option<Transferring>,
+    /// Set once it is no longer a member that could lead, and that is committed.
+    resigned: bool,
+}
+
+/// A request whose entry waits to be committed.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) index: Index,
+    request: RequestId,
+    size: u64,
+}
+
+impl Leader {
+    /// Takes office: assumes nothing of anybody, and appends a blank entry of its own term, with which everything
+    /// before it commits too (thesis 6.4).
+    pub(crate) fn take_office(common: &mut Common, out: &mut Vec<Action>) -> Self {
+        let last = common.log.last().index;
+        let others = common.membership().members().iter().filter(|&&member| member != common.member());
+        let mut leader = Self {
+            term: common.term(),
+            peers: others.map(|&member| Progress::new(member, last, common.now)).collect(),
+            proposals: VecDeque::new(),
+            proposed_size: 0,
+            inherited_size: 0,
+            change_size: 0,
+            first: last.next(),
+            heartbeat_deadline: Instant::NEVER,
+            round: 0,
+            reads: Reads::default(),
+            change: None,
+            transfer: None,
+            resigned: false,
+        };
+        common.log.append(common.term(), EntryBody::Blank);
+        leader.inherited_size = common.log.uncommitted_size();
+        leader.arm_heartbeat(common);
+        leader.replicate_to_all(common, out);
+        leader
+    }
+
+    /// Leaves office: what is still open may or may not commit, and what was only asked was not done.
+    pub(crate) fn leave_office(
+        &mut self,
+        common: &mut Common,
+        successor: Option<NodeId>,
+        out: &mut Vec<Action>,
+    ) {
+        let term = self.term;
+        for Waiting { index, request, .. } in self.proposals.drain(..) {
+            common.depose(LogId { term, index }, request);
+        }
+        common.stay_loyal_until(self.reads.leased_until());
+        let not_leader = Outcome::Refused(Refusal::NotLeader { leader: successor });
+        for request in self.reads.drain() {
+            out.push(Action::Respond { request, outcome: not_leader });
+        }
+        if let Some(change) = self.change.take() {
+            let outcome = if change.has_begun() { Outcome::Unknown } else { not_leader };
+            out.push(Action::Respond { request: change.request(), outcome });
+        }
+        if let Some(transfer) = self.transfer.take() {
+            out.push(Action::Respond { request: transfer.request(), outcome: Outcome::Transferred });
+        }
+    }
+
+    /// How many bytes wait to be committed; see [`Entry::size`](crate::log::Entry::size).
+    pub(crate) fn uncommitted_size(&self) -> u64 {
+        self.inherited_size + self.proposed_size + self.change_size
+    }
+
+    pub(crate) fn on_message(
+        &mut self,
+        common: &mut Common,
+        from: Member,
+        body: &Body,
+        out: &mut Vec<Action>,
+    ) -> Next {
+        let Some(position) = self.peers.iter().position(|peer| peer.member == from) else {
+            let known = self.peers.iter().any(|peer| peer.member.id == from.id);
+            common.drops.add(if known { DropReason::OtherIncarnation } else { DropReason::Stranger });
+            return Next::Stay;
+        };
+        self.peers[position].contact = common.now;
+        match *body {
+            Body::Appended { matched } => self.on_appended(common, position, matched, out),
+            Body::Rejected { prev, hint } => self.on_rejected(common, position, prev, hint, out),
+            Body::HeartbeatAck { round, received, matched } => {
+                self.on_heartbeat_ack(common, position, round, received, matched, out);
+            }
+            Body::SnapshotUnavailable { last } => self.on_snapshot_unavailable(common, position, last, out),
+            Body::ReadIndex { context } => self.on_read_index(common, from, context, out),
+            _ => common.drops.add(DropReason::Late),
+        }
+        self.next()
+    }
+
+    /// Appends what may be appended, answers the rest at once, and sends what is new.
+    pub(crate) fn on_propose(
+        &mut self,
+        common: &mut Common,
+        proposals: impl Iterator<Item = Proposal>,
+        out: &mut Vec<Action>,
+    ) {
+        for Proposal { request, payload } in proposals {
+            let max = common.config.options.max_payload_bytes;
+            let refusal = if let Some(transfer) = &self.transfer {
+                Refusal::Transferring { to: transfer.to() }
+            } else if payload.len() as u64 > max {
+                Refusal::TooLarge { max }
+            } else if self.uncommitted_size() >= common.config.options.max_uncommitted_bytes
+                || common.is_backlogged()
+            {
+                Refusal::Busy
+            } else {
+                let body = EntryBody::Data(payload);
+                let size = body.size();
+                let index = common.log.append(common.term(), body).index;
+                self.proposals.push_back(Waiting { index, request, size });
+                self.proposed_size += size;
+                continue;
+            };
+            out.push(Action::Respond { request, outcome: Outcome::Refused(refusal) });
+        }
+        self.replicate_to_all(common, out);
+    }
+
+    /// The leader's own disk has moved: it counts itself like any other member.
+    pub(crate) fn on_persisted(&mut self, common: &mut Common, out: &mut Vec<Action>) -> Next {
+        self.advance_commit(common, out);
+        self.next()
+    }
+
+    /// A heartbeat is due, if anybody still follows: a leader that has lost its quorum or its disk steps down.
+    pub(crate) fn on_deadline(&mut self, common: &mut Common, out: &mut Vec<Action>) -> Next {
+        if common.disk_stalls() || (common.config.options.check_quorum && !self.has_quorum(common)) {
+            return Next::Follow(None);
+        }
+        self.let_go(common);
+        self.beat(common, out);
+        for peer in &mut self.peers {
+            peer.watch(self.round);
+        }
+        self.offer_again(common, out);
+        self.give_up_on_newcomers(common, out);
+        self.pursue_transfer(common, out);
+        self.arm_heartbeat(common);
+        self.next()
+    }
+
+    /// The host is about to stop this member: somebody who has everything may take over at once.
+    pub(crate) fn bid_farewell(&mut self, common: &Common, out: &mut Vec<Action>) {
+        if common.now >= self.reads.leased_until()
+            && let Some(best) = self.best_successor(common)
+            && best.matched == common.log.last().index
+        {
+            common.send(best.member, Body::TimeoutNow { last: common.log.last() }, out);
+        }
+    }
+
+    fn next(&self) -> Next {
+        if self.resigned { Next::Follow(None) } else { Next::Stay }
+    }
+
+    /// The member with this id, if it is another and one of the group.
+    fn peer(&self, id: NodeId) -> Option<&Progress> {
+        self.peers.iter().find(|peer| peer.member.id == id && peer.leaving.is_none())
+    }
+
+    /// Whether an entry of its own term is committed, and with it everything before (paper §5.4.2, §8).
+    fn has_committed(&self, common: &Common) -> bool {
+        common.log.committed() >= self.first
+    }
+
+    /// Commits what can be committed, and does whatever had to wait for that.
+    fn advance_commit(&mut self, common: &mut Common, out: &mut Vec<Action>) {
+        let before = (common.log.committed(), common.log.last());
+        loop {
+            self.commit_reached(common, out);
+            if !self.go_on_with_change(common, out) {
+                break;
+            }
+        }
+        if before != (common.log.committed(), common.log.last()) {
+            self.replicate_to_all(common, out);
+            self.answer_reads(common, out);
+        }
+        if self.resigned {
+            self.bid_farewell(common, out);
+        }
+    }
+
+    /// Commits through the greatest index that a quorum has on disk, if its entry is of this leader's own term:
+    /// entries of earlier terms commit only along with it (paper §5.4.2, figure 8). The leader counts itself like any other
+    /// member, so not at all where it is none any more.
+    fn commit_reached(&mut self, common: &mut Common, out: &mut Vec<Action>) {
+        let own = common.log.durable();
+        let id = common.id();
+        let matched = |member| {
+            if member == id {
+                return own;
+            }
+            self.peer(member).map_or(Index::ZERO, |peer| peer.matched)
+        };
+        let committed = common.log.committed();
+        let reached = common.membership().reached_beyond(committed, matched);
+        if reached == committed || common.log.term(reached) != Some(common.term()) {
+            return;
+        }
+        common.log.commit_to(reached);
+        self.inherited_size = 0;
+        if common.log.configured().index <= reached {
+            self.change_size = 0;
+        }
+        while let Some(&Waiting { index, request, size }) = self.proposals.front()
+            && index <= reached
+        {
+            self.proposals.pop_front();
+            self.proposed_size -= size;
+            let outcome = Outcome::Committed(LogId { term: common.term(), index });
+            out.push(Action::Respond { request, outcome });
+        }
+    }
+
+    /// Says to everybody that it still leads, and asks whether it does.
+    fn beat(&mut self, common: &mut Common, out: &mut Vec<Action>) {
+        self.round += 1;
+        self.reads.round_sent(self.round, common.now);
+        for peer in &mut self.peers {
+            peer.told_commit = common.log.committed().min(peer.matched);
+            common.send(peer.member, Body::Heartbeat { round: self.round, commit: peer.told_commit }, out);
+        }
+    }
+
+    /// Whether a quorum was heard from within an election timeout, the leader being one of them. Learners do not count.
+    fn has_quorum(&self, common: &Common) -> bool {
+        let timeout = common.config.timing.election_max;
+        let heard = |member| {
+            let recent = |peer: &Progress| common.now - peer.contact < timeout;
+            (member == common.id() || self.peer(member).is_some_and(recent)).then_some(true)
+        };
+        common.membership().tally(heard) == Tally::Won
+    }
+
+    fn arm_heartbeat(&mut self, common: &Common) {
+        self.heartbeat_deadline =
+            if self.peers.is_empty() { Instant::NEVER } else { common.now + common.config.timing.heartbeat };
+    }
+}

@@ -1,0 +1,177 @@
+//! What readers must see: everything that was committed when they asked, by whomever.
+//!
+//! A leader that still leads has committed everything that is committed. Whether it still leads, a round of heartbeats tells that is
+//! sent after the read has come: its answers show that at that time no quorum had followed another (thesis 6.4). One round serves
+//! all who wait. A lease saves the round: whoever has answered a heartbeat votes for nobody else for a while, counted from
+//! its *sending*, and shorter than the promise by as much as two clocks may differ (thesis 6.4.1).
+
+use super::Leader;
+use crate::action::{Action, Outcome, Refusal};
+use crate::common::{Common, ConfirmedRead};
+use crate::event::{Read, ReadVia};
+use crate::message::{Body, ReadContext};
+use crate::status::DropReason;
+use crate::time::Instant;
+use crate::types::{Index, Member, RequestId};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+#[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Reads {
+    /// In the order in which they came; rounds and indexes rise along it.
+    waiting: VecDeque<Waiting>,
+    /// The last round that was sent for the sake of reads.
+    asked: u64,
+    /// When the last rounds were sent.
+    sent: VecDeque<(u64, Instant)>,
+    /// The latest instant until which a lease was given to the host, who may use it without asking.
+    leased_until: Instant,
+    /// Set once somebody was bidden to take over: that may come to pass at any later time, against all promises.
+    bidden: bool,
+}
+
+/// A read that waits to be confirmed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Waiting {
+    reader: Reader,
+    /// The first round that was not yet sent when it came.
+    round: u64,
+    /// What it must see.
+    index: Index,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Reader {
+    Client(RequestId),
+    Follower(Member, ReadContext),
+}
+
+/// How many rounds are remembered: an answer that comes later than so many rounds gives no lease.
+const ROUNDS: usize = 64;
+
+impl Reads {
+    /// A round of heartbeats leaves.
+    pub(super) fn round_sent(&mut self, round: u64, now: Instant) {
+        if self.sent.len() == ROUNDS {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((round, now));
+    }
+
+    /// When a round was sent, if that is still known.
+    pub(super) fn sent_at(&self, round: u64) -> Option<Instant> {
+        self.sent.iter().rev().find(|(sent, _)| *sent == round).map(|&(_, at)| at)
+    }
+
+    pub(super) fn leased_until(&self) -> Instant {
+        self.leased_until
+    }
+
+    /// From here on no lease holds: somebody is bidden to take over.
+    pub(super) fn end_leases(&mut self) {
+        self.bidden = true;
+    }
+
+    /// Gives up all reads of this member's own clients; followers ask again, elsewhere.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = RequestId> {
+        self.waiting.drain(..).filter_map(|waiting| match waiting.reader {
+            Reader::Client(request) => Some(request),
+            Reader::Follower(..) => None,
+        })
+    }
+}
+
+impl Leader {
+    pub(crate) fn on_read(&mut self, common: &mut Common, read: Read, out: &mut Vec<Action>) {
+        let Read { request, via } = read;
+        if self.reads.waiting.len() + common.waiting_reads() >= common.config.options.max_waiting_reads {
+            let outcome = Outcome::Refused(Refusal::Busy);
+            return out.push(Action::Respond { request, outcome });
+        }
+        match self.lease(common).filter(|_| via == ReadVia::Lease) {
+            Some(until) => {
+                self.reads.leased_until = self.reads.leased_until.max(until);
+                let index = common.log.committed();
+                common.confirm_read(ConfirmedRead { request, index, until: Some(until) });
+            }
+            None => self.wait(common, Reader::Client(request), out),
+        }
+    }
+
+    pub(super) fn on_read_index(
+        &mut self,
+        common: &mut Common,
+        from: Member,
+        context: ReadContext,
+        out: &mut Vec<Action>,
+    ) {
+        if self.reads.waiting.len() >= common.config.options.max_waiting_reads {
+            return common.drops.add(DropReason::TooManyWaiting);
+        }
+        self.wait(common, Reader::Follower(from, context), out);
+    }
+
+    /// What is committed now, by whomever, is committed here once this leader's first entry is.
+    fn wait(&mut self, common: &mut Common, reader: Reader, out: &mut Vec<Action>) {
+        let index = common.log.committed().max(self.first);
+        self.reads.waiting.push_back(Waiting { reader, round: self.round + 1, index });
+        self.answer_reads(common, out);
+    }
+
+    /// Answers every read that a round has confirmed, and sends another round if there are reads that came after the last.
+    pub(super) fn answer_reads(&mut self, common: &mut Common, out: &mut Vec<Action>) {
+        while let Some(newest) = self.reads.waiting.back() {
+            let confirmed = self.confirmed_round(common);
+            let unasked = newest.round > self.round.max(confirmed);
+            if unasked && self.reads.asked <= confirmed {
+                self.beat(common, out);
+                self.reads.asked = self.round;
+                continue;
+            }
+            let committed = common.log.committed();
+            let Some(&first) = self.reads.waiting.front() else { return };
+            if first.round > confirmed || first.index > committed {
+                return;
+            }
+            self.reads.waiting.pop_front();
+            let index = first.index;
+            match first.reader {
+                Reader::Client(request) => {
+                    common.confirm_read(ConfirmedRead { request, index, until: None });
+                }
+                Reader::Follower(member, context) => {
+                    common.send(member, Body::ReadIndexIs { context, index }, out);
+                }
+            }
+        }
+    }
+
+    /// The last round to which a quorum has answered; the leader needs not be asked.
+    fn confirmed_round(&self, common: &Common) -> u64 {
+        let answered = |member| {
+            if member == common.id() {
+                return u64::MAX;
+            }
+            self.peer(member).map_or(0, |peer| peer.answered_round)
+        };
+        common.membership().reached_beyond(0, answered)
+    }
+
+    /// Until when nobody else can be elected, if that is certain.
+    fn lease(&self, common: &Common) -> Option<Instant> {
+        let options = &common.config.options;
+        if !options.lease_reads || self.reads.bidden || self.transfer.is_some() || !self.has_committed(common)
+        {
+            return None;
+        }
+        let loyal_since = |member| {
+            if member == common.id() {
+                return common.now;
+            }
+            self.peer(member).map_or(Instant::ZERO, |peer| peer.loyal_since)
+        };
+        let since = common.membership().reached_beyond(Instant::ZERO, loyal_since);
+        let until = since + common.config.timing.lease;
+        (since > Instant::ZERO && common.now < until).then_some(until)
+    }
+}

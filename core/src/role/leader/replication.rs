@@ -1,0 +1,224 @@
+//! What goes to each follower, and what comes back.
+
+use super::Leader;
+use crate::action::Action;
+use crate::common::Common;
+use crate::event::EntriesLoaded;
+use crate::log::LogSlice;
+use crate::message::Body;
+use crate::progress::{Flow, Window};
+use crate::status::DropReason;
+use crate::types::{Index, LogId};
+use alloc::vec::Vec;
+
+impl Leader {
+    pub(super) fn on_appended(
+        &mut self,
+        common: &mut Common,
+        position: usize,
+        matched: Index,
+        out: &mut Vec<Action>,
+    ) {
+        if matched > common.log.last().index {
+            return common.drops.add(DropReason::NeverSent);
+        }
+        self.acknowledge(common, position, matched, out);
+        self.replicate(common, position, out);
+    }
+
+    pub(super) fn on_rejected(
+        &mut self,
+        common: &mut Common,
+        position: usize,
+        prev: Index,
+        hint: LogId,
+        out: &mut Vec<Action>,
+    ) {
+        let peer = &mut self.peers[position];
+        let shared = common.log.last_shared(hint);
+        let base = common.log.base();
+        if !peer.is_current_rejection(prev) || (shared.index >= prev && prev > base) {
+            return common.drops.add(DropReason::Late);
+        }
+        if hint.index < base || prev <= base {
+            return self.offer_snapshot(common, position, out);
+        }
+        peer.probe_after(shared.index);
+        self.replicate(common, position, out);
+    }
+
+    pub(super) fn on_heartbeat_ack(
+        &mut self,
+        common: &mut Common,
+        position: usize,
+        round: u64,
+        received: Index,
+        matched: Index,
+        out: &mut Vec<Action>,
+    ) {
+        if received > common.log.last().index || round > self.round {
+            return common.drops.add(DropReason::NeverSent);
+        }
+        let peer = &mut self.peers[position];
+        peer.heartbeat_answered(round, received);
+        if round > peer.answered_round {
+            peer.answered_round = round;
+            peer.loyal_since = self.reads.sent_at(round).unwrap_or(peer.loyal_since);
+        }
+        if matched > peer.matched {
+            self.acknowledge(common, position, matched, out);
+        }
+        self.answer_reads(common, out);
+        self.replicate(common, position, out);
+    }
+
+    /// The follower has the log through `matched` on its disk.
+    fn acknowledge(&mut self, common: &mut Common, position: usize, matched: Index, out: &mut Vec<Action>) {
+        let news = self.peers[position].acknowledge(matched);
+        if !news {
+            return;
+        }
+        let caught_up = self.note_catching_up(common, position);
+        if matched > common.log.committed() || caught_up {
+            self.advance_commit(common, out);
+        }
+        self.pursue_transfer(common, out);
+    }
+
+    pub(super) fn on_snapshot_unavailable(
+        &mut self,
+        common: &mut Common,
+        position: usize,
+        last: LogId,
+        out: &mut Vec<Action>,
+    ) {
+        match &self.peers[position].flow {
+            // The latest, then; at once if it is another, and otherwise with the next heartbeat.
+            Flow::Snapshot { offered } if offered.last == last => {
+                if common.log.snapshot().is_some_and(|snapshot| snapshot.last != last) {
+                    self.offer_snapshot(common, position, out);
+                }
+            }
+            _ => common.drops.add(DropReason::Late),
+        }
+    }
+
+    /// Entries that the host has read back. Whatever does not fit any more is dropped, and asked for again if need be.
+    pub(crate) fn on_entries_loaded(
+        &mut self,
+        common: &mut Common,
+        loaded: EntriesLoaded,
+        out: &mut Vec<Action>,
+    ) {
+        let EntriesLoaded { to, after, entries } = loaded;
+        let Some(position) =
+            self.peers.iter().position(|peer| peer.member.id == to && peer.leaving.is_none())
+        else {
+            return;
+        };
+        let peer = &mut self.peers[position];
+        let Flow::Stream { next, loading, .. } = &mut peer.flow else { return };
+        let fits = *loading && *next == after.index.next() && common.log.contains(after);
+        let ours = LogSlice::new(after, entries)
+            .ok()
+            .filter(|slice| slice.entries().iter().all(|entry| common.log.contains(entry.id)));
+        let Some(slice) = ours.filter(|slice| fits && !slice.entries().is_empty()) else {
+            return;
+        };
+        *loading = false;
+        let size = slice.entries().iter().map(crate::log::Entry::size).sum();
+        self.send_slice(common, position, slice, size, out);
+        self.replicate(common, position, out);
+    }
+
+    pub(super) fn replicate_to_all(&mut self, common: &mut Common, out: &mut Vec<Action>) {
+        for position in 0..self.peers.len() {
+            self.replicate(common, position, out);
+        }
+    }
+
+    /// Sends a follower what it lacks, as far as its window allows, and tells it of commits that it could make.
+    pub(super) fn replicate(&mut self, common: &mut Common, position: usize, out: &mut Vec<Action>) {
+        let last = common.log.last().index;
+        let options = &common.config.options;
+        let window = Window { messages: options.max_in_flight_messages, bytes: options.max_in_flight_bytes };
+        let max_bytes = options.max_append_bytes;
+        while self.peers[position].may_send(last, window) {
+            let peer = &mut self.peers[position];
+            let after = peer.next().prev().unwrap_or_default();
+            let Some(term) = common.log.term(after) else {
+                return self.offer_snapshot(common, position, out);
+            };
+            let after = term.at(after);
+            if after.index >= common.log.evicted() {
+                let (slice, size) = common.log.slice(after, max_bytes);
+                self.send_slice(common, position, slice, size, out);
+            } else if let Flow::Stream { loading, .. } = &mut peer.flow {
+                *loading = true;
+                let (to, through) = (peer.member.id, common.log.evicted());
+                out.push(Action::LoadEntries { to, after, through, max_bytes });
+            } else {
+                // What follows is not in memory; whether the logs agree can be asked without it.
+                let slice = LogSlice::new_unchecked(after, crate::log::Entries::EMPTY);
+                self.send_slice(common, position, slice, 0, out);
+            }
+        }
+        let peer = &mut self.peers[position];
+        let commit = common.log.committed().min(peer.matched);
+        if commit > peer.told_commit {
+            peer.told_commit = commit;
+            common.send(peer.member, Body::Commit { commit }, out);
+        }
+    }
+
+    fn send_slice(
+        &mut self,
+        common: &Common,
+        position: usize,
+        slice: LogSlice,
+        size: u64,
+        out: &mut Vec<Action>,
+    ) {
+        let peer = &mut self.peers[position];
+        let through = slice.last().index;
+        let commit = common.log.committed();
+        let witness = common.membership().is_witness(peer.member.id);
+        let slice = if witness { slice.withheld() } else { slice };
+        common.send(peer.member, Body::Append { slice, commit }, out);
+        peer.sent_through(through, size);
+        if matches!(peer.flow, Flow::Stream { .. }) {
+            peer.told_commit = peer.told_commit.max(commit.min(through));
+        }
+    }
+
+    /// What the follower lacks is no longer in the log.
+    fn offer_snapshot(&mut self, common: &Common, position: usize, out: &mut Vec<Action>) {
+        let Some(snapshot) = common.log.snapshot() else { return };
+        let peer = &mut self.peers[position];
+        peer.flow = Flow::Snapshot { offered: snapshot.clone() };
+        common.send(peer.member, Body::OfferSnapshot { snapshot: snapshot.clone() }, out);
+    }
+
+    /// Offers once more to those who have not got their snapshots: the offer, or word of its end, may be lost.
+    pub(super) fn offer_again(&mut self, common: &Common, out: &mut Vec<Action>) {
+        for peer in &self.peers {
+            if let Flow::Snapshot { offered } = &peer.flow {
+                common.send(peer.member, Body::OfferSnapshot { snapshot: offered.clone() }, out);
+            }
+        }
+    }
+
+    /// How far the log may be compacted without taking from a follower what it will need when it has its snapshot. Who has
+    /// not been heard of for long is not waited for.
+    pub(crate) fn compactable(&self, common: &Common) -> Index {
+        let patience = common.config.timing.election_max.times(PATIENCE);
+        let needed = self.peers.iter().filter_map(|peer| match &peer.flow {
+            Flow::Snapshot { offered } if common.now - peer.contact < patience => Some(offered.last.index),
+            _ => None,
+        });
+        needed.min().unwrap_or(Index::MAX)
+    }
+}
+
+/// How many election timeouts a member that gets a snapshot may be silent before the log stops waiting for it.
+const PATIENCE: u64 = 10;
