@@ -1,7 +1,8 @@
 //! Histories as pictures, known to be right or wrong, and what both black-box checks say of them.
 //!
 //! Each line is a process, and time runs to the right. `|w1--|` is a write of 1, `|r1--|` a read that found 1, `|r--|`
-//! one that found nothing. What ends with `x` was refused, with `?` is unknown. `@2` names another key than key 1.
+//! one that found nothing. What ends with `x` was refused, with `?` is unknown. `@2` names another key than key 1,
+//! `#5` the index at which the operation took effect.
 
 use super::operation::{Call, End, Operation, Value};
 use super::violation::Reason;
@@ -22,7 +23,7 @@ pub(super) fn history(picture: &str) -> History {
     History::try_from(operations).expect("operations end to the right of where they begin")
 }
 
-/// The operation that `|w1@2--|` shows.
+/// The operation that `|w1@2#5--|` shows.
 fn operation(process: u64, picture: &str, invoked: u64) -> Operation {
     let number = |sign: char| {
         let digits = picture.split_once(sign)?.1;
@@ -38,7 +39,7 @@ fn operation(process: u64, picture: &str, invoked: u64) -> Operation {
         "x" => End::Refused { at },
         _ => End::Unknown,
     };
-    Operation { process, key: number('@').unwrap_or(1), call, invoked, ended }
+    Operation { process, key: number('@').unwrap_or(1), call, invoked, ended, index: number('#') }
 }
 
 /// Both checks find an order for every key.
@@ -229,7 +230,7 @@ fn a_register_that_changes_though_nobody_writes() {
 fn what_touches_overlaps() {
     let at = |invoked, returned, call, read| {
         let ended = End::Returned { at: returned, read };
-        Operation { process: 1, key: 1, call, invoked, ended }
+        Operation { process: 1, key: 1, call, invoked, ended, index: None }
     };
     let verdict = |read| {
         let operations = vec![at(0, 10, Call::Write(Value(1)), None), read];

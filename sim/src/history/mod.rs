@@ -4,9 +4,13 @@
 //! are numbers. So it can be recorded of real clusters, stored, and checked here.
 //!
 //! A history is *linearizable* (Herlihy and Wing, "Linearizability", ACM TOPLAS 1990) if every operation can be given
-//! one moment between its invocation and its return, such that reads find what was last written before them. [`check`]
-//! sees the history alone. Keys are independent of one another (linearizability is *local*, theorem 1 there). Where the
-//! values written to a key differ, [`zones`] decide; where they repeat, a [`search`] with a budget.
+//! one moment between its invocation and its return, such that reads find what was last written before them. There are
+//! two ways to know:
+//!
+//! - [`check`] sees the history alone. Keys are independent of one another (linearizability is *local*, theorem 1
+//!   there). Where the values written to a key differ, [`zones`] decide; where they repeat, a [`search`] with a budget.
+//! - [`witness::check`] is told in which order the cluster believes it all happened, its log, and verifies that, all
+//!   keys at once. It is more severe: it also wants the log to hold what was acknowledged, once, and nothing else.
 //!
 //! An operation that returned before another was invoked comes before it. If the two happened in the same nanosecond
 //! they may have overlapped, and either order will do.
@@ -35,6 +39,7 @@
 //! ```
 
 pub mod search;
+pub mod witness;
 pub mod zones;
 
 #[cfg(test)]
@@ -60,7 +65,7 @@ pub struct History(Vec<Operation>);
 impl History {
     /// A process asks for something. Until its end is recorded, if ever, the operation's end is [`End::Unknown`].
     pub fn invoke(&mut self, process: u64, key: u64, call: Call, at: u64) -> OperationId {
-        self.0.push(Operation { process, key, call, invoked: at, ended: End::Unknown });
+        self.0.push(Operation { process, key, call, invoked: at, ended: End::Unknown, index: None });
         OperationId(self.0.len() - 1)
     }
 
@@ -79,6 +84,11 @@ impl History {
     /// The process is told that its operation had no effect and never will.
     pub fn refused(&mut self, id: OperationId, at: u64) {
         self.end(id, End::Refused { at });
+    }
+
+    /// The cluster says where in its log the operation took effect; see [`Operation::index`].
+    pub fn took_effect(&mut self, id: OperationId, index: u64) {
+        self.0[id.0].index = Some(index);
     }
 
     fn end(&mut self, id: OperationId, end: End) {
@@ -189,6 +199,7 @@ mod tests {
         let mut history = History::default();
         let write = history.invoke(1, 7, Call::Write(Value(10)), 0);
         history.wrote(write, 20);
+        history.took_effect(write, 3);
         let read = history.invoke(2, 7, Call::Read, 30);
         history.read(read, 40, Some(Value(10)));
         let refused = history.invoke(3, 7, Call::Read, 50);
@@ -202,7 +213,7 @@ mod tests {
         assert!(error.to_string().contains("#1 process 2 reads 10 from key 7 [41..40]"), "{error}");
         let reads = text.replacen(r#""read":null"#, r#""read":10"#, 1);
         let error = serde_json::from_str::<History>(&reads).expect_err("a write reads");
-        assert!(error.to_string().contains("#0 process 1 writes 10 to key 7 [0..20]"), "{error}");
+        assert!(error.to_string().contains("#0 process 1 writes 10 to key 7 [0..20] at index 3"), "{error}");
     }
 
     #[test]

@@ -23,6 +23,10 @@ pub struct Operation {
     pub invoked: u64,
     /// What came of it.
     pub ended: End,
+    /// Where in the cluster's log it took effect, for [`witness::check`](super::witness::check): of a write the index
+    /// of its entry, of a read the index as of which it was served. It counts where the operation returned.
+    #[serde(default)]
+    pub index: Option<u64>,
 }
 
 /// What a client asks.
@@ -142,7 +146,7 @@ impl fmt::Display for OperationId {
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { process, key, invoked, .. } = self;
+        let Self { process, key, invoked, index, .. } = self;
         match (self.call, self.ended) {
             (Call::Write(value), _) => write!(f, "process {process} writes {value} to key {key}")?,
             (Call::Read, End::Returned { read: Some(value), .. }) => {
@@ -154,10 +158,11 @@ impl fmt::Display for Operation {
             (Call::Read, _) => write!(f, "process {process} reads key {key}")?,
         }
         match self.ended {
-            End::Returned { at, .. } => write!(f, " [{invoked}..{at}]"),
-            End::Refused { at } => write!(f, " [{invoked}..{at} refused]"),
-            End::Unknown => write!(f, " [{invoked}..?]"),
+            End::Returned { at, .. } => write!(f, " [{invoked}..{at}]")?,
+            End::Refused { at } => write!(f, " [{invoked}..{at} refused]")?,
+            End::Unknown => write!(f, " [{invoked}..?]")?,
         }
+        index.map_or(Ok(()), |index| write!(f, " at index {index}"))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Why a history cannot be: the operations that contradict one another, and in what.
 
 use super::operation::{OperationId, Recorded, Value};
+use super::witness::Committed;
 use std::fmt;
 
-/// A history that no store could have.
+/// A history that no store could have, or not the one that has this log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
     /// The register.
@@ -56,6 +57,49 @@ pub enum Reason {
         /// What the register then holds. The reads that could come next have all found something else.
         value: Option<Value>,
     },
+    /// An operation returned and nobody recorded where in the log it took effect.
+    Unplaced,
+    /// A write returned and is not where it was said to be in the log.
+    NotInLog {
+        /// Where it was said to be.
+        index: u64,
+        /// What is there.
+        found: Option<Committed>,
+    },
+    /// Two writes returned, and one entry is said to be both.
+    OneEntryForTwo {
+        /// The entry's index.
+        index: u64,
+    },
+    /// The log holds the write of an operation that was refused.
+    RefusedInLog {
+        /// Where.
+        index: u64,
+    },
+    /// The log holds once more what was written once.
+    TwiceInLog {
+        /// Where.
+        index: u64,
+    },
+    /// The log holds a write that no operation asked for.
+    StrangerInLog {
+        /// Where.
+        index: u64,
+    },
+    /// A read found something else than the log held as of its index.
+    NotAsOfIndex {
+        /// What the log held.
+        held: Option<Value>,
+    },
+    /// An operation took effect behind one that was invoked when it had already returned.
+    OutOfOrder {
+        /// The operation that returned first.
+        earlier: OperationId,
+        /// The one that was invoked afterwards.
+        later: OperationId,
+        /// Where the log has `later`.
+        index: u64,
+    },
 }
 
 impl Violation {
@@ -104,6 +148,32 @@ impl fmt::Display for Reason {
                 "no order explains all {of} operations; one gets as far as {placed}, with {} in the register, which \
                  is not what these reads found",
                 Shown(*value)
+            ),
+            Self::Unplaced => f.write_str("an operation returned without the index at which it took effect"),
+            Self::NotInLog { index, found: None } => {
+                write!(f, "a write returned for index {index}, where the log has no write")
+            }
+            Self::NotInLog { index, found: Some(Committed { key, value, .. }) } => {
+                write!(f, "a write returned for index {index}, where the log writes {value} to key {key}")
+            }
+            Self::OneEntryForTwo { index } => {
+                write!(f, "two writes returned for index {index}, and an entry is the effect of one")
+            }
+            Self::RefusedInLog { index } => {
+                write!(f, "a write was refused and is in the log at index {index}")
+            }
+            Self::TwiceInLog { index } => {
+                write!(f, "a write took effect already, and once more at index {index}")
+            }
+            Self::StrangerInLog { index } => {
+                write!(f, "the log holds a write at index {index} that nobody asked for")
+            }
+            Self::NotAsOfIndex { held } => {
+                write!(f, "a read was served as of an index where the log has {}", Shown(*held))
+            }
+            Self::OutOfOrder { earlier, later, index } => write!(
+                f,
+                "{earlier} returned before {later} was invoked, and yet the log has {later} before it, at index {index}"
             ),
         }
     }
