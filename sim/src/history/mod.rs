@@ -43,6 +43,8 @@ pub mod witness;
 pub mod zones;
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod examples;
 mod operation;
 mod violation;
