@@ -37,6 +37,7 @@ mod clock;
 mod disk;
 mod host;
 mod network;
+mod store;
 mod world;
 
 pub mod check;
