@@ -618,8 +618,9 @@ impl Raft {
                 Next::Lead => (Role::Leader(Leader::take_office(&mut self.common, out)), Next::Stay),
                 Next::Stop => self.end(Refusal::Stopped, out),
                 Next::Halt(violation) => {
+                    let end = self.end(Refusal::Halted, out);
                     out.push(Action::Halt(*violation));
-                    self.end(Refusal::Halted, out)
+                    end
                 }
             };
         }
