@@ -12,7 +12,7 @@ use kontiki_core::raft::{Durable, Raft};
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::Instant;
 use kontiki_core::types::{Index, Payload, RequestId, WriteSeq};
-use kontiki_tests::lab::{id, message};
+use kontiki_tests::lab::{id, identity, message};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -69,8 +69,8 @@ struct Host {
 impl Host {
     fn new(member: u64) -> Self {
         let group = Membership::of((1..=3).map(id)).expect("distinct ids");
-        let config = Config::new(id(member), group, Options::default()).expect("sound options");
-        let raft = Raft::restore(config, Durable::default(), Instant::ZERO).expect("an empty disk");
+        let config = Config::new(identity(member), Options::default()).expect("sound options");
+        let raft = Raft::restore(config, Durable::bootstrap(group), Instant::ZERO).expect("an empty disk");
         Self { raft, now: Instant::ZERO, actions: Vec::with_capacity(64), written: WriteSeq::ZERO }
     }
 

@@ -12,7 +12,7 @@ use kontiki_core::raft::{Durable, Raft, RestoreError};
 use kontiki_core::status::{DropReason, RoleKind};
 use kontiki_core::time::{Instant, Nanos};
 use kontiki_core::types::{Ballot, Index, LogId, RequestId, Term, WriteSeq};
-use kontiki_tests::lab::{Lab, append, disk_of, id, message};
+use kontiki_tests::lab::{Lab, append, disk_of, id, identity, message};
 
 const MIN_TIMEOUT: Nanos = Nanos::new(150_000_000);
 const GRANTED: Body = Body::Voted { granted: true };
@@ -33,8 +33,9 @@ fn led_with(change: impl Fn(&mut Options)) -> Lab {
 }
 
 fn restore(durable: Durable) -> Result<Raft, RestoreError> {
-    let config = Config::new(id(1), Membership::of([id(1), id(2), id(3)]).unwrap(), Options::default());
-    Raft::restore(config.unwrap(), durable, Instant::ZERO)
+    let group = Durable::bootstrap(Membership::of([id(1), id(2), id(3)]).unwrap());
+    let durable = Durable { snapshot: group.snapshot, ..durable };
+    Raft::restore(Config::new(identity(1), Options::default()).unwrap(), durable, Instant::ZERO)
 }
 
 fn heartbeat(round: u64, commit: u64) -> Body {
@@ -52,7 +53,7 @@ fn dropped(lab: &Lab, member: u64, reason: DropReason) -> u64 {
 fn every_request_gets_exactly_one_outcome() {
     let mut lab = led_with(|options| {
         options.max_payload_bytes = 4;
-        options.max_uncommitted_bytes = 80;
+        options.max_uncommitted_bytes = 100;
     });
     let batch = lab.propose_batch(1, &["a", "large", "b", "c", "d"]);
     lab.deliver();
@@ -166,7 +167,7 @@ fn a_withheld_vote_keeps_its_term() {
     lab.slow_disk(1);
     lab.pass(MIN_TIMEOUT);
     let last = LogId::ZERO;
-    lab.arrive(message(2, 1, 5, Body::RequestVote { last }));
+    lab.arrive(message(2, 1, 5, Body::RequestVote { last, transfer: false }));
     lab.arrive(message(3, 1, 6, Body::Outdated));
     assert_eq!((lab.in_flight().len(), lab.status(1).term), (0, Term::new(6)));
     lab.persist(1, 2);
@@ -381,10 +382,10 @@ fn l9_a_restarted_member_gives_no_vote_for_the_shortest_election_timeout() {
     lab.crash(2);
     lab.restart(2);
     let last = LogId::new(1, 1);
-    lab.arrive(message(3, 2, 9, Body::RequestVote { last }));
+    lab.arrive(message(3, 2, 9, Body::RequestVote { last, transfer: false }));
     assert_eq!((lab.status(2).term, dropped(&lab, 2, DropReason::LeaderAlive)), (Term::new(1), 1));
     lab.pass(MIN_TIMEOUT);
-    lab.arrive(message(3, 2, 9, Body::RequestVote { last }));
+    lab.arrive(message(3, 2, 9, Body::RequestVote { last, transfer: false }));
     assert_eq!(lab.status(2).vote, Some(id(3)));
 }
 
@@ -405,7 +406,7 @@ fn m10_a_learner_that_is_asked_votes() {
     let mut lab = Lab::new(3, 1, &Options::default());
     lab.pass(MIN_TIMEOUT);
     let last = LogId::ZERO;
-    lab.arrive(message(1, 4, 1, Body::RequestVote { last }));
+    lab.arrive(message(1, 4, 1, Body::RequestVote { last, transfer: false }));
     assert_eq!(lab.in_flight().iter().collect::<Vec<_>>(), [&message(4, 1, 1, GRANTED)]);
 }
 
@@ -558,7 +559,7 @@ fn absurd_terms_and_indexes_are_dropped_and_counted() {
     let bodies = [
         (max + 1, Body::Outdated),
         (u64::MAX, heartbeat(1, 0)),
-        (6, Body::RequestVote { last }),
+        (6, Body::RequestVote { last, transfer: false }),
         (6, Body::PreVote { last }),
         (6, append(LogId::new(7, 1), &[], 0)),
         (6, append(LogId::ZERO, &[7], 0)),

@@ -8,6 +8,7 @@
 //! does now, and the review is the diff.
 
 use kontiki_core::config::Options;
+use kontiki_core::status::FlowKind;
 use kontiki_core::time::Nanos;
 use kontiki_core::types::{Ballot, NodeId, Term};
 use kontiki_tests::lab::{Lab, disk_of};
@@ -235,7 +236,11 @@ fn status(lab: &mut Lab) {
 fn progress(lab: &mut Lab, leader: u64) {
     let peers: Vec<_> = lab.raft(leader).leader().expect("only a leader knows").peers().collect();
     for peer in peers {
-        let flow = if peer.probing { "probe" } else { "stream" };
+        let flow = match peer.flow {
+            FlowKind::Probe => "probe",
+            FlowKind::Stream => "stream",
+            FlowKind::Snapshot => "snapshot",
+        };
         let (id, matched, next, in_flight) = (peer.id, peer.matched, peer.next, peer.in_flight);
         lab.note(format_args!("{id}: {flow}, matched {matched}, next {next}, {in_flight} in flight"));
     }

@@ -16,7 +16,7 @@ use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::{Durable, Raft};
 use kontiki_core::status::{Drops, RoleKind, Status};
 use kontiki_core::time::{Instant, Nanos};
-use kontiki_core::types::{Ballot, Index, LogId, NodeId, Payload, RequestId, Term};
+use kontiki_core::types::{Ballot, ClusterId, Identity, Index, LogId, NodeId, Payload, RequestId, Term};
 use kontiki_sim::contract::{Contract, Party};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{Display, Write as _};
@@ -26,10 +26,17 @@ pub fn id(number: u64) -> NodeId {
     NodeId::new(number).expect("a member's number is not zero")
 }
 
+/// The cluster of all labs.
+pub const CLUSTER: ClusterId = ClusterId(0x1ab);
+
+/// Who the member with this number is, in its first incarnation.
+pub fn identity(number: u64) -> Identity {
+    Identity::new(CLUSTER, id(number))
+}
+
 /// A message as it would come from another member, made by hand.
 pub fn message(from: u64, to: u64, term: u64, body: Body) -> Message {
-    let (from, to, term) = (id(from), id(to), Term::new(term));
-    Message { from, to, term, body }
+    Message::new(identity(from), id(to).into(), Term::new(term), body)
 }
 
 /// What a leader says of entries of these terms that follow `prev`; all of them are blank.
@@ -48,7 +55,8 @@ fn blank_entries(first: u64, terms: &[u64]) -> impl Iterator<Item = Entry> {
         .map(|(&term, index)| Entry { id: LogId::new(term, index), body: EntryBody::Blank })
 }
 
-/// What a disk holds after a quiet life: blank entries of these terms from index 1, the term of the last, no vote.
+/// What a disk holds after a quiet life: blank entries of these terms from index 1, the term of the last, no vote. The group
+/// that they are of is not yet said.
 pub fn disk_of(terms: &[u64]) -> Durable {
     Durable {
         ballot: Ballot::new(Term::new(terms.last().copied().unwrap_or(0)), None),
@@ -121,7 +129,7 @@ impl Lab {
                 raft: None,
                 contract: Contract::new(id(number), &Durable::default()),
                 clock: Instant::ZERO,
-                disk: Durable::default(),
+                disk: Durable::bootstrap(lab.membership.clone()),
                 unsynced: VecDeque::new(),
                 slow_disk: false,
                 applied: Vec::new(),
@@ -133,9 +141,10 @@ impl Lab {
         lab
     }
 
-    /// Starts a member anew with this on its disk.
+    /// Starts a member anew with this on its disk. Where that does not say of which group it is, it is of this one.
     pub fn set_disk(&mut self, member: u64, disk: Durable) {
-        self.member_mut(member).disk = disk;
+        let snapshot = disk.snapshot.clone().or(Durable::bootstrap(self.membership.clone()).snapshot);
+        self.member_mut(member).disk = Durable { snapshot, ..disk };
         self.boot(member);
     }
 
@@ -344,7 +353,7 @@ impl Lab {
 
     /// Gives a message to the member that it names, whoever made it.
     pub fn arrive(&mut self, message: Message) -> Vec<Action> {
-        let to = message.to.get();
+        let to = message.to.id.get();
         if self.is_up(to) {
             self.note(format_args!("{message}"));
             self.step(to, Event::Receive(message))
@@ -431,6 +440,7 @@ impl Lab {
         let text = |entry: &Entry| match &entry.body {
             EntryBody::Blank => None,
             EntryBody::Data(payload) => Some(String::from_utf8_lossy(payload).into_owned()),
+            EntryBody::Config(_) | EntryBody::Withheld => None,
         };
         self.member(member).applied.iter().filter_map(text).collect()
     }
@@ -493,12 +503,10 @@ impl Lab {
     }
 
     fn boot(&mut self, number: u64) {
-        let membership = self.membership.clone();
         let member = self.member_mut(number);
         member.unsynced.clear();
         member.applied.clear();
-        let config =
-            Config::new(id(number), membership, member.options.clone()).expect("the options are sound");
+        let config = Config::new(identity(number), member.options.clone()).expect("the options are sound");
         let raft = Raft::restore(config, member.disk.clone(), member.clock).expect("the disk is sound");
         member.contract = Contract::new(id(number), &member.disk);
         member.raft = Some(raft);
@@ -526,11 +534,14 @@ impl Lab {
                 self.member_mut(number).halted = Some(*violation);
                 self.tell(format_args!("halts: {violation}"));
             }
+            Action::Restore(_) | Action::FetchSnapshot { .. } | Action::LoadEntries { .. } => {
+                panic!("{action:?} in a lab that takes no snapshots")
+            }
         }
     }
 
     fn send(&mut self, message: &Message) {
-        if self.cut.contains(&(message.from, message.to)) {
+        if self.cut.contains(&(message.from.id, message.to.id)) {
             self.tell(format_args!("{message} is lost"));
             return;
         }
