@@ -422,7 +422,8 @@ fn m18_votes_and_acknowledgements_of_others_than_voters_do_not_count() {
     lab.arrive(message(4, 1, 1, Body::Appended { matched }));
     lab.arrive(message(9, 1, 1, Body::Appended { matched }));
     assert_eq!((lab.status(1).committed, dropped(&lab, 1, DropReason::Stranger)), (Index::ZERO, 3));
-    lab.arrive(message(2, 1, 1, Body::Appended { matched }));
+    lab.deliver_only("1→2 Append");
+    lab.deliver_only("2→1 Appended");
     assert_eq!(lab.status(1).committed, matched);
 }
 
