@@ -15,6 +15,7 @@ use kontiki_core::time::Nanos;
 use kontiki_core::types::{Ballot, Incarnation, Index, LogId, Member, NodeId, Term};
 use kontiki_tests::lab::{Cast, Lab, disk_of, id};
 use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ macro_rules! scripts {
 scripts! {
     election conflict_repair figure7 figure8 split_vote pre_vote check_quorum slow_disk pipelining one_member
     four_members priorities unreachable
+    membership_grow_shrink joint_left_by_another_leader staged_promotion never_catches_up rolled_back_change
+    m1_single_server_bug m2_two_changes m6a_removed_leader_counts_itself removed_member_does_not_disturb
+    learner_must_vote witness r8_ack_before_reversion wiped_member recycled_id other_cluster e8_torn_vote
 }
 
 #[test]
@@ -78,7 +82,12 @@ fn play(script: &str) -> String {
                 played.push('\n');
             }
         } else if !line.is_empty() && !line.starts_with('#') {
-            run(&mut lab, line);
+            let scene = catch_unwind(AssertUnwindSafe(|| run(&mut lab, line)));
+            if let Err(panic) = scene {
+                played += &lab.as_mut().map_or(String::new(), Lab::take_transcript);
+                eprintln!("the play stops in the middle of {line:?}:\n{played}");
+                resume_unwind(panic);
+            }
         }
     }
     played

@@ -1086,10 +1086,13 @@ impl Lab {
 fn matches(message: &Message, filter: &str) -> bool {
     let line = message.to_string();
     let words = line.split([' ', '[', ']', ',']).collect::<Vec<_>>();
+    // A member is named by its id alone, or with its incarnation.
+    let is = |member: kontiki_core::types::Member, name: &str| {
+        name.is_empty() || name == member.id.to_string() || name == member.to_string()
+    };
     filter.replace("->", "→").split_whitespace().all(|word| match word.split_once('→') {
-        Some(("", to)) => message.to.to_string() == to || message.to.id.to_string() == to,
-        Some((from, "")) => message.from.to_string() == from || message.from.id.to_string() == from,
-        _ => words.contains(&word),
+        Some((from, to)) => is(message.from, from) && is(message.to, to),
+        None => words.contains(&word),
     })
 }
 
