@@ -37,6 +37,9 @@ scripts! {
     membership_grow_shrink joint_left_by_another_leader staged_promotion never_catches_up rolled_back_change
     m1_single_server_bug m2_two_changes m6a_removed_leader_counts_itself removed_member_does_not_disturb
     learner_must_vote witness r8_ack_before_reversion wiped_member recycled_id other_cluster e8_torn_vote
+    e14_stale_timeout_now e22_candidate_hears_its_leader e23_later_term transfer read_index follower_read lease_reads
+    raft_rs_lease_after_partition raft_rs_lease_during_transfer raft_rs_lease_after_restart
+    openraft_lease_after_restart snapshot_install load_entries outcomes
 }
 
 #[test]
