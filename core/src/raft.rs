@@ -301,7 +301,8 @@ impl Raft {
     }
 
     /// What a snapshot of everything applied through `index` says beside its bytes: for the host to store with them, and to hand to
-    /// those who fetch it. `None` where `index` is not applied, or is older than the log.
+    /// those who fetch it. `None` where `index` is not applied, or is older than the log or the latest snapshot; and on a member that has
+    /// only just joined, before the first membership in its log: no snapshot can be taken of that.
     pub fn snapshot_at(&self, index: Index) -> Option<Snapshot> {
         let log = &self.common.log;
         if index > log.applied() { None } else { log.snapshot_at(index) }
