@@ -5,7 +5,7 @@
 use kontiki_core::action::{Action, Outcome, Refusal, Violation};
 use kontiki_core::config::{Config, Options};
 use kontiki_core::event::Event;
-use kontiki_core::log::Discontinuity;
+use kontiki_core::log::{Discontinuity, LogSlice};
 use kontiki_core::membership::Membership;
 use kontiki_core::message::Body;
 use kontiki_core::raft::{Durable, Raft, RestoreError};
@@ -123,6 +123,46 @@ fn r24_a_leader_that_was_busy_takes_proposals_again() {
     lab.deliver();
     assert_eq!(lab.outcomes(third), [Outcome::Unknown]);
     assert!(matches!(lab.outcomes(fourth), [Outcome::Committed(_)]));
+}
+
+/// Where the message that ends a leadership also says what became of a proposal, its client is told. No peer that keeps to the protocol
+/// sends such a message as its first, for a new leader knows less; but nothing forbids it.
+#[test]
+fn a_proposal_whose_fate_is_known_when_leadership_is_lost_is_not_unknown() {
+    for (terms, fate) in
+        [(&[1, 2], Outcome::Committed(LogId::new(1, 2))), (&[2, 2], Outcome::Refused(Refusal::Overwritten))]
+    {
+        let mut lab = led();
+        let known = lab.propose(1, "x");
+        let after = lab.propose(1, "y");
+        lab.lose("");
+        let x = lab.disk(1).entries[1].clone();
+        let mut body = append(LogId::new(1, 1), terms, 2);
+        if let (1, Body::Append { slice, .. }) = (terms[0], &mut body) {
+            let entries = std::iter::once(x).chain(slice.entries()[1..].iter().cloned());
+            *slice = LogSlice::new(LogId::new(1, 1), entries.collect()).expect("entries without a gap");
+        }
+        lab.arrive(message(2, 1, 2, body));
+        assert_eq!(lab.outcomes(known), [fate]);
+        assert_eq!(
+            lab.outcomes(after),
+            [Outcome::Unknown],
+            "nothing is committed in the place of the second"
+        );
+    }
+}
+
+#[test]
+fn a_member_that_is_stopped_answers_what_waits_and_refuses_what_comes() {
+    let mut lab = led();
+    let waits = lab.propose(1, "x");
+    lab.shutdown(1);
+    assert_eq!(lab.outcomes(waits), [Outcome::Unknown]);
+    let later = [lab.propose(1, "y"), lab.transfer(1, None), lab.reconfigure(1, &[], None)];
+    let stopped = [Outcome::Refused(Refusal::Stopped)];
+    assert!(later.iter().all(|request| lab.outcomes(*request) == stopped));
+    assert_eq!((lab.halted(1), lab.status(1).role), (None, RoleKind::Halted), "which is no violation");
+    assert_eq!(lab.disk(1).entries.len(), 2, "what was to be written is");
 }
 
 // ---- promises and the disk ----
@@ -460,6 +500,16 @@ fn r18_a_lost_probe_is_sent_again_after_the_next_heartbeat() {
         lab.beat(1);
         assert!((1..=3).all(|member| lab.status(member).committed == Index::new(1)), "{lost} was lost");
     }
+}
+
+/// Who has not the whole of the leader's log would lose the election that it is bidden to, and depose the leader by that.
+#[test]
+fn e14_a_member_that_lacks_an_entry_does_not_obey_a_bidding_to_stand() {
+    let mut lab = led();
+    lab.arrive(message(1, 3, 1, Body::TimeoutNow { last: LogId::new(1, 2) }));
+    assert_eq!((lab.status(3).role, lab.status(3).term), (RoleKind::Follower, Term::new(1)));
+    lab.arrive(message(1, 3, 1, Body::TimeoutNow { last: LogId::new(1, 1) }));
+    assert_eq!((lab.status(3).role, lab.status(3).term), (RoleKind::Candidate, Term::new(2)));
 }
 
 /// Without its blank entry an idle leader could not commit what earlier leaders left.
