@@ -96,9 +96,16 @@ impl Common {
         self.membership().standing(self.member())
     }
 
+    /// Whether this member may stand for election. A voter may; and so may one whose removal is not known to be committed: it may be the
+    /// only one who has the entry that removes it, and then nobody can be elected but by its help (thesis 4.2.2).
+    pub(crate) fn may_lead(&self) -> bool {
+        let votes = |membership: &Membership| membership.standing(self.member()) == Standing::Voter;
+        votes(self.membership()) || self.log.fallback().is_some_and(votes)
+    }
+
     /// Whether this member has never heard of its group: it knows nothing that a vote could rest on.
     pub(crate) fn is_blank(&self) -> bool {
-        self.log.snapshot().is_none() && self.log.configured() == LogId::ZERO
+        self.log.snapshot().is_none()
     }
 
     pub(crate) fn term(&self) -> Term {

@@ -684,8 +684,7 @@ impl Raft {
                 assert!(follower.agreed >= log.committed() && follower.agreed <= log.last().index);
             }
             Role::Candidate(candidate) => {
-                let standing = self.common.standing();
-                assert_eq!(standing, crate::membership::Standing::Voter, "only a voter campaigns");
+                assert!(self.common.may_lead(), "only a voter campaigns");
                 assert!(candidate.phase == Phase::PreVote || ballot.vote() == Some(self.common.id()));
             }
             Role::Leader(leader) => {

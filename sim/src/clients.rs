@@ -1,12 +1,15 @@
-//! The clients: each has one request at a time, and asks elsewhere when it is refused or left without an answer.
+//! The clients: each has one attempt at a time, and asks elsewhere when it is refused or left without an answer. What they asked and
+//! were told is recorded.
 
 use crate::hash::StableHasher;
+use crate::history::{Call, History, OperationId, Value};
 use crate::scenario::WorkloadSpec;
+use crate::store::Put;
 use crate::stream::Stream;
 use kontiki_core::action::{Outcome, Refusal};
-use kontiki_core::event::Proposal;
+use kontiki_core::event::{Event, Proposal, Read, ReadVia};
 use kontiki_core::log::EntryBody;
-use kontiki_core::types::{Payload, RequestId};
+use kontiki_core::types::{Index, RequestId};
 use std::collections::BTreeMap;
 
 /// All clients of a cluster.
@@ -15,27 +18,54 @@ pub(crate) struct Clients {
     spec: WorkloadSpec,
     stream: Stream,
     clients: Vec<Client>,
-    /// Requests that were made and not yet answered: whose, and the hash of the payload.
-    open: BTreeMap<RequestId, (usize, u64)>,
+    /// Requests that were made and not yet answered.
+    open: BTreeMap<RequestId, Open>,
+    /// What every payload that was ever proposed writes, by its hash.
+    puts: BTreeMap<u64, Put>,
     requests: u64,
     members: usize,
     /// Set once no new operation may begin.
     still: bool,
+    pub(crate) history: History,
+    /// The clock of the history: it tells what came before what, and nothing else.
+    moment: u64,
+    /// How many names clients have gone by.
+    names: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Client {
+    /// What it calls itself: another name after each answer that did not come.
+    name: u64,
     /// The member that it believes to lead.
     target: usize,
-    operation: u64,
     /// How many requests of the current attempt are open.
     waiting: u32,
     /// Told of something by a timer; older timers are void.
     attempt: u64,
-    /// Whether the current operation was begun after the world healed.
+    /// Whether the current attempt was begun after the world healed.
     after_healing: bool,
-    /// Whether such an operation has been committed.
-    served: bool,
+    /// Whether such a write has been committed, and such a read answered.
+    written: bool,
+    read: bool,
+}
+
+/// A request that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    client: usize,
+    attempt: u64,
+    operation: OperationId,
+    asked: Asked,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Asked {
+    /// To write what has this hash.
+    Write { content: u64 },
+    /// To read, when the group had committed so much.
+    Read { key: u64, via: ReadVia, committed: Index },
 }
 
 /// What a client does next.
@@ -43,25 +73,46 @@ struct Client {
 pub(crate) struct Attempt {
     /// Which member it asks.
     pub(crate) member: usize,
-    /// What it proposes.
-    pub(crate) proposals: Vec<Proposal>,
+    /// What it asks.
+    pub(crate) event: Event,
     /// When it gives up waiting, and the number to give it then.
     pub(crate) timeout: (u64, u64),
+}
+
+/// When a client acts next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    pub(crate) client: usize,
+    pub(crate) at: u64,
+    pub(crate) number: u64,
 }
 
 impl Clients {
     pub(crate) fn new(seed: u64, members: usize, spec: WorkloadSpec) -> Self {
         let mut stream = Stream::named(seed, "workload", 0);
-        let mut client = || Client {
+        let mut client = |name| Client {
+            name,
             target: stream.below(members as u64) as usize,
-            operation: 0,
             waiting: 0,
             attempt: 0,
             after_healing: false,
-            served: false,
+            written: false,
+            read: spec.read == 0,
         };
-        let clients = (0..spec.clients).map(|_| client()).collect();
-        Self { spec, stream, clients, open: BTreeMap::new(), requests: 0, members, still: false }
+        let clients: Vec<_> = (0..u64::from(spec.clients)).map(&mut client).collect();
+        Self {
+            names: clients.len() as u64,
+            spec,
+            stream,
+            clients,
+            open: BTreeMap::new(),
+            puts: BTreeMap::new(),
+            requests: 0,
+            members,
+            still: false,
+            history: History::default(),
+            moment: 0,
+        }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -77,13 +128,14 @@ impl Clients {
     pub(crate) fn healed(&mut self) {
         for client in &mut self.clients {
             client.after_healing = false;
-            client.served = false;
+            client.written = false;
+            client.read = self.spec.read == 0;
         }
     }
 
     /// How many clients have not been served since the world healed.
     pub(crate) fn unserved(&self) -> usize {
-        self.clients.iter().filter(|client| !client.served).count()
+        self.clients.iter().filter(|client| !(client.written && client.read)).count()
     }
 
     /// No new operations.
@@ -92,62 +144,132 @@ impl Clients {
     }
 
     /// A client's timer has gone off: the pause is over, or the answer is overdue. `number` tells which attempt the timer
-    /// belongs to.
-    pub(crate) fn on_timer(&mut self, now: u64, client: usize, number: u64, healed: bool) -> Option<Attempt> {
+    /// belongs to; `committed` is what the group has committed.
+    pub(crate) fn on_timer(
+        &mut self,
+        now: u64,
+        Turn { client, number, .. }: Turn,
+        healed: bool,
+        committed: Index,
+    ) -> Option<Attempt> {
         if self.still || self.clients[client].attempt != number {
             return None;
         }
-        let overdue = self.clients[client].waiting > 0;
-        if overdue {
+        if self.clients[client].waiting > 0 {
+            // Its answer is overdue. Whoever waits on may not begin anything else; so it goes on as somebody else.
+            self.clients[client].name = self.names;
+            self.names += 1;
             self.clients[client].target = self.stream.below(self.members as u64) as usize;
         }
-        let size = self.stream.between(1, u64::from(self.spec.batch));
+        let reads = self.stream.chance(self.spec.read);
         let state = &mut self.clients[client];
-        state.operation += 1;
         state.attempt += 1;
         state.after_healing = healed;
-        state.waiting = size as u32;
-        let (member, attempt) = (state.target, state.attempt);
-        let proposals = (0..size).map(|part| self.proposal(client, part)).collect();
-        Some(Attempt { member, proposals, timeout: (now + self.spec.timeout_us * 1_000, attempt) })
+        let attempt = state.attempt;
+        let mut member = state.target;
+        let event = if reads {
+            if self.stream.chance(self.spec.anywhere) {
+                member = self.stream.below(self.members as u64) as usize;
+            }
+            self.clients[client].waiting = 1;
+            Event::Read(self.read(client, committed))
+        } else {
+            let size = self.stream.between(1, u64::from(self.spec.batch));
+            self.clients[client].waiting = size as u32;
+            let mut proposals: Vec<_> = (0..size).map(|_| self.proposal(client)).collect();
+            if size == 1 { Event::Propose(proposals.remove(0)) } else { Event::ProposeBatch(proposals) }
+        };
+        Some(Attempt { member, event, timeout: (now + self.spec.timeout_us * 1_000, attempt) })
     }
 
-    fn proposal(&mut self, client: usize, part: u64) -> Proposal {
+    fn request(&mut self, client: usize, key: u64, call: Call, asked: Asked) -> RequestId {
         self.requests += 1;
         let request = RequestId(self.requests);
-        let mut bytes = [client as u64, self.clients[client].operation, part].map(u64::to_le_bytes).concat();
-        bytes.resize(bytes.len().max(self.spec.payload_bytes as usize), 0x2e);
-        let payload = Payload::from(&bytes[..]);
+        let moment = self.next_moment();
+        let operation = self.history.invoke(self.clients[client].name, key, call, moment);
+        let attempt = self.clients[client].attempt;
+        self.open.insert(request, Open { client, attempt, operation, asked });
+        request
+    }
+
+    fn next_moment(&mut self) -> u64 {
+        self.moment += 1;
+        self.moment
+    }
+
+    fn proposal(&mut self, client: usize) -> Proposal {
+        let key = self.stream.below(self.spec.keys);
+        let value = self.requests + 1;
+        let put = Put { key, value };
+        let payload = put.encode(self.spec.payload_bytes as usize);
         let content = StableHasher::of(&EntryBody::Data(payload.clone()));
-        self.open.insert(request, (client, content));
+        self.puts.insert(content, put);
+        let request = self.request(client, key, Call::Write(Value(value)), Asked::Write { content });
         Proposal { request, payload }
     }
 
-    /// The hash of what a request proposed, where it is still open.
-    pub(crate) fn content(&self, request: RequestId) -> Option<u64> {
-        self.open.get(&request).map(|&(_, content)| content)
+    fn read(&mut self, client: usize, committed: Index) -> Read {
+        let key = self.stream.below(self.spec.keys);
+        let via = if self.stream.chance(self.spec.lease) { ReadVia::Lease } else { ReadVia::Quorum };
+        let request = self.request(client, key, Call::Read, Asked::Read { key, via, committed });
+        Read { request, via }
     }
 
-    /// A member has answered. Returns when the client acts next, and the number of its timer, where the answer ends its
-    /// attempt.
+    /// What a request asks for, where it is still open.
+    pub(crate) fn asked(&self, request: RequestId) -> Option<Asked> {
+        self.open.get(&request).map(|open| open.asked)
+    }
+
+    /// What the payload with this hash writes, if it is one of a client.
+    pub(crate) fn put(&self, content: u64) -> Option<Put> {
+        self.puts.get(&content).copied()
+    }
+
+    /// A member has answered; `found` is what its state machine holds of what was to be read, and as of which entry. Returns when the
+    /// client acts next, where the answer ends its attempt.
     pub(crate) fn on_outcome(
         &mut self,
         now: u64,
         request: RequestId,
         outcome: Outcome,
-    ) -> Option<(usize, u64, u64)> {
-        let (client, _) = self.open.remove(&request)?;
+        found: Option<(Option<u64>, Index)>,
+    ) -> Option<Turn> {
+        let Open { client, attempt, operation, .. } = self.open.remove(&request)?;
+        let moment = self.next_moment();
         let state = &mut self.clients[client];
+        let current = state.attempt == attempt;
         let mut patience = self.spec.think_us;
         match outcome {
-            Outcome::Committed(_) => state.served |= state.after_healing,
-            Outcome::Refused(Refusal::NotLeader { leader: Some(leader) }) => {
-                state.target = leader.get() as usize - 1;
+            Outcome::Committed(id) => {
+                state.written |= state.after_healing && current;
+                self.history.wrote(operation, moment);
+                self.history.took_effect(operation, id.index.get());
             }
-            _ => {
+            Outcome::Ready { .. } => {
+                let (value, index) = found.unwrap_or_default();
+                state.read |= state.after_healing && current;
+                self.history.read(operation, moment, value.map(Value));
+                self.history.took_effect(operation, index.get());
+            }
+            Outcome::Refused(refusal) => {
+                self.history.refused(operation, moment);
+                if let Refusal::NotLeader { leader: Some(leader) } = refusal {
+                    state.target = leader.get() as usize - 1;
+                } else {
+                    state.target = self.stream.below(self.members as u64) as usize;
+                    patience = patience.max(self.spec.timeout_us / 4);
+                }
+            }
+            Outcome::Unknown | Outcome::Transferred | Outcome::NotTransferred | Outcome::NotCaughtUp(_) => {
+                state.name = self.names;
+                self.names += 1;
                 state.target = self.stream.below(self.members as u64) as usize;
                 patience = patience.max(self.spec.timeout_us / 4);
             }
+        }
+        // What an attempt that was given up is told in the end is only recorded.
+        if !current {
+            return None;
         }
         state.waiting = state.waiting.saturating_sub(1);
         if state.waiting > 0 {
@@ -155,6 +277,6 @@ impl Clients {
         }
         state.attempt += 1;
         let number = state.attempt;
-        Some((client, now + self.stream.between(0, patience) * 1_000 + 1, number))
+        Some(Turn { client, at: now + self.stream.between(0, patience) * 1_000 + 1, number })
     }
 }

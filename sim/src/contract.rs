@@ -24,7 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use kontiki_core::action::{Action, Outcome, Refusal, Write};
+use kontiki_core::action::{Action, Write};
 use kontiki_core::event::{Event, Read, Reconfigure, Transfer};
 use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::Durable;
@@ -49,8 +49,8 @@ pub struct Contract {
     applying: Index,
     committed: Index,
     term: Term,
-    /// Requests that were made and not yet answered, with how often.
-    open: BTreeMap<RequestId, u32>,
+    /// Requests that were made and not yet answered.
+    open: BTreeMap<RequestId, Open>,
     halted: bool,
 }
 
@@ -65,6 +65,21 @@ struct Pending {
 struct Held {
     vote: Option<NodeId>,
     end: Index,
+}
+
+/// A request that waits for its outcome, and how often it was made.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    kind: Kind,
+    count: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Proposal,
+    Read,
+    /// Of the leader's office: another membership, another leader.
+    Office,
 }
 
 /// Who broke the contract, and how.
@@ -114,6 +129,7 @@ impl Contract {
         for action in actions {
             self.watch_action(action)?;
         }
+        self.halted |= matches!(event, Event::Shutdown);
         self.watch_status(after)
     }
 
@@ -130,10 +146,10 @@ impl Contract {
 
     fn watch_event(&mut self, event: &Event) -> Result<(), Breach> {
         match event {
-            Event::Propose(proposal) => *self.open.entry(proposal.request).or_default() += 1,
+            Event::Propose(proposal) => self.open(proposal.request, Kind::Proposal),
             Event::ProposeBatch(proposals) => {
                 for proposal in proposals {
-                    *self.open.entry(proposal.request).or_default() += 1;
+                    self.open(proposal.request, Kind::Proposal);
                 }
             }
             Event::Persisted(seq) => {
@@ -152,9 +168,10 @@ impl Contract {
                     format!("entry {index} reported, {} handed out", self.applying)
                 })?;
             }
-            Event::Read(Read { request, .. })
-            | Event::Reconfigure(Reconfigure { request, .. })
-            | Event::Transfer(Transfer { request, .. }) => *self.open.entry(*request).or_default() += 1,
+            Event::Read(Read { request, .. }) => self.open(*request, Kind::Read),
+            Event::Reconfigure(Reconfigure { request, .. }) | Event::Transfer(Transfer { request, .. }) => {
+                self.open(*request, Kind::Office);
+            }
             Event::Wake
             | Event::Receive(_)
             | Event::SnapshotTaken(_)
@@ -165,6 +182,10 @@ impl Contract {
             | Event::Shutdown => {}
         }
         Ok(())
+    }
+
+    fn open(&mut self, request: RequestId, kind: Kind) {
+        self.open.entry(request).or_insert(Open { kind, count: 0 }).count += 1;
     }
 
     fn became_durable(&mut self, pending: Pending) {
@@ -180,12 +201,8 @@ impl Contract {
     }
 
     fn watch_action(&mut self, action: &Action) -> Result<(), Breach> {
-        let silent = !self.halted
-            || matches!(
-                action,
-                Action::Respond { outcome: Outcome::Refused(Refusal::Halted | Refusal::Stopped), .. }
-            );
-        kernel(silent, "a halted member only refuses", || format!("{action:?}"))?;
+        let silent = !self.halted || matches!(action, Action::Respond { .. });
+        kernel(silent, "a halted member only answers", || format!("{action:?}"))?;
         match action {
             Action::Send(message) => self.watch_promise(message),
             Action::Persist(write) => self.watch_write(write),
@@ -204,9 +221,9 @@ impl Contract {
                 kernel(open.is_some(), "each request has one outcome", || {
                     format!("{action:?} answers nothing")
                 })?;
-                if let Some(count) = open {
-                    *count -= 1;
-                    if *count == 0 {
+                if let Some(open) = open {
+                    open.count -= 1;
+                    if open.count == 0 {
                         self.open.remove(request);
                     }
                 }
@@ -217,7 +234,14 @@ impl Contract {
                 Ok(())
             }
             Action::Restore(snapshot) => {
-                self.applying = snapshot.last.index;
+                let through = snapshot.last.index;
+                kernel(through >= self.applying, "a snapshot takes the state machine forward", || {
+                    format!("to {through} after {}", self.applying)
+                })?;
+                kernel(through <= self.durable_end, "only an installed snapshot is restored", || {
+                    format!("through {through}, durable through {}", self.durable_end)
+                })?;
+                self.applying = through;
                 Ok(())
             }
             Action::FetchSnapshot { .. } | Action::LoadEntries { .. } => Ok(()),
@@ -232,6 +256,8 @@ impl Contract {
         kernel(start <= self.written_end, "a write cuts only what was written", || {
             format!("cut after {start}, the log ends at {}", self.written_end)
         })?;
+        // Where a snapshot takes the place of everything, the log begins after it.
+        let start = start.max(write.rebase.as_ref().map_or(Index::ZERO, |rebase| rebase.base.index));
         let follows = write.append.first().is_none_or(|entry| entry.id.index == start.next());
         kernel(follows, "a write leaves no gap in the log", || {
             format!("{:?} after {start}", write.append.first())
@@ -295,19 +321,16 @@ impl Contract {
         kernel(written, "every change of the log is handed out to be written in its step", || {
             format!("the log ends at {}, the writes at {}", after.last, self.written_end)
         })?;
-        let waits = after.role == RoleKind::Leader && after.committed < after.last.index;
-        kernel(
-            self.open.is_empty() || waits,
-            "a request waits only for a leader's uncommitted entry",
-            || {
-                format!(
-                    "{} requests wait on a {} committed through {}",
-                    self.open.len(),
-                    after.role,
-                    after.committed
-                )
-            },
-        )?;
+        let leads = after.role == RoleKind::Leader;
+        let may_wait = |open: &Open| match open.kind {
+            Kind::Proposal => leads && after.committed < after.last.index,
+            Kind::Office => leads,
+            Kind::Read => after.role != RoleKind::Halted,
+        };
+        let stuck = self.open.iter().find(|(_, open)| !may_wait(open));
+        kernel(stuck.is_none(), "a request waits only as long as it can be decided", || {
+            format!("{stuck:?} waits on a {} committed through {}", after.role, after.committed)
+        })?;
         self.term = after.term;
         self.committed = after.committed;
         Ok(())
@@ -432,7 +455,7 @@ mod tests {
     fn a_request_without_an_outcome_is_a_breach() {
         let propose = Event::Propose(Proposal { request: RequestId(4), payload: Payload::from("x") });
         let forgotten = contract().watch(&propose, &[], &status(0));
-        assert_eq!(rule(forgotten), "a request waits only for a leader's uncommitted entry");
+        assert_eq!(rule(forgotten), "a request waits only as long as it can be decided");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A member's disk: writes become durable in order, one sync at a time, and a crash loses what was not synced.
 
-use crate::ledger::Link;
+use crate::ledger::{Link, Links};
 use crate::scenario::DiskSpec;
 use crate::stream::Stream;
 use kontiki_core::action::Write;
@@ -38,7 +38,7 @@ pub(crate) struct Synced {
 #[derive(Debug)]
 struct Unsynced {
     write: Write,
-    links: Vec<Link>,
+    links: Links,
 }
 
 impl Disk {
@@ -70,7 +70,7 @@ impl Disk {
     }
 
     /// Takes a write. Returns when the sync that it started will be done; none where one is under way.
-    pub(crate) fn write(&mut self, now: u64, write: Write, links: Vec<Link>) -> Option<u64> {
+    pub(crate) fn write(&mut self, now: u64, write: Write, links: Links) -> Option<u64> {
         self.unsynced.push_back(Unsynced { write, links });
         self.start_sync(now)
     }
@@ -96,6 +96,14 @@ impl Disk {
         lost
     }
 
+    /// Everything on it is gone.
+    pub(crate) fn wipe(&mut self) {
+        self.durable = Durable::default();
+        self.chain.clear();
+        self.unsynced.clear();
+        self.syncing = None;
+    }
+
     fn start_sync(&mut self, now: u64) -> Option<u64> {
         if self.syncing.is_some() {
             return None;
@@ -119,7 +127,10 @@ impl Disk {
         if let Some(after) = write.truncate_after {
             self.chain.truncate(after.get() as usize);
         }
-        self.chain.extend(links);
+        if let Some(installed) = links.installed {
+            self.chain = installed;
+        }
+        self.chain.extend(links.appended);
     }
 }
 
@@ -149,9 +160,9 @@ mod tests {
     #[test]
     fn one_sync_covers_all_that_came_before_it_started() {
         let mut disk = disk(1);
-        let done = disk.write(0, write(1), vec![]).expect("the first write starts a sync");
-        assert_eq!(disk.write(1, write(2), vec![]), None);
-        assert_eq!(disk.write(2, write(3), vec![]), None);
+        let done = disk.write(0, write(1), Links::default()).expect("the first write starts a sync");
+        assert_eq!(disk.write(1, write(2), Links::default()), None);
+        assert_eq!(disk.write(2, write(3), Links::default()), None);
         let first = disk.synced(done);
         assert_eq!((first.seq, disk.durable.ballot.term()), (WriteSeq::new(1), Term::new(1)));
         assert_eq!(disk.synced(first.next.expect("two writes wait")).seq, WriteSeq::new(3));
@@ -163,7 +174,7 @@ mod tests {
         for member in 0..100 {
             let mut disk = disk(member);
             for seq in 1..=3 {
-                disk.write(0, write(seq), vec![]);
+                disk.write(0, write(seq), Links::default());
             }
             let lost = disk.crash();
             assert_eq!(lost + disk.durable.ballot.term().get(), 3);

@@ -1,27 +1,36 @@
-//! A simulated host: one kernel, its disk, its clock, and what befalls them.
+//! A simulated host: one kernel, its disk, its clock, its state machine, and what befalls them.
 
 use crate::clock::Clock;
 use crate::contract::Contract;
 use crate::disk::Disk;
 use crate::ledger::{Chain, Link};
 use crate::scenario::MemberSpec;
+use crate::store::{Put, Store};
 use crate::stream::Stream;
-use kontiki_core::config::Config;
+use kontiki_core::config::{Config, Options};
 use kontiki_core::event::Event;
+use kontiki_core::log::{Entries, EntryBody, Snapshot};
+use kontiki_core::membership::Membership;
 use kontiki_core::raft::{Durable, Raft};
 use kontiki_core::status::Status;
-use kontiki_core::types::{Index, NodeId};
+use kontiki_core::time::Instant;
+use kontiki_core::types::{ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId};
 use std::collections::VecDeque;
 
 /// One member and its surroundings.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) id: NodeId,
-    pub(crate) config: Config,
+    /// Which life of its directory this is.
+    pub(crate) incarnation: Incarnation,
+    pub(crate) cluster: ClusterId,
+    pub(crate) options: Options,
     pub(crate) spec: MemberSpec,
     /// The kernel and what watches it; none while the member is down.
     pub(crate) up: Option<Up>,
     pub(crate) disk: Disk,
+    /// The snapshots on its disk, the oldest first.
+    pub(crate) snapshots: VecDeque<Stored>,
     pub(crate) clock: Clock,
     pub(crate) stream: Stream,
     /// How often it has started; what was scheduled in an earlier life is void.
@@ -33,9 +42,22 @@ pub(crate) struct Host {
     pub(crate) crash_after: Option<u32>,
     /// How many faults keep it down.
     pub(crate) down: u32,
-    /// How far its state machine has got, whether it survives a crash or not.
+    /// Set once its group has disowned it: it stays down until the operator has seen to it.
+    pub(crate) disowned: bool,
+    /// The state machine, whether it survives a crash or not, and how far it has got.
+    pub(crate) store: Store,
     pub(crate) applied: Index,
 }
+
+/// A snapshot with what it holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) store: Store,
+}
+
+/// How many snapshots a host keeps.
+const KEPT: usize = 4;
 
 /// A running kernel.
 #[derive(Debug)]
@@ -43,29 +65,67 @@ pub(crate) struct Up {
     pub(crate) raft: Raft,
     pub(crate) contract: Contract,
     pub(crate) status: Status,
+    /// The membership in force, by its log.
+    pub(crate) membership: Membership,
     /// The log as the writes tell it.
     pub(crate) chain: Chain,
     /// When the host will next wake the kernel.
     pub(crate) wake_at: u64,
-    /// How far the state machine is told to apply, and how far it is at the moment at work to.
-    pub(crate) apply_through: Index,
-    pub(crate) applying: Option<Index>,
+    /// What the state machine is at work on.
+    work: Option<Work>,
+    /// How far it is told to apply after that, from which snapshot if from one.
+    apply_through: Index,
+    restore: Option<Snapshot>,
+    /// The snapshot that is being fetched.
+    pub(crate) fetching: Option<Snapshot>,
+    /// Whether a snapshot is being taken.
+    pub(crate) snapshotting: bool,
+    /// Until when it may serve reads without asking.
+    pub(crate) leased_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Work {
+    Apply { through: Index, puts: Vec<Put> },
+    Restore(Stored),
 }
 
 impl Host {
+    /// Who it is now.
+    pub(crate) fn member(&self) -> Member {
+        Member::new(self.id, self.incarnation)
+    }
+
     /// Starts the member with what its disk holds. Says why where the kernel refuses that.
     pub(crate) fn start(&mut self, now: u64) -> Result<(), String> {
         let durable = self.recovered();
         let contract = Contract::new(self.id, &durable);
         self.applied = durable.applied;
+        if durable.applied == Index::ZERO {
+            self.store = Store::default();
+        }
         let local = self.clock.local(now);
-        let raft = Raft::restore(self.config.clone(), durable, local).map_err(|error| error.to_string())?;
+        let identity = Identity::new(self.cluster, self.member());
+        let config = Config::new(identity, self.options.clone()).map_err(|error| error.to_string())?;
+        let raft = Raft::restore(config, durable, local).map_err(|error| error.to_string())?;
         let status = raft.status();
+        let membership = raft.membership().clone();
         let chain = self.disk.chain.clone();
-        let apply_through = self.applied;
         self.life += 1;
-        self.up =
-            Some(Up { raft, contract, status, chain, wake_at: u64::MAX, apply_through, applying: None });
+        self.up = Some(Up {
+            raft,
+            contract,
+            status,
+            membership,
+            chain,
+            wake_at: u64::MAX,
+            work: None,
+            apply_through: self.applied,
+            restore: None,
+            fetching: None,
+            snapshotting: false,
+            leased_until: None,
+        });
         Ok(())
     }
 
@@ -77,21 +137,108 @@ impl Host {
         self.disk.crash()
     }
 
-    /// Gives the state machine all that is to be applied, if it has nothing to do. Returns when it will be done.
+    /// Loses everything, and comes back as somebody else.
+    pub(crate) fn wipe(&mut self) {
+        self.disk.wipe();
+        self.snapshots.clear();
+        self.store = Store::default();
+        self.applied = Index::ZERO;
+        self.incarnation = Incarnation(self.incarnation.0 + 1);
+    }
+
+    /// The state machine shall apply more.
+    pub(crate) fn apply(&mut self, through: Index) {
+        if let Some(up) = &mut self.up {
+            up.apply_through = through;
+        }
+    }
+
+    /// The state machine shall begin anew from a snapshot.
+    pub(crate) fn restore(&mut self, snapshot: Snapshot) {
+        if let Some(up) = &mut self.up {
+            up.apply_through = snapshot.last.index;
+            up.restore = Some(snapshot);
+        }
+    }
+
+    /// Gives the state machine all that is to be done, if it has nothing to do. Returns when it will be done.
     pub(crate) fn start_apply(&mut self, now: u64) -> Option<u64> {
         let up = self.up.as_mut()?;
-        if up.applying.is_some() || up.apply_through == self.applied {
+        if up.work.is_some() {
             return None;
         }
-        up.applying = Some(up.apply_through);
+        let work = if let Some(snapshot) = up.restore.take() {
+            let stored = self.snapshots.iter().find(|stored| stored.snapshot == snapshot);
+            Work::Restore(stored.expect("an installed snapshot is on the disk").clone())
+        } else if up.apply_through > self.applied {
+            let through = up.apply_through;
+            let entries = up.raft.log().entries(self.applied, through);
+            assert_eq!(entries.len() as u64, through - self.applied, "what is to be applied is in memory");
+            let puts = entries.filter_map(|entry| match &entry.body {
+                EntryBody::Data(payload) => Put::decode(payload),
+                _ => None,
+            });
+            Work::Apply { through, puts: puts.collect() }
+        } else {
+            return None;
+        };
+        up.work = Some(work);
         Some(now + self.spec.apply_us * 1_000 + self.stream.below(50_000))
     }
 
     /// The state machine is done with what it was given; how far that was.
     pub(crate) fn finish_apply(&mut self) -> Option<Index> {
-        let through = self.up.as_mut()?.applying.take()?;
+        let through = match self.up.as_mut()?.work.take()? {
+            Work::Apply { through, puts } => {
+                puts.into_iter().for_each(|put| self.store.put(put));
+                through
+            }
+            Work::Restore(Stored { snapshot, store }) => {
+                self.store = store;
+                snapshot.last.index
+            }
+        };
         self.applied = through;
         Some(through)
+    }
+
+    /// Whether it is time for another snapshot.
+    pub(crate) fn is_due(&self, every: u64) -> bool {
+        let latest = self.snapshots.back().map_or(Index::ZERO, |stored| stored.snapshot.last.index);
+        let busy = self.up.as_ref().is_none_or(|up| up.snapshotting || up.restore.is_some());
+        every > 0 && !busy && self.applied.get() >= latest.get() + every
+    }
+
+    /// What a snapshot would hold now.
+    pub(crate) fn snapshot(&self) -> Option<Stored> {
+        let snapshot = self.up.as_ref()?.raft.snapshot_at(self.applied)?;
+        Some(Stored { snapshot, store: self.store.clone() })
+    }
+
+    /// A snapshot is on the disk. Old ones go, but not the one on which the log rests.
+    pub(crate) fn keep(&mut self, stored: Stored) {
+        self.snapshots.push_back(stored);
+        self.snapshots.make_contiguous().sort_by_key(|stored| stored.snapshot.last.index);
+        while self.snapshots.len() > KEPT {
+            let needed = self.disk.durable.snapshot.as_ref().map(|snapshot| snapshot.last);
+            let old = self.snapshots.iter().position(|stored| Some(stored.snapshot.last) != needed);
+            self.snapshots.remove(old.unwrap_or_default());
+        }
+    }
+
+    /// Reads entries back from the disk.
+    pub(crate) fn load(&self, after: LogId, through: Index, max_bytes: u64) -> Entries {
+        let Durable { base, entries, .. } = &self.disk.durable;
+        let Some(skip) = after.index.get().checked_sub(base.index.get()) else {
+            return Entries::EMPTY;
+        };
+        let mut size = 0;
+        let wanted = entries.iter().skip(skip as usize).take_while(|entry| {
+            let fits = size == 0 || size < max_bytes;
+            size += entry.size();
+            fits && entry.id.index <= through
+        });
+        wanted.cloned().collect()
     }
 
     /// Whether events reach the kernel now.
@@ -103,8 +250,25 @@ impl Host {
         &self.disk.chain
     }
 
+    /// The membership in force by what it holds: in memory while it is up, on the disk while it is down.
+    pub(crate) fn membership(&self) -> Option<Membership> {
+        if let Some(up) = &self.up {
+            let known = up.raft.membership();
+            return (!known.members().is_empty()).then(|| known.clone());
+        }
+        let Durable { snapshot, entries, .. } = &self.disk.durable;
+        let latest = entries.iter().rev().find_map(|entry| match &entry.body {
+            EntryBody::Config(membership) => Some(membership),
+            _ => None,
+        });
+        latest
+            .or(snapshot.as_ref().map(|snapshot| &snapshot.membership))
+            .map(|membership| (**membership).clone())
+    }
+
     fn recovered(&self) -> Durable {
         let durable = self.disk.durable.clone();
+        // A state machine that was told to go on from a snapshot and did not get to it starts from the snapshot.
         let applied = if self.spec.keeps_state { self.applied } else { Index::ZERO };
         Durable { applied, ..durable }
     }

@@ -3,7 +3,7 @@
 
 use crate::hash::StableHasher;
 use kontiki_core::action::Write;
-use kontiki_core::log::Entry;
+use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::types::{Index, LogId, Term};
 
 /// An entry as the checks remember it.
@@ -20,14 +20,18 @@ pub struct Link {
 impl Link {
     /// The link of `entry` behind `before`.
     pub fn after(before: Option<&Self>, entry: &Entry) -> Self {
-        let content = StableHasher::of(&entry.body);
+        Self::new(before, entry.id.term, StableHasher::of(&entry.body))
+    }
+
+    fn new(before: Option<&Self>, term: Term, content: u64) -> Self {
         let prefix = before.map_or(0, |link| link.prefix);
-        let own = StableHasher::combine(entry.id.term.get(), content);
-        Self { term: entry.id.term, content, prefix: StableHasher::combine(prefix, own) }
+        let own = StableHasher::combine(term.get(), content);
+        Self { term, content, prefix: StableHasher::combine(prefix, own) }
     }
 }
 
-/// The links of a log, without an entry at index zero.
+/// The links of a log, without an entry at index zero: from the first that was ever there, whether the member still has it or
+/// not.
 pub type Chain = Vec<Link>;
 
 /// The link at `index`, where the log goes so far.
@@ -40,14 +44,48 @@ pub fn last_of(chain: &[Link]) -> LogId {
     chain.last().map_or(LogId::ZERO, |link| LogId { term: link.term, index: Index::new(chain.len() as u64) })
 }
 
-/// Does to a chain what `write` does to a log, and returns the links that it appends.
-pub fn write_to(chain: &mut Chain, write: &Write) -> Vec<Link> {
+/// What a write does to a chain.
+#[derive(Clone, Default, Debug)]
+pub struct Links {
+    /// Set where a snapshot takes the place of everything: the log that it holds.
+    pub installed: Option<Chain>,
+    /// What is appended.
+    pub appended: Vec<Link>,
+}
+
+/// What everybody knows together: what the group has committed, and what a witness is not told.
+pub trait Known {
+    /// What the group has committed.
+    fn committed(&self) -> &[Link];
+    /// What an entry holds, by its hash.
+    fn content(&self, id: LogId) -> Option<u64>;
+}
+
+/// Does to a chain what `write` does to a log, and returns how. An installed snapshot stands for what the group has committed so
+/// far.
+pub fn write_to(chain: &mut Chain, write: &Write, known: &impl Known) -> Links {
+    let mut links = Links::default();
     if let Some(after) = write.truncate_after {
         chain.truncate(usize::try_from(after.get()).unwrap_or(usize::MAX));
     }
-    let from = chain.len();
-    for entry in write.append.iter() {
-        chain.push(Link::after(chain.last(), entry));
+    if let Some(rebase) = &write.rebase {
+        let last = rebase.snapshot.last;
+        if link_at(chain, last.index).map(|link| link.term) != Some(last.term) && last.index > Index::ZERO {
+            let through =
+                usize::try_from(last.index.get()).unwrap_or(usize::MAX).min(known.committed().len());
+            *chain = known.committed()[..through].to_vec();
+            links.installed = Some(chain.clone());
+        }
     }
-    chain[from..].to_vec()
+    for entry in write.append.iter() {
+        let link = match entry.body {
+            EntryBody::Withheld => {
+                Link::new(chain.last(), entry.id.term, known.content(entry.id).unwrap_or_default())
+            }
+            _ => Link::after(chain.last(), entry),
+        };
+        chain.push(link);
+        links.appended.push(link);
+    }
+    links
 }

@@ -6,6 +6,8 @@
 //! wire, its writes lost in crashes, its clocks drifting. Every property of [`check`] is checked after every step, and
 //! when the chaos is over the cluster must make progress.
 //!
+//! What clients asked and were told makes a [`history`], which is checked by itself, of simulated clusters or real ones.
+//!
 //! ```
 //! use kontiki_sim::scenario::{Fault, Profile, Scenario, Target, TimedFault};
 //! use kontiki_core::types::NodeId;
@@ -35,11 +37,13 @@ mod clock;
 mod disk;
 mod host;
 mod network;
+mod store;
 mod world;
 
 pub mod check;
 pub mod contract;
 pub mod hash;
+pub mod history;
 pub mod ledger;
 pub mod report;
 pub mod scenario;

@@ -48,11 +48,17 @@ pub enum FaultKind {
     BrokenConnection,
     /// A host was wrong about a broken connection.
     FalseAlarm,
+    /// A member lost its disk, and came back as somebody else.
+    Wipe,
+    /// A member was stopped in good order.
+    Shutdown,
+    /// A snapshot could not be fetched, or entries not be read back.
+    FetchFailed,
 }
 
 impl FaultKind {
     /// Every kind, in the order of their declaration.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Drop,
         Self::Duplicate,
         Self::Reorder,
@@ -73,6 +79,9 @@ impl FaultKind {
         Self::DiskStall,
         Self::BrokenConnection,
         Self::FalseAlarm,
+        Self::Wipe,
+        Self::Shutdown,
+        Self::FetchFailed,
     ];
 
     /// Its name in reports.
@@ -98,6 +107,9 @@ impl FaultKind {
             Self::DiskStall => "disk_stall",
             Self::BrokenConnection => "broken_connection",
             Self::FalseAlarm => "false_alarm",
+            Self::Wipe => "wipe",
+            Self::Shutdown => "shutdown",
+            Self::FetchFailed => "fetch_failed",
         }
     }
 }
@@ -139,11 +151,57 @@ pub enum Mark {
     Thawed,
     /// A write took longer to become durable than a follower waits for its leader.
     SlowSync,
+    /// A leader took a request for another membership.
+    ChangeBegun,
+    /// A request for another membership was answered as committed.
+    ChangeFinished,
+    /// A newcomer did not catch up in time.
+    NotCaughtUp,
+    /// A leader began a joint phase.
+    Joint,
+    /// A joint phase was left by another leader than the one that began it.
+    JointLeftByAnother,
+    /// A learner became a voter.
+    Promoted,
+    /// A leader stepped down since it is no voter any more.
+    LeaderRemoved,
+    /// A membership was undone, since its entry was truncated.
+    RolledBack,
+    /// A leader began to hand over.
+    TransferTried,
+    /// A leader that handed over leads no more.
+    TransferDone,
+    /// A leader that wanted to hand over leads on.
+    TransferFailed,
+    /// A host took a snapshot.
+    SnapshotTaken,
+    /// A leader offered a snapshot to a follower that lacks what is compacted.
+    SnapshotOffered,
+    /// A snapshot took the place of a follower's log.
+    SnapshotInstalled,
+    /// A host read entries back for a follower that lags behind what is in memory.
+    EntriesLoaded,
+    /// A leader served a read that a quorum confirmed.
+    ReadByQuorum,
+    /// A leader served a read by its lease.
+    ReadByLease,
+    /// A host served a read while its kernel's lease held, without asking.
+    ReadUnasked,
+    /// A follower served a read that its leader confirmed.
+    ReadByFollower,
+    /// A member that had lost its memory was told so by its group.
+    WipeRefused,
+    /// A wiped member belongs to the group again.
+    Readded,
+    /// A witness acknowledged an entry without its payload.
+    WitnessHeld,
+    /// A proposal was refused since another entry is committed in its place.
+    Overwritten,
 }
 
 impl Mark {
     /// Every mark, in the order of their declaration.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 39] = [
         Self::Truncated,
         Self::Rejected,
         Self::OldTermCommitted,
@@ -160,6 +218,29 @@ impl Mark {
         Self::FrameRefused,
         Self::Thawed,
         Self::SlowSync,
+        Self::ChangeBegun,
+        Self::ChangeFinished,
+        Self::NotCaughtUp,
+        Self::Joint,
+        Self::JointLeftByAnother,
+        Self::Promoted,
+        Self::LeaderRemoved,
+        Self::RolledBack,
+        Self::TransferTried,
+        Self::TransferDone,
+        Self::TransferFailed,
+        Self::SnapshotTaken,
+        Self::SnapshotOffered,
+        Self::SnapshotInstalled,
+        Self::EntriesLoaded,
+        Self::ReadByQuorum,
+        Self::ReadByLease,
+        Self::ReadUnasked,
+        Self::ReadByFollower,
+        Self::WipeRefused,
+        Self::Readded,
+        Self::WitnessHeld,
+        Self::Overwritten,
     ];
 
     /// Its name in reports.
@@ -181,12 +262,35 @@ impl Mark {
             Self::FrameRefused => "frame_refused",
             Self::Thawed => "thawed",
             Self::SlowSync => "slow_sync",
+            Self::ChangeBegun => "change_begun",
+            Self::ChangeFinished => "change_finished",
+            Self::NotCaughtUp => "not_caught_up",
+            Self::Joint => "joint",
+            Self::JointLeftByAnother => "joint_left_by_another",
+            Self::Promoted => "promoted",
+            Self::LeaderRemoved => "leader_removed",
+            Self::RolledBack => "rolled_back",
+            Self::TransferTried => "transfer_tried",
+            Self::TransferDone => "transfer_done",
+            Self::TransferFailed => "transfer_failed",
+            Self::SnapshotTaken => "snapshot_taken",
+            Self::SnapshotOffered => "snapshot_offered",
+            Self::SnapshotInstalled => "snapshot_installed",
+            Self::EntriesLoaded => "entries_loaded",
+            Self::ReadByQuorum => "read_by_quorum",
+            Self::ReadByLease => "read_by_lease",
+            Self::ReadUnasked => "read_unasked",
+            Self::ReadByFollower => "read_by_follower",
+            Self::WipeRefused => "wipe_refused",
+            Self::Readded => "readded",
+            Self::WitnessHeld => "witness_held",
+            Self::Overwritten => "overwritten",
         }
     }
 }
 
 /// Numbers that add up over runs.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Counters {
     /// Kernel steps.
     pub steps: u64,
@@ -200,8 +304,26 @@ pub struct Counters {
     pub acknowledged: u64,
     /// Messages sent between members.
     pub messages: u64,
+    /// Keys whose histories could not be decided: none, or the check was not made.
+    pub undecided: u64,
     faults: [u64; FaultKind::ALL.len()],
     marks: [u64; Mark::ALL.len()],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            steps: 0,
+            virtual_nanos: 0,
+            elections: 0,
+            commits: 0,
+            acknowledged: 0,
+            messages: 0,
+            undecided: 0,
+            faults: [0; FaultKind::ALL.len()],
+            marks: [0; Mark::ALL.len()],
+        }
+    }
 }
 
 impl Counters {
@@ -238,6 +360,7 @@ impl Counters {
         self.commits += other.commits;
         self.acknowledged += other.acknowledged;
         self.messages += other.messages;
+        self.undecided += other.undecided;
         self.faults.iter_mut().zip(other.faults).for_each(|(sum, more)| *sum += more);
         self.marks.iter_mut().zip(other.marks).for_each(|(sum, more)| *sum += more);
     }

@@ -25,6 +25,12 @@ impl Configs {
         self.known.last().expect("never empty")
     }
 
+    /// The membership before the latest, where a truncation could bring it back.
+    pub(crate) fn previous(&self) -> Option<&Membership> {
+        let position = self.known.len().checked_sub(2)?;
+        Some(&self.known[position].1)
+    }
+
     /// The membership as of `index`, and the entry that holds it.
     pub(crate) fn as_of(&self, index: Index) -> &(LogId, Arc<Membership>) {
         let after = self.known.partition_point(|(id, _)| id.index <= index);

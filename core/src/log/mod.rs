@@ -171,6 +171,11 @@ impl Log {
         &self.configs.latest().1
     }
 
+    /// The membership before the one in force, while that is not known to be committed.
+    pub(crate) fn fallback(&self) -> Option<&Membership> {
+        if self.configured().index > self.committed { self.configs.previous() } else { None }
+    }
+
     /// The entry that holds the membership in force; zero for the group's first.
     pub fn configured(&self) -> LogId {
         self.configs.latest().0
@@ -389,6 +394,14 @@ impl Log {
         self.durable = self.durable.min(self.committed);
         self.replaced = Some(self.replaced.map_or(self.committed, |replaced| replaced.min(self.committed)));
         self.committed = last.index;
+    }
+
+    /// Learns how the group began, of which this log knew nothing.
+    pub(crate) fn begin(&mut self, snapshot: Snapshot) {
+        assert!(self.snapshot.is_none() && snapshot.last == LogId::ZERO, "a log begins once");
+        self.configs = Configs::new(Some((snapshot.configured, snapshot.membership.clone())));
+        self.snapshot = Some(snapshot);
+        self.rebased = true;
     }
 
     /// Keeps of what is applied and durable only as much in memory as `max_size` allows.

@@ -97,6 +97,11 @@ impl Follower {
         out: &mut Vec<Action>,
     ) -> Next {
         let prev = slice.prev();
+        if common.is_blank() {
+            // How the group began stands in no entry: the leader's snapshot says it.
+            common.send(from, Body::Rejected { prev: prev.index, hint: LogId::ZERO }, out);
+            return Next::Stay;
+        }
         if prev.index < common.log.base() {
             // Older than our log reaches back, and so committed: a late message. Say how far we are.
             common.send_once_durable(from, Body::Appended { matched: self.agreed });
@@ -139,6 +144,9 @@ impl Follower {
     /// The leader no longer has what this member lacks. A witness needs no bytes; everybody else gets them first.
     fn on_offer(&mut self, common: &mut Common, from: Member, snapshot: &Snapshot, out: &mut Vec<Action>) {
         let last = snapshot.last;
+        if common.is_blank() && last == LogId::ZERO {
+            common.log.begin(snapshot.clone());
+        }
         if common.log.contains(last) {
             // A snapshot holds only what is committed.
             common.log.commit_to(last.index);
@@ -278,7 +286,7 @@ fn wrong_standing(common: &Common, entry: &Entry) -> Option<Violation> {
 
 /// The election timeout has passed without a leader. Whoever cannot lead, or has no working disk, waits on.
 pub(crate) fn on_election_deadline(common: &mut Common) -> Next {
-    if common.standing() != Standing::Voter || common.disk_stalls() {
+    if !common.may_lead() || common.disk_stalls() {
         common.rearm_election_timer();
         return Next::Stay;
     }

@@ -1,8 +1,10 @@
-//! Durable Commit: when a leader commits an entry, that entry and all before it are on the disks of a majority. It is
-//! what an acknowledgement means, and it is lost as soon as anybody acknowledges what is only in memory.
+//! Durable Commit: when a leader commits an entry, that entry and all before it are on the disks of a majority of the voters, of
+//! both sets while there are two. It is what an acknowledgement means, and it is lost as soon as anybody
+//! acknowledges what is only in memory, or for somebody else.
 
 use super::{Check, Observation};
 use crate::ledger::link_at;
+use kontiki_core::quorum::Tally;
 use kontiki_core::status::RoleKind;
 
 /// Needs to remember nothing: looks at all disks whenever a leader commits.
@@ -19,32 +21,63 @@ impl Check for DurableCommit {
         }
         let through = after.committed;
         let prefix = link_at(step.chain, through).map(|link| link.prefix);
-        let holds =
-            |member: &usize| link_at((step.durable)(*member), through).map(|link| link.prefix) == prefix;
-        let copies = (0..step.members).filter(holds).count();
-        if prefix.is_some() && copies > step.members / 2 {
+        // What a membership committed by this very step decides is counted by the one before it or by itself.
+        let held = |membership: &kontiki_core::membership::Membership| {
+            let holds = |id| {
+                let member = membership.members().iter().find(|member| member.id == id)?;
+                // Who has lost its disk since may have had it; whether enough is left the other checks will see.
+                let Some(disk) = (step.durable)(*member) else { return Some(true) };
+                let link = link_at(disk, through)?;
+                (Some(link.prefix) == prefix).then_some(true)
+            };
+            membership.tally(holds) == Tally::Won
+        };
+        if prefix.is_some() && (held(step.membership) || held(step.membership_before)) {
             return Ok(());
         }
+        let (id, membership) = (after.id, step.membership);
+        let disks = membership.members().iter().map(|member| match (step.durable)(*member) {
+            None => format!("{member} has lost its disk"),
+            Some(chain) if link_at(chain, through).map(|link| link.prefix) == prefix => {
+                format!("{member} has it")
+            }
+            Some(chain) => format!("{member} has {} entries", chain.len()),
+        });
+        let disks: Vec<_> = disks.collect();
         Err(format!(
-            "leader {} commits through {through}, which is on {copies} of {} disks",
-            after.id, step.members
+            "leader {id} commits through {through}, which is not on a majority of the disks of {membership}: {}",
+            disks.join(", ")
         ))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{chain, show_actions, status};
+    use super::super::testing::{chain, group, status};
     use super::*;
+    use kontiki_core::event::Event;
+
+    fn commit(copies: usize) -> Result<(), String> {
+        let log = chain(&[(1, "x")]);
+        let (before, after) = (status(1, RoleKind::Leader, 1, 0), status(1, RoleKind::Leader, 1, 1));
+        let group = group(3);
+        DurableCommit.observe(&Observation {
+            member: 0,
+            event: &Event::Wake,
+            actions: &[],
+            before: &before,
+            after: &after,
+            chain: &log,
+            appended: 0,
+            membership: &group,
+            membership_before: &group,
+            durable: &|member| Some(if member.id.get() as usize <= copies { &log[..] } else { &[] }),
+        })
+    }
 
     #[test]
-    fn fires_on_a_commit_that_is_on_one_disk_of_three() {
-        let log = chain(&[(1, "a"), (1, "b")]);
-        let before = status(1, RoleKind::Leader, 1, 0);
-        let after = status(1, RoleKind::Leader, 1, 2);
-        let commit = |others: &[_]| show_actions(&mut DurableCommit, &before, &after, &log, &[], others);
-        assert!(commit(&log).is_ok());
-        assert!(commit(&log[..1]).is_err());
-        assert!(commit(&chain(&[(1, "a"), (1, "x")])).is_err());
+    fn a_majority_of_disks_is_enough_and_less_is_not() {
+        assert_eq!(commit(2), Ok(()));
+        assert!(commit(1).unwrap_err().contains("not on a majority"));
     }
 }

@@ -28,7 +28,7 @@ impl Check for ElectionRestriction {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{id, status};
+    use super::super::testing::{group, id, status};
     use super::*;
     use kontiki_core::message::Message;
     use kontiki_core::status::{RoleKind::Follower, Status};
@@ -47,8 +47,9 @@ mod tests {
             after: &after,
             chain: &[],
             appended: 0,
-            members: 3,
-            durable: &|_| &[],
+            membership: &group(3),
+            membership_before: &group(3),
+            durable: &|_| None,
         })
     }
 

@@ -2,6 +2,7 @@
 //! hold the same log, and the term stops growing, all within a bounded time. An election storm or a stuck follower is a
 //! failure, not a timeout.
 
+use kontiki_core::membership::Membership;
 use kontiki_core::status::{RoleKind, Status};
 use kontiki_core::types::{Index, Term};
 
@@ -33,6 +34,8 @@ pub struct Healed<'a> {
     pub status: Option<&'a Status>,
     /// The hash of its whole log.
     pub log: u64,
+    /// The membership by which it goes.
+    pub membership: Option<&'a Membership>,
 }
 
 /// Whether all follow one leader of the same term.
@@ -64,14 +67,15 @@ pub fn describe(members: &[Healed<'_>], clients_waiting: usize) -> String {
     let status = |member: &Healed<'_>| match member.status {
         None => "down".to_owned(),
         Some(status) => format!(
-            "{} {} t{} last={} durable={} committed={} applied={}",
+            "{} {} t{} last={} durable={} committed={} applied={} {}",
             status.id,
             status.role,
             status.term,
             status.last,
             status.durable,
             status.committed,
-            status.applied
+            status.applied,
+            member.membership.map(ToString::to_string).unwrap_or_default()
         ),
     };
     let members: Vec<_> = members.iter().map(status).collect();

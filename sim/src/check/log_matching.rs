@@ -2,12 +2,21 @@
 //! up through the given index (paper §5.3, figure 3).
 
 use super::{Check, Observation};
-use kontiki_core::types::Term;
+use crate::ledger::Link;
+use kontiki_core::types::LogId;
 
-/// For each index, the terms that were ever seen there, each with the one prefix that may lead to it.
+/// For each index, the entries that were ever seen there, one of each term, each with the one prefix that may lead to it.
 #[derive(Default, Debug)]
 pub struct LogMatching {
-    seen: Vec<Vec<(Term, u64)>>,
+    seen: Vec<Vec<Link>>,
+}
+
+impl LogMatching {
+    /// What an entry that was seen holds, by its hash.
+    pub fn content(&self, id: LogId) -> Option<u64> {
+        let position = usize::try_from(id.index.get().checked_sub(1)?).ok()?;
+        self.seen.get(position)?.iter().find(|link| link.term == id.term).map(|link| link.content)
+    }
 }
 
 impl Check for LogMatching {
@@ -20,9 +29,9 @@ impl Check for LogMatching {
                 self.seen.resize_with(position + 1, Vec::new);
             }
             let seen = &mut self.seen[position];
-            match seen.iter().find(|(term, _)| *term == link.term) {
-                None => seen.push((link.term, link.prefix)),
-                Some((_, prefix)) if *prefix == link.prefix => {}
+            match seen.iter().find(|known| known.term == link.term) {
+                None => seen.push(*link),
+                Some(known) if known.prefix == link.prefix => {}
                 Some(_) => {
                     let (id, index, term) = (step.after.id, position + 1, link.term);
                     return Err(format!(

@@ -10,18 +10,23 @@ pub mod election_restriction;
 pub mod election_safety;
 pub mod leader_append_only;
 pub mod leader_completeness;
+pub mod linearizable_reads;
 pub mod liveness;
 pub mod log_matching;
+pub mod one_change_at_a_time;
 pub mod one_election_at_a_time;
 pub mod own_term_commit;
+pub mod snapshot_prefix;
 pub mod state_machine_safety;
 pub mod vote_durability;
+pub mod voters_only;
 
-use crate::ledger::Link;
+use crate::ledger::{Known, Link};
 use kontiki_core::action::Action;
 use kontiki_core::event::Event;
+use kontiki_core::membership::Membership;
 use kontiki_core::status::Status;
-use kontiki_core::types::{Ballot, NodeId};
+use kontiki_core::types::{Ballot, Index, LogId, Member, NodeId};
 
 /// One step of one member, as the checks see it.
 #[derive(Clone, Copy)]
@@ -40,10 +45,12 @@ pub struct Observation<'a> {
     pub chain: &'a [Link],
     /// How many entries at the end of `chain` were written in this step.
     pub appended: usize,
-    /// How many members there are.
-    pub members: usize,
-    /// The log on the disk of each member, up or down.
-    pub durable: &'a dyn Fn(usize) -> &'a [Link],
+    /// The membership in force in this member, after the step.
+    pub membership: &'a Membership,
+    /// The same before the step.
+    pub membership_before: &'a Membership,
+    /// The log on the disk of each member, up or down; none of one that was wiped since.
+    pub durable: &'a dyn Fn(Member) -> Option<&'a [Link]>,
 }
 
 impl std::fmt::Debug for Observation<'_> {
@@ -84,6 +91,9 @@ pub struct Checks {
     vote_durability: vote_durability::VoteDurability,
     one_election_at_a_time: one_election_at_a_time::OneElectionAtATime,
     acknowledged_writes: acknowledged_writes::AcknowledgedWrites,
+    voters_only: voters_only::VotersOnly,
+    one_change_at_a_time: one_change_at_a_time::OneChangeAtATime,
+    snapshot_prefix: snapshot_prefix::SnapshotPrefix,
 }
 
 impl Checks {
@@ -98,7 +108,35 @@ impl Checks {
         run(&mut self.vote_durability, step)?;
         run(&mut self.one_election_at_a_time, step)?;
         run(&mut self.election_restriction, step)?;
-        run(&mut self.own_term_commit, step)
+        run(&mut self.own_term_commit, step)?;
+        run(&mut self.voters_only, step)?;
+        run(&mut self.one_change_at_a_time, step)?;
+        run(&mut self.snapshot_prefix, step)?;
+        self.snapshot_prefix
+            .rests_on(step, self.state_machine_safety.committed())
+            .map_err(|detail| (snapshot_prefix::SnapshotPrefix::NAME, detail))
+    }
+
+    /// The group begins with this membership.
+    pub fn begins_with(&mut self, membership: Membership) {
+        self.snapshot_prefix.begins_with(membership);
+    }
+
+    /// A member has lost its disk and comes back as somebody else, who has promised nothing.
+    pub fn wiped(&mut self, member: usize) {
+        self.vote_durability.wiped(member);
+    }
+
+    /// A member's state machine has got so far.
+    pub fn applied(&mut self, member: NodeId, index: Index, digest: u64) -> Result<(), Violated> {
+        self.snapshot_prefix
+            .applied(member, index, digest)
+            .map_err(|detail| (snapshot_prefix::SnapshotPrefix::NAME, detail))
+    }
+
+    /// What the group has committed.
+    pub fn log(&self) -> &[Link] {
+        self.state_machine_safety.committed()
     }
 
     /// A member starts again with what its disk holds.
@@ -136,6 +174,16 @@ impl Checks {
     }
 }
 
+impl Known for Checks {
+    fn committed(&self) -> &[Link] {
+        self.state_machine_safety.committed()
+    }
+
+    fn content(&self, id: LogId) -> Option<u64> {
+        self.log_matching.content(id)
+    }
+}
+
 fn run<C: Check>(check: &mut C, step: &Observation<'_>) -> Result<(), Violated> {
     check.observe(step).map_err(|detail| (C::NAME, detail))
 }
@@ -148,10 +196,14 @@ pub(crate) mod testing {
     use kontiki_core::log::{Entry, EntryBody};
     use kontiki_core::membership::Standing;
     use kontiki_core::status::RoleKind;
-    use kontiki_core::types::{Index, LogId, Payload, Term};
+    use kontiki_core::types::{Payload, Term};
 
     pub(crate) fn id(number: u64) -> NodeId {
         NodeId::new(number).unwrap()
+    }
+
+    pub(crate) fn group(size: u64) -> Membership {
+        Membership::of((1..=size).map(id)).unwrap()
     }
 
     pub(crate) fn status(number: u64, role: RoleKind, term: u64, committed: u64) -> Status {
@@ -207,10 +259,9 @@ pub(crate) mod testing {
             after,
             chain: log,
             appended: log.len(),
-            members: 3,
-            durable: &|member| {
-                if member as u64 + 1 == after.id.get() { log } else { others }
-            },
+            membership: &group(3),
+            membership_before: &group(3),
+            durable: &|member| Some(if member.id == after.id { log } else { others }),
         })
     }
 }

@@ -29,6 +29,11 @@ impl VoteDurability {
         Ok(())
     }
 
+    /// A member has lost everything, and comes back as somebody else.
+    pub fn wiped(&mut self, member: usize) {
+        self.votes.retain(|(voter, _), _| *voter != member);
+    }
+
     fn vote(&mut self, member: usize, term: Term, candidate: NodeId) -> Result<(), String> {
         let first = *self.votes.entry((member, term)).or_insert(candidate);
         if first == candidate {

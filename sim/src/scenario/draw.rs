@@ -5,10 +5,12 @@
 //! are spread across the election timeout, or the interesting interleavings never happen.
 
 use super::{
-    DiskSpec, Fault, Heal, Leading, MemberSpec, NetworkSpec, Scenario, Target, TimedFault, WorkloadSpec,
+    Alteration, DiskSpec, Fault, Heal, Leading, MemberSpec, NetworkSpec, Operation, Scenario, SnapshotSpec,
+    Target, TimedFault, TimedOperation, WorkloadSpec,
 };
 use crate::stream::Stream;
 use kontiki_core::config::{MAX_PRIORITY, Options};
+use kontiki_core::membership::Standing;
 use kontiki_core::types::NodeId;
 use std::fmt;
 use std::time::Duration;
@@ -54,6 +56,10 @@ struct Draw {
     stream: Stream,
     profile: Profile,
     ids: Vec<NodeId>,
+    /// What each is in the beginning, and whether it is a witness.
+    roles: Vec<(Standing, bool)>,
+    /// How far clocks may be from true, in parts per million.
+    drift_ppm: u64,
     election_min_us: u64,
     election_max_us: u64,
 }
@@ -71,8 +77,10 @@ impl Scenario {
         let mut stream = Stream::named(seed, "scenario", 0);
         let election_min_us = stream.skewed(50_000, 1_000_000);
         let election_max_us = election_min_us * stream.between(14, 25) / 10;
-        let ids = (1..=u64::from(members.max(1))).filter_map(NodeId::new).collect();
-        Draw { stream, profile, ids, election_min_us, election_max_us }.scenario(seed)
+        let ids: Vec<_> = (1..=u64::from(members.max(1))).filter_map(NodeId::new).collect();
+        let roles = vec![(Standing::Voter, false); ids.len()];
+        let drift_ppm = 200_000;
+        Draw { stream, profile, ids, roles, drift_ppm, election_min_us, election_max_us }.scenario(seed)
     }
 }
 
@@ -97,8 +105,9 @@ impl Draw {
     fn scenario(mut self, seed: u64) -> Scenario {
         // Mostly short: what the faults leave behind is looked at when they are over.
         let chaos_us = self.election_max_us * self.stream.skewed(3, 40);
+        self.cast();
         let options = self.options();
-        Scenario {
+        let mut scenario = Scenario {
             seed,
             members: self.members(),
             network: self.network(),
@@ -108,8 +117,37 @@ impl Draw {
             chaos_us,
             heal: self.heal(&options),
             quiet: self.on(Kind::Setting),
+            snapshots: self.snapshots(),
+            operations: self.operations(chaos_us),
             options,
+        };
+        if scenario.churns() {
+            // Who has left and does not know it would disturb for ever, were it not for these two (thesis 4.2.3).
+            (scenario.options.pre_vote, scenario.options.check_quorum) = (true, true);
         }
+        scenario
+    }
+
+    /// Who is what in the beginning: mostly all are voters. Where the membership changes, some begin outside.
+    fn cast(&mut self) {
+        let hosts = self.ids.len() as u64;
+        if self.on(Kind::Setting) && hosts > 1 {
+            let voters = self.stream.between(1, hosts) as usize;
+            let learns = self.stream.coin();
+            for (position, role) in self.roles.iter_mut().enumerate().skip(voters) {
+                let learner = learns && position == voters;
+                role.0 = if learner { Standing::Learner } else { Standing::Outsider };
+            }
+        }
+        // Witnesses are less than half of any set of voters, whoever else comes and goes: so there is one at most.
+        if self.on(Kind::Setting) && self.stream.coin() && self.voters().len() >= 3 {
+            self.roles[2].1 = true;
+        }
+    }
+
+    fn voters(&self) -> Vec<NodeId> {
+        let votes = |(_, (standing, _)): &(&NodeId, &(Standing, bool))| *standing == Standing::Voter;
+        self.ids.iter().zip(&self.roles).filter(votes).map(|(id, _)| *id).collect()
     }
 
     fn options(&mut self) -> Options {
@@ -117,12 +155,37 @@ impl Draw {
         let defaults = Options::default();
         let heartbeat = self.election_min_us / self.stream.between(3, 6);
         let unusual = |draw: &mut Self| draw.on(Kind::Setting) && draw.stream.coin();
+        let check_quorum = !unusual(self);
+        let lease_reads = self.on(Kind::Setting) && check_quorum;
+        if lease_reads {
+            // What leases allow for, clocks keep to, and now and then go to the very bound.
+            self.drift_ppm = self.stream.skewed(200, 200_000);
+        }
+        let compacts = self.on(Kind::Setting);
         Options {
             election_timeout_min: us(self.election_min_us),
             election_timeout_max: us(self.election_max_us),
             heartbeat_interval: us(heartbeat),
             pre_vote: !unusual(self),
-            check_quorum: !unusual(self),
+            check_quorum,
+            lease_reads,
+            max_clock_drift_ppm: if lease_reads {
+                self.drift_ppm as u32
+            } else {
+                defaults.max_clock_drift_ppm
+            },
+            retained_entries: if compacts {
+                self.stream.skewed(1, 100) - 1
+            } else {
+                defaults.retained_entries
+            },
+            max_cached_bytes: if unusual(self) {
+                self.stream.skewed(64, 8192)
+            } else {
+                defaults.max_cached_bytes
+            },
+            max_waiting_reads: if unusual(self) { self.stream.skewed(1, 8) as usize } else { 1 << 16 },
+            catch_up_timeout: us(self.election_max_us * self.stream.skewed(2, 20)),
             max_append_bytes: if unusual(self) {
                 self.stream.skewed(1, 4096)
             } else {
@@ -147,19 +210,28 @@ impl Draw {
     fn members(&mut self) -> Vec<MemberSpec> {
         let (priorities, clocks, keeps, applies) =
             (self.on(Kind::Setting), self.on(Kind::Member), self.on(Kind::Setting), self.on(Kind::Setting));
-        let drift = self.stream.skewed(100, 50_000);
+        let drift = self.stream.skewed(100, self.drift_ppm.min(50_000));
+        let extreme = self.stream.coin();
+        let bound = self.drift_ppm as i64;
         let slowest = self.stream.skewed(10, self.election_max_us);
-        let mut member = |_: &NodeId| MemberSpec {
+        let mut member = |&(initially, witness): &(Standing, bool)| MemberSpec {
+            initially,
+            witness,
             priority: if priorities {
                 self.stream.between(4, u64::from(MAX_PRIORITY)) as u8
             } else {
                 MAX_PRIORITY
             },
-            clock_ppm: if clocks { self.stream.between(0, 2 * drift) as i64 - drift as i64 } else { 0 },
-            keeps_state: keeps && self.stream.coin(),
+            clock_ppm: match (clocks, extreme) {
+                (false, _) => 0,
+                (true, true) if self.stream.coin() => bound,
+                (true, true) => -bound,
+                (true, false) => self.stream.between(0, 2 * drift) as i64 - drift as i64,
+            },
+            keeps_state: keeps && self.stream.coin() && !witness,
             apply_us: if applies { self.stream.below(slowest) } else { 0 },
         };
-        self.ids.iter().map(&mut member).collect()
+        self.roles.iter().map(&mut member).collect()
     }
 
     fn network(&mut self) -> NetworkSpec {
@@ -199,11 +271,15 @@ impl Draw {
             timeout_us: self.election_max_us * self.stream.between(1, 3),
             payload_bytes: if large { self.stream.skewed(24, 2_000) as u32 } else { 24 },
             batch: if self.on(Kind::Setting) { self.stream.between(1, 16) as u32 } else { 1 },
+            keys: self.stream.skewed(1, 20),
+            read: if self.on(Kind::Setting) { self.stream.between(500, 9_000) as u32 } else { 0 },
+            lease: if self.stream.coin() { self.stream.between(0, 10_000) as u32 } else { 10_000 },
+            anywhere: if self.on(Kind::Setting) { self.stream.between(0, 10_000) as u32 } else { 0 },
         }
     }
 
     fn faults(&mut self, chaos_us: u64) -> Vec<TimedFault> {
-        let kinds: Vec<u64> = (0..10).filter(|_| self.on(Kind::Member)).collect();
+        let kinds: Vec<u64> = (0..11).filter(|_| self.on(Kind::Member)).collect();
         let network: Vec<u64> = (0..4).filter(|_| self.profile == Profile::Flaky).collect();
         let kinds = if network.is_empty() { kinds } else { network };
         if kinds.is_empty() {
@@ -280,17 +356,71 @@ impl Draw {
             4 => Fault::Crash { member, after_actions: self.stream.below(8) as u32 },
             5 => Fault::CrashAll,
             6 => Fault::Pause { member },
-            7 => Fault::Clock { member, ppm: self.stream.between(0, 400_000) as i64 - 200_000 },
+            7 => {
+                let bound = self.drift_ppm;
+                Fault::Clock { member, ppm: self.stream.between(0, 2 * bound) as i64 - bound as i64 }
+            }
             8 => Fault::DiskStall { member },
+            9 => Fault::Wipe { member },
             _ => Fault::FalseAlarm { member },
         }
+    }
+
+    fn snapshots(&mut self) -> SnapshotSpec {
+        let every = self.stream.skewed(1, 200);
+        SnapshotSpec {
+            every: if self.on(Kind::Setting) { every } else { 0 },
+            longest_us: self.stream.skewed(1_000, 3 * self.election_max_us),
+            fail: self.odds(Kind::Network, 4_000),
+        }
+    }
+
+    fn operations(&mut self, chaos_us: u64) -> Vec<TimedOperation> {
+        let (changes, transfers) = (self.on(Kind::Setting), self.on(Kind::Setting));
+        let stops = self.on(Kind::Member) && self.stream.coin();
+        let mut operations = Vec::new();
+        let times = |draw: &mut Self, on: bool, most: u64| -> Vec<u64> {
+            let count = if on { draw.stream.skewed(1, most) } else { 0 };
+            (0..count).map(|_| draw.stream.below(chaos_us)).collect()
+        };
+        for at_us in times(self, changes, 12) {
+            operations.push(TimedOperation { at_us, operation: self.reconfigure() });
+        }
+        for at_us in times(self, transfers, 8) {
+            let to = self.stream.coin().then(|| *self.stream.pick(&self.ids));
+            operations.push(TimedOperation { at_us, operation: Operation::Transfer { to } });
+        }
+        for at_us in times(self, stops, 6) {
+            let (member, for_us) = (self.target(), self.span_us());
+            operations.push(TimedOperation { at_us, operation: Operation::Shutdown { member, for_us } });
+        }
+        operations.sort_by_key(|timed| timed.at_us);
+        operations
+    }
+
+    /// A few changes at once. Some make no sense by the time they are asked for, and are refused.
+    fn reconfigure(&mut self) -> Operation {
+        let count = self.stream.skewed(1, 4) as usize;
+        let subjects = self.stream.sample(&self.ids, count.min(self.ids.len()));
+        let change = |draw: &mut Self, id: NodeId| match draw.stream.below(10) {
+            0..=3 => Alteration::Add(id),
+            4 => Alteration::AddLearner(id),
+            5 => Alteration::Promote(id),
+            6 => Alteration::Demote(id),
+            7 => Alteration::Remove(Target::Leading(Leading::Leader)),
+            _ => Alteration::Remove(Target::Member(id)),
+        };
+        Operation::Reconfigure { changes: subjects.into_iter().map(|id| change(self, id)).collect() }
     }
 
     /// Half of the time only a quorum heals, or only its disks. Where followers may leave a live leader (no pre-vote), or a leader its
     /// followers (no check-quorum), those who are left outside could disturb for ever, and everything must heal.
     fn heal(&mut self, options: &Options) -> Heal {
-        let size = self.stream.between(self.ids.len() as u64 / 2 + 1, self.ids.len() as u64) as usize;
-        let core = self.stream.sample(&self.ids, size);
+        let voters = self.voters();
+        let size = self.stream.between(voters.len() as u64 / 2 + 1, voters.len() as u64) as usize;
+        let mut core = self.stream.sample(&voters, size);
+        core.extend(self.ids.iter().copied().filter(|id| !voters.contains(id) && self.stream.coin()));
+        core.sort_unstable();
         let partly = self.on(Kind::Member) && options.pre_vote && options.check_quorum;
         let disks = self.stream.below(3) == 0;
         match (partly, disks) {

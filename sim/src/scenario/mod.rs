@@ -5,8 +5,8 @@ mod draw;
 pub use draw::Profile;
 
 use kontiki_core::config::{Config, ConfigError, MAX_PRIORITY, Options};
-use kontiki_core::membership::{Membership, MembershipError};
-use kontiki_core::types::{ClusterId, Identity, NodeId};
+use kontiki_core::membership::{Membership, MembershipError, Standing};
+use kontiki_core::types::{ClusterId, Identity, Member, NodeId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -17,7 +17,7 @@ use std::fmt;
 pub struct Scenario {
     /// Names the random streams for everything that is not listed: latencies, odds, clients' choices.
     pub seed: u64,
-    /// The members; the first has id 1. All of them vote.
+    /// The hosts; the first has id 1. What each is in the beginning it says itself.
     pub members: Vec<MemberSpec>,
     /// The settings that they share. `priority` and `seed` are set for each.
     pub options: Options,
@@ -27,6 +27,12 @@ pub struct Scenario {
     pub disk: DiskSpec,
     /// What clients do.
     pub workload: WorkloadSpec,
+    /// When snapshots are taken, and how they travel.
+    #[serde(default)]
+    pub snapshots: SnapshotSpec,
+    /// What the operator does.
+    #[serde(default)]
+    pub operations: Vec<TimedOperation>,
     /// What goes wrong, in any order.
     pub faults: Vec<TimedFault>,
     /// How long the faults last. Then the world heals, as `heal` says.
@@ -51,6 +57,79 @@ pub struct MemberSpec {
     pub keeps_state: bool,
     /// How long its state machine takes for what one step hands it.
     pub apply_us: u64,
+    /// What it is in the beginning: one of the first members, or, as an outsider, a host that knows of no group and waits
+    /// to be added.
+    #[serde(default = "voter")]
+    pub initially: Standing,
+    /// Whether it is a witness, from the beginning or once it is added.
+    #[serde(default)]
+    pub witness: bool,
+}
+
+fn voter() -> Standing {
+    Standing::Voter
+}
+
+/// When members take snapshots, and how those travel.
+#[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotSpec {
+    /// A snapshot after so many applied entries; zero for never.
+    pub every: u64,
+    /// The longest time that a snapshot takes to be written, or to be fetched.
+    pub longest_us: u64,
+    /// Odds that a fetch fails, and that entries cannot be read back.
+    pub fail: u32,
+}
+
+/// Something that the operator does, and when. It is asked of whoever leads, again and again until somebody takes it or refuses
+/// it for good.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimedOperation {
+    /// When.
+    pub at_us: u64,
+    /// What.
+    pub operation: Operation,
+}
+
+/// Something that the operator does.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum Operation {
+    /// Changes the membership, all at once.
+    Reconfigure {
+        /// How.
+        changes: Vec<Alteration>,
+    },
+    /// Hands leadership over.
+    Transfer {
+        /// To whom; to the best where not set.
+        to: Option<NodeId>,
+    },
+    /// Stops a member in good order, and starts it again a moment later.
+    Shutdown {
+        /// Which.
+        member: Target,
+        /// How long it stays down.
+        for_us: u64,
+    },
+}
+
+/// One change of the membership. Incarnations are what they are when it is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum Alteration {
+    /// A newcomer that shall vote, as a witness if its host is one.
+    Add(NodeId),
+    /// A newcomer that only learns.
+    AddLearner(NodeId),
+    /// A learner that shall vote.
+    Promote(NodeId),
+    /// A voter that shall only learn.
+    Demote(NodeId),
+    /// A member that leaves; `"leader"` for whoever leads.
+    Remove(Target),
 }
 
 /// How messages travel between members during the chaos.
@@ -106,6 +185,22 @@ pub struct WorkloadSpec {
     pub payload_bytes: u32,
     /// How many payloads a request holds at most; more than one are proposed as a batch.
     pub batch: u32,
+    /// How many keys there are.
+    #[serde(default = "one")]
+    pub keys: u64,
+    /// Odds that a request reads.
+    #[serde(default)]
+    pub read: u32,
+    /// Odds that a read is by lease rather than by quorum.
+    #[serde(default)]
+    pub lease: u32,
+    /// Odds that a read goes to anybody rather than to whoever is believed to lead.
+    #[serde(default)]
+    pub anywhere: u32,
+}
+
+fn one() -> u64 {
+    1
 }
 
 /// Something that goes wrong, and when.
@@ -196,6 +291,12 @@ pub enum Fault {
         /// Which.
         member: Target,
     },
+    /// A member loses its disk and starts again when the fault ends, under a new incarnation, knowing nothing. The operator has to remove
+    /// the old one and add the new. Nothing happens where that could take the last copy of something from the group.
+    Wipe {
+        /// Which.
+        member: Target,
+    },
     /// A host is told that its connection to the leader broke, though it did not.
     FalseAlarm {
         /// Whose.
@@ -248,14 +349,37 @@ impl Scenario {
     pub fn config(&self, id: NodeId) -> Result<Config, ScenarioError> {
         let spec = usize::try_from(id.get() - 1).ok().and_then(|position| self.members.get(position));
         let spec = spec.ok_or(ScenarioError::Stranger(id))?;
-        let options = Options { priority: spec.priority, seed: self.seed, ..self.options.clone() };
+        let options = Options {
+            priority: spec.priority,
+            witness: spec.witness,
+            seed: self.seed,
+            ..self.options.clone()
+        };
         let identity = Identity::new(ClusterId(self.seed), id);
         Config::new(identity, options).map_err(ScenarioError::Config)
     }
 
+    /// The first membership.
+    pub fn membership(&self) -> Result<Membership, ScenarioError> {
+        let standing = |spec: &MemberSpec| match spec.initially {
+            Standing::Voter if spec.witness => Standing::Witness,
+            standing => standing,
+        };
+        let members = self.ids().into_iter().zip(&self.members);
+        let standings = members.map(|(id, spec)| (Member::from(id), standing(spec)));
+        Membership::from_standings(standings).map_err(ScenarioError::Membership)
+    }
+
+    /// Whether who belongs to the group may change on the way.
+    pub fn churns(&self) -> bool {
+        let changes = |timed: &TimedOperation| matches!(timed.operation, Operation::Reconfigure { .. });
+        let wipes = |timed: &TimedFault| matches!(timed.fault, Fault::Wipe { .. });
+        self.operations.iter().any(changes) || self.faults.iter().any(wipes)
+    }
+
     /// Checks everything that an edited scenario could have wrong.
     pub fn validate(&self) -> Result<(), ScenarioError> {
-        Membership::of(self.ids()).map_err(ScenarioError::Membership)?;
+        self.membership()?;
         let ids = self.ids();
         ids.iter().try_for_each(|&id| self.config(id).map(drop))?;
         let range = |low: u64, high: u64, what| {
@@ -267,10 +391,15 @@ impl Scenario {
         range(self.disk.sync_max_us, self.disk.tail_max_us, "disk.tail_max_us")?;
         range(1, u64::from(self.workload.batch), "workload.batch")?;
         range(1, self.workload.timeout_us, "workload.timeout_us")?;
+        range(1, self.workload.keys, "workload.keys")?;
         let NetworkSpec { drop, duplicate, reorder, tail, corrupt, notice, .. } = self.network;
         let odds = [(drop, "drop"), (duplicate, "duplicate"), (reorder, "reorder"), (tail, "network.tail")];
         let more = [(corrupt, "corrupt"), (notice, "notice"), (self.disk.tail, "disk.tail")];
-        if let Some((_, what)) = odds.into_iter().chain(more).find(|&(odds, _)| odds > 10_000) {
+        let WorkloadSpec { read, lease, anywhere, .. } = self.workload;
+        let reads = [(read, "workload.read"), (lease, "workload.lease"), (anywhere, "workload.anywhere")];
+        let fetches = [(self.snapshots.fail, "snapshots.fail")];
+        let all = odds.into_iter().chain(more).chain(reads).chain(fetches);
+        if let Some((_, what)) = all.into_iter().find(|&(odds, _)| odds > 10_000) {
             return Err(ScenarioError::Odds(what));
         }
         if self.workload.clients == 0 {
@@ -285,11 +414,14 @@ impl Scenario {
             return Err(ScenarioError::Clock(ppm));
         }
         let mut named: Vec<_> = self.faults.iter().flat_map(|timed| timed.fault.members()).collect();
+        named.extend(self.operations.iter().flat_map(|timed| timed.operation.members()));
         if self.faults.iter().any(|timed| matches!(timed.fault, Fault::Flap { period_us: 0, .. })) {
             return Err(ScenarioError::ZeroPeriod);
         }
         if let Heal::Quorum(core) | Heal::Disks(core) = &self.heal {
-            if core.len() <= ids.len() / 2 {
+            let membership = self.membership()?;
+            let inside = membership.voters().iter().filter(|id| core.contains(id)).count();
+            if inside <= membership.voters().len() / 2 {
                 return Err(ScenarioError::NoQuorum);
             }
             named.extend(core);
@@ -337,8 +469,32 @@ impl Fault {
             | Self::Pause { member }
             | Self::Clock { member, .. }
             | Self::DiskStall { member }
+            | Self::Wipe { member }
             | Self::FalseAlarm { member } => Some(*member),
             Self::CrashAll | Self::Partition { .. } | Self::OneWay { .. } => None,
+        }
+    }
+}
+
+impl Operation {
+    /// Everybody whom the operation names.
+    pub fn members(&self) -> Vec<NodeId> {
+        match self {
+            Self::Reconfigure { changes } => changes.iter().filter_map(Alteration::subject).collect(),
+            Self::Transfer { to } => to.iter().copied().collect(),
+            Self::Shutdown { member: Target::Member(member), .. } => vec![*member],
+            Self::Shutdown { .. } => vec![],
+        }
+    }
+}
+
+impl Alteration {
+    /// Whom the change is about, if it names anybody.
+    pub fn subject(&self) -> Option<NodeId> {
+        match self {
+            Self::Add(id) | Self::AddLearner(id) | Self::Promote(id) | Self::Demote(id) => Some(*id),
+            Self::Remove(Target::Member(id)) => Some(*id),
+            Self::Remove(Target::Leading(_)) => None,
         }
     }
 }

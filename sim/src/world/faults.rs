@@ -78,6 +78,16 @@ impl World<'_> {
                 self.counters.fault(FaultKind::DiskStall);
                 self.hosts[aim].disk.stall(until);
             }
+            Fault::Wipe { .. } => {
+                self.hosts[aim].down += 1;
+                if self.may_wipe(aim) {
+                    self.counters.fault(FaultKind::Wipe);
+                    self.crash(aim, FaultKind::Crash);
+                    self.hosts[aim].wipe();
+                    self.checks.wiped(aim);
+                    self.cure(aim);
+                }
+            }
             // Told at once; a new leader has no leader to lose.
             Fault::FalseAlarm { .. } => {}
         }
@@ -98,7 +108,7 @@ impl World<'_> {
         }
         let aim = self.aims[number];
         match self.scenario.faults[number].fault.clone() {
-            Fault::Crash { .. } => self.let_up(aim),
+            Fault::Crash { .. } | Fault::Wipe { .. } => self.let_up(aim),
             Fault::CrashAll => (0..self.hosts.len()).try_for_each(|member| self.let_up(member)),
             Fault::Partition { .. } | Fault::OneWay { .. } | Fault::Isolate { .. } => {
                 let cuts = self.links_of(number);
@@ -180,7 +190,7 @@ impl World<'_> {
     }
 
     /// Whom a fault befalls that begins now.
-    fn aim(&self, target: Target) -> usize {
+    pub(super) fn aim(&self, target: Target) -> usize {
         let leads = |host: &&Host| host.up.as_ref().is_some_and(|up| up.status.role == RoleKind::Leader);
         let term = |host: &&Host| host.up.as_ref().map(|up| up.status.term);
         match target {

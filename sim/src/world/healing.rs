@@ -3,7 +3,8 @@
 use super::{Checked, GLANCE, Happening, World, position};
 use crate::check::liveness::{self, Healed, Stage};
 use crate::scenario::Heal;
-use kontiki_core::types::Term;
+use kontiki_core::status::RoleKind;
+use kontiki_core::types::{NodeId, Term};
 
 /// How long nothing may move before a cluster counts as resting, and how long it may take to get there: in longest
 /// election timeouts.
@@ -25,9 +26,15 @@ impl World<'_> {
             self.stage = Some(Stage::Converging);
         }
         self.network.heal();
+        self.core = self.choose_core();
         self.heal_links();
-        let core = self.core();
+        let core = self.core.clone();
         for member in 0..self.hosts.len() {
+            // Its group has it again, though something that was late has told it otherwise.
+            let me = self.hosts[member].member();
+            if self.hosts.iter().filter_map(|host| host.membership()).any(|it| it.contains(me)) {
+                self.hosts[member].disowned = false;
+            }
             if core.contains(&member) {
                 self.hosts[member].disk.heal();
                 self.heal_member(member)?;
@@ -55,7 +62,7 @@ impl World<'_> {
     /// core and those who stay outside keeps at most one way, so that nobody outside can lead the core: which way, if any,
     /// is as the chaos left it.
     fn heal_links(&mut self) {
-        let core = self.core();
+        let core = self.core.clone();
         let all = matches!(self.scenario.heal, Heal::Disks(_));
         for from in 0..self.hosts.len() {
             for to in 0..self.hosts.len() {
@@ -70,7 +77,9 @@ impl World<'_> {
 
     /// Looks whether the healed cluster has got further.
     pub(super) fn glance(&mut self) -> Checked {
-        let members: Vec<_> = self.core().into_iter().map(|member| self.healed(member)).collect();
+        let group = self.group();
+        let members: Vec<_> = group.iter().map(|&member| self.healed(member)).collect();
+        let decided = self.is_decided();
         let stage = self.stage.unwrap_or(Stage::Serving);
         let rest = REST * self.election_timeout();
         let term = members
@@ -81,7 +90,7 @@ impl World<'_> {
             .unwrap_or(Term::ZERO);
         let next = match stage {
             Stage::Serving if self.clients.unserved() == 0 => Stage::Converging,
-            Stage::Converging if liveness::has_converged(&members) => {
+            Stage::Converging if decided && liveness::has_converged(&members) => {
                 Stage::Resting { since: self.now, term }
             }
             Stage::Resting { term: quiet, .. } if term != quiet || !liveness::is_led(&members) => {
@@ -101,7 +110,7 @@ impl World<'_> {
             self.clients.be_still();
         }
         if next == Stage::Done {
-            let hosts = self.core().into_iter().map(|member| &self.hosts[member]);
+            let hosts = self.group().into_iter().map(|member| &self.hosts[member]);
             self.checks.at_rest(hosts.map(|host| (host.id, host.durable_chain())))?;
         }
         self.stage = Some(next);
@@ -112,12 +121,59 @@ impl World<'_> {
     fn healed(&self, member: usize) -> Healed<'_> {
         let up = self.hosts[member].up.as_ref();
         let log = up.and_then(|up| up.chain.last()).map_or(0, |link| link.prefix);
-        Healed { status: up.map(|up| &up.status), log }
+        Healed { status: up.map(|up| &up.status), log, membership: up.map(|up| &up.membership) }
     }
 
-    /// The positions of those who must make progress.
-    fn core(&self) -> Vec<usize> {
-        self.scenario.core().into_iter().map(position).collect()
+    /// Who heals: those whom the scenario names, and as many more as it takes for a majority of every membership that anybody goes
+    /// by, and of those that are about to be.
+    fn choose_core(&self) -> Vec<usize> {
+        let mut core: Vec<_> = self.scenario.core().into_iter().map(position).collect();
+        let witnesses = self.scenario.members.iter().any(|spec| spec.witness);
+        if self.scenario.heal == Heal::Everything || witnesses {
+            // Where a witness votes, whoever holds the payloads that it has acknowledged may be needed.
+            return (0..self.hosts.len()).collect();
+        }
+        if !self.scenario.churns() {
+            return core;
+        }
+        core.extend(self.concerned());
+        for membership in self.hosts.iter().filter_map(|host| host.membership()) {
+            for set in [membership.voters(), membership.outgoing()] {
+                let remembers = |id: &&NodeId| membership.contains(self.hosts[position(**id)].member());
+                let mut inside =
+                    set.iter().filter(remembers).filter(|id| core.contains(&position(**id))).count();
+                for id in set.iter().filter(remembers) {
+                    if inside <= set.len() / 2 && !core.contains(&position(*id)) {
+                        core.push(position(*id));
+                        inside += 1;
+                    }
+                }
+            }
+        }
+        core.sort_unstable();
+        core.dedup();
+        core
+    }
+
+    /// The positions of those who must come to agree: all that heal, and that belong to the group as its leader sees it.
+    fn group(&self) -> Vec<usize> {
+        let leads = |member: &&usize| {
+            self.hosts[**member].up.as_ref().is_some_and(|up| up.status.role == RoleKind::Leader)
+        };
+        let term = |member: &&usize| self.hosts[**member].up.as_ref().map(|up| up.status.term);
+        let leader = self.core.iter().filter(leads).max_by_key(term);
+        let Some(up) = leader.and_then(|&leader| self.hosts[leader].up.as_ref()) else {
+            return self.core.clone();
+        };
+        let belongs = |member: &usize| up.membership.contains(self.hosts[*member].member());
+        self.core.iter().copied().filter(belongs).collect()
+    }
+
+    /// Whether no change of the membership is half done.
+    fn is_decided(&self) -> bool {
+        let ups = self.group().into_iter().filter_map(|member| self.hosts[member].up.as_ref());
+        ups.into_iter()
+            .all(|up| !up.membership.is_joint() && up.status.configured.index <= up.status.committed)
     }
 
     /// The longest election timeout of a healed member, in true nanoseconds, with some room for slow clocks.

@@ -6,6 +6,7 @@ use crate::ledger::Link;
 use crate::report::Mark;
 use kontiki_core::action::{Action, Outcome, Refusal, Write};
 use kontiki_core::event::Event;
+use kontiki_core::membership::Standing;
 use kontiki_core::message::{Body, Message};
 use kontiki_core::status::RoleKind::{Candidate, Follower, Leader, PreCandidate};
 
@@ -20,6 +21,31 @@ impl World<'_> {
         let counters = &mut self.counters;
         marks_of_status(taken, chain, |mark| counters.mark(mark));
         marks_of_actions(taken, |mark| counters.mark(mark));
+        self.count_change(member, taken);
+    }
+
+    /// Counts what a step has done to the membership.
+    fn count_change(&mut self, member: usize, taken: &Taken<'_>) {
+        let (Some(before), Some(up)) = (&taken.membership_before, &self.hosts[member].up) else {
+            return;
+        };
+        let (counters, after, status) = (&mut self.counters, &up.membership, taken.after);
+        if status.role != Leader {
+            if status.configured < taken.before.configured {
+                counters.mark(Mark::RolledBack);
+            }
+            return;
+        }
+        if after.is_joint() {
+            counters.mark(Mark::Joint);
+            self.joints.insert(status.configured, status.id);
+        } else if before.is_joint()
+            && self.joints.get(&taken.before.configured).is_some_and(|began| *began != status.id)
+        {
+            counters.mark(Mark::JointLeftByAnother);
+        }
+        let promoted = after.voters().iter().filter(|id| before.learners().contains(id)).count();
+        (0..promoted).for_each(|_| counters.mark(Mark::Promoted));
     }
 }
 
@@ -31,6 +57,16 @@ fn marks_of_status(taken: &Taken<'_>, chain: &[Link], mut mark: impl FnMut(Mark)
         (PreCandidate, PreCandidate | Follower) if same_term => mark(Mark::PreVoteFailed),
         (Candidate, PreCandidate | Follower) => mark(Mark::CampaignFailed),
         (Candidate, Candidate) if !same_term => mark(Mark::CampaignFailed),
+        _ => {}
+    }
+    if (before.role, after.role) == (Leader, Follower) && same_term && after.standing != Standing::Voter {
+        mark(Mark::LeaderRemoved);
+    }
+    let refused = taken.actions.iter().any(|action| matches!(action, Action::Respond { .. }));
+    match event {
+        Event::Reconfigure(_) if after.role == Leader && !refused => mark(Mark::ChangeBegun),
+        Event::Transfer(_) if after.role == Leader && !refused => mark(Mark::TransferTried),
+        Event::EntriesLoaded(loaded) if !loaded.entries.is_empty() => mark(Mark::EntriesLoaded),
         _ => {}
     }
     if *dropped_answer {
@@ -62,9 +98,21 @@ fn marks_of_actions(taken: &Taken<'_>, mut mark: impl FnMut(Mark)) {
             {
                 mark(Mark::Loyal);
             }
+            Action::Restore(_) if taken.after.committed > taken.before.applied => {
+                mark(Mark::SnapshotInstalled)
+            }
+            Action::Send(Message { body: Body::OfferSnapshot { .. }, .. }) => mark(Mark::SnapshotOffered),
+            Action::Send(Message { body: Body::Appended { .. }, .. })
+                if taken.after.standing == Standing::Witness =>
+            {
+                mark(Mark::WitnessHeld);
+            }
             Action::Persist(Write { truncate_after: Some(_), .. }) => mark(Mark::Truncated),
             Action::Respond { outcome: Outcome::Unknown, .. } => mark(Mark::Unknown),
             Action::Respond { outcome: Outcome::Refused(Refusal::Busy), .. } => mark(Mark::Busy),
+            Action::Respond { outcome: Outcome::Refused(Refusal::Overwritten), .. } => {
+                mark(Mark::Overwritten)
+            }
             _ => {}
         }
     }

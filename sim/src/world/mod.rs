@@ -3,30 +3,36 @@
 mod faults;
 mod healing;
 mod marks;
+mod operator;
 mod step;
 
 pub use step::quiet_kernel_panics;
 
 use crate::check::liveness::Stage;
-use crate::check::{Checks, Violated};
-use crate::clients::Clients;
+use crate::check::{Checks, Violated, linearizable_reads};
+use crate::clients::{Asked, Clients, Turn};
 use crate::clock::Clock;
 use crate::disk::{Disk, Synced};
 use crate::hash::StableHasher;
-use crate::host::Host;
+use crate::history::Value;
+use crate::history::witness::Committed;
+use crate::host::{Host, Stored};
 use crate::network::Network;
 use crate::report::{Counters, Failure, FaultKind, Mark, Report};
-use crate::scenario::{Scenario, ScenarioError};
+use crate::scenario::{MemberSpec, Scenario, ScenarioError};
 use crate::stream::Stream;
 use crate::trace::Traced;
-use kontiki_core::action::Action;
-use kontiki_core::event::Event;
-use kontiki_core::membership::Membership;
+use kontiki_core::action::{Action, Outcome};
+use kontiki_core::event::{EntriesLoaded, Event, ReadVia};
+use kontiki_core::log::Snapshot;
+use kontiki_core::membership::Standing;
 use kontiki_core::raft::Durable;
-use kontiki_core::types::{Index, NodeId};
+use kontiki_core::status::RoleKind;
+use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, NodeId};
 use kontiki_core::wire;
+use operator::Operator;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::hash::Hasher as _;
 
 /// How often the healed world is looked at, in nanoseconds.
@@ -44,6 +50,12 @@ pub(crate) struct World<'t> {
     hosts: Vec<Host>,
     network: Network,
     clients: Clients,
+    operator: Operator,
+    operator_stream: Stream,
+    /// Which leader began the joint phase of each entry.
+    joints: BTreeMap<LogId, NodeId>,
+    /// Who must make progress once the world has healed.
+    core: Vec<usize>,
     /// Whom each fault befell, by its number; known once it has begun.
     aims: Vec<usize>,
     /// When each fault that has begun is over.
@@ -75,7 +87,12 @@ enum Happening {
     Synced { member: usize, life: u32 },
     Applied { member: usize, life: u32 },
     Unreachable { member: usize, peer: NodeId },
-    Client { client: usize, number: u64 },
+    Client(Turn),
+    Operate { task: usize, turn: u64 },
+    LetUp { member: usize },
+    SnapshotTaken { member: usize, life: u32, stored: Box<Stored> },
+    Fetched { member: usize, life: u32, from: usize, snapshot: Box<Snapshot> },
+    Loaded { member: usize, life: u32, loaded: Box<EntriesLoaded> },
     Begin(usize),
     End(usize),
     Flap { fault: usize, down: bool },
@@ -109,21 +126,25 @@ impl<'t> World<'t> {
     pub(crate) fn new(scenario: &Scenario, tracer: Option<Tracer<'t>>) -> Result<Self, ScenarioError> {
         scenario.validate()?;
         let (seed, size) = (scenario.seed, scenario.members.len());
-        let membership = Membership::of(scenario.ids()).map_err(ScenarioError::Membership)?;
+        let membership = scenario.membership()?;
+        let begins = |spec: &MemberSpec| match spec.initially {
+            Standing::Outsider => Durable::default(),
+            _ => Durable::bootstrap(membership.clone()),
+        };
         let host = |id: NodeId| {
             let spec = scenario.members[position(id)].clone();
             let mut stream = Stream::named(seed, "member", id.get());
             let origin = stream.below(1 << 40);
             Ok(Host {
                 id,
-                config: scenario.config(id)?,
+                incarnation: Incarnation::default(),
+                cluster: ClusterId(seed),
+                options: scenario.config(id)?.options().clone(),
                 up: None,
-                disk: Disk::new(
-                    seed,
-                    id.get(),
-                    scenario.disk.clone(),
-                    Durable::bootstrap(membership.clone()),
-                ),
+                disk: Disk::new(seed, id.get(), scenario.disk.clone(), begins(&spec)),
+                snapshots: VecDeque::new(),
+                disowned: false,
+                store: Default::default(),
                 clock: Clock::new(origin, spec.clock_ppm),
                 spec,
                 stream,
@@ -139,6 +160,10 @@ impl<'t> World<'t> {
             hosts: scenario.ids().into_iter().map(host).collect::<Result<_, _>>()?,
             network: Network::new(seed, size, scenario.network.clone()),
             clients: Clients::new(seed, size, scenario.workload.clone()),
+            operator: Operator::default(),
+            operator_stream: Stream::named(seed, "operator", 0),
+            joints: BTreeMap::new(),
+            core: Vec::new(),
             aims: vec![0; scenario.faults.len()],
             untils: vec![0; scenario.faults.len()],
             ambushes: VecDeque::new(),
@@ -155,13 +180,14 @@ impl<'t> World<'t> {
             frames: Vec::new(),
             tracer,
         };
+        world.checks.begins_with(membership);
         world.prepare();
         Ok(world)
     }
 
     /// Runs until all is well in the end, or a property is violated.
     pub(crate) fn run(mut self) -> Report {
-        let violated = self.run_to_rest().err();
+        let violated = self.run_to_rest().and_then(|()| self.check_history()).err();
         self.counters.virtual_nanos = self.now;
         self.counters.commits = self.checks.committed();
         let failure = violated.map(|(property, detail)| Failure {
@@ -185,8 +211,9 @@ impl<'t> World<'t> {
         }
         for client in 0..self.clients.count() {
             let pause = self.clients.pause();
-            self.schedule(pause, Happening::Client { client, number: 0 });
+            self.schedule(pause, Happening::Client(Turn { client, at: pause, number: 0 }));
         }
+        self.prepare_operator();
         self.schedule(self.scenario.chaos_us * 1_000, Happening::Heal);
     }
 
@@ -201,6 +228,18 @@ impl<'t> World<'t> {
             self.now = next.at;
             self.happen(next.what)?;
         }
+        Ok(())
+    }
+
+    /// The run is over: what clients were told must be what one store could have told them.
+    fn check_history(&mut self) -> Checked {
+        let committed = self.checks.log().iter().zip(1..).filter_map(|(link, index)| {
+            let put = self.clients.put(link.content)?;
+            Some(Committed { index, key: put.key, value: Value(put.value) })
+        });
+        let undecided = linearizable_reads::over(&self.clients.history, committed)
+            .map_err(|detail| (linearizable_reads::NAME, detail))?;
+        self.counters.undecided += undecided as u64;
         Ok(())
     }
 
@@ -219,7 +258,23 @@ impl<'t> World<'t> {
                 self.counters.fault(FaultKind::BrokenConnection);
                 self.tell(member, Event::PeerUnreachable(peer))
             }
-            Happening::Client { client, number } => self.client(client, number),
+            Happening::Client(turn) => self.client(turn),
+            Happening::Operate { task, turn } => self.operate(task, turn),
+            Happening::LetUp { member } => {
+                // Once the world has healed, everybody who shall be up is.
+                if self.stage.is_none() { self.let_up(member) } else { Ok(()) }
+            }
+            Happening::SnapshotTaken { member, life, stored } => self.snapshot_taken(member, life, *stored),
+            Happening::Fetched { member, life, from, snapshot } => {
+                self.fetched(member, life, from, *snapshot)
+            }
+            Happening::Loaded { member, life, loaded } => {
+                if self.hosts[member].life == life {
+                    self.tell(member, Event::EntriesLoaded(*loaded))
+                } else {
+                    Ok(())
+                }
+            }
             Happening::Begin(fault) => self.begin(fault),
             Happening::End(fault) => self.end(fault),
             Happening::Flap { fault, down } => {
@@ -236,6 +291,9 @@ impl<'t> World<'t> {
     fn start(&mut self, member: usize) -> Checked {
         let now = self.now;
         let host = &mut self.hosts[member];
+        if host.disowned {
+            return Ok(());
+        }
         let ballot = host.disk.durable.ballot;
         host.start(now).map_err(|error| ("Restart", format!("member {} cannot start: {error}", host.id)))?;
         if host.life > 1 {
@@ -343,8 +401,14 @@ impl<'t> World<'t> {
         let Some(through) = self.hosts[member].finish_apply() else {
             return Ok(());
         };
+        let host = &self.hosts[member];
+        if !host.spec.witness {
+            self.checks.applied(host.id, through, host.store.digest())?;
+        }
+        self.tell(member, Event::Applied(through))?;
+        self.take_snapshot(member);
         self.start_apply(member);
-        self.tell(member, Event::Applied(through))
+        Ok(())
     }
 
     fn deliver(&mut self, to: usize, frame: Vec<u8>) -> Checked {
@@ -359,19 +423,51 @@ impl<'t> World<'t> {
         }
     }
 
-    fn client(&mut self, client: usize, number: u64) -> Checked {
-        let Some(attempt) = self.clients.on_timer(self.now, client, number, self.stage.is_some()) else {
+    fn snapshot_taken(&mut self, member: usize, life: u32, stored: Stored) -> Checked {
+        let host = &mut self.hosts[member];
+        let Some(up) = host.up.as_mut().filter(|_| host.life == life) else {
+            return Ok(());
+        };
+        up.snapshotting = false;
+        let through = stored.snapshot.last.index;
+        host.keep(stored);
+        self.counters.mark(Mark::SnapshotTaken);
+        self.tell(member, Event::SnapshotTaken(through))
+    }
+
+    fn client(&mut self, turn: Turn) -> Checked {
+        let committed = Index::new(self.checks.committed());
+        let Some(attempt) = self.clients.on_timer(self.now, turn, self.stage.is_some(), committed) else {
             return Ok(());
         };
         let (at, number) = attempt.timeout;
-        self.schedule(at, Happening::Client { client, number });
-        let mut proposals = attempt.proposals;
-        let event = if proposals.len() == 1 {
-            Event::Propose(proposals.remove(0))
-        } else {
-            Event::ProposeBatch(proposals)
+        self.schedule(at, Happening::Client(Turn { client: turn.client, at, number }));
+        if let Event::Read(read) = attempt.event
+            && read.via == ReadVia::Lease
+            && self.may_serve_unasked(attempt.member)
+            && let Some(Asked::Read { key, committed, .. }) = self.clients.asked(read.request)
+        {
+            // The host has been told until when it needs not ask.
+            let found = self.serve(attempt.member, key, committed)?;
+            self.counters.mark(Mark::ReadUnasked);
+            let outcome = Outcome::Ready { index: found.1, until: None };
+            if let Some(turn) = self.clients.on_outcome(self.now, read.request, outcome, Some(found)) {
+                self.schedule(turn.at, Happening::Client(turn));
+            }
+            return Ok(());
+        }
+        self.tell(attempt.member, attempt.event)
+    }
+
+    /// Whether a host may serve a read by the lease that it was given with an earlier one: its clock is not past the end, and its
+    /// state machine holds all that its kernel knows to be committed.
+    fn may_serve_unasked(&self, member: usize) -> bool {
+        let host = &self.hosts[member];
+        let Some(up) = host.up.as_ref().filter(|_| !host.paused) else {
+            return false;
         };
-        self.tell(attempt.member, event)
+        let holds = up.leased_until.is_some_and(|until| host.clock.local(self.now) < until);
+        holds && up.status.role == RoleKind::Leader && host.applied >= up.status.committed
     }
 
     // ----- what is shown -----

@@ -1,17 +1,20 @@
 //! One step of one kernel, what the checks make of it, and what the host does about it.
 
 use super::{Checked, Happening, World, position};
-use crate::check::Observation;
 use crate::check::acknowledged_writes::Acknowledged;
+use crate::check::{Checks, Observation, linearizable_reads};
+use crate::clients::Asked;
 use crate::host::Up;
-use crate::ledger::{Link, last_of, write_to};
-use crate::report::FaultKind;
+use crate::ledger::{Links, last_of, write_to};
+use crate::report::{FaultKind, Mark};
 use crate::trace::Traced;
-use kontiki_core::action::{Action, Outcome, Write};
-use kontiki_core::event::Event;
+use kontiki_core::action::{Action, Outcome, Violation, Write};
+use kontiki_core::event::{EntriesLoaded, Event};
+use kontiki_core::log::{Entries, Snapshot};
+use kontiki_core::membership::Membership;
 use kontiki_core::message::Message;
 use kontiki_core::status::{DropReason, RoleKind, Status};
-use kontiki_core::types::{Index, RequestId};
+use kontiki_core::types::{Index, LogId, NodeId, RequestId};
 use kontiki_core::wire;
 use std::cell::Cell;
 use std::hash::Hash as _;
@@ -24,8 +27,10 @@ pub(super) struct Taken<'a> {
     pub(super) actions: &'a [Action],
     pub(super) before: Status,
     pub(super) after: Status,
-    /// What the step wrote: the links of each write, whether the disk will see it or not.
-    links: Vec<Link>,
+    /// What the step did to the log, whether the disk will see it or not.
+    links: Links,
+    /// The membership in force before the step, where it is another now.
+    pub(super) membership_before: Option<Membership>,
     /// Whether an answer was dropped because too many wait for the disk.
     pub(super) dropped_answer: bool,
     crashes: bool,
@@ -61,7 +66,8 @@ impl World<'_> {
         }
         up.status = after;
         let dropped_answer = up.raft.drops().count(DropReason::TooManyWaiting) > dropped;
-        let links = note_writes(up, actions);
+        let links = note_writes(up, actions, &self.checks);
+        let membership_before = note_membership(up, &before);
         if after.role == RoleKind::Leader && (before.role, before.term) != (after.role, after.term) {
             self.spring(member);
         }
@@ -79,6 +85,7 @@ impl World<'_> {
             before,
             after,
             links,
+            membership_before,
             dropped_answer,
             crashes,
         };
@@ -89,6 +96,8 @@ impl World<'_> {
         actions.drain(..).take(carried_out).try_for_each(|action| self.carry_out(member, action, &links))?;
         if crashes {
             self.crash(member, FaultKind::CrashMidStep);
+        } else if self.hosts[member].disowned {
+            self.crash(member, FaultKind::Crash);
         } else {
             self.schedule_wake(member);
         }
@@ -107,7 +116,7 @@ impl World<'_> {
     }
 
     fn check(&mut self, member: usize, taken: &Taken<'_>) -> Checked {
-        let Taken { event, actions, before, after, links, crashes, .. } = taken;
+        let Taken { event, actions, before, after, links, crashes, membership_before, .. } = taken;
         let Some(up) = &mut self.hosts[member].up else {
             return Ok(());
         };
@@ -117,8 +126,7 @@ impl World<'_> {
             up.contract.watch(event, actions, after)
         };
         watched.map_err(|breach| ("Contract", format!("member {}: {breach}", after.id)))?;
-        if let Some(Action::Halt(violation)) = actions.iter().find(|action| matches!(action, Action::Halt(_)))
-        {
+        if let Some(violation) = unexpected(actions) {
             return Err(("Halt", format!("member {}: {violation}", after.id)));
         }
         let last = last_of(&up.chain);
@@ -139,22 +147,34 @@ impl World<'_> {
             before,
             after,
             chain: &up.chain,
-            appended: links.len(),
-            members: hosts.len(),
-            durable: &|other| hosts[other].durable_chain(),
+            appended: links.appended.len(),
+            membership: &up.membership,
+            membership_before: membership_before.as_ref().unwrap_or(&up.membership),
+            durable: &|other| {
+                let host = &hosts[position(other.id)];
+                (host.incarnation == other.incarnation).then_some(host.durable_chain())
+            },
         })
     }
 
-    fn carry_out(&mut self, member: usize, action: Action, links: &[Link]) -> Checked {
+    fn carry_out(&mut self, member: usize, action: Action, links: &Links) -> Checked {
         match action {
             Action::Send(message) => self.send(member, &message),
             Action::Persist(write) => self.persist(member, write, links),
             Action::Apply { through } => self.apply(member, through),
-            Action::Respond { request, outcome } => return self.respond(request, outcome),
-            Action::Halt(_)
-            | Action::Restore(_)
-            | Action::FetchSnapshot { .. }
-            | Action::LoadEntries { .. } => {}
+            Action::Restore(snapshot) => {
+                self.hosts[member].restore(snapshot);
+                self.start_apply(member);
+            }
+            Action::FetchSnapshot { from, snapshot } => self.fetch(member, from, snapshot),
+            Action::LoadEntries { to, after, through, max_bytes } => {
+                self.load(member, to, after, through, max_bytes);
+            }
+            Action::Respond { request, outcome } => return self.respond(member, request, outcome),
+            Action::Halt(_) => {
+                self.counters.mark(Mark::WipeRefused);
+                self.hosts[member].disowned = true;
+            }
         }
         Ok(())
     }
@@ -176,17 +196,15 @@ impl World<'_> {
         }
     }
 
-    fn persist(&mut self, member: usize, write: Write, links: &[Link]) {
+    fn persist(&mut self, member: usize, write: Write, links: &Links) {
         let (now, life) = (self.now, self.hosts[member].life);
-        if let Some(at) = self.hosts[member].disk.write(now, write, links.to_vec()) {
+        if let Some(at) = self.hosts[member].disk.write(now, write, links.clone()) {
             self.schedule(at, Happening::Synced { member, life });
         }
     }
 
     fn apply(&mut self, member: usize, through: Index) {
-        if let Some(up) = &mut self.hosts[member].up {
-            up.apply_through = through;
-        }
+        self.hosts[member].apply(through);
         self.start_apply(member);
     }
 
@@ -197,31 +215,150 @@ impl World<'_> {
         }
     }
 
-    fn respond(&mut self, request: RequestId, outcome: Outcome) -> Checked {
-        match (outcome, self.clients.content(request)) {
-            (Outcome::Committed(id), Some(content)) => {
+    /// Gets a snapshot from another host, which may have it no more, or be down, or be out of reach.
+    fn fetch(&mut self, member: usize, from: NodeId, snapshot: Snapshot) {
+        let host = &mut self.hosts[member];
+        let life = host.life;
+        if let Some(up) = &mut host.up {
+            up.fetching = Some(snapshot.clone());
+        }
+        let took = host.stream.skewed(100, self.scenario.snapshots.longest_us.max(200)) * 1_000;
+        let from = position(from);
+        self.schedule(
+            self.now + took,
+            Happening::Fetched { member, life, from, snapshot: Box::new(snapshot) },
+        );
+    }
+
+    pub(super) fn fetched(&mut self, member: usize, life: u32, from: usize, snapshot: Snapshot) -> Checked {
+        let fails = self.hosts[member].stream.chance(self.scenario.snapshots.fail) && self.stage.is_none();
+        let source = &self.hosts[from];
+        let reachable = source.up.is_some() && !self.network.is_cut(from, member);
+        let found = source.snapshots.iter().find(|stored| stored.snapshot == snapshot).cloned();
+        let host = &mut self.hosts[member];
+        let wanted = |up: &Up| up.fetching.as_ref() == Some(&snapshot);
+        if host.life != life || !host.up.as_ref().is_some_and(wanted) {
+            return Ok(());
+        }
+        match found.filter(|_| reachable && !fails) {
+            Some(stored) => {
+                host.keep(stored);
+                self.tell(member, Event::SnapshotFetched(snapshot))
+            }
+            None => {
+                self.counters.fault(FaultKind::FetchFailed);
+                self.tell(member, Event::SnapshotFailed(snapshot.last))
+            }
+        }
+    }
+
+    /// Reads entries back from the disk.
+    fn load(&mut self, member: usize, to: NodeId, after: LogId, through: Index, max_bytes: u64) {
+        let host = &mut self.hosts[member];
+        let life = host.life;
+        let fails = host.stream.chance(self.scenario.snapshots.fail) && self.stage.is_none();
+        if fails {
+            self.counters.fault(FaultKind::FetchFailed);
+        }
+        let entries = if fails { Entries::EMPTY } else { host.load(after, through, max_bytes) };
+        let took = host.stream.skewed(10, 5_000) * 1_000;
+        let loaded = Box::new(EntriesLoaded { to, after, entries });
+        self.schedule(self.now + took, Happening::Loaded { member, life, loaded });
+    }
+
+    /// Takes a snapshot if one is due; it is reported once it is on the disk.
+    pub(super) fn take_snapshot(&mut self, member: usize) {
+        let host = &mut self.hosts[member];
+        if !host.is_due(self.scenario.snapshots.every) {
+            return;
+        }
+        let Some(stored) = host.snapshot() else { return };
+        if let Some(up) = &mut host.up {
+            up.snapshotting = true;
+        }
+        let took = host.stream.skewed(100, self.scenario.snapshots.longest_us.max(200)) * 1_000;
+        let life = host.life;
+        self.schedule(self.now + took, Happening::SnapshotTaken { member, life, stored: Box::new(stored) });
+    }
+
+    pub(super) fn respond(&mut self, member: usize, request: RequestId, outcome: Outcome) -> Checked {
+        if self.operator.is_waiting_for(request) {
+            self.operator_answered(request, outcome);
+            return Ok(());
+        }
+        let mut found = None;
+        match (outcome, self.clients.asked(request)) {
+            (Outcome::Committed(id), Some(Asked::Write { content })) => {
                 self.counters.acknowledged += 1;
                 self.checks.acknowledged(Acknowledged { request, id, content })?;
             }
-            (Outcome::Refused(_), Some(content)) => self.checks.refused(content),
+            (Outcome::Refused(_), Some(Asked::Write { content })) => self.checks.refused(content),
+            (Outcome::Ready { until, .. }, Some(Asked::Read { key, committed, .. })) => {
+                found = Some(self.serve(member, key, committed)?);
+                self.note_read(member, until.is_some());
+                if let Some(up) = &mut self.hosts[member].up {
+                    up.leased_until = up.leased_until.max(until);
+                }
+            }
             _ => {}
         }
-        if let Some((client, at, number)) = self.clients.on_outcome(self.now, request, outcome) {
-            self.schedule(at, Happening::Client { client, number });
+        if let Some(turn) = self.clients.on_outcome(self.now, request, outcome, found) {
+            self.schedule(turn.at, Happening::Client(turn));
         }
         Ok(())
     }
+
+    /// Reads a register of a member's state machine for a client.
+    pub(super) fn serve(
+        &mut self,
+        member: usize,
+        key: u64,
+        committed: Index,
+    ) -> Result<(Option<u64>, Index), crate::check::Violated> {
+        let host = &self.hosts[member];
+        linearizable_reads::served(host.id, host.applied, committed)
+            .map_err(|detail| (linearizable_reads::NAME, detail))?;
+        Ok((host.store.value(key), host.applied))
+    }
+
+    fn note_read(&mut self, member: usize, leased: bool) {
+        let leads = self.hosts[member].up.as_ref().is_some_and(|up| up.status.role == RoleKind::Leader);
+        self.counters.mark(match (leased, leads) {
+            (true, _) => Mark::ReadByLease,
+            (false, true) => Mark::ReadByQuorum,
+            (false, false) => Mark::ReadByFollower,
+        });
+    }
 }
 
-/// Keeps the log of a member as its writes tell it, and returns what they append.
-fn note_writes(up: &mut Up, actions: &[Action]) -> Vec<Link> {
-    let mut links = Vec::new();
-    for action in actions {
-        if let Action::Persist(write) = action {
-            links.extend(write_to(&mut up.chain, write));
-        }
+/// What makes a member halt though its group has not disowned it.
+fn unexpected(actions: &[Action]) -> Option<&Violation> {
+    actions.iter().find_map(|action| match action {
+        Action::Halt(Violation::Disowned { .. }) => None,
+        Action::Halt(violation) => Some(violation),
+        _ => None,
+    })
+}
+
+/// Takes note of the membership in force. Returns the one before, where it has changed.
+fn note_membership(up: &mut Up, before: &Status) -> Option<Membership> {
+    let after = &up.status;
+    if (before.configured, before.snapshot, before.last) == (after.configured, after.snapshot, after.last)
+        || up.membership == *up.raft.membership()
+    {
+        return None;
     }
-    links
+    let membership = up.raft.membership().clone();
+    Some(std::mem::replace(&mut up.membership, membership))
+}
+
+/// Keeps the log of a member as its writes tell it, and returns what they do to it: one step makes one write at most.
+fn note_writes(up: &mut Up, actions: &[Action], checks: &Checks) -> Links {
+    let writes = actions.iter().filter_map(|action| match action {
+        Action::Persist(write) => Some(write),
+        _ => None,
+    });
+    writes.last().map_or_else(Links::default, |write| write_to(&mut up.chain, write, checks))
 }
 
 thread_local! {

@@ -35,6 +35,10 @@ impl Leader {
         out: &mut Vec<Action>,
     ) {
         let peer = &mut self.peers[position];
+        if prev == Index::ZERO && peer.matched == Index::ZERO {
+            // It knows nothing at all, not even how the group began.
+            return self.offer_snapshot(common, position, out);
+        }
         let shared = common.log.last_shared(hint);
         let base = common.log.base();
         if !peer.is_current_rejection(prev) || (shared.index >= prev && prev > base) {

@@ -1,0 +1,87 @@
+//! One Change at a Time: a leader appends a membership only once the one before it is committed, and with it an entry of the
+//! leader's own term; and any majority that decides under one of them shares a member with any that decides under the other
+//! (paper §6, thesis 4.1 and its erratum of 2015).
+
+use super::{Check, Observation};
+use crate::ledger::link_at;
+use kontiki_core::action::Action;
+use kontiki_core::log::EntryBody;
+use kontiki_core::membership::Membership;
+use kontiki_core::status::RoleKind;
+use kontiki_core::types::{Index, NodeId};
+
+/// Needs to remember nothing.
+#[derive(Default, Debug)]
+pub struct OneChangeAtATime;
+
+impl Check for OneChangeAtATime {
+    const NAME: &'static str = "One Change at a Time";
+
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+        let (before, after) = (step.before, step.after);
+        if after.role != RoleKind::Leader {
+            return Ok(());
+        }
+        let mut latest = before.configured.index;
+        let mut membership = step.membership_before.clone();
+        for action in step.actions {
+            let Action::Persist(write) = action else { continue };
+            for entry in write.append.iter() {
+                let EntryBody::Config(next) = &entry.body else { continue };
+                let (id, index) = (after.id, entry.id.index);
+                if latest > after.committed {
+                    return Err(format!(
+                        "leader {id} appends a membership at {index}, and that at {latest} is not committed"
+                    ));
+                }
+                if !has_committed(step, after.committed) {
+                    return Err(format!(
+                        "leader {id} appends a membership at {index} and has committed nothing of its term"
+                    ));
+                }
+                if !overlap(&membership, next) {
+                    return Err(format!("leader {id} goes from {membership} to {next} in one step"));
+                }
+                latest = index;
+                membership = (**next).clone();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn has_committed(step: &Observation<'_>, committed: Index) -> bool {
+    link_at(step.chain, committed).is_some_and(|link| link.term == step.after.term)
+}
+
+/// Whether every majority of one shares a member with every majority of the other.
+fn overlap(one: &Membership, other: &Membership) -> bool {
+    let sets = |membership: &Membership| -> Vec<Vec<NodeId>> {
+        let sets = [membership.voters().to_vec(), membership.outgoing().to_vec()];
+        sets.into_iter().filter(|set| !set.is_empty()).collect()
+    };
+    // It is enough that one set of each is so close that their majorities must meet.
+    sets(one).iter().any(|a| {
+        sets(other).iter().any(|b| {
+            a.iter().filter(|id| !b.contains(id)).count() + b.iter().filter(|id| !a.contains(id)).count() <= 1
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(numbers: &[u64]) -> Vec<NodeId> {
+        numbers.iter().map(|&number| NodeId::new(number).unwrap()).collect()
+    }
+
+    #[test]
+    fn one_voter_more_or_less_or_a_joint_step_overlaps_and_a_swap_does_not() {
+        let of = |voters: &[u64]| Membership::of(ids(voters)).unwrap();
+        let joint = Membership::joint(ids(&[3, 4, 5]), ids(&[1, 2, 3]), []).unwrap();
+        assert!(overlap(&of(&[1, 2, 3]), &of(&[1, 2])));
+        assert!(overlap(&of(&[1, 2, 3]), &joint) && overlap(&joint, &of(&[3, 4, 5])));
+        assert!(!overlap(&of(&[1, 2, 3]), &of(&[1, 2, 4])));
+    }
+}

@@ -1,0 +1,44 @@
+//! Voters Only: nobody stands for election, and nobody is elected, who is not a voter by its own log: no learner, no witness, nobody
+//! who has left or who has come back under another incarnation. The exception is one whose removal it does not know to be
+//! committed: it may be needed to bring that about (thesis 4.2.2).
+
+use super::{Check, Observation};
+use kontiki_core::membership::Standing;
+use kontiki_core::status::RoleKind;
+
+/// Needs to remember nothing.
+#[derive(Default, Debug)]
+pub struct VotersOnly;
+
+impl Check for VotersOnly {
+    const NAME: &'static str = "Voters Only";
+
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+        let (before, after) = (step.before, step.after);
+        let stands = matches!(after.role, RoleKind::PreCandidate | RoleKind::Candidate | RoleKind::Leader);
+        let new = before.role != after.role || before.term != after.term;
+        let leaving = after.configured.index > after.committed && after.standing != Standing::Witness;
+        if !stands || !new || leaving || after.standing == Standing::Voter {
+            return Ok(());
+        }
+        Err(format!(
+            "member {} becomes {} and is {:?} in {}",
+            after.id, after.role, after.standing, step.membership
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{show, status};
+    use super::*;
+    use kontiki_core::status::Status;
+
+    #[test]
+    fn a_learner_that_campaigns_is_seen() {
+        let before = status(1, RoleKind::Follower, 1, 0);
+        let after = Status { standing: Standing::Learner, ..status(1, RoleKind::Candidate, 2, 0) };
+        assert!(show(&mut VotersOnly, &before, &after, &[]).unwrap_err().contains("Learner"));
+        assert_eq!(show(&mut VotersOnly, &before, &status(1, RoleKind::Candidate, 2, 0), &[]), Ok(()));
+    }
+}
