@@ -324,7 +324,8 @@ impl Raft {
     }
 
     /// What a snapshot of everything applied through `index` says beside its bytes: for the host to store with them, and to hand to
-    /// those who fetch it. `None` where `index` is not applied, or is older than the log.
+    /// those who fetch it. `None` where `index` is not applied, or is older than the log or the latest snapshot; and on a member that has
+    /// only just joined, before the first membership in its log: no snapshot can be taken of that.
     pub fn snapshot_at(&self, index: Index) -> Option<Snapshot> {
         let log = &self.common.log;
         let latest = log.snapshot().map_or(Index::ZERO, |snapshot| snapshot.last.index);
@@ -639,8 +640,9 @@ impl Raft {
                 Next::Lead => (Role::Leader(Leader::take_office(&mut self.common, out)), Next::Stay),
                 Next::Stop => self.end(Refusal::Stopped, out),
                 Next::Halt(violation) => {
+                    let end = self.end(Refusal::Halted, out);
                     out.push(Action::Halt(*violation));
-                    self.end(Refusal::Halted, out)
+                    end
                 }
             };
         }

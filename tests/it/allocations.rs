@@ -5,22 +5,26 @@
 
 use kontiki_core::action::Action;
 use kontiki_core::config::{Config, Options};
-use kontiki_core::event::{Event, Proposal};
+use kontiki_core::event::{EntriesLoaded, Event, Proposal};
+use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::membership::Membership;
 use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::{Durable, Raft};
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::Instant;
-use kontiki_core::types::{Index, Payload, RequestId, WriteSeq};
-use kontiki_tests::lab::{id, message};
+use kontiki_core::types::{Index, LogId, Payload, RequestId, WriteSeq};
+use kontiki_tests::lab::{id, identity, message};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::VecDeque;
 
 struct Counting;
 
 thread_local! {
     /// Allocations of this thread, so that tests that run beside each other do not count each other's.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// The bytes that this thread has allocated and not yet freed.
+    static LIVE: Cell<i64> = const { Cell::new(0) };
 }
 
 fn count() {
@@ -28,18 +32,25 @@ fn count() {
     let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
 }
 
+fn hold(more: usize, less: usize) {
+    let _ = LIVE.try_with(|live| live.set(live.get() + more as i64 - less as i64));
+}
+
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
+        hold(layout.size(), 0);
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        hold(0, layout.size());
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
+        hold(size, layout.size());
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -68,9 +79,12 @@ struct Host {
 
 impl Host {
     fn new(member: u64) -> Self {
-        let group = Membership::of((1..=3).map(id)).expect("distinct ids");
-        let config = Config::new(id(member), group, Options::default()).expect("sound options");
-        let raft = Raft::restore(config, Durable::default(), Instant::ZERO).expect("an empty disk");
+        Self::with(member, Membership::of((1..=3).map(id)).expect("distinct ids"), &Options::default())
+    }
+
+    fn with(member: u64, group: Membership, options: &Options) -> Self {
+        let config = Config::new(identity(member), options.clone()).expect("sound options");
+        let raft = Raft::restore(config, Durable::bootstrap(group), Instant::ZERO).expect("an empty disk");
         Self { raft, now: Instant::ZERO, actions: Vec::with_capacity(64), written: WriteSeq::ZERO }
     }
 
@@ -207,4 +221,78 @@ fn a_proposal_allocates_little() {
         total += if round < WARM_UP { 0 } else { made };
     }
     assert!((ROUNDS..=3 * ROUNDS).contains(&total), "{total} allocations in {ROUNDS} proposals");
+}
+
+/// A leader keeps of its log what `max_cached_bytes` allows, however long the log is, and a few bytes for the terms of all of it. Here
+/// it is ten million entries long, none of which may leave the disk, since a learner still lacks nearly all: for that one they
+/// are read back.
+#[test]
+fn ten_million_entries_take_no_more_memory_than_the_options_allow() {
+    const BATCH: u64 = 10_000;
+    const CACHED: u64 = 1 << 20;
+    let options = Options {
+        max_cached_bytes: CACHED,
+        retained_entries: u64::MAX,
+        catch_up_timeout: std::time::Duration::MAX,
+        ..Options::default()
+    };
+    let group = Membership::new([id(1)], [id(2)]).expect("distinct ids");
+    let before = LIVE.get();
+    let mut leader = Host::with(1, group.clone(), &options);
+    leader.now = leader.raft.deadline();
+    leader.step(Event::Wake);
+    leader.persisted();
+    leader.persisted();
+    let payload = Payload::from("");
+    let mut batch = 0;
+    while leader.raft.status().last.index.get() < 10_000_000 {
+        let proposals =
+            (0..BATCH).map(|request| Proposal { request: RequestId(request), payload: payload.clone() });
+        leader.step(Event::ProposeBatch(proposals.collect()));
+        leader.persisted();
+        leader.step(Event::Applied(leader.raft.status().committed));
+        let log = leader.raft.log();
+        assert!(log.cached_size() <= CACHED, "{} bytes in memory", log.cached_size());
+        batch += 1;
+        if batch % 100 == 0 {
+            leader.step(Event::SnapshotTaken(leader.raft.status().applied));
+            leader.persisted();
+        }
+    }
+    leader.actions = Vec::new();
+    assert_eq!((leader.raft.log().base(), leader.raft.status().committed.get()), (Index::ZERO, 10_000_001));
+    let live = LIVE.get() - before;
+    assert!((0..8 * CACHED as i64).contains(&live), "{live} bytes for ten million entries");
+
+    // The learner comes back and gets the first of what it lacks. What was written is easy to remember here.
+    let on_disk = |index| {
+        let body = if index == 1 { EntryBody::Blank } else { EntryBody::Data(payload.clone()) };
+        Entry { id: LogId::new(1, index), body }
+    };
+    let mut hosts = [leader, Host::with(2, group, &options)];
+    hosts[0].now = hosts[0].raft.deadline();
+    let mut served = 0;
+    let mut events = VecDeque::from([(0, Event::Wake)]);
+    while let Some((host, event)) = events.pop_front()
+        && served < 300_000
+    {
+        hosts[host].step(event);
+        for action in std::mem::take(&mut hosts[host].actions) {
+            events.push_back(match action {
+                Action::Send(message) => (message.to.id.get() as usize - 1, Event::Receive(message)),
+                Action::Persist(write) => (host, Event::Persisted(write.seq)),
+                Action::Apply { through } => (host, Event::Applied(through)),
+                Action::LoadEntries { to, after, through, max_bytes } => {
+                    let count = (max_bytes / Entry::OVERHEAD).min(through - after.index);
+                    let entries = (1..=count).map(|offset| on_disk(after.index.get() + offset)).collect();
+                    served += count;
+                    (host, Event::EntriesLoaded(EntriesLoaded { to, after, entries }))
+                }
+                action => panic!("{action:?}"),
+            });
+        }
+        assert!(hosts.iter().all(|host| host.raft.log().cached_size() <= 3 * CACHED));
+    }
+    assert!(hosts[1].raft.log().evicted() > Index::ZERO, "it keeps no more than that either");
+    assert!(hosts[1].raft.status().applied >= Index::new(50_000), "{:?}", hosts[1].raft.status());
 }

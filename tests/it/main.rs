@@ -3,8 +3,12 @@
 mod contract;
 mod golden;
 mod house;
+mod identity;
+mod membership;
 mod paper;
 mod properties;
+mod reads;
 mod regressions;
 mod scripts;
+mod snapshots;
 mod sweep;

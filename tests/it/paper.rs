@@ -36,16 +36,16 @@ fn with_logs(logs: &[&[u64]]) -> Lab {
 
 /// What a member sends in answer to a message made by hand.
 fn answer(lab: &mut Lab, message: Message) -> Vec<Body> {
-    let to = message.to.get();
+    let to = message.to.id.get();
     let already = lab.count(&format!("{to}→"));
     lab.arrive(message);
-    let sent = lab.in_flight().iter().filter(|message| message.from == id(to));
+    let sent = lab.in_flight().iter().filter(|message| message.from.id == id(to));
     sent.skip(already).map(|message| message.body.clone()).collect()
 }
 
 fn request_vote(term: u64, index: u64) -> Body {
     let last = LogId::new(term, index);
-    Body::RequestVote { last }
+    Body::RequestVote { last, transfer: false }
 }
 
 /// The shortest election timeout, for which a member refuses its vote after it heard from a leader or started.

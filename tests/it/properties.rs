@@ -3,6 +3,7 @@
 //! The draws are the same in every run. `PROPTEST_RNG_SEED=7 PROPTEST_CASES=10000 cargo test -p kontiki-tests properties`
 //! makes others, and more of them; a failure prints the smallest input that fails and the command that draws it again.
 
+mod changes;
 mod cluster;
 mod member;
 mod wire;

@@ -8,10 +8,14 @@
 //! does now, and the review is the diff.
 
 use kontiki_core::config::Options;
+use kontiki_core::event::ReadVia;
+use kontiki_core::membership::Change;
+use kontiki_core::status::FlowKind;
 use kontiki_core::time::Nanos;
-use kontiki_core::types::{Ballot, NodeId, Term};
-use kontiki_tests::lab::{Lab, disk_of};
+use kontiki_core::types::{Ballot, Incarnation, Index, LogId, Member, NodeId, Term};
+use kontiki_tests::lab::{Cast, Lab, disk_of, id};
 use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,6 +34,12 @@ macro_rules! scripts {
 scripts! {
     election conflict_repair figure7 figure8 split_vote pre_vote check_quorum slow_disk pipelining one_member
     four_members priorities unreachable
+    membership_grow_shrink joint_left_by_another_leader staged_promotion never_catches_up rolled_back_change
+    m1_single_server_bug m2_two_changes m6a_removed_leader_counts_itself removed_member_does_not_disturb
+    learner_must_vote witness r8_ack_before_reversion wiped_member recycled_id other_cluster e8_torn_vote
+    e14_stale_timeout_now e22_candidate_hears_its_leader e23_later_term transfer read_index follower_read lease_reads
+    raft_rs_lease_after_partition raft_rs_lease_during_transfer raft_rs_lease_after_restart
+    openraft_lease_after_restart snapshot_install load_entries outcomes
 }
 
 #[test]
@@ -75,7 +85,12 @@ fn play(script: &str) -> String {
                 played.push('\n');
             }
         } else if !line.is_empty() && !line.starts_with('#') {
-            run(&mut lab, line);
+            let scene = catch_unwind(AssertUnwindSafe(|| run(&mut lab, line)));
+            if let Err(panic) = scene {
+                played += &lab.as_mut().map_or(String::new(), Lab::take_transcript);
+                eprintln!("the play stops in the middle of {line:?}:\n{played}");
+                resume_unwind(panic);
+            }
         }
     }
     played
@@ -131,6 +146,8 @@ fn play_line(lab: &mut Lab, line: &str) {
         "beat" => (0..count()).for_each(|_| lab.beat(number(0))),
         "wait" => lab.wait(),
         "pass" => lab.pass(Nanos::from(milliseconds(rest))),
+        // The same for all clocks alike, with every timer when it is due; messages wait.
+        "run" => lab.run(Nanos::from(milliseconds(rest))),
         // Clients: several words are one batch.
         "propose" if words.len() > 2 => {
             lab.propose_batch(number(0), &words[1..]);
@@ -138,11 +155,25 @@ fn play_line(lab: &mut Lab, line: &str) {
         "propose" => {
             lab.propose(number(0), words[1]);
         }
+        // Reads: by quorum unless `lease` is said.
+        "read" => {
+            let via = if words.get(1) == Some(&"lease") { ReadVia::Lease } else { ReadVia::Quorum };
+            lab.read(number(0), via);
+        }
+        // Operators: `reconfigure 1 add-voter 4, remove 2 if=3:1`, `transfer 1`, `transfer 1 3`.
+        "reconfigure" => reconfigure(lab, number(0), &words[1..]),
+        "transfer" => {
+            lab.transfer(number(0), words.get(1).map(|_| number(1)));
+        }
         // The network: everything until all is quiet, or only the messages that are in flight and match.
         "deliver" if rest.is_empty() => lab.deliver(),
         "deliver" => some(line, lab.deliver_only(rest)),
         "lose" => some(line, lab.lose(rest)),
         "duplicate" => some(line, lab.duplicate(rest)),
+        // Messages that are late, and messages of another cluster.
+        "hold" => some(line, lab.hold(rest)),
+        "release" => some(line, lab.release(rest)),
+        "stray" => some(line, lab.stray(rest)),
         "cut" => lab.cut(number(0), number(1)),
         "isolate" => lab.isolate(number(0)),
         "heal" => lab.heal(),
@@ -152,6 +183,17 @@ fn play_line(lab: &mut Lab, line: &str) {
         "fast-disk" => lab.fast_disk(number(0)),
         "persist" => lab.persist(number(0), count() as usize),
         "crash" => words.iter().for_each(|word| lab.crash(word.parse().expect("a member"))),
+        "wipe" => lab.wipe(number(0)),
+        "shutdown" => lab.shutdown(number(0)),
+        // State machines and snapshots.
+        "slow-apply" => lab.slow_apply(number(0)),
+        "apply" => lab.apply(number(0)),
+        "snapshot" => lab.snapshot(number(0), number(1)),
+        "slow-transfers" => lab.slow_transfers(number(0)),
+        "fetch" => lab.fetch(number(0)),
+        "fail-fetch" => lab.fail_fetch(number(0)),
+        "load" => lab.load(number(0), true),
+        "fail-load" => lab.load(number(0), false),
         "restart" => words.iter().for_each(|word| lab.restart(word.parse().expect("a member"))),
         // Questions.
         "status" => status(lab),
@@ -173,17 +215,58 @@ fn some(line: &str, count: usize) {
     assert!(count > 0, "{line:?}: no such message is in flight");
 }
 
-/// `cluster 3 learners=1 pre_vote=false`
+/// `cluster 3 witnesses=1 learners=1 spares=2 pre_vote=false`: 3 voters, then the others, numbered in this order.
 fn cluster(line: &str) -> Lab {
     let words: Vec<_> = line.split_whitespace().collect();
-    let (mut options, mut learners) = (Options::default(), 0);
+    let voters = words[0].parse().expect("a number of voters");
+    let (mut options, mut cast) = (Options::default(), Cast { voters, ..Cast::default() });
     for word in &words[1..] {
+        let count = |number: &str| number.parse().expect("a number of members");
         match word.split_once('=') {
-            Some(("learners", number)) => learners = number.parse().expect("a number of learners"),
+            Some(("witnesses", number)) => cast.witnesses = count(number),
+            Some(("learners", number)) => cast.learners = count(number),
+            Some(("spares", number)) => cast.spares = count(number),
             _ => set(&mut options, word),
         }
     }
-    Lab::new(words[0].parse().expect("a number of voters"), learners, &options)
+    Lab::with(cast, &options)
+}
+
+/// `add-voter 4, add-witness 5, add-learner 6@2, promote 6, demote 1, remove 2 if=3:1`
+fn reconfigure(lab: &mut Lab, member: u64, words: &[&str]) {
+    let (words, expected) = match words.split_last() {
+        Some((last, rest)) if last.starts_with("if=") => (rest, log_id(&last[3..])),
+        _ => (words, None),
+    };
+    let mut changes = Vec::new();
+    for pair in words.chunks(2) {
+        let [what, whom] = pair else { panic!("{words:?}: what, and whom?") };
+        let whom = whom.trim_end_matches(',');
+        let (number, incarnation) = match whom.split_once('@') {
+            Some((number, incarnation)) => (number, incarnation.parse().ok().map(Incarnation)),
+            None => (whom, None),
+        };
+        let number: u64 = number.parse().expect("a member");
+        // In the incarnation that it is in, unless another is named.
+        let known = || lab.identity(number).member.incarnation;
+        let newcomer = || Member::new(id(number), incarnation.unwrap_or_else(known));
+        changes.push(match *what {
+            "add-voter" => Change::AddVoter(newcomer()),
+            "add-witness" => Change::AddWitness(newcomer()),
+            "add-learner" => Change::AddLearner(newcomer()),
+            "promote" => Change::Promote(id(number)),
+            "demote" => Change::Demote(id(number)),
+            "remove" => Change::Remove(id(number)),
+            _ => panic!("{what:?} is no change of the membership"),
+        });
+    }
+    lab.reconfigure(member, &changes, expected);
+}
+
+/// Written `index:term`.
+fn log_id(word: &str) -> Option<LogId> {
+    let (index, term) = word.split_once(':')?;
+    Some(LogId::new(term.parse().ok()?, index.parse().ok()?))
 }
 
 fn member(lab: &mut Lab, member: u64, words: &[&str]) {
@@ -214,6 +297,13 @@ fn set(options: &mut Options, word: &str) {
         "max_append_bytes" => options.max_append_bytes = number(),
         "max_in_flight_messages" => options.max_in_flight_messages = value.parse().expect("a number"),
         "max_in_flight_bytes" => options.max_in_flight_bytes = number(),
+        "max_waiting_reads" => options.max_waiting_reads = value.parse().expect("a number"),
+        "retained_entries" => options.retained_entries = number(),
+        "max_cached_bytes" => options.max_cached_bytes = number(),
+        "lease_reads" => options.lease_reads = value == "true",
+        "max_clock_drift_ppm" => options.max_clock_drift_ppm = value.parse().expect("a ratio"),
+        "catch_up_timeout" => options.catch_up_timeout = milliseconds(value),
+        "witness" => options.witness = value == "true",
         _ => panic!("{name:?} is no option that scripts know"),
     }
 }
@@ -228,14 +318,28 @@ fn status(lab: &mut Lab) {
         let status = lab.status(member);
         let terms: Vec<_> = lab.terms(member).iter().map(u64::to_string).collect();
         let (role, term, committed, log) = (status.role, status.term, status.committed, terms.join(" "));
-        lab.note(format_args!("{member}: {role} in term {term}, committed {committed}, log [{log}]"));
+        let mut line = format!("{member}: {role} in term {term}, committed {committed}, log [{log}]");
+        let raft = lab.raft(member);
+        if raft.log().base() > Index::ZERO {
+            let _ = write!(line, " after {}", raft.log().base());
+        }
+        if status.configured > LogId::ZERO {
+            let _ = write!(line, ", group {}", raft.membership());
+        } else if raft.membership().voters().is_empty() {
+            line.push_str(", of no group");
+        }
+        lab.note(line);
     }
 }
 
 fn progress(lab: &mut Lab, leader: u64) {
     let peers: Vec<_> = lab.raft(leader).leader().expect("only a leader knows").peers().collect();
     for peer in peers {
-        let flow = if peer.probing { "probe" } else { "stream" };
+        let flow = match peer.flow {
+            FlowKind::Probe => "probe",
+            FlowKind::Stream => "stream",
+            FlowKind::Snapshot => "snapshot",
+        };
         let (id, matched, next, in_flight) = (peer.id, peer.matched, peer.next, peer.in_flight);
         lab.note(format_args!("{id}: {flow}, matched {matched}, next {next}, {in_flight} in flight"));
     }

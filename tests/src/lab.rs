@@ -2,22 +2,28 @@
 //!
 //! Nothing happens by itself. Messages wait until they are delivered, a slow disk until it is told to go on, and a
 //! timer goes off only on command: time passes for everybody alike, but a member whose timer is about to go off
-//! waits just before it, like one whose clock is a little slow. So a test says what happens, and nothing else does.
+//! waits just before it, like one whose clock is a little slow. So a test says what happens, and nothing else does. Where
+//! that is too slow for a lease, [`Lab::run`] lets time pass for all clocks alike, with every timer when it is due.
 //!
 //! After every step the [`Lab`] checks the paper's safety properties (figure 3) over all members, and that the kernel
-//! keeps its side of the [`Contract`].
+//! keeps its side of the [`Contract`]; and of every read that is answered, that it missed nothing.
+
+mod safety;
 
 use kontiki_core::action::{Action, Outcome, Violation, Write};
 use kontiki_core::config::{Config, Options};
-use kontiki_core::event::{Event, Proposal};
-use kontiki_core::log::{Entries, Entry, EntryBody, LogSlice};
-use kontiki_core::membership::Membership;
+use kontiki_core::event::{EntriesLoaded, Event, Proposal, Read, ReadVia, Reconfigure, Transfer};
+use kontiki_core::log::{Entries, Entry, EntryBody, LogSlice, Snapshot};
+use kontiki_core::membership::{Change, Membership, Standing};
 use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::{Durable, Raft};
-use kontiki_core::status::{Drops, RoleKind, Status};
+use kontiki_core::status::{RoleKind, Status};
 use kontiki_core::time::{Instant, Nanos};
-use kontiki_core::types::{Ballot, Index, LogId, NodeId, Payload, RequestId, Term};
+use kontiki_core::types::{
+    Ballot, ClusterId, Identity, Incarnation, Index, LogId, NodeId, Payload, RequestId, Term,
+};
 use kontiki_sim::contract::{Contract, Party};
+use safety::{Before, Safety};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{Display, Write as _};
 
@@ -26,10 +32,48 @@ pub fn id(number: u64) -> NodeId {
     NodeId::new(number).expect("a member's number is not zero")
 }
 
+/// The cluster of all labs.
+pub const CLUSTER: ClusterId = ClusterId(0x1ab);
+
+/// Who the member with this number is, in its first incarnation.
+pub fn identity(number: u64) -> Identity {
+    Identity::new(CLUSTER, id(number))
+}
+
+/// How many members of each kind a cluster begins with. They are numbered from 1 in this order.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Cast {
+    /// Those that vote, and hold everything.
+    pub voters: u64,
+    /// Those that vote, and hold no payloads.
+    pub witnesses: u64,
+    /// Those that only learn.
+    pub learners: u64,
+    /// Those that are up and know of no group.
+    pub spares: u64,
+}
+
+impl Cast {
+    fn count(self) -> u64 {
+        self.voters + self.witnesses + self.learners + self.spares
+    }
+
+    fn standing(self, number: u64) -> Standing {
+        if number <= self.voters {
+            Standing::Voter
+        } else if number <= self.voters + self.witnesses {
+            Standing::Witness
+        } else if number <= self.voters + self.witnesses + self.learners {
+            Standing::Learner
+        } else {
+            Standing::Outsider
+        }
+    }
+}
+
 /// A message as it would come from another member, made by hand.
 pub fn message(from: u64, to: u64, term: u64, body: Body) -> Message {
-    let (from, to, term) = (id(from), id(to), Term::new(term));
-    Message { from, to, term, body }
+    Message::new(identity(from), id(to).into(), Term::new(term), body)
 }
 
 /// What a leader says of entries of these terms that follow `prev`; all of them are blank.
@@ -48,7 +92,8 @@ fn blank_entries(first: u64, terms: &[u64]) -> impl Iterator<Item = Entry> {
         .map(|(&term, index)| Entry { id: LogId::new(term, index), body: EntryBody::Blank })
 }
 
-/// What a disk holds after a quiet life: blank entries of these terms from index 1, the term of the last, no vote.
+/// What a disk holds after a quiet life: blank entries of these terms from index 1, the term of the last, no vote. The group
+/// that they are of is not yet said.
 pub fn disk_of(terms: &[u64]) -> Durable {
     Durable {
         ballot: Ballot::new(Term::new(terms.last().copied().unwrap_or(0)), None),
@@ -60,12 +105,20 @@ pub fn disk_of(terms: &[u64]) -> Durable {
 /// A cluster, the messages in flight between its members, and what happened so far.
 #[derive(Debug)]
 pub struct Lab {
-    membership: Membership,
+    /// Whom the group began with.
+    founders: Membership,
     members: BTreeMap<u64, Member>,
+    /// What was on the disks that were wiped.
+    graves: Vec<(Identity, Durable)>,
     in_flight: VecDeque<Message>,
+    /// Messages that are on their way and will be for long.
+    held: Vec<Message>,
     /// Links, each from one member to another, that lose what is sent over them from now on.
     cut: BTreeSet<(NodeId, NodeId)>,
     requests: Vec<Request>,
+    reads: u64,
+    /// Whether somebody's clock has stood still for the sake of the test, so that leases mean nothing.
+    clocks_differ: bool,
     safety: Safety,
     transcript: String,
     /// Whether the transcript tells of messages as they are sent, or only as they arrive.
@@ -75,6 +128,7 @@ pub struct Lab {
 /// One member with all that a host keeps for it.
 #[derive(Debug)]
 struct Member {
+    identity: Identity,
     options: Options,
     /// `None` while it is down.
     raft: Option<Raft>,
@@ -84,15 +138,85 @@ struct Member {
     /// What the disk was told and has not yet done, in order.
     unsynced: VecDeque<Write>,
     slow_disk: bool,
+    /// The state machine: every entry that it has applied, from index 1.
     applied: Vec<Entry>,
+    /// What the state machine was told and has not yet done, in order.
+    unapplied: VecDeque<Work>,
+    slow_apply: bool,
+    /// Snapshots on its disk, each with its bytes: the state of the state machine.
+    snapshots: Vec<(Snapshot, Vec<Entry>)>,
+    /// The snapshot that it is getting, and from whom.
+    fetching: Option<(NodeId, Snapshot)>,
+    /// What is to be read back from its disk.
+    loading: VecDeque<Load>,
+    /// Whether fetches and loads wait to be told.
+    slow_transfers: bool,
     halted: Option<Violation>,
 }
 
-/// What was proposed, and every answer that it got.
+#[derive(Clone, Debug)]
+enum Work {
+    Apply(Index),
+    Restore(Snapshot),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    to: NodeId,
+    after: LogId,
+    through: Index,
+    max_bytes: u64,
+}
+
+/// What was asked, and every answer that it got.
 #[derive(Debug)]
 struct Request {
-    payload: Payload,
+    asked: u64,
+    what: Asked,
+    /// Whether the member that was asked went down before it answered.
+    lost: bool,
     outcomes: Vec<Outcome>,
+}
+
+#[derive(Debug)]
+enum Asked {
+    Proposal(Payload),
+    /// Which read it is, and the greatest index that anybody had committed when it was asked.
+    Read(u64, Index),
+    Change,
+    Transfer,
+}
+
+impl Display for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Proposal(payload) => write!(f, "{payload:?}"),
+            Self::Read(number, _) => write!(f, "read {number}"),
+            Self::Change => f.write_str("the change"),
+            Self::Transfer => f.write_str("the transfer"),
+        }
+    }
+}
+
+/// All disks there are, and those there were.
+struct Disks<'a> {
+    members: &'a BTreeMap<u64, Member>,
+    graves: &'a [(Identity, Durable)],
+}
+
+impl Disks<'_> {
+    /// Whether the disk of this life of a member has the entry.
+    fn hold(&self, id: NodeId, incarnation: Incarnation, entry: LogId) -> bool {
+        let living = self.members.values().map(|member| (&member.identity, &member.disk));
+        let dead = self.graves.iter().map(|(identity, disk)| (identity, disk));
+        living
+            .chain(dead)
+            .filter(|(identity, _)| identity.member.id == id && identity.member.incarnation == incarnation)
+            .any(|(_, disk)| {
+                let position = entry.index.get().checked_sub(disk.base.index.get() + 1);
+                position.is_none_or(|at| disk.entries.get(at as usize).is_some_and(|it| it.id == entry))
+            })
+    }
 }
 
 impl Lab {
@@ -103,28 +227,53 @@ impl Lab {
 
     /// Members 1 to `voters`, and after them as many learners.
     pub fn new(voters: u64, learners: u64, options: &Options) -> Self {
-        let membership = Membership::new((1..=voters).map(id), (voters + 1..=voters + learners).map(id))
-            .expect("distinct ids");
+        Self::with(Cast { voters, learners, ..Cast::default() }, options)
+    }
+
+    /// A group of these, and spares beside it.
+    pub fn with(cast: Cast, options: &Options) -> Self {
+        let all = 1..=cast.count();
+        let founders = Membership::from_standings(
+            all.clone().map(|number| (identity(number).member, cast.standing(number))),
+        )
+        .expect("distinct ids");
         let mut lab = Self {
-            membership,
+            founders: founders.clone(),
             members: BTreeMap::new(),
+            graves: Vec::new(),
             in_flight: VecDeque::new(),
+            held: Vec::new(),
             cut: BTreeSet::new(),
             requests: Vec::new(),
-            safety: Safety::default(),
+            reads: 0,
+            clocks_differ: false,
+            safety: Safety::new(founders.clone()),
             transcript: String::new(),
             tells_sends: true,
         };
-        for number in 1..=voters + learners {
+        for number in all {
+            let standing = cast.standing(number);
+            let witness = standing == Standing::Witness;
+            let disk = match standing {
+                Standing::Outsider => Durable::default(),
+                _ => Durable::bootstrap(founders.clone()),
+            };
             let member = Member {
-                options: options.clone(),
+                identity: identity(number),
+                options: Options { witness, ..options.clone() },
                 raft: None,
-                contract: Contract::new(id(number), &Durable::default()),
+                contract: Contract::new(id(number), &disk),
                 clock: Instant::ZERO,
-                disk: Durable::default(),
+                disk,
                 unsynced: VecDeque::new(),
                 slow_disk: false,
                 applied: Vec::new(),
+                unapplied: VecDeque::new(),
+                slow_apply: false,
+                snapshots: Vec::new(),
+                fetching: None,
+                loading: VecDeque::new(),
+                slow_transfers: false,
                 halted: None,
             };
             lab.members.insert(number, member);
@@ -133,9 +282,13 @@ impl Lab {
         lab
     }
 
-    /// Starts a member anew with this on its disk.
+    /// Starts a member anew with this on its disk. Where that does not say of which group it is, and the member is one of those
+    /// with whom the group began, it is of this one.
     pub fn set_disk(&mut self, member: u64, disk: Durable) {
-        self.member_mut(member).disk = disk;
+        let founder = self.founders.contains(self.member(member).identity.member);
+        let group = founder.then(|| Durable::bootstrap(self.founders.clone()).snapshot).flatten();
+        let snapshot = disk.snapshot.clone().or(group);
+        self.member_mut(member).disk = Durable { snapshot, ..disk };
         self.boot(member);
     }
 
@@ -149,7 +302,7 @@ impl Lab {
 
     /// Gives a member an event, carries out what follows, and returns the actions of that one step.
     pub fn step(&mut self, member: u64, event: Event) -> Vec<Action> {
-        let before = Snapshot::of(self.raft(member));
+        let before = Before::of(self.raft(member));
         let clock = self.member(member).clock;
         let owner = self.member_mut(member);
         let raft = owner.raft.as_mut().expect("the member is up");
@@ -162,7 +315,8 @@ impl Lab {
         // A test may play a host that breaks the contract, to see what the kernel makes of it.
         let breach = kept.err().filter(|breach| breach.party == Party::Kernel);
         assert_eq!(breach, None, "member {member}, after:\n{}", self.transcript);
-        self.safety.check(&self.members, member, &before);
+        let Self { safety, members, graves, .. } = self;
+        safety.check(members, &Disks { members, graves }, member, &before);
         self.follow_up(member);
         actions
     }
@@ -172,8 +326,7 @@ impl Lab {
     pub fn fire(&mut self, member: u64) -> Vec<Action> {
         let deadline = self.raft(member).deadline();
         assert_ne!(deadline, Instant::NEVER, "member {member} has no timer");
-        self.pass(deadline - self.member(member).clock);
-        self.member_mut(member).clock = deadline;
+        self.advance(deadline - self.member(member).clock, Some(member));
         self.note(format_args!("{member}: its timer goes off"));
         self.step(member, Event::Wake)
     }
@@ -198,13 +351,22 @@ impl Lab {
 
     /// Time passes, and nobody's timer goes off.
     pub fn pass(&mut self, span: Nanos) {
-        for member in self.members.values_mut() {
-            let Some(raft) = &member.raft else {
-                member.clock = member.clock + span;
-                continue;
-            };
-            let just_before = Instant::from_nanos(raft.deadline().as_nanos() - 1);
-            member.clock = member.clock.max((member.clock + span).min(just_before));
+        self.advance(span, None);
+    }
+
+    /// Time passes for everybody alike, and every timer goes off when it is due. Messages wait.
+    pub fn run(&mut self, span: Nanos) {
+        let mut left = span;
+        loop {
+            let remaining = |member: &u64| self.time_to_deadline(*member);
+            let first = self.up().filter(|member| self.halted(*member).is_none()).min_by_key(remaining);
+            match first {
+                Some(first) if self.time_to_deadline(first) <= left => {
+                    left = left - self.time_to_deadline(first);
+                    self.fire(first);
+                }
+                _ => return self.pass(left),
+            }
         }
     }
 
@@ -229,7 +391,7 @@ impl Lab {
 
     /// A client proposes something to this member.
     pub fn propose(&mut self, member: u64, payload: &str) -> RequestId {
-        let proposal = self.proposal(payload);
+        let proposal = self.proposal(member, payload);
         let request = proposal.request;
         self.note(format_args!("{member}: a client proposes {payload:?}"));
         self.step(member, Event::Propose(proposal));
@@ -238,7 +400,7 @@ impl Lab {
 
     /// Several proposals in one event.
     pub fn propose_batch(&mut self, member: u64, payloads: &[&str]) -> Vec<RequestId> {
-        let proposals: Vec<_> = payloads.iter().map(|payload| self.proposal(payload)).collect();
+        let proposals: Vec<_> = payloads.iter().map(|payload| self.proposal(member, payload)).collect();
         let requests = proposals.iter().map(|proposal| proposal.request).collect();
         self.note(format_args!("{member}: clients propose {payloads:?}"));
         self.step(member, Event::ProposeBatch(proposals));
@@ -251,17 +413,85 @@ impl Lab {
         self.step(member, Event::PeerUnreachable(id(peer)));
     }
 
+    /// A client wants to read from this member.
+    pub fn read(&mut self, member: u64, via: ReadVia) -> RequestId {
+        self.reads += 1;
+        let number = self.reads;
+        let request = self.ask(member, Asked::Read(number, self.safety.committed()));
+        let how = if via == ReadVia::Lease { " by lease" } else { "" };
+        self.note(format_args!("{member}: a client reads{how} (read {number})"));
+        self.step(member, Event::Read(Read { request, via }));
+        request
+    }
+
+    /// An operator wants other members.
+    pub fn reconfigure(&mut self, member: u64, changes: &[Change], expected: Option<LogId>) -> RequestId {
+        let request = self.ask(member, Asked::Change);
+        let told: Vec<_> = changes.iter().map(told_change).collect();
+        let only = expected.map_or(String::new(), |id| format!(", if the membership is still that of {id}"));
+        self.note(format_args!("{member}: an operator wants to {}{only}", told.join(", ")));
+        let changes = changes.to_vec();
+        self.step(member, Event::Reconfigure(Reconfigure { request, expected, changes }));
+        request
+    }
+
+    /// An operator wants another leader: this one, or whoever is best.
+    pub fn transfer(&mut self, member: u64, to: Option<u64>) -> RequestId {
+        let request = self.ask(member, Asked::Transfer);
+        let whom = to.map_or("somebody else".into(), |to| format!("member {to}"));
+        self.note(format_args!("{member}: an operator wants {whom} to lead"));
+        self.step(member, Event::Transfer(Transfer { request, to: to.map(id) }));
+        request
+    }
+
+    /// The host of `member` takes a snapshot of its state machine as it was after this entry.
+    pub fn snapshot(&mut self, member: u64, index: u64) {
+        let index = Index::new(index);
+        self.note(format_args!("{member}: a snapshot of everything through {index} is taken"));
+        if let Some(snapshot) = self.raft(member).snapshot_at(index) {
+            let owner = self.member_mut(member);
+            let state = owner.applied[..index.get() as usize].to_vec();
+            owner.snapshots.push((snapshot, state));
+        }
+        self.step(member, Event::SnapshotTaken(index));
+    }
+
+    /// The host of `member` is about to stop it. Its disk still does what it was told.
+    pub fn shutdown(&mut self, member: u64) {
+        self.note(format_args!("{member}: is shut down"));
+        self.step(member, Event::Shutdown);
+    }
+
     /// A member stops at once, and what its disk had not yet done is lost.
-    pub fn crash(&mut self, member: u64) {
-        let member = self.member_mut(member);
+    pub fn crash(&mut self, number: u64) {
+        for request in self.requests.iter_mut().filter(|request| request.asked == number) {
+            request.lost |= request.outcomes.is_empty();
+        }
+        let member = self.member_mut(number);
         member.raft = None;
         member.unsynced.clear();
+        member.unapplied.clear();
+        member.loading.clear();
+        member.fetching = None;
     }
 
     /// A member starts again from its disk.
     pub fn restart(&mut self, member: u64) {
         assert!(!self.is_up(member), "member {member} is up");
         self.boot(member);
+    }
+
+    /// A member's disk is lost. It comes up again under its old id with an empty one: in another incarnation.
+    pub fn wipe(&mut self, number: u64) {
+        self.crash(number);
+        let member = self.member_mut(number);
+        let former = (member.identity, std::mem::take(&mut member.disk));
+        member.identity.member.incarnation.0 += 1;
+        member.snapshots.clear();
+        let now = member.identity.member;
+        self.graves.push(former);
+        self.note(format_args!("{number}: its disk is lost; it comes up empty, as {now}"));
+        self.boot(number);
     }
 
     /// From now on this member's disk does nothing before it is told to [`persist`](Self::persist).
@@ -282,6 +512,88 @@ impl Lab {
             self.note(format_args!("{member}: w{seq} is durable"));
         }
         self.sync(member, count);
+    }
+
+    /// From now on this member's state machine does nothing before it is told to [`apply`](Self::apply).
+    pub fn slow_apply(&mut self, member: u64) {
+        self.member_mut(member).slow_apply = true;
+    }
+
+    /// This member's state machine does what it owes, and reports it.
+    pub fn apply(&mut self, number: u64) {
+        while let Some(work) = self.member_mut(number).unapplied.pop_front() {
+            self.do_work(number, &work);
+        }
+        let applied = Index::new(self.member(number).applied.len() as u64);
+        if applied > self.status(number).applied {
+            self.step(number, Event::Applied(applied));
+        }
+    }
+
+    /// From now on this member gets no snapshot and reads nothing back before it is told to.
+    pub fn slow_transfers(&mut self, member: u64) {
+        self.member_mut(member).slow_transfers = true;
+    }
+
+    /// Everything that this member's host owes is done, and from now on everything at once.
+    pub fn fast_host(&mut self, number: u64) {
+        let member = self.member_mut(number);
+        (member.slow_disk, member.slow_apply, member.slow_transfers) = (false, false, false);
+        self.apply(number);
+        self.follow_up(number);
+    }
+
+    /// This member gets the snapshot that it was told to get, if its owner is there and still has it.
+    pub fn fetch(&mut self, number: u64) {
+        let Some((from, snapshot)) = self.member_mut(number).fetching.take() else { return };
+        let there = !self.cut.contains(&(from, id(number))) && self.is_up(from.get());
+        let source = &self.member(from.get()).snapshots;
+        let bytes = source.iter().find(|(known, _)| *known == snapshot).filter(|_| there).cloned();
+        let last = snapshot.last;
+        let Some(bytes) = bytes else {
+            self.note(format_args!("{number}: cannot get snapshot {last} from {from}"));
+            self.step(number, Event::SnapshotFailed(last));
+            return;
+        };
+        self.note(format_args!("{number}: gets snapshot {last} from {from}"));
+        self.member_mut(number).snapshots.push(bytes);
+        self.step(number, Event::SnapshotFetched(snapshot));
+    }
+
+    /// What this member is getting cannot be had.
+    pub fn fail_fetch(&mut self, number: u64) {
+        if let Some((_, snapshot)) = self.member_mut(number).fetching.take() {
+            self.note(format_args!("{number}: cannot get snapshot {}", snapshot.last));
+            self.step(number, Event::SnapshotFailed(snapshot.last));
+        }
+    }
+
+    /// This member reads back from its disk what it was told to; or finds that it cannot.
+    pub fn load(&mut self, number: u64, can: bool) {
+        let Some(Load { to, after, through, max_bytes }) = self.member_mut(number).loading.pop_front() else {
+            return;
+        };
+        let disk = &self.member(number).disk;
+        let (mut size, mut entries) = (0, Vec::new());
+        let known = disk.entries.iter().filter(|entry| entry.id.index > after.index);
+        for entry in
+            known.take_while(|entry| can && entry.id.index <= through && after.index >= disk.base.index)
+        {
+            size += entry.size();
+            if size > max_bytes && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry.clone());
+        }
+        let entries: Entries = entries.into_iter().collect();
+        match entries.last() {
+            Some(last) => self.note(format_args!(
+                "{number}: reads the entries after {after} through {} back for {to}",
+                last.id.index
+            )),
+            None => self.note(format_args!("{number}: cannot read the entries after {after}")),
+        }
+        self.step(number, Event::EntriesLoaded(EntriesLoaded { to, after, entries }));
     }
 
     // ---- what happens to messages ----
@@ -323,6 +635,38 @@ impl Lab {
         copies.len()
     }
 
+    /// Keeps the messages that match on their way, for as long as nobody [releases](Self::release) them. Returns how many.
+    pub fn hold(&mut self, filter: &str) -> usize {
+        let held = self.take(filter);
+        held.iter().for_each(|message| self.note(format_args!("{message} is held up")));
+        let count = held.len();
+        self.held.extend(held);
+        count
+    }
+
+    /// What was held up and matches arrives. Returns how many messages did.
+    pub fn release(&mut self, filter: &str) -> usize {
+        let (chosen, rest) = self.held.drain(..).partition(|message| matches(message, filter));
+        self.held = rest;
+        let chosen: Vec<_> = chosen;
+        let count = chosen.len();
+        for message in chosen {
+            self.arrive(message);
+        }
+        count
+    }
+
+    /// Delivers what matches as if it were of another cluster, whose members have the same numbers.
+    pub fn stray(&mut self, filter: &str) -> usize {
+        let chosen = self.take(filter);
+        let count = chosen.len();
+        for message in chosen {
+            self.note("from another cluster:");
+            self.arrive(Message { cluster: ClusterId(CLUSTER.0 + 1), ..message });
+        }
+        count
+    }
+
     /// Delivers the message at this position among those in flight.
     pub fn deliver_at(&mut self, position: usize) {
         if let Some(message) = self.in_flight.remove(position) {
@@ -344,7 +688,7 @@ impl Lab {
 
     /// Gives a message to the member that it names, whoever made it.
     pub fn arrive(&mut self, message: Message) -> Vec<Action> {
-        let to = message.to.get();
+        let to = message.to.id.get();
         if self.is_up(to) {
             self.note(format_args!("{message}"));
             self.step(to, Event::Receive(message))
@@ -415,10 +759,16 @@ impl Lab {
         self.up().filter(|&member| self.status(member).role == RoleKind::Leader).collect()
     }
 
-    /// The terms of the entries of a member's log, from index 1.
+    /// The terms of the entries of a member's log, from its base.
     pub fn terms(&self, member: u64) -> Vec<u64> {
         let log = self.raft(member).log();
-        log.entries(log.base(), log.last().index).map(|entry| entry.id.term.get()).collect()
+        let term = |index| log.term(Index::new(index)).unwrap_or_default().get();
+        (log.base().get() + 1..=log.last().index.get()).map(term).collect()
+    }
+
+    /// Who a member is.
+    pub fn identity(&self, member: u64) -> Identity {
+        self.member(member).identity
     }
 
     /// What a member's disk holds.
@@ -426,11 +776,11 @@ impl Lab {
         &self.member(member).disk
     }
 
-    /// What a member has applied in this life, as text; blank entries are left out.
+    /// What a member's state machine holds, as text; only what was proposed.
     pub fn applied(&self, member: u64) -> Vec<String> {
         let text = |entry: &Entry| match &entry.body {
-            EntryBody::Blank => None,
             EntryBody::Data(payload) => Some(String::from_utf8_lossy(payload).into_owned()),
+            EntryBody::Blank | EntryBody::Config(_) | EntryBody::Withheld => None,
         };
         self.member(member).applied.iter().filter_map(text).collect()
     }
@@ -453,6 +803,16 @@ impl Lab {
     /// Every answer that a request got so far.
     pub fn outcomes(&self, request: RequestId) -> &[Outcome] {
         &self.requests[request.0 as usize].outcomes
+    }
+
+    /// Whether a request was never answered since the member that was asked went down first.
+    pub fn is_lost(&self, request: RequestId) -> bool {
+        self.requests[request.0 as usize].lost
+    }
+
+    /// How far anybody has committed.
+    pub fn committed(&self) -> Index {
+        self.safety.committed()
     }
 
     /// How many requests were made.
@@ -492,22 +852,45 @@ impl Lab {
         self.members.get_mut(&member).unwrap_or_else(|| panic!("there is no member {member}"))
     }
 
+    /// Time passes. Nobody's timer goes off, whoever waits for one; that of `firing` is about to.
+    fn advance(&mut self, span: Nanos, firing: Option<u64>) {
+        const MOMENT: Nanos = Nanos::new(1);
+        for (&number, member) in &mut self.members {
+            let then = member.clock + span;
+            member.clock = match &member.raft {
+                Some(raft) if firing != Some(number) => {
+                    let just_before = Instant::from_nanos(raft.deadline().as_nanos() - MOMENT.get());
+                    member.clock.max(then.min(just_before))
+                }
+                _ => then,
+            };
+            self.clocks_differ |= then - member.clock > MOMENT;
+        }
+    }
+
     fn boot(&mut self, number: u64) {
-        let membership = self.membership.clone();
         let member = self.member_mut(number);
         member.unsynced.clear();
+        member.unapplied.clear();
+        member.loading.clear();
+        member.fetching = None;
         member.applied.clear();
-        let config =
-            Config::new(id(number), membership, member.options.clone()).expect("the options are sound");
+        member.halted = None;
+        let config = Config::new(member.identity, member.options.clone()).expect("the options are sound");
         let raft = Raft::restore(config, member.disk.clone(), member.clock).expect("the disk is sound");
         member.contract = Contract::new(id(number), &member.disk);
         member.raft = Some(raft);
     }
 
-    fn proposal(&mut self, payload: &str) -> Proposal {
+    fn ask(&mut self, member: u64, what: Asked) -> RequestId {
         let request = RequestId(self.requests.len() as u64);
+        self.requests.push(Request { asked: member, what, lost: false, outcomes: Vec::new() });
+        request
+    }
+
+    fn proposal(&mut self, member: u64, payload: &str) -> Proposal {
         let payload = Payload::from(payload);
-        self.requests.push(Request { payload: payload.clone(), outcomes: Vec::new() });
+        let request = self.ask(member, Asked::Proposal(payload.clone()));
         Proposal { request, payload }
     }
 
@@ -515,13 +898,18 @@ impl Lab {
         match action {
             Action::Send(message) => self.send(message),
             Action::Persist(write) => self.write(number, write),
-            Action::Apply { through } => self.apply(number, *through),
-            Action::Respond { request, outcome } => {
-                let request = &mut self.requests[request.0 as usize];
-                request.outcomes.push(*outcome);
-                let payload = request.payload.clone();
-                self.tell(format_args!("answers {payload:?}: {outcome}"));
+            Action::Apply { through } => self.work(number, Work::Apply(*through)),
+            Action::Restore(snapshot) => self.work(number, Work::Restore(snapshot.clone())),
+            Action::FetchSnapshot { from, snapshot } => {
+                self.tell(format_args!("wants {snapshot} from {from}"));
+                self.member_mut(number).fetching = Some((*from, snapshot.clone()));
             }
+            Action::LoadEntries { to, after, through, max_bytes } => {
+                self.tell(format_args!("wants the entries after {after} read back for {to}"));
+                let load = Load { to: *to, after: *after, through: *through, max_bytes: *max_bytes };
+                self.member_mut(number).loading.push_back(load);
+            }
+            Action::Respond { request, outcome } => self.respond(number, *request, *outcome),
             Action::Halt(violation) => {
                 self.member_mut(number).halted = Some(*violation);
                 self.tell(format_args!("halts: {violation}"));
@@ -529,8 +917,25 @@ impl Lab {
         }
     }
 
+    fn respond(&mut self, number: u64, request: RequestId, outcome: Outcome) {
+        let request = &mut self.requests[request.0 as usize];
+        request.outcomes.push(outcome);
+        let line = format!("answers {}: {outcome}", request.what);
+        if let (Asked::Read(_, committed), Outcome::Ready { index, until }) = (&request.what, outcome) {
+            let honest = until.is_none() || !self.clocks_differ;
+            assert!(
+                index >= *committed || !honest,
+                "Linearizable Reads: {line}, though {committed} was committed when it came"
+            );
+            assert_eq!(request.asked, number, "a read is answered where it was asked");
+            let applied = Index::new(self.member(number).applied.len() as u64);
+            assert!(applied >= index, "Linearizable Reads: {line}, applied {applied}");
+        }
+        self.tell(line);
+    }
+
     fn send(&mut self, message: &Message) {
-        if self.cut.contains(&(message.from, message.to)) {
+        if self.cut.contains(&(message.from.id, message.to.id)) {
             self.tell(format_args!("{message} is lost"));
             return;
         }
@@ -553,6 +958,9 @@ impl Lab {
         if let Some(after) = write.truncate_after {
             let _ = write!(line, " forgets-after={after}");
         }
+        if let Some(rebase) = &write.rebase {
+            let _ = write!(line, " snapshot={} begins-after={}", rebase.snapshot.last, rebase.base.index);
+        }
         if !write.append.is_empty() {
             let _ = write!(line, " {}", write.append);
         }
@@ -563,13 +971,35 @@ impl Lab {
         self.tell(line);
     }
 
-    fn apply(&mut self, number: u64, through: Index) {
+    fn work(&mut self, number: u64, work: Work) {
         let member = self.member_mut(number);
-        let raft = member.raft.as_ref().expect("a member that acts is up");
-        let from = Index::new(member.applied.len() as u64);
-        let new: Vec<_> = raft.log().entries(from, through).cloned().collect();
-        member.applied.extend(new.iter().cloned());
-        self.tell(format_args!("applies {}", Entries::from_iter(new)));
+        if let Work::Restore(_) = work {
+            member.unapplied.clear();
+        }
+        if member.slow_apply {
+            member.unapplied.push_back(work);
+        } else {
+            self.do_work(number, &work);
+        }
+    }
+
+    fn do_work(&mut self, number: u64, work: &Work) {
+        let member = self.member_mut(number);
+        match work {
+            Work::Apply(through) => {
+                let raft = member.raft.as_ref().expect("a member that acts is up");
+                let from = Index::new(member.applied.len() as u64);
+                let new: Vec<_> = raft.log().entries(from, *through).cloned().collect();
+                member.applied.extend(new.iter().cloned());
+                assert_eq!(member.applied.len() as u64, through.get(), "what is to be applied is in memory");
+                self.tell(format_args!("applies {}", Entries::from_iter(new)));
+            }
+            Work::Restore(snapshot) => {
+                let state = member.snapshots.iter().find(|(known, _)| known == snapshot);
+                member.applied = state.expect("it has the bytes that it is to restore").1.clone();
+                self.tell(format_args!("restores {snapshot}"));
+            }
+        }
     }
 
     fn sync(&mut self, member: u64, count: usize) {
@@ -582,20 +1012,33 @@ impl Lab {
         }
     }
 
-    /// What a host does at once after a step: it lets the disk work, and reports what was applied.
+    /// What a host does at once after a step: it lets the disk work, reports what was applied, and brings what was asked for.
     fn follow_up(&mut self, number: u64) {
         let Some(raft) = &self.member(number).raft else {
             return;
         };
-        if raft.status().role == RoleKind::Halted {
+        let status = raft.status();
+        if status.role == RoleKind::Halted {
+            let member = self.member_mut(number);
+            let owed: Vec<_> =
+                if member.slow_disk { Vec::new() } else { member.unsynced.drain(..).collect() };
+            owed.iter().for_each(|write| member.disk.write(write));
             return;
         }
-        let applied = Index::new(self.member(number).applied.len() as u64);
-        if applied > raft.status().applied {
+        let member = self.member(number);
+        let (slow_disk, slow_transfers) = (member.slow_disk, member.slow_transfers);
+        if !member.slow_apply && member.applied.len() as u64 > status.applied.get() {
+            let applied = Index::new(member.applied.len() as u64);
             self.step(number, Event::Applied(applied));
         }
-        if !self.member(number).slow_disk && self.owed(number) > 0 {
+        if !slow_disk && self.owed(number) > 0 {
             self.sync(number, usize::MAX);
+        }
+        if !slow_transfers && self.member(number).fetching.is_some() {
+            self.fetch(number);
+        }
+        if !slow_transfers && !self.member(number).loading.is_empty() {
+            self.load(number, true);
         }
     }
 
@@ -619,8 +1062,8 @@ impl Lab {
         let _ = writeln!(self.transcript, "  {line}");
     }
 
-    fn tell_changes(&mut self, number: u64, before: &Snapshot) {
-        let after = Snapshot::of(self.raft(number));
+    fn tell_changes(&mut self, number: u64, before: &Before) {
+        let after = Before::of(self.raft(number));
         for (reason, count) in after.drops.iter() {
             if count > before.drops.count(reason) {
                 self.tell(format_args!("drops it: {reason}"));
@@ -637,6 +1080,10 @@ impl Lab {
         } else if is.leader != was.leader {
             self.tell(leader.map_or("follows nobody".into(), |leader| format!("follows {leader}")));
         }
+        if is.configured != was.configured {
+            let membership = self.raft(number).membership().clone();
+            self.tell(format_args!("is in the group {membership}, by {}", is.configured));
+        }
         if is.committed > was.committed {
             self.tell(format_args!("commits through {}", is.committed));
         }
@@ -647,107 +1094,23 @@ impl Lab {
 fn matches(message: &Message, filter: &str) -> bool {
     let line = message.to_string();
     let words = line.split([' ', '[', ']', ',']).collect::<Vec<_>>();
+    // A member is named by its id alone, or with its incarnation.
+    let is = |member: kontiki_core::types::Member, name: &str| {
+        name.is_empty() || name == member.id.to_string() || name == member.to_string()
+    };
     filter.replace("->", "→").split_whitespace().all(|word| match word.split_once('→') {
-        Some(("", to)) => message.to.to_string() == to,
-        Some((from, "")) => message.from.to_string() == from,
-        _ => words.contains(&word),
+        Some((from, to)) => is(message.from, from) && is(message.to, to),
+        None => words.contains(&word),
     })
 }
 
-/// A member as it was before a step.
-#[derive(Debug)]
-struct Snapshot {
-    status: Status,
-    drops: Drops,
-    /// The log of a leader, which may only grow.
-    leads_with: Option<Vec<Entry>>,
-}
-
-impl Snapshot {
-    fn of(raft: &Raft) -> Self {
-        let status = raft.status();
-        Self {
-            status,
-            drops: *raft.drops(),
-            leads_with: (status.role == RoleKind::Leader).then(|| entries(raft)),
-        }
+fn told_change(change: &Change) -> String {
+    match change {
+        Change::AddVoter(member) => format!("add voter {member}"),
+        Change::AddWitness(member) => format!("add witness {member}"),
+        Change::AddLearner(member) => format!("add learner {member}"),
+        Change::Promote(id) => format!("promote {id}"),
+        Change::Demote(id) => format!("demote {id}"),
+        Change::Remove(id) => format!("remove {id}"),
     }
-}
-
-fn entries(raft: &Raft) -> Vec<Entry> {
-    let log = raft.log();
-    log.entries(log.base(), log.last().index).cloned().collect()
-}
-
-/// The properties of the paper's figure 3, over the whole cluster and its whole history.
-#[derive(Default, Debug)]
-struct Safety {
-    leaders: BTreeMap<Term, NodeId>,
-    committed: Vec<Entry>,
-}
-
-impl Safety {
-    /// Looks at the member that has just taken a step.
-    fn check(&mut self, members: &BTreeMap<u64, Member>, stepped: u64, before: &Snapshot) {
-        let raft = members[&stepped].raft.as_ref().expect("it has just taken a step");
-        let (status, log) = (raft.status(), entries(raft));
-        if status.role == RoleKind::Halted {
-            return;
-        }
-        if status.role == RoleKind::Leader {
-            self.election_safety(status);
-            if let Some(earlier) = &before.leads_with
-                && before.status.term == status.term
-            {
-                assert!(log.starts_with(earlier), "Leader Append-Only: member {stepped} changed its log");
-            }
-        }
-        self.state_machine_safety(status, &log);
-        self.leader_completeness(members);
-        for other in members.values().filter_map(|member| member.raft.as_ref()) {
-            log_matching(&log, &entries(other));
-        }
-    }
-
-    fn election_safety(&mut self, status: Status) {
-        let leader = *self.leaders.entry(status.term).or_insert(status.id);
-        assert_eq!(leader, status.id, "Election Safety: two leaders in term {}", status.term);
-    }
-
-    /// What one member commits, all commit. Only what is committed is applied, so this covers that too.
-    fn state_machine_safety(&mut self, status: Status, log: &[Entry]) {
-        let committed = &log[..status.committed.get() as usize];
-        let known = committed.len().min(self.committed.len());
-        assert_eq!(
-            committed[..known],
-            self.committed[..known],
-            "State Machine Safety: member {} commits another entry",
-            status.id
-        );
-        self.committed.extend_from_slice(&committed[known..]);
-    }
-
-    /// A leader has every entry that was committed in its own term or an earlier one. One of an earlier term may
-    /// not know yet that it is deposed, and is not asked.
-    fn leader_completeness(&self, members: &BTreeMap<u64, Member>) {
-        let raft = members.values().filter_map(|member| member.raft.as_ref());
-        let newest =
-            raft.filter(|raft| raft.status().role == RoleKind::Leader).max_by_key(|raft| raft.status().term);
-        if let Some(raft) = newest
-            && self.committed.last().is_some_and(|last| last.id.term <= raft.status().term)
-        {
-            assert!(
-                entries(raft).starts_with(&self.committed),
-                "Leader Completeness: leader {} lacks a committed entry",
-                raft.status().id
-            );
-        }
-    }
-}
-
-/// Two logs that have the same entry somewhere are the same through there.
-fn log_matching(one: &[Entry], other: &[Entry]) {
-    let shared = one.iter().zip(other).rposition(|(a, b)| a.id == b.id);
-    let through = shared.map_or(0, |position| position + 1);
-    assert_eq!(one[..through], other[..through], "Log Matching");
 }

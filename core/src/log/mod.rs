@@ -349,10 +349,14 @@ impl Log {
         Some(Applicable::Apply(through))
     }
 
-    /// What a snapshot of everything through `index`, which is applied, says beside its bytes.
+    /// What a snapshot of everything through `index`, which is applied, says beside its bytes. `None` where the membership as of then is
+    /// not known: before the latest snapshot, and on a newcomer before the first membership in its log.
     pub(crate) fn snapshot_at(&self, index: Index) -> Option<Snapshot> {
         let last = self.term(index)?.at(index);
         let (configured, membership) = self.configs.as_of(index).clone();
+        if configured.index > index || membership.voters().is_empty() {
+            return None;
+        }
         Some(Snapshot { last, configured, membership })
     }
 

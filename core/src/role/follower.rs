@@ -8,6 +8,7 @@ use crate::membership::{Membership, Standing};
 use crate::message::{Body, ReadContext};
 use crate::role::{Next, Phase};
 use crate::status::DropReason;
+use crate::time::Instant;
 use crate::types::{Index, LogId, Member, NodeId, RequestId};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -26,8 +27,8 @@ pub(crate) struct Follower {
 struct Questions {
     /// Each read with the question that covers it: the first that is asked after the read came.
     reads: VecDeque<(u64, RequestId)>,
-    /// Whether the last question waits for its answer.
-    open: bool,
+    /// When the last question was asked, while it waits for its answer.
+    open: Option<Instant>,
 }
 
 impl Follower {
@@ -64,10 +65,7 @@ impl Follower {
                 self.commit_to(common, commit);
                 let matched = self.durably_agreed(common);
                 common.send(from, Body::HeartbeatAck { round, received: self.agreed, matched }, out);
-                // A question that has not been answered by now may be lost.
-                if self.questions.open && !common.durability.withholds_question() {
-                    self.ask(common, from);
-                }
+                self.ask_again(common, from);
                 Next::Stay
             }
             Body::Commit { commit } => {
@@ -207,7 +205,7 @@ impl Follower {
             }
             Some(leader) => {
                 self.questions.reads.push_back((common.asked + 1, request));
-                if !self.questions.open {
+                if self.questions.open.is_none() {
                     self.ask(common, leader);
                 }
                 return;
@@ -219,11 +217,21 @@ impl Follower {
     /// Asks once more: the answer will do for every read that waits. The question leaves once it is on the disk in which life
     /// of this member it is asked.
     fn ask(&mut self, common: &mut Common, leader: Member) {
-        self.questions.open = true;
+        self.questions.open = Some(common.now);
         common.asked += 1;
         common.record_start();
         let context = ReadContext { start: common.starts, number: common.asked };
         common.send_once_durable(leader, Body::ReadIndex { context });
+    }
+
+    /// A heartbeat has come: a question that has waited for as long as one takes may be lost. One that is younger has perhaps
+    /// brought about this very heartbeat, by which the leader asks whether it still leads.
+    fn ask_again(&mut self, common: &mut Common, leader: Member) {
+        let overdue = |asked| common.now - asked >= common.config.timing.heartbeat;
+        let waits = !self.questions.reads.is_empty() && !common.durability.withholds_question();
+        if self.questions.open.is_some_and(overdue) && waits {
+            self.ask(common, leader);
+        }
     }
 
     fn on_read_index(&mut self, common: &mut Common, from: Member, context: ReadContext, index: Index) {
@@ -238,9 +246,9 @@ impl Follower {
             common.confirm_read(ConfirmedRead { request, index, until: None });
         }
         if context.number == common.asked {
-            questions.open = false;
+            questions.open = None;
         }
-        if !questions.open && !questions.reads.is_empty() {
+        if questions.open.is_none() && !questions.reads.is_empty() {
             self.ask(common, from);
         }
     }
@@ -265,7 +273,7 @@ impl Follower {
         if self.leader.is_some_and(|leader| leader.id == peer) && common.config.options.pre_vote {
             self.leader = None;
             self.leave(None, out);
-            self.questions.open = false;
+            self.questions.open = None;
             common.leader_unreachable();
         }
     }

@@ -13,7 +13,7 @@ use kontiki_core::status::RoleKind;
 use kontiki_core::time::{Instant, Nanos};
 use kontiki_core::types::{Index, LogId, NodeId, Payload, RequestId, Term};
 use kontiki_sim::contract::Contract;
-use kontiki_tests::lab::{id, message};
+use kontiki_tests::lab::{id, identity, message};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
@@ -50,7 +50,7 @@ enum Input {
 enum Said {
     PreVote(Number, Number),
     PreVoted(bool),
-    RequestVote(Number, Number),
+    RequestVote(Number, Number, bool),
     Voted(bool),
     /// Entries after an index whose term is the member's own there, or this one.
     Append {
@@ -81,7 +81,7 @@ fn said() -> impl Strategy<Value = Said> {
     prop_oneof![
         2 => (number(), number()).prop_map(|(term, index)| Said::PreVote(term, index)),
         3 => any::<bool>().prop_map(Said::PreVoted),
-        2 => (number(), number()).prop_map(|(term, index)| Said::RequestVote(term, index)),
+        2 => (number(), number(), any::<bool>()).prop_map(|(term, index, transfer)| Said::RequestVote(term, index, transfer)),
         3 => any::<bool>().prop_map(Said::Voted),
         6 => append.prop_map(|(prev, term, rises, commit)| Said::Append { prev, term, rises, commit }),
         4 => number().prop_map(Said::Appended),
@@ -148,8 +148,8 @@ struct Host {
 impl Host {
     fn new(options: Options) -> Self {
         let membership = Membership::new([1, 2, 3].map(id), [id(4)]).expect("distinct ids");
-        let config = Config::new(id(1), membership, options).expect("sound options");
-        let disk = Durable::default();
+        let config = Config::new(identity(1), options).expect("sound options");
+        let disk = Durable::bootstrap(membership);
         let raft = Raft::restore(config.clone(), disk.clone(), Instant::ZERO).expect("an empty disk");
         Self {
             config,
@@ -205,7 +205,10 @@ impl Host {
                 Action::Apply { through } => self.applying = *through,
                 Action::Respond { request, .. } => *self.answered.entry(*request).or_default() += 1,
                 Action::Halt(_) => self.halted = true,
-                Action::Send(message) => assert!(message.from == id(1) && message.to != id(1)),
+                Action::Send(message) => assert!(message.from.id == id(1) && message.to.id != id(1)),
+                Action::Restore(_) | Action::FetchSnapshot { .. } | Action::LoadEntries { .. } => {
+                    panic!("{action:?} of a member that was told of no snapshot")
+                }
             }
         }
         self.actions.extend(actions);
@@ -294,7 +297,9 @@ impl Host {
         match *said {
             Said::PreVote(term, index) => Body::PreVote { last: self.log_id(term, index) },
             Said::PreVoted(granted) => Body::PreVoted { granted },
-            Said::RequestVote(term, index) => Body::RequestVote { last: self.log_id(term, index) },
+            Said::RequestVote(term, index, transfer) => {
+                Body::RequestVote { last: self.log_id(term, index), transfer }
+            }
             Said::Voted(granted) => Body::Voted { granted },
             Said::Append { prev, term, ref rises, commit } => Body::Append {
                 slice: self.slice(message_term, prev, term, rises),

@@ -1,12 +1,14 @@
 //! Frames: what is encoded is decoded, and no bytes make the decoder panic.
 
 use super::holds;
-use kontiki_core::log::{Entry, EntryBody, LogSlice};
-use kontiki_core::message::{Body, Message};
-use kontiki_core::types::{Index, LogId, NodeId, Payload, Term};
+use kontiki_core::log::{Entry, EntryBody, LogSlice, Snapshot};
+use kontiki_core::membership::{Membership, Standing};
+use kontiki_core::message::{Body, Message, ReadContext};
+use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, Member, NodeId, Payload, Term};
 use kontiki_core::wire::{self, FrameError};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 const MAX_BODY: usize = 1 << 20;
 
@@ -14,14 +16,54 @@ fn log_id() -> impl Strategy<Value = LogId> {
     (any::<u64>(), any::<u64>()).prop_map(|(term, index)| LogId::new(term, index))
 }
 
-fn payload() -> impl Strategy<Value = EntryBody> {
+fn member() -> impl Strategy<Value = Member> {
+    (1..=u64::MAX, any::<u64>()).prop_map(|(id, incarnation)| {
+        Member::new(NodeId::new(id).expect("not zero"), Incarnation(incarnation))
+    })
+}
+
+/// Any group of a few members, in a joint phase or not, with witnesses or without.
+fn membership() -> impl Strategy<Value = Arc<Membership>> {
+    let others = vec((any::<u64>(), 0..5_u8), 0..6);
+    (member(), others).prop_map(|(first, others)| {
+        let others: Vec<_> = others
+            .iter()
+            .zip(1..)
+            .map(|(&(incarnation, standing), distance)| {
+                let id = NodeId::new(first.id.get().wrapping_add(distance).max(1)).expect("not zero");
+                (Member::new(id, Incarnation(incarnation)), standing)
+            })
+            .collect();
+        let standings = others.iter().map(|&(member, standing)| match standing {
+            0 => (member, Standing::Learner),
+            1 => (member, Standing::Witness),
+            _ => (member, Standing::Voter),
+        });
+        let of = |wanted: u8| others.iter().filter(move |(_, it)| *it == wanted).map(|(member, _)| *member);
+        let incoming = std::iter::once(first).chain(of(4)).chain(of(3));
+        let joint = others.iter().any(|(_, standing)| *standing == 3);
+        let membership = match joint {
+            true => Membership::joint(incoming, of(3).chain(of(2)), of(0)),
+            false => Membership::from_standings(standings.chain([(first, Standing::Voter)])),
+        };
+        // Half of them may be witnesses by chance, or ids collide at the end of all numbers: then the first alone.
+        Arc::new(membership.unwrap_or_else(|_| Membership::of([first]).expect("one voter")))
+    })
+}
+
+fn entry_body() -> impl Strategy<Value = EntryBody> {
     let data = vec(any::<u8>(), 0..50).prop_map(|bytes| EntryBody::Data(Payload::from(&bytes[..])));
-    prop_oneof![Just(EntryBody::Blank), data]
+    prop_oneof![
+        1 => Just(EntryBody::Blank),
+        1 => Just(EntryBody::Withheld),
+        3 => data,
+        1 => membership().prop_map(EntryBody::Config),
+    ]
 }
 
 /// Entries after any place of a log, their terms rising now and then.
 fn slice() -> impl Strategy<Value = LogSlice> {
-    let entries = vec((0..3_u64, payload()), 0..6);
+    let entries = vec((0..3_u64, entry_body()), 0..6);
     (0..1_u64 << 40, 0..1_u64 << 40, entries).prop_map(|(term, index, entries)| {
         let mut id = LogId::new(term, index);
         let slice = entries.into_iter().map(|(rise, body)| {
@@ -40,7 +82,7 @@ fn body() -> impl Strategy<Value = Body> {
     prop_oneof![
         1 => log_id().prop_map(|last| Body::PreVote { last }),
         1 => any::<bool>().prop_map(|granted| Body::PreVoted { granted }),
-        1 => log_id().prop_map(|last| Body::RequestVote { last }),
+        1 => (log_id(), any::<bool>()).prop_map(|(last, transfer)| Body::RequestVote { last, transfer }),
         1 => any::<bool>().prop_map(|granted| Body::Voted { granted }),
         4 => (slice(), index()).prop_map(|(slice, commit)| Body::Append { slice, commit }),
         1 => index().prop_map(|matched| Body::Appended { matched }),
@@ -50,14 +92,32 @@ fn body() -> impl Strategy<Value = Body> {
             .prop_map(|(round, received, matched)| Body::HeartbeatAck { round, received, matched }),
         1 => index().prop_map(|commit| Body::Commit { commit }),
         1 => Just(Body::Outdated),
+        1 => log_id().prop_map(|last| Body::TimeoutNow { last }),
+        2 => snapshot().prop_map(|snapshot| Body::OfferSnapshot { snapshot }),
+        1 => log_id().prop_map(|last| Body::SnapshotUnavailable { last }),
+        1 => context().prop_map(|context| Body::ReadIndex { context }),
+        1 => (context(), index()).prop_map(|(context, index)| Body::ReadIndexIs { context, index }),
+        1 => Just(Body::Misaddressed),
+        1 => any::<u64>().prop_map(|number| Body::Disowned { incarnation: Incarnation(number) }),
     ]
 }
 
+fn snapshot() -> impl Strategy<Value = Snapshot> {
+    (log_id(), log_id(), membership()).prop_map(|(last, configured, membership)| Snapshot {
+        last,
+        configured,
+        membership,
+    })
+}
+
+fn context() -> impl Strategy<Value = ReadContext> {
+    (any::<u64>(), any::<u64>()).prop_map(|(start, number)| ReadContext { start, number })
+}
+
 fn message() -> impl Strategy<Value = Message> {
-    let id = || (1..=u64::MAX).prop_map(|number| NodeId::new(number).expect("not zero"));
-    (id(), id(), any::<u64>(), body()).prop_map(|(from, to, term, body)| {
-        let term = Term::new(term);
-        Message { from, to, term, body }
+    (any::<u64>(), member(), member(), any::<u64>(), body()).prop_map(|(cluster, from, to, term, body)| {
+        let (cluster, term) = (ClusterId(cluster), Term::new(term));
+        Message { cluster, from, to, term, body }
     })
 }
 

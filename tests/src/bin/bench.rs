@@ -20,7 +20,7 @@ use kontiki_core::membership::Membership;
 use kontiki_core::raft::{Durable, Raft};
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::{Instant, Nanos};
-use kontiki_core::types::{Ballot, Index, LogId, NodeId, Payload, RequestId, Term};
+use kontiki_core::types::{Ballot, ClusterId, Identity, Index, LogId, NodeId, Payload, RequestId, Term};
 use serde_json::json;
 use std::hint::black_box;
 use std::process::{Command, ExitCode};
@@ -221,14 +221,11 @@ fn catching_up(n: u64) -> Cost {
             body: EntryBody::Data(proposal(number, &mut bytes).payload),
         })
         .collect();
-    let full = Durable {
-        ballot: Ballot::new(Term::new(1), None),
-        entries,
-        committed: Index::new(n),
-        applied: Index::ZERO,
-    };
+    let new = Durable::bootstrap(membership(3));
+    let full =
+        Durable { ballot: Ballot::new(Term::new(1), None), entries, committed: Index::new(n), ..new.clone() };
     let mut host = Host::default();
-    let mut group = Group::restore(0, [full.clone(), full, Durable::default()].into_iter());
+    let mut group = Group::restore(0, [full.clone(), full, new]);
     // The third is not there yet.
     let late = member(3);
     let leader = loop {
@@ -309,15 +306,15 @@ struct Host {
 
 impl Group {
     fn new(members: usize, seed: u64) -> Self {
-        Self::restore(seed, (0..members).map(|_| Durable::default()))
+        let new = Durable::bootstrap(membership(members as u64));
+        Self::restore(seed, (0..members).map(|_| new.clone()))
     }
 
-    fn restore(seed: u64, members: impl ExactSizeIterator<Item = Durable>) -> Self {
-        let count = members.len() as u64;
-        let membership = Membership::of((1..=count).map(member)).expect("a group of different members");
+    fn restore(seed: u64, members: impl IntoIterator<Item = Durable>) -> Self {
         let options = Options { seed, ..Options::default() };
-        let restored = members.zip(1..).map(|(durable, id)| {
-            let config = Config::new(member(id), membership.clone(), options.clone()).expect("valid");
+        let restored = members.into_iter().zip(1..).map(|(durable, id)| {
+            let identity = Identity::new(ClusterId(1), member(id));
+            let config = Config::new(identity, options.clone()).expect("valid");
             Member {
                 raft: Raft::restore(config, durable, Instant::ZERO).expect("what a disk may hold"),
                 applied: Index::ZERO,
@@ -342,8 +339,8 @@ impl Group {
             assert_eq!(member.digest, first.digest, "all applied the same in one order");
             let log = member.raft.log().entries(Index::ZERO, last.index);
             let payload = |entry: &Entry| match &entry.body {
-                EntryBody::Blank => None,
                 EntryBody::Data(payload) => Some(payload.clone()),
+                EntryBody::Blank | EntryBody::Config(_) | EntryBody::Withheld => None,
             };
             let mut count = 0;
             for (payload, number) in log.clone().filter_map(payload).zip(0..) {
@@ -391,6 +388,9 @@ impl Host {
                         self.committed += 1;
                     }
                     Action::Halt(violation) => panic!("{violation}"),
+                    Action::Restore(_) | Action::FetchSnapshot { .. } | Action::LoadEntries { .. } => {
+                        panic!("{action:?}: nothing leaves these logs")
+                    }
                 }
             }
             seen = self.actions.len();
@@ -417,9 +417,9 @@ impl Host {
             std::mem::swap(&mut self.actions, &mut done);
             for action in done.drain(..) {
                 if let Action::Send(message) = action
-                    && reaches(message.to)
+                    && reaches(message.to.id)
                 {
-                    self.step(group, message.to, Event::Receive(message));
+                    self.step(group, message.to.id, Event::Receive(message));
                 }
             }
         }
@@ -461,6 +461,10 @@ impl Host {
 
 fn next_deadline(group: &Group) -> Option<Instant> {
     group.members.iter().map(|member| member.raft.deadline()).min()
+}
+
+fn membership(members: u64) -> Membership {
+    Membership::of((1..=members).map(member)).expect("a group of different members")
 }
 
 fn member(id: u64) -> NodeId {
