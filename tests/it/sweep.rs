@@ -21,7 +21,7 @@ fn sweep(seeds: std::ops::Range<u64>, members: u32, profile: Profile) -> Counter
 /// have been taken.
 #[test]
 fn a_sweep_meets_every_fault_and_reaches_every_mark() {
-    let counters = sweep(0..60, 5, Profile::Swarm);
+    let counters = sweep(0..300, 5, Profile::Swarm);
     let never = |counts: std::collections::BTreeMap<&'static str, u64>| {
         counts.into_iter().filter(|&(_, count)| count == 0).map(|(name, _)| name).collect::<Vec<_>>()
     };
