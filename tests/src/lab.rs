@@ -766,6 +766,11 @@ impl Lab {
         (log.base().get() + 1..=log.last().index.get()).map(term).collect()
     }
 
+    /// The options with which a member is started.
+    pub fn options(&self, member: u64) -> &Options {
+        &self.member(member).options
+    }
+
     /// Who a member is.
     pub fn identity(&self, member: u64) -> Identity {
         self.member(member).identity

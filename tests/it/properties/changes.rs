@@ -168,8 +168,7 @@ fn happen(lab: &mut Lab, happening: &Happening) {
         Happening::Shutdown(member) if up(member) => lab.shutdown(name(member)),
         Happening::Snapshot(member, back) if runs(member) => {
             let applied = lab.status(name(member)).applied.get();
-            let witness = lab.raft(name(member)).config().options().witness;
-            if applied > *back && !witness {
+            if applied > *back && !lab.options(name(member)).witness {
                 lab.snapshot(name(member), applied - back);
             }
         }
@@ -191,7 +190,7 @@ fn has_timer(lab: &Lab, member: u64) -> bool {
 fn change(lab: &Lab, kind: u8, who: u64) -> Change {
     let member = lab.identity(who).member;
     // Whoever was started as a witness is added as one.
-    let witness = lab.is_up(who) && lab.raft(who).config().options().witness;
+    let witness = lab.options(who).witness;
     match kind {
         0 | 1 if witness => Change::AddWitness(member),
         0 => Change::AddVoter(member),
