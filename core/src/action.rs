@@ -19,7 +19,8 @@ pub enum Action {
     Persist(Write),
     /// Apply the entries after the last ones named, through `through`, in order: read them with
     /// [`Log::entries`](crate::log::Log::entries). They are committed and on this member's disk. Report with
-    /// [`Event::Applied`](crate::event::Event::Applied).
+    /// [`Event::Applied`](crate::event::Event::Applied). Where the log does not hold them any more by the time that the host comes to
+    /// it, a snapshot has taken their place: leave it, a [`Restore`](Self::Restore) follows.
     Apply {
         /// The last entry to apply.
         through: Index,
@@ -94,9 +95,10 @@ pub enum Outcome {
     Ready {
         /// Everything through here is what it must see.
         index: Index,
-        /// For a read by lease: until this instant of this member's clock, further reads that arrive may be served from the
-        /// state machine in the same way, without asking. A host that may have been paused looks at its clock
-        /// *after* the read's arrival and before it answers.
+        /// For a read by lease: until this instant of this member's clock nobody else can be elected. A further read that arrives
+        /// before it may be served without asking, once the state machine holds all that
+        /// [`Log::committed`](crate::log::Log::committed) told at its arrival. A host that may have been paused looks at its
+        /// clock *after* the read has arrived.
         until: Option<Instant>,
     },
     /// This member leads no more; who does, the status will say.

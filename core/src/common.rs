@@ -236,7 +236,8 @@ impl Common {
         }
         let (base, applied) = (self.log.base(), self.log.applied());
         let retained = self.config.options.retained_entries;
-        if applied > base + retained.saturating_mul(2).saturating_add(WITNESSED)
+        let kept = applied.get().saturating_sub(base.get());
+        if kept > retained.saturating_mul(2).saturating_add(WITNESSED)
             && let Some(snapshot) = self.log.snapshot_at(applied)
         {
             self.log.compact(snapshot, Index::new(applied.get() - retained));

@@ -5,7 +5,7 @@
 //! a vote in term 6.
 
 use crate::action::Action;
-use crate::message::Message;
+use crate::message::{Body, Message};
 use crate::time::Instant;
 use crate::types::{Ballot, Index, WriteSeq};
 use alloc::collections::VecDeque;
@@ -81,6 +81,11 @@ impl Durability {
     /// Whether this very promise waits already.
     pub(crate) fn holds(&self, message: &Message) -> bool {
         self.waiting.iter().any(|(_, waiting)| waiting == message)
+    }
+
+    /// Whether a question to the leader waits: the next one would say the same.
+    pub(crate) fn withholds_question(&self) -> bool {
+        self.waiting.iter().any(|(_, waiting)| matches!(waiting.body, Body::ReadIndex { .. }))
     }
 
     /// Keeps a promise until all that this step writes is durable.
@@ -162,7 +167,6 @@ impl Durability {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Body;
     use crate::types::{ClusterId, Identity, NodeId, Term};
     use alloc::vec;
 

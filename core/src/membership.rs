@@ -130,15 +130,14 @@ impl Membership {
         let ids = |of: &[Standing]| -> Vec<NodeId> {
             all.iter().filter(|(_, standing)| of.contains(standing)).map(|(member, _)| member.id).collect()
         };
-        let sets = Sets {
+        Self::checked(Sets {
             voters: ids(&[Standing::Voter, Standing::Witness]),
             outgoing: Vec::new(),
             learners: ids(&[Standing::Learner]),
             demoted: Vec::new(),
             witnesses: ids(&[Standing::Witness]),
             members: all.iter().map(|(member, _)| *member).collect(),
-        };
-        Self::checked(sets)
+        })
     }
 
     /// A group on its way from the voters `outgoing` to the voters `incoming` (paper §6).
@@ -352,12 +351,32 @@ impl Membership {
             named.push(id);
             self.change_one(*change, &mut standings)?;
         }
-        Self::from_standings(standings).map_err(|error| match error {
+        let changed = Self::from_standings(standings).map(|changed| Self {
+            // A witness that is still catching up is a learner, and stays what it was brought in for.
+            witnesses: changed
+                .members
+                .iter()
+                .map(|member| member.id)
+                .filter(|&id| changed.is_witness(id) || self.brings_in(id, &changed))
+                .collect(),
+            ..changed.clone()
+        });
+        changed.map_err(|error| match error {
             MembershipError::NoVoters => ChangeError::NoVoters,
             MembershipError::TooManyWitnesses => ChangeError::TooManyWitnesses,
             MembershipError::TooMany(_) => ChangeError::TooMany,
             MembershipError::Duplicate(id) => ChangeError::NamedTwice(id),
         })
+    }
+
+    /// Whether `id` is a witness here that catches up, and is a learner still in `changed`.
+    fn brings_in(&self, id: NodeId, changed: &Self) -> bool {
+        self.is_witness(id) && changed.learners.binary_search(&id).is_ok()
+    }
+
+    /// How many are members here or there.
+    pub(crate) fn united_with(&self, other: &Self) -> usize {
+        self.members.len() + other.members.iter().filter(|member| !self.contains(**member)).count()
     }
 
     fn change_one(&self, change: Change, standings: &mut Vec<(Member, Standing)>) -> Result<(), ChangeError> {
@@ -667,5 +686,7 @@ mod tests {
         assert_eq!(staged.to_string(), "{1 2}+{3w}");
         assert_eq!(staged.changed(&[Change::Promote(id(3))]), Ok(target.clone()));
         assert_eq!(staged.staging(&ids(&[3]), &target), None);
+        let more = staged.changed(&[Change::AddLearner(id(4).into())]).unwrap();
+        assert_eq!(more.to_string(), "{1 2}+{3w 4}", "a witness stays one while it catches up");
     }
 }

@@ -42,9 +42,20 @@ pub(crate) enum Flow {
     /// Looking for the last entry that both logs share: one message at a time, the next entry to send being `next`.
     Probe { next: Index, awaiting: bool },
     /// The logs are known to match: entries are sent as they come, up to the window. While the host reads some back, none.
-    Stream { next: Index, in_flight: InFlight, loading: bool },
+    Stream { next: Index, in_flight: InFlight, load: Load },
     /// What it lacks is no longer in the log: it was offered this snapshot, and is offered it again until it has it.
     Snapshot { offered: Snapshot },
+}
+
+/// Whether the host reads entries back for a follower.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Load {
+    /// It does not.
+    Idle,
+    /// It does, those after this one.
+    Asked(Index),
+    /// It could not, and will be asked again with the next heartbeat.
+    Failed,
 }
 
 /// The limits of what may be in flight to one follower.
@@ -121,8 +132,8 @@ impl Progress {
     pub(crate) fn may_send(&self, last: Index, window: Window) -> bool {
         match &self.flow {
             Flow::Probe { awaiting, .. } => !awaiting,
-            Flow::Stream { next, in_flight, loading } => {
-                !loading && *next <= last && in_flight.has_room(window)
+            Flow::Stream { next, in_flight, load } => {
+                *load == Load::Idle && *next <= last && in_flight.has_room(window)
             }
             Flow::Snapshot { .. } => false,
         }
@@ -146,9 +157,8 @@ impl Progress {
     pub(crate) fn watch(&mut self, round: u64) {
         self.sent_at_heartbeat = self.next().prev().unwrap_or_default();
         self.watched_round = round;
-        // What the host was asked to read back may have been forgotten as well.
-        if let Flow::Stream { loading, .. } = &mut self.flow {
-            *loading = false;
+        if let Flow::Stream { load: load @ Load::Failed, .. } = &mut self.flow {
+            *load = Load::Idle;
         }
     }
 
@@ -186,7 +196,7 @@ impl Progress {
     }
 
     fn stream_after(&mut self, shared: Index) {
-        self.flow = Flow::Stream { next: shared.next(), in_flight: InFlight::default(), loading: false };
+        self.flow = Flow::Stream { next: shared.next(), in_flight: InFlight::default(), load: Load::Idle };
     }
 
     /// Goes on after the entry at `shared`, where the follower knows that both logs agree. A follower that knows of less

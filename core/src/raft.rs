@@ -16,7 +16,7 @@ use crate::action::{Action, Outcome, Refusal, Violation, Write};
 use crate::common::Common;
 use crate::config::Config;
 use crate::event::{EntriesLoaded, Event, Proposal, Read, Reconfigure, Transfer};
-use crate::log::{Applicable, Discontinuity, Entry, Log, LogSlice, Snapshot, Stored, Unwritten};
+use crate::log::{Applicable, Discontinuity, Entry, EntryBody, Log, LogSlice, Snapshot, Stored, Unwritten};
 use crate::membership::Membership;
 use crate::message::{Body, Message};
 use crate::progress::Flow;
@@ -140,6 +140,11 @@ pub enum RestoreError {
         /// The entry before the first.
         base: LogId,
     },
+    /// The directory is that of a witness and the member is started as none, or the other way round.
+    WrongStanding {
+        /// Whether the directory is that of a witness.
+        witness: bool,
+    },
     /// More was applied than there is, though nothing is applied before it is on the disk.
     ApplyBeyondLog {
         /// How far was applied.
@@ -161,7 +166,7 @@ impl Raft {
             return Err(RestoreError::EntryAfterBallot { last, term });
         }
         let floor = snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last);
-        if base > floor || floor > last {
+        if base.index > floor.index || floor.index > last.index {
             return Err(RestoreError::NoSnapshot { base });
         }
         if committed > last.index {
@@ -170,7 +175,16 @@ impl Raft {
         if applied > last.index {
             return Err(RestoreError::ApplyBeyondLog { applied, last });
         }
+        let witness = config.options.witness;
+        let withheld = |entry: &Entry| entry.body == EntryBody::Withheld;
+        if !witness && entries.iter().any(withheld) {
+            return Err(RestoreError::WrongStanding { witness: true });
+        }
         let log = Log::restore(Stored { snapshot, base, entries, committed, applied });
+        let (group, me) = (log.membership(), config.member());
+        if group.contains(me) && group.is_witness(me.id) != witness {
+            return Err(RestoreError::WrongStanding { witness: !witness });
+        }
         let follower = Follower::new(None, log.committed());
         let common = Common::new(config, ballot, starts + 1, log, now);
         Ok(Self { common, role: Role::Follower(follower) })
@@ -185,8 +199,15 @@ impl Raft {
 
     /// [`step`](Self::step) into a buffer that the host keeps: the actions are appended to it.
     ///
-    /// A clock that goes back counts as one that stands still.
+    /// A clock that goes back counts as one that stands still, and a leader that sees it gives no leases any more. `now` is read after
+    /// the event happened.
     pub fn step_into(&mut self, now: Instant, event: Event, out: &mut Vec<Action>) {
+        if now < self.common.now
+            && let Role::Leader(leader) = &mut self.role
+        {
+            // How long a lease has lasted cannot be told by a clock that goes back.
+            leader.distrust_clock();
+        }
         self.common.now = self.common.now.max(now);
         if let Role::Halted(refusal) = self.role {
             return self.refuse(event, refusal, out);
@@ -203,7 +224,9 @@ impl Raft {
         self.become_(next, out);
         if self.common.now >= self.deadline() {
             let next = match &mut self.role {
-                Role::Follower(_) | Role::Candidate(_) => follower::on_election_deadline(&mut self.common),
+                Role::Follower(_) | Role::Candidate(_) => {
+                    follower::on_election_deadline(&mut self.common, out)
+                }
                 Role::Leader(leader) => leader.on_deadline(&mut self.common, out),
                 Role::Halted(_) => Next::Stay,
             };
@@ -305,7 +328,8 @@ impl Raft {
     /// only just joined, before the first membership in its log: no snapshot can be taken of that.
     pub fn snapshot_at(&self, index: Index) -> Option<Snapshot> {
         let log = &self.common.log;
-        if index > log.applied() { None } else { log.snapshot_at(index) }
+        let latest = log.snapshot().map_or(Index::ZERO, |snapshot| snapshot.last.index);
+        if index > log.applied() || index < latest { None } else { log.snapshot_at(index) }
     }
 
     /// The settings it was made with.
@@ -330,8 +354,9 @@ impl Raft {
                 voter::on_request_vote(&mut self.common, from, *last, out);
             }
             (_, Body::Disowned { incarnation }) => {
-                // Unless the group, as far as this member's log tells, has it after all.
-                if !self.common.membership().contains(self.common.member()) {
+                // Unless the group has it after all, as far as this member's log or its leader tell.
+                let follows = matches!(&self.role, Role::Follower(follower) if follower.leader == Some(from));
+                if !follows && !self.common.membership().contains(self.common.member()) {
                     let (ours, theirs) = (self.common.member().incarnation, *incarnation);
                     return Next::halt(Violation::Disowned { ours, theirs });
                 }
@@ -388,10 +413,6 @@ impl Raft {
             return Err(DropReason::LeaderAlive);
         }
         if *term < self.common.term() {
-            // What a disowned member is told holds whatever its term.
-            if let Body::Disowned { .. } = body {
-                return Ok(());
-            }
             if body.asks_for_vote() || body.is_from_leader() {
                 self.common.send(*from, Body::Outdated, out);
             }
@@ -746,6 +767,12 @@ impl fmt::Display for RestoreError {
             }
             Self::CommitBeyondLog { committed, last } => {
                 write!(f, "entry {committed} was committed, but the stored log ends with entry {last}")?;
+            }
+            Self::WrongStanding { witness: true } => {
+                return f.write_str("the directory is that of a witness: start the member as one");
+            }
+            Self::WrongStanding { witness: false } => {
+                return f.write_str("the directory is not that of a witness: start the member as what it is");
             }
             Self::NoSnapshot { base } => {
                 write!(f, "the stored log begins after entry {base}, which no stored snapshot holds")?;

@@ -173,7 +173,12 @@ impl Host {
         } else if up.apply_through > self.applied {
             let through = up.apply_through;
             let entries = up.raft.log().entries(self.applied, through);
-            assert_eq!(entries.len() as u64, through - self.applied, "what is to be applied is in memory");
+            if (entries.len() as u64) < through - self.applied {
+                // A snapshot has taken their place, and will be restored once it is durable.
+                assert!(up.status.snapshot.index >= through, "what is to be applied is in memory");
+                up.apply_through = self.applied;
+                return None;
+            }
             let puts = entries.filter_map(|entry| match &entry.body {
                 EntryBody::Data(payload) => Put::decode(payload),
                 _ => None,

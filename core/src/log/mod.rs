@@ -223,7 +223,7 @@ impl Log {
     }
 
     /// The entries after `after`, through `through`, as far as they are in memory: what
-    /// [`Action::Apply`](crate::action::Action::Apply) names always is, until it is reported as applied.
+    /// [`Action::Apply`](crate::action::Action::Apply) names always is until it is reported as applied, or a snapshot takes its place.
     pub fn entries(&self, after: Index, through: Index) -> impl ExactSizeIterator<Item = &Entry> + Clone {
         let (after, through) = (after.clamp(self.evicted, self.last().index), through.min(self.last().index));
         self.entries.range(self.position_after(after)..self.position_after(through.max(after)))
@@ -288,12 +288,12 @@ impl Log {
         self.terms.last_at_most(hint.index, hint.term)
     }
 
-    /// The entries after `after`, as many as fit into `max_size` but at least one if there is one, and their size. They must
+    /// The entries after `after`, through `last`, as many as fit into `max_size` but at least one if there is one, and their size. They must
     /// be in memory.
-    pub(crate) fn slice(&mut self, after: LogId, max_size: u64) -> (LogSlice, u64) {
+    pub(crate) fn slice(&mut self, after: LogId, last: Index, max_size: u64) -> (LogSlice, u64) {
         let mut size = 0;
         let mut through = after.index;
-        for entry in self.entries(after.index, self.last().index) {
+        for entry in self.entries(after.index, last) {
             size += entry.size();
             if size > max_size && through > after.index {
                 size -= entry.size();
@@ -561,8 +561,8 @@ mod tests {
         let mut log = log(&[1]);
         log.append(Term::new(2), EntryBody::Blank);
         log.append(Term::new(2), EntryBody::Blank);
-        let (first, _) = log.slice(LogId::new(1, 1), u64::MAX);
-        let (second, _) = log.slice(LogId::new(1, 1), u64::MAX);
+        let (first, _) = log.slice(LogId::new(1, 1), Index::MAX, u64::MAX);
+        let (second, _) = log.slice(LogId::new(1, 1), Index::MAX, u64::MAX);
         let written = log.take_unwritten().append;
         assert!(core::ptr::eq(&**first.entries(), &**second.entries()));
         assert!(core::ptr::eq(&**first.entries(), &*written));
@@ -571,8 +571,8 @@ mod tests {
     #[test]
     fn a_slice_holds_at_least_one_entry() {
         let mut log = log(&[1, 1, 1]);
-        let lengths =
-            [0, 2 * Entry::OVERHEAD, u64::MAX].map(|max| log.slice(LogId::ZERO, max).0.entries().len());
+        let lengths = [0, 2 * Entry::OVERHEAD, u64::MAX]
+            .map(|max| log.slice(LogId::ZERO, Index::MAX, max).0.entries().len());
         assert_eq!(lengths, [1, 2, 3]);
     }
 
@@ -685,7 +685,7 @@ mod tests {
         assert_eq!((log.get(Index::new(2)), log.term(Index::new(2))), (None, Some(Term::new(1))));
         log.evict(0);
         assert_eq!(log.evicted(), Index::new(3), "what is not applied stays");
-        let (slice, _) = log.slice(LogId::new(1, 3), u64::MAX);
+        let (slice, _) = log.slice(LogId::new(1, 3), Index::MAX, u64::MAX);
         assert_eq!(slice.entries().len(), 1);
     }
 

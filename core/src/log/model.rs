@@ -190,7 +190,7 @@ impl Model {
             Deed::Slice { after, max } => {
                 let after = self.some_index(after);
                 let run = self.run(after, max);
-                let (slice, size) = log.slice(self.id_at(after), max);
+                let (slice, size) = log.slice(self.id_at(after), Index::MAX, max);
                 assert_eq!((slice.prev(), &slice.entries()[..]), (self.id_at(after), run));
                 assert_eq!(size, run.iter().map(Entry::size).sum::<u64>());
             }

@@ -4,7 +4,7 @@ use crate::action::{Action, Outcome, Refusal, Violation};
 use crate::common::{Common, ConfirmedRead};
 use crate::event::Read;
 use crate::log::{Entry, EntryBody, LogSlice, Snapshot};
-use crate::membership::Standing;
+use crate::membership::{Membership, Standing};
 use crate::message::{Body, ReadContext};
 use crate::role::{Next, Phase};
 use crate::status::DropReason;
@@ -73,10 +73,7 @@ impl Follower {
                 Next::Stay
             }
             Body::TimeoutNow { last } => Self::on_timeout_now(common, last),
-            Body::OfferSnapshot { ref snapshot } => {
-                self.on_offer(common, from, snapshot, out);
-                Next::Stay
-            }
+            Body::OfferSnapshot { ref snapshot } => self.on_offer(common, from, snapshot, out),
             Body::ReadIndexIs { context, index } => {
                 self.on_read_index(common, from, context, index);
                 Next::Stay
@@ -142,8 +139,17 @@ impl Follower {
     }
 
     /// The leader no longer has what this member lacks. A witness needs no bytes; everybody else gets them first.
-    fn on_offer(&mut self, common: &mut Common, from: Member, snapshot: &Snapshot, out: &mut Vec<Action>) {
+    fn on_offer(
+        &mut self,
+        common: &mut Common,
+        from: Member,
+        snapshot: &Snapshot,
+        out: &mut Vec<Action>,
+    ) -> Next {
         let last = snapshot.last;
+        if let Some(violation) = wrong_in(common, &snapshot.membership) {
+            return Next::halt(violation);
+        }
         if common.is_blank() && last == LogId::ZERO {
             common.log.begin(snapshot.clone());
         }
@@ -160,6 +166,7 @@ impl Follower {
             common.fetching = Some(snapshot.clone());
             out.push(Action::FetchSnapshot { from: from.id, snapshot: snapshot.clone() });
         }
+        Next::Stay
     }
 
     /// The bytes of a snapshot are here: it takes the place of the log, unless that has got as far by other means.
@@ -221,7 +228,8 @@ impl Follower {
     /// brought about this very heartbeat, by which the leader asks whether it still leads.
     fn ask_again(&mut self, common: &mut Common, leader: Member) {
         let overdue = |asked| common.now - asked >= common.config.timing.heartbeat;
-        if self.questions.open.is_some_and(overdue) && !self.questions.reads.is_empty() {
+        let waits = common.durability.withholds_question();
+        if self.questions.open.is_some_and(overdue) && !self.questions.reads.is_empty() && !waits {
             self.ask(common, leader);
         }
     }
@@ -273,22 +281,29 @@ impl Follower {
 
 /// Whether an entry shows that the group takes this member for a witness, or for none, and is wrong.
 fn wrong_standing(common: &Common, entry: &Entry) -> Option<Violation> {
-    let is = common.config.options.witness;
-    let taken_for = match &entry.body {
-        EntryBody::Config(membership) if membership.contains(common.member()) => {
-            membership.is_witness(common.id())
+    match &entry.body {
+        EntryBody::Config(membership) => wrong_in(common, membership),
+        EntryBody::Withheld if !common.config.options.witness => {
+            Some(Violation::WrongStanding { witness: true })
         }
-        EntryBody::Withheld => true,
-        _ => return None,
-    };
-    (taken_for != is).then_some(Violation::WrongStanding { witness: taken_for })
+        _ => None,
+    }
+}
+
+fn wrong_in(common: &Common, membership: &Membership) -> Option<Violation> {
+    let witness = membership.is_witness(common.id());
+    let wrong = membership.contains(common.member()) && witness != common.config.options.witness;
+    wrong.then_some(Violation::WrongStanding { witness })
 }
 
 /// The election timeout has passed without a leader. Whoever cannot lead, or has no working disk, waits on.
-pub(crate) fn on_election_deadline(common: &mut Common) -> Next {
+pub(crate) fn on_election_deadline(common: &mut Common, out: &mut Vec<Action>) -> Next {
     if !common.may_lead() || common.disk_stalls() {
         common.rearm_election_timer();
-        return Next::Stay;
+        // The leader, if there was one, is gone, or this member is none of its group any more: nothing more may ever come to be
+        // applied here.
+        common.refuse_reads(Refusal::NotLeader { leader: None }, out);
+        return Next::Follow(None);
     }
     Next::Campaign(if common.config.options.pre_vote {
         Phase::PreVote

@@ -9,7 +9,7 @@ use crate::action::{Action, Outcome, Refusal};
 use crate::common::Common;
 use crate::event::Reconfigure;
 use crate::log::EntryBody;
-use crate::membership::{Membership, Standing};
+use crate::membership::{ChangeError, MAX_MEMBERS, Membership, Standing};
 use crate::progress::{Leaving, Progress};
 use crate::time::Instant;
 use crate::types::{Index, NodeId, RequestId};
@@ -35,7 +35,7 @@ enum Stage {
 }
 
 /// One that catches up, in rounds: in each it gets what the log had when the round began. A round that is over sooner than
-/// followers wait for a leader is the last (thesis 4.2.1).
+/// followers wait for a leader is the last (thesis 4.2.1), and so is one after which nothing is left to get.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Newcomer {
     id: NodeId,
@@ -85,7 +85,12 @@ impl Leader {
         if reconfigure.expected.is_some_and(|expected| expected != configured) {
             return Err(Refusal::Outdated { configured });
         }
-        common.membership().changed(&reconfigure.changes).map_err(Refusal::Change)
+        let target = common.membership().changed(&reconfigure.changes).map_err(Refusal::Change)?;
+        // On the way there, those who come and those who go are members together.
+        if common.membership().united_with(&target) > MAX_MEMBERS {
+            return Err(Refusal::Change(ChangeError::TooMany));
+        }
+        Ok(target)
     }
 
     /// Whether a change is being carried out, by this leader or one before it.
@@ -109,6 +114,11 @@ impl Leader {
             self.append_membership(common, step);
         } else {
             let staging = common.membership().staging(&newcomers, &target);
+            let begun = staging.is_some();
+            if let Some(staging) = staging {
+                self.append_membership(common, staging);
+            }
+            // Who has caught up has the entry that makes it a member.
             let (through, since) = (common.log.last().index, common.now);
             let newcomer = |id| Newcomer { id, through, since, caught_up: false };
             let stage = Stage::CatchingUp {
@@ -116,10 +126,7 @@ impl Leader {
                 newcomers: newcomers.into_iter().map(newcomer).collect(),
                 deadline: common.now + common.config.timing.catch_up,
             };
-            self.change = Some(Box::new(Changing { request, begun: staging.is_some(), stage }));
-            if let Some(staging) = staging {
-                self.append_membership(common, staging);
-            }
+            self.change = Some(Box::new(Changing { request, begun, stage }));
             (0..self.peers.len()).for_each(|position| {
                 self.note_catching_up(common, position);
             });
@@ -189,10 +196,22 @@ impl Leader {
             return false;
         };
         if matched >= newcomer.through {
-            newcomer.caught_up = common.now - newcomer.since < common.config.timing.election_min;
-            (newcomer.through, newcomer.since) = (common.log.last().index, common.now);
+            let last = common.log.last().index;
+            let soon = common.now - newcomer.since < common.config.timing.election_min;
+            newcomer.caught_up = soon || matched == last;
+            (newcomer.through, newcomer.since) = (last, common.now);
         }
         newcomer.caught_up
+    }
+
+    /// Whether a newcomer that has caught up is still there, and not far behind.
+    fn keeps_up(&self, common: &Common, newcomer: &Newcomer) -> bool {
+        let timing = common.config.timing;
+        newcomer.caught_up
+            && self.peer(newcomer.id).is_some_and(|peer| {
+                let fresh = common.now - newcomer.since < timing.election_min;
+                common.now - peer.contact < timing.election_max && (fresh || peer.matched >= newcomer.through)
+            })
     }
 
     /// Some newcomers never catch up, and the group does not wait for ever.
@@ -200,7 +219,7 @@ impl Leader {
         let Some(change) = &self.change else { return };
         if let Stage::CatchingUp { newcomers, deadline, .. } = &change.stage
             && common.now >= *deadline
-            && let Some(slow) = newcomers.iter().find(|newcomer| !newcomer.caught_up)
+            && let Some(slow) = newcomers.iter().find(|newcomer| !self.keeps_up(common, newcomer))
         {
             let (request, outcome) = (change.request, Outcome::NotCaughtUp(slow.id));
             out.push(Action::Respond { request, outcome });
@@ -221,7 +240,7 @@ impl Leader {
         }
         match self.change.as_ref().map(|change| &change.stage) {
             Some(Stage::CatchingUp { target, newcomers, .. })
-                if newcomers.iter().all(|newcomer| newcomer.caught_up) =>
+                if newcomers.iter().all(|newcomer| self.keeps_up(common, newcomer)) =>
             {
                 let step = common.membership().step_to(target);
                 if let Some(change) = &mut self.change {

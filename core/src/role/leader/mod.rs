@@ -42,6 +42,8 @@ pub(crate) struct Leader {
     change_size: u64,
     /// The blank entry with which it took office.
     first: Index,
+    /// Since when there is something to commit and nothing has been.
+    committing_since: Instant,
     /// When the next heartbeat is due.
     pub(crate) heartbeat_deadline: Instant,
     /// The number of the last heartbeat.
@@ -75,6 +77,7 @@ impl Leader {
             inherited_size: 0,
             change_size: 0,
             first: last.next(),
+            committing_since: common.now,
             heartbeat_deadline: Instant::NEVER,
             round: 0,
             reads: Reads::default(),
@@ -152,6 +155,9 @@ impl Leader {
         proposals: impl Iterator<Item = Proposal>,
         out: &mut Vec<Action>,
     ) {
+        if common.log.committed() == common.log.last().index {
+            self.committing_since = common.now;
+        }
         for Proposal { request, payload } in proposals {
             let max = common.config.options.max_payload_bytes;
             let refusal = if let Some(transfer) = &self.transfer {
@@ -192,6 +198,9 @@ impl Leader {
             peer.watch(self.round);
         }
         self.offer_again(common, out);
+        if !common.membership().witnesses().is_empty() {
+            self.replicate_to_all(common, out);
+        }
         self.give_up_on_newcomers(common, out);
         self.pursue_transfer(common, out);
         self.arm_heartbeat(common);
@@ -258,6 +267,7 @@ impl Leader {
             return;
         }
         common.log.commit_to(reached);
+        self.committing_since = common.now;
         self.inherited_size = 0;
         if common.log.configured().index <= reached {
             self.change_size = 0;

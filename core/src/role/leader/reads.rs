@@ -26,8 +26,9 @@ pub(super) struct Reads {
     sent: VecDeque<(u64, Instant)>,
     /// The latest instant until which a lease was given to the host, who may use it without asking.
     leased_until: Instant,
-    /// Set once somebody was bidden to take over: that may come to pass at any later time, against all promises.
-    bidden: bool,
+    /// Set once no lease can be trusted in this term any more: somebody was bidden to take over, which may come to pass at any later
+    /// time, against all promises; or the clock has gone back.
+    ended: bool,
 }
 
 /// A read that waits to be confirmed.
@@ -67,9 +68,9 @@ impl Reads {
         self.leased_until
     }
 
-    /// From here on no lease holds: somebody is bidden to take over.
+    /// From here on no lease is given.
     pub(super) fn end_leases(&mut self) {
-        self.bidden = true;
+        self.ended = true;
     }
 
     /// Gives up all reads of this member's own clients; followers ask again, elsewhere.
@@ -82,6 +83,11 @@ impl Reads {
 }
 
 impl Leader {
+    /// The host's clock has gone back.
+    pub(crate) fn distrust_clock(&mut self) {
+        self.reads.end_leases();
+    }
+
     pub(crate) fn on_read(&mut self, common: &mut Common, read: Read, out: &mut Vec<Action>) {
         let Read { request, via } = read;
         if self.reads.waiting.len() + common.waiting_reads() >= common.config.options.max_waiting_reads {
@@ -160,7 +166,7 @@ impl Leader {
     /// Until when nobody else can be elected, if that is certain.
     fn lease(&self, common: &Common) -> Option<Instant> {
         let options = &common.config.options;
-        if !options.lease_reads || self.reads.bidden || self.transfer.is_some() || !self.has_committed(common)
+        if !options.lease_reads || self.reads.ended || self.transfer.is_some() || !self.has_committed(common)
         {
             return None;
         }

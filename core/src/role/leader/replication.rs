@@ -4,9 +4,10 @@ use super::Leader;
 use crate::action::Action;
 use crate::common::Common;
 use crate::event::EntriesLoaded;
-use crate::log::LogSlice;
+use crate::log::{Entries, Entry, LogSlice};
+use crate::membership::Standing;
 use crate::message::Body;
-use crate::progress::{Flow, Window};
+use crate::progress::{Flow, Load, Progress, Window};
 use crate::status::DropReason;
 use crate::types::{Index, LogId};
 use alloc::vec::Vec;
@@ -44,7 +45,7 @@ impl Leader {
         if !peer.is_current_rejection(prev) || (shared.index >= prev && prev > base) {
             return common.drops.add(DropReason::Late);
         }
-        if hint.index < base || prev <= base {
+        if peer.matched < base && (hint.index < base || prev <= base) {
             return self.offer_snapshot(common, position, out);
         }
         peer.probe_after(shared.index);
@@ -76,6 +77,23 @@ impl Leader {
         self.replicate(common, position, out);
     }
 
+    /// How far the log may go to this peer now. A witness gets no entry before another voter has it with its payload: were this leader
+    /// to die, the witness could not lead and would not let anybody lead who has less. It is there for when the others are not:
+    /// once nothing has been committed for an election timeout, it gets everything.
+    fn through_for(&self, common: &Common, position: usize) -> Index {
+        let last = common.log.last().index;
+        let membership = common.membership();
+        if membership.witnesses().is_empty() || !membership.is_witness(self.peers[position].member.id) {
+            return last;
+        }
+        if common.now - self.committing_since >= common.config.timing.election_max {
+            return last;
+        }
+        let holds = |peer: &&Progress| membership.standing(peer.member) == Standing::Voter;
+        let most = self.peers.iter().filter(holds).map(|peer| peer.matched).max();
+        most.unwrap_or(last)
+    }
+
     /// The follower has the log through `matched` on its disk.
     fn acknowledge(&mut self, common: &mut Common, position: usize, matched: Index, out: &mut Vec<Action>) {
         let news = self.peers[position].acknowledge(matched);
@@ -83,6 +101,9 @@ impl Leader {
             return;
         }
         let caught_up = self.note_catching_up(common, position);
+        if !common.membership().witnesses().is_empty() {
+            self.replicate_to_all(common, out);
+        }
         if matched > common.log.committed() || caught_up {
             self.advance_commit(common, out);
         }
@@ -115,23 +136,23 @@ impl Leader {
         out: &mut Vec<Action>,
     ) {
         let EntriesLoaded { to, after, entries } = loaded;
-        let Some(position) =
-            self.peers.iter().position(|peer| peer.member.id == to && peer.leaving.is_none())
-        else {
+        let Some(position) = self.peers.iter().position(|peer| peer.member.id == to) else {
             return;
         };
         let peer = &mut self.peers[position];
-        let Flow::Stream { next, loading, .. } = &mut peer.flow else { return };
-        let fits = *loading && *next == after.index.next() && common.log.contains(after);
+        let Flow::Stream { next, load, .. } = &mut peer.flow else { return };
+        if *load != Load::Asked(after.index) {
+            return;
+        }
+        *load = if entries.is_empty() { Load::Failed } else { Load::Idle };
+        let wanted = *next == after.index.next() && common.log.contains(after);
         let ours = LogSlice::new(after, entries)
             .ok()
             .filter(|slice| slice.entries().iter().all(|entry| common.log.contains(entry.id)));
-        let Some(slice) = ours.filter(|slice| fits && !slice.entries().is_empty()) else {
-            return;
-        };
-        *loading = false;
-        let size = slice.entries().iter().map(crate::log::Entry::size).sum();
-        self.send_slice(common, position, slice, size, out);
+        if let Some(slice) = ours.filter(|slice| wanted && !slice.entries().is_empty()) {
+            let size = slice.entries().iter().map(Entry::size).sum();
+            self.send_slice(common, position, slice, size, out);
+        }
         self.replicate(common, position, out);
     }
 
@@ -143,7 +164,7 @@ impl Leader {
 
     /// Sends a follower what it lacks, as far as its window allows, and tells it of commits that it could make.
     pub(super) fn replicate(&mut self, common: &mut Common, position: usize, out: &mut Vec<Action>) {
-        let last = common.log.last().index;
+        let last = self.through_for(common, position);
         let options = &common.config.options;
         let window = Window { messages: options.max_in_flight_messages, bytes: options.max_in_flight_bytes };
         let max_bytes = options.max_append_bytes;
@@ -155,15 +176,15 @@ impl Leader {
             };
             let after = term.at(after);
             if after.index >= common.log.evicted() {
-                let (slice, size) = common.log.slice(after, max_bytes);
+                let (slice, size) = common.log.slice(after, last.max(after.index), max_bytes);
                 self.send_slice(common, position, slice, size, out);
-            } else if let Flow::Stream { loading, .. } = &mut peer.flow {
-                *loading = true;
+            } else if let Flow::Stream { load, .. } = &mut peer.flow {
+                *load = Load::Asked(after.index);
                 let (to, through) = (peer.member.id, common.log.evicted());
                 out.push(Action::LoadEntries { to, after, through, max_bytes });
             } else {
                 // What follows is not in memory; whether the logs agree can be asked without it.
-                let slice = LogSlice::new_unchecked(after, crate::log::Entries::EMPTY);
+                let slice = LogSlice::new_unchecked(after, Entries::EMPTY);
                 self.send_slice(common, position, slice, 0, out);
             }
         }
