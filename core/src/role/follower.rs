@@ -228,8 +228,8 @@ impl Follower {
     /// brought about this very heartbeat, by which the leader asks whether it still leads.
     fn ask_again(&mut self, common: &mut Common, leader: Member) {
         let overdue = |asked| common.now - asked >= common.config.timing.heartbeat;
-        let waits = common.durability.withholds_question();
-        if self.questions.open.is_some_and(overdue) && !self.questions.reads.is_empty() && !waits {
+        let waits = !self.questions.reads.is_empty() && !common.durability.withholds_question();
+        if self.questions.open.is_some_and(overdue) && waits {
             self.ask(common, leader);
         }
     }
