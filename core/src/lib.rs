@@ -92,6 +92,7 @@ pub mod message;
 mod progress;
 pub mod quorum;
 pub mod raft;
+pub mod recover;
 mod rng;
 mod role;
 pub mod status;

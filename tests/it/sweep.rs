@@ -27,7 +27,7 @@ const RARE: &[&str] =
 /// have been taken.
 #[test]
 fn a_sweep_meets_every_fault_and_reaches_every_mark() {
-    let counters = sweep(0..60, 5, Profile::Swarm);
+    let counters = sweep(0..300, 5, Profile::Swarm);
     let never = |counts: std::collections::BTreeMap<&'static str, u64>| {
         let missed = counts.into_iter().filter(|&(name, count)| count == 0 && !RARE.contains(&name));
         missed.map(|(name, _)| name).collect::<Vec<_>>()
