@@ -135,7 +135,7 @@ fn happen(lab: &mut Lab, happening: &Happening) {
     let name = |number: &u64| number % count + 1;
     // Clients and operators ask anybody, and mostly one that leads.
     let asked = |number: &u64| match lab.leaders().last() {
-        Some(&leader) if number % 4 > 0 => leader,
+        Some(&leader) if !number.is_multiple_of(4) => leader,
         _ => name(number),
     };
     let place = |number: &usize| number % lab.in_flight().len().max(1);
