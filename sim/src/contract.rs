@@ -360,6 +360,7 @@ impl std::error::Error for Breach {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kontiki_core::action::Outcome;
     use kontiki_core::event::Proposal;
     use kontiki_core::log::Entries;
     use kontiki_core::membership::Standing;

@@ -1,8 +1,9 @@
 //! Making a failing scenario smaller until everything that is left matters.
 
 use crate::report::Failure;
-use crate::scenario::{Fault, Heal, Scenario};
+use crate::scenario::{Fault, Heal, Scenario, SnapshotSpec};
 use kontiki_core::config::{MAX_PRIORITY, Options};
+use kontiki_core::membership::Standing;
 
 /// A scenario that fails, and how.
 #[derive(Clone, PartialEq, Debug)]
@@ -15,7 +16,7 @@ pub struct Shrunk {
     pub tried: u64,
 }
 
-/// Makes `scenario` smaller as long as it still violates the same property: fewer faults first, then a quieter world, then
+/// Makes `scenario` smaller as long as it still violates the same property: fewer faults and operations first, then a quieter world, then
 /// fewer members, plainer settings and less time. None where it violates nothing, or cannot be run.
 ///
 /// The outcome depends on the scenario alone. Nothing smaller by one change of those listed here fails in the same way;
@@ -25,7 +26,8 @@ pub fn shrink(scenario: &Scenario) -> Option<Shrunk> {
     let mut smallest = Shrunk { scenario: scenario.clone(), failure, tried: 1 };
     loop {
         let before = smallest.scenario.clone();
-        smallest.drop_faults();
+        smallest.drop_some(|scenario| &mut scenario.faults);
+        smallest.drop_some(|scenario| &mut scenario.operations);
         for change in CHANGES {
             smallest.attempt(change);
         }
@@ -38,7 +40,7 @@ pub fn shrink(scenario: &Scenario) -> Option<Shrunk> {
 }
 
 /// What may be taken out of a scenario, each for itself.
-const CHANGES: [fn(&mut Scenario); 21] = [
+const CHANGES: [fn(&mut Scenario); 30] = [
     |it| it.network.drop = 0,
     |it| it.network.duplicate = 0,
     |it| it.network.reorder = 0,
@@ -51,6 +53,15 @@ const CHANGES: [fn(&mut Scenario); 21] = [
     |it| it.workload.clients = 1,
     |it| it.workload.batch = 1,
     |it| it.workload.payload_bytes = 24,
+    |it| it.workload.read = 0,
+    |it| it.workload.lease = 0,
+    |it| it.workload.anywhere = 0,
+    |it| it.workload.keys = 1,
+    |it| it.snapshots = SnapshotSpec::default(),
+    |it| it.snapshots.fail = 0,
+    |it| it.members.iter_mut().for_each(|member| member.witness = false),
+    |it| it.members.iter_mut().for_each(|member| member.initially = Standing::Voter),
+    |it| it.options.lease_reads = false,
     |it| it.members.iter_mut().for_each(|member| member.clock_ppm = 0),
     |it| it.members.iter_mut().for_each(|member| member.priority = MAX_PRIORITY),
     |it| it.members.iter_mut().for_each(|member| member.keeps_state = false),
@@ -91,14 +102,14 @@ impl Shrunk {
         }
     }
 
-    /// Leaves out faults: half of them, a quarter, and so on down to each alone.
-    fn drop_faults(&mut self) {
-        let mut size = self.scenario.faults.len().div_ceil(2);
+    /// Leaves out some of a list: half of it, a quarter, and so on down to each alone.
+    fn drop_some<T>(&mut self, list: fn(&mut Scenario) -> &mut Vec<T>) {
+        let mut size = list(&mut self.scenario).len().div_ceil(2);
         while size > 0 {
             let mut from = 0;
-            while from < self.scenario.faults.len() {
-                let to = (from + size).min(self.scenario.faults.len());
-                if !self.attempt(|scenario| drop(scenario.faults.drain(from..to))) {
+            while from < list(&mut self.scenario).len() {
+                let to = (from + size).min(list(&mut self.scenario).len());
+                if !self.attempt(|scenario| drop(list(scenario).drain(from..to))) {
                     from = to;
                 }
             }
@@ -111,6 +122,7 @@ impl Shrunk {
         let has_last = |scenario: &mut Scenario| {
             let Some(last) = scenario.ids().pop() else { return };
             scenario.members.pop();
+            scenario.operations.retain(|timed| !timed.operation.members().contains(&last));
             for timed in &mut scenario.faults {
                 if let Fault::Partition { side: ids } | Fault::OneWay { from: ids, .. } = &mut timed.fault {
                     ids.retain(|id| *id != last);

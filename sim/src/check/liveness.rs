@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn healed(statuses: &[Status]) -> Vec<Healed<'_>> {
-        statuses.iter().map(|status| Healed { status: Some(status), log: 9 }).collect()
+        statuses.iter().map(|status| Healed { status: Some(status), log: 9, membership: None }).collect()
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod tests {
         let mut members = healed(&good);
         members[1].log = 8;
         assert!(!has_converged(&members), "another log");
-        members[1] = Healed { status: None, log: 9 };
+        members[1] = Healed { status: None, log: 9, membership: None };
         assert!(!has_converged(&members), "a member that is down");
     }
 }

@@ -36,7 +36,7 @@ impl World<'_> {
         for member in 0..self.hosts.len() {
             // Its group has it again, though something that was late has told it otherwise.
             let me = self.hosts[member].member();
-            if self.hosts.iter().filter_map(|host| host.membership()).any(|it| it.contains(me)) {
+            if self.hosts.iter().filter_map(Host::membership).any(|it| it.contains(me)) {
                 self.hosts[member].disowned = false;
             }
             if core.contains(&member) {
@@ -157,7 +157,7 @@ impl World<'_> {
             return core;
         }
         core.extend(self.concerned());
-        for membership in self.hosts.iter().filter_map(|host| host.membership()) {
+        for membership in self.hosts.iter().filter_map(Host::membership) {
             for set in [membership.voters(), membership.outgoing()] {
                 let remembers = |id: &&NodeId| membership.contains(self.hosts[position(**id)].member());
                 let mut inside =

@@ -99,7 +99,7 @@ fn marks_of_actions(taken: &Taken<'_>, mut mark: impl FnMut(Mark)) {
                 mark(Mark::Loyal);
             }
             Action::Restore(_) if taken.after.committed > taken.before.applied => {
-                mark(Mark::SnapshotInstalled)
+                mark(Mark::SnapshotInstalled);
             }
             Action::Send(Message { body: Body::OfferSnapshot { .. }, .. }) => mark(Mark::SnapshotOffered),
             Action::Send(Message { body: Body::Appended { .. }, .. })

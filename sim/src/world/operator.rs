@@ -2,6 +2,7 @@
 //! good, and sees to members that have lost their memory.
 
 use super::{Checked, Happening, World, position};
+use crate::host::Host;
 use crate::report::{FaultKind, Mark};
 use crate::scenario::{Alteration, Operation, Target};
 use kontiki_core::action::{Outcome, Refusal};
@@ -302,7 +303,7 @@ impl World<'_> {
                 && most(membership.outgoing())
         };
         let known = |membership: &Membership| membership.standing(me) != Standing::Outsider;
-        let memberships = || self.hosts.iter().filter_map(|host| host.membership());
+        let memberships = || self.hosts.iter().filter_map(Host::membership);
         !self.is_reconfiguring() && memberships().any(|it| known(&it)) && memberships().all(is_safe)
     }
 

@@ -355,11 +355,11 @@ fn note_membership(up: &mut Up, before: &Status) -> Option<Membership> {
 
 /// Keeps the log of a member as its writes tell it, and returns what they do to it: one step makes one write at most.
 fn note_writes(up: &mut Up, actions: &[Action], checks: &Checks) -> Links {
-    let writes = actions.iter().filter_map(|action| match action {
+    let write = actions.iter().find_map(|action| match action {
         Action::Persist(write) => Some(write),
         _ => None,
     });
-    writes.last().map_or_else(Links::default, |write| write_to(&mut up.chain, write, checks))
+    write.map_or_else(Links::default, |write| write_to(&mut up.chain, write, checks))
 }
 
 thread_local! {
