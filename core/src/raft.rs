@@ -244,7 +244,7 @@ impl Raft {
             Event::Reconfigure(reconfigure) => return self.on_reconfigure(reconfigure, out),
             Event::Transfer(transfer) => self.on_transfer(transfer, out),
             Event::SnapshotTaken(index) => return self.on_snapshot_taken(index),
-            Event::SnapshotFetched(snapshot) => self.on_snapshot_fetched(snapshot),
+            Event::SnapshotFetched(snapshot) => return self.on_snapshot_fetched(snapshot),
             Event::SnapshotFailed(last) => self.on_snapshot_failed(last, out),
             Event::EntriesLoaded(loaded) => self.on_entries_loaded(loaded, out),
             Event::PeerUnreachable(peer) => {
@@ -525,15 +525,16 @@ impl Raft {
         Next::Stay
     }
 
-    fn on_snapshot_fetched(&mut self, snapshot: Snapshot) {
+    fn on_snapshot_fetched(&mut self, snapshot: Snapshot) -> Next {
         // What was asked for is a snapshot of what is committed, whoever leads by now; a leader has all of it.
         if self.common.fetching.as_ref() != Some(&snapshot) {
-            return;
+            return Next::Stay;
         }
         self.common.fetching = None;
         if let Role::Follower(follower) = &mut self.role {
-            follower.install(&mut self.common, snapshot);
+            return follower.install(&mut self.common, snapshot);
         }
+        Next::Stay
     }
 
     fn on_snapshot_failed(&mut self, last: LogId, out: &mut Vec<Action>) {

@@ -10,7 +10,7 @@ use kontiki_core::raft::{Durable, Raft, RestoreError};
 use kontiki_core::status::{FlowKind, RoleKind};
 use kontiki_core::time::Instant;
 use kontiki_core::types::{Index, LogId};
-use kontiki_tests::lab::{Cast, Lab, disk_of, id, identity, message};
+use kontiki_tests::lab::{Cast, Lab, append, disk_of, id, identity, message};
 
 /// Member 1 leads three; entries 1 to 5 are committed, and nothing of what a snapshot holds stays in the log.
 fn led() -> Lab {
@@ -257,4 +257,19 @@ fn a_disk_whose_log_rests_on_nothing_is_refused() {
     let beyond = group.map(|snapshot| Snapshot { last: LogId::new(1, 9), ..snapshot });
     let gone = Durable { snapshot: beyond, ..disk_of(&[1, 1]) };
     assert!(matches!(restore(gone), Err(RestoreError::NoSnapshot { .. })));
+}
+
+/// A leader that offers a snapshot and then sends another entry in the place of its last one contradicts itself: safety is broken, and
+/// the follower says so rather than fall over when the bytes come.
+#[test]
+fn a_leader_whose_snapshot_contradicts_its_log_halts_its_follower() {
+    let mut lab = Lab::of(3);
+    lab.slow_transfers(3);
+    let group = lab.disk(1).snapshot.clone().expect("the first membership");
+    let offered = Snapshot { last: LogId::new(1, 2), ..group };
+    lab.arrive(message(1, 3, 2, Body::OfferSnapshot { snapshot: offered.clone() }));
+    lab.arrive(message(1, 3, 2, append(LogId::ZERO, &[1, 2, 2], 0)));
+    lab.step(3, Event::SnapshotFetched(offered));
+    let (ours, theirs) = (LogId::new(2, 2), LogId::new(1, 2));
+    assert_eq!(lab.halted(3), Some(Violation::AgreedEntryContradicted { ours, theirs }));
 }

@@ -161,7 +161,7 @@ impl Follower {
         if last.index <= common.log.committed() {
             common.send_once_durable(from, Body::Appended { matched: self.agreed });
         } else if common.config.options.witness {
-            self.install(common, snapshot.clone());
+            return self.install(common, snapshot.clone());
         } else if common.fetching.as_ref() != Some(snapshot) {
             common.fetching = Some(snapshot.clone());
             out.push(Action::FetchSnapshot { from: from.id, snapshot: snapshot.clone() });
@@ -169,9 +169,17 @@ impl Follower {
         Next::Stay
     }
 
-    /// The bytes of a snapshot are here: it takes the place of the log, unless that has got as far by other means.
-    pub(crate) fn install(&mut self, common: &mut Common, snapshot: Snapshot) {
+    /// The bytes of a snapshot are here: it takes the place of the log, unless that has got as far by other means. What the log agreed
+    /// upon with this leader, or committed, cannot be another than the snapshot's: both hold what is committed.
+    pub(crate) fn install(&mut self, common: &mut Common, snapshot: Snapshot) -> Next {
         let last = snapshot.last.index;
+        if let Some(term) = common.log.term(last)
+            && term != snapshot.last.term
+            && last <= self.agreed
+        {
+            let (ours, theirs) = (LogId { term, index: last }, snapshot.last);
+            return Next::halt(Violation::AgreedEntryContradicted { ours, theirs });
+        }
         if common.log.contains(snapshot.last) {
             common.log.commit_to(last);
         } else if last > common.log.committed() {
@@ -181,6 +189,7 @@ impl Follower {
         if let Some(leader) = self.leader {
             common.send_once_durable(leader, Body::Appended { matched: last });
         }
+        Next::Stay
     }
 
     /// The bytes of a snapshot cannot be had.
