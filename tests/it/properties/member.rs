@@ -515,7 +515,7 @@ fn live(options: &Options, inputs: &[Input]) -> Host {
 #[test]
 fn a_member_keeps_its_contract_whatever_happens() {
     let name = "properties::member::a_member_keeps_its_contract_whatever_happens";
-    holds(name, 1500, life(), |(options, inputs)| drop(live(&options, &inputs)), |_| String::new());
+    holds(name, 800, life(), |(options, inputs)| drop(live(&options, &inputs)), |_| String::new());
 }
 
 #[test]
