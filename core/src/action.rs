@@ -271,7 +271,7 @@ impl fmt::Display for Violation {
             }
             Self::Disowned { ours, theirs } => write!(
                 f,
-                "this member is incarnation {ours} and its group has {theirs}: its memory is lost; remove it from the                  group, add it under its new incarnation, and start it again"
+                "this member is incarnation {ours} and its group has {theirs}: its memory is lost; remove it from the group, add it under its new incarnation, and start it again"
             ),
             Self::WrongStanding { witness: true } => {
                 f.write_str("the group takes this member for a witness: start it as one")

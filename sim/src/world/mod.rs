@@ -69,6 +69,8 @@ pub(crate) struct World<'t> {
     stage: Option<Stage>,
     /// When the healed world must have come to rest.
     bound: u64,
+    /// How much had been committed, all members taken together, when that was last put off.
+    progress: u64,
     actions: Vec<Action>,
     frames: Vec<Vec<u8>>,
     tracer: Option<Tracer<'t>>,
@@ -176,6 +178,7 @@ impl<'t> World<'t> {
             hasher: StableHasher::new(),
             stage: None,
             bound: 0,
+            progress: 0,
             actions: Vec::new(),
             frames: Vec::new(),
             tracer,

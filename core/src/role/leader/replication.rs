@@ -78,8 +78,8 @@ impl Leader {
     }
 
     /// How far the log may go to this peer now. A witness gets no entry before another voter has it with its payload: were this leader
-    /// to die, the witness could not lead and would not let anybody lead who has less. It is there for when the others are not:
-    /// once nothing has been committed for an election timeout, it gets everything.
+    /// to die, the witness could not lead and would not let anybody lead who has less. It is there for when the others are not: once
+    /// none of them has been heard, or nothing been committed, for an election timeout, it gets everything.
     fn through_for(&self, common: &Common, position: usize) -> Index {
         let last = common.log.last().index;
         let membership = common.membership();
@@ -89,7 +89,10 @@ impl Leader {
         if common.now - self.committing_since >= common.config.timing.election_max {
             return last;
         }
-        let holds = |peer: &&Progress| membership.standing(peer.member) == Standing::Voter;
+        let patience = common.config.timing.election_max;
+        let holds = |peer: &&Progress| {
+            membership.standing(peer.member) == Standing::Voter && common.now - peer.contact < patience
+        };
         let most = self.peers.iter().filter(holds).map(|peer| peer.matched).max();
         most.unwrap_or(last)
     }
@@ -107,7 +110,9 @@ impl Leader {
         if matched > common.log.committed() || caught_up {
             self.advance_commit(common, out);
         }
-        self.pursue_transfer(common, out);
+        if self.is_successor(self.peers[position].member) {
+            self.pursue_transfer(common, out);
+        }
     }
 
     pub(super) fn on_snapshot_unavailable(

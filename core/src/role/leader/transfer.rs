@@ -69,6 +69,11 @@ impl Leader {
         }
     }
 
+    /// Whether this is who shall take over.
+    pub(super) fn is_successor(&self, member: Member) -> bool {
+        self.transfer.as_ref().is_some_and(|transfer| transfer.to == member)
+    }
+
     /// Who has most of the log among those that could lead, and are there.
     pub(super) fn best_successor(&self, common: &Common) -> Option<&Progress> {
         let timeout = common.config.timing.election_max;
