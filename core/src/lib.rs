@@ -12,13 +12,43 @@
 //! | [`Send`](action::Action::Send) | sends the message, at once; it may get lost | nothing |
 //! | [`Persist`](action::Action::Persist) | writes it, atomically, in the order of the writes | [`Persisted`](event::Event::Persisted), once it is durable |
 //! | [`Apply`](action::Action::Apply) | applies these entries of [`Raft::log`](raft::Raft::log), in order | [`Applied`](event::Event::Applied) |
+//! | [`Restore`](action::Action::Restore) | puts the state machine into the state of a snapshot that it has | [`Applied`](event::Event::Applied) |
+//! | [`FetchSnapshot`](action::Action::FetchSnapshot) | gets a snapshot's bytes from another member, by its own means | [`SnapshotFetched`](event::Event::SnapshotFetched) or [`SnapshotFailed`](event::Event::SnapshotFailed) |
+//! | [`LoadEntries`](action::Action::LoadEntries) | reads entries back from its own log | [`EntriesLoaded`](event::Event::EntriesLoaded) |
 //! | [`Respond`](action::Action::Respond) | answers the client: each request has exactly one outcome | nothing |
-//! | [`Halt`](action::Action::Halt) | stops the member, and calls a human | nothing |
+//! | [`Halt`](action::Action::Halt) | stops the member, and calls a human with the reason | nothing |
 //! | [`Raft::deadline`](raft::Raft::deadline) | sends [`Wake`](event::Event::Wake) no later than then | |
 //!
 //! Nothing else is to be kept in mind about order: whatever must wait for the disk is withheld by the kernel until the
 //! disk has reported. A slow disk is an event that comes late; a crash is events that never come. After a crash, sum up
 //! the durable writes ([`Durable::write`](raft::Durable::write) does) and [`restore`](raft::Raft::restore) the member.
+//!
+//! # What clients and operators ask
+//!
+//! | request | answer | what the host then knows |
+//! |---|---|---|
+//! | [`Propose`](event::Event::Propose) | [`Committed`](action::Outcome::Committed) | the payload is in the log at this place for ever, and will be applied everywhere |
+//! | [`Read`](event::Event::Read), of anybody, [by quorum or by lease](event::ReadVia) | [`Ready`](action::Outcome::Ready) | the state machine here holds all that was acknowledged before the read: read it now |
+//! | [`Reconfigure`](event::Event::Reconfigure) | [`Committed`](action::Outcome::Committed) | the group has the new [members](membership::Membership), and no old majority decides any more |
+//! | [`Transfer`](event::Event::Transfer) | [`Transferred`](action::Outcome::Transferred) | this member leads no more |
+//! | any | [`Refused`](action::Outcome::Refused) | nothing was done, and nothing will be: the [reason](action::Refusal) says what to do |
+//! | any | [`Unknown`](action::Outcome::Unknown) | leadership was lost: it may come to pass, or not |
+//!
+//! # Beginning, growing, shrinking
+//!
+//! A group begins with members that all start from the same [`Durable::bootstrap`](raft::Durable::bootstrap): it lists them with their
+//! [incarnations](types::Incarnation), each drawn when its data directory was made. Whoever comes later starts from an empty
+//! [`Durable`](raft::Durable) and waits; [`Change::AddVoter`](membership::Change::AddVoter) brings it in as a learner, and makes it a voter
+//! once it has caught up. Several changes in one request take effect together. A member whose disk was lost is nobody: it is halted with
+//! the word that it was disowned; remove it, start it under a new incarnation, and add it again. Where a majority is lost for good there
+//! is [`recover`].
+//!
+//! # Snapshots
+//!
+//! When to take one is for the host to decide. It asks [`Raft::snapshot_at`](raft::Raft::snapshot_at) for what belongs beside the
+//! bytes, stores both, and then reports [`SnapshotTaken`](event::Event::SnapshotTaken); the kernel forgets what is no longer needed, but for
+//! [a tail](config::Options::retained_entries), and says so in its next write. Of the entries that are applied, only
+//! [`max_cached_bytes`](config::Options::max_cached_bytes) stay in memory.
 //!
 //! # A cluster of three, by hand
 //!
@@ -92,6 +122,7 @@ pub mod message;
 mod progress;
 pub mod quorum;
 pub mod raft;
+pub mod recover;
 mod rng;
 mod role;
 pub mod status;

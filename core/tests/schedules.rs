@@ -78,9 +78,8 @@ impl Net {
             for action in node.raft.step(self.now, event) {
                 match action {
                     Action::Send(message) => {
-                        if !(self.drop)(&message) {
-                            self.queue.push_back(message);
-                        }
+                        let lost = (self.drop)(&message);
+                        self.queue.extend((!lost).then_some(message));
                     }
                     Action::Persist(write) if node.stalled => node.pending.push(write),
                     Action::Persist(write) => {
@@ -161,7 +160,7 @@ fn append(from: u64, to: Member, term: u64, prev: LogId, entries: Vec<Entry>, co
     Event::Receive(Message::new(me(m(from)), to, Term::new(term), body))
 }
 
-/// 1. A newcomer whose process comes up a second after it was added has everything at once, in a group without traffic, and is
+/// A newcomer whose process comes up a second after it was added has everything at once, in a group without traffic, and is
 /// never promoted: a round ends only with news, and there is none.
 #[test]
 fn a_newcomer_that_has_the_whole_log_of_an_idle_group_is_promoted() {
@@ -193,7 +192,7 @@ fn a_newcomer_is_promoted_in_a_group_with_little_traffic() {
     assert!(matches!(net.outcome(1), Some(Outcome::Committed(_))), "after 60 writes: {:?}", net.outcome(1));
 }
 
-/// 2. A witness that is still a learner loses its mark with the next change, whoever that is about.
+/// A witness that is still a learner loses its mark with the next change, whoever that is about.
 #[test]
 fn a_staged_witness_stays_a_witness_when_another_change_is_made() {
     let options = Options { catch_up_timeout: std::time::Duration::from_secs(1), ..Options::default() };
@@ -212,7 +211,7 @@ fn a_staged_witness_stays_a_witness_when_another_change_is_made() {
     assert!(net.raft(leader).membership().is_witness(id(3)));
 }
 
-/// 3. A newcomer that takes a snapshot before it has reached the first entry with a membership.
+/// A newcomer that takes a snapshot before it has reached the first entry with a membership.
 #[test]
 fn a_snapshot_never_says_that_the_group_is_empty() {
     let mut net = Net::new();
@@ -223,7 +222,7 @@ fn a_snapshot_never_says_that_the_group_is_empty() {
     assert_eq!(net.raft(4).log().last(), LogId::ZERO);
 }
 
-/// 5. Two of three members are up and connected, for ever, and nobody can lead: the witness got the entry before the
+/// Two of three members are up and connected, for ever, and nobody can lead: the witness got the entry before the
 /// other voter did.
 #[test]
 fn two_of_three_go_on_when_the_witness_is_ahead() {
@@ -249,7 +248,7 @@ fn two_of_three_go_on_when_the_witness_is_ahead() {
     assert!(net.leader().is_some(), "a minute without a leader");
 }
 
-/// 6. A former witness is started as an ordinary member on the same directory: its log has entries without payloads.
+/// A former witness is started as an ordinary member on the same directory: its log has entries without payloads.
 #[test]
 fn a_log_with_withheld_entries_is_refused_by_a_member_that_is_no_witness() {
     let membership = Membership::of([id(1), id(2), id(3)]).unwrap();
@@ -270,7 +269,7 @@ fn a_log_with_withheld_entries_is_refused_by_a_member_that_is_no_witness() {
     }
 }
 
-/// 7. The memberships on the way are larger than either end.
+/// The memberships on the way are larger than either end.
 #[test]
 fn no_membership_on_the_way_is_larger_than_members_accept() {
     let voters: Vec<_> = (1..=40).collect();
@@ -287,7 +286,7 @@ fn no_membership_on_the_way_is_larger_than_members_accept() {
     assert!(net.raft(leader).membership().members().len() <= MAX_MEMBERS);
 }
 
-/// 8. The leader of a learner is gone. Its reads are answered some time.
+/// The leader of a learner is gone. Its reads are answered some time.
 #[test]
 fn a_read_of_a_learner_is_answered_when_the_leader_is_gone() {
     let mut net = Net::group(&[1, 2, 3], &Options::default());
@@ -319,7 +318,7 @@ fn a_read_of_a_removed_member_is_answered() {
     assert!(net.outcome(2).is_some(), "ten minutes without an answer");
 }
 
-/// 10. A witness that shall keep everything.
+/// A witness that shall keep everything.
 #[test]
 fn a_witness_that_retains_everything_does_not_overflow() {
     let group = [(m(1), Standing::Voter), (m(2), Standing::Voter), (m(3), Standing::Witness)];
@@ -333,7 +332,7 @@ fn a_witness_that_retains_everything_does_not_overflow() {
     net.step(3, Event::Receive(Message::new(me(m(1)), m(3), Term::new(1), offer)));
 }
 
-/// 11. Every queue is bounded: questions that wait for a disk that stalls, too.
+/// Every queue is bounded: questions that wait for a disk that stalls, too.
 #[test]
 fn questions_do_not_pile_up_behind_a_slow_disk() {
     let mut net = Net::group(&[1, 2, 3], &Options::default());
@@ -354,7 +353,7 @@ fn questions_do_not_pile_up_behind_a_slow_disk() {
     assert!(questions < 10, "{questions} questions leave at once");
 }
 
-/// 12. A late copy of what an earlier leader said to this incarnation, before the group had it, does not halt a member that the
+/// A late copy of what an earlier leader said to this incarnation, before the group had it, does not halt a member that the
 /// leader of a later term addresses as its own.
 #[test]
 fn a_late_word_of_disowning_does_not_halt_whom_a_later_leader_has() {
@@ -366,7 +365,7 @@ fn a_late_word_of_disowning_does_not_halt_whom_a_later_leader_has() {
     assert_eq!(net.nodes[&4].halted, None);
 }
 
-/// 13. PITFALLS S4c through the public method.
+/// PITFALLS S4c through the public method.
 #[test]
 fn the_membership_as_of_an_index_below_the_snapshot_is_not_that_of_the_snapshot() {
     let mut net = Net::group(&[1, 2], &Options::default());
@@ -380,7 +379,7 @@ fn the_membership_as_of_an_index_below_the_snapshot_is_not_that_of_the_snapshot(
     assert!(after.is_none() || after == Some(before), "{after:?}");
 }
 
-/// 14. A member that its group takes for an ordinary voter is started as a witness.
+/// A member that its group takes for an ordinary voter is started as a witness.
 #[test]
 fn a_witness_that_the_group_takes_for_a_voter_does_not_start() {
     let group = Durable::bootstrap(Membership::of([id(1), id(2)]).unwrap());
@@ -389,7 +388,7 @@ fn a_witness_that_the_group_takes_for_a_voter_does_not_start() {
     assert_eq!(error, RestoreError::WrongStanding { witness: false });
 }
 
-/// 15. A newcomer that has the log but not yet an entry with a membership becomes a voter, and gives no vote: one failure
+/// A newcomer that has the log but not yet an entry with a membership becomes a voter, and gives no vote: one failure
 /// of four stops the group for ever.
 #[test]
 fn a_promoted_voter_is_never_blank() {
@@ -413,7 +412,7 @@ fn a_promoted_voter_is_never_blank() {
     net.change(leader, 2, &[Change::AddVoter(m(4))]);
     net.run();
     let configured = net.raft(leader).log().configured();
-    assert!(net.raft(leader).membership().is_voter(id(4)) == false || configured.index > staged);
+    assert!(!net.raft(leader).membership().is_voter(id(4)) || configured.index > staged);
     if net.raft(leader).membership().voters().contains(&id(4)) {
         net.nodes.get_mut(&leader).unwrap().up = false;
         net.queue.clear();
@@ -423,7 +422,7 @@ fn a_promoted_voter_is_never_blank() {
     }
 }
 
-/// 16. Wrong stored state is an error, not a panic.
+/// Wrong stored state is an error, not a panic.
 #[test]
 fn a_snapshot_beyond_the_log_is_an_error() {
     let membership = Arc::new(Membership::of([id(1)]).unwrap());
@@ -438,7 +437,7 @@ fn a_snapshot_beyond_the_log_is_an_error() {
     assert!(Raft::restore(config, durable, Instant::ZERO).is_err());
 }
 
-/// 17. Whoever has caught up once and is gone since is not made a voter.
+/// Whoever has caught up once and is gone since is not made a voter.
 #[test]
 fn a_newcomer_that_is_gone_again_is_not_promoted() {
     let mut net = Net::group(&[1, 2, 3], &Options::default());
@@ -459,7 +458,7 @@ fn a_newcomer_that_is_gone_again_is_not_promoted() {
     assert!(!net.raft(leader).membership().voters().contains(&id(4)), "dead for thirty seconds, and a voter");
 }
 
-/// 18. Thesis 4.2.2: "a server that is not part of its own latest configuration should still start new elections", not
+/// Thesis 4.2.2: "a server that is not part of its own latest configuration should still start new elections", not
 /// counting itself. The leader of two removes itself while the other is away, and steps down for want of a quorum: then it
 /// refuses its vote to the other, whose log is shorter, and does not stand itself.
 #[test]
@@ -491,7 +490,7 @@ fn a_removed_follower_that_alone_has_the_entry_still_stands_for_election() {
     assert!(net.leader().is_some(), "three of four are up and connected, and nobody leads for a minute");
 }
 
-/// 19. A late copy of a refusal does not take a follower that goes beyond the leader's snapshot back to it.
+/// A late copy of a refusal does not take a follower that goes beyond the leader's snapshot back to it.
 #[test]
 fn a_late_refusal_does_not_offer_a_snapshot_of_what_the_follower_has() {
     let mut net = Net::group(&[1, 2, 3], &Options { retained_entries: 0, ..Options::default() });

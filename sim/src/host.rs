@@ -224,10 +224,11 @@ impl Host {
     pub(crate) fn keep(&mut self, stored: Stored) {
         self.snapshots.push_back(stored);
         self.snapshots.make_contiguous().sort_by_key(|stored| stored.snapshot.last.index);
-        while self.snapshots.len() > KEPT {
-            let needed = self.disk.durable.snapshot.as_ref().map(|snapshot| snapshot.last);
-            let old = self.snapshots.iter().position(|stored| Some(stored.snapshot.last) != needed);
-            self.snapshots.remove(old.unwrap_or_default());
+        // A crash may take the log back to any snapshot that a write which is not yet durable rests on.
+        let rests_on = self.disk.durable.snapshot.as_ref().map(|snapshot| snapshot.last);
+        let is_old = |stored: &Stored| Some(stored.snapshot.last) < rests_on;
+        while self.snapshots.len() > KEPT && self.snapshots.front().is_some_and(is_old) {
+            self.snapshots.pop_front();
         }
     }
 

@@ -195,13 +195,11 @@ pub enum Mark {
     Readded,
     /// A witness acknowledged an entry without its payload.
     WitnessHeld,
-    /// A proposal was refused since another entry is committed in its place.
-    Overwritten,
 }
 
 impl Mark {
     /// Every mark, in the order of their declaration.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 38] = [
         Self::Truncated,
         Self::Rejected,
         Self::OldTermCommitted,
@@ -240,7 +238,6 @@ impl Mark {
         Self::WipeRefused,
         Self::Readded,
         Self::WitnessHeld,
-        Self::Overwritten,
     ];
 
     /// Its name in reports.
@@ -284,7 +281,6 @@ impl Mark {
             Self::WipeRefused => "wipe_refused",
             Self::Readded => "readded",
             Self::WitnessHeld => "witness_held",
-            Self::Overwritten => "overwritten",
         }
     }
 }

@@ -22,6 +22,7 @@ const LAYERS: &[&str] = &[
     "common",
     "role",
     "raft",
+    "recover",
     "wire",
     "lib",
 ];

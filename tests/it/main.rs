@@ -4,6 +4,7 @@ mod contract;
 mod golden;
 mod house;
 mod identity;
+mod leases;
 mod membership;
 mod paper;
 mod properties;

@@ -766,6 +766,11 @@ impl Lab {
         (log.base().get() + 1..=log.last().index.get()).map(term).collect()
     }
 
+    /// The options with which a member is started.
+    pub fn options(&self, member: u64) -> &Options {
+        &self.member(member).options
+    }
+
     /// Who a member is.
     pub fn identity(&self, member: u64) -> Identity {
         self.member(member).identity
@@ -989,6 +994,10 @@ impl Lab {
             Work::Apply(through) => {
                 let raft = member.raft.as_ref().expect("a member that acts is up");
                 let from = Index::new(member.applied.len() as u64);
+                if raft.log().evicted() > from {
+                    // A snapshot has taken their place, and is about to be restored.
+                    return;
+                }
                 let new: Vec<_> = raft.log().entries(from, *through).cloned().collect();
                 member.applied.extend(new.iter().cloned());
                 assert_eq!(member.applied.len() as u64, through.get(), "what is to be applied is in memory");

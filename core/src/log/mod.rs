@@ -75,7 +75,8 @@ pub(crate) struct Unwritten {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rebase {
-    /// What the log rests on from now on.
+    /// What the log rests on from now on. The host keeps the bytes of the one before until the write with this one is durable: a crash
+    /// may take the log back to it.
     pub snapshot: Snapshot,
     /// The log begins after this entry, which is in the snapshot: forget everything through it, and where the log ends
     /// before it, everything.

@@ -181,6 +181,7 @@ impl Run {
                 ),
             ),
             ("messages", count(counters.messages)),
+            ("undecided", format!("{} keys of histories", count(counters.undecided))),
             ("trace hash", format!("{trace_hash:016x}")),
         ];
         rows.iter().for_each(|(name, value)| text += &format!("  {name:<14}{value}\n"));
@@ -229,6 +230,7 @@ impl Run {
             "commits": counters.commits,
             "acknowledged": counters.acknowledged,
             "messages": counters.messages,
+            "undecided": counters.undecided,
             "faults": counters.faults(),
             "marks": counters.marks(),
             "trace_hash": format!("{trace_hash:016x}"),

@@ -121,6 +121,7 @@ impl Draw {
             operations: self.operations(chaos_us),
             options,
         };
+        self.interrupt(&scenario.operations, &mut scenario.faults);
         if scenario.churns() {
             // Who has left and does not know it would disturb for ever, were it not for these two (thesis 4.2.3).
             (scenario.options.pre_vote, scenario.options.check_quorum) = (true, true);
@@ -383,8 +384,12 @@ impl Draw {
             let count = if on { draw.stream.skewed(1, most) } else { 0 };
             (0..count).map(|_| draw.stream.below(chaos_us)).collect()
         };
-        for at_us in times(self, changes, 12) {
-            operations.push(TimedOperation { at_us, operation: self.reconfigure() });
+        let mut inside: Vec<_> =
+            self.roles.iter().map(|(standing, _)| *standing != Standing::Outsider).collect();
+        let mut moments = times(self, changes, 12);
+        moments.sort_unstable();
+        for at_us in moments {
+            operations.push(TimedOperation { at_us, operation: self.reconfigure(&mut inside) });
         }
         for at_us in times(self, transfers, 8) {
             let to = self.stream.coin().then(|| *self.stream.pick(&self.ids));
@@ -398,19 +403,46 @@ impl Draw {
         operations
     }
 
-    /// A few changes at once. Some make no sense by the time they are asked for, and are refused.
-    fn reconfigure(&mut self) -> Operation {
+    /// A few changes at once, of whom should be inside by then. Some make no sense by the time they are asked for, and are refused.
+    fn reconfigure(&mut self, inside: &mut [bool]) -> Operation {
         let count = self.stream.skewed(1, 4) as usize;
         let subjects = self.stream.sample(&self.ids, count.min(self.ids.len()));
-        let change = |draw: &mut Self, id: NodeId| match draw.stream.below(10) {
-            0..=3 => Alteration::Add(id),
-            4 => Alteration::AddLearner(id),
-            5 => Alteration::Promote(id),
-            6 => Alteration::Demote(id),
-            7 => Alteration::Remove(Target::Leading(Leading::Leader)),
-            _ => Alteration::Remove(Target::Member(id)),
+        let mut change = |draw: &mut Self, id: NodeId| {
+            let is_inside = &mut inside[id.get() as usize - 1];
+            match (*is_inside, draw.stream.below(10)) {
+                (false, 0..=7) => {
+                    *is_inside = true;
+                    Alteration::Add(id)
+                }
+                (false, _) | (true, 0) => Alteration::AddLearner(id),
+                (true, 1) => Alteration::Promote(id),
+                (true, 2 | 3) => Alteration::Demote(id),
+                (true, 4) => Alteration::Remove(Target::Leading(Leading::Leader)),
+                (true, _) => {
+                    *is_inside = false;
+                    Alteration::Remove(Target::Member(id))
+                }
+            }
         };
         Operation::Reconfigure { changes: subjects.into_iter().map(|id| change(self, id)).collect() }
+    }
+
+    /// Leaders fall in the middle of what the operator has asked them for.
+    fn interrupt(&mut self, operations: &[TimedOperation], faults: &mut Vec<TimedFault>) {
+        if !(self.on(Kind::Member) && self.stream.coin()) {
+            return;
+        }
+        for timed in operations {
+            let member = Target::Leading(Leading::Leader);
+            let crash = self.stream.coin();
+            let at_us = timed.at_us + self.stream.skewed(100, self.election_min_us);
+            let for_us = self.span_us();
+            let after_actions = self.stream.skewed(1, 32) as u32;
+            let fault =
+                if crash { Fault::Crash { member, after_actions } } else { Fault::Isolate { member } };
+            faults.push(TimedFault { at_us, for_us, fault });
+        }
+        faults.sort_by_key(|timed| timed.at_us);
     }
 
     /// Half of the time only a quorum heals, or only its disks. Where followers may leave a live leader (no pre-vote), or a leader its

@@ -2,6 +2,7 @@
 
 use super::{Checked, GLANCE, Happening, World, position};
 use crate::check::liveness::{self, Healed, Stage};
+use crate::host::Host;
 use crate::scenario::Heal;
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{NodeId, Term};
@@ -11,6 +12,9 @@ use kontiki_core::types::{NodeId, Term};
 const REST: u64 = 3;
 const BOUND: u64 = 60;
 
+/// How long each entry may take on top of that, in nanoseconds: a window may be so small that they travel one by one.
+const PER_ENTRY: u64 = 10_000_000;
+
 impl World<'_> {
     /// The chaos is over.
     pub(super) fn heal(&mut self) -> Checked {
@@ -18,7 +22,7 @@ impl World<'_> {
         self.stage = Some(Stage::Serving);
         let timeout = self.election_timeout();
         let waits = (self.scenario.workload.timeout_us + self.scenario.workload.think_us) * 1_000;
-        self.bound = self.now + BOUND * (timeout + waits);
+        self.bound = self.now + BOUND * (timeout + waits) + self.longest_log() * PER_ENTRY;
         self.clients.healed();
         let dead_disks = matches!(self.scenario.heal, Heal::Disks(_));
         if self.scenario.quiet && !dead_disks {
@@ -77,6 +81,7 @@ impl World<'_> {
 
     /// Looks whether the healed cluster has got further.
     pub(super) fn glance(&mut self) -> Checked {
+        self.readmit()?;
         let group = self.group();
         let members: Vec<_> = group.iter().map(|&member| self.healed(member)).collect();
         let decided = self.is_decided();
@@ -115,6 +120,21 @@ impl World<'_> {
         }
         self.stage = Some(next);
         self.schedule(self.now + GLANCE, Happening::Glance);
+        Ok(())
+    }
+
+    fn longest_log(&self) -> u64 {
+        let last = |host: &Host| host.up.as_ref().map_or(0, |up| up.status.last.index.get());
+        self.hosts.iter().map(last).max().unwrap_or_default()
+    }
+
+    /// Starts those again whom their group has disowned and then taken in: the operator has told them to.
+    fn readmit(&mut self) -> Checked {
+        for member in self.group() {
+            if self.hosts[member].disowned && self.leader().is_some() {
+                self.start_anew(member)?;
+            }
+        }
         Ok(())
     }
 

@@ -110,9 +110,6 @@ fn marks_of_actions(taken: &Taken<'_>, mut mark: impl FnMut(Mark)) {
             Action::Persist(Write { truncate_after: Some(_), .. }) => mark(Mark::Truncated),
             Action::Respond { outcome: Outcome::Unknown, .. } => mark(Mark::Unknown),
             Action::Respond { outcome: Outcome::Refused(Refusal::Busy), .. } => mark(Mark::Busy),
-            Action::Respond { outcome: Outcome::Refused(Refusal::Overwritten), .. } => {
-                mark(Mark::Overwritten)
-            }
             _ => {}
         }
     }

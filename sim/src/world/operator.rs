@@ -18,6 +18,8 @@ pub(crate) struct Operator {
     /// How often each was turned to: timers of earlier turns are void.
     turns: Vec<u64>,
     waiting: BTreeMap<RequestId, usize>,
+    /// Every request that was not answered, whether the operator still waits for it or not.
+    open: BTreeMap<RequestId, usize>,
     requests: u64,
 }
 
@@ -34,13 +36,14 @@ const FIRST: u64 = 1 << 62;
 
 impl Operator {
     pub(super) fn is_waiting_for(&self, request: RequestId) -> bool {
-        self.waiting.contains_key(&request)
+        self.open.contains_key(&request)
     }
 
     fn ask(&mut self, task: usize) -> RequestId {
         self.requests += 1;
         let request = RequestId(FIRST + self.requests);
         self.waiting.insert(request, task);
+        self.open.insert(request, task);
         request
     }
 }
@@ -78,16 +81,16 @@ impl World<'_> {
             }
             Task::Cure(_) => true,
         };
-        self.operator.waiting.values().any(changes)
+        self.operator.open.values().any(changes)
     }
 
-    /// Everybody whom the changes that are being asked for are about.
+    /// Everybody whom the changes are about that were asked for, and may still come to pass.
     pub(super) fn concerned(&self) -> Vec<usize> {
         let members = |task: &usize| match &self.operator.tasks[*task] {
             Task::Operation(number) => self.scenario.operations[*number].operation.members(),
             Task::Cure(member) => vec![self.hosts[*member].id],
         };
-        self.operator.waiting.values().flat_map(members).map(position).collect()
+        self.operator.open.values().flat_map(members).map(position).collect()
     }
 
     /// The operator turns to a task, for the first time or once more.
@@ -217,6 +220,8 @@ impl World<'_> {
 
     /// Somebody has answered.
     pub(super) fn operator_answered(&mut self, request: RequestId, outcome: Outcome) {
+        self.operator.open.remove(&request);
+        // An answer that comes too late changes nothing: the operator has asked again.
         let Some(task) = self.operator.waiting.remove(&request) else {
             return;
         };

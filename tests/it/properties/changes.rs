@@ -5,7 +5,7 @@
 use super::holds;
 use kontiki_core::config::Options;
 use kontiki_core::event::{Event, ReadVia};
-use kontiki_core::membership::{Change, Membership};
+use kontiki_core::membership::{Change, Membership, Standing};
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::Nanos;
 use kontiki_tests::lab::{Cast, Lab, id};
@@ -32,7 +32,8 @@ enum Happening {
     Heal,
     Propose(u64),
     Read(u64, bool),
-    Reconfigure(u64, Vec<(u8, u64)>),
+    /// Each change with whether it is one that makes sense.
+    Reconfigure(u64, Vec<(u8, u64, bool)>),
     Transfer(u64, Option<u64>),
     Shutdown(u64),
     /// Of everything but the last few entries that are applied.
@@ -61,7 +62,7 @@ fn happening(wipes: bool) -> impl Strategy<Value = Happening> {
         30 => Just(Happening::Deliver(0)),
         3 => any::<usize>().prop_map(Happening::Lose),
         3 => any::<usize>().prop_map(Happening::Repeat),
-        5 => Just(Happening::Calm),
+        8 => Just(Happening::Calm),
         1 => (member(), member()).prop_map(|(from, to)| Happening::Cut(from, to)),
         2 => Just(Happening::Heal),
     ];
@@ -75,11 +76,11 @@ fn happening(wipes: bool) -> impl Strategy<Value = Happening> {
         6 => member().prop_map(Happening::Restart),
         u32::from(wipes) => member().prop_map(Happening::Wipe),
     ];
-    let change = (0..6_u8, member());
+    let change = (0..6_u8, member(), prop::bool::weighted(0.9));
     let wishes = prop_oneof![
         8 => member().prop_map(Happening::Propose),
         8 => (member(), any::<bool>()).prop_map(|(member, lease)| Happening::Read(member, lease)),
-        12 => (member(), vec(change, 0..4)).prop_map(|(member, changes)| Happening::Reconfigure(member, changes)),
+        12 => (member(), prop_oneof![1 => Just(Vec::new()), 20 => vec(change, 1..4)]).prop_map(|(member, changes)| Happening::Reconfigure(member, changes)),
         5 => (member(), prop::option::of(member())).prop_map(|(member, to)| Happening::Transfer(member, to)),
         u32::from(wipes) => member().prop_map(Happening::Shutdown),
     ];
@@ -102,10 +103,11 @@ fn schedule(wipes: bool) -> impl Strategy<Value = Schedule> {
         });
     let bytes = || prop_oneof![Just(1), Just(100), Just(1 << 20)];
     let options = (any::<bool>(), any::<bool>(), any::<bool>(), 1..4_usize, bytes(), bytes(), 0..4_u64);
-    (cast, options, vec(happening(wipes), 0..400)).prop_map(|(cast, options, happenings)| {
+    (cast, options, vec(happening(wipes), 0..400)).prop_map(move |(cast, options, happenings)| {
         let (pre_vote, check_quorum, lease, window, append, cached, retained) = options;
         let options = Options {
-            pre_vote,
+            // With neither, a member that was removed and does not know it disturbs the others for ever (paper §6).
+            pre_vote: pre_vote || (!wipes && !check_quorum),
             check_quorum,
             lease_reads: lease && check_quorum,
             max_in_flight_messages: window,
@@ -131,6 +133,11 @@ fn play(lab: &mut Lab, schedule: &Schedule) {
 fn happen(lab: &mut Lab, happening: &Happening) {
     let count = lab.members();
     let name = |number: &u64| number % count + 1;
+    // Clients and operators ask anybody, and mostly one that leads.
+    let asked = |number: &u64| match lab.leaders().last() {
+        Some(&leader) if !number.is_multiple_of(4) => leader,
+        _ => name(number),
+    };
     let place = |number: &usize| number % lab.in_flight().len().max(1);
     let up = |number: &u64| lab.is_up(name(number));
     let runs = |number: &u64| up(number) && lab.status(name(number)).role != RoleKind::Halted;
@@ -151,25 +158,30 @@ fn happen(lab: &mut Lab, happening: &Happening) {
         Happening::Wipe(member) => lab.wipe(name(member)),
         Happening::Cut(from, to) => lab.cut(name(from), name(to)),
         Happening::Heal => lab.heal(),
-        Happening::Propose(member) if up(member) => {
-            lab.propose(name(member), "x");
+        Happening::Propose(member) if lab.is_up(asked(member)) => {
+            lab.propose(asked(member), "x");
         }
-        Happening::Read(member, lease) if up(member) => {
+        Happening::Read(member, lease) if lab.is_up(asked(member)) => {
             let via = if *lease { ReadVia::Lease } else { ReadVia::Quorum };
-            lab.read(name(member), via);
+            lab.read(asked(member), via);
         }
-        Happening::Reconfigure(member, changes) if up(member) => {
-            let changes: Vec<_> = changes.iter().map(|(kind, who)| change(lab, *kind, name(who))).collect();
-            lab.reconfigure(name(member), &changes, None);
+        Happening::Reconfigure(member, wishes) if lab.is_up(asked(member)) => {
+            let changes: Vec<_> = wishes
+                .iter()
+                .map(|(kind, who, sound)| {
+                    let kind = if *sound { sensible(lab, asked(member), *kind, name(who)) } else { *kind };
+                    change(lab, kind, name(who))
+                })
+                .collect();
+            lab.reconfigure(asked(member), &changes, None);
         }
-        Happening::Transfer(member, to) if up(member) => {
-            lab.transfer(name(member), to.as_ref().map(name));
+        Happening::Transfer(member, to) if lab.is_up(asked(member)) => {
+            lab.transfer(asked(member), to.as_ref().map(name));
         }
         Happening::Shutdown(member) if up(member) => lab.shutdown(name(member)),
         Happening::Snapshot(member, back) if runs(member) => {
             let applied = lab.status(name(member)).applied.get();
-            let witness = lab.raft(name(member)).config().options().witness;
-            if applied > *back && !witness {
+            if applied > *back && !lab.options(name(member)).witness {
                 lab.snapshot(name(member), applied - back);
             }
         }
@@ -188,10 +200,23 @@ fn has_timer(lab: &Lab, member: u64) -> bool {
     lab.raft(member).deadline() != kontiki_core::time::Instant::NEVER
 }
 
+/// A kind of change that fits what `who` is in the group that `asked` knows.
+fn sensible(lab: &Lab, asked: u64, kind: u8, who: u64) -> u8 {
+    let membership = lab.raft(asked).membership();
+    match membership.standing(lab.identity(who).member) {
+        // Whoever is there in an earlier life goes first.
+        Standing::Outsider if membership.incarnation(id(who)).is_some() => 4,
+        Standing::Outsider => kind % 2,
+        Standing::Learner => [2, 2, 4][usize::from(kind % 3)],
+        Standing::Voter => [3, 4][usize::from(kind % 2)],
+        Standing::Witness => 4,
+    }
+}
+
 fn change(lab: &Lab, kind: u8, who: u64) -> Change {
     let member = lab.identity(who).member;
     // Whoever was started as a witness is added as one.
-    let witness = lab.is_up(who) && lab.raft(who).config().options().witness;
+    let witness = lab.options(who).witness;
     match kind {
         0 | 1 if witness => Change::AddWitness(member),
         0 => Change::AddVoter(member),

@@ -1,22 +1,23 @@
-//! One member and any sequence of events: wakes at any time, messages that make sense and messages that do not, disks that
-//! do writes one by one or several at once, late reports, crashes.
+//! One member and any sequence of events: wakes at any time, messages that make sense and messages that do not, requests of every
+//! kind, disks that do writes one by one or several at once, late reports, snapshots, crashes.
 
 use super::holds;
 use kontiki_core::action::{Action, Write};
 use kontiki_core::config::{Config, Options};
-use kontiki_core::event::{Event, Proposal};
-use kontiki_core::log::{Entry, EntryBody, LogSlice};
-use kontiki_core::membership::Membership;
-use kontiki_core::message::{Body, Message};
+use kontiki_core::event::{EntriesLoaded, Event, Proposal, Read, ReadVia, Reconfigure, Transfer};
+use kontiki_core::log::{Entry, EntryBody, LogSlice, Snapshot};
+use kontiki_core::membership::{Change, Membership};
+use kontiki_core::message::{Body, Message, ReadContext};
 use kontiki_core::raft::{Durable, Raft};
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::{Instant, Nanos};
-use kontiki_core::types::{Index, LogId, NodeId, Payload, RequestId, Term};
+use kontiki_core::types::{Incarnation, Index, LogId, NodeId, Payload, RequestId, Term};
 use kontiki_sim::contract::Contract;
 use kontiki_tests::lab::{id, identity, message};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// A number in terms of what the member knows, or out of this world.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +38,14 @@ enum Input {
         body: Said,
     },
     Propose(Vec<usize>),
+    Read(bool),
+    Reconfigure(Vec<(u8, u64)>),
+    Transfer(Option<u64>),
+    /// The host takes a snapshot of all but this many of the entries that are applied.
+    Snapshot(u64),
+    /// The host has got the bytes of the snapshot that it was told to get, or cannot.
+    Fetched(bool),
+    Shutdown,
     /// The disk does this many writes and reports the last of them.
     Persist(usize),
     /// Of what was handed out to be applied, some is.
@@ -65,6 +74,14 @@ enum Said {
     HeartbeatAck(u64, Number, Number),
     Commit(Number),
     Outdated,
+    TimeoutNow(Number, Number),
+    /// A snapshot with this last entry and one of a few groups.
+    OfferSnapshot(Number, Number, u8),
+    SnapshotUnavailable(Number, Number),
+    ReadIndex(u64),
+    ReadIndexIs(u64, u64, Number),
+    Misaddressed,
+    Disowned(u64),
 }
 
 fn number() -> impl Strategy<Value = Number> {
@@ -90,6 +107,15 @@ fn said() -> impl Strategy<Value = Said> {
         3 => (0..4_u64, number(), number()).prop_map(|(round, received, matched)| Said::HeartbeatAck(round, received, matched)),
         1 => number().prop_map(Said::Commit),
         1 => Just(Said::Outdated),
+        1 => (number(), number()).prop_map(|(term, index)| Said::TimeoutNow(term, index)),
+        2 => (number(), number(), 0..4_u8)
+            .prop_map(|(term, index, group)| Said::OfferSnapshot(term, index, group)),
+        1 => (number(), number()).prop_map(|(term, index)| Said::SnapshotUnavailable(term, index)),
+        1 => (0..4_u64).prop_map(Said::ReadIndex),
+        2 => (0..3_u64, 0..4_u64, number())
+            .prop_map(|(start, number, index)| Said::ReadIndexIs(start, number, index)),
+        1 => Just(Said::Misaddressed),
+        1 => (0..2_u64).prop_map(Said::Disowned),
     ]
 }
 
@@ -101,10 +127,16 @@ fn input() -> impl Strategy<Value = Input> {
         3 => Just(Input::Wake),
         30 => (1..=5_u64, term, said()).prop_map(|(from, term, body)| Input::Receive { from, term, body }),
         4 => vec(0..20_usize, 0..4).prop_map(Input::Propose),
+        3 => any::<bool>().prop_map(Input::Read),
+        3 => vec((0..6_u8, 1..=6_u64), 0..3).prop_map(Input::Reconfigure),
+        1 => prop::option::of(1..=5_u64).prop_map(Input::Transfer),
+        2 => (0..3_u64).prop_map(Input::Snapshot),
+        2 => prop::bool::weighted(0.8).prop_map(Input::Fetched),
         12 => (1..4_usize).prop_map(Input::Persist),
         4 => (1..4_u64).prop_map(Input::Apply),
         1 => (1..=5_u64).prop_map(Input::Unreachable),
         1 => Just(Input::Restart),
+        1 => prop::bool::weighted(0.2).prop_map(|stops| if stops { Input::Shutdown } else { Input::Wake }),
     ]
 }
 
@@ -122,6 +154,10 @@ fn life() -> impl Strategy<Value = (Options, Vec<Input>)> {
         max_uncommitted_bytes: 4 * bytes,
         max_payload_bytes: 12,
         max_waiting_answers: window,
+        max_waiting_reads: window,
+        retained_entries: window as u64,
+        max_cached_bytes: 4 * bytes,
+        lease_reads: check_quorum,
         ..Options::default()
     });
     (options, vec(input(), 0..150))
@@ -139,7 +175,12 @@ struct Host {
     requests: u64,
     answered: BTreeMap<RequestId, u32>,
     votes: BTreeMap<Term, NodeId>,
-    committed: Vec<Entry>,
+    /// Everything that was ever committed and seen, by its index.
+    committed: BTreeMap<Index, LogId>,
+    snapshots: Vec<Snapshot>,
+    fetching: Option<Snapshot>,
+    /// Since a snapshot may have come from a leader that lies, it may not agree with what was committed before.
+    restored: bool,
     halted: bool,
     /// Everything that was done, to compare with another run.
     actions: Vec<Action>,
@@ -162,7 +203,10 @@ impl Host {
             requests: 0,
             answered: BTreeMap::new(),
             votes: BTreeMap::new(),
-            committed: Vec::new(),
+            committed: BTreeMap::new(),
+            snapshots: Vec::new(),
+            fetching: None,
+            restored: false,
             halted: false,
             actions: Vec::new(),
         }
@@ -189,7 +233,46 @@ impl Host {
             }
             Input::Unreachable(peer) => self.step(Event::PeerUnreachable(id(*peer))),
             Input::Restart => self.restart(),
+            Input::Shutdown => {
+                self.halted = true;
+                self.step(Event::Shutdown);
+            }
+            Input::Read(lease) => {
+                let request = self.request();
+                let via = if *lease { ReadVia::Lease } else { ReadVia::Quorum };
+                self.step(Event::Read(Read { request, via }));
+            }
+            Input::Reconfigure(wishes) => {
+                let request = self.request();
+                let changes = wishes.iter().map(|&(kind, who)| change(kind, who)).collect();
+                self.step(Event::Reconfigure(Reconfigure { request, expected: None, changes }));
+            }
+            Input::Transfer(to) => {
+                let request = self.request();
+                self.step(Event::Transfer(Transfer { request, to: to.map(id) }));
+            }
+            Input::Snapshot(back) => {
+                let applied = self.raft.status().applied.get();
+                let index = Index::new(applied.saturating_sub(*back));
+                self.snapshots.extend(self.raft.snapshot_at(index));
+                self.step(Event::SnapshotTaken(index));
+            }
+            Input::Fetched(can) => {
+                if let Some(snapshot) = self.fetching.take() {
+                    if *can {
+                        self.snapshots.push(snapshot.clone());
+                        self.step(Event::SnapshotFetched(snapshot));
+                    } else {
+                        self.step(Event::SnapshotFailed(snapshot.last));
+                    }
+                }
+            }
         }
+    }
+
+    fn request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId(self.requests - 1)
     }
 
     fn step(&mut self, event: Event) {
@@ -199,6 +282,7 @@ impl Host {
         if let Err(breach) = self.contract.watch(&event, &actions, &status) {
             panic!("{breach}, after {event:?} led to {actions:?}");
         }
+        let mut loads = Vec::new();
         for action in &actions {
             match action {
                 Action::Persist(write) => self.unsynced.push_back(write.clone()),
@@ -206,13 +290,23 @@ impl Host {
                 Action::Respond { request, .. } => *self.answered.entry(*request).or_default() += 1,
                 Action::Halt(_) => self.halted = true,
                 Action::Send(message) => assert!(message.from.id == id(1) && message.to.id != id(1)),
-                Action::Restore(_) | Action::FetchSnapshot { .. } | Action::LoadEntries { .. } => {
-                    panic!("{action:?} of a member that was told of no snapshot")
+                Action::Restore(snapshot) => {
+                    let known = snapshot.last == LogId::ZERO || self.snapshots.contains(snapshot);
+                    assert!(known, "it has the bytes of {snapshot}");
+                    self.applying = snapshot.last.index;
+                    self.restored = true;
                 }
+                Action::FetchSnapshot { snapshot, .. } => self.fetching = Some(snapshot.clone()),
+                Action::LoadEntries { to, after, through, .. } => loads.push((*to, *after, *through)),
             }
         }
         self.actions.extend(actions);
         self.check();
+        for (to, after, through) in loads {
+            let wanted = |entry: &&Entry| entry.id.index > after.index && entry.id.index <= through;
+            let entries = self.disk.entries.iter().filter(wanted).cloned().collect();
+            self.step(Event::EntriesLoaded(EntriesLoaded { to, after, entries }));
+        }
     }
 
     /// What holds between any two steps, besides the contract.
@@ -229,9 +323,12 @@ impl Host {
             "woken at once again: {deadline:?}, {:?}",
             self.now
         );
-        let committed: Vec<_> = self.raft.log().entries(Index::ZERO, status.committed).cloned().collect();
-        assert!(committed.starts_with(&self.committed), "what is committed stays");
-        self.committed = committed;
+        let log = self.raft.log();
+        for index in (log.base().get()..=status.committed.get()).map(Index::new) {
+            let id = LogId { term: log.term(index).expect("a committed entry"), index };
+            let known = *self.committed.entry(index).or_insert(id);
+            assert!(known == id || self.restored, "what is committed stays: {known}, then {id}");
+        }
         assert!(status.applied <= status.committed && status.durable.index <= status.last.index);
     }
 
@@ -264,7 +361,10 @@ impl Host {
             Raft::restore(self.config.clone(), self.disk.clone(), self.now).expect("the disk is its own");
         self.contract = Contract::new(id(1), &self.disk);
         self.applying = Index::ZERO;
-        self.committed.truncate(self.raft.status().committed.get() as usize);
+        let committed = self.raft.status().committed;
+        self.committed.retain(|index, _| *index <= committed);
+        self.fetching = None;
+        self.restored = false;
         self.votes.retain(|term, _| *term < self.raft.status().term);
         if let Some(vote) = self.raft.status().vote {
             self.votes.insert(self.raft.status().term, vote);
@@ -315,7 +415,32 @@ impl Host {
             }
             Said::Commit(commit) => Body::Commit { commit: self.index(commit) },
             Said::Outdated => Body::Outdated,
+            Said::TimeoutNow(term, index) => Body::TimeoutNow { last: self.log_id(term, index) },
+            Said::OfferSnapshot(term, index, group) => {
+                Body::OfferSnapshot { snapshot: self.snapshot(self.log_id(term, index), group) }
+            }
+            Said::SnapshotUnavailable(term, index) => {
+                Body::SnapshotUnavailable { last: self.log_id(term, index) }
+            }
+            Said::ReadIndex(number) => Body::ReadIndex { context: ReadContext { start: 1, number } },
+            Said::ReadIndexIs(start, number, index) => {
+                Body::ReadIndexIs { context: ReadContext { start, number }, index: self.index(index) }
+            }
+            Said::Misaddressed => Body::Misaddressed,
+            Said::Disowned(number) => Body::Disowned { incarnation: Incarnation(number) },
         }
+    }
+
+    fn snapshot(&self, last: LogId, group: u8) -> Snapshot {
+        let voters = [1, 2, 3].map(id);
+        let membership = match group {
+            0 => Membership::of(voters),
+            1 => Membership::joint(voters, [id(1), id(4), id(5)], []),
+            2 => Membership::of([2, 3, 4].map(id)),
+            _ => Ok(self.raft.membership().clone()),
+        };
+        let membership = Arc::new(membership.expect("distinct ids"));
+        Snapshot { last, configured: LogId::ZERO, membership }
     }
 
     /// A slice that fits the member's log at least at its beginning, as far as that is possible: its own entries again
@@ -353,12 +478,28 @@ impl Host {
         let once = |request| self.answered.get(&RequestId(request)) == Some(&1);
         assert!((0..self.requests).all(once), "one outcome for each request: {:?}", self.answered);
         if !self.halted {
-            let entries: Vec<_> =
-                self.raft.log().entries(Index::ZERO, self.raft.status().last.index).cloned().collect();
-            assert_eq!(self.disk.entries, entries, "the disk has the log");
+            let log = self.raft.log();
+            let term = |index| log.term(Index::new(index)).map(Term::get);
+            let terms: Vec<_> = (log.base().get() + 1..=log.last().index.get()).filter_map(term).collect();
+            let on_disk: Vec<_> = self.disk.entries.iter().map(|entry| entry.id.term.get()).collect();
+            assert_eq!((on_disk, self.disk.last()), (terms, log.last()), "the disk has the log");
+            let mut both =
+                self.disk.entries.iter().filter_map(|entry| Some((entry, log.get(entry.id.index)?)));
+            assert!(both.all(|(stored, kept)| stored == kept));
             assert_eq!(self.disk.ballot.term(), self.raft.status().term, "and the term");
         }
         self.restart();
+    }
+}
+
+fn change(kind: u8, who: u64) -> Change {
+    match kind {
+        0 => Change::AddVoter(id(who).into()),
+        1 => Change::AddLearner(id(who).into()),
+        2 => Change::AddWitness(id(who).into()),
+        3 => Change::Promote(id(who)),
+        4 => Change::Demote(id(who)),
+        _ => Change::Remove(id(who)),
     }
 }
 

@@ -137,7 +137,8 @@ impl Safety {
                     }
                 }
                 None => {
-                    self.committed.push(entry.expect("what has just been committed is in memory").clone())
+                    let entry = entry.expect("what has just been committed is in memory");
+                    self.committed.push(entry.clone());
                 }
             }
         }
