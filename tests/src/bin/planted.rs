@@ -14,15 +14,18 @@
 //!
 //! `Property` may name several, of which one must fire; `Run` (further arguments of `kontiki-sim run`) and `Seeds` (the
 //! budget) may be left out, and `Scenario: FILE` replays a directed scenario instead of seeds. A patch that no longer
-//! applies, a bug that is not found within its budget, and one that trips another property are failures.
+//! applies, a bug that is not found within its budget, one that trips another property, and one that makes the simulator
+//! run on without end (longer than [`LIMIT`]; it is stopped then) are failures.
 
 use clap::Parser;
 use serde_json::Value;
 use std::error::Error;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Plants known bugs and sees whether the simulator finds them.
 #[derive(Parser, Debug)]
@@ -39,6 +42,9 @@ struct Cli {
 
 /// How many seeds a bug may take to be found, where its header does not say.
 const BUDGET: u64 = 4_000;
+
+/// How long the simulator may run for one bug. The largest budget takes a tenth of that.
+const LIMIT: Duration = Duration::from_secs(900);
 
 type Failure = Box<dyn Error>;
 
@@ -195,13 +201,10 @@ impl Workshop {
 
     fn sweep(&self, bug: &Bug) -> Result<Found, Failure> {
         let seeds = format!("0..{}", bug.seeds);
-        let output = self
-            .simulator()
-            .args(["run", "--seeds", &seeds, "--format", "json", "--max-failures", "1"])
-            .args(&bug.run)
-            .stderr(Stdio::inherit())
-            .output()?;
-        let report: Value = serde_json::from_slice(&output.stdout)?;
+        let mut run = self.simulator();
+        run.args(["run", "--seeds", &seeds, "--format", "json", "--max-failures", "1"]).args(&bug.run);
+        let report: Value = serde_json::from_str(&output_of(&mut run)?)
+            .map_err(|error| format!("the simulator itself broke down, and reported nothing: {error}"))?;
         let failures = report["failures"].as_array().ok_or("the simulator reported nothing")?;
         let first = failures.first().ok_or_else(|| format!("not found in {} seeds", bug.seeds))?;
         let text = |field: &str| first[field].as_str().unwrap_or_default().to_owned();
@@ -211,8 +214,7 @@ impl Workshop {
 
     fn replay(&self, scenario: &str) -> Result<Found, Failure> {
         let file = self.root.join("tests/planted").join(scenario);
-        let output = self.simulator().arg("replay").arg(file).stderr(Stdio::inherit()).output()?;
-        let shown = String::from_utf8(output.stdout)?;
+        let shown = output_of(self.simulator().arg("replay").arg(file))?;
         let failed = shown
             .lines()
             .find_map(|line| line.strip_prefix("FAILED  "))
@@ -225,6 +227,27 @@ impl Workshop {
     fn simulator(&self) -> Command {
         Command::new(self.target.join("sweep/kontiki-sim"))
     }
+}
+
+/// What a command prints, if it comes to an end.
+fn output_of(command: &mut Command) -> Result<String, Failure> {
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let mut stdout = child.stdout.take().ok_or("no pipe to read from")?;
+    let reader = thread::spawn(move || {
+        let mut printed = Vec::new();
+        stdout.read_to_end(&mut printed).map(|_| printed)
+    });
+    let started = Instant::now();
+    while child.try_wait()?.is_none() {
+        if started.elapsed() > LIMIT {
+            child.kill()?;
+            child.wait()?;
+            return Err(format!("it ran on without end, and was stopped after {} s", LIMIT.as_secs()).into());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    let printed = reader.join().map_err(|_| "what it printed was not read")??;
+    Ok(String::from_utf8(printed)?)
 }
 
 impl Bug {
