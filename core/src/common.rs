@@ -209,7 +209,15 @@ impl Common {
     }
 
     /// Answers the reads that may be served now.
+    #[inline]
     pub(crate) fn serve_reads(&mut self, out: &mut Vec<Action>) {
+        // Nearly every step has none.
+        if !self.reads.is_empty() {
+            self.serve_waiting_reads(out);
+        }
+    }
+
+    fn serve_waiting_reads(&mut self, out: &mut Vec<Action>) {
         while let Some(&ConfirmedRead { request, index, until }) = self.reads.front()
             && index <= self.log.applied()
         {
@@ -251,7 +259,15 @@ impl Common {
 
     /// Answers the requests of a leader that has left its office in this step: an entry may commit or not, unless the log
     /// knows better by now.
+    #[inline]
     pub(crate) fn answer_deposed(&mut self, out: &mut Vec<Action>) {
+        if !self.deposed.is_empty() {
+            self.answer_each_deposed(out);
+        }
+    }
+
+    #[cold]
+    fn answer_each_deposed(&mut self, out: &mut Vec<Action>) {
         for (entry, request) in self.deposed.drain(..) {
             let outcome = match self.log.term(entry.index) {
                 Some(term) if entry.index <= self.log.committed() && term == entry.term => {

@@ -49,7 +49,8 @@ pub struct Raft {
 enum Role {
     Follower(Follower),
     Candidate(Candidate),
-    Leader(Leader),
+    /// Boxed: it is far larger than the others, and most members are followers.
+    Leader(Box<Leader>),
     /// It takes no part any more, and refuses every request with this.
     Halted(Refusal),
 }
@@ -638,7 +639,10 @@ impl Raft {
                     let verdict = candidate.verdict(&self.common);
                     (Role::Candidate(candidate), verdict)
                 }
-                Next::Lead => (Role::Leader(Leader::take_office(&mut self.common, out)), Next::Stay),
+                Next::Lead => {
+                    let leader = Leader::take_office(&mut self.common, out);
+                    (Role::Leader(Box::new(leader)), Next::Stay)
+                }
                 Next::Stop => self.end(Refusal::Stopped, out),
                 Next::Halt(violation) => {
                     let end = self.end(Refusal::Halted, out);

@@ -2,6 +2,7 @@
 
 mod contract;
 mod golden;
+mod growth;
 mod house;
 mod identity;
 mod leases;

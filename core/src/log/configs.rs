@@ -38,6 +38,7 @@ impl Configs {
     }
 
     /// Takes note of an entry that was appended.
+    #[inline]
     pub(crate) fn appended(&mut self, entry: &Entry) {
         if let EntryBody::Config(membership) = &entry.body {
             self.known.push((entry.id, membership.clone()));

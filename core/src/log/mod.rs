@@ -406,7 +406,14 @@ impl Log {
     }
 
     /// Keeps of what is applied and durable only as much in memory as `max_size` allows.
+    #[inline]
     pub(crate) fn evict(&mut self, max_size: u64) {
+        if self.cached_size > max_size {
+            self.evict_to(max_size);
+        }
+    }
+
+    fn evict_to(&mut self, max_size: u64) {
         let evictable = self.applied.min(self.durable);
         while self.cached_size > max_size
             && let Some(entry) = self.entries.front()

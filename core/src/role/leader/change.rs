@@ -184,7 +184,12 @@ impl Leader {
     }
 
     /// A peer has got further. Returns whether it has caught up by that.
+    #[inline]
     pub(super) fn note_catching_up(&mut self, common: &Common, position: usize) -> bool {
+        self.change.is_some() && self.note_newcomer(common, position)
+    }
+
+    fn note_newcomer(&mut self, common: &Common, position: usize) -> bool {
         let Some(Stage::CatchingUp { newcomers, .. }) = self.change.as_mut().map(|change| &mut change.stage)
         else {
             return false;
@@ -230,7 +235,8 @@ impl Leader {
     /// Takes whatever step of a change comes next. Returns whether an entry was appended for it.
     pub(super) fn go_on_with_change(&mut self, common: &mut Common, out: &mut Vec<Action>) -> bool {
         let configured = common.log.configured();
-        if configured.index > common.log.committed() || !self.has_committed(common) {
+        let nothing_new = self.settled == Some(configured) && self.change.is_none();
+        if nothing_new || configured.index > common.log.committed() || !self.has_committed(common) {
             return false;
         }
         if common.membership().is_joint() {
@@ -259,6 +265,7 @@ impl Leader {
         }
         // Who is no voter any more has led the group to its new membership, and is done.
         self.resigned = common.standing() != Standing::Voter;
+        self.settled = Some(configured);
         false
     }
 }

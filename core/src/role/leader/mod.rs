@@ -51,6 +51,8 @@ pub(crate) struct Leader {
     reads: Reads,
     change: Option<Box<Changing>>,
     transfer: Option<Transferring>,
+    /// The membership of which nothing is left to be done.
+    settled: Option<LogId>,
     /// Set once it is no longer a member that could lead, and that is committed.
     resigned: bool,
 }
@@ -83,6 +85,7 @@ impl Leader {
             reads: Reads::default(),
             change: None,
             transfer: None,
+            settled: None,
             resigned: false,
         };
         common.log.append(common.term(), EntryBody::Blank);
@@ -285,7 +288,9 @@ impl Leader {
     /// Says to everybody that it still leads, and asks whether it does.
     fn beat(&mut self, common: &mut Common, out: &mut Vec<Action>) {
         self.round += 1;
-        self.reads.round_sent(self.round, common.now);
+        if common.config.options.lease_reads {
+            self.reads.round_sent(self.round, common.now);
+        }
         for peer in &mut self.peers {
             peer.told_commit = common.log.committed().min(peer.matched);
             common.send(peer.member, Body::Heartbeat { round: self.round, commit: peer.told_commit }, out);

@@ -125,7 +125,14 @@ impl Leader {
     }
 
     /// Answers every read that a round has confirmed, and sends another round if there are reads that came after the last.
+    #[inline]
     pub(super) fn answer_reads(&mut self, common: &mut Common, out: &mut Vec<Action>) {
+        if !self.reads.waiting.is_empty() {
+            self.answer_waiting_reads(common, out);
+        }
+    }
+
+    fn answer_waiting_reads(&mut self, common: &mut Common, out: &mut Vec<Action>) {
         while let Some(newest) = self.reads.waiting.back() {
             let confirmed = self.confirmed_round(common);
             let unasked = newest.round > self.round.max(confirmed);
