@@ -160,8 +160,8 @@ fn append(from: u64, to: Member, term: u64, prev: LogId, entries: Vec<Entry>, co
     Event::Receive(Message::new(me(m(from)), to, Term::new(term), body))
 }
 
-/// A newcomer whose process comes up a second after it was added has everything at once, in a group without traffic, and is
-/// never promoted: a round ends only with news, and there is none.
+/// A newcomer whose process comes up a second after it was added has everything at once, in a group without
+/// traffic, and is never promoted: a round ends only with news, and there is none.
 #[test]
 fn a_newcomer_that_has_the_whole_log_of_an_idle_group_is_promoted() {
     let mut net = Net::group(&[1, 2, 3], &Options::default());
@@ -353,8 +353,8 @@ fn questions_do_not_pile_up_behind_a_slow_disk() {
     assert!(questions < 10, "{questions} questions leave at once");
 }
 
-/// A late copy of what an earlier leader said to this incarnation, before the group had it, does not halt a member that the
-/// leader of a later term addresses as its own.
+/// A late copy of what an earlier leader said to this incarnation, before the group had it, does not halt a
+/// member that the leader of a later term addresses as its own.
 #[test]
 fn a_late_word_of_disowning_does_not_halt_whom_a_later_leader_has() {
     let mut net = Net::new();
@@ -399,7 +399,8 @@ fn a_promoted_voter_is_never_blank() {
     net.pass(200);
     net.add(4, options, Durable::default());
     let staged = net.raft(leader).log().last().index.next();
-    // The entry that makes it a learner, and what follows, is lost on its way to the newcomer, and to one other what follows.
+    // The entry that makes it a learner, and what follows, is lost on its way to the newcomer, and to one other
+    // what follows.
     let lost_on = leader % 3 + 1;
     net.drop = Box::new(move |message| match &message.body {
         Body::Append { slice, .. } => {
@@ -458,9 +459,9 @@ fn a_newcomer_that_is_gone_again_is_not_promoted() {
     assert!(!net.raft(leader).membership().voters().contains(&id(4)), "dead for thirty seconds, and a voter");
 }
 
-/// Thesis 4.2.2: "a server that is not part of its own latest configuration should still start new elections", not
-/// counting itself. The leader of two removes itself while the other is away, and steps down for want of a quorum: then it
-/// refuses its vote to the other, whose log is shorter, and does not stand itself.
+/// Thesis 4.2.2: "a server that is not part of its own latest configuration should still start new elections",
+/// not counting itself. The leader of two removes itself while the other is away, and steps down for want of a
+/// quorum: then it refuses its vote to the other, whose log is shorter, and does not stand itself.
 #[test]
 fn a_leader_that_removed_itself_still_leads_the_group_out_of_it() {
     let mut net = Net::group(&[1, 2], &Options::default());

@@ -1,5 +1,5 @@
-//! The clients: each has one attempt at a time, and asks elsewhere when it is refused or left without an answer. What they asked and
-//! were told is recorded.
+//! The clients: each has one attempt at a time, and asks elsewhere when it is refused or left without an
+//! answer. What they asked and were told is recorded.
 
 use crate::hash::StableHasher;
 use crate::history::{Call, History, OperationId, Value};
@@ -143,8 +143,8 @@ impl Clients {
         self.still = true;
     }
 
-    /// A client's timer has gone off: the pause is over, or the answer is overdue. `number` tells which attempt the timer
-    /// belongs to; `committed` is what the group has committed.
+    /// A client's timer has gone off: the pause is over, or the answer is overdue. `number` tells which attempt
+    /// the timer belongs to; `committed` is what the group has committed.
     pub(crate) fn on_timer(
         &mut self,
         now: u64,
@@ -225,8 +225,8 @@ impl Clients {
         self.puts.get(&content).copied()
     }
 
-    /// A member has answered; `found` is what its state machine holds of what was to be read, and as of which entry. Returns when the
-    /// client acts next, where the answer ends its attempt.
+    /// A member has answered; `found` is what its state machine holds of what was to be read, and as of which
+    /// entry. Returns when the client acts next, where the answer ends its attempt.
     pub(crate) fn on_outcome(
         &mut self,
         now: u64,

@@ -30,8 +30,8 @@ impl Link {
     }
 }
 
-/// The links of a log, without an entry at index zero: from the first that was ever there, whether the member still has it or
-/// not.
+/// The links of a log, without an entry at index zero: from the first that was ever there, whether the member
+/// still has it or not.
 pub type Chain = Vec<Link>;
 
 /// The link at `index`, where the log goes so far.
@@ -61,8 +61,8 @@ pub trait Known {
     fn content(&self, id: LogId) -> Option<u64>;
 }
 
-/// Does to a chain what `write` does to a log, and returns how. An installed snapshot stands for what the group has committed so
-/// far.
+/// Does to a chain what `write` does to a log, and returns how. An installed snapshot stands for what the group
+/// has committed so far.
 pub fn write_to(chain: &mut Chain, write: &Write, known: &impl Known) -> Links {
     let mut links = Links::default();
     if let Some(after) = write.truncate_after {

@@ -1,12 +1,13 @@
 //! Seeded, simulated Raft clusters: run under faults, checked after every step, and replayed from a number.
 //!
-//! A [`Scenario`] is drawn from a seed, or written by hand: who is in the cluster, what the network
-//! and the disks are like, what clients do, and a list of what goes wrong when. [`run`] plays it in virtual time on one
-//! thread, with the kernel of `kontiki-core`, unchanged, in the middle: its messages encoded and decoded as on a real
-//! wire, its writes lost in crashes, its clocks drifting. Every property of [`check`] is checked after every step, and
-//! when the chaos is over the cluster must make progress.
+//! A [`Scenario`] is drawn from a seed, or written by hand: who is in the cluster, what the network and the
+//! disks are like, what clients do, and a list of what goes wrong when. [`run`] plays it in virtual time on one
+//! thread, with the kernel of `kontiki-core`, unchanged, in the middle: its messages encoded and decoded as on
+//! a real wire, its writes lost in crashes, its clocks drifting. Every property of [`check`] is checked after
+//! every step, and when the chaos is over the cluster must make progress.
 //!
-//! What clients asked and were told makes a [`history`], which is checked by itself, of simulated clusters or real ones.
+//! What clients asked and were told makes a [`history`], which is checked by itself, of simulated clusters or
+//! real ones.
 //!
 //! ```
 //! use kontiki_sim::scenario::{Fault, Profile, Scenario, Target, TimedFault};

@@ -16,11 +16,12 @@ pub struct Shrunk {
     pub tried: u64,
 }
 
-/// Makes `scenario` smaller as long as it still violates the same property: fewer faults and operations first, then a quieter world, then
-/// fewer members, plainer settings and less time. None where it violates nothing, or cannot be run.
+/// Makes `scenario` smaller as long as it still violates the same property: fewer faults and operations first,
+/// then a quieter world, then fewer members, plainer settings and less time. None where it violates nothing, or
+/// cannot be run.
 ///
-/// The outcome depends on the scenario alone. Nothing smaller by one change of those listed here fails in the same way;
-/// something smaller by two might.
+/// The outcome depends on the scenario alone. Nothing smaller by one change of those listed here fails in the
+/// same way; something smaller by two might.
 pub fn shrink(scenario: &Scenario) -> Option<Shrunk> {
     let failure = fails(scenario)?;
     let mut smallest = Shrunk { scenario: scenario.clone(), failure, tried: 1 };
@@ -145,8 +146,8 @@ mod tests {
     use super::*;
     use crate::scenario::Profile;
 
-    /// A state machine that takes a quarter of an hour keeps its cluster from agreeing in time; nothing else that the seed
-    /// holds has anything to do with it.
+    /// A state machine that takes a quarter of an hour keeps its cluster from agreeing in time; nothing else
+    /// that the seed holds has anything to do with it.
     #[test]
     fn what_does_not_matter_goes_and_what_matters_stays() {
         let mut scenario = Scenario::draw(9, 3, Profile::Chaos);

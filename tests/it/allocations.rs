@@ -223,9 +223,9 @@ fn a_proposal_allocates_little() {
     assert!((ROUNDS..=3 * ROUNDS).contains(&total), "{total} allocations in {ROUNDS} proposals");
 }
 
-/// A leader keeps of its log what `max_cached_bytes` allows, however long the log is, and a few bytes for the terms of all of it. Here
-/// it is ten million entries long, none of which may leave the disk, since a learner still lacks nearly all: for that one they
-/// are read back.
+/// A leader keeps of its log what `max_cached_bytes` allows, however long the log is, and a few bytes for the
+/// terms of all of it. Here it is ten million entries long, none of which may leave the disk, since a learner
+/// still lacks nearly all: for that one they are read back.
 #[test]
 fn ten_million_entries_take_no_more_memory_than_the_options_allow() {
     const BATCH: u64 = 10_000;

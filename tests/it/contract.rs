@@ -1,6 +1,6 @@
-//! What the kernel promises its host beyond the paper: an outcome for every request, promises only when they are
-//! durable, garbage dropped and counted, proof of broken safety answered by a halt. The names of some tests begin with
-//! the pitfall, of other implementations, that they show to be avoided.
+//! What the kernel promises its host beyond the paper: an outcome for every request, promises only when they
+//! are durable, garbage dropped and counted, proof of broken safety answered by a halt. The names of some tests
+//! begin with the pitfall, of other implementations, that they show to be avoided.
 
 use kontiki_core::action::{Action, Outcome, Refusal, Violation};
 use kontiki_core::config::{Config, Options};
@@ -125,8 +125,9 @@ fn r24_a_leader_that_was_busy_takes_proposals_again() {
     assert!(matches!(lab.outcomes(fourth), [Outcome::Committed(_)]));
 }
 
-/// Where the message that ends a leadership also says what became of a proposal, its client is told. No peer that keeps to the protocol
-/// sends such a message as its first, for a new leader knows less; but nothing forbids it.
+/// Where the message that ends a leadership also says what became of a proposal, its client is told. No peer
+/// that keeps to the protocol sends such a message as its first, for a new leader knows less; but nothing
+/// forbids it.
 #[test]
 fn a_proposal_whose_fate_is_known_when_leadership_is_lost_is_not_unknown() {
     for (terms, fate) in
@@ -167,9 +168,9 @@ fn a_member_that_is_stopped_answers_what_waits_and_refuses_what_comes() {
 
 // ---- promises and the disk ----
 
-/// The schedule that this prevents: member 3 stands for term 2 on the strength of 2:1, which is not yet on its disk;
-/// member 2 votes for it. Member 3 crashes and comes back with neither 2:1 nor term 2, stands for term 2 again, and the
-/// first grant arrives late: member 3 leads without 2:1, which members 1 and 2 have committed.
+/// The schedule that this prevents: member 3 stands for term 2 on the strength of 2:1, which is not yet on its
+/// disk; member 2 votes for it. Member 3 crashes and comes back with neither 2:1 nor term 2, stands for term 2
+/// again, and the first grant arrives late: member 3 leads without 2:1, which members 1 and 2 have committed.
 #[test]
 fn e2_a_candidate_asks_for_no_vote_before_its_term_and_its_log_are_durable() {
     let mut lab = led_with(|options| options.pre_vote = false);
@@ -243,9 +244,10 @@ fn r14_a_report_of_an_earlier_write_changes_nothing() {
     assert!(requests.iter().all(|request| lab.outcomes(*request).len() == 1));
 }
 
-/// An answer to a heartbeat says what is on the follower's disk, *in the leader's term*. Before that term is there
-/// too, a crash takes the follower back to an earlier one, where an earlier leader may still change its log: and a leader
-/// that believes a match which is none would refuse to go back below it, and never repair that follower.
+/// An answer to a heartbeat says what is on the follower's disk, *in the leader's term*. Before that term is
+/// there too, a crash takes the follower back to an earlier one, where an earlier leader may still change its
+/// log: and a leader that believes a match which is none would refuse to go back below it, and never repair
+/// that follower.
 #[test]
 fn a_heartbeat_answer_promises_nothing_before_its_term_is_durable() {
     let mut lab = Lab::of(3);
@@ -298,8 +300,8 @@ fn a_follower_that_forgot_a_term_is_repaired_by_its_leader() {
     assert_eq!(lab.terms(3), [1, 1, 3], "{}", lab.take_transcript());
 }
 
-/// A follower commits only what it knows to agree with its leader's log, and a restart makes it forget. Its leader, which
-/// still knows, has nothing to send, and must remind it.
+/// A follower commits only what it knows to agree with its leader's log, and a restart makes it forget. Its
+/// leader, which still knows, has nothing to send, and must remind it.
 #[test]
 fn a_follower_that_restarts_in_an_idle_group_hears_what_is_committed() {
     let mut lab = led();
@@ -346,7 +348,8 @@ fn e11_pre_vote_without_check_quorum_does_not_keep_a_leader_that_reaches_nobody(
     assert!(lab.leaders().iter().any(|&leader| leader != 1), "{:?}", lab.leaders());
 }
 
-/// Requests for votes wait for the disk as well, but are no answers: the limit must not keep a member from ever winning.
+/// Requests for votes wait for the disk as well, but are no answers: the limit must not keep a member from ever
+/// winning.
 #[test]
 fn the_limit_of_waiting_answers_does_not_silence_a_candidate() {
     let options = Options { max_waiting_answers: 1, ..Options::default() };
@@ -502,7 +505,8 @@ fn r18_a_lost_probe_is_sent_again_after_the_next_heartbeat() {
     }
 }
 
-/// Who has not the whole of the leader's log would lose the election that it is bidden to, and depose the leader by that.
+/// Who has not the whole of the leader's log would lose the election that it is bidden to, and depose the
+/// leader by that.
 #[test]
 fn e14_a_member_that_lacks_an_entry_does_not_obey_a_bidding_to_stand() {
     let mut lab = led();
@@ -574,8 +578,8 @@ fn d1_a_pause_is_one_late_wake_and_not_many() {
     assert!(raft.deadline() >= minute + MIN_TIMEOUT);
 }
 
-/// A leader that was paused, and whose followers' answers waited meanwhile, hears them first. One whose followers said
-/// nothing steps down at once, since they may have elected another.
+/// A leader that was paused, and whose followers' answers waited meanwhile, hears them first. One whose
+/// followers said nothing steps down at once, since they may have elected another.
 #[test]
 fn d1_a_leader_that_was_paused_steps_down_unless_it_hears_a_quorum() {
     for hears in [true, false] {

@@ -1,7 +1,7 @@
 //! Golden traces: the same seeds give the same runs, step by step, in every build and on every machine.
 //!
-//! A changed hash means that the kernel or the simulator behaves differently. That is often what a commit wants: then it
-//! says why, and blesses the new hashes with `BLESS=1 cargo test -p kontiki-tests golden`.
+//! A changed hash means that the kernel or the simulator behaves differently. That is often what a commit
+//! wants: then it says why, and blesses the new hashes with `BLESS=1 cargo test -p kontiki-tests golden`.
 
 use kontiki_sim::scenario::{Profile, Scenario};
 use std::fmt::Write as _;

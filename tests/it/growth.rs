@@ -1,4 +1,5 @@
-//! A group of one grows to three, five and seven members and shrinks back to one, under load and with everything going wrong.
+//! A group of one grows to three, five and seven members and shrinks back to one, under load and with
+//! everything going wrong.
 
 use kontiki_core::membership::Standing;
 use kontiki_core::types::NodeId;
@@ -8,8 +9,8 @@ fn id(number: u64) -> NodeId {
     NodeId::new(number).expect("not zero")
 }
 
-/// Seven hosts, of which the first is a group by itself; two more join at a time, then two leave at a time, once the leader among
-/// them.
+/// Seven hosts, of which the first is a group by itself; two more join at a time, then two leave at a time,
+/// once the leader among them.
 fn there_and_back(seed: u64, profile: Profile) -> Scenario {
     let mut scenario = Scenario::draw(seed, 7, profile);
     for (position, member) in scenario.members.iter_mut().enumerate() {

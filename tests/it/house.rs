@@ -27,8 +27,8 @@ const LAYERS: &[&str] = &[
     "lib",
 ];
 
-/// A word that library code does without: where, the word, why, and what instead. A word that ends in `_` is the beginning
-/// of a function's name.
+/// A word that library code does without: where, the word, why, and what instead. A word that ends in `_` is
+/// the beginning of a function's name.
 const FORBIDDEN: &[(&[&str], &str, &str)] = &[
     (BOTH, "HashMap", "its order differs between runs; use BTreeMap or a sorted Vec"),
     (BOTH, "HashSet", "its order differs between runs; use BTreeSet or a sorted Vec"),

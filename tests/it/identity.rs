@@ -74,7 +74,8 @@ fn p4_a_wiped_member_neither_votes_nor_acknowledges() {
     assert_eq!((lab.status(1).committed, dropped(&lab, 1, DropReason::OtherIncarnation)), (Index::ZERO, 1));
 }
 
-/// PITFALLS E21: whoever asks, a member that knows nothing of any group votes for nobody: it may be one that has forgotten.
+/// PITFALLS E21: whoever asks, a member that knows nothing of any group votes for nobody: it may be one that
+/// has forgotten.
 #[test]
 fn a_blank_member_votes_for_nobody() {
     let mut lab = led();

@@ -1,7 +1,9 @@
-//! Leases and clocks: as long as clocks keep to the bound, no read is stale; beyond it reads are, and the simulator sees it.
+//! Leases and clocks: as long as clocks keep to the bound, no read is stale; beyond it reads are, and the
+//! simulator sees it.
 //!
-//! The published failures of lease reads (PITFALLS L7 to L10) need a leader that is cut off and still asked by clients, a
-//! leader that hands over, or a voter that restarts: each has its script in tests/data. Here the whole cluster runs.
+//! The published failures of lease reads (PITFALLS L7 to L10) need a leader that is cut off and still asked by
+//! clients, a leader that hands over, or a voter that restarts: each has its script in tests/data. Here the
+//! whole cluster runs.
 
 use kontiki_sim::check::linearizable_reads;
 use kontiki_sim::report::Report;
@@ -13,8 +15,8 @@ use std::time::Duration;
 /// What clocks may be off by, in parts per million.
 const BOUND: u32 = 20_000;
 
-/// Three members under many readers. Again and again the leader is cut off from the others, though not from its clients, while its
-/// clock runs at `slow` and those of the others at `fast`.
+/// Three members under many readers. Again and again the leader is cut off from the others, though not from its
+/// clients, while its clock runs at `slow` and those of the others at `fast`.
 fn cut_off(seed: u64, slow: i64, fast: i64) -> Scenario {
     let mut scenario = Scenario::draw(seed, 3, Profile::Calm);
     scenario.options.election_timeout_min = Duration::from_millis(150);

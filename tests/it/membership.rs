@@ -1,5 +1,5 @@
-//! What operators are told of changes of the membership and of handing over: every refusal has its own reason, and names what
-//! to do about it. What the changes themselves look like is in tests/data.
+//! What operators are told of changes of the membership and of handing over: every refusal has its own reason,
+//! and names what to do about it. What the changes themselves look like is in tests/data.
 
 use kontiki_core::action::{Outcome, Refusal, Violation};
 use kontiki_core::config::Options;
@@ -173,8 +173,8 @@ fn a_transfer_ends_with_another_leader_or_with_this_one() {
     assert_eq!((lab.outcomes(request), lab.leaders()), (&[Outcome::NotTransferred][..], vec![1]));
 }
 
-/// Removed, it could not be elected any more, and would be waited for in vain (PITFALLS M21). A change cannot begin while a transfer is under
-/// way; one that another leader began can end.
+/// Removed, it could not be elected any more, and would be waited for in vain (PITFALLS M21). A change cannot
+/// begin while a transfer is under way; one that another leader began can end.
 #[test]
 fn m21_a_transfer_does_not_outlast_its_leaders_office() {
     let mut lab = led();
@@ -233,7 +233,8 @@ fn a_group_grows_to_seven_and_shrinks_to_one() {
     assert_eq!(lab.applied(7), vec!["x"; committed]);
 }
 
-/// The request of a leader that lost its office: nobody knows what became of what is in the log; what is not, was not done.
+/// The request of a leader that lost its office: nobody knows what became of what is in the log; what is not,
+/// was not done.
 #[test]
 fn a_change_of_a_lost_leadership_is_unknown_once_it_is_in_the_log() {
     let mut lab = led();

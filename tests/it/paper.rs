@@ -349,8 +349,8 @@ fn a_candidate_that_wins_establishes_its_authority_at_once() {
     assert_eq!(lab.status(3).leader, Some(id(1)));
 }
 
-/// §5.2: "If the leader's term is at least as large as the candidate's current term, then the candidate recognizes the
-/// leader as legitimate and returns to follower state." PITFALLS E22.
+/// §5.2: "If the leader's term is at least as large as the candidate's current term, then the candidate
+/// recognizes the leader as legitimate and returns to follower state." PITFALLS E22.
 #[test]
 fn e22_a_candidate_that_hears_from_a_leader_of_its_term_returns_to_follower() {
     for body in [append(LogId::ZERO, &[1], 0), Body::Heartbeat { round: 1, commit: Index::ZERO }] {
@@ -415,8 +415,8 @@ fn a_candidate_restarts_its_timeout_at_the_start_of_an_election() {
 
 // ---- §5.3 Log replication ----
 
-/// §5.3: "The leader appends the command to its log as a new entry, then issues AppendEntries RPCs in parallel to each
-/// of the other servers."
+/// §5.3: "The leader appends the command to its log as a new entry, then issues AppendEntries RPCs in parallel
+/// to each of the other servers."
 #[test]
 fn the_leader_appends_a_command_to_its_log_and_sends_it_to_each_of_the_others() {
     let mut lab = led(3);
@@ -425,8 +425,8 @@ fn the_leader_appends_a_command_to_its_log_and_sends_it_to_each_of_the_others() 
     assert_eq!((lab.count("1→2 Append 2:1"), lab.count("1→3 Append 2:1")), (1, 1));
 }
 
-/// §5.3: "When the entry has been safely replicated, the leader applies the entry to its state machine and returns the
-/// result of that execution to the client." PITFALLS X6, P1.
+/// §5.3: "When the entry has been safely replicated, the leader applies the entry to its state machine and
+/// returns the result of that execution to the client." PITFALLS X6, P1.
 #[test]
 fn the_client_is_answered_when_the_entry_is_safely_replicated_and_not_before() {
     let mut lab = led(3);
@@ -480,7 +480,8 @@ fn an_entry_is_committed_once_its_leader_has_replicated_it_on_a_majority() {
     assert_eq!(lab.status(1).committed, Index::new(2), "on three of five");
 }
 
-/// §5.3: "This also commits all preceding entries in the leader's log, including entries created by previous leaders."
+/// §5.3: "This also commits all preceding entries in the leader's log, including entries created by previous
+/// leaders."
 #[test]
 fn a_commit_also_commits_all_preceding_entries_of_previous_leaders() {
     let mut lab = with_logs(&[&[1, 2, 3], &[1, 2], &[1]]);
@@ -581,8 +582,8 @@ fn figure_7_the_leader_forces_all_logs_to_duplicate_its_own() {
     }
 }
 
-/// §5.3: "When a leader first comes to power, it initializes all nextIndex values to the index just after the last one
-/// in its log."
+/// §5.3: "When a leader first comes to power, it initializes all nextIndex values to the index just after the
+/// last one in its log."
 #[test]
 fn a_new_leader_begins_after_the_last_entry_of_its_own_log() {
     let mut lab = with_logs(&[&[1, 2, 3], &[], &[1]]);
@@ -616,8 +617,8 @@ fn r21_a_conflict_costs_a_round_trip_a_term_and_not_one_an_entry() {
     assert_eq!(lab.terms(2), lab.terms(1));
 }
 
-/// §5.3: "A leader never overwrites or deletes entries in its own log." PITFALLS R32. The lab checks it in every test;
-/// here the leader is tempted.
+/// §5.3: "A leader never overwrites or deletes entries in its own log." PITFALLS R32. The lab checks it in
+/// every test; here the leader is tempted.
 #[test]
 fn r32_a_leader_never_overwrites_or_deletes_entries_in_its_log() {
     let mut lab = led(3);
@@ -706,8 +707,8 @@ fn of_logs_that_end_with_the_same_term_the_longer_is_more_up_to_date() {
     assert_eq!(lab.terms(1), [1, 1, 1, 3]);
 }
 
-/// §5.4.2: "a leader cannot immediately conclude that an entry from a previous term is committed once it is stored on a
-/// majority of servers." Figure 8; tests/data/figure8.txt shows each message. PITFALLS R1.
+/// §5.4.2: "a leader cannot immediately conclude that an entry from a previous term is committed once it is
+/// stored on a majority of servers." Figure 8; tests/data/figure8.txt shows each message. PITFALLS R1.
 #[test]
 fn figure_8_a_leader_does_not_commit_an_entry_of_a_previous_term_by_counting_replicas() {
     let mut lab = with_logs(&[&[1, 2], &[1, 2], &[1], &[1], &[1, 3]]);
@@ -738,8 +739,8 @@ fn figure_8_a_leader_does_not_commit_an_entry_of_a_previous_term_by_counting_rep
     assert_eq!(lab.terms(3), [1, 3, 5], "for it could still be overwritten");
 }
 
-/// §5.4.2: "Only log entries from the leader's current term are committed by counting replicas; once an entry from the
-/// current term has been committed in this way, then all prior entries are committed indirectly."
+/// §5.4.2: "Only log entries from the leader's current term are committed by counting replicas; once an entry
+/// from the current term has been committed in this way, then all prior entries are committed indirectly."
 #[test]
 fn an_entry_of_the_current_term_commits_all_before_it() {
     let mut lab = with_logs(&[&[1, 2], &[1, 2], &[1, 2]]);

@@ -1,7 +1,8 @@
 //! What holds for any sequence of events, drawn at random and shrunk where it fails.
 //!
-//! The draws are the same in every run. `PROPTEST_RNG_SEED=7 PROPTEST_CASES=10000 cargo test -p kontiki-tests properties`
-//! makes others, and more of them; a failure prints the smallest input that fails and the command that draws it again.
+//! The draws are the same in every run. `PROPTEST_RNG_SEED=7 PROPTEST_CASES=10000 cargo test -p kontiki-tests
+//! properties` makes others, and more of them; a failure prints the smallest input that fails and the command
+//! that draws it again.
 
 mod changes;
 mod cluster;
@@ -12,8 +13,8 @@ use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 use std::fmt::Debug;
 
-/// Checks a property for `cases` inputs, or as many as PROPTEST_CASES says. The property panics where it does not hold;
-/// `explain` then says more about the smallest such input.
+/// Checks a property for `cases` inputs, or as many as PROPTEST_CASES says. The property panics where it does
+/// not hold; `explain` then says more about the smallest such input.
 fn holds<S: Strategy>(
     name: &str,
     cases: u32,

@@ -119,7 +119,8 @@ fn an_answer_to_a_question_that_was_not_asked_is_dropped_and_counted() {
     assert_eq!((lab.outcomes(request), lab.raft(3).drops().count(DropReason::Late)), (&[][..], 4));
 }
 
-/// A lease is shorter than the promise that it rests on by as much as two clocks may differ, and counts from the sending.
+/// A lease is shorter than the promise that it rests on by as much as two clocks may differ, and counts from
+/// the sending.
 #[test]
 fn l10_a_lease_is_shorter_than_the_promise_by_twice_the_drift() {
     for (drift, nanos) in [(0, 150_000_000), (10_000, 147_029_702), (100_000, 122_727_272)] {

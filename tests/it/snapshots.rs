@@ -87,8 +87,8 @@ fn s4a_a_snapshot_in_the_middle_of_a_change_has_both_halves() {
     assert_eq!(lab.raft(2).log().snapshot().expect("it has one").membership.to_string(), group);
 }
 
-/// The first membership of a group is in no entry, and a newcomer gets the log from its beginning. So it is told of it first, and then may
-/// take a snapshot of whatever it has applied.
+/// The first membership of a group is in no entry, and a newcomer gets the log from its beginning. So it is
+/// told of it first, and then may take a snapshot of whatever it has applied.
 #[test]
 fn a_newcomer_knows_the_first_membership_of_its_group() {
     let cast = Cast { voters: 1, spares: 1, ..Cast::default() };
@@ -252,15 +252,16 @@ fn a_disk_whose_log_rests_on_nothing_is_refused() {
     let gone = Durable { base, ..disk_of(&[1]) };
     let gone = Durable { entries: Vec::new(), ..gone };
     assert_eq!(restore(gone).unwrap_err(), RestoreError::NoSnapshot { base });
-    // A snapshot that goes further than the log does not stand for it: the write that installs one begins the log after it.
+    // A snapshot that goes further than the log does not stand for it: the write that installs one begins the
+    // log after it.
     let group = Lab::of(1).disk(1).snapshot.clone();
     let beyond = group.map(|snapshot| Snapshot { last: LogId::new(1, 9), ..snapshot });
     let gone = Durable { snapshot: beyond, ..disk_of(&[1, 1]) };
     assert!(matches!(restore(gone), Err(RestoreError::NoSnapshot { .. })));
 }
 
-/// A leader that offers a snapshot and then sends another entry in the place of its last one contradicts itself: safety is broken, and
-/// the follower says so rather than fall over when the bytes come.
+/// A leader that offers a snapshot and then sends another entry in the place of its last one contradicts
+/// itself: safety is broken, and the follower says so rather than fall over when the bytes come.
 #[test]
 fn a_leader_whose_snapshot_contradicts_its_log_halts_its_follower() {
     let mut lab = Lab::of(3);

@@ -17,14 +17,15 @@ fn sweep(seeds: std::ops::Range<u64>, members: u32, profile: Profile) -> Counter
     counters
 }
 
-/// What so small a sweep seldom comes to, if ever. Each is played in tests/data: `joint_left_by_another_leader`, `never_catches_up`,
-/// `rolled_back_change` and `transfer`; and that a proposal is known to be overwritten at the very moment at which its leader is
-/// deposed takes a message that honest peers do not send, in `contract.rs`.
+/// What so small a sweep seldom comes to, if ever. Each is played in tests/data:
+/// `joint_left_by_another_leader`, `never_catches_up`, `rolled_back_change` and `transfer`; and that a proposal
+/// is known to be overwritten at the very moment at which its leader is deposed takes a message that honest
+/// peers do not send, in `contract.rs`.
 const RARE: &[&str] =
     &["joint_left_by_another", "not_caught_up", "overwritten", "rolled_back", "transfer_failed"];
 
-/// Green without coverage is not green: each kind of fault must have happened, and each rare turn of the protocol must
-/// have been taken.
+/// Green without coverage is not green: each kind of fault must have happened, and each rare turn of the
+/// protocol must have been taken.
 #[test]
 fn a_sweep_meets_every_fault_and_reaches_every_mark() {
     let counters = sweep(0..300, 5, Profile::Swarm);

@@ -1,9 +1,10 @@
 //! A cluster of real kernels in lockstep, for scripts and for tests that follow the paper line by line.
 //!
-//! Nothing happens by itself. Messages wait until they are delivered, a slow disk until it is told to go on, and a
-//! timer goes off only on command: time passes for everybody alike, but a member whose timer is about to go off
-//! waits just before it, like one whose clock is a little slow. So a test says what happens, and nothing else does. Where
-//! that is too slow for a lease, [`Lab::run`] lets time pass for all clocks alike, with every timer when it is due.
+//! Nothing happens by itself. Messages wait until they are delivered, a slow disk until it is told to go on,
+//! and a timer goes off only on command: time passes for everybody alike, but a member whose timer is about to
+//! go off waits just before it, like one whose clock is a little slow. So a test says what happens, and nothing
+//! else does. Where that is too slow for a lease, [`Lab::run`] lets time pass for all clocks alike, with every
+//! timer when it is due.
 //!
 //! After every step the [`Lab`] checks the paper's safety properties (figure 3) over all members, and that the kernel
 //! keeps its side of the [`Contract`]; and of every read that is answered, that it missed nothing.
@@ -92,8 +93,8 @@ fn blank_entries(first: u64, terms: &[u64]) -> impl Iterator<Item = Entry> {
         .map(|(&term, index)| Entry { id: LogId::new(term, index), body: EntryBody::Blank })
 }
 
-/// What a disk holds after a quiet life: blank entries of these terms from index 1, the term of the last, no vote. The group
-/// that they are of is not yet said.
+/// What a disk holds after a quiet life: blank entries of these terms from index 1, the term of the last, no
+/// vote. The group that they are of is not yet said.
 pub fn disk_of(terms: &[u64]) -> Durable {
     Durable {
         ballot: Ballot::new(Term::new(terms.last().copied().unwrap_or(0)), None),
@@ -282,8 +283,8 @@ impl Lab {
         lab
     }
 
-    /// Starts a member anew with this on its disk. Where that does not say of which group it is, and the member is one of those
-    /// with whom the group began, it is of this one.
+    /// Starts a member anew with this on its disk. Where that does not say of which group it is, and the member
+    /// is one of those with whom the group began, it is of this one.
     pub fn set_disk(&mut self, member: u64, disk: Durable) {
         let founder = self.founders.contains(self.member(member).identity.member);
         let group = founder.then(|| Durable::bootstrap(self.founders.clone()).snapshot).flatten();
@@ -635,7 +636,8 @@ impl Lab {
         copies.len()
     }
 
-    /// Keeps the messages that match on their way, for as long as nobody [releases](Self::release) them. Returns how many.
+    /// Keeps the messages that match on their way, for as long as nobody [releases](Self::release) them.
+    /// Returns how many.
     pub fn hold(&mut self, filter: &str) -> usize {
         let held = self.take(filter);
         held.iter().for_each(|message| self.note(format_args!("{message} is held up")));
@@ -1021,7 +1023,8 @@ impl Lab {
         }
     }
 
-    /// What a host does at once after a step: it lets the disk work, reports what was applied, and brings what was asked for.
+    /// What a host does at once after a step: it lets the disk work, reports what was applied, and brings what
+    /// was asked for.
     fn follow_up(&mut self, number: u64) {
         let Some(raft) = &self.member(number).raft else {
             return;

@@ -1,6 +1,6 @@
-//! Durable Commit: when a leader commits an entry, that entry and all before it are on the disks of a majority of the voters, of
-//! both sets while there are two. It is what an acknowledgement means, and it is lost as soon as anybody
-//! acknowledges what is only in memory, or for somebody else.
+//! Durable Commit: when a leader commits an entry, that entry and all before it are on the disks of a majority
+//! of the voters, of both sets while there are two. It is what an acknowledgement means, and it is lost as soon
+//! as anybody acknowledges what is only in memory, or for somebody else.
 
 use super::{Check, Observation};
 use crate::ledger::link_at;

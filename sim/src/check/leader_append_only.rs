@@ -1,4 +1,5 @@
-//! Leader Append-Only: a leader never overwrites or deletes entries in its log; it only appends (paper §5.3, figure 3).
+//! Leader Append-Only: a leader never overwrites or deletes entries in its log; it only appends (paper §5.3,
+//! figure 3).
 
 use super::{Check, Observation};
 use kontiki_core::action::Action;

@@ -1,5 +1,5 @@
-//! Leader Completeness: if a log entry is committed in a given term, then that entry will be present in the logs of the
-//! leaders for all higher-numbered terms (paper §5.4, figure 3).
+//! Leader Completeness: if a log entry is committed in a given term, then that entry will be present in the
+//! logs of the leaders for all higher-numbered terms (paper §5.4, figure 3).
 
 use super::{Check, Observation};
 use crate::ledger::link_at;

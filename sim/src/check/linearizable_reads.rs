@@ -1,5 +1,6 @@
-//! Linearizable Reads: whoever is told to read has applied all that the group had committed when the read was asked for; and what
-//! all clients were told, taken together, is what one store could have told them, in the order of the log and by itself.
+//! Linearizable Reads: whoever is told to read has applied all that the group had committed when the read was
+//! asked for; and what all clients were told, taken together, is what one store could have told them, in the
+//! order of the log and by itself.
 
 use crate::history::witness::{self, Committed};
 use crate::history::{History, Verdict, check};
@@ -11,8 +12,8 @@ pub const NAME: &str = "Linearizable Reads";
 /// How many states the search may remember; the simulator's clients write each value once, and never need it.
 const BUDGET: u64 = 1_000_000;
 
-/// A member whose state machine holds everything through `applied` lets a client read that asked when the group had committed
-/// everything through `committed`.
+/// A member whose state machine holds everything through `applied` lets a client read that asked when the group
+/// had committed everything through `committed`.
 pub fn served(member: NodeId, applied: Index, committed: Index) -> Result<(), String> {
     if applied >= committed {
         return Ok(());

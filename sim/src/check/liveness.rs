@@ -1,6 +1,6 @@
-//! Liveness: once the world has healed, a leader is elected, every client has a write committed, all members come to
-//! hold the same log, and the term stops growing, all within a bounded time. An election storm or a stuck follower is a
-//! failure, not a timeout.
+//! Liveness: once the world has healed, a leader is elected, every client has a write committed, all members
+//! come to hold the same log, and the term stops growing, all within a bounded time. An election storm or a
+//! stuck follower is a failure, not a timeout.
 
 use kontiki_core::membership::Membership;
 use kontiki_core::status::{RoleKind, Status};

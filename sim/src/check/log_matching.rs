@@ -1,11 +1,12 @@
-//! Log Matching: if two logs contain an entry with the same index and term, then the logs are identical in all entries
-//! up through the given index (paper §5.3, figure 3).
+//! Log Matching: if two logs contain an entry with the same index and term, then the logs are identical in all
+//! entries up through the given index (paper §5.3, figure 3).
 
 use super::{Check, Observation};
 use crate::ledger::Link;
 use kontiki_core::types::LogId;
 
-/// For each index, the entries that were ever seen there, one of each term, each with the one prefix that may lead to it.
+/// For each index, the entries that were ever seen there, one of each term, each with the one prefix that may
+/// lead to it.
 #[derive(Default, Debug)]
 pub struct LogMatching {
     seen: Vec<Vec<Link>>,

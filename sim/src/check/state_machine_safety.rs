@@ -1,6 +1,6 @@
-//! State Machine Safety: if a server has applied a log entry at a given index to its state machine, no other server will
-//! ever apply a different log entry for the same index (paper §5.4.3, figure 3). Checked already when an entry is known
-//! to be committed, which is before any server may apply it.
+//! State Machine Safety: if a server has applied a log entry at a given index to its state machine, no other
+//! server will ever apply a different log entry for the same index (paper §5.4.3, figure 3). Checked already
+//! when an entry is known to be committed, which is before any server may apply it.
 
 use super::{Check, Observation};
 use crate::ledger::{Link, link_at};

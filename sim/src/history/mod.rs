@@ -3,9 +3,9 @@
 //! A [`History`] knows nothing of Raft nor of the simulator: its times are readings of one clock, its keys and values
 //! are numbers. So it can be recorded of real clusters, stored, and checked here.
 //!
-//! A history is *linearizable* (Herlihy and Wing, "Linearizability", ACM TOPLAS 1990) if every operation can be given
-//! one moment between its invocation and its return, such that reads find what was last written before them. There are
-//! two ways to know:
+//! A history is *linearizable* (Herlihy and Wing, "Linearizability", ACM TOPLAS 1990) if every operation can be
+//! given one moment between its invocation and its return, such that reads find what was last written before
+//! them. There are two ways to know:
 //!
 //! - [`check`] sees the history alone. Keys are independent of one another (linearizability is *local*, theorem 1
 //!   there). Where the values written to a key differ, [`zones`] decide; where they repeat, a [`search`] with a budget.
@@ -56,7 +56,8 @@ use search::OutOfBudget;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Operations on a store of registers, in the order in which they were recorded. At first every register holds nothing.
+/// Operations on a store of registers, in the order in which they were recorded. At first every register holds
+/// nothing.
 ///
 /// To record costs the same however long the history is. Histories of several recorders that share a clock are put
 /// together, in any order, by `History::try_from`.

@@ -304,8 +304,8 @@ impl Draw {
         faults
     }
 
-    /// One leader after another falls, at about the pace at which they are elected, some of them before they have told
-    /// anybody anything: what it takes to leave entries of many terms behind (paper, figure 8).
+    /// One leader after another falls, at about the pace at which they are elected, some of them before they
+    /// have told anybody anything: what it takes to leave entries of many terms behind (paper, figure 8).
     fn succession(&mut self, chaos_us: u64) -> Vec<TimedFault> {
         let crash = self.stream.coin();
         let ambush = self.stream.coin();
@@ -403,7 +403,8 @@ impl Draw {
         operations
     }
 
-    /// A few changes at once, of whom should be inside by then. Some make no sense by the time they are asked for, and are refused.
+    /// A few changes at once, of whom should be inside by then. Some make no sense by the time they are asked
+    /// for, and are refused.
     fn reconfigure(&mut self, inside: &mut [bool]) -> Operation {
         let count = self.stream.skewed(1, 4) as usize;
         let subjects = self.stream.sample(&self.ids, count.min(self.ids.len()));
@@ -445,8 +446,9 @@ impl Draw {
         faults.sort_by_key(|timed| timed.at_us);
     }
 
-    /// Half of the time only a quorum heals, or only its disks. Where followers may leave a live leader (no pre-vote), or a leader its
-    /// followers (no check-quorum), those who are left outside could disturb for ever, and everything must heal.
+    /// Half of the time only a quorum heals, or only its disks. Where followers may leave a live leader (no
+    /// pre-vote), or a leader its followers (no check-quorum), those who are left outside could disturb for
+    /// ever, and everything must heal.
     fn heal(&mut self, options: &Options) -> Heal {
         let voters = self.voters();
         let size = self.stream.between(voters.len() as u64 / 2 + 1, voters.len() as u64) as usize;

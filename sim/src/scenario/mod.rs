@@ -39,8 +39,8 @@ pub struct Scenario {
     pub chaos_us: u64,
     /// What becomes well in the end, and must then make progress.
     pub heal: Heal,
-    /// Whether the clients fall silent when the chaos ends: what is there must then come to agree by itself. Not where
-    /// disks are dead, since a leader that has nothing to write does not notice its own.
+    /// Whether the clients fall silent when the chaos ends: what is there must then come to agree by itself.
+    /// Not where disks are dead, since a leader that has nothing to write does not notice its own.
     #[serde(default)]
     pub quiet: bool,
 }
@@ -57,8 +57,8 @@ pub struct MemberSpec {
     pub keeps_state: bool,
     /// How long its state machine takes for what one step hands it.
     pub apply_us: u64,
-    /// What it is in the beginning: one of the first members, or, as an outsider, a host that knows of no group and waits
-    /// to be added.
+    /// What it is in the beginning: one of the first members, or, as an outsider, a host that knows of no group
+    /// and waits to be added.
     #[serde(default = "voter")]
     pub initially: Standing,
     /// Whether it is a witness, from the beginning or once it is added.
@@ -82,8 +82,8 @@ pub struct SnapshotSpec {
     pub fail: u32,
 }
 
-/// Something that the operator does, and when. It is asked of whoever leads, again and again until somebody takes it or refuses
-/// it for good.
+/// Something that the operator does, and when. It is asked of whoever leads, again and again until somebody
+/// takes it or refuses it for good.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TimedOperation {
@@ -170,8 +170,8 @@ pub struct DiskSpec {
     pub tail_max_us: u64,
 }
 
-/// What clients do, from the start to the end. A client has one request at a time, and makes a new one, of new payloads,
-/// after each answer; after a refusal, or where the answer is overdue, it asks another member.
+/// What clients do, from the start to the end. A client has one request at a time, and makes a new one, of new
+/// payloads, after each answer; after a refusal, or where the answer is overdue, it asks another member.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadSpec {
@@ -221,8 +221,8 @@ pub struct TimedFault {
 pub enum Target {
     /// This member.
     Member(NodeId),
-    /// Whoever leads when the fault begins, written `"leader"` (member 1 where nobody does); or `"next_leader"`: whoever
-    /// is elected next, at that very moment, before it has told anybody.
+    /// Whoever leads when the fault begins, written `"leader"` (member 1 where nobody does); or
+    /// `"next_leader"`: whoever is elected next, at that very moment, before it has told anybody.
     Leading(Leading),
 }
 
@@ -240,8 +240,8 @@ pub enum Leading {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub enum Fault {
-    /// A member stops after carrying out so many more actions, forgets what it had in memory, and keeps only a prefix of
-    /// the writes that were not yet synced. It starts again when the fault ends.
+    /// A member stops after carrying out so many more actions, forgets what it had in memory, and keeps only a
+    /// prefix of the writes that were not yet synced. It starts again when the fault ends.
     Crash {
         /// Which.
         member: Target,
@@ -291,8 +291,9 @@ pub enum Fault {
         /// Which.
         member: Target,
     },
-    /// A member loses its disk and starts again when the fault ends, under a new incarnation, knowing nothing. The operator has to remove
-    /// the old one and add the new. Nothing happens where that could take the last copy of something from the group.
+    /// A member loses its disk and starts again when the fault ends, under a new incarnation, knowing nothing.
+    /// The operator has to remove the old one and add the new. Nothing happens where that could take the last
+    /// copy of something from the group.
     Wipe {
         /// Which.
         member: Target,

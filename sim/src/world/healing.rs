@@ -59,9 +59,9 @@ impl World<'_> {
         self.resume(member)
     }
 
-    /// Mends every link inside the core, or every link at all where the core is chosen by its disks. A link between the
-    /// core and those who stay outside keeps at most one way, so that nobody outside can lead the core: which way, if any,
-    /// is as the chaos left it.
+    /// Mends every link inside the core, or every link at all where the core is chosen by its disks. A link
+    /// between the core and those who stay outside keeps at most one way, so that nobody outside can lead the
+    /// core: which way, if any, is as the chaos left it.
     fn heal_links(&mut self) {
         let core = self.core.clone();
         let all = matches!(self.scenario.heal, Heal::Disks(_));
@@ -125,8 +125,8 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Where entries travel one by one, catching up takes its time: as long as somebody gets further in as long as a few elections
-    /// take, it goes on.
+    /// Where entries travel one by one, catching up takes its time: as long as somebody gets further in as long
+    /// as a few elections take, it goes on.
     fn extend_bound(&mut self) {
         let got = |member: usize| self.hosts[member].up.as_ref().map_or(0, |up| up.status.committed.get());
         let progress = self.group().into_iter().map(got).sum();
@@ -152,8 +152,8 @@ impl World<'_> {
         Healed { status: up.map(|up| &up.status), log, membership: up.map(|up| &up.membership) }
     }
 
-    /// Who heals: those whom the scenario names, and as many more as it takes for a majority of every membership that anybody goes
-    /// by, and of those that are about to be.
+    /// Who heals: those whom the scenario names, and as many more as it takes for a majority of every
+    /// membership that anybody goes by, and of those that are about to be.
     fn choose_core(&self) -> Vec<usize> {
         let mut core: Vec<_> = self.scenario.core().into_iter().map(position).collect();
         let witnesses = self.scenario.members.iter().any(|spec| spec.witness);
@@ -183,7 +183,8 @@ impl World<'_> {
         core
     }
 
-    /// The positions of those who must come to agree: all that heal, and that belong to the group as its leader sees it.
+    /// The positions of those who must come to agree: all that heal, and that belong to the group as its leader
+    /// sees it.
     fn group(&self) -> Vec<usize> {
         let leads = |member: &&usize| {
             self.hosts[**member].up.as_ref().is_some_and(|up| up.status.role == RoleKind::Leader)

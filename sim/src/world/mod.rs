@@ -462,8 +462,8 @@ impl<'t> World<'t> {
         self.tell(attempt.member, attempt.event)
     }
 
-    /// Whether a host may serve a read by the lease that it was given with an earlier one: its clock is not past the end, and its
-    /// state machine holds all that its kernel knows to be committed.
+    /// Whether a host may serve a read by the lease that it was given with an earlier one: its clock is not
+    /// past the end, and its state machine holds all that its kernel knows to be committed.
     fn may_serve_unasked(&self, member: usize) -> bool {
         let host = &self.hosts[member];
         let Some(up) = host.up.as_ref().filter(|_| !host.paused) else {

@@ -1,5 +1,5 @@
-//! The operator: asks whoever leads for other members or another leader, again and again until somebody takes it or refuses it for
-//! good, and sees to members that have lost their memory.
+//! The operator: asks whoever leads for other members or another leader, again and again until somebody takes
+//! it or refuses it for good, and sees to members that have lost their memory.
 
 use super::{Checked, Happening, World, position};
 use crate::host::Host;
@@ -281,8 +281,8 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Whether a member may lose its memory: wherever it votes, most voters must remember without it, none of which may be a
-    /// witness; and nobody must be about to change who votes.
+    /// Whether a member may lose its memory: wherever it votes, most voters must remember without it, none of
+    /// which may be a witness; and nobody must be about to change who votes.
     pub(super) fn may_wipe(&self, member: usize) -> bool {
         let me = self.hosts[member].member();
         let remembers = |id: &NodeId, membership: &Membership| {

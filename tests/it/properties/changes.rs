@@ -1,6 +1,7 @@
-//! A whole cluster under any schedule in which its members change, leadership is handed over, snapshots are taken and sent,
-//! clients read, and disks are lost. After every step the lab checks what it checks in every test: the paper's properties, what
-//! leaders commit against the disks of a quorum, memberships and snapshots against the log, reads against what was committed.
+//! A whole cluster under any schedule in which its members change, leadership is handed over, snapshots are
+//! taken and sent, clients read, and disks are lost. After every step the lab checks what it checks in every
+//! test: the paper's properties, what leaders commit against the disks of a quorum, memberships and snapshots
+//! against the log, reads against what was committed.
 
 use super::holds;
 use kontiki_core::config::Options;
@@ -238,7 +239,8 @@ fn told(schedule: &Schedule, act: impl Fn(&mut Lab)) -> String {
     format!("how it ended:\n{}\n", lines[lines.len().saturating_sub(80)..].join("\n"))
 }
 
-/// Whoever is up is shut down; then every request has its one outcome, but those whose member went down before it could answer.
+/// Whoever is up is shut down; then every request has its one outcome, but those whose member went down before
+/// it could answer.
 fn end(lab: &mut Lab) {
     for member in lab.up().collect::<Vec<_>>() {
         if lab.status(member).role != RoleKind::Halted {
@@ -262,8 +264,8 @@ fn a_cluster_that_changes_is_safe_under_any_schedule() {
     holds(name, 250, schedule(true), property, |schedule| told(&schedule, end));
 }
 
-/// Whatever has happened, but no disk was lost for good: once all are up, connected and have working disks again, there is one leader,
-/// no joint phase is left, what is proposed commits, and every member has it.
+/// Whatever has happened, but no disk was lost for good: once all are up, connected and have working disks
+/// again, there is one leader, no joint phase is left, what is proposed commits, and every member has it.
 #[test]
 fn a_cluster_that_changes_recovers_from_any_schedule() {
     let property = |schedule: Schedule| {

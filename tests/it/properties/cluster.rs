@@ -1,6 +1,7 @@
-//! A whole cluster under any schedule: messages lost, repeated and reordered, crashes that lose what was not yet on
-//! disk, disks that do some writes and not others, clocks that pass unevenly. After every step the lab checks election
-//! safety, leader append-only, log matching, leader completeness, state machine safety, and each kernel's contract.
+//! A whole cluster under any schedule: messages lost, repeated and reordered, crashes that lose what was not
+//! yet on disk, disks that do some writes and not others, clocks that pass unevenly. After every step the lab
+//! checks election safety, leader append-only, log matching, leader completeness, state machine safety, and
+//! each kernel's contract.
 
 use super::holds;
 use kontiki_core::config::Options;
@@ -130,8 +131,8 @@ fn a_cluster_is_safe_under_any_schedule() {
     holds(name, 250, schedule(), property, |schedule| told(&schedule, |_| ()));
 }
 
-/// Whatever has happened: once all are up, connected and have working disks again, there is one leader, what is proposed to
-/// it commits, and all logs become equal. The worst that a schedule may cost is time.
+/// Whatever has happened: once all are up, connected and have working disks again, there is one leader, what is
+/// proposed to it commits, and all logs become equal. The worst that a schedule may cost is time.
 #[test]
 fn a_cluster_recovers_from_any_schedule() {
     let property = |schedule: Schedule| {

@@ -1,5 +1,6 @@
-//! One member and any sequence of events: wakes at any time, messages that make sense and messages that do not, requests of every
-//! kind, disks that do writes one by one or several at once, late reports, snapshots, crashes.
+//! One member and any sequence of events: wakes at any time, messages that make sense and messages that do not,
+//! requests of every kind, disks that do writes one by one or several at once, late reports, snapshots,
+//! crashes.
 
 use super::holds;
 use kontiki_core::action::{Action, Write};
@@ -443,8 +444,8 @@ impl Host {
         Snapshot { last, configured: LogId::ZERO, membership }
     }
 
-    /// A slice that fits the member's log at least at its beginning, as far as that is possible: its own entries again
-    /// where the term does not rise, and another in their place where it does.
+    /// A slice that fits the member's log at least at its beginning, as far as that is possible: its own
+    /// entries again where the term does not rise, and another in their place where it does.
     fn slice(&self, message_term: u64, prev: Number, term: Option<Number>, rises: &[bool]) -> LogSlice {
         let index = self.index(prev);
         let own = self.raft.log().term(index).unwrap_or_default();

@@ -5,9 +5,9 @@
 //! cargo run --release -p kontiki-tests --bin bench -- --workload w1 --callgrind    with instructions (valgrind)
 //! ```
 //!
-//! Members live in one thread and one memory, messages in one queue, nothing is serialized, and a disk is instant: what
-//! is left is the kernel, and as little around it as a host can do with. Every run ends with a check that all members
-//! applied the same payloads in one order.
+//! Members live in one thread and one memory, messages in one queue, nothing is serialized, and a disk is
+//! instant: what is left is the kernel, and as little around it as a host can do with. Every run ends with a
+//! check that all members applied the same payloads in one order.
 #![allow(unsafe_code, reason = "a global allocator that counts can be written in no other way")]
 #![allow(clippy::float_arithmetic, reason = "figures for people: nothing is decided by them")]
 

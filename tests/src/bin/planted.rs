@@ -12,10 +12,11 @@
 //! Seeds: 2000
 //! ```
 //!
-//! `Property` may name several, of which one must fire; `Run` (further arguments of `kontiki-sim run`) and `Seeds` (the
-//! budget) may be left out, and `Scenario: FILE` replays a directed scenario instead of seeds. A patch that no longer
-//! applies, a bug that is not found within its budget, one that trips another property, and one that makes the simulator
-//! run on without end (longer than [`LIMIT`]; it is stopped then) are failures.
+//! `Property` may name several, of which one must fire; `Run` (further arguments of `kontiki-sim run`) and
+//! `Seeds` (the budget) may be left out, and `Scenario: FILE` replays a directed scenario instead of seeds. A
+//! patch that no longer applies, a bug that is not found within its budget, one that trips another property,
+//! and one that makes the simulator run on without end (longer than [`LIMIT`]; it is stopped then) are
+//! failures.
 
 use clap::Parser;
 use serde_json::Value;

@@ -54,8 +54,8 @@ impl Ids {
     }
 }
 
-/// The properties of the paper's figure 3, over the whole cluster and its whole history, and what follows from them for
-/// memberships and snapshots.
+/// The properties of the paper's figure 3, over the whole cluster and its whole history, and what follows from
+/// them for memberships and snapshots.
 #[derive(Debug)]
 pub(super) struct Safety {
     leaders: BTreeMap<Term, NodeId>,
@@ -166,7 +166,8 @@ impl Safety {
         last.unwrap_or((LogId::ZERO, &self.founders))
     }
 
-    /// The membership in force is the latest of the log, and that of a snapshot the one as of its last entry (PITFALLS S4).
+    /// The membership in force is the latest of the log, and that of a snapshot the one as of its last entry
+    /// (PITFALLS S4).
     fn configuration_safety(&self, raft: &Raft) {
         let (log, id) = (raft.log(), raft.status().id);
         let Some(snapshot) = log.snapshot() else { return };
@@ -239,8 +240,9 @@ fn one_change_at_a_time(raft: &Raft) {
     assert!(changes <= 1, "One Change at a Time: {changes} wait at leader {}", status.id);
 }
 
-/// What a leader commits is on the disks of a quorum: of the membership that was in force before the step or after it. The
-/// disk of a former life counts: it did hold the entry, and that the new one does not is for the votes to respect.
+/// What a leader commits is on the disks of a quorum: of the membership that was in force before the step or
+/// after it. The disk of a former life counts: it did hold the entry, and that the new one does not is for the
+/// votes to respect.
 fn durable_on_a_quorum(raft: &Raft, before: &Before, disks: &Disks<'_>) {
     let status = raft.status();
     let id = LogId { term: raft.log().term(status.committed).unwrap_or_default(), index: status.committed };
