@@ -126,12 +126,15 @@ impl World<'_> {
     }
 
     /// Where entries travel one by one, catching up takes its time: as long as somebody gets further in as long
-    /// as a few elections take, it goes on.
+    /// as a few elections take, it goes on. But only under one leader: each of those that follow one another
+    /// commits something, and gets nowhere.
     fn extend_bound(&mut self) {
-        let got = |member: usize| self.hosts[member].up.as_ref().map_or(0, |up| up.status.committed.get());
-        let progress = self.group().into_iter().map(got).sum();
-        if progress > self.progress {
-            self.progress = progress;
+        let ups = || self.group().into_iter().filter_map(|member| self.hosts[member].up.as_ref());
+        let progress = ups().map(|up| up.status.committed.get()).sum();
+        let term = ups().map(|up| up.status.term).max().unwrap_or(Term::ZERO);
+        let (known, since) = self.progress;
+        if progress > known && (since == Term::ZERO || since == term) {
+            self.progress = (progress, term);
             self.bound = self.now + BOUND / 2 * self.election_timeout();
         }
     }

@@ -28,7 +28,7 @@ use kontiki_core::log::Snapshot;
 use kontiki_core::membership::Standing;
 use kontiki_core::raft::Durable;
 use kontiki_core::status::RoleKind;
-use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, NodeId};
+use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, NodeId, Term};
 use kontiki_core::wire;
 use operator::Operator;
 use std::cmp::Reverse;
@@ -69,8 +69,8 @@ pub(crate) struct World<'t> {
     stage: Option<Stage>,
     /// When the healed world must have come to rest.
     bound: u64,
-    /// How much had been committed, all members taken together, when that was last put off.
-    progress: u64,
+    /// How much had been committed, all members taken together, when that was last put off, and in which term.
+    progress: (u64, Term),
     actions: Vec<Action>,
     frames: Vec<Vec<u8>>,
     tracer: Option<Tracer<'t>>,
@@ -178,7 +178,7 @@ impl<'t> World<'t> {
             hasher: StableHasher::new(),
             stage: None,
             bound: 0,
-            progress: 0,
+            progress: (0, Term::ZERO),
             actions: Vec::new(),
             frames: Vec::new(),
             tracer,
