@@ -23,6 +23,8 @@ pub(crate) struct Host {
     pub(crate) id: NodeId,
     /// Which life of its directory this is.
     pub(crate) incarnation: Incarnation,
+    /// The log that was on its disk whenever that was wiped, by incarnation.
+    pub(crate) lost: Vec<(Incarnation, Chain)>,
     pub(crate) cluster: ClusterId,
     pub(crate) options: Options,
     pub(crate) spec: MemberSpec,
@@ -139,6 +141,7 @@ impl Host {
 
     /// Loses everything, and comes back as somebody else.
     pub(crate) fn wipe(&mut self) {
+        self.lost.push((self.incarnation, self.disk.chain.clone()));
         self.disk.wipe();
         self.snapshots.clear();
         self.store = Store::default();
@@ -254,6 +257,15 @@ impl Host {
 
     pub(crate) fn durable_chain(&self) -> &[Link] {
         &self.disk.chain
+    }
+
+    /// The log on the disk of this incarnation, or that it lost.
+    pub(crate) fn durable_chain_of(&self, member: Member) -> Option<&[Link]> {
+        if member == self.member() {
+            return Some(self.durable_chain());
+        }
+        let lost = self.lost.iter().find(|(incarnation, _)| *incarnation == member.incarnation);
+        lost.map(|(_, chain)| &chain[..])
     }
 
     /// The membership in force by what it holds: in memory while it is up, on the disk while it is down.

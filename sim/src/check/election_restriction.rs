@@ -49,6 +49,7 @@ mod tests {
             appended: 0,
             membership: &group(3),
             membership_before: &group(3),
+            me: after.id.into(),
             durable: &|_| None,
         })
     }

@@ -49,7 +49,9 @@ pub struct Observation<'a> {
     pub membership: &'a Membership,
     /// The same before the step.
     pub membership_before: &'a Membership,
-    /// The log on the disk of each member, up or down; none of one that was wiped since.
+    /// Who the member is: its host knows, whatever its kernel believes.
+    pub me: Member,
+    /// The log on the disk of each member, up or down; of one that was wiped since, the log that it lost.
     pub durable: &'a dyn Fn(Member) -> Option<&'a [Link]>,
 }
 
@@ -261,6 +263,7 @@ pub(crate) mod testing {
             appended: log.len(),
             membership: &group(3),
             membership_before: &group(3),
+            me: after.id.into(),
             durable: &|member| Some(if member.id == after.id { log } else { others }),
         })
     }

@@ -27,7 +27,6 @@ use kontiki_core::event::{EntriesLoaded, Event, ReadVia};
 use kontiki_core::log::Snapshot;
 use kontiki_core::membership::Standing;
 use kontiki_core::raft::Durable;
-use kontiki_core::status::RoleKind;
 use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, NodeId, Term};
 use kontiki_core::wire;
 use operator::Operator;
@@ -140,6 +139,7 @@ impl<'t> World<'t> {
             Ok(Host {
                 id,
                 incarnation: Incarnation::default(),
+                lost: Vec::new(),
                 cluster: ClusterId(seed),
                 options: scenario.config(id)?.options().clone(),
                 up: None,
@@ -470,7 +470,7 @@ impl<'t> World<'t> {
             return false;
         };
         let holds = up.leased_until.is_some_and(|until| host.clock.local(self.now) < until);
-        holds && up.status.role == RoleKind::Leader && host.applied >= up.status.committed
+        holds && host.applied >= up.status.committed
     }
 
     // ----- what is shown -----

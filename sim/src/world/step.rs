@@ -150,10 +150,8 @@ impl World<'_> {
             appended: links.appended.len(),
             membership: &up.membership,
             membership_before: membership_before.as_ref().unwrap_or(&up.membership),
-            durable: &|other| {
-                let host = &hosts[position(other.id)];
-                (host.incarnation == other.incarnation).then_some(host.durable_chain())
-            },
+            me: hosts[member].member(),
+            durable: &|other| hosts[position(other.id)].durable_chain_of(other),
         })
     }
 
