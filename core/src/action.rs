@@ -77,6 +77,9 @@ pub struct Write {
     pub truncate_after: Option<Index>,
     /// Where set, the log then rests on this snapshot, whose bytes the host has, and begins after its base.
     pub rebase: Option<Box<Rebase>>,
+    /// Put the body of each of these in the place of one that was lost: see [`EntryBody::Lost`](crate::log::EntryBody::Lost). They
+    /// are of the log as it was before this write.
+    pub refilled: Entries,
     /// Then append these.
     pub append: Entries,
     /// How far the log, as it is after this write, was known to be committed. Saves a restarted member the wait for

@@ -128,5 +128,7 @@ mod role;
 pub mod status;
 pub mod time;
 pub mod types;
+#[cfg(feature = "wal")]
+pub mod wal;
 #[cfg(feature = "wire")]
 pub mod wire;

@@ -16,7 +16,9 @@ use crate::action::{Action, Outcome, Refusal, Violation, Write};
 use crate::common::Common;
 use crate::config::Config;
 use crate::event::{EntriesLoaded, Event, Proposal, Read, Reconfigure, Transfer};
-use crate::log::{Applicable, Discontinuity, Entry, EntryBody, Log, LogSlice, Snapshot, Stored, Unwritten};
+use crate::log::{
+    Applicable, Discontinuity, Entry, EntryBody, Log, LogSlice, Skipped, Snapshot, Stored, Unwritten,
+};
 use crate::membership::Membership;
 use crate::message::{Body, Message};
 use crate::progress::Flow;
@@ -69,9 +71,13 @@ pub struct Durable {
     pub starts: u64,
     /// What the log rests on; none in a member that knows of no group.
     pub snapshot: Option<Snapshot>,
-    /// The entry before the first of `entries`, which is in the snapshot.
+    /// Whether the snapshot's bytes are damaged: they must be had from another member before anything can be applied.
+    pub snapshot_lost: bool,
+    /// The entry before the first of the log, which is in the snapshot.
     pub base: LogId,
-    /// Every entry after `base`.
+    /// What the log holds after `base` and before `entries`: committed, and on the disk alone.
+    pub skipped: Skipped,
+    /// Every entry after that.
     pub entries: Vec<Entry>,
     /// The commit index of the last write.
     pub committed: Index,
@@ -91,7 +97,29 @@ impl Durable {
 
     /// The last entry, or the base of an empty log.
     pub fn last(&self) -> LogId {
-        self.entries.last().map_or(self.base, |entry| entry.id)
+        self.entries.last().map_or(self.skipped_through(), |entry| entry.id)
+    }
+
+    /// The entry before the first of `entries`.
+    pub fn skipped_through(&self) -> LogId {
+        self.skipped.last.unwrap_or(self.base)
+    }
+
+    /// Leaves out of `entries` what is committed, as long as they take more than `max_bytes`: a log that does not fit into memory
+    /// is summed up piece by piece. The member asks its host for what is left out when it needs it.
+    pub fn skip(&mut self, max_bytes: u64) {
+        let mut size: u64 = self.entries.iter().map(Entry::size).sum();
+        let mut skipped = 0;
+        for entry in &self.entries {
+            if size <= max_bytes || entry.id.index > self.committed || entry.body == EntryBody::Lost {
+                break;
+            }
+            size -= entry.size();
+            skipped += 1;
+        }
+        for entry in self.entries.drain(..skipped) {
+            self.skipped.push(&entry);
+        }
     }
 
     /// Adds a write to what is durable: what a disk does, in memory. Writes come in the order of their numbers.
@@ -102,17 +130,25 @@ impl Durable {
         if let Some(after) = write.truncate_after {
             self.entries.truncate(self.position_after(after));
         }
+        for entry in write.refilled.iter() {
+            let position = self.position_after(entry.id.index.prev().unwrap_or_default());
+            if let Some(lost) = self.entries.get_mut(position).filter(|lost| lost.id == entry.id) {
+                *lost = entry.clone();
+            }
+        }
         if let Some(rebase) = &write.rebase {
             let forgotten = self.position_after(rebase.base.index).min(self.entries.len());
             self.entries.drain(..forgotten);
+            self.skipped.forget(rebase.base.index);
             self.base = rebase.base;
             self.snapshot = Some(rebase.snapshot.clone());
+            self.snapshot_lost = false;
         }
         self.entries.extend(write.append.iter().cloned());
     }
 
     fn position_after(&self, index: Index) -> usize {
-        usize::try_from(index.get().saturating_sub(self.base.index.get())).unwrap_or(usize::MAX)
+        usize::try_from(index.get().saturating_sub(self.skipped_through().index.get())).unwrap_or(usize::MAX)
     }
 }
 
@@ -135,6 +171,20 @@ pub enum RestoreError {
         committed: Index,
         /// The last entry.
         last: LogId,
+    },
+    /// Entries are damaged, and there is no other member that could have them.
+    LastCopyLost {
+        /// The last entry before the damage.
+        after: LogId,
+        /// The last damaged entry in a row.
+        through: LogId,
+    },
+    /// Entries were left out that are not committed.
+    SkippedUncommitted {
+        /// The last entry that was left out.
+        skipped: LogId,
+        /// How far the log is committed.
+        committed: Index,
     },
     /// The log begins after an entry that no snapshot holds.
     NoSnapshot {
@@ -160,8 +210,10 @@ impl Raft {
     /// may have heard from a leader just before it stopped.
     #[inline]
     pub fn restore(config: Config, durable: Durable, now: Instant) -> Result<Self, RestoreError> {
-        let Durable { ballot, starts, snapshot, base, entries, committed, applied } = durable;
-        let last = LogSlice::check(base, &entries).map_err(RestoreError::Discontinuity)?;
+        let after = durable.skipped_through();
+        let Durable { ballot, starts, snapshot, snapshot_lost, base, skipped, entries, committed, applied } =
+            durable;
+        let last = LogSlice::check(after, &entries).map_err(RestoreError::Discontinuity)?;
         let term = ballot.term();
         if last.term > term {
             return Err(RestoreError::EntryAfterBallot { last, term });
@@ -181,10 +233,19 @@ impl Raft {
         if !witness && entries.iter().any(withheld) {
             return Err(RestoreError::WrongStanding { witness: true });
         }
-        let log = Log::restore(Stored { snapshot, base, entries, committed, applied });
+        if after.index > committed.max(floor.index) {
+            return Err(RestoreError::SkippedUncommitted { skipped: after, committed });
+        }
+        let log =
+            Log::restore(Stored { snapshot, snapshot_lost, base, skipped, entries, committed, applied });
         let (group, me) = (log.membership(), config.member());
         if group.contains(me) && group.is_witness(me.id) != witness {
             return Err(RestoreError::WrongStanding { witness: !witness });
+        }
+        if let Some((after, through)) = log.missing()
+            && group.all_voters().eq([me])
+        {
+            return Err(RestoreError::LastCopyLost { after, through });
         }
         let follower = Follower::new(None, log.committed());
         let common = Common::new(config, ballot, starts + 1, log, now);
@@ -560,6 +621,7 @@ impl Raft {
         if let Some(through) = self.common.durability.persisted(seq, out) {
             self.common.log.durable_to(through);
         }
+        self.common.log.persisted(seq);
         match &mut self.role {
             Role::Leader(leader) => leader.on_persisted(&mut self.common, out),
             Role::Candidate(candidate) => candidate.verdict(&self.common),
@@ -672,13 +734,15 @@ impl Raft {
         let Common { log, durability, ballot, starts, must_write, now, .. } = &mut self.common;
         if log.has_unwritten() || *ballot != durability.written_ballot() || *must_write {
             *must_write = false;
-            let Unwritten { rebase, truncate_after, append, replaced_after } = log.take_unwritten();
+            let unwritten = log.take_unwritten(durability.next_seq());
+            let Unwritten { rebase, truncate_after, refilled, append, replaced_after } = unwritten;
             out.push(Action::Persist(Write {
                 seq: durability.issue(*ballot, replaced_after, log.last().index, *now),
                 ballot: *ballot,
                 starts: *starts,
                 truncate_after,
                 rebase: rebase.map(Box::new),
+                refilled,
                 append,
                 committed: log.committed(),
             }));
@@ -772,6 +836,20 @@ impl fmt::Display for RestoreError {
             }
             Self::CommitBeyondLog { committed, last } => {
                 write!(f, "entry {committed} was committed, but the stored log ends with entry {last}")?;
+            }
+            Self::LastCopyLost { after, through } => {
+                return write!(
+                    f,
+                    "everything after entry {after} through entry {through} is damaged, and no other voter could have it: \
+                     put back a copy of the directory from before the damage"
+                );
+            }
+            Self::SkippedUncommitted { skipped, committed } => {
+                return write!(
+                    f,
+                    "everything through entry {skipped} was left out, but only {committed} is committed: sum up what was written with \
+                     Durable::write, and leave out with Durable::skip"
+                );
             }
             Self::WrongStanding { witness: true } => {
                 return f.write_str("the directory is that of a witness: start the member as one");

@@ -48,6 +48,8 @@ pub enum RecoverError {
     Blank,
     /// The member is a witness: it knows which entries there were, and not what was in them. The entry shows it.
     Witness(LogId),
+    /// Its disk has damaged this entry.
+    Damaged(LogId),
 }
 
 /// What the survivor `old` must find on its disk to start as `new`, the only member of a new cluster. Read what this module says before.
@@ -66,6 +68,12 @@ pub fn force_new_cluster(durable: Durable, old: Identity, new: Identity) -> Resu
     }
     if let Some(entry) = durable.entries.iter().find(|entry| entry.body == EntryBody::Withheld) {
         return Err(RecoverError::Witness(entry.id));
+    }
+    if let Some(entry) = durable.entries.iter().find(|entry| entry.body == EntryBody::Lost) {
+        return Err(RecoverError::Damaged(entry.id));
+    }
+    if durable.snapshot_lost {
+        return Err(RecoverError::Damaged(durable.base));
     }
     let mut recovered = durable;
     let term = recovered.ballot.term().max(recovered.last().term).next();
@@ -86,6 +94,10 @@ impl fmt::Display for RecoverError {
                 write!(f, "member {} keeps its incarnation: draw another", identity.member)
             }
             Self::Blank => f.write_str("the member has never heard of its group: take another survivor"),
+            Self::Damaged(id) => write!(
+                f,
+                "the disk has damaged entry {id}: start from the data of another survivor, or from a backup"
+            ),
             Self::Witness(id) => {
                 write!(f, "the member is a witness, entry {id} has no payload: take another survivor")
             }

@@ -398,6 +398,7 @@ mod tests {
             seq: WriteSeq::new(seq),
             ballot: Ballot::new(Term::new(1), NodeId::new(vote)),
             truncate_after: None,
+            refilled: Entries::EMPTY,
             append: Entries::EMPTY,
             committed: Index::ZERO,
         })

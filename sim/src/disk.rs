@@ -147,6 +147,7 @@ mod tests {
             starts: 1,
             truncate_after: None,
             rebase: None,
+            refilled: Entries::EMPTY,
             append: Entries::EMPTY,
             committed: Index::ZERO,
         }

@@ -787,7 +787,7 @@ impl Lab {
     pub fn applied(&self, member: u64) -> Vec<String> {
         let text = |entry: &Entry| match &entry.body {
             EntryBody::Data(payload) => Some(String::from_utf8_lossy(payload).into_owned()),
-            EntryBody::Blank | EntryBody::Config(_) | EntryBody::Withheld => None,
+            EntryBody::Blank | EntryBody::Config(_) | EntryBody::Withheld | EntryBody::Lost => None,
         };
         self.member(member).applied.iter().filter_map(text).collect()
     }

@@ -45,11 +45,23 @@ impl Configs {
         }
     }
 
+    /// Takes note of a membership whose entry is already in the log.
+    pub(crate) fn push(&mut self, config: (LogId, Arc<Membership>)) {
+        let after = self.known.partition_point(|(id, _)| id.index < config.0.index);
+        self.known.insert(after, config);
+    }
+
     /// Every entry after `index` is gone: what they changed is undone.
     pub(crate) fn truncate(&mut self, index: Index) {
         while self.known.len() > 1 && self.known.last().is_some_and(|(id, _)| id.index > index) {
             self.known.pop();
         }
+    }
+
+    /// The membership as of `index` is this one, and nothing before can come back.
+    pub(crate) fn begin_with(&mut self, first: (LogId, Arc<Membership>), index: Index) {
+        let after = self.known.partition_point(|(id, _)| id.index <= index);
+        self.known.splice(..after, [first]);
     }
 
     /// Nothing before `index` can come back.

@@ -28,6 +28,9 @@ pub enum EntryBody {
     Config(Arc<Membership>),
     /// What a witness gets in the place of [`EntryBody::Data`]: that there is an entry, and not what is in it.
     Withheld,
+    /// What stands in this member's own log for an entry that its disk has damaged: which entry it was is known, what was in it is
+    /// not. Never sent, never written and never applied; filled again from another member's copy.
+    Lost,
 }
 
 const _: () = assert!(size_of::<Entry>() == 40);
@@ -48,7 +51,7 @@ impl EntryBody {
     pub(crate) fn size(&self) -> u64 {
         Entry::OVERHEAD
             + match self {
-                Self::Blank | Self::Withheld => 0,
+                Self::Blank | Self::Withheld | Self::Lost => 0,
                 Self::Data(payload) => payload.len() as u64,
                 Self::Config(membership) => Entry::OVERHEAD * membership.members().len() as u64,
             }
@@ -99,6 +102,7 @@ impl fmt::Display for Entries {
                 EntryBody::Data(payload) => write!(f, "{comma}{} {payload:?}", entry.id)?,
                 EntryBody::Config(membership) => write!(f, "{comma}{} {membership}", entry.id)?,
                 EntryBody::Withheld => write!(f, "{comma}{} ?", entry.id)?,
+                EntryBody::Lost => write!(f, "{comma}{} lost", entry.id)?,
             }
         }
         f.write_str("]")
@@ -222,6 +226,9 @@ mod serde_slice {
             let (prev, bodies) = <(LogId, Vec<(Term, EntryBody)>)>::deserialize(deserializer)?;
             if prev.index >= Index::MAX && !bodies.is_empty() {
                 return Err(D::Error::custom("entries beyond the greatest index"));
+            }
+            if bodies.iter().any(|(_, body)| *body == EntryBody::Lost) {
+                return Err(D::Error::custom("an entry that its sender does not have"));
             }
             let first = prev.index.get().saturating_add(1);
             let entries = bodies

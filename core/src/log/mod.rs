@@ -13,19 +13,24 @@
 
 mod configs;
 mod entry;
+mod holes;
 #[cfg(test)]
 mod model;
+mod skipped;
 mod snapshot;
 mod terms;
 
 pub use entry::{Discontinuity, Entries, Entry, EntryBody, LogSlice};
+pub use skipped::Skipped;
 pub use snapshot::Snapshot;
 
 use crate::membership::Membership;
-use crate::types::{Index, LogId, Term};
+use crate::types::{Index, LogId, Term, WriteSeq};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use configs::Configs;
+use holes::Holes;
 use terms::Terms;
 
 /// A member's log.
@@ -39,6 +44,8 @@ pub struct Log {
     /// Entries through here are not in memory.
     evicted: Index,
     entries: VecDeque<Entry>,
+    /// What the disk has damaged; nothing, nearly always.
+    holes: Option<Box<Holes>>,
     /// The size of `entries`.
     cached_size: u64,
     /// The run of entries that was built or received last, to be shared by whoever needs the same run next: the
@@ -66,6 +73,7 @@ pub struct Log {
 pub(crate) struct Unwritten {
     pub(crate) rebase: Option<Rebase>,
     pub(crate) truncate_after: Option<Index>,
+    pub(crate) refilled: Entries,
     pub(crate) append: Entries,
     /// Where set, writes that were handed out before say nothing of the log after this index any more.
     pub(crate) replaced_after: Option<Index>,
@@ -96,7 +104,9 @@ pub(crate) enum Applicable {
 /// and that `applied <= committed <= last`.
 pub(crate) struct Stored {
     pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) snapshot_lost: bool,
     pub(crate) base: LogId,
+    pub(crate) skipped: Skipped,
     pub(crate) entries: Vec<Entry>,
     pub(crate) committed: Index,
     pub(crate) applied: Index,
@@ -112,8 +122,9 @@ pub(crate) struct Contradiction {
 impl Log {
     /// A log as it was read back from disk, all of it durable.
     pub(crate) fn restore(stored: Stored) -> Self {
-        let Stored { snapshot, base, entries, committed, applied } = stored;
-        let mut terms = Terms::new(base);
+        let Stored { snapshot, snapshot_lost, base, skipped, entries, committed, applied } = stored;
+        let mut terms = Terms::from_runs(base, skipped.terms, skipped.last.unwrap_or(base).index);
+        let evicted = terms.last().index;
         terms.extend(entries.iter().map(|entry| entry.id.term));
         let last = terms.last().index;
         let floor = snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last.index);
@@ -121,6 +132,11 @@ impl Log {
             snapshot.as_ref().map(|snapshot| (snapshot.configured, snapshot.membership.clone())),
         );
         // The snapshot's membership is that of its last entry: what stands before it in the log is over.
+        skipped
+            .configs
+            .into_iter()
+            .filter(|(id, _)| id.index > floor)
+            .for_each(|config| configs.push(config));
         entries.iter().filter(|entry| entry.id.index > floor).for_each(|entry| configs.appended(entry));
         let restoring = applied < floor;
         let committed = committed.max(applied).max(floor);
@@ -130,7 +146,8 @@ impl Log {
             terms,
             configs,
             snapshot,
-            evicted: base.index,
+            evicted,
+            holes: Holes::of(&entries, snapshot_lost.then_some(floor)),
             cached_size: entries.iter().map(Entry::size).sum(),
             entries: entries.into(),
             batch: Entries::EMPTY,
@@ -317,32 +334,99 @@ impl Log {
         self.durable = self.durable.max(index);
     }
 
-    /// Whether there is anything that the disk must be told.
-    pub(crate) fn has_unwritten(&self) -> bool {
-        self.cut.is_some() || self.rebased || self.written != self.last().index
+    /// Whether nothing of this log is lost, and everything that was is on the disk again.
+    pub fn is_whole(&self) -> bool {
+        self.holes.is_none()
     }
 
-    /// What the disk must be told next.
-    pub(crate) fn take_unwritten(&mut self) -> Unwritten {
+    /// Everything through here can be read, and is on the disk as far as it ever was.
+    pub(crate) fn held(&self) -> Index {
+        self.holes.as_ref().map_or(Index::MAX, |holes| holes.held())
+    }
+
+    /// The first run of entries that are lost: the one before the first, and the last. A lost snapshot is lost from the very beginning.
+    pub(crate) fn missing(&self) -> Option<(LogId, LogId)> {
+        let (after, through) = self.holes.as_ref()?.missing()?;
+        let snapshot = self.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last);
+        let id = |index: Index| self.term(index).map(|term| term.at(index));
+        let after = if after == Index::ZERO { LogId::ZERO } else { id(after)? };
+        Some((after, id(through).unwrap_or(snapshot)))
+    }
+
+    /// Takes the bodies of lost entries from another member's copy: the same id is the same entry (Log Matching).
+    pub(crate) fn refill(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            let lost = self.holes.as_ref().is_some_and(|holes| holes.is_lost(entry.id.index));
+            if !lost || !self.contains(entry.id) || entry.body == EntryBody::Lost {
+                continue;
+            }
+            let position = self.position_after(entry.id.index.prev().unwrap_or_default());
+            self.cached_size += entry.size() - self.entries[position].size();
+            self.entries[position] = entry.clone();
+            if let EntryBody::Config(membership) = &entry.body {
+                self.configs.push((entry.id, membership.clone()));
+            }
+            if let Some(holes) = &mut self.holes {
+                holes.fill(entry.id.index);
+            }
+            self.batch = Entries::EMPTY;
+        }
+    }
+
+    /// The disk has everything through write `seq`.
+    pub(crate) fn persisted(&mut self, seq: WriteSeq) {
+        self.mend(|holes| holes.persisted(seq));
+    }
+
+    fn mend(&mut self, how: impl FnOnce(&mut Holes)) {
+        if let Some(holes) = &mut self.holes {
+            how(holes);
+            if holes.is_empty() {
+                self.holes = None;
+            }
+        }
+    }
+
+    /// Whether there is anything that the disk must be told.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        self.cut.is_some()
+            || self.rebased
+            || self.written != self.last().index
+            || self.holes.as_ref().is_some_and(|holes| holes.has_filled())
+    }
+
+    /// What the disk must be told next, with write `seq`.
+    pub(crate) fn take_unwritten(&mut self, seq: WriteSeq) -> Unwritten {
+        let filled = self.holes.as_mut().map_or(Vec::new(), |holes| holes.take_filled(seq));
+        let refilled = filled.into_iter().filter_map(|index| self.get(index).cloned()).collect();
         let last = self.last().index;
         let append = self.shared(self.written, last);
         self.written = last;
         let snapshot = if self.rebased { self.snapshot.clone() } else { None };
         self.rebased = false;
         let rebase = snapshot.map(|snapshot| Rebase { snapshot, base: self.base_id() });
-        Unwritten { rebase, truncate_after: self.cut.take(), append, replaced_after: self.replaced.take() }
+        Unwritten {
+            rebase,
+            truncate_after: self.cut.take(),
+            refilled,
+            append,
+            replaced_after: self.replaced.take(),
+        }
     }
 
     /// What the state machine must be told next; each entry is named once. Only what is both committed
     /// and on this disk: a state machine never gets ahead of its own log.
     pub(crate) fn take_applicable(&mut self) -> Option<Applicable> {
         if self.restoring {
+            if self.holes.as_ref().is_some_and(|holes| holes.held() == Index::ZERO) {
+                return None;
+            }
             let snapshot = self.snapshot.clone().filter(|snapshot| snapshot.last.index <= self.durable)?;
             self.restoring = false;
             self.applying = snapshot.last.index;
             return Some(Applicable::Restore(snapshot));
         }
-        let through = self.committed.min(self.durable);
+        let through = self.committed.min(self.durable).min(self.held());
         if through <= self.applying {
             return None;
         }
@@ -385,6 +469,7 @@ impl Log {
         self.cached_size = 0;
         self.batch = Entries::EMPTY;
         self.terms = Terms::new(last);
+        self.holes = None;
         (self.base, self.evicted) = (last.index, last.index);
         self.configs = Configs::new(Some((snapshot.configured, snapshot.membership.clone())));
         self.snapshot = Some(snapshot);
@@ -395,6 +480,19 @@ impl Log {
         self.durable = self.durable.min(self.committed);
         self.replaced = Some(self.replaced.map_or(self.committed, |replaced| replaced.min(self.committed)));
         self.committed = last.index;
+    }
+
+    /// Puts a snapshot of what this log has, and has lost in part, in the place of everything through its last entry.
+    pub(crate) fn rest_on(&mut self, snapshot: Snapshot) {
+        let last = snapshot.last;
+        assert!(self.contains(last), "a snapshot of another log");
+        self.commit_to(last.index);
+        self.configs.begin_with((snapshot.configured, snapshot.membership.clone()), last.index);
+        self.snapshot = Some(snapshot);
+        self.rebased = true;
+        self.restoring = true;
+        self.mend(|holes| holes.cover(last.index));
+        self.begin_after(last);
     }
 
     /// Learns how the group began, of which this log knew nothing.
@@ -456,7 +554,7 @@ impl Log {
         assert_eq!(self.terms.last().index - self.evicted, self.entries.len() as u64);
         assert!(self.entries.back().is_none_or(|entry| entry.id == self.last()));
         assert!(self.base <= self.evicted && self.applied <= self.applying);
-        assert!(self.restoring || self.evicted <= self.applied.max(self.base));
+        assert!(self.evicted <= self.committed, "what is not committed is in memory");
         assert!(self.restoring || self.base <= self.applying);
         assert!(
             self.applying <= self.committed.min(self.durable.max(self.base)),
@@ -476,6 +574,7 @@ impl Log {
         );
         self.terms.truncate(through);
         self.configs.truncate(through);
+        self.mend(|holes| holes.truncate(through));
         let kept = self.position_after(through);
         self.cached_size -= self.entries.range(kept..).map(Entry::size).sum::<u64>();
         self.entries.truncate(kept);
@@ -524,7 +623,8 @@ mod tests {
         let (committed, applied) = (base.index, base.index);
         let membership = Arc::new(Membership::of([NodeId::new(1).unwrap()]).unwrap());
         let snapshot = Some(Snapshot { last: base, configured: LogId::ZERO, membership });
-        Log::restore(Stored { snapshot, base, entries, committed, applied })
+        let skipped = Skipped::default();
+        Log::restore(Stored { snapshot, snapshot_lost: false, base, skipped, entries, committed, applied })
     }
 
     fn slice(prev: LogId, terms: &[u64]) -> LogSlice {
@@ -550,7 +650,7 @@ mod tests {
         assert_eq!(log.adopt(&slice(LogId::new(1, 1), &[2]), log.committed()), Ok(Index::new(2)));
         assert_eq!(terms(&log), [1, 2]);
         assert_eq!(log.durable(), Index::new(1));
-        let Unwritten { truncate_after, append, .. } = log.take_unwritten();
+        let Unwritten { truncate_after, append, .. } = log.take_unwritten(WriteSeq::new(1));
         assert_eq!((truncate_after, append.len(), append[0].id), (Some(Index::new(1)), 1, LogId::new(2, 2)));
         assert!(!log.has_unwritten());
     }
@@ -571,7 +671,7 @@ mod tests {
         log.append(Term::new(2), EntryBody::Blank);
         let (first, _) = log.slice(LogId::new(1, 1), Index::MAX, u64::MAX);
         let (second, _) = log.slice(LogId::new(1, 1), Index::MAX, u64::MAX);
-        let written = log.take_unwritten().append;
+        let written = log.take_unwritten(WriteSeq::new(1)).append;
         assert!(core::ptr::eq(&**first.entries(), &**second.entries()));
         assert!(core::ptr::eq(&**first.entries(), &*written));
     }
@@ -591,7 +691,7 @@ mod tests {
         log.commit_to(Index::new(2));
         assert_eq!(log.take_applicable(), Some(Applicable::Apply(Index::new(1))));
         assert_eq!(log.take_applicable(), None);
-        log.take_unwritten();
+        log.take_unwritten(WriteSeq::new(1));
         log.durable_to(Index::new(2));
         assert_eq!(log.take_applicable(), Some(Applicable::Apply(Index::new(2))));
     }
@@ -638,7 +738,7 @@ mod tests {
     }
 
     fn applied(log: &mut Log, index: u64) {
-        log.take_unwritten();
+        log.take_unwritten(WriteSeq::new(1));
         log.durable_to(Index::new(index));
         log.commit_to(Index::new(index));
         log.take_applicable();
@@ -652,7 +752,7 @@ mod tests {
         log.compact(log.snapshot_at(Index::new(4)).unwrap(), Index::new(3));
         assert_eq!((log.base_id(), log.last()), (LogId::new(2, 3), LogId::new(2, 5)));
         assert_eq!((log.term(Index::new(3)), log.term(Index::new(2))), (Some(Term::new(2)), None));
-        let rebase = log.take_unwritten().rebase.unwrap();
+        let rebase = log.take_unwritten(WriteSeq::new(1)).rebase.unwrap();
         assert_eq!((rebase.base, rebase.snapshot.last), (LogId::new(2, 3), LogId::new(2, 4)));
         assert!(!log.has_unwritten());
         assert_eq!(terms(&log), [2, 2]);
@@ -668,7 +768,7 @@ mod tests {
             (LogId::new(2, 3), Index::new(3), LogId::new(2, 3))
         );
         assert_eq!(log.membership().to_string(), "{2}");
-        let unwritten = log.take_unwritten();
+        let unwritten = log.take_unwritten(WriteSeq::new(1));
         assert_eq!((unwritten.truncate_after, unwritten.append.len()), (Some(Index::new(3)), 0));
         assert_eq!(log.take_applicable(), None, "the snapshot is not yet durable");
         log.durable_to(Index::new(3));

@@ -60,7 +60,9 @@ fn deed() -> impl Strategy<Value = Deed> {
 fn restored(base: LogId, entries: Vec<Entry>) -> Log {
     let membership = Membership::of([crate::types::NodeId::new(1).unwrap()]).unwrap();
     let snapshot = Some(Snapshot { last: base, configured: LogId::ZERO, membership: membership.into() });
-    Log::restore(Stored { snapshot, base, entries, committed: base.index, applied: base.index })
+    let skipped = Skipped::default();
+    let (committed, applied) = (base.index, base.index);
+    Log::restore(Stored { snapshot, snapshot_lost: false, base, skipped, entries, committed, applied })
 }
 
 impl Model {
@@ -166,7 +168,7 @@ impl Model {
             }
             Deed::TakeUnwritten => {
                 assert_eq!(log.has_unwritten(), self.cut || self.written < self.last().index.get());
-                let Unwritten { truncate_after, append, .. } = log.take_unwritten();
+                let Unwritten { truncate_after, append, .. } = log.take_unwritten(WriteSeq::new(1));
                 if let Some(after) = truncate_after {
                     self.told.truncate(self.position(after.get()));
                 }

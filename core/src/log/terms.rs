@@ -18,6 +18,11 @@ impl Terms {
         Self { base, runs: Vec::new(), last: base.index }
     }
 
+    /// A log after `base`, through `last`, of which this is the first entry of each term.
+    pub(crate) fn from_runs(base: LogId, runs: Vec<LogId>, last: Index) -> Self {
+        Self { base, runs, last }
+    }
+
     /// The last entry, or the base where there is none.
     pub(crate) fn last(&self) -> LogId {
         let term = self.runs.last().map_or(self.base.term, |run| run.term);

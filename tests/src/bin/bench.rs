@@ -340,7 +340,7 @@ impl Group {
             let log = member.raft.log().entries(Index::ZERO, last.index);
             let payload = |entry: &Entry| match &entry.body {
                 EntryBody::Data(payload) => Some(payload.clone()),
-                EntryBody::Blank | EntryBody::Config(_) | EntryBody::Withheld => None,
+                EntryBody::Blank | EntryBody::Config(_) | EntryBody::Withheld | EntryBody::Lost => None,
             };
             let mut count = 0;
             for (payload, number) in log.clone().filter_map(payload).zip(0..) {

@@ -1,0 +1,43 @@
+//! What a log that does not fit into memory is restored from.
+
+use crate::log::{Entry, EntryBody};
+use crate::membership::Membership;
+use crate::types::{Index, LogId};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// What is left of entries that are on the disk and not in a [`Durable`](crate::raft::Durable): their terms, and the memberships among them.
+#[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Skipped {
+    /// The last of them; none where there are none.
+    pub(crate) last: Option<LogId>,
+    /// The first of each term.
+    pub(crate) terms: Vec<LogId>,
+    pub(crate) configs: Vec<(LogId, Arc<Membership>)>,
+}
+
+impl Skipped {
+    pub(crate) fn push(&mut self, entry: &Entry) {
+        if self.terms.last().is_none_or(|first| first.term != entry.id.term) {
+            self.terms.push(entry.id);
+        }
+        if let EntryBody::Config(membership) = &entry.body {
+            self.configs.push((entry.id, membership.clone()));
+        }
+        self.last = Some(entry.id);
+    }
+
+    /// The log begins after `base` now.
+    pub(crate) fn forget(&mut self, base: Index) {
+        if self.last.is_none_or(|last| last.index <= base) {
+            return *self = Self::default();
+        }
+        let begun = self.terms.partition_point(|first| first.index <= base);
+        self.terms.drain(..begun.saturating_sub(1));
+        if let Some(first) = self.terms.first_mut() {
+            first.index = first.index.max(base.next());
+        }
+        self.configs.retain(|(id, _)| id.index > base);
+    }
+}

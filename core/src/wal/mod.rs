@@ -1,0 +1,5 @@
+//! The durable log: what survives a crash.
+
+mod disk;
+
+pub use disk::{Disk, DiskError, FileName, Operation, Slot};
