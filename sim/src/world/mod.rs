@@ -356,7 +356,7 @@ impl<'t> World<'t> {
         }
         let Some(up) = &mut host.up else { return Ok(()) };
         up.wake_at = u64::MAX;
-        if host.clock.local(self.now) < up.raft.deadline() {
+        if host.clock.local(self.now) < up.raft().deadline() {
             self.schedule_wake(member);
             return Ok(());
         }
@@ -368,7 +368,7 @@ impl<'t> World<'t> {
     fn schedule_wake(&mut self, member: usize) {
         let host = &mut self.hosts[member];
         let Some(up) = &mut host.up else { return };
-        let Some(at) = host.clock.when(up.raft.deadline()) else {
+        let Some(at) = host.clock.when(up.raft().deadline()) else {
             return;
         };
         let at = at.max(self.now);
@@ -428,10 +428,11 @@ impl<'t> World<'t> {
 
     fn snapshot_taken(&mut self, member: usize, life: u32, stored: Stored) -> Checked {
         let host = &mut self.hosts[member];
-        let Some(up) = host.up.as_mut().filter(|_| host.life == life) else {
+        if host.life != life {
             return Ok(());
-        };
-        up.snapshotting = false;
+        }
+        let Some(bare) = host.bare() else { return Ok(()) };
+        bare.snapshotting = false;
         let through = stored.snapshot.last.index;
         host.keep(stored);
         self.counters.mark(Mark::SnapshotTaken);

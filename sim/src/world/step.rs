@@ -2,9 +2,9 @@
 
 use super::{Checked, Happening, World, position};
 use crate::check::acknowledged_writes::Acknowledged;
-use crate::check::{Checks, Observation, linearizable_reads};
+use crate::check::{Checks, Observation, Violated, linearizable_reads};
 use crate::clients::Asked;
-use crate::host::Up;
+use crate::host::{Bare, Room, Up};
 use crate::ledger::{Links, last_of, write_to};
 use crate::report::{FaultKind, Mark};
 use crate::trace::Traced;
@@ -13,6 +13,7 @@ use kontiki_core::event::{EntriesLoaded, Event};
 use kontiki_core::log::{Entries, Snapshot};
 use kontiki_core::membership::Membership;
 use kontiki_core::message::Message;
+use kontiki_core::raft::Raft;
 use kontiki_core::status::{DropReason, RoleKind, Status};
 use kontiki_core::types::{Index, LogId, NodeId, RequestId};
 use kontiki_core::wire;
@@ -36,8 +37,30 @@ pub(super) struct Taken<'a> {
     crashes: bool,
 }
 
+/// A step of a kernel, as it was decided.
+pub(super) struct Stepped<'a> {
+    pub(super) event: &'a Event,
+    pub(super) decided: &'a [Action],
+    /// How many actions are carried out before a crash, if there is one.
+    pub(super) carried_out: usize,
+    pub(super) crashes: bool,
+}
+
+/// What a kernel was before a step.
+#[derive(Clone, Copy)]
+pub(super) struct Before {
+    pub(super) status: Status,
+    dropped: u64,
+}
+
+impl Before {
+    pub(super) fn of(raft: &Raft) -> Self {
+        Self { status: raft.status(), dropped: raft.drops().count(DropReason::TooManyWaiting) }
+    }
+}
+
 impl World<'_> {
-    /// The only place where a kernel runs.
+    /// The only place where a kernel runs by itself.
     pub(super) fn step(&mut self, member: usize, event: Event) -> Checked {
         self.counters.steps += 1;
         let mut actions = std::mem::take(&mut self.actions);
@@ -51,26 +74,12 @@ impl World<'_> {
         let host = &mut self.hosts[member];
         let local = host.clock.local(self.now);
         let Some(up) = &mut host.up else { return Ok(()) };
-        let before = up.status;
+        let Room::Bare(mut bare) = std::mem::replace(&mut up.room, Room::Away) else { return Ok(()) };
+        let before = Before::of(&bare.raft);
         let told = event.clone();
-        let dropped = up.raft.drops().count(DropReason::TooManyWaiting);
-        quietly(AssertUnwindSafe(|| up.raft.step_into(local, told, actions))).map_err(|panic| {
-            ("Kernel Invariants", format!("member {} panicked: {}", host.id, text_of(&*panic)))
-        })?;
-        let after = up.raft.status();
-        if up.raft.deadline() <= local {
-            return Err((
-                "Contract",
-                format!("member {} wants to be woken at once, again and again", host.id),
-            ));
-        }
-        up.status = after;
-        let dropped_answer = up.raft.drops().count(DropReason::TooManyWaiting) > dropped;
-        let links = note_writes(up, actions, &self.checks);
-        let membership_before = note_membership(up, &before);
-        if after.role == RoleKind::Leader && (before.role, before.term) != (after.role, after.term) {
-            self.spring(member);
-        }
+        let ran = quietly(AssertUnwindSafe(|| bare.raft.step_into(local, told, actions)));
+        self.survived(member, ran)?;
+        self.note_leader(member, &before, &bare.raft);
         let host = &mut self.hosts[member];
 
         // A crash falls between two actions: what the kernel decided beyond it never happened to anybody else.
@@ -79,21 +88,32 @@ impl World<'_> {
         if let Some(left) = &mut host.crash_after {
             *left -= carried_out as u32;
         }
-        let taken = Taken {
-            event: &event,
-            actions: &actions[..carried_out],
-            before,
-            after,
-            links,
-            membership_before,
-            dropped_answer,
-            crashes,
-        };
-        self.show(&taken);
-        self.check(member, &taken)?;
-        self.count(member, &taken);
-        let links = taken.links;
+        let stepped = Stepped { event: &event, decided: actions, carried_out, crashes };
+        let links = self.observe(member, &stepped, before, &bare.raft)?;
+        if let Some(up) = &mut self.hosts[member].up {
+            up.room = Room::Bare(bare);
+        }
         actions.drain(..).take(carried_out).try_for_each(|action| self.carry_out(member, action, &links))?;
+        self.end_step(member, crashes);
+        Ok(())
+    }
+
+    /// A panic of our own code is a finding.
+    pub(super) fn survived(&self, member: usize, ran: std::thread::Result<()>) -> Checked {
+        let id = self.hosts[member].id;
+        ran.map_err(|panic| ("Kernel Invariants", format!("member {id} panicked: {}", text_of(&*panic))))
+    }
+
+    /// What lay in wait for the next leader befalls it, if this is one.
+    pub(super) fn note_leader(&mut self, member: usize, before: &Before, raft: &Raft) {
+        let (before, after) = (before.status, raft.status());
+        if after.role == RoleKind::Leader && (before.role, before.term) != (after.role, after.term) {
+            self.spring(member);
+        }
+    }
+
+    /// What has happened is over: the member crashes, or goes on.
+    pub(super) fn end_step(&mut self, member: usize, crashes: bool) {
         if crashes {
             self.crash(member, FaultKind::CrashMidStep);
         } else if self.hosts[member].disowned {
@@ -101,7 +121,41 @@ impl World<'_> {
         } else {
             self.schedule_wake(member);
         }
-        Ok(())
+    }
+
+    /// Looks at one step of a kernel with every check. Returns what it did to the log.
+    pub(super) fn observe(
+        &mut self,
+        member: usize,
+        stepped: &Stepped<'_>,
+        before: Before,
+        raft: &Raft,
+    ) -> Result<Links, Violated> {
+        let host = &mut self.hosts[member];
+        let (id, local) = (host.id, host.clock.local(self.now));
+        let Some(up) = &mut host.up else { return Ok(Links::default()) };
+        let after = raft.status();
+        if raft.deadline() <= local {
+            return Err(("Contract", format!("member {id} wants to be woken at once, again and again")));
+        }
+        up.status = after;
+        let dropped_answer = raft.drops().count(DropReason::TooManyWaiting) > before.dropped;
+        let links = note_writes(up, stepped.decided, &self.checks);
+        let membership_before = note_membership(up, raft, &before.status);
+        let taken = Taken {
+            event: stepped.event,
+            actions: &stepped.decided[..stepped.carried_out],
+            before: before.status,
+            after,
+            links,
+            membership_before,
+            dropped_answer,
+            crashes: stepped.crashes,
+        };
+        self.show(&taken);
+        self.check(member, &taken)?;
+        self.count(member, &taken);
+        Ok(taken.links)
     }
 
     /// Shows the step to whoever watches, and makes the trace hash depend on it.
@@ -218,8 +272,8 @@ impl World<'_> {
     fn fetch(&mut self, member: usize, from: NodeId, snapshot: Snapshot) {
         let host = &mut self.hosts[member];
         let life = host.life;
-        if let Some(up) = &mut host.up {
-            up.fetching = Some(snapshot.clone());
+        if let Some(bare) = host.bare() {
+            bare.fetching = Some(snapshot.clone());
         }
         let took = host.stream.skewed(100, self.scenario.snapshots.longest_us.max(200)) * 1_000;
         let from = position(from);
@@ -235,8 +289,8 @@ impl World<'_> {
         let reachable = source.up.is_some() && !self.network.is_cut(from, member);
         let found = source.snapshots.iter().find(|stored| stored.snapshot == snapshot).cloned();
         let host = &mut self.hosts[member];
-        let wanted = |up: &Up| up.fetching.as_ref() == Some(&snapshot);
-        if host.life != life || !host.up.as_ref().is_some_and(wanted) {
+        let wanted = |bare: &mut Bare| bare.fetching.as_ref() == Some(&snapshot);
+        if host.life != life || !host.bare().is_some_and(wanted) {
             return Ok(());
         }
         match found.filter(|_| reachable && !fails) {
@@ -273,8 +327,8 @@ impl World<'_> {
             return;
         }
         let Some(stored) = host.snapshot() else { return };
-        if let Some(up) = &mut host.up {
-            up.snapshotting = true;
+        if let Some(bare) = host.bare() {
+            bare.snapshotting = true;
         }
         let took = host.stream.skewed(100, self.scenario.snapshots.longest_us.max(200)) * 1_000;
         let life = host.life;
@@ -314,7 +368,7 @@ impl World<'_> {
         member: usize,
         key: u64,
         committed: Index,
-    ) -> Result<(Option<u64>, Index), crate::check::Violated> {
+    ) -> Result<(Option<u64>, Index), Violated> {
         let host = &self.hosts[member];
         linearizable_reads::served(host.id, host.applied, committed)
             .map_err(|detail| (linearizable_reads::NAME, detail))?;
@@ -341,14 +395,14 @@ fn unexpected(actions: &[Action]) -> Option<&Violation> {
 }
 
 /// Takes note of the membership in force. Returns the one before, where it has changed.
-fn note_membership(up: &mut Up, before: &Status) -> Option<Membership> {
+fn note_membership(up: &mut Up, raft: &Raft, before: &Status) -> Option<Membership> {
     let after = &up.status;
     if (before.configured, before.snapshot, before.last) == (after.configured, after.snapshot, after.last)
-        || up.membership == *up.raft.membership()
+        || up.membership == *raft.membership()
     {
         return None;
     }
-    let membership = up.raft.membership().clone();
+    let membership = raft.membership().clone();
     Some(std::mem::replace(&mut up.membership, membership))
 }
 
@@ -366,7 +420,7 @@ thread_local! {
 }
 
 /// Runs a kernel and catches its panics, which are findings of the simulator and not failures of it.
-fn quietly(kernel: impl FnOnce() + UnwindSafe) -> std::thread::Result<()> {
+pub(super) fn quietly(kernel: impl FnOnce() + UnwindSafe) -> std::thread::Result<()> {
     IN_KERNEL.set(true);
     let result = catch_unwind(kernel);
     IN_KERNEL.set(false);

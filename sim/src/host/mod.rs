@@ -61,10 +61,10 @@ pub(crate) struct Stored {
 /// How many snapshots a host keeps.
 const KEPT: usize = 4;
 
-/// A running kernel.
+/// A running member.
 #[derive(Debug)]
 pub(crate) struct Up {
-    pub(crate) raft: Raft,
+    pub(crate) room: Room,
     pub(crate) contract: Contract,
     pub(crate) status: Status,
     /// The membership in force, by its log.
@@ -73,6 +73,23 @@ pub(crate) struct Up {
     pub(crate) chain: Chain,
     /// When the host will next wake the kernel.
     pub(crate) wake_at: u64,
+    /// Until when it may serve reads without asking.
+    pub(crate) leased_until: Option<Instant>,
+}
+
+/// How much of a member is our own code, and how much this crate plays.
+#[derive(Debug)]
+pub(crate) enum Room {
+    /// The kernel alone: disk, snapshots and state machine are played.
+    Bare(Bare),
+    /// It is at work this very moment.
+    Away,
+}
+
+/// A kernel, and what its host does besides.
+#[derive(Debug)]
+pub(crate) struct Bare {
+    pub(crate) raft: Raft,
     /// What the state machine is at work on.
     work: Option<Work>,
     /// How far it is told to apply after that, from which snapshot if from one.
@@ -82,8 +99,16 @@ pub(crate) struct Up {
     pub(crate) fetching: Option<Snapshot>,
     /// Whether a snapshot is being taken.
     pub(crate) snapshotting: bool,
-    /// Until when it may serve reads without asking.
-    pub(crate) leased_until: Option<Instant>,
+}
+
+impl Up {
+    /// The kernel, between two steps.
+    pub(crate) fn raft(&self) -> &Raft {
+        match &self.room {
+            Room::Bare(bare) => &bare.raft,
+            Room::Away => unreachable!("a member is looked at between its steps"),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -114,18 +139,21 @@ impl Host {
         let membership = raft.membership().clone();
         let chain = self.disk.chain.clone();
         self.life += 1;
-        self.up = Some(Up {
+        let bare = Bare {
             raft,
-            contract,
-            status,
-            membership,
-            chain,
-            wake_at: u64::MAX,
             work: None,
             apply_through: self.applied,
             restore: None,
             fetching: None,
             snapshotting: false,
+        };
+        self.up = Some(Up {
+            room: Room::Bare(bare),
+            contract,
+            status,
+            membership,
+            chain,
+            wake_at: u64::MAX,
             leased_until: None,
         });
         Ok(())
@@ -149,37 +177,46 @@ impl Host {
         self.incarnation = Incarnation(self.incarnation.0 + 1);
     }
 
+    /// The kernel that runs alone, where it is up.
+    pub(crate) fn bare(&mut self) -> Option<&mut Bare> {
+        match &mut self.up.as_mut()?.room {
+            Room::Bare(bare) => Some(bare),
+            Room::Away => None,
+        }
+    }
+
     /// The state machine shall apply more.
     pub(crate) fn apply(&mut self, through: Index) {
-        if let Some(up) = &mut self.up {
-            up.apply_through = through;
+        if let Some(bare) = self.bare() {
+            bare.apply_through = through;
         }
     }
 
     /// The state machine shall begin anew from a snapshot.
     pub(crate) fn restore(&mut self, snapshot: Snapshot) {
-        if let Some(up) = &mut self.up {
-            up.apply_through = snapshot.last.index;
-            up.restore = Some(snapshot);
+        if let Some(bare) = self.bare() {
+            bare.apply_through = snapshot.last.index;
+            bare.restore = Some(snapshot);
         }
     }
 
     /// Gives the state machine all that is to be done, if it has nothing to do. Returns when it will be done.
     pub(crate) fn start_apply(&mut self, now: u64) -> Option<u64> {
         let up = self.up.as_mut()?;
-        if up.work.is_some() {
+        let Room::Bare(bare) = &mut up.room else { return None };
+        if bare.work.is_some() {
             return None;
         }
-        let work = if let Some(snapshot) = up.restore.take() {
+        let work = if let Some(snapshot) = bare.restore.take() {
             let stored = self.snapshots.iter().find(|stored| stored.snapshot == snapshot);
             Work::Restore(stored.expect("an installed snapshot is on the disk").clone())
-        } else if up.apply_through > self.applied {
-            let through = up.apply_through;
-            let entries = up.raft.log().entries(self.applied, through);
+        } else if bare.apply_through > self.applied {
+            let through = bare.apply_through;
+            let entries = bare.raft.log().entries(self.applied, through);
             if (entries.len() as u64) < through - self.applied {
                 // A snapshot has taken their place, and will be restored once it is durable.
                 assert!(up.status.snapshot.index >= through, "what is to be applied is in memory");
-                up.apply_through = self.applied;
+                bare.apply_through = self.applied;
                 return None;
             }
             let puts = entries.filter_map(|entry| match &entry.body {
@@ -190,13 +227,13 @@ impl Host {
         } else {
             return None;
         };
-        up.work = Some(work);
+        bare.work = Some(work);
         Some(now + self.spec.apply_us * 1_000 + self.stream.below(50_000))
     }
 
     /// The state machine is done with what it was given; how far that was.
     pub(crate) fn finish_apply(&mut self) -> Option<Index> {
-        let through = match self.up.as_mut()?.work.take()? {
+        let through = match self.bare()?.work.take()? {
             Work::Apply { through, puts } => {
                 puts.into_iter().for_each(|put| self.store.put(put));
                 through
@@ -211,15 +248,15 @@ impl Host {
     }
 
     /// Whether it is time for another snapshot.
-    pub(crate) fn is_due(&self, every: u64) -> bool {
+    pub(crate) fn is_due(&mut self, every: u64) -> bool {
         let latest = self.snapshots.back().map_or(Index::ZERO, |stored| stored.snapshot.last.index);
-        let busy = self.up.as_ref().is_none_or(|up| up.snapshotting || up.restore.is_some());
+        let busy = self.bare().is_none_or(|bare| bare.snapshotting || bare.restore.is_some());
         every > 0 && !busy && self.applied.get() >= latest.get() + every
     }
 
     /// What a snapshot would hold now.
     pub(crate) fn snapshot(&self) -> Option<Stored> {
-        let snapshot = self.up.as_ref()?.raft.snapshot_at(self.applied)?;
+        let snapshot = self.up.as_ref()?.raft().snapshot_at(self.applied)?;
         Some(Stored { snapshot, store: self.store.clone() })
     }
 
@@ -271,7 +308,7 @@ impl Host {
     /// The membership in force by what it holds: in memory while it is up, on the disk while it is down.
     pub(crate) fn membership(&self) -> Option<Membership> {
         if let Some(up) = &self.up {
-            let known = up.raft.membership();
+            let known = up.raft().membership();
             return (!known.members().is_empty()).then(|| known.clone());
         }
         let Durable { snapshot, entries, .. } = &self.disk.durable;
