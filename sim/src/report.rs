@@ -54,11 +54,27 @@ pub enum FaultKind {
     Shutdown,
     /// A snapshot could not be fetched, or entries not be read back.
     FetchFailed,
+    /// A sync failed, and what it should have covered was lost.
+    SyncFailed,
+    /// A write never got to the disk, which said that it did.
+    WriteLost,
+    /// A write got to another place of the disk.
+    WriteMisdirected,
+    /// A disk had no space left.
+    DiskFull,
+    /// Some of a log that was durable was damaged.
+    RotLog,
+    /// A copy of a vote was damaged.
+    RotVote,
+    /// A snapshot was damaged.
+    RotSnapshot,
+    /// A crash left a part of a write.
+    TornWrite,
 }
 
 impl FaultKind {
     /// Every kind, in the order of their declaration.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 31] = [
         Self::Drop,
         Self::Duplicate,
         Self::Reorder,
@@ -82,6 +98,14 @@ impl FaultKind {
         Self::Wipe,
         Self::Shutdown,
         Self::FetchFailed,
+        Self::SyncFailed,
+        Self::WriteLost,
+        Self::WriteMisdirected,
+        Self::DiskFull,
+        Self::RotLog,
+        Self::RotVote,
+        Self::RotSnapshot,
+        Self::TornWrite,
     ];
 
     /// Its name in reports.
@@ -110,6 +134,14 @@ impl FaultKind {
             Self::Wipe => "wipe",
             Self::Shutdown => "shutdown",
             Self::FetchFailed => "fetch_failed",
+            Self::SyncFailed => "sync_failed",
+            Self::WriteLost => "write_lost",
+            Self::WriteMisdirected => "write_misdirected",
+            Self::DiskFull => "disk_full",
+            Self::RotLog => "rot_log",
+            Self::RotVote => "rot_vote",
+            Self::RotSnapshot => "rot_snapshot",
+            Self::TornWrite => "torn_write",
         }
     }
 }

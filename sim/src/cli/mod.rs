@@ -58,6 +58,8 @@ enum ProfileArg {
     Chaos,
     /// A random subset of everything goes wrong
     Swarm,
+    /// The same with whole members, whose logs are on disks that are not to be trusted
+    Storage,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,6 +105,7 @@ impl Cluster {
             ProfileArg::Flaky => Profile::Flaky,
             ProfileArg::Chaos => Profile::Chaos,
             ProfileArg::Swarm => Profile::Swarm,
+            ProfileArg::Storage => Profile::Storage,
         }
     }
 

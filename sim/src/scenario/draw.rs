@@ -26,11 +26,13 @@ pub enum Profile {
     Chaos,
     /// A random subset of everything goes wrong: the one to find bugs with.
     Swarm,
+    /// The same with whole members, each a replica with its log on a disk that is not to be trusted.
+    Storage,
 }
 
 impl Profile {
     /// Every profile.
-    pub const ALL: [Self; 4] = [Self::Calm, Self::Flaky, Self::Chaos, Self::Swarm];
+    pub const ALL: [Self; 5] = [Self::Calm, Self::Flaky, Self::Chaos, Self::Swarm, Self::Storage];
 }
 
 impl fmt::Display for Profile {
@@ -40,6 +42,7 @@ impl fmt::Display for Profile {
             Self::Flaky => "flaky",
             Self::Chaos => "chaos",
             Self::Swarm => "swarm",
+            Self::Storage => "storage",
         })
     }
 }
@@ -92,7 +95,7 @@ impl Draw {
             (Profile::Calm, _) => false,
             (Profile::Flaky, Kind::Network) | (Profile::Chaos, Kind::Network | Kind::Member) => true,
             (Profile::Flaky, _) => false,
-            (Profile::Chaos, Kind::Setting) | (Profile::Swarm, _) => coin,
+            (Profile::Chaos, Kind::Setting) | (Profile::Swarm | Profile::Storage, _) => coin,
         }
     }
 
@@ -120,7 +123,11 @@ impl Draw {
             snapshots: self.snapshots(),
             operations: self.operations(chaos_us),
             options,
+            replica: None,
         };
+        if self.profile == Profile::Storage {
+            scenario.add_storage();
+        }
         self.interrupt(&scenario.operations, &mut scenario.faults);
         if scenario.churns() {
             // Who has left and does not know it would disturb for ever, were it not for these two (thesis 4.2.3).

@@ -1,8 +1,10 @@
 //! What happens to a cluster, as data: drawn from a seed, printed, edited, replayed.
 
 mod draw;
+mod storage;
 
 pub use draw::Profile;
+pub use storage::{Decay, ReplicaSpec, Rotten};
 
 use kontiki_core::config::{Config, ConfigError, MAX_PRIORITY, Options};
 use kontiki_core::membership::{Membership, MembershipError, Standing};
@@ -43,6 +45,10 @@ pub struct Scenario {
     /// Not where disks are dead, since a leader that has nothing to write does not notice its own.
     #[serde(default)]
     pub quiet: bool,
+    /// Where set, the members are whole: replicas with a durable log each, on a simulated disk. Otherwise they are kernels, and
+    /// everything around them is played.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<ReplicaSpec>,
 }
 
 /// One member.
@@ -303,6 +309,37 @@ pub enum Fault {
         /// Whose.
         member: Target,
     },
+    /// The next sync of a disk fails, and what it should have made durable never will be, though it is read back (as Linux does). This fault
+    /// and those below are of whole members only.
+    SyncFails {
+        /// Whose.
+        member: Target,
+    },
+    /// The next write to a disk never gets there, though the disk says so.
+    LostWrite {
+        /// Whose.
+        member: Target,
+    },
+    /// The next write to a disk gets to another place.
+    MisdirectedWrite {
+        /// Whose.
+        member: Target,
+    },
+    /// A disk has no space left.
+    DiskFull {
+        /// Whose.
+        member: Target,
+    },
+    /// A disk damages what it had made durable. This fault and lost and misdirected writes damage what may have been acknowledged: they do
+    /// nothing where that could leave too few members with everything.
+    Rot {
+        /// Whose.
+        member: Target,
+        /// What.
+        what: Rotten,
+        /// How.
+        how: Decay,
+    },
 }
 
 /// What becomes well when the chaos ends.
@@ -338,6 +375,8 @@ pub enum ScenarioError {
     NoClients,
     /// A flapping link that never rests.
     ZeroPeriod,
+    /// A replica's settings cannot be: which.
+    Replica(&'static str),
 }
 
 impl Scenario {
@@ -406,6 +445,22 @@ impl Scenario {
         if self.workload.clients == 0 {
             return Err(ScenarioError::NoClients);
         }
+        if let Some(replica) = &self.replica {
+            let positive = [
+                ("segment_blocks", replica.segment_blocks > 3),
+                ("apply_bytes", replica.apply_bytes > 0),
+                ("chunk_bytes", replica.chunk_bytes > 0),
+                ("window", replica.window > 0),
+                ("keep_snapshots", replica.keep_snapshots > 0),
+                ("session_idle", replica.session_idle > 0),
+            ];
+            if let Some((what, _)) = positive.into_iter().find(|(_, positive)| !positive) {
+                return Err(ScenarioError::Replica(what));
+            }
+            if replica.sessions > 10_000 {
+                return Err(ScenarioError::Odds("replica.sessions"));
+            }
+        }
         let clocks = self.members.iter().map(|member| member.clock_ppm);
         let drifts = self.faults.iter().filter_map(|timed| match timed.fault {
             Fault::Clock { ppm, .. } => Some(ppm),
@@ -471,6 +526,11 @@ impl Fault {
             | Self::Clock { member, .. }
             | Self::DiskStall { member }
             | Self::Wipe { member }
+            | Self::SyncFails { member }
+            | Self::LostWrite { member }
+            | Self::MisdirectedWrite { member }
+            | Self::DiskFull { member }
+            | Self::Rot { member, .. }
             | Self::FalseAlarm { member } => Some(*member),
             Self::CrashAll | Self::Partition { .. } | Self::OneWay { .. } => None,
         }
@@ -519,6 +579,7 @@ impl fmt::Display for ScenarioError {
             Self::NoClients => {
                 f.write_str("workload.clients is zero: a run without clients shows nothing, set at least 1")
             }
+            Self::Replica(what) => write!(f, "replica.{what} is zero: set at least 1"),
             Self::ZeroPeriod => f.write_str("a flap with period_us zero: set at least 1"),
         }
     }

@@ -88,6 +88,11 @@ impl World<'_> {
                     self.cure(aim);
                 }
             }
+            Fault::SyncFails { .. }
+            | Fault::LostWrite { .. }
+            | Fault::MisdirectedWrite { .. }
+            | Fault::DiskFull { .. }
+            | Fault::Rot { .. } => self.spoil(&timed.fault, aim),
             // Told at once; a new leader has no leader to lose.
             Fault::FalseAlarm { .. } => {}
         }
@@ -121,7 +126,17 @@ impl World<'_> {
                 self.set_clock(aim, ppm);
                 Ok(())
             }
-            Fault::Flap { .. } | Fault::DiskStall { .. } | Fault::FalseAlarm { .. } => Ok(()),
+            Fault::DiskFull { .. } => {
+                self.make_space(aim);
+                Ok(())
+            }
+            Fault::Flap { .. }
+            | Fault::DiskStall { .. }
+            | Fault::FalseAlarm { .. }
+            | Fault::SyncFails { .. }
+            | Fault::LostWrite { .. }
+            | Fault::MisdirectedWrite { .. }
+            | Fault::Rot { .. } => Ok(()),
         }
     }
 

@@ -1,0 +1,111 @@
+//! Whole members on simulated disks: what they are like, and what their disks do to them.
+
+use super::{Fault, Scenario, Target, TimedFault};
+use crate::stream::Stream;
+use kontiki_core::types::NodeId;
+use serde::{Deserialize, Serialize};
+
+/// What whole members are like: [`Replica`](kontiki_core::replica::Replica)s with their logs on simulated disks.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicaSpec {
+    /// The size of a piece of the log, in blocks of 4 KiB.
+    pub segment_blocks: u32,
+    /// How many bytes of the log are read into memory when a member starts; the rest is read when it is needed.
+    pub cached_bytes: u64,
+    /// How many bytes of entries the state machine gets at a time.
+    pub apply_bytes: u64,
+    /// The size of the pieces in which snapshots are written and sent.
+    pub chunk_bytes: u32,
+    /// How many pieces of a snapshot are asked for at a time.
+    pub window: u32,
+    /// How many snapshots are kept.
+    pub keep_snapshots: u32,
+    /// Odds that a client works in a session, and sends again what was not answered.
+    pub sessions: u32,
+    /// After how many entries without a word a session expires.
+    pub session_idle: u64,
+    /// Who speaks the older version of the wire format.
+    pub old_wire: Vec<NodeId>,
+}
+
+/// What a disk damages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rotten {
+    /// Some of the log.
+    Log,
+    /// The last of the log.
+    Tail,
+    /// One copy of the vote.
+    Vote,
+    /// A snapshot.
+    Snapshot,
+}
+
+/// How it damages it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// One bit is flipped.
+    Bit,
+    /// A sector reads as zeros.
+    Blank,
+    /// A sector reads as anything.
+    Garbage,
+}
+
+impl Scenario {
+    /// Makes the members whole, and their disks bad. From a stream of its own, so that all else stays as it was drawn.
+    pub(super) fn add_storage(&mut self) {
+        let mut stream = Stream::named(self.seed, "storage", 0);
+        let ids = self.ids();
+        let old_wire = ids.iter().copied().filter(|_| stream.below(6) == 0).collect();
+        self.replica = Some(ReplicaSpec {
+            segment_blocks: stream.skewed(4, 128) as u32,
+            cached_bytes: if stream.coin() { stream.skewed(256, 1 << 16) } else { 1 << 26 },
+            apply_bytes: if stream.coin() { stream.skewed(64, 4_096) } else { 1 << 20 },
+            chunk_bytes: stream.skewed(64, 4_096) as u32,
+            window: stream.between(1, 4) as u32,
+            keep_snapshots: stream.between(1, 3) as u32,
+            sessions: if stream.coin() { stream.between(2_000, 10_000) as u32 } else { 0 },
+            session_idle: if stream.below(3) == 0 { stream.skewed(20, 2_000) } else { 1 << 30 },
+            old_wire,
+        });
+        if stream.below(4) > 0 {
+            let kinds: Vec<u64> = (0..5).filter(|_| stream.coin()).collect();
+            let count = if kinds.is_empty() { 0 } else { stream.skewed(1, 16) };
+            for _ in 0..count {
+                let kind = *stream.pick(&kinds);
+                self.add_disk_fault(kind, &ids, &mut stream);
+            }
+            self.faults.sort_by_key(|timed| timed.at_us);
+        }
+    }
+
+    fn add_disk_fault(&mut self, kind: u64, ids: &[NodeId], stream: &mut Stream) {
+        let id = *stream.pick(ids);
+        let member = Target::Member(id);
+        let at_us = stream.below(self.chaos_us);
+        let fault = match kind {
+            0 => Fault::SyncFails { member },
+            1 => Fault::LostWrite { member },
+            2 => Fault::MisdirectedWrite { member },
+            3 => Fault::DiskFull { member },
+            _ => Fault::Rot {
+                member,
+                what: *stream.pick(&[Rotten::Log, Rotten::Log, Rotten::Tail, Rotten::Vote, Rotten::Snapshot]),
+                how: *stream.pick(&[Decay::Bit, Decay::Blank, Decay::Garbage]),
+            },
+        };
+        let for_us = stream.skewed(1_000, self.chaos_us);
+        self.faults.push(TimedFault { at_us, for_us, fault });
+        // What is damaged is found when it is read: often that is when the member starts again.
+        if kind != 3 && stream.below(4) > 0 {
+            let after_actions = stream.skewed(1, 8) as u32 - 1;
+            let at_us = at_us + stream.skewed(100, self.chaos_us / 4);
+            let for_us = stream.skewed(1_000, self.chaos_us / 4);
+            self.faults.push(TimedFault { at_us, for_us, fault: Fault::Crash { member, after_actions } });
+        }
+    }
+}
