@@ -24,6 +24,10 @@ const LAYERS: &[&str] = &[
     "raft",
     "recover",
     "wire",
+    "wal",
+    "machine",
+    "kv",
+    "replica",
     "lib",
 ];
 
