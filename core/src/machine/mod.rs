@@ -231,4 +231,6 @@ impl<S: StateMachine> Machine<S> {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
