@@ -158,8 +158,10 @@ impl<S: StateMachine> MachineRestore<S> {
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), BadSnapshot> {
-        if matches!(self.next, Next::State) {
-            return self.state.write(bytes);
+        match self.next {
+            Next::State => return self.state.write(bytes),
+            Next::Refused => return Err(BadSnapshot::new("an earlier piece of it was refused")),
+            Next::Header | Next::Session { .. } | Next::Answers { .. } => {}
         }
         let mut items = mem::take(&mut self.items);
         items.feed(bytes, |reader| self.item(reader))?;
@@ -173,14 +175,15 @@ impl<S: StateMachine> MachineRestore<S> {
 
     /// The next item before the state's bytes; `None` if it is not whole.
     fn item(&mut self, reader: &mut Reader<'_>) -> Result<Option<()>, BadSnapshot> {
+        // Where reading fails it stays refused.
         let next = match mem::replace(&mut self.next, Next::Refused) {
             Next::Header => self.header(reader)?,
             Next::Session { left } => self.session(left, reader)?,
             Next::Answers { id, session, left, sessions_left } => {
                 self.answer(id, session, left, sessions_left, reader)?
             }
-            Next::State => Step::Wait(Next::State),
-            Next::Refused => return Err(BadSnapshot::new("an earlier piece of it was refused")),
+            // The rest is not ours to read.
+            done @ (Next::State | Next::Refused) => Step::Wait(done),
         };
         match next {
             Step::To(next) => {

@@ -274,3 +274,42 @@ fn what_was_refused_stays_refused() {
     assert!(restore.write(&bytes_of(run.0.picture(), 1000)).is_err());
     assert!(restore.finish().is_err());
 }
+
+#[test]
+fn sessions_that_no_machine_could_have_are_refused() {
+    let bytes = bytes_of(full().0.picture(), 1000);
+    let read = |at: usize, byte: u8| {
+        let mut bytes = bytes.clone();
+        bytes[at] = byte;
+        let mut restore = Machine::with_limits(Kv::default(), LIMITS).unwrap().restore();
+        restore.write(&bytes).and_then(|()| restore.finish()).err().map(|bad| bad.reason)
+    };
+    let (sessions, first) = (41, 45);
+    let (used, acknowledged, answers) = (first + 8, first + 16, first + 24);
+    let (sequence, kind, length) = (answers + 4, answers + 12, answers + 13);
+    assert_eq!(read(first, bytes[first]), None, "as it was");
+    let refused = |at, byte, why| {
+        let reason = read(at, byte).unwrap_or_default();
+        assert!(reason.contains(why), "byte {at}: {reason:?} for {why}");
+    };
+    refused(sessions, 3, "more sessions");
+    refused(12, 0xff, "impossible last entry");
+    refused(first, 9, "session 9");
+    refused(used, 9, "session 1 cannot be");
+    refused(used, 5, "session 5 cannot be");
+    refused(answers, 3, "session 1 cannot be");
+    refused(acknowledged, 2, "answer 1 of session 1 is out of order");
+    refused(sequence, 2, "answer 2 of session 1 is out of order");
+    refused(kind, 2, "kind 2");
+    refused(length, 17, "longer");
+}
+
+#[test]
+fn what_the_state_refuses_stays_refused() {
+    let run = full();
+    let (mut restore, bytes) = (run.0.restore(), bytes_of(run.0.picture(), 1000));
+    restore.write(&bytes).unwrap();
+    assert!(restore.write(&[0xff; 4]).is_err());
+    assert!(restore.write(&[]).is_err());
+    assert!(restore.finish().is_err());
+}
