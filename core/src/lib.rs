@@ -117,7 +117,11 @@ mod common;
 pub mod config;
 mod durability;
 pub mod event;
+#[cfg(feature = "replica")]
+pub mod kv;
 pub mod log;
+#[cfg(feature = "replica")]
+pub mod machine;
 pub mod membership;
 pub mod message;
 mod progress;

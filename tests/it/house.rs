@@ -29,6 +29,10 @@ const LAYERS: &[&str] = &[
     "kv",
     "replica",
     "wire",
+    "wal",
+    "machine",
+    "kv",
+    "replica",
     "lib",
 ];
 
