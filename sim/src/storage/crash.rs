@@ -218,7 +218,7 @@ impl SimDisk {
 impl Plan {
     fn fate(self, position: usize, change: &Change, changes: &[Change]) -> Fate {
         let kept = |kept| if kept { Fate::Kept } else { Fate::Lost };
-        let torn = |parts: Range<u64>| Fate::Torn { parts: vec![parts], grown: false };
+        let torn = |part: Range<u64>, grown| Fate::Torn { parts: Vec::from([part]), grown };
         match self {
             Self::KeepNone => Fate::Lost,
             Self::KeepAll => Fate::Kept,
@@ -230,13 +230,11 @@ impl Plan {
                 kept(position == only || needed)
             }
             Self::LoseOnly(only) => kept(position != only),
-            Self::TearAfter(last, bytes) if position == last => torn(0..bytes),
+            Self::TearAfter(last, bytes) if position == last => torn(0..bytes, false),
             Self::TearAfter(last, _) => kept(position < last),
-            Self::KeepOnlyPrefix(only, bytes) if position == only => torn(0..bytes),
+            Self::KeepOnlyPrefix(only, bytes) if position == only => torn(0..bytes, false),
             Self::KeepOnlyPrefix(..) => Fate::Lost,
-            Self::LoseOnlyPrefix(only, bytes) if position == only => {
-                Fate::Torn { parts: vec![bytes..u64::MAX], grown: true }
-            }
+            Self::LoseOnlyPrefix(only, bytes) if position == only => torn(bytes..u64::MAX, true),
             Self::LoseOnlyPrefix(..) => Fate::Kept,
         }
     }
@@ -253,19 +251,15 @@ fn leads_to(changes: &[Change], position: usize, only: usize, kept: &Change) -> 
 
 impl Lost {
     fn count_write(&mut self, length: u64, fate: Fate) -> Landed {
-        let whole = usize::try_from(length).unwrap_or(usize::MAX);
         let (parts, grown) = match fate {
             Fate::Lost => (Vec::new(), false),
-            Fate::Kept => (vec![0..length], true),
+            Fate::Kept => (std::iter::once(0..length).collect(), true),
             Fate::Torn { parts, grown } => (parts, grown),
         };
-        let within = |at: u64| usize::try_from(at.min(length)).unwrap_or(whole);
-        let parts: Vec<_> = parts
-            .iter()
-            .map(|part| within(part.start)..within(part.end))
-            .filter(|part| part.start < part.end)
-            .collect();
-        if grown && (length == 0 || parts == [0..whole]) {
+        let within = |at: u64| usize::try_from(at.min(length)).unwrap_or(usize::MAX);
+        let parts = parts.iter().map(|part| within(part.start)..within(part.end));
+        let parts: Vec<_> = parts.filter(|part| part.start < part.end).collect();
+        if grown && parts.iter().map(|part| part.len() as u64).sum::<u64>() >= length {
             self.kept += 1;
         } else if parts.is_empty() {
             self.writes += 1;

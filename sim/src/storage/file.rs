@@ -108,7 +108,11 @@ impl File {
             let under = &under[..under.len().min(pending.other.len())];
             pending.other.fill(0);
             pending.other[..under.len()].copy_from_slice(under);
-            pending.length_before = medium.len();
+            pending.length_before = self.len();
+        }
+        // The oldest is taken back last, and with it whatever length the medium does not have.
+        if let Some(oldest) = missing.first_mut() {
+            oldest.length_before = medium.len();
         }
         self.pending = missing;
     }
@@ -199,7 +203,7 @@ pub(super) fn tear(chance: &mut Stream, at: u64, length: u64) -> Vec<Range<u64>>
         return Vec::new();
     }
     if chance.coin() {
-        return vec![0..chance.below(length + 1)];
+        return std::iter::once(0..chance.below(length + 1)).collect();
     }
     let sectors = at / SECTOR..(at + length).div_ceil(SECTOR);
     let within = |sector: u64| {
