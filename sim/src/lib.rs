@@ -49,6 +49,7 @@ pub mod ledger;
 pub mod report;
 pub mod scenario;
 pub mod shrink;
+pub mod storage;
 pub mod stream;
 pub mod trace;
 

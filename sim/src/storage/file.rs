@@ -1,0 +1,227 @@
+//! One file: what reads show of it, and the way back from there to what is on the medium.
+
+use crate::stream::Stream;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A file. It shows every write at once, and remembers what each has covered, so that those which never reached the medium can be
+/// taken back: no write and no crash copies more than what was written.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(super) struct File {
+    /// What reads show. Shared between clones of a disk until one of them writes.
+    bytes: Arc<Vec<u8>>,
+    /// What the medium does not have, the oldest first.
+    pending: Vec<Pending>,
+    /// What cannot be read any more.
+    unreadable: Vec<Range<usize>>,
+}
+
+/// A write that the medium does not have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Pending {
+    order: u64,
+    at: usize,
+    /// What was there before the write; while the file is rewound, what was written.
+    other: Vec<u8>,
+    /// How long the file was before it.
+    length_before: usize,
+    standing: Standing,
+}
+
+/// What will become of a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Standing {
+    /// The next sync makes it durable; until then a crash may.
+    Waiting,
+    /// The disk said that it was written. It never will be.
+    Lost,
+    /// A sync that covered it has failed: nobody will ever write it.
+    Dropped,
+}
+
+/// A write that waits for a sync.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) order: u64,
+    pub(super) at: usize,
+    pub(super) length: usize,
+}
+
+/// How much of a write a crash leaves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Landed {
+    /// These bytes of it.
+    pub(super) parts: Vec<Range<usize>>,
+    /// Whether the file is as long as the whole write has made it.
+    pub(super) grown: bool,
+}
+
+impl File {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn read(&self, at: u64, into: &mut [u8]) -> Result<usize, Range<usize>> {
+        let at = usize::try_from(at).unwrap_or(usize::MAX).min(self.len());
+        let length = into.len().min(self.len() - at);
+        if let Some(bad) = self.unreadable.iter().find(|bad| bad.start < at + length && at < bad.end) {
+            return Err(bad.clone());
+        }
+        into[..length].copy_from_slice(&self.bytes[at..at + length]);
+        Ok(length)
+    }
+
+    pub(super) fn write(&mut self, order: u64, at: usize, written: &[u8], standing: Standing) {
+        let end = at + written.len();
+        let length_before = self.len();
+        let bytes = Arc::make_mut(&mut self.bytes);
+        bytes.resize(length_before.max(end), 0);
+        let other = bytes[at..end].to_vec();
+        bytes[at..end].copy_from_slice(written);
+        self.pending.push(Pending { order, at, other, length_before, standing });
+        self.unreadable.retain(|bad| bad.start < at || end < bad.end);
+    }
+
+    /// Everything that waits is on the medium now.
+    pub(super) fn sync(&mut self) {
+        if self.pending.iter().all(|pending| pending.standing == Standing::Waiting) {
+            return self.pending.clear();
+        }
+        let shown = self.bytes.clone();
+        self.rewind();
+        let mut missing = Vec::new();
+        for pending in std::mem::take(&mut self.pending) {
+            let end = pending.at + pending.other.len();
+            match pending.standing {
+                Standing::Waiting => self.land(pending.at, &pending.other, 0..pending.other.len()),
+                // Its blocks are there, and its bytes are not.
+                Standing::Lost => self.grow(end),
+                Standing::Dropped => {}
+            }
+            if pending.standing != Standing::Waiting {
+                missing.push(pending);
+            }
+        }
+        let medium = std::mem::replace(&mut self.bytes, shown);
+        for pending in &mut missing {
+            let under = medium.get(pending.at..).unwrap_or_default();
+            let under = &under[..under.len().min(pending.other.len())];
+            pending.other.fill(0);
+            pending.other[..under.len()].copy_from_slice(under);
+            pending.length_before = self.len();
+        }
+        // The oldest is taken back last, and with it whatever length the medium does not have.
+        if let Some(oldest) = missing.first_mut() {
+            oldest.length_before = medium.len();
+        }
+        self.pending = missing;
+    }
+
+    /// A sync has failed: what waited was dropped, though reads go on showing it.
+    pub(super) fn drop_waiting(&mut self) {
+        for pending in &mut self.pending {
+            pending.standing = Standing::Dropped;
+        }
+    }
+
+    /// What waits for a sync, the oldest first.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Waiting> {
+        let waiting = self.pending.iter().filter(|pending| pending.standing == Standing::Waiting);
+        waiting.map(|pending| Waiting { order: pending.order, at: pending.at, length: pending.other.len() })
+    }
+
+    /// Only the medium is left, and what of the writes that waited has landed on it.
+    pub(super) fn crash(&mut self, mut landed: impl FnMut(u64) -> Landed) {
+        self.rewind();
+        for pending in std::mem::take(&mut self.pending) {
+            if pending.standing != Standing::Waiting {
+                continue;
+            }
+            let Landed { parts, grown } = landed(pending.order);
+            for part in parts {
+                self.land(pending.at, &pending.other, part);
+            }
+            if grown {
+                self.grow(pending.at + pending.other.len());
+            }
+        }
+    }
+
+    /// The medium changes by itself. Reads show it, but where a write that the medium does not have is in the way.
+    pub(super) fn rot(&mut self, range: Range<usize>, mut change: impl FnMut(usize, u8) -> u8) {
+        for position in range.start..range.end.min(self.len()) {
+            let covers =
+                |pending: &&mut Pending| (pending.at..pending.at + pending.other.len()).contains(&position);
+            // The oldest write over this byte remembers the medium's.
+            let byte = match self.pending.iter_mut().find(covers) {
+                Some(pending) => &mut pending.other[position - pending.at],
+                None => &mut Arc::make_mut(&mut self.bytes)[position],
+            };
+            *byte = change(position, *byte);
+        }
+    }
+
+    pub(super) fn make_unreadable(&mut self, range: Range<usize>) {
+        self.unreadable.push(range);
+    }
+
+    fn land(&mut self, at: usize, written: &[u8], part: Range<usize>) {
+        let place = at + part.start..at + part.end;
+        self.grow(place.end);
+        Arc::make_mut(&mut self.bytes)[place].copy_from_slice(&written[part]);
+    }
+
+    fn grow(&mut self, length: usize) {
+        if length > self.len() {
+            Arc::make_mut(&mut self.bytes).resize(length, 0);
+        }
+    }
+
+    /// Takes every pending write back, the youngest first: `bytes` is what the medium has, and each write holds its own bytes.
+    fn rewind(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let bytes = Arc::make_mut(&mut self.bytes);
+        for pending in self.pending.iter_mut().rev() {
+            let end = pending.at + pending.other.len();
+            bytes[pending.at..end].swap_with_slice(&mut pending.other);
+            bytes.truncate(pending.length_before);
+        }
+    }
+}
+
+impl Landed {
+    pub(super) fn nothing() -> Self {
+        Self { parts: Vec::new(), grown: false }
+    }
+}
+
+/// The bytes of a write of `length` at `at` that a crash leaves: a prefix, or some of its sectors, one of them torn.
+pub(super) fn tear(chance: &mut Stream, at: u64, length: u64) -> Vec<Range<u64>> {
+    if length == 0 {
+        return Vec::new();
+    }
+    if chance.coin() {
+        return std::iter::once(0..chance.below(length + 1)).collect();
+    }
+    let sectors = at / SECTOR..(at + length).div_ceil(SECTOR);
+    let within = |sector: u64| {
+        let start = (sector * SECTOR).max(at) - at;
+        start..((sector + 1) * SECTOR).min(at + length) - at
+    };
+    let torn = chance.between(sectors.start, sectors.end - 1);
+    let mut parts = Vec::new();
+    for sector in sectors {
+        let whole = within(sector);
+        if sector == torn {
+            parts.push(whole.start..chance.between(whole.start, whole.end));
+        } else if chance.coin() {
+            parts.push(whole);
+        }
+    }
+    parts
+}
+
+/// What a disk writes whole, if it writes it at all; and even that is torn now and then.
+pub(super) const SECTOR: u64 = 512;
