@@ -3,7 +3,8 @@
 
 use crate::hash::StableHasher;
 use crate::history::{Call, History, OperationId, Value};
-use crate::scenario::WorkloadSpec;
+use crate::host::whole::command;
+use crate::scenario::{ReplicaSpec, WorkloadSpec};
 use crate::store::Put;
 use crate::stream::Stream;
 use kontiki_core::action::{Outcome, Refusal};
@@ -16,6 +17,8 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub(crate) struct Clients {
     spec: WorkloadSpec,
+    /// Set where the members are whole.
+    replica: Option<ReplicaSpec>,
     stream: Stream,
     clients: Vec<Client>,
     /// Requests that were made and not yet answered.
@@ -88,7 +91,7 @@ pub(crate) struct Turn {
 }
 
 impl Clients {
-    pub(crate) fn new(seed: u64, members: usize, spec: WorkloadSpec) -> Self {
+    pub(crate) fn new(seed: u64, members: usize, spec: WorkloadSpec, replica: Option<ReplicaSpec>) -> Self {
         let mut stream = Stream::named(seed, "workload", 0);
         let mut client = |name| Client {
             name,
@@ -103,6 +106,7 @@ impl Clients {
         Self {
             names: clients.len() as u64,
             spec,
+            replica,
             stream,
             clients,
             open: BTreeMap::new(),
@@ -201,7 +205,8 @@ impl Clients {
         let key = self.stream.below(self.spec.keys);
         let value = self.requests + 1;
         let put = Put { key, value };
-        let payload = put.encode(self.spec.payload_bytes as usize);
+        let size = self.spec.payload_bytes as usize;
+        let payload = if self.replica.is_some() { command(put, size) } else { put.encode(size) };
         let content = StableHasher::of(&EntryBody::Data(payload.clone()));
         self.puts.insert(content, put);
         let request = self.request(client, key, Call::Write(Value(value)), Asked::Write { content });

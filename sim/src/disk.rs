@@ -4,6 +4,7 @@ use crate::ledger::{Link, Links};
 use crate::scenario::DiskSpec;
 use crate::stream::Stream;
 use kontiki_core::action::Write;
+use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::raft::Durable;
 use kontiki_core::types::WriteSeq;
 use std::collections::VecDeque;
@@ -84,6 +85,52 @@ impl Disk {
         Synced { seq, took: now - since, next: self.start_sync(now) }
     }
 
+    /// When a sync of a whole member's disk that begins now will be done.
+    pub(crate) fn sync_done(&mut self, now: u64) -> u64 {
+        let span = self.draw_sync();
+        now.max(self.stalled_until) + span
+    }
+
+    /// A whole member has handed this to its disk.
+    pub(crate) fn note(&mut self, write: Write, links: Links) {
+        self.unsynced.push_back(Unsynced { write, links });
+    }
+
+    /// A whole member says that everything through this write is durable.
+    pub(crate) fn report(&mut self, seq: WriteSeq) {
+        while self.unsynced.front().is_some_and(|unsynced| unsynced.write.seq <= seq) {
+            self.make_durable();
+        }
+    }
+
+    /// A whole member has found this on its disk: everything that it had said to be durable, and of what it had handed out beyond that
+    /// the first so many writes. Entries may be lost where the disk is known to be `damaged`.
+    pub(crate) fn reconcile(&mut self, found: &Durable, damaged: bool) -> Result<(), String> {
+        let expected = describe(&self.durable);
+        loop {
+            match differs(&self.durable, found, damaged) {
+                None => break,
+                Some(_) if !self.unsynced.is_empty() => self.make_durable(),
+                Some(difference) => {
+                    return Err(format!(
+                        "{difference}; acknowledged was {expected}, found is {}",
+                        describe(found)
+                    ));
+                }
+            }
+        }
+        self.unsynced.clear();
+        self.durable.committed = found.committed;
+        self.durable.starts = found.starts;
+        self.durable.snapshot_lost = found.snapshot_lost;
+        let lost = found.entries.iter().filter(|entry| entry.body == EntryBody::Lost);
+        for lost in lost {
+            let position = (lost.id.index - self.durable.base.index) as usize - 1;
+            self.durable.entries[position] = lost.clone();
+        }
+        Ok(())
+    }
+
     /// Loses all but a prefix of what was not synced, as much as chance will have it. Returns how many writes were lost.
     pub(crate) fn crash(&mut self) -> u64 {
         let kept = self.stream.below(self.unsynced.len() as u64 + 1);
@@ -109,14 +156,19 @@ impl Disk {
             return None;
         }
         self.syncing = Some((self.unsynced.back()?.write.seq, now));
+        let span = self.draw_sync();
+        Some(now.max(self.stalled_until) + span)
+    }
+
+    /// How long a sync takes.
+    fn draw_sync(&mut self) -> u64 {
         let tail = self.stream.chance(self.spec.tail);
         let (low, high) = if tail {
             (self.spec.sync_max_us, self.spec.tail_max_us)
         } else {
             (self.spec.sync_min_us, self.spec.sync_max_us)
         };
-        let span = self.stream.skewed(low.max(1), high.max(1)) * 1_000;
-        Some(now.max(self.stalled_until) + span)
+        self.stream.skewed(low.max(1), high.max(1)) * 1_000
     }
 
     fn make_durable(&mut self) {
@@ -132,6 +184,38 @@ impl Disk {
         }
         self.chain.extend(links.appended);
     }
+}
+
+/// What is different from what was expected on a disk.
+fn differs(expected: &Durable, found: &Durable, damaged: bool) -> Option<String> {
+    let through = found.skipped_through().index;
+    let skipped = expected.entries.iter().find(|entry| entry.id.index == through);
+    let reaches =
+        through == expected.base.index || skipped.is_some_and(|entry| entry.id == found.skipped_through());
+    let kept = expected.entries.iter().filter(|entry| entry.id.index > through);
+    let same = |(expected, found): (&Entry, &Entry)| {
+        expected == found || (expected.id == found.id && found.body == EntryBody::Lost && damaged)
+    };
+    let checks = [
+        (expected.ballot == found.ballot, "another ballot"),
+        (expected.base == found.base, "another base"),
+        (expected.snapshot == found.snapshot, "another snapshot"),
+        (expected.last() == found.last(), "another end"),
+        (reaches, "a gap after what was left out"),
+        (kept.clone().count() == found.entries.len() && kept.zip(&found.entries).all(same), "other entries"),
+        (found.committed <= expected.committed, "a later commit index"),
+        (damaged || !found.snapshot_lost, "a lost snapshot"),
+    ];
+    checks.into_iter().find(|(holds, _)| !holds).map(|(_, what)| what.to_owned())
+}
+
+fn describe(durable: &Durable) -> String {
+    let Durable { ballot, base, entries, committed, snapshot, .. } = durable;
+    let last = durable.last();
+    let lost: Vec<_> =
+        entries.iter().filter(|it| it.body == EntryBody::Lost).map(|it| it.id.to_string()).collect();
+    let snapshot = snapshot.as_ref().map(|snapshot| snapshot.last);
+    format!("{ballot:?} {base}..{last} committed {committed} on {snapshot:?} lost {lost:?}")
 }
 
 #[cfg(test)]

@@ -227,11 +227,29 @@ pub enum Mark {
     Readded,
     /// A witness acknowledged an entry without its payload.
     WitnessHeld,
+    /// A disk had no room for more, and its member refused new work.
+    NoRoom,
+    /// A member stopped since its disk had failed.
+    DiskHalt,
+    /// A member found damage while it read its log back.
+    DamageFound,
+    /// A member cut off what a crash had torn.
+    TornTail,
+    /// A member wrote again what may not have been durable.
+    Rewritten,
+    /// A member found that entries which it had acknowledged were damaged.
+    EntriesLost,
+    /// A member with damage had everything again.
+    Repaired,
+    /// So much of a disk was damaged that its member started anew as somebody else.
+    GaveUp,
+    /// A member crashed while it recovered.
+    CrashInRecovery,
 }
 
 impl Mark {
     /// Every mark, in the order of their declaration.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 47] = [
         Self::Truncated,
         Self::Rejected,
         Self::OldTermCommitted,
@@ -270,6 +288,15 @@ impl Mark {
         Self::WipeRefused,
         Self::Readded,
         Self::WitnessHeld,
+        Self::NoRoom,
+        Self::DiskHalt,
+        Self::DamageFound,
+        Self::TornTail,
+        Self::Rewritten,
+        Self::EntriesLost,
+        Self::Repaired,
+        Self::GaveUp,
+        Self::CrashInRecovery,
     ];
 
     /// Its name in reports.
@@ -313,6 +340,15 @@ impl Mark {
             Self::WipeRefused => "wipe_refused",
             Self::Readded => "readded",
             Self::WitnessHeld => "witness_held",
+            Self::NoRoom => "no_room",
+            Self::DiskHalt => "disk_halt",
+            Self::DamageFound => "damage_found",
+            Self::TornTail => "torn_tail",
+            Self::Rewritten => "rewritten",
+            Self::EntriesLost => "entries_lost",
+            Self::Repaired => "repaired",
+            Self::GaveUp => "gave_up",
+            Self::CrashInRecovery => "crash_in_recovery",
         }
     }
 }

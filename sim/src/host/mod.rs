@@ -1,10 +1,13 @@
 //! A simulated host: one kernel, its disk, its clock, its state machine, and what befalls them.
 
+pub(crate) mod whole;
+
 use crate::clock::Clock;
 use crate::contract::Contract;
 use crate::disk::Disk;
 use crate::ledger::{Chain, Link};
 use crate::scenario::MemberSpec;
+use crate::storage::SimDisk;
 use crate::store::{Put, Store};
 use crate::stream::Stream;
 use kontiki_core::config::{Config, Options};
@@ -12,10 +15,12 @@ use kontiki_core::event::Event;
 use kontiki_core::log::{Entries, EntryBody, Snapshot};
 use kontiki_core::membership::Membership;
 use kontiki_core::raft::{Durable, Raft};
+use kontiki_core::replica::Input;
 use kontiki_core::status::Status;
 use kontiki_core::time::Instant;
 use kontiki_core::types::{ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId};
 use std::collections::VecDeque;
+use whole::Whole;
 
 /// One member and its surroundings.
 #[derive(Debug)]
@@ -30,7 +35,15 @@ pub(crate) struct Host {
     pub(crate) spec: MemberSpec,
     /// The kernel and what watches it; none while the member is down.
     pub(crate) up: Option<Up>,
+    /// What its disk holds, as its writes tell it: of a kernel alone the disk itself, of a whole member what the disk must hold.
     pub(crate) disk: Disk,
+    /// The disk of a whole member, and what an empty one begins with.
+    pub(crate) storage: SimDisk,
+    pub(crate) begin: Durable,
+    /// In which life its disk has damaged something that it may not know of yet.
+    pub(crate) damaged: Option<u32>,
+    /// Whether its disk ever did something that it should not have.
+    pub(crate) spoiled: bool,
     /// The snapshots on its disk, the oldest first.
     pub(crate) snapshots: VecDeque<Stored>,
     pub(crate) clock: Clock,
@@ -39,7 +52,7 @@ pub(crate) struct Host {
     pub(crate) life: u32,
     /// Set while the member stands still: what arrives waits.
     pub(crate) paused: bool,
-    pub(crate) backlog: VecDeque<Event>,
+    pub(crate) backlog: VecDeque<Told>,
     /// Crash after carrying out so many more actions.
     pub(crate) crash_after: Option<u32>,
     /// How many faults keep it down.
@@ -75,6 +88,17 @@ pub(crate) struct Up {
     pub(crate) wake_at: u64,
     /// Until when it may serve reads without asking.
     pub(crate) leased_until: Option<Instant>,
+    /// How many answers were dropped because too many waited for the disk.
+    pub(crate) dropped: u64,
+}
+
+/// What a member is told.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// Of a kernel, and of a whole member where it has a meaning.
+    Event(Event),
+    /// Of a whole member.
+    Input(Input),
 }
 
 /// How much of a member is our own code, and how much this crate plays.
@@ -82,6 +106,8 @@ pub(crate) struct Up {
 pub(crate) enum Room {
     /// The kernel alone: disk, snapshots and state machine are played.
     Bare(Bare),
+    /// All of it but the disk.
+    Whole(Box<Whole>),
     /// It is at work this very moment.
     Away,
 }
@@ -102,10 +128,20 @@ pub(crate) struct Bare {
 }
 
 impl Up {
+    /// When it wants to be woken.
+    pub(crate) fn deadline(&self) -> Instant {
+        match &self.room {
+            Room::Bare(bare) => bare.raft.deadline(),
+            Room::Whole(whole) => whole.replica.deadline(),
+            Room::Away => Instant::NEVER,
+        }
+    }
+
     /// The kernel, between two steps.
     pub(crate) fn raft(&self) -> &Raft {
         match &self.room {
             Room::Bare(bare) => &bare.raft,
+            Room::Whole(whole) => whole.replica.raft(),
             Room::Away => unreachable!("a member is looked at between its steps"),
         }
     }
@@ -155,6 +191,7 @@ impl Host {
             chain,
             wake_at: u64::MAX,
             leased_until: None,
+            dropped: 0,
         });
         Ok(())
     }
@@ -164,13 +201,19 @@ impl Host {
         self.up = None;
         self.backlog.clear();
         self.crash_after = None;
-        self.disk.crash()
+        if self.storage == SimDisk::default() {
+            return self.disk.crash();
+        }
+        self.storage.crash(&mut self.stream).writes
     }
 
     /// Loses everything, and comes back as somebody else.
     pub(crate) fn wipe(&mut self) {
         self.lost.push((self.incarnation, self.disk.chain.clone()));
         self.disk.wipe();
+        self.storage = SimDisk::default();
+        self.begin = Durable::default();
+        self.damaged = None;
         self.snapshots.clear();
         self.store = Store::default();
         self.applied = Index::ZERO;
@@ -181,7 +224,7 @@ impl Host {
     pub(crate) fn bare(&mut self) -> Option<&mut Bare> {
         match &mut self.up.as_mut()?.room {
             Room::Bare(bare) => Some(bare),
-            Room::Away => None,
+            Room::Whole(_) | Room::Away => None,
         }
     }
 

@@ -100,6 +100,14 @@ impl SimDisk {
         Ok(())
     }
 
+    /// Bytes that were meant for another place land here, on the medium. Reads see it, as they see what [rots](Self::rot).
+    pub fn overwrite(&mut self, file: FileName, at: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let at = position(at)?;
+        self.file(file)?.rot(at..at.saturating_add(bytes.len()), |position, _| bytes[position - at]);
+        self.counters.misdirected_writes += 1;
+        Ok(())
+    }
+
     /// Reads of these bytes fail, until all of them are written again.
     pub fn make_unreadable(&mut self, file: FileName, range: Range<u64>) -> Result<(), DiskError> {
         let range = position(range.start)?..position(range.end)?;

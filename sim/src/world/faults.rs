@@ -175,8 +175,8 @@ impl World<'_> {
         if !self.hosts[member].backlog.is_empty() {
             self.counters.mark(Mark::Thawed);
         }
-        while let Some(event) = self.hosts[member].backlog.pop_front() {
-            self.tell(member, event)?;
+        while let Some(told) = self.hosts[member].backlog.pop_front() {
+            self.tell_that(member, told)?;
         }
         self.rewake(member);
         Ok(())

@@ -38,6 +38,8 @@ impl World<'_> {
             }
             if core.contains(&member) {
                 self.hosts[member].disk.heal();
+                self.hosts[member].storage.disarm();
+                self.make_space(member);
                 self.heal_member(member)?;
             } else if dead_disks {
                 self.hosts[member].disk.die();
@@ -160,7 +162,9 @@ impl World<'_> {
     fn choose_core(&self) -> Vec<usize> {
         let mut core: Vec<_> = self.scenario.core().into_iter().map(position).collect();
         let witnesses = self.scenario.members.iter().any(|spec| spec.witness);
-        if self.scenario.heal == Heal::Everything || witnesses {
+        // Where something is damaged, whoever still has it may be needed.
+        let damaged = self.hosts.iter().any(|host| host.damaged.is_some());
+        if self.scenario.heal == Heal::Everything || witnesses || damaged {
             // Where a witness votes, whoever holds the payloads that it has acknowledged may be needed.
             return (0..self.hosts.len()).collect();
         }

@@ -5,6 +5,8 @@ mod healing;
 mod marks;
 mod operator;
 mod step;
+mod storage;
+mod whole;
 
 pub use step::quiet_kernel_panics;
 
@@ -16,10 +18,11 @@ use crate::disk::{Disk, Synced};
 use crate::hash::StableHasher;
 use crate::history::Value;
 use crate::history::witness::Committed;
-use crate::host::{Host, Stored};
+use crate::host::{Host, Room, Stored, Told};
 use crate::network::Network;
 use crate::report::{Counters, Failure, FaultKind, Mark, Report};
 use crate::scenario::{MemberSpec, Scenario, ScenarioError};
+use crate::storage::SimDisk;
 use crate::stream::Stream;
 use crate::trace::Traced;
 use kontiki_core::action::{Action, Outcome};
@@ -27,6 +30,7 @@ use kontiki_core::event::{EntriesLoaded, Event, ReadVia};
 use kontiki_core::log::Snapshot;
 use kontiki_core::membership::Standing;
 use kontiki_core::raft::Durable;
+use kontiki_core::replica::{Input, Lane, Output};
 use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, NodeId, Term};
 use kontiki_core::wire;
 use operator::Operator;
@@ -71,6 +75,7 @@ pub(crate) struct World<'t> {
     /// How much had been committed, all members taken together, when that was last put off, and in which term.
     progress: (u64, Term),
     actions: Vec<Action>,
+    outputs: Vec<Output>,
     frames: Vec<Vec<u8>>,
     tracer: Option<Tracer<'t>>,
 }
@@ -87,6 +92,8 @@ enum Happening {
     Wake { member: usize, life: u32 },
     Synced { member: usize, life: u32 },
     Applied { member: usize, life: u32 },
+    DiskOperation { member: usize, life: u32, lane: Lane },
+    MachineDone { member: usize, life: u32 },
     Unreachable { member: usize, peer: NodeId },
     Client(Turn),
     Operate { task: usize, turn: u64 },
@@ -144,6 +151,10 @@ impl<'t> World<'t> {
                 options: scenario.config(id)?.options().clone(),
                 up: None,
                 disk: Disk::new(seed, id.get(), scenario.disk.clone(), begins(&spec)),
+                storage: SimDisk::default(),
+                begin: begins(&spec),
+                damaged: None,
+                spoiled: false,
                 snapshots: VecDeque::new(),
                 disowned: false,
                 store: Default::default(),
@@ -161,7 +172,7 @@ impl<'t> World<'t> {
         let mut world = Self {
             hosts: scenario.ids().into_iter().map(host).collect::<Result<_, _>>()?,
             network: Network::new(seed, size, scenario.network.clone()),
-            clients: Clients::new(seed, size, scenario.workload.clone()),
+            clients: Clients::new(seed, size, scenario.workload.clone(), scenario.replica.clone()),
             operator: Operator::default(),
             operator_stream: Stream::named(seed, "operator", 0),
             joints: BTreeMap::new(),
@@ -180,6 +191,7 @@ impl<'t> World<'t> {
             bound: 0,
             progress: (0, Term::ZERO),
             actions: Vec::new(),
+            outputs: Vec::new(),
             frames: Vec::new(),
             tracer,
         };
@@ -257,6 +269,8 @@ impl<'t> World<'t> {
             Happening::Wake { member, life } => self.wake(member, life),
             Happening::Synced { member, life } => self.synced(member, life),
             Happening::Applied { member, life } => self.applied(member, life),
+            Happening::DiskOperation { member, life, lane } => self.disk_operation(member, life, lane),
+            Happening::MachineDone { member, life } => self.machine_done(member, life),
             Happening::Unreachable { member, peer } => {
                 self.counters.fault(FaultKind::BrokenConnection);
                 self.tell(member, Event::PeerUnreachable(peer))
@@ -297,6 +311,9 @@ impl<'t> World<'t> {
         if host.disowned {
             return Ok(());
         }
+        if self.scenario.replica.is_some() {
+            return self.start_whole(member);
+        }
         let ballot = host.disk.durable.ballot;
         host.start(now).map_err(|error| ("Restart", format!("member {} cannot start: {error}", host.id)))?;
         if host.life > 1 {
@@ -336,16 +353,32 @@ impl<'t> World<'t> {
         }
     }
 
-    /// Tells a member of an event; one that stands still hears of it later, one that is down never.
+    /// Tells a member of an event.
     fn tell(&mut self, member: usize, event: Event) -> Checked {
+        self.tell_that(member, Told::Event(event))
+    }
+
+    /// Tells a whole member of something.
+    fn tell_input(&mut self, member: usize, input: Input) -> Checked {
+        self.tell_that(member, Told::Input(input))
+    }
+
+    /// Tells a member of something; one that stands still hears of it later, one that is down never.
+    fn tell_that(&mut self, member: usize, told: Told) -> Checked {
         let host = &mut self.hosts[member];
-        if host.is_awake() {
-            self.step(member, event)
-        } else {
+        if !host.is_awake() {
             if host.up.is_some() {
-                host.backlog.push_back(event);
+                host.backlog.push_back(told);
             }
-            Ok(())
+            return Ok(());
+        }
+        match told {
+            Told::Input(input) => self.handle(member, input),
+            Told::Event(event) if self.scenario.replica.is_none() => self.step(member, event),
+            Told::Event(event) => match self.input_of(event) {
+                Some(input) => self.handle(member, input),
+                None => Ok(()),
+            },
         }
     }
 
@@ -356,11 +389,11 @@ impl<'t> World<'t> {
         }
         let Some(up) = &mut host.up else { return Ok(()) };
         up.wake_at = u64::MAX;
-        if host.clock.local(self.now) < up.raft().deadline() {
+        if host.clock.local(self.now) < up.deadline() {
             self.schedule_wake(member);
             return Ok(());
         }
-        self.step(member, Event::Wake)
+        self.tell(member, Event::Wake)
     }
 
     /// Makes sure that the member will be woken at its deadline, or a little later: hosts are not punctual. A wake-up
@@ -368,7 +401,7 @@ impl<'t> World<'t> {
     fn schedule_wake(&mut self, member: usize) {
         let host = &mut self.hosts[member];
         let Some(up) = &mut host.up else { return };
-        let Some(at) = host.clock.when(up.raft().deadline()) else {
+        let Some(at) = host.clock.when(up.deadline()) else {
             return;
         };
         let at = at.max(self.now);
@@ -415,6 +448,9 @@ impl<'t> World<'t> {
     }
 
     fn deliver(&mut self, to: usize, frame: Vec<u8>) -> Checked {
+        if self.scenario.replica.is_some() {
+            return self.tell_input(to, Input::Frame { bytes: frame });
+        }
         let decoded = wire::decode(&frame, wire::max_body(&self.scenario.options));
         self.frames.push(frame);
         match decoded {
@@ -467,7 +503,7 @@ impl<'t> World<'t> {
     /// past the end, and its state machine holds all that its kernel knows to be committed.
     fn may_serve_unasked(&self, member: usize) -> bool {
         let host = &self.hosts[member];
-        let Some(up) = host.up.as_ref().filter(|_| !host.paused) else {
+        let Some(up) = host.up.as_ref().filter(|up| !host.paused && matches!(up.room, Room::Bare(_))) else {
             return false;
         };
         let holds = up.leased_until.is_some_and(|until| host.clock.local(self.now) < until);

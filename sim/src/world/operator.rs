@@ -287,7 +287,7 @@ impl World<'_> {
         let me = self.hosts[member].member();
         let remembers = |id: &NodeId, membership: &Membership| {
             let host = &self.hosts[position(*id)];
-            position(*id) != member && membership.contains(host.member())
+            position(*id) != member && host.damaged.is_none() && membership.contains(host.member())
         };
         let is_safe = |membership: Membership| {
             if membership.standing(me) == Standing::Outsider {

@@ -50,7 +50,7 @@ pub(super) struct Stepped<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Before {
     pub(super) status: Status,
-    dropped: u64,
+    pub(super) dropped: u64,
 }
 
 impl Before {
@@ -139,7 +139,8 @@ impl World<'_> {
             return Err(("Contract", format!("member {id} wants to be woken at once, again and again")));
         }
         up.status = after;
-        let dropped_answer = raft.drops().count(DropReason::TooManyWaiting) > before.dropped;
+        up.dropped = raft.drops().count(DropReason::TooManyWaiting);
+        let dropped_answer = up.dropped > before.dropped;
         let links = note_writes(up, stepped.decided, &self.checks);
         let membership_before = note_membership(up, raft, &before.status);
         let taken = Taken {
@@ -223,7 +224,7 @@ impl World<'_> {
             Action::LoadEntries { to, after, through, max_bytes } => {
                 self.load(member, to, after, through, max_bytes);
             }
-            Action::Respond { request, outcome } => return self.respond(member, request, outcome),
+            Action::Respond { request, outcome } => return self.respond(member, request, outcome, None),
             Action::Halt(_) => {
                 self.counters.mark(Mark::WipeRefused);
                 self.hosts[member].disowned = true;
@@ -335,12 +336,18 @@ impl World<'_> {
         self.schedule(self.now + took, Happening::SnapshotTaken { member, life, stored: Box::new(stored) });
     }
 
-    pub(super) fn respond(&mut self, member: usize, request: RequestId, outcome: Outcome) -> Checked {
+    /// A request is answered; a whole member says also what was found, and as of which entry.
+    pub(super) fn respond(
+        &mut self,
+        member: usize,
+        request: RequestId,
+        outcome: Outcome,
+        mut found: Option<(Option<u64>, Index)>,
+    ) -> Checked {
         if self.operator.is_waiting_for(request) {
             self.operator_answered(request, outcome);
             return Ok(());
         }
-        let mut found = None;
         match (outcome, self.clients.asked(request)) {
             (Outcome::Committed(id), Some(Asked::Write { content })) => {
                 self.counters.acknowledged += 1;
@@ -348,7 +355,10 @@ impl World<'_> {
             }
             (Outcome::Refused(_), Some(Asked::Write { content })) => self.checks.refused(content),
             (Outcome::Ready { until, .. }, Some(Asked::Read { key, committed, .. })) => {
-                found = Some(self.serve(member, key, committed)?);
+                found = Some(match found {
+                    None => self.serve(member, key, committed)?,
+                    Some(found) => self.served(member, found, committed)?,
+                });
                 self.note_read(member, until.is_some());
                 if let Some(up) = &mut self.hosts[member].up {
                     up.leased_until = up.leased_until.max(until);
@@ -360,6 +370,18 @@ impl World<'_> {
             self.schedule(turn.at, Happening::Client(turn));
         }
         Ok(())
+    }
+
+    /// A member has read a register for a client by itself.
+    fn served(
+        &self,
+        member: usize,
+        found: (Option<u64>, Index),
+        committed: Index,
+    ) -> Result<(Option<u64>, Index), Violated> {
+        linearizable_reads::served(self.hosts[member].id, found.1, committed)
+            .map_err(|detail| (linearizable_reads::NAME, detail))?;
+        Ok(found)
     }
 
     /// Reads a register of a member's state machine for a client.
@@ -438,7 +460,7 @@ pub fn quiet_kernel_panics() {
     }));
 }
 
-fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
 }

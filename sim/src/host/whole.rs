@@ -1,0 +1,183 @@
+//! A whole member: a replica, its state machine at work, and what its disk has yet to do.
+
+use crate::scenario::{ReplicaSpec, Scenario};
+use crate::store::Put;
+use kontiki_core::kv::{self, Kv};
+use kontiki_core::machine::{Command, Limits, Machine};
+use kontiki_core::replica::{self, DiskJob, Lane, MachineDone, MachineJob, Replica, Worker};
+use kontiki_core::types::{Index, NodeId, Payload, RequestId};
+use kontiki_core::{wal, wire};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// A replica and what works for it.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) replica: Replica,
+    worker: Worker<Kv>,
+    log: VecDeque<DiskWork>,
+    bulk: VecDeque<DiskWork>,
+    /// What the state machine has to do; it is at work on the first.
+    jobs: VecDeque<MachineJob>,
+    /// As of which entry each read was answered.
+    read_at: BTreeMap<RequestId, Index>,
+}
+
+/// A job of a disk, and how far it is done.
+#[derive(Debug)]
+pub(crate) struct DiskWork {
+    pub(crate) job: DiskJob,
+    pub(crate) done: usize,
+    pub(crate) read: Vec<Vec<u8>>,
+}
+
+/// A job of the state machine, done, and what its state was after each entry.
+pub(crate) struct Worked {
+    pub(crate) done: Option<MachineDone>,
+    pub(crate) digests: Vec<(Index, u64)>,
+}
+
+impl Whole {
+    pub(crate) fn new(replica: Replica, limits: Limits) -> Self {
+        let machine = Machine::with_limits(Kv::default(), limits).expect("limits that were checked");
+        Self {
+            replica,
+            worker: Worker::new(machine),
+            log: VecDeque::new(),
+            bulk: VecDeque::new(),
+            jobs: VecDeque::new(),
+            read_at: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn lane(&mut self, lane: Lane) -> &mut VecDeque<DiskWork> {
+        match lane {
+            Lane::Log => &mut self.log,
+            Lane::Bulk => &mut self.bulk,
+        }
+    }
+
+    /// The disk shall do this. Returns whether it has nothing else to do in that lane.
+    pub(crate) fn add_disk_job(&mut self, job: DiskJob) -> bool {
+        let lane = self.lane(job.lane);
+        lane.push_back(DiskWork { job, done: 0, read: Vec::new() });
+        lane.len() == 1
+    }
+
+    /// The state machine shall do this. Returns whether it has nothing else to do.
+    pub(crate) fn add_machine_job(&mut self, job: MachineJob) -> bool {
+        self.jobs.push_back(job);
+        self.jobs.len() == 1
+    }
+
+    /// What the state machine is at work on.
+    pub(crate) fn machine_job(&self) -> Option<&MachineJob> {
+        self.jobs.front()
+    }
+
+    /// The state machine is done with what it was at work on.
+    pub(crate) fn work(&mut self) -> Option<Worked> {
+        let mut digests = Vec::new();
+        let done = match self.jobs.pop_front()? {
+            MachineJob::Apply(entries) => {
+                let mut answers = Vec::new();
+                let mut result = Ok(());
+                let mut applied = Index::ZERO;
+                for entry in entries.iter() {
+                    let one = std::iter::once(entry.clone()).collect();
+                    let Some(MachineDone::Applied { result: answered }) =
+                        self.worker.run(MachineJob::Apply(one))
+                    else {
+                        break;
+                    };
+                    match answered {
+                        Ok((index, more)) => {
+                            applied = index;
+                            answers.extend(more);
+                            digests.push((index, self.worker.machine().digest()));
+                        }
+                        Err(error) => {
+                            result = Err(error);
+                            break;
+                        }
+                    }
+                }
+                Some(MachineDone::Applied { result: result.map(|()| (applied, answers)) })
+            }
+            MachineJob::Query { read, query } => {
+                self.read_at.insert(read, self.worker.machine().applied().index);
+                self.worker.run(MachineJob::Query { read, query })
+            }
+            job => {
+                let done = self.worker.run(job);
+                if let Some(MachineDone::Restored { result: Ok(last), .. }) = &done {
+                    digests.push((last.index, self.worker.machine().digest()));
+                }
+                done
+            }
+        };
+        Some(Worked { done, digests })
+    }
+
+    /// As of which entry a read was answered.
+    pub(crate) fn read_at(&mut self, request: RequestId) -> Index {
+        self.read_at.remove(&request).unwrap_or_default()
+    }
+}
+
+impl ReplicaSpec {
+    /// The log's settings.
+    pub(crate) fn wal(&self) -> wal::Options {
+        let segment_bytes = u64::from(self.segment_blocks) * 4_096;
+        wal::Options { segment_bytes, cached_bytes: self.cached_bytes }
+    }
+
+    /// The settings of sessions.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { idle_entries: self.session_idle, ..Limits::default() }
+    }
+
+    /// The settings of a replica.
+    pub(crate) fn options(&self, scenario: &Scenario, id: NodeId) -> replica::Options {
+        let us = Duration::from_micros;
+        let every = scenario.snapshots.every;
+        let election = scenario.options.election_timeout_max;
+        let old = self.old_wire.contains(&id);
+        replica::Options {
+            apply_bytes: self.apply_bytes,
+            snapshot_every_bytes: u64::MAX,
+            snapshot_every_entries: if every == 0 { u64::MAX } else { every },
+            snapshot_chunk_bytes: self.chunk_bytes,
+            snapshot_window: self.window,
+            keep_snapshots: self.keep_snapshots as usize,
+            snapshot_bytes_per_second: 1 << 30,
+            snapshot_timeout: election.max(us(20_000)),
+            full_disk_retry: election,
+            hello_interval: election,
+            wire_version: if old { wire::OLDEST } else { wire::VERSION },
+            ..replica::Options::default()
+        }
+    }
+}
+
+/// A write to a register, as a command of at least `size` bytes.
+pub(crate) fn command(put: Put, size: usize) -> Payload {
+    let padding = size.saturating_sub(48).max(8);
+    let mut value = put.value.to_le_bytes().to_vec();
+    value.resize(padding, 0x2e);
+    let command = kv::Command::Put { key: &put.key.to_le_bytes(), value: &value }.encode();
+    Command::Plain(&command).encode()
+}
+
+/// The question what a register holds.
+pub(crate) fn query(key: u64) -> Vec<u8> {
+    kv::Query::Get { key: &key.to_le_bytes() }.encode()
+}
+
+/// What a register was found to hold.
+pub(crate) fn value(reply: &[u8]) -> Option<u64> {
+    match kv::Reply::decode(reply) {
+        Ok(kv::Reply::Value(Some(value))) => Some(u64::from_le_bytes(*value.first_chunk()?)),
+        _ => None,
+    }
+}

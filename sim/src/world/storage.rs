@@ -1,0 +1,179 @@
+//! What disks do to whole members: within an atlas that leaves most members with everything.
+
+use super::World;
+use crate::report::{FaultKind, Mark};
+use crate::scenario::{Decay, Fault, Rotten};
+use crate::storage::Rot;
+use kontiki_core::raft::Raft;
+use kontiki_core::wal::{Disk as _, FileName, Slot};
+use std::ops::Range;
+
+/// A sector, and a block of them.
+const SECTOR: u64 = 512;
+const BLOCK: u64 = 4_096;
+
+impl World<'_> {
+    /// A disk does something that it should not.
+    pub(super) fn spoil(&mut self, fault: &Fault, member: usize) {
+        if self.scenario.replica.is_none() {
+            return;
+        }
+        match fault {
+            Fault::SyncFails { .. } => {
+                self.counters.fault(FaultKind::SyncFailed);
+                self.hosts[member].spoiled = true;
+                self.hosts[member].storage.fail_next_sync(None);
+            }
+            Fault::DiskFull { .. } => {
+                self.counters.fault(FaultKind::DiskFull);
+                let some = self.hosts[member].stream.below(64 * 1_024);
+                self.hosts[member].storage.set_space(Some(some));
+            }
+            // Whoever is damaged beyond repair has lost its memory, and the others must be able to do without it.
+            _ if !self.may_wipe(member) => {}
+            Fault::LostWrite { .. } => self.lose_write(member),
+            Fault::MisdirectedWrite { .. } => self.misdirect_write(member),
+            Fault::Rot { what, how, .. } => self.rot(member, *what, *how),
+            _ => {}
+        }
+    }
+
+    /// There is space on a disk again.
+    pub(super) fn make_space(&mut self, member: usize) {
+        self.hosts[member].storage.set_space(None);
+    }
+
+    /// The pieces of a member's log, and how far each is written.
+    fn written(&mut self, member: usize) -> Vec<(FileName, u64)> {
+        let storage = &mut self.hosts[member].storage;
+        let files = storage.list().unwrap_or_default();
+        let mut segments: Vec<_> =
+            files.into_iter().filter(|(name, _)| matches!(name, FileName::Segment(_))).collect();
+        segments.sort_unstable();
+        for (name, length) in &mut segments {
+            let mut bytes = vec![0; *length as usize];
+            let _ = storage.read(*name, 0, &mut bytes);
+            let last = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+            *length = last.next_multiple_of(BLOCK);
+        }
+        segments
+    }
+
+    /// A place of the log, of so many bytes; what was written last is `spared`.
+    fn place(&mut self, member: usize, align: u64, spared: u64) -> Option<(FileName, Range<u64>)> {
+        let segments = self.written(member);
+        let newest = segments.last()?.0;
+        let places: Vec<_> = segments
+            .into_iter()
+            .map(|(name, end)| (name, if name == newest { end.saturating_sub(spared) } else { end }))
+            .filter(|(_, end)| *end >= align)
+            .collect();
+        let stream = &mut self.hosts[member].stream;
+        let total: u64 = places.iter().map(|(_, end)| end / align).sum();
+        let mut chosen = if total > 0 { stream.below(total) } else { return None };
+        for (name, end) in places {
+            if chosen < end / align {
+                return Some((name, chosen * align..(chosen + 1) * align));
+            }
+            chosen -= end / align;
+        }
+        None
+    }
+
+    /// A write that was acknowledged was never there. Not the last one: of that nobody could ever know.
+    fn lose_write(&mut self, member: usize) {
+        if let Some((file, range)) = self.place(member, BLOCK, 8 * BLOCK)
+            && self.hosts[member].storage.rot(file, range, Rot::Zero).is_ok()
+        {
+            self.damaged(member, FaultKind::WriteLost);
+        }
+    }
+
+    /// A write got to the place of another.
+    fn misdirect_write(&mut self, member: usize) {
+        let (Some((from, taken)), Some((to, hit))) =
+            (self.place(member, BLOCK, 0), self.place(member, BLOCK, 0))
+        else {
+            return;
+        };
+        let mut bytes = vec![0; BLOCK as usize];
+        let storage = &mut self.hosts[member].storage;
+        if (from, taken.start) != (to, hit.start)
+            && storage.read(from, taken.start, &mut bytes).is_ok()
+            && storage.overwrite(to, hit.start, &bytes).is_ok()
+        {
+            self.damaged(member, FaultKind::WriteMisdirected);
+        }
+    }
+
+    fn rot(&mut self, member: usize, what: Rotten, how: Decay) {
+        let place = match what {
+            Rotten::Log => {
+                let spared = if how == Decay::Blank { 8 * BLOCK } else { 0 };
+                self.place(member, SECTOR, spared)
+            }
+            Rotten::Tail => {
+                let last = self.written(member).into_iter().rfind(|(_, end)| *end > BLOCK);
+                last.filter(|_| how != Decay::Blank).map(|(name, end)| {
+                    let sector = self.hosts[member].stream.below(8) + 1;
+                    (name, end - sector * SECTOR..end - (sector - 1) * SECTOR)
+                })
+            }
+            Rotten::Vote => {
+                let slot = if self.hosts[member].stream.coin() { Slot::A } else { Slot::B };
+                Some((FileName::Vote(slot), 0..SECTOR))
+            }
+            Rotten::Snapshot => self.snapshot_place(member),
+        };
+        let Some((file, range)) = place else { return };
+        let stream = &mut self.hosts[member].stream;
+        let decay = match how {
+            Decay::Bit => Rot::FlipBit(stream.number()),
+            Decay::Blank => Rot::Zero,
+            Decay::Garbage => Rot::Noise(stream.number()),
+        };
+        if self.hosts[member].storage.rot(file, range, decay).is_ok() {
+            self.damaged(
+                member,
+                match what {
+                    Rotten::Log | Rotten::Tail => FaultKind::RotLog,
+                    Rotten::Vote => FaultKind::RotVote,
+                    Rotten::Snapshot => FaultKind::RotSnapshot,
+                },
+            );
+        }
+    }
+
+    fn snapshot_place(&mut self, member: usize) -> Option<(FileName, Range<u64>)> {
+        let host = &mut self.hosts[member];
+        let files = host.storage.list().unwrap_or_default();
+        let mut snapshots: Vec<_> = files
+            .into_iter()
+            .filter(|(name, length)| matches!(name, FileName::Snapshot { .. }) && *length > 0)
+            .collect();
+        snapshots.sort_unstable();
+        let (name, length) = if snapshots.is_empty() { return None } else { *host.stream.pick(&snapshots) };
+        let at = host.stream.below(length);
+        Some((name, at..(at + SECTOR).min(length)))
+    }
+
+    /// A disk has damaged what may have been acknowledged.
+    fn damaged(&mut self, member: usize, kind: FaultKind) {
+        self.counters.fault(kind);
+        let host = &mut self.hosts[member];
+        host.spoiled = true;
+        host.damaged = Some(host.life);
+        let id = host.id;
+        self.trace_world(|| format!("the disk of member {id} is damaged: {}", kind.name()));
+    }
+
+    /// A member that has started since its disk was damaged knows all of the damage; once its log is whole again, nothing of it is
+    /// left.
+    pub(super) fn note_recovery(&mut self, member: usize, raft: &Raft) {
+        let host = &mut self.hosts[member];
+        if host.damaged.is_some_and(|life| life < host.life) && raft.log().is_whole() {
+            host.damaged = None;
+            self.counters.mark(Mark::Repaired);
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! Whole members: what a replica is told, and what is done about what it says.
+
+use super::step::{Before, Stepped, quietly};
+use super::{Checked, Happening, World, position};
+use crate::check::Violated;
+use crate::clients::Asked;
+use crate::contract::Contract;
+use crate::host::whole::{DiskWork, Whole, Worked, query, value};
+use crate::host::{Room, Up};
+use crate::report::{FaultKind, Mark};
+use kontiki_core::action::{Action, Outcome, Refusal, Violation};
+use kontiki_core::config::Config;
+use kontiki_core::event::Event;
+use kontiki_core::machine;
+use kontiki_core::raft::Raft;
+use kontiki_core::replica::{self, Answer, Ask, Halt, Input, Lane, MachineJob, Output, Replica, Watch};
+use kontiki_core::status::Status;
+use kontiki_core::time::Instant;
+use kontiki_core::types::{Identity, Member, RequestId};
+use kontiki_core::wal::{DiskError, Found, Operation, RecoverError, Wal};
+use std::panic::AssertUnwindSafe;
+
+/// Watches every step of the kernel inside a replica.
+struct Watching<'w, 't> {
+    world: &'w mut World<'t>,
+    member: usize,
+    seen: Checked,
+}
+
+impl Watch for Watching<'_, '_> {
+    fn step(&mut self, _now: Instant, event: &Event, actions: &[Action], before: &Status, raft: &Raft) {
+        if self.seen.is_ok() {
+            self.seen = self.world.watched(self.member, event, actions, before, raft);
+        }
+    }
+}
+
+impl World<'_> {
+    /// The only place where a replica runs.
+    pub(super) fn handle(&mut self, member: usize, input: Input) -> Checked {
+        let host = &mut self.hosts[member];
+        let local = host.clock.local(self.now);
+        let Some(up) = &mut host.up else { return Ok(()) };
+        if !matches!(up.room, Room::Whole(_)) {
+            return Ok(());
+        }
+        let Room::Whole(mut whole) = std::mem::replace(&mut up.room, Room::Away) else {
+            return Ok(());
+        };
+        let mut outputs = std::mem::take(&mut self.outputs);
+        let mut watching = Watching { world: self, member, seen: Ok(()) };
+        let ran = quietly(AssertUnwindSafe(|| {
+            whole.replica.handle_watched(local, input, &mut outputs, &mut watching);
+        }));
+        let seen = watching.seen;
+        self.survived(member, ran)?;
+        seen?;
+        if whole.replica.deadline() <= local {
+            let id = self.hosts[member].id;
+            return Err(("Contract", format!("replica {id} wants to be woken at once, again and again")));
+        }
+        let host = &mut self.hosts[member];
+        if let Some(up) = &mut host.up {
+            up.room = Room::Whole(whole);
+        }
+        // A crash falls between two outputs: what the replica decided beyond it never happened to anybody else.
+        let carried_out = host.crash_after.map_or(outputs.len(), |left| outputs.len().min(left as usize));
+        let crashes = host.crash_after.is_some_and(|left| left as usize == carried_out);
+        if let Some(left) = &mut host.crash_after {
+            *left -= carried_out as u32;
+        }
+        let life = host.life;
+        for output in outputs.drain(..).take(carried_out) {
+            if self.hosts[member].life == life {
+                self.carry_out_output(member, output)?;
+            }
+        }
+        self.outputs = outputs;
+        if self.hosts[member].life == life {
+            self.end_step(member, crashes);
+        }
+        Ok(())
+    }
+
+    /// One step of the kernel inside.
+    fn watched(
+        &mut self,
+        member: usize,
+        event: &Event,
+        actions: &[Action],
+        before: &Status,
+        raft: &Raft,
+    ) -> Checked {
+        self.counters.steps += 1;
+        if let Event::Persisted(seq) = event {
+            self.hosts[member].disk.report(*seq);
+        }
+        match event {
+            Event::SnapshotTaken(_) => self.counters.mark(Mark::SnapshotTaken),
+            Event::DiskFull(true) => self.counters.mark(Mark::NoRoom),
+            _ => {}
+        }
+        let dropped = self.hosts[member].up.as_ref().map_or(0, |up| up.dropped);
+        let before = Before { status: *before, dropped };
+        self.note_leader(member, &before, raft);
+        let stepped = Stepped { event, decided: actions, carried_out: actions.len(), crashes: false };
+        let links = self.observe(member, &stepped, before, raft)?;
+        let host = &mut self.hosts[member];
+        for action in actions {
+            if let Action::Persist(write) = action {
+                host.disk.note(write.clone(), links.clone());
+            }
+        }
+        self.note_recovery(member, raft);
+        Ok(())
+    }
+
+    fn carry_out_output(&mut self, member: usize, output: Output) -> Checked {
+        match output {
+            Output::Frame { to, bytes, .. } => self.send_frame(member, to, &bytes),
+            Output::Disk(job) => {
+                let lane = job.lane;
+                if self.whole(member).is_some_and(|whole| whole.add_disk_job(job)) {
+                    self.work_disk(member, lane)?;
+                }
+            }
+            Output::Machine(job) => {
+                if self.whole(member).is_some_and(|whole| whole.add_machine_job(job)) {
+                    self.start_machine(member);
+                }
+            }
+            Output::Answer { request, answer } => return self.answered(member, request, answer),
+            Output::Halt(halt) => return self.halted(member, &halt),
+        }
+        Ok(())
+    }
+
+    fn whole(&mut self, member: usize) -> Option<&mut Whole> {
+        match &mut self.hosts[member].up.as_mut()?.room {
+            Room::Whole(whole) => Some(whole),
+            _ => None,
+        }
+    }
+
+    fn send_frame(&mut self, from: usize, to: Member, bytes: &[u8]) {
+        self.counters.messages += 1;
+        let to = position(to.id);
+        let counters = &mut self.counters;
+        let arrivals = self.network.send(self.now, from, to, |kind| counters.fault(kind));
+        for arrival in arrivals.into_iter().flatten() {
+            let mut frame = self.frames.pop().unwrap_or_default();
+            frame.clear();
+            frame.extend_from_slice(bytes);
+            if let Some(bit) = arrival.flipped {
+                let bit = bit % (frame.len() as u64 * 8);
+                frame[(bit / 8) as usize] ^= 1 << (bit % 8);
+            }
+            self.schedule(arrival.at, Happening::Deliver { to, frame });
+        }
+    }
+
+    // ----- the disk -----
+
+    /// Goes on with the first job of a lane, through all that takes no time, to the next sync.
+    fn work_disk(&mut self, member: usize, lane: Lane) -> Checked {
+        loop {
+            let now = self.now;
+            let host = &mut self.hosts[member];
+            let life = host.life;
+            let Some(Up { room: Room::Whole(whole), .. }) = &mut host.up else { return Ok(()) };
+            let Some(work) = whole.lane(lane).front_mut() else { return Ok(()) };
+            let Some(operation) = work.job.operations.get(work.done) else {
+                let job = work.job.id;
+                let read = std::mem::take(&mut work.read);
+                whole.lane(lane).pop_front();
+                self.tell_input(member, Input::Disk { job, result: Ok(read) })?;
+                continue;
+            };
+            if takes_time(operation) {
+                let done = host.disk.sync_done(now);
+                self.schedule(done, Happening::DiskOperation { member, life, lane });
+                return Ok(());
+            }
+            if let Err(error) = perform(work, &mut host.storage) {
+                return self.disk_failed(member, lane, error);
+            }
+        }
+    }
+
+    /// What the first job of a lane waited for is done.
+    pub(super) fn disk_operation(&mut self, member: usize, life: u32, lane: Lane) -> Checked {
+        let host = &mut self.hosts[member];
+        if host.life != life {
+            return Ok(());
+        }
+        let Some(Up { room: Room::Whole(whole), .. }) = &mut host.up else { return Ok(()) };
+        let Some(work) = whole.lane(lane).front_mut() else { return Ok(()) };
+        if let Err(error) = perform(work, &mut host.storage) {
+            return self.disk_failed(member, lane, error);
+        }
+        self.work_disk(member, lane)
+    }
+
+    fn disk_failed(&mut self, member: usize, lane: Lane, error: DiskError) -> Checked {
+        let Some(work) = self.whole(member).and_then(|whole| whole.lane(lane).pop_front()) else {
+            return Ok(());
+        };
+        let life = self.hosts[member].life;
+        self.tell_input(member, Input::Disk { job: work.job.id, result: Err(error) })?;
+        if self.hosts[member].life == life { self.work_disk(member, lane) } else { Ok(()) }
+    }
+
+    // ----- the state machine -----
+
+    fn start_machine(&mut self, member: usize) {
+        let host = &mut self.hosts[member];
+        let life = host.life;
+        let Some(Up { room: Room::Whole(whole), .. }) = &mut host.up else { return };
+        let slow = match whole.machine_job() {
+            None => return,
+            Some(MachineJob::Apply(_)) => host.spec.apply_us * 1_000,
+            Some(_) => 0,
+        };
+        let took = slow + host.stream.below(50_000);
+        self.schedule(self.now + took, Happening::MachineDone { member, life });
+    }
+
+    pub(super) fn machine_done(&mut self, member: usize, life: u32) -> Checked {
+        if self.hosts[member].life != life {
+            return Ok(());
+        }
+        let Some(Worked { done, digests }) = self.whole(member).and_then(Whole::work) else {
+            return Ok(());
+        };
+        let id = self.hosts[member].id;
+        for (index, digest) in digests {
+            self.hosts[member].applied = index;
+            self.checks.applied(id, index, digest)?;
+        }
+        if let Some(done) = done {
+            self.tell_input(member, Input::Machine(done))?;
+        }
+        if self.hosts[member].life == life {
+            self.start_machine(member);
+        }
+        Ok(())
+    }
+
+    // ----- what members are told -----
+
+    /// What a whole member is told where a kernel would be told of this event.
+    pub(super) fn input_of(&self, event: Event) -> Option<Input> {
+        let request = |request, ask| Some(Input::Request { request, ask });
+        match event {
+            Event::Wake => Some(Input::Wake),
+            Event::Propose(proposal) => request(proposal.request, Ask::Command(proposal.payload)),
+            Event::ProposeBatch(proposals) => Some(Input::Commands(proposals)),
+            Event::Read(read) => match self.clients.asked(read.request) {
+                Some(Asked::Read { key, .. }) => {
+                    request(read.request, Ask::Query { query: query(key), via: read.via })
+                }
+                _ => None,
+            },
+            Event::Reconfigure(wish) => {
+                request(wish.request, Ask::Reconfigure { expected: wish.expected, changes: wish.changes })
+            }
+            Event::Transfer(wish) => request(wish.request, Ask::Transfer { to: wish.to }),
+            Event::PeerUnreachable(peer) => Some(Input::PeerUnreachable(peer)),
+            Event::Shutdown => Some(Input::Shutdown),
+            _ => None,
+        }
+    }
+
+    fn answered(&mut self, member: usize, request: RequestId, answer: Answer) -> Checked {
+        let mut found = None;
+        let outcome = match answer {
+            Answer::Applied { id, answer: machine::Answer::Applied(_) | machine::Answer::NotKept { .. } }
+            | Answer::Unanswered(id)
+            | Answer::Reconfigured(id) => Outcome::Committed(id),
+            Answer::Applied { answer, .. } => {
+                return Err(("Sessions", format!("a command without a session was answered {answer:?}")));
+            }
+            Answer::Read { index, until, answer } => {
+                let at = self.whole(member).map(|whole| whole.read_at(request)).unwrap_or_default();
+                found = Some((value(&answer), at));
+                Outcome::Ready { index, until }
+            }
+            Answer::NotCaughtUp(id) => Outcome::NotCaughtUp(id),
+            Answer::Transferred => Outcome::Transferred,
+            Answer::NotTransferred => Outcome::NotTransferred,
+            Answer::Refused(replica::Refusal::Raft(refusal)) => Outcome::Refused(refusal),
+            Answer::Refused(_) => Outcome::Refused(Refusal::Busy),
+            Answer::Unknown | Answer::Snapshot(_) => Outcome::Unknown,
+        };
+        self.respond(member, request, outcome, found)
+    }
+
+    /// A replica has stopped by itself.
+    fn halted(&mut self, member: usize, halt: &Halt) -> Checked {
+        let id = self.hosts[member].id;
+        self.trace_world(|| format!("replica {id} halts: {halt}"));
+        match halt {
+            Halt::Stopped => Ok(()),
+            Halt::Violation(Violation::Disowned { .. }) => {
+                self.counters.mark(Mark::WipeRefused);
+                self.hosts[member].disowned = true;
+                Ok(())
+            }
+            Halt::Disk(_) | Halt::Damaged(_) if self.hosts[member].spoiled => {
+                self.counters.mark(match halt {
+                    Halt::Disk(_) => Mark::DiskHalt,
+                    _ => Mark::DamageFound,
+                });
+                self.crash(member, FaultKind::Crash);
+                self.hosts[member].down += 1;
+                let pause = self.hosts[member].stream.skewed(1_000, 1_000_000) * 1_000;
+                if self.stage.is_some() {
+                    self.hosts[member].down = 0;
+                    return self.start(member);
+                }
+                self.schedule(self.now + pause, Happening::LetUp { member });
+                Ok(())
+            }
+            _ => Err(("Halt", format!("replica {id}: {halt}"))),
+        }
+    }
+
+    // ----- starting -----
+
+    /// Starts a whole member from what its disk holds.
+    pub(super) fn start_whole(&mut self, member: usize) -> Checked {
+        let Some(spec) = self.scenario.replica.clone() else { return Ok(()) };
+        let host = &mut self.hosts[member];
+        let id = host.id;
+        let identity = Identity::new(host.cluster, host.member());
+        let wrong = |error: String| ("Restart", format!("member {id} cannot start: {error}"));
+        let recovered = quietly_recover(&mut host.storage, identity, &spec, &host.begin)
+            .map_err(|panic| ("Recovery", format!("member {id} panicked: {panic}")))?;
+        let recovery = match recovered {
+            Ok(recovery) => recovery,
+            Err(error) => return self.gave_up(member, &error),
+        };
+        // Power may fail while it recovers, too.
+        let host = &mut self.hosts[member];
+        if self.stage.is_none() && host.life > 0 && host.stream.below(8) == 0 {
+            let some = host.stream.below(recovery.first.len() as u64 + 1) as usize;
+            for operation in &recovery.first[..some] {
+                let done = operation.perform(&mut host.storage);
+                done.map_err(|error| wrong(error.to_string()))?;
+            }
+            host.storage.crash(&mut host.stream);
+            self.counters.mark(Mark::CrashInRecovery);
+            return self.start_whole(member);
+        }
+        for operation in &recovery.first {
+            match operation.perform(&mut host.storage) {
+                Ok(_) => {}
+                Err(DiskError::Full) => return self.no_room_to_start(member),
+                Err(error) => return Err(wrong(error.to_string())),
+            }
+        }
+        host.storage.disarm();
+        self.note_found(member, &recovery.found);
+        let host = &mut self.hosts[member];
+        host.disk
+            .reconcile(&recovery.durable, host.damaged.is_some())
+            .map_err(|detail| ("Durable Log", format!("member {id}: {detail}")))?;
+        let ballot = host.disk.durable.ballot;
+        let contract = Contract::new(id, &host.disk.durable);
+        host.applied = Default::default();
+        let local = host.clock.local(self.now);
+        let config = Config::new(identity, host.options.clone()).map_err(|error| wrong(error.to_string()))?;
+        let options = spec.options(&self.scenario, id);
+        let replica =
+            Replica::open(config, options, recovery, local).map_err(|error| wrong(error.to_string()))?;
+        let host = &mut self.hosts[member];
+        let (status, membership) = (replica.status(), replica.raft().membership().clone());
+        let chain = host.disk.chain.clone();
+        host.life += 1;
+        host.up = Some(Up {
+            room: Room::Whole(Box::new(Whole::new(replica, spec.limits()))),
+            contract,
+            status,
+            membership,
+            chain,
+            wake_at: u64::MAX,
+            leased_until: None,
+            dropped: 0,
+        });
+        if host.life > 1 {
+            self.counters.fault(FaultKind::Restart);
+            self.trace_world(|| format!("member {id} starts again"));
+        }
+        self.checks.restarted(member, ballot)?;
+        self.handle(member, Input::Wake)
+    }
+
+    /// So much of a member's disk is damaged that it does not start. It has lost its memory, then.
+    fn gave_up(&mut self, member: usize, error: &RecoverError) -> Checked {
+        let host = &mut self.hosts[member];
+        let id = host.id;
+        if host.damaged.is_none() {
+            return Err((
+                "Restart",
+                format!("member {id} cannot start, and nothing has damaged its disk: {error}"),
+            ));
+        }
+        self.trace_world(|| format!("member {id} gives up: {error}"));
+        self.counters.mark(Mark::GaveUp);
+        let host = &mut self.hosts[member];
+        host.wipe();
+        self.checks.wiped(member);
+        self.cure(member);
+        self.start_whole(member)
+    }
+
+    fn no_room_to_start(&mut self, member: usize) -> Checked {
+        // It will be started again once there is room.
+        let host = &mut self.hosts[member];
+        host.down += 1;
+        let retry = host.stream.between(1_000, 100_000) * 1_000;
+        self.schedule(self.now + retry, Happening::LetUp { member });
+        Ok(())
+    }
+
+    fn note_found(&mut self, member: usize, found: &Found) {
+        let host = &self.hosts[member];
+        let id = host.id;
+        self.trace_world(|| format!("member {id} recovers: {found:?}"));
+        let counters = &mut self.counters;
+        let mut mark = |seen: bool, what| {
+            if seen {
+                counters.mark(what);
+            }
+        };
+        mark(found.torn > 0, Mark::TornTail);
+        mark(!found.lost.is_empty(), Mark::EntriesLost);
+        mark(found.rewritten > 0, Mark::Rewritten);
+    }
+}
+
+/// Whether an operation is one that a disk takes its time for.
+fn takes_time(operation: &Operation) -> bool {
+    matches!(operation, Operation::Sync(_) | Operation::SyncDirectory | Operation::Create { .. })
+}
+
+fn perform(work: &mut DiskWork, disk: &mut crate::storage::SimDisk) -> Result<(), DiskError> {
+    let operation = &work.job.operations[work.done];
+    let bytes = operation.perform(disk)?;
+    if matches!(operation, Operation::Read { .. }) {
+        work.read.push(bytes);
+    }
+    work.done += 1;
+    Ok(())
+}
+
+fn quietly_recover(
+    disk: &mut crate::storage::SimDisk,
+    identity: Identity,
+    spec: &crate::scenario::ReplicaSpec,
+    begin: &kontiki_core::raft::Durable,
+) -> Result<Result<kontiki_core::wal::Recovery, RecoverError>, String> {
+    let mut recovered = None;
+    let ran = quietly(AssertUnwindSafe(|| {
+        recovered = Some(Wal::recover(disk, identity, spec.wal(), begin));
+    }));
+    ran.map_err(|panic| super::step::text_of(&*panic).to_owned())?;
+    Ok(recovered.expect("it ran to its end"))
+}
