@@ -2,16 +2,20 @@
 //! answer. What they asked and were told is recorded.
 
 use crate::hash::StableHasher;
+use crate::history::witness::Committed;
 use crate::history::{Call, History, OperationId, Value};
-use crate::host::whole::command;
+use crate::host::whole::{command, put_command};
+use crate::ledger::Link;
 use crate::scenario::{ReplicaSpec, WorkloadSpec};
 use crate::store::Put;
 use crate::stream::Stream;
 use kontiki_core::action::{Outcome, Refusal};
 use kontiki_core::event::{Event, Proposal, Read, ReadVia};
-use kontiki_core::log::EntryBody;
-use kontiki_core::types::{Index, RequestId};
-use std::collections::BTreeMap;
+use kontiki_core::kv::Kv;
+use kontiki_core::log::{Entry, EntryBody};
+use kontiki_core::machine::{Command, Machine, SessionId};
+use kontiki_core::types::{Index, LogId, Payload, RequestId};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// All clients of a cluster.
 #[derive(Debug)]
@@ -25,6 +29,9 @@ pub(crate) struct Clients {
     open: BTreeMap<RequestId, Open>,
     /// What every payload that was ever proposed writes, by its hash.
     puts: BTreeMap<u64, Put>,
+    /// Every payload that was ever proposed to whole members, by its hash; and which operation it was of, where it was sent in a session.
+    payloads: BTreeMap<u64, Payload>,
+    in_sessions: BTreeMap<u64, OperationId>,
     requests: u64,
     members: usize,
     /// Set once no new operation may begin.
@@ -51,6 +58,26 @@ struct Client {
     /// Whether such a write has been committed, and such a read answered.
     written: bool,
     read: bool,
+    /// Set where it works in a session, and sends again what was not answered.
+    session: Option<Session>,
+}
+
+/// A client's session, open or about to be opened.
+#[derive(Clone, Default, Debug)]
+struct Session {
+    id: Option<SessionId>,
+    /// The number of its last command.
+    sequence: u64,
+    /// The command that waits for its answer.
+    pending: Option<Pending>,
+}
+
+/// A command that is sent again until it is answered.
+#[derive(Clone, Debug)]
+struct Pending {
+    payload: Payload,
+    content: u64,
+    operation: OperationId,
 }
 
 /// A request that waits for its answer.
@@ -58,7 +85,8 @@ struct Client {
 struct Open {
     client: usize,
     attempt: u64,
-    operation: OperationId,
+    /// What of it is recorded; nothing of a session's opening.
+    operation: Option<OperationId>,
     asked: Asked,
 }
 
@@ -67,6 +95,10 @@ struct Open {
 pub(crate) enum Asked {
     /// To write what has this hash.
     Write { content: u64 },
+    /// The same in a session: perhaps not for the first time.
+    InSession { content: u64 },
+    /// To open a session.
+    Register,
     /// To read, when the group had committed so much.
     Read { key: u64, via: ReadVia, committed: Index },
 }
@@ -93,7 +125,12 @@ pub(crate) struct Turn {
 impl Clients {
     pub(crate) fn new(seed: u64, members: usize, spec: WorkloadSpec, replica: Option<ReplicaSpec>) -> Self {
         let mut stream = Stream::named(seed, "workload", 0);
+        let mut sessions = Stream::named(seed, "sessions", 0);
         let mut client = |name| Client {
+            session: replica
+                .as_ref()
+                .is_some_and(|spec| sessions.chance(spec.sessions))
+                .then(Session::default),
             name,
             target: stream.below(members as u64) as usize,
             waiting: 0,
@@ -111,6 +148,8 @@ impl Clients {
             clients,
             open: BTreeMap::new(),
             puts: BTreeMap::new(),
+            payloads: BTreeMap::new(),
+            in_sessions: BTreeMap::new(),
             requests: 0,
             members,
             still: false,
@@ -159,7 +198,11 @@ impl Clients {
         if self.still || self.clients[client].attempt != number {
             return None;
         }
-        if self.clients[client].waiting > 0 {
+        let pending = self.clients[client].session.as_ref().and_then(|session| session.pending.clone());
+        if self.clients[client].waiting > 0 && pending.is_some() {
+            // It will be told once more; nothing else is asked meanwhile.
+            self.clients[client].target = self.stream.below(self.members as u64) as usize;
+        } else if self.clients[client].waiting > 0 {
             // Its answer is overdue. Whoever waits on may not begin anything else; so it goes on as somebody else.
             self.clients[client].name = self.names;
             self.names += 1;
@@ -171,12 +214,19 @@ impl Clients {
         state.after_healing = healed;
         let attempt = state.attempt;
         let mut member = state.target;
-        let event = if reads {
+        let event = if let Some(Pending { payload, content, operation }) = pending {
+            self.clients[client].waiting = 1;
+            let request = self.open(client, Some(operation), Asked::InSession { content });
+            Event::Propose(Proposal { request, payload })
+        } else if reads {
             if self.stream.chance(self.spec.anywhere) {
                 member = self.stream.below(self.members as u64) as usize;
             }
             self.clients[client].waiting = 1;
             Event::Read(self.read(client, committed))
+        } else if self.clients[client].session.is_some() {
+            self.clients[client].waiting = 1;
+            Event::Propose(self.command(client))
         } else {
             let size = self.stream.between(1, u64::from(self.spec.batch));
             self.clients[client].waiting = size as u32;
@@ -187,13 +237,107 @@ impl Clients {
     }
 
     fn request(&mut self, client: usize, key: u64, call: Call, asked: Asked) -> RequestId {
-        self.requests += 1;
-        let request = RequestId(self.requests);
         let moment = self.next_moment();
         let operation = self.history.invoke(self.clients[client].name, key, call, moment);
+        self.open(client, Some(operation), asked)
+    }
+
+    fn open(&mut self, client: usize, operation: Option<OperationId>, asked: Asked) -> RequestId {
+        self.requests += 1;
+        let request = RequestId(self.requests);
         let attempt = self.clients[client].attempt;
         self.open.insert(request, Open { client, attempt, operation, asked });
         request
+    }
+
+    /// The next command of a session, or the request for one.
+    fn command(&mut self, client: usize) -> Proposal {
+        let Some(session) = self.clients[client].session.clone() else {
+            return self.proposal(client);
+        };
+        let Some(id) = session.id else {
+            let payload = Command::Register.encode();
+            self.payloads.insert(content_of(&payload), payload.clone());
+            let request = self.open(client, None, Asked::Register);
+            return Proposal { request, payload };
+        };
+        let (key, value) = (self.stream.below(self.spec.keys), self.requests + 1);
+        let put = Put { key, value };
+        let (sequence, acknowledged) = (session.sequence + 1, session.sequence + 1);
+        let command = put_command(put, self.spec.payload_bytes as usize);
+        let command = Command::InSession { session: id, sequence, acknowledged, command: &command };
+        let payload = command.encode();
+        let content = content_of(&payload);
+        let moment = self.next_moment();
+        let operation =
+            self.history.invoke(self.clients[client].name, key, Call::Write(Value(value)), moment);
+        self.puts.insert(content, put);
+        self.payloads.insert(content, payload.clone());
+        self.in_sessions.insert(content, operation);
+        let pending = Pending { payload: payload.clone(), content, operation };
+        self.clients[client].session = Some(Session { id: Some(id), sequence, pending: Some(pending) });
+        let request = self.open(client, Some(operation), Asked::InSession { content });
+        Proposal { request, payload }
+    }
+
+    /// A session was opened for a client that had asked for one.
+    pub(crate) fn opened(&mut self, now: u64, request: RequestId, id: SessionId) -> Option<Turn> {
+        let Open { client, attempt, .. } = self.open.remove(&request)?;
+        let state = &mut self.clients[client];
+        if state.attempt != attempt {
+            return None;
+        }
+        state.session = Some(Session { id: Some(id), sequence: 0, pending: None });
+        self.next_turn(client, now, 0)
+    }
+
+    /// A session is no more: what waited for its answer may have been done or not. The client goes on as somebody else.
+    pub(crate) fn expired(&mut self, now: u64, request: RequestId) -> Option<Turn> {
+        let Open { client, asked, .. } = self.open.remove(&request)?;
+        let state = &mut self.clients[client];
+        let waits = |pending: &Pending| asked == Asked::InSession { content: pending.content };
+        if !state.session.as_ref().is_some_and(|session| session.pending.as_ref().is_some_and(waits)) {
+            return None;
+        }
+        state.session = Some(Session::default());
+        state.name = self.names;
+        self.names += 1;
+        self.next_turn(client, now, 0)
+    }
+
+    fn next_turn(&mut self, client: usize, now: u64, patience: u64) -> Option<Turn> {
+        let state = &mut self.clients[client];
+        state.attempt += 1;
+        state.waiting = 0;
+        let number = state.attempt;
+        Some(Turn { client, at: now + self.stream.between(0, patience) * 1_000 + 1, number })
+    }
+
+    /// What the commands in this log did, in their order: copies of a session's command that came later, or too late, did nothing.
+    /// Tells the history where commands of sessions took effect.
+    pub(crate) fn effects(&mut self, log: &[Link]) -> Vec<Committed> {
+        let limits = self.replica.as_ref().map(ReplicaSpec::limits);
+        let mut machine = limits.map(|limits| Machine::with_limits(Kv::default(), limits).expect("limits"));
+        let mut done = BTreeSet::new();
+        let mut effects = Vec::new();
+        for (link, index) in log.iter().zip(1..) {
+            let id = LogId { term: link.term, index: Index::new(index) };
+            let payload = self.payloads.get(&link.content).cloned();
+            let applied = machine.as_mut().is_none_or(|machine| {
+                let body = payload.map_or(EntryBody::Blank, EntryBody::Data);
+                let answers = machine.apply(&[Entry { id, body }]).expect("a log is without gaps");
+                answers.iter().any(|(_, answer)| answer.is_applied())
+            });
+            if let Some(put) = self.puts.get(&link.content).filter(|_| applied)
+                && done.insert(link.content)
+            {
+                effects.push(Committed { index, key: put.key, value: Value(put.value) });
+                if let Some(operation) = self.in_sessions.get(&link.content) {
+                    self.history.took_effect(*operation, index);
+                }
+            }
+        }
+        effects
     }
 
     fn next_moment(&mut self) -> u64 {
@@ -207,8 +351,11 @@ impl Clients {
         let put = Put { key, value };
         let size = self.spec.payload_bytes as usize;
         let payload = if self.replica.is_some() { command(put, size) } else { put.encode(size) };
-        let content = StableHasher::of(&EntryBody::Data(payload.clone()));
+        let content = content_of(&payload);
         self.puts.insert(content, put);
+        if self.replica.is_some() {
+            self.payloads.insert(content, payload.clone());
+        }
         let request = self.request(client, key, Call::Write(Value(value)), Asked::Write { content });
         Proposal { request, payload }
     }
@@ -225,11 +372,6 @@ impl Clients {
         self.open.get(&request).map(|open| open.asked)
     }
 
-    /// What the payload with this hash writes, if it is one of a client.
-    pub(crate) fn put(&self, content: u64) -> Option<Put> {
-        self.puts.get(&content).copied()
-    }
-
     /// A member has answered; `found` is what its state machine holds of what was to be read, and as of which
     /// entry. Returns when the client acts next, where the answer ends its attempt.
     pub(crate) fn on_outcome(
@@ -239,7 +381,19 @@ impl Clients {
         outcome: Outcome,
         found: Option<(Option<u64>, Index)>,
     ) -> Option<Turn> {
-        let Open { client, attempt, operation, .. } = self.open.remove(&request)?;
+        let Open { client, attempt, operation, asked } = self.open.remove(&request)?;
+        let Some(operation) = operation else {
+            return if self.clients[client].attempt == attempt {
+                let patience = self.spec.timeout_us / 4;
+                self.clients[client].target = self.stream.below(self.members as u64) as usize;
+                self.next_turn(client, now, patience)
+            } else {
+                None
+            };
+        };
+        if let Asked::InSession { content } = asked {
+            return self.on_session_outcome(now, client, attempt, content, outcome);
+        }
         let moment = self.next_moment();
         let state = &mut self.clients[client];
         let current = state.attempt == attempt;
@@ -284,4 +438,42 @@ impl Clients {
         let number = state.attempt;
         Some(Turn { client, at: now + self.stream.between(0, patience) * 1_000 + 1, number })
     }
+
+    /// A command of a session was answered, perhaps not for the first time.
+    fn on_session_outcome(
+        &mut self,
+        now: u64,
+        client: usize,
+        attempt: u64,
+        content: u64,
+        outcome: Outcome,
+    ) -> Option<Turn> {
+        let moment = self.next_moment();
+        let random = self.stream.below(self.members as u64) as usize;
+        let state = &mut self.clients[client];
+        let session = state.session.as_mut()?;
+        let pending = session.pending.as_ref().filter(|pending| pending.content == content)?;
+        let current = state.attempt == attempt;
+        match outcome {
+            Outcome::Committed(_) => {
+                self.history.wrote(pending.operation, moment);
+                session.pending = None;
+                state.written |= state.after_healing;
+                self.next_turn(client, now, self.spec.think_us)
+            }
+            _ if !current => None,
+            Outcome::Refused(Refusal::NotLeader { leader: Some(leader) }) => {
+                state.target = leader.get() as usize - 1;
+                self.next_turn(client, now, self.spec.think_us)
+            }
+            _ => {
+                state.target = random;
+                self.next_turn(client, now, self.spec.think_us.max(self.spec.timeout_us / 4))
+            }
+        }
+    }
+}
+
+fn content_of(payload: &Payload) -> u64 {
+    StableHasher::of(&EntryBody::Data(payload.clone()))
 }

@@ -245,11 +245,13 @@ pub enum Mark {
     GaveUp,
     /// A member crashed while it recovered.
     CrashInRecovery,
+    /// A session had expired when its client came back.
+    SessionExpired,
 }
 
 impl Mark {
     /// Every mark, in the order of their declaration.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 48] = [
         Self::Truncated,
         Self::Rejected,
         Self::OldTermCommitted,
@@ -297,6 +299,7 @@ impl Mark {
         Self::Repaired,
         Self::GaveUp,
         Self::CrashInRecovery,
+        Self::SessionExpired,
     ];
 
     /// Its name in reports.
@@ -349,6 +352,7 @@ impl Mark {
             Self::Repaired => "repaired",
             Self::GaveUp => "gave_up",
             Self::CrashInRecovery => "crash_in_recovery",
+            Self::SessionExpired => "session_expired",
         }
     }
 }

@@ -162,11 +162,15 @@ impl ReplicaSpec {
 
 /// A write to a register, as a command of at least `size` bytes.
 pub(crate) fn command(put: Put, size: usize) -> Payload {
+    Command::Plain(&put_command(put, size)).encode()
+}
+
+/// The same without saying in which session, if in any.
+pub(crate) fn put_command(put: Put, size: usize) -> Vec<u8> {
     let padding = size.saturating_sub(48).max(8);
     let mut value = put.value.to_le_bytes().to_vec();
     value.resize(padding, 0x2e);
-    let command = kv::Command::Put { key: &put.key.to_le_bytes(), value: &value }.encode();
-    Command::Plain(&command).encode()
+    kv::Command::Put { key: &put.key.to_le_bytes(), value: &value }.encode()
 }
 
 /// The question what a register holds.

@@ -16,8 +16,6 @@ use crate::clients::{Asked, Clients, Turn};
 use crate::clock::Clock;
 use crate::disk::{Disk, Synced};
 use crate::hash::StableHasher;
-use crate::history::Value;
-use crate::history::witness::Committed;
 use crate::host::{Host, Room, Stored, Told};
 use crate::network::Network;
 use crate::report::{Counters, Failure, FaultKind, Mark, Report};
@@ -248,10 +246,7 @@ impl<'t> World<'t> {
 
     /// The run is over: what clients were told must be what one store could have told them.
     fn check_history(&mut self) -> Checked {
-        let committed = self.checks.log().iter().zip(1..).filter_map(|(link, index)| {
-            let put = self.clients.put(link.content)?;
-            Some(Committed { index, key: put.key, value: Value(put.value) })
-        });
+        let committed = self.clients.effects(self.checks.log());
         let undecided = linearizable_reads::over(&self.clients.history, committed)
             .map_err(|detail| (linearizable_reads::NAME, detail))?;
         self.counters.undecided += undecided as u64;

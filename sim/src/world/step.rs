@@ -349,7 +349,7 @@ impl World<'_> {
             return Ok(());
         }
         match (outcome, self.clients.asked(request)) {
-            (Outcome::Committed(id), Some(Asked::Write { content })) => {
+            (Outcome::Committed(id), Some(Asked::Write { content } | Asked::InSession { content })) => {
                 self.counters.acknowledged += 1;
                 self.checks.acknowledged(Acknowledged { request, id, content })?;
             }

@@ -273,12 +273,39 @@ impl World<'_> {
 
     fn answered(&mut self, member: usize, request: RequestId, answer: Answer) -> Checked {
         let mut found = None;
+        let asked = self.clients.asked(request);
+        let turn = match (&answer, asked) {
+            (Answer::Applied { answer: machine::Answer::Opened(id), .. }, Some(Asked::Register)) => {
+                self.clients.opened(self.now, request, *id)
+            }
+            (
+                Answer::Applied { answer: machine::Answer::SessionExpired, .. },
+                Some(Asked::InSession { .. }),
+            ) => {
+                self.counters.mark(Mark::SessionExpired);
+                self.clients.expired(self.now, request)
+            }
+            _ => None,
+        };
+        if let Some(turn) = turn {
+            self.schedule(turn.at, Happening::Client(turn));
+            return Ok(());
+        }
         let outcome = match answer {
-            Answer::Applied { id, answer: machine::Answer::Applied(_) | machine::Answer::NotKept { .. } }
-            | Answer::Unanswered(id)
-            | Answer::Reconfigured(id) => Outcome::Committed(id),
+            Answer::Applied { id, answer } if answer.is_applied() => Outcome::Committed(id),
+            // Without the answer a command of a session is sent again.
+            Answer::Unanswered(_) if matches!(asked, Some(Asked::InSession { .. } | Asked::Register)) => {
+                Outcome::Unknown
+            }
+            Answer::Unanswered(id) | Answer::Reconfigured(id) => Outcome::Committed(id),
+            // A copy that nobody waits for any more.
+            Answer::Applied {
+                answer:
+                    machine::Answer::Superseded | machine::Answer::SessionExpired | machine::Answer::Opened(_),
+                ..
+            } if asked.is_none_or(|asked| !matches!(asked, Asked::Write { .. })) => Outcome::Unknown,
             Answer::Applied { answer, .. } => {
-                return Err(("Sessions", format!("a command without a session was answered {answer:?}")));
+                return Err(("Sessions", format!("{asked:?} was answered {answer:?}")));
             }
             Answer::Read { index, until, answer } => {
                 let at = self.whole(member).map(|whole| whole.read_at(request)).unwrap_or_default();
