@@ -121,9 +121,21 @@ impl World<'_> {
         if next == Stage::Done {
             let hosts = self.group().into_iter().map(|member| &self.hosts[member]);
             self.checks.at_rest(hosts.map(|host| (host.id, host.durable_chain())))?;
+            self.all_is_answered()?;
         }
         self.stage = Some(next);
         self.schedule(self.now + GLANCE, Happening::Glance);
+        Ok(())
+    }
+
+    /// In a cluster at rest nothing is left that an answer could wait for.
+    fn all_is_answered(&self) -> Checked {
+        for host in self.group().into_iter().map(|member| &self.hosts[member]) {
+            let open = host.up.as_ref().map_or(0, |up| up.contract.open_requests());
+            if open > 0 {
+                return Err((liveness::NAME, format!("member {} has left {open} requests unanswered", host.id)));
+            }
+        }
         Ok(())
     }
 
