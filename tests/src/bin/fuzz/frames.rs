@@ -24,6 +24,13 @@ pub(crate) fn case(rng: &mut Rng) -> &'static str {
     let (message, other) = (message(rng), message(rng));
     let (mut frame, other) = (encode(&message), encode(&other));
     assert_eq!(read(&frame), Ok((message, frame.len())), "what was written is read");
+    if rng.one_in(16) {
+        frame.push(rng.next() as u8);
+        seal(&mut frame, rng);
+        let error = read(&frame).expect_err("a byte that belongs to no message");
+        assert!(matches!(error, FrameError::Body | FrameError::Version(_)), "{error}");
+        return "one byte too many";
+    }
     mutate(&mut frame, &other, rng);
     let sealed = frame.len() >= wire::HEADER && rng.one_in(2);
     if sealed {
