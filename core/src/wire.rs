@@ -103,10 +103,15 @@ pub fn version_of(body: &Body) -> u8 {
         | Body::Misaddressed
         | Body::Disowned { .. }
         | Body::Outdated => 1,
+        Body::Missing { .. }
+        | Body::MissingSnapshot { .. }
+        | Body::Refill { .. }
+        | Body::RefillSnapshot { .. } => 2,
     }
 }
 
-/// Appends the frame of a message to `out`, in the oldest format.
+/// Appends the frame of a message to `out`, in the oldest format, whether an older member understands all of it or not: see
+/// [`version_of`].
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
     seal(OLDEST, out, |out| postcard(message, out));
 }

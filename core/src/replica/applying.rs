@@ -45,9 +45,17 @@ impl Applying {
         self.work == Work::Nothing
     }
 
-    /// Whether it waits for the state machine to come to the end of its work.
-    pub(super) fn is_busy(&self) -> bool {
-        matches!(self.work, Work::Applying { .. })
+    /// Whether it is to go to the state of a snapshot, and has not begun to.
+    pub(super) fn is_to_restore(&self) -> bool {
+        self.restore.is_some()
+    }
+
+    /// The snapshot to whose state it goes, now or next.
+    pub(super) fn restores(&self) -> Option<LogId> {
+        match &self.work {
+            Work::Restoring { snapshot, .. } => Some(snapshot.last),
+            _ => self.restore.as_ref().map(|snapshot| snapshot.last),
+        }
     }
 
     /// How far it will have applied the log when it is done with what it is at.

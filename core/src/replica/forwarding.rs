@@ -6,6 +6,7 @@
 //! leads again.
 
 use crate::action;
+use crate::membership::MAX_MEMBERS;
 use crate::replica::Replica;
 use crate::replica::clients::Origin;
 use crate::replica::frame::{ForwardId, Note, Reply};
@@ -125,7 +126,12 @@ impl Replica {
         command: Payload,
         out: &mut Vec<Output>,
     ) {
-        if !self.raft.membership().contains(from) || !self.forwards.is_first(from, id) {
+        let membership = self.raft.membership();
+        if self.forwards.taken.len() > MAX_MEMBERS {
+            // Who has left may send nothing on any more.
+            self.forwards.taken.retain(|id, _| membership.incarnation(*id).is_some());
+        }
+        if !membership.contains(from) || !self.forwards.is_first(from, id) {
             self.counters.stray_notes += 1;
             return;
         }

@@ -125,6 +125,7 @@ impl Replica {
         let full = !self.wal.has_room();
         if full != self.log.full {
             self.log.full = full;
+            self.events.push_back(Event::DiskFull(full));
         }
     }
 }

@@ -306,6 +306,7 @@ impl Replica {
             Action::LoadEntries { to, after, through, max_bytes } => {
                 self.load(to, after, through, max_bytes, out);
             }
+            Action::TakeSnapshot => self.snapshots.want(),
             Action::Respond { request, outcome } => self.on_outcome(request, outcome, out),
             Action::Halt(violation) => self.halt(Halt::Violation(violation), out),
         }

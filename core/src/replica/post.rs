@@ -74,7 +74,7 @@ impl Replica {
 
     /// Whoever offers a snapshot has it.
     fn note_offer(&mut self, message: &Message) {
-        if let Body::OfferSnapshot { snapshot } = &message.body {
+        if let Body::OfferSnapshot { snapshot } | Body::RefillSnapshot { snapshot } = &message.body {
             self.offered(message.from, snapshot);
         }
     }

@@ -52,7 +52,7 @@ impl Replica {
 
     fn on_command(&mut self, origin: Origin, payload: Payload, out: &mut Vec<Output>) {
         if let Some((leader, term)) = self.forwards_to() {
-            return self.forward(origin, leader, term, payload, out);
+            return self.forward(origin, (leader, term), payload, out);
         }
         self.propose(origin, payload);
     }
