@@ -91,6 +91,8 @@ mod post;
 mod refusing;
 mod requests;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use io::{

@@ -1,0 +1,8 @@
+//! Whole groups of replicas in memory, step by step.
+
+mod damage;
+mod forwarding;
+mod group;
+mod running;
+mod transfer;
+mod versions;
