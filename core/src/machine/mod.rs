@@ -71,11 +71,12 @@
 //! A client that has had no answer does not know whether its command was applied, and must try again; the command then lies in the log
 //! twice. Within a session ([`Command::Register`] opens one) it is applied once, and the later copies get the first one's
 //! answer. A client may have up to [`Limits::max_answers`] commands under way at a time; they are applied in the order of the log, which may
-//! be another than that of their numbers. Sessions end by [`Command::Close`], or expire, see [`Limits`]; a command of a session that there is
+//! be another than that of their numbers. [`Client`] keeps the books at the client's end. Sessions end by [`Command::Close`], or expire, see [`Limits`]; a command of a session that there is
 //! not is never applied ([`Answer::SessionExpired`]), for it might be the second time. They are part of the state and of its snapshots.
 
 mod answer;
 pub(crate) mod bytes;
+mod client;
 mod command;
 mod digest;
 mod sessions;
@@ -83,6 +84,7 @@ mod snapshot;
 mod state;
 
 pub use answer::Answer;
+pub use client::{Client, TooMany};
 pub use command::{Command, Garbled, SessionId};
 pub use digest::fingerprint;
 pub use sessions::{Limits, LimitsError};

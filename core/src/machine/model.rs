@@ -256,6 +256,57 @@ proptest! {
         prop_assert_eq!(once.len(), all);
     }
 
+    /// A client that keeps its books with [`Client`], over a network that repeats, delays and reorders what it proposes, and loses answers:
+    /// each command is carried out once, and the client learns its answer.
+    #[test]
+    fn what_a_client_begins_is_carried_out_once_whatever_becomes_of_its_copies(
+        choices in any_vec((0..5_u8, any::<sample::Index>(), any::<bool>()), 1..200),
+    ) {
+        let limits = Limits { idle_entries: u64::MAX, ..LIMITS };
+        let mut machine = Machine::with_limits(Record::default(), limits).unwrap();
+        let mut propose = |payload: Payload| {
+            let id = LogId::new(1, machine.applied().index.get() + 1);
+            let answers = machine.apply(&[Entry { id, body: EntryBody::Data(payload) }]).unwrap();
+            (machine.state.0.len(), answers.into_iter().next().unwrap().1)
+        };
+        let (_, Answer::Opened(session)) = propose(Command::Register.encode()) else { panic!("not opened") };
+        let mut client = Client::new(session, &limits);
+        // Copies under way, which may come at any time and any number of times.
+        let (mut copies, mut begun) = (vec![], 0);
+        for (choice, which, reaches) in choices {
+            match choice {
+                0 | 1 => match client.begin(b"") {
+                    Ok(copy) => {
+                        begun += 1;
+                        copies.push(copy);
+                    }
+                    Err(TooMany { oldest }) => prop_assert_eq!(Some(oldest), client.waiting().next()),
+                },
+                2 => copies.extend(client.waiting().filter_map(|it| Some((it, client.again(it)?)))),
+                _ if copies.is_empty() => {}
+                _ => {
+                    let (sequence, payload) = copies[which.index(copies.len())].clone();
+                    let (_, answer) = propose(payload);
+                    let is_waiting = client.waiting().any(|it| it == sequence);
+                    prop_assert!(answer.is_applied() || answer == Answer::Superseded && !is_waiting, "{answer}");
+                    if reaches {
+                        client.answered(sequence);
+                    }
+                }
+            }
+        }
+        let last: Vec<_> = client.waiting().collect();
+        for sequence in last {
+            let (_, answer) = propose(client.again(sequence).unwrap());
+            prop_assert!(answer.is_applied(), "{answer}");
+            prop_assert!(client.answered(sequence) && !client.answered(sequence));
+        }
+        let (carried_out, answer) = propose(client.keep_alive());
+        prop_assert_eq!((carried_out, answer), (begun, Answer::Alive));
+        let (_, answer) = propose(client.close());
+        prop_assert_eq!(answer, Answer::Closed);
+    }
+
     /// Pieces of a real snapshot, with some bytes changed: refused, or read as a machine that works.
     #[test]
     fn no_bytes_make_a_restore_panic(

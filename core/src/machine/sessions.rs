@@ -185,9 +185,10 @@ impl Sessions {
         assert!(same_use.is_none() && same_id.is_none(), "an entry opens one session, and uses one");
     }
 
-    /// Whether there is a session of this name, or one that this entry used last.
-    pub(super) fn holds(&self, id: SessionId, last_used: Index) -> bool {
-        self.by_id.contains_key(&id) || self.by_use.contains_key(&last_used)
+    /// Whether this session is later than all that are there, and no other was used last by the same entry.
+    pub(super) fn may_follow(&self, id: SessionId, last_used: Index) -> bool {
+        let is_later = self.by_id.last_key_value().is_none_or(|(last, _)| *last < id);
+        is_later && !self.by_use.contains_key(&last_used)
     }
 
     /// Whether there was such a session.

@@ -231,12 +231,11 @@ impl<S: StateMachine> MachineRestore<S> {
         let Some((id, session, answers)) = read_session(reader) else {
             return Ok(Step::Wait(Next::Session { left }));
         };
-        let newest = self.applied.index.get();
-        let in_time = id.0 <= session.last_used.get() && session.last_used.get() <= newest;
-        if !in_time
-            || answers > self.sessions.limits().max_answers
-            || self.sessions.holds(id, session.last_used)
-        {
+        let (newest, limits) = (self.applied.index, self.sessions.limits());
+        let in_time = id.0 <= session.last_used.get()
+            && session.last_used <= newest
+            && newest - session.last_used <= limits.idle_entries;
+        if !in_time || answers > limits.max_answers || !self.sessions.may_follow(id, session.last_used) {
             return Err(BadSnapshot::new(format!("session {id} cannot be")));
         }
         Ok(self.session_or_answers(id, session, answers, left - 1))
@@ -315,7 +314,12 @@ fn read_answer(limit: u32, reader: &mut Reader<'_>) -> Result<Option<(u64, Kept)
             }
             reader.string().map(|answer| Kept::Whole(Payload::from(answer)))
         }
-        1 => reader.u64().map(Kept::TooLong),
+        1 => match reader.u64() {
+            Some(length) if length <= u64::from(limit) => {
+                return Err(BadSnapshot::new("an answer was not kept that could have been"));
+            }
+            length => length.map(Kept::TooLong),
+        },
         _ => return Err(BadSnapshot::new(format!("no answer is of kind {kind}"))),
     };
     Ok(kept.map(|kept| (sequence, kept)))
