@@ -31,9 +31,16 @@ pub(super) enum Work {
     /// Entries to apply are read back from the disk.
     ReadingBack,
     /// It applies entries, of this size, through this one.
-    Applying { through: Index, bytes: u64 },
+    Applying {
+        through: Index,
+        bytes: u64,
+    },
     /// It goes to the state of a snapshot, piece by piece.
-    Restoring { task: TaskId, snapshot: Snapshot, chunk: u64 },
+    Restoring {
+        task: TaskId,
+        snapshot: Snapshot,
+        chunk: u64,
+    },
 }
 
 impl Applying {

@@ -102,7 +102,13 @@ impl Clients {
     }
 
     /// A query may be put to the state machine now.
-    pub(super) fn reading(&mut self, read: RequestId, origin: Origin, at: (Index, Option<Instant>), query: &[u8]) {
+    pub(super) fn reading(
+        &mut self,
+        read: RequestId,
+        origin: Origin,
+        at: (Index, Option<Instant>),
+        query: &[u8],
+    ) {
         let (index, until) = at;
         self.reading.insert(read, Reading { origin, index, until, bytes: query.len() as u64 });
     }

@@ -321,9 +321,9 @@ impl fmt::Display for Answer {
             Self::NotTransferred => f.write_str("not transferred: nobody took over in time"),
             Self::Snapshot(id) => write!(f, "there is a snapshot through {id}"),
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
-            Self::Unknown => {
-                f.write_str("unknown: it may commit or not; in a session, send it again under the same number")
-            }
+            Self::Unknown => f.write_str(
+                "unknown: it may commit or not; in a session, send it again under the same number",
+            ),
         }
     }
 }
@@ -341,7 +341,10 @@ impl fmt::Display for Refusal {
             }
             Self::DiskFull => f.write_str("there is no space for a snapshot: make space"),
             Self::Damaged(missing) => {
-                write!(f, "this member's directory is damaged: {missing}; replace the member, and ask another")
+                write!(
+                    f,
+                    "this member's directory is damaged: {missing}; replace the member, and ask another"
+                )
             }
         }
     }
@@ -353,7 +356,10 @@ impl fmt::Display for Halt {
             Self::Stopped => f.write_str("stopped: everything that was to be written is"),
             Self::Violation(violation) => violation.fmt(f),
             Self::Disk(error) => {
-                write!(f, "{error}: nothing more is written; start the member again, it recovers from what is truly there")
+                write!(
+                    f,
+                    "{error}: nothing more is written; start the member again, it recovers from what is truly there"
+                )
             }
             Self::Damaged(damage) => {
                 write!(f, "{damage}: start the member again, it gets what is damaged from the others")

@@ -80,8 +80,8 @@
 mod applying;
 mod clients;
 mod ending;
-pub mod frame;
 mod forwarding;
+pub mod frame;
 mod io;
 mod jobs;
 mod log_lane;
@@ -200,7 +200,12 @@ impl core::error::Error for OpenError {}
 impl Replica {
     /// A member as its directory remembers it, after everything in [`Recovery::first`] was carried out. Its state machine has applied
     /// nothing yet.
-    pub fn open(config: Config, options: Options, recovery: Recovery, now: Instant) -> Result<Self, OpenError> {
+    pub fn open(
+        config: Config,
+        options: Options,
+        recovery: Recovery,
+        now: Instant,
+    ) -> Result<Self, OpenError> {
         options.check().map_err(OpenError::Options)?;
         let Recovery { wal, mut durable, found, .. } = recovery;
         // The state machine lives in memory; and a witness has no snapshot's bytes to lose.
@@ -369,7 +374,13 @@ impl Replica {
 }
 
 /// One step of the kernel, copied for somebody who watches only where somebody does.
-fn watched_step<W: Watch>(raft: &mut Raft, now: Instant, event: Event, actions: &mut Vec<Action>, watch: &mut W) {
+fn watched_step<W: Watch>(
+    raft: &mut Raft,
+    now: Instant,
+    event: Event,
+    actions: &mut Vec<Action>,
+    watch: &mut W,
+) {
     if !W::WATCHES {
         return raft.step_into(now, event, actions);
     }

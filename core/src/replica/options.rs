@@ -143,7 +143,10 @@ impl fmt::Display for OptionsError {
         match self {
             Self::Zero(name) => write!(f, "{name} is zero: set at least 1, or nothing is ever done"),
             Self::ChunkTooLarge(bytes) => {
-                write!(f, "snapshot_chunk_bytes is {bytes}: set at most {MAX_CHUNK_BYTES}, which is what others receive")
+                write!(
+                    f,
+                    "snapshot_chunk_bytes is {bytes}: set at most {MAX_CHUNK_BYTES}, which is what others receive"
+                )
             }
             Self::SnapshotsTooSlow { bytes_per_second, chunk_bytes } => write!(
                 f,

@@ -85,7 +85,9 @@ impl Replica {
         }
         match note {
             Note::Hello => {}
-            Note::SnapshotRequest { last, digest, piece } => self.on_piece_asked(from, last, digest, piece, out),
+            Note::SnapshotRequest { last, digest, piece } => {
+                self.on_piece_asked(from, last, digest, piece, out)
+            }
             Note::SnapshotPiece { last, digest, piece, bytes } => {
                 self.on_piece(from, last, digest, piece, &bytes, out);
             }

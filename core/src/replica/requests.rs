@@ -105,7 +105,9 @@ impl Replica {
             (Asked::Command(origin), Outcome::Committed(id)) if id.index > self.applying.at => {
                 self.clients.committed(id, origin);
             }
-            (Asked::Command(origin), Outcome::Committed(id)) => self.tell(origin, Answer::Unanswered(id), out),
+            (Asked::Command(origin), Outcome::Committed(id)) => {
+                self.tell(origin, Answer::Unanswered(id), out)
+            }
             (Asked::Query { origin, query }, Outcome::Ready { index, until }) => {
                 self.clients.reading(request, origin, (index, until), &query);
                 out.push(Output::Machine(MachineJob::Query { read: request, query }));

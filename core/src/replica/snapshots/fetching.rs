@@ -142,7 +142,8 @@ impl Replica {
             Some(mut fetch) if fetch.snapshot == snapshot => {
                 self.counters.fetches_resumed += 1;
                 fetch.pieces.retain(|_, piece| *piece != Piece::Asked);
-                let resumed = Fetch { from, retry_at, retries: 0, other: None, state: State::Asking, ..fetch };
+                let resumed =
+                    Fetch { from, retry_at, retries: 0, other: None, state: State::Asking, ..fetch };
                 self.snapshots.fetch = Some(resumed);
             }
             former => {
@@ -210,13 +211,16 @@ impl Replica {
                 let operation = header.read_chunk(partial(last), piece.checked_sub(1)?);
                 write_where_it_stands(&operation, bytes)
             }),
-            None => header_of(&fetch.snapshot, bytes).ok().filter(|header| header.digest() == digest).and_then(|header| {
-                let operation = SnapshotHeader::read(partial(last));
-                fetch.header = Some(header);
-                let mut operations = vec![Operation::Create { file: partial(last), length: 0 }];
-                operations.extend(write_where_it_stands(&operation, bytes)?);
-                Some(operations)
-            }),
+            None => header_of(&fetch.snapshot, bytes)
+                .ok()
+                .filter(|header| header.digest() == digest)
+                .and_then(|header| {
+                    let operation = SnapshotHeader::read(partial(last));
+                    fetch.header = Some(header);
+                    let mut operations = vec![Operation::Create { file: partial(last), length: 0 }];
+                    operations.extend(write_where_it_stands(&operation, bytes)?);
+                    Some(operations)
+                }),
         };
         let Some(operations) = operations else {
             return self.counters.pieces_dropped += 1;
@@ -324,7 +328,9 @@ impl Replica {
 /// To write bytes where this operation would read them.
 fn write_where_it_stands(read: &Operation, bytes: &[u8]) -> Option<Vec<Operation>> {
     match *read {
-        Operation::Read { file, at, .. } => Some(vec![Operation::Write { file, at, bytes: Arc::from(bytes) }]),
+        Operation::Read { file, at, .. } => {
+            Some(vec![Operation::Write { file, at, bytes: Arc::from(bytes) }])
+        }
         _ => None,
     }
 }

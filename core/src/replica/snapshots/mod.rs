@@ -118,7 +118,9 @@ impl Replica {
             (SnapshotJob::Fetched { .. } | SnapshotJob::FetchedWhole(_), Err(DiskError::Full)) => {
                 return self.give_up_fetching(out);
             }
-            (SnapshotJob::HeaderToSend(_) | SnapshotJob::PieceToSend { .. }, Err(DiskError::Missing(_))) => Err(()),
+            (SnapshotJob::HeaderToSend(_) | SnapshotJob::PieceToSend { .. }, Err(DiskError::Missing(_))) => {
+                Err(())
+            }
             // Nothing was written of what was given up.
             (SnapshotJob::Remove, Err(DiskError::Missing(_))) => Err(()),
             (_, Err(error)) => return self.halt(Halt::Disk(error), out),
@@ -140,7 +142,9 @@ impl Replica {
     /// Begins, or goes on, to read the snapshot that the state machine is to be put into the state of.
     pub(super) fn read_to_restore(&mut self, last: LogId, chunk: u64, out: &mut Vec<Output>) {
         let (job, operation) = match self.snapshots.files.get(&last) {
-            Some(Some(header)) if chunk < header.chunks() => (SnapshotJob::ChunkToRestore, header.read_chunk(file(last), chunk)),
+            Some(Some(header)) if chunk < header.chunks() => {
+                (SnapshotJob::ChunkToRestore, header.read_chunk(file(last), chunk))
+            }
             Some(Some(_)) => return self.finish_restore(out),
             _ => (SnapshotJob::HeaderToRestore, SnapshotHeader::read(file(last))),
         };
@@ -178,7 +182,7 @@ impl Replica {
 /// The header in `bytes`, if it is that of this snapshot.
 fn header_of(snapshot: &Snapshot, bytes: &[u8]) -> Result<SnapshotHeader, Damage> {
     let header = SnapshotHeader::decode(file(snapshot.last), bytes)?;
-    if header.snapshot() == snapshot { Ok(header) } else { Err(Damage(file(snapshot.last))) }
+    if header.snapshot() == snapshot { Ok(header) } else { Err(Damage { file: file(snapshot.last), at: 0 }) }
 }
 
 /// The file of a whole snapshot.

@@ -54,7 +54,11 @@ impl Replica {
         let is_asked = !self.snapshots.waiting.is_empty();
         let is_due = self.now >= self.snapshots.take_at && self.is_snapshot_due();
         let is_free = self.snapshots.taking.is_none() && !self.is_fetching();
-        if !(is_asked || is_due) || !is_free || !self.applying.is_idle() || self.raft.config().options().witness {
+        if !(is_asked || is_due)
+            || !is_free
+            || !self.applying.is_idle()
+            || self.raft.config().options().witness
+        {
             return;
         }
         let at = self.applying.at;

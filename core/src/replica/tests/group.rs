@@ -7,9 +7,7 @@ use crate::machine::{self, Command, Machine, SessionId};
 use crate::membership::{Change, Membership};
 use crate::raft::Durable;
 use crate::replica::frame::{self, Decoded};
-use crate::replica::{
-    Answer, Ask, DiskJob, Halt, Input, Lane, MachineJob, Options, Output, Replica, Worker,
-};
+use crate::replica::{Answer, Ask, DiskJob, Halt, Input, Lane, MachineJob, Options, Output, Replica, Worker};
 use crate::status::RoleKind;
 use crate::time::{Instant, Nanos};
 use crate::types::{ClusterId, Identity, Incarnation, Index, Member, NodeId, Payload, RequestId};
@@ -137,7 +135,7 @@ impl Group {
         let now = self.now;
         let host = self.host(id);
         let identity = Identity::new(ClusterId(7), host.member);
-        let recovery = Wal::open(&mut host.disk, identity, host.wal.clone(), &host.begin).unwrap();
+        let recovery = Wal::open(&mut host.disk, identity, host.wal, &host.begin).unwrap();
         let config = Config::new(identity, host.config.clone()).unwrap();
         host.replica = Some(Replica::open(config, host.options.clone(), recovery, now).unwrap());
         host.worker = Worker::new(Machine::new(Kv::default()));
@@ -334,12 +332,15 @@ impl Host {
                 let grows = |operation: &Operation| {
                     matches!(operation, Operation::Create { .. } | Operation::Write { .. })
                 };
-                let concerns = |error: &DiskError| *error != DiskError::Full || job.operations.iter().any(grows);
+                let concerns =
+                    |error: &DiskError| *error != DiskError::Full || job.operations.iter().any(grows);
                 let error = self.disk_error.clone();
-                return Some(Some(match error.filter(|(broken, error)| *broken == lane && concerns(error)) {
-                    Some((_, error)) => Input::Disk { job: job.id, result: Err(error) },
-                    None => job.run(&mut self.disk),
-                }));
+                return Some(Some(
+                    match error.filter(|(broken, error)| *broken == lane && concerns(error)) {
+                        Some((_, error)) => Input::Disk { job: job.id, result: Err(error) },
+                        None => job.run(&mut self.disk),
+                    },
+                ));
             }
         }
         if self.machine_stands {

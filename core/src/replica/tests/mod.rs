@@ -2,6 +2,7 @@
 
 mod damage;
 mod forwarding;
+mod frames;
 mod group;
 mod running;
 mod transfer;

@@ -116,6 +116,11 @@ fn a_slow_state_machine_delays_answers_and_neither_leadership_nor_the_log() {
 #[test]
 fn what_is_large_on_the_disk_keeps_nobody_waiting() {
     let mut group = Group::of(3, &small());
+    // With room for all of it: the next segment is made in the same lane.
+    for id in 1..=3 {
+        group.host(id).wal.segment_bytes = 4 << 20;
+        group.restart(id);
+    }
     let leader = group.elect();
     group.fill(leader, 0..20, 50);
     group.host(leader).lane_stands = Some(Lane::Bulk);

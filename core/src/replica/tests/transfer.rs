@@ -48,7 +48,11 @@ fn pieces(group: &mut Group, id: u64) -> u64 {
 fn a_newcomer_gets_a_snapshot_piece_by_piece() {
     let (mut group, _) = with_snapshot(30, &small());
     group.network = Box::new(|wire| {
-        assert_eq!(is_piece(wire), wire.lane == Lane::Bulk, "pieces, and only they, go where they hold up nobody");
+        assert_eq!(
+            is_piece(wire),
+            wire.lane == Lane::Bulk,
+            "pieces, and only they, go where they hold up nobody"
+        );
         1
     });
     group.join(4);
@@ -157,7 +161,8 @@ fn a_sender_keeps_to_its_rate_and_serves_only_members() {
     assert!(took > 500, "{took} ms for two thousand bytes at that rate");
 
     group.join(9);
-    let stranger = Note::SnapshotRequest { last: group.replica(leader).status().snapshot, digest: None, piece: 0 };
+    let stranger =
+        Note::SnapshotRequest { last: group.replica(leader).status().snapshot, digest: None, piece: 0 };
     let before = group.replica(leader).counters().pieces_sent;
     let letter = Letter {
         cluster: crate::types::ClusterId(7),
