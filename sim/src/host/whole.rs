@@ -5,9 +5,9 @@ use crate::store::Put;
 use kontiki_core::kv::{self, Kv};
 use kontiki_core::machine::{Command, Limits, Machine};
 use kontiki_core::replica::{self, DiskJob, Lane, MachineDone, MachineJob, Replica, Worker};
-use kontiki_core::types::{Index, NodeId, Payload, RequestId};
+use kontiki_core::types::{Index, NodeId, Payload};
 use kontiki_core::{wal, wire};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// A replica and what works for it.
@@ -19,8 +19,6 @@ pub(crate) struct Whole {
     bulk: VecDeque<DiskWork>,
     /// What the state machine has to do; it is at work on the first.
     jobs: VecDeque<MachineJob>,
-    /// As of which entry each read was answered.
-    read_at: BTreeMap<RequestId, Index>,
 }
 
 /// A job of a disk, and how far it is done.
@@ -46,7 +44,6 @@ impl Whole {
             log: VecDeque::new(),
             bulk: VecDeque::new(),
             jobs: VecDeque::new(),
-            read_at: BTreeMap::new(),
         }
     }
 
@@ -105,8 +102,15 @@ impl Whole {
                 Some(MachineDone::Applied { result: result.map(|()| (applied, answers)) })
             }
             MachineJob::Query { read, query } => {
-                self.read_at.insert(read, self.worker.machine().applied().index);
-                self.worker.run(MachineJob::Query { read, query })
+                let at = self.worker.machine().applied().index.get();
+                match self.worker.run(MachineJob::Query { read, query }) {
+                    // The simulator wants to know as of when.
+                    Some(MachineDone::Queried { read, answer }) => {
+                        let answer = [&at.to_le_bytes()[..], &answer].concat();
+                        Some(MachineDone::Queried { read, answer })
+                    }
+                    done => done,
+                }
             }
             job => {
                 let done = self.worker.run(job);
@@ -118,18 +122,13 @@ impl Whole {
         };
         Some(Worked { done, digests })
     }
-
-    /// As of which entry a read was answered.
-    pub(crate) fn read_at(&mut self, request: RequestId) -> Index {
-        self.read_at.remove(&request).unwrap_or_default()
-    }
 }
 
 impl ReplicaSpec {
     /// The log's settings.
-    pub(crate) fn wal(&self) -> wal::Options {
+    pub(crate) fn wal(&self, witness: bool) -> wal::Options {
         let segment_bytes = u64::from(self.segment_blocks) * 4_096;
-        wal::Options { segment_bytes, cached_bytes: self.cached_bytes }
+        wal::Options { segment_bytes, cached_bytes: self.cached_bytes, witness }
     }
 
     /// The settings of sessions.
@@ -178,10 +177,12 @@ pub(crate) fn query(key: u64) -> Vec<u8> {
     kv::Query::Get { key: &key.to_le_bytes() }.encode()
 }
 
-/// What a register was found to hold.
-pub(crate) fn value(reply: &[u8]) -> Option<u64> {
-    match kv::Reply::decode(reply) {
+/// What a register was found to hold, and as of which entry.
+pub(crate) fn found(answer: &[u8]) -> Option<(Option<u64>, Index)> {
+    let (at, reply) = answer.split_first_chunk()?;
+    let value = match kv::Reply::decode(reply) {
         Ok(kv::Reply::Value(Some(value))) => Some(u64::from_le_bytes(*value.first_chunk()?)),
         _ => None,
-    }
+    };
+    Some((value, Index::new(u64::from_le_bytes(*at))))
 }

@@ -133,7 +133,10 @@ impl World<'_> {
         for host in self.group().into_iter().map(|member| &self.hosts[member]) {
             let open = host.up.as_ref().map_or(0, |up| up.contract.open_requests());
             if open > 0 {
-                return Err((liveness::NAME, format!("member {} has left {open} requests unanswered", host.id)));
+                return Err((
+                    liveness::NAME,
+                    format!("member {} has left {open} requests unanswered", host.id),
+                ));
             }
         }
         Ok(())

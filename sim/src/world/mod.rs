@@ -247,7 +247,7 @@ impl<'t> World<'t> {
     /// The run is over: what clients were told must be what one store could have told them.
     fn check_history(&mut self) -> Checked {
         let committed = self.clients.effects(self.checks.log());
-        let undecided = linearizable_reads::over(&self.clients.history, committed)
+        let undecided = linearizable_reads::over(&self.clients.history, committed.into_iter())
             .map_err(|detail| (linearizable_reads::NAME, detail))?;
         self.counters.undecided += undecided as u64;
         Ok(())

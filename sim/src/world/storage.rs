@@ -26,6 +26,7 @@ impl World<'_> {
             }
             Fault::DiskFull { .. } => {
                 self.counters.fault(FaultKind::DiskFull);
+                self.hosts[member].spoiled = true;
                 let some = self.hosts[member].stream.below(64 * 1_024);
                 self.hosts[member].storage.set_space(Some(some));
             }

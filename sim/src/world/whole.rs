@@ -2,22 +2,23 @@
 
 use super::step::{Before, Stepped, quietly};
 use super::{Checked, Happening, World, position};
-use crate::check::Violated;
 use crate::clients::Asked;
 use crate::contract::Contract;
-use crate::host::whole::{DiskWork, Whole, Worked, query, value};
+use crate::host::whole::{DiskWork, Whole, Worked, found as found_in, query};
 use crate::host::{Room, Up};
 use crate::report::{FaultKind, Mark};
+use crate::storage::SimDisk;
 use kontiki_core::action::{Action, Outcome, Refusal, Violation};
 use kontiki_core::config::Config;
 use kontiki_core::event::Event;
 use kontiki_core::machine;
+use kontiki_core::raft::Durable;
 use kontiki_core::raft::Raft;
 use kontiki_core::replica::{self, Answer, Ask, Halt, Input, Lane, MachineJob, Output, Replica, Watch};
 use kontiki_core::status::Status;
 use kontiki_core::time::Instant;
 use kontiki_core::types::{Identity, Member, RequestId};
-use kontiki_core::wal::{DiskError, Found, Operation, RecoverError, Wal};
+use kontiki_core::wal::{self, DiskError, Found, Operation, RecoverError, Recovery, Wal};
 use std::panic::AssertUnwindSafe;
 
 /// Watches every step of the kernel inside a replica.
@@ -308,8 +309,7 @@ impl World<'_> {
                 return Err(("Sessions", format!("{asked:?} was answered {answer:?}")));
             }
             Answer::Read { index, until, answer } => {
-                let at = self.whole(member).map(|whole| whole.read_at(request)).unwrap_or_default();
-                found = Some((value(&answer), at));
+                found = found_in(&answer);
                 Outcome::Ready { index, until }
             }
             Answer::NotCaughtUp(id) => Outcome::NotCaughtUp(id),
@@ -361,30 +361,27 @@ impl World<'_> {
         let id = host.id;
         let identity = Identity::new(host.cluster, host.member());
         let wrong = |error: String| ("Restart", format!("member {id} cannot start: {error}"));
-        let recovered = quietly_recover(&mut host.storage, identity, &spec, &host.begin)
-            .map_err(|panic| ("Recovery", format!("member {id} panicked: {panic}")))?;
+        let recovered =
+            quietly_recover(&mut host.storage, identity, spec.wal(host.spec.witness), &host.begin)
+                .map_err(|panic| ("Recovery", format!("member {id} panicked: {panic}")))?;
         let recovery = match recovered {
             Ok(recovery) => recovery,
             Err(error) => return self.gave_up(member, &error),
         };
         // Power may fail while it recovers, too.
         let host = &mut self.hosts[member];
-        if self.stage.is_none() && host.life > 0 && host.stream.below(8) == 0 {
-            let some = host.stream.below(recovery.first.len() as u64 + 1) as usize;
-            for operation in &recovery.first[..some] {
-                let done = operation.perform(&mut host.storage);
-                done.map_err(|error| wrong(error.to_string()))?;
+        let all = recovery.first.len();
+        let fails = self.stage.is_none() && host.life > 0 && host.stream.below(8) == 0;
+        let carried_out = if fails { host.stream.below(all as u64 + 1) as usize } else { all };
+        for operation in &recovery.first[..carried_out] {
+            if operation.perform(&mut host.storage).is_err() {
+                return self.cannot_start(member);
             }
+        }
+        if fails {
             host.storage.crash(&mut host.stream);
             self.counters.mark(Mark::CrashInRecovery);
             return self.start_whole(member);
-        }
-        for operation in &recovery.first {
-            match operation.perform(&mut host.storage) {
-                Ok(_) => {}
-                Err(DiskError::Full) => return self.no_room_to_start(member),
-                Err(error) => return Err(wrong(error.to_string())),
-            }
         }
         host.storage.disarm();
         self.note_found(member, &recovery.found);
@@ -441,8 +438,14 @@ impl World<'_> {
         self.start_whole(member)
     }
 
-    fn no_room_to_start(&mut self, member: usize) -> Checked {
-        // It will be started again once there is room.
+    /// Its disk fails, or is full. It is started again in a while.
+    fn cannot_start(&mut self, member: usize) -> Checked {
+        let host = &mut self.hosts[member];
+        host.storage.crash(&mut host.stream);
+        if !host.spoiled {
+            return Err(("Restart", format!("the disk of member {} fails for no reason", host.id)));
+        }
+        self.counters.mark(Mark::DiskHalt);
         let host = &mut self.hosts[member];
         host.down += 1;
         let retry = host.stream.between(1_000, 100_000) * 1_000;
@@ -460,7 +463,7 @@ impl World<'_> {
                 counters.mark(what);
             }
         };
-        mark(found.torn > 0, Mark::TornTail);
+        mark(found.torn_batches > 0, Mark::TornTail);
         mark(!found.lost.is_empty(), Mark::EntriesLost);
         mark(found.rewritten > 0, Mark::Rewritten);
     }
@@ -471,7 +474,7 @@ fn takes_time(operation: &Operation) -> bool {
     matches!(operation, Operation::Sync(_) | Operation::SyncDirectory | Operation::Create { .. })
 }
 
-fn perform(work: &mut DiskWork, disk: &mut crate::storage::SimDisk) -> Result<(), DiskError> {
+fn perform(work: &mut DiskWork, disk: &mut SimDisk) -> Result<(), DiskError> {
     let operation = &work.job.operations[work.done];
     let bytes = operation.perform(disk)?;
     if matches!(operation, Operation::Read { .. }) {
@@ -482,14 +485,14 @@ fn perform(work: &mut DiskWork, disk: &mut crate::storage::SimDisk) -> Result<()
 }
 
 fn quietly_recover(
-    disk: &mut crate::storage::SimDisk,
+    disk: &mut SimDisk,
     identity: Identity,
-    spec: &crate::scenario::ReplicaSpec,
-    begin: &kontiki_core::raft::Durable,
-) -> Result<Result<kontiki_core::wal::Recovery, RecoverError>, String> {
+    options: wal::Options,
+    begin: &Durable,
+) -> Result<Result<Recovery, RecoverError>, String> {
     let mut recovered = None;
     let ran = quietly(AssertUnwindSafe(|| {
-        recovered = Some(Wal::recover(disk, identity, spec.wal(), begin));
+        recovered = Some(Wal::recover(disk, identity, options, begin));
     }));
     ran.map_err(|panic| super::step::text_of(&*panic).to_owned())?;
     Ok(recovered.expect("it ran to its end"))
