@@ -42,6 +42,7 @@ mod store;
 mod world;
 
 pub mod check;
+pub mod conformance;
 pub mod contract;
 pub mod hash;
 pub mod history;

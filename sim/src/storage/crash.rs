@@ -127,6 +127,11 @@ impl Change {
         }
     }
 
+    /// How many bytes it writes; none for a change of names.
+    pub fn length(&self) -> u64 {
+        if let Self::Write { length, .. } = *self { length } else { 0 }
+    }
+
     fn is_write(&self) -> bool {
         matches!(self, Self::Write { .. })
     }

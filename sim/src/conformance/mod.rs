@@ -1,0 +1,143 @@
+//! Is this storage safe? A kit that finds out, of any [`Disk`] and of any log store.
+//!
+//! What is under test sits on a simulated disk. The kit lets it go through a workload (votes, entries small and large, entries
+//! overwritten, the log compacted, a snapshot installed), cuts the run off before every call to the disk in every way in which a process
+//! can die and power can fail, opens it again, and compares. Then once more for each call to the disk with that call failing, with the
+//! disk full from there on, and with the write lost or landing elsewhere; and for each sector with that sector rotten. The first promise
+//! that is broken comes back as a [`Violation`], with the one call that shows it again.
+//!
+//! A log store of your own implements [`LogStore`] and is opened by a function; this one keeps its writes as they are, in memory,
+//! and is found out:
+//!
+//! ```
+//! use kontiki_core::{action::Write, raft::Durable, types::WriteSeq};
+//! use kontiki_sim::conformance::{self, LogStore, Rule, StoreError};
+//!
+//! struct Forgetful(WriteSeq);
+//!
+//! impl LogStore for Forgetful {
+//!     fn write(&mut self, write: &Write) -> Result<(), StoreError> {
+//!         self.0 = write.seq;
+//!         Ok(())
+//!     }
+//!     fn sync(&mut self) -> Result<WriteSeq, StoreError> {
+//!         Ok(self.0)
+//!     }
+//! }
+//!
+//! let violation = conformance::store(|_disk| Ok((Forgetful(WriteSeq::ZERO), Durable::default()))).unwrap_err();
+//! assert_eq!(violation.rule, Rule::KeepsTheVote);
+//! ```
+//!
+//! What it does not find: reads that are slow, a cache of the operating system that lies about `fsync` altogether, and what two processes
+//! do to one directory.
+
+mod bench;
+mod judge;
+mod point;
+mod run;
+mod script;
+#[cfg(test)]
+mod tests;
+
+pub use bench::TestDisk;
+pub use point::{Crash, Fault, Passed, Point, Rule, Violation};
+
+use kontiki_core::action::Write;
+use kontiki_core::log::Snapshot;
+use kontiki_core::raft::Durable;
+use kontiki_core::types::WriteSeq;
+use kontiki_core::wal::DiskError;
+use run::{Run, Trial};
+use std::fmt;
+
+#[cfg(doc)]
+use kontiki_core::wal::Disk;
+
+/// A log store, as the kit asks it. All its calls wait until they are done.
+pub trait LogStore {
+    /// Takes a write, in the order of their numbers. It need not be durable yet.
+    ///
+    /// [`StoreError::Full`] says that it was not taken; the kit comes with it again once there is space.
+    fn write(&mut self, write: &Write) -> Result<(), StoreError>;
+
+    /// Makes durable what was taken, and says through which write everything is.
+    ///
+    /// [`StoreError::Full`] says that what was taken waits for space; the kit asks again once there is some.
+    fn sync(&mut self) -> Result<WriteSeq, StoreError>;
+
+    /// There is nothing to do for a while: whatever is done in the background is done now. Afterwards, damage to what was
+    /// acknowledged must be noticed.
+    fn idle(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Stores a snapshot, durably: the log is about to rest on it. For a store that keeps them; one that does not leaves it alone.
+    fn snapshot(&mut self, _snapshot: &Snapshot, _bytes: &[u8]) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreError {
+    /// There is no space left. Nothing is lost, and it goes on when there is some.
+    Full,
+    /// Anything else. The store is of no use any more, and is opened anew.
+    Failed(String),
+}
+
+/// Runs a log store through everything. `open` opens what is on a disk, and says what it found there, or why it cannot go on.
+///
+/// `open` is called thousands of times, each time on another disk; whatever it returns is dropped without notice, as in a crash.
+pub fn store<S: LogStore>(
+    open: impl Fn(TestDisk) -> Result<(S, Durable), StoreError>,
+) -> Result<Passed, Violation> {
+    let mut passed = Passed::default();
+    let operations = run(&open, Trial { fault: None, only: None }, &mut passed)?;
+    for fault in [Fault::Fails, Fault::Full, Fault::Loses, Fault::Misdirects] {
+        for operation in 0..operations {
+            run(&open, Trial { fault: Some((operation, fault)), only: None }, &mut passed)?;
+        }
+    }
+    passed.operations = operations;
+    Ok(passed)
+}
+
+/// Runs a log store to one point alone: what a [`Violation`] tells to show it again.
+pub fn store_at<S: LogStore>(
+    point: Point,
+    open: impl Fn(TestDisk) -> Result<(S, Durable), StoreError>,
+) -> Result<Passed, Violation> {
+    let mut passed = Passed::default();
+    run(&open, Trial { fault: point.fault, only: Some(point) }, &mut passed)?;
+    Ok(passed)
+}
+
+fn run<S: LogStore>(
+    open: &impl Fn(TestDisk) -> Result<(S, Durable), StoreError>,
+    trial: Trial,
+    passed: &mut Passed,
+) -> Result<u64, Violation> {
+    Run::new(open, trial, passed).run().map_err(|violation| *violation)
+}
+
+impl From<DiskError> for StoreError {
+    fn from(error: DiskError) -> Self {
+        match error {
+            DiskError::Full => Self::Full,
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("the disk is full"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
