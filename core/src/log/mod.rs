@@ -23,6 +23,8 @@ mod terms;
 pub use entry::{Discontinuity, Entries, Entry, EntryBody, LogSlice};
 pub use skipped::Skipped;
 pub use snapshot::Snapshot;
+#[cfg(feature = "wal")]
+pub(crate) use terms::Terms;
 
 use crate::membership::Membership;
 use crate::types::{Index, LogId, Term, WriteSeq};
@@ -31,6 +33,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use configs::Configs;
 use holes::Holes;
+#[cfg(not(feature = "wal"))]
 use terms::Terms;
 
 /// A member's log.
