@@ -6,6 +6,7 @@
 
 mod commands;
 mod frames;
+mod log;
 mod memory;
 mod mutate;
 mod rng;
@@ -38,6 +39,8 @@ enum Target {
     Frames,
     /// What clients send, what they are answered, and snapshots of the applying side
     Commands,
+    /// The durable log, in a directory that is damaged
+    Log,
 }
 
 impl Target {
@@ -46,6 +49,7 @@ impl Target {
         match self {
             Self::Frames => frames::case,
             Self::Commands => commands::case,
+            Self::Log => log::case,
         }
     }
 }
