@@ -126,9 +126,9 @@ impl Whole {
 
 impl ReplicaSpec {
     /// The log's settings.
-    pub(crate) fn wal(&self, witness: bool) -> wal::Options {
+    pub(crate) fn wal(&self) -> wal::Options {
         let segment_bytes = u64::from(self.segment_blocks) * 4_096;
-        wal::Options { segment_bytes, cached_bytes: self.cached_bytes, witness }
+        wal::Options { segment_bytes, cached_bytes: self.cached_bytes }
     }
 
     /// The settings of sessions.

@@ -362,7 +362,7 @@ impl World<'_> {
         let identity = Identity::new(host.cluster, host.member());
         let wrong = |error: String| ("Restart", format!("member {id} cannot start: {error}"));
         let recovered =
-            quietly_recover(&mut host.storage, identity, spec.wal(host.spec.witness), &host.begin)
+            quietly_recover(&mut host.storage, identity, spec.wal(), &host.begin)
                 .map_err(|panic| ("Recovery", format!("member {id} panicked: {panic}")))?;
         let recovery = match recovered {
             Ok(recovery) => recovery,
@@ -463,7 +463,7 @@ impl World<'_> {
                 counters.mark(what);
             }
         };
-        mark(found.torn_batches > 0, Mark::TornTail);
+        mark(found.torn > 0, Mark::TornTail);
         mark(!found.lost.is_empty(), Mark::EntriesLost);
         mark(found.rewritten > 0, Mark::Rewritten);
     }

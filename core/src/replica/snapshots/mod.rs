@@ -182,7 +182,7 @@ impl Replica {
 /// The header in `bytes`, if it is that of this snapshot.
 fn header_of(snapshot: &Snapshot, bytes: &[u8]) -> Result<SnapshotHeader, Damage> {
     let header = SnapshotHeader::decode(file(snapshot.last), bytes)?;
-    if header.snapshot() == snapshot { Ok(header) } else { Err(Damage { file: file(snapshot.last), at: 0 }) }
+    if header.snapshot() == snapshot { Ok(header) } else { Err(Damage(file(snapshot.last))) }
 }
 
 /// The file of a whole snapshot.
