@@ -107,17 +107,17 @@ impl Disk {
     /// the first so many writes. Entries may be lost where the disk is known to be `damaged`.
     pub(crate) fn reconcile(&mut self, found: &Durable, damaged: bool) -> Result<(), String> {
         let expected = describe(&self.durable);
-        loop {
-            match differs(&self.durable, found, damaged) {
-                None => break,
-                Some(_) if !self.unsynced.is_empty() => self.make_durable(),
-                Some(difference) => {
-                    return Err(format!(
-                        "{difference}; acknowledged was {expected}, found is {}",
-                        describe(found)
-                    ));
-                }
+        let mut differences = Vec::new();
+        while let Some(difference) = differs(&self.durable, found, damaged) {
+            differences.push(difference);
+            if self.unsynced.is_empty() {
+                let (first, last) = (&differences[0], &differences[differences.len() - 1]);
+                let found = describe(found);
+                return Err(format!(
+                    "{first} than was acknowledged, {last} than was handed out; acknowledged was {expected}, found is {found}"
+                ));
             }
+            self.make_durable();
         }
         self.unsynced.clear();
         self.durable.committed = found.committed;

@@ -60,7 +60,10 @@ impl Scenario {
     pub(super) fn add_storage(&mut self) {
         let mut stream = Stream::named(self.seed, "storage", 0);
         let ids = self.ids();
-        let old_wire = ids.iter().copied().filter(|_| stream.below(6) == 0).collect();
+        // The older version has no words for what is damaged, nor for the bytes of snapshots.
+        let mixed = self.snapshots.every == 0 && stream.coin();
+        let old_wire: Vec<_> = ids.iter().copied().filter(|_| mixed && stream.coin()).collect();
+        let spared = !old_wire.is_empty();
         self.replica = Some(ReplicaSpec {
             segment_blocks: stream.skewed(4, 128) as u32,
             cached_bytes: if stream.coin() { stream.skewed(256, 1 << 16) } else { 1 << 26 },
@@ -73,7 +76,10 @@ impl Scenario {
             old_wire,
         });
         if stream.below(4) > 0 {
-            let kinds: Vec<u64> = (0..5).filter(|_| stream.coin()).collect();
+            let kinds: Vec<u64> = [0, 3, 1, 2, 4]
+                .into_iter()
+                .filter(|kind| stream.coin() && (!spared || [0, 3].contains(kind)))
+                .collect();
             let count = if kinds.is_empty() { 0 } else { stream.skewed(1, 16) };
             for _ in 0..count {
                 let kind = *stream.pick(&kinds);

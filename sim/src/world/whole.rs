@@ -182,10 +182,34 @@ impl World<'_> {
                 self.schedule(done, Happening::DiskOperation { member, life, lane });
                 return Ok(());
             }
+            self.trace_operation(member, lane);
+            let host = &mut self.hosts[member];
+            let Some(Up { room: Room::Whole(whole), .. }) = &mut host.up else { return Ok(()) };
+            let Some(work) = whole.lane(lane).front_mut() else { return Ok(()) };
             if let Err(error) = perform(work, &mut host.storage) {
                 return self.disk_failed(member, lane, error);
             }
         }
+    }
+
+    fn trace_operation(&mut self, member: usize, lane: Lane) {
+        if self.tracer.is_none() {
+            return;
+        }
+        let id = self.hosts[member].id;
+        let Some(whole) = self.whole(member) else { return };
+        let work = whole.lane(lane).front();
+        let Some(operation) = work.and_then(|work| work.job.operations.get(work.done)) else { return };
+        let what = match operation {
+            Operation::Write { file, at, bytes } => format!("write {} bytes at {at} of {file}", bytes.len()),
+            Operation::Read { file, at, length } => format!("read {length} bytes at {at} of {file}"),
+            Operation::Create { file, length } => format!("create {file} of {length} bytes"),
+            Operation::Sync(file) => format!("sync {file}"),
+            Operation::Rename { from, to } => format!("rename {from} to {to}"),
+            Operation::Remove(file) => format!("remove {file}"),
+            Operation::SyncDirectory => "sync the directory".to_owned(),
+        };
+        self.trace_world(|| format!("disk of member {id}: {what}"));
     }
 
     /// What the first job of a lane waited for is done.
@@ -194,6 +218,8 @@ impl World<'_> {
         if host.life != life {
             return Ok(());
         }
+        self.trace_operation(member, lane);
+        let host = &mut self.hosts[member];
         let Some(Up { room: Room::Whole(whole), .. }) = &mut host.up else { return Ok(()) };
         let Some(work) = whole.lane(lane).front_mut() else { return Ok(()) };
         if let Err(error) = perform(work, &mut host.storage) {
@@ -361,13 +387,14 @@ impl World<'_> {
         let id = host.id;
         let identity = Identity::new(host.cluster, host.member());
         let wrong = |error: String| ("Restart", format!("member {id} cannot start: {error}"));
-        let recovered =
-            quietly_recover(&mut host.storage, identity, spec.wal(), &host.begin)
-                .map_err(|panic| ("Recovery", format!("member {id} panicked: {panic}")))?;
-        let recovery = match recovered {
+        let recovered = quietly_recover(&mut host.storage, identity, spec.wal(), &host.begin)
+            .map_err(|panic| ("Recovery", format!("member {id} panicked: {panic}")))?;
+        let mut recovery = match recovered {
             Ok(recovery) => recovery,
             Err(error) => return self.gave_up(member, &error),
         };
+        // A witness has no snapshot's bytes to lose.
+        recovery.durable.snapshot_lost &= !self.hosts[member].spec.witness;
         // Power may fail while it recovers, too.
         let host = &mut self.hosts[member];
         let all = recovery.first.len();
