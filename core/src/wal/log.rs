@@ -25,13 +25,11 @@ pub struct Options {
     pub segment_bytes: u64,
     /// How much of the log recovery leaves in memory, in bytes: see [`Durable::skip`]. 64 MiB unless told.
     pub cached_bytes: u64,
-    /// Whether the member is a witness, whose log rests on snapshots that have no bytes.
-    pub witness: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, cached_bytes: 64 << 20, witness: false }
+        Self { segment_bytes: 64 << 20, cached_bytes: 64 << 20 }
     }
 }
 
@@ -252,22 +250,17 @@ impl Extent {
     }
 }
 
-/// Entries that were durable cannot be read back: the disk has damaged them. Stop the member and open its log again: recovery finds
+/// What was durable cannot be read back: the disk has damaged this file. Stop the member and open its log again: recovery finds
 /// out what is lost, and it is had from others.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Damage {
-    /// In which file.
-    pub file: FileName,
-    /// The piece that is damaged begins here, in bytes.
-    pub at: u64,
-}
+pub struct Damage(pub FileName);
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} is damaged at byte {} or after: stop the member and start it again, to have what is lost from others",
-            self.file, self.at
+            "{} is damaged: stop the member and start it again, to have from others what is lost",
+            self.0
         )
     }
 }
@@ -614,10 +607,7 @@ impl Wal {
             }
             if next <= last {
                 if entries.is_empty() {
-                    return Err(Damage {
-                        file: FileName::Segment(extent.seal.file),
-                        at: u64::from(place.begin) * SECTOR as u64,
-                    });
+                    return Err(Damage(FileName::Segment(extent.seal.file)));
                 }
                 break;
             }

@@ -47,12 +47,16 @@ mod disk;
 mod header;
 mod log;
 mod memory;
+#[cfg(test)]
+mod model;
 mod places;
 mod recovery;
 mod sector;
+mod snapshot_file;
 
 pub use disk::{Disk, DiskError, FileName, Operation, Slot};
 pub use header::VERSION;
 pub use log::{Damage, Extent, Options, Wal};
 pub use memory::MemoryDisk;
 pub use recovery::{Found, Missing, OpenError, RecoverError, Recovery};
+pub use snapshot_file::{SnapshotHeader, SnapshotWriter};

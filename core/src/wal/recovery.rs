@@ -21,6 +21,7 @@ use crate::wal::header::{
 use crate::wal::log::{Options, Start, Wal, change};
 use crate::wal::places::{Change, Places};
 use crate::wal::sector::{BLOCK, Kind, SECTOR, SECTORS_PER_BLOCK, Seal, Sector, block_at, first_sector};
+use crate::wal::snapshot_file::{SnapshotHeader, whole};
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -48,7 +49,7 @@ pub struct Found {
     /// How many of their sectors are not what was written there.
     pub rotten_sectors: u64,
     /// How many batches were unfinished, never acknowledged, and are cut.
-    pub torn_batches: u64,
+    pub torn: u64,
     /// Which entries are lost: each run of them, after the one and through the other.
     pub lost: Vec<(LogId, LogId)>,
     /// How many entries are written again, because only their own batch says that they are durable.
@@ -57,6 +58,11 @@ pub struct Found {
     pub bad_votes: u64,
     /// How many segments have a header that cannot be read.
     pub bad_segments: u64,
+    /// The last entries of the snapshots whose files are there. The one that the log rests on is whole, or not among them; of the others
+    /// no more was read than their beginning.
+    pub snapshots: Vec<LogId>,
+    /// The last entries of those whose files are damaged, as far as that was looked at.
+    pub bad_snapshots: Vec<LogId>,
 }
 
 /// Why a member must not start from its directory. Nothing in it was changed.
@@ -144,15 +150,20 @@ pub(super) fn recover<D: Disk>(
     files.segments.sort_unstable();
     let votes = Votes::read(disk, &files, identity)?;
     if files.segments.is_empty() {
-        return if votes.written { Err(Missing::Log.into()) } else { new(identity, options, begin, files) };
+        return if votes.written {
+            Err(Missing::Log.into())
+        } else {
+            new(disk, identity, options, begin, files)
+        };
     }
     let segments = SegmentFile::read_all(disk, &files, identity)?;
+    let shelf = Shelf::read(disk, &files)?;
     let mut scan = Scan {
         disk,
         options,
         synced: votes.latest.as_ref().map_or(0, |vote| vote.synced.number),
         found: Found { bad_votes: votes.bad, ..Found::default() },
-        model: Model::new(votes.latest.as_ref(), &segments),
+        model: Model::new(votes.latest.as_ref(), &segments, &shelf),
         unskipped: 0,
         last: None,
     };
@@ -163,11 +174,12 @@ pub(super) fn recover<D: Disk>(
     if let Some(vote) = &votes.latest {
         scan.adopt(vote)?;
     }
-    scan.finish(identity, files, &segments, votes)
+    scan.finish(identity, files, &segments, votes, shelf)
 }
 
 /// A log that begins.
-fn new(
+fn new<D: Disk>(
+    disk: &mut D,
     identity: Identity,
     options: Options,
     begin: &Durable,
@@ -177,6 +189,7 @@ fn new(
     if lost || begin.skipped.last.is_some() {
         return Err(RecoverError::Beginning);
     }
+    let shelf = Shelf::read(disk, &files)?;
     let before = Summary {
         ballot: begin.ballot,
         starts: begin.starts,
@@ -200,12 +213,13 @@ fn new(
         segments: Vec::new(),
         useless: Vec::new(),
         generation: 0,
-        slots: files.slots.iter().map(|(slot, _)| *slot).collect(),
+        slots: files.slots,
         spares: files.spares,
     };
-    let durable = Durable { applied: Index::ZERO, ..begin.clone() };
+    let mut durable = Durable { applied: Index::ZERO, ..begin.clone() };
+    let found = shelf.tell(disk, &mut durable, Found::default())?;
     let (wal, first) = Wal::start(start, &durable);
-    Ok(Recovery { wal, durable, found: Found::default(), first })
+    Ok(Recovery { wal, durable, found, first })
 }
 
 /// The files that there are.
@@ -213,7 +227,8 @@ fn new(
 struct Files {
     segments: Vec<(u64, u64)>,
     spares: Vec<u64>,
-    slots: Vec<(Slot, u64)>,
+    slots: Vec<Slot>,
+    snapshots: Vec<(LogId, u64)>,
 }
 
 impl Files {
@@ -221,9 +236,61 @@ impl Files {
         match file {
             FileName::Segment(number) if number < u64::MAX / 2 => self.segments.push((number, length)),
             FileName::Spare(number) => self.spares.push(number),
-            FileName::Vote(slot) => self.slots.push((slot, length)),
-            FileName::Segment(_) | FileName::Snapshot { .. } | FileName::Partial { .. } => {}
+            FileName::Vote(slot) => self.slots.push(slot),
+            FileName::Snapshot { term, index } => self.snapshots.push((LogId::new(term, index), length)),
+            FileName::Segment(_) | FileName::Partial { .. } => {}
         }
+    }
+}
+
+/// The snapshots whose files are there.
+#[derive(Default)]
+struct Shelf {
+    headers: Vec<SnapshotHeader>,
+    bad: Vec<LogId>,
+}
+
+impl Shelf {
+    fn read<D: Disk>(disk: &mut D, files: &Files) -> Result<Self, DiskError> {
+        let mut shelf = Self::default();
+        for (last, _) in &files.snapshots {
+            let bytes = SnapshotHeader::read(whole(*last)).perform(disk)?;
+            match SnapshotHeader::decode(whole(*last), &bytes) {
+                Ok(header) if header.snapshot().last == *last => shelf.headers.push(header),
+                _ => shelf.bad.push(*last),
+            }
+        }
+        Ok(shelf)
+    }
+
+    /// Whether this snapshot is there, and all of it as it was written.
+    fn holds<D: Disk>(&mut self, disk: &mut D, snapshot: &Snapshot) -> Result<bool, DiskError> {
+        let last = snapshot.last;
+        let Some(at) = self.headers.iter().position(|header| header.snapshot() == snapshot) else {
+            return Ok(false);
+        };
+        if self.headers[at].verify(disk, whole(last))? {
+            return Ok(true);
+        }
+        self.headers.remove(at);
+        self.bad.push(last);
+        Ok(false)
+    }
+
+    /// Says which there are, and whether the one is that the log rests on.
+    fn tell<D: Disk>(
+        mut self,
+        disk: &mut D,
+        durable: &mut Durable,
+        found: Found,
+    ) -> Result<Found, DiskError> {
+        // At index zero is the empty state, which has no file.
+        if let Some(snapshot) = durable.snapshot.as_ref().filter(|snapshot| snapshot.last.index > Index::ZERO)
+        {
+            durable.snapshot_lost = !self.holds(disk, snapshot)?;
+        }
+        let snapshots = self.headers.iter().map(|header| header.snapshot().last).collect();
+        Ok(Found { snapshots, bad_snapshots: self.bad, ..found })
     }
 }
 
@@ -238,7 +305,7 @@ struct Votes {
 impl Votes {
     fn read<D: Disk>(disk: &mut D, files: &Files, identity: Identity) -> Result<Self, RecoverError> {
         let mut votes = Self { latest: None, written: false, bad: 2 };
-        for (slot, _) in &files.slots {
+        for slot in &files.slots {
             let file = FileName::Vote(*slot);
             let mut block = [0; BLOCK];
             disk.read(file, 0, &mut block)?;
@@ -336,7 +403,7 @@ struct Model {
 struct Unsound;
 
 impl Model {
-    fn new(vote: Option<&Vote>, segments: &[SegmentFile]) -> Self {
+    fn new(vote: Option<&Vote>, segments: &[SegmentFile], shelf: &Shelf) -> Self {
         let headers = segments.iter().filter_map(|segment| segment.header.as_ref());
         let bases = headers.clone().map(|header| header.summary.base);
         let base = bases.chain(vote.map(|vote| vote.summary.base)).max_by_key(|base| base.index);
@@ -345,7 +412,10 @@ impl Model {
             durable: Durable::default(),
             places: Places::default(),
             now: Checkpoint::default(),
-            snapshots: headers.filter_map(|header| header.snapshot.clone()).collect(),
+            snapshots: headers
+                .filter_map(|header| header.snapshot.clone())
+                .chain(shelf.headers.iter().map(|header| header.snapshot().clone()))
+                .collect(),
             base: base.unwrap_or_default(),
             max_entries: bytes / 16,
         }
@@ -579,7 +649,7 @@ impl<D: Disk> Scan<'_, D> {
                 || segment.limit < u64::MAX
                 || sectors.damaged > 0;
             if !whole && !covered && window.find(self.disk, end)?.is_none() {
-                self.found.torn_batches += 1;
+                self.found.torn += 1;
                 return Ok(());
             }
             let follows = block == at && link.number + 1 == batch.number && link.chain == batch.previous;
@@ -607,7 +677,7 @@ impl<D: Disk> Scan<'_, D> {
         if blank == 0 && damaged > 0 && self.synced <= self.model.now.link.number {
             return Err(Missing::EndAfter(self.model.durable.last()).into());
         }
-        self.found.torn_batches += u64::from(blank < SECTORS_PER_BLOCK);
+        self.found.torn += u64::from(blank < SECTORS_PER_BLOCK);
         Ok(())
     }
 
@@ -689,13 +759,15 @@ impl<D: Disk> Scan<'_, D> {
         files: Files,
         segments: &[SegmentFile],
         votes: Votes,
+        shelf: Shelf,
     ) -> Result<Recovery, RecoverError> {
-        let Self { options, synced, mut found, model, last, .. } = self;
+        let Self { disk, options, synced, mut found, model, last, .. } = self;
         let Model { mut durable, places, now, .. } = model;
         if durable.base != now.summary.base {
             let through = durable.base.index;
             return Err(Missing::Ids { after: now.summary.base, through }.into());
         }
+        found = shelf.tell(disk, &mut durable, found)?;
         durable.skip(options.cached_bytes);
         found.lost = lost(&durable);
         // What only its own batch shows to be durable is written again; and what is alone in its segment, so that this one is left.
@@ -732,7 +804,7 @@ impl<D: Disk> Scan<'_, D> {
             segments: needed.map(|header| (header.number, header.salt, header.summary.last.index)).collect(),
             useless: useless.into_iter().map(FileName::Segment).collect(),
             generation: votes.latest.map_or(0, |vote| vote.generation),
-            slots: files.slots.iter().map(|(slot, _)| *slot).collect(),
+            slots: files.slots,
             spares: files.spares,
         };
         let (wal, first) = Wal::start(start, &durable);
