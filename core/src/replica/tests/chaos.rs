@@ -177,5 +177,5 @@ fn nothing_is_lost_nothing_is_done_twice_and_everybody_is_answered() {
             *sums.entry(name).or_insert(0) += count;
         }
     }
-    assert!(sums.values().all(|count| *count > 20), "too little happened: {sums:?}");
+    assert!(sums.values().all(|count| *count > 5), "too little happened: {sums:?}");
 }
