@@ -67,8 +67,8 @@ pub enum Note {
     SnapshotRequest {
         /// The snapshot's last entry.
         last: LogId,
-        /// The digest of its content, where pieces of it have come already: of another, nothing is wanted.
-        digest: Option<u64>,
+        /// Which file of it, where pieces have come already: of another, nothing is wanted.
+        edition: Option<u64>,
         /// Which piece of the file; 0 is its header, 1 the first chunk.
         piece: u64,
     },
@@ -76,8 +76,8 @@ pub enum Note {
     SnapshotPiece {
         /// The snapshot's last entry.
         last: LogId,
-        /// The digest of its content: with `last` it says which snapshot it is.
-        digest: u64,
+        /// Which file of it: made from the digest of its content and the length of its chunks.
+        edition: u64,
         /// Which piece this is.
         piece: u64,
         /// The bytes of this part of the file.
@@ -87,8 +87,8 @@ pub enum Note {
     SnapshotGone {
         /// Its last entry: as asked.
         last: LogId,
-        /// Its digest: as asked.
-        digest: Option<u64>,
+        /// Which file of it: as asked.
+        edition: Option<u64>,
     },
     /// "Propose this for me." Whoever does not lead in this term refuses: it is never sent on again.
     Forward {

@@ -85,13 +85,13 @@ impl Replica {
         }
         match note {
             Note::Hello => {}
-            Note::SnapshotRequest { last, digest, piece } => {
-                self.on_piece_asked(from, last, digest, piece, out)
+            Note::SnapshotRequest { last, edition, piece } => {
+                self.on_piece_asked(from, last, edition, piece, out);
             }
-            Note::SnapshotPiece { last, digest, piece, bytes } => {
-                self.on_piece(from, last, digest, piece, &bytes, out);
+            Note::SnapshotPiece { last, edition, piece, bytes } => {
+                self.on_piece(from, last, edition, piece, &bytes, out);
             }
-            Note::SnapshotGone { last, digest } => self.on_gone(from, last, digest, out),
+            Note::SnapshotGone { last, edition } => self.on_gone(from, last, edition),
             Note::Forward { term, id, command } => self.on_forward(from, term, id, command, out),
             Note::Forwarded { id, reply } => self.on_forwarded(from, id, reply, out),
         }

@@ -106,7 +106,7 @@ impl Replica {
                 self.clients.committed(id, origin);
             }
             (Asked::Command(origin), Outcome::Committed(id)) => {
-                self.tell(origin, Answer::Unanswered(id), out)
+                self.tell(origin, Answer::Unanswered(id), out);
             }
             (Asked::Query { origin, query }, Outcome::Ready { index, until }) => {
                 self.clients.reading(request, origin, (index, until), &query);

@@ -59,4 +59,6 @@ pub use header::VERSION;
 pub use log::{Damage, Extent, Options, Wal};
 pub use memory::MemoryDisk;
 pub use recovery::{Found, Missing, OpenError, RecoverError, Recovery};
+#[cfg(feature = "replica")]
+pub(crate) use snapshot_file::SnapshotDigest;
 pub use snapshot_file::{SnapshotHeader, SnapshotWriter};

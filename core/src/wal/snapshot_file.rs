@@ -229,21 +229,24 @@ pub(super) fn whole(last: LogId) -> FileName {
     FileName::Snapshot { term: last.term.get(), index: last.index.get() }
 }
 
+#[cfg(feature = "replica")]
+pub(crate) use crc_state::Digest64 as SnapshotDigest;
+
 /// A CRC-64 that can be kept between calls, compared and cloned.
 mod crc_state {
     use super::CRC64;
 
     #[derive(Clone, PartialEq, Eq, Default, Debug)]
-    pub(super) struct Digest64(Option<u64>);
+    pub(crate) struct Digest64(Option<u64>);
 
     impl Digest64 {
-        pub(super) fn update(&mut self, bytes: &[u8]) {
+        pub(crate) fn update(&mut self, bytes: &[u8]) {
             let mut digest = self.resumed();
             digest.update(bytes);
             self.0 = Some(digest.finalize());
         }
 
-        pub(super) fn finish(&self) -> u64 {
+        pub(crate) fn finish(&self) -> u64 {
             self.resumed().finalize()
         }
 

@@ -2,7 +2,8 @@
 //!
 //! The member that fetches keeps the book: which pieces are written, which are asked for. A piece that is lost is asked for again; one that
 //! comes twice, too late, or from another snapshot changes nothing. Where the sender goes away, whoever offers the same snapshot (the same
-//! last entry and the same digest) is asked for the rest.
+//! last entry, and the same file of it) is asked for the rest. Before the first piece is asked for, and again when the last is written, all of
+//! it is read back: so a fetch goes on after this member was restarted too, and what comes of it is what its digest says.
 
 use crate::event::Event;
 use crate::log::Snapshot;
@@ -10,10 +11,10 @@ use crate::replica::Replica;
 use crate::replica::frame::Note;
 use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::Job;
-use crate::replica::snapshots::{SnapshotJob, file, header_of, partial};
+use crate::replica::snapshots::{SnapshotJob, edition_of, file, header_of, partial};
 use crate::time::{Instant, Nanos};
 use crate::types::{LogId, Member, NodeId};
-use crate::wal::{Operation, SnapshotHeader};
+use crate::wal::{Operation, SnapshotDigest, SnapshotHeader};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -38,6 +39,8 @@ pub(super) struct Fetch {
     /// How often that was done since a piece came.
     retries: u32,
     state: State,
+    /// Of what was read back.
+    digest: SnapshotDigest,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,10 +53,26 @@ enum Piece {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Asking,
+    /// What is written is read back, and was whole through the piece before this one.
+    Checking {
+        piece: u64,
+    },
     /// Every piece is written, and the file is being made whole.
     Finishing,
     /// It was given up; what is written of it stays, should it be wanted again.
     Resting,
+}
+
+/// What comes of reading a piece back.
+enum Check {
+    /// It is as it should be; this reads the next.
+    Next(Operation),
+    /// It was the last, and all together are what they should be.
+    Whole,
+    /// This is the first piece that is missing.
+    Until(u64),
+    /// Each is as it should be, and all together are not: it is another snapshot than its header says.
+    Wrong,
 }
 
 impl Fetch {
@@ -68,11 +87,19 @@ impl Fetch {
             retry_at,
             retries: 0,
             state: State::Asking,
+            digest: SnapshotDigest::default(),
         }
     }
 
-    fn digest(&self) -> Option<u64> {
-        self.header.as_ref().map(SnapshotHeader::digest)
+    fn edition(&self) -> Option<u64> {
+        self.header.as_ref().map(edition_of)
+    }
+
+    /// Asks for everything from this piece on.
+    fn ask_from(&mut self, piece: u64, retry_at: Instant) {
+        self.base = piece;
+        self.pieces.clear();
+        (self.retry_at, self.retries, self.state) = (retry_at, 0, State::Asking);
     }
 
     /// How many pieces there are: the header, and the chunks that it tells of.
@@ -89,6 +116,38 @@ impl Fetch {
     fn asked(&self) -> Vec<u64> {
         let asked = self.pieces.iter().filter(|(_, piece)| **piece == Piece::Asked);
         asked.map(|(number, _)| *number).collect()
+    }
+
+    /// Whether every piece is written.
+    fn is_whole(&self) -> bool {
+        self.base == self.count()
+    }
+
+    /// Holds what was read back of a piece against what it should be.
+    fn check(&mut self, piece: u64, bytes: &[u8]) -> Check {
+        let last = self.snapshot.last;
+        let Some(chunk) = piece.checked_sub(1) else {
+            self.header = header_of(&self.snapshot, bytes).ok();
+            return match &self.header {
+                Some(header) if header.chunks() > 0 => Check::Next(header.read_chunk(partial(last), 0)),
+                Some(_) => Check::Whole,
+                None => Check::Until(0),
+            };
+        };
+        let Some(header) = &self.header else {
+            return Check::Until(0);
+        };
+        match header.check_chunk(chunk, bytes) {
+            Err(_) => Check::Until(piece),
+            Ok(content) => {
+                self.digest.update(&content);
+                match (chunk + 1 < header.chunks(), self.digest.finish() == header.digest()) {
+                    (true, _) => Check::Next(header.read_chunk(partial(last), chunk + 1)),
+                    (false, true) => Check::Whole,
+                    (false, false) => Check::Wrong,
+                }
+            }
+        }
     }
 
     /// A piece is on the disk.
@@ -136,8 +195,11 @@ impl Replica {
         let from = sender.or(known).unwrap_or(Member::from(from));
         let retry_at = self.retry_at();
         match self.snapshots.fetch.take() {
-            Some(fetch) if fetch.snapshot == snapshot && fetch.state == State::Finishing => {
-                self.snapshots.fetch = Some(fetch);
+            Some(fetch)
+                if fetch.snapshot == snapshot
+                    && matches!(fetch.state, State::Checking { .. } | State::Finishing) =>
+            {
+                self.snapshots.fetch = Some(Fetch { from, ..fetch });
             }
             Some(mut fetch) if fetch.snapshot == snapshot => {
                 self.counters.fetches_resumed += 1;
@@ -147,10 +209,11 @@ impl Replica {
                 self.snapshots.fetch = Some(resumed);
             }
             former => {
-                if let Some(former) = former.filter(|former| former.header.is_some()) {
-                    self.remove_files(vec![Operation::Remove(partial(former.snapshot.last))], out);
+                if let Some(former) = former {
+                    self.remove_file(partial(former.snapshot.last), out);
                 }
                 self.snapshots.fetch = Some(Fetch::new(snapshot, from, retry_at));
+                self.check_fetched(out);
             }
         }
     }
@@ -162,7 +225,7 @@ impl Replica {
             return;
         };
         if fetch.base == fetch.count() {
-            return self.finish_fetch(out);
+            return self.check_fetched(out);
         }
         let mut ask = Vec::new();
         if now >= fetch.retry_at {
@@ -180,9 +243,9 @@ impl Replica {
         let wanted = fetch.wanted(self.options.snapshot_window);
         fetch.pieces.extend(wanted.iter().map(|piece| (*piece, Piece::Asked)));
         ask.extend(wanted);
-        let (to, last, digest) = (fetch.from, fetch.snapshot.last, fetch.digest());
+        let (to, last, edition) = (fetch.from, fetch.snapshot.last, fetch.edition());
         for piece in ask {
-            self.send_note(to, Lane::Log, Note::SnapshotRequest { last, digest, piece }, out);
+            self.send_note(to, Lane::Log, Note::SnapshotRequest { last, edition, piece }, out);
         }
     }
 
@@ -191,7 +254,7 @@ impl Replica {
         &mut self,
         from: Member,
         last: LogId,
-        digest: u64,
+        edition: u64,
         piece: u64,
         bytes: &[u8],
         out: &mut Vec<Output>,
@@ -200,7 +263,7 @@ impl Replica {
         let is_wanted = |fetch: &&mut Fetch| {
             fetch.state == State::Asking
                 && (fetch.from, fetch.snapshot.last) == (from, last)
-                && fetch.digest().is_none_or(|known| known == digest)
+                && fetch.edition().is_none_or(|known| known == edition)
                 && fetch.pieces.get(&piece) == Some(&Piece::Asked)
         };
         let Some(fetch) = self.snapshots.fetch.as_mut().filter(is_wanted) else {
@@ -213,7 +276,7 @@ impl Replica {
             }),
             None => header_of(&fetch.snapshot, bytes)
                 .ok()
-                .filter(|header| header.digest() == digest)
+                .filter(|header| edition_of(header) == edition)
                 .and_then(|header| {
                     let operation = SnapshotHeader::read(partial(last));
                     fetch.header = Some(header);
@@ -228,22 +291,63 @@ impl Replica {
         fetch.pieces.insert(piece, Piece::Writing);
         (fetch.retry_at, fetch.retries) = (retry_at, 0);
         self.counters.pieces_taken += 1;
-        let job = SnapshotJob::Fetched { last, digest, piece };
+        let job = SnapshotJob::Fetched { last, edition, piece };
         self.start(Job::Snapshot(job), Lane::Bulk, operations, out);
     }
 
     /// A piece is on the disk.
-    pub(super) fn on_piece_written(&mut self, last: LogId, digest: u64, piece: u64) {
+    pub(super) fn on_piece_written(&mut self, last: LogId, edition: u64, piece: u64) {
         if let Some(fetch) = &mut self.snapshots.fetch
             && fetch.snapshot.last == last
-            && fetch.digest() == Some(digest)
+            && fetch.edition() == Some(edition)
             && fetch.pieces.get(&piece) == Some(&Piece::Writing)
         {
             fetch.written(piece);
         }
     }
 
-    /// Every piece is written: makes the file durable, and only then gives it its name.
+    /// Reads back what is written, from the beginning.
+    fn check_fetched(&mut self, out: &mut Vec<Output>) {
+        if let Some(fetch) = &mut self.snapshots.fetch {
+            fetch.state = State::Checking { piece: 0 };
+            fetch.digest = SnapshotDigest::default();
+            let last = fetch.snapshot.last;
+            self.check_piece(last, 0, SnapshotHeader::read(partial(last)), out);
+        }
+    }
+
+    fn check_piece(&mut self, last: LogId, piece: u64, read: Operation, out: &mut Vec<Output>) {
+        let job = SnapshotJob::Checked { last, piece };
+        self.start(Job::Snapshot(job), Lane::Bulk, vec![read], out);
+    }
+
+    /// A piece was read back. From the first that is not as it should be, they are asked for again.
+    pub(super) fn on_piece_checked(&mut self, last: LogId, piece: u64, bytes: &[u8], out: &mut Vec<Output>) {
+        let retry_at = self.retry_at();
+        let is_checked =
+            |fetch: &&mut Fetch| fetch.snapshot.last == last && fetch.state == State::Checking { piece };
+        let Some(fetch) = self.snapshots.fetch.as_mut().filter(is_checked) else {
+            return;
+        };
+        let was_whole = fetch.is_whole();
+        match fetch.check(piece, bytes) {
+            Check::Next(read) => {
+                fetch.state = State::Checking { piece: piece + 1 };
+                self.check_piece(last, piece + 1, read, out);
+            }
+            Check::Whole => self.finish_fetch(out),
+            Check::Until(missing) => {
+                fetch.ask_from(missing, retry_at);
+                self.counters.fetches_resumed += u64::from(missing > 1 && !was_whole);
+            }
+            Check::Wrong => {
+                self.fetch_anew();
+                self.fetch_failed();
+            }
+        }
+    }
+
+    /// Every piece is written, and as it should be: makes the file durable, and only then gives it its name.
     fn finish_fetch(&mut self, out: &mut Vec<Output>) {
         let Some(fetch) = &mut self.snapshots.fetch else {
             return;
@@ -273,13 +377,7 @@ impl Replica {
     }
 
     /// The sender says that it does not have it. If it has another of the same entries, that one will do, from the beginning.
-    pub(in crate::replica) fn on_gone(
-        &mut self,
-        from: Member,
-        last: LogId,
-        digest: Option<u64>,
-        out: &mut Vec<Output>,
-    ) {
+    pub(in crate::replica) fn on_gone(&mut self, from: Member, last: LogId, edition: Option<u64>) {
         let is_asked = |fetch: &&mut Fetch| {
             fetch.state == State::Asking && (fetch.from, fetch.snapshot.last) == (from, last)
         };
@@ -287,8 +385,8 @@ impl Replica {
             self.counters.stray_notes += 1;
             return;
         };
-        match (fetch.digest(), digest) {
-            (Some(known), Some(asked)) if known == asked => self.fetch_anew(out),
+        match (fetch.edition(), edition) {
+            (Some(known), Some(asked)) if known == asked => self.fetch_anew(),
             (_, None) => self.fetch_failed(),
             // The answer to what was asked before it was begun anew.
             _ => self.counters.stray_notes += 1,
@@ -296,12 +394,10 @@ impl Replica {
     }
 
     /// Forgets what is written of the snapshot, and fetches it from the beginning.
-    fn fetch_anew(&mut self, out: &mut Vec<Output>) {
+    fn fetch_anew(&mut self) {
         let retry_at = self.retry_at();
         if let Some(fetch) = &mut self.snapshots.fetch {
-            let last = fetch.snapshot.last;
             *fetch = Fetch::new(fetch.snapshot.clone(), fetch.from, retry_at);
-            self.remove_files(vec![Operation::Remove(partial(last))], out);
         }
     }
 
@@ -311,7 +407,7 @@ impl Replica {
             let last = fetch.snapshot.last;
             self.counters.snapshots_failed += 1;
             self.events.push_back(Event::SnapshotFailed(last));
-            self.remove_files(vec![Operation::Remove(partial(last))], out);
+            self.remove_file(partial(last), out);
         }
     }
 

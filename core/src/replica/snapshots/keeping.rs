@@ -5,13 +5,14 @@ use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::Job;
 use crate::replica::snapshots::{SnapshotJob, file};
 use crate::types::LogId;
-use crate::wal::Operation;
+use crate::wal::{FileName, Operation};
+use alloc::vec;
 use alloc::vec::Vec;
 
 impl Replica {
     /// Removes the files of snapshots that nothing needs any more.
     pub(super) fn remove_old(&mut self, out: &mut Vec<Output>) {
-        if self.snapshots.removing || self.snapshots.files.len() <= self.options.keep_snapshots {
+        if self.snapshots.files.len() <= self.options.keep_snapshots {
             return;
         }
         // A crash may take the log back to whatever it rests on by the last write that is durable; what is newer than that is rested on soon.
@@ -32,13 +33,12 @@ impl Replica {
         for last in &old {
             self.snapshots.files.remove(last);
         }
-        self.remove_files(old.into_iter().map(|last| Operation::Remove(file(last))).collect(), out);
+        old.into_iter().for_each(|last| self.remove_file(file(last), out));
     }
 
-    /// Removes files, durably.
-    pub(super) fn remove_files(&mut self, mut operations: Vec<Operation>, out: &mut Vec<Output>) {
-        operations.push(Operation::SyncDirectory);
-        self.snapshots.removing = true;
+    /// Removes a file, durably.
+    pub(super) fn remove_file(&mut self, file: FileName, out: &mut Vec<Output>) {
+        let operations = vec![Operation::Remove(file), Operation::SyncDirectory];
         self.start(Job::Snapshot(SnapshotJob::Remove), Lane::Bulk, operations, out);
     }
 }

@@ -10,9 +10,10 @@ use crate::replica::Replica;
 use crate::replica::applying::Work;
 use crate::replica::io::{Halt, Lane, Output};
 use crate::replica::jobs::Job;
+use crate::replica::options::MAX_CHUNK_BYTES;
 use crate::time::Instant;
 use crate::types::{LogId, Member, RequestId};
-use crate::wal::{Damage, DiskError, FileName, Found, SnapshotHeader};
+use crate::wal::{Damage, DiskError, FileName, Found, Operation, SnapshotHeader};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use fetching::Fetch;
@@ -34,8 +35,10 @@ pub(super) enum SnapshotJob {
     HeaderToSend(LogId),
     /// A piece for a member that fetches it.
     PieceToSend { to: Member, last: LogId, piece: u64 },
+    /// A piece of what was fetched before, read back.
+    Checked { last: LogId, piece: u64 },
     /// A piece that was fetched is written.
-    Fetched { last: LogId, digest: u64, piece: u64 },
+    Fetched { last: LogId, edition: u64, piece: u64 },
     /// The snapshot that was fetched is whole.
     FetchedWhole(LogId),
     /// Files that are not needed any more.
@@ -56,7 +59,6 @@ pub(super) struct Snapshots {
     take_at: Instant,
     sending: Sending,
     fetch: Option<Fetch>,
-    removing: bool,
     /// Who sent the message that the kernel takes next.
     sender: Option<Member>,
 }
@@ -71,7 +73,6 @@ impl Snapshots {
             take_at: now,
             sending: Sending::new(now),
             fetch: None,
-            removing: false,
             sender: None,
         }
     }
@@ -118,11 +119,14 @@ impl Replica {
             (SnapshotJob::Fetched { .. } | SnapshotJob::FetchedWhole(_), Err(DiskError::Full)) => {
                 return self.give_up_fetching(out);
             }
-            (SnapshotJob::HeaderToSend(_) | SnapshotJob::PieceToSend { .. }, Err(DiskError::Missing(_))) => {
-                Err(())
-            }
-            // Nothing was written of what was given up.
-            (SnapshotJob::Remove, Err(DiskError::Missing(_))) => Err(()),
+            // What may be gone: a file that others fetch, what was fetched before, what was given up before anything was written.
+            (
+                SnapshotJob::HeaderToSend(_)
+                | SnapshotJob::PieceToSend { .. }
+                | SnapshotJob::Checked { .. }
+                | SnapshotJob::Remove,
+                Err(DiskError::Missing(_)),
+            ) => Err(()),
             (_, Err(error)) => return self.halt(Halt::Disk(error), out),
         };
         let bytes = read.as_deref().unwrap_or_default();
@@ -133,9 +137,10 @@ impl Replica {
             SnapshotJob::TakenWhole => self.taken(out),
             SnapshotJob::HeaderToSend(last) => self.on_header_to_send(last, bytes, out),
             SnapshotJob::PieceToSend { to, last, piece } => self.on_piece_read(to, last, piece, bytes, out),
-            SnapshotJob::Fetched { last, digest, piece } => self.on_piece_written(last, digest, piece),
+            SnapshotJob::Checked { last, piece } => self.on_piece_checked(last, piece, bytes, out),
+            SnapshotJob::Fetched { last, edition, piece } => self.on_piece_written(last, edition, piece),
             SnapshotJob::FetchedWhole(last) => self.fetched(last),
-            SnapshotJob::Remove => self.snapshots.removing = false,
+            SnapshotJob::Remove => {}
         }
     }
 
@@ -179,10 +184,29 @@ impl Replica {
     }
 }
 
-/// The header in `bytes`, if it is that of this snapshot.
+/// The header in `bytes`, if it is that of this snapshot, and its chunks are no larger than any member makes them.
 fn header_of(snapshot: &Snapshot, bytes: &[u8]) -> Result<SnapshotHeader, Damage> {
-    let header = SnapshotHeader::decode(file(snapshot.last), bytes)?;
-    if header.snapshot() == snapshot { Ok(header) } else { Err(Damage(file(snapshot.last))) }
+    let file = file(snapshot.last);
+    let header = SnapshotHeader::decode(file, bytes)?;
+    let fits = chunk_length(&header) <= MAX_CHUNK_BYTES as usize + CHUNK_OVERHEAD;
+    if fits && header.snapshot() == snapshot { Ok(header) } else { Err(Damage(file)) }
+}
+
+/// More than what stands beside the content in a chunk.
+const CHUNK_OVERHEAD: usize = 16;
+
+/// How many bytes the first chunk takes in its file; all are as long but the last, which may be shorter.
+fn chunk_length(header: &SnapshotHeader) -> usize {
+    match header.read_chunk(file(header.snapshot().last), 0) {
+        Operation::Read { length, .. } => length,
+        _ => 0,
+    }
+}
+
+/// Which file exactly a snapshot's is: two that hold the same and are cut into the same chunks have the same number, and each piece of the
+/// one is that of the other.
+fn edition_of(header: &SnapshotHeader) -> u64 {
+    header.digest() ^ (chunk_length(header) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// The file of a whole snapshot.

@@ -6,7 +6,7 @@ use crate::replica::Replica;
 use crate::replica::frame::Note;
 use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::Job;
-use crate::replica::snapshots::{SnapshotJob, file};
+use crate::replica::snapshots::{SnapshotJob, edition_of, file};
 use crate::time::{Instant, Nanos};
 use crate::types::{LogId, Member, NodeId, Payload};
 use crate::wal::SnapshotHeader;
@@ -95,7 +95,7 @@ impl Replica {
         &mut self,
         from: Member,
         last: LogId,
-        digest: Option<u64>,
+        edition: Option<u64>,
         piece: u64,
         out: &mut Vec<Output>,
     ) {
@@ -107,13 +107,13 @@ impl Replica {
             None => false,
             Some(None) => true,
             Some(Some(header)) => {
-                digest.is_none_or(|digest| digest == header.digest()) && piece <= header.chunks()
+                edition.is_none_or(|edition| edition == edition_of(header)) && piece <= header.chunks()
             }
         };
         if has {
             self.snapshots.sending.ask(from, last, piece, self.now);
         } else {
-            self.send_note(from, Lane::Log, Note::SnapshotGone { last, digest }, out);
+            self.send_note(from, Lane::Log, Note::SnapshotGone { last, edition }, out);
         }
     }
 
@@ -167,7 +167,7 @@ impl Replica {
         let Some(Some(header)) = self.snapshots.files.get(&last) else {
             return;
         };
-        let digest = header.digest();
+        let edition = edition_of(header);
         let is_whole = match piece.checked_sub(1) {
             None => SnapshotHeader::decode(file(last), bytes).is_ok_and(|read| read == *header),
             Some(chunk) => header.check_chunk(chunk, bytes).is_ok(),
@@ -182,7 +182,7 @@ impl Replica {
         sending.send_at = sending.send_at.max(earliest) + takes;
         self.counters.pieces_sent += 1;
         let bytes = Payload::from(bytes);
-        self.send_note(to, Lane::Bulk, Note::SnapshotPiece { last, digest, piece, bytes }, out);
+        self.send_note(to, Lane::Bulk, Note::SnapshotPiece { last, edition, piece, bytes }, out);
     }
 
     /// The file is damaged or gone: whoever fetches it must take another.
@@ -192,7 +192,7 @@ impl Replica {
         let members: Vec<Member> = of_it.map(|transfer| transfer.member).collect();
         self.snapshots.sending.transfers.retain(|_, transfer| transfer.last != last);
         for to in members {
-            self.send_note(to, Lane::Log, Note::SnapshotGone { last, digest: None }, out);
+            self.send_note(to, Lane::Log, Note::SnapshotGone { last, edition: None }, out);
         }
     }
 }

@@ -9,8 +9,7 @@ use crate::replica::jobs::Job;
 use crate::replica::snapshots::{SnapshotJob, partial};
 use crate::time::{Instant, Nanos};
 use crate::types::{Index, LogId, RequestId};
-use crate::wal::{Operation, SnapshotWriter};
-use alloc::vec;
+use crate::wal::SnapshotWriter;
 use alloc::vec::Vec;
 
 /// A snapshot on its way from the state machine to the disk. One piece is in memory at a time.
@@ -130,7 +129,7 @@ impl Replica {
             return;
         };
         out.push(Output::Machine(MachineJob::Forget(task)));
-        self.remove_files(vec![Operation::Remove(partial(snapshot.last))], out);
+        self.remove_file(partial(snapshot.last), out);
         self.snapshots.wanted = true;
         self.snapshots.take_at = self.now + Nanos::from(self.options.full_disk_retry);
         self.answer_waiting(&Answer::Refused(Refusal::DiskFull), out);

@@ -103,10 +103,10 @@ fn notes() -> Vec<Note> {
     let forwarded = |reply| Note::Forwarded { id, reply };
     vec![
         Note::Hello,
-        Note::SnapshotRequest { last, digest: None, piece: 0 },
-        Note::SnapshotRequest { last, digest: Some(77), piece: 300 },
-        Note::SnapshotPiece { last, digest: 77, piece: 1, bytes: Payload::from("bytes") },
-        Note::SnapshotGone { last, digest: Some(77) },
+        Note::SnapshotRequest { last, edition: None, piece: 0 },
+        Note::SnapshotRequest { last, edition: Some(77), piece: 300 },
+        Note::SnapshotPiece { last, edition: 77, piece: 1, bytes: Payload::from("bytes") },
+        Note::SnapshotGone { last, edition: Some(77) },
         Note::Forward { term: Term::new(4), id, command: Payload::from("do it") },
         forwarded(Reply::Applied { id: last, answer: machine::Answer::Applied(Payload::from("done")) }),
         forwarded(Reply::Applied { id: last, answer: machine::Answer::SessionExpired }),
@@ -119,8 +119,8 @@ fn notes() -> Vec<Note> {
 fn place_of_note(note: &Note) -> usize {
     match note {
         Note::Hello => 0,
-        Note::SnapshotRequest { digest: None, .. } => 1,
-        Note::SnapshotRequest { digest: Some(_), .. } => 2,
+        Note::SnapshotRequest { edition: None, .. } => 1,
+        Note::SnapshotRequest { edition: Some(_), .. } => 2,
         Note::SnapshotPiece { .. } => 3,
         Note::SnapshotGone { .. } => 4,
         Note::Forward { .. } => 5,

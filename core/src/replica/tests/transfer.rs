@@ -2,9 +2,10 @@
 
 use crate::membership::Change;
 use crate::replica::frame::{Envelope, Letter, Note};
-use crate::replica::tests::group::{Group, Wire, node, small};
+use crate::replica::tests::group::{Group, Network, Wire, node, small};
 use crate::replica::{Answer, Ask, Lane, Options};
 use crate::types::{Index, Member};
+use crate::wal::{FileName, SnapshotHeader};
 use alloc::boxed::Box;
 use alloc::vec;
 
@@ -17,6 +18,32 @@ fn note(wire: &Wire) -> Option<&Note> {
 
 fn is_piece(wire: &Wire) -> bool {
     matches!(note(wire), Some(Note::SnapshotPiece { .. }))
+}
+
+/// A network that delivers so many pieces, and loses the rest.
+fn after_pieces(mut left: usize) -> Network {
+    Box::new(move |wire| {
+        left -= usize::from(is_piece(wire) && left > 0);
+        usize::from(left > 0 || !is_piece(wire))
+    })
+}
+
+/// Three members with the same snapshot, of which all but the leader cut theirs into chunks of this length.
+fn with_snapshot_cut(keys: u64, chunk_bytes: u32) -> (Group, u64) {
+    let config = crate::config::Options { retained_entries: 0, ..Default::default() };
+    let mut group = Group::with(3, &config, &small());
+    let leader = group.elect();
+    for id in (1..=3).filter(|id| *id != leader) {
+        group.host(id).options.snapshot_chunk_bytes = chunk_bytes;
+        group.restart(id);
+    }
+    group.fill(leader, 0..keys, 50);
+    group.converge();
+    assert_eq!(group.leader(), Some(leader));
+    for id in 1..=3 {
+        assert!(matches!(group.asked(id, Ask::Snapshot), Answer::Snapshot(_)));
+    }
+    (group, leader)
 }
 
 /// Three members with a snapshot of this many keys each, and nothing before it in their logs.
@@ -37,11 +64,13 @@ fn joined(group: &mut Group, id: u64) {
     group.converge();
 }
 
+/// How many pieces the snapshot on this member's disk has.
 fn pieces(group: &mut Group, id: u64) -> u64 {
-    let file = group.host(id).disk.files.iter().find_map(|(file, bytes)| {
-        matches!(file, crate::wal::FileName::Snapshot { .. }).then_some(bytes.len() as u64)
-    });
-    file.expect("a snapshot") / 64
+    let disk = &mut group.host(id).disk;
+    let is_whole = |file: &&FileName| matches!(file, FileName::Snapshot { .. });
+    let file = *disk.files.keys().find(is_whole).expect("a snapshot");
+    let header = SnapshotHeader::read(file).perform(disk).unwrap();
+    SnapshotHeader::decode(file, &header).unwrap().chunks() + 1
 }
 
 #[test]
@@ -95,11 +124,7 @@ fn pieces_that_are_lost_repeated_and_out_of_order_make_the_same_snapshot() {
 #[test]
 fn a_transfer_goes_on_after_its_sender_was_restarted() {
     let (mut group, leader) = with_snapshot(30, &small());
-    let mut left = 6;
-    group.network = Box::new(move |wire| {
-        left -= usize::from(is_piece(wire) && left > 0);
-        usize::from(left > 0 || !is_piece(wire))
-    });
+    group.network = after_pieces(6);
     group.join(4);
     group.add_voter(4);
     group.until("some of it", |group| group.replica(4).counters().pieces_taken > 3);
@@ -113,13 +138,45 @@ fn a_transfer_goes_on_after_its_sender_was_restarted() {
 }
 
 #[test]
+fn a_transfer_goes_on_after_its_receiver_was_restarted() {
+    let (mut group, _) = with_snapshot(30, &small());
+    group.network = after_pieces(8);
+    group.join(4);
+    group.add_voter(4);
+    group.until("some of it", |group| group.replica(4).counters().pieces_taken > 5);
+    let before = group.replica(4).counters().pieces_taken;
+    group.restart(4);
+    group.network = Box::new(|_| 1);
+    joined(&mut group, 4);
+    let counters = *group.replica(4).counters();
+    assert_eq!((counters.fetches_resumed, counters.snapshots_fetched), (1, 1));
+    assert_eq!(before + counters.pieces_taken, pieces(&mut group, 4), "each piece is fetched once");
+}
+
+/// The sender goes away, and the next leader has the same snapshot: cut the same way, or another.
+#[test]
+fn a_transfer_goes_on_from_another_sender_and_begins_anew_where_its_file_is_another() {
+    for (chunk_bytes, anew) in [(64, false), (100, true)] {
+        let (mut group, leader) = with_snapshot_cut(30, chunk_bytes);
+        group.network = after_pieces(8);
+        group.join(4);
+        group.add_voter(4);
+        group.until("some of it", |group| group.replica(4).counters().pieces_taken > 5);
+        let before = group.replica(4).counters().pieces_taken;
+        group.crash(leader);
+        group.network = Box::new(|_| 1);
+        joined(&mut group, 4);
+        let counters = *group.replica(4).counters();
+        assert_eq!(counters.snapshots_fetched, 1);
+        let wasted = if anew { before } else { 0 };
+        assert_eq!(counters.pieces_taken - wasted, pieces(&mut group, 4), "{counters:?}");
+    }
+}
+
+#[test]
 fn a_transfer_that_was_given_up_is_resumed_where_it_ended() {
     let (mut group, _) = with_snapshot(30, &Options { snapshot_retries: 2, ..small() });
-    let mut left = 8;
-    group.network = Box::new(move |wire| {
-        left -= usize::from(is_piece(wire) && left > 0);
-        usize::from(left > 0 || !is_piece(wire))
-    });
+    group.network = after_pieces(8);
     group.join(4);
     group.add_voter(4);
     group.until("it is given up", |group| group.replica(4).counters().snapshots_failed > 0);
@@ -128,8 +185,7 @@ fn a_transfer_that_was_given_up_is_resumed_where_it_ended() {
     joined(&mut group, 4);
     let counters = *group.replica(4).counters();
     assert!(counters.fetches_resumed > 0 && taken >= 5, "{counters:?}");
-    let all = group.host(4).disk.files.len() as u64;
-    assert!(all > 0 && counters.pieces_taken <= pieces(&mut group, 4), "each piece is fetched once");
+    assert_eq!(counters.pieces_taken, pieces(&mut group, 4), "each piece is fetched once");
 }
 
 #[test]
@@ -162,7 +218,7 @@ fn a_sender_keeps_to_its_rate_and_serves_only_members() {
 
     group.join(9);
     let stranger =
-        Note::SnapshotRequest { last: group.replica(leader).status().snapshot, digest: None, piece: 0 };
+        Note::SnapshotRequest { last: group.replica(leader).status().snapshot, edition: None, piece: 0 };
     let before = group.replica(leader).counters().pieces_sent;
     let letter = Letter {
         cluster: crate::types::ClusterId(7),
