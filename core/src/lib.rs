@@ -130,6 +130,8 @@ pub mod quorum;
 pub mod raft;
 pub mod recover;
 mod refill;
+#[cfg(feature = "replica")]
+pub mod replica;
 mod rng;
 mod role;
 pub mod status;

@@ -3,12 +3,13 @@
 //! ```text
 //!   4 bytes   length of the body, little-endian
 //!   4 bytes   CRC-32C of the version and the body, little-endian
-//!   1 byte    version of this format
-//!   length    the message, as postcard
+//!   1 byte    version of the body's format
+//!   length    the body; in version 1 the message, as postcard
 //! ```
 //!
-//! A frame that was changed on its way is refused, never misread; what a frame makes this member allocate is bounded
-//! by its length, which is bounded by the caller.
+//! The first nine bytes are the same in every version. A frame that was changed on its way is refused, never misread; what a frame makes
+//! this member allocate is bounded by its length, which is bounded by the caller. What the body of a later version holds is known to
+//! whoever sends more than messages: [`seal`] and [`open`] are the framing alone.
 //!
 //! ```
 //! use kontiki_core::config::Options;
@@ -31,13 +32,16 @@
 use crate::config::Options;
 use crate::log::Entry;
 use crate::membership::MAX_MEMBERS;
-use crate::message::Message;
+use crate::message::{Body, Message};
 use alloc::vec::Vec;
 use core::fmt;
 use crc::{CRC_32_ISCSI, Crc, Table};
 
-/// The format that this version of the library writes.
-pub const VERSION: u8 = 1;
+/// The oldest format, which every member understands: a body is one message. It is what [`encode`] writes.
+pub const OLDEST: u8 = 1;
+
+/// The latest format that this version of the library speaks.
+pub const VERSION: u8 = 2;
 
 /// The bytes in front of a frame's body.
 pub const HEADER: usize = 9;
@@ -78,21 +82,76 @@ pub fn max_body(options: &Options) -> usize {
 /// is less than [`Entry::OVERHEAD`], and so is what a membership takes for each member.
 const FIXED: u64 = 128 + 2 * MAX_MEMBERS as u64 * Entry::OVERHEAD;
 
-/// Appends the frame of a message to `out`.
+/// The oldest version that can say this. What a version cannot say is not sent to a member that speaks no later one.
+pub fn version_of(body: &Body) -> u8 {
+    match body {
+        Body::PreVote { .. }
+        | Body::PreVoted { .. }
+        | Body::RequestVote { .. }
+        | Body::Voted { .. }
+        | Body::Append { .. }
+        | Body::Appended { .. }
+        | Body::Rejected { .. }
+        | Body::Heartbeat { .. }
+        | Body::HeartbeatAck { .. }
+        | Body::Commit { .. }
+        | Body::TimeoutNow { .. }
+        | Body::OfferSnapshot { .. }
+        | Body::SnapshotUnavailable { .. }
+        | Body::ReadIndex { .. }
+        | Body::ReadIndexIs { .. }
+        | Body::Misaddressed
+        | Body::Disowned { .. }
+        | Body::Outdated => 1,
+        Body::Missing { .. }
+        | Body::MissingSnapshot { .. }
+        | Body::Refill { .. }
+        | Body::RefillSnapshot { .. } => 2,
+    }
+}
+
+/// Appends the frame of a message to `out`, in the oldest format, whether an older member understands all of it or not: see
+/// [`version_of`].
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
+    seal(OLDEST, out, |out| postcard(message, out));
+}
+
+/// Reads the message in the frame at the start of `bytes`, which must be of the oldest format, and says how many of them it took. A body of
+/// more than `max_body` bytes is refused before anything is done about it.
+pub fn decode(bytes: &[u8], max_body: usize) -> Result<(Message, usize), FrameError> {
+    let Frame { version, body, length } = open(bytes, max_body)?;
+    if version != OLDEST {
+        return Err(FrameError::Version(version));
+    }
+    Ok((from_postcard(body)?, length))
+}
+
+/// A frame whose bytes are those that were sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frame<'a> {
+    /// The format of the body; any, also one that is not known here.
+    pub version: u8,
+    /// What it holds.
+    pub body: &'a [u8],
+    /// How many bytes the whole frame has.
+    pub length: usize,
+}
+
+/// Appends a frame to `out`, whose body `write` appends.
+pub fn seal(version: u8, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER]);
-    *out = postcard::to_extend(message, core::mem::take(out)).expect("writing to memory does not fail");
+    write(out);
     let length = u32::try_from(out.len() - start - HEADER).expect("a message fits into four gigabytes");
-    out[start + 8] = VERSION;
+    out[start + 8] = version;
     let checksum = CHECKSUM.checksum(&out[start + 8..]);
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
     out[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// Reads the frame at the start of `bytes`, and says how many of them it took. A body of more than `max_body` bytes
-/// is refused before anything is done about it.
-pub fn decode(bytes: &[u8], max_body: usize) -> Result<(Message, usize), FrameError> {
+/// Reads the frame at the start of `bytes`, of whatever version. A body of more than `max_body` bytes is refused before anything is done
+/// about it.
+pub fn open(bytes: &[u8], max_body: usize) -> Result<Frame<'_>, FrameError> {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
         return Err(FrameError::Incomplete { needed: HEADER });
     };
@@ -107,11 +166,18 @@ pub fn decode(bytes: &[u8], max_body: usize) -> Result<(Message, usize), FrameEr
     if CHECKSUM.checksum(&bytes[HEADER - 1..HEADER + length]) != u32::from_le_bytes([c0, c1, c2, c3]) {
         return Err(FrameError::Checksum);
     }
-    if version != VERSION {
-        return Err(FrameError::Version(version));
-    }
-    match postcard::take_from_bytes(body) {
-        Ok((message, [])) => Ok((message, HEADER + length)),
+    Ok(Frame { version, body, length: HEADER + length })
+}
+
+/// Appends a value as postcard.
+pub(crate) fn postcard(value: &impl serde::Serialize, out: &mut Vec<u8>) {
+    *out = postcard::to_extend(value, core::mem::take(out)).expect("writing to memory does not fail");
+}
+
+/// Reads a value that takes all of `bytes`.
+pub(crate) fn from_postcard<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, FrameError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
         Ok(_) | Err(_) => Err(FrameError::Body),
     }
 }
@@ -223,7 +289,7 @@ mod tests {
     fn entries_beyond_the_greatest_index_are_refused() {
         let mut body = vec![5u8, 1, 6, 2, 0, 4, 4, 3];
         body.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 1, 4, 0, 4]);
-        let sealed = [&[VERSION][..], &body].concat();
+        let sealed = [&[OLDEST][..], &body].concat();
         let checksum = CHECKSUM.checksum(&sealed).to_le_bytes();
         let length = u32::try_from(body.len()).unwrap().to_le_bytes();
         let frame = [&length[..], &checksum, &sealed].concat();

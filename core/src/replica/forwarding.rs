@@ -1,0 +1,197 @@
+//! Commands that are sent on to the leader: once each, and by one hop.
+//!
+//! A command is sent on once and never again: what comes of it if the answer stays away is unknown, and only a session makes it harmless to
+//! try again (the client does, under the same number). The network may still copy the frame. The leader takes each [`ForwardId`]
+//! once while it lives; and it takes only what is addressed to the term in which it leads, which a member that was restarted never
+//! leads again.
+
+use crate::action;
+use crate::membership::MAX_MEMBERS;
+use crate::replica::Replica;
+use crate::replica::clients::Origin;
+use crate::replica::frame::{ForwardId, Note, Reply};
+use crate::replica::io::{Answer, Lane, Output, Refusal};
+use crate::status::RoleKind;
+use crate::time::{Instant, Nanos};
+use crate::types::{Member, NodeId, Payload, RequestId, Term};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Forwards {
+    /// Which life of this member it is; no other has this number.
+    life: u64,
+    /// The term in which this life began: of what happened in it before, nothing is known.
+    born: Term,
+    last: u64,
+    sent: BTreeMap<u64, Sent>,
+    taken: BTreeMap<NodeId, Taken>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Sent {
+    request: RequestId,
+    to: Member,
+    deadline: Instant,
+}
+
+/// Which commands of one member were taken, so that none is taken twice.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Taken {
+    member: Member,
+    life: u64,
+    /// Everything through here counts as taken.
+    floor: u64,
+    numbers: BTreeSet<u64>,
+}
+
+/// How many numbers of one member are remembered one by one.
+const REMEMBERED: usize = 4096;
+
+impl Forwards {
+    pub(super) fn new(life: u64, born: Term) -> Self {
+        Self { life, born, last: 0, sent: BTreeMap::new(), taken: BTreeMap::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.sent.len()
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        // All wait equally long, so the first that was sent is the first to be given up.
+        self.sent.values().next().map_or(Instant::NEVER, |sent| sent.deadline)
+    }
+
+    /// Everybody who waits will get no answer any more.
+    pub(super) fn take_all(&mut self) -> Vec<RequestId> {
+        core::mem::take(&mut self.sent).into_values().map(|sent| sent.request).collect()
+    }
+
+    /// Whether this is the first copy of a command.
+    fn is_first(&mut self, from: Member, id: ForwardId) -> bool {
+        let blank = Taken { member: from, life: id.life, floor: 0, numbers: BTreeSet::new() };
+        let taken = self.taken.entry(from.id).or_insert_with(|| blank.clone());
+        if taken.member != from || taken.life < id.life {
+            *taken = blank;
+        }
+        if taken.life != id.life || id.number <= taken.floor || !taken.numbers.insert(id.number) {
+            return false;
+        }
+        if taken.numbers.len() > REMEMBERED {
+            taken.floor = taken.numbers.pop_first().unwrap_or(taken.floor);
+        }
+        true
+    }
+}
+
+impl Replica {
+    /// Whom to send commands on to, and the term in which that member leads: none where this member may not, need not or cannot.
+    pub(super) fn forwards_to(&self) -> Option<(Member, Term)> {
+        let status = self.raft.status();
+        let leader = status.leader.filter(|leader| self.options.forward && *leader != status.id)?;
+        let member = Member::new(leader, self.raft.membership().incarnation(leader)?);
+        (self.peers.version(member) >= FORWARDING).then_some((member, status.term))
+    }
+
+    pub(super) fn forward(
+        &mut self,
+        origin: Origin,
+        (leader, term): (Member, Term),
+        command: Payload,
+        out: &mut Vec<Output>,
+    ) {
+        let max = self.raft.config().options().max_payload_bytes;
+        let Origin::Client(request) = origin else {
+            return;
+        };
+        if command.len() as u64 > max {
+            let refusal = Refusal::Raft(action::Refusal::TooLarge { max });
+            return self.tell(origin, Answer::Refused(refusal), out);
+        }
+        self.forwards.last += 1;
+        let number = self.forwards.last;
+        let deadline = self.now + Nanos::from(self.options.forward_timeout);
+        self.forwards.sent.insert(number, Sent { request, to: leader, deadline });
+        self.counters.forwarded += 1;
+        let id = ForwardId { life: self.forwards.life, number };
+        self.send_note(leader, Lane::Log, Note::Forward { term, id, command }, out);
+    }
+
+    /// A member sends a client's command on to this one, which it takes for the leader of `term`.
+    pub(super) fn on_forward(
+        &mut self,
+        from: Member,
+        term: Term,
+        id: ForwardId,
+        command: Payload,
+        out: &mut Vec<Output>,
+    ) {
+        let membership = self.raft.membership();
+        if self.forwards.taken.len() > MAX_MEMBERS {
+            // Who has left may send nothing on any more.
+            self.forwards.taken.retain(|id, _| membership.incarnation(*id).is_some());
+        }
+        if !membership.contains(from) || !self.forwards.is_first(from, id) {
+            self.counters.stray_notes += 1;
+            return;
+        }
+        let status = self.raft.status();
+        let origin = Origin::Peer(from, id);
+        if term <= self.forwards.born {
+            // An earlier life of this member may have taken it.
+            return self.tell(origin, Answer::Unknown, out);
+        }
+        let refusal = if status.role != RoleKind::Leader || status.term != term {
+            action::Refusal::NotLeader { leader: status.leader }
+        } else if self.waiting() >= self.options.max_requests {
+            action::Refusal::Busy
+        } else {
+            return self.propose(origin, command);
+        };
+        self.tell(origin, Answer::Refused(Refusal::Raft(refusal)), out);
+    }
+
+    /// Answers a member that sent a command on. One that has halted says nothing more.
+    pub(super) fn reply(&mut self, to: Member, id: ForwardId, answer: Answer, out: &mut Vec<Output>) {
+        if self.phase == crate::replica::Phase::Halted {
+            return;
+        }
+        let reply = match answer {
+            Answer::Applied { id, answer } => Reply::Applied { id, answer },
+            Answer::Unanswered(id) => Reply::Unanswered(id),
+            Answer::Refused(Refusal::Raft(refusal)) => Reply::Refused(refusal),
+            _ => Reply::Unknown,
+        };
+        self.send_note(to, Lane::Log, Note::Forwarded { id, reply }, out);
+    }
+
+    pub(super) fn on_forwarded(&mut self, from: Member, id: ForwardId, reply: Reply, out: &mut Vec<Output>) {
+        let is_asked = |sent: &Sent| sent.to == from && self.forwards.life == id.life;
+        if !self.forwards.sent.get(&id.number).is_some_and(is_asked) {
+            self.counters.stray_notes += 1;
+            return;
+        }
+        let answer = match reply {
+            Reply::Applied { id, answer } => Answer::Applied { id, answer },
+            Reply::Unanswered(id) => Answer::Unanswered(id),
+            Reply::Refused(refusal) => Answer::Refused(Refusal::Raft(refusal)),
+            Reply::Unknown => Answer::Unknown,
+        };
+        if let Some(sent) = self.forwards.sent.remove(&id.number) {
+            self.tell(Origin::Client(sent.request), answer, out);
+        }
+    }
+
+    /// The answers to some have stayed away for too long.
+    pub(super) fn give_up_forwards(&mut self, out: &mut Vec<Output>) {
+        while let Some(first) = self.forwards.sent.first_entry()
+            && first.get().deadline <= self.now
+        {
+            let request = first.remove().request;
+            self.tell(Origin::Client(request), Answer::Unknown, out);
+        }
+    }
+}
+
+/// The first version of the wire format that can send commands on.
+const FORWARDING: u8 = 2;

@@ -1,0 +1,376 @@
+//! What goes into a replica and what comes out of it: plain data, all of it.
+
+use crate::action;
+use crate::action::Violation;
+use crate::event::{Proposal, ReadVia};
+use crate::log::{Entries, Snapshot};
+use crate::machine::{self, ApplyError, BadSnapshot};
+use crate::membership::Change;
+use crate::time::Instant;
+use crate::types::{Index, LogId, Member, NodeId, Payload, RequestId};
+use crate::wal::{Damage, Disk, DiskError, Operation};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Something that happened.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Input {
+    /// Time has passed. To be sent no later than [`Replica::deadline`](crate::replica::Replica::deadline).
+    Wake,
+    /// One whole frame of another member. It may be garbage.
+    Frame {
+        /// Its bytes, header included.
+        bytes: Vec<u8>,
+    },
+    /// A client or an operator wants something. Answered by exactly one [`Output::Answer`].
+    Request {
+        /// What the answer will be addressed to.
+        request: RequestId,
+        /// What is wanted.
+        ask: Ask,
+    },
+    /// Several commands at once, each an [`Ask::Command`] of its own: they share one write and one message to each follower.
+    Commands(Vec<Proposal>),
+    /// A [`DiskJob`] is done.
+    Disk {
+        /// Which.
+        job: JobId,
+        /// What its reads have read, in order; or how it failed.
+        result: Result<Vec<Vec<u8>>, DiskError>,
+    },
+    /// A [`MachineJob`] is done.
+    Machine(MachineDone),
+    /// The connection to this member broke: a hint, see [`Event::PeerUnreachable`](crate::event::Event::PeerUnreachable).
+    PeerUnreachable(NodeId),
+    /// The member is about to be stopped. Everything that waits is answered; what is being written still is, and then
+    /// [`Halt::Stopped`] says that it may go.
+    Shutdown,
+}
+
+/// What a client or an operator may want.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Ask {
+    /// To have this applied: an encoded [`machine::Command`].
+    Command(Payload),
+    /// To ask the state machine something, and miss nothing that was acknowledged before.
+    Query {
+        /// What; the state machine knows what it means.
+        query: Vec<u8>,
+        /// How it is made sure that nothing is missed.
+        via: ReadVia,
+    },
+    /// To have other members: see [`Reconfigure`](crate::event::Reconfigure).
+    Reconfigure {
+        /// Only if the membership is still that of this entry.
+        expected: Option<LogId>,
+        /// What to change.
+        changes: Vec<Change>,
+    },
+    /// To have another leader: see [`Transfer`](crate::event::Transfer).
+    Transfer {
+        /// Whom; where not set, whoever has most of the log.
+        to: Option<NodeId>,
+    },
+    /// To have a snapshot taken here, now.
+    Snapshot,
+}
+
+/// Something to do. Frames may get lost; jobs may not.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Output {
+    /// Send this to another member, at once.
+    Frame {
+        /// To whom.
+        to: Member,
+        /// By which way: what is in [`Lane::Bulk`] must not keep the other waiting.
+        lane: Lane,
+        /// The whole frame.
+        bytes: Vec<u8>,
+    },
+    /// Do this to the disk, and report with [`Input::Disk`].
+    Disk(DiskJob),
+    /// Have the state machine do this, after all that came before, and report with [`Input::Machine`].
+    Machine(MachineJob),
+    /// The one answer to a request.
+    Answer {
+        /// Which request.
+        request: RequestId,
+        /// What became of it.
+        answer: Answer,
+    },
+    /// The member goes no further. Said once, and the last of all outputs but the refusals of later requests.
+    Halt(Halt),
+}
+
+/// Two ways for two kinds of work: neither may wait for the other, and each keeps its own order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Lane {
+    /// What elections and commits wait for: messages, the log.
+    Log,
+    /// What is large and may be late: snapshots, what is read back, what is prepared.
+    Bulk,
+}
+
+/// The number of a [`DiskJob`]. Numbers begin anew with each start.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct JobId(pub u64);
+
+/// Some operations on the member's directory, to be carried out in order, and not further than to the first that fails.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DiskJob {
+    /// Its number.
+    pub id: JobId,
+    /// Jobs of one lane are carried out one after the other, in the order in which they come.
+    pub lane: Lane,
+    /// What to do.
+    pub operations: Vec<Operation>,
+}
+
+impl DiskJob {
+    /// Carries it out, and gives what to report.
+    pub fn run(&self, disk: &mut impl Disk) -> Input {
+        Input::Disk { job: self.id, result: perform(&self.operations, disk) }
+    }
+}
+
+/// Carries out operations in order; what the reads among them have read.
+pub fn perform(operations: &[Operation], disk: &mut impl Disk) -> Result<Vec<Vec<u8>>, DiskError> {
+    let mut read = Vec::new();
+    for operation in operations {
+        let bytes = operation.perform(disk)?;
+        if matches!(operation, Operation::Read { .. }) {
+            read.push(bytes);
+        }
+    }
+    Ok(read)
+}
+
+/// Which picture or which restoration: what belongs to one that was given up is recognized.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TaskId(pub u64);
+
+/// Work for the state machine, which a [`Worker`](crate::replica::Worker) does: one after the other, in order.
+#[derive(Clone, PartialEq, Debug)]
+pub enum MachineJob {
+    /// Apply these entries, which follow those applied before. Answered by [`MachineDone::Applied`].
+    Apply(Entries),
+    /// Answer this. Answered by [`MachineDone::Queried`].
+    Query {
+        /// Which query it is.
+        read: RequestId,
+        /// What is asked.
+        query: Vec<u8>,
+    },
+    /// Freeze a picture of the state, and hold it. Answered by nothing.
+    Picture(TaskId),
+    /// Read on in the picture. Answered by [`MachineDone::Chunk`].
+    Chunk {
+        /// Of which picture.
+        task: TaskId,
+        /// How many bytes at most.
+        max_bytes: u32,
+    },
+    /// Let go of the picture. Answered by nothing.
+    Forget(TaskId),
+    /// A piece of a snapshot, to be restored. The first of a task begins anew. Answered by [`MachineDone::Fed`].
+    Feed {
+        /// Which restoration.
+        task: TaskId,
+        /// The bytes that follow.
+        bytes: Vec<u8>,
+    },
+    /// The snapshot is whole: go to its state. Answered by [`MachineDone::Restored`].
+    Restore {
+        /// Which restoration.
+        task: TaskId,
+        /// Which snapshot.
+        snapshot: Snapshot,
+    },
+}
+
+/// What the state machine has done.
+#[derive(Clone, PartialEq, Debug)]
+pub enum MachineDone {
+    /// Entries are applied.
+    Applied {
+        /// How far everything is applied now, and the answer to each command among them.
+        result: Result<(Index, Vec<(Index, machine::Answer)>), ApplyError>,
+    },
+    /// A query is answered.
+    Queried {
+        /// Which.
+        read: RequestId,
+        /// The answer.
+        answer: Vec<u8>,
+    },
+    /// What follows in a picture.
+    Chunk {
+        /// Of which.
+        task: TaskId,
+        /// The bytes; empty at the end.
+        bytes: Vec<u8>,
+    },
+    /// A piece of a snapshot was taken, or is none.
+    Fed {
+        /// Of which restoration.
+        task: TaskId,
+        /// What is wrong with it.
+        result: Result<(), BadSnapshot>,
+    },
+    /// The state is that of the snapshot; or the bytes are no snapshot of this state machine.
+    Restored {
+        /// Which restoration.
+        task: TaskId,
+        /// The last entry whose effects are in it.
+        result: Result<LogId, BadSnapshot>,
+    },
+}
+
+/// What became of a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// The command is committed and applied.
+    Applied {
+        /// The entry that holds it.
+        id: LogId,
+        /// What the state machine made of it.
+        answer: machine::Answer,
+    },
+    /// The command is committed as this entry and applied everywhere, but this member cannot say what its answer was: a snapshot took the entry's
+    /// place, or the member stops. In a session, the same command again brings it.
+    Unanswered(LogId),
+    /// The state machine's answer to a query.
+    Read {
+        /// It held everything through here at least.
+        index: Index,
+        /// For a read by lease: see [`Outcome::Ready`](crate::action::Outcome::Ready).
+        until: Option<Instant>,
+        /// The answer.
+        answer: Vec<u8>,
+    },
+    /// The new membership is committed, as this entry.
+    Reconfigured(LogId),
+    /// This newcomer did not catch up in time: it stays a learner. Nothing else of the request was done.
+    NotCaughtUp(NodeId),
+    /// This member leads no more.
+    Transferred,
+    /// The chosen member did not take over in time, and this member leads on.
+    NotTransferred,
+    /// There is a snapshot of everything through this entry.
+    Snapshot(LogId),
+    /// Nothing was done, and nothing will be.
+    Refused(Refusal),
+    /// It may come to pass, or not. In a session, the same command again is applied once and brings the answer.
+    Unknown,
+}
+
+/// Why a request was refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// By the kernel.
+    Raft(action::Refusal),
+    /// Too many requests wait already.
+    TooMany,
+    /// The query is longer than [`Options::max_query_bytes`](crate::replica::Options::max_query_bytes).
+    QueryTooLarge {
+        /// The longest that is taken.
+        max: u64,
+    },
+    /// A witness has no state machine.
+    Witness,
+    /// A snapshot is being taken or fetched already.
+    SnapshotUnderWay,
+    /// There is nothing applied yet that a snapshot could hold.
+    NothingToSnapshot,
+    /// There is no space for a snapshot.
+    DiskFull,
+    /// The member's directory is damaged beyond what others can mend: this is what is missing.
+    Damaged(alloc::string::String),
+}
+
+/// Why a member goes no further.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Halt {
+    /// It was shut down, and everything that was to be written is.
+    Stopped,
+    /// Safety is broken, here or elsewhere.
+    Violation(Violation),
+    /// The disk failed: what is on it is not known any more. Start the member again: it recovers from what is truly there.
+    Disk(DiskError),
+    /// What the disk acknowledged cannot be read back. Start the member again: recovery finds what is damaged, and gets it from the others.
+    Damaged(Damage),
+    /// A snapshot that is whole is none of this state machine.
+    Restore(BadSnapshot),
+    /// What was read back from the disk is not what follows in the log.
+    Apply(ApplyError),
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Applied { id, answer } => write!(f, "committed as {id}: {answer}"),
+            Self::Unanswered(id) => {
+                write!(f, "committed as {id}, but its answer is not known here: in a session, send it again")
+            }
+            Self::Read { index, answer, .. } => write!(f, "{} bytes, read at {index}", answer.len()),
+            Self::Reconfigured(id) => write!(f, "the membership is that of entry {id}"),
+            Self::NotCaughtUp(id) => {
+                write!(f, "member {id} did not catch up: it stays a learner, remove it or promote it later")
+            }
+            Self::Transferred => f.write_str("transferred"),
+            Self::NotTransferred => f.write_str("not transferred: nobody took over in time"),
+            Self::Snapshot(id) => write!(f, "there is a snapshot through {id}"),
+            Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+            Self::Unknown => f.write_str(
+                "unknown: it may commit or not; in a session, send it again under the same number",
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Raft(refusal) => refusal.fmt(f),
+            Self::TooMany => f.write_str("too many requests wait already: try again later"),
+            Self::QueryTooLarge { max } => write!(f, "the query is too large: ask with at most {max} bytes"),
+            Self::Witness => f.write_str("a witness has no state machine: ask another member"),
+            Self::SnapshotUnderWay => f.write_str("a snapshot is under way: try again when it is there"),
+            Self::NothingToSnapshot => {
+                f.write_str("there is nothing applied that a snapshot could hold: try again later")
+            }
+            Self::DiskFull => f.write_str("there is no space for a snapshot: make space"),
+            Self::Damaged(missing) => {
+                write!(
+                    f,
+                    "this member's directory is damaged: {missing}; replace the member, and ask another"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("stopped: everything that was to be written is"),
+            Self::Violation(violation) => violation.fmt(f),
+            Self::Disk(error) => {
+                write!(
+                    f,
+                    "{error}: nothing more is written; start the member again, it recovers from what is truly there"
+                )
+            }
+            Self::Damaged(damage) => {
+                write!(f, "{damage}: start the member again, it gets what is damaged from the others")
+            }
+            Self::Restore(error) => {
+                write!(f, "{error}: is this the state machine that the snapshot was taken of?")
+            }
+            Self::Apply(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for Refusal {}
+impl core::error::Error for Halt {}

@@ -1,0 +1,80 @@
+//! What the disk is at, and what for.
+
+use crate::event::EntriesLoaded;
+use crate::replica::Replica;
+use crate::replica::io::{DiskJob, Halt, JobId, Lane, Output};
+use crate::replica::snapshots::SnapshotJob;
+use crate::types::{LogId, NodeId};
+use crate::wal::{DiskError, Extent, Operation};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// What a job of the disk is for.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Job {
+    /// Writes of the kernel.
+    Batch,
+    /// The word that the last batch is durable.
+    Mark,
+    /// Space for further batches.
+    Upkeep,
+    /// Entries for a follower that lags behind.
+    Load { to: NodeId, after: LogId, extent: Extent },
+    /// Entries to apply.
+    Apply(Extent),
+    /// Something about snapshots.
+    Snapshot(SnapshotJob),
+}
+
+/// The jobs that are not done.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub(super) struct Jobs {
+    last: u64,
+    open: BTreeMap<JobId, Job>,
+}
+
+impl Jobs {
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+}
+
+impl Replica {
+    /// Hands a job to the disk.
+    pub(super) fn start(&mut self, job: Job, lane: Lane, operations: Vec<Operation>, out: &mut Vec<Output>) {
+        self.jobs.last += 1;
+        let id = JobId(self.jobs.last);
+        self.jobs.open.insert(id, job);
+        out.push(Output::Disk(DiskJob { id, lane, operations }));
+    }
+
+    pub(super) fn on_disk(
+        &mut self,
+        id: JobId,
+        result: Result<Vec<Vec<u8>>, DiskError>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(job) = self.jobs.open.remove(&id) else {
+            return;
+        };
+        let result = match (job, result) {
+            (Job::Upkeep, result) => return self.on_upkeep(result.map(|_| ()), out),
+            (Job::Snapshot(job), result) => return self.on_snapshot_job(job, result, out),
+            (job, Ok(read)) => (job, read.into_iter().next().unwrap_or_default()),
+            (_, Err(error)) => return self.halt(Halt::Disk(error), out),
+        };
+        match result {
+            (Job::Batch, _) => self.on_batch_written(false),
+            (Job::Mark, _) => self.on_batch_written(true),
+            (Job::Load { to, after, extent }, bytes) => match self.wal.entries(&extent, &bytes) {
+                Ok(entries) => self.loaded(EntriesLoaded { to, after, entries }),
+                Err(damage) => self.halt(Halt::Damaged(damage), out),
+            },
+            (Job::Apply(extent), bytes) => match self.wal.entries(&extent, &bytes) {
+                Ok(entries) => self.on_read_back(entries, out),
+                Err(damage) => self.halt(Halt::Damaged(damage), out),
+            },
+            (Job::Upkeep | Job::Snapshot(_), _) => {}
+        }
+    }
+}

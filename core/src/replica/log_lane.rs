@@ -1,0 +1,131 @@
+//! The log's lane to the disk: one batch at a time, and the next is whatever has queued meanwhile.
+
+use crate::event::Event;
+use crate::replica::Replica;
+use crate::replica::io::{Halt, Lane, Output};
+use crate::replica::jobs::Job;
+use crate::time::{Instant, Nanos};
+use crate::types::{LogId, WriteSeq};
+use crate::wal::DiskError;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct LogLane {
+    /// Whether a batch or a mark is on its way to the disk.
+    writing: bool,
+    /// When the last batch is to be marked as durable, unless another follows.
+    mark_at: Option<Instant>,
+    /// Whether the space for further segments is being made.
+    upkeep: bool,
+    /// A full disk is left alone until then.
+    upkeep_at: Instant,
+    /// Whether the kernel was told that the disk is full.
+    pub(super) full: bool,
+    /// Snapshots that the log rests on, each once this write is durable.
+    rebases: VecDeque<(WriteSeq, LogId)>,
+    /// The snapshot that the log on the disk rests on.
+    pub(super) rests_on: LogId,
+}
+
+impl LogLane {
+    pub(super) fn new(rests_on: LogId, now: Instant) -> Self {
+        Self {
+            writing: false,
+            mark_at: None,
+            upkeep: false,
+            upkeep_at: now,
+            full: false,
+            rebases: VecDeque::new(),
+            rests_on,
+        }
+    }
+
+    pub(super) fn is_writing(&self) -> bool {
+        self.writing
+    }
+
+    /// When there is something to be done although nothing happens.
+    pub(super) fn deadline(&self) -> Instant {
+        let mark = self.mark_at.filter(|_| !self.writing).unwrap_or(Instant::NEVER);
+        let retry = if self.full && !self.upkeep { self.upkeep_at } else { Instant::NEVER };
+        mark.min(retry)
+    }
+}
+
+impl Replica {
+    /// What the kernel wants written.
+    pub(super) fn persist(&mut self, write: crate::action::Write) {
+        if let Some(rebase) = &write.rebase {
+            self.log.rebases.push_back((write.seq, rebase.snapshot.last));
+        }
+        self.wal.submit(write);
+    }
+
+    /// Writes what has queued; or, where nothing has for a while, marks what was written last.
+    pub(super) fn write_log(&mut self, out: &mut Vec<Output>) {
+        if self.log.writing {
+            return;
+        }
+        if let Some(operations) = self.wal.next_job() {
+            self.log.writing = true;
+            self.log.mark_at = None;
+            self.start(Job::Batch, Lane::Log, operations, out);
+        } else if self.log.mark_at.is_some_and(|at| self.now >= at) {
+            self.log.mark_at = None;
+            if let Some(operations) = self.wal.mark() {
+                self.log.writing = true;
+                self.start(Job::Mark, Lane::Log, operations, out);
+            }
+        }
+    }
+
+    pub(super) fn on_batch_written(&mut self, is_mark: bool) {
+        self.log.writing = false;
+        let seq = self.wal.completed();
+        while let Some(&(rebased, last)) = self.log.rebases.front()
+            && rebased <= seq
+        {
+            self.log.rests_on = last;
+            self.log.rebases.pop_front();
+        }
+        if !is_mark {
+            let heartbeat = Nanos::from(self.raft.config().options().heartbeat_interval);
+            self.log.mark_at = Some(self.now + heartbeat);
+            self.events.push_back(Event::Persisted(seq));
+        }
+    }
+
+    /// Prepares the next segment and removes what the log has left behind.
+    pub(super) fn keep_up(&mut self, out: &mut Vec<Output>) {
+        if !self.log.upkeep
+            && self.now >= self.log.upkeep_at
+            && let Some(operations) = self.wal.upkeep()
+        {
+            self.log.upkeep = true;
+            self.start(Job::Upkeep, Lane::Bulk, operations, out);
+        }
+        self.watch_room();
+    }
+
+    pub(super) fn on_upkeep(&mut self, result: Result<(), DiskError>, out: &mut Vec<Output>) {
+        self.log.upkeep = false;
+        match result {
+            Ok(()) => self.wal.upkeep_done(Ok(())),
+            Err(DiskError::Full) => {
+                self.wal.upkeep_done(Err(&DiskError::Full));
+                self.log.upkeep_at = self.now + Nanos::from(self.options.full_disk_retry);
+            }
+            Err(error) => self.halt(Halt::Disk(error), out),
+        }
+    }
+
+    /// Tells the kernel when there is no more room for its writes, and when there is again.
+    fn watch_room(&mut self) {
+        let full = !self.wal.has_room();
+        if full != self.log.full {
+            self.log.full = full;
+            self.events.push_back(Event::DiskFull(full));
+        }
+    }
+}

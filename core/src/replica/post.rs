@@ -1,0 +1,130 @@
+//! What comes from other members and goes to them.
+
+use crate::event::Event;
+use crate::message::{Body, Message};
+use crate::replica::Replica;
+use crate::replica::frame::{self, Envelope, Letter, Note};
+use crate::replica::io::{Lane, Output};
+use crate::types::Member;
+use crate::wire::FrameError;
+use alloc::vec::Vec;
+
+/// How often things happened that are nobody's request.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Counters {
+    /// Frames that were damaged, or held nothing that can be read.
+    pub bad_frames: u64,
+    /// Frames of a version that this member does not speak.
+    pub unknown_versions: u64,
+    /// What was not sent because the version that its addressee is known to speak cannot say it.
+    pub unsaid: u64,
+    /// Notes of strangers, to others, or to nothing that was asked.
+    pub stray_notes: u64,
+    /// Pieces of snapshots that were sent.
+    pub pieces_sent: u64,
+    /// Pieces of snapshots that came and were wanted.
+    pub pieces_taken: u64,
+    /// Pieces of snapshots that came and were not: copies, late ones, those of another snapshot, damaged ones.
+    pub pieces_dropped: u64,
+    /// Pieces of snapshots that were asked for again.
+    pub pieces_asked_again: u64,
+    /// Snapshots that were taken here.
+    pub snapshots_taken: u64,
+    /// Snapshots that were fetched whole.
+    pub snapshots_fetched: u64,
+    /// Snapshots that could not be had.
+    pub snapshots_failed: u64,
+    /// How often a fetch went on from where another had ended.
+    pub fetches_resumed: u64,
+    /// Commands that were sent on to the leader.
+    pub forwarded: u64,
+}
+
+impl Replica {
+    pub(super) fn on_frame(&mut self, bytes: &[u8], out: &mut Vec<Output>) {
+        let max = frame::max_body(self.raft.config().options());
+        let decoded = match frame::decode(bytes, self.peers.speaks(), max) {
+            Ok(decoded) => decoded,
+            Err(FrameError::Version(_)) => return self.counters.unknown_versions += 1,
+            Err(_) => return self.counters.bad_frames += 1,
+        };
+        let me = self.raft.config().identity();
+        let (cluster, from, to) = match &decoded.envelope {
+            Envelope::Raft(message) => (message.cluster, message.from, message.to),
+            Envelope::Replica(letter) => (letter.cluster, letter.from, letter.to),
+        };
+        if cluster == me.cluster && from.id != me.member.id {
+            self.peers.heard(from, &decoded, self.now);
+        }
+        match decoded.envelope {
+            Envelope::Raft(message) => {
+                self.note_offer(&message);
+                self.events.push_back(Event::Receive(message));
+            }
+            Envelope::Replica(letter) => {
+                if cluster == me.cluster && to == me.member && from.id != me.member.id {
+                    self.on_note(from, letter.note, out);
+                } else {
+                    self.counters.stray_notes += 1;
+                }
+            }
+        }
+    }
+
+    /// Whoever offers a snapshot has it.
+    fn note_offer(&mut self, message: &Message) {
+        if let Body::OfferSnapshot { snapshot } | Body::RefillSnapshot { snapshot } = &message.body {
+            self.offered(message.from, snapshot);
+        }
+    }
+
+    fn on_note(&mut self, from: Member, note: Note, out: &mut Vec<Output>) {
+        if self.phase.is_ending() {
+            return;
+        }
+        match note {
+            Note::Hello => {}
+            Note::SnapshotRequest { last, digest, piece } => {
+                self.on_piece_asked(from, last, digest, piece, out)
+            }
+            Note::SnapshotPiece { last, digest, piece, bytes } => {
+                self.on_piece(from, last, digest, piece, &bytes, out);
+            }
+            Note::SnapshotGone { last, digest } => self.on_gone(from, last, digest, out),
+            Note::Forward { term, id, command } => self.on_forward(from, term, id, command, out),
+            Note::Forwarded { id, reply } => self.on_forwarded(from, id, reply, out),
+        }
+    }
+
+    pub(super) fn send_message(&mut self, message: Message, out: &mut Vec<Output>) {
+        let to = message.to;
+        self.send(to, Lane::Log, &Envelope::Raft(message), out);
+    }
+
+    pub(super) fn send_note(&mut self, to: Member, lane: Lane, note: Note, out: &mut Vec<Output>) -> bool {
+        let me = self.raft.config().identity();
+        let letter = Letter { cluster: me.cluster, from: me.member, to, note };
+        self.send(to, lane, &Envelope::Replica(letter), out)
+    }
+
+    /// Sends in the older of two versions; and tells those who seem to speak an older one that this member speaks a later.
+    fn send(&mut self, to: Member, lane: Lane, envelope: &Envelope, out: &mut Vec<Output>) -> bool {
+        let (speaks, version) = (self.peers.speaks(), self.peers.version(to));
+        if self.peers.greet(to, self.now) {
+            let me = self.raft.config().identity();
+            let letter = Letter { cluster: me.cluster, from: me.member, to, note: Note::Hello };
+            let mut bytes = Vec::new();
+            frame::encode(&Envelope::Replica(letter), speaks, speaks, &mut bytes);
+            out.push(Output::Frame { to, lane: Lane::Log, bytes });
+        }
+        let mut bytes = Vec::new();
+        let said = frame::encode(envelope, version, speaks, &mut bytes);
+        if said {
+            out.push(Output::Frame { to, lane, bytes });
+        } else {
+            self.counters.unsaid += 1;
+        }
+        said
+    }
+}

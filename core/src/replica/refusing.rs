@@ -1,0 +1,37 @@
+//! What takes a replica's place where its directory is damaged beyond what others can mend.
+
+use crate::replica::ending::refuse_all;
+use crate::replica::io::{Input, Output, Refusal};
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::fmt::Display;
+
+/// A member that cannot go on: it stays up and refuses everything, and says what is missing. It sends nothing to other members, and writes
+/// nothing: what is left of the directory stays as it is for whoever can make something of it.
+///
+/// ```
+/// use kontiki_core::replica::{Answer, Ask, Input, Output, Refusal, Refusing};
+/// use kontiki_core::types::RequestId;
+///
+/// let mut member = Refusing::new(&"both copies of the vote cannot be read");
+/// let mut outputs = Vec::new();
+/// member.handle(Input::Request { request: RequestId(1), ask: Ask::Snapshot }, &mut outputs);
+/// let [Output::Answer { answer: Answer::Refused(why), .. }] = &outputs[..] else { panic!("{outputs:?}") };
+/// assert!(why.to_string().contains("both copies of the vote"));
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusing {
+    why: Refusal,
+}
+
+impl Refusing {
+    /// A member that says this: the error of [`Wal::recover`](crate::wal::Wal::recover), as a rule.
+    pub fn new(missing: &impl Display) -> Self {
+        Self { why: Refusal::Damaged(missing.to_string()) }
+    }
+
+    /// Takes one input: answers whatever is asked, and leaves everything else.
+    pub fn handle(&mut self, input: Input, out: &mut Vec<Output>) {
+        refuse_all(input, &self.why, out);
+    }
+}

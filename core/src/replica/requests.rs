@@ -1,0 +1,149 @@
+//! What clients and operators ask, and how each gets exactly one answer.
+
+use crate::action;
+use crate::action::Outcome;
+use crate::event::{Event, Proposal, Read, ReadVia, Reconfigure, Transfer};
+use crate::replica::clients::{Asked, Clients, Origin, Told};
+use crate::replica::io::{Answer, Ask, MachineJob, Output, Refusal};
+use crate::replica::{Phase, Replica};
+use crate::types::{Payload, RequestId};
+use alloc::vec::Vec;
+
+impl Replica {
+    pub(super) fn on_request(&mut self, request: RequestId, ask: Ask, out: &mut Vec<Output>) {
+        let origin = Origin::Client(request);
+        if let Some(refusal) = self.refusal(&ask) {
+            return self.tell(origin, Answer::Refused(refusal), out);
+        }
+        match ask {
+            Ask::Command(payload) => self.on_command(origin, payload, out),
+            Ask::Query { query, via } => self.on_query(origin, query, via),
+            Ask::Reconfigure { expected, changes } => {
+                let request = self.clients.ask(Asked::Reconfigure(origin));
+                self.events.push_back(Event::Reconfigure(Reconfigure { request, expected, changes }));
+            }
+            Ask::Transfer { to } => {
+                let request = self.clients.ask(Asked::Transfer(origin));
+                self.events.push_back(Event::Transfer(Transfer { request, to }));
+            }
+            Ask::Snapshot => self.on_snapshot_asked(request, out),
+        }
+    }
+
+    /// Why this cannot be done, where the kernel need not be asked.
+    fn refusal(&self, ask: &Ask) -> Option<Refusal> {
+        if self.phase == Phase::Stopping {
+            return Some(Refusal::Raft(action::Refusal::Stopped));
+        }
+        if self.waiting() >= self.options.max_requests {
+            return Some(Refusal::TooMany);
+        }
+        if let Ask::Query { query, .. } = ask {
+            let (length, max) = (query.len() as u64, self.options.max_query_bytes);
+            if length > max {
+                return Some(Refusal::QueryTooLarge { max });
+            }
+            if self.clients.query_bytes() + length > self.options.max_waiting_query_bytes {
+                return Some(Refusal::TooMany);
+            }
+        }
+        None
+    }
+
+    fn on_command(&mut self, origin: Origin, payload: Payload, out: &mut Vec<Output>) {
+        if let Some((leader, term)) = self.forwards_to() {
+            return self.forward(origin, (leader, term), payload, out);
+        }
+        self.propose(origin, payload);
+    }
+
+    /// Gives the kernel a command, on whosever behalf.
+    pub(super) fn propose(&mut self, origin: Origin, payload: Payload) {
+        let request = self.clients.ask(Asked::Command(origin));
+        self.events.push_back(Event::Propose(Proposal { request, payload }));
+    }
+
+    pub(super) fn on_commands(&mut self, commands: Vec<Proposal>, out: &mut Vec<Output>) {
+        if self.forwards_to().is_some() {
+            for Proposal { request, payload } in commands {
+                self.on_request(request, Ask::Command(payload), out);
+            }
+            return;
+        }
+        let mut proposals = Vec::with_capacity(commands.len());
+        for Proposal { request, payload } in commands {
+            let origin = Origin::Client(request);
+            let ask = Ask::Command(payload);
+            match (self.refusal(&ask), ask) {
+                (None, Ask::Command(payload)) => {
+                    let request = self.clients.ask(Asked::Command(origin));
+                    proposals.push(Proposal { request, payload });
+                }
+                (refusal, _) => {
+                    let refusal = refusal.unwrap_or(Refusal::TooMany);
+                    self.tell(origin, Answer::Refused(refusal), out);
+                }
+            }
+        }
+        if !proposals.is_empty() {
+            self.events.push_back(Event::ProposeBatch(proposals));
+        }
+    }
+
+    fn on_query(&mut self, origin: Origin, query: Vec<u8>, via: ReadVia) {
+        let request = self.clients.ask(Asked::Query { origin, query });
+        self.events.push_back(Event::Read(Read { request, via }));
+    }
+
+    /// The kernel has answered. A command that it has committed waits on, for what the state machine makes of it; a query that may be
+    /// put to the state machine is.
+    pub(super) fn on_outcome(&mut self, request: RequestId, outcome: Outcome, out: &mut Vec<Output>) {
+        let Some(asked) = self.clients.answered(request) else {
+            return;
+        };
+        match (asked, outcome) {
+            (Asked::Command(origin), Outcome::Committed(id)) if id.index > self.applying.at => {
+                self.clients.committed(id, origin);
+            }
+            (Asked::Command(origin), Outcome::Committed(id)) => {
+                self.tell(origin, Answer::Unanswered(id), out)
+            }
+            (Asked::Query { origin, query }, Outcome::Ready { index, until }) => {
+                self.clients.reading(request, origin, (index, until), &query);
+                out.push(Output::Machine(MachineJob::Query { read: request, query }));
+            }
+            (asked, outcome) => {
+                self.clients.drop_query(&asked);
+                self.tell(asked.origin(), plain(outcome), out);
+            }
+        }
+    }
+
+    /// Gives somebody the one answer.
+    pub(super) fn tell(&mut self, origin: Origin, answer: Answer, out: &mut Vec<Output>) {
+        match origin {
+            Origin::Client(request) => out.push(Output::Answer { request, answer }),
+            Origin::Peer(member, id) => self.reply(member, id, answer, out),
+        }
+    }
+
+    pub(super) fn tell_all(&mut self, ask: impl FnOnce(&mut Clients, &mut Told), out: &mut Vec<Output>) {
+        let mut told = Vec::new();
+        ask(&mut self.clients, &mut told);
+        for (origin, answer) in told {
+            self.tell(origin, answer, out);
+        }
+    }
+}
+
+/// The answer to what needs no state machine.
+fn plain(outcome: Outcome) -> Answer {
+    match outcome {
+        Outcome::Committed(id) => Answer::Reconfigured(id),
+        Outcome::Transferred => Answer::Transferred,
+        Outcome::NotTransferred => Answer::NotTransferred,
+        Outcome::NotCaughtUp(id) => Answer::NotCaughtUp(id),
+        Outcome::Refused(refusal) => Answer::Refused(Refusal::Raft(refusal)),
+        Outcome::Ready { .. } | Outcome::Unknown => Answer::Unknown,
+    }
+}

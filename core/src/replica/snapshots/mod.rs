@@ -1,0 +1,196 @@
+//! Snapshots: taken here, sent to others, fetched from others, restored, and kept or not.
+
+mod fetching;
+mod keeping;
+mod sending;
+mod taking;
+
+use crate::log::Snapshot;
+use crate::replica::Replica;
+use crate::replica::applying::Work;
+use crate::replica::io::{Halt, Lane, Output};
+use crate::replica::jobs::Job;
+use crate::time::Instant;
+use crate::types::{LogId, Member, RequestId};
+use crate::wal::{Damage, DiskError, FileName, Found, SnapshotHeader};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use fetching::Fetch;
+use sending::Sending;
+use taking::Taking;
+
+/// A job of the disk about snapshots.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum SnapshotJob {
+    /// The header of a file that is to be restored.
+    HeaderToRestore,
+    /// A chunk of it.
+    ChunkToRestore,
+    /// A piece of the snapshot that is being taken is written.
+    Taken,
+    /// The snapshot that was taken is whole.
+    TakenWhole,
+    /// The header of a file that somebody fetches.
+    HeaderToSend(LogId),
+    /// A piece for a member that fetches it.
+    PieceToSend { to: Member, last: LogId, piece: u64 },
+    /// A piece that was fetched is written.
+    Fetched { last: LogId, digest: u64, piece: u64 },
+    /// The snapshot that was fetched is whole.
+    FetchedWhole(LogId),
+    /// Files that are not needed any more.
+    Remove,
+}
+
+/// Everything about snapshots.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Snapshots {
+    /// The whole files in the directory, with their headers once they were read.
+    files: BTreeMap<LogId, Option<SnapshotHeader>>,
+    /// A file is damaged: a new snapshot shall take its place, although the log may not have moved.
+    wanted: bool,
+    /// Who waits for a snapshot to be taken.
+    waiting: Vec<RequestId>,
+    taking: Option<Taking>,
+    /// After a disk that was full: not before.
+    take_at: Instant,
+    sending: Sending,
+    fetch: Option<Fetch>,
+    removing: bool,
+    /// Who sent the message that the kernel takes next.
+    sender: Option<Member>,
+}
+
+impl Snapshots {
+    pub(super) fn new(found: &Found, now: Instant) -> Self {
+        Self {
+            files: found.snapshots.iter().map(|id| (*id, None)).collect(),
+            wanted: false,
+            waiting: Vec::new(),
+            taking: None,
+            take_at: now,
+            sending: Sending::new(now),
+            fetch: None,
+            removing: false,
+            sender: None,
+        }
+    }
+
+    /// A snapshot shall be taken soon.
+    pub(super) fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn take_waiting(&mut self) -> Vec<RequestId> {
+        core::mem::take(&mut self.waiting)
+    }
+}
+
+impl Replica {
+    /// Does about snapshots what can be done now.
+    pub(super) fn tend_snapshots(&mut self, out: &mut Vec<Output>) {
+        self.take_snapshot(out);
+        self.fetch_on(out);
+        self.send_pieces(out);
+        self.remove_old(out);
+    }
+
+    pub(super) fn snapshots_deadline(&self) -> Instant {
+        self.fetch_deadline().min(self.sending_deadline()).min(self.taking_deadline())
+    }
+
+    pub(super) fn on_snapshot_job(
+        &mut self,
+        job: SnapshotJob,
+        result: Result<Vec<Vec<u8>>, DiskError>,
+        out: &mut Vec<Output>,
+    ) {
+        let read = match (&job, result) {
+            (_, Ok(read)) => Ok(read.into_iter().next().unwrap_or_default()),
+            // What was to be written was acknowledged to nobody: it is given up, and everything else goes on.
+            (SnapshotJob::Taken | SnapshotJob::TakenWhole, Err(DiskError::Full)) => {
+                return self.give_up_taking(out);
+            }
+            (SnapshotJob::Fetched { .. } | SnapshotJob::FetchedWhole(_), Err(DiskError::Full)) => {
+                return self.give_up_fetching(out);
+            }
+            (SnapshotJob::HeaderToSend(_) | SnapshotJob::PieceToSend { .. }, Err(DiskError::Missing(_))) => {
+                Err(())
+            }
+            // Nothing was written of what was given up.
+            (SnapshotJob::Remove, Err(DiskError::Missing(_))) => Err(()),
+            (_, Err(error)) => return self.halt(Halt::Disk(error), out),
+        };
+        let bytes = read.as_deref().unwrap_or_default();
+        match job {
+            SnapshotJob::HeaderToRestore => self.on_header_to_restore(bytes, out),
+            SnapshotJob::ChunkToRestore => self.on_chunk_to_restore(bytes, out),
+            SnapshotJob::Taken => self.picture_on(out),
+            SnapshotJob::TakenWhole => self.taken(out),
+            SnapshotJob::HeaderToSend(last) => self.on_header_to_send(last, bytes, out),
+            SnapshotJob::PieceToSend { to, last, piece } => self.on_piece_read(to, last, piece, bytes, out),
+            SnapshotJob::Fetched { last, digest, piece } => self.on_piece_written(last, digest, piece),
+            SnapshotJob::FetchedWhole(last) => self.fetched(last),
+            SnapshotJob::Remove => self.snapshots.removing = false,
+        }
+    }
+
+    /// Begins, or goes on, to read the snapshot that the state machine is to be put into the state of.
+    pub(super) fn read_to_restore(&mut self, last: LogId, chunk: u64, out: &mut Vec<Output>) {
+        let (job, operation) = match self.snapshots.files.get(&last) {
+            Some(Some(header)) if chunk < header.chunks() => {
+                (SnapshotJob::ChunkToRestore, header.read_chunk(file(last), chunk))
+            }
+            Some(Some(_)) => return self.finish_restore(out),
+            _ => (SnapshotJob::HeaderToRestore, SnapshotHeader::read(file(last))),
+        };
+        self.start(Job::Snapshot(job), Lane::Bulk, alloc::vec![operation], out);
+    }
+
+    fn on_header_to_restore(&mut self, bytes: &[u8], out: &mut Vec<Output>) {
+        let Work::Restoring { snapshot, chunk, .. } = &self.applying.work else {
+            return;
+        };
+        let (last, chunk) = (snapshot.last, *chunk);
+        match header_of(snapshot, bytes) {
+            Ok(header) => {
+                self.snapshots.files.insert(last, Some(header));
+                self.read_to_restore(last, chunk, out);
+            }
+            Err(damage) => self.halt(Halt::Damaged(damage), out),
+        }
+    }
+
+    fn on_chunk_to_restore(&mut self, bytes: &[u8], out: &mut Vec<Output>) {
+        let Work::Restoring { snapshot, chunk, .. } = &self.applying.work else {
+            return;
+        };
+        let Some(Some(header)) = self.snapshots.files.get(&snapshot.last) else {
+            return;
+        };
+        match header.check_chunk(*chunk, bytes) {
+            Ok(content) => self.feed(content, out),
+            Err(damage) => self.halt(Halt::Damaged(damage), out),
+        }
+    }
+}
+
+/// The header in `bytes`, if it is that of this snapshot.
+fn header_of(snapshot: &Snapshot, bytes: &[u8]) -> Result<SnapshotHeader, Damage> {
+    let header = SnapshotHeader::decode(file(snapshot.last), bytes)?;
+    if header.snapshot() == snapshot { Ok(header) } else { Err(Damage { file: file(snapshot.last), at: 0 }) }
+}
+
+/// The file of a whole snapshot.
+fn file(last: LogId) -> FileName {
+    FileName::Snapshot { term: last.term.get(), index: last.index.get() }
+}
+
+/// The file of one that is not whole yet.
+fn partial(last: LogId) -> FileName {
+    FileName::Partial { term: last.term.get(), index: last.index.get() }
+}

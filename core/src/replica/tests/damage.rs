@@ -1,0 +1,96 @@
+//! What a member does when its disk fails it.
+
+use crate::action;
+use crate::event::ReadVia;
+use crate::kv;
+use crate::replica::tests::group::{Group, put, small};
+use crate::replica::{Answer, Ask, Halt, Lane, Options, Refusal};
+use crate::types::Index;
+use crate::wal::{DiskError, FileName};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+fn broken() -> DiskError {
+    DiskError::Failed(String::from("no longer there"))
+}
+
+#[test]
+fn a_write_that_failed_ends_the_member_and_everybody_is_told() {
+    let mut group = Group::of(3, &small());
+    let leader = group.elect();
+    group.put(leader, "x", "1");
+    group.host(leader).disk_error = Some((Lane::Log, broken()));
+    let command = group.ask(leader, put("y", "1"));
+    let query = Ask::Query { query: kv::Query::Get { key: b"x" }.encode(), via: ReadVia::Quorum };
+    let read = group.ask(leader, query);
+    group.run(10);
+    assert_eq!(group.host(leader).halted, Some(Halt::Disk(broken())));
+    assert!(group.answer(leader, command).is_some() && group.answer(leader, read).is_some());
+    let refused = Answer::Refused(Refusal::Raft(action::Refusal::Halted));
+    assert_eq!(group.asked(leader, put("z", "1")), refused);
+
+    // The others go on; and so does this one once it is started again.
+    group.host(leader).disk_error = None;
+    group.until("another leader", |group| group.leader().is_some_and(|other| other != leader));
+    let next = group.elect();
+    group.put(next, "z", "1");
+    group.restart(leader);
+    group.converge();
+    assert!(group.get(leader, "z").is_some());
+}
+
+#[test]
+fn a_disk_without_space_for_a_snapshot_stops_nothing_and_it_is_tried_again() {
+    let options = Options { snapshot_every_entries: 10, ..small() };
+    let mut group = Group::of(1, &options);
+    let leader = group.elect();
+    group.host(leader).disk_error = Some((Lane::Bulk, DiskError::Full));
+    group.fill(leader, 0..20, 10);
+    assert_eq!(group.host(leader).halted, None);
+    assert_eq!(group.replica(leader).counters().snapshots_taken, 0);
+    assert_eq!(group.asked(leader, Ask::Snapshot), Answer::Refused(Refusal::DiskFull));
+    group.host(leader).disk_error = None;
+    group.run(1_500);
+    assert_eq!(group.replica(leader).counters().snapshots_taken, 1);
+}
+
+#[test]
+fn a_damaged_snapshot_is_noticed_when_it_is_sent_and_replaced_by_another() {
+    let config = crate::config::Options { retained_entries: 0, ..Default::default() };
+    let mut group = Group::with(3, &config, &small());
+    let leader = group.elect();
+    group.fill(leader, 0..20, 50);
+    let Answer::Snapshot(last) = group.asked(leader, Ask::Snapshot) else { panic!("no snapshot") };
+    let file = FileName::Snapshot { term: last.term.get(), index: last.index.get() };
+    let bytes = group.host(leader).disk.files.get_mut(&file).unwrap();
+    let middle = bytes.len() - 200;
+    bytes[middle] ^= 1;
+    group.fill(leader, 20..30, 50);
+    group.join(4);
+    group.add_voter(4);
+    group.until("member 4 has it all", |group| group.host(4).applied() >= Index::new(30));
+    assert_eq!(group.replica(leader).counters().snapshots_taken, 2);
+    group.converge();
+}
+
+#[test]
+fn a_damaged_snapshot_at_the_start_is_had_from_the_others() {
+    let config = crate::config::Options { retained_entries: 0, ..Default::default() };
+    let mut group = Group::with(3, &config, &small());
+    let leader = group.elect();
+    group.fill(leader, 0..20, 50);
+    for id in 1..=3 {
+        assert!(matches!(group.asked(id, Ask::Snapshot), Answer::Snapshot(_)));
+    }
+    let victim = 1 + leader % 3;
+    group.crash(victim);
+    let files: Vec<FileName> = group.host(victim).disk.files.keys().copied().collect();
+    for file in files.into_iter().filter(|file| matches!(file, FileName::Snapshot { .. })) {
+        let bytes = group.host(victim).disk.files.get_mut(&file).unwrap();
+        let middle = bytes.len() - 200;
+        bytes[middle] ^= 1;
+    }
+    group.start(victim);
+    group.converge();
+    assert_eq!(group.replica(victim).counters().snapshots_fetched, 1);
+}

@@ -1,0 +1,245 @@
+//! What a group does when nothing is damaged.
+
+use crate::action;
+use crate::event::{Proposal, ReadVia};
+use crate::kv;
+use crate::machine::{self, Command};
+use crate::replica::tests::group::{Group, in_session, put, reply, small};
+use crate::replica::{Answer, Ask, Halt, Input, Lane, Options, Refusal};
+use crate::status::RoleKind;
+use crate::types::{Index, LogId, RequestId};
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
+#[test]
+fn a_group_elects_a_leader_writes_and_reads_at_any_member() {
+    let mut group = Group::of(3, &small());
+    let leader = group.elect();
+    assert_eq!(reply(&group.put(leader, "x", "1")), kv::Reply::Written);
+    for id in 1..=3 {
+        assert_eq!(group.get(id, "x"), Some(b"1".to_vec()), "at member {id}");
+    }
+    let follower = 1 + leader % 3;
+    let refused = Answer::Refused(Refusal::Raft(action::Refusal::NotLeader {
+        leader: Some(super::group::node(leader)),
+    }));
+    assert_eq!(group.put(follower, "x", "2"), refused);
+    group.converge();
+    assert_eq!(group.replica(leader).waiting(), 0);
+}
+
+#[test]
+fn commands_of_one_batch_share_a_write_and_each_has_its_own_answer() {
+    let mut group = Group::of(3, &small());
+    let leader = group.elect();
+    let written = group.replica(leader).status().last.index;
+    let commands = (1..=20).map(|key| {
+        let Ask::Command(payload) = put(&alloc::format!("{key}"), "v") else { unreachable!() };
+        Proposal { request: RequestId(1_000 + key), payload }
+    });
+    let commands: Vec<_> = commands.collect();
+    group.input(leader, Input::Commands(commands));
+    group.run(50);
+    for key in 1..=20 {
+        let answer = group.answer(leader, RequestId(1_000 + key)).unwrap();
+        let Answer::Applied { id, .. } = answer else { panic!("{answer}") };
+        assert_eq!(id.index, written + key);
+    }
+}
+
+#[test]
+fn a_group_that_was_restarted_goes_on_with_what_it_had() {
+    let mut group = Group::of(3, &small());
+    let leader = group.elect();
+    group.fill(leader, 0..30, 10);
+    group.converge();
+    let digest = group.host(1).worker.machine().state().clone();
+    for round in 0..3 {
+        for id in 1..=3 {
+            group.crash(id);
+        }
+        for id in 1..=3 {
+            group.start(id);
+        }
+        let leader = group.elect();
+        group.converge();
+        assert_eq!(*group.host(1).worker.machine().state(), digest, "in round {round}");
+        assert!(group.get(leader, "000029").is_some());
+    }
+}
+
+#[test]
+fn a_command_that_is_tried_again_at_the_next_leader_is_applied_once() {
+    let mut group = Group::of(3, &small());
+    let leader = group.elect();
+    let opened = group.asked(leader, Ask::Command(Command::Register.encode()));
+    let Answer::Applied { answer: machine::Answer::Opened(session), .. } = opened else { panic!("{opened}") };
+    let swap = kv::Command::CompareAndSwap { key: b"x", expected: None, value: b"1" };
+    let payload = in_session(session, 1, &swap);
+
+    // It is committed, and the leader goes away before it can answer.
+    group.host(leader).machine_stands = true;
+    let request = group.ask(leader, Ask::Command(payload.clone()));
+    group.run(60);
+    assert_eq!(group.answer(leader, request), None);
+    group.crash(leader);
+    group.host(leader).machine_stands = false;
+    let next = group.elect();
+    assert_ne!(leader, next);
+    let again = group.asked(next, Ask::Command(payload));
+    assert_eq!(reply(&again), kv::Reply::Written, "the first copy's answer, and no second execution");
+    group.start(leader);
+    group.converge();
+}
+
+#[test]
+fn a_slow_state_machine_delays_answers_and_neither_leadership_nor_the_log() {
+    let mut group = Group::of(3, &small());
+    let leader = group.elect();
+    let term = group.replica(leader).status().term;
+    (1..=3).for_each(|id| group.host(id).machine_stands = true);
+    let request = group.ask(leader, put("x", "1"));
+    let query = kv::Query::Get { key: b"x" }.encode();
+    let read = group.ask(leader, Ask::Query { query, via: ReadVia::Quorum });
+    group.run(3_000);
+    let status = group.replica(leader).status();
+    assert_eq!((status.role, status.term), (RoleKind::Leader, term));
+    assert_eq!(status.committed, status.last.index);
+    assert_eq!(group.answer(leader, request), None);
+    (1..=3).for_each(|id| group.host(id).machine_stands = false);
+    group.run(10);
+    assert_eq!(reply(&group.answer(leader, request).unwrap()), kv::Reply::Written);
+    assert!(matches!(group.answer(leader, read), Some(Answer::Read { .. })));
+}
+
+#[test]
+fn what_is_large_on_the_disk_keeps_nobody_waiting() {
+    let mut group = Group::of(3, &small());
+    // With room for all of it: the next segment is made in the same lane.
+    for id in 1..=3 {
+        group.host(id).wal.segment_bytes = 4 << 20;
+        group.restart(id);
+    }
+    let leader = group.elect();
+    group.fill(leader, 0..20, 50);
+    group.host(leader).lane_stands = Some(Lane::Bulk);
+    let snapshot = group.ask(leader, Ask::Snapshot);
+    group.fill(leader, 20..40, 50);
+    assert_eq!(group.answer(leader, snapshot), None);
+    group.host(leader).lane_stands = None;
+    group.run(10);
+    assert!(matches!(group.answer(leader, snapshot), Some(Answer::Snapshot(_))));
+}
+
+#[test]
+fn snapshots_are_taken_when_so_much_was_applied_and_old_ones_go() {
+    let options = Options { snapshot_every_entries: 10, ..small() };
+    let config = crate::config::Options { retained_entries: 5, ..Default::default() };
+    let mut group = Group::with(3, &config, &options);
+    let leader = group.elect();
+    group.fill(leader, 0..100, 10);
+    group.converge();
+    for id in 1..=3 {
+        assert!(group.replica(id).counters().snapshots_taken >= 9);
+        assert!(group.replica(id).raft().log().base() >= Index::new(80));
+        assert!((1..=options.keep_snapshots).contains(&group.host(id).snapshots()));
+    }
+    // And what they hold is what a member starts from.
+    (1..=3).for_each(|id| group.restart(id));
+    group.elect();
+    group.converge();
+    assert_eq!(group.host(2).worker.machine().state().len(), 100);
+}
+
+#[test]
+fn a_snapshot_asked_for_twice_is_taken_once() {
+    let mut group = Group::of(1, &small());
+    let leader = group.elect();
+    group.put(leader, "x", "1");
+    let Answer::Snapshot(last) = group.asked(leader, Ask::Snapshot) else { panic!("no snapshot") };
+    assert_eq!(last.index, group.host(1).applied());
+    assert_eq!(group.asked(leader, Ask::Snapshot), Answer::Snapshot(last));
+    assert_eq!(group.replica(leader).counters().snapshots_taken, 1);
+}
+
+#[test]
+fn too_many_requests_and_too_large_queries_are_refused() {
+    let options = Options { max_requests: 3, max_query_bytes: 10, ..small() };
+    let mut group = Group::of(1, &options);
+    let leader = group.elect();
+    let large = Ask::Query { query: vec![0; 11], via: ReadVia::Quorum };
+    assert_eq!(group.asked(leader, large), Answer::Refused(Refusal::QueryTooLarge { max: 10 }));
+    group.host(1).machine_stands = true;
+    let requests: Vec<_> = (0..5).map(|_| group.ask(leader, put("x", "1"))).collect();
+    group.run(10);
+    let refused = Some(Answer::Refused(Refusal::TooMany));
+    let answers: Vec<_> = requests.iter().map(|request| group.answer(leader, *request)).collect();
+    assert_eq!(answers, [None, None, None, refused.clone(), refused]);
+    group.host(1).machine_stands = false;
+    group.run(10);
+    assert!(requests.iter().all(|request| group.answer(leader, *request).is_some()));
+}
+
+#[test]
+fn a_member_that_is_shut_down_answers_everybody_and_finishes_its_writes() {
+    let mut group = Group::of(3, &small());
+    let leader = group.elect();
+    group.put(leader, "x", "1");
+    group.network = Box::new(|_| 0);
+    group.host(leader).lane_stands = Some(Lane::Log);
+    let command = group.ask(leader, put("y", "1"));
+    let query = Ask::Query { query: kv::Query::Get { key: b"x" }.encode(), via: ReadVia::Quorum };
+    let read = group.ask(leader, query);
+    group.input(leader, Input::Shutdown);
+    group.settle();
+    assert_eq!(group.host(leader).halted, None, "a write is under way");
+    group.host(leader).lane_stands = None;
+    group.settle();
+    assert_eq!(group.host(leader).halted, Some(Halt::Stopped));
+    assert_eq!(group.answer(leader, command), Some(Answer::Unknown));
+    assert!(matches!(group.answer(leader, read), Some(Answer::Refused(_))));
+    let late = group.ask(leader, put("z", "1"));
+    assert!(matches!(group.answer(leader, late), Some(Answer::Refused(_))));
+    assert_eq!(group.replica(leader).deadline(), crate::time::Instant::NEVER);
+}
+
+#[test]
+fn a_log_larger_than_memory_is_applied_from_the_disk_after_a_restart() {
+    let options = Options { apply_bytes: 500, ..small() };
+    let config = crate::config::Options { max_cached_bytes: 1_000, ..Default::default() };
+    let mut group = Group::with(3, &config, &options);
+    (1..=3).for_each(|id| group.host(id).wal.cached_bytes = 1_000);
+    let leader = group.elect();
+    group.fill(leader, 0..200, 100);
+    group.converge();
+    let state = group.host(1).worker.machine().state().clone();
+    (1..=3).for_each(|id| group.restart(id));
+    for id in 1..=3 {
+        assert!(group.replica(id).raft().log().evicted() > Index::new(100), "most is not in memory");
+    }
+    group.elect();
+    group.converge();
+    assert_eq!(*group.host(1).worker.machine().state(), state);
+}
+
+#[test]
+fn a_follower_that_lags_behind_memory_gets_entries_from_the_leaders_disk() {
+    let config = crate::config::Options { max_cached_bytes: 1_000, ..Default::default() };
+    let mut group = Group::with(3, &config, &small());
+    let leader = group.elect();
+    let away = 1 + leader % 3;
+    group.crash(away);
+    group.fill(leader, 0..100, 100);
+    assert!(group.replica(leader).raft().log().evicted() > Index::new(50));
+    group.start(away);
+    group.converge();
+    assert_eq!(group.host(away).snapshots(), 0, "no snapshot was needed");
+}
+
+#[test]
+fn the_first_thing_a_replica_wants_is_to_be_woken() {
+    let group = Group::of(1, &small());
+    assert!(group.replica(1).deadline() > crate::time::Instant::ZERO);
+    assert_eq!(group.replica(1).status().committed, LogId::ZERO.index);
+}

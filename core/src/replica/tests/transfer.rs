@@ -1,0 +1,199 @@
+//! Snapshots on their way from one member to another.
+
+use crate::membership::Change;
+use crate::replica::frame::{Envelope, Letter, Note};
+use crate::replica::tests::group::{Group, Wire, node, small};
+use crate::replica::{Answer, Ask, Lane, Options};
+use crate::types::{Index, Member};
+use alloc::boxed::Box;
+use alloc::vec;
+
+fn note(wire: &Wire) -> Option<&Note> {
+    match &wire.frame.envelope {
+        Envelope::Replica(Letter { note, .. }) => Some(note),
+        Envelope::Raft(_) => None,
+    }
+}
+
+fn is_piece(wire: &Wire) -> bool {
+    matches!(note(wire), Some(Note::SnapshotPiece { .. }))
+}
+
+/// Three members with a snapshot of this many keys each, and nothing before it in their logs.
+fn with_snapshot(keys: u64, options: &Options) -> (Group, u64) {
+    let config = crate::config::Options { retained_entries: 0, ..Default::default() };
+    let mut group = Group::with(3, &config, options);
+    let leader = group.elect();
+    group.fill(leader, 0..keys, 50);
+    group.converge();
+    for id in 1..=3 {
+        assert!(matches!(group.asked(id, Ask::Snapshot), Answer::Snapshot(_)));
+    }
+    (group, leader)
+}
+
+fn joined(group: &mut Group, id: u64) {
+    group.until("the newcomer has all", |group| group.host(id).applied() >= Index::new(30));
+    group.converge();
+}
+
+fn pieces(group: &mut Group, id: u64) -> u64 {
+    let file = group.host(id).disk.files.iter().find_map(|(file, bytes)| {
+        matches!(file, crate::wal::FileName::Snapshot { .. }).then_some(bytes.len() as u64)
+    });
+    file.expect("a snapshot") / 64
+}
+
+#[test]
+fn a_newcomer_gets_a_snapshot_piece_by_piece() {
+    let (mut group, _) = with_snapshot(30, &small());
+    group.network = Box::new(|wire| {
+        assert_eq!(
+            is_piece(wire),
+            wire.lane == Lane::Bulk,
+            "pieces, and only they, go where they hold up nobody"
+        );
+        1
+    });
+    group.join(4);
+    let request = group.add_voter(4);
+    joined(&mut group, 4);
+    let leader = group.leader().unwrap();
+    assert!(matches!(group.answer(leader, request), Some(Answer::Reconfigured(_))));
+    let counters = *group.replica(4).counters();
+    assert_eq!((counters.snapshots_fetched, counters.pieces_dropped), (1, 0));
+    assert!(counters.pieces_taken > 10);
+    assert!(group.get(4, "000029").is_some());
+    // What it has fetched is what it starts from.
+    group.restart(4);
+    joined(&mut group, 4);
+    assert_eq!(group.replica(4).counters().snapshots_fetched, 0);
+}
+
+#[test]
+fn pieces_that_are_lost_repeated_and_out_of_order_make_the_same_snapshot() {
+    let (mut group, _) = with_snapshot(30, &small());
+    let mut count = 0;
+    group.network = Box::new(move |wire| {
+        count += usize::from(is_piece(wire));
+        match count % 5 {
+            _ if !is_piece(wire) => 1,
+            0 => 0,
+            1 | 2 => 2,
+            _ => 1,
+        }
+    });
+    group.reorders = true;
+    group.join(4);
+    group.add_voter(4);
+    joined(&mut group, 4);
+    let counters = *group.replica(4).counters();
+    assert!(counters.pieces_dropped > 0 && counters.pieces_asked_again > 0, "{counters:?}");
+    assert_eq!(counters.snapshots_fetched, 1);
+}
+
+#[test]
+fn a_transfer_goes_on_after_its_sender_was_restarted() {
+    let (mut group, leader) = with_snapshot(30, &small());
+    let mut left = 6;
+    group.network = Box::new(move |wire| {
+        left -= usize::from(is_piece(wire) && left > 0);
+        usize::from(left > 0 || !is_piece(wire))
+    });
+    group.join(4);
+    group.add_voter(4);
+    group.until("some of it", |group| group.replica(4).counters().pieces_taken > 3);
+    let before = group.replica(4).counters().pieces_taken;
+    assert_eq!(group.replica(4).counters().snapshots_fetched, 0, "the rest is lost");
+    group.restart(leader);
+    group.network = Box::new(|_| 1);
+    joined(&mut group, 4);
+    let counters = *group.replica(4).counters();
+    assert!(before >= 5 && counters.snapshots_fetched == 1, "{counters:?}");
+}
+
+#[test]
+fn a_transfer_that_was_given_up_is_resumed_where_it_ended() {
+    let (mut group, _) = with_snapshot(30, &Options { snapshot_retries: 2, ..small() });
+    let mut left = 8;
+    group.network = Box::new(move |wire| {
+        left -= usize::from(is_piece(wire) && left > 0);
+        usize::from(left > 0 || !is_piece(wire))
+    });
+    group.join(4);
+    group.add_voter(4);
+    group.until("it is given up", |group| group.replica(4).counters().snapshots_failed > 0);
+    let taken = group.replica(4).counters().pieces_taken;
+    group.network = Box::new(|_| 1);
+    joined(&mut group, 4);
+    let counters = *group.replica(4).counters();
+    assert!(counters.fetches_resumed > 0 && taken >= 5, "{counters:?}");
+    let all = group.host(4).disk.files.len() as u64;
+    assert!(all > 0 && counters.pieces_taken <= pieces(&mut group, 4), "each piece is fetched once");
+}
+
+#[test]
+fn a_snapshot_that_is_gone_is_replaced_by_the_latest() {
+    let (mut group, leader) = with_snapshot(30, &small());
+    group.network = Box::new(|wire| usize::from(!is_piece(wire)));
+    group.join(4);
+    group.add_voter(4);
+    group.until("it asks", |group| group.replica(leader).counters().pieces_sent > 0);
+    // The sender loses the file, and has a later one.
+    group.fill(leader, 30..40, 50);
+    group.asked(leader, Ask::Snapshot);
+    group.fill(leader, 40..50, 50);
+    group.asked(leader, Ask::Snapshot);
+    group.network = Box::new(|_| 1);
+    group.until("the newcomer has all", |group| group.host(4).applied() >= Index::new(50));
+    group.converge();
+}
+
+#[test]
+fn a_sender_keeps_to_its_rate_and_serves_only_members() {
+    let options = Options { snapshot_bytes_per_second: 2_000, ..small() };
+    let (mut group, leader) = with_snapshot(30, &options);
+    group.join(4);
+    group.add_voter(4);
+    let begun = group.now;
+    group.until("the newcomer has all", |group| group.host(4).applied() >= Index::new(30));
+    let took = (group.now - begun).get() / 1_000_000;
+    assert!(took > 500, "{took} ms for two thousand bytes at that rate");
+
+    group.join(9);
+    let stranger =
+        Note::SnapshotRequest { last: group.replica(leader).status().snapshot, digest: None, piece: 0 };
+    let before = group.replica(leader).counters().pieces_sent;
+    let letter = Letter {
+        cluster: crate::types::ClusterId(7),
+        from: Member::from(node(9)),
+        to: Member::from(node(leader)),
+        note: stranger,
+    };
+    let mut bytes = vec![];
+    assert!(crate::replica::frame::encode(&Envelope::Replica(letter), 2, 2, &mut bytes));
+    group.input(leader, crate::replica::Input::Frame { bytes });
+    group.run(100);
+    assert_eq!(group.replica(leader).counters().pieces_sent, before);
+    assert_eq!(group.replica(leader).counters().stray_notes, 1);
+}
+
+#[test]
+fn a_member_that_was_removed_gets_no_snapshot_and_the_rest_goes_on() {
+    let (mut group, leader) = with_snapshot(30, &small());
+    group.network = Box::new(|wire| usize::from(!is_piece(wire)));
+    group.join(4);
+    let changes = vec![Change::AddLearner(node(4).into())];
+    group.asked(leader, Ask::Reconfigure { expected: None, changes });
+    group.run(500);
+    let changes = vec![Change::Remove(node(4))];
+    assert!(matches!(
+        group.asked(leader, Ask::Reconfigure { expected: None, changes }),
+        Answer::Reconfigured(_)
+    ));
+    group.network = Box::new(|_| 1);
+    let before = group.replica(leader).counters().pieces_sent;
+    group.run(3_000);
+    assert_eq!(group.replica(leader).counters().pieces_sent, before);
+    assert!(matches!(group.put(leader, "x", "1"), Answer::Applied { .. }));
+}
