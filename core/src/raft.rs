@@ -148,6 +148,17 @@ impl Durable {
         self.entries.extend(write.append.iter().cloned());
     }
 
+    /// Begins after the last lost entry that the snapshot holds: what is lost there nobody needs. Whether there is one.
+    fn leave_lost_behind(&mut self) -> bool {
+        let floor = self.snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last.index);
+        let needless = |entry: &Entry| entry.body == EntryBody::Lost && entry.id.index <= floor;
+        let Some(last) = self.entries.iter().rposition(needless) else { return false };
+        self.base = self.entries[last].id;
+        self.entries.drain(..=last);
+        self.skipped = Skipped::default();
+        true
+    }
+
     fn position_after(&self, index: Index) -> usize {
         usize::try_from(index.get().saturating_sub(self.skipped_through().index.get())).unwrap_or(usize::MAX)
     }
@@ -210,7 +221,8 @@ impl Raft {
     /// A member as its disk remembers it, a follower of nobody yet. It gives no vote for `election_timeout_min`: it
     /// may have heard from a leader just before it stopped.
     #[inline]
-    pub fn restore(config: Config, durable: Durable, now: Instant) -> Result<Self, RestoreError> {
+    pub fn restore(config: Config, mut durable: Durable, now: Instant) -> Result<Self, RestoreError> {
+        let trimmed = durable.leave_lost_behind();
         let after = durable.skipped_through();
         let Durable { ballot, starts, snapshot, snapshot_lost, base, skipped, entries, committed, applied } =
             durable;
@@ -237,8 +249,8 @@ impl Raft {
         if after.index > committed.max(floor.index) {
             return Err(RestoreError::SkippedUncommitted { skipped: after, committed });
         }
-        let log =
-            Log::restore(Stored { snapshot, snapshot_lost, base, skipped, entries, committed, applied });
+        let stored = Stored { snapshot, snapshot_lost, base, skipped, entries, committed, applied, trimmed };
+        let log = Log::restore(stored);
         let (group, me) = (log.membership(), config.member());
         if group.contains(me) && group.is_witness(me.id) != witness {
             return Err(RestoreError::WrongStanding { witness: !witness });

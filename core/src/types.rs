@@ -159,6 +159,7 @@ impl Add<u64> for Index {
 impl Sub for Index {
     type Output = u64;
     /// How many entries lie after `earlier`, through `self`. Panics where `earlier` is the later one.
+    #[track_caller]
     fn sub(self, earlier: Self) -> u64 {
         assert!(self.0 >= earlier.0, "distance of {earlier:?} to {self:?} is negative");
         self.0 - earlier.0

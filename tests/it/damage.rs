@@ -166,6 +166,20 @@ fn what_the_leader_has_only_on_its_disk_is_read_back_for_it() {
     assert_eq!((lost(&lab, 3), lab.applied(3).len()), (0, 4));
 }
 
+/// Seed 302 of three members on bad disks: the state machine was restored beyond the damage, which then left memory unfilled.
+#[test]
+fn what_is_lost_before_the_snapshot_nobody_needs() {
+    let mut lab = led();
+    lab.snapshot(3, 4);
+    assert_eq!(lab.disk(3).base, LogId::ZERO, "the log behind the snapshot stays");
+    lab.damage(3, &[2, 3]);
+    assert!(lab.raft(3).log().is_whole());
+    assert_eq!(lab.raft(3).log().base(), Index::new(3));
+    lab.beat(1);
+    assert_eq!(lab.applied(3), ["a", "b", "c", "d"]);
+    assert_eq!(lab.disk(3).base, LogId::new(1, 3), "the disk is told, too");
+}
+
 #[test]
 fn what_is_only_in_a_snapshot_comes_with_it() {
     let mut lab = Lab::new(3, 0, &Options { retained_entries: 0, ..Options::default() });

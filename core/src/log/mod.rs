@@ -113,6 +113,8 @@ pub(crate) struct Stored {
     pub(crate) entries: Vec<Entry>,
     pub(crate) committed: Index,
     pub(crate) applied: Index,
+    /// Whether the base is later than the disk knows.
+    pub(crate) trimmed: bool,
 }
 
 /// An append would replace an entry that was agreed upon: somewhere safety is already broken.
@@ -125,7 +127,7 @@ pub(crate) struct Contradiction {
 impl Log {
     /// A log as it was read back from disk, all of it durable.
     pub(crate) fn restore(stored: Stored) -> Self {
-        let Stored { snapshot, snapshot_lost, base, skipped, entries, committed, applied } = stored;
+        let Stored { snapshot, snapshot_lost, base, skipped, entries, committed, applied, trimmed } = stored;
         let mut terms = Terms::from_runs(base, skipped.terms, skipped.last.unwrap_or(base).index);
         let evicted = terms.last().index;
         terms.extend(entries.iter().map(|entry| entry.id.term));
@@ -157,7 +159,7 @@ impl Log {
             written: last,
             cut: None,
             replaced: None,
-            rebased: false,
+            rebased: trimmed,
             durable: last,
             committed,
             restoring,
@@ -635,7 +637,16 @@ mod tests {
         let membership = Arc::new(Membership::of([NodeId::new(1).unwrap()]).unwrap());
         let snapshot = Some(Snapshot { last: base, configured: LogId::ZERO, membership });
         let skipped = Skipped::default();
-        Log::restore(Stored { snapshot, snapshot_lost: false, base, skipped, entries, committed, applied })
+        Log::restore(Stored {
+            snapshot,
+            snapshot_lost: false,
+            base,
+            skipped,
+            entries,
+            committed,
+            applied,
+            trimmed: false,
+        })
     }
 
     fn slice(prev: LogId, terms: &[u64]) -> LogSlice {

@@ -62,7 +62,16 @@ fn restored(base: LogId, entries: Vec<Entry>) -> Log {
     let snapshot = Some(Snapshot { last: base, configured: LogId::ZERO, membership: membership.into() });
     let skipped = Skipped::default();
     let (committed, applied) = (base.index, base.index);
-    Log::restore(Stored { snapshot, snapshot_lost: false, base, skipped, entries, committed, applied })
+    Log::restore(Stored {
+        snapshot,
+        snapshot_lost: false,
+        base,
+        skipped,
+        entries,
+        committed,
+        applied,
+        trimmed: false,
+    })
 }
 
 impl Model {

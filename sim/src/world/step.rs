@@ -439,6 +439,8 @@ fn note_writes(up: &mut Up, actions: &[Action], checks: &Checks) -> Links {
 
 thread_local! {
     static IN_KERNEL: Cell<bool> = const { Cell::new(false) };
+    /// Where the last of them was.
+    static PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
 /// Runs a kernel and catches its panics, which are findings of the simulator and not failures of it.
@@ -454,13 +456,18 @@ pub(super) fn quietly(kernel: impl FnOnce() + UnwindSafe) -> std::thread::Result
 pub fn quiet_kernel_panics() {
     let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !IN_KERNEL.get() {
+        if IN_KERNEL.get() {
+            PLACE.set(panic.location().map(ToString::to_string));
+        } else {
             loud(panic);
         }
     }));
 }
 
+/// What a kernel panicked with, and where.
 pub(super) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    let place = PLACE.take().map(|place| format!(" ({place})"));
+    text.to_owned() + &place.unwrap_or_default()
 }

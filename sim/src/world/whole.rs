@@ -521,6 +521,6 @@ fn quietly_recover(
     let ran = quietly(AssertUnwindSafe(|| {
         recovered = Some(Wal::recover(disk, identity, options, begin));
     }));
-    ran.map_err(|panic| super::step::text_of(&*panic).to_owned())?;
+    ran.map_err(|panic| super::step::text_of(&*panic))?;
     Ok(recovered.expect("it ran to its end"))
 }

@@ -101,14 +101,14 @@ fn decoded(rng: &mut Rng) -> Decoded {
 
 fn note(rng: &mut Rng) -> Note {
     let id = ForwardId { life: rng.number(), number: rng.number() };
-    let digest = rng.one_in(2).then(|| rng.number());
+    let edition = rng.one_in(2).then(|| rng.number());
     match rng.below(8) {
         0 => Note::Hello,
-        1 => Note::SnapshotRequest { last: log_id(rng), digest, piece: rng.number() },
-        2 => Note::SnapshotGone { last: log_id(rng), digest },
+        1 => Note::SnapshotRequest { last: log_id(rng), edition, piece: rng.number() },
+        2 => Note::SnapshotGone { last: log_id(rng), edition },
         3 | 4 => Note::SnapshotPiece {
             last: log_id(rng),
-            digest: rng.number(),
+            edition: rng.number(),
             piece: rng.number(),
             bytes: Payload::from(&rng.bytes(100)[..]),
         },

@@ -87,7 +87,6 @@ impl History {
         let options = Options {
             segment_bytes: rng.pick(&[1 << 16, 1 << 17]),
             cached_bytes: rng.pick(&[0, 1000, 1 << 20]),
-            witness: rng.one_in(2),
         };
         Self {
             identity: Identity::new(ClusterId(7), ids[0]),
