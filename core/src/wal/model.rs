@@ -457,8 +457,6 @@ fn lives(choices: &mut Choices, options: Options, rots: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
     /// Exactly what was acknowledged is there after a crash, and all or nothing of what was being written.
     #[test]
     fn what_was_acknowledged_survives_every_crash(list in any_vec(any::<u16>(), 0..600)) {
