@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::action::Write;
-use crate::log::{Entry, EntryBody, Rebase, Snapshot};
+use crate::log::{Entry, EntryBody, Rebase, Skipped, Snapshot};
 use crate::membership::Membership;
 use crate::raft::Durable;
 use crate::types::{Ballot, ClusterId, Identity, Index, LogId, NodeId, Payload, Term, WriteSeq};
@@ -301,6 +301,17 @@ fn body(id: LogId) -> EntryBody {
     }
 }
 
+/// A log without what is left out of another, as if that had been left out of it too.
+fn skipped_like(found: &Durable, state: &Durable) -> Durable {
+    let count = found.skipped.last.map_or(0, |last| last.index.get().saturating_sub(state.base.index.get()));
+    let count = usize::try_from(count).unwrap().min(state.entries.len());
+    let mut state = state.clone();
+    for entry in state.entries.drain(..count) {
+        state.skipped.push(&entry);
+    }
+    state
+}
+
 /// Snapshots of a test have no files.
 fn plain(mut durable: Durable) -> Durable {
     durable.snapshot_lost = false;
@@ -328,6 +339,7 @@ fn check_places(wal: &Wal, disk: &mut impl Disk, state: &Durable, max_bytes: u64
 
 /// Whether a log is what it was but for the bodies of entries that it says are lost.
 fn survives(found: &Durable, lost: &[(LogId, LogId)], expected: &Durable) -> bool {
+    let expected = &skipped_like(found, expected);
     let is_lost = |id: LogId| lost.iter().any(|(after, through)| *after < id && id <= *through);
     let bodies = found.entries.iter().zip(&expected.entries).all(|(found, expected)| {
         found.id == expected.id
@@ -373,17 +385,20 @@ fn lives(choices: &mut Choices, options: Options, rots: bool) {
         if damages.is_empty() {
             assert_eq!((recovery.found.rotten_batches, recovery.found.lost.len()), (0, 0));
         }
+        // What was left out comes back from whichever of the states it was.
+        let whole = |state: &&Durable| survives(&found, lost, state);
+        let state = core::iter::once(&acknowledged).chain(&in_flight).find(whole).expect("one was found");
+        let (left_out, _) = state.entries.split_at(state.entries.len() - found.entries.len());
+        let entries = left_out.iter().chain(&found.entries).cloned().collect();
+        acknowledged = Durable { skipped: Skipped::default(), entries, ..found };
+        in_flight.clear();
         let mut wal = recovery.wal;
         if !perform(&recovery.first, &mut disk, choices, true) {
-            acknowledged = found;
-            in_flight.clear();
             disk.crash(choices);
             continue;
         }
-        acknowledged = found.clone();
-        in_flight.clear();
-        check_places(&wal, &mut disk, &found, choices.below(100_000));
-        let mut writer = Writer { state: found, seq: 0, terms };
+        check_places(&wal, &mut disk, &acknowledged, choices.below(100_000));
+        let mut writer = Writer { state: acknowledged.clone(), seq: 0, terms };
         writer.state.starts += 1;
         let mut queued: Vec<Write> = Vec::new();
         let mut alive = true;
@@ -420,7 +435,7 @@ fn lives(choices: &mut Choices, options: Options, rots: bool) {
                         alive = perform(&operations, &mut disk, choices, true);
                         wal.completed();
                     }
-                    if rots && alive && wal.is_idle() && choices.once_in(2) {
+                    if rots && alive && wal.is_idle() && wal.is_covered() && choices.once_in(2) {
                         alive = false;
                         damages.push(disk.damage(choices));
                     }
@@ -442,12 +457,17 @@ fn lives(choices: &mut Choices, options: Options, rots: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
     /// Exactly what was acknowledged is there after a crash, and all or nothing of what was being written.
     #[test]
     fn what_was_acknowledged_survives_every_crash(list in any_vec(any::<u16>(), 0..600)) {
         lives(&mut Choices::new(list), SMALL, false);
+    }
+
+    /// What is left out of memory is left out of nothing else.
+    #[test]
+    fn a_log_larger_than_memory_survives_as_well(list in any_vec(any::<u16>(), 0..600), rots: bool) {
+        let options = Options { cached_bytes: 20_000, ..SMALL };
+        lives(&mut Choices::new(list), options, rots);
     }
 
     /// What rots is told by its ids, and nothing else is lost; what is had from others again is there after the next crash.
