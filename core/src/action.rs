@@ -49,6 +49,9 @@ pub enum Action {
         /// Enough when this many bytes are read; at least one entry.
         max_bytes: u64,
     },
+    /// Take a snapshot soon, of whatever is applied by now: a member whose own is damaged needs one. Report it with
+    /// [`Event::SnapshotTaken`](crate::event::Event::SnapshotTaken).
+    TakeSnapshot,
     /// The one answer to a request.
     Respond {
         /// Which request.
@@ -129,6 +132,8 @@ pub enum Refusal {
     },
     /// Too much waits to be committed already; try again when some of it is.
     Busy,
+    /// This member's disk has no space for more.
+    DiskFull,
     /// The payload is larger than [`Options::max_payload_bytes`](crate::config::Options::max_payload_bytes).
     TooLarge {
         /// The largest payload that is taken.
@@ -232,6 +237,9 @@ impl fmt::Display for Refusal {
                 f.write_str("not the leader, and none is known: try again later")
             }
             Self::Busy => f.write_str("busy: too much waits to be committed, try again later"),
+            Self::DiskFull => {
+                f.write_str("the disk is full: make space, or hand leadership to a member that has some")
+            }
             Self::TooLarge { max } => write!(f, "too large: propose at most {max} bytes at a time"),
             Self::Transferring { to } => {
                 write!(f, "transferring: leadership goes to member {to}, try again there")

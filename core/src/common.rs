@@ -10,6 +10,7 @@ use crate::rng::Rng;
 use crate::status::{DropReason, Drops};
 use crate::time::{Instant, Nanos};
 use crate::types::{Ballot, Index, LogId, Member, NodeId, RequestId, Term, WriteSeq};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -36,6 +37,10 @@ pub(crate) struct Common {
     pub(crate) must_write: bool,
     /// The snapshot that the host is getting.
     pub(crate) fetching: Option<Snapshot>,
+    /// Whether the disk has no space for more.
+    pub(crate) disk_full: bool,
+    /// What is under way to fill again what disks have damaged; nothing, nearly always.
+    pub(crate) refills: Option<Box<Refills>>,
     /// Reads that may be served once the log is applied so far.
     reads: VecDeque<ConfirmedRead>,
     /// Requests of a leader that has left its office in this step.
@@ -45,6 +50,15 @@ pub(crate) struct Common {
 
 /// How many entries more than it must a witness keeps at least before it compacts its log.
 const WITNESSED: u64 = 64;
+
+/// What is under way to fill again what disks have damaged, here or elsewhere.
+#[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Refills {
+    /// When this member last asked.
+    pub(crate) asked: Option<Instant>,
+    /// For whom the host reads entries back, after which entry. At most one for each member.
+    pub(crate) loading: Vec<(Member, LogId)>,
+}
 
 /// A read of which it is certain what it must see.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -62,6 +76,8 @@ impl Common {
             asked: 0,
             must_write: false,
             fetching: None,
+            disk_full: false,
+            refills: None,
             reads: VecDeque::new(),
             deposed: Vec::new(),
             durability: Durability::new(ballot),
@@ -98,7 +114,12 @@ impl Common {
 
     /// Whether this member may stand for election. A voter may; and so may one whose removal is not known to be committed: it may be the
     /// only one who has the entry that removes it, and then nobody can be elected but by its help (thesis 4.2.2).
+    ///
+    /// Not where the disk has damaged something: what a leader does not have it cannot give to others.
     pub(crate) fn may_lead(&self) -> bool {
+        if !self.log.is_whole() {
+            return false;
+        }
         let votes = |membership: &Membership| membership.standing(self.member()) == Standing::Voter;
         votes(self.membership()) || self.log.fallback().is_some_and(votes)
     }
@@ -167,6 +188,12 @@ impl Common {
     /// Sends now: for everything that promises nothing.
     pub(crate) fn send(&self, to: Member, body: Body, out: &mut Vec<Action>) {
         out.push(Action::Send(self.message(to, body)));
+    }
+
+    /// Says to the leader that the log agrees with its own through `matched`, once that is durable: as far as nothing before is damaged.
+    pub(crate) fn acknowledge(&mut self, to: Member, matched: Index) {
+        let matched = matched.min(self.log.held());
+        self.send_once_durable(to, Body::Appended { matched });
     }
 
     /// Sends once everything that this member knows in this step is on its disk: for everything that would be a lie

@@ -43,6 +43,10 @@ pub enum Event {
     SnapshotFailed(LogId),
     /// What [`Action::LoadEntries`](crate::action::Action::LoadEntries) asked for.
     EntriesLoaded(EntriesLoaded),
+    /// Whether there is no space on this member's disk for more than has been handed out to be written. While there is none, a leader
+    /// refuses new work with [`Refusal::DiskFull`](crate::action::Refusal::DiskFull), and a follower takes no entries; reads and votes go
+    /// on. A host that keeps space in reserve for what was handed out says it in time.
+    DiskFull(bool),
     /// The host's connection to this member broke. A hint: where it was the leader, an election is considered at once
     /// rather than after a timeout. A false hint costs a little traffic and nothing else.
     PeerUnreachable(NodeId),

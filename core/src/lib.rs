@@ -15,6 +15,7 @@
 //! | [`Restore`](action::Action::Restore) | puts the state machine into the state of a snapshot that it has | [`Applied`](event::Event::Applied) |
 //! | [`FetchSnapshot`](action::Action::FetchSnapshot) | gets a snapshot's bytes from another member, by its own means | [`SnapshotFetched`](event::Event::SnapshotFetched) or [`SnapshotFailed`](event::Event::SnapshotFailed) |
 //! | [`LoadEntries`](action::Action::LoadEntries) | reads entries back from its own log | [`EntriesLoaded`](event::Event::EntriesLoaded) |
+//! | [`TakeSnapshot`](action::Action::TakeSnapshot) | takes a snapshot soon, for somebody who has lost one | [`SnapshotTaken`](event::Event::SnapshotTaken) |
 //! | [`Respond`](action::Action::Respond) | answers the client: each request has exactly one outcome | nothing |
 //! | [`Halt`](action::Action::Halt) | stops the member, and calls a human with the reason | nothing |
 //! | [`Raft::deadline`](raft::Raft::deadline) | sends [`Wake`](event::Event::Wake) no later than then | |
@@ -123,6 +124,7 @@ mod progress;
 pub mod quorum;
 pub mod raft;
 pub mod recover;
+mod refill;
 mod rng;
 mod role;
 pub mod status;

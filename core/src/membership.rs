@@ -217,6 +217,33 @@ impl Membership {
         }
     }
 
+    /// Everybody with the sets that they are in, one bit each: how the durable log writes a membership down.
+    #[cfg(feature = "wal")]
+    pub(crate) fn places(&self) -> impl ExactSizeIterator<Item = (Member, u8)> {
+        let sets = [&self.voters, &self.outgoing, &self.learners, &self.demoted, &self.witnesses];
+        self.members.iter().map(move |&member| {
+            let bit = |(set, bit): (&Vec<NodeId>, u8)| u8::from(set.contains(&member.id)) << bit;
+            (member, sets.into_iter().zip(0..).map(bit).sum())
+        })
+    }
+
+    /// The reverse of [`places`](Self::places).
+    #[cfg(feature = "wal")]
+    pub(crate) fn from_places(places: &[(Member, u8)]) -> Result<Self, MembershipError> {
+        let set = |bit: u8| -> Vec<NodeId> {
+            let of_set = places.iter().filter(|(_, sets)| sets & (1 << bit) != 0);
+            of_set.map(|(member, _)| member.id).collect()
+        };
+        Self::checked(Sets {
+            voters: set(0),
+            outgoing: set(1),
+            learners: set(2),
+            demoted: set(3),
+            witnesses: set(4),
+            members: places.iter().map(|(member, _)| *member).collect(),
+        })
+    }
+
     fn has_place(&self, id: NodeId) -> bool {
         self.is_voter(id) || self.learners.binary_search(&id).is_ok()
     }

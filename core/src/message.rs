@@ -127,6 +127,29 @@ pub enum Body {
     /// "Your term is over": the answer to any question asked in an earlier term. The later term stands in
     /// [`Message::term`].
     Outdated,
+    /// "My disk has damaged what stands after the one entry, through the other. Have you got it?" To anybody: an entry of the same
+    /// id is the same entry (paper §5.3).
+    Missing {
+        /// The entry before the first.
+        after: LogId,
+        /// The last.
+        through: LogId,
+    },
+    /// "My disk has damaged the snapshot with this last entry. Have you got one that goes as far?" To anybody.
+    MissingSnapshot {
+        /// The last entry in it.
+        last: LogId,
+    },
+    /// "Here is some of what you miss." The answer to [`Body::Missing`].
+    Refill {
+        /// The entries, after the one that was named.
+        slice: LogSlice,
+    },
+    /// "What you miss is in this snapshot: fetch it from me." The answer to [`Body::Missing`] and [`Body::MissingSnapshot`].
+    RefillSnapshot {
+        /// Which.
+        snapshot: Snapshot,
+    },
 }
 
 /// Which question of which life of its asker: an answer to a question of an earlier life must not pass for one of this.
@@ -152,17 +175,19 @@ impl Message {
                 Body::PreVote { last } | Body::RequestVote { last, .. } | Body::TimeoutNow { last } => {
                     last.term <= self.term
                 }
-                Body::OfferSnapshot { snapshot } => {
+                Body::OfferSnapshot { snapshot } | Body::RefillSnapshot { snapshot } => {
                     snapshot.last.term <= self.term
                         && snapshot.last.index <= Index::MAX
                         && snapshot.is_well_formed()
                 }
                 Body::ReadIndexIs { index, .. } => *index <= Index::MAX,
-                Body::Append { slice, .. } => {
+                Body::Append { slice, .. } | Body::Refill { slice } => {
                     slice.last().term <= self.term && slice.last().index <= Index::MAX
                 }
                 Body::Rejected { prev, hint } => hint.index <= *prev && *prev <= Index::MAX,
                 Body::Appended { matched } => *matched <= Index::MAX,
+                Body::Missing { after, through } => after < through && through.index <= Index::MAX,
+                Body::MissingSnapshot { last } => last.index <= Index::MAX,
                 Body::HeartbeatAck { received, matched, .. } => {
                     matched <= received && *received <= Index::MAX
                 }
@@ -194,7 +219,12 @@ impl Body {
 
     /// Whether this answers, so that only somebody who was asked may say it.
     pub(crate) fn is_answer(&self) -> bool {
-        !self.is_from_leader() && !self.asks_for_vote()
+        !self.is_from_leader() && !self.asks_for_vote() && !self.asks_for_refill()
+    }
+
+    /// Whether this asks for what a disk has damaged.
+    pub(crate) fn asks_for_refill(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::MissingSnapshot { .. })
     }
 
     /// Whether this asks for a vote or a promise of one.
@@ -242,6 +272,12 @@ impl fmt::Display for Body {
             Self::Misaddressed => f.write_str("Misaddressed"),
             Self::Disowned { incarnation } => write!(f, "Disowned, known as {incarnation:?}"),
             Self::Outdated => f.write_str("Outdated"),
+            Self::Missing { after, through } => write!(f, "Missing after={after} through={through}"),
+            Self::MissingSnapshot { last } => write!(f, "MissingSnapshot {last}"),
+            Self::Refill { slice } => write!(f, "Refill prev={} {}", slice.prev(), slice.entries()),
+            Self::RefillSnapshot { snapshot } => {
+                write!(f, "RefillSnapshot {} {}", snapshot.last, snapshot.membership)
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::log::{
 use crate::membership::Membership;
 use crate::message::{Body, Message};
 use crate::progress::Flow;
+use crate::refill;
 use crate::role::candidate::Candidate;
 use crate::role::follower::{self, Follower};
 use crate::role::leader::Leader;
@@ -309,6 +310,7 @@ impl Raft {
             Event::SnapshotFetched(snapshot) => return self.on_snapshot_fetched(snapshot),
             Event::SnapshotFailed(last) => self.on_snapshot_failed(last, out),
             Event::EntriesLoaded(loaded) => self.on_entries_loaded(loaded, out),
+            Event::DiskFull(full) => self.common.disk_full = full,
             Event::PeerUnreachable(peer) => {
                 if let Role::Follower(follower) = &mut self.role {
                     follower.on_unreachable(&mut self.common, peer, out);
@@ -424,6 +426,16 @@ impl Raft {
                 }
             }
             (_, Body::Outdated | Body::Misaddressed) => {}
+            (_, Body::Missing { after, through }) => {
+                refill::on_missing(&mut self.common, from, *after, *through, out);
+            }
+            (_, Body::MissingSnapshot { last }) => {
+                refill::on_missing_snapshot(&mut self.common, from, *last, out);
+            }
+            (_, Body::Refill { slice }) => refill::on_refill(&mut self.common, from, slice, out),
+            (_, Body::RefillSnapshot { snapshot }) => {
+                refill::on_refill_snapshot(&mut self.common, from, snapshot, out);
+            }
             (Role::Follower(follower), body) => {
                 return follower.on_message(&mut self.common, from, body, out);
             }
@@ -475,7 +487,7 @@ impl Raft {
             return Err(DropReason::LeaderAlive);
         }
         if *term < self.common.term() {
-            if body.asks_for_vote() || body.is_from_leader() {
+            if body.asks_for_vote() || body.is_from_leader() || body.asks_for_refill() {
                 self.common.send(*from, Body::Outdated, out);
             }
             return Err(DropReason::OlderTerm);
@@ -609,6 +621,7 @@ impl Raft {
     }
 
     fn on_entries_loaded(&mut self, loaded: EntriesLoaded, out: &mut Vec<Action>) {
+        refill::on_entries_loaded(&mut self.common, &loaded, out);
         if let Role::Leader(leader) = &mut self.role {
             leader.on_entries_loaded(&mut self.common, loaded, out);
         }
@@ -656,6 +669,7 @@ impl Raft {
             | Event::SnapshotFetched(_)
             | Event::SnapshotFailed(_)
             | Event::EntriesLoaded(_)
+            | Event::DiskFull(_)
             | Event::PeerUnreachable(_)
             | Event::Shutdown => {}
         }

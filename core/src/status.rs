@@ -107,13 +107,15 @@ pub enum DropReason {
     TooManyWaiting,
     /// Too much waits already to be applied here.
     Unapplied,
+    /// There is no space on the disk for the entries that it brings.
+    DiskFull,
     /// This member has halted.
     Halted,
 }
 
 impl DropReason {
     /// Every reason, in the order of their declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::OtherCluster,
         Self::OtherIncarnation,
         Self::Misrouted,
@@ -125,6 +127,7 @@ impl DropReason {
         Self::LeaderAlive,
         Self::TooManyWaiting,
         Self::Unapplied,
+        Self::DiskFull,
         Self::Halted,
     ];
 }
@@ -176,6 +179,7 @@ impl fmt::Display for DropReason {
             Self::LeaderAlive => "leader-alive",
             Self::TooManyWaiting => "too-many-waiting",
             Self::Unapplied => "unapplied",
+            Self::DiskFull => "disk-full",
             Self::Halted => "halted",
         })
     }

@@ -178,6 +178,7 @@ impl Contract {
             | Event::SnapshotFetched(_)
             | Event::SnapshotFailed(_)
             | Event::EntriesLoaded(_)
+            | Event::DiskFull(_)
             | Event::PeerUnreachable(_)
             | Event::Shutdown => {}
         }
@@ -244,7 +245,7 @@ impl Contract {
                 self.applying = through;
                 Ok(())
             }
-            Action::FetchSnapshot { .. } | Action::LoadEntries { .. } => Ok(()),
+            Action::FetchSnapshot { .. } | Action::LoadEntries { .. } | Action::TakeSnapshot => Ok(()),
         }
     }
 

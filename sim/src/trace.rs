@@ -133,6 +133,8 @@ fn event_text(event: &Event) -> String {
         Event::EntriesLoaded(loaded) => {
             format!("loaded {} for {}", loaded.entries, loaded.to)
         }
+        Event::DiskFull(true) => "disk full".to_owned(),
+        Event::DiskFull(false) => "disk has room again".to_owned(),
         Event::Shutdown => "shut down".to_owned(),
     }
 }
@@ -146,7 +148,10 @@ fn action_text(action: &Action) -> String {
             let cut = write.truncate_after.map(|after| format!(" cut after {after}")).unwrap_or_default();
             let rebase = write.rebase.as_ref();
             let rebase = rebase.map(|it| format!(" {} from {}", it.snapshot, it.base)).unwrap_or_default();
-            format!("write {} t{}{vote}{cut}{rebase} {}", write.seq.get(), write.ballot.term(), write.append)
+            let refilled =
+                if write.refilled.is_empty() { String::new() } else { format!(" refill {}", write.refilled) };
+            let (seq, term) = (write.seq.get(), write.ballot.term());
+            format!("write {seq} t{term}{vote}{cut}{refilled}{rebase} {}", write.append)
         }
         Action::Apply { through } => format!("apply through {through}"),
         Action::Restore(snapshot) => format!("restore {snapshot}"),
@@ -154,6 +159,7 @@ fn action_text(action: &Action) -> String {
         Action::LoadEntries { to, after, through, .. } => {
             format!("load entries after {after} through {through} for {to}")
         }
+        Action::TakeSnapshot => "take a snapshot".to_owned(),
         Action::Respond { request, outcome: Outcome::Committed(id) } => {
             format!("{request:?} committed as {id}")
         }

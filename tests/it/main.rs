@@ -1,6 +1,7 @@
 //! Kontiki's tests across crates: the paper, scripts, properties and house rules.
 
 mod contract;
+mod damage;
 mod golden;
 mod growth;
 mod house;

@@ -482,6 +482,27 @@ impl Lab {
         self.boot(member);
     }
 
+    /// A member stops, and its disk damages these entries before it starts again.
+    pub fn damage(&mut self, number: u64, indexes: &[u64]) {
+        self.crash(number);
+        let disk = &mut self.member_mut(number).disk;
+        for entry in disk.entries.iter_mut().filter(|entry| indexes.contains(&entry.id.index.get())) {
+            entry.body = EntryBody::Lost;
+        }
+        self.note(format_args!("{number}: its disk damages entries {indexes:?}; it comes up again"));
+        self.boot(number);
+    }
+
+    /// A member stops, and its disk damages the snapshot on which its log rests before it starts again.
+    pub fn damage_snapshot(&mut self, number: u64) {
+        self.crash(number);
+        let member = self.member_mut(number);
+        member.disk.snapshot_lost = true;
+        member.snapshots.clear();
+        self.note(format_args!("{number}: its disk damages its snapshot; it comes up again"));
+        self.boot(number);
+    }
+
     /// A member's disk is lost. It comes up again under its old id with an empty one: in another incarnation.
     pub fn wipe(&mut self, number: u64) {
         self.crash(number);
@@ -916,6 +937,7 @@ impl Lab {
                 let load = Load { to: *to, after: *after, through: *through, max_bytes: *max_bytes };
                 self.member_mut(number).loading.push_back(load);
             }
+            Action::TakeSnapshot => self.tell(format_args!("shall take a snapshot")),
             Action::Respond { request, outcome } => self.respond(number, *request, *outcome),
             Action::Halt(violation) => {
                 self.member_mut(number).halted = Some(*violation);

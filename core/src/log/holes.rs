@@ -70,6 +70,12 @@ impl Holes {
         self.entries.iter().any(|hole| hole.index == index && hole.state == State::Lost)
     }
 
+    /// Everything after `after` through here can be read.
+    pub(crate) fn readable_after(&self, after: Index) -> Index {
+        let next = self.entries.iter().find(|hole| hole.index > after && hole.state == State::Lost);
+        next.map_or(Index::MAX, |hole| hole.index.prev().unwrap_or_default())
+    }
+
     /// The entry at `index` is in memory again.
     pub(crate) fn fill(&mut self, index: Index) {
         if let Some(hole) = self.entries.iter_mut().find(|hole| hole.index == index) {

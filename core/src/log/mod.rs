@@ -23,6 +23,8 @@ mod terms;
 pub use entry::{Discontinuity, Entries, Entry, EntryBody, LogSlice};
 pub use skipped::Skipped;
 pub use snapshot::Snapshot;
+#[cfg(feature = "wal")]
+pub(crate) use terms::Terms;
 
 use crate::membership::Membership;
 use crate::types::{Index, LogId, Term, WriteSeq};
@@ -31,6 +33,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use configs::Configs;
 use holes::Holes;
+#[cfg(not(feature = "wal"))]
 use terms::Terms;
 
 /// A member's log.
@@ -270,6 +273,9 @@ impl Log {
     pub(crate) fn adopt(&mut self, slice: &LogSlice, agreed: Index) -> Result<Index, Contradiction> {
         debug_assert!(self.contains(slice.prev()));
         let entries = slice.entries();
+        if !self.is_whole() {
+            self.refill(entries);
+        }
         let new_from = entries.iter().position(|entry| !self.contains(entry.id));
         let Some(new_from) = new_from else {
             return Ok(slice.last().index);
@@ -342,6 +348,11 @@ impl Log {
     /// Everything through here can be read, and is on the disk as far as it ever was.
     pub(crate) fn held(&self) -> Index {
         self.holes.as_ref().map_or(Index::MAX, |holes| holes.held())
+    }
+
+    /// Everything after `after` through here can be read.
+    pub(crate) fn readable_after(&self, after: Index) -> Index {
+        self.holes.as_ref().map_or(Index::MAX, |holes| holes.readable_after(after))
     }
 
     /// The first run of entries that are lost: the one before the first, and the last. A lost snapshot is lost from the very beginning.

@@ -29,6 +29,12 @@ impl Terms {
         LogId { term, index: self.last }
     }
 
+    /// The first entry of each term, in the order of the log.
+    #[cfg(feature = "wal")]
+    pub(crate) fn runs(&self) -> &[LogId] {
+        &self.runs
+    }
+
     /// One more entry.
     pub(crate) fn push(&mut self, term: Term) {
         self.extend(core::iter::once(term));

@@ -6,6 +6,7 @@ use crate::event::Read;
 use crate::log::{Entry, EntryBody, LogSlice, Snapshot};
 use crate::membership::{Membership, Standing};
 use crate::message::{Body, ReadContext};
+use crate::refill;
 use crate::role::{Next, Phase};
 use crate::status::DropReason;
 use crate::time::Instant;
@@ -58,6 +59,7 @@ impl Follower {
                 _ => self.leader = Some(from),
             }
             common.heard_from_leader();
+            refill::ask(common, [from], out);
         }
         match *body {
             Body::Append { ref slice, commit } => self.on_append(common, from, slice, commit, out),
@@ -101,7 +103,7 @@ impl Follower {
         }
         if prev.index < common.log.base() {
             // Older than our log reaches back, and so committed: a late message. Say how far we are.
-            common.send_once_durable(from, Body::Appended { matched: self.agreed });
+            common.acknowledge(from, self.agreed);
             return Next::Stay;
         }
         if !common.log.contains(prev) {
@@ -111,6 +113,10 @@ impl Follower {
         }
         if slice.last().index > common.log.last().index && common.is_backlogged() {
             common.drops.add(DropReason::Unapplied);
+            return Next::Stay;
+        }
+        if slice.last().index > common.log.last().index && common.disk_full {
+            common.drops.add(DropReason::DiskFull);
             return Next::Stay;
         }
         if let Some(violation) = slice.entries().iter().find_map(|entry| wrong_standing(common, entry)) {
@@ -125,13 +131,14 @@ impl Follower {
         };
         self.agreed = self.agreed.max(matched);
         self.commit_to(common, commit);
-        common.send_once_durable(from, Body::Appended { matched });
+        common.acknowledge(from, matched);
         Next::Stay
     }
 
     /// The leader bids this member to take over. Only one who has all of its log, and could lead, can.
     fn on_timeout_now(common: &mut Common, last: LogId) -> Next {
-        if common.standing() != Standing::Voter || common.log.last() < last || common.disk_stalls() {
+        let able = common.standing() == Standing::Voter && common.log.is_whole() && !common.disk_stalls();
+        if !able || common.log.last() < last {
             common.drops.add(DropReason::Late);
             return Next::Stay;
         }
@@ -158,8 +165,9 @@ impl Follower {
             common.log.commit_to(last.index);
             self.agreed = self.agreed.max(last.index);
         }
-        if last.index <= common.log.committed() {
-            common.send_once_durable(from, Body::Appended { matched: self.agreed });
+        let has = last.index <= common.log.committed() && last.index <= common.log.held();
+        if has {
+            common.acknowledge(from, self.agreed);
         } else if common.config.options.witness {
             return self.install(common, snapshot.clone());
         } else if common.fetching.as_ref() != Some(snapshot) {
@@ -180,14 +188,16 @@ impl Follower {
             let (ours, theirs) = (LogId { term, index: last }, snapshot.last);
             return Next::halt(Violation::AgreedEntryContradicted { ours, theirs });
         }
-        if common.log.contains(snapshot.last) {
+        if common.log.contains(snapshot.last) && common.log.held() < last {
+            common.log.rest_on(snapshot);
+        } else if common.log.contains(snapshot.last) {
             common.log.commit_to(last);
         } else if last > common.log.committed() {
             common.log.install(snapshot);
         }
         self.agreed = self.agreed.max(common.log.committed());
         if let Some(leader) = self.leader {
-            common.send_once_durable(leader, Body::Appended { matched: last });
+            common.acknowledge(leader, last);
         }
         Next::Stay
     }
@@ -268,7 +278,7 @@ impl Follower {
         if common.durability.durable_ballot().term() < common.term() {
             return Index::ZERO;
         }
-        self.agreed.min(common.log.durable())
+        self.agreed.min(common.log.durable()).min(common.log.held())
     }
 
     /// Commits what the leader says, as far as our log is known to agree with the leader's: a heartbeat may overtake
@@ -309,6 +319,7 @@ fn wrong_in(common: &Common, membership: &Membership) -> Option<Violation> {
 pub(crate) fn on_election_deadline(common: &mut Common, out: &mut Vec<Action>) -> Next {
     if !common.may_lead() || common.disk_stalls() {
         common.rearm_election_timer();
+        refill::ask_everybody(common, out);
         // The leader, if there was one, is gone, or this member is none of its group any more: nothing more may ever come to be
         // applied here.
         common.refuse_reads(Refusal::NotLeader { leader: None }, out);

@@ -165,6 +165,7 @@ impl World<'_> {
                 self.start_apply(member);
             }
             Action::FetchSnapshot { from, snapshot } => self.fetch(member, from, snapshot),
+            Action::TakeSnapshot => self.take_snapshot(member),
             Action::LoadEntries { to, after, through, max_bytes } => {
                 self.load(member, to, after, through, max_bytes);
             }

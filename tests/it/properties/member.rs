@@ -298,6 +298,7 @@ impl Host {
                     self.restored = true;
                 }
                 Action::FetchSnapshot { snapshot, .. } => self.fetching = Some(snapshot.clone()),
+                Action::TakeSnapshot => {}
                 Action::LoadEntries { to, after, through, .. } => loads.push((*to, *after, *through)),
             }
         }

@@ -388,7 +388,10 @@ impl Host {
                         self.committed += 1;
                     }
                     Action::Halt(violation) => panic!("{violation}"),
-                    Action::Restore(_) | Action::FetchSnapshot { .. } | Action::LoadEntries { .. } => {
+                    Action::Restore(_)
+                    | Action::FetchSnapshot { .. }
+                    | Action::LoadEntries { .. }
+                    | Action::TakeSnapshot => {
                         panic!("{action:?}: nothing leaves these logs")
                     }
                 }

@@ -132,7 +132,7 @@ impl Safety {
                     );
                     let Some(entry) = entry else { continue };
                     assert!(same(known, entry), "State Machine Safety: {known:?} here, {entry:?} there");
-                    if known.body == EntryBody::Withheld {
+                    if matches!(known.body, EntryBody::Withheld | EntryBody::Lost) {
                         *known = entry.clone();
                     }
                 }
@@ -226,9 +226,9 @@ impl<'a, I: Iterator<Item = &'a Entry>> Configs<'a> for I {
     }
 }
 
-/// A witness has the entry and not what is in it.
+/// A witness has the entry and not what is in it, and so has a member whose disk has damaged it.
 fn same(one: &Entry, other: &Entry) -> bool {
-    let withheld = |entry: &Entry| entry.body == EntryBody::Withheld;
+    let withheld = |entry: &Entry| matches!(entry.body, EntryBody::Withheld | EntryBody::Lost);
     one.id == other.id && (one.body == other.body || withheld(one) || withheld(other))
 }
 

@@ -167,6 +167,8 @@ impl Leader {
                 Refusal::Transferring { to: transfer.to() }
             } else if payload.len() as u64 > max {
                 Refusal::TooLarge { max }
+            } else if common.disk_full {
+                Refusal::DiskFull
             } else if self.uncommitted_size() >= common.config.options.max_uncommitted_bytes
                 || common.is_backlogged()
             {

@@ -1,0 +1,151 @@
+//! Filling again what a disk has damaged, from whoever has it (Alagappan et al., "Protocol-Aware Recovery", FAST'18).
+//!
+//! A member whose disk has lost entries knows their ids. By Log Matching (paper §5.3) whoever has an entry of the same id has the same
+//! entry, and the same before it; so anybody may fill it again, whoever leads, and whether anybody does. It asks its leader whenever that is
+//! heard, and everybody where nobody leads: it may be the very member without which nobody can be elected.
+
+use crate::action::Action;
+use crate::common::Common;
+use crate::event::EntriesLoaded;
+use crate::log::{Entries, LogSlice, Snapshot};
+use crate::message::Body;
+use crate::status::DropReason;
+use crate::types::{LogId, Member};
+use alloc::vec::Vec;
+
+/// Asks these for what is missing here, unless they were asked a moment ago.
+pub(crate) fn ask(common: &mut Common, whom: impl IntoIterator<Item = Member>, out: &mut Vec<Action>) {
+    // Nearly every member misses nothing.
+    if let Some((after, through)) = common.log.missing() {
+        let (now, pause) = (common.now, common.config.timing.heartbeat);
+        let refills = common.refills.get_or_insert_default();
+        if refills.asked.is_none_or(|asked| now - asked >= pause) {
+            refills.asked = Some(now);
+            whom.into_iter().for_each(|member| ask_for(common, member, after, through, out));
+        }
+    }
+}
+
+/// Asks everybody: nobody leads.
+pub(crate) fn ask_everybody(common: &mut Common, out: &mut Vec<Action>) {
+    if !common.log.is_whole() {
+        let me = common.member();
+        let others: Vec<_> =
+            common.membership().members().iter().copied().filter(|&member| member != me).collect();
+        ask(common, others, out);
+    }
+}
+
+fn ask_for(common: &Common, whom: Member, after: LogId, through: LogId, out: &mut Vec<Action>) {
+    let snapshot = common.log.snapshot().map_or(LogId::ZERO, |snapshot| snapshot.last);
+    let body = if after == LogId::ZERO && through == snapshot {
+        Body::MissingSnapshot { last: snapshot }
+    } else {
+        Body::Missing { after, through }
+    };
+    common.send(whom, body, out);
+}
+
+/// Another member misses entries.
+pub(crate) fn on_missing(
+    common: &mut Common,
+    from: Member,
+    after: LogId,
+    through: LogId,
+    out: &mut Vec<Action>,
+) {
+    let log = &mut common.log;
+    let covered = log.snapshot().filter(|snapshot| snapshot.last.index > after.index).cloned();
+    if after.index < log.base() {
+        // It is no longer in the log.
+        let Some(snapshot) = covered else { return common.drops.add(DropReason::Late) };
+        return common.send(from, Body::RefillSnapshot { snapshot }, out);
+    }
+    let through = through.index.min(log.readable_after(after.index));
+    if !log.contains(after) || through <= after.index {
+        return common.drops.add(DropReason::Late);
+    }
+    let max_bytes = common.config.options.max_append_bytes;
+    if after.index >= log.evicted() {
+        let (slice, _) = log.slice(after, through.min(log.last().index), max_bytes);
+        return send(common, from, slice, out);
+    }
+    let through = through.min(log.evicted());
+    let refills = common.refills.get_or_insert_default();
+    if refills.loading.iter().all(|(member, _)| *member != from) {
+        refills.loading.push((from, after));
+        out.push(Action::LoadEntries { to: from.id, after, through, max_bytes });
+    }
+}
+
+/// What another member misses was read back.
+pub(crate) fn on_entries_loaded(common: &mut Common, loaded: &EntriesLoaded, out: &mut Vec<Action>) {
+    let Some(refills) = &mut common.refills else { return };
+    let wanted = |(member, after): &(Member, LogId)| member.id == loaded.to && *after == loaded.after;
+    let Some(position) = refills.loading.iter().position(wanted) else { return };
+    let (from, after) = refills.loading.swap_remove(position);
+    let ours = loaded.entries.iter().all(|entry| common.log.contains(entry.id));
+    if let Ok(slice) = LogSlice::new(after, loaded.entries.clone())
+        && ours
+    {
+        send(common, from, slice, out);
+    }
+}
+
+fn send(common: &Common, to: Member, slice: LogSlice, out: &mut Vec<Action>) {
+    let witness = common.membership().is_witness(to.id);
+    let slice = if witness { slice.withheld() } else { slice };
+    if slice.entries() != &Entries::EMPTY {
+        common.send(to, Body::Refill { slice }, out);
+    }
+}
+
+/// Another member misses its snapshot.
+pub(crate) fn on_missing_snapshot(common: &mut Common, from: Member, last: LogId, out: &mut Vec<Action>) {
+    match common.log.snapshot() {
+        Some(snapshot) if snapshot.last.index >= last.index && common.log.is_whole() => {
+            let snapshot = snapshot.clone();
+            common.send(from, Body::RefillSnapshot { snapshot }, out);
+        }
+        _ if common.log.applied() >= last.index => out.push(Action::TakeSnapshot),
+        _ => common.drops.add(DropReason::Late),
+    }
+}
+
+/// Some of what is missing here.
+pub(crate) fn on_refill(common: &mut Common, from: Member, slice: &LogSlice, out: &mut Vec<Action>) {
+    let before = common.log.missing();
+    if before.is_none() {
+        return common.drops.add(DropReason::Late);
+    }
+    common.log.refill(slice.entries());
+    if common.log.missing() != before
+        && let Some((after, through)) = common.log.missing()
+    {
+        ask_for(common, from, after, through, out);
+    }
+}
+
+/// A snapshot that holds what is missing here.
+pub(crate) fn on_refill_snapshot(
+    common: &mut Common,
+    from: Member,
+    snapshot: &Snapshot,
+    out: &mut Vec<Action>,
+) {
+    let ours = common.log.snapshot().map_or(LogId::ZERO, |snapshot| snapshot.last);
+    let goes_further = snapshot.last > ours || (snapshot.last == ours && common.log.held() < ours.index);
+    let helps = common.log.missing().is_some() && snapshot.last.index > common.log.held() && goes_further;
+    if !helps || common.fetching.is_some() {
+        return common.drops.add(DropReason::Late);
+    }
+    if common.config.options.witness {
+        // It needs no bytes.
+        if common.log.contains(snapshot.last) {
+            common.log.rest_on(snapshot.clone());
+        }
+        return;
+    }
+    common.fetching = Some(snapshot.clone());
+    out.push(Action::FetchSnapshot { from: from.id, snapshot: snapshot.clone() });
+}

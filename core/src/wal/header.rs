@@ -1,0 +1,336 @@
+//! What stands in front: of a segment, of a batch, and what a copy of the vote holds.
+//!
+//! Each of them sums up the member's state but for the bodies of its entries, so that what is damaged elsewhere is known to have been.
+
+use crate::log::Snapshot;
+use crate::types::{Ballot, Identity, Index, LogId};
+use crate::wal::codec::{Reader, Sink};
+use crate::wal::sector::{BLOCK, CRC32, DATA, Kind, SECTOR, SECTORS_PER_BLOCK, Seal, Sector, data};
+use alloc::vec::Vec;
+use crc::{CRC_64_XZ, Crc, Table};
+
+/// The format that this version of the library writes.
+pub const VERSION: u32 = 1;
+
+/// How many blocks of a segment its header takes: the same twice.
+pub(super) const HEADER_BLOCKS: u32 = 2;
+
+/// Of how many terms, the last, a summary says where they begin.
+pub(super) const TERMS: usize = 8;
+
+const SEGMENT_MAGIC: &[u8; 8] = b"kontikiL";
+const VOTE_MAGIC: &[u8; 8] = b"kontikiV";
+
+pub(super) static CRC64: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_XZ);
+
+/// A batch, and by its checksum everything before it.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct Link {
+    /// Its number.
+    pub(super) number: u64,
+    /// The checksum of its header, which holds that of the one before and those of its sectors.
+    pub(super) chain: u64,
+}
+
+/// The state of a member after a batch, without the bodies of its entries.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(super) struct Summary {
+    pub(super) ballot: Ballot,
+    pub(super) starts: u64,
+    pub(super) committed: Index,
+    pub(super) base: LogId,
+    /// The last entry of the snapshot that the log rests on.
+    pub(super) snapshot: Option<LogId>,
+    pub(super) last: LogId,
+    /// The first entries of the last terms, at most [`TERMS`]: so the ids of entries are known that are not there any more.
+    pub(super) terms: Vec<LogId>,
+}
+
+impl Summary {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_ballot(self.ballot);
+        out.put_u64(self.starts);
+        out.put_u64(self.committed.get());
+        out.put_log_id(self.base);
+        out.put_u8(u8::from(self.snapshot.is_some()));
+        out.put_log_id(self.snapshot.unwrap_or_default());
+        out.put_log_id(self.last);
+        out.put_log_ids(&self.terms);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        let summary = Self {
+            ballot: reader.ballot()?,
+            starts: reader.u64()?,
+            committed: reader.index()?,
+            base: reader.log_id()?,
+            snapshot: {
+                let there = reader.u8()? != 0;
+                Some(reader.log_id()?).filter(|_| there)
+            },
+            last: reader.log_id()?,
+            terms: reader.log_ids(TERMS)?,
+        };
+        let rises = |pair: &[LogId]| pair[0].index < pair[1].index && pair[0].term < pair[1].term;
+        let ends = summary
+            .terms
+            .last()
+            .is_none_or(|run| run.index <= summary.last.index && run.term == summary.last.term);
+        let sound = summary.terms.windows(2).all(rises) && ends && summary.base.index <= summary.last.index;
+        sound.then_some(summary)
+    }
+
+    /// The id of the entry at `index`, where it is known.
+    pub(super) fn id(&self, index: Index) -> Option<LogId> {
+        if index == self.base.index {
+            return Some(self.base);
+        }
+        if index > self.last.index {
+            return None;
+        }
+        let run = self.terms.partition_point(|run| run.index <= index).checked_sub(1)?;
+        Some(LogId { term: self.terms[run].term, index })
+    }
+}
+
+/// The header of a batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct BatchHeader {
+    pub(super) number: u64,
+    /// The checksum of the batch before.
+    pub(super) previous: u64,
+    /// The batch of this number and all before it were durable when this one was written.
+    pub(super) synced: u64,
+    pub(super) blocks: u32,
+    /// The last entry before it.
+    pub(super) before: LogId,
+    /// The log through here is not changed by it.
+    pub(super) kept: Index,
+    pub(super) summary: Summary,
+    /// The checksum of the checksums of its sectors between the two headers.
+    pub(super) body: u32,
+}
+
+impl BatchHeader {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(DATA);
+        out.put_u64(self.number);
+        out.put_u64(self.previous);
+        out.put_u64(self.synced);
+        out.put_u32(self.blocks);
+        out.put_log_id(self.before);
+        out.put_u64(self.kept.get());
+        self.summary.encode(&mut out);
+        out.put_u32(self.body);
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        let header = Self {
+            number: reader.u64()?,
+            previous: reader.u64()?,
+            synced: reader.u64()?,
+            blocks: reader.u32()?,
+            before: reader.log_id()?,
+            kept: reader.index()?,
+            summary: Summary::decode(&mut reader)?,
+            body: reader.u32()?,
+        };
+        (header.blocks > 0 && header.number < u64::MAX / 2).then_some(header)
+    }
+
+    /// This batch, for the next one to follow.
+    pub(super) fn link(&self) -> Link {
+        Link { number: self.number, chain: CRC64.checksum(&self.encode()) }
+    }
+}
+
+/// The header of a segment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct SegmentHeader {
+    pub(super) identity: Identity,
+    pub(super) number: u64,
+    /// What its sectors are sealed with.
+    pub(super) salt: u64,
+    /// The number of its first batch.
+    pub(super) first: u64,
+    /// The batch that it goes on after. Whatever stands behind that one in segments before this is void.
+    pub(super) continues: Link,
+    /// The state after that batch.
+    pub(super) summary: Summary,
+    pub(super) snapshot: Option<Snapshot>,
+}
+
+/// What is wrong with the place where a header should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NoHeader {
+    /// It cannot be read.
+    Unreadable,
+    /// It is of a format that this library does not know.
+    Version(u32),
+}
+
+impl SegmentHeader {
+    pub(super) fn seal(&self) -> Seal {
+        Seal { salt: self.salt, file: self.number }
+    }
+
+    /// Writes it to the first blocks of a segment.
+    pub(super) fn encode_to(&self, blocks: &mut [u8]) {
+        let mut out = Vec::with_capacity(BLOCK);
+        out.put(SEGMENT_MAGIC);
+        out.put_u32(VERSION);
+        out.put_identity(self.identity);
+        out.put_u64(self.number);
+        out.put_u64(self.salt);
+        out.put_u64(self.first);
+        out.put_u64(self.continues.number);
+        out.put_u64(self.continues.chain);
+        self.summary.encode(&mut out);
+        if let Some(snapshot) = &self.snapshot {
+            out.put_snapshot(snapshot);
+        }
+        let seal = Seal { salt: 0, file: self.number };
+        for (copy, block) in (0..).zip(blocks.chunks_exact_mut(BLOCK)) {
+            spread(&out, block, seal, copy * SECTORS_PER_BLOCK, Kind::Segment);
+        }
+    }
+
+    /// Reads it from the first blocks of segment `number`: each sector from either of its copies.
+    pub(super) fn decode(blocks: &[u8], number: u64) -> Result<Self, NoHeader> {
+        let seal = Seal { salt: 0, file: number };
+        let mut bytes = Vec::with_capacity(BLOCK);
+        for sector in 0..SECTORS_PER_BLOCK {
+            let copies = (0..HEADER_BLOCKS).map(|copy| sector + copy * SECTORS_PER_BLOCK);
+            let good = copies.into_iter().find_map(|sector| valid(blocks, seal, sector, Kind::Segment));
+            match good {
+                Some(data) => bytes.extend_from_slice(data),
+                None => return Err(unknown(blocks, SEGMENT_MAGIC)),
+            }
+        }
+        Self::parse(&bytes).filter(|header| header.number == number).ok_or(NoHeader::Unreadable)
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        if reader.bytes(SEGMENT_MAGIC.len())? != SEGMENT_MAGIC || reader.u32()? != VERSION {
+            return None;
+        }
+        let mut header = Self {
+            identity: reader.identity()?,
+            number: reader.u64()?,
+            salt: reader.u64()?,
+            first: reader.u64()?,
+            continues: Link { number: reader.u64()?, chain: reader.u64()? },
+            summary: Summary::decode(&mut reader)?,
+            snapshot: None,
+        };
+        if let Some(last) = header.summary.snapshot {
+            header.snapshot = Some(reader.snapshot().filter(|snapshot| snapshot.last == last)?);
+        }
+        let follows = header.continues.number < header.first && header.first < u64::MAX / 2;
+        follows.then_some(header)
+    }
+}
+
+/// What a copy of the vote holds. What no other member knows is here once more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Vote {
+    pub(super) identity: Identity,
+    /// Rises with each writing of the two copies.
+    pub(super) generation: u64,
+    /// The last batch, which was durable when this was written.
+    pub(super) synced: Link,
+    pub(super) summary: Summary,
+}
+
+impl Vote {
+    /// One block, which holds it eight times over.
+    pub(super) fn encode(&self, slot: u64) -> Vec<u8> {
+        let mut out = Vec::with_capacity(DATA);
+        out.put(VOTE_MAGIC);
+        out.put_u32(VERSION);
+        out.put_identity(self.identity);
+        out.put_u64(self.generation);
+        out.put_u64(self.synced.number);
+        out.put_u64(self.synced.chain);
+        self.summary.encode(&mut out);
+        let mut block = alloc::vec![0; BLOCK];
+        for (number, sector) in (0..).zip(block.chunks_exact_mut(SECTOR)) {
+            data(sector)[..out.len()].copy_from_slice(&out);
+            Seal { salt: 0, file: slot }.close(sector, number, Kind::Vote);
+        }
+        block
+    }
+
+    /// The latest of those in a block.
+    pub(super) fn decode(block: &[u8], slot: u64) -> Result<Self, NoHeader> {
+        let seal = Seal { salt: 0, file: slot };
+        (0..SECTORS_PER_BLOCK)
+            .filter_map(|sector| Self::parse(valid(block, seal, sector, Kind::Vote)?))
+            .max_by_key(|vote| vote.generation)
+            .ok_or_else(|| unknown(block, VOTE_MAGIC))
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        if reader.bytes(VOTE_MAGIC.len())? != VOTE_MAGIC || reader.u32()? != VERSION {
+            return None;
+        }
+        let vote = Self {
+            identity: reader.identity()?,
+            generation: reader.u64()?,
+            synced: Link { number: reader.u64()?, chain: reader.u64()? },
+            summary: Summary::decode(&mut reader)?,
+        };
+        (vote.generation < u64::MAX / 2).then_some(vote)
+    }
+}
+
+/// The data of a sector of this kind, where it is what was written there.
+fn valid(bytes: &[u8], seal: Seal, sector: u32, of: Kind) -> Option<&[u8]> {
+    let at = sector as usize * SECTOR;
+    match seal.open(bytes.get(at..at + SECTOR)?, sector) {
+        Sector::Valid { kind, data, .. } if kind == of => Some(data),
+        _ => None,
+    }
+}
+
+/// Spreads bytes over the sectors of a block.
+fn spread(bytes: &[u8], block: &mut [u8], seal: Seal, first: u32, kind: Kind) {
+    let mut pieces = bytes.chunks(DATA);
+    for (number, sector) in (first..).zip(block.chunks_exact_mut(SECTOR)) {
+        if let Some(piece) = pieces.next() {
+            data(sector)[..piece.len()].copy_from_slice(piece);
+        }
+        seal.close(sector, number, kind);
+    }
+    assert!(pieces.next().is_none(), "a header fits into a block");
+}
+
+/// Later formats begin with the same bytes, whatever else they change: so that one says it is too new rather than damaged.
+fn unknown(bytes: &[u8], magic: &[u8; 8]) -> NoHeader {
+    let version = bytes.get(2..14).and_then(|start| {
+        let mut reader = Reader(start);
+        if reader.bytes(magic.len())? == magic { reader.u32() } else { None }
+    });
+    match version {
+        Some(version) if version > VERSION => NoHeader::Version(version),
+        _ => NoHeader::Unreadable,
+    }
+}
+
+/// A number for a new segment's sectors, which those of no other segment have been sealed with.
+pub(super) fn salt(parts: &[u64]) -> u64 {
+    let mut digest = CRC64.digest();
+    parts.iter().for_each(|part| digest.update(&part.to_le_bytes()));
+    digest.finalize()
+}
+
+/// The checksum of checksums.
+pub(super) fn digest(checksums: impl Iterator<Item = u32>) -> u32 {
+    let mut digest = CRC32.digest();
+    checksums.for_each(|checksum| digest.update(&checksum.to_le_bytes()));
+    digest.finalize()
+}

@@ -1,0 +1,753 @@
+//! The log as it is written: writes become batches, batches become operations on files.
+
+use crate::action::Write;
+use crate::log::{Entries, Entry, Rebase, Snapshot, Terms};
+use crate::raft::Durable;
+use crate::types::{Ballot, Identity, Index, LogId, WriteSeq};
+use crate::wal::batch::{self, blocks_for};
+use crate::wal::codec::Record;
+use crate::wal::disk::{Disk, DiskError, FileName, Operation, Slot};
+use crate::wal::header::{BatchHeader, HEADER_BLOCKS, Link, SegmentHeader, Summary, TERMS, Vote, salt};
+use crate::wal::places::{Change, Place, Places};
+use crate::wal::recovery::{self, OpenError, RecoverError, Recovery};
+use crate::wal::sector::{BLOCK, SECTOR, SECTORS_PER_BLOCK, Seal, block_at};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// How a log is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Options {
+    /// How long a segment is, in bytes: rounded up to whole blocks of 4096, at least 16 of them. A batch that is larger gets one of its
+    /// own. 64 MiB unless told. May differ from start to start.
+    pub segment_bytes: u64,
+    /// How much of the log recovery leaves in memory, in bytes: see [`Durable::skip`]. 64 MiB unless told.
+    pub cached_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, cached_bytes: 64 << 20 }
+    }
+}
+
+impl Options {
+    /// How many blocks a segment has.
+    fn segment_blocks(&self) -> u64 {
+        self.segment_bytes.div_ceil(BLOCK as u64).clamp(16, u64::from(MAX_BLOCKS))
+    }
+}
+
+/// Sectors are numbered by 32 bits.
+const MAX_BLOCKS: u32 = u32::MAX / SECTORS_PER_BLOCK - 1;
+
+/// A member's log on its disk, without the disk: what is to be done to it is handed out as data.
+///
+/// The verbs: [`open`](Self::open) it, [`submit`](Self::submit) writes, carry out the [`next_job`](Self::next_job) and say that it is
+/// [`completed`](Self::completed). Beside that, [`upkeep`](Self::upkeep). A job any of whose operations failed must not be reported:
+/// stop the member, and open it again.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Wal {
+    identity: Identity,
+    options: Options,
+    /// What is submitted, each with the bytes that it takes at most, and the sum of these.
+    queue: VecDeque<(Write, u64)>,
+    queued: u64,
+    /// The last write that is durable.
+    durable: WriteSeq,
+    flight: Option<Flight>,
+    segment: Segment,
+    spare: Spare,
+    tail: Tail,
+    /// What the copies of the vote say, and how often they were written.
+    copied: Option<Copied>,
+    generation: u64,
+    places: Places,
+    /// Every segment whose entries the log may need, and the last entry before it.
+    segments: BTreeMap<u64, Kept>,
+    /// Files that nothing needs any more.
+    useless: Vec<FileName>,
+    upkeep: Option<Upkeep>,
+    /// The segment that this life began with.
+    life: u64,
+}
+
+/// The segment that is written to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Segment {
+    seal: Seal,
+    blocks: u32,
+    /// How many of them are written.
+    used: u32,
+}
+
+impl Segment {
+    fn rest(&self) -> u64 {
+        u64::from(self.blocks - self.used)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Kept {
+    salt: u64,
+    before: Index,
+}
+
+/// The next segment, which is prepared while there is time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Spare {
+    /// There is none, or one of this number that is too small.
+    None,
+    /// The disk had no space for it.
+    Refused,
+    Ready {
+        blocks: u32,
+    },
+}
+
+/// What the next batch follows.
+#[derive(Clone, PartialEq, Debug)]
+struct Tail {
+    link: Link,
+    ballot: Ballot,
+    starts: u64,
+    committed: Index,
+    snapshot: Option<Snapshot>,
+    base: LogId,
+    terms: Terms,
+    /// Whether something other than the last batch itself shows that it was durable.
+    covered: bool,
+}
+
+impl Tail {
+    fn summary(&self) -> Summary {
+        let runs = self.terms.runs();
+        Summary {
+            ballot: self.ballot,
+            starts: self.starts,
+            committed: self.committed,
+            base: self.base,
+            snapshot: self.snapshot.as_ref().map(|snapshot| snapshot.last),
+            last: self.terms.last(),
+            terms: runs[runs.len().saturating_sub(TERMS)..].to_vec(),
+        }
+    }
+}
+
+impl Tail {
+    /// Takes over what records say of the log.
+    fn advance(&mut self, records: &[Record]) {
+        for record in records {
+            match record {
+                Record::Truncate(after) => self.terms.truncate(*after),
+                Record::Rebase(rebase) => {
+                    self.terms.compact_to(rebase.base);
+                    self.base = rebase.base;
+                    self.snapshot = Some(rebase.snapshot.clone());
+                }
+                Record::Append(entry) => self.terms.push(entry.id.term),
+                Record::Refill(_) => {}
+            }
+        }
+    }
+}
+
+/// How far a log that ends at `last` stays as it is.
+fn kept(last: Index, records: &[Record]) -> Index {
+    let truncated = records.iter().filter_map(|record| match record {
+        Record::Truncate(after) => Some(*after),
+        _ => None,
+    });
+    truncated.fold(last, Index::min)
+}
+
+/// What the two copies of the vote must be up to date with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Copied {
+    ballot: Ballot,
+    starts: u64,
+    base: LogId,
+    snapshot: Option<LogId>,
+}
+
+impl Copied {
+    fn of(summary: &Summary) -> Self {
+        let Summary { ballot, starts, base, snapshot, .. } = *summary;
+        Self { ballot, starts, base, snapshot }
+    }
+}
+
+/// What is being written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Flight {
+    through: WriteSeq,
+    segment: u64,
+    changes: Vec<Change>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Upkeep {
+    Prepare { blocks: u32 },
+    Remove(Vec<FileName>),
+}
+
+/// The writes of a batch as one: no entry is written that a later one of them takes back.
+#[derive(Default)]
+struct Joined {
+    truncate: Option<Index>,
+    refilled: Vec<Entry>,
+    rebase: Option<Box<Rebase>>,
+    append: Vec<Entry>,
+}
+
+impl Joined {
+    fn add(&mut self, write: &Write) {
+        if let Some(after) = write.truncate_after {
+            self.truncate = Some(self.truncate.map_or(after, |earlier| earlier.min(after)));
+            self.refilled.retain(|entry| entry.id.index <= after);
+            self.append.retain(|entry| entry.id.index <= after);
+        }
+        self.refilled.extend(write.refilled.iter().cloned());
+        if let Some(rebase) = &write.rebase {
+            self.refilled.retain(|entry| entry.id.index > rebase.base.index);
+            self.append.retain(|entry| entry.id.index > rebase.base.index);
+            self.rebase = Some(rebase.clone());
+        }
+        self.append.extend(write.append.iter().cloned());
+    }
+
+    fn records(self, last: Index) -> Vec<Record> {
+        let truncate = self.truncate.filter(|after| *after < last).map(Record::Truncate);
+        let refilled = self.refilled.into_iter().map(Record::Refill);
+        let rebase = self.rebase.map(|rebase| Record::Rebase(*rebase));
+        let append = self.append.into_iter().map(Record::Append);
+        truncate.into_iter().chain(refilled).chain(rebase).chain(append).collect()
+    }
+}
+
+/// Where entries stand: to be read, and then given to [`Wal::entries`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Extent {
+    seal: Seal,
+    first: Index,
+    through: Index,
+    max_bytes: u64,
+    begin: u32,
+    end: u32,
+    places: Vec<Place>,
+}
+
+impl Extent {
+    /// The operation that reads it.
+    pub fn read(&self) -> Operation {
+        Operation::Read {
+            file: FileName::Segment(self.seal.file),
+            at: u64::from(self.begin) * SECTOR as u64,
+            length: (self.end - self.begin) as usize * SECTOR,
+        }
+    }
+}
+
+/// What was durable cannot be read back: the disk has damaged this file. Stop the member and open its log again: recovery finds
+/// out what is lost, and it is had from others.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Damage(pub FileName);
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is damaged: stop the member and start it again, to have from others what is lost",
+            self.0
+        )
+    }
+}
+
+impl core::error::Error for Damage {}
+
+impl Wal {
+    /// Reads a member's directory, and changes nothing in it. Nothing that the member had written is to be relied upon before
+    /// [`Recovery::first`] is carried out.
+    ///
+    /// In a directory that holds no log a new one begins, with `begin`: [`Durable::bootstrap`], or the default for a member that joins
+    /// later.
+    ///
+    /// Takes memory for [`Options::cached_bytes`], for what is not committed, and for the largest batch; and time for reading what lies
+    /// after the log's base.
+    pub fn recover(
+        disk: &mut impl Disk,
+        identity: Identity,
+        options: Options,
+        begin: &Durable,
+    ) -> Result<Recovery, RecoverError> {
+        recovery::recover(disk, identity, options, begin)
+    }
+
+    /// [`recover`](Self::recover), and carries out what follows from it.
+    pub fn open(
+        disk: &mut impl Disk,
+        identity: Identity,
+        options: Options,
+        begin: &Durable,
+    ) -> Result<Recovery, OpenError> {
+        let mut recovery = Self::recover(disk, identity, options, begin).map_err(OpenError::Recover)?;
+        for operation in recovery.first.drain(..) {
+            operation.perform(disk).map_err(OpenError::Disk)?;
+        }
+        Ok(recovery)
+    }
+
+    /// Takes a write of the kernel, to be written with the next job. In the order of their numbers.
+    pub fn submit(&mut self, write: Write) {
+        let bytes = length(&write);
+        self.queued += bytes;
+        self.queue.push_back((write, bytes));
+    }
+
+    /// What makes all submitted writes durable: to be carried out in order, and then reported by [`completed`](Self::completed). None
+    /// while a job is in flight, where nothing waits, and where there is no room until [`upkeep`](Self::upkeep) has made some; then the
+    /// writes go on waiting.
+    pub fn next_job(&mut self) -> Option<Vec<Operation>> {
+        if self.flight.is_some() || self.queue.is_empty() {
+            return None;
+        }
+        let rest = self.segment.rest();
+        let spare = match self.spare {
+            Spare::Ready { blocks } => u64::from(blocks - HEADER_BLOCKS),
+            Spare::None | Spare::Refused => 0,
+        };
+        let all = blocks_for(self.queued);
+        let roll = all > rest && spare > rest;
+        let count = self.fitting(if roll { spare } else { rest });
+        if count == 0 {
+            return None;
+        }
+        let mut joined = Joined::default();
+        let mut through = self.durable;
+        let header = roll.then(|| self.roll());
+        for (write, bytes) in self.queue.drain(..count) {
+            joined.add(&write);
+            (self.tail.ballot, self.tail.starts, self.tail.committed) =
+                (write.ballot, write.starts, write.committed);
+            through = write.seq;
+            self.queued -= bytes;
+        }
+        let records = joined.records(self.tail.terms.last().index);
+        Some(self.seal(&records, header, through))
+    }
+
+    /// How many of the submitted writes fit into so many blocks, as one batch.
+    fn fitting(&self, blocks: u64) -> usize {
+        let mut bytes = 0;
+        let fits = |(_, more): &&(Write, u64)| {
+            bytes += more;
+            blocks_for(bytes) <= blocks
+        };
+        self.queue.iter().take_while(fits).count()
+    }
+
+    /// What makes it known, wherever the last batch should be damaged, that it was durable once: worth a sync where nothing follows
+    /// for a while. None where that is known, where something waits to be written, and where there is no room. Reported by
+    /// [`completed`](Self::completed) like any other job.
+    pub fn mark(&mut self) -> Option<Vec<Operation>> {
+        if !self.is_idle() || self.tail.covered || self.segment.rest() < blocks_for(0) {
+            return None;
+        }
+        let operations = self.seal(&[], None, self.durable);
+        self.tail.covered = true;
+        Some(operations)
+    }
+
+    /// Makes a batch of records; the first of a segment where its header is given.
+    fn seal(
+        &mut self,
+        records: &[Record],
+        header: Option<SegmentHeader>,
+        through: WriteSeq,
+    ) -> Vec<Operation> {
+        let before = self.tail.terms.last();
+        self.tail.advance(records);
+        let operations = self.write(records, header, before, through);
+        self.copy_vote(operations)
+    }
+
+    /// The same, where the tail is already as it will be after it.
+    fn write(
+        &mut self,
+        records: &[Record],
+        header: Option<SegmentHeader>,
+        before: LogId,
+        through: WriteSeq,
+    ) -> Vec<Operation> {
+        let synced = header.as_ref().map_or(self.tail.link, |header| header.continues);
+        let blocks = u32::try_from(blocks_for(records.iter().map(Record::length).sum())).expect("it fits");
+        let head = if header.is_some() { HEADER_BLOCKS } else { 0 };
+        let mut bytes: Arc<[u8]> = core::iter::repeat_n(0, (head + blocks) as usize * BLOCK).collect();
+        let (head_bytes, body) =
+            Arc::get_mut(&mut bytes).expect("nobody else has it yet").split_at_mut(head as usize * BLOCK);
+        if let Some(header) = &header {
+            header.encode_to(head_bytes);
+        }
+        let mut batch = BatchHeader {
+            number: synced.number + 1,
+            previous: synced.chain,
+            synced: synced.number,
+            blocks,
+            before,
+            kept: kept(before.index, records),
+            summary: self.tail.summary(),
+            body: 0,
+        };
+        let at = self.segment.used;
+        let seal = self.segment.seal;
+        let (link, begins) = batch::encode(&mut batch, records, seal, at + head, body);
+        self.segment.used += head + blocks;
+        self.tail.link = link;
+        self.tail.covered = header.is_some();
+        let changes = records.iter().zip(begins).map(|(record, begin)| change(record, begin)).collect();
+        self.flight = Some(Flight { through, segment: seal.file, changes });
+        written(seal.file, header.is_some(), block_at(at), bytes)
+    }
+
+    /// Goes on to the spare segment. Returns its header.
+    fn roll(&mut self) -> SegmentHeader {
+        let Spare::Ready { blocks } = self.spare else { unreachable!("the caller has seen the spare") };
+        let Link { number, chain } = self.tail.link;
+        let Seal { salt: old, file } = self.segment.seal;
+        let seal = Seal { salt: salt(&[old, file, chain]), file: file + 1 };
+        self.segment = Segment { seal, blocks, used: 0 };
+        self.spare = Spare::None;
+        let before = self.tail.terms.last().index;
+        self.segments.insert(seal.file, Kept { salt: seal.salt, before });
+        SegmentHeader {
+            identity: self.identity,
+            number: seal.file,
+            salt: seal.salt,
+            first: number + 1,
+            continues: self.tail.link,
+            summary: self.tail.summary(),
+            snapshot: self.tail.snapshot.clone(),
+        }
+    }
+
+    /// Adds what keeps the copies of the vote up to date, where the batch has changed what they hold.
+    fn copy_vote(&mut self, mut operations: Vec<Operation>) -> Vec<Operation> {
+        let summary = self.tail.summary();
+        let copied = Copied::of(&summary);
+        if self.copied != Some(copied) {
+            self.copied = Some(copied);
+            self.generation += 1;
+            let vote = Vote {
+                identity: self.identity,
+                generation: self.generation,
+                synced: self.tail.link,
+                summary,
+            };
+            operations.extend(copies(&vote));
+            self.tail.covered = true;
+        }
+        operations
+    }
+
+    /// The job in flight is durable. Returns the last write that is: report it to the kernel with
+    /// [`Event::Persisted`](crate::event::Event::Persisted).
+    pub fn completed(&mut self) -> WriteSeq {
+        if let Some(Flight { through, segment, changes }) = self.flight.take() {
+            self.durable = through;
+            changes.into_iter().for_each(|change| self.places.change(segment, change));
+        }
+        self.durable
+    }
+
+    /// Whether nothing waits to be written, and nothing is being written.
+    pub fn is_idle(&self) -> bool {
+        self.flight.is_none() && self.queue.is_empty()
+    }
+
+    /// What to do beside the writing: prepare the next segment, or remove what the log has left behind. To be carried out in order and
+    /// reported by [`upkeep_done`](Self::upkeep_done); a job of [`next_job`](Self::next_job) may be in flight meanwhile, and reads. None
+    /// where there is nothing to do, and while one is in flight.
+    pub fn upkeep(&mut self) -> Option<Vec<Operation>> {
+        if self.upkeep.is_some() {
+            return None;
+        }
+        self.leave_behind();
+        let (upkeep, operations) = if !self.useless.is_empty() {
+            let removed = core::mem::take(&mut self.useless);
+            let mut operations: Vec<_> = removed.iter().copied().map(Operation::Remove).collect();
+            operations.push(Operation::SyncDirectory);
+            (Upkeep::Remove(removed), operations)
+        } else {
+            let blocks = self.wanted_spare()?;
+            let file = FileName::Spare(self.segment.seal.file + 1);
+            self.spare = Spare::None;
+            let create = Operation::Create { file, length: block_at(blocks) };
+            let operations = Vec::from([create, Operation::Sync(file), Operation::SyncDirectory]);
+            (Upkeep::Prepare { blocks }, operations)
+        };
+        self.upkeep = Some(upkeep);
+        Some(operations)
+    }
+
+    /// How large a spare segment is missing.
+    fn wanted_spare(&self) -> Option<u32> {
+        let first = self.queue.front().map_or(0, |(_, bytes)| blocks_for(*bytes));
+        let wanted = (first + u64::from(HEADER_BLOCKS)).max(self.options.segment_blocks());
+        let wanted = u32::try_from(wanted).unwrap_or(MAX_BLOCKS).min(MAX_BLOCKS);
+        match self.spare {
+            Spare::Ready { blocks } if u64::from(blocks) >= first + u64::from(HEADER_BLOCKS) => None,
+            // One that is large enough for what waits does not matter to what fits into the segment's rest.
+            Spare::Ready { .. } if first <= self.segment.rest() => None,
+            _ => Some(wanted),
+        }
+    }
+
+    /// Segments that hold no entry after the base go, the oldest first: so that what is left is the end of the log, without a gap.
+    fn leave_behind(&mut self) {
+        if self.flight.is_some() {
+            // The base may have moved with what is being written, and is durable only after that.
+            return;
+        }
+        let base = self.tail.base.index;
+        while let Some((&oldest, _)) = self.segments.first_key_value()
+            && let Some((_, next)) = self.segments.iter().nth(1)
+            && next.before <= base
+        {
+            self.segments.remove(&oldest);
+            self.useless.push(FileName::Segment(oldest));
+        }
+    }
+
+    /// What became of the last [`upkeep`](Self::upkeep). A disk that is full is not a failure: the next call asks for the same again.
+    /// After any other error the member must be stopped.
+    pub fn upkeep_done(&mut self, result: Result<(), &DiskError>) {
+        match (self.upkeep.take(), result) {
+            (Some(Upkeep::Prepare { blocks }), Ok(())) => self.spare = Spare::Ready { blocks },
+            (Some(Upkeep::Prepare { .. }), Err(_)) => self.spare = Spare::Refused,
+            (Some(Upkeep::Remove(files)), Err(_)) => self.useless.extend(files),
+            (Some(Upkeep::Remove(_)) | None, _) => {}
+        }
+    }
+
+    /// Whether there is room for more than what is submitted already. Where not, the disk had no space for another segment and this one
+    /// is used up but for a quarter: take no new work. Try [`upkeep`](Self::upkeep) again from time to time.
+    pub fn has_room(&self) -> bool {
+        if self.spare != Spare::Refused {
+            return true;
+        }
+        self.segment.rest().saturating_sub(blocks_for(self.queued)) >= self.options.segment_blocks() / 4
+    }
+
+    /// A number that no other life of this member has, and that rises from life to life.
+    pub fn life(&self) -> u64 {
+        self.life
+    }
+
+    /// Where the durable entries after `after` through `through` stand, as far as one read of about `max_bytes` goes, but one entry at
+    /// least. None where the first of them is not durable, is lost, or has left the log.
+    pub fn locate(&self, after: Index, through: Index, max_bytes: u64) -> Option<Extent> {
+        let first = after.next();
+        let places = self.places.from(first);
+        let start = places.first().filter(|_| first <= through)?;
+        let limit = u32::try_from(max_bytes / SECTOR as u64).unwrap_or(u32::MAX);
+        let mut taken = Vec::from([*start]);
+        for place in &places[1..] {
+            let last = taken[taken.len() - 1];
+            let follows = place.segment == last.segment
+                && place.first == last.last.next()
+                && place.begin >= last.begin
+                && place.first <= through
+                && place.end - start.begin <= limit;
+            if !follows {
+                break;
+            }
+            taken.push(*place);
+        }
+        let end = taken.iter().map(|place| place.end).max()?;
+        let salt = self.segments.get(&start.segment)?.salt;
+        Some(Extent {
+            seal: Seal { salt, file: start.segment },
+            first,
+            through,
+            max_bytes,
+            begin: start.begin,
+            end,
+            places: taken,
+        })
+    }
+
+    /// The entries that were read, each checked: at least one, and not many more than fit into the `max_bytes` of
+    /// [`locate`](Self::locate). None, where meanwhile they have left the log.
+    pub fn entries(&self, extent: &Extent, bytes: &[u8]) -> Result<Entries, Damage> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut size = 0;
+        let mut next = extent.first;
+        'places: for place in &extent.places {
+            let now = self.places.from(next).first();
+            let Some(now) = now.filter(|now| (now.segment, now.begin) == (place.segment, place.begin)) else {
+                break;
+            };
+            let last = place.last.min(now.last).min(extent.through);
+            let sectors = (place.begin - extent.begin) as usize..(place.end - extent.begin) as usize;
+            let there = bytes.len() / SECTOR;
+            let piece = &bytes[sectors.start.min(there) * SECTOR..sectors.end.min(there) * SECTOR];
+            for (record, _) in batch::read(piece, extent.seal, place.begin).records {
+                let (Record::Append(entry) | Record::Refill(entry)) = record else { continue };
+                if entry.id.index != next || next > last {
+                    continue;
+                }
+                size += entry.size();
+                if size > extent.max_bytes && !entries.is_empty() {
+                    break 'places;
+                }
+                next = next.next();
+                entries.push(entry);
+            }
+            if next <= last {
+                if entries.is_empty() {
+                    return Err(Damage(FileName::Segment(extent.seal.file)));
+                }
+                break;
+            }
+        }
+        Ok(entries.into_iter().collect())
+    }
+}
+
+/// What a log goes on from.
+pub(super) struct Start {
+    pub(super) identity: Identity,
+    pub(super) options: Options,
+    /// The segment to begin, and what its salt is made of.
+    pub(super) number: u64,
+    pub(super) salt: u64,
+    /// The batch to go on after, and the state after that.
+    pub(super) continues: Link,
+    pub(super) before: Summary,
+    pub(super) snapshot_before: Option<Snapshot>,
+    /// What to write first: what brings that state to `durable`.
+    pub(super) records: Vec<Record>,
+    /// The state that is found.
+    pub(super) ballot: Ballot,
+    pub(super) places: Places,
+    /// The segments that are needed, in their order: number, salt, and the last entry before.
+    pub(super) segments: Vec<(u64, u64, Index)>,
+    pub(super) useless: Vec<FileName>,
+    /// How often the copies of the vote were written, and which of them are there.
+    pub(super) generation: u64,
+    pub(super) slots: Vec<Slot>,
+    /// Spare segments that are there.
+    pub(super) spares: Vec<u64>,
+}
+
+impl Wal {
+    /// A log that goes on with a new segment, and what makes that durable.
+    pub(super) fn start(start: Start, durable: &Durable) -> (Self, Vec<Operation>) {
+        let Start { identity, options, number, salt, continues, records, .. } = start;
+        let needed = blocks_for(records.iter().map(Record::length).sum()) + u64::from(HEADER_BLOCKS);
+        let blocks = u32::try_from(needed.max(options.segment_blocks())).expect("it was read from a segment");
+        let runs = durable.skipped.terms.clone();
+        let mut terms = Terms::from_runs(durable.base, runs, durable.skipped_through().index);
+        terms.extend(durable.entries.iter().map(|entry| entry.id.term));
+        let last_before = start.before.last;
+        let header = SegmentHeader {
+            identity,
+            number,
+            salt,
+            first: continues.number + 1,
+            continues,
+            summary: Summary { ballot: start.ballot, ..start.before },
+            snapshot: start.snapshot_before,
+        };
+        let mut segments: BTreeMap<_, _> =
+            start.segments.iter().map(|&(number, salt, before)| (number, Kept { salt, before })).collect();
+        segments.insert(number, Kept { salt, before: last_before.index });
+        let mut wal = Self {
+            identity,
+            options,
+            queue: VecDeque::new(),
+            queued: 0,
+            durable: WriteSeq::ZERO,
+            flight: None,
+            segment: Segment { seal: header.seal(), blocks, used: 0 },
+            spare: Spare::None,
+            tail: Tail {
+                link: continues,
+                ballot: start.ballot,
+                starts: durable.starts,
+                committed: durable.committed,
+                snapshot: durable.snapshot.clone(),
+                base: durable.base,
+                terms,
+                covered: true,
+            },
+            copied: None,
+            generation: start.generation,
+            places: start.places,
+            segments,
+            useless: start.useless,
+            upkeep: None,
+            life: number,
+        };
+        let (stale, spare) = (start.spares.iter().filter(|spare| **spare != number), FileName::Spare(number));
+        let mut first: Vec<_> = stale.map(|spare| Operation::Remove(FileName::Spare(*spare))).collect();
+        first.push(Operation::Create { file: spare, length: block_at(blocks) });
+        first.extend(wal.write(&records, Some(header), last_before, WriteSeq::ZERO));
+        let missing = [Slot::A, Slot::B].into_iter().filter(|slot| !start.slots.contains(slot));
+        let missing: Vec<_> = missing.map(FileName::Vote).collect();
+        let create = |file: &FileName| Operation::Create { file: *file, length: BLOCK as u64 };
+        first.extend(missing.iter().map(create));
+        first = wal.copy_vote(first);
+        if !missing.is_empty() {
+            first.push(Operation::SyncDirectory);
+        }
+        wal.completed();
+        (wal, first)
+    }
+}
+
+/// How many bytes of records a write becomes, at most.
+fn length(write: &Write) -> u64 {
+    let truncate = write.truncate_after.map_or(0, |after| Record::Truncate(after).length());
+    let rebase = write.rebase.as_ref().map_or(0, |rebase| Record::Rebase((**rebase).clone()).length());
+    let entries = write.refilled.iter().chain(write.append.iter());
+    truncate + rebase + entries.map(|entry| Record::Append(entry.clone()).length()).sum::<u64>()
+}
+
+/// What a record that begins in this sector changes about where entries stand.
+pub(super) fn change(record: &Record, begin: u32) -> Change {
+    // The first byte may be the last of its sector; what follows may end anywhere in the last.
+    let sectors = record.length().div_ceil(crate::wal::sector::DATA as u64) + 1;
+    let end = begin.saturating_add(u32::try_from(sectors).unwrap_or(u32::MAX));
+    match record {
+        Record::Truncate(after) => Change::Truncate(*after),
+        Record::Rebase(rebase) => Change::Forget(rebase.base.index),
+        Record::Append(entry) => Change::Append { index: entry.id.index, begin, end },
+        Record::Refill(entry) => Change::Refill { index: entry.id.index, begin, end },
+    }
+}
+
+/// The operations that make a batch durable, in a segment that is there or in a new one.
+fn written(segment: u64, new: bool, at: u64, bytes: Arc<[u8]>) -> Vec<Operation> {
+    let (file, spare) = (FileName::Segment(segment), FileName::Spare(segment));
+    if !new {
+        return Vec::from([Operation::Write { file, at, bytes }, Operation::Sync(file)]);
+    }
+    // The segment is durable, with its first batch, before it is called one.
+    Vec::from([
+        Operation::Write { file: spare, at, bytes },
+        Operation::Sync(spare),
+        Operation::Rename { from: spare, to: file },
+        Operation::SyncDirectory,
+    ])
+}
+
+/// The operations that write both copies of the vote, the second only when the first is durable.
+fn copies(vote: &Vote) -> impl Iterator<Item = Operation> {
+    [Slot::A, Slot::B].into_iter().zip(0..).flat_map(|(slot, number)| {
+        let (file, bytes) = (FileName::Vote(slot), vote.encode(number).into());
+        [Operation::Write { file, at: 0, bytes }, Operation::Sync(file)]
+    })
+}

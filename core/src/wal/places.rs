@@ -1,0 +1,107 @@
+//! Where in the segments the entries stand, thinned out: one place for every 32 KiB or so.
+
+use crate::types::Index;
+use crate::wal::sector::SECTOR;
+use alloc::vec::Vec;
+
+/// Entries in a row, which stand in a row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    /// The first and the last of them.
+    pub(super) first: Index,
+    pub(super) last: Index,
+    pub(super) segment: u64,
+    /// The first of them begins in this sector.
+    pub(super) begin: u32,
+    /// And the last of them ends before this one.
+    pub(super) end: u32,
+}
+
+/// What a record does to where the entries stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Change {
+    /// Everything after this index is gone.
+    Truncate(Index),
+    /// Everything through this index is gone.
+    Forget(Index),
+    /// The entry now stands in these sectors, and none follows it.
+    Append { index: Index, begin: u32, end: u32 },
+    /// The entry now stands in these sectors, and those that follow it stay where they are.
+    Refill { index: Index, begin: u32, end: u32 },
+}
+
+/// Enough for one place: who looks for an entry reads at most so much in vain.
+const GRAIN: u32 = 32 * 1024 / SECTOR as u32;
+
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(super) struct Places {
+    places: Vec<Place>,
+    /// Whether the last of them may grow. Not after a truncation: entries that are gone stand behind it.
+    open: bool,
+}
+
+impl Places {
+    pub(super) fn change(&mut self, segment: u64, change: Change) {
+        match change {
+            Change::Truncate(after) => self.truncate(after),
+            Change::Forget(through) => self.forget(through),
+            Change::Append { index, begin, end } => {
+                self.truncate(index.prev().unwrap_or_default());
+                self.append(Place { first: index, last: index, segment, begin, end });
+            }
+            Change::Refill { index, begin, end } => {
+                self.replace(Place { first: index, last: index, segment, begin, end });
+            }
+        }
+    }
+
+    fn append(&mut self, new: Place) {
+        if self.open
+            && let Some(last) = self.places.last_mut()
+            && (last.segment, last.last.next()) == (new.segment, new.first)
+            && new.begin.saturating_sub(last.begin) < GRAIN
+        {
+            (last.last, last.end) = (new.last, new.end);
+            return;
+        }
+        self.places.push(new);
+        self.open = true;
+    }
+
+    fn truncate(&mut self, after: Index) {
+        while self.places.last().is_some_and(|place| place.first > after) {
+            self.places.pop();
+            self.open = false;
+        }
+        if let Some(place) = self.places.last_mut().filter(|place| place.last > after) {
+            place.last = after;
+            self.open = false;
+        }
+    }
+
+    fn forget(&mut self, through: Index) {
+        let gone = self.places.partition_point(|place| place.last <= through);
+        self.places.drain(..gone);
+        if let Some(place) = self.places.first_mut() {
+            place.first = place.first.max(through.next());
+        }
+    }
+
+    fn replace(&mut self, new: Place) {
+        let at = self.places.partition_point(|place| place.last < new.first);
+        let Some(&old) = self.places.get(at).filter(|old| old.first <= new.first) else {
+            return self.places.insert(at, new);
+        };
+        let before =
+            (old.first < new.first).then(|| Place { last: new.first.prev().unwrap_or_default(), ..old });
+        let after = (old.last > new.last).then(|| Place { first: new.last.next(), ..old });
+        self.places.splice(at..=at, before.into_iter().chain([new]).chain(after));
+    }
+
+    /// The place of the entry at `index`, and those that follow it in a row, in the order of the log.
+    pub(super) fn from(&self, index: Index) -> &[Place] {
+        let at = self.places.partition_point(|place| place.last < index);
+        let found = &self.places[at..];
+        if found.first().is_some_and(|place| place.first <= index) { found } else { &[] }
+    }
+}

@@ -1,0 +1,959 @@
+//! What a directory says of what its member had written.
+//!
+//! ```text
+//!   1 the files, the copies of the vote, the headers of the segments; who goes on after which batch, and so what is void
+//!   2 batch after batch, in the order of their numbers:   whole      → as it says
+//!                                                         damaged    → what it says that there is, and what can be read of that
+//!                                                         missing    → what the next one says that there is
+//!                                                         unfinished → the end
+//!   3 the next segment: it goes on after the last batch that is known to be durable, and says again what came after that
+//! ```
+
+use crate::log::{Entry, EntryBody, Snapshot};
+use crate::raft::Durable;
+use crate::types::{Ballot, ClusterId, Identity, Index, LogId, Member};
+use crate::wal::batch::{self, Sectors};
+use crate::wal::codec::Record;
+use crate::wal::disk::{Disk, DiskError, FileName, Operation, Slot};
+use crate::wal::header::{
+    BatchHeader, HEADER_BLOCKS, Link, NoHeader, SegmentHeader, Summary, VERSION, Vote, salt,
+};
+use crate::wal::log::{Options, Start, Wal, change};
+use crate::wal::places::{Change, Places};
+use crate::wal::sector::{BLOCK, Kind, SECTOR, SECTORS_PER_BLOCK, Seal, Sector, block_at, first_sector};
+use crate::wal::snapshot_file::{SnapshotHeader, whole};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// What a member's directory holds.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Recovery {
+    /// The log, to go on with.
+    pub wal: Wal,
+    /// What the kernel starts from.
+    pub durable: Durable,
+    /// What there was to be seen.
+    pub found: Found,
+    /// What must be carried out, in order and all of it, before the member may start: only then is what was found durable. Empty after
+    /// [`Wal::open`].
+    pub first: Vec<Operation>,
+}
+
+/// What recovery came upon: for reports.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// How many batches the log has, as far as they are read.
+    pub batches: u64,
+    /// How many of them are damaged, or missing between others.
+    pub rotten_batches: u64,
+    /// How many of their sectors are not what was written there.
+    pub rotten_sectors: u64,
+    /// How many batches were unfinished, never acknowledged, and are cut.
+    pub torn: u64,
+    /// Which entries are lost: each run of them, after the one and through the other.
+    pub lost: Vec<(LogId, LogId)>,
+    /// How many entries are written again, because only their own batch says that they are durable.
+    pub rewritten: u64,
+    /// How many of the two copies of the vote cannot be read, or are not there.
+    pub bad_votes: u64,
+    /// How many segments have a header that cannot be read.
+    pub bad_segments: u64,
+    /// The last entries of the snapshots whose files are there. The one that the log rests on is whole, or not among them; of the others
+    /// no more was read than their beginning.
+    pub snapshots: Vec<LogId>,
+    /// The last entries of those whose files are damaged, as far as that was looked at.
+    pub bad_snapshots: Vec<LogId>,
+}
+
+/// Why a member must not start from its directory. Nothing in it was changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RecoverError {
+    /// The disk could not be read.
+    Disk(DiskError),
+    /// The directory is that of a member of another cluster.
+    OtherCluster {
+        /// Whose it is.
+        found: ClusterId,
+        /// Who wanted it.
+        expected: ClusterId,
+    },
+    /// The directory is that of another member, or of another incarnation.
+    OtherMember {
+        /// Whose it is.
+        found: Member,
+        /// Who wanted it.
+        expected: Member,
+    },
+    /// A file is of a later format.
+    Version {
+        /// Which file.
+        file: FileName,
+        /// Its format.
+        found: u32,
+    },
+    /// Nobody knows whom this member has voted for: both copies of its vote are damaged, and so is the end of its log.
+    VoteLost,
+    /// Too much is damaged to know even what is lost.
+    TooMuch(Missing),
+    /// A new log cannot begin with entries that are not there.
+    Beginning,
+}
+
+/// What is missing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Missing {
+    /// The whole log: there is a vote, and no segment.
+    Log,
+    /// Everything after this entry, and nothing says what that was.
+    EndAfter(LogId),
+    /// Which entries there were after the one, through the index.
+    Ids {
+        /// The last entry before.
+        after: LogId,
+        /// The last of which nothing is known.
+        through: Index,
+    },
+    /// The members of the group as of this snapshot.
+    Membership(LogId),
+}
+
+/// Why a directory could not be opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OpenError {
+    /// What is in it cannot be gone on from.
+    Recover(RecoverError),
+    /// The disk failed at what had to be done first. [`DiskError::Full`]: make space, and open it again.
+    Disk(DiskError),
+}
+
+impl From<DiskError> for RecoverError {
+    fn from(error: DiskError) -> Self {
+        Self::Disk(error)
+    }
+}
+
+impl From<Missing> for RecoverError {
+    fn from(missing: Missing) -> Self {
+        Self::TooMuch(missing)
+    }
+}
+
+/// See [`Wal::recover`].
+pub(super) fn recover<D: Disk>(
+    disk: &mut D,
+    identity: Identity,
+    options: Options,
+    begin: &Durable,
+) -> Result<Recovery, RecoverError> {
+    let mut files = Files::default();
+    disk.list()?.into_iter().for_each(|(file, length)| files.add(file, length));
+    files.segments.sort_unstable();
+    let votes = Votes::read(disk, &files, identity)?;
+    if files.segments.is_empty() {
+        return if votes.written {
+            Err(Missing::Log.into())
+        } else {
+            new(disk, identity, options, begin, files)
+        };
+    }
+    let segments = SegmentFile::read_all(disk, &files, identity)?;
+    let shelf = Shelf::read(disk, &files)?;
+    let mut scan = Scan {
+        disk,
+        options,
+        synced: votes.latest.as_ref().map_or(0, |vote| vote.synced.number),
+        found: Found { bad_votes: votes.bad, ..Found::default() },
+        model: Model::new(votes.latest.as_ref(), &segments, &shelf),
+        unskipped: 0,
+        last: None,
+    };
+    match scan.run(&segments) {
+        Err(RecoverError::TooMuch(_)) if votes.latest.is_none() => return Err(RecoverError::VoteLost),
+        result => result?,
+    }
+    if let Some(vote) = &votes.latest {
+        scan.adopt(vote)?;
+    }
+    scan.finish(identity, files, &segments, votes, shelf)
+}
+
+/// A log that begins.
+fn new<D: Disk>(
+    disk: &mut D,
+    identity: Identity,
+    options: Options,
+    begin: &Durable,
+    files: Files,
+) -> Result<Recovery, RecoverError> {
+    let lost = begin.entries.iter().any(|entry| entry.body == EntryBody::Lost);
+    if lost || begin.skipped.last.is_some() {
+        return Err(RecoverError::Beginning);
+    }
+    let shelf = Shelf::read(disk, &files)?;
+    let before = Summary {
+        ballot: begin.ballot,
+        starts: begin.starts,
+        committed: begin.base.index,
+        base: begin.base,
+        snapshot: begin.snapshot.as_ref().map(|snapshot| snapshot.last),
+        last: begin.base,
+        terms: Vec::new(),
+    };
+    let start = Start {
+        identity,
+        options,
+        number: 1,
+        salt: salt(&[identity.cluster.0, identity.member.id.get(), identity.member.incarnation.0, 1]),
+        continues: Link::default(),
+        before,
+        snapshot_before: begin.snapshot.clone(),
+        records: begin.entries.iter().cloned().map(Record::Append).collect(),
+        ballot: begin.ballot,
+        places: Places::default(),
+        segments: Vec::new(),
+        useless: Vec::new(),
+        generation: 0,
+        slots: files.slots,
+        spares: files.spares,
+    };
+    let mut durable = Durable { applied: Index::ZERO, ..begin.clone() };
+    let found = shelf.tell(disk, &mut durable, Found::default())?;
+    let (wal, first) = Wal::start(start, &durable);
+    Ok(Recovery { wal, durable, found, first })
+}
+
+/// The files that there are.
+#[derive(Default)]
+struct Files {
+    segments: Vec<(u64, u64)>,
+    spares: Vec<u64>,
+    slots: Vec<Slot>,
+    snapshots: Vec<(LogId, u64)>,
+}
+
+impl Files {
+    fn add(&mut self, file: FileName, length: u64) {
+        match file {
+            FileName::Segment(number) if number < u64::MAX / 2 => self.segments.push((number, length)),
+            FileName::Spare(number) => self.spares.push(number),
+            FileName::Vote(slot) => self.slots.push(slot),
+            FileName::Snapshot { term, index } => self.snapshots.push((LogId::new(term, index), length)),
+            FileName::Segment(_) | FileName::Partial { .. } => {}
+        }
+    }
+}
+
+/// The snapshots whose files are there.
+#[derive(Default)]
+struct Shelf {
+    headers: Vec<SnapshotHeader>,
+    bad: Vec<LogId>,
+}
+
+impl Shelf {
+    fn read<D: Disk>(disk: &mut D, files: &Files) -> Result<Self, DiskError> {
+        let mut shelf = Self::default();
+        for (last, _) in &files.snapshots {
+            let bytes = SnapshotHeader::read(whole(*last)).perform(disk)?;
+            match SnapshotHeader::decode(whole(*last), &bytes) {
+                Ok(header) if header.snapshot().last == *last => shelf.headers.push(header),
+                _ => shelf.bad.push(*last),
+            }
+        }
+        Ok(shelf)
+    }
+
+    /// Whether this snapshot is there, and all of it as it was written.
+    fn holds<D: Disk>(&mut self, disk: &mut D, snapshot: &Snapshot) -> Result<bool, DiskError> {
+        let last = snapshot.last;
+        let Some(at) = self.headers.iter().position(|header| header.snapshot() == snapshot) else {
+            return Ok(false);
+        };
+        if self.headers[at].verify(disk, whole(last))? {
+            return Ok(true);
+        }
+        self.headers.remove(at);
+        self.bad.push(last);
+        Ok(false)
+    }
+
+    /// Says which there are, and whether the one is that the log rests on.
+    fn tell<D: Disk>(
+        mut self,
+        disk: &mut D,
+        durable: &mut Durable,
+        found: Found,
+    ) -> Result<Found, DiskError> {
+        // At index zero is the empty state, which has no file.
+        if let Some(snapshot) = durable.snapshot.as_ref().filter(|snapshot| snapshot.last.index > Index::ZERO)
+        {
+            durable.snapshot_lost = !self.holds(disk, snapshot)?;
+        }
+        let snapshots = self.headers.iter().map(|header| header.snapshot().last).collect();
+        Ok(Found { snapshots, bad_snapshots: self.bad, ..found })
+    }
+}
+
+/// The two copies of the vote.
+struct Votes {
+    latest: Option<Vote>,
+    /// Whether there ever was one.
+    written: bool,
+    bad: u64,
+}
+
+impl Votes {
+    fn read<D: Disk>(disk: &mut D, files: &Files, identity: Identity) -> Result<Self, RecoverError> {
+        let mut votes = Self { latest: None, written: false, bad: 2 };
+        for slot in &files.slots {
+            let file = FileName::Vote(*slot);
+            let mut block = [0; BLOCK];
+            disk.read(file, 0, &mut block)?;
+            votes.written |= block.iter().any(|&byte| byte != 0);
+            match Vote::decode(&block, u64::from(*slot == Slot::B)) {
+                Ok(vote) => {
+                    check_identity(vote.identity, identity)?;
+                    votes.bad -= 1;
+                    let later =
+                        votes.latest.as_ref().is_none_or(|latest| latest.generation < vote.generation);
+                    votes.latest = if later { Some(vote) } else { votes.latest };
+                }
+                Err(NoHeader::Version(found)) => return Err(RecoverError::Version { file, found }),
+                Err(NoHeader::Unreadable) => {}
+            }
+        }
+        Ok(votes)
+    }
+}
+
+fn check_identity(found: Identity, expected: Identity) -> Result<(), RecoverError> {
+    if found.cluster != expected.cluster {
+        return Err(RecoverError::OtherCluster { found: found.cluster, expected: expected.cluster });
+    }
+    if found.member != expected.member {
+        return Err(RecoverError::OtherMember { found: found.member, expected: expected.member });
+    }
+    Ok(())
+}
+
+/// A segment, before its batches are read.
+struct SegmentFile {
+    number: u64,
+    blocks: u32,
+    header: Option<SegmentHeader>,
+    /// Batches after this number are void: the log goes on elsewhere.
+    limit: u64,
+}
+
+impl SegmentFile {
+    fn read_all<D: Disk>(disk: &mut D, files: &Files, identity: Identity) -> Result<Vec<Self>, RecoverError> {
+        let mut segments = Vec::with_capacity(files.segments.len());
+        for &(number, length) in &files.segments {
+            let mut bytes = [0; BLOCK * HEADER_BLOCKS as usize];
+            disk.read(FileName::Segment(number), 0, &mut bytes)?;
+            let header = match SegmentHeader::decode(&bytes, number) {
+                Ok(header) => {
+                    check_identity(header.identity, identity)?;
+                    Some(header)
+                }
+                Err(NoHeader::Version(found)) => {
+                    return Err(RecoverError::Version { file: FileName::Segment(number), found });
+                }
+                Err(NoHeader::Unreadable) => None,
+            };
+            let blocks = u32::try_from(length / BLOCK as u64).unwrap_or(u32::MAX / SECTORS_PER_BLOCK);
+            segments.push(Self { number, blocks, header, limit: u64::MAX });
+        }
+        let mut limit = u64::MAX;
+        for segment in segments.iter_mut().rev() {
+            segment.limit = limit;
+            limit = segment.header.as_ref().map_or(limit, |header| limit.min(header.continues.number));
+        }
+        Ok(segments)
+    }
+
+    fn is_void(&self) -> bool {
+        self.header.as_ref().is_some_and(|header| header.first > self.limit)
+    }
+}
+
+/// A state of the log, for what is to be written after it.
+#[derive(Clone, Default, Debug)]
+struct Checkpoint {
+    link: Link,
+    summary: Summary,
+    snapshot: Option<Snapshot>,
+}
+
+/// The member's state, as far as its batches are read.
+struct Model {
+    durable: Durable,
+    places: Places,
+    /// After the last batch that was read.
+    now: Checkpoint,
+    /// Snapshots whose membership is known.
+    snapshots: Vec<Snapshot>,
+    /// The base of the log is at or after this.
+    base: LogId,
+    /// There cannot be more entries than this.
+    max_entries: u64,
+}
+
+/// Why a batch is not what its header says.
+struct Unsound;
+
+impl Model {
+    fn new(vote: Option<&Vote>, segments: &[SegmentFile], shelf: &Shelf) -> Self {
+        let headers = segments.iter().filter_map(|segment| segment.header.as_ref());
+        let bases = headers.clone().map(|header| header.summary.base);
+        let base = bases.chain(vote.map(|vote| vote.summary.base)).max_by_key(|base| base.index);
+        let bytes: u64 = segments.iter().map(|segment| block_at(segment.blocks)).sum();
+        Self {
+            durable: Durable::default(),
+            places: Places::default(),
+            now: Checkpoint::default(),
+            snapshots: headers
+                .filter_map(|header| header.snapshot.clone())
+                .chain(shelf.headers.iter().map(|header| header.snapshot().clone()))
+                .collect(),
+            base: base.unwrap_or_default(),
+            max_entries: bytes / 16,
+        }
+    }
+
+    /// Begins with the oldest segment that there is.
+    fn begin(&mut self, header: &SegmentHeader) -> Result<(), Missing> {
+        let summary = &header.summary;
+        let base = if self.base.index > summary.base.index { self.base } else { summary.base };
+        // What lies before the base was left behind with older segments. Anything else that is not here is lost.
+        self.durable.base = if summary.last.index <= base.index { summary.last } else { base };
+        self.durable.snapshot = header.snapshot.clone();
+        self.lose(summary, summary.last.index)?;
+        self.reached(header.continues, summary);
+        Ok(())
+    }
+
+    /// Takes over what a header says, that of a batch or a segment.
+    fn reached(&mut self, link: Link, summary: &Summary) {
+        let durable = &mut self.durable;
+        durable.ballot = later(durable.ballot, summary.ballot);
+        durable.starts = durable.starts.max(summary.starts);
+        durable.committed = summary.committed.min(durable.last().index);
+        self.now = Checkpoint { link, summary: summary.clone(), snapshot: durable.snapshot.clone() };
+    }
+
+    fn position(&self, index: Index) -> Option<usize> {
+        let before = self.durable.skipped_through().index;
+        usize::try_from(index.get().checked_sub(before.get())?.checked_sub(1)?).ok()
+    }
+
+    fn entry(&mut self, index: Index) -> Option<&mut Entry> {
+        let position = self.position(index)?;
+        self.durable.entries.get_mut(position)
+    }
+
+    fn truncate(&mut self, after: Index) {
+        self.places.change(0, Change::Truncate(after));
+        let durable = &mut self.durable;
+        if after < durable.base.index {
+            // Only where the base is one that stands in for what was left behind.
+            durable.entries.clear();
+            durable.base.index = after;
+            durable.base.term = self.now.summary.id(after).map_or_else(Default::default, |id| id.term);
+            return;
+        }
+        let kept = self.position(after.next()).unwrap_or(0);
+        self.durable.entries.truncate(kept);
+    }
+
+    fn forget(&mut self, base: LogId) {
+        let durable = &mut self.durable;
+        if base.index < durable.base.index {
+            return;
+        }
+        self.places.change(0, Change::Forget(base.index));
+        let before = durable.skipped_through().index;
+        let forgotten = base.index.get().saturating_sub(before.get());
+        let forgotten = usize::try_from(forgotten).unwrap_or(usize::MAX).min(durable.entries.len());
+        durable.entries.drain(..forgotten);
+        durable.skipped.forget(base.index);
+        durable.base = base;
+    }
+
+    /// Does what a record says. It may be one of a batch that is damaged: then only if it fits.
+    fn apply(&mut self, segment: u64, record: &Record, sector: u32) -> Result<(), Unsound> {
+        match record {
+            Record::Truncate(after) => self.truncate(*after),
+            Record::Rebase(rebase) => {
+                self.forget(rebase.base);
+                self.durable.snapshot = Some(rebase.snapshot.clone());
+            }
+            Record::Append(entry) => {
+                let last = self.durable.last();
+                if entry.id.index != last.index.next() || entry.id.term < last.term {
+                    return Err(Unsound);
+                }
+                self.durable.entries.push(entry.clone());
+                self.places.change(segment, change(record, sector));
+            }
+            Record::Refill(entry) => self.fill(segment, entry, sector),
+        }
+        Ok(())
+    }
+
+    /// Puts an entry in the place of the same one that was lost.
+    fn fill(&mut self, segment: u64, entry: &Entry, sector: u32) {
+        if let Some(lost) = self.entry(entry.id.index)
+            && lost.id == entry.id
+            && lost.body == EntryBody::Lost
+        {
+            *lost = entry.clone();
+            self.places.change(segment, change(&Record::Refill(entry.clone()), sector));
+        }
+    }
+
+    /// Makes the log what a header says that it is, through `through`: the same id is the same entry, and before it everything is the
+    /// same (Log Matching). What is not here is lost. Everything through `kept` is as it was.
+    fn reconcile(&mut self, summary: &Summary, through: Index, kept: Index) -> Result<(), Missing> {
+        self.forget(summary.base);
+        self.rest_on(summary.snapshot)?;
+        let through = through.min(summary.last.index);
+        let floor = self.durable.skipped_through().index.max(kept);
+        let mut agreed = self.durable.last().index.min(through);
+        while agreed > floor && self.entry(agreed).map(|entry| entry.id) != summary.id(agreed) {
+            agreed = agreed.prev().unwrap_or_default();
+        }
+        if agreed < self.durable.last().index {
+            self.truncate(agreed);
+        }
+        self.lose(summary, through)
+    }
+
+    /// Lengthens the log through `through` with entries that are lost.
+    fn lose(&mut self, summary: &Summary, through: Index) -> Result<(), Missing> {
+        let after = self.durable.last();
+        let unknown = Missing::Ids { after, through };
+        if through.get().saturating_sub(after.index.get()) > self.max_entries {
+            return Err(unknown);
+        }
+        let mut next = after.index.next();
+        while next <= through {
+            let last = self.durable.last();
+            // Before the first term that is known there may be others; unless the log was in that very term already.
+            let same = summary.terms.first().filter(|first| first.term == last.term && first.index > next);
+            let id = summary.id(next).or(same.map(|first| LogId { term: first.term, index: next }));
+            let id = id.filter(|id| id.term >= last.term).ok_or(unknown)?;
+            self.durable.entries.push(Entry { id, body: EntryBody::Lost });
+            next = next.next();
+        }
+        Ok(())
+    }
+
+    fn rest_on(&mut self, snapshot: Option<LogId>) -> Result<(), Missing> {
+        let Some(last) = snapshot else { return Ok(()) };
+        if self.durable.snapshot.as_ref().is_some_and(|snapshot| snapshot.last == last) {
+            return Ok(());
+        }
+        let known = self.snapshots.iter().find(|snapshot| snapshot.last == last);
+        self.durable.snapshot = Some(known.cloned().ok_or(Missing::Membership(last))?);
+        Ok(())
+    }
+
+    fn agrees(&self, summary: &Summary) -> bool {
+        let snapshot = self.durable.snapshot.as_ref().map(|snapshot| snapshot.last);
+        self.durable.last() == summary.last
+            && self.durable.base.index >= summary.base.index
+            && snapshot == summary.snapshot
+    }
+}
+
+/// Of two ballots of the same member the later.
+fn later(a: Ballot, b: Ballot) -> Ballot {
+    let rank = |ballot: Ballot| (ballot.term(), ballot.vote().is_some());
+    if rank(b) > rank(a) { b } else { a }
+}
+
+/// The last batch that was read.
+struct Last {
+    records: Vec<Record>,
+    /// The state before it.
+    before: Checkpoint,
+    segment: u64,
+    number: u64,
+    first_of_segment: bool,
+    whole: bool,
+}
+
+struct Scan<'a, D> {
+    disk: &'a mut D,
+    options: Options,
+    /// Batches through this number were durable, by the copies of the vote.
+    synced: u64,
+    found: Found,
+    model: Model,
+    /// How many bytes were read since the log in memory was last cut to its size.
+    unskipped: u64,
+    last: Option<Last>,
+}
+
+impl<D: Disk> Scan<'_, D> {
+    fn run(&mut self, segments: &[SegmentFile]) -> Result<(), RecoverError> {
+        let mut begun = false;
+        for (at, segment) in segments.iter().enumerate() {
+            let Some(header) = &segment.header else {
+                self.found.bad_segments += 1;
+                if segments[at + 1..].iter().all(|later| later.header.is_none() || later.is_void()) {
+                    return Err(Missing::EndAfter(self.model.durable.last()).into());
+                }
+                continue;
+            };
+            if segment.is_void() {
+                continue;
+            }
+            if !begun {
+                self.model.begin(header)?;
+                begun = true;
+            } else if header.continues != self.model.now.link || !self.model.agrees(&header.summary) {
+                self.found.rotten_batches += 1;
+                let committed = self.model.durable.committed;
+                self.model.reconcile(&header.summary, header.summary.last.index, committed)?;
+            }
+            self.model.reached(header.continues, &header.summary);
+            self.read_segment(segment, header)?;
+        }
+        Ok(())
+    }
+
+    fn read_segment(&mut self, segment: &SegmentFile, header: &SegmentHeader) -> Result<(), RecoverError> {
+        let mut window = Window::new(segment, header.seal());
+        let mut at = HEADER_BLOCKS;
+        while self.model.now.link.number < segment.limit {
+            let Some((block, batch)) = window.find(self.disk, at)? else {
+                return self.end(segment, &mut window, at);
+            };
+            let link = self.model.now.link;
+            if batch.number > segment.limit {
+                break;
+            }
+            if batch.number <= link.number {
+                at = block + 1;
+                continue;
+            }
+            let bytes = window.batch(self.disk, block, batch.blocks)?;
+            let sectors = batch::read(&bytes, header.seal(), first_sector(block));
+            let first_of_segment = batch.number == header.first;
+            let whole = sectors.damaged + sectors.unwritten == 0 && sectors.body == batch.body;
+            let end = block + batch.blocks;
+            let covered = first_of_segment
+                || batch.number <= self.synced
+                || segment.limit < u64::MAX
+                || sectors.damaged > 0;
+            if !whole && !covered && window.find(self.disk, end)?.is_none() {
+                self.found.torn += 1;
+                return Ok(());
+            }
+            let follows = block == at && link.number + 1 == batch.number && link.chain == batch.previous;
+            self.take(segment.number, &batch, sectors, follows, whole, first_of_segment)?;
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// No more batches can be read in a segment. Was there one?
+    fn end(&mut self, segment: &SegmentFile, window: &mut Window, at: u32) -> Result<(), RecoverError> {
+        if segment.limit < u64::MAX || at >= segment.blocks {
+            return Ok(());
+        }
+        let (mut blank, mut damaged) = (0, 0);
+        let bytes = window.batch(self.disk, at, 1)?;
+        for (sector, number) in bytes.chunks(SECTOR).zip(first_sector(at)..) {
+            match window.seal.open(sector, number) {
+                Sector::Blank => blank += 1,
+                Sector::Damaged => damaged += 1,
+                Sector::Torn | Sector::Valid { .. } => {}
+            }
+        }
+        // Of a batch that was acknowledged no sector is blank; and what a write leaves unfinished is not damaged.
+        if blank == 0 && damaged > 0 && self.synced <= self.model.now.link.number {
+            return Err(Missing::EndAfter(self.model.durable.last()).into());
+        }
+        self.found.torn += u64::from(blank < SECTORS_PER_BLOCK);
+        Ok(())
+    }
+
+    /// Takes over a batch.
+    fn take(
+        &mut self,
+        segment: u64,
+        batch: &BatchHeader,
+        sectors: Sectors,
+        follows: bool,
+        whole: bool,
+        first_of_segment: bool,
+    ) -> Result<(), RecoverError> {
+        let Sectors { records, damaged, unwritten, .. } = sectors;
+        let summary = &batch.summary;
+        for (record, _) in &records {
+            if let Record::Rebase(rebase) = record {
+                self.model.snapshots.push(rebase.snapshot.clone());
+            }
+        }
+        if !follows {
+            self.found.rotten_batches += 1;
+            let committed = self.model.durable.committed;
+            self.model.reconcile(summary, batch.kept, committed)?;
+        }
+        let before = self.model.now.clone();
+        let mut sound = whole;
+        for (record, sector) in records.iter().filter(|_| whole) {
+            sound = sound && self.model.apply(segment, record, *sector).is_ok();
+            self.unskipped += record.length();
+        }
+        if !sound || !self.model.agrees(summary) {
+            self.found.rotten_batches += 1;
+            self.found.rotten_sectors += damaged + unwritten;
+            self.model.reconcile(summary, summary.last.index, batch.kept)?;
+            for (record, sector) in &records {
+                if let Record::Append(entry) | Record::Refill(entry) = record {
+                    self.model.fill(segment, entry, *sector);
+                }
+            }
+        }
+        self.model.reached(batch.link(), summary);
+        self.found.batches += 1;
+        if self.unskipped > self.options.cached_bytes / 2 {
+            self.unskipped = 0;
+            self.model.durable.skip(self.options.cached_bytes);
+        }
+        let records = records.into_iter().map(|(record, _)| record).collect();
+        self.last = Some(Last {
+            records,
+            before,
+            segment,
+            number: batch.number,
+            first_of_segment,
+            whole: sound && follows,
+        });
+        Ok(())
+    }
+
+    /// The copies of the vote may know of a batch that nothing else is left of.
+    fn adopt(&mut self, vote: &Vote) -> Result<(), RecoverError> {
+        let durable = &mut self.model.durable;
+        durable.ballot = later(durable.ballot, vote.summary.ballot);
+        durable.starts = durable.starts.max(vote.summary.starts);
+        if vote.synced.number > self.model.now.link.number {
+            self.found.rotten_batches += 1;
+            let committed = self.model.durable.committed;
+            self.model.reconcile(&vote.summary, vote.summary.last.index, committed)?;
+            self.model.reached(vote.synced, &vote.summary);
+            self.last = None;
+        }
+        Ok(())
+    }
+
+    /// Goes on with a new segment.
+    fn finish(
+        self,
+        identity: Identity,
+        files: Files,
+        segments: &[SegmentFile],
+        votes: Votes,
+        shelf: Shelf,
+    ) -> Result<Recovery, RecoverError> {
+        let Self { disk, options, synced, mut found, model, last, .. } = self;
+        let Model { mut durable, places, now, .. } = model;
+        if durable.base != now.summary.base {
+            let through = durable.base.index;
+            return Err(Missing::Ids { after: now.summary.base, through }.into());
+        }
+        found = shelf.tell(disk, &mut durable, found)?;
+        durable.skip(options.cached_bytes);
+        found.lost = lost(&durable);
+        // What only its own batch shows to be durable is written again; and what is alone in its segment, so that this one is left.
+        let again = last.filter(|last| last.whole && (last.first_of_segment || last.number > synced));
+        let mut useless: Vec<_> =
+            segments.iter().filter(|segment| segment.is_void()).map(|it| it.number).collect();
+        let (before, records) = match again {
+            Some(last) => {
+                if last.first_of_segment {
+                    useless.push(last.segment);
+                }
+                (last.before, last.records)
+            }
+            None => (now, Vec::new()),
+        };
+        found.rewritten = records.len() as u64;
+        let greatest = segments.iter().map(|segment| segment.number).max().unwrap_or(0);
+        let needed = segments.iter().filter(|segment| !useless.contains(&segment.number));
+        let needed = needed.filter_map(|segment| segment.header.as_ref());
+        let salts: Vec<u64> = segments.iter().filter_map(|it| it.header.as_ref()).map(|it| it.salt).collect();
+        let start = Start {
+            identity,
+            options,
+            number: greatest + 1,
+            salt: salt(
+                &[&salts[..], &[greatest, before.link.number, before.link.chain, durable.starts]].concat(),
+            ),
+            continues: before.link,
+            before: before.summary,
+            snapshot_before: before.snapshot,
+            records,
+            ballot: durable.ballot,
+            places,
+            segments: needed.map(|header| (header.number, header.salt, header.summary.last.index)).collect(),
+            useless: useless.into_iter().map(FileName::Segment).collect(),
+            generation: votes.latest.map_or(0, |vote| vote.generation),
+            slots: files.slots,
+            spares: files.spares,
+        };
+        let (wal, first) = Wal::start(start, &durable);
+        Ok(Recovery { wal, durable, found, first })
+    }
+}
+
+/// Which entries are lost, in runs.
+fn lost(durable: &Durable) -> Vec<(LogId, LogId)> {
+    let mut runs: Vec<(LogId, LogId)> = Vec::new();
+    let mut before = durable.skipped_through();
+    for entry in &durable.entries {
+        if entry.body == EntryBody::Lost {
+            match runs.last_mut() {
+                Some((_, through)) if *through == before => *through = entry.id,
+                _ => runs.push((before, entry.id)),
+            }
+        }
+        before = entry.id;
+    }
+    runs
+}
+
+/// A segment that is read from its beginning to its end.
+struct Window {
+    file: FileName,
+    seal: Seal,
+    blocks: u32,
+    at: u32,
+    bytes: Vec<u8>,
+}
+
+/// How many blocks are read at once.
+const READ_AHEAD: u32 = 64;
+
+impl Window {
+    fn new(segment: &SegmentFile, seal: Seal) -> Self {
+        let file = FileName::Segment(segment.number);
+        Self { file, seal, blocks: segment.blocks, at: 0, bytes: Vec::new() }
+    }
+
+    fn block<D: Disk>(&mut self, disk: &mut D, block: u32) -> Result<&[u8], DiskError> {
+        let there = u32::try_from(self.bytes.len() / BLOCK).unwrap_or(0);
+        if block < self.at || block >= self.at + there {
+            let count = READ_AHEAD.min(self.blocks.saturating_sub(block).max(1));
+            self.bytes.clear();
+            self.bytes.resize(count as usize * BLOCK, 0);
+            disk.read(self.file, block_at(block), &mut self.bytes)?;
+            self.at = block;
+        }
+        Ok(&self.bytes[(block - self.at) as usize * BLOCK..][..BLOCK])
+    }
+
+    /// The next batch at `from` or after, by either of its headers, and where it begins.
+    fn find<D: Disk>(&mut self, disk: &mut D, from: u32) -> Result<Option<(u32, BatchHeader)>, DiskError> {
+        let (seal, blocks) = (self.seal, self.blocks);
+        for block in from..blocks {
+            let bytes = self.block(disk, block)?;
+            let last = SECTORS_PER_BLOCK - 1;
+            for (sector, wanted) in [(0, Kind::First), (last, Kind::Last)] {
+                let number = first_sector(block) + sector;
+                let sector = &bytes[sector as usize * SECTOR..][..SECTOR];
+                let Sector::Valid { kind, data, .. } = seal.open(sector, number) else { continue };
+                let Some(header) = BatchHeader::decode(data).filter(|_| kind == wanted) else { continue };
+                let begin = match kind {
+                    Kind::First => Some(block),
+                    _ => (block + 1).checked_sub(header.blocks),
+                };
+                let begin = begin.filter(|begin| *begin >= from && header.blocks <= blocks - begin);
+                if let Some(begin) = begin {
+                    return Ok(Some((begin, header)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The bytes of so many blocks.
+    fn batch<D: Disk>(&mut self, disk: &mut D, block: u32, count: u32) -> Result<Vec<u8>, DiskError> {
+        let mut bytes = Vec::with_capacity(count as usize * BLOCK);
+        for block in block..block + count {
+            bytes.extend_from_slice(self.block(disk, block)?);
+        }
+        Ok(bytes)
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Log => f.write_str("the whole log is gone"),
+            Self::EndAfter(after) => {
+                write!(f, "what followed entry {after} is damaged, and nothing says what it was")
+            }
+            Self::Ids { after, through } => {
+                write!(
+                    f,
+                    "what followed entry {after} through index {through} is damaged, and nothing says what it was"
+                )
+            }
+            Self::Membership(last) => {
+                write!(f, "the members of the group as of snapshot {last} are damaged")
+            }
+        }
+    }
+}
+
+const REPLACE: &str = "do not start this member: put back its directory from before the damage, or remove it from its group and add it \
+                       again under a new incarnation with an empty directory";
+
+impl fmt::Display for RecoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk(error) => error.fmt(f),
+            Self::OtherCluster { found, expected } => {
+                write!(
+                    f,
+                    "the directory is of cluster {found} and not {expected}: start the member on its own"
+                )
+            }
+            Self::OtherMember { found, expected } => {
+                write!(
+                    f,
+                    "the directory is of member {found} and not {expected}: start each member on its own"
+                )
+            }
+            Self::Version { file, found } => {
+                write!(f, "{file} is of format {found}, and this library reads {VERSION}: take a later one")
+            }
+            Self::VoteLost => {
+                write!(f, "both copies of the vote and the end of the log are damaged: {REPLACE}")
+            }
+            Self::TooMuch(missing) => write!(f, "{missing}: {REPLACE}"),
+            Self::Beginning => f.write_str(
+                "a new log cannot begin with entries that are lost or left out: give it all of them",
+            ),
+        }
+    }
+}
+
+impl core::error::Error for RecoverError {}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Recover(error) => error.fmt(f),
+            Self::Disk(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for OpenError {}

@@ -1,0 +1,255 @@
+//! What a member does whose disk has damaged what it had acknowledged: it keeps its word, and gets it back from others.
+
+use kontiki_core::action::{Outcome, Refusal};
+use kontiki_core::config::{Config, Options};
+use kontiki_core::event::Event;
+use kontiki_core::log::{Entry, EntryBody};
+use kontiki_core::membership::{Change, Membership};
+use kontiki_core::raft::{Durable, Raft, RestoreError};
+use kontiki_core::status::{DropReason, RoleKind};
+use kontiki_core::time::Instant;
+use kontiki_core::types::{Index, LogId};
+use kontiki_tests::lab::{Lab, disk_of, id, identity};
+
+/// Member 1 leads three; entries 1 to 5 are committed and applied by all.
+fn led() -> Lab {
+    let mut lab = Lab::of(3);
+    lab.elect(1);
+    lab.propose_batch(1, &["a", "b", "c", "d"]);
+    lab.deliver();
+    lab.heartbeat(1);
+    lab.deliver();
+    lab
+}
+
+fn lost(lab: &Lab, member: u64) -> usize {
+    lab.disk(member).entries.iter().filter(|entry| entry.body == EntryBody::Lost).count()
+}
+
+#[test]
+fn the_leader_fills_again_what_a_follower_has_lost() {
+    let mut lab = led();
+    let applied = lab.applied(3);
+    lab.damage(3, &[2, 3, 5]);
+    assert_eq!(lab.status(3).last, LogId::new(1, 5), "it knows what it had");
+    assert!(!lab.raft(3).log().is_whole());
+    lab.beat(1);
+    assert!(lab.raft(3).log().is_whole());
+    assert_eq!((lost(&lab, 3), lab.applied(3)), (0, applied));
+}
+
+#[test]
+fn nothing_beyond_the_damage_is_applied_or_acknowledged() {
+    let mut lab = led();
+    lab.damage(3, &[3]);
+    lab.isolate(2);
+    let write = lab.propose(1, "e");
+    lab.heartbeat(1);
+    while lab.lose("Refill") > 0 || !lab.in_flight().is_empty() {
+        lab.deliver_at(0);
+    }
+    assert_eq!(lab.status(3).last, LogId::new(1, 6), "it takes what comes");
+    assert_eq!((lab.status(3).applied, lab.outcomes(write)), (Index::new(2), &[][..]));
+    (0..3).for_each(|_| lab.beat(1));
+    assert_eq!(lab.outcomes(write), [Outcome::Committed(LogId::new(1, 6))]);
+}
+
+/// PITFALLS P2: a member that came back with less must not help to elect one that has less.
+#[test]
+fn p2_what_is_lost_counts_in_votes() {
+    let mut lab = Lab::of(3);
+    lab.elect(1);
+    lab.isolate(2);
+    lab.propose_batch(1, &["a", "b"]);
+    lab.deliver();
+    assert_eq!(lab.committed(), Index::new(3));
+    lab.damage(3, &[2, 3]);
+    lab.crash(1);
+    lab.heal();
+    for _ in 0..8 {
+        lab.campaign(2);
+        lab.deliver();
+        lab.fire(3);
+        lab.deliver();
+    }
+    assert_eq!(lab.leaders(), [0; 0], "one has less than what is committed, the other has lost it");
+    lab.restart(1);
+    lab.elect(1);
+    lab.beat(1);
+    assert_eq!((lost(&lab, 3), lab.applied(2).len(), lab.applied(3).len()), (0, 2, 2));
+}
+
+#[test]
+fn a_member_with_damage_does_not_stand_for_election() {
+    let mut lab = led();
+    lab.damage(3, &[3]);
+    lab.isolate(3);
+    lab.wait();
+    lab.fire(3);
+    assert_eq!((lab.status(3).role, lab.status(3).term.get()), (RoleKind::Follower, 1));
+    lab.heal();
+    lab.beat(1);
+    lab.beat(1);
+    lab.transfer(1, Some(3));
+    lab.deliver();
+    assert_eq!(lab.leaders(), [3], "once it is whole it may");
+}
+
+/// Every committed entry is intact on somebody, and nobody is whole: they fill one another again without a leader.
+#[test]
+fn members_with_different_damage_help_one_another() {
+    let mut lab = led();
+    lab.crash(1);
+    lab.damage(2, &[2, 5]);
+    lab.damage(3, &[3, 4]);
+    lab.wait();
+    lab.fire(2);
+    lab.deliver();
+    assert!(lab.raft(2).log().is_whole(), "member 3 has both");
+    lab.elect(2);
+    lab.beat(2);
+    lab.beat(2);
+    assert_eq!((lost(&lab, 2), lost(&lab, 3)), (0, 0));
+    assert_eq!(lab.applied(3), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn what_was_never_committed_makes_way_for_the_next_leader() {
+    let mut lab = led();
+    lab.isolate(1);
+    lab.propose_batch(1, &["x", "y"]);
+    lab.deliver();
+    lab.damage(1, &[6]);
+    lab.wait();
+    lab.elect(2);
+    lab.propose(2, "e");
+    lab.heal();
+    lab.beat(2);
+    lab.beat(2);
+    assert!(lab.raft(1).log().is_whole());
+    assert_eq!(lab.applied(1), ["a", "b", "c", "d", "e"]);
+}
+
+#[test]
+fn a_membership_that_was_lost_is_known_again() {
+    let mut lab = Lab::new(3, 1, &Options::default());
+    lab.elect(1);
+    lab.reconfigure(1, &[Change::Promote(id(4)), Change::Remove(id(3))], None);
+    lab.deliver();
+    lab.beat(1);
+    let membership = lab.raft(2).membership().to_string();
+    let configs: Vec<_> =
+        lab.disk(2).entries.iter().filter(|e| matches!(e.body, EntryBody::Config(_))).collect();
+    let indexes: Vec<_> = configs.iter().map(|entry| entry.id.index.get()).collect();
+    assert!(indexes.len() >= 2, "into the joint membership and out of it");
+    lab.damage(2, &indexes);
+    assert_eq!(lab.raft(2).membership().to_string(), "{1 2 3}+{4}");
+    lab.beat(1);
+    assert_eq!(lab.raft(2).membership().to_string(), membership);
+}
+
+#[test]
+fn what_the_leader_has_only_on_its_disk_is_read_back_for_it() {
+    let mut lab = Lab::new(3, 0, &Options { max_cached_bytes: 0, ..Options::default() });
+    lab.elect(1);
+    lab.propose_batch(1, &["a", "b", "c", "d"]);
+    lab.deliver();
+    lab.beat(1);
+    assert_eq!(lab.raft(1).log().evicted(), Index::new(5));
+    lab.damage(3, &[2, 4]);
+    lab.slow_transfers(1);
+    lab.beat(1);
+    assert_eq!(lost(&lab, 3), 2);
+    lab.fast_host(1);
+    lab.deliver();
+    lab.beat(1);
+    assert_eq!((lost(&lab, 3), lab.applied(3).len()), (0, 4));
+}
+
+#[test]
+fn what_is_only_in_a_snapshot_comes_with_it() {
+    let mut lab = Lab::new(3, 0, &Options { retained_entries: 0, ..Options::default() });
+    lab.elect(1);
+    lab.propose_batch(1, &["a", "b", "c", "d"]);
+    lab.deliver();
+    lab.beat(1);
+    lab.snapshot(1, 4);
+    lab.damage(3, &[3]);
+    lab.beat(1);
+    lab.beat(1);
+    assert!(lab.raft(3).log().is_whole());
+    assert_eq!(lab.disk(3).base, LogId::new(1, 4), "it rests on the leader's snapshot");
+    assert_eq!(lab.applied(3), ["a", "b", "c", "d"], "and keeps what follows it");
+}
+
+#[test]
+fn a_lost_snapshot_is_had_from_another_member() {
+    let mut lab = Lab::new(3, 0, &Options { retained_entries: 0, ..Options::default() });
+    lab.elect(1);
+    lab.propose_batch(1, &["a", "b", "c", "d"]);
+    lab.deliver();
+    lab.beat(1);
+    lab.snapshot(3, 4);
+    lab.damage_snapshot(3);
+    assert_eq!(lab.applied(3), [""; 0]);
+    lab.heartbeat(1);
+    lab.deliver();
+    assert!(lab.take_transcript().contains("shall take a snapshot"), "nobody else has one yet");
+    lab.snapshot(1, 5);
+    lab.beat(1);
+    lab.beat(1);
+    assert!(lab.raft(3).log().is_whole() && !lab.disk(3).snapshot_lost);
+    assert_eq!(lab.applied(3), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn who_is_alone_does_not_start_with_damage_and_says_what_is_lost() {
+    let mut entries = disk_of(&[1, 1, 1]).entries;
+    entries[1].body = EntryBody::Lost;
+    let alone = Durable::bootstrap(Membership::of([id(1)]).unwrap());
+    let disk = Durable { snapshot: alone.snapshot, entries, ..disk_of(&[1]) };
+    let config = Config::new(identity(1), Options::default()).unwrap();
+    let error = Raft::restore(config, disk, Instant::ZERO).unwrap_err();
+    assert_eq!(error, RestoreError::LastCopyLost { after: LogId::new(1, 1), through: LogId::new(1, 2) });
+}
+
+#[test]
+fn a_log_larger_than_memory_is_restored_piece_by_piece() {
+    let mut whole = disk_of(&[1, 1, 2, 2, 2]);
+    let group = Durable::bootstrap(Membership::of([1, 2, 3].map(id)).unwrap());
+    (whole.snapshot, whole.committed) = (group.snapshot, Index::new(4));
+    let mut skipped = whole.clone();
+    skipped.skip(2 * Entry::OVERHEAD);
+    assert_eq!((skipped.entries.len(), skipped.skipped_through()), (2, LogId::new(2, 3)));
+    skipped.skip(0);
+    assert_eq!(skipped.entries.len(), 1, "what is not committed stays");
+    let config = || Config::new(identity(1), Options::default()).unwrap();
+    let raft = Raft::restore(config(), skipped, Instant::ZERO).unwrap();
+    let other = Raft::restore(config(), whole, Instant::ZERO).unwrap();
+    for index in 0..=6 {
+        let index = Index::new(index);
+        assert_eq!(raft.log().term(index), other.log().term(index));
+    }
+    assert_eq!((raft.status(), raft.log().evicted()), (other.status(), Index::new(4)));
+}
+
+#[test]
+fn a_full_disk_refuses_new_work_and_nothing_else() {
+    let mut lab = led();
+    lab.step(1, Event::DiskFull(true));
+    let refused = lab.propose(1, "e");
+    assert_eq!(lab.outcomes(refused), [Outcome::Refused(Refusal::DiskFull)]);
+    lab.beat(1);
+    assert_eq!(lab.leaders(), [1]);
+    lab.step(1, Event::DiskFull(false));
+    lab.step(3, Event::DiskFull(true));
+    lab.isolate(2);
+    let waits = lab.propose(1, "e");
+    lab.deliver();
+    assert_eq!((lab.outcomes(waits).len(), lab.status(3).last.index), (0, Index::new(5)));
+    assert_eq!(lab.raft(3).drops().count(DropReason::DiskFull), 1);
+    lab.step(3, Event::DiskFull(false));
+    lab.beat(1);
+    lab.beat(1);
+    assert_eq!(lab.outcomes(waits), [Outcome::Committed(LogId::new(1, 6))]);
+}
