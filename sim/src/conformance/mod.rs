@@ -39,6 +39,7 @@ mod run;
 mod script;
 #[cfg(test)]
 mod tests;
+mod wal_store;
 
 pub use bench::TestDisk;
 pub use point::{Crash, Fault, Passed, Point, Rule, Violation};
@@ -47,12 +48,10 @@ use kontiki_core::action::Write;
 use kontiki_core::log::Snapshot;
 use kontiki_core::raft::Durable;
 use kontiki_core::types::WriteSeq;
-use kontiki_core::wal::DiskError;
+use kontiki_core::wal::{Disk, DiskError};
 use run::{Run, Trial};
 use std::fmt;
-
-#[cfg(doc)]
-use kontiki_core::wal::Disk;
+use wal_store::WalStore;
 
 /// A log store, as the kit asks it. All its calls wait until they are done.
 pub trait LogStore {
@@ -112,6 +111,22 @@ pub fn store_at<S: LogStore>(
     let mut passed = Passed::default();
     run(&open, Trial { fault: point.fault, only: Some(point) }, &mut passed)?;
     Ok(passed)
+}
+
+/// Runs our own log over a disk of yours through everything. `over` opens the disk over the kit's: what it would do to an operating
+/// system's files, it does to that.
+pub fn disk<D: Disk>(over: impl Fn(TestDisk) -> Result<D, DiskError>) -> Result<Passed, Violation> {
+    store(|disk| WalStore::open(over(disk)?))
+        .map_err(|violation| Violation { replay: "disk_at", ..violation })
+}
+
+/// Runs our own log over a disk of yours to one point alone: what a [`Violation`] tells to show it again.
+pub fn disk_at<D: Disk>(
+    point: Point,
+    over: impl Fn(TestDisk) -> Result<D, DiskError>,
+) -> Result<Passed, Violation> {
+    let passed = store_at(point, |disk| WalStore::open(over(disk)?));
+    passed.map_err(|violation| Violation { replay: "disk_at", ..violation })
 }
 
 fn run<S: LogStore>(
