@@ -178,12 +178,6 @@ pub enum Rule {
     ReportsDamage,
     /// What was lost and is filled again is as it was.
     Refills,
-    /// Of a disk: what it says is what was written, and the files are those that were made.
-    ReadsWhatIsWritten,
-    /// Of a disk: a file that was created can be written without taking space.
-    CreateAllocates,
-    /// Of a disk: a renamed file has one name or the other.
-    RenamesWholly,
 }
 
 /// A promise that was broken, and the one call that shows it again.
