@@ -80,10 +80,10 @@ impl Crash {
         if !unsynced.is_empty() {
             plans.extend([Plan::KeepAll, Plan::KeepContents, Plan::KeepNames]);
         }
-        for position in unsynced.len().saturating_sub(LATEST)..unsynced.len() {
+        let earlier = unsynced.len().saturating_sub(LATEST);
+        for (position, change) in unsynced.iter().enumerate().skip(earlier) {
             plans.extend([Plan::KeepOnly(position), Plan::LoseOnly(position)]);
-            let length = unsynced[position].length();
-            for bytes in cuts(length) {
+            for bytes in cuts(change.length()) {
                 plans.push(Plan::TearAfter(position, bytes));
                 plans.push(Plan::KeepOnlyPrefix(position, bytes));
                 plans.push(Plan::LoseOnlyPrefix(position, bytes));

@@ -114,7 +114,7 @@ impl<'a, S: LogStore, O: Open<S>> Run<'a, S, O> {
         match step {
             Step::Sync => self.sync(),
             Step::Idle => {
-                if let Next::Stop = self.call(|store| store.idle())? {
+                if let Next::Stop = self.call(LogStore::idle)? {
                     return Ok(Next::Stop);
                 }
                 self.after_idling()

@@ -272,7 +272,7 @@ impl LogStore for Records {
     }
 }
 
-fn verdict(sloppy: Sloppy) -> Result<Passed, Violation> {
+fn verdict(sloppy: Sloppy) -> Result<Passed, Box<Violation>> {
     store(|disk| Records::open(disk, sloppy))
 }
 

@@ -50,7 +50,7 @@ impl<D: Disk> WalStore<D> {
     fn upkeep(&mut self) -> Result<(), StoreError> {
         while let Some(operations) = self.wal.upkeep() {
             let done = self.perform(&operations);
-            self.wal.upkeep_done(done.as_ref().map(|()| ()));
+            self.wal.upkeep_done(done.as_ref().copied());
             match done {
                 Ok(()) => {}
                 Err(DiskError::Full) => break,
