@@ -1,5 +1,6 @@
 //! Kontiki's tests across crates: the paper, scripts, properties and house rules.
 
+mod conformance;
 mod contract;
 mod damage;
 mod golden;

@@ -6,8 +6,36 @@
 //! disk full from there on, and with the write lost or landing elsewhere; and for each sector with that sector rotten. The first promise
 //! that is broken comes back as a [`Violation`], with the one call that shows it again.
 //!
-//! A log store of your own implements [`LogStore`] and is opened by a function; this one keeps its writes as they are, in memory,
-//! and is found out:
+//! A disk of your own is put over the kit's, and our own log over that. This one trusts a sync that has failed once it is tried again:
+//!
+//! ```
+//! use kontiki_core::wal::{Disk, DiskError, FileName};
+//! use kontiki_sim::conformance::{self, TestDisk};
+//!
+//! struct MyDisk(TestDisk);
+//!
+//! impl Disk for MyDisk {
+//!     fn sync(&mut self, file: FileName) -> Result<(), DiskError> {
+//!         self.0.sync(file).or_else(|_| self.0.sync(file))
+//!     }
+//!     // The rest as it should be.
+//! #     fn list(&mut self) -> Result<Vec<(FileName, u64)>, DiskError> { self.0.list() }
+//! #     fn create(&mut self, file: FileName, length: u64) -> Result<(), DiskError> { self.0.create(file, length) }
+//! #     fn read(&mut self, file: FileName, at: u64, into: &mut [u8]) -> Result<usize, DiskError> { self.0.read(file, at, into) }
+//! #     fn write(&mut self, file: FileName, at: u64, bytes: &[u8]) -> Result<(), DiskError> { self.0.write(file, at, bytes) }
+//! #     fn rename(&mut self, from: FileName, to: FileName) -> Result<(), DiskError> { self.0.rename(from, to) }
+//! #     fn remove(&mut self, file: FileName) -> Result<(), DiskError> { self.0.remove(file) }
+//! #     fn sync_directory(&mut self) -> Result<(), DiskError> { self.0.sync_directory() }
+//! }
+//!
+//! let violation = conformance::disk(|kit| Ok(MyDisk(kit))).unwrap_err();
+//! println!("{violation}");
+//! assert!(violation.during.contains("after something went wrong with the sync of"));
+//! // The same point again, alone: with a debugger, or with more to print.
+//! assert_eq!(conformance::disk_at(violation.point, |kit| Ok(MyDisk(kit))), Err(violation));
+//! ```
+//!
+//! A log store of your own implements [`LogStore`], and keeps its files on the [`TestDisk`] that it is given. This one keeps nothing:
 //!
 //! ```
 //! use kontiki_core::{action::Write, raft::Durable, types::WriteSeq};
@@ -39,6 +67,7 @@ mod run;
 mod script;
 #[cfg(test)]
 mod tests;
+mod wal_store;
 
 pub use bench::TestDisk;
 pub use point::{Crash, Fault, Passed, Point, Rule, Violation};
@@ -47,12 +76,10 @@ use kontiki_core::action::Write;
 use kontiki_core::log::Snapshot;
 use kontiki_core::raft::Durable;
 use kontiki_core::types::WriteSeq;
-use kontiki_core::wal::DiskError;
+use kontiki_core::wal::{Disk, DiskError};
 use run::{Run, Trial};
 use std::fmt;
-
-#[cfg(doc)]
-use kontiki_core::wal::Disk;
+use wal_store::WalStore;
 
 /// A log store, as the kit asks it. All its calls wait until they are done.
 pub trait LogStore {
@@ -92,7 +119,7 @@ pub enum StoreError {
 /// `open` is called thousands of times, each time on another disk; whatever it returns is dropped without notice, as in a crash.
 pub fn store<S: LogStore>(
     open: impl Fn(TestDisk) -> Result<(S, Durable), StoreError>,
-) -> Result<Passed, Violation> {
+) -> Result<Passed, Box<Violation>> {
     let mut passed = Passed::default();
     let operations = run(&open, Trial { fault: None, only: None }, &mut passed)?;
     for fault in [Fault::Fails, Fault::Full, Fault::Loses, Fault::Misdirects] {
@@ -108,18 +135,37 @@ pub fn store<S: LogStore>(
 pub fn store_at<S: LogStore>(
     point: Point,
     open: impl Fn(TestDisk) -> Result<(S, Durable), StoreError>,
-) -> Result<Passed, Violation> {
+) -> Result<Passed, Box<Violation>> {
     let mut passed = Passed::default();
     run(&open, Trial { fault: point.fault, only: Some(point) }, &mut passed)?;
     Ok(passed)
+}
+
+/// Runs our own log over a disk of yours through everything. `over` opens the disk over the kit's: what it would do to an operating
+/// system's files, it does to that.
+pub fn disk<D: Disk>(over: impl Fn(TestDisk) -> Result<D, DiskError>) -> Result<Passed, Box<Violation>> {
+    store(|disk| WalStore::open(over(disk)?)).map_err(of_disk)
+}
+
+/// Runs our own log over a disk of yours to one point alone: what a [`Violation`] tells to show it again.
+pub fn disk_at<D: Disk>(
+    point: Point,
+    over: impl Fn(TestDisk) -> Result<D, DiskError>,
+) -> Result<Passed, Box<Violation>> {
+    store_at(point, |disk| WalStore::open(over(disk)?)).map_err(of_disk)
+}
+
+fn of_disk(mut violation: Box<Violation>) -> Box<Violation> {
+    violation.replay = "disk_at";
+    violation
 }
 
 fn run<S: LogStore>(
     open: &impl Fn(TestDisk) -> Result<(S, Durable), StoreError>,
     trial: Trial,
     passed: &mut Passed,
-) -> Result<u64, Violation> {
-    Run::new(open, trial, passed).run().map_err(|violation| *violation)
+) -> Result<u64, Box<Violation>> {
+    Run::new(open, trial, passed).run()
 }
 
 impl From<DiskError> for StoreError {

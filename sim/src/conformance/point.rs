@@ -80,10 +80,10 @@ impl Crash {
         if !unsynced.is_empty() {
             plans.extend([Plan::KeepAll, Plan::KeepContents, Plan::KeepNames]);
         }
-        for position in unsynced.len().saturating_sub(LATEST)..unsynced.len() {
+        let earlier = unsynced.len().saturating_sub(LATEST);
+        for (position, change) in unsynced.iter().enumerate().skip(earlier) {
             plans.extend([Plan::KeepOnly(position), Plan::LoseOnly(position)]);
-            let length = unsynced[position].length();
-            for bytes in cuts(length) {
+            for bytes in cuts(change.length()) {
                 plans.push(Plan::TearAfter(position, bytes));
                 plans.push(Plan::KeepOnlyPrefix(position, bytes));
                 plans.push(Plan::LoseOnlyPrefix(position, bytes));
@@ -178,12 +178,6 @@ pub enum Rule {
     ReportsDamage,
     /// What was lost and is filled again is as it was.
     Refills,
-    /// Of a disk: what it says is what was written, and the files are those that were made.
-    ReadsWhatIsWritten,
-    /// Of a disk: a file that was created can be written without taking space.
-    CreateAllocates,
-    /// Of a disk: a renamed file has one name or the other.
-    RenamesWholly,
 }
 
 /// A promise that was broken, and the one call that shows it again.

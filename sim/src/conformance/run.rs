@@ -114,7 +114,7 @@ impl<'a, S: LogStore, O: Open<S>> Run<'a, S, O> {
         match step {
             Step::Sync => self.sync(),
             Step::Idle => {
-                if let Next::Stop = self.call(|store| store.idle())? {
+                if let Next::Stop = self.call(LogStore::idle)? {
                     return Ok(Next::Stop);
                 }
                 self.after_idling()
@@ -243,10 +243,8 @@ impl<'a, S: LogStore, O: Open<S>> Run<'a, S, O> {
         match opened {
             Err(_) if self.was_lied_to() => Ok(Next::Stop),
             Err(error) => Err(self.violation(Crash::Killed, Rule::Opens, "it opens", &error.to_string())),
-            Ok(_) if self.was_lied_to() && self.disk.state().counters().crashes > 0 => {
-                // What the lie has taken was not yet covered by anything: there is nothing to hold the store to.
-                Ok(Next::Stop)
-            }
+            // What the lie has taken was perhaps not yet covered by anything: there is nothing to hold the store to.
+            Ok((_, found)) if self.was_lied_to() && self.promise.judge(&found).is_err() => Ok(Next::Stop),
             Ok((store, found)) => {
                 let verdict = self.promise.judge(&found);
                 self.checked(self.here(Crash::Killed), verdict)?;

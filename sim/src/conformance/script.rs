@@ -68,6 +68,8 @@ pub(super) const SCRIPT: &[Step] = &[
     // More than a small segment: the log rolls over.
     Append { entries: 3, bytes: 9_000 },
     Sync,
+    Append { entries: 2, bytes: 9_000 },
+    Sync,
     Append { entries: 1, bytes: 20_000 },
     Append { entries: 2, bytes: 20 },
     Sync,

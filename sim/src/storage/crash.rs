@@ -1,6 +1,6 @@
 //! What a crash takes: of everything that no sync has covered, any part.
 
-use super::file::{Landed, tear};
+use super::file::{Landed, SECTOR, tear};
 use super::{FileId, SimDisk};
 use crate::stream::Stream;
 use kontiki_core::wal::FileName;
@@ -68,7 +68,8 @@ pub enum Plan {
     TearAfter(usize, u64),
     /// Nothing is left but a prefix of this one, of so many bytes.
     KeepOnlyPrefix(usize, u64),
-    /// Everything is left but the first so many bytes of this one.
+    /// Everything is left but the first so many bytes of this one, and the rest of the sector that they end in: of one sector it is the
+    /// beginning that is written first.
     LoseOnlyPrefix(usize, u64),
 }
 
@@ -239,7 +240,10 @@ impl Plan {
             Self::TearAfter(last, _) => kept(position < last),
             Self::KeepOnlyPrefix(only, bytes) if position == only => torn(0..bytes, false),
             Self::KeepOnlyPrefix(..) => Fate::Lost,
-            Self::LoseOnlyPrefix(only, bytes) if position == only => torn(bytes..u64::MAX, true),
+            Self::LoseOnlyPrefix(only, bytes) if position == only => {
+                let at = if let Change::Write { at, .. } = *change { at } else { 0 };
+                torn((at + bytes).next_multiple_of(SECTOR) - at..u64::MAX, true)
+            }
             Self::LoseOnlyPrefix(..) => Fate::Kept,
         }
     }

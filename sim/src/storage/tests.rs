@@ -63,6 +63,17 @@ fn each_unsynced_write_survives_or_not_whatever_becomes_of_the_others() {
 }
 
 #[test]
+fn a_write_that_loses_its_beginning_loses_whole_sectors_of_it() {
+    let mut disk = disk_with(1024);
+    disk.write(FILE, 500, &[1; 100]).unwrap();
+    let left = |bytes| after(&disk, Plan::LoseOnlyPrefix(0, bytes)).unwrap();
+    let lost = |bytes| left(bytes).iter().take_while(|byte| **byte == 0).count();
+    assert_eq!((lost(0), lost(1), lost(12)), (512, 512, 512));
+    assert_eq!(lost(13), 1024);
+    assert_eq!(left(1)[512..600], [1; 88]);
+}
+
+#[test]
 fn a_crash_by_chance_leaves_every_subset_and_tears_at_any_byte() {
     let mut disk = disk_with(0);
     disk.write(FILE, 0, &[1; 1536]).unwrap();
