@@ -104,7 +104,8 @@ fn run(seed: u64) -> BTreeMap<&'static str, u64> {
         match down {
             None if chance(&mut rng, 8) => {
                 tally(&mut all, &group, at);
-                group.crash(at);
+                let operations = pick(&mut rng, 0, 6) as usize;
+                group.crash_midway(at, operations);
                 crashes += 1;
                 down = Some(at);
             }
