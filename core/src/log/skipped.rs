@@ -33,11 +33,35 @@ impl Skipped {
         if self.last.is_none_or(|last| last.index <= base) {
             return *self = Self::default();
         }
-        let begun = self.terms.partition_point(|first| first.index <= base);
+        // The term of what comes next is the last that begins there or before.
+        let begun = self.terms.partition_point(|first| first.index <= base.next());
         self.terms.drain(..begun.saturating_sub(1));
         if let Some(first) = self.terms.first_mut() {
             first.index = first.index.max(base.next());
         }
         self.configs.retain(|(id, _)| id.index > base);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_term_that_ends_with_the_base_is_forgotten() {
+        let mut skipped = Skipped::default();
+        for (term, index) in [(1, 9), (1, 10), (2, 11), (2, 12), (4, 13)] {
+            skipped.push(&Entry { id: LogId::new(term, index), body: EntryBody::Blank });
+        }
+        let after = |base| {
+            let mut skipped = skipped.clone();
+            skipped.forget(Index::new(base));
+            skipped.terms
+        };
+        assert_eq!(after(9), [LogId::new(1, 10), LogId::new(2, 11), LogId::new(4, 13)]);
+        assert_eq!(after(10), [LogId::new(2, 11), LogId::new(4, 13)]);
+        assert_eq!(after(11), [LogId::new(2, 12), LogId::new(4, 13)]);
+        assert_eq!(after(12), [LogId::new(4, 13)]);
+        assert_eq!(after(13), []);
     }
 }

@@ -5,6 +5,7 @@
 use crate::log::{Entry, EntryBody, Rebase, Snapshot};
 use crate::membership::{MAX_MEMBERS, Membership};
 use crate::types::{Ballot, ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId, Payload, Term};
+use crate::wal::sector::DATA;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -176,6 +177,7 @@ impl Sink for Length {
 ///             3 rebase:   the base (16), the snapshot: last (16), configured (16), membership
 ///             4 append:   an entry: term (8), index (8), body: 1 byte which, then
 ///                         0 blank, 1 the payload, 2 a membership, 3 withheld
+///             5 space:    as many zeros as a sector holds
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Record {
@@ -183,6 +185,8 @@ pub(super) enum Record {
     Refill(Entry),
     Rebase(Rebase),
     Append(Entry),
+    /// Nothing. What stands before and what stands behind it share no sector.
+    Space,
 }
 
 /// The bytes in front of a record.
@@ -197,6 +201,7 @@ impl Record {
             Self::Refill(_) => 2,
             Self::Rebase(_) => 3,
             Self::Append(_) => 4,
+            Self::Space => 5,
         });
         out.put_u32(u32::try_from(length.0).expect("an entry is smaller than four gigabytes"));
         self.encode_body(out);
@@ -205,6 +210,7 @@ impl Record {
     fn encode_body(&self, out: &mut impl Sink) {
         match self {
             Self::Truncate(after) => out.put_u64(after.get()),
+            Self::Space => out.put(&[0; DATA]),
             Self::Rebase(Rebase { snapshot, base }) => {
                 out.put_log_id(*base);
                 out.put_snapshot(snapshot);
@@ -252,6 +258,7 @@ impl Record {
                 Self::Rebase(Rebase { base, snapshot: body.snapshot()? })
             }
             4 => Self::Append(entry(&mut body)?),
+            5 => body.bytes(DATA).map(|_| Self::Space)?,
             _ => return None,
         };
         body.0.is_empty().then_some((record, PREFIX + length))
@@ -294,6 +301,7 @@ mod tests {
             Record::Append(entry(10, EntryBody::Data(Payload::from("hello")))),
             Record::Append(entry(11, EntryBody::Config(Arc::new(joint)))),
             Record::Append(entry(12, EntryBody::Withheld)),
+            Record::Space,
         ]
     }
 

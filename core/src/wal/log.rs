@@ -55,8 +55,9 @@ pub struct Wal {
     /// What is submitted, each with the bytes that it takes at most, and the sum of these.
     queue: VecDeque<(Write, u64)>,
     queued: u64,
-    /// The last write that is durable.
+    /// The last write that is durable, and the base of the log as of that.
     durable: WriteSeq,
+    durable_base: Index,
     flight: Option<Flight>,
     segment: Segment,
     spare: Spare,
@@ -148,7 +149,7 @@ impl Tail {
                     self.snapshot = Some(rebase.snapshot.clone());
                 }
                 Record::Append(entry) => self.terms.push(entry.id.term),
-                Record::Refill(_) => {}
+                Record::Refill(_) | Record::Space => {}
             }
         }
     }
@@ -183,6 +184,7 @@ impl Copied {
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Flight {
     through: WriteSeq,
+    base: Index,
     segment: u64,
     changes: Vec<Change>,
 }
@@ -221,7 +223,11 @@ impl Joined {
     fn records(self, last: Index) -> Vec<Record> {
         let truncate = self.truncate.filter(|after| *after < last).map(Record::Truncate);
         let refilled = self.refilled.into_iter().map(Record::Refill);
-        let rebase = self.rebase.map(|rebase| Record::Rebase(*rebase));
+        // Twice: in a member that keeps no snapshots it is the only place that tells the membership.
+        let rebase = self.rebase.into_iter().flat_map(|rebase| {
+            let rebase = Record::Rebase(*rebase);
+            [rebase.clone(), Record::Space, rebase]
+        });
         let append = self.append.into_iter().map(Record::Append);
         truncate.into_iter().chain(refilled).chain(rebase).chain(append).collect()
     }
@@ -352,12 +358,22 @@ impl Wal {
     /// for a while. None where that is known, where something waits to be written, and where there is no room. Reported by
     /// [`completed`](Self::completed) like any other job.
     pub fn mark(&mut self) -> Option<Vec<Operation>> {
-        if !self.is_idle() || self.tail.covered || self.segment.rest() < blocks_for(0) {
+        if !self.is_idle() || self.tail.covered {
             return None;
         }
-        let operations = self.seal(&[], None, self.durable);
+        let header = match self.spare {
+            _ if self.segment.rest() >= blocks_for(0) => None,
+            Spare::Ready { .. } => Some(self.roll()),
+            Spare::None | Spare::Refused => return None,
+        };
+        let operations = self.seal(&[], header, self.durable);
         self.tail.covered = true;
         Some(operations)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_covered(&self) -> bool {
+        self.tail.covered
     }
 
     /// Makes a batch of records; the first of a segment where its header is given.
@@ -406,8 +422,9 @@ impl Wal {
         self.segment.used += head + blocks;
         self.tail.link = link;
         self.tail.covered = header.is_some();
-        let changes = records.iter().zip(begins).map(|(record, begin)| change(record, begin)).collect();
-        self.flight = Some(Flight { through, segment: seal.file, changes });
+        let changes =
+            records.iter().zip(begins).filter_map(|(record, begin)| change(record, begin)).collect();
+        self.flight = Some(Flight { through, base: self.tail.base.index, segment: seal.file, changes });
         written(seal.file, header.is_some(), block_at(at), bytes)
     }
 
@@ -454,8 +471,8 @@ impl Wal {
     /// The job in flight is durable. Returns the last write that is: report it to the kernel with
     /// [`Event::Persisted`](crate::event::Event::Persisted).
     pub fn completed(&mut self) -> WriteSeq {
-        if let Some(Flight { through, segment, changes }) = self.flight.take() {
-            self.durable = through;
+        if let Some(Flight { through, base, segment, changes }) = self.flight.take() {
+            (self.durable, self.durable_base) = (through, base);
             changes.into_iter().for_each(|change| self.places.change(segment, change));
         }
         self.durable
@@ -482,7 +499,8 @@ impl Wal {
         } else {
             let blocks = self.wanted_spare()?;
             let file = FileName::Spare(self.segment.seal.file + 1);
-            self.spare = Spare::None;
+            // Until that is done there is none; and where there was no space, there may still be none.
+            self.spare = if self.spare == Spare::Refused { Spare::Refused } else { Spare::None };
             let create = Operation::Create { file, length: block_at(blocks) };
             let operations = Vec::from([create, Operation::Sync(file), Operation::SyncDirectory]);
             (Upkeep::Prepare { blocks }, operations)
@@ -506,11 +524,8 @@ impl Wal {
 
     /// Segments that hold no entry after the base go, the oldest first: so that what is left is the end of the log, without a gap.
     fn leave_behind(&mut self) {
-        if self.flight.is_some() {
-            // The base may have moved with what is being written, and is durable only after that.
-            return;
-        }
-        let base = self.tail.base.index;
+        // Not that of what is being written.
+        let base = self.durable_base;
         while let Some((&oldest, _)) = self.segments.first_key_value()
             && let Some((_, next)) = self.segments.iter().nth(1)
             && next.before <= base
@@ -658,7 +673,11 @@ impl Wal {
             salt,
             first: continues.number + 1,
             continues,
-            summary: Summary { ballot: start.ballot, ..start.before },
+            summary: Summary {
+                ballot: start.ballot,
+                snapshot: start.snapshot_before.as_ref().map(|snapshot| snapshot.last),
+                ..start.before
+            },
             snapshot: start.snapshot_before,
         };
         let mut segments: BTreeMap<_, _> =
@@ -670,6 +689,7 @@ impl Wal {
             queue: VecDeque::new(),
             queued: 0,
             durable: WriteSeq::ZERO,
+            durable_base: durable.base.index,
             flight: None,
             segment: Segment { seal: header.seal(), blocks, used: 0 },
             spare: Spare::None,
@@ -711,21 +731,25 @@ impl Wal {
 /// How many bytes of records a write becomes, at most.
 fn length(write: &Write) -> u64 {
     let truncate = write.truncate_after.map_or(0, |after| Record::Truncate(after).length());
-    let rebase = write.rebase.as_ref().map_or(0, |rebase| Record::Rebase((**rebase).clone()).length());
+    let rebase = write
+        .rebase
+        .as_ref()
+        .map_or(0, |rebase| 2 * Record::Rebase((**rebase).clone()).length() + Record::Space.length());
     let entries = write.refilled.iter().chain(write.append.iter());
     truncate + rebase + entries.map(|entry| Record::Append(entry.clone()).length()).sum::<u64>()
 }
 
 /// What a record that begins in this sector changes about where entries stand.
-pub(super) fn change(record: &Record, begin: u32) -> Change {
+pub(super) fn change(record: &Record, begin: u32) -> Option<Change> {
     // The first byte may be the last of its sector; what follows may end anywhere in the last.
     let sectors = record.length().div_ceil(crate::wal::sector::DATA as u64) + 1;
     let end = begin.saturating_add(u32::try_from(sectors).unwrap_or(u32::MAX));
     match record {
-        Record::Truncate(after) => Change::Truncate(*after),
-        Record::Rebase(rebase) => Change::Forget(rebase.base.index),
-        Record::Append(entry) => Change::Append { index: entry.id.index, begin, end },
-        Record::Refill(entry) => Change::Refill { index: entry.id.index, begin, end },
+        Record::Truncate(after) => Some(Change::Truncate(*after)),
+        Record::Rebase(rebase) => Some(Change::Forget(rebase.base.index)),
+        Record::Append(entry) => Some(Change::Append { index: entry.id.index, begin, end }),
+        Record::Refill(entry) => Some(Change::Refill { index: entry.id.index, begin, end }),
+        Record::Space => None,
     }
 }
 

@@ -53,6 +53,8 @@ mod places;
 mod recovery;
 mod sector;
 mod snapshot_file;
+#[cfg(test)]
+mod tests;
 
 pub use disk::{Disk, DiskError, FileName, Operation, Slot};
 pub use header::VERSION;

@@ -170,7 +170,9 @@ pub(super) fn recover<D: Disk>(
         last: None,
     };
     match scan.run(&segments) {
-        Err(RecoverError::TooMuch(_)) if votes.latest.is_none() => return Err(RecoverError::VoteLost),
+        Err(RecoverError::TooMuch(Missing::EndAfter(_))) if votes.latest.is_none() => {
+            return Err(RecoverError::VoteLost);
+        }
         result => result?,
     }
     if let Some(vote) = &votes.latest {
@@ -499,9 +501,10 @@ impl Model {
                     return Err(Unsound);
                 }
                 self.durable.entries.push(entry.clone());
-                self.places.change(segment, change(record, sector));
+                self.place(segment, record, sector);
             }
             Record::Refill(entry) => self.fill(segment, entry, sector),
+            Record::Space => {}
         }
         Ok(())
     }
@@ -513,7 +516,13 @@ impl Model {
             && lost.body == EntryBody::Lost
         {
             *lost = entry.clone();
-            self.places.change(segment, change(&Record::Refill(entry.clone()), sector));
+            self.place(segment, &Record::Refill(entry.clone()), sector);
+        }
+    }
+
+    fn place(&mut self, segment: u64, record: &Record, sector: u32) {
+        if let Some(change) = change(record, sector) {
+            self.places.change(segment, change);
         }
     }
 
@@ -788,7 +797,8 @@ impl<D: Disk> Scan<'_, D> {
             }
             None => (now, Vec::new()),
         };
-        found.rewritten = records.len() as u64;
+        let is_entry = |record: &&Record| matches!(record, Record::Append(_) | Record::Refill(_));
+        found.rewritten = records.iter().filter(is_entry).count() as u64;
         let greatest = segments.iter().map(|segment| segment.number).max().unwrap_or(0);
         let needed = segments.iter().filter(|segment| !useless.contains(&segment.number));
         let needed = needed.filter_map(|segment| segment.header.as_ref());

@@ -1,0 +1,581 @@
+//! What a log does, sentence by sentence.
+
+use super::*;
+use crate::action::Write;
+use crate::log::{Entry, EntryBody, Rebase, Snapshot};
+use crate::membership::Membership;
+use crate::raft::Durable;
+use crate::types::{
+    Ballot, ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId, Payload, Term, WriteSeq,
+};
+use crate::wal::header::{CRC64, HEADER_BLOCKS, SegmentHeader};
+use crate::wal::sector::{BLOCK, SECTOR, Seal, Sector};
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+use proptest::collection::vec as any_vec;
+use proptest::prelude::*;
+
+const OPTIONS: Options = Options { segment_bytes: 16 * BLOCK as u64, cached_bytes: u64::MAX };
+
+fn node(id: u64) -> NodeId {
+    NodeId::new(id).unwrap()
+}
+
+fn identity() -> Identity {
+    Identity::new(ClusterId(7), Member::new(node(1), Incarnation(9)))
+}
+
+fn group() -> Durable {
+    Durable::bootstrap(Membership::of([1, 2, 3].map(node)).unwrap())
+}
+
+/// A log in use: what was submitted, and what its disk holds.
+struct Used {
+    disk: MemoryDisk,
+    wal: Wal,
+    state: Durable,
+    seq: u64,
+}
+
+impl Used {
+    fn new() -> Self {
+        Self::on(MemoryDisk::default())
+    }
+
+    fn on(mut disk: MemoryDisk) -> Self {
+        let Recovery { wal, durable, .. } = Wal::open(&mut disk, identity(), OPTIONS, &group()).unwrap();
+        Self { disk, wal, state: durable, seq: 0 }
+    }
+
+    fn perform(&mut self, operations: &[Operation]) {
+        for operation in operations {
+            operation.perform(&mut self.disk).unwrap();
+        }
+    }
+
+    fn blank(&mut self) -> Write {
+        self.seq += 1;
+        Write {
+            seq: WriteSeq::new(self.seq),
+            ballot: self.state.ballot,
+            starts: self.state.starts,
+            truncate_after: None,
+            rebase: None,
+            refilled: Default::default(),
+            append: Default::default(),
+            committed: self.state.committed,
+        }
+    }
+
+    fn submit(&mut self, write: Write) {
+        self.state.write(&write);
+        self.wal.submit(write);
+    }
+
+    /// Entries of these sizes, in term 1 as everything here.
+    fn append(&mut self, sizes: &[usize]) {
+        let mut write = self.blank();
+        let last = self.state.last().index.get();
+        write.ballot = Ballot::new(Term::new(1), Some(node(2)));
+        write.append = entries(last, sizes).into_iter().collect();
+        self.submit(write);
+    }
+
+    fn rebase(&mut self, through: u64) {
+        let mut write = self.blank();
+        let base = LogId::new(1, through);
+        let membership = group().snapshot.unwrap().membership;
+        let snapshot = Snapshot { last: base, configured: LogId::ZERO, membership };
+        write.rebase = Some(Box::new(Rebase { snapshot, base }));
+        write.committed = base.index;
+        self.submit(write);
+    }
+
+    /// Writes everything, with the upkeep that this needs. Returns how many jobs it took.
+    fn write(&mut self) -> u64 {
+        let mut jobs = 0;
+        while !self.wal.is_idle() {
+            if let Some(operations) = self.wal.next_job() {
+                self.perform(&operations);
+                self.wal.completed();
+                jobs += 1;
+            } else {
+                self.keep_up();
+            }
+        }
+        jobs
+    }
+
+    fn keep_up(&mut self) {
+        while let Some(operations) = self.wal.upkeep() {
+            self.perform(&operations);
+            self.wal.upkeep_done(Ok(()));
+        }
+    }
+
+    fn mark(&mut self) -> bool {
+        let operations = self.wal.mark();
+        self.perform(operations.as_deref().unwrap_or_default());
+        self.wal.completed();
+        operations.is_some()
+    }
+
+    fn recover(&self) -> Result<Recovery, RecoverError> {
+        Wal::recover(&mut self.disk.clone(), identity(), OPTIONS, &group())
+    }
+
+    fn file(&mut self, file: FileName) -> &mut Vec<u8> {
+        self.disk.files.get_mut(&file).unwrap()
+    }
+
+    /// The sectors of the segment that is written to which hold something behind its header, by their numbers.
+    fn used_sectors(&self) -> (FileName, Vec<usize>) {
+        let segments = self.disk.files.iter().filter(|(file, _)| matches!(file, FileName::Segment(_)));
+        let (file, bytes) = segments.last().unwrap();
+        let used = |&sector: &usize| bytes[sector * SECTOR..][..SECTOR].iter().any(|&byte| byte != 0);
+        let first = HEADER_BLOCKS as usize * BLOCK / SECTOR;
+        (*file, (first..bytes.len() / SECTOR).filter(used).collect())
+    }
+}
+
+fn entries(last: u64, sizes: &[usize]) -> Vec<Entry> {
+    let data = |(size, index): (&usize, u64)| Entry {
+        id: LogId::new(1, index),
+        body: EntryBody::Data(Payload::from(&vec![index as u8; *size][..])),
+    };
+    sizes.iter().zip(last + 1..).map(data).collect()
+}
+
+fn plain(mut durable: Durable) -> Durable {
+    durable.snapshot_lost = false;
+    durable
+}
+
+#[test]
+fn writes_that_wait_share_a_sync() {
+    let mut used = Used::new();
+    used.append(&[10]);
+    used.write();
+    used.append(&[10]);
+    used.append(&[20, 30]);
+    let job = used.wal.next_job().unwrap();
+    assert!(matches!(job[..], [Operation::Write { .. }, Operation::Sync(FileName::Segment(1))]), "{job:?}");
+    assert_eq!(used.wal.next_job(), None);
+    used.perform(&job);
+    assert_eq!(used.wal.completed(), WriteSeq::new(3));
+    assert_eq!(plain(used.recover().unwrap().durable), used.state);
+}
+
+#[test]
+fn a_vote_is_durable_thrice_before_it_is_reported() {
+    let mut used = Used::new();
+    used.append(&[]);
+    let job = used.wal.next_job().unwrap();
+    let files: Vec<_> = job
+        .iter()
+        .map(|operation| match operation {
+            Operation::Write { file, .. } => (*file, false),
+            Operation::Sync(file) => (*file, true),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let [a, b] = [Slot::A, Slot::B].map(FileName::Vote);
+    let log = FileName::Segment(1);
+    assert_eq!(files, [(log, false), (log, true), (a, false), (a, true), (b, false), (b, true)]);
+}
+
+#[test]
+fn entries_that_a_later_write_takes_back_are_never_written() {
+    let mut used = Used::new();
+    used.append(&[10, 20_000]);
+    let mut write = used.blank();
+    write.truncate_after = Some(Index::new(1));
+    write.ballot = Ballot::new(Term::new(2), None);
+    write.append = [Entry { id: LogId::new(2, 2), body: EntryBody::Blank }].into_iter().collect();
+    used.submit(write);
+    let job = used.wal.next_job().unwrap();
+    assert!(matches!(&job[0], Operation::Write { bytes, .. } if bytes.len() == BLOCK));
+    used.perform(&job);
+    assert_eq!(plain(used.recover().unwrap().durable), used.state);
+}
+
+#[test]
+fn a_write_larger_than_a_segment_gets_one_of_its_own() {
+    let mut used = Used::new();
+    used.append(&[10]);
+    used.append(&[500_000]);
+    used.append(&[10]);
+    // The first goes into what there is, and the second waits for space that is large enough.
+    assert_eq!(used.write(), 2);
+    assert_eq!(plain(used.recover().unwrap().durable), used.state);
+    let largest = used.disk.files.values().map(Vec::len).max().unwrap();
+    assert!((500_000..530_000).contains(&largest), "{largest}");
+}
+
+#[test]
+fn what_lies_before_the_base_is_removed_and_nothing_else() {
+    let mut used = Used::new();
+    for _ in 0..40 {
+        used.append(&[3000, 3000]);
+        used.write();
+        used.keep_up();
+    }
+    let segments =
+        |used: &Used| used.disk.files.keys().filter(|file| matches!(file, FileName::Segment(_))).count();
+    let before = segments(&used);
+    assert!(before > 5, "{before}");
+    used.rebase(70);
+    used.write();
+    used.keep_up();
+    assert!(segments(&used) <= 2, "{}", segments(&used));
+    assert_eq!(plain(used.recover().unwrap().durable), used.state);
+    assert_eq!(used.recover().unwrap().found.lost, []);
+}
+
+#[test]
+fn a_member_that_starts_again_and_again_takes_no_more_space() {
+    let mut used = Used::new();
+    used.append(&[3000]);
+    used.write();
+    let mut files = 0;
+    for start in 0..10 {
+        let state = used.state.clone();
+        let life = used.wal.life();
+        used = Used::on(used.disk);
+        assert!(used.wal.life() > life);
+        assert_eq!(plain(used.state.clone()), state);
+        used.keep_up();
+        if start == 1 {
+            files = used.disk.files.len();
+        }
+    }
+    assert_eq!(used.disk.files.len(), files);
+}
+
+#[test]
+fn on_a_full_disk_writes_wait_and_nothing_is_lost() {
+    let mut used = Used::new();
+    let full = Err(&DiskError::Full);
+    let mut refused = 0;
+    while used.wal.has_room() {
+        used.append(&[3000]);
+        if let Some(operations) = used.wal.next_job() {
+            used.perform(&operations);
+            used.wal.completed();
+        }
+        if used.wal.upkeep().is_some() {
+            used.wal.upkeep_done(full);
+            refused += 1;
+        }
+    }
+    assert!(refused > 0);
+    // What was handed out before that was known still finds room; and then what there is waits.
+    used.append(&[3000]);
+    while used.wal.next_job().is_some() {
+        used.wal.completed();
+        used.append(&[3000]);
+    }
+    assert!(!used.wal.is_idle() && !used.wal.has_room());
+    // It still has no room while it tries again.
+    let operations = used.wal.upkeep().unwrap();
+    assert!(!used.wal.has_room());
+    used.perform(&operations);
+    used.wal.upkeep_done(Ok(()));
+    assert!(used.wal.has_room() && used.wal.next_job().is_some());
+}
+
+#[test]
+fn only_entries_that_touch_a_damaged_sector_are_lost() {
+    let mut used = Used::new();
+    used.append(&[400; 20]);
+    used.write();
+    used.append(&[400; 20]);
+    used.write();
+    let (file, sectors) = used.used_sectors();
+    let mut lost = 0;
+    for sector in sectors {
+        let mut damaged = Used { disk: used.disk.clone(), wal: used.wal.clone(), state: group(), seq: 0 };
+        damaged.file(file)[sector * SECTOR + 100] ^= 4;
+        let Recovery { durable, found, .. } = damaged.recover().unwrap();
+        let gone = durable.entries.iter().filter(|entry| entry.body == EntryBody::Lost).count();
+        assert!(gone <= 3, "{gone} are lost with sector {sector}");
+        assert_eq!((durable.last(), durable.ballot), (used.state.last(), used.state.ballot));
+        assert_eq!(gone == 0, found.lost.is_empty());
+        assert_eq!((found.rotten_batches, found.rotten_sectors), (1, 1));
+        lost += gone;
+    }
+    assert!(lost >= 40, "{lost}");
+}
+
+#[test]
+fn without_a_mark_the_last_batch_may_be_unfinished_and_with_one_it_is_damaged() {
+    for marked in [false, true] {
+        let mut used = Used::new();
+        used.append(&[400]);
+        used.write();
+        used.append(&[400; 5]);
+        used.write();
+        let (file, sectors) = used.used_sectors();
+        assert_eq!(marked, marked && used.mark());
+        assert!(!marked || !used.mark(), "one is enough");
+        // The last sector is what would be written last.
+        used.file(file)[sectors[sectors.len() - 1] * SECTOR..][..SECTOR].fill(0);
+        let Recovery { durable, found, .. } = used.recover().unwrap();
+        let expected = if marked { (0, 1, 6) } else { (1, 0, 1) };
+        assert_eq!((found.torn, found.rotten_batches, durable.last().index.get()), expected);
+        assert_eq!(found.lost, [], "there is no entry in that sector");
+    }
+}
+
+#[test]
+fn the_end_of_the_log_is_not_cut_where_it_was_damaged() {
+    let mut used = Used::new();
+    used.append(&[400]);
+    used.write();
+    used.append(&[400; 7]);
+    used.write();
+    let (file, sectors) = used.used_sectors();
+    let batch = &sectors[sectors.len() - 8..];
+    for sector in [batch[0], batch[7]] {
+        used.file(file)[sector * SECTOR + 7] ^= 1;
+    }
+    let error = used.recover().unwrap_err();
+    assert_eq!(error, RecoverError::TooMuch(Missing::EndAfter(LogId::new(1, 1))));
+    // And without the copies of the vote nobody knows whom it has voted for since.
+    for slot in [Slot::A, Slot::B] {
+        used.file(FileName::Vote(slot)).fill(7);
+    }
+    assert_eq!(used.recover().unwrap_err(), RecoverError::VoteLost);
+}
+
+#[test]
+fn the_vote_survives_in_any_of_its_copies() {
+    let mut used = Used::new();
+    used.append(&[]);
+    used.write();
+    let ballot = Ballot::new(Term::new(1), Some(node(2)));
+    for slot in [Slot::A, Slot::B] {
+        let mut damaged = used.disk.clone();
+        damaged.files.get_mut(&FileName::Vote(slot)).unwrap().fill(7);
+        // What the log has of it goes too.
+        let segment = damaged.files.get_mut(&FileName::Segment(1)).unwrap();
+        segment[3 * BLOCK..].fill(0);
+        let recovery = Wal::open(&mut damaged, identity(), OPTIONS, &group()).unwrap();
+        assert_eq!((recovery.durable.ballot, recovery.found.bad_votes), (ballot, 1));
+        let again = Wal::recover(&mut damaged, identity(), OPTIONS, &group()).unwrap();
+        assert_eq!(again.found.bad_votes, 0);
+    }
+    // And in the log, where both copies are gone.
+    for slot in [Slot::A, Slot::B] {
+        used.disk.files.remove(&FileName::Vote(slot));
+    }
+    let recovery = used.recover().unwrap();
+    assert_eq!((recovery.durable.ballot, recovery.found.bad_votes), (ballot, 2));
+}
+
+#[test]
+fn what_a_lost_batch_held_is_known_from_the_copies_of_the_vote() {
+    let mut used = Used::new();
+    used.append(&[10, 20]);
+    used.write();
+    // The write was acknowledged by the disk, and is not there.
+    used.file(FileName::Segment(1))[3 * BLOCK..].fill(0);
+    let Recovery { durable, found, .. } = used.recover().unwrap();
+    assert_eq!(durable.last(), LogId::new(1, 2));
+    assert_eq!((found.lost, found.rotten_batches), (vec![(LogId::ZERO, LogId::new(1, 2))], 1));
+}
+
+#[test]
+fn a_lost_segment_is_told_by_its_entries() {
+    let mut used = Used::new();
+    for _ in 0..20 {
+        used.append(&[3000, 3000]);
+        used.write();
+    }
+    used.disk.files.remove(&FileName::Segment(2));
+    let Recovery { durable, found, .. } = used.recover().unwrap();
+    assert_eq!(durable.last(), used.state.last());
+    let [(after, through)] = found.lost[..] else { panic!("{:?}", found.lost) };
+    assert!(after > LogId::ZERO && through < durable.last());
+    // Without the log there is nothing to go on from.
+    used.disk.files.retain(|file, _| !matches!(file, FileName::Segment(_)));
+    assert_eq!(used.recover().unwrap_err(), RecoverError::TooMuch(Missing::Log));
+}
+
+#[test]
+fn a_snapshot_that_is_damaged_or_gone_is_lost_and_the_log_is_not() {
+    let mut used = Used::new();
+    used.append(&[10, 10]);
+    used.write();
+    used.rebase(1);
+    let snapshot = used.state.snapshot.clone().unwrap();
+    let mut writer = SnapshotWriter::new(snapshot.clone(), 8);
+    let operations = [writer.push(b"everything until here"), writer.finish()].concat();
+    used.perform(&operations);
+    used.write();
+    let recovery = used.recover().unwrap();
+    assert!(!recovery.durable.snapshot_lost);
+    assert_eq!((recovery.found.snapshots, recovery.found.bad_snapshots), (vec![snapshot.last], vec![]));
+    let file = FileName::Snapshot { term: 1, index: 1 };
+    *used.file(file).last_mut().unwrap() ^= 1;
+    let recovery = used.recover().unwrap();
+    assert!(recovery.durable.snapshot_lost);
+    assert_eq!((recovery.found.snapshots, recovery.found.bad_snapshots), (vec![], vec![snapshot.last]));
+    used.disk.files.remove(&file);
+    let recovery = used.recover().unwrap();
+    assert_eq!((plain(recovery.durable.clone()), recovery.durable.snapshot_lost), (used.state.clone(), true));
+}
+
+#[test]
+fn a_directory_is_opened_by_nobody_else_and_by_no_older_library() {
+    let mut used = Used::new();
+    used.append(&[]);
+    used.write();
+    let open = |identity| Wal::recover(&mut used.disk.clone(), identity, OPTIONS, &group()).unwrap_err();
+    let other = Member::new(node(1), Incarnation(10));
+    let error = RecoverError::OtherMember { found: identity().member, expected: other };
+    assert_eq!(open(Identity { member: other, ..identity() }), error);
+    let error = RecoverError::OtherCluster { found: ClusterId(7), expected: ClusterId(8) };
+    assert_eq!(open(Identity { cluster: ClusterId(8), ..identity() }), error);
+    for (file, copies) in [(FileName::Segment(1), 2), (FileName::Vote(Slot::A), 1)] {
+        let mut later = Used { disk: used.disk.clone(), wal: used.wal.clone(), state: group(), seq: 0 };
+        for copy in 0..copies {
+            later.file(file)[copy * BLOCK + 10] = 2;
+        }
+        for sector in 1..8 {
+            later.file(file)[sector * SECTOR + 10] ^= 1;
+        }
+        assert_eq!(later.recover().unwrap_err(), RecoverError::Version { file, found: 2 });
+    }
+}
+
+#[test]
+fn a_new_log_begins_with_what_it_is_given() {
+    let ballot = Ballot::new(Term::new(3), None);
+    let begin = Durable { ballot, entries: entries(0, &[10, 20]), committed: Index::new(1), ..group() };
+    let mut disk = MemoryDisk::default();
+    let recovery = Wal::open(&mut disk, identity(), OPTIONS, &begin).unwrap();
+    assert_eq!(recovery.durable, begin);
+    let again = Wal::recover(&mut disk, identity(), OPTIONS, &group()).unwrap();
+    assert_eq!(again.durable, begin);
+    let lost = Entry { id: LogId::new(1, 1), body: EntryBody::Lost };
+    let begin = Durable { entries: vec![lost], ballot, ..group() };
+    let error = Wal::recover(&mut MemoryDisk::default(), identity(), OPTIONS, &begin).unwrap_err();
+    assert_eq!(error, RecoverError::Beginning);
+}
+
+#[test]
+fn what_is_read_back_damaged_is_never_given_out() {
+    let mut used = Used::new();
+    used.append(&[400; 20]);
+    used.write();
+    let extent = used.wal.locate(Index::ZERO, Index::MAX, u64::MAX).unwrap();
+    let bytes = extent.read().perform(&mut used.disk).unwrap();
+    assert_eq!(used.wal.entries(&extent, &bytes).unwrap().len(), 20);
+    for at in (0..bytes.len()).step_by(97) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        match used.wal.entries(&extent, &damaged) {
+            Ok(read) => assert!(!read.is_empty() && *read == used.state.entries[..read.len()]),
+            Err(damage) => assert_eq!(damage, Damage(FileName::Segment(1))),
+        }
+    }
+    assert_eq!(used.wal.entries(&extent, &[]), Err(Damage(FileName::Segment(1))));
+    // Little is read where little is asked for; and of entries that have left the log, nothing.
+    let small = used.wal.locate(Index::new(3), Index::MAX, 1).unwrap();
+    let bytes = small.read().perform(&mut used.disk).unwrap();
+    assert_eq!(*used.wal.entries(&small, &bytes).unwrap(), used.state.entries[3..4]);
+    let mut write = used.blank();
+    write.truncate_after = Some(Index::new(2));
+    used.submit(write);
+    used.write();
+    assert_eq!(used.wal.entries(&small, &bytes).unwrap().len(), 0);
+    assert_eq!(used.wal.locate(Index::new(2), Index::MAX, 1), None);
+}
+
+/// The bytes of format 1. If this fails, an older library cannot read what this one writes: see docs/log-format.md.
+#[test]
+fn the_format_stays() {
+    let mut used = Used::new();
+    used.append(&[5, 600]);
+    let mut write = used.blank();
+    write.truncate_after = Some(Index::new(1));
+    write.ballot = Ballot::new(Term::new(2), None);
+    let body = EntryBody::Config(group().snapshot.unwrap().membership);
+    write.append = [Entry { id: LogId::new(2, 2), body }].into_iter().collect();
+    used.write();
+    used.submit(write);
+    used.write();
+    used.rebase(1);
+    used.write();
+    let digests: Vec<_> =
+        used.disk.files.iter().map(|(file, bytes)| (*file, bytes.len(), CRC64.checksum(bytes))).collect();
+    let golden = [
+        (FileName::Segment(1), 16 * BLOCK, 18113474028284829811),
+        (FileName::Vote(Slot::A), BLOCK, 5980089258717936450),
+        (FileName::Vote(Slot::B), BLOCK, 979967083762133271),
+    ];
+    assert_eq!(digests, golden, "{digests:#x?}");
+    // Its first record, by hand: entry 1 of term 1, five bytes.
+    let batch = &used.disk.files[&FileName::Segment(1)][3 * BLOCK..];
+    let mut expected = vec![1, 0, 4, 22, 0, 0, 0];
+    expected.extend([1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]);
+    expected.extend([1; 5]);
+    assert_eq!(batch[SECTOR..][..expected.len()], expected);
+}
+
+proptest! {
+    /// Bytes that no library wrote are refused or read, and never make it panic: not even where their checksums are right.
+    #[test]
+    fn no_bytes_make_recovery_panic(
+        writes in any_vec((0..3_usize, 0..900_usize, 0..6_u64), 0..12),
+        changes in any_vec((any::<u16>(), any::<u16>(), any::<u8>(), any::<bool>()), 0..12),
+    ) {
+        let mut used = Used::new();
+        for (count, size, rebase) in writes {
+            used.append(&vec![size; count]);
+            used.write();
+            if rebase == 5 && used.state.last().index > used.state.base.index {
+                let last = used.state.last().index.get();
+                used.rebase(last);
+            }
+        }
+        used.write();
+        for (sector, at, byte, sealed) in changes {
+            forge(&mut used.disk, usize::from(sector), usize::from(at), byte, sealed);
+        }
+        if let Ok(recovery) = Wal::open(&mut used.disk, identity(), OPTIONS, &group()) {
+            let state = plain(recovery.durable);
+            let again = Wal::recover(&mut used.disk, identity(), OPTIONS, &group());
+            prop_assert_eq!(again.map(|it| plain(it.durable)), Ok(state));
+        }
+    }
+}
+
+/// Changes a byte of some sector that is in use, and its checksum so that it is right again where `sealed`.
+fn forge(disk: &mut MemoryDisk, sector: usize, at: usize, byte: u8, sealed: bool) {
+    let used = |(file, bytes): (&FileName, &Vec<u8>)| {
+        let sectors = bytes.chunks(SECTOR).enumerate();
+        let used = sectors.filter(|(_, sector)| sector.iter().any(|&byte| byte != 0));
+        used.map(|(number, _)| (*file, number)).collect::<Vec<_>>()
+    };
+    let all: Vec<_> = disk.files.iter().flat_map(used).collect();
+    let (file, number) = all[sector % all.len()];
+    let seal = match file {
+        FileName::Segment(of) if number >= 16 => {
+            let Ok(header) = SegmentHeader::decode(&disk.files[&file][..2 * BLOCK], of) else { return };
+            header.seal()
+        }
+        FileName::Segment(of) => Seal { salt: 0, file: of },
+        FileName::Vote(slot) => Seal { salt: 0, file: u64::from(slot == Slot::B) },
+        _ => return,
+    };
+    let number = u32::try_from(number).unwrap();
+    let bytes = &mut disk.files.get_mut(&file).unwrap()[number as usize * SECTOR..][..SECTOR];
+    let Sector::Valid { kind, .. } = seal.open(bytes, number) else { return };
+    bytes[at % SECTOR] = byte;
+    if sealed {
+        seal.close(bytes, number, kind);
+    }
+}
