@@ -1,8 +1,8 @@
 //! Who waits for what: each request gets exactly one answer.
 
 use crate::machine;
+use crate::replica::answer::Answer;
 use crate::replica::frame::ForwardId;
-use crate::replica::io::Answer;
 use crate::time::Instant;
 use crate::types::{Index, LogId, Member, RequestId};
 use alloc::collections::BTreeMap;

@@ -2,8 +2,9 @@
 
 use crate::action;
 use crate::event::{Event, Proposal};
+use crate::replica::answer::{Answer, Halt, Refusal};
 use crate::replica::clients::Origin;
-use crate::replica::io::{Answer, Halt, Input, Output, Refusal};
+use crate::replica::io::{Input, Output};
 use crate::replica::{Phase, Replica};
 use alloc::vec::Vec;
 

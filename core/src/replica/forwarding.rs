@@ -8,9 +8,10 @@
 use crate::action;
 use crate::membership::MAX_MEMBERS;
 use crate::replica::Replica;
+use crate::replica::answer::{Answer, Refusal};
 use crate::replica::clients::Origin;
 use crate::replica::frame::{ForwardId, Note, Reply};
-use crate::replica::io::{Answer, Lane, Output, Refusal};
+use crate::replica::io::{Lane, Output};
 use crate::status::RoleKind;
 use crate::time::{Instant, Nanos};
 use crate::types::{Member, NodeId, Payload, RequestId, Term};

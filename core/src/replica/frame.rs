@@ -1,6 +1,6 @@
 //! What travels between two replicas: the kernel's messages, and what the replicas say to one another beside them.
 //!
-//! A frame is that of [`wire`](crate::wire); its version says what the body is:
+//! A frame is that of [`wire`]; its version says what the body is:
 //!
 //! | version | body |
 //! |---|---|

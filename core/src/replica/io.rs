@@ -1,16 +1,13 @@
 //! What goes into a replica and what comes out of it: plain data, all of it.
 
-use crate::action;
-use crate::action::Violation;
 use crate::event::{Proposal, ReadVia};
 use crate::log::{Entries, Snapshot};
 use crate::machine::{self, ApplyError, BadSnapshot};
 use crate::membership::Change;
-use crate::time::Instant;
+use crate::replica::answer::{Answer, Halt};
 use crate::types::{Index, LogId, Member, NodeId, Payload, RequestId};
-use crate::wal::{Damage, Disk, DiskError, Operation};
+use crate::wal::{Disk, DiskError, Operation};
 use alloc::vec::Vec;
-use core::fmt;
 
 /// Something that happened.
 #[derive(Clone, PartialEq, Debug)]
@@ -225,152 +222,3 @@ pub enum MachineDone {
         result: Result<LogId, BadSnapshot>,
     },
 }
-
-/// What became of a request.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Answer {
-    /// The command is committed and applied.
-    Applied {
-        /// The entry that holds it.
-        id: LogId,
-        /// What the state machine made of it.
-        answer: machine::Answer,
-    },
-    /// The command is committed as this entry and applied everywhere, but this member cannot say what its answer was: a snapshot took the entry's
-    /// place, or the member stops. In a session, the same command again brings it.
-    Unanswered(LogId),
-    /// The state machine's answer to a query.
-    Read {
-        /// It held everything through here at least.
-        index: Index,
-        /// For a read by lease: see [`Outcome::Ready`](crate::action::Outcome::Ready).
-        until: Option<Instant>,
-        /// The answer.
-        answer: Vec<u8>,
-    },
-    /// The new membership is committed, as this entry.
-    Reconfigured(LogId),
-    /// This newcomer did not catch up in time: it stays a learner. Nothing else of the request was done.
-    NotCaughtUp(NodeId),
-    /// This member leads no more.
-    Transferred,
-    /// The chosen member did not take over in time, and this member leads on.
-    NotTransferred,
-    /// There is a snapshot of everything through this entry.
-    Snapshot(LogId),
-    /// Nothing was done, and nothing will be.
-    Refused(Refusal),
-    /// It may come to pass, or not. In a session, the same command again is applied once and brings the answer.
-    Unknown,
-}
-
-/// Why a request was refused.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Refusal {
-    /// By the kernel.
-    Raft(action::Refusal),
-    /// Too many requests wait already.
-    TooMany,
-    /// The query is longer than [`Options::max_query_bytes`](crate::replica::Options::max_query_bytes).
-    QueryTooLarge {
-        /// The longest that is taken.
-        max: u64,
-    },
-    /// A witness has no state machine.
-    Witness,
-    /// A snapshot is being taken or fetched already.
-    SnapshotUnderWay,
-    /// There is nothing applied yet that a snapshot could hold.
-    NothingToSnapshot,
-    /// There is no space for a snapshot.
-    DiskFull,
-    /// The member's directory is damaged beyond what others can mend: this is what is missing.
-    Damaged(alloc::string::String),
-}
-
-/// Why a member goes no further.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Halt {
-    /// It was shut down, and everything that was to be written is.
-    Stopped,
-    /// Safety is broken, here or elsewhere.
-    Violation(Violation),
-    /// The disk failed: what is on it is not known any more. Start the member again: it recovers from what is truly there.
-    Disk(DiskError),
-    /// What the disk acknowledged cannot be read back. Start the member again: recovery finds what is damaged, and gets it from the others.
-    Damaged(Damage),
-    /// A snapshot that is whole is none of this state machine.
-    Restore(BadSnapshot),
-    /// What was read back from the disk is not what follows in the log.
-    Apply(ApplyError),
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Applied { id, answer } => write!(f, "committed as {id}: {answer}"),
-            Self::Unanswered(id) => {
-                write!(f, "committed as {id}, but its answer is not known here: in a session, send it again")
-            }
-            Self::Read { index, answer, .. } => write!(f, "{} bytes, read at {index}", answer.len()),
-            Self::Reconfigured(id) => write!(f, "the membership is that of entry {id}"),
-            Self::NotCaughtUp(id) => {
-                write!(f, "member {id} did not catch up: it stays a learner, remove it or promote it later")
-            }
-            Self::Transferred => f.write_str("transferred"),
-            Self::NotTransferred => f.write_str("not transferred: nobody took over in time"),
-            Self::Snapshot(id) => write!(f, "there is a snapshot through {id}"),
-            Self::Refused(refusal) => write!(f, "refused: {refusal}"),
-            Self::Unknown => f.write_str(
-                "unknown: it may commit or not; in a session, send it again under the same number",
-            ),
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Raft(refusal) => refusal.fmt(f),
-            Self::TooMany => f.write_str("too many requests wait already: try again later"),
-            Self::QueryTooLarge { max } => write!(f, "the query is too large: ask with at most {max} bytes"),
-            Self::Witness => f.write_str("a witness has no state machine: ask another member"),
-            Self::SnapshotUnderWay => f.write_str("a snapshot is under way: try again when it is there"),
-            Self::NothingToSnapshot => {
-                f.write_str("there is nothing applied that a snapshot could hold: try again later")
-            }
-            Self::DiskFull => f.write_str("there is no space for a snapshot: make space"),
-            Self::Damaged(missing) => {
-                write!(
-                    f,
-                    "this member's directory is damaged: {missing}; replace the member, and ask another"
-                )
-            }
-        }
-    }
-}
-
-impl fmt::Display for Halt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stopped => f.write_str("stopped: everything that was to be written is"),
-            Self::Violation(violation) => violation.fmt(f),
-            Self::Disk(error) => {
-                write!(
-                    f,
-                    "{error}: nothing more is written; start the member again, it recovers from what is truly there"
-                )
-            }
-            Self::Damaged(damage) => {
-                write!(f, "{damage}: start the member again, it gets what is damaged from the others")
-            }
-            Self::Restore(error) => {
-                write!(f, "{error}: is this the state machine that the snapshot was taken of?")
-            }
-            Self::Apply(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for Refusal {}
-impl core::error::Error for Halt {}

@@ -2,7 +2,8 @@
 
 use crate::event::EntriesLoaded;
 use crate::replica::Replica;
-use crate::replica::io::{DiskJob, Halt, JobId, Lane, Output};
+use crate::replica::answer::Halt;
+use crate::replica::io::{DiskJob, JobId, Lane, Output};
 use crate::replica::snapshots::SnapshotJob;
 use crate::types::{LogId, NodeId};
 use crate::wal::{DiskError, Extent, Operation};

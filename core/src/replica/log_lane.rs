@@ -2,7 +2,8 @@
 
 use crate::event::Event;
 use crate::replica::Replica;
-use crate::replica::io::{Halt, Lane, Output};
+use crate::replica::answer::Halt;
+use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::Job;
 use crate::time::{Instant, Nanos};
 use crate::types::{LogId, WriteSeq};

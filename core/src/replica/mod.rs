@@ -77,6 +77,7 @@
 //! Any error of the disk but a full one ends the member ([`Halt`]): it sends nothing more, and is to be started again, when recovery finds what
 //! is truly there. Where that says that too much is lost to go on, [`Refusing`] takes the replica's place and tells everybody what is missing.
 
+mod answer;
 mod applying;
 mod clients;
 mod ending;
@@ -85,6 +86,7 @@ pub mod frame;
 mod io;
 mod jobs;
 mod log_lane;
+mod opening;
 mod options;
 mod peers;
 mod post;
@@ -93,20 +95,21 @@ mod requests;
 mod snapshots;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod worker;
 
-pub use io::{
-    Answer, Ask, DiskJob, Halt, Input, JobId, Lane, MachineDone, MachineJob, Output, Refusal, TaskId, perform,
-};
+pub use answer::{Answer, Halt, Refusal};
+pub use io::{Ask, DiskJob, Input, JobId, Lane, MachineDone, MachineJob, Output, TaskId, perform};
+pub use opening::OpenError;
 pub use options::{MAX_CHUNK_BYTES, Options, OptionsError};
 pub use post::Counters;
 pub use refusing::Refusing;
+pub use watch::Watch;
 pub use worker::Worker;
 
 use crate::action::Action;
-use crate::config::Config;
 use crate::event::Event;
-use crate::raft::{Raft, RestoreError};
+use crate::raft::Raft;
 use crate::replica::applying::Applying;
 use crate::replica::clients::Clients;
 use crate::replica::forwarding::Forwards;
@@ -114,13 +117,12 @@ use crate::replica::jobs::Jobs;
 use crate::replica::log_lane::LogLane;
 use crate::replica::peers::Peers;
 use crate::replica::snapshots::Snapshots;
+use crate::replica::watch::watched_step;
 use crate::status::Status;
 use crate::time::Instant;
-use crate::types::LogId;
-use crate::wal::{Recovery, Wal};
+use crate::wal::Wal;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::fmt;
 
 /// One member of one group, with its log, its clients, and the snapshots on their way.
 ///
@@ -162,78 +164,7 @@ impl Phase {
     }
 }
 
-/// Sees every step of the kernel inside a replica: where the simulator's checks hang. `()` watches nothing, and costs nothing.
-pub trait Watch {
-    /// Whether anything is watched; where not, nothing is copied for it.
-    const WATCHES: bool = true;
-
-    /// The kernel took `event` and answered with `actions`; `before` is what it was, `raft` what it is.
-    fn step(&mut self, now: Instant, event: &Event, actions: &[Action], before: &Status, raft: &Raft);
-}
-
-impl Watch for () {
-    const WATCHES: bool = false;
-
-    fn step(&mut self, _: Instant, _: &Event, _: &[Action], _: &Status, _: &Raft) {}
-}
-
-/// Why a replica cannot be made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OpenError {
-    /// The options are wrong.
-    Options(OptionsError),
-    /// What recovery has found cannot be gone on from.
-    Restore(RestoreError),
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Options(error) => error.fmt(f),
-            Self::Restore(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for OpenError {}
-
 impl Replica {
-    /// A member as its directory remembers it, after everything in [`Recovery::first`] was carried out. Its state machine has applied
-    /// nothing yet.
-    pub fn open(
-        config: Config,
-        options: Options,
-        recovery: Recovery,
-        now: Instant,
-    ) -> Result<Self, OpenError> {
-        options.check().map_err(OpenError::Options)?;
-        let Recovery { wal, mut durable, found, .. } = recovery;
-        // The state machine lives in memory; and a witness has no snapshot's bytes to lose.
-        durable.applied = crate::types::Index::ZERO;
-        durable.snapshot_lost &= !config.options().witness;
-        let rests_on = durable.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last);
-        let life = wal.life();
-        let raft = Raft::restore(config, durable, now).map_err(OpenError::Restore)?;
-        Ok(Self {
-            now,
-            phase: Phase::Fresh,
-            events: VecDeque::new(),
-            actions: Vec::new(),
-            jobs: Jobs::default(),
-            last_task: 0,
-            log: LogLane::new(rests_on, now),
-            applying: Applying::new(raft.log().applied()),
-            clients: Clients::default(),
-            peers: Peers::new(options.wire_version, options.hello_interval.into()),
-            forwards: Forwards::new(life, raft.status().term),
-            snapshots: Snapshots::new(&found, now),
-            counters: Counters::default(),
-            raft,
-            wal,
-            options,
-        })
-    }
-
     /// Takes one input and appends what follows from it to `out`.
     ///
     /// A clock that goes back counts as one that stands still.
@@ -371,20 +302,4 @@ impl Replica {
         self.last_task += 1;
         TaskId(self.last_task)
     }
-}
-
-/// One step of the kernel, copied for somebody who watches only where somebody does.
-fn watched_step<W: Watch>(
-    raft: &mut Raft,
-    now: Instant,
-    event: Event,
-    actions: &mut Vec<Action>,
-    watch: &mut W,
-) {
-    if !W::WATCHES {
-        return raft.step_into(now, event, actions);
-    }
-    let (before, copy) = (raft.status(), event.clone());
-    raft.step_into(now, event, actions);
-    watch.step(now, &copy, actions, &before, raft);
 }

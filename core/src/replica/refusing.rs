@@ -1,7 +1,8 @@
 //! What takes a replica's place where its directory is damaged beyond what others can mend.
 
+use crate::replica::answer::Refusal;
 use crate::replica::ending::refuse_all;
-use crate::replica::io::{Input, Output, Refusal};
+use crate::replica::io::{Input, Output};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::fmt::Display;

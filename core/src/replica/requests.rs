@@ -3,8 +3,9 @@
 use crate::action;
 use crate::action::Outcome;
 use crate::event::{Event, Proposal, Read, ReadVia, Reconfigure, Transfer};
+use crate::replica::answer::{Answer, Refusal};
 use crate::replica::clients::{Asked, Clients, Origin, Told};
-use crate::replica::io::{Answer, Ask, MachineJob, Output, Refusal};
+use crate::replica::io::{Ask, MachineJob, Output};
 use crate::replica::{Phase, Replica};
 use crate::types::{Payload, RequestId};
 use alloc::vec::Vec;

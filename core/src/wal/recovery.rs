@@ -63,6 +63,8 @@ pub struct Found {
     pub snapshots: Vec<LogId>,
     /// The last entries of those whose files are damaged, as far as that was looked at.
     pub bad_snapshots: Vec<LogId>,
+    /// The last entries of those whose files are not whole: what was being taken or fetched, and may be gone on with.
+    pub partial_snapshots: Vec<LogId>,
 }
 
 /// Why a member must not start from its directory. Nothing in it was changed.
@@ -231,6 +233,7 @@ struct Files {
     spares: Vec<u64>,
     slots: Vec<Slot>,
     snapshots: Vec<(LogId, u64)>,
+    partials: Vec<LogId>,
 }
 
 impl Files {
@@ -240,7 +243,8 @@ impl Files {
             FileName::Spare(number) => self.spares.push(number),
             FileName::Vote(slot) => self.slots.push(slot),
             FileName::Snapshot { term, index } => self.snapshots.push((LogId::new(term, index), length)),
-            FileName::Segment(_) | FileName::Partial { .. } => {}
+            FileName::Partial { term, index } => self.partials.push(LogId::new(term, index)),
+            FileName::Segment(_) => {}
         }
     }
 }
@@ -250,11 +254,12 @@ impl Files {
 struct Shelf {
     headers: Vec<SnapshotHeader>,
     bad: Vec<LogId>,
+    partials: Vec<LogId>,
 }
 
 impl Shelf {
     fn read<D: Disk>(disk: &mut D, files: &Files) -> Result<Self, DiskError> {
-        let mut shelf = Self::default();
+        let mut shelf = Self { partials: files.partials.clone(), ..Self::default() };
         for (last, _) in &files.snapshots {
             let bytes = SnapshotHeader::read(whole(*last)).perform(disk)?;
             match SnapshotHeader::decode(whole(*last), &bytes) {
@@ -292,7 +297,7 @@ impl Shelf {
             durable.snapshot_lost = !self.holds(disk, snapshot)?;
         }
         let snapshots = self.headers.iter().map(|header| header.snapshot().last).collect();
-        Ok(Found { snapshots, bad_snapshots: self.bad, ..found })
+        Ok(Found { snapshots, bad_snapshots: self.bad, partial_snapshots: self.partials, ..found })
     }
 }
 

@@ -11,154 +11,14 @@ use crate::replica::Replica;
 use crate::replica::frame::Note;
 use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::Job;
+use crate::replica::snapshots::fetch::{Check, Fetch, Piece, State};
 use crate::replica::snapshots::{SnapshotJob, edition_of, file, header_of, partial};
 use crate::time::{Instant, Nanos};
 use crate::types::{LogId, Member, NodeId};
 use crate::wal::{Operation, SnapshotDigest, SnapshotHeader};
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-
-/// A snapshot on its way here. As many pieces as the window allows are in memory at most.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Fetch {
-    snapshot: Snapshot,
-    /// Who is asked.
-    from: Member,
-    /// Who else has offered it since.
-    other: Option<Member>,
-    /// Once the first piece has come: what all others are held against.
-    header: Option<SnapshotHeader>,
-    /// Every piece before is written.
-    base: u64,
-    /// What is known of those from `base` on, as far as the window reaches.
-    pieces: BTreeMap<u64, Piece>,
-    /// When what is asked for is asked for again.
-    retry_at: Instant,
-    /// How often that was done since a piece came.
-    retries: u32,
-    state: State,
-    /// Of what was read back.
-    digest: SnapshotDigest,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Piece {
-    Asked,
-    Writing,
-    Written,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    Asking,
-    /// What is written is read back, and was whole through the piece before this one.
-    Checking {
-        piece: u64,
-    },
-    /// Every piece is written, and the file is being made whole.
-    Finishing,
-    /// It was given up; what is written of it stays, should it be wanted again.
-    Resting,
-}
-
-/// What comes of reading a piece back.
-enum Check {
-    /// It is as it should be; this reads the next.
-    Next(Operation),
-    /// It was the last, and all together are what they should be.
-    Whole,
-    /// This is the first piece that is missing.
-    Until(u64),
-    /// Each is as it should be, and all together are not: it is another snapshot than its header says.
-    Wrong,
-}
-
-impl Fetch {
-    fn new(snapshot: Snapshot, from: Member, retry_at: Instant) -> Self {
-        Self {
-            snapshot,
-            from,
-            other: None,
-            header: None,
-            base: 0,
-            pieces: BTreeMap::new(),
-            retry_at,
-            retries: 0,
-            state: State::Asking,
-            digest: SnapshotDigest::default(),
-        }
-    }
-
-    fn edition(&self) -> Option<u64> {
-        self.header.as_ref().map(edition_of)
-    }
-
-    /// Asks for everything from this piece on.
-    fn ask_from(&mut self, piece: u64, retry_at: Instant) {
-        self.base = piece;
-        self.pieces.clear();
-        (self.retry_at, self.retries, self.state) = (retry_at, 0, State::Asking);
-    }
-
-    /// How many pieces there are: the header, and the chunks that it tells of.
-    fn count(&self) -> u64 {
-        self.header.as_ref().map_or(1, |header| header.chunks() + 1)
-    }
-
-    /// The pieces to be asked for next.
-    fn wanted(&self, window: u32) -> Vec<u64> {
-        let end = self.count().min(self.base.saturating_add(u64::from(window)));
-        (self.base..end).filter(|piece| !self.pieces.contains_key(piece)).collect()
-    }
-
-    fn asked(&self) -> Vec<u64> {
-        let asked = self.pieces.iter().filter(|(_, piece)| **piece == Piece::Asked);
-        asked.map(|(number, _)| *number).collect()
-    }
-
-    /// Whether every piece is written.
-    fn is_whole(&self) -> bool {
-        self.base == self.count()
-    }
-
-    /// Holds what was read back of a piece against what it should be.
-    fn check(&mut self, piece: u64, bytes: &[u8]) -> Check {
-        let last = self.snapshot.last;
-        let Some(chunk) = piece.checked_sub(1) else {
-            self.header = header_of(&self.snapshot, bytes).ok();
-            return match &self.header {
-                Some(header) if header.chunks() > 0 => Check::Next(header.read_chunk(partial(last), 0)),
-                Some(_) => Check::Whole,
-                None => Check::Until(0),
-            };
-        };
-        let Some(header) = &self.header else {
-            return Check::Until(0);
-        };
-        match header.check_chunk(chunk, bytes) {
-            Err(_) => Check::Until(piece),
-            Ok(content) => {
-                self.digest.update(&content);
-                match (chunk + 1 < header.chunks(), self.digest.finish() == header.digest()) {
-                    (true, _) => Check::Next(header.read_chunk(partial(last), chunk + 1)),
-                    (false, true) => Check::Whole,
-                    (false, false) => Check::Wrong,
-                }
-            }
-        }
-    }
-
-    /// A piece is on the disk.
-    fn written(&mut self, piece: u64) {
-        self.pieces.insert(piece, Piece::Written);
-        while self.pieces.get(&self.base) == Some(&Piece::Written) {
-            self.pieces.remove(&self.base);
-            self.base += 1;
-        }
-    }
-}
 
 impl Replica {
     /// A message of this member comes to the kernel next; and it offers a snapshot.
@@ -374,6 +234,7 @@ impl Replica {
             None => None,
         };
         self.snapshots.files.insert(last, header);
+        self.snapshots.leftovers.retain(|(leftover, _)| *leftover != last);
     }
 
     /// The sender says that it does not have it. If it has another of the same entries, that one will do, from the beginning.

@@ -3,7 +3,7 @@
 use crate::replica::Replica;
 use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::Job;
-use crate::replica::snapshots::{SnapshotJob, file};
+use crate::replica::snapshots::{SnapshotJob, file, partial};
 use crate::types::LogId;
 use crate::wal::{FileName, Operation};
 use alloc::vec;
@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 impl Replica {
     /// Removes the files of snapshots that nothing needs any more.
     pub(super) fn remove_old(&mut self, out: &mut Vec<Output>) {
+        self.remove_leftovers(out);
         if self.snapshots.files.len() <= self.options.keep_snapshots {
             return;
         }
@@ -34,6 +35,18 @@ impl Replica {
             self.snapshots.files.remove(last);
         }
         old.into_iter().for_each(|last| self.remove_file(file(last), out));
+    }
+
+    /// Removes what is damaged or was never whole, once the log on the disk rests on something later: then nothing can need it.
+    fn remove_leftovers(&mut self, out: &mut Vec<Output>) {
+        let rests_on = self.log.rests_on;
+        if let Some(last) = self.snapshots.given_up_before(rests_on) {
+            self.snapshots.leftovers.push((last, partial(last)));
+        }
+        let (old, later) = self.snapshots.leftovers.drain(..).partition(|(last, _)| *last < rests_on);
+        self.snapshots.leftovers = later;
+        let old: Vec<(LogId, FileName)> = old;
+        old.into_iter().for_each(|(_, file)| self.remove_file(file, out));
     }
 
     /// Removes a file, durably.

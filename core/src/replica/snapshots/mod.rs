@@ -1,5 +1,6 @@
 //! Snapshots: taken here, sent to others, fetched from others, restored, and kept or not.
 
+mod fetch;
 mod fetching;
 mod keeping;
 mod sending;
@@ -7,8 +8,9 @@ mod taking;
 
 use crate::log::Snapshot;
 use crate::replica::Replica;
+use crate::replica::answer::Halt;
 use crate::replica::applying::Work;
-use crate::replica::io::{Halt, Lane, Output};
+use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::Job;
 use crate::replica::options::MAX_CHUNK_BYTES;
 use crate::time::Instant;
@@ -16,7 +18,7 @@ use crate::types::{LogId, Member, RequestId};
 use crate::wal::{Damage, DiskError, FileName, Found, Operation, SnapshotHeader};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use fetching::Fetch;
+use fetch::{Fetch, State};
 use sending::Sending;
 use taking::Taking;
 
@@ -50,6 +52,8 @@ pub(super) enum SnapshotJob {
 pub(super) struct Snapshots {
     /// The whole files in the directory, with their headers once they were read.
     files: BTreeMap<LogId, Option<SnapshotHeader>>,
+    /// Files that are damaged or were never whole, by the last entry: they go once the log rests on something later.
+    leftovers: Vec<(LogId, FileName)>,
     /// A file is damaged: a new snapshot shall take its place, although the log may not have moved.
     wanted: bool,
     /// Who waits for a snapshot to be taken.
@@ -65,8 +69,11 @@ pub(super) struct Snapshots {
 
 impl Snapshots {
     pub(super) fn new(found: &Found, now: Instant) -> Self {
+        let bad = found.bad_snapshots.iter().map(|last| (*last, file(*last)));
+        let leftovers = bad.chain(found.partial_snapshots.iter().map(|last| (*last, partial(*last))));
         Self {
             files: found.snapshots.iter().map(|id| (*id, None)).collect(),
+            leftovers: leftovers.collect(),
             wanted: false,
             waiting: Vec::new(),
             taking: None,
@@ -75,6 +82,12 @@ impl Snapshots {
             fetch: None,
             sender: None,
         }
+    }
+
+    /// Forgets a fetch that was given up, if the log rests on something later by now. Its last entry, where there was one.
+    fn given_up_before(&mut self, rests_on: LogId) -> Option<LogId> {
+        let is_late = |fetch: &mut Fetch| fetch.state == State::Resting && fetch.snapshot.last < rests_on;
+        self.fetch.take_if(is_late).map(|fetch| fetch.snapshot.last)
     }
 
     /// A snapshot shall be taken soon.

@@ -3,10 +3,11 @@
 use crate::event::Event;
 use crate::log::Snapshot;
 use crate::replica::Replica;
+use crate::replica::answer::{Answer, Refusal};
 use crate::replica::clients::Origin;
-use crate::replica::io::{Answer, Lane, MachineJob, Output, Refusal, TaskId};
+use crate::replica::io::{Lane, MachineJob, Output, TaskId};
 use crate::replica::jobs::Job;
-use crate::replica::snapshots::{SnapshotJob, partial};
+use crate::replica::snapshots::{SnapshotJob, file, partial};
 use crate::time::{Instant, Nanos};
 use crate::types::{Index, LogId, RequestId};
 use crate::wal::SnapshotWriter;
@@ -118,6 +119,7 @@ impl Replica {
         };
         self.counters.snapshots_taken += 1;
         self.snapshots.files.insert(snapshot.last, None);
+        self.snapshots.leftovers.retain(|(last, _)| *last != snapshot.last);
         self.events.push_back(Event::SnapshotTaken(snapshot.last.index));
         out.push(Output::Machine(MachineJob::Forget(task)));
         self.answer_waiting(&Answer::Snapshot(snapshot.last), out);
@@ -144,6 +146,7 @@ impl Replica {
     /// The file of this snapshot is damaged. Where the state machine has what was in it, another takes its place.
     pub(super) fn replace_damaged(&mut self, last: LogId) {
         self.snapshots.files.remove(&last);
+        self.snapshots.leftovers.push((last, file(last)));
         self.snapshots.wanted |= last == self.raft.status().snapshot;
     }
 }

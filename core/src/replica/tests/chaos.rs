@@ -6,10 +6,11 @@ use crate::kv;
 use crate::log::Snapshot;
 use crate::machine::{self, Command, SessionId};
 use crate::replica::tests::group::{Group, in_session, put, small};
-use crate::replica::{Answer, Ask, Lane, Options};
+use crate::replica::{Answer, Ask, Halt, Lane, Options};
 use crate::rng::Rng;
 use crate::time::Nanos;
 use crate::types::RequestId;
+use crate::wal::DiskError;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -104,7 +105,8 @@ fn run(seed: u64) -> BTreeMap<&'static str, u64> {
         match down {
             None if chance(&mut rng, 8) => {
                 tally(&mut all, &group, at);
-                group.crash(at);
+                let operations = pick(&mut rng, 0, 6) as usize;
+                group.crash_midway(at, operations);
                 crashes += 1;
                 down = Some(at);
             }
@@ -114,9 +116,28 @@ fn run(seed: u64) -> BTreeMap<&'static str, u64> {
             }
             _ => {}
         }
+        let failure = match pick(&mut rng, 0, 100) {
+            0 => Some((Lane::Log, DiskError::Failed("broken".into()))),
+            1 => Some((Lane::Bulk, DiskError::Failed("broken".into()))),
+            2..8 => Some((Lane::Bulk, DiskError::Full)),
+            _ => None,
+        };
+        group.host(at).disk_error = failure;
         group.run(pick(&mut rng, 1, 60));
-        for host in &group.hosts {
-            assert_eq!(host.halted, None, "seed {seed}");
+        group.host(at).disk_error = None;
+        for id in 1..=members {
+            let halted = group.host(id).halted.clone();
+            assert!(
+                matches!(halted, None | Some(Halt::Disk(DiskError::Failed(_)))),
+                "seed {seed}: {halted:?}"
+            );
+            if halted.is_some() && down != Some(id) {
+                assert_eq!(group.replica(id).waiting(), 0, "seed {seed}: somebody was not told");
+                tally(&mut all, &group, id);
+                *all.entry("failures").or_insert(0) += 1;
+                crashes += 1;
+                group.restart(id);
+            }
         }
     }
     // Everything heals.

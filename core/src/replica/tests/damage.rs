@@ -55,6 +55,58 @@ fn a_disk_without_space_for_a_snapshot_stops_nothing_and_it_is_tried_again() {
 }
 
 #[test]
+fn a_full_disk_refuses_new_work_serves_reads_and_goes_on_when_there_is_space() {
+    let mut group = Group::of(1, &small());
+    let leader = group.elect();
+    group.put(leader, "x", "1");
+    group.host(leader).disk_error = Some((Lane::Bulk, DiskError::Full));
+    let mut written = 0;
+    let refused = loop {
+        match group.put(leader, &alloc::format!("{written:03}"), "some value") {
+            Answer::Applied { .. } => written += 1,
+            refused => break refused,
+        }
+        assert!(written < 1_000, "the disk has no space for so much");
+    };
+    assert_eq!(refused, Answer::Refused(Refusal::Raft(action::Refusal::DiskFull)));
+    assert_eq!(group.get(leader, "x"), Some(b"1".to_vec()));
+    assert_eq!(group.host(leader).halted, None);
+    group.host(leader).disk_error = None;
+    group.run(1_500);
+    assert!(matches!(group.put(leader, "y", "1"), Answer::Applied { .. }));
+    group.restart(leader);
+    group.elect();
+    group.converge();
+    assert_eq!(group.host(leader).worker.machine().state().len(), written + 2, "nothing is lost");
+}
+
+#[test]
+fn what_is_left_of_a_snapshot_goes_once_a_later_one_is_there() {
+    let options = Options { keep_snapshots: 1, ..small() };
+    let config = crate::config::Options { retained_entries: 0, ..Default::default() };
+    let mut group = Group::with(1, &config, &options);
+    let leader = group.elect();
+    group.fill(leader, 0..20, 50);
+    group.host(leader).lane_stands = Some(Lane::Bulk);
+    let asked = group.ask(leader, Ask::Snapshot);
+    group.settle();
+    group.crash_midway(leader, 2);
+    assert_eq!(group.answer(leader, asked), None);
+    let partials = |group: &mut Group| {
+        let is_partial = |file: &&FileName| matches!(file, FileName::Partial { .. });
+        group.host(1).disk.files.keys().filter(is_partial).count()
+    };
+    assert_eq!(partials(&mut group), 1);
+    group.host(leader).lane_stands = None;
+    group.start(leader);
+    let leader = group.elect();
+    group.fill(leader, 20..25, 50);
+    assert!(matches!(group.asked(leader, Ask::Snapshot), Answer::Snapshot(_)));
+    group.run(200);
+    assert_eq!((partials(&mut group), group.host(leader).snapshots()), (0, 1));
+}
+
+#[test]
 fn a_damaged_snapshot_is_noticed_when_it_is_sent_and_replaced_by_another() {
     let config = crate::config::Options { retained_entries: 0, ..Default::default() };
     let mut group = Group::with(3, &config, &small());

@@ -4,10 +4,11 @@ use crate::action;
 use crate::event::{Proposal, ReadVia};
 use crate::kv;
 use crate::machine::{self, Command};
+use crate::membership::Change;
 use crate::replica::tests::group::{Group, in_session, put, reply, small};
 use crate::replica::{Answer, Ask, Halt, Input, Lane, Options, Refusal};
 use crate::status::RoleKind;
-use crate::types::{Index, LogId, RequestId};
+use crate::types::{Index, LogId, Member, RequestId};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -235,6 +236,39 @@ fn a_follower_that_lags_behind_memory_gets_entries_from_the_leaders_disk() {
     group.start(away);
     group.converge();
     assert_eq!(group.host(away).snapshots(), 0, "no snapshot was needed");
+}
+
+#[test]
+fn every_step_of_the_kernel_can_be_watched() {
+    let mut group = Group::of(3, &small());
+    let leader = group.elect();
+    group.put(leader, "x", "1");
+    let watch = &group.host(leader).watch;
+    assert!(watch.steps > 10 && watch.elections == 1);
+}
+
+#[test]
+fn a_witness_keeps_no_state_and_is_asked_for_none() {
+    let config = crate::config::Options { retained_entries: 5, ..Default::default() };
+    let mut group = Group::with(2, &config, &small());
+    let leader = group.elect();
+    group.join(3);
+    group.host(3).config.witness = true;
+    group.restart(3);
+    let member = Member::from(super::group::node(3));
+    let changes = vec![Change::AddWitness(member)];
+    let added = group.asked(leader, Ask::Reconfigure { expected: None, changes });
+    assert!(matches!(added, Answer::Reconfigured(_)), "{added}");
+    group.fill(leader, 0..100, 10);
+    assert_eq!(group.asked(3, Ask::Snapshot), Answer::Refused(Refusal::Witness));
+    let query = Ask::Query { query: kv::Query::Get { key: b"x" }.encode(), via: ReadVia::Quorum };
+    assert!(matches!(group.asked(3, query), Answer::Refused(_)));
+    assert_eq!(group.host(3).applied(), Index::ZERO);
+    assert!(group.replica(3).raft().log().base() > Index::ZERO, "its log is compacted all the same");
+    group.restart(3);
+    group.run(500);
+    assert!(group.replica(3).status().committed > Index::new(50));
+    assert_eq!(group.host(3).halted, None);
 }
 
 #[test]

@@ -1,0 +1,78 @@
+//! How a replica begins: with what recovery has found.
+
+use crate::config::Config;
+use crate::raft::{Raft, RestoreError};
+use crate::replica::applying::Applying;
+use crate::replica::clients::Clients;
+use crate::replica::forwarding::Forwards;
+use crate::replica::jobs::Jobs;
+use crate::replica::log_lane::LogLane;
+use crate::replica::options::{Options, OptionsError};
+use crate::replica::peers::Peers;
+use crate::replica::post::Counters;
+use crate::replica::snapshots::Snapshots;
+use crate::replica::{Phase, Replica};
+use crate::time::Instant;
+use crate::types::{Index, LogId};
+use crate::wal::Recovery;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Why a replica cannot be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenError {
+    /// The options are wrong.
+    Options(OptionsError),
+    /// What recovery has found cannot be gone on from.
+    Restore(RestoreError),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Options(error) => error.fmt(f),
+            Self::Restore(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for OpenError {}
+
+impl Replica {
+    /// A member as its directory remembers it, after everything in [`Recovery::first`] was carried out. Its state machine has applied
+    /// nothing yet.
+    pub fn open(
+        config: Config,
+        options: Options,
+        recovery: Recovery,
+        now: Instant,
+    ) -> Result<Self, OpenError> {
+        options.check().map_err(OpenError::Options)?;
+        let Recovery { wal, mut durable, found, .. } = recovery;
+        // The state machine lives in memory; and a witness has no snapshot's bytes to lose.
+        durable.applied = Index::ZERO;
+        durable.snapshot_lost &= !config.options().witness;
+        let rests_on = durable.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last);
+        let life = wal.life();
+        let raft = Raft::restore(config, durable, now).map_err(OpenError::Restore)?;
+        Ok(Self {
+            now,
+            phase: Phase::Fresh,
+            events: VecDeque::new(),
+            actions: Vec::new(),
+            jobs: Jobs::default(),
+            last_task: 0,
+            log: LogLane::new(rests_on, now),
+            applying: Applying::new(raft.log().applied()),
+            clients: Clients::default(),
+            peers: Peers::new(options.wire_version, options.hello_interval.into()),
+            forwards: Forwards::new(life, raft.status().term),
+            snapshots: Snapshots::new(&found, now),
+            counters: Counters::default(),
+            raft,
+            wal,
+            options,
+        })
+    }
+}
