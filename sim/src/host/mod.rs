@@ -105,7 +105,7 @@ pub(crate) enum Told {
 #[derive(Debug)]
 pub(crate) enum Room {
     /// The kernel alone: disk, snapshots and state machine are played.
-    Bare(Bare),
+    Bare(Box<Bare>),
     /// All of it but the disk.
     Whole(Box<Whole>),
     /// It is at work this very moment.
@@ -184,7 +184,7 @@ impl Host {
             snapshotting: false,
         };
         self.up = Some(Up {
-            room: Room::Bare(bare),
+            room: Room::Bare(Box::new(bare)),
             contract,
             status,
             membership,
