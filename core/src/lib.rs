@@ -107,7 +107,8 @@
 //! [`event`] and [`action`] are the whole border; [`raft`] is the flow of a step, on one page; the roles behind it hold
 //! only what they alone need. With the feature `replica` there is what is replicated: the `machine` module, its trait `StateMachine` and
 //! the sessions that make a client's command count once, and `kv`, a map to look at or to use. With the feature `serde` all public
-//! data can be serialized; with `wire`, messages travel as checksummed frames (the `wire` module).
+//! data can be serialized; with `wire`, messages travel as checksummed frames (the `wire` module). With `replica` there is all of the above in one piece, with its log, its clients and its
+//! snapshots (the `replica` module): a host then only moves bytes.
 #![no_std]
 #![forbid(unsafe_code)]
 
