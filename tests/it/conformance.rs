@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 #[test]
 fn our_log_keeps_every_promise() {
     let passed = conformance::disk(Ok).unwrap_or_else(|violation| panic!("{violation}"));
-    assert!(passed.points > 4_000 && passed.operations > 150, "{passed:?}");
+    assert!(passed.points > 3_000 && passed.operations > 150, "{passed:?}");
     assert!(passed.reported > 100, "damage is reported and not refused: {passed:?}");
 }
 
@@ -18,7 +18,7 @@ fn our_log_keeps_every_promise() {
 fn our_files_keep_every_promise() {
     let passed = conformance::disk(|disk| Ok(FileDisk::over(Calls::new(disk))));
     let passed = passed.unwrap_or_else(|violation| panic!("{violation}"));
-    assert!(passed.points > 4_000 && passed.operations > 150, "{passed:?}");
+    assert!(passed.points > 3_000 && passed.operations > 150, "{passed:?}");
 }
 
 /// The system calls of a [`FileDisk`], on the kit's disk.

@@ -13,8 +13,8 @@ pub struct TestDisk(Arc<Mutex<Bench>>);
 #[derive(Debug)]
 struct Bench {
     disk: SimDisk,
-    /// How many calls there were.
-    calls: u64,
+    /// The calls that there were.
+    calls: Vec<Asked>,
     /// How it was before each call that changes anything; none where nobody wants to know.
     captures: Option<Vec<Capture>>,
     /// What will go wrong at which call.
@@ -43,7 +43,13 @@ pub(super) struct Asked {
 impl TestDisk {
     /// A disk in this state, on which nothing goes wrong.
     pub(super) fn of(disk: SimDisk) -> Self {
-        Self(Arc::new(Mutex::new(Bench { disk, calls: 0, captures: None, fault: None, happened: None })))
+        Self(Arc::new(Mutex::new(Bench {
+            disk,
+            calls: Vec::new(),
+            captures: None,
+            fault: None,
+            happened: None,
+        })))
     }
 
     /// An empty disk that remembers how it was before each call.
@@ -69,8 +75,14 @@ impl TestDisk {
         change(&mut self.bench().disk);
     }
 
+    /// How many calls there were.
     pub(super) fn calls(&self) -> u64 {
-        self.bench().calls
+        self.bench().calls.len() as u64
+    }
+
+    /// Which calls there were.
+    pub(super) fn log(&self) -> Vec<Asked> {
+        self.bench().calls.clone()
     }
 
     pub(super) fn take_captures(&self) -> Vec<Capture> {
@@ -93,8 +105,8 @@ impl TestDisk {
     ) -> Result<T, DiskError> {
         let mut bench = self.bench();
         let bench = &mut *bench;
-        let operation = bench.calls;
-        bench.calls += 1;
+        let operation = bench.calls.len() as u64;
+        bench.calls.push(asked);
         if let Some(captures) = bench.captures.as_mut().filter(|_| !asked.only_reads()) {
             captures.push(Capture { operation, asked, disk: bench.disk.clone() });
         }
@@ -118,7 +130,7 @@ impl Asked {
     }
 
     /// Whether this can go wrong with this call.
-    fn can(&self, fault: Fault) -> bool {
+    pub(super) fn can(&self, fault: Fault) -> bool {
         match fault {
             Fault::Fails => true,
             Fault::Full => matches!(self.call, Call::Create | Call::Write),

@@ -1,6 +1,6 @@
 //! One run of the workload over one store, cut off at every point that was asked for.
 
-use super::bench::{Capture, TestDisk};
+use super::bench::{Asked, Capture, TestDisk};
 use super::judge::{Promise, Verdict, describe};
 use super::point::{Crash, Fault, Passed, Point, Rule, Violation, during};
 use super::script::{SCRIPT, Step, Writer, snapshot_bytes};
@@ -60,13 +60,13 @@ impl<'a, S: LogStore, O: Open<S>> Run<'a, S, O> {
         Self { open, trial, passed, disk, store: None, writer, promise, step, dealt_with: false, opened: 0 }
     }
 
-    /// Goes through the whole workload. Says how many calls to the disk that were.
-    pub(super) fn run(mut self) -> Checked<u64> {
+    /// Goes through the whole workload. Says which calls to the disk that were.
+    pub(super) fn run(mut self) -> Checked<Vec<Asked>> {
         self.begin()?;
         for step in SCRIPT {
             self.step = step.to_string();
             if matches!(self.step(*step)?, Next::Stop) {
-                return Ok(self.disk.calls());
+                return Ok(self.disk.log());
             }
             if self.meets(Fault::Fails) {
                 // A call has failed, and the store went on. So it must have lost nothing by it.
@@ -83,7 +83,7 @@ impl<'a, S: LogStore, O: Open<S>> Run<'a, S, O> {
         if !self.was_lied_to() {
             self.check_now(&Crash::few())?;
         }
-        Ok(self.disk.calls())
+        Ok(self.disk.log())
     }
 
     /// Whether a write was acknowledged that is not on the medium.
