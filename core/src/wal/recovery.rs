@@ -9,7 +9,7 @@
 //!   3 the next segment: it goes on after the last batch that is known to be durable, and says again what came after that
 //! ```
 
-use crate::log::{Entry, EntryBody, Snapshot};
+use crate::log::{Entry, EntryBody, LogSlice, Snapshot};
 use crate::raft::Durable;
 use crate::types::{Ballot, ClusterId, Identity, Index, LogId, Member};
 use crate::wal::batch::{self, Sectors};
@@ -97,7 +97,7 @@ pub enum RecoverError {
     VoteLost,
     /// Too much is damaged to know even what is lost.
     TooMuch(Missing),
-    /// A new log cannot begin with entries that are not there.
+    /// A new log cannot begin with what is no log, or with entries that are not there.
     Beginning,
 }
 
@@ -190,7 +190,9 @@ fn new<D: Disk>(
     files: Files,
 ) -> Result<Recovery, RecoverError> {
     let lost = begin.entries.iter().any(|entry| entry.body == EntryBody::Lost);
-    if lost || begin.skipped.last.is_some() {
+    let last = LogSlice::check(begin.base, &begin.entries);
+    let sound = last.is_ok_and(|last| last.term <= begin.ballot.term() && begin.committed <= last.index);
+    if lost || begin.skipped.last.is_some() || !sound {
         return Err(RecoverError::Beginning);
     }
     let shelf = Shelf::read(disk, &files)?;
@@ -777,8 +779,10 @@ impl<D: Disk> Scan<'_, D> {
     ) -> Result<Recovery, RecoverError> {
         let Self { disk, options, synced, mut found, model, last, .. } = self;
         let Model { mut durable, places, now, .. } = model;
-        if durable.base != now.summary.base {
-            let through = durable.base.index;
+        let whole = LogSlice::check(durable.skipped_through(), &durable.entries);
+        let begins = durable.skipped.terms.first().is_none_or(|first| first.term >= durable.base.term);
+        if durable.base != now.summary.base || whole.is_err() || !begins {
+            let through = durable.last().index;
             return Err(Missing::Ids { after: now.summary.base, through }.into());
         }
         found = shelf.tell(disk, &mut durable, found)?;
@@ -954,7 +958,7 @@ impl fmt::Display for RecoverError {
             }
             Self::TooMuch(missing) => write!(f, "{missing}: {REPLACE}"),
             Self::Beginning => f.write_str(
-                "a new log cannot begin with entries that are lost or left out: give it all of them",
+                "a new log cannot begin with entries that are lost, left out or out of order: give it all of them",
             ),
         }
     }
