@@ -656,19 +656,26 @@ impl<D: Disk> Scan<'_, D> {
                 continue;
             }
             let bytes = window.batch(self.disk, block, batch.blocks)?;
-            let sectors = batch::read(&bytes, header.seal(), first_sector(block));
+            let mut sectors = batch::read(&bytes, header.seal(), first_sector(block));
             let first_of_segment = batch.number == header.first;
-            let whole = sectors.damaged + sectors.unwritten == 0 && sectors.body == batch.body;
+            let complete = sectors.damaged + sectors.unwritten == 0;
+            let whole = complete && sectors.body == batch.body;
+            if complete && !whole {
+                // One of them is of another batch that once stood here, and nobody knows which.
+                sectors.records.clear();
+            }
             let end = block + batch.blocks;
             let covered = first_of_segment
                 || batch.number <= self.synced
                 || segment.limit < u64::MAX
+                || complete
                 || sectors.damaged > 0;
             if !whole && !covered && window.find(self.disk, end)?.is_none() {
                 self.found.torn += 1;
                 return Ok(());
             }
-            let follows = block == at && link.number + 1 == batch.number && link.chain == batch.previous;
+            // The checksum of a batch stands for everything before it.
+            let follows = link.chain == batch.previous;
             self.take(segment.number, &batch, sectors, follows, whole, first_of_segment)?;
             at = end;
         }
@@ -781,7 +788,9 @@ impl<D: Disk> Scan<'_, D> {
         let Model { mut durable, places, now, .. } = model;
         let whole = LogSlice::check(durable.skipped_through(), &durable.entries);
         let begins = durable.skipped.terms.first().is_none_or(|first| first.term >= durable.base.term);
-        if durable.base != now.summary.base || whole.is_err() || !begins {
+        let floor = durable.snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last.index);
+        let rests = durable.base.index <= floor && floor <= durable.last().index;
+        if durable.base != now.summary.base || whole.is_err() || !begins || !rests {
             let through = durable.last().index;
             return Err(Missing::Ids { after: now.summary.base, through }.into());
         }
