@@ -75,7 +75,7 @@ impl Summary {
     }
 
     /// Whether its fields agree with one another, as those of every member do.
-    fn is_sound(&self) -> bool {
+    pub(super) fn is_sound(&self) -> bool {
         let Self { ballot, committed, base, snapshot, last, ref terms, .. } = *self;
         let rises = |pair: &[LogId]| pair[0].index < pair[1].index && pair[0].term < pair[1].term;
         let runs = match (terms.first(), terms.last()) {

@@ -418,6 +418,7 @@ impl Wal {
             summary: self.tail.summary(),
             body: 0,
         };
+        debug_assert!(batch.summary.is_sound(), "what recovery would refuse: {batch:?}");
         let at = self.segment.used;
         let seal = self.segment.seal;
         let (link, begins) = batch::encode(&mut batch, records, seal, at + head, body);
