@@ -10,6 +10,7 @@
 //! ```
 
 use crate::log::{Entry, EntryBody, LogSlice, Snapshot};
+use crate::membership::Membership;
 use crate::raft::Durable;
 use crate::types::{Ballot, ClusterId, Identity, Index, LogId, Member};
 use crate::wal::batch::{self, Sectors};
@@ -22,6 +23,7 @@ use crate::wal::log::{Options, Start, Wal, change};
 use crate::wal::places::{Change, Places};
 use crate::wal::sector::{BLOCK, Kind, SECTOR, SECTORS_PER_BLOCK, Seal, Sector, block_at, first_sector};
 use crate::wal::snapshot_file::{SnapshotHeader, whole};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -532,7 +534,7 @@ impl Model {
     /// same (Log Matching). What is not here is lost. Everything through `kept` is as it was.
     fn reconcile(&mut self, summary: &Summary, through: Index, kept: Index) -> Result<(), Missing> {
         self.forget(summary.base);
-        self.rest_on(summary.snapshot)?;
+        self.rest_on(summary.snapshot);
         let through = through.min(summary.last.index);
         let floor = self.durable.skipped_through().index.max(kept);
         let mut agreed = self.durable.last().index.min(through);
@@ -565,14 +567,16 @@ impl Model {
         Ok(())
     }
 
-    fn rest_on(&mut self, snapshot: Option<LogId>) -> Result<(), Missing> {
-        let Some(last) = snapshot else { return Ok(()) };
+    fn rest_on(&mut self, snapshot: Option<LogId>) {
+        let Some(last) = snapshot else { return };
         if self.durable.snapshot.as_ref().is_some_and(|snapshot| snapshot.last == last) {
-            return Ok(());
+            return;
         }
         let known = self.snapshots.iter().find(|snapshot| snapshot.last == last);
-        self.durable.snapshot = Some(known.cloned().ok_or(Missing::Membership(last))?);
-        Ok(())
+        // Whose members nobody knows may be of no matter by the end of the log.
+        let unknown =
+            || Snapshot { last, configured: LogId::ZERO, membership: Arc::new(Membership::unknown()) };
+        self.durable.snapshot = Some(known.cloned().unwrap_or_else(unknown));
     }
 
     fn agrees(&self, summary: &Summary) -> bool {
@@ -810,6 +814,11 @@ impl<D: Disk> Scan<'_, D> {
             }
             None => (now, Vec::new()),
         };
+        for snapshot in durable.snapshot.iter().chain(&before.snapshot) {
+            if snapshot.membership.voters().is_empty() {
+                return Err(Missing::Membership(snapshot.last).into());
+            }
+        }
         let is_entry = |record: &&Record| matches!(record, Record::Append(_) | Record::Refill(_));
         found.rewritten = records.iter().filter(is_entry).count() as u64;
         let greatest = segments.iter().map(|segment| segment.number).max().unwrap_or(0);
