@@ -219,6 +219,7 @@ fn new<D: Disk>(
         ballot: begin.ballot,
         places: Places::default(),
         segments: Vec::new(),
+        void: Vec::new(),
         useless: Vec::new(),
         generation: 0,
         slots: files.slots,
@@ -649,7 +650,7 @@ impl<D: Disk> Scan<'_, D> {
         let mut at = HEADER_BLOCKS;
         while self.model.now.link.number < segment.limit {
             let Some((block, batch)) = window.find(self.disk, at)? else {
-                return self.end(segment, &mut window, at);
+                return self.end(segment, header, &mut window, at);
             };
             let link = self.model.now.link;
             if batch.number > segment.limit {
@@ -687,8 +688,21 @@ impl<D: Disk> Scan<'_, D> {
     }
 
     /// No more batches can be read in a segment. Was there one?
-    fn end(&mut self, segment: &SegmentFile, window: &mut Window, at: u32) -> Result<(), RecoverError> {
-        if segment.limit < u64::MAX || at >= segment.blocks {
+    fn end(
+        &mut self,
+        segment: &SegmentFile,
+        header: &SegmentHeader,
+        window: &mut Window,
+        at: u32,
+    ) -> Result<(), RecoverError> {
+        if segment.limit < u64::MAX {
+            return Ok(());
+        }
+        // A segment has its name only since its first batch is durable, whatever is left of that.
+        if self.model.now.link.number.max(self.synced) < header.first {
+            return Err(Missing::EndAfter(self.model.durable.last()).into());
+        }
+        if at >= segment.blocks {
             return Ok(());
         }
         let (mut blank, mut damaged) = (0, 0);
@@ -803,8 +817,8 @@ impl<D: Disk> Scan<'_, D> {
         found.lost = lost(&durable);
         // What only its own batch shows to be durable is written again; and what is alone in its segment, so that this one is left.
         let again = last.filter(|last| last.whole && (last.first_of_segment || last.number > synced));
-        let mut useless: Vec<_> =
-            segments.iter().filter(|segment| segment.is_void()).map(|it| it.number).collect();
+        let void: Vec<_> = segments.iter().filter(|segment| segment.is_void()).map(|it| it.number).collect();
+        let mut useless = void.clone();
         let (before, records) = match again {
             Some(last) => {
                 if last.first_of_segment {
@@ -839,7 +853,12 @@ impl<D: Disk> Scan<'_, D> {
             ballot: durable.ballot,
             places,
             segments: needed.map(|header| (header.number, header.salt, header.summary.last.index)).collect(),
-            useless: useless.into_iter().map(FileName::Segment).collect(),
+            useless: useless
+                .into_iter()
+                .filter(|number| !void.contains(number))
+                .map(FileName::Segment)
+                .collect(),
+            void,
             generation: votes.latest.map_or(0, |vote| vote.generation),
             slots: files.slots,
             spares: files.spares,
