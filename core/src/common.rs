@@ -225,6 +225,15 @@ impl Common {
         self.log.cached_size() >= limit && works
     }
 
+    /// Why no further entries are taken in, if they are not.
+    pub(crate) fn takes_no_more(&self) -> Option<DropReason> {
+        match (self.disk_full, self.is_backlogged()) {
+            (true, _) => Some(DropReason::DiskFull),
+            (false, true) => Some(DropReason::Unapplied),
+            (false, false) => None,
+        }
+    }
+
     /// How many reads wait to be applied.
     pub(crate) fn waiting_reads(&self) -> usize {
         self.reads.len()

@@ -247,11 +247,17 @@ pub enum Mark {
     CrashInRecovery,
     /// A session had expired when its client came back.
     SessionExpired,
+    /// A member filled again from others what its disk had damaged.
+    Refilled,
+    /// A member found a copy of its vote damaged.
+    VoteDamaged,
+    /// A member found that the snapshot on which its log rests was damaged.
+    SnapshotLost,
 }
 
 impl Mark {
     /// Every mark, in the order of their declaration.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 51] = [
         Self::Truncated,
         Self::Rejected,
         Self::OldTermCommitted,
@@ -300,6 +306,9 @@ impl Mark {
         Self::GaveUp,
         Self::CrashInRecovery,
         Self::SessionExpired,
+        Self::Refilled,
+        Self::VoteDamaged,
+        Self::SnapshotLost,
     ];
 
     /// Its name in reports.
@@ -353,6 +362,9 @@ impl Mark {
             Self::GaveUp => "gave_up",
             Self::CrashInRecovery => "crash_in_recovery",
             Self::SessionExpired => "session_expired",
+            Self::Refilled => "refilled",
+            Self::VoteDamaged => "vote_damaged",
+            Self::SnapshotLost => "snapshot_lost",
         }
     }
 }

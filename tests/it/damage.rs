@@ -267,3 +267,21 @@ fn a_full_disk_refuses_new_work_and_nothing_else() {
     lab.beat(1);
     assert_eq!(lab.outcomes(waits), [Outcome::Committed(LogId::new(1, 6))]);
 }
+
+/// A follower that takes no more says nothing: a leader that was told of the gap would send everything again, at the speed of the network.
+#[test]
+fn a_follower_with_a_full_disk_is_not_sent_the_same_over_and_over() {
+    let mut lab = led();
+    lab.step(3, Event::DiskFull(true));
+    lab.propose(1, "e");
+    lab.propose(1, "f");
+    assert_eq!(lab.count("1→3 t1 Append"), 2);
+    lab.deliver();
+    assert_eq!(lab.raft(3).drops().count(DropReason::DiskFull), 2);
+    lab.beat(1);
+    assert_eq!(lab.raft(3).drops().count(DropReason::DiskFull), 3, "and then with each heartbeat");
+    lab.step(3, Event::DiskFull(false));
+    lab.beat(1);
+    lab.beat(1);
+    assert_eq!(lab.status(3).last, LogId::new(1, 7));
+}

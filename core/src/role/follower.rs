@@ -106,17 +106,16 @@ impl Follower {
             common.acknowledge(from, self.agreed);
             return Next::Stay;
         }
+        if slice.last().index > common.log.last().index
+            && let Some(reason) = common.takes_no_more()
+        {
+            // Without a word, also where something before it is missing: a leader that is told would send it all again at once.
+            common.drops.add(reason);
+            return Next::Stay;
+        }
         if !common.log.contains(prev) {
             let hint = common.log.conflict_hint(prev);
             common.send(from, Body::Rejected { prev: prev.index, hint }, out);
-            return Next::Stay;
-        }
-        if slice.last().index > common.log.last().index && common.is_backlogged() {
-            common.drops.add(DropReason::Unapplied);
-            return Next::Stay;
-        }
-        if slice.last().index > common.log.last().index && common.disk_full {
-            common.drops.add(DropReason::DiskFull);
             return Next::Stay;
         }
         if let Some(violation) = slice.entries().iter().find_map(|entry| wrong_standing(common, entry)) {

@@ -133,8 +133,8 @@ impl Used {
 
     /// The sectors of the segment that is written to which hold something behind its header, by their numbers.
     fn used_sectors(&self) -> (FileName, Vec<usize>) {
-        let segments = self.disk.files.iter().filter(|(file, _)| matches!(file, FileName::Segment(_)));
-        let (file, bytes) = segments.max_by_key(|(file, _)| **file).unwrap();
+        let mut segments = self.disk.files.iter().filter(|(file, _)| matches!(file, FileName::Segment(_)));
+        let (file, bytes) = segments.next_back().unwrap();
         let used = |&sector: &usize| bytes[sector * SECTOR..][..SECTOR].iter().any(|&byte| byte != 0);
         let first = HEADER_BLOCKS as usize * BLOCK / SECTOR;
         (*file, (first..bytes.len() / SECTOR).filter(used).collect())

@@ -196,15 +196,16 @@ impl Host {
         Ok(())
     }
 
-    /// Stops the member: everything in memory is gone. Returns how many writes were lost.
-    pub(crate) fn crash(&mut self) -> u64 {
+    /// Stops the member: everything in memory is gone. Returns how many writes were lost, and how many torn.
+    pub(crate) fn crash(&mut self) -> (u64, u64) {
         self.up = None;
         self.backlog.clear();
         self.crash_after = None;
         if self.storage == SimDisk::default() {
-            return self.disk.crash();
+            return (self.disk.crash(), 0);
         }
-        self.storage.crash(&mut self.stream).writes
+        let lost = self.storage.crash(&mut self.stream);
+        (lost.writes, lost.torn)
     }
 
     /// Loses everything, and comes back as somebody else.

@@ -76,11 +76,9 @@ impl Scenario {
             old_wire,
         });
         if stream.below(4) > 0 {
-            let kinds: Vec<u64> = [0, 3, 1, 2, 4]
-                .into_iter()
-                .filter(|kind| stream.coin() && (!spared || [0, 3].contains(kind)))
-                .collect();
-            let count = if kinds.is_empty() { 0 } else { stream.skewed(1, 16) };
+            let is_allowed = |kind: &u64| !spared || *kind < 2;
+            let kinds: Vec<u64> = (0..5).filter(is_allowed).filter(|_| stream.below(3) > 0).collect();
+            let count = if kinds.is_empty() { 0 } else { stream.skewed(2, 32) };
             for _ in 0..count {
                 let kind = *stream.pick(&kinds);
                 self.add_disk_fault(kind, &ids, &mut stream);
@@ -95,9 +93,9 @@ impl Scenario {
         let at_us = stream.below(self.chaos_us);
         let fault = match kind {
             0 => Fault::SyncFails { member },
-            1 => Fault::LostWrite { member },
-            2 => Fault::MisdirectedWrite { member },
-            3 => Fault::DiskFull { member },
+            1 => Fault::DiskFull { member },
+            2 => Fault::LostWrite { member },
+            3 => Fault::MisdirectedWrite { member },
             _ => Fault::Rot {
                 member,
                 what: *stream.pick(&[Rotten::Log, Rotten::Log, Rotten::Tail, Rotten::Vote, Rotten::Snapshot]),
@@ -107,7 +105,7 @@ impl Scenario {
         let for_us = stream.skewed(1_000, self.chaos_us);
         self.faults.push(TimedFault { at_us, for_us, fault });
         // What is damaged is found when it is read: often that is when the member starts again.
-        if kind != 3 && stream.below(4) > 0 {
+        if kind != 1 && stream.below(3) > 0 {
             let after_actions = stream.skewed(1, 8) as u32 - 1;
             let at_us = at_us + stream.skewed(100, self.chaos_us / 4);
             let for_us = stream.skewed(1_000, self.chaos_us / 4);

@@ -326,8 +326,9 @@ impl<'t> World<'t> {
         if host.up.is_none() {
             return;
         }
-        let lost = host.crash();
+        let (lost, torn) = host.crash();
         self.counters.fault(kind);
+        self.counters.faults_of(FaultKind::TornWrite, torn);
         self.counters.faults_of(FaultKind::LostWrite, lost);
         if lost > 0 {
             self.counters.mark(Mark::Forgot);

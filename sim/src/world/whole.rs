@@ -109,6 +109,9 @@ impl World<'_> {
         let host = &mut self.hosts[member];
         for action in actions {
             if let Action::Persist(write) = action {
+                if !write.refilled.is_empty() {
+                    self.counters.mark(Mark::Refilled);
+                }
                 host.disk.note(write.clone(), links.clone());
             }
         }
@@ -412,6 +415,9 @@ impl World<'_> {
         }
         host.storage.disarm();
         self.note_found(member, &recovery.found);
+        if recovery.durable.snapshot_lost {
+            self.counters.mark(Mark::SnapshotLost);
+        }
         let host = &mut self.hosts[member];
         host.disk
             .reconcile(&recovery.durable, host.damaged.is_some())
@@ -493,6 +499,7 @@ impl World<'_> {
         mark(found.torn > 0, Mark::TornTail);
         mark(!found.lost.is_empty(), Mark::EntriesLost);
         mark(found.rewritten > 0, Mark::Rewritten);
+        mark(found.bad_votes > 0, Mark::VoteDamaged);
     }
 }
 
