@@ -256,7 +256,7 @@ impl Raft {
             return Err(RestoreError::WrongStanding { witness: !witness });
         }
         if let Some((after, through)) = log.missing()
-            && group.all_voters().eq([me])
+            && group.members() == [me]
         {
             return Err(RestoreError::LastCopyLost { after, through });
         }
@@ -866,7 +866,7 @@ impl fmt::Display for RestoreError {
             Self::LastCopyLost { after, through } => {
                 return write!(
                     f,
-                    "everything after entry {after} through entry {through} is damaged, and no other voter could have it: \
+                    "everything after entry {after} through entry {through} is damaged, and no other member could have it: \
                      put back a copy of the directory from before the damage"
                 );
             }

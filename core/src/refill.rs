@@ -3,11 +3,13 @@
 //! A member whose disk has lost entries knows their ids. By Log Matching (paper §5.3) whoever has an entry of the same id has the same
 //! entry, and the same before it; so anybody may fill it again, whoever leads, and whether anybody does. It asks its leader whenever that is
 //! heard, and everybody where nobody leads: it may be the very member without which nobody can be elected.
+//!
+//! A witness can give no more than it has: which entries there were, and what stood in those that hold no payload.
 
 use crate::action::Action;
 use crate::common::Common;
 use crate::event::EntriesLoaded;
-use crate::log::{Entries, LogSlice, Snapshot};
+use crate::log::{Entries, EntryBody, LogSlice, Snapshot};
 use crate::message::Body;
 use crate::status::DropReason;
 use crate::types::{LogId, Member};
@@ -46,6 +48,11 @@ fn ask_for(common: &Common, whom: Member, after: LogId, through: LogId, out: &mu
     common.send(whom, body, out);
 }
 
+/// Whether a snapshot of this member's is of any use to another: a witness has none of its bytes, and only another witness needs none.
+fn has_bytes_for(common: &Common, whom: Member) -> bool {
+    !common.config.options.witness || common.membership().is_witness(whom.id)
+}
+
 /// Another member misses entries.
 pub(crate) fn on_missing(
     common: &mut Common,
@@ -58,7 +65,9 @@ pub(crate) fn on_missing(
     let covered = log.snapshot().filter(|snapshot| snapshot.last.index > after.index).cloned();
     if after.index < log.base() {
         // It is no longer in the log.
-        let Some(snapshot) = covered else { return common.drops.add(DropReason::Late) };
+        let Some(snapshot) = covered.filter(|_| has_bytes_for(common, from)) else {
+            return common.drops.add(DropReason::Late);
+        };
         return common.send(from, Body::RefillSnapshot { snapshot }, out);
     }
     let through = through.index.min(log.readable_after(after.index));
@@ -103,6 +112,7 @@ fn send(common: &Common, to: Member, slice: LogSlice, out: &mut Vec<Action>) {
 /// Another member misses its snapshot.
 pub(crate) fn on_missing_snapshot(common: &mut Common, from: Member, last: LogId, out: &mut Vec<Action>) {
     match common.log.snapshot() {
+        _ if !has_bytes_for(common, from) => common.drops.add(DropReason::Late),
         Some(snapshot) if snapshot.last.index >= last.index && common.log.is_whole() => {
             let snapshot = snapshot.clone();
             common.send(from, Body::RefillSnapshot { snapshot }, out);
@@ -118,7 +128,10 @@ pub(crate) fn on_refill(common: &mut Common, from: Member, slice: &LogSlice, out
     if before.is_none() {
         return common.drops.add(DropReason::Late);
     }
-    common.log.refill(slice.entries());
+    // What a witness sends in the place of a payload is no copy of it.
+    let witness = common.config.options.witness;
+    let copies = slice.entries().iter().filter(|entry| witness || entry.body != EntryBody::Withheld);
+    common.log.refill(copies);
     if common.log.missing() != before
         && let Some((after, through)) = common.log.missing()
     {

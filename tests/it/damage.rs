@@ -9,7 +9,7 @@ use kontiki_core::raft::{Durable, Raft, RestoreError};
 use kontiki_core::status::{DropReason, RoleKind};
 use kontiki_core::time::Instant;
 use kontiki_core::types::{Index, LogId};
-use kontiki_tests::lab::{Lab, disk_of, id, identity};
+use kontiki_tests::lab::{Cast, Lab, disk_of, id, identity};
 
 /// Member 1 leads three; entries 1 to 5 are committed and applied by all.
 fn led() -> Lab {
@@ -284,4 +284,47 @@ fn a_follower_with_a_full_disk_is_not_sent_the_same_over_and_over() {
     lab.beat(1);
     lab.beat(1);
     assert_eq!(lab.status(3).last, LogId::new(1, 7));
+}
+
+/// A witness knows which entries there were, and not what was in them: what it sends must not take their place.
+#[test]
+fn a_witness_fills_nothing_with_its_empty_entries() {
+    let cast = Cast { voters: 2, witnesses: 1, ..Cast::default() };
+    let mut lab = Lab::with(cast, &Options::default());
+    lab.elect(1);
+    lab.propose_batch(1, &["a", "b"]);
+    lab.deliver();
+    lab.beat(1);
+    lab.crash(2);
+    lab.damage(1, &[1, 2]);
+    lab.wait();
+    for _ in 0..3 {
+        lab.fire(1);
+        lab.deliver();
+    }
+    let held: Vec<&EntryBody> = lab.disk(1).entries.iter().map(|entry| &entry.body).collect();
+    assert_eq!(*held[1], EntryBody::Lost, "nobody has it but member 2, which is down: {held:?}");
+    assert_ne!(*held[0], EntryBody::Lost, "nothing was in it that a witness does not know");
+    lab.restart(2);
+    lab.elect(2);
+    lab.beat(2);
+    lab.beat(2);
+    assert_eq!(lab.applied(1), ["a", "b"]);
+}
+
+/// A learner is no voter, and has everything all the same.
+#[test]
+fn the_only_voter_gets_back_from_a_learner_what_its_disk_has_lost() {
+    let mut lab = Lab::new(1, 1, &Options::default());
+    lab.elect(1);
+    lab.propose_batch(1, &["a", "b"]);
+    lab.deliver();
+    lab.beat(1);
+    lab.damage(1, &[2]);
+    for _ in 0..3 {
+        lab.fire(1);
+        lab.deliver();
+    }
+    assert_eq!(lab.leaders(), [1]);
+    assert_eq!(lab.applied(1), ["a", "b"]);
 }

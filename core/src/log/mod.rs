@@ -276,7 +276,7 @@ impl Log {
         debug_assert!(self.contains(slice.prev()));
         let entries = slice.entries();
         if !self.is_whole() {
-            self.refill(entries);
+            self.refill(entries.iter());
         }
         let new_from = entries.iter().position(|entry| !self.contains(entry.id));
         let Some(new_from) = new_from else {
@@ -367,7 +367,7 @@ impl Log {
     }
 
     /// Takes the bodies of lost entries from another member's copy: the same id is the same entry (Log Matching).
-    pub(crate) fn refill(&mut self, entries: &[Entry]) {
+    pub(crate) fn refill<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) {
         for entry in entries {
             let lost = self.holes.as_ref().is_some_and(|holes| holes.is_lost(entry.id.index));
             if !lost || !self.contains(entry.id) || entry.body == EntryBody::Lost {

@@ -654,6 +654,8 @@ pub(super) struct Start {
     pub(super) places: Places,
     /// The segments that are needed, in their order: number, salt, and the last entry before.
     pub(super) segments: Vec<(u64, u64, Index)>,
+    /// Those that are void already, and files that are useless once it has begun.
+    pub(super) void: Vec<u64>,
     pub(super) useless: Vec<FileName>,
     /// How often the copies of the vote were written, and which of them are there.
     pub(super) generation: u64,
@@ -715,8 +717,11 @@ impl Wal {
             upkeep: None,
             life: number,
         };
-        let (stale, spare) = (start.spares.iter().filter(|spare| **spare != number), FileName::Spare(number));
-        let mut first: Vec<_> = stale.map(|spare| Operation::Remove(FileName::Spare(*spare))).collect();
+        // Before anything is made: the disk may be full, and a start that was cut short has left all it made.
+        let stale = start.spares.into_iter().map(FileName::Spare);
+        let stale = stale.chain(start.void.into_iter().map(FileName::Segment));
+        let mut first: Vec<_> = stale.map(Operation::Remove).collect();
+        let spare = FileName::Spare(number);
         first.push(Operation::Create { file: spare, length: block_at(blocks) });
         first.extend(wal.write(&records, Some(header), last_before, WriteSeq::ZERO));
         let missing = [Slot::A, Slot::B].into_iter().filter(|slot| !start.slots.contains(slot));

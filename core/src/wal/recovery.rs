@@ -10,6 +10,7 @@
 //! ```
 
 use crate::log::{Entry, EntryBody, LogSlice, Snapshot};
+use crate::membership::Membership;
 use crate::raft::Durable;
 use crate::types::{Ballot, ClusterId, Identity, Index, LogId, Member};
 use crate::wal::batch::{self, Sectors};
@@ -22,6 +23,7 @@ use crate::wal::log::{Options, Start, Wal, change};
 use crate::wal::places::{Change, Places};
 use crate::wal::sector::{BLOCK, Kind, SECTOR, SECTORS_PER_BLOCK, Seal, Sector, block_at, first_sector};
 use crate::wal::snapshot_file::{SnapshotHeader, whole};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -217,6 +219,7 @@ fn new<D: Disk>(
         ballot: begin.ballot,
         places: Places::default(),
         segments: Vec::new(),
+        void: Vec::new(),
         useless: Vec::new(),
         generation: 0,
         slots: files.slots,
@@ -537,7 +540,7 @@ impl Model {
     /// same (Log Matching). What is not here is lost. Everything through `kept` is as it was.
     fn reconcile(&mut self, summary: &Summary, through: Index, kept: Index) -> Result<(), Missing> {
         self.forget(summary.base);
-        self.rest_on(summary.snapshot)?;
+        self.rest_on(summary.snapshot);
         let through = through.min(summary.last.index);
         let floor = self.durable.skipped_through().index.max(kept);
         let mut agreed = self.durable.last().index.min(through);
@@ -570,14 +573,16 @@ impl Model {
         Ok(())
     }
 
-    fn rest_on(&mut self, snapshot: Option<LogId>) -> Result<(), Missing> {
-        let Some(last) = snapshot else { return Ok(()) };
+    fn rest_on(&mut self, snapshot: Option<LogId>) {
+        let Some(last) = snapshot else { return };
         if self.durable.snapshot.as_ref().is_some_and(|snapshot| snapshot.last == last) {
-            return Ok(());
+            return;
         }
         let known = self.snapshots.iter().find(|snapshot| snapshot.last == last);
-        self.durable.snapshot = Some(known.cloned().ok_or(Missing::Membership(last))?);
-        Ok(())
+        // Whose members nobody knows may be of no matter by the end of the log.
+        let unknown =
+            || Snapshot { last, configured: LogId::ZERO, membership: Arc::new(Membership::unknown()) };
+        self.durable.snapshot = Some(known.cloned().unwrap_or_else(unknown));
     }
 
     fn agrees(&self, summary: &Summary) -> bool {
@@ -650,7 +655,7 @@ impl<D: Disk> Scan<'_, D> {
         let mut at = HEADER_BLOCKS;
         while self.model.now.link.number < segment.limit {
             let Some((block, batch)) = window.find(self.disk, at)? else {
-                return self.end(segment, &mut window, at);
+                return self.end(segment, header, &mut window, at);
             };
             let link = self.model.now.link;
             if batch.number > segment.limit {
@@ -688,8 +693,21 @@ impl<D: Disk> Scan<'_, D> {
     }
 
     /// No more batches can be read in a segment. Was there one?
-    fn end(&mut self, segment: &SegmentFile, window: &mut Window, at: u32) -> Result<(), RecoverError> {
-        if segment.limit < u64::MAX || at >= segment.blocks {
+    fn end(
+        &mut self,
+        segment: &SegmentFile,
+        header: &SegmentHeader,
+        window: &mut Window,
+        at: u32,
+    ) -> Result<(), RecoverError> {
+        if segment.limit < u64::MAX {
+            return Ok(());
+        }
+        // A segment has its name only since its first batch is durable, whatever is left of that.
+        if self.model.now.link.number.max(self.synced) < header.first {
+            return Err(Missing::EndAfter(self.model.durable.last()).into());
+        }
+        if at >= segment.blocks {
             return Ok(());
         }
         let (mut blank, mut damaged) = (0, 0);
@@ -804,8 +822,8 @@ impl<D: Disk> Scan<'_, D> {
         found.lost = lost(&durable);
         // What only its own batch shows to be durable is written again; and what is alone in its segment, so that this one is left.
         let again = last.filter(|last| last.whole && (last.first_of_segment || last.number > synced));
-        let mut useless: Vec<_> =
-            segments.iter().filter(|segment| segment.is_void()).map(|it| it.number).collect();
+        let void: Vec<_> = segments.iter().filter(|segment| segment.is_void()).map(|it| it.number).collect();
+        let mut useless = void.clone();
         let (before, records) = match again {
             Some(last) => {
                 if last.first_of_segment {
@@ -815,6 +833,11 @@ impl<D: Disk> Scan<'_, D> {
             }
             None => (now, Vec::new()),
         };
+        for snapshot in durable.snapshot.iter().chain(&before.snapshot) {
+            if snapshot.membership.voters().is_empty() {
+                return Err(Missing::Membership(snapshot.last).into());
+            }
+        }
         let is_entry = |record: &&Record| matches!(record, Record::Append(_) | Record::Refill(_));
         found.rewritten = records.iter().filter(is_entry).count() as u64;
         let greatest = segments.iter().map(|segment| segment.number).max().unwrap_or(0);
@@ -835,7 +858,12 @@ impl<D: Disk> Scan<'_, D> {
             ballot: durable.ballot,
             places,
             segments: needed.map(|header| (header.number, header.salt, header.summary.last.index)).collect(),
-            useless: useless.into_iter().map(FileName::Segment).collect(),
+            useless: useless
+                .into_iter()
+                .filter(|number| !void.contains(number))
+                .map(FileName::Segment)
+                .collect(),
+            void,
             generation: votes.latest.map_or(0, |vote| vote.generation),
             slots: files.slots,
             spares: files.spares,

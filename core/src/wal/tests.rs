@@ -749,3 +749,49 @@ fn forge(disk: &mut MemoryDisk, sector: usize, at: usize, byte: u8, sealed: bool
         seal.close(bytes, number, kind);
     }
 }
+
+/// A segment gets its name only when its first batch is durable: where that cannot be found, it is lost.
+#[test]
+fn a_segment_whose_first_batch_is_gone_is_damaged() {
+    let mut used = Used::new();
+    used.keep_up();
+    while used.disk.files.keys().filter(|file| matches!(file, FileName::Segment(_))).count() < 2 {
+        used.append(&[3000]);
+        used.write();
+        used.keep_up();
+    }
+    let (file, sectors) = used.used_sectors();
+    let before = used.state.last().index.get() - 1;
+    let whole = used.disk.clone();
+    used.file(file)[sectors[0] * SECTOR..].fill(0);
+    let error = used.recover().unwrap_err();
+    assert_eq!(error, RecoverError::TooMuch(Missing::EndAfter(LogId::new(1, before))));
+    // It is as bad where the file ends before it.
+    used.disk = whole;
+    used.file(file).truncate(sectors[0] * SECTOR);
+    assert_eq!(used.recover().unwrap_err(), error);
+}
+
+/// What an earlier start has made ready, or left behind, must not keep the next one from the space that it needs.
+#[test]
+fn a_start_gives_back_space_before_it_takes_any() {
+    let mut used = Used::new();
+    used.append(&[10]);
+    used.write();
+    used.keep_up();
+    let mut most = 0;
+    for _ in 0..10 {
+        // Each start is cut short before any upkeep.
+        let recovery = used.recover().unwrap();
+        let create = |operation: &Operation| matches!(operation, Operation::Create { .. });
+        let create = recovery.first.iter().position(create).unwrap();
+        used.perform(&recovery.first[..create]);
+        let files =
+            |used: &Used| used.disk.files.keys().filter(|file| !matches!(file, FileName::Vote(_))).count();
+        most = most.max(files(&used));
+        assert!(!used.disk.files.keys().any(|file| matches!(file, FileName::Spare(_))));
+        used.perform(&recovery.first[create..]);
+        used.state = recovery.durable;
+    }
+    assert!(most <= 2, "{most} segments");
+}
