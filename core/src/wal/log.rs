@@ -465,6 +465,7 @@ impl Wal {
                 generation: self.generation,
                 synced: self.tail.link,
                 summary,
+                snapshot: self.tail.snapshot.clone(),
             };
             operations.extend(copies(&vote));
             self.tail.covered = true;
