@@ -187,8 +187,10 @@ impl Replica {
         let Work::Restoring { snapshot, chunk, .. } = &self.applying.work else {
             return;
         };
-        let Some(Some(header)) = self.snapshots.files.get(&snapshot.last) else {
-            return;
+        let last = snapshot.last;
+        let Some(Some(header)) = self.snapshots.files.get(&last) else {
+            // It was found damaged meanwhile, by somebody who fetches it.
+            return self.halt(Halt::Damaged(Damage(file(last))), out);
         };
         match header.check_chunk(*chunk, bytes) {
             Ok(content) => self.feed(content, out),

@@ -1,0 +1,111 @@
+//! What no host does on purpose: frames out of nothing, and answers of the disk in unlucky orders.
+
+use crate::config::{self, Config};
+use crate::replica::frame::{self, Envelope, Letter, Note};
+use crate::replica::tests::group::{Group, node, small};
+use crate::replica::{Answer, Ask, DiskJob, Halt, Input, MachineDone, MachineJob, Output, Replica};
+use crate::time::Instant;
+use crate::types::{ClusterId, Identity, LogId, Member};
+use crate::wal::{Damage, FileName, MemoryDisk, Operation, Wal};
+use crate::wire;
+use alloc::vec::Vec;
+
+/// A member of three that has just started from a snapshot, its disk, and which snapshot it is.
+fn started() -> (Replica, MemoryDisk, LogId) {
+    let options = config::Options { retained_entries: 0, ..Default::default() };
+    let mut group = Group::with(3, &options, &small());
+    let leader = group.elect();
+    group.fill(leader, 0..30, 50);
+    group.converge();
+    let Answer::Snapshot(last) = group.asked(1, Ask::Snapshot) else { panic!("no snapshot") };
+    group.run(500);
+    let host = group.host(1);
+    let identity = Identity::new(ClusterId(7), host.member);
+    let recovery = Wal::open(&mut host.disk, identity, host.wal, &Default::default()).unwrap();
+    assert_eq!(recovery.durable.snapshot.as_ref().map(|snapshot| snapshot.last), Some(last));
+    let config = Config::new(identity, host.config.clone()).unwrap();
+    let replica = Replica::open(config, small(), recovery, Instant::ZERO).unwrap();
+    (replica, host.disk.clone(), last)
+}
+
+fn handle(replica: &mut Replica, input: Input) -> Vec<Output> {
+    let mut out = Vec::new();
+    replica.handle(Instant::ZERO, input, &mut out);
+    out
+}
+
+/// A frame of member 2 to member 1.
+fn frame(note: Note) -> Input {
+    let [from, to] = [2, 1].map(|id| Member::from(node(id)));
+    let letter = Letter { cluster: ClusterId(7), from, to, note };
+    let mut bytes = Vec::new();
+    assert!(frame::encode(&Envelope::Replica(letter), wire::VERSION, wire::VERSION, &mut bytes));
+    Input::Frame { bytes }
+}
+
+/// The jobs among these that read this file.
+fn reads(outputs: &[Output], file: FileName) -> Vec<DiskJob> {
+    let reads = |job: &&DiskJob| {
+        job.operations
+            .iter()
+            .any(|operation| matches!(operation, Operation::Read { file: read, .. } if *read == file))
+    };
+    let jobs = outputs.iter().filter_map(|output| match output {
+        Output::Disk(job) => Some(job),
+        _ => None,
+    });
+    jobs.filter(reads).cloned().collect()
+}
+
+fn file(last: LogId) -> FileName {
+    FileName::Snapshot { term: last.term.get(), index: last.index.get() }
+}
+
+/// A real disk fails where it is read far beyond the end of a file, and a member whose disk fails stops.
+#[test]
+fn no_piece_is_read_that_a_snapshot_does_not_have() {
+    let (mut replica, mut disk, last) = started();
+    let length = disk.files[&file(last)].len() as u64;
+    let mut outputs = Vec::new();
+    for piece in [u64::MAX, 1 << 40] {
+        outputs.extend(handle(&mut replica, frame(Note::SnapshotRequest { last, edition: None, piece })));
+    }
+    let mut seen = 0;
+    while let Some(job) = reads(&outputs, file(last)).first() {
+        let Operation::Read { at, .. } = job.operations[0] else { panic!("{job:?}") };
+        assert!(at < length, "a read at {at} of a file of {length} bytes");
+        seen += 1;
+        outputs = handle(&mut replica, job.run(&mut disk));
+    }
+    assert!(seen > 0, "at least its header was read");
+}
+
+/// While it is restored from a snapshot, another member that fetches the same one comes upon damage in it first.
+#[test]
+fn a_restoration_does_not_wait_for_a_file_that_is_given_up() {
+    let (mut replica, mut disk, last) = started();
+    let mut outputs = handle(&mut replica, Input::Wake);
+    let task = loop {
+        let feeds = outputs.iter().find_map(|output| match output {
+            Output::Machine(MachineJob::Feed { task, .. }) => Some(*task),
+            _ => None,
+        });
+        if let Some(task) = feeds {
+            break task;
+        }
+        let job = reads(&outputs, file(last)).remove(0);
+        outputs = handle(&mut replica, job.run(&mut disk));
+    };
+    let asked = handle(&mut replica, frame(Note::SnapshotRequest { last, edition: None, piece: 2 }));
+    let sent = reads(&asked, file(last)).remove(0);
+    let fed = handle(&mut replica, Input::Machine(MachineDone::Fed { task, result: Ok(()) }));
+    let restored = reads(&fed, file(last)).remove(0);
+    let Operation::Read { at, .. } = sent.operations[0] else { panic!("{sent:?}") };
+    disk.files.get_mut(&file(last)).unwrap()[at as usize + 9] ^= 1;
+    handle(&mut replica, sent.run(&mut disk));
+    let outputs = handle(&mut replica, restored.run(&mut disk));
+    assert!(
+        outputs.contains(&Output::Halt(Halt::Damaged(Damage(file(last))))),
+        "it is to be started again, and to get another: {outputs:?}"
+    );
+}
