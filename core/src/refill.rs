@@ -10,6 +10,7 @@ use crate::action::Action;
 use crate::common::Common;
 use crate::event::EntriesLoaded;
 use crate::log::{Entries, EntryBody, LogSlice, Snapshot};
+use crate::membership::MAX_MEMBERS;
 use crate::message::Body;
 use crate::status::DropReason;
 use crate::types::{LogId, Member};
@@ -81,7 +82,8 @@ pub(crate) fn on_missing(
     }
     let through = through.min(log.evicted());
     let refills = common.refills.get_or_insert_default();
-    if refills.loading.iter().all(|(member, _)| *member != from) {
+    let asks_once = refills.loading.iter().all(|(member, _)| *member != from);
+    if asks_once && refills.loading.len() < MAX_MEMBERS {
         refills.loading.push((from, after));
         out.push(Action::LoadEntries { to: from.id, after, through, max_bytes });
     }

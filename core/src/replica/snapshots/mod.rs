@@ -90,9 +90,9 @@ impl Snapshots {
         self.fetch.take_if(is_late).map(|fetch| fetch.snapshot.last)
     }
 
-    /// A snapshot shall be taken soon.
+    /// A snapshot shall be taken soon, unless one is: whom that does not help asks again.
     pub(super) fn want(&mut self) {
-        self.wanted = true;
+        self.wanted |= self.taking.is_none();
     }
 
     pub(super) fn waiting(&self) -> usize {

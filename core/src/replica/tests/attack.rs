@@ -3,7 +3,7 @@
 use crate::config::{self, Config};
 use crate::replica::frame::{self, Envelope, Letter, Note};
 use crate::replica::tests::group::{Group, node, small};
-use crate::replica::{Answer, Ask, DiskJob, Halt, Input, MachineDone, MachineJob, Output, Replica};
+use crate::replica::{Answer, Ask, DiskJob, Halt, Input, Lane, MachineDone, MachineJob, Output, Replica};
 use crate::time::Instant;
 use crate::types::{ClusterId, Identity, LogId, Member};
 use crate::wal::{Damage, FileName, MemoryDisk, Operation, Wal};
@@ -108,4 +108,28 @@ fn a_restoration_does_not_wait_for_a_file_that_is_given_up() {
         outputs.contains(&Output::Halt(Halt::Damaged(Damage(file(last))))),
         "it is to be started again, and to get another: {outputs:?}"
     );
+}
+
+/// Whoever has lost a snapshot asks for one again with each heartbeat, however long it takes to take.
+#[test]
+fn one_snapshot_is_enough_for_who_asks_for_it_many_times() {
+    let options = config::Options { retained_entries: 0, ..Default::default() };
+    let mut group = Group::with(3, &options, &small());
+    let leader = group.elect();
+    let victim = 1 + leader % 3;
+    group.fill(leader, 0..20, 50);
+    group.converge();
+    let Answer::Snapshot(last) = group.asked(victim, Ask::Snapshot) else { panic!("no snapshot") };
+    group.run(200);
+    group.crash(victim);
+    let bytes = group.host(victim).disk.files.get_mut(&file(last)).unwrap();
+    let middle = bytes.len() - 200;
+    bytes[middle] ^= 1;
+    group.host(leader).lane_stands = Some(Lane::Bulk);
+    group.start(victim);
+    group.run(1_000);
+    group.host(leader).lane_stands = None;
+    group.converge();
+    group.run(1_000);
+    assert_eq!(group.replica(leader).counters().snapshots_taken, 1);
 }
