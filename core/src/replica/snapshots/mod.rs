@@ -129,9 +129,10 @@ impl Replica {
             (SnapshotJob::Taken | SnapshotJob::TakenWhole, Err(DiskError::Full)) => {
                 return self.give_up_taking(out);
             }
-            (SnapshotJob::Fetched { .. } | SnapshotJob::FetchedWhole(_), Err(DiskError::Full)) => {
-                return self.give_up_fetching(out);
-            }
+            (
+                SnapshotJob::Fetched { .. } | SnapshotJob::Checked { .. } | SnapshotJob::FetchedWhole(_),
+                Err(DiskError::Full),
+            ) => return self.give_up_fetching(out),
             // What may be gone: a file that others fetch, what was fetched before, what was given up before anything was written.
             (
                 SnapshotJob::HeaderToSend(_)

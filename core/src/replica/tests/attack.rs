@@ -1,6 +1,8 @@
 //! What no host does on purpose: frames out of nothing, and answers of the disk in unlucky orders.
 
 use crate::config::{self, Config};
+use crate::message::{Body, Message};
+use crate::raft::Durable;
 use crate::replica::frame::{self, Envelope, Letter, Note};
 use crate::replica::tests::group::{Group, node, small};
 use crate::replica::{Answer, Ask, DiskJob, Halt, Input, Lane, MachineDone, MachineJob, Output, Replica};
@@ -132,4 +134,51 @@ fn one_snapshot_is_enough_for_who_asks_for_it_many_times() {
     group.converge();
     group.run(1_000);
     assert_eq!(group.replica(leader).counters().snapshots_taken, 1);
+}
+
+/// After a sync that failed, what was written may be read back and be nowhere: no later sync makes it durable.
+#[test]
+fn what_an_earlier_life_has_fetched_is_written_again_before_it_counts() {
+    let options = config::Options { retained_entries: 0, ..Default::default() };
+    let mut group = Group::with(1, &options, &small());
+    let leader = group.elect();
+    group.fill(leader, 0..30, 50);
+    let Answer::Snapshot(last) = group.asked(leader, Ask::Snapshot) else { panic!("no snapshot") };
+    // All of it has come, and then its sync failed.
+    let partial = FileName::Partial { term: last.term.get(), index: last.index.get() };
+    let fetched = group.host(leader).disk.files[&file(last)].clone();
+    let snapshot = group.replica(leader).raft().log().snapshot().unwrap().clone();
+    let mut disk = MemoryDisk::default();
+    disk.files.insert(partial, fetched.clone());
+    let me = Identity::new(ClusterId(7), node(2));
+    let recovery = Wal::open(&mut disk, me, Default::default(), &Durable::default()).unwrap();
+    let mut replica =
+        Replica::open(Config::new(me, options).unwrap(), small(), recovery, Instant::ZERO).unwrap();
+    let from = Identity::new(ClusterId(7), node(1));
+    let message = Message::new(from, me.member, last.term, Body::OfferSnapshot { snapshot });
+    let mut bytes = Vec::new();
+    assert!(frame::encode(&Envelope::Raft(message), wire::VERSION, wire::VERSION, &mut bytes));
+
+    let mut written = alloc::vec![false; fetched.len()];
+    let mut outputs = handle(&mut replica, Input::Frame { bytes });
+    while !outputs.is_empty() {
+        let mut next = Vec::new();
+        for output in outputs {
+            let Output::Disk(job) = output else { continue };
+            for operation in &job.operations {
+                match operation {
+                    Operation::Write { file, at, bytes } if *file == partial => {
+                        written[*at as usize..][..bytes.len()].fill(true);
+                    }
+                    Operation::Sync(file) if *file == partial => {
+                        assert!(written.iter().all(|&is| is), "some of it is only what was read back");
+                    }
+                    _ => {}
+                }
+            }
+            next.extend(handle(&mut replica, job.run(&mut disk)));
+        }
+        outputs = next;
+    }
+    assert_eq!(disk.files.get(&file(last)), Some(&fetched), "nothing had to be fetched");
 }
