@@ -347,3 +347,31 @@ fn no_more_is_read_back_at_once_than_for_a_whole_group() {
     }
     assert_eq!(loads, MAX_MEMBERS);
 }
+
+/// Member 3 has lost its snapshot, and member 2 an entry behind its own: each has what the other lacks.
+#[test]
+fn a_snapshot_is_had_from_a_member_that_is_damaged_elsewhere() {
+    let mut lab = Lab::new(3, 0, &Options { retained_entries: 0, ..Options::default() });
+    lab.elect(1);
+    lab.propose_batch(1, &["a", "b", "c", "d"]);
+    lab.deliver();
+    lab.beat(1);
+    lab.snapshot(2, 3);
+    lab.snapshot(3, 3);
+    lab.crash(1);
+    lab.damage(2, &[5]);
+    lab.damage_snapshot(3);
+    lab.wait();
+    let _ = lab.take_transcript();
+    lab.fire(3);
+    lab.deliver();
+    assert!(lab.raft(3).log().is_whole(), "{}", lab.take_transcript());
+    // And one that has lost its snapshot offers it to nobody.
+    lab.damage_snapshot(3);
+    let missing = Body::Missing { after: LogId::ZERO, through: LogId::new(1, 2) };
+    lab.wait();
+    let actions = lab.arrive(message(2, 3, lab.status(3).term.get(), missing));
+    let offers =
+        |action: &Action| matches!(action, Action::Send(m) if matches!(m.body, Body::RefillSnapshot { .. }));
+    assert!(!actions.iter().any(offers), "{actions:?}");
+}
