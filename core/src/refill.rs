@@ -120,7 +120,7 @@ pub(crate) fn on_missing_snapshot(common: &mut Common, from: Member, last: LogId
             common.send(from, Body::RefillSnapshot { snapshot }, out);
         }
         _ if common.log.applied() >= last.index && !common.config.options.witness => {
-            out.push(Action::TakeSnapshot)
+            out.push(Action::TakeSnapshot);
         }
         _ => common.drops.add(DropReason::Late),
     }
