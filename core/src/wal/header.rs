@@ -71,13 +71,26 @@ impl Summary {
             last: reader.log_id()?,
             terms: reader.log_ids(TERMS)?,
         };
+        summary.is_sound().then_some(summary)
+    }
+
+    /// Whether its fields agree with one another, as those of every member do.
+    pub(super) fn is_sound(&self) -> bool {
+        let Self { ballot, committed, base, snapshot, last, ref terms, .. } = *self;
         let rises = |pair: &[LogId]| pair[0].index < pair[1].index && pair[0].term < pair[1].term;
-        let ends = summary
-            .terms
-            .last()
-            .is_none_or(|run| run.index <= summary.last.index && run.term == summary.last.term);
-        let sound = summary.terms.windows(2).all(rises) && ends && summary.base.index <= summary.last.index;
-        sound.then_some(summary)
+        let runs = match (terms.first(), terms.last()) {
+            (Some(first), Some(latest)) => {
+                first.index > base.index
+                    && first.term >= base.term
+                    && latest.index <= last.index
+                    && latest.term == last.term
+            }
+            _ => last == base,
+        };
+        runs && terms.windows(2).all(rises)
+            && last.term <= ballot.term()
+            && committed <= last.index
+            && snapshot.is_none_or(|snapshot| snapshot.index >= base.index)
     }
 
     /// The id of the entry at `index`, where it is known.

@@ -186,6 +186,8 @@ struct Flight {
     through: WriteSeq,
     base: Index,
     segment: u64,
+    /// Set where the segment is a new one: until it is durable, those before are needed.
+    opens: Option<Kept>,
     changes: Vec<Change>,
 }
 
@@ -416,6 +418,7 @@ impl Wal {
             summary: self.tail.summary(),
             body: 0,
         };
+        debug_assert!(batch.summary.is_sound(), "what recovery would refuse: {batch:?}");
         let at = self.segment.used;
         let seal = self.segment.seal;
         let (link, begins) = batch::encode(&mut batch, records, seal, at + head, body);
@@ -424,7 +427,9 @@ impl Wal {
         self.tail.covered = header.is_some();
         let changes =
             records.iter().zip(begins).filter_map(|(record, begin)| change(record, begin)).collect();
-        self.flight = Some(Flight { through, base: self.tail.base.index, segment: seal.file, changes });
+        let opens = header.as_ref().map(|_| Kept { salt: seal.salt, before: before.index });
+        let base = self.tail.base.index;
+        self.flight = Some(Flight { through, base, segment: seal.file, opens, changes });
         written(seal.file, header.is_some(), block_at(at), bytes)
     }
 
@@ -436,8 +441,6 @@ impl Wal {
         let seal = Seal { salt: salt(&[old, file, chain]), file: file + 1 };
         self.segment = Segment { seal, blocks, used: 0 };
         self.spare = Spare::None;
-        let before = self.tail.terms.last().index;
-        self.segments.insert(seal.file, Kept { salt: seal.salt, before });
         SegmentHeader {
             identity: self.identity,
             number: seal.file,
@@ -471,8 +474,9 @@ impl Wal {
     /// The job in flight is durable. Returns the last write that is: report it to the kernel with
     /// [`Event::Persisted`](crate::event::Event::Persisted).
     pub fn completed(&mut self) -> WriteSeq {
-        if let Some(Flight { through, base, segment, changes }) = self.flight.take() {
+        if let Some(Flight { through, base, segment, opens, changes }) = self.flight.take() {
             (self.durable, self.durable_base) = (through, base);
+            self.segments.extend(opens.map(|kept| (segment, kept)));
             changes.into_iter().for_each(|change| self.places.change(segment, change));
         }
         self.durable
@@ -682,9 +686,8 @@ impl Wal {
             },
             snapshot: start.snapshot_before,
         };
-        let mut segments: BTreeMap<_, _> =
+        let segments: BTreeMap<_, _> =
             start.segments.iter().map(|&(number, salt, before)| (number, Kept { salt, before })).collect();
-        segments.insert(number, Kept { salt, before: last_before.index });
         let mut wal = Self {
             identity,
             options,

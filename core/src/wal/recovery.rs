@@ -9,7 +9,8 @@
 //!   3 the next segment: it goes on after the last batch that is known to be durable, and says again what came after that
 //! ```
 
-use crate::log::{Entry, EntryBody, Snapshot};
+use crate::log::{Entry, EntryBody, LogSlice, Snapshot};
+use crate::membership::Membership;
 use crate::raft::Durable;
 use crate::types::{Ballot, ClusterId, Identity, Index, LogId, Member};
 use crate::wal::batch::{self, Sectors};
@@ -22,6 +23,7 @@ use crate::wal::log::{Options, Start, Wal, change};
 use crate::wal::places::{Change, Places};
 use crate::wal::sector::{BLOCK, Kind, SECTOR, SECTORS_PER_BLOCK, Seal, Sector, block_at, first_sector};
 use crate::wal::snapshot_file::{SnapshotHeader, whole};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -97,7 +99,7 @@ pub enum RecoverError {
     VoteLost,
     /// Too much is damaged to know even what is lost.
     TooMuch(Missing),
-    /// A new log cannot begin with entries that are not there.
+    /// A new log cannot begin with what is no log, or with entries that are not there.
     Beginning,
 }
 
@@ -190,7 +192,9 @@ fn new<D: Disk>(
     files: Files,
 ) -> Result<Recovery, RecoverError> {
     let lost = begin.entries.iter().any(|entry| entry.body == EntryBody::Lost);
-    if lost || begin.skipped.last.is_some() {
+    let last = LogSlice::check(begin.base, &begin.entries);
+    let sound = last.is_ok_and(|last| last.term <= begin.ballot.term() && begin.committed <= last.index);
+    if lost || begin.skipped.last.is_some() || !sound {
         return Err(RecoverError::Beginning);
     }
     let shelf = Shelf::read(disk, &files)?;
@@ -531,7 +535,7 @@ impl Model {
     /// same (Log Matching). What is not here is lost. Everything through `kept` is as it was.
     fn reconcile(&mut self, summary: &Summary, through: Index, kept: Index) -> Result<(), Missing> {
         self.forget(summary.base);
-        self.rest_on(summary.snapshot)?;
+        self.rest_on(summary.snapshot);
         let through = through.min(summary.last.index);
         let floor = self.durable.skipped_through().index.max(kept);
         let mut agreed = self.durable.last().index.min(through);
@@ -564,14 +568,16 @@ impl Model {
         Ok(())
     }
 
-    fn rest_on(&mut self, snapshot: Option<LogId>) -> Result<(), Missing> {
-        let Some(last) = snapshot else { return Ok(()) };
+    fn rest_on(&mut self, snapshot: Option<LogId>) {
+        let Some(last) = snapshot else { return };
         if self.durable.snapshot.as_ref().is_some_and(|snapshot| snapshot.last == last) {
-            return Ok(());
+            return;
         }
         let known = self.snapshots.iter().find(|snapshot| snapshot.last == last);
-        self.durable.snapshot = Some(known.cloned().ok_or(Missing::Membership(last))?);
-        Ok(())
+        // Whose members nobody knows may be of no matter by the end of the log.
+        let unknown =
+            || Snapshot { last, configured: LogId::ZERO, membership: Arc::new(Membership::unknown()) };
+        self.durable.snapshot = Some(known.cloned().unwrap_or_else(unknown));
     }
 
     fn agrees(&self, summary: &Summary) -> bool {
@@ -655,19 +661,26 @@ impl<D: Disk> Scan<'_, D> {
                 continue;
             }
             let bytes = window.batch(self.disk, block, batch.blocks)?;
-            let sectors = batch::read(&bytes, header.seal(), first_sector(block));
+            let mut sectors = batch::read(&bytes, header.seal(), first_sector(block));
             let first_of_segment = batch.number == header.first;
-            let whole = sectors.damaged + sectors.unwritten == 0 && sectors.body == batch.body;
+            let complete = sectors.damaged + sectors.unwritten == 0;
+            let whole = complete && sectors.body == batch.body;
+            if complete && !whole {
+                // One of them is of another batch that once stood here, and nobody knows which.
+                sectors.records.clear();
+            }
             let end = block + batch.blocks;
             let covered = first_of_segment
                 || batch.number <= self.synced
                 || segment.limit < u64::MAX
+                || complete
                 || sectors.damaged > 0;
             if !whole && !covered && window.find(self.disk, end)?.is_none() {
                 self.found.torn += 1;
                 return Ok(());
             }
-            let follows = block == at && link.number + 1 == batch.number && link.chain == batch.previous;
+            // The checksum of a batch stands for everything before it.
+            let follows = link.chain == batch.previous;
             self.take(segment.number, &batch, sectors, follows, whole, first_of_segment)?;
             at = end;
         }
@@ -791,8 +804,12 @@ impl<D: Disk> Scan<'_, D> {
     ) -> Result<Recovery, RecoverError> {
         let Self { disk, options, synced, mut found, model, last, .. } = self;
         let Model { mut durable, places, now, .. } = model;
-        if durable.base != now.summary.base {
-            let through = durable.base.index;
+        let whole = LogSlice::check(durable.skipped_through(), &durable.entries);
+        let begins = durable.skipped.terms.first().is_none_or(|first| first.term >= durable.base.term);
+        let floor = durable.snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last.index);
+        let rests = durable.base.index <= floor && floor <= durable.last().index;
+        if durable.base != now.summary.base || whole.is_err() || !begins || !rests {
+            let through = durable.last().index;
             return Err(Missing::Ids { after: now.summary.base, through }.into());
         }
         found = shelf.tell(disk, &mut durable, found)?;
@@ -811,6 +828,11 @@ impl<D: Disk> Scan<'_, D> {
             }
             None => (now, Vec::new()),
         };
+        for snapshot in durable.snapshot.iter().chain(&before.snapshot) {
+            if snapshot.membership.voters().is_empty() {
+                return Err(Missing::Membership(snapshot.last).into());
+            }
+        }
         let is_entry = |record: &&Record| matches!(record, Record::Append(_) | Record::Refill(_));
         found.rewritten = records.iter().filter(is_entry).count() as u64;
         let greatest = segments.iter().map(|segment| segment.number).max().unwrap_or(0);
@@ -973,7 +995,7 @@ impl fmt::Display for RecoverError {
             }
             Self::TooMuch(missing) => write!(f, "{missing}: {REPLACE}"),
             Self::Beginning => f.write_str(
-                "a new log cannot begin with entries that are lost or left out: give it all of them",
+                "a new log cannot begin with entries that are lost, left out or out of order: give it all of them",
             ),
         }
     }

@@ -179,7 +179,9 @@ impl World<'_> {
         let witnesses = self.scenario.members.iter().any(|spec| spec.witness);
         // Where something is damaged, whoever still has it may be needed.
         let damaged = self.hosts.iter().any(|host| host.damaged.is_some());
-        if self.scenario.heal == Heal::Everything || witnesses || damaged {
+        // And where whole members are changing who they are, whoever is left may be, too: those that gave up come and go.
+        let changing = self.scenario.replica.is_some() && self.is_reconfiguring();
+        if self.scenario.heal == Heal::Everything || witnesses || damaged || changing {
             // Where a witness votes, whoever holds the payloads that it has acknowledged may be needed.
             return (0..self.hosts.len()).collect();
         }
