@@ -10,6 +10,7 @@ use crate::action::Action;
 use crate::common::Common;
 use crate::event::EntriesLoaded;
 use crate::log::{Entries, EntryBody, LogSlice, Snapshot};
+use crate::membership::MAX_MEMBERS;
 use crate::message::Body;
 use crate::status::DropReason;
 use crate::types::{LogId, Member};
@@ -48,9 +49,10 @@ fn ask_for(common: &Common, whom: Member, after: LogId, through: LogId, out: &mu
     common.send(whom, body, out);
 }
 
-/// Whether a snapshot of this member's is of any use to another: a witness has none of its bytes, and only another witness needs none.
-fn has_bytes_for(common: &Common, whom: Member) -> bool {
-    !common.config.options.witness || common.membership().is_witness(whom.id)
+/// Whether this member has the bytes of its snapshot, where another needs any: a witness has none, and only another witness needs none.
+fn has_bytes_for(common: &Common, whom: Member, snapshot: &Snapshot) -> bool {
+    let has = !common.config.options.witness && common.log.held() >= snapshot.last.index;
+    has || common.membership().is_witness(whom.id)
 }
 
 /// Another member misses entries.
@@ -65,7 +67,7 @@ pub(crate) fn on_missing(
     let covered = log.snapshot().filter(|snapshot| snapshot.last.index > after.index).cloned();
     if after.index < log.base() {
         // It is no longer in the log.
-        let Some(snapshot) = covered.filter(|_| has_bytes_for(common, from)) else {
+        let Some(snapshot) = covered.filter(|snapshot| has_bytes_for(common, from, snapshot)) else {
             return common.drops.add(DropReason::Late);
         };
         return common.send(from, Body::RefillSnapshot { snapshot }, out);
@@ -81,7 +83,8 @@ pub(crate) fn on_missing(
     }
     let through = through.min(log.evicted());
     let refills = common.refills.get_or_insert_default();
-    if refills.loading.iter().all(|(member, _)| *member != from) {
+    let asks_once = refills.loading.iter().all(|(member, _)| *member != from);
+    if asks_once && refills.loading.len() < MAX_MEMBERS {
         refills.loading.push((from, after));
         out.push(Action::LoadEntries { to: from.id, after, through, max_bytes });
     }
@@ -112,12 +115,13 @@ fn send(common: &Common, to: Member, slice: LogSlice, out: &mut Vec<Action>) {
 /// Another member misses its snapshot.
 pub(crate) fn on_missing_snapshot(common: &mut Common, from: Member, last: LogId, out: &mut Vec<Action>) {
     match common.log.snapshot() {
-        _ if !has_bytes_for(common, from) => common.drops.add(DropReason::Late),
-        Some(snapshot) if snapshot.last.index >= last.index && common.log.is_whole() => {
+        Some(snapshot) if snapshot.last.index >= last.index && has_bytes_for(common, from, snapshot) => {
             let snapshot = snapshot.clone();
             common.send(from, Body::RefillSnapshot { snapshot }, out);
         }
-        _ if common.log.applied() >= last.index => out.push(Action::TakeSnapshot),
+        _ if common.log.applied() >= last.index && !common.config.options.witness => {
+            out.push(Action::TakeSnapshot);
+        }
         _ => common.drops.add(DropReason::Late),
     }
 }

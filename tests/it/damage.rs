@@ -1,15 +1,16 @@
 //! What a member does whose disk has damaged what it had acknowledged: it keeps its word, and gets it back from others.
 
-use kontiki_core::action::{Outcome, Refusal};
+use kontiki_core::action::{Action, Outcome, Refusal};
 use kontiki_core::config::{Config, Options};
 use kontiki_core::event::Event;
 use kontiki_core::log::{Entry, EntryBody};
-use kontiki_core::membership::{Change, Membership};
+use kontiki_core::membership::{Change, MAX_MEMBERS, Membership};
+use kontiki_core::message::Body;
 use kontiki_core::raft::{Durable, Raft, RestoreError};
 use kontiki_core::status::{DropReason, RoleKind};
 use kontiki_core::time::Instant;
 use kontiki_core::types::{Index, LogId};
-use kontiki_tests::lab::{Cast, Lab, disk_of, id, identity};
+use kontiki_tests::lab::{Cast, Lab, disk_of, id, identity, message};
 
 /// Member 1 leads three; entries 1 to 5 are committed and applied by all.
 fn led() -> Lab {
@@ -327,4 +328,50 @@ fn the_only_voter_gets_back_from_a_learner_what_its_disk_has_lost() {
     }
     assert_eq!(lab.leaders(), [1]);
     assert_eq!(lab.applied(1), ["a", "b"]);
+}
+
+/// Anybody may say that something is missing, under any name: memory for what is read back is bounded all the same.
+#[test]
+fn no_more_is_read_back_at_once_than_for_a_whole_group() {
+    let mut lab = Lab::new(3, 0, &Options { max_cached_bytes: 0, ..Options::default() });
+    lab.elect(1);
+    lab.propose_batch(1, &["a", "b", "c", "d"]);
+    lab.deliver();
+    lab.beat(1);
+    lab.slow_transfers(1);
+    let missing = Body::Missing { after: LogId::ZERO, through: LogId::new(1, 3) };
+    let mut loads = 0;
+    for stranger in 10..1_000 {
+        let actions = lab.arrive(message(stranger, 1, 1, missing.clone()));
+        loads += actions.iter().filter(|action| matches!(action, Action::LoadEntries { .. })).count();
+    }
+    assert_eq!(loads, MAX_MEMBERS);
+}
+
+/// Member 3 has lost its snapshot, and member 2 an entry behind its own: each has what the other lacks.
+#[test]
+fn a_snapshot_is_had_from_a_member_that_is_damaged_elsewhere() {
+    let mut lab = Lab::new(3, 0, &Options { retained_entries: 0, ..Options::default() });
+    lab.elect(1);
+    lab.propose_batch(1, &["a", "b", "c", "d"]);
+    lab.deliver();
+    lab.beat(1);
+    lab.snapshot(2, 3);
+    lab.snapshot(3, 3);
+    lab.crash(1);
+    lab.damage(2, &[5]);
+    lab.damage_snapshot(3);
+    lab.wait();
+    let _ = lab.take_transcript();
+    lab.fire(3);
+    lab.deliver();
+    assert!(lab.raft(3).log().is_whole(), "{}", lab.take_transcript());
+    // And one that has lost its snapshot offers it to nobody.
+    lab.damage_snapshot(3);
+    let missing = Body::Missing { after: LogId::ZERO, through: LogId::new(1, 2) };
+    lab.wait();
+    let actions = lab.arrive(message(2, 3, lab.status(3).term.get(), missing));
+    let offers =
+        |action: &Action| matches!(action, Action::Send(m) if matches!(m.body, Body::RefillSnapshot { .. }));
+    assert!(!actions.iter().any(offers), "{actions:?}");
 }

@@ -6,6 +6,7 @@ use crate::time::Instant;
 use crate::types::Member;
 use crate::wal::{Operation, SnapshotDigest, SnapshotHeader};
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// A snapshot on its way here. As many pieces as the window allows are in memory at most.
@@ -138,6 +139,16 @@ impl Fetch {
         }
     }
 
+    /// To write a piece that was checked once more.
+    pub(super) fn write_again(&self, piece: u64, bytes: &[u8]) -> Vec<Operation> {
+        let file = partial(self.snapshot.last);
+        let read = match (&self.header, piece.checked_sub(1)) {
+            (Some(header), Some(chunk)) => header.read_chunk(file, chunk),
+            _ => SnapshotHeader::read(file),
+        };
+        write_where_it_stands(&read, bytes).unwrap_or_default()
+    }
+
     /// A piece is on the disk.
     pub(super) fn written(&mut self, piece: u64) {
         self.pieces.insert(piece, Piece::Written);
@@ -145,5 +156,15 @@ impl Fetch {
             self.pieces.remove(&self.base);
             self.base += 1;
         }
+    }
+}
+
+/// To write bytes where this operation would read them.
+pub(super) fn write_where_it_stands(read: &Operation, bytes: &[u8]) -> Option<Vec<Operation>> {
+    match *read {
+        Operation::Read { file, at, .. } => {
+            Some(Vec::from([Operation::Write { file, at, bytes: Arc::from(bytes) }]))
+        }
+        _ => None,
     }
 }

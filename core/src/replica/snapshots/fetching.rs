@@ -11,12 +11,11 @@ use crate::replica::Replica;
 use crate::replica::frame::Note;
 use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::Job;
-use crate::replica::snapshots::fetch::{Check, Fetch, Piece, State};
+use crate::replica::snapshots::fetch::{Check, Fetch, Piece, State, write_where_it_stands};
 use crate::replica::snapshots::{SnapshotJob, edition_of, file, header_of, partial};
 use crate::time::{Instant, Nanos};
 use crate::types::{LogId, Member, NodeId};
 use crate::wal::{Operation, SnapshotDigest, SnapshotHeader};
-use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -172,13 +171,13 @@ impl Replica {
             fetch.state = State::Checking { piece: 0 };
             fetch.digest = SnapshotDigest::default();
             let last = fetch.snapshot.last;
-            self.check_piece(last, 0, SnapshotHeader::read(partial(last)), out);
+            self.check_piece(last, 0, vec![SnapshotHeader::read(partial(last))], out);
         }
     }
 
-    fn check_piece(&mut self, last: LogId, piece: u64, read: Operation, out: &mut Vec<Output>) {
+    fn check_piece(&mut self, last: LogId, piece: u64, operations: Vec<Operation>, out: &mut Vec<Output>) {
         let job = SnapshotJob::Checked { last, piece };
-        self.start(Job::Snapshot(job), Lane::Bulk, vec![read], out);
+        self.start(Job::Snapshot(job), Lane::Bulk, operations, out);
     }
 
     /// A piece was read back. From the first that is not as it should be, they are asked for again.
@@ -190,12 +189,20 @@ impl Replica {
             return;
         };
         let was_whole = fetch.is_whole();
-        match fetch.check(piece, bytes) {
+        let check = fetch.check(piece, bytes);
+        // What an earlier life of this member wrote can be read back and not be on the disk, and a sync would not know: its own may
+        // have failed. So it is written again.
+        let mut operations = match &check {
+            Check::Next(_) | Check::Whole if !was_whole => fetch.write_again(piece, bytes),
+            _ => Vec::new(),
+        };
+        match check {
             Check::Next(read) => {
                 fetch.state = State::Checking { piece: piece + 1 };
-                self.check_piece(last, piece + 1, read, out);
+                operations.push(read);
+                self.check_piece(last, piece + 1, operations, out);
             }
-            Check::Whole => self.finish_fetch(out),
+            Check::Whole => self.finish_fetch(operations, out),
             Check::Until(missing) => {
                 fetch.ask_from(missing, retry_at);
                 self.counters.fetches_resumed += u64::from(missing > 1 && !was_whole);
@@ -208,17 +215,17 @@ impl Replica {
     }
 
     /// Every piece is written, and as it should be: makes the file durable, and only then gives it its name.
-    fn finish_fetch(&mut self, out: &mut Vec<Output>) {
+    fn finish_fetch(&mut self, mut operations: Vec<Operation>, out: &mut Vec<Output>) {
         let Some(fetch) = &mut self.snapshots.fetch else {
             return;
         };
         fetch.state = State::Finishing;
         let last = fetch.snapshot.last;
-        let operations = vec![
+        operations.extend([
             Operation::Sync(partial(last)),
             Operation::Rename { from: partial(last), to: file(last) },
             Operation::SyncDirectory,
-        ];
+        ]);
         self.start(Job::Snapshot(SnapshotJob::FetchedWhole(last)), Lane::Bulk, operations, out);
     }
 
@@ -279,15 +286,5 @@ impl Replica {
             self.counters.snapshots_failed += 1;
             self.events.push_back(Event::SnapshotFailed(fetch.snapshot.last));
         }
-    }
-}
-
-/// To write bytes where this operation would read them.
-fn write_where_it_stands(read: &Operation, bytes: &[u8]) -> Option<Vec<Operation>> {
-    match *read {
-        Operation::Read { file, at, .. } => {
-            Some(vec![Operation::Write { file, at, bytes: Arc::from(bytes) }])
-        }
-        _ => None,
     }
 }

@@ -90,9 +90,9 @@ impl Snapshots {
         self.fetch.take_if(is_late).map(|fetch| fetch.snapshot.last)
     }
 
-    /// A snapshot shall be taken soon.
+    /// A snapshot shall be taken soon, unless one is: whom that does not help asks again.
     pub(super) fn want(&mut self) {
-        self.wanted = true;
+        self.wanted |= self.taking.is_none();
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -129,9 +129,10 @@ impl Replica {
             (SnapshotJob::Taken | SnapshotJob::TakenWhole, Err(DiskError::Full)) => {
                 return self.give_up_taking(out);
             }
-            (SnapshotJob::Fetched { .. } | SnapshotJob::FetchedWhole(_), Err(DiskError::Full)) => {
-                return self.give_up_fetching(out);
-            }
+            (
+                SnapshotJob::Fetched { .. } | SnapshotJob::Checked { .. } | SnapshotJob::FetchedWhole(_),
+                Err(DiskError::Full),
+            ) => return self.give_up_fetching(out),
             // What may be gone: a file that others fetch, what was fetched before, what was given up before anything was written.
             (
                 SnapshotJob::HeaderToSend(_)
@@ -187,8 +188,10 @@ impl Replica {
         let Work::Restoring { snapshot, chunk, .. } = &self.applying.work else {
             return;
         };
-        let Some(Some(header)) = self.snapshots.files.get(&snapshot.last) else {
-            return;
+        let last = snapshot.last;
+        let Some(Some(header)) = self.snapshots.files.get(&last) else {
+            // It was found damaged meanwhile, by somebody who fetches it.
+            return self.halt(Halt::Damaged(Damage(file(last))), out);
         };
         match header.check_chunk(*chunk, bytes) {
             Ok(content) => self.feed(content, out),

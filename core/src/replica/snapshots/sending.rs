@@ -123,7 +123,14 @@ impl Replica {
         if sending.reading || self.now < sending.send_at {
             return;
         }
-        let Some((to, last, piece)) = sending.next() else {
+        // What was asked for before the header was read may be no piece of it.
+        let files = &self.snapshots.files;
+        let exists = |last: &LogId, piece: u64| match files.get(last) {
+            Some(Some(header)) => piece <= header.chunks(),
+            _ => true,
+        };
+        let next = core::iter::from_fn(|| sending.next()).find(|(_, last, piece)| exists(last, *piece));
+        let Some((to, last, piece)) = next else {
             let patience = self.sending_patience();
             let now = self.now;
             self.snapshots.sending.transfers.retain(|_, transfer| now - transfer.active < patience);

@@ -1,5 +1,6 @@
 //! Whole groups of replicas in memory, step by step.
 
+mod attack;
 mod chaos;
 mod damage;
 mod forwarding;
