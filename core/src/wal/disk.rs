@@ -1,5 +1,6 @@
 //! What the durable log needs of a disk, and what it asks of it, as data.
 
+use crate::wal::patient::Patient;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -158,14 +159,15 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Carries it out. What was read, where it reads.
+    /// Carries it out. What was read, where it reads: where some sectors cannot be read, others stand in for them, which are no valid ones.
+    /// Whoever needs what was there finds it damaged, and whoever does not goes on.
     pub fn perform(&self, disk: &mut impl Disk) -> Result<Vec<u8>, DiskError> {
         match *self {
             Self::Create { file, length } => disk.create(file, length)?,
             Self::Write { file, at, ref bytes } => disk.write(file, at, bytes)?,
             Self::Read { file, at, length } => {
                 let mut bytes = alloc::vec![0; length];
-                let read = disk.read(file, at, &mut bytes)?;
+                let read = Patient::new(disk).read(file, at, &mut bytes)?;
                 bytes.truncate(read);
                 return Ok(bytes);
             }
