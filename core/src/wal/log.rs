@@ -719,9 +719,13 @@ impl Wal {
             life: number,
         };
         // Before anything is made: the disk may be full, and a start that was cut short has left all it made.
-        let stale = start.spares.into_iter().map(FileName::Spare);
-        let stale = stale.chain(start.void.into_iter().map(FileName::Segment));
-        let mut first: Vec<_> = stale.map(Operation::Remove).collect();
+        let mut first: Vec<_> =
+            start.spares.into_iter().map(|spare| Operation::Remove(FileName::Spare(spare))).collect();
+        if !start.void.is_empty() {
+            // What goes on instead of them may have its name only since a moment ago, and not for good.
+            first.push(Operation::SyncDirectory);
+            first.extend(start.void.into_iter().map(|void| Operation::Remove(FileName::Segment(void))));
+        }
         let spare = FileName::Spare(number);
         first.push(Operation::Create { file: spare, length: block_at(blocks) });
         first.extend(wal.write(&records, Some(header), last_before, WriteSeq::ZERO));

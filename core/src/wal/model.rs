@@ -62,8 +62,8 @@ struct Fragile {
     files: BTreeMap<u64, File>,
     names: BTreeMap<FileName, u64>,
     durable_names: BTreeMap<FileName, u64>,
-    /// What was done to the names since they were synced.
-    renamed: Vec<BTreeMap<FileName, u64>>,
+    /// What was done to the names since they were synced: which is of this file now, if any, and which is of none.
+    renamed: Vec<(FileName, Option<u64>, Option<FileName>)>,
     next: u64,
 }
 
@@ -78,12 +78,17 @@ impl Fragile {
             return;
         }
         choices.seed = choices.below(1 << 16);
-        self.renamed.push(self.names.clone());
-        let kept = choices.below(self.renamed.len() as u64 + 1) as usize;
-        if let Some(names) = kept.checked_sub(1).map(|kept| self.renamed[kept].clone()) {
-            self.durable_names = names;
+        // Any of it may be so, and any of it not.
+        for (name, id, gone) in core::mem::take(&mut self.renamed) {
+            if choices.cheap(2) == 0 {
+                match id {
+                    Some(id) => drop(self.durable_names.insert(name, id)),
+                    None => drop(self.durable_names.remove(&name)),
+                }
+                gone.map(|gone| self.durable_names.remove(&gone));
+            }
         }
-        (self.names, self.renamed) = (self.durable_names.clone(), Vec::new());
+        self.names = self.durable_names.clone();
         let patience = [1, 2, 100][choices.below(3) as usize];
         for File { now, durable, writes } in self.files.values_mut() {
             for (at, bytes) in writes.drain(..) {
@@ -131,10 +136,6 @@ impl Fragile {
         file.now.clone_from(&file.durable);
         (name, sector)
     }
-
-    fn note(&mut self) {
-        self.renamed.push(self.names.clone());
-    }
 }
 
 impl Disk for Fragile {
@@ -147,7 +148,7 @@ impl Disk for Fragile {
         let zeros = vec![0; length as usize];
         self.files.insert(self.next, File { now: zeros.clone(), durable: zeros, writes: Vec::new() });
         self.names.insert(file, self.next);
-        self.note();
+        self.renamed.push((file, Some(self.next), None));
         Ok(())
     }
 
@@ -180,13 +181,13 @@ impl Disk for Fragile {
     fn rename(&mut self, from: FileName, to: FileName) -> Result<(), DiskError> {
         let id = self.names.remove(&from).ok_or(DiskError::Missing(from))?;
         self.names.insert(to, id);
-        self.note();
+        self.renamed.push((to, Some(id), Some(from)));
         Ok(())
     }
 
     fn remove(&mut self, file: FileName) -> Result<(), DiskError> {
         self.names.remove(&file).ok_or(DiskError::Missing(file))?;
-        self.note();
+        self.renamed.push((file, None, None));
         Ok(())
     }
 

@@ -624,6 +624,11 @@ struct Scan<'a, D> {
 
 impl<D: Disk> Scan<'_, D> {
     fn run(&mut self, segments: &[SegmentFile]) -> Result<(), RecoverError> {
+        // What lies before the base is needed no more, and some of it may have been removed.
+        let base = self.model.base.index;
+        let passed = |header: &SegmentHeader| header.summary.last.index <= base;
+        let first = segments.iter().rposition(|it| !it.is_void() && it.header.as_ref().is_some_and(passed));
+        let segments = &segments[first.unwrap_or(0)..];
         let mut begun = false;
         for (at, segment) in segments.iter().enumerate() {
             let Some(header) = &segment.header else {
