@@ -70,11 +70,13 @@ pub enum FaultKind {
     RotSnapshot,
     /// A crash left a part of a write.
     TornWrite,
+    /// A sector could not be read any more.
+    Unreadable,
 }
 
 impl FaultKind {
     /// Every kind, in the order of their declaration.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Drop,
         Self::Duplicate,
         Self::Reorder,
@@ -106,6 +108,7 @@ impl FaultKind {
         Self::RotVote,
         Self::RotSnapshot,
         Self::TornWrite,
+        Self::Unreadable,
     ];
 
     /// Its name in reports.
@@ -142,6 +145,7 @@ impl FaultKind {
             Self::RotVote => "rot_vote",
             Self::RotSnapshot => "rot_snapshot",
             Self::TornWrite => "torn_write",
+            Self::Unreadable => "unreadable",
         }
     }
 }

@@ -54,6 +54,7 @@ const OF_DISKS: &[&str] = &[
     "session_expired",
     "torn_tail",
     "torn_write",
+    "unreadable",
 ];
 
 /// What a simulated host does by itself, and a replica in another way, or not where it could be counted.

@@ -256,11 +256,21 @@ pub(super) struct Vote {
     /// The last batch, which was durable when this was written.
     pub(super) synced: Link,
     pub(super) summary: Summary,
+    /// The snapshot that the summary names; none where that part is damaged.
+    pub(super) snapshot: Option<Snapshot>,
 }
 
+/// A copy of the vote has two halves which are the same: a sector of all else, and what is known of the snapshot in the rest.
+const HALF: usize = BLOCK / 2;
+
 impl Vote {
-    /// One block, which holds it eight times over.
+    /// One block, which holds it twice.
     pub(super) fn encode(&self, slot: u64) -> Vec<u8> {
+        let mut snapshot = Vec::with_capacity(HALF);
+        if let Some(known) = &self.snapshot {
+            snapshot.put_snapshot(known);
+        }
+        snapshot.resize(HALF / SECTOR * DATA - DATA, 0);
         let mut out = Vec::with_capacity(DATA);
         out.put(VOTE_MAGIC);
         out.put_u32(VERSION);
@@ -269,34 +279,52 @@ impl Vote {
         out.put_u64(self.synced.number);
         out.put_u64(self.synced.chain);
         self.summary.encode(&mut out);
+        out.put_u32(CRC32.checksum(&snapshot));
+        out.resize(DATA, 0);
+        out.put(&snapshot);
         let mut block = alloc::vec![0; BLOCK];
-        for (number, sector) in (0..).zip(block.chunks_exact_mut(SECTOR)) {
-            data(sector)[..out.len()].copy_from_slice(&out);
-            Seal { salt: 0, file: slot }.close(sector, number, Kind::Vote);
+        let seal = Seal { salt: 0, file: slot };
+        for (first, half) in (0..).step_by(HALF / SECTOR).zip(block.chunks_exact_mut(HALF)) {
+            spread(&out, half, seal, first, Kind::Vote);
         }
         block
     }
 
-    /// The latest of those in a block.
+    /// The later of the two in a block.
     pub(super) fn decode(block: &[u8], slot: u64) -> Result<Self, NoHeader> {
         let seal = Seal { salt: 0, file: slot };
-        (0..SECTORS_PER_BLOCK)
-            .filter_map(|sector| Self::parse(valid(block, seal, sector, Kind::Vote)?))
+        let halves = || (0..SECTORS_PER_BLOCK).step_by(HALF / SECTOR);
+        let snapshot = |first: u32| {
+            let sectors = first + 1..first + (HALF / SECTOR) as u32;
+            let pieces: Option<Vec<&[u8]>> =
+                sectors.map(|sector| valid(block, seal, sector, Kind::Vote)).collect();
+            pieces.map(|pieces| pieces.concat())
+        };
+        let snapshots: Vec<_> = halves().filter_map(snapshot).collect();
+        halves()
+            .filter_map(|sector| Self::parse(valid(block, seal, sector, Kind::Vote)?, &snapshots))
             .max_by_key(|vote| vote.generation)
             .ok_or_else(|| unknown(block, VOTE_MAGIC))
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Reads the first sector of a half, and what goes with it of what there is.
+    fn parse(bytes: &[u8], snapshots: &[Vec<u8>]) -> Option<Self> {
         let mut reader = Reader(bytes);
         if reader.bytes(VOTE_MAGIC.len())? != VOTE_MAGIC || reader.u32()? != VERSION {
             return None;
         }
-        let vote = Self {
+        let mut vote = Self {
             identity: reader.identity()?,
             generation: reader.u64()?,
             synced: Link { number: reader.u64()?, chain: reader.u64()? },
             summary: Summary::decode(&mut reader)?,
+            snapshot: None,
         };
+        let checksum = reader.u32()?;
+        let snapshot = snapshots.iter().find(|bytes| CRC32.checksum(bytes) == checksum);
+        vote.snapshot = snapshot
+            .and_then(|bytes| Reader(bytes).snapshot())
+            .filter(|snapshot| vote.summary.snapshot == Some(snapshot.last));
         (vote.generation < u64::MAX / 2).then_some(vote)
     }
 }

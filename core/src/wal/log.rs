@@ -8,6 +8,7 @@ use crate::wal::batch::{self, blocks_for};
 use crate::wal::codec::Record;
 use crate::wal::disk::{Disk, DiskError, FileName, Operation, Slot};
 use crate::wal::header::{BatchHeader, HEADER_BLOCKS, Link, SegmentHeader, Summary, TERMS, Vote, salt};
+use crate::wal::patient::Patient;
 use crate::wal::places::{Change, Place, Places};
 use crate::wal::recovery::{self, OpenError, RecoverError, Recovery};
 use crate::wal::sector::{BLOCK, SECTOR, SECTORS_PER_BLOCK, Seal, block_at};
@@ -290,7 +291,7 @@ impl Wal {
         options: Options,
         begin: &Durable,
     ) -> Result<Recovery, RecoverError> {
-        recovery::recover(disk, identity, options, begin)
+        recovery::recover(&mut Patient::new(disk), identity, options, begin)
     }
 
     /// [`recover`](Self::recover), and carries out what follows from it.
@@ -464,6 +465,7 @@ impl Wal {
                 generation: self.generation,
                 synced: self.tail.link,
                 summary,
+                snapshot: self.tail.snapshot.clone(),
             };
             operations.extend(copies(&vote));
             self.tail.covered = true;

@@ -49,6 +49,7 @@ mod log;
 mod memory;
 #[cfg(test)]
 mod model;
+mod patient;
 mod places;
 mod recovery;
 mod sector;

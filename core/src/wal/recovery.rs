@@ -167,7 +167,7 @@ pub(super) fn recover<D: Disk>(
         options,
         synced: votes.latest.as_ref().map_or(0, |vote| vote.synced.number),
         found: Found { bad_votes: votes.bad, ..Found::default() },
-        model: Model::new(votes.latest.as_ref(), &segments, &shelf),
+        model: Model::new(&votes, &segments, &shelf),
         unskipped: 0,
         last: None,
     };
@@ -309,6 +309,8 @@ impl Shelf {
 /// The two copies of the vote.
 struct Votes {
     latest: Option<Vote>,
+    /// The snapshots that they name.
+    snapshots: Vec<Snapshot>,
     /// Whether there ever was one.
     written: bool,
     bad: u64,
@@ -316,7 +318,7 @@ struct Votes {
 
 impl Votes {
     fn read<D: Disk>(disk: &mut D, files: &Files, identity: Identity) -> Result<Self, RecoverError> {
-        let mut votes = Self { latest: None, written: false, bad: 2 };
+        let mut votes = Self { latest: None, snapshots: Vec::new(), written: false, bad: 2 };
         for slot in &files.slots {
             let file = FileName::Vote(*slot);
             let mut block = [0; BLOCK];
@@ -326,6 +328,7 @@ impl Votes {
                 Ok(vote) => {
                     check_identity(vote.identity, identity)?;
                     votes.bad -= 1;
+                    votes.snapshots.extend(vote.snapshot.clone());
                     let later =
                         votes.latest.as_ref().is_none_or(|latest| latest.generation < vote.generation);
                     votes.latest = if later { Some(vote) } else { votes.latest };
@@ -415,10 +418,11 @@ struct Model {
 struct Unsound;
 
 impl Model {
-    fn new(vote: Option<&Vote>, segments: &[SegmentFile], shelf: &Shelf) -> Self {
+    fn new(votes: &Votes, segments: &[SegmentFile], shelf: &Shelf) -> Self {
         let headers = segments.iter().filter_map(|segment| segment.header.as_ref());
         let bases = headers.clone().map(|header| header.summary.base);
-        let base = bases.chain(vote.map(|vote| vote.summary.base)).max_by_key(|base| base.index);
+        let base =
+            bases.chain(votes.latest.as_ref().map(|vote| vote.summary.base)).max_by_key(|base| base.index);
         let bytes: u64 = segments.iter().map(|segment| block_at(segment.blocks)).sum();
         Self {
             durable: Durable::default(),
@@ -427,6 +431,7 @@ impl Model {
             snapshots: headers
                 .filter_map(|header| header.snapshot.clone())
                 .chain(shelf.headers.iter().map(|header| header.snapshot().clone()))
+                .chain(votes.snapshots.iter().cloned())
                 .collect(),
             base: base.unwrap_or_default(),
             max_entries: bytes / 16,

@@ -352,6 +352,20 @@ fn the_end_of_the_log_is_not_cut_where_it_was_damaged() {
 }
 
 #[test]
+fn damage_where_nothing_was_written_is_none() {
+    let mut used = Used::new();
+    used.append(&[10]);
+    used.write();
+    let (file, sectors) = used.used_sectors();
+    for sector in 1..9 {
+        let mut damaged = used.fork();
+        damaged.file(file)[(sectors[sectors.len() - 1] + sector) * SECTOR + SECTOR - 1] ^= 1;
+        let Recovery { durable, found, .. } = damaged.recover().unwrap();
+        assert_eq!((plain(durable), found.rotten_batches), (used.state.clone(), 0));
+    }
+}
+
+#[test]
 fn the_vote_survives_in_any_of_its_copies() {
     let mut used = Used::new();
     used.append(&[]);
@@ -386,6 +400,23 @@ fn what_a_lost_batch_held_is_known_from_the_copies_of_the_vote() {
     let Recovery { durable, found, .. } = used.recover().unwrap();
     assert_eq!(durable.last(), LogId::new(1, 2));
     assert_eq!((found.lost, found.rotten_batches), (vec![(LogId::ZERO, LogId::new(1, 2))], 1));
+}
+
+#[test]
+fn a_membership_that_only_a_lost_batch_held_is_known_from_the_copies_of_the_vote() {
+    for half in [0, 1] {
+        let mut used = Used::new();
+        used.append(&[10, 20]);
+        used.write();
+        used.rebase(2);
+        used.write();
+        used.file(FileName::Segment(1))[4 * BLOCK..].fill(0);
+        for slot in [Slot::A, Slot::B] {
+            used.file(FileName::Vote(slot))[half * BLOCK / 2 + 700] ^= 1;
+        }
+        let Recovery { durable, found, .. } = used.recover().unwrap();
+        assert_eq!((plain(durable), found.bad_votes), (used.state, 0));
+    }
 }
 
 #[test]
@@ -646,8 +677,8 @@ fn the_format_stays() {
         used.disk.files.iter().map(|(file, bytes)| (*file, bytes.len(), CRC64.checksum(bytes))).collect();
     let golden = [
         (FileName::Segment(1), 16 * BLOCK, 18113474028284829811),
-        (FileName::Vote(Slot::A), BLOCK, 5980089258717936450),
-        (FileName::Vote(Slot::B), BLOCK, 979967083762133271),
+        (FileName::Vote(Slot::A), BLOCK, 2340452726988105921),
+        (FileName::Vote(Slot::B), BLOCK, 9160028051890584212),
     ];
     assert_eq!(digests, golden, "{digests:#x?}");
     // Its first record, by hand: entry 1 of term 1, five bytes.

@@ -53,6 +53,8 @@ pub enum Decay {
     Blank,
     /// A sector reads as anything.
     Garbage,
+    /// A sector cannot be read at all.
+    Unreadable,
 }
 
 impl Scenario {
@@ -99,7 +101,7 @@ impl Scenario {
             _ => Fault::Rot {
                 member,
                 what: *stream.pick(&[Rotten::Log, Rotten::Log, Rotten::Tail, Rotten::Vote, Rotten::Snapshot]),
-                how: *stream.pick(&[Decay::Bit, Decay::Blank, Decay::Garbage]),
+                how: *stream.pick(&[Decay::Bit, Decay::Blank, Decay::Garbage, Decay::Unreadable]),
             },
         };
         let for_us = stream.skewed(1_000, self.chaos_us);

@@ -5,7 +5,7 @@ use crate::check::liveness::{self, Healed, Stage};
 use crate::host::Host;
 use crate::scenario::Heal;
 use kontiki_core::status::RoleKind;
-use kontiki_core::types::{NodeId, Term};
+use kontiki_core::types::{Incarnation, NodeId, Term};
 
 /// How long nothing may move before a cluster counts as resting, and how long it may take to get there: in longest
 /// election timeouts.
@@ -185,7 +185,8 @@ impl World<'_> {
             // Where a witness votes, whoever holds the payloads that it has acknowledged may be needed.
             return (0..self.hosts.len()).collect();
         }
-        if !self.scenario.churns() {
+        let some_gave_up = self.hosts.iter().any(|host| host.incarnation != Incarnation::default());
+        if !self.scenario.churns() && !some_gave_up {
             return core;
         }
         core.extend(self.concerned());

@@ -210,11 +210,12 @@ impl World<'_> {
         if std::mem::take(&mut host.disowned) && !stays_down { self.start(member) } else { Ok(()) }
     }
 
-    /// Whether a voter has lost its memory and is still counted on.
+    /// Whether a voter has lost its memory, or some of it, and is still counted on.
     fn has_lost_one(&self, membership: &Membership) -> bool {
         let lost = |member: &Member| {
             membership.standing(*member) != Standing::Learner
-                && self.hosts[position(member.id)].member() != *member
+                && (self.hosts[position(member.id)].member() != *member
+                    || self.hosts[position(member.id)].damaged.is_some())
         };
         membership.members().iter().any(lost)
     }

@@ -128,10 +128,16 @@ impl World<'_> {
         };
         let Some((file, range)) = place else { return };
         let stream = &mut self.hosts[member].stream;
+        if how == Decay::Unreadable {
+            if self.hosts[member].storage.make_unreadable(file, range).is_ok() {
+                self.damaged(member, FaultKind::Unreadable);
+            }
+            return;
+        }
         let decay = match how {
             Decay::Bit => Rot::FlipBit(stream.number()),
             Decay::Blank => Rot::Zero,
-            Decay::Garbage => Rot::Noise(stream.number()),
+            Decay::Garbage | Decay::Unreadable => Rot::Noise(stream.number()),
         };
         if self.hosts[member].storage.rot(file, range, decay).is_ok() {
             self.damaged(

@@ -114,7 +114,7 @@ fn write(directory: &Path, gigabytes: u64, after: u64) -> Result<(), Failure> {
         }
     }
     let took = began.elapsed();
-    println!("written: {gigabytes} GB in {} entries, {after} GB after the last snapshot, {took:.1?}", last);
+    println!("written: {gigabytes} GB in {last} entries, {after} GB after the last snapshot, {took:.1?}");
     Ok(())
 }
 
