@@ -49,6 +49,10 @@ impl Replica {
 
     /// The kernel wants a snapshot. What is written of the same one already is kept; a part of any other is removed.
     pub(in crate::replica) fn fetch(&mut self, from: NodeId, snapshot: Snapshot, out: &mut Vec<Output>) {
+        if self.now < self.snapshots.fetch_at {
+            // It is offered again.
+            return self.events.push_back(Event::SnapshotFailed(snapshot.last));
+        }
         let sender = self.snapshots.sender.filter(|member| member.id == from);
         let known = snapshot.membership.incarnation(from).map(|incarnation| Member::new(from, incarnation));
         let from = sender.or(known).unwrap_or(Member::from(from));
@@ -274,6 +278,7 @@ impl Replica {
         if let Some(fetch) = self.snapshots.fetch.take() {
             let last = fetch.snapshot.last;
             self.counters.snapshots_failed += 1;
+            self.snapshots.fetch_at = self.now + Nanos::from(self.options.full_disk_retry);
             self.events.push_back(Event::SnapshotFailed(last));
             self.remove_file(partial(last), out);
         }

@@ -61,6 +61,7 @@ pub(super) struct Snapshots {
     taking: Option<Taking>,
     /// After a disk that was full: not before.
     take_at: Instant,
+    fetch_at: Instant,
     sending: Sending,
     fetch: Option<Fetch>,
     /// Who sent the message that the kernel takes next.
@@ -78,6 +79,7 @@ impl Snapshots {
             waiting: Vec::new(),
             taking: None,
             take_at: now,
+            fetch_at: now,
             sending: Sending::new(now),
             fetch: None,
             sender: None,

@@ -8,7 +8,7 @@ use crate::replica::tests::group::{Group, node, small};
 use crate::replica::{Answer, Ask, DiskJob, Halt, Input, Lane, MachineDone, MachineJob, Output, Replica};
 use crate::time::Instant;
 use crate::types::{ClusterId, Identity, LogId, Member};
-use crate::wal::{Damage, FileName, MemoryDisk, Operation, Wal};
+use crate::wal::{Damage, DiskError, FileName, MemoryDisk, Operation, Wal};
 use crate::wire;
 use alloc::vec::Vec;
 
@@ -181,4 +181,26 @@ fn what_an_earlier_life_has_fetched_is_written_again_before_it_counts() {
         outputs = next;
     }
     assert_eq!(disk.files.get(&file(last)), Some(&fetched), "nothing had to be fetched");
+}
+
+/// The leader offers it again with each heartbeat; but what is sent to a full disk is sent in vain.
+#[test]
+fn a_snapshot_that_finds_no_space_is_not_fetched_again_at_once() {
+    let options = config::Options { retained_entries: 0, ..Default::default() };
+    let mut group = Group::with(3, &options, &small());
+    let leader = group.elect();
+    group.fill(leader, 0..30, 50);
+    group.converge();
+    assert!(matches!(group.asked(leader, Ask::Snapshot), Answer::Snapshot(_)));
+    group.run(500);
+    group.join(4);
+    group.host(4).disk_error = Some((Lane::Bulk, DiskError::Full));
+    group.add_voter(4);
+    group.run(4_500);
+    let failed = group.replica(4).counters().snapshots_failed;
+    assert!((4..=6).contains(&failed), "tried {failed} times");
+    assert_eq!(group.host(4).halted, None);
+    group.host(4).disk_error = None;
+    group.converge();
+    assert_eq!(group.replica(4).counters().snapshots_fetched, 1);
 }
