@@ -21,9 +21,10 @@ fn sweep(seeds: std::ops::Range<u64>, members: u32, profile: Profile) -> Counter
 /// `joint_left_by_another_leader`, `never_catches_up`, `rolled_back_change` and `transfer`; and that a proposal
 /// is known to be overwritten at the very moment at which its leader is deposed takes a message that honest
 /// peers do not send, in `contract.rs`. That a member finds damage while it reads its log back, before it restarts, is tested with
-/// the replica.
+/// the replica. A snapshot on which a log rests is damaged a few times in a thousand seeds.
 const RARE: &[&str] = &[
     "damage_found",
+    "snapshot_lost",
     "joint_left_by_another",
     "not_caught_up",
     "overwritten",
