@@ -715,19 +715,17 @@ impl<D: Disk> Scan<'_, D> {
         if at >= segment.blocks {
             return Ok(());
         }
-        let (mut blank, mut damaged) = (0, 0);
-        let bytes = window.batch(self.disk, at, 1)?;
-        for (sector, number) in bytes.chunks(SECTOR).zip(first_sector(at)..) {
-            match window.seal.open(sector, number) {
-                Sector::Blank => blank += 1,
-                Sector::Damaged => damaged += 1,
-                Sector::Torn | Sector::Valid { .. } => {}
+        // Of a batch that was acknowledged no sector is blank; and what a write leaves unfinished is not damaged. Each of those that
+        // the vote tells of takes a block at least: what stands behind these may be another.
+        let told = u32::try_from(self.synced.saturating_sub(self.model.now.link.number)).unwrap_or(u32::MAX);
+        let last = if told == 0 { at } else { segment.blocks - 1 };
+        for block in at.saturating_add(told)..=last {
+            let (blank, damaged) = window.faults(self.disk, block)?;
+            if blank == 0 && damaged > 0 {
+                return Err(Missing::EndAfter(self.model.durable.last()).into());
             }
         }
-        // Of a batch that was acknowledged no sector is blank; and what a write leaves unfinished is not damaged.
-        if blank == 0 && damaged > 0 && self.synced <= self.model.now.link.number {
-            return Err(Missing::EndAfter(self.model.durable.last()).into());
-        }
+        let (blank, _) = window.faults(self.disk, at)?;
         self.found.torn += u64::from(blank < SECTORS_PER_BLOCK);
         Ok(())
     }
@@ -946,6 +944,20 @@ impl Window {
             }
         }
         Ok(None)
+    }
+
+    /// How many sectors of a block are blank, and how many are damaged.
+    fn faults<D: Disk>(&mut self, disk: &mut D, block: u32) -> Result<(u32, u32), DiskError> {
+        let seal = self.seal;
+        let (mut blank, mut damaged) = (0, 0);
+        for (sector, number) in self.block(disk, block)?.chunks(SECTOR).zip(first_sector(block)..) {
+            match seal.open(sector, number) {
+                Sector::Blank => blank += 1,
+                Sector::Damaged => damaged += 1,
+                Sector::Torn | Sector::Valid { .. } => {}
+            }
+        }
+        Ok((blank, damaged))
     }
 
     /// The bytes of so many blocks.
