@@ -14,6 +14,7 @@ use core::mem;
 /// Which commands are applied depends on these numbers, so they are part of the replicated state: **they must be the same on every
 /// member for the whole life of a group**, or the members' states part. A snapshot holds them, and is refused where they differ.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// How many sessions there are at most. One more, and the one that was not used for longest expires.
     pub max_sessions: u32,
