@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Instant;
 use std::{io, thread};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 /// The threads. They end when nobody has one of these any more, and their jobs are done.
 #[derive(Clone, Debug)]
@@ -27,9 +28,17 @@ pub(crate) struct Directory {
     bulk: Arc<Mutex<FileDisk>>,
 }
 
+/// What a thread is given.
+#[derive(Debug)]
+enum Task {
+    Work(Work),
+    /// Everything before this is done.
+    Barrier(oneshot::Sender<()>),
+}
+
 /// What is to be done, and who is told.
 #[derive(Debug)]
-struct Task {
+struct Work {
     disk: Arc<Mutex<FileDisk>>,
     operations: Vec<Operation>,
     ticket: Ticket,
@@ -95,19 +104,24 @@ impl Storage {
 
 impl Task {
     fn run(self) {
-        let began = Instant::now();
-        let result = {
-            let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
-            perform(&self.operations, &mut *disk)
-        };
-        if self.operations.iter().any(|operation| matches!(operation, Operation::Sync(_))) {
-            self.metrics.synced(began.elapsed());
+        match self {
+            Self::Work(work) => work.run(),
+            Self::Barrier(reached) => drop(reached.send(())),
         }
-        self.tell(result);
     }
+}
 
-    fn tell(self, result: Result<Vec<Vec<u8>>, DiskError>) {
+impl Work {
+    fn run(self) {
+        let Self { disk, operations, ticket, done, metrics } = self;
+        let began = Instant::now();
+        let result = perform(&operations, &mut *disk.lock().unwrap_or_else(PoisonError::into_inner));
+        if operations.iter().any(|operation| matches!(operation, Operation::Sync(_))) {
+            metrics.synced(began.elapsed());
+        }
+        // Whoever hears that it is done may want the directory for itself.
+        drop(disk);
         // Whoever is gone needs no answer.
-        let _ = self.done.send(Done { ticket: self.ticket, result });
+        let _ = done.send(Done { ticket, result });
     }
 }

@@ -206,14 +206,28 @@ impl Node {
         }
     }
 
+    /// TESTS: ends the node as a crash of its process does, with nobody told and nothing finished.
+    #[doc(hidden)]
+    pub async fn crash(&self) {
+        let mut running = self.0.running.lock().await;
+        if let Some(mut old) = running.take() {
+            old.task.abort();
+            self.stop(&mut old).await;
+            self.0.status.send_modify(|status| status.phase = Phase::Stopped);
+        }
+    }
+
     async fn stop(&self, old: &mut Running) {
-        if let Err(error) = (&mut old.task).await {
+        if let Err(error) = (&mut old.task).await
+            && error.is_panic()
+        {
             tracing::error!(%error, "a member's task has panicked");
         }
         if let Some(joining) = &old.joining {
             joining.abort();
         }
         old.host.leave(&old.presence);
+        old.host.storage().settle().await;
         if self.0.builder.host.is_none() {
             old.host.shutdown().await;
         }
