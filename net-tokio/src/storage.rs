@@ -93,11 +93,24 @@ impl Storage {
             Lane::Log => (&self.log, &directory.log),
             Lane::Bulk => (&self.bulk, &directory.bulk),
         };
-        let task =
-            Task { disk: Arc::clone(disk), operations, ticket, done: done.clone(), metrics: metrics.clone() };
+        let (disk, done, metrics) = (Arc::clone(disk), done.clone(), metrics.clone());
+        let work = Work { disk, operations, ticket, done, metrics };
         // A thread that is gone has panicked: to its members it is a disk that failed.
-        if let Err(mpsc::SendError(task)) = tasks.send(task) {
-            task.tell(Err(DiskError::Failed("the thread that works on it has ended".to_owned())));
+        if let Err(mpsc::SendError(Task::Work(work))) = tasks.send(Task::Work(work)) {
+            let result = Err(DiskError::Failed("the thread that works on it has ended".to_owned()));
+            // Whoever is gone needs no answer.
+            let _ = work.done.send(Done { ticket: work.ticket, result });
+        }
+    }
+
+    /// Waits until everything is done that was handed out before.
+    pub(crate) async fn settle(&self) {
+        for tasks in [&self.log, &self.bulk] {
+            let (barrier, reached) = oneshot::channel();
+            if tasks.send(Task::Barrier(barrier)).is_ok() {
+                // A thread that has ended is past everything.
+                let _ = reached.await;
+            }
         }
     }
 }
