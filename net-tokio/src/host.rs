@@ -131,6 +131,10 @@ impl Host {
         }
     }
 
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
+    }
+
     /// Where this host is to be reached.
     pub(crate) fn own_address(&self) -> String {
         self.address.get().map(|address| address.text.clone()).unwrap_or_default()

@@ -63,10 +63,12 @@ use kontiki_core::status::RoleKind;
 use kontiki_core::types::{ClusterId, Identity, Index, LogId, Member, NodeId, Payload, Term};
 use kontiki_core::wal::{DiskError, OpenError, RecoverError, Recovery, Wal};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 use std::{error, fmt, io};
 use tokio::sync::{Mutex, mpsc, watch};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 /// One member of one group: a handle, to be cloned at will. The member is stopped when the last one is dropped, or by
 /// [`shutdown`](Self::shutdown), and can be started again.
@@ -89,7 +91,8 @@ struct Running {
     presence: Arc<Presence>,
     host: Arc<Host>,
     task: JoinHandle<()>,
-    joining: Option<JoinHandle<()>>,
+    /// What goes on beside it, and ends with it.
+    beside: JoinSet<()>,
 }
 
 /// A command that was applied.
@@ -223,9 +226,7 @@ impl Node {
         {
             tracing::error!(%error, "a member's task has panicked");
         }
-        if let Some(joining) = &old.joining {
-            joining.abort();
-        }
+        old.beside.shutdown().await;
         old.host.leave(&old.presence);
         old.host.storage().settle().await;
         if self.0.builder.host.is_none() {
@@ -460,6 +461,7 @@ impl Shared {
             status.member = record.member();
             status.phase = Phase::Starting("it opens its log".to_owned());
         });
+        host.book().load(&self.builder.directory);
         if let Beginning::Found(first) = &self.builder.beginning {
             first.iter().for_each(|(peer, address)| host.hint(*peer, address.clone()));
         }
@@ -472,14 +474,13 @@ impl Shared {
             host: Arc::clone(&host),
             told,
         };
-        let joining = match &self.builder.beginning {
-            Beginning::Join(seed) => {
-                let (presence, host) = (Arc::clone(&presence), Arc::clone(&host));
-                Some(tokio::spawn(begin::ask_to_be_added(presence, host, seed.clone())))
-            }
-            Beginning::Found(_) | Beginning::Known => None,
-        };
-        Ok(Running { presence, host, task: tokio::spawn(life.live(disk)), joining })
+        let mut beside = JoinSet::new();
+        if let Beginning::Join(seed) = &self.builder.beginning {
+            let (presence, host) = (Arc::clone(&presence), Arc::clone(&host));
+            beside.spawn(begin::ask_to_be_added(presence, host, seed.clone()));
+        }
+        beside.spawn(remember(Arc::clone(&host), self.builder.directory.clone()));
+        Ok(Running { presence, host, task: tokio::spawn(life.live(disk)), beside })
     }
 
     /// What is wrong with the options is said before anything is touched.
@@ -491,6 +492,27 @@ impl Shared {
         options.sessions.check().map_err(StartError::Sessions)
     }
 }
+
+/// Writes down where members are to be reached, whenever that has changed.
+async fn remember(host: Arc<Host>, directory: PathBuf) {
+    let mut written = 0;
+    loop {
+        tokio::time::sleep(BETWEEN_WRITES).await;
+        let changes = host.book().changes();
+        if changes == written {
+            continue;
+        }
+        let (host, directory) = (Arc::clone(&host), directory.clone());
+        match tokio::task::spawn_blocking(move || host.book().store(&directory)).await {
+            Ok(Ok(())) => written = changes,
+            Ok(Err(error)) => tracing::warn!(%error, "cannot write down the members' addresses"),
+            Err(error) => tracing::warn!(%error, "cannot write down the members' addresses"),
+        }
+    }
+}
+
+/// How long at least between two such writes.
+const BETWEEN_WRITES: Duration = Duration::from_secs(2);
 
 /// One life of a node, from start to stop.
 struct Life {
