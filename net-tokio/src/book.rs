@@ -23,7 +23,9 @@ impl Book {
     pub(crate) fn load(&self, directory: &Path) {
         let Ok(text) = fs::read(directory.join(NAME)) else { return };
         let known: Vec<(NodeId, Address)> = serde_json::from_slice(&text).unwrap_or_default();
-        known.into_iter().for_each(|(id, address)| drop(self.note(id, address)));
+        for (id, address) in known {
+            self.note(id, address);
+        }
     }
 
     /// Writes everything for a later life. It need not be durable: these are hints.

@@ -119,6 +119,13 @@ pub enum StartError {
     Identity(IdentityError),
     /// It is in no group, and nobody said which.
     Nothing,
+    /// Its directory is of another group than it should be in.
+    OtherCluster {
+        /// The group that the directory is of.
+        found: ClusterId,
+        /// The one that it should be.
+        wanted: ClusterId,
+    },
     /// Its port or its threads cannot be had.
     Host(HostError),
     /// The system gives no random numbers, or no thread.
@@ -136,6 +143,9 @@ impl fmt::Display for StartError {
             Self::Directory(error) => error.fmt(f),
             Self::Identity(error) => error.fmt(f),
             Self::Nothing => BeginError::Nothing.fmt(f),
+            Self::OtherCluster { found, wanted } => {
+                write!(f, "the directory is of group {found}, not of {wanted}: give the member its own")
+            }
             Self::Host(error) => error.fmt(f),
             Self::System(error) => write!(f, "the system refuses: {error}"),
             Self::Panicked(error) => write!(f, "a task has panicked: {error}"),
@@ -429,7 +439,7 @@ impl Drop for Shared {
 
 impl Shared {
     async fn begin(&self) -> Result<Running, StartError> {
-        let Builder { id, options, tls, .. } = self.builder.clone();
+        let Builder { id, options, tls, cluster: wanted, .. } = self.builder.clone();
         self.check()?;
         let directory = self.builder.directory.clone();
         let is_known = self.builder.beginning == Beginning::Known;
@@ -443,10 +453,13 @@ impl Shared {
                     record
                 }
             };
-            if record.cluster.is_none() && is_known {
-                return Err(StartError::Nothing);
+            match (record.cluster, wanted) {
+                (None, _) if is_known => Err(StartError::Nothing),
+                (Some(found), Some(wanted)) if found != wanted => {
+                    Err(StartError::OtherCluster { found, wanted })
+                }
+                _ => Ok((disk, record)),
             }
-            Ok((disk, record))
         });
         let (disk, record) = opened.await.map_err(StartError::Panicked)??;
         let host = match &self.builder.host {
@@ -466,7 +479,8 @@ impl Shared {
             first.iter().for_each(|(peer, address)| host.hint(*peer, address.clone()));
         }
         record.founders.iter().for_each(|founder| host.hint(founder.id, founder.address.clone()));
-        let (presence, told) = Presence::new(record, status, metrics, options.raft.max_payload_bytes);
+        let (presence, told) =
+            Presence::new(record, self.builder.cluster, status, metrics, options.raft.max_payload_bytes);
         host.await_group(Arc::clone(&presence));
         let life = Life {
             builder: self.builder.clone(),
