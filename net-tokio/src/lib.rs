@@ -14,3 +14,5 @@
 
 #[cfg(unix)]
 pub mod disk;
+pub mod tls;
+pub mod transport;
