@@ -12,5 +12,9 @@
 //! It will hold no protocol decision: all of those are in `kontiki-core`, where they are simulated.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "admin")]
+pub mod admin;
 #[cfg(unix)]
 pub mod disk;
+pub mod metrics;
+pub mod protocol;
