@@ -225,7 +225,7 @@ impl Refusal {
             Self::NotReady => "not_ready",
             Self::ChangeInFlight { .. } => "change_in_flight",
             Self::Outdated { .. } => "outdated",
-            Self::Change(_) => "change",
+            Self::Change(error) => error.code(),
             Self::CannotLead(_) => "cannot_lead",
             Self::NobodyElse => "nobody_else",
             Self::LeadsAlready => "leads_already",

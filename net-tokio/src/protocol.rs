@@ -249,6 +249,18 @@ pub struct LogEntry {
     pub content: Content,
 }
 
+impl LogEntry {
+    /// About how many bytes it takes.
+    pub fn size(&self) -> u64 {
+        let content = match &self.content {
+            Content::Command(command) => command.len(),
+            Content::Members(members) => members.len(),
+            Content::Blank | Content::Session | Content::Withheld | Content::Lost => 0,
+        };
+        (size_of::<Self>() + content) as u64
+    }
+}
+
 /// What is in an entry.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Content {

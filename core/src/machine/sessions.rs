@@ -50,7 +50,7 @@ impl core::error::Error for LimitsError {}
 
 impl Limits {
     /// Refuses what would leave no room for a single command.
-    pub(super) fn check(&self) -> Result<(), LimitsError> {
+    pub fn check(&self) -> Result<(), LimitsError> {
         let zero = [
             ("max_sessions", self.max_sessions == 0),
             ("max_answers", self.max_answers == 0),

@@ -46,6 +46,7 @@ impl Failure {
         let Refused { code, text, retry, leader } = refused;
         let status = match code.as_str() {
             "too_large" | "query_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+            "compacted" => StatusCode::GONE,
             // It is the group's state that stands in the way, and asking elsewhere would not help.
             "change_in_flight" | "snapshot_under_way" | "nothing_to_snapshot" => StatusCode::CONFLICT,
             _ if retry => StatusCode::SERVICE_UNAVAILABLE,

@@ -45,7 +45,7 @@ async fn a_browser_shows_the_members() {
     let page = dump(&chromium, &format!("http://{at}/log-in"), &[]).await;
     for shown in [
         "<title>Member 1 · Kontiki</title>",
-        "<th scope=\"row\">Member 2<span class=\"small soft\">10.0.0.2:7000</span></th>",
+        "<th scope=\"row\"><span class=\"whole\">Member 2</span><span class=\"small soft\">10.0.0.2:7000</span></th>",
         "<td><span class=\"mark good\">leader</span></td>",
         "<td><span class=\"mark\">learner</span></td><td class=\"end\">1,234</td>",
         "<span class=\"mark warn\">4.2 s</span>",
@@ -85,7 +85,7 @@ async fn dump(chromium: &str, url: &str, more: &[&str]) -> String {
 }
 
 /// Stands before the port as the same origin, with one more page that does what a person would: it gives the token to the tab.
-async fn log_in(front: TcpListener, behind: SocketAddr) -> io::Result<()> {
+pub(crate) async fn log_in(front: TcpListener, behind: SocketAddr) -> io::Result<()> {
     loop {
         let (browser, _) = front.accept().await?;
         tokio::spawn(pass_on(browser, behind));
