@@ -282,7 +282,11 @@ impl fmt::Display for AskError {
     }
 }
 
-async fn who(address: &str, tls: Option<&Tls>, cluster: Option<ClusterId>) -> Result<Who, AskError> {
+pub(super) async fn who(
+    address: &str,
+    tls: Option<&Tls>,
+    cluster: Option<ClusterId>,
+) -> Result<Who, AskError> {
     match ask_once(address, tls, cluster, Ask::Who, PATIENCE).await? {
         Reply::Who(who) => Ok(who),
         _ => Err(AskError::Garbled(FrameError::Body)),
