@@ -130,6 +130,25 @@ impl DropReason {
         Self::DiskFull,
         Self::Halted,
     ];
+
+    /// The reason as one word: the same in logs, metrics and simulations.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::OtherCluster => "other_cluster",
+            Self::OtherIncarnation => "other_incarnation",
+            Self::Misrouted => "misrouted",
+            Self::Malformed => "malformed",
+            Self::OlderTerm => "older_term",
+            Self::Late => "late",
+            Self::NeverSent => "never_sent",
+            Self::Stranger => "stranger",
+            Self::LeaderAlive => "leader_alive",
+            Self::TooManyWaiting => "too_many_waiting",
+            Self::Unapplied => "unapplied",
+            Self::DiskFull => "disk_full",
+            Self::Halted => "halted",
+        }
+    }
 }
 
 /// How many messages were dropped, and why. Dropping is normal: the protocol tolerates loss.

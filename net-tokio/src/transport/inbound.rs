@@ -8,7 +8,7 @@ use crate::transport::wire::{
     self, Answer, Arrived, Hello, Inflow, NoIntroduction, Opening, Refusal, VERSION,
 };
 use crate::transport::{Inner, Peer, is_loopback, lock};
-use kontiki_core::types::NodeId;
+use kontiki_core::types::{ClusterId, NodeId};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -114,9 +114,9 @@ async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr) {
         () = give_up.notified() => Err(Refusal::TooManyConnections.into()),
     };
     let ended = match greeted {
-        Ok(Guest::Client(stream)) => {
+        Ok(Guest::Client { stream, cluster }) => {
             inner.handshakes.end(number);
-            inner.host.client(stream, from);
+            inner.host.client(stream, cluster, from);
             return;
         }
         Ok(Guest::Member { stream, hello, bulk, place }) => {
@@ -144,7 +144,7 @@ async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr) {
 
 /// Who has introduced itself.
 enum Guest {
-    Client(Stream),
+    Client { stream: Stream, cluster: Option<ClusterId> },
     Member { stream: Stream, hello: Hello, bulk: bool, place: OwnedSemaphorePermit },
 }
 
@@ -180,7 +180,7 @@ async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest,
             let welcome = wire::introduction(&wire::welcome(mine));
             write(&mut stream, &welcome).await.map_err(|_| Refusal::Left)?;
             Ok(match opening {
-                Opening::Client { .. } => Guest::Client(stream.holding(place)),
+                Opening::Client { cluster } => Guest::Client { stream: stream.holding(place), cluster },
                 Opening::Member { hello, bulk, .. } => Guest::Member { stream, hello, bulk, place },
             })
         }

@@ -59,7 +59,7 @@ pub trait Host: Send + Sync + 'static {
     /// The last connection that this member had made has ended: a hint that it is gone.
     fn broken(&self, peer: NodeId);
     /// A client has connected. The connection is the host's from here on.
-    fn client(&self, stream: Stream, peer: SocketAddr);
+    fn client(&self, stream: Stream, cluster: Option<ClusterId>, peer: SocketAddr);
 }
 
 /// The connections of one process: a handle to them, cheap to clone. They last until [`Self::shutdown`], or the end of the runtime.

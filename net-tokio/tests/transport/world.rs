@@ -73,7 +73,7 @@ impl Host for Notes {
         self.broken.lock().unwrap().push(peer);
     }
 
-    fn client(&self, stream: Stream, _: SocketAddr) {
+    fn client(&self, stream: Stream, _: Option<ClusterId>, _: SocketAddr) {
         self.clients.lock().unwrap().push(stream);
     }
 }
