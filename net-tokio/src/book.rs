@@ -6,15 +6,40 @@
 use crate::transport::Address;
 use kontiki_core::types::NodeId;
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::{fs, io};
 
 /// The addresses that a host knows.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     known: Mutex<BTreeMap<NodeId, Address>>,
+    changes: AtomicU64,
 }
 
 impl Book {
+    /// Reads what an earlier life has written. A file that cannot be read is as good as none: these are hints.
+    pub(crate) fn load(&self, directory: &Path) {
+        let Ok(text) = fs::read(directory.join(NAME)) else { return };
+        let known: Vec<(NodeId, Address)> = serde_json::from_slice(&text).unwrap_or_default();
+        for (id, address) in known {
+            self.note(id, address);
+        }
+    }
+
+    /// Writes everything for a later life. It need not be durable: these are hints.
+    pub(crate) fn store(&self, directory: &Path) -> io::Result<()> {
+        let new = directory.join(NEW);
+        fs::write(&new, serde_json::to_vec_pretty(&self.all())?)?;
+        fs::rename(new, directory.join(NAME))
+    }
+
+    /// How often something has changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
     /// Where a member is to be reached.
     pub(crate) fn find(&self, id: NodeId) -> Option<String> {
         self.read(|known| known.get(&id).map(|address| address.text.clone()))
@@ -37,6 +62,7 @@ impl Book {
             };
             if is_news {
                 known.insert(id, address);
+                self.changes.fetch_add(1, Ordering::Relaxed);
             }
             is_news
         })
@@ -47,6 +73,8 @@ impl Book {
     }
 }
 
+const NAME: &str = "addresses.json";
+const NEW: &str = "addresses.new";
 /// How many addresses are kept.
 const MAX_ADDRESSES: usize = 256;
 /// The longest address that is kept, in bytes.
@@ -67,6 +95,20 @@ mod tests {
         assert!(!note("d:1", 6), "older");
         assert!(!note(&"x".repeat(MAX_ADDRESS + 1), 8), "absurd");
         assert_eq!(book.find(id).as_deref(), Some("c:1"));
+    }
+
+    #[test]
+    fn a_later_life_knows_them() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let (book, id) = (Book::default(), NodeId::new(1).expect("not zero"));
+        book.note(id, Address { text: "a:1".to_owned(), stamp: 7 });
+        book.store(directory.path())?;
+        let later = Book::default();
+        later.load(directory.path());
+        assert_eq!((later.all(), later.changes()), (book.all(), 1));
+        fs::write(directory.path().join(NAME), b"garbage")?;
+        Book::default().load(directory.path());
+        Ok(())
     }
 
     #[test]

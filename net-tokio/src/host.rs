@@ -131,6 +131,10 @@ impl Host {
         }
     }
 
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
+    }
+
     /// Where this host is to be reached.
     pub(crate) fn own_address(&self) -> String {
         self.address.get().map(|address| address.text.clone()).unwrap_or_default()
@@ -190,11 +194,8 @@ impl Host {
 
     fn hello(&self) -> Hello {
         let groups = self.read(|groups| {
-            groups
-                .running
-                .iter()
-                .map(|(cluster, presence)| (*cluster, presence.member().incarnation))
-                .collect()
+            let all = groups.running.values().chain(&groups.waiting);
+            all.filter_map(|presence| Some((presence.cluster()?, presence.member().incarnation))).collect()
         });
         let address = self.address.get().cloned().unwrap_or(Address { text: String::new(), stamp: 0 });
         Hello { id: self.id, groups, address, known: self.book.all() }
@@ -215,7 +216,10 @@ impl Host {
     /// The node that a client means: the one of this group, or the only one there is.
     fn node_of(&self, cluster: Option<ClusterId>) -> Option<Arc<Presence>> {
         self.read(|groups| match cluster {
-            Some(cluster) => groups.running.get(&cluster).cloned(),
+            Some(cluster) => {
+                let waiting = || groups.waiting.iter().find(|waiting| waiting.cluster() == Some(cluster));
+                groups.running.get(&cluster).or_else(waiting).cloned()
+            }
             None => {
                 let mut all = groups.running.values().chain(&groups.waiting);
                 all.next().filter(|_| all.next().is_none()).cloned()

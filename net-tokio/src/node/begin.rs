@@ -155,7 +155,7 @@ async fn found(presence: &Presence, host: &Host, first: &[(NodeId, String)]) -> 
     let mut founders = vec![Founder { id: me.id, incarnation: me.incarnation, address: host.own_address() }];
     let mut missing = Vec::new();
     for (id, address) in first.iter().filter(|(id, _)| *id != me.id) {
-        let who = match who(address, host.tls()).await {
+        let who = match who(address, host.tls(), presence.cluster()).await {
             Ok(who) if who.member.id == *id => who,
             Ok(who) => {
                 missing.push(format!("{id} (member {} is at {address})", who.member.id));
@@ -188,8 +188,10 @@ async fn found(presence: &Presence, host: &Host, first: &[(NodeId, String)]) -> 
     }
     match founders.first() {
         Some(lowest) if lowest.id == me.id => {
-            let name = crate::entropy().map_err(BeginError::Entropy)?;
-            record.cluster = Some(ClusterId(name));
+            record.cluster = Some(match presence.cluster() {
+                Some(name) => name,
+                None => ClusterId(crate::entropy().map_err(BeginError::Entropy)?),
+            });
             record.founders = founders;
             Ok(Step::Known(record))
         }
@@ -199,7 +201,7 @@ async fn found(presence: &Presence, host: &Host, first: &[(NodeId, String)]) -> 
 }
 
 async fn join(presence: &Presence, host: &Host, seed: &str) -> Step {
-    match who(seed, host.tls()).await {
+    match who(seed, host.tls(), presence.cluster()).await {
         Ok(Who { cluster: Some(cluster), addresses, member, .. }) => {
             host.hint(member.id, seed.to_owned());
             addresses.into_iter().for_each(|(id, address)| host.hint(id, address));
@@ -280,8 +282,8 @@ impl fmt::Display for AskError {
     }
 }
 
-async fn who(address: &str, tls: Option<&Tls>) -> Result<Who, AskError> {
-    match ask_once(address, tls, None, Ask::Who, PATIENCE).await? {
+async fn who(address: &str, tls: Option<&Tls>, cluster: Option<ClusterId>) -> Result<Who, AskError> {
+    match ask_once(address, tls, cluster, Ask::Who, PATIENCE).await? {
         Reply::Who(who) => Ok(who),
         _ => Err(AskError::Garbled(FrameError::Body)),
     }

@@ -6,7 +6,7 @@ use crate::node::worker::Start;
 use crate::node::{Node, Options, StartError};
 use crate::tls::Tls;
 use kontiki_core::machine::StateMachine;
-use kontiki_core::types::NodeId;
+use kontiki_core::types::{ClusterId, NodeId};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use std::sync::Arc;
 pub struct Builder {
     pub(super) id: NodeId,
     pub(super) machine: Start,
+    pub(super) cluster: Option<ClusterId>,
     pub(super) directory: PathBuf,
     pub(super) listen: SocketAddr,
     pub(super) advertise: Option<String>,
@@ -35,6 +36,7 @@ impl Builder {
         Self {
             id,
             machine: Start::of(machine),
+            cluster: None,
             directory: PathBuf::from(format!("kontiki-{id}")),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             advertise: None,
@@ -44,6 +46,14 @@ impl Builder {
             host: None,
             record: None,
         }
+    }
+
+    /// The name of its group, for hosts with more than one: what is asked there says by it which group is meant. The first members must
+    /// all be given the same, and no other group that they could meet may have it. Where it is not set, the group's founder draws one.
+    #[must_use]
+    pub fn cluster(mut self, name: ClusterId) -> Self {
+        self.cluster = Some(name);
+        self
     }
 
     /// Where its log and its snapshots are. One directory is one member's.

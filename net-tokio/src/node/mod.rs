@@ -63,10 +63,12 @@ use kontiki_core::status::RoleKind;
 use kontiki_core::types::{ClusterId, Identity, Index, LogId, Member, NodeId, Payload, Term};
 use kontiki_core::wal::{DiskError, OpenError, RecoverError, Recovery, Wal};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 use std::{error, fmt, io};
 use tokio::sync::{Mutex, mpsc, watch};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 /// One member of one group: a handle, to be cloned at will. The member is stopped when the last one is dropped, or by
 /// [`shutdown`](Self::shutdown), and can be started again.
@@ -89,7 +91,8 @@ struct Running {
     presence: Arc<Presence>,
     host: Arc<Host>,
     task: JoinHandle<()>,
-    joining: Option<JoinHandle<()>>,
+    /// What goes on beside it, and ends with it.
+    beside: JoinSet<()>,
 }
 
 /// A command that was applied.
@@ -116,6 +119,13 @@ pub enum StartError {
     Identity(IdentityError),
     /// It is in no group, and nobody said which.
     Nothing,
+    /// Its directory is of another group than it should be in.
+    OtherCluster {
+        /// The group that the directory is of.
+        found: ClusterId,
+        /// The one that it should be.
+        wanted: ClusterId,
+    },
     /// Its port or its threads cannot be had.
     Host(HostError),
     /// The system gives no random numbers, or no thread.
@@ -133,6 +143,9 @@ impl fmt::Display for StartError {
             Self::Directory(error) => error.fmt(f),
             Self::Identity(error) => error.fmt(f),
             Self::Nothing => BeginError::Nothing.fmt(f),
+            Self::OtherCluster { found, wanted } => {
+                write!(f, "the directory is of group {found}, not of {wanted}: give the member its own")
+            }
             Self::Host(error) => error.fmt(f),
             Self::System(error) => write!(f, "the system refuses: {error}"),
             Self::Panicked(error) => write!(f, "a task has panicked: {error}"),
@@ -223,9 +236,7 @@ impl Node {
         {
             tracing::error!(%error, "a member's task has panicked");
         }
-        if let Some(joining) = &old.joining {
-            joining.abort();
-        }
+        old.beside.shutdown().await;
         old.host.leave(&old.presence);
         old.host.storage().settle().await;
         if self.0.builder.host.is_none() {
@@ -428,7 +439,7 @@ impl Drop for Shared {
 
 impl Shared {
     async fn begin(&self) -> Result<Running, StartError> {
-        let Builder { id, options, tls, .. } = self.builder.clone();
+        let Builder { id, options, tls, cluster: wanted, .. } = self.builder.clone();
         self.check()?;
         let directory = self.builder.directory.clone();
         let is_known = self.builder.beginning == Beginning::Known;
@@ -442,10 +453,13 @@ impl Shared {
                     record
                 }
             };
-            if record.cluster.is_none() && is_known {
-                return Err(StartError::Nothing);
+            match (record.cluster, wanted) {
+                (None, _) if is_known => Err(StartError::Nothing),
+                (Some(found), Some(wanted)) if found != wanted => {
+                    Err(StartError::OtherCluster { found, wanted })
+                }
+                _ => Ok((disk, record)),
             }
-            Ok((disk, record))
         });
         let (disk, record) = opened.await.map_err(StartError::Panicked)??;
         let host = match &self.builder.host {
@@ -460,11 +474,13 @@ impl Shared {
             status.member = record.member();
             status.phase = Phase::Starting("it opens its log".to_owned());
         });
+        host.book().load(&self.builder.directory);
         if let Beginning::Found(first) = &self.builder.beginning {
             first.iter().for_each(|(peer, address)| host.hint(*peer, address.clone()));
         }
         record.founders.iter().for_each(|founder| host.hint(founder.id, founder.address.clone()));
-        let (presence, told) = Presence::new(record, status, metrics, options.raft.max_payload_bytes);
+        let (presence, told) =
+            Presence::new(record, self.builder.cluster, status, metrics, options.raft.max_payload_bytes);
         host.await_group(Arc::clone(&presence));
         let life = Life {
             builder: self.builder.clone(),
@@ -472,14 +488,13 @@ impl Shared {
             host: Arc::clone(&host),
             told,
         };
-        let joining = match &self.builder.beginning {
-            Beginning::Join(seed) => {
-                let (presence, host) = (Arc::clone(&presence), Arc::clone(&host));
-                Some(tokio::spawn(begin::ask_to_be_added(presence, host, seed.clone())))
-            }
-            Beginning::Found(_) | Beginning::Known => None,
-        };
-        Ok(Running { presence, host, task: tokio::spawn(life.live(disk)), joining })
+        let mut beside = JoinSet::new();
+        if let Beginning::Join(seed) = &self.builder.beginning {
+            let (presence, host) = (Arc::clone(&presence), Arc::clone(&host));
+            beside.spawn(begin::ask_to_be_added(presence, host, seed.clone()));
+        }
+        beside.spawn(remember(Arc::clone(&host), self.builder.directory.clone()));
+        Ok(Running { presence, host, task: tokio::spawn(life.live(disk)), beside })
     }
 
     /// What is wrong with the options is said before anything is touched.
@@ -491,6 +506,27 @@ impl Shared {
         options.sessions.check().map_err(StartError::Sessions)
     }
 }
+
+/// Writes down where members are to be reached, whenever that has changed.
+async fn remember(host: Arc<Host>, directory: PathBuf) {
+    let mut written = 0;
+    loop {
+        tokio::time::sleep(BETWEEN_WRITES).await;
+        let changes = host.book().changes();
+        if changes == written {
+            continue;
+        }
+        let (host, directory) = (Arc::clone(&host), directory.clone());
+        match tokio::task::spawn_blocking(move || host.book().store(&directory)).await {
+            Ok(Ok(())) => written = changes,
+            Ok(Err(error)) => tracing::warn!(%error, "cannot write down the members' addresses"),
+            Err(error) => tracing::warn!(%error, "cannot write down the members' addresses"),
+        }
+    }
+}
+
+/// How long at least between two such writes.
+const BETWEEN_WRITES: Duration = Duration::from_secs(2);
 
 /// One life of a node, from start to stop.
 struct Life {

@@ -8,7 +8,7 @@ use crate::node::log::{Page, Paging};
 use crate::protocol::{LogEntry, MemberStatus, NodeStatus, Phase, Range};
 use kontiki_core::machine::Command;
 use kontiki_core::replica::{self, Answer, Refusal};
-use kontiki_core::types::{Index, Member, NodeId};
+use kontiki_core::types::{ClusterId, Index, Member, NodeId};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::error::TrySendError;
@@ -18,6 +18,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 #[derive(Debug)]
 pub(crate) struct Presence {
     record: Mutex<Record>,
+    /// The name of the group that it waits for, where that is known.
+    wanted: Option<ClusterId>,
     status: Arc<watch::Sender<NodeStatus>>,
     told: mpsc::Sender<Told>,
     /// How many bytes of frames wait for the driver.
@@ -38,6 +40,7 @@ const MAX_BYTES: u64 = 1 << 20;
 impl Presence {
     pub(super) fn new(
         record: Record,
+        wanted: Option<ClusterId>,
         status: Arc<watch::Sender<NodeStatus>>,
         metrics: Metrics,
         max_payload: u64,
@@ -46,13 +49,19 @@ impl Presence {
         let max_request =
             usize::try_from(max_payload).unwrap_or(usize::MAX).saturating_add(Command::OVERHEAD + 1024);
         let record = Mutex::new(record);
-        let presence = Self { record, status, told, frames: AtomicUsize::new(0), metrics, max_request };
+        let presence =
+            Self { record, wanted, status, told, frames: AtomicUsize::new(0), metrics, max_request };
         (Arc::new(presence), queue)
     }
 
     /// What the directory says.
     pub(crate) fn record(&self) -> Record {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The name of its group, or of the one that it waits for.
+    pub(crate) fn cluster(&self) -> Option<ClusterId> {
+        self.record().cluster.or(self.wanted)
     }
 
     pub(super) fn set_record(&self, record: Record) {
