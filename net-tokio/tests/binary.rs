@@ -350,10 +350,20 @@ fn a_member_that_cannot_start_or_go_on_says_why() {
     let other = Ran::of(other.output().expect("it runs"));
     assert_eq!(other.code, 1);
     assert!(other.err.contains("member 1"), "{}", other.err);
-    // It is a voter to its group, and comes back as one that holds nothing.
+    // It is a voter to its group, and comes back as one that holds nothing: it refuses everything, and says so to whoever asks.
     group.start(1, &["--witness"]);
-    assert_eq!(group.member(1).exit().code(), Some(4), "{}", group.log(1));
-    assert!(group.log(1).contains("error: member 1 goes no further: "), "{}", group.log(1));
+    let address = group.addresses[0].clone();
+    wait_for("its refusal", || {
+        let status = group.run(&["status", "--timeout", "2s", "--at", &address]);
+        let refuses = status.code == 4 && status.out.contains("refuses everything: ");
+        if refuses { Ok(()) } else { Err(format!("{} {}", status.out, status.err)) }
+    });
+    // One that believes to be of the first when the group was founded without it.
+    let mut late = Group::of(4, &[]);
+    late.addresses[..3].clone_from_slice(&group.addresses);
+    late.start(4, &[]);
+    assert_eq!(late.member(4).exit().code(), Some(4), "{}", late.log(4));
+    assert!(late.log(4).contains("error: member 4 goes no further: group "), "{}", late.log(4));
 }
 
 #[test]
