@@ -175,9 +175,8 @@ async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest,
             Stream::tls(accepted.map_err(told)?)
         }
     };
-    let mine = inner.host.hello();
-    match judged(inner, &mut stream, &mine).await {
-        Ok((opening, place)) => {
+    match judged(inner, &mut stream).await {
+        Ok((opening, mine, place)) => {
             let welcome = wire::introduction(&wire::welcome(mine));
             write(&mut stream, &welcome).await.map_err(|_| Refusal::Left)?;
             Ok(match opening {
@@ -193,12 +192,11 @@ async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest,
     }
 }
 
-/// Reads an opening, and finds a place for it if it is good.
+/// Reads an opening, and finds a place for it if it is good; with it, how this member introduces itself.
 async fn judged(
     inner: &Inner,
     stream: &mut Stream,
-    mine: &Hello,
-) -> Result<(Opening, OwnedSemaphorePermit), Refusal> {
+) -> Result<(Opening, Hello, OwnedSemaphorePermit), Refusal> {
     let opening = match wire::introduced::<Opening>(stream).await {
         Ok((VERSION, Some(opening))) if opening.is_bounded() => opening,
         Ok((VERSION, _)) => return Err(Refusal::Malformed),
@@ -206,6 +204,7 @@ async fn judged(
         Err(NoIntroduction::Not(refusal)) => return Err(refusal),
         Err(NoIntroduction::Ended(error)) => return Err(fault(&error)),
     };
+    let mine = inner.host.hello();
     let places = match &opening {
         Opening::Client { cluster } => {
             if cluster.is_some_and(|cluster| !mine.has(cluster)) {
@@ -217,7 +216,7 @@ async fn judged(
             if !stream.may_be_member() {
                 return Err(Refusal::NotAMember);
             }
-            fits(mine, hello, *to)?;
+            fits(&mine, hello, *to)?;
             if inner.peer(hello.id).is_some_and(|peer| peer.is_blocked()) {
                 return Err(Refusal::Blocked);
             }
@@ -225,7 +224,7 @@ async fn judged(
         }
     };
     let place = Semaphore::try_acquire_owned(places.clone());
-    Ok((opening, place.map_err(|_| Refusal::TooManyConnections)?))
+    Ok((opening, mine, place.map_err(|_| Refusal::TooManyConnections)?))
 }
 
 /// Whether this member and the one that says this of itself should talk.

@@ -1,6 +1,6 @@
 //! Members among themselves, and their clients.
 
-use crate::world::{GROUP, LONG, Node, frame, get_through, id, options, pair, until};
+use crate::world::{GROUP, LONG, Node, answer, frame, get_through, id, opening, options, pair, until};
 use kontiki_core::types::{ClusterId, Incarnation};
 use kontiki_net_tokio::transport::{
     Address, ClientHello, DialError, Dropped, Hello, Lane, Options, OptionsError, Refusal, StartError, dial,
@@ -10,12 +10,13 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_go_both_ways_and_keep_their_order_within_a_lane() {
     let [one, two] = pair(options()).await;
     let body = |lane: Lane, number: u32| {
-        let length = if number % 97 == 0 { 200_000 } else { number as usize % 300 };
+        let length = if number.is_multiple_of(97) { 200_000 } else { number as usize % 300 };
         [&[lane as u8][..], &number.to_le_bytes(), &vec![number as u8; length]].concat()
     };
     const FRAMES: u32 = 1_000;
@@ -49,15 +50,15 @@ async fn a_member_that_comes_back_at_its_address_is_found_again() {
     two.transport.shutdown().await;
     assert!(TcpStream::connect(address).await.is_err(), "nothing listens any more");
     until("its end is noticed", || *one.notes.broken.lock().unwrap() == [id(2)]).await;
-    until("frames are dropped, not kept", || {
+    until("it is dialled in vain, and frames are dropped, not kept", || {
         one.send(&two, Lane::Log, b"meanwhile");
-        one.dropped(id(2), Dropped::Unreachable) > 0
+        let failed = one.transport.counters().peers[&id(2)].failed_dials;
+        failed > 0 && one.dropped(id(2), Dropped::Unreachable) > 0
     })
     .await;
     let two = Node::start(2, Options { listen: address, ..options() }).await;
     get_through(&one, &two, Lane::Log, b"after").await;
-    let counters = &one.transport.counters().peers[&id(2)];
-    assert!(counters.failed_dials > 0, "it was dialled while it was away");
+    assert!(!two.received(&one).contains(&b"meanwhile".to_vec()), "what is old is not sent");
 }
 
 /// Whoever takes nothing delays nobody.
@@ -68,11 +69,8 @@ async fn a_full_queue_drops_and_counts_and_the_others_go_on() {
     // A member that answers and then reads nothing.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     one.knows(id(3), listener.local_addr().unwrap());
-    let hello = Hello { id: id(3), ..two.notes.hello.lock().unwrap().clone() };
     one.transport.connect(id(3));
-    let (mut stuck, _) = listener.accept().await.unwrap();
-    let body = [&[0][..], &postcard::to_allocvec(&hello).unwrap()].concat();
-    stuck.write_all(&crate::world::opening(1, &body)).await.unwrap();
+    let _stuck = welcomed(&listener, 3).await;
     let large = frame(&[3; 1 << 16]);
     until("its queue is full", || {
         one.transport.send(id(3), Lane::Log, GROUP, &large);
@@ -94,6 +92,32 @@ async fn a_full_queue_drops_and_counts_and_the_others_go_on() {
     two.notes.is_full.store(true, SeqCst);
     one.send(&two, Lane::Log, b"too much");
     until("it is counted", || two.dropped(id(1), Dropped::NotTaken) == 1).await;
+}
+
+/// Takes in whoever dials, as this member, and then neither reads nor says a word.
+async fn welcomed(listener: &TcpListener, as_member: u64) -> TcpStream {
+    let (mut stream, _) = timeout(LONG, listener.accept()).await.expect("somebody dials").unwrap();
+    let address = Address { text: String::new(), stamp: 0 };
+    let hello = Hello { id: id(as_member), groups: vec![], address, known: vec![] };
+    let answer = [&[0][..], &postcard::to_allocvec(&hello).unwrap()].concat();
+    stream.write_all(&opening(1, &answer)).await.unwrap();
+    stream
+}
+
+/// A host that has lost its power does not hang up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_gives_no_sign_of_life_is_dialled_again() {
+    let one = Node::start(1, Options { idle_timeout: Duration::from_millis(300), ..options() }).await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    one.knows(id(3), listener.local_addr().unwrap());
+    one.transport.connect(id(3));
+    let mut silent = welcomed(&listener, 3).await;
+    let _again = welcomed(&listener, 3).await;
+    answer(&mut silent).await;
+    until("there is a connection", || one.transport.counters().peers[&id(3)].outbound == 1).await;
+    // Where another member answers, nothing is sent to it.
+    let _other = welcomed(&listener, 4).await;
+    until("it is noticed", || one.transport.counters().peers[&id(3)].failed_dials > 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
