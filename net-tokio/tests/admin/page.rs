@@ -85,7 +85,7 @@ async fn dump(chromium: &str, url: &str, more: &[&str]) -> String {
 }
 
 /// Stands before the port as the same origin, with one more page that does what a person would: it gives the token to the tab.
-pub(crate) async fn log_in(front: TcpListener, behind: SocketAddr) -> io::Result<()> {
+async fn log_in(front: TcpListener, behind: SocketAddr) -> io::Result<()> {
     loop {
         let (browser, _) = front.accept().await?;
         tokio::spawn(pass_on(browser, behind));
