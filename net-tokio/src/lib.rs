@@ -7,8 +7,11 @@
 //! - [`transport`]: sockets between members, and to clients, with or without [`tls`];
 //! - [`disk`]: a member's directory as real files;
 //! - [`host`]: what several groups in one process share;
+//! - [`client`]: finds the leader by itself, and tries again until it has an answer;
 //! - [`protocol`]: what clients say;
 //! - [`metrics`]: what is counted and timed; with the feature `admin`, a port for operators shows it.
+//!
+//! The binary `kontiki` is made of these: `docs/kontiki.md`.
 //!
 //! Begin with [`node`], which opens with an example.
 #![forbid(unsafe_code)]
@@ -17,6 +20,7 @@
 #[cfg(feature = "admin")]
 pub mod admin;
 pub mod book;
+pub mod client;
 mod clock;
 pub mod disk;
 pub mod host;
