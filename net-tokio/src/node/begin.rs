@@ -118,6 +118,7 @@ pub(super) async fn begin(
                     is_news
                 });
                 if news {
+                    presence.metrics().status(&presence.status());
                     tracing::info!(member = %presence.member().id, "{why}");
                 }
             }

@@ -1,6 +1,7 @@
 //! The port for operators, over real sockets, in front of a member that says what it is told to.
 
 mod fake;
+mod member;
 mod page;
 
 use fake::{Fake, Heard, PATIENCE, TOKEN, ask, id, open, refused, request, say};
@@ -465,28 +466,4 @@ async fn what_the_page_shows_has_members_and_events() {
     let told =
         ["takes part in its group", "this member leads term 4", "the group takes this member for: learner"];
     assert_eq!(texts, told);
-}
-
-#[tokio::test]
-#[ignore]
-async fn zz_stay() {
-    let (fake, admin) = open(|options| options.listen = SocketAddr::from(([127, 0, 0, 1], 17999))).await;
-    let front = tokio::net::TcpListener::bind(("127.0.0.1", 17998)).await.unwrap();
-    tokio::spawn(page::log_in(front, admin.local_addr()));
-    for round in 0..1200_u64 {
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        fake.change(|it| {
-            let more = 40 + (round * 37 % 61);
-            it.last = LogId::new(4, it.last.index.get() + more);
-            it.durable = it.last;
-            it.committed = Index::new(it.last.index.get() - 2);
-            it.applied = it.committed;
-            if round == 4 {
-                it.snapshot = LogId::new(4, 1200);
-            }
-            if round == 8 {
-                it.configured = LogId::new(4, 1400);
-            }
-        });
-    }
 }

@@ -40,9 +40,9 @@ async fn a_browser_shows_the_members() {
     let front = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let at = front.local_addr().expect("it has an address");
     let server = tokio::spawn(log_in(front, admin.local_addr()));
-    let page = dump(&chromium, &format!("http://{at}/status"), &[]).await;
+    let page = dump(&chromium, &format!("http://{at}/status")).await;
     assert!(page.contains("Token of the admin port") && !page.contains("10.0.0.2:7000"), "{page}");
-    let page = dump(&chromium, &format!("http://{at}/log-in"), &[]).await;
+    let page = dump(&chromium, &format!("http://{at}/log-in")).await;
     for shown in [
         "<title>Member 1 · Kontiki</title>",
         "<th scope=\"row\"><span class=\"whole\">Member 2</span><span class=\"small soft\">10.0.0.2:7000</span></th>",
@@ -55,6 +55,11 @@ async fn a_browser_shows_the_members() {
     ] {
         assert!(page.contains(shown), "{shown} is missing in:\n{page}");
     }
+    let page = dump(&chromium, &format!("http://{at}/log-in-wrongly")).await;
+    assert!(
+        page.contains("That is not the token of this member.") && !page.contains("10.0.0.2:7000"),
+        "{page}"
+    );
     server.abort();
 }
 
@@ -69,13 +74,12 @@ fn chromium() -> Option<String> {
 }
 
 /// The page at an address, as it is a few seconds after it was opened.
-async fn dump(chromium: &str, url: &str, more: &[&str]) -> String {
+async fn dump(chromium: &str, url: &str) -> String {
     let profile = tempfile::tempdir().expect("a directory");
     let output = Command::new(chromium)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .args(["--virtual-time-budget=4000", "--dump-dom"])
-        .args(more)
         .arg(url)
         .stdin(Stdio::null())
         .kill_on_drop(true)
@@ -85,7 +89,7 @@ async fn dump(chromium: &str, url: &str, more: &[&str]) -> String {
 }
 
 /// Stands before the port as the same origin, with one more page that does what a person would: it gives the token to the tab.
-pub(crate) async fn log_in(front: TcpListener, behind: SocketAddr) -> io::Result<()> {
+async fn log_in(front: TcpListener, behind: SocketAddr) -> io::Result<()> {
     loop {
         let (browser, _) = front.accept().await?;
         tokio::spawn(pass_on(browser, behind));
@@ -96,9 +100,10 @@ async fn pass_on(mut browser: TcpStream, behind: SocketAddr) -> io::Result<()> {
     let mut head = vec![0; 8192];
     let read = browser.read(&mut head).await?;
     head.truncate(read);
-    if head.starts_with(b"GET /log-in ") {
+    if head.starts_with(b"GET /log-in") {
+        let token = if head.starts_with(b"GET /log-in ") { TOKEN } else { "something-else-entirely" };
         let page = format!(
-            "<!doctype html><script>sessionStorage.setItem('kontiki-token','{TOKEN}');location.replace('/status')</script>"
+            "<!doctype html><script>sessionStorage.setItem('kontiki-token','{token}');location.replace('/status')</script>"
         );
         let answer = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{page}",
