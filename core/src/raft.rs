@@ -17,7 +17,7 @@ use crate::common::Common;
 use crate::config::Config;
 use crate::event::{EntriesLoaded, Event, Proposal, Read, Reconfigure, Transfer};
 use crate::log::{
-    Applicable, Discontinuity, Entry, EntryBody, Log, LogSlice, Skipped, Snapshot, Stored, Unwritten,
+    Applicable, Discontinuity, Entry, EntryBody, Log, LogSlice, Runs, Skipped, Snapshot, Stored, Unwritten,
 };
 use crate::membership::Membership;
 use crate::message::{Body, Message};
@@ -107,12 +107,12 @@ impl Durable {
     }
 
     /// Leaves out of `entries` what is committed, as long as they take more than `max_bytes`: a log that does not fit into memory
-    /// is summed up piece by piece. The member asks its host for what is left out when it needs it.
+    /// is summed up piece by piece. The member asks its host for what is left out when it needs it; and others for what is lost of that.
     pub fn skip(&mut self, max_bytes: u64) {
         let mut size: u64 = self.entries.iter().map(Entry::size).sum();
         let mut skipped = 0;
         for entry in &self.entries {
-            if size <= max_bytes || entry.id.index > self.committed || entry.body == EntryBody::Lost {
+            if size <= max_bytes || entry.id.index > self.committed {
                 break;
             }
             size -= entry.size();
@@ -132,6 +132,10 @@ impl Durable {
             self.entries.truncate(self.position_after(after));
         }
         for entry in write.refilled.iter() {
+            if entry.id.index <= self.skipped_through().index {
+                self.skipped.refill(entry);
+                continue;
+            }
             let position = self.position_after(entry.id.index.prev().unwrap_or_default());
             if let Some(lost) = self.entries.get_mut(position).filter(|lost| lost.id == entry.id) {
                 *lost = entry.clone();
@@ -151,12 +155,39 @@ impl Durable {
     /// Begins after the last lost entry that the snapshot holds: what is lost there nobody needs. Whether there is one.
     fn leave_lost_behind(&mut self) -> bool {
         let floor = self.snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last.index);
-        let needless = |entry: &Entry| entry.body == EntryBody::Lost && entry.id.index <= floor;
-        let Some(last) = self.entries.iter().rposition(needless) else { return false };
-        self.base = self.entries[last].id;
-        self.entries.drain(..=last);
-        self.skipped = Skipped::default();
+        let Some(base) = self.lost_runs().last_through(floor).and_then(|last| self.id(last)) else {
+            return false;
+        };
+        let forgotten = self.position_after(base.index);
+        self.entries.drain(..forgotten);
+        self.skipped.forget(base.index);
+        self.base = base;
         true
+    }
+
+    /// Which entries are lost: each run of them, after the one and through the other.
+    pub fn lost(&self) -> Vec<(LogId, LogId)> {
+        let id = |index| self.id(index).unwrap_or(self.base);
+        self.lost_runs()
+            .iter()
+            .map(|(first, last)| (id(first.prev().unwrap_or_default()), id(last)))
+            .collect()
+    }
+
+    fn lost_runs(&self) -> Runs {
+        let mut lost = self.skipped.lost.clone();
+        let damaged = self.entries.iter().filter(|entry| entry.body == EntryBody::Lost);
+        damaged.for_each(|entry| lost.push(entry.id.index));
+        lost
+    }
+
+    /// Which entry is at `index`, after the base.
+    fn id(&self, index: Index) -> Option<LogId> {
+        let before = index.prev()?;
+        if before < self.skipped_through().index {
+            return self.skipped.id(index);
+        }
+        self.entries.get(self.position_after(before)).map(|entry| entry.id)
     }
 
     fn position_after(&self, index: Index) -> usize {
