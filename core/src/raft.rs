@@ -215,7 +215,9 @@ pub enum RestoreError {
         /// The last entry.
         last: LogId,
     },
-    /// Entries are damaged, and there is no other member that could have them.
+    /// Entries are damaged, and this member knows of no other that could have them. If one of them was the membership that added others,
+    /// they may have all: but it is the only thing that names them. Alone this member must not lead; and started without leading, nobody
+    /// whom it could ask, nor anybody who needs its vote, would ever be told why the group stands.
     LastCopyLost {
         /// The last entry before the damage.
         after: LogId,
@@ -450,7 +452,8 @@ impl Raft {
     }
 
     fn on_message(&mut self, message: &Message, out: &mut Vec<Action>) -> Next {
-        if let Err(reason) = self.gate(message, out) {
+        let admitted = self.gate(message, out).and_then(|()| self.admit(message));
+        if let Err(reason) = admitted {
             self.common.drops.add(reason);
             return Next::Stay;
         }
@@ -547,6 +550,19 @@ impl Raft {
             self.become_(Next::Follow(leader), out);
         }
         Ok(())
+    }
+
+    /// Whether a question for what is damaged is answered. Who leads knows who is a member, and whom to see off; and leaves nobody to those
+    /// who hear it.
+    fn admit(&mut self, message: &Message) -> Result<(), DropReason> {
+        if !message.body.asks_for_refill() {
+            return Ok(());
+        }
+        let knows = match &self.role {
+            Role::Leader(leader) => leader.peers.iter().all(|peer| peer.member != message.from),
+            _ => self.common.is_loyal(),
+        };
+        refill::admit(&mut self.common, message.from, knows)
     }
 
     /// Whether the term of an answer is anything to this member.
@@ -897,8 +913,10 @@ impl fmt::Display for RestoreError {
             Self::LastCopyLost { after, through } => {
                 return write!(
                     f,
-                    "everything after entry {after} through entry {through} is damaged, and no other member could have it: \
-                     put back a copy of the directory from before the damage"
+                    "everything after entry {after} through entry {through} is damaged, and this member knows of no other that could \
+                     have it: put back a copy of the directory from before the damage. If members were added since, and can elect a leader \
+                     without this one, remove it and add it again under a new incarnation with an empty directory; if they cannot, start \
+                     a new cluster from the one of them that has the most (recover::force_new_cluster)"
                 );
             }
             Self::SkippedUncommitted { skipped, committed } => {
