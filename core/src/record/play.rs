@@ -162,7 +162,7 @@ fn take_frame<'a>(rest: &mut &'a [u8]) -> Option<Frame<'a>> {
 }
 
 /// Lives a recorded life again: as an iterator over its steps, or, where a step may panic, with [`next_told`](Self::next_told) and
-/// [`take`](Self::take).
+/// [`tell`](Self::tell).
 ///
 /// A recording whose checksums hold is taken for what a recorder wrote. A kernel that was made up by hand may panic, as may one that did.
 #[derive(Clone, Debug)]
@@ -232,8 +232,8 @@ impl Player<'_> {
         }))
     }
 
-    /// Takes a step that was told.
-    pub fn take(&mut self, told: Told) -> Step {
+    /// Tells the kernel what was told then.
+    pub fn tell(&mut self, told: Told) -> Step {
         let actions = self.raft.step(told.now, told.event.clone());
         let replayed = self.steps.footprint(&actions, &self.raft);
         Step { told, actions, replayed }
@@ -245,7 +245,7 @@ impl Iterator for Player<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let told = self.next_told()?;
-        Some(told.map(|told| self.take(told)))
+        Some(told.map(|told| self.tell(told)))
     }
 }
 

@@ -245,7 +245,10 @@ fn what_is_no_recording_of_this_format_is_refused() {
     let (mut about, mut kernel) = (vec![], vec![]);
     wire::postcard(&About::default(), &mut about);
     wire::postcard(&of_three(), &mut kernel);
-    assert_eq!(sealed(FORMAT + 1, &[b"?", b"105 e4396fa89dc4bb29"]), Err(PlayError::Format { found: FORMAT + 1 }));
+    assert_eq!(
+        sealed(FORMAT + 1, &[b"?", b"105 e4396fa89dc4bb29"]),
+        Err(PlayError::Format { found: FORMAT + 1 })
+    );
     assert_eq!(sealed(FORMAT, &[]), Err(PlayError::NoCheckpoint));
     assert_eq!(sealed(FORMAT, &[&about]), Err(PlayError::NoCheckpoint));
     assert_eq!(sealed(FORMAT, &[b"\xff", &kernel]), Err(PlayError::About));
