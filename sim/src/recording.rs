@@ -144,6 +144,10 @@ impl Replayed {
 
     fn note(&mut self, step: &Step, tracer: &mut dyn FnMut(&Traced<'_>)) {
         let (told, after) = (&step.told, &step.replayed.after);
+        if self.time.is_none() {
+            let what = self.about.as_ref().map(ToString::to_string).unwrap_or_default();
+            tracer(&Traced::World { at: told.now.as_nanos(), what: &what });
+        }
         let traced = Traced::Step {
             step: told.number,
             at: told.now.as_nanos(),
@@ -204,7 +208,7 @@ impl fmt::Display for Replayed {
                 "\n  in the end: log through {last}, on disk through {durable}, committed {committed}, applied {applied}, snapshot {snapshot}"
             )?;
         }
-        if self.end != End::Whole {
+        if let End::Torn { .. } = self.end {
             write!(f, "\n  {}", self.end)?;
         }
         if let Some(number) = self.broke_off {
