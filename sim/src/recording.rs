@@ -46,7 +46,7 @@ pub enum Wrong {
     /// A step came to something else.
     Different {
         /// What then and what now.
-        difference: Difference,
+        difference: Box<Difference>,
         /// The step as it was now, as a line of a trace.
         line: String,
     },
@@ -165,7 +165,7 @@ impl Replayed {
         }
         match (step.difference(), told.recorded) {
             (Some(difference), _) => {
-                self.wrong = Some(Wrong::Different { difference, line: traced.line() });
+                self.wrong = Some(Wrong::Different { difference: Box::new(difference), line: traced.line() });
             }
             (None, None) => self.broke_off = Some(told.number),
             (None, Some(_)) => self.same += 1,
