@@ -151,6 +151,7 @@ impl DropReason {
             Self::Unapplied => "unapplied",
             Self::DiskFull => "disk_full",
             Self::Halted => "halted",
+            Self::TooOften => "too_often",
         }
     }
 }
