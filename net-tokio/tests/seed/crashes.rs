@@ -3,6 +3,7 @@
 //! A crash here ends the member's tasks at once, with nobody told; what was only in memory is lost. The original's crashes kept its log in memory.
 
 use crate::harness::{Group, Result, id};
+use kontiki_net_tokio::node::Error;
 
 #[tokio::test]
 async fn crash_follower() -> Result {
@@ -84,6 +85,7 @@ async fn crash_after_submit() -> Result {
     let submitted = group.submit(old.by, 5).await?;
     group.crash(old.by).await?;
     let told = submitted.await?;
+    assert!(matches!(told, Ok(_) | Err(Error::Unknown)), "nobody knows: {told:?}");
     let new = group.single_leader().await;
     assert_ne!(new.by, old.by);
     let had = group.agreed(5).await?;

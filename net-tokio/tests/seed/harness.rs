@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 pub(crate) type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 /// Longer than anything takes that is not broken, on a machine that has much else to do.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
 const GLANCE: Duration = Duration::from_millis(5);
 /// So often each member must have tried to be elected in vain until it is believed that none will be.
@@ -113,13 +113,16 @@ pub(crate) async fn until(node: &Node, is_so: impl Fn(&NodeStatus) -> bool) -> R
     }
 }
 
-/// The entries that a member has, from the first to the last.
+/// The entries that a member has, from the first to the last; none as long as it reads them from its disk.
 pub(crate) async fn log(node: &Node) -> Result<Vec<LogEntry>> {
-    Ok(within(node.logs(Range::Between(Index::ZERO, Index::new(u64::from(u32::MAX))))).await??)
+    match within(node.logs(Range::Between(Index::ZERO, Index::new(u64::MAX)))).await? {
+        Err(Error::Starting(_)) => Ok(Vec::new()),
+        log => Ok(log?),
+    }
 }
 
 /// Where a log has this command.
-fn places(log: &[LogEntry], number: u64) -> impl Iterator<Item = &LogEntry> {
+pub(crate) fn places(log: &[LogEntry], number: u64) -> impl Iterator<Item = &LogEntry> {
     let wanted = Content::Command(Payload::from(command(number).as_slice()));
     log.iter().filter(move |entry| entry.content == wanted)
 }
@@ -160,9 +163,11 @@ impl Group {
         self.nodes.insert(id, node);
     }
 
-    /// Forgets a member that is none any more.
-    pub(crate) fn dismiss(&mut self, id: NodeId) -> Option<Node> {
-        self.nodes.remove(&id)
+    /// Stops a member that is none any more, if it runs, and forgets it.
+    pub(crate) async fn dismiss(&mut self, id: NodeId) -> Result {
+        self.stop(id).await?;
+        self.nodes.remove(&id);
+        Ok(())
     }
 
     /// Those that are up and not cut off, this one left out.

@@ -7,3 +7,4 @@ mod commits;
 mod crashes;
 mod elections;
 mod harness;
+mod life;
