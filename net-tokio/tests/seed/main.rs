@@ -8,3 +8,4 @@ mod crashes;
 mod elections;
 mod harness;
 mod life;
+mod table;
