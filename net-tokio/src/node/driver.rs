@@ -324,7 +324,10 @@ impl Driver {
             } else {
                 peer.map(|peer| peer.matched)
             };
-            let heard = peer.map(|peer| (now - peer.last_contact).get() / 1_000_000);
+            // A new leader counts everybody as heard of when it began: what has come by the sockets says more. And they may serve
+            // several groups: what the leader of this one has heard says more than they do.
+            let counted = peer.map(|peer| (now - peer.last_contact).get() / 1_000_000);
+            let heard = self.host.last_heard_ms(member.id);
             MemberStatus {
                 member: *member,
                 address: self.host.address_of(member.id),
@@ -333,7 +336,7 @@ impl Driver {
                 last_contact_ms: if member.id == me {
                     Some(0)
                 } else {
-                    heard.or_else(|| self.host.last_heard_ms(member.id))
+                    heard.map(|heard| heard.max(counted.unwrap_or(0)))
                 },
                 matched,
                 lag: matched.map(|matched| status.last.index.get().saturating_sub(matched.get())),

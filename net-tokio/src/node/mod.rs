@@ -163,6 +163,15 @@ impl NodeStatus {
         matches!(self.phase, Phase::Stopped | Phase::Halted(_))
     }
 
+    /// From now on this member takes no part: it leads nobody and follows nobody, whatever it did last.
+    pub(super) fn set_aside(&mut self, phase: Phase) {
+        self.role = match phase {
+            Phase::Starting(_) => RoleKind::Follower,
+            _ => RoleKind::Halted,
+        };
+        (self.phase, self.leader) = (phase, None);
+    }
+
     fn before(id: NodeId) -> Self {
         Self {
             cluster: ClusterId(0),
@@ -228,7 +237,7 @@ impl Node {
         if let Some(mut old) = running.take() {
             old.task.abort();
             self.stop(&mut old).await;
-            self.0.status.send_modify(|status| status.phase = Phase::Stopped);
+            self.0.status.send_modify(|status| status.set_aside(Phase::Stopped));
         }
     }
 
@@ -305,13 +314,18 @@ impl Node {
         }
     }
 
-    /// Who is in the group; with `alive`, only those of whom something was heard within the longest election timeout, as far as this
-    /// member is told anything by them.
+    /// Who is in the group; with `alive`, only those of whom something was heard lately. To a leader, which hears from all, that is within
+    /// the longest election timeout; to another member, which of most hears nothing but that they are there, within twice
+    /// [`keep_alive`](crate::transport::Options::keep_alive) where that is longer.
     pub async fn members(&self, alive: bool) -> Result<Vec<MemberStatus>, Error> {
         let mut members = self.presence()?.members().await?;
         if alive {
-            let limit =
-                u64::try_from(self.options().raft.election_timeout_max.as_millis()).unwrap_or(u64::MAX);
+            let Options { raft, transport, .. } = self.options();
+            let limit = match self.status().role {
+                RoleKind::Leader => raft.election_timeout_max,
+                _ => raft.election_timeout_max.max(transport.keep_alive * 2),
+            };
+            let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
             members.retain(|member| member.last_contact_ms.is_some_and(|since| since <= limit));
         }
         Ok(members)
@@ -474,7 +488,7 @@ impl Shared {
         let (status, metrics) = (Arc::clone(&self.status), self.metrics.clone());
         status.send_modify(|status| {
             status.member = record.member();
-            status.phase = Phase::Starting("it opens its log".to_owned());
+            status.set_aside(Phase::Starting("it opens its log".to_owned()));
         });
         metrics.status(&status.borrow());
         host.book().load(&self.builder.directory);
