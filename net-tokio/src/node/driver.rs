@@ -15,6 +15,7 @@ use crate::node::log::{self, Page, Paging};
 use crate::node::presence::Presence;
 use crate::node::worker::Work;
 use crate::protocol::{MemberStatus, NodeStatus, Phase};
+use crate::record::FlightRecorder;
 use crate::storage::{Directory, Done, Ticket};
 use kontiki_core::event::Proposal;
 use kontiki_core::replica::{self, Answer, Halt, Input, Lane, MachineDone, Output, Refusing, Replica};
@@ -84,6 +85,7 @@ pub(super) enum Member {
 pub(super) struct Driver {
     pub(super) identity: Identity,
     pub(super) member: Member,
+    pub(super) recorder: Option<FlightRecorder>,
     pub(super) clock: Clock,
     pub(super) host: Arc<Host>,
     pub(super) directory: Directory,
@@ -227,9 +229,13 @@ impl Driver {
     /// ended while this process stood still is over.
     fn handle(&mut self, input: Input) {
         let mut outputs = std::mem::take(&mut self.desk.outputs);
-        match &mut self.member {
-            Member::Replica(replica) => replica.handle(self.clock.now(), input, &mut outputs),
-            Member::Refusing(refusing, _) => refusing.handle(input, &mut outputs),
+        let now = self.clock.now();
+        match (&mut self.member, &mut self.recorder) {
+            (Member::Replica(replica), None) => replica.handle(now, input, &mut outputs),
+            (Member::Replica(replica), Some(recorder)) => {
+                replica.handle_watched(now, input, &mut outputs, recorder);
+            }
+            (Member::Refusing(refusing, _), _) => refusing.handle(input, &mut outputs),
         }
         outputs.drain(..).for_each(|output| self.carry_out(output));
         self.desk.outputs = outputs;

@@ -54,6 +54,7 @@ use crate::node::driver::{Desk, Driver, Told};
 use crate::node::presence::Presence;
 use crate::node::session::Raw;
 use crate::protocol::{LogEntry, MemberStatus, NodeStatus, Phase, Range};
+use crate::record::FlightRecorder;
 use crate::storage::Directory;
 use kontiki_core::config::{Config, ConfigError};
 use kontiki_core::event::ReadVia;
@@ -588,10 +589,12 @@ impl Life {
         let seed = if raft.seed == 0 { crate::entropy().map_err(Ending::System)? } else { raft.seed };
         let config =
             Config::new(identity, kontiki_core::config::Options { seed, ..raft }).map_err(Ending::Config)?;
-        let record = self.presence.record();
+        let (record, ring) = (self.presence.record(), self.builder.record.clone());
         let clock = Clock::start();
         let opening = tokio::task::spawn_blocking(move || {
             let mut disk = disk;
+            let recorder = ring.map(|(file, max_bytes)| FlightRecorder::create(file, max_bytes));
+            let recorder = recorder.transpose().map_err(Ending::Record)?;
             let members = record.founders.iter().map(|founder| Member::new(founder.id, founder.incarnation));
             let group = match record.founders.is_empty() {
                 true => Durable::default(),
@@ -611,9 +614,9 @@ impl Life {
                 Ok(replica) => driver::Member::Replica(Box::new(replica)),
                 Err(missing) => driver::Member::Refusing(Refusing::new(&missing), missing),
             };
-            Ok((Directory::new(disk), member))
+            Ok((Directory::new(disk), member, recorder))
         });
-        let (directory, member) = opening.await.map_err(Ending::Panicked)??;
+        let (directory, member, recorder) = opening.await.map_err(Ending::Panicked)??;
         let (work, machine_done) = self.builder.machine.start(sessions).map_err(Ending::System)?;
         let (done, disk_done) = mpsc::unbounded_channel();
         let (_, nobody) = mpsc::channel(1);
@@ -623,6 +626,7 @@ impl Life {
         Ok(Driver {
             identity,
             member,
+            recorder,
             clock,
             host,
             directory,
@@ -653,6 +657,7 @@ enum Ending {
     Config(ConfigError),
     Founders(kontiki_core::membership::MembershipError),
     Disk(DiskError),
+    Record(io::Error),
     System(io::Error),
     Panicked(JoinError),
 }
@@ -664,6 +669,7 @@ impl fmt::Display for Ending {
             Self::Config(error) => error.fmt(f),
             Self::Founders(error) => error.fmt(f),
             Self::Disk(error) => error.fmt(f),
+            Self::Record(error) => write!(f, "cannot record: {error}"),
             Self::System(error) => error.fmt(f),
             Self::Panicked(error) => error.fmt(f),
         }
