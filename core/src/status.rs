@@ -147,7 +147,6 @@ impl DropReason {
             Self::Stranger => "stranger",
             Self::LeaderAlive => "leader_alive",
             Self::TooManyWaiting => "too_many_waiting",
-            Self::TooOften => "too_often",
             Self::Unapplied => "unapplied",
             Self::DiskFull => "disk_full",
             Self::Halted => "halted",

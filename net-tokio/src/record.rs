@@ -16,9 +16,10 @@
 //! - **It holds everything that the member was told**: every payload, and the entries that were in memory. The file is its owner's
 //!   alone (on Unix), and to be guarded as the data itself.
 //!
-//! Each recording begins with a copy of the kernel, so a ring should be much larger than what members keep of the log in memory
-//! ([`max_cached_bytes`](kontiki_core::config::Options::max_cached_bytes)): where that exceeds a quarter of the ring, nothing is recorded until it
-//! does not.
+//! Each recording begins with a copy of the kernel, so a ring should be several times as large as what members keep of the log in memory
+//! ([`max_cached_bytes`](kontiki_core::config::Options::max_cached_bytes), and what is not yet committed): where that exceeds three tenths of the
+//! ring, nothing is recorded until it does not. The defaults fit into a ring of 256 MiB with half of each file left for steps. A
+//! single step of more than a sixteenth of the ring, or of 8 MiB, is a gap.
 
 use kontiki_core::action::Action;
 use kontiki_core::event::Event;
@@ -99,8 +100,9 @@ struct Limits {
 
 impl Limits {
     fn of(max_bytes: u64) -> Self {
-        let waiting = usize::try_from(max_bytes / 8).map_or(MAX_WAITING, |bytes| bytes.min(MAX_WAITING));
-        Self { file: max_bytes / 2, kernel: max_bytes / 4, waiting }
+        let waiting = usize::try_from(max_bytes / 16).map_or(MAX_WAITING, |bytes| bytes.min(MAX_WAITING));
+        // A kernel, and twice what may wait, leave room for steps in a file.
+        Self { file: max_bytes / 2, kernel: max_bytes / 16 * 5, waiting }
     }
 }
 

@@ -123,11 +123,9 @@ fn a_ring_does_not_grow_and_its_recordings_join() {
     let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     for round in 0..400 {
         (0..5).for_each(|_| life.propose(&mut recorder, 300));
-        if round % 2 == 0 {
-            settle(&recorder);
-            let (now, before) = (length(&path), length(&previous));
-            assert!(now + before <= MIN_BYTES, "{now} and {before} bytes in round {round}");
-        }
+        settle(&recorder);
+        let (now, before) = (length(&path), length(&previous));
+        assert!(now + before <= MIN_BYTES, "{now} and {before} bytes in round {round}");
     }
     let counters = recorder.close();
     assert!(counters.recordings > 10 && counters.bytes > 4 * MIN_BYTES, "{counters:?}");
@@ -235,6 +233,17 @@ fn a_step_that_is_too_large_for_the_ring_is_a_gap() {
     assert_eq!(recorder.close().missed, missed.missed);
     let expected = [(before, None), (life.steps - begin, Some(missed.missed))];
     assert_eq!(all_replayed(&fs::read(&path).unwrap()), expected);
+}
+
+#[test]
+fn a_kernel_that_is_as_large_as_the_defaults_allow_fits_into_a_ring_of_256_mib() {
+    let (limits, options) = (Limits::of(256 << 20), Options::default());
+    assert!(options.max_cached_bytes + options.max_uncommitted_bytes / 4 <= limits.kernel);
+    for bytes in [MIN_BYTES, 1 << 20, 256 << 20, 1 << 40] {
+        let limits = Limits::of(bytes);
+        let left = limits.file - limits.kernel - 2 * limits.waiting as u64;
+        assert!(left >= bytes / 16, "{limits:?} leaves {left} bytes for steps");
+    }
 }
 
 /// A disk that does one write for each leave that it is given, and then fails it or not.
