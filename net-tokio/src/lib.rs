@@ -7,13 +7,17 @@
 //! - [`transport`]: sockets between members, and to clients, with or without [`tls`];
 //! - [`disk`]: a member's directory as real files;
 //! - [`host`]: what several groups in one process share;
+//! - [`client`]: finds the leader by itself, and tries again until it has an answer;
 //! - [`protocol`]: what clients say.
+//!
+//! The binary `kontiki` is made of these: `docs/kontiki.md`.
 //!
 //! Begin with [`node`], which opens with an example.
 #![forbid(unsafe_code)]
 #![cfg(unix)]
 
 pub mod book;
+pub mod client;
 mod clock;
 pub mod disk;
 pub mod host;
