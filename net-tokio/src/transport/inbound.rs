@@ -10,10 +10,11 @@ use crate::transport::wire::{
 use crate::transport::{Inner, Peer, is_loopback, lock};
 use kontiki_core::types::{ClusterId, NodeId};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -105,24 +106,36 @@ pub(super) async fn listen(inner: Arc<Inner>, listener: TcpListener) {
 /// Everything about one connection.
 async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr) {
     let (number, give_up) = inner.handshakes.begin();
+    let limit = inner.options.handshake_timeout;
     let greeted = tokio::select! {
-        greeted = timeout(inner.options.handshake_timeout, greet(&inner, tcp, from)) => {
-            greeted.unwrap_or(Err(Refusal::Timeout))
+        greeted = timeout(limit, greet(&inner, tcp, from)) => {
+            greeted.unwrap_or_else(|_| Err(Refusal::Timeout.into()))
         }
-        () = give_up.notified() => Err(Refusal::TooManyConnections),
+        () = give_up.notified() => Err(Refusal::TooManyConnections.into()),
     };
-    inner.handshakes.end(number);
     let ended = match greeted {
         Ok(Guest::Client { stream, cluster }) => {
+            inner.handshakes.end(number);
             inner.host.client(stream, cluster, from);
-            Ok(())
+            return;
         }
         Ok(Guest::Member { stream, hello, bulk, place }) => {
+            inner.handshakes.end(number);
             let ended = host(&inner, stream, &hello, bulk).await;
             drop(place);
             ended
         }
-        Err(refusal) => Err(refusal),
+        Err(Refused { why, stream }) => {
+            inner.refusals.add(why, &from);
+            if let Some(stream) = stream {
+                tokio::select! {
+                    _ = timeout(limit, hear_out(stream)) => {}
+                    () = give_up.notified() => {}
+                }
+            }
+            inner.handshakes.end(number);
+            return;
+        }
     };
     if let Err(refusal) = ended {
         inner.refusals.add(refusal, &from);
@@ -135,26 +148,35 @@ enum Guest {
     Member { stream: Stream, hello: Hello, bulk: bool, place: OwnedSemaphorePermit },
 }
 
+/// Who is not welcome; and the connection, where the other end has been told.
+struct Refused {
+    why: Refusal,
+    stream: Option<Stream>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(why: Refusal) -> Self {
+        Self { why, stream: None }
+    }
+}
+
 /// Finds out who is there, and says whether it is welcome.
-async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest, Refusal> {
+async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest, Refused> {
     let options = &inner.options;
     if options.tls.is_none() && !options.allow_insecure && !is_loopback(from) {
-        return Err(Refusal::Insecure);
+        return Err(Refusal::Insecure.into());
     }
     tcp.set_nodelay(true).map_err(|_| Refusal::Left)?;
     let mut stream = match &options.tls {
         None => Stream::plain(tcp),
-        Some(tls) => match tls.acceptor.accept(tcp).into_fallible().await {
-            Ok(stream) => Stream::tls(stream),
-            Err((error, mut tcp)) => {
-                hear_out(&mut tcp).await;
-                return Err(refused(&error));
-            }
-        },
+        Some(tls) => {
+            let accepted = tls.acceptor.accept(tcp).into_fallible().await;
+            let told = |(error, tcp)| Refused { why: fault(&error), stream: Some(Stream::plain(tcp)) };
+            Stream::tls(accepted.map_err(told)?)
+        }
     };
-    let mine = inner.host.hello();
-    match judged(inner, &mut stream, &mine).await {
-        Ok((opening, place)) => {
+    match judged(inner, &mut stream).await {
+        Ok((opening, mine, place)) => {
             let welcome = wire::introduction(&wire::welcome(mine));
             write(&mut stream, &welcome).await.map_err(|_| Refusal::Left)?;
             Ok(match opening {
@@ -162,30 +184,27 @@ async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest,
                 Opening::Member { hello, bulk, .. } => Guest::Member { stream, hello, bulk, place },
             })
         }
-        Err(refusal) => {
-            if refusal.is_told()
-                && write(&mut stream, &wire::introduction(&Answer::Refused(refusal))).await.is_ok()
-            {
-                hear_out(&mut stream).await;
-            }
-            Err(refusal)
+        Err(why) if why.is_told() => {
+            write(&mut stream, &wire::introduction(&Answer::Refused(why))).await.map_err(|_| why)?;
+            Err(Refused { why, stream: Some(stream) })
         }
+        Err(why) => Err(why.into()),
     }
 }
 
-/// Reads an opening, and finds a place for it if it is good.
+/// Reads an opening, and finds a place for it if it is good; with it, how this member introduces itself.
 async fn judged(
     inner: &Inner,
     stream: &mut Stream,
-    mine: &Hello,
-) -> Result<(Opening, OwnedSemaphorePermit), Refusal> {
+) -> Result<(Opening, Hello, OwnedSemaphorePermit), Refusal> {
     let opening = match wire::introduced::<Opening>(stream).await {
         Ok((VERSION, Some(opening))) if opening.is_bounded() => opening,
         Ok((VERSION, _)) => return Err(Refusal::Malformed),
         Ok(_) => return Err(Refusal::Version),
         Err(NoIntroduction::Not(refusal)) => return Err(refusal),
-        Err(NoIntroduction::Ended(error)) => return Err(refused(&error)),
+        Err(NoIntroduction::Ended(error)) => return Err(fault(&error)),
     };
+    let mine = inner.host.hello();
     let places = match &opening {
         Opening::Client { cluster } => {
             if cluster.is_some_and(|cluster| !mine.has(cluster)) {
@@ -197,12 +216,15 @@ async fn judged(
             if !stream.may_be_member() {
                 return Err(Refusal::NotAMember);
             }
-            fits(mine, hello, *to)?;
+            fits(&mine, hello, *to)?;
+            if inner.peer(hello.id).is_some_and(|peer| peer.is_blocked()) {
+                return Err(Refusal::Blocked);
+            }
             &inner.members
         }
     };
     let place = Semaphore::try_acquire_owned(places.clone());
-    Ok((opening, place.map_err(|_| Refusal::TooManyConnections)?))
+    Ok((opening, mine, place.map_err(|_| Refusal::TooManyConnections)?))
 }
 
 /// Whether this member and the one that says this of itself should talk.
@@ -220,7 +242,7 @@ fn fits(mine: &Hello, theirs: &Hello, to: NodeId) -> Result<(), Refusal> {
 }
 
 /// What an error before the introduction was over says of the other end.
-fn refused(error: &std::io::Error) -> Refusal {
+fn fault(error: &io::Error) -> Refusal {
     match tls::trouble(error) {
         Some(Trouble::Theirs(rustls::Error::NoCertificatesPresented)) => Refusal::NoCertificate,
         Some(Trouble::Theirs(_) | Trouble::Ours(_)) => Refusal::BadCertificate,
@@ -230,8 +252,8 @@ fn refused(error: &std::io::Error) -> Refusal {
 }
 
 /// Lets the other end read why it is refused: a connection that is closed while something is unread is broken, and takes back what was said
-/// on it. The time for this is part of that for the handshake.
-async fn hear_out(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+/// on it.
+async fn hear_out(mut stream: Stream) {
     let mut rest = [0; 1024];
     if stream.shutdown().await.is_ok() {
         while let Ok(1..) = stream.read(&mut rest).await {}
@@ -290,10 +312,7 @@ async fn read(inner: &Inner, peer: &Peer, stream: Stream) -> Result<(), Refusal>
     loop {
         tokio::select! {
             biased;
-            filled = inflow.fill(&mut from) => match filled {
-                Ok(0) | Err(_) => return Ok(()),
-                Ok(_) => heard = Instant::now(),
-            },
+            // First, or whoever sends without a pause would never hear that it is heard.
             _ = beat.tick() => {
                 if begun.is_some_and(|since: Instant| since.elapsed() >= options.frame_timeout) {
                     return Err(Refusal::Slow);
@@ -307,6 +326,10 @@ async fn read(inner: &Inner, peer: &Peer, stream: Stream) -> Result<(), Refusal>
                 }
                 continue;
             }
+            filled = inflow.fill(&mut from) => match filled {
+                Ok(0) | Err(_) => return Ok(()),
+                Ok(_) => heard = Instant::now(),
+            },
         }
         inner.heard(peer, heard);
         let (mut frames, mut bytes) = (0, 0);

@@ -45,6 +45,8 @@ struct State {
     hello: bool,
     /// How often dialling has failed since it last worked.
     failures: u32,
+    /// When that was last logged.
+    logged: Option<Instant>,
     task: Option<AbortHandle>,
 }
 
@@ -157,6 +159,16 @@ impl Link {
         (state.failures, lost)
     }
 
+    /// Whether nothing like this was logged for so long.
+    fn is_news(&self, interval: Duration) -> bool {
+        let mut state = lock(&self.state);
+        let is_news = state.logged.is_none_or(|when| when.elapsed() >= interval);
+        if is_news {
+            state.logged = Some(Instant::now());
+        }
+        is_news
+    }
+
     /// Lets the task end if nothing waits: the next frame begins another.
     fn rest(&self) -> bool {
         let mut state = lock(&self.state);
@@ -177,24 +189,18 @@ impl State {
 /// Keeps a link connected for as long as it is needed.
 pub(super) async fn run(inner: Arc<Inner>, peer: Arc<Peer>, lane: Lane) {
     let (link, options) = (peer.link(lane), &inner.options);
-    let mut logged: Option<Instant> = None;
     loop {
         let worked = match reach(&inner, &peer, lane).await {
             Ok(stream) => {
                 link.connected();
                 let since = Instant::now();
-                match carry(&inner, &peer, lane, stream).await {
-                    Ended::Idle => return,
-                    Ended::Broken(why) => {
-                        tracing::debug!(to = peer.id.get(), ?lane, %why, "connection ended")
-                    }
-                }
+                let Ended::Broken(why) = carry(&inner, &peer, lane, stream).await else { return };
+                tracing::debug!(to = peer.id.get(), ?lane, %why, "connection ended");
                 since.elapsed() >= options.backoff_max
             }
             Err(error) => {
                 peer.tally.failed_dial();
-                if logged.is_none_or(|when| when.elapsed() >= options.log_interval) {
-                    logged = Some(Instant::now());
+                if link.is_news(options.log_interval) {
                     tracing::warn!(to = peer.id.get(), ?lane, %error, "cannot connect");
                 }
                 false

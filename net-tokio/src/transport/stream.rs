@@ -13,7 +13,7 @@ use tokio_rustls::TlsStream;
 pub struct Stream {
     io: Io,
     /// Its place among the connections that there may be, given back when it ends.
-    place: Option<OwnedSemaphorePermit>,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -24,16 +24,16 @@ enum Io {
 
 impl Stream {
     pub(super) fn plain(stream: TcpStream) -> Self {
-        Self { io: Io::Plain(stream), place: None }
+        Self { io: Io::Plain(stream), _place: None }
     }
 
     pub(super) fn tls(stream: impl Into<TlsStream<TcpStream>>) -> Self {
-        Self { io: Io::Tls(Box::new(stream.into())), place: None }
+        Self { io: Io::Tls(Box::new(stream.into())), _place: None }
     }
 
     /// Keeps this place taken for as long as the connection is there.
     pub(super) fn holding(self, place: OwnedSemaphorePermit) -> Self {
-        Self { place: Some(place), ..self }
+        Self { _place: Some(place), ..self }
     }
 
     /// Whether the other end may speak as a member, as far as its certificate says. Without TLS there is none, and nobody is asked.

@@ -152,11 +152,13 @@ pub enum Refusal {
     Slow,
     /// Nothing was heard for too long.
     Silent,
+    /// A test wants it so.
+    Blocked,
 }
 
 impl Refusal {
     /// All of them, in order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NotKontiki,
         Self::Version,
         Self::OtherCluster,
@@ -175,6 +177,7 @@ impl Refusal {
         Self::Oversized,
         Self::Slow,
         Self::Silent,
+        Self::Blocked,
     ];
 
     /// The same in logs, metrics and answers.
@@ -198,12 +201,13 @@ impl Refusal {
             Self::Oversized => "oversized",
             Self::Slow => "slow",
             Self::Silent => "silent",
+            Self::Blocked => "blocked",
         }
     }
 
     /// Whether it is worth telling: the other end has shown that it speaks this protocol, and is listening.
     pub(super) fn is_told(self) -> bool {
-        !matches!(self, Self::NotKontiki | Self::Timeout | Self::Left)
+        !matches!(self, Self::NotKontiki | Self::Timeout | Self::Left | Self::Blocked)
     }
 }
 
