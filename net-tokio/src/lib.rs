@@ -8,7 +8,8 @@
 //! - [`disk`]: a member's directory as real files;
 //! - [`host`]: what several groups in one process share;
 //! - [`client`]: finds the leader by itself, and tries again until it has an answer;
-//! - [`protocol`]: what clients say.
+//! - [`protocol`]: what clients say;
+//! - [`metrics`]: what is counted and timed; with the feature `admin`, a port for operators shows it.
 //!
 //! The binary `kontiki` is made of these: `docs/kontiki.md`.
 //!
@@ -16,6 +17,8 @@
 #![forbid(unsafe_code)]
 #![cfg(unix)]
 
+#[cfg(feature = "admin")]
+pub mod admin;
 pub mod book;
 pub mod client;
 mod clock;

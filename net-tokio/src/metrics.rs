@@ -16,6 +16,7 @@ use history::History;
 use kontiki_core::membership::Standing;
 use kontiki_core::replica::Counters;
 use kontiki_core::status::{Drops, RoleKind};
+use kontiki_core::types::{Index, NodeId};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -181,14 +182,14 @@ fn put_status(page: &mut Page, status: &NodeStatus) {
             value,
         );
     }
-    let at = |index: kontiki_core::types::Index| index.get();
+    let at = Index::get;
     let gauges = [
         ("kontiki_term", "The latest term seen.", status.term.get()),
         ("kontiki_leader_known", "1 where the member knows who leads.", u64::from(status.leader.is_some())),
         (
             "kontiki_leader_id",
             "The id of the leader; 0 where none is known.",
-            status.leader.map_or(0, |id| id.get()),
+            status.leader.map_or(0, NodeId::get),
         ),
         ("kontiki_last_index", "The last entry of the log.", at(status.last.index)),
         ("kontiki_durable_index", "The last entry of the log that is on the disk.", at(status.durable.index)),

@@ -149,10 +149,8 @@ impl History {
     fn push(&mut self, at_ms: u64, kind: &'static str, text: String) {
         let mut times = 1;
         // A member that is cut off may stand for hours: that should not push everything else out.
-        if kind == "election"
-            && let Some(last) = self.events.pop_back_if(|last| last.kind == kind)
-        {
-            times += last.times;
+        if kind == "election" && self.events.back().is_some_and(|last| last.kind == kind) {
+            times += self.events.pop_back().map_or(0, |last| last.times);
         }
         self.events.push_back(Event { at_ms, kind, text, times });
         if self.events.len() > MAX_EVENTS {

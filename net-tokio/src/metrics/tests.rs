@@ -1,5 +1,5 @@
 use super::*;
-use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, Member, NodeId, Term};
+use kontiki_core::types::{ClusterId, Incarnation, LogId, Member, Term};
 
 fn id(number: u64) -> NodeId {
     NodeId::new(number).expect("not zero")

@@ -118,6 +118,7 @@ pub(super) async fn begin(
                     is_news
                 });
                 if news {
+                    presence.metrics().status(&presence.status());
                     tracing::info!(member = %presence.member().id, "{why}");
                 }
             }
@@ -282,7 +283,11 @@ impl fmt::Display for AskError {
     }
 }
 
-async fn who(address: &str, tls: Option<&Tls>, cluster: Option<ClusterId>) -> Result<Who, AskError> {
+pub(super) async fn who(
+    address: &str,
+    tls: Option<&Tls>,
+    cluster: Option<ClusterId>,
+) -> Result<Who, AskError> {
     match ask_once(address, tls, cluster, Ask::Who, PATIENCE).await? {
         Reply::Who(who) => Ok(who),
         _ => Err(AskError::Garbled(FrameError::Body)),

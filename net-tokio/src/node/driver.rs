@@ -117,7 +117,7 @@ impl Driver {
         if let Member::Refusing(_, missing) = &self.member {
             let phase = Phase::Refusing(missing.clone());
             tracing::error!(member = %self.identity.member.id, missing, "refuses everything");
-            self.presence.status_sender().send_modify(|status| status.phase = phase);
+            self.presence.set_phase(phase);
         }
         self.handle(Input::Wake);
         self.publish();
@@ -267,7 +267,7 @@ impl Driver {
             return;
         }
         tracing::error!(member = %self.identity.member.id, %why, "halted");
-        self.presence.status_sender().send_modify(|status| status.phase = Phase::Halted(why.to_string()));
+        self.presence.set_phase(Phase::Halted(why.to_string()));
     }
 
     fn is_halted(&self) -> bool {
@@ -400,7 +400,7 @@ impl Driver {
     fn lose_machine(&self) {
         let why = "the state machine has panicked: mend it, and start the member again".to_owned();
         tracing::error!(member = %self.identity.member.id, why, "halted");
-        self.presence.status_sender().send_modify(|status| status.phase = Phase::Halted(why));
+        self.presence.set_phase(Phase::Halted(why));
     }
 
     fn end(mut self) {
@@ -414,10 +414,8 @@ impl Driver {
                 waiter.tell(Answer::Refused(replica::Refusal::Raft(refusal)));
             }
         }
-        self.presence.status_sender().send_modify(|status| {
-            if !matches!(status.phase, Phase::Halted(_)) {
-                status.phase = Phase::Stopped;
-            }
-        });
+        if !matches!(self.presence.status().phase, Phase::Halted(_)) {
+            self.presence.set_phase(Phase::Stopped);
+        }
     }
 }

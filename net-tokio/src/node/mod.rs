@@ -29,6 +29,8 @@ mod committed;
 pub(crate) mod driver;
 mod failure;
 mod log;
+#[cfg(feature = "admin")]
+mod operated;
 mod options;
 pub(crate) mod presence;
 pub(crate) mod service;
@@ -474,6 +476,7 @@ impl Shared {
             status.member = record.member();
             status.phase = Phase::Starting("it opens its log".to_owned());
         });
+        metrics.status(&status.borrow());
         host.book().load(&self.builder.directory);
         if let Beginning::Found(first) = &self.builder.beginning {
             first.iter().for_each(|(peer, address)| host.hint(*peer, address.clone()));
@@ -551,7 +554,7 @@ impl Life {
                 Phase::Halted(error.to_string())
             }
         };
-        self.presence.status_sender().send_modify(|status| status.phase = phase);
+        self.presence.set_phase(phase);
     }
 
     async fn come_to_a_group(&mut self) -> Result<Identity, Ending> {

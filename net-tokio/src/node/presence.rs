@@ -92,6 +92,12 @@ impl Presence {
         &self.status
     }
 
+    /// The member is so far in its life now.
+    pub(super) fn set_phase(&self, phase: Phase) {
+        self.status.send_modify(|status| status.phase = phase);
+        self.metrics.status(&self.status.borrow());
+    }
+
     /// A frame came. Whether there was room for it.
     pub(crate) fn deliver(&self, frame: Vec<u8>) -> bool {
         let length = frame.len();

@@ -119,6 +119,21 @@ fn take(
     }
 }
 
+/// The one reply to one request, for whoever asks within this process.
+#[cfg(feature = "admin")]
+pub(super) async fn answer(ask: Ask, presence: &Arc<Presence>, host: &Arc<Host>) -> Reply {
+    let (answers, mut answered) = mpsc::unbounded_channel();
+    let (replies, mut replied) = mpsc::unbounded_channel();
+    take(Request { number: 0, ask }, presence, host, &answers, &replies);
+    drop((answers, replies));
+    tokio::select! {
+        Some((_, answer)) = answered.recv() => reply(answer, presence, host),
+        Some((_, reply)) = replied.recv() => reply,
+        // Whoever should have answered is gone.
+        else => Reply::Unknown,
+    }
+}
+
 /// What is only looked at.
 async fn look(ask: Ask, presence: &Arc<Presence>, host: &Arc<Host>) -> Reply {
     let looked = match ask {

@@ -35,7 +35,7 @@ Exit codes:
   1  not done: refused, not found, or the condition does not hold
   2  the command line makes no sense
   3  nobody could be reached or the time was up; whether it was done may be unknown, and then is said
-  4  the member goes no further, and has said why";
+  4  the member goes no further or refuses everything, and has said why";
 
 #[derive(Subcommand, Debug)]
 enum Command {

@@ -19,7 +19,8 @@ fn parse(text: &str) -> Result<Options, String> {
     let mut table: Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
     for key in SET_ELSEWHERE {
         let (section, name) = key.split_once('.').unwrap_or(("", key));
-        let there = table.get(section).and_then(Value::as_table).is_some_and(|table| table.contains_key(name));
+        let there =
+            table.get(section).and_then(Value::as_table).is_some_and(|table| table.contains_key(name));
         if there {
             return Err(format!("{key} is not set here, but on the command line"));
         }

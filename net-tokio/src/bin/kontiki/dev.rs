@@ -6,6 +6,7 @@ use crate::output::{Format, Table};
 use clap::Args;
 use kontiki_core::types::NodeId;
 use kontiki_net_tokio::client::{Client, Options};
+use rustix::process::{Pid, getuid, test_kill_process};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -61,13 +62,19 @@ impl Running {
 
     /// The group that runs on this machine, of this user.
     pub(crate) fn find() -> Option<Self> {
-        Self::load(&well_known())
+        Self::load(&well_known()).filter(Self::is_alive)
+    }
+
+    /// Whether the process still runs that wrote it: one that was killed has left its file behind.
+    fn is_alive(&self) -> bool {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        pid.is_some_and(|pid| test_kill_process(pid).is_ok())
     }
 
     /// What a file of this user's says: nobody else tells our commands where to go.
     fn load(path: &Path) -> Option<Self> {
         let found = fs::symlink_metadata(path).ok()?;
-        let ours = found.is_file() && found.uid() == rustix::process::getuid().as_raw();
+        let ours = found.is_file() && found.uid() == getuid().as_raw();
         if !ours {
             return None;
         }
@@ -94,7 +101,7 @@ fn well_known() -> PathBuf {
     match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|directory| directory.is_dir()) {
         Some(directory) => directory.join("kontiki-dev.json"),
         None => {
-            let user = rustix::process::getuid().as_raw();
+            let user = getuid().as_raw();
             std::env::temp_dir().join(format!("kontiki-dev-{user}.json"))
         }
     }
@@ -303,7 +310,6 @@ impl Group {
 
     /// Ends all members, and waits until they have ended.
     async fn stop(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
-        self.alive.retain(|id, _| self.running.members.iter().any(|member| member.id == *id));
         let mut left = self.alive.len();
         self.alive.clear();
         let until = Instant::now() + Duration::from_secs(10);

@@ -85,7 +85,10 @@ impl Status {
 }
 
 fn exit_of(status: &NodeStatus) -> Exit {
-    if matches!(status.phase, Phase::Halted(_)) { Exit::Halted } else { Exit::Done }
+    match status.phase {
+        Phase::Halted(_) | Phase::Refusing(_) => Exit::Halted,
+        Phase::Starting(_) | Phase::Running | Phase::Stopped => Exit::Done,
+    }
 }
 
 fn one(status: &NodeStatus) -> String {

@@ -125,7 +125,11 @@ impl Serve {
 /// Waits until the member goes no further, which most never do; why.
 async fn halted(node: &Node) -> String {
     let mut status = node.watch();
-    match status.wait_for(|status| matches!(status.phase, Phase::Halted(_))).await.map(|status| status.phase.clone()) {
+    match status
+        .wait_for(|status| matches!(status.phase, Phase::Halted(_)))
+        .await
+        .map(|status| status.phase.clone())
+    {
         Ok(Phase::Halted(why)) => why,
         // The watched end is the node's, which is here.
         Ok(_) | Err(_) => std::future::pending().await,
@@ -137,12 +141,11 @@ type Stop = (mpsc::UnboundedSender<()>, mpsc::UnboundedReceiver<()>);
 fn stop_at_signals() -> Result<Stop, Failure> {
     let (stop, stopped) = mpsc::unbounded_channel();
     for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut signal = signal(kind)
-            .map_err(|error| Failure::new(Exit::Not, "system", format!("no signals are to be had: {error}")))?;
+        let mut signal = signal(kind).map_err(|error| {
+            Failure::new(Exit::Not, "system", format!("no signals are to be had: {error}"))
+        })?;
         let stop = stop.clone();
-        tokio::spawn(async move {
-            while signal.recv().await.is_some() && stop.send(()).is_ok() {}
-        });
+        tokio::spawn(async move { while signal.recv().await.is_some() && stop.send(()).is_ok() {} });
     }
     Ok((stop, stopped))
 }
@@ -165,7 +168,9 @@ fn peer(text: &str) -> Result<(NodeId, String), String> {
     let (id, address) =
         text.split_once('=').ok_or_else(|| format!("{text:?} is no member: write ID=HOST:PORT"))?;
     match address.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok((node_id(id)?, address.to_owned())),
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok((node_id(id)?, address.to_owned()))
+        }
         _ => Err(format!("{address:?} is no HOST:PORT")),
     }
 }
