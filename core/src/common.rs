@@ -58,6 +58,18 @@ pub(crate) struct Refills {
     pub(crate) asked: Option<Instant>,
     /// For whom the host reads entries back, after which entry. At most one for each member.
     pub(crate) loading: Vec<(Member, LogId)>,
+    /// Who was answered lately.
+    pub(crate) answered: Vec<Answered>,
+}
+
+/// How often somebody was answered.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Answered {
+    /// None for all together who are no members, as far as this member knows.
+    pub(crate) member: Option<Member>,
+    /// Since then.
+    pub(crate) since: Instant,
+    pub(crate) times: u64,
 }
 
 /// A read of which it is certain what it must see.

@@ -105,6 +105,8 @@ pub enum DropReason {
     LeaderAlive,
     /// Too many answers already wait for the disk.
     TooManyWaiting,
+    /// It asks again for what was damaged, before this member answers its sender any more.
+    TooOften,
     /// Too much waits already to be applied here.
     Unapplied,
     /// There is no space on the disk for the entries that it brings.
@@ -115,7 +117,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::OtherCluster,
         Self::OtherIncarnation,
         Self::Misrouted,
@@ -126,6 +128,7 @@ impl DropReason {
         Self::Stranger,
         Self::LeaderAlive,
         Self::TooManyWaiting,
+        Self::TooOften,
         Self::Unapplied,
         Self::DiskFull,
         Self::Halted,
@@ -197,6 +200,7 @@ impl fmt::Display for DropReason {
             Self::Stranger => "stranger",
             Self::LeaderAlive => "leader-alive",
             Self::TooManyWaiting => "too-many-waiting",
+            Self::TooOften => "too-often",
             Self::Unapplied => "unapplied",
             Self::DiskFull => "disk-full",
             Self::Halted => "halted",

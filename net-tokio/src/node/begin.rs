@@ -249,7 +249,7 @@ pub(super) async fn ask_to_be_added(presence: Arc<Presence>, host: Arc<Host>, se
                 tracing::error!(member = %me.id, code, "cannot join: {text}");
             }
             Ok(Reply::Refused(Refused { code, .. })) => {
-                tracing::info!(member = %me.id, code, "not added yet")
+                tracing::info!(member = %me.id, code, "not added yet");
             }
             Ok(_) => {}
             Err(error) => tracing::info!(member = %me.id, address = target, %error, "cannot ask to be added"),

@@ -7,6 +7,7 @@ use crate::target::{Target, node_id};
 use clap::{ArgGroup, Args};
 use kontiki_core::kv::Kv;
 use kontiki_core::types::NodeId;
+use kontiki_net_tokio::admin::{self, Token};
 use kontiki_net_tokio::node::{Builder, Node};
 use kontiki_net_tokio::protocol::Phase;
 use std::io::Read as _;
@@ -48,6 +49,12 @@ pub(crate) struct Serve {
     /// Go without TLS where others than this machine can listen in
     #[arg(long)]
     allow_insecure: bool,
+    /// Open a port for operators: HTTP, with metrics and a status page
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, requires = "admin_token_file")]
+    admin: Option<SocketAddr>,
+    /// The token that operators must bring, in a file that nobody else reads
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    admin_token_file: Option<PathBuf>,
     /// Keep what the member is told, so that `kontiki-sim replay` can run it again; commands are in it
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -74,12 +81,18 @@ impl Serve {
         if self.exit_with_stdin {
             stop_with_stdin(stop.0.clone());
         }
+        let port = self.admin_options()?;
         let node = self.builder(target)?.start().await.map_err(|error| {
             Failure::new(Exit::Not, "start", format!("member {} cannot start: {error}", self.id))
         })?;
         if let Some(address) = node.local_addr() {
             tracing::info!(member = %self.id, %address, data = %self.data.display(), "listens");
         }
+        // Dropping it closes it.
+        let _admin = match port {
+            Some(options) => Some(admin::serve(node.clone(), options).await.map_err(no_admin)?),
+            None => None,
+        };
         tokio::select! {
             _ = stop.1.recv() => {
                 tracing::info!(member = %self.id, "stops");
@@ -91,6 +104,12 @@ impl Serve {
                 Err(Failure::new(Exit::Halted, "halted", format!("member {} goes no further: {why}", self.id)))
             }
         }
+    }
+
+    fn admin_options(&self) -> Result<Option<admin::Options>, Failure> {
+        let (Some(listen), Some(file)) = (self.admin, &self.admin_token_file) else { return Ok(None) };
+        let token = Token::from_file(file).map_err(no_admin)?;
+        Ok(Some(admin::Options { allow_insecure: self.allow_insecure, ..admin::Options::new(listen, token) }))
     }
 
     fn builder(&self, target: &Target) -> Result<Builder, Failure> {
@@ -120,6 +139,10 @@ impl Serve {
         }
         Ok(builder)
     }
+}
+
+fn no_admin(error: impl std::error::Error) -> Failure {
+    Failure::new(Exit::Not, "admin", error.to_string())
 }
 
 /// Waits until the member goes no further, which most never do; why.
