@@ -17,7 +17,7 @@ use crate::clients::{Asked, Clients, Turn};
 use crate::clock::Clock;
 use crate::disk::{Disk, Synced};
 use crate::hash::StableHasher;
-use crate::host::{Host, Room, Stored, Told};
+use crate::host::{Crashed, Host, Room, Stored, Told};
 use crate::network::Network;
 use crate::report::{Counters, Failure, FaultKind, Mark, Report};
 use crate::scenario::{MemberSpec, Scenario, ScenarioError};
@@ -155,6 +155,8 @@ impl<'t> World<'t> {
                 disk: Disk::new(seed, id.get(), scenario.disk.clone(), begins(&spec)),
                 storage: SimDisk::default(),
                 begin: begins(&spec),
+                written: Default::default(),
+                outage: Stream::named(seed, "outage", id.get()),
                 damaged: None,
                 spoiled: false,
                 snapshots: VecDeque::new(),
@@ -342,9 +344,16 @@ impl<'t> World<'t> {
         if host.up.is_none() {
             return;
         }
-        let (lost, torn) = host.crash();
+        let crashed = host.crash();
         self.recorders.get_mut(member).map(Recorder::stop);
         self.counters.fault(kind);
+        let (lost, torn) = match crashed {
+            Crashed::Power { lost, torn } => (lost, torn),
+            Crashed::Killed => {
+                self.counters.fault(FaultKind::Kill);
+                (0, 0)
+            }
+        };
         self.counters.faults_of(FaultKind::TornWrite, torn);
         self.counters.faults_of(FaultKind::LostWrite, lost);
         if lost > 0 {
