@@ -5,6 +5,7 @@
 
 mod commits;
 mod crashes;
+mod diary;
 mod elections;
 mod harness;
 mod life;

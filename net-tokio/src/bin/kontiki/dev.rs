@@ -289,9 +289,13 @@ impl Group {
             let me = me();
             let then = match self.running.members.len() {
                 1 | 2 => String::new(),
-                _ => format!(
-                    "  kill -9 {pid:<20} # the leader is gone\n  {me} put colour blue      # succeeds all the same\n  {me} status --each\n"
-                ),
+                _ => {
+                    let (kill, put) = (format!("kill -9 {pid}"), format!("{me} put colour blue"));
+                    let width = put.len();
+                    format!(
+                        "  {kill:width$}   # the leader is gone\n  {put}   # succeeds all the same\n  {me} status --each\n"
+                    )
+                }
             };
             format!(
                 "A group of {} runs on this machine, until you type Ctrl-C here.\n\n{}\nTheir data and logs are in {}\n\

@@ -38,7 +38,7 @@ pub(crate) struct Serve {
     /// Begin a new group of these members, this one among them; give each of them the same list
     #[arg(long, value_name = "ID=HOST:PORT,...", value_delimiter = ',', value_parser = peer)]
     peers: Vec<(NodeId, String)>,
-    /// Wait to be made a member of the group that this address belongs to
+    /// Become a member of the group that this address belongs to
     #[arg(long, value_name = "HOST:PORT")]
     join: Option<String>,
     /// Options that have defaults, as TOML
