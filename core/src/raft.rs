@@ -17,7 +17,7 @@ use crate::common::Common;
 use crate::config::Config;
 use crate::event::{EntriesLoaded, Event, Proposal, Read, Reconfigure, Transfer};
 use crate::log::{
-    Applicable, Discontinuity, Entry, EntryBody, Log, LogSlice, Skipped, Snapshot, Stored, Unwritten,
+    Applicable, Discontinuity, Entry, EntryBody, Log, LogSlice, Runs, Skipped, Snapshot, Stored, Unwritten,
 };
 use crate::membership::Membership;
 use crate::message::{Body, Message};
@@ -42,12 +42,14 @@ use core::fmt;
 /// whatever happens and carry out the actions, [`Wake`](Event::Wake) it at its [`deadline`](Self::deadline), and look
 /// at it with [`status`](Self::status), [`leader`](Self::leader) and [`log`](Self::log).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Raft {
     common: Common,
     role: Role,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[repr(u8)] // A tag of its own, which every step reads several times, rather than one hidden in the fields.
 enum Role {
     Follower(Follower),
@@ -107,12 +109,12 @@ impl Durable {
     }
 
     /// Leaves out of `entries` what is committed, as long as they take more than `max_bytes`: a log that does not fit into memory
-    /// is summed up piece by piece. The member asks its host for what is left out when it needs it.
+    /// is summed up piece by piece. The member asks its host for what is left out when it needs it; and others for what is lost of that.
     pub fn skip(&mut self, max_bytes: u64) {
         let mut size: u64 = self.entries.iter().map(Entry::size).sum();
         let mut skipped = 0;
         for entry in &self.entries {
-            if size <= max_bytes || entry.id.index > self.committed || entry.body == EntryBody::Lost {
+            if size <= max_bytes || entry.id.index > self.committed {
                 break;
             }
             size -= entry.size();
@@ -132,6 +134,10 @@ impl Durable {
             self.entries.truncate(self.position_after(after));
         }
         for entry in write.refilled.iter() {
+            if entry.id.index <= self.skipped_through().index {
+                self.skipped.refill(entry);
+                continue;
+            }
             let position = self.position_after(entry.id.index.prev().unwrap_or_default());
             if let Some(lost) = self.entries.get_mut(position).filter(|lost| lost.id == entry.id) {
                 *lost = entry.clone();
@@ -151,12 +157,39 @@ impl Durable {
     /// Begins after the last lost entry that the snapshot holds: what is lost there nobody needs. Whether there is one.
     fn leave_lost_behind(&mut self) -> bool {
         let floor = self.snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last.index);
-        let needless = |entry: &Entry| entry.body == EntryBody::Lost && entry.id.index <= floor;
-        let Some(last) = self.entries.iter().rposition(needless) else { return false };
-        self.base = self.entries[last].id;
-        self.entries.drain(..=last);
-        self.skipped = Skipped::default();
+        let Some(base) = self.lost_runs().last_through(floor).and_then(|last| self.id(last)) else {
+            return false;
+        };
+        let forgotten = self.position_after(base.index);
+        self.entries.drain(..forgotten);
+        self.skipped.forget(base.index);
+        self.base = base;
         true
+    }
+
+    /// Which entries are lost: each run of them, after the one and through the other.
+    pub fn lost(&self) -> Vec<(LogId, LogId)> {
+        let id = |index| self.id(index).unwrap_or(self.base);
+        self.lost_runs()
+            .iter()
+            .map(|(first, last)| (id(first.prev().unwrap_or_default()), id(last)))
+            .collect()
+    }
+
+    fn lost_runs(&self) -> Runs {
+        let mut lost = self.skipped.lost.clone();
+        let damaged = self.entries.iter().filter(|entry| entry.body == EntryBody::Lost);
+        damaged.for_each(|entry| lost.push(entry.id.index));
+        lost
+    }
+
+    /// Which entry is at `index`, after the base.
+    fn id(&self, index: Index) -> Option<LogId> {
+        let before = index.prev()?;
+        if before < self.skipped_through().index {
+            return self.skipped.id(index);
+        }
+        self.entries.get(self.position_after(before)).map(|entry| entry.id)
     }
 
     fn position_after(&self, index: Index) -> usize {
@@ -184,7 +217,9 @@ pub enum RestoreError {
         /// The last entry.
         last: LogId,
     },
-    /// Entries are damaged, and there is no other member that could have them.
+    /// Entries are damaged, and this member knows of no other that could have them. If one of them was the membership that added others,
+    /// they may have all: but it is the only thing that names them. Alone this member must not lead; and started without leading, nobody
+    /// whom it could ask, nor anybody who needs its vote, would ever be told why the group stands.
     LastCopyLost {
         /// The last entry before the damage.
         after: LogId,
@@ -419,7 +454,8 @@ impl Raft {
     }
 
     fn on_message(&mut self, message: &Message, out: &mut Vec<Action>) -> Next {
-        if let Err(reason) = self.gate(message, out) {
+        let admitted = self.gate(message, out).and_then(|()| self.admit(message));
+        if let Err(reason) = admitted {
             self.common.drops.add(reason);
             return Next::Stay;
         }
@@ -516,6 +552,19 @@ impl Raft {
             self.become_(Next::Follow(leader), out);
         }
         Ok(())
+    }
+
+    /// Whether a question for what is damaged is answered. Who leads knows who is a member, and whom to see off; and leaves nobody to those
+    /// who hear it.
+    fn admit(&mut self, message: &Message) -> Result<(), DropReason> {
+        if !message.body.asks_for_refill() {
+            return Ok(());
+        }
+        let knows = match &self.role {
+            Role::Leader(leader) => leader.peers.iter().all(|peer| peer.member != message.from),
+            _ => self.common.is_loyal(),
+        };
+        refill::admit(&mut self.common, message.from, knows)
     }
 
     /// Whether the term of an answer is anything to this member.
@@ -866,8 +915,10 @@ impl fmt::Display for RestoreError {
             Self::LastCopyLost { after, through } => {
                 return write!(
                     f,
-                    "everything after entry {after} through entry {through} is damaged, and no other member could have it: \
-                     put back a copy of the directory from before the damage"
+                    "everything after entry {after} through entry {through} is damaged, and this member knows of no other that could \
+                     have it: put back a copy of the directory from before the damage. If members were added since, and can elect a leader \
+                     without this one, remove it and add it again under a new incarnation with an empty directory; if they cannot, start \
+                     a new cluster from the one of them that has the most (recover::force_new_cluster)"
                 );
             }
             Self::SkippedUncommitted { skipped, committed } => {

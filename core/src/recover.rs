@@ -69,8 +69,8 @@ pub fn force_new_cluster(durable: Durable, old: Identity, new: Identity) -> Resu
     if let Some(entry) = durable.entries.iter().find(|entry| entry.body == EntryBody::Withheld) {
         return Err(RecoverError::Witness(entry.id));
     }
-    if let Some(entry) = durable.entries.iter().find(|entry| entry.body == EntryBody::Lost) {
-        return Err(RecoverError::Damaged(entry.id));
+    if let Some((_, through)) = durable.lost().first() {
+        return Err(RecoverError::Damaged(*through));
     }
     if durable.snapshot_lost {
         return Err(RecoverError::Damaged(durable.base));

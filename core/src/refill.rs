@@ -4,13 +4,16 @@
 //! entry, and the same before it; so anybody may fill it again, whoever leads, and whether anybody does. It asks its leader whenever that is
 //! heard, and everybody where nobody leads: it may be the very member without which nobody can be elected.
 //!
+//! Nobody is answered without an end: in a heartbeat's time a member gets what a leader would have on its way to it at most, and all
+//! strangers together as much. Who knows a leader leaves strangers to that: it knows whoever is a member, and has all that they can miss.
+//!
 //! A witness can give no more than it has: which entries there were, and what stood in those that hold no payload.
 
 use crate::action::Action;
-use crate::common::Common;
+use crate::common::{Answered, Common};
 use crate::event::EntriesLoaded;
 use crate::log::{Entries, EntryBody, LogSlice, Snapshot};
-use crate::membership::MAX_MEMBERS;
+use crate::membership::{MAX_MEMBERS, Membership};
 use crate::message::Body;
 use crate::status::DropReason;
 use crate::types::{LogId, Member};
@@ -19,7 +22,9 @@ use alloc::vec::Vec;
 /// Asks these for what is missing here, unless they were asked a moment ago.
 pub(crate) fn ask(common: &mut Common, whom: impl IntoIterator<Item = Member>, out: &mut Vec<Action>) {
     // Nearly every member misses nothing.
-    if let Some((after, through)) = common.log.missing() {
+    if let Some((after, through)) = common.log.missing()
+        && !waits_for_disk(common)
+    {
         let (now, pause) = (common.now, common.config.timing.heartbeat);
         let refills = common.refills.get_or_insert_default();
         if refills.asked.is_none_or(|asked| now - asked >= pause) {
@@ -37,6 +42,32 @@ pub(crate) fn ask_everybody(common: &mut Common, out: &mut Vec<Action>) {
             common.membership().members().iter().copied().filter(|&member| member != me).collect();
         ask(common, others, out);
     }
+}
+
+/// Whether so much has come back that waits to be written that no more should be taken in.
+fn waits_for_disk(common: &Common) -> bool {
+    common.log.refilling() >= common.config.options.max_in_flight_bytes
+}
+
+/// Whether somebody who misses something is answered now. `knows` says whether this member can tell who is a member.
+pub(crate) fn admit(common: &mut Common, from: Member, knows: bool) -> Result<(), DropReason> {
+    let is_member = |membership: &Membership| membership.contains(from);
+    let known = is_member(common.membership()) || common.log.fallback().is_some_and(is_member);
+    if knows && !known {
+        return Err(DropReason::Stranger);
+    }
+    let (now, pause, options) = (common.now, common.config.timing.heartbeat, &common.config.options);
+    let bytes = options.max_in_flight_bytes / options.max_append_bytes;
+    let most = bytes.clamp(1, options.max_in_flight_messages as u64);
+    let answered = &mut common.refills.get_or_insert_default().answered;
+    answered.retain(|answered| now - answered.since < pause);
+    let member = known.then_some(from);
+    match answered.iter_mut().find(|answered| answered.member == member) {
+        Some(answered) if answered.times >= most => return Err(DropReason::TooOften),
+        Some(answered) => answered.times += 1,
+        None => answered.push(Answered { member, since: now, times: 1 }),
+    }
+    Ok(())
 }
 
 fn ask_for(common: &Common, whom: Member, after: LogId, through: LogId, out: &mut Vec<Action>) {
@@ -132,12 +163,16 @@ pub(crate) fn on_refill(common: &mut Common, from: Member, slice: &LogSlice, out
     if before.is_none() {
         return common.drops.add(DropReason::Late);
     }
+    if waits_for_disk(common) {
+        return common.drops.add(DropReason::TooManyWaiting);
+    }
     // What a witness sends in the place of a payload is no copy of it.
     let witness = common.config.options.witness;
     let copies = slice.entries().iter().filter(|entry| witness || entry.body != EntryBody::Withheld);
     common.log.refill(copies);
     if common.log.missing() != before
         && let Some((after, through)) = common.log.missing()
+        && !waits_for_disk(common)
     {
         ask_for(common, from, after, through, out);
     }

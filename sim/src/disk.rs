@@ -123,10 +123,10 @@ impl Disk {
         self.durable.committed = found.committed;
         self.durable.starts = found.starts;
         self.durable.snapshot_lost = found.snapshot_lost;
-        let lost = found.entries.iter().filter(|entry| entry.body == EntryBody::Lost);
-        for lost in lost {
-            let position = (lost.id.index - self.durable.base.index) as usize - 1;
-            self.durable.entries[position] = lost.clone();
+        for (after, through) in found.lost() {
+            let base = self.durable.base.index;
+            let lost = (after.index - base) as usize..(through.index - base) as usize;
+            self.durable.entries[lost].iter_mut().for_each(|entry| entry.body = EntryBody::Lost);
         }
         Ok(())
     }
@@ -203,6 +203,7 @@ fn differs(expected: &Durable, found: &Durable, damaged: bool) -> Option<String>
         (expected.last() == found.last(), "another end"),
         (reaches, "a gap after what was left out"),
         (kept.clone().count() == found.entries.len() && kept.zip(&found.entries).all(same), "other entries"),
+        (damaged || found.lost().is_empty(), "lost entries"),
         (found.committed <= expected.committed, "a later commit index"),
         (damaged || !found.snapshot_lost, "a lost snapshot"),
     ];
@@ -210,10 +211,10 @@ fn differs(expected: &Durable, found: &Durable, damaged: bool) -> Option<String>
 }
 
 fn describe(durable: &Durable) -> String {
-    let Durable { ballot, base, entries, committed, snapshot, .. } = durable;
+    let Durable { ballot, base, committed, snapshot, .. } = durable;
     let last = durable.last();
     let lost: Vec<_> =
-        entries.iter().filter(|it| it.body == EntryBody::Lost).map(|it| it.id.to_string()).collect();
+        durable.lost().iter().map(|(after, through)| format!("({after}..{through}]")).collect();
     let snapshot = snapshot.as_ref().map(|snapshot| snapshot.last);
     format!("{ballot:?} {base}..{last} committed {committed} on {snapshot:?} lost {lost:?}")
 }

@@ -4,11 +4,11 @@ use kontiki_core::action::{Action, Outcome, Refusal};
 use kontiki_core::config::{Config, Options};
 use kontiki_core::event::Event;
 use kontiki_core::log::{Entry, EntryBody};
-use kontiki_core::membership::{Change, MAX_MEMBERS, Membership};
+use kontiki_core::membership::{Change, Membership};
 use kontiki_core::message::Body;
 use kontiki_core::raft::{Durable, Raft, RestoreError};
 use kontiki_core::status::{DropReason, RoleKind};
-use kontiki_core::time::Instant;
+use kontiki_core::time::{Instant, Nanos};
 use kontiki_core::types::{Index, LogId};
 use kontiki_tests::lab::{Cast, Lab, disk_of, id, identity, message};
 
@@ -330,22 +330,103 @@ fn the_only_voter_gets_back_from_a_learner_what_its_disk_has_lost() {
     assert_eq!(lab.applied(1), ["a", "b"]);
 }
 
-/// Anybody may say that something is missing, under any name: memory for what is read back is bounded all the same.
+/// Anybody may say that something is missing, under any name. Who leads knows who is a member; and whoever hears a leader leaves the others to
+/// that. Where nobody leads a stranger may be a member all the same: all of them together get what one member would.
 #[test]
-fn no_more_is_read_back_at_once_than_for_a_whole_group() {
-    let mut lab = Lab::new(3, 0, &Options { max_cached_bytes: 0, ..Options::default() });
+fn strangers_are_answered_where_nobody_leads_and_all_together_as_one() {
+    let options = Options { max_cached_bytes: 0, max_in_flight_bytes: 4 << 20, ..Options::default() };
+    let mut lab = Lab::new(3, 0, &options);
     lab.elect(1);
     lab.propose_batch(1, &["a", "b", "c", "d"]);
     lab.deliver();
     lab.beat(1);
-    lab.slow_transfers(1);
+    (1..=2).for_each(|member| lab.slow_transfers(member));
     let missing = Body::Missing { after: LogId::ZERO, through: LogId::new(1, 3) };
-    let mut loads = 0;
-    for stranger in 10..1_000 {
-        let actions = lab.arrive(message(stranger, 1, 1, missing.clone()));
-        loads += actions.iter().filter(|action| matches!(action, Action::LoadEntries { .. })).count();
+    let loads = |lab: &mut Lab, to: u64| {
+        let term = lab.status(to).term.get();
+        let actions =
+            (10..1_000).flat_map(|stranger| lab.arrive(message(stranger, to, term, missing.clone())));
+        actions.filter(|action| matches!(action, Action::LoadEntries { .. })).count()
+    };
+    assert_eq!([loads(&mut lab, 1), loads(&mut lab, 2)], [0, 0]);
+    assert_eq!(lab.raft(1).drops().count(DropReason::Stranger), 990);
+    lab.crash(1);
+    lab.isolate(2);
+    lab.pass(Nanos::new(1_000_000_000));
+    assert_eq!(loads(&mut lab, 2), 4);
+    assert_eq!(lab.raft(2).drops().count(DropReason::TooOften), 986);
+}
+
+/// What a member gets in a heartbeat's time is bounded, however often it asks.
+#[test]
+fn nobody_is_answered_without_an_end() {
+    let mut lab = led();
+    let missing = Body::Missing { after: LogId::ZERO, through: LogId::new(1, 3) };
+    let answers = |lab: &mut Lab| {
+        let actions = (0..100).flat_map(|_| lab.arrive(message(3, 1, 1, missing.clone())));
+        let refills =
+            |action: &Action| matches!(action, Action::Send(m) if matches!(m.body, Body::Refill { .. }));
+        actions.filter(refills).count()
+    };
+    assert_eq!(answers(&mut lab), 8, "eight times a megabyte is on its way to a follower at most");
+    assert_eq!(lab.raft(1).drops().count(DropReason::TooOften), 92);
+    lab.heartbeat(1);
+    assert_eq!(answers(&mut lab), 8, "and so it is in the next interval");
+}
+
+/// A member that was removed is a stranger until it is added again; then it gets back what it has lost.
+#[test]
+fn a_member_that_is_added_again_is_mended() {
+    let mut lab = led();
+    lab.isolate(3);
+    for change in [Change::Remove(id(3)), Change::AddVoter(id(3).into())] {
+        lab.reconfigure(1, &[change], None);
+        // For a while it is still told that it has left.
+        for _ in 0..40 {
+            lab.beat(1);
+        }
+        if !lab.raft(1).membership().contains(id(3).into()) {
+            let missing = Body::Missing { after: LogId::ZERO, through: LogId::new(1, 3) };
+            lab.arrive(message(3, 1, lab.status(1).term.get(), missing));
+            assert_eq!(lab.raft(1).drops().count(DropReason::Stranger), 1);
+            lab.heal();
+        }
     }
-    assert_eq!(loads, MAX_MEMBERS);
+    lab.damage(3, &[2, 3]);
+    lab.beat(1);
+    lab.beat(1);
+    assert!(lab.raft(3).log().is_whole());
+    assert_eq!(lab.applied(3), ["a", "b", "c", "d"]);
+}
+
+/// What comes back waits for the disk: no more of it is taken in meanwhile than may be on its way to a follower.
+#[test]
+fn a_slow_disk_is_not_flooded_with_what_it_has_lost() {
+    let options = Options { max_in_flight_bytes: 100, max_append_bytes: 1, ..Options::default() };
+    let mut lab = Lab::new(3, 0, &options);
+    lab.elect(1);
+    (0..10).for_each(|_| drop(lab.propose_batch(1, &["a"])));
+    (0..12).for_each(|_| lab.beat(1));
+    assert_eq!(lab.status(3).durable, LogId::new(1, 11));
+    lab.damage(3, &[2, 3, 4, 5, 6, 7, 8]);
+    lab.slow_disk(3);
+    (0..20).for_each(|_| lab.beat(1));
+    let held =
+        (2..=8).filter(|&index| lab.raft(3).log().get(Index::new(index)).unwrap().body != EntryBody::Lost);
+    assert_eq!(held.count(), 3, "of 41 bytes each");
+    lab.fast_disk(3);
+    (0..20).for_each(|_| lab.beat(1));
+    assert!(lab.raft(3).log().is_whole());
+}
+
+/// The membership that added others is lost with the rest: nobody is left whom this member could ask, and it says what can be done.
+#[test]
+fn who_takes_itself_for_the_only_one_names_the_ways_out() {
+    let lost = RestoreError::LastCopyLost { after: LogId::new(1, 1), through: LogId::new(1, 2) };
+    let text = lost.to_string();
+    for way in ["put back a copy", "add it again", "recover::force_new_cluster"] {
+        assert!(text.contains(way), "{text}");
+    }
 }
 
 /// Member 3 has lost its snapshot, and member 2 an entry behind its own: each has what the other lacks.

@@ -3,55 +3,49 @@
 //! Which entries are lost is known, what was in them is not (Alagappan et al., "Protocol-Aware Recovery", FAST'18). Their ids count
 //! in votes like any others: they were acknowledged. But who has lost entries does not stand for election, applies nothing beyond
 //! the first, and acknowledges nothing beyond it, until others have filled it again.
+//!
+//! A hole may lie in what is not in memory: what comes back of it is here until it is handed out to be written.
 
-use crate::log::{Entry, EntryBody};
+use crate::log::{Entries, Entry, Runs};
 use crate::types::{Index, WriteSeq};
 use alloc::boxed::Box;
-use alloc::vec::Vec;
+use alloc::collections::BTreeMap;
 
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Holes {
     /// Set where the snapshot is damaged: everything through here is lost with it.
     floor: Option<Index>,
-    /// Entries, in the order of the log.
-    entries: Vec<Hole>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Hole {
-    index: Index,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum State {
-    Lost,
-    /// In memory again.
-    Filled,
-    /// Handed out to be written with this write.
-    Written(WriteSeq),
+    /// What is still to be had from others.
+    lost: Runs,
+    /// What has come back, and the disk was not told yet.
+    filled: BTreeMap<Index, Entry>,
+    /// What has come back and is being written, each with its write and its size.
+    written: BTreeMap<Index, (WriteSeq, u64)>,
+    /// The size of all that has come back and is not durable.
+    waiting: u64,
 }
 
 impl Holes {
     /// The holes of a log that is restored; none where it is whole.
-    pub(crate) fn of(entries: &[Entry], floor: Option<Index>) -> Option<Box<Self>> {
-        let lost = entries.iter().filter(|entry| entry.body == EntryBody::Lost);
-        let entries: Vec<_> = lost.map(|entry| Hole { index: entry.id.index, state: State::Lost }).collect();
-        let holes = Self { floor, entries };
+    pub(crate) fn of(lost: Runs, floor: Option<Index>) -> Option<Box<Self>> {
+        let holes = Self { floor, lost, ..Self::default() };
         if holes.is_empty() { None } else { Some(Box::new(holes)) }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.floor.is_none() && self.entries.is_empty()
+        self.floor.is_none() && self.lost.is_empty() && self.filled.is_empty() && self.written.is_empty()
     }
 
     /// Everything through here is on the disk.
     pub(crate) fn held(&self) -> Index {
-        match (self.floor, self.entries.first()) {
-            (None, Some(first)) => first.index.prev().unwrap_or_default(),
-            (None, None) => Index::MAX,
-            (Some(_), _) => Index::ZERO,
+        if self.floor.is_some() {
+            return Index::ZERO;
         }
+        let lost = self.lost.first().map(|(first, _)| first);
+        let back = [self.filled.keys().next(), self.written.keys().next()];
+        let first = back.into_iter().flatten().copied().chain(lost).min();
+        first.map_or(Index::MAX, |first| first.prev().unwrap_or_default())
     }
 
     /// The first run of what is still to be had from others: everything after the one, through the other.
@@ -59,58 +53,69 @@ impl Holes {
         if let Some(floor) = self.floor {
             return Some((Index::ZERO, floor));
         }
-        let mut lost = self.entries.iter().filter(|hole| hole.state == State::Lost).map(|hole| hole.index);
-        let first = lost.next()?;
-        let last = lost.fold(first, |last, index| if index == last.next() { index } else { last });
+        let (first, last) = self.lost.first()?;
         Some((first.prev().unwrap_or_default(), last))
     }
 
     /// Whether the entry at `index` is lost.
     pub(crate) fn is_lost(&self, index: Index) -> bool {
-        self.entries.iter().any(|hole| hole.index == index && hole.state == State::Lost)
+        self.lost.contains(index)
     }
 
     /// Everything after `after` through here can be read.
     pub(crate) fn readable_after(&self, after: Index) -> Index {
-        let next = self.entries.iter().find(|hole| hole.index > after && hole.state == State::Lost);
-        next.map_or(Index::MAX, |hole| hole.index.prev().unwrap_or_default())
+        self.lost.first_after(after).map_or(Index::MAX, |lost| lost.prev().unwrap_or_default())
     }
 
-    /// The entry at `index` is in memory again.
-    pub(crate) fn fill(&mut self, index: Index) {
-        if let Some(hole) = self.entries.iter_mut().find(|hole| hole.index == index) {
-            hole.state = State::Filled;
-        }
+    /// This entry, which was lost, has come back.
+    pub(crate) fn fill(&mut self, entry: Entry) {
+        self.lost.remove(entry.id.index);
+        self.waiting += entry.size();
+        self.filled.insert(entry.id.index, entry);
+    }
+
+    /// The size of all that has come back and is not on the disk yet.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting
     }
 
     /// Which entries the disk must be told, with write `seq`.
-    pub(crate) fn take_filled(&mut self, seq: WriteSeq) -> Vec<Index> {
-        let mut filled = Vec::new();
-        for hole in self.entries.iter_mut().filter(|hole| hole.state == State::Filled) {
-            hole.state = State::Written(seq);
-            filled.push(hole.index);
-        }
-        filled
+    pub(crate) fn take_filled(&mut self, seq: WriteSeq) -> Entries {
+        let filled = core::mem::take(&mut self.filled);
+        self.written.extend(filled.iter().map(|(index, entry)| (*index, (seq, entry.size()))));
+        filled.into_values().collect()
     }
 
     /// Whether there is anything that the disk must be told.
     pub(crate) fn has_filled(&self) -> bool {
-        self.entries.iter().any(|hole| hole.state == State::Filled)
+        !self.filled.is_empty()
     }
 
     /// The disk has everything through write `seq`.
     pub(crate) fn persisted(&mut self, seq: WriteSeq) {
-        self.entries.retain(|hole| !matches!(hole.state, State::Written(written) if written <= seq));
+        self.written.retain(|_, (written, _)| *written > seq);
+        self.weigh();
     }
 
     /// Every entry after `through` is gone.
     pub(crate) fn truncate(&mut self, through: Index) {
-        self.entries.retain(|hole| hole.index <= through);
+        self.lost.keep_through(through);
+        self.filled.retain(|index, _| *index <= through);
+        self.written.retain(|index, _| *index <= through);
+        self.weigh();
     }
 
     /// Another snapshot, which is not damaged, stands for everything through `last`.
     pub(crate) fn cover(&mut self, last: Index) {
         self.floor = None;
-        self.entries.retain(|hole| hole.index > last);
+        self.lost.keep_after(last);
+        self.filled.retain(|index, _| *index > last);
+        self.written.retain(|index, _| *index > last);
+        self.weigh();
+    }
+
+    fn weigh(&mut self) {
+        let filled: u64 = self.filled.values().map(Entry::size).sum();
+        self.waiting = filled + self.written.values().map(|(_, size)| size).sum::<u64>();
     }
 }

@@ -16,11 +16,13 @@ mod entry;
 mod holes;
 #[cfg(test)]
 mod model;
+mod runs;
 mod skipped;
 mod snapshot;
 mod terms;
 
 pub use entry::{Discontinuity, Entries, Entry, EntryBody, LogSlice};
+pub(crate) use runs::Runs;
 pub use skipped::Skipped;
 pub use snapshot::Snapshot;
 #[cfg(feature = "wal")]
@@ -38,6 +40,7 @@ use terms::Terms;
 
 /// A member's log.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Log {
     base: Index,
     terms: Terms,
@@ -145,6 +148,9 @@ impl Log {
         entries.iter().filter(|entry| entry.id.index > floor).for_each(|entry| configs.appended(entry));
         let restoring = applied < floor;
         let committed = committed.max(applied).max(floor);
+        let mut lost = skipped.lost;
+        let damaged = entries.iter().filter(|entry| entry.body == EntryBody::Lost);
+        damaged.for_each(|entry| lost.push(entry.id.index));
         assert!(base.index <= floor && committed <= last);
         Self {
             base: base.index,
@@ -152,7 +158,7 @@ impl Log {
             configs,
             snapshot,
             evicted,
-            holes: Holes::of(&entries, snapshot_lost.then_some(floor)),
+            holes: Holes::of(lost, snapshot_lost.then_some(floor)),
             cached_size: entries.iter().map(Entry::size).sum(),
             entries: entries.into(),
             batch: Entries::EMPTY,
@@ -366,6 +372,11 @@ impl Log {
         Some((after, id(through).unwrap_or(snapshot)))
     }
 
+    /// The size of the entries that have come back and are not on the disk again yet.
+    pub(crate) fn refilling(&self) -> u64 {
+        self.holes.as_ref().map_or(0, |holes| holes.waiting())
+    }
+
     /// Takes the bodies of lost entries from another member's copy: the same id is the same entry (Log Matching).
     pub(crate) fn refill<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) {
         for entry in entries {
@@ -373,14 +384,16 @@ impl Log {
             if !lost || !self.contains(entry.id) || entry.body == EntryBody::Lost {
                 continue;
             }
-            let position = self.position_after(entry.id.index.prev().unwrap_or_default());
-            self.cached_size += entry.size() - self.entries[position].size();
-            self.entries[position] = entry.clone();
+            if entry.id.index > self.evicted {
+                let position = self.position_after(entry.id.index.prev().unwrap_or_default());
+                self.cached_size += entry.size() - self.entries[position].size();
+                self.entries[position] = entry.clone();
+            }
             if let EntryBody::Config(membership) = &entry.body {
                 self.configs.push((entry.id, membership.clone()));
             }
             if let Some(holes) = &mut self.holes {
-                holes.fill(entry.id.index);
+                holes.fill(entry.clone());
             }
             self.batch = Entries::EMPTY;
         }
@@ -410,8 +423,7 @@ impl Log {
 
     /// What the disk must be told next, with write `seq`.
     pub(crate) fn take_unwritten(&mut self, seq: WriteSeq) -> Unwritten {
-        let filled = self.holes.as_mut().map_or(Vec::new(), |holes| holes.take_filled(seq));
-        let refilled = filled.into_iter().filter_map(|index| self.get(index).cloned()).collect();
+        let refilled = self.holes.as_mut().map_or(Entries::EMPTY, |holes| holes.take_filled(seq));
         let last = self.last().index;
         let append = self.shared(self.written, last);
         self.written = last;

@@ -1,12 +1,13 @@
 //! What a log that does not fit into memory is restored from.
 
-use crate::log::{Entry, EntryBody};
+use crate::log::{Entry, EntryBody, Runs};
 use crate::membership::Membership;
 use crate::types::{Index, LogId};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// What is left of entries that are on the disk and not in a [`Durable`](crate::raft::Durable): their terms, and the memberships among them.
+/// What is left of entries that are on the disk and not in a [`Durable`](crate::raft::Durable): their terms, the memberships
+/// among them, and which of them are lost.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Skipped {
@@ -15,6 +16,8 @@ pub struct Skipped {
     /// The first of each term.
     pub(crate) terms: Vec<LogId>,
     pub(crate) configs: Vec<(LogId, Arc<Membership>)>,
+    /// Which of them the disk has damaged.
+    pub(crate) lost: Runs,
 }
 
 impl Skipped {
@@ -25,7 +28,30 @@ impl Skipped {
         if let EntryBody::Config(membership) = &entry.body {
             self.configs.push((entry.id, membership.clone()));
         }
+        if entry.body == EntryBody::Lost {
+            self.lost.push(entry.id.index);
+        }
         self.last = Some(entry.id);
+    }
+
+    /// Which entry is at `index`, if one of these is.
+    pub(crate) fn id(&self, index: Index) -> Option<LogId> {
+        let run = self.terms.partition_point(|first| first.index <= index).checked_sub(1)?;
+        (index <= self.last?.index).then(|| self.terms[run].term.at(index))
+    }
+
+    /// An entry has come back. Whether it was lost here.
+    pub(crate) fn refill(&mut self, entry: &Entry) -> bool {
+        let index = entry.id.index;
+        if !self.lost.contains(index) || self.id(index) != Some(entry.id) {
+            return false;
+        }
+        self.lost.remove(index);
+        if let EntryBody::Config(membership) = &entry.body {
+            let after = self.configs.partition_point(|(id, _)| id.index < index);
+            self.configs.insert(after, (entry.id, membership.clone()));
+        }
+        true
     }
 
     /// The log begins after `base` now.
@@ -40,6 +66,7 @@ impl Skipped {
             first.index = first.index.max(base.next());
         }
         self.configs.retain(|(id, _)| id.index > base);
+        self.lost.keep_after(base);
     }
 }
 
@@ -63,5 +90,28 @@ mod tests {
         assert_eq!(after(11), [LogId::new(2, 12), LogId::new(4, 13)]);
         assert_eq!(after(12), [LogId::new(4, 13)]);
         assert_eq!(after(13), []);
+    }
+
+    #[test]
+    fn what_is_lost_is_known_until_it_has_come_back() {
+        let membership = Arc::new(Membership::unknown());
+        let body = |index| match index {
+            2 | 3 | 5 => EntryBody::Lost,
+            4 => EntryBody::Config(membership.clone()),
+            _ => EntryBody::Blank,
+        };
+        let mut skipped = Skipped::default();
+        for (term, index) in [(1, 1), (1, 2), (2, 3), (2, 4), (2, 5), (2, 6)] {
+            skipped.push(&Entry { id: LogId::new(term, index), body: body(index) });
+        }
+        let back =
+            |term, index| Entry { id: LogId::new(term, index), body: EntryBody::Config(membership.clone()) };
+        assert!(!skipped.refill(&back(1, 3)), "another entry");
+        assert!(!skipped.refill(&back(2, 6)), "not lost");
+        assert!(skipped.refill(&back(2, 3)) && !skipped.refill(&back(2, 3)));
+        let configs: Vec<u64> = skipped.configs.iter().map(|(id, _)| id.index.get()).collect();
+        assert_eq!(configs, [3, 4]);
+        skipped.forget(Index::new(2));
+        assert_eq!(skipped.lost.first(), Some((Index::new(5), Index::new(5))));
     }
 }

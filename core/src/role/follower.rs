@@ -15,6 +15,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Follower {
     /// The leader of this term, once it has been heard.
     pub(crate) leader: Option<Member>,
@@ -25,6 +26,7 @@ pub(crate) struct Follower {
 
 /// Reads that wait for the leader to say what they must see.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 struct Questions {
     /// Each read with the question that covers it: the first that is asked after the read came.
     reads: VecDeque<(u64, RequestId)>,
@@ -169,7 +171,7 @@ impl Follower {
             common.acknowledge(from, self.agreed);
         } else if common.config.options.witness {
             return self.install(common, snapshot.clone());
-        } else if common.fetching.as_ref() != Some(snapshot) {
+        } else if common.fetching.as_ref().is_none_or(|fetching| is_better(snapshot, fetching)) {
             common.fetching = Some(snapshot.clone());
             out.push(Action::FetchSnapshot { from: from.id, snapshot: snapshot.clone() });
         }
@@ -295,6 +297,12 @@ impl Follower {
             common.leader_unreachable();
         }
     }
+}
+
+/// Whether a snapshot is worth giving up the fetch of another. One that reaches further than what the leader offers will do as well, and
+/// some of it is here: it is gone on with for as long as it can be had.
+fn is_better(offered: &Snapshot, fetching: &Snapshot) -> bool {
+    offered != fetching && offered.last.index >= fetching.last.index
 }
 
 /// Whether an entry shows that the group takes this member for a witness, or for none, and is wrong.

@@ -20,6 +20,8 @@ use core::fmt;
 
 /// How a log is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Options {
     /// How long a segment is, in bytes: rounded up to whole blocks of 4096, at least 16 of them. A batch that is larger gets one of its
     /// own. 64 MiB unless told. May differ from start to start.
@@ -93,7 +95,8 @@ impl Segment {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Kept {
-    salt: u64,
+    /// None where its header cannot be read, and so nothing in it.
+    salt: Option<u64>,
     before: Index,
 }
 
@@ -357,20 +360,24 @@ impl Wal {
         self.queue.iter().take_while(fits).count()
     }
 
-    /// What makes it known, wherever the last batch should be damaged, that it was durable once: worth a sync where nothing follows
-    /// for a while. None where that is known, where something waits to be written, and where there is no room. Reported by
+    /// What makes it known, wherever the last batch should be damaged, that it was durable once, and which entries it held: worth a sync
+    /// where nothing follows for a while. None where that is known, and where something waits to be written. Reported by
     /// [`completed`](Self::completed) like any other job.
     pub fn mark(&mut self) -> Option<Vec<Operation>> {
         if !self.is_idle() || self.tail.covered {
             return None;
         }
-        let header = match self.spare {
-            _ if self.segment.rest() >= blocks_for(0) => None,
-            Spare::Ready { .. } => Some(self.roll()),
-            Spare::None | Spare::Refused => return None,
-        };
-        let operations = self.seal(&[], header, self.durable);
+        // It stands elsewhere than the log: it needs no room, even where the disk is full, and what damages the end of the log leaves it.
+        // One copy is enough: of all else that stands there the other holds the same.
+        let operations = copy(&self.vote(), Slot::A).into();
         self.tail.covered = true;
+        self.flight = Some(Flight {
+            through: self.durable,
+            base: self.tail.base.index,
+            segment: self.segment.seal.file,
+            opens: None,
+            changes: Vec::new(),
+        });
         Some(operations)
     }
 
@@ -428,7 +435,7 @@ impl Wal {
         self.tail.covered = header.is_some();
         let changes =
             records.iter().zip(begins).filter_map(|(record, begin)| change(record, begin)).collect();
-        let opens = header.as_ref().map(|_| Kept { salt: seal.salt, before: before.index });
+        let opens = header.as_ref().map(|_| Kept { salt: Some(seal.salt), before: before.index });
         let base = self.tail.base.index;
         self.flight = Some(Flight { through, base, segment: seal.file, opens, changes });
         written(seal.file, header.is_some(), block_at(at), bytes)
@@ -459,18 +466,24 @@ impl Wal {
         let copied = Copied::of(&summary);
         if self.copied != Some(copied) {
             self.copied = Some(copied);
-            self.generation += 1;
-            let vote = Vote {
-                identity: self.identity,
-                generation: self.generation,
-                synced: self.tail.link,
-                summary,
-                snapshot: self.tail.snapshot.clone(),
-            };
-            operations.extend(copies(&vote));
+            let vote = self.vote();
+            // The second only when the first is durable.
+            operations.extend([Slot::A, Slot::B].into_iter().flat_map(|slot| copy(&vote, slot)));
             self.tail.covered = true;
         }
         operations
+    }
+
+    /// What the copies of the vote are to say now.
+    fn vote(&mut self) -> Vote {
+        self.generation += 1;
+        Vote {
+            identity: self.identity,
+            generation: self.generation,
+            synced: self.tail.link,
+            summary: self.tail.summary(),
+            snapshot: self.tail.snapshot.clone(),
+        }
     }
 
     /// The job in flight is durable. Returns the last write that is: report it to the kernel with
@@ -587,7 +600,7 @@ impl Wal {
             taken.push(*place);
         }
         let end = taken.iter().map(|place| place.end).max()?;
-        let salt = self.segments.get(&start.segment)?.salt;
+        let salt = self.segments.get(&start.segment)?.salt?;
         Some(Extent {
             seal: Seal { salt, file: start.segment },
             first,
@@ -653,8 +666,8 @@ pub(super) struct Start {
     /// The state that is found.
     pub(super) ballot: Ballot,
     pub(super) places: Places,
-    /// The segments that are needed, in their order: number, salt, and the last entry before.
-    pub(super) segments: Vec<(u64, u64, Index)>,
+    /// The segments that are needed: number, salt where its header can be read, and the last entry before.
+    pub(super) segments: Vec<(u64, Option<u64>, Index)>,
     /// Those that are void already, and files that are useless once it has begun.
     pub(super) void: Vec<u64>,
     pub(super) useless: Vec<FileName>,
@@ -782,10 +795,8 @@ fn written(segment: u64, new: bool, at: u64, bytes: Arc<[u8]>) -> Vec<Operation>
     ])
 }
 
-/// The operations that write both copies of the vote, the second only when the first is durable.
-fn copies(vote: &Vote) -> impl Iterator<Item = Operation> {
-    [Slot::A, Slot::B].into_iter().zip(0..).flat_map(|(slot, number)| {
-        let (file, bytes) = (FileName::Vote(slot), vote.encode(number).into());
-        [Operation::Write { file, at: 0, bytes }, Operation::Sync(file)]
-    })
+/// The operations that write one copy of the vote.
+fn copy(vote: &Vote, slot: Slot) -> [Operation; 2] {
+    let (file, bytes) = (FileName::Vote(slot), vote.encode(u64::from(slot == Slot::B)).into());
+    [Operation::Write { file, at: 0, bytes }, Operation::Sync(file)]
 }

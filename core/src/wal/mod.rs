@@ -6,14 +6,15 @@
 //!
 //! ```text
 //!   submit(write)…  next_job() ─► [Write, Sync, …] ─► completed() = everything through this write is durable
-//!                   mark()     ─► the same, where nothing follows for a while
+//!                   mark()     ─► names the last batch, where nothing follows for a while
 //!                   upkeep()   ─► [Create, …] or [Remove, …], beside the above ─► upkeep_done()
 //!                   locate()   ─► Extent ─► [Read] ─► entries()
 //! ```
 //!
 //! One job is in flight at a time; all writes that are submitted meanwhile go into the next, and one sync (group commit). An operation
 //! that fails ends the member's life, but for a full disk in [`Wal::upkeep`]: what the disk holds then is only known to a new
-//! [`Wal::recover`]. Nothing is ever written over what was written before, and nothing is repaired by removing it.
+//! [`Wal::recover`]. But for the copies of the vote nothing is ever written over what was written before, and nothing is
+//! repaired by removing it.
 //!
 //! # What recovery makes of damage
 //!

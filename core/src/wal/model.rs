@@ -6,7 +6,7 @@ use crate::log::{Entry, EntryBody, Rebase, Skipped, Snapshot};
 use crate::membership::Membership;
 use crate::raft::Durable;
 use crate::types::{Ballot, ClusterId, Identity, Index, LogId, NodeId, Payload, Term, WriteSeq};
-use crate::wal::sector::SECTOR;
+use crate::wal::sector::{BLOCK, SECTOR};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -110,7 +110,7 @@ impl Fragile {
         }
     }
 
-    /// Damages one sector of those that were ever written. Says which.
+    /// Damages one sector of those that were ever written, or all of its block. Says which.
     fn damage(&mut self, choices: &mut Choices) -> (FileName, usize) {
         let written = |(name, id): (&FileName, &u64)| {
             let (name, bytes) = (*name, &self.files[id].durable);
@@ -124,14 +124,17 @@ impl Fragile {
         let other = all[choices.below(all.len() as u64) as usize];
         let other = self.files[&self.names[&other.0]].durable[other.1 * SECTOR..][..SECTOR].to_vec();
         let file = self.files.get_mut(&self.names[&name]).unwrap();
-        let bytes = &mut file.durable[sector * SECTOR..][..SECTOR];
-        match choices.below(3) {
+        let block = sector * SECTOR / BLOCK * BLOCK;
+        let block = block..(block + BLOCK).min(file.durable.len());
+        match choices.below(5) {
+            3 => file.durable[block].fill(0),
+            4 => file.durable[block].fill(0xa5),
             0 => {
                 let bit = choices.below(SECTOR as u64 * 8) as usize;
-                bytes[bit / 8] ^= 1 << (bit % 8);
+                file.durable[sector * SECTOR + bit / 8] ^= 1 << (bit % 8);
             }
-            1 => bytes.fill(0),
-            _ => bytes.copy_from_slice(&other),
+            1 => file.durable[sector * SECTOR..][..SECTOR].fill(0),
+            _ => file.durable[sector * SECTOR..][..SECTOR].copy_from_slice(&other),
         }
         file.now.clone_from(&file.durable);
         (name, sector)
@@ -311,10 +314,15 @@ fn skipped_like(found: &Durable, state: &Durable) -> Durable {
     let count = found.skipped.last.map_or(0, |last| last.index.get().saturating_sub(state.base.index.get()));
     let count = usize::try_from(count).unwrap().min(state.entries.len());
     let mut state = state.clone();
-    for entry in state.entries.drain(..count) {
+    for entry in state.entries.drain(..count).map(|entry| seen(found, entry)) {
         state.skipped.push(&entry);
     }
     state
+}
+
+/// An entry that is left out of a log, as that log has it.
+fn seen(found: &Durable, entry: Entry) -> Entry {
+    if found.skipped.lost.contains(entry.id.index) { Entry { body: EntryBody::Lost, ..entry } } else { entry }
 }
 
 /// Snapshots of a test have no files.
@@ -398,7 +406,8 @@ fn lives(choices: &mut Choices, options: Options, rots: bool) {
         let whole = |state: &&Durable| survives(&found, lost, state);
         let state = core::iter::once(&acknowledged).chain(&in_flight).find(whole).expect("one was found");
         let (left_out, _) = state.entries.split_at(state.entries.len() - found.entries.len());
-        let entries = left_out.iter().chain(&found.entries).cloned().collect();
+        let left_out = left_out.iter().cloned().map(|entry| seen(&found, entry));
+        let entries = left_out.chain(found.entries.iter().cloned()).collect();
         acknowledged = Durable { skipped: Skipped::default(), entries, ..found };
         in_flight.clear();
         check_places(&wal, &mut disk, &acknowledged, choices.below(100_000));

@@ -167,8 +167,7 @@ pub(super) fn recover<D: Disk>(
         options,
         synced: votes.latest.as_ref().map_or(0, |vote| vote.synced.number),
         found: Found { bad_votes: votes.bad, ..Found::default() },
-        model: Model::new(&votes, &segments, &shelf),
-        unskipped: 0,
+        model: Model::new(&votes, &segments, &shelf, options.cached_bytes),
         last: None,
     };
     match scan.run(&segments) {
@@ -191,7 +190,7 @@ fn new<D: Disk>(
     begin: &Durable,
     files: Files,
 ) -> Result<Recovery, RecoverError> {
-    let lost = begin.entries.iter().any(|entry| entry.body == EntryBody::Lost);
+    let lost = !begin.lost().is_empty();
     let last = LogSlice::check(begin.base, &begin.entries);
     let sound = last.is_ok_and(|last| last.term <= begin.ballot.term() && begin.committed <= last.index);
     if lost || begin.skipped.last.is_some() || !sound {
@@ -412,13 +411,17 @@ struct Model {
     base: LogId,
     /// There cannot be more entries than this.
     max_entries: u64,
+    /// How much of the log stays in memory, in bytes.
+    cached_bytes: u64,
+    /// By how much it has grown since it was last cut to that.
+    unskipped: u64,
 }
 
 /// Why a batch is not what its header says.
 struct Unsound;
 
 impl Model {
-    fn new(votes: &Votes, segments: &[SegmentFile], shelf: &Shelf) -> Self {
+    fn new(votes: &Votes, segments: &[SegmentFile], shelf: &Shelf, cached_bytes: u64) -> Self {
         let headers = segments.iter().filter_map(|segment| segment.header.as_ref());
         let bases = headers.clone().map(|header| header.summary.base);
         let base =
@@ -435,6 +438,8 @@ impl Model {
                 .collect(),
             base: base.unwrap_or_default(),
             max_entries: bytes / 16,
+            cached_bytes,
+            unskipped: 0,
         }
     }
 
@@ -521,12 +526,25 @@ impl Model {
 
     /// Puts an entry in the place of the same one that was lost.
     fn fill(&mut self, segment: u64, entry: &Entry, sector: u32) {
-        if let Some(lost) = self.entry(entry.id.index)
-            && lost.id == entry.id
-            && lost.body == EntryBody::Lost
-        {
-            *lost = entry.clone();
+        let fills = match self.entry(entry.id.index) {
+            Some(lost) if lost.id == entry.id && lost.body == EntryBody::Lost => {
+                *lost = entry.clone();
+                true
+            }
+            Some(_) => false,
+            None => self.durable.skipped.refill(entry),
+        };
+        if fills {
             self.place(segment, &Record::Refill(entry.clone()), sector);
+        }
+    }
+
+    /// Leaves out of memory what does not fit, from time to time.
+    fn grown(&mut self, bytes: u64) {
+        self.unskipped += bytes;
+        if self.unskipped > self.cached_bytes / 2 {
+            self.unskipped = 0;
+            self.durable.skip(self.cached_bytes);
         }
     }
 
@@ -560,6 +578,8 @@ impl Model {
         if through.get().saturating_sub(after.index.get()) > self.max_entries {
             return Err(unknown);
         }
+        // So much of what the log is brought to is committed, and need not stay in memory.
+        self.durable.committed = self.durable.committed.max(summary.committed.min(through));
         let mut next = after.index.next();
         while next <= through {
             let last = self.durable.last();
@@ -568,6 +588,7 @@ impl Model {
             let id = summary.id(next).or(same.map(|first| LogId { term: first.term, index: next }));
             let id = id.filter(|id| id.term >= last.term).ok_or(unknown)?;
             self.durable.entries.push(Entry { id, body: EntryBody::Lost });
+            self.grown(Entry::OVERHEAD);
             next = next.next();
         }
         Ok(())
@@ -617,8 +638,6 @@ struct Scan<'a, D> {
     synced: u64,
     found: Found,
     model: Model,
-    /// How many bytes were read since the log in memory was last cut to its size.
-    unskipped: u64,
     last: Option<Last>,
 }
 
@@ -715,19 +734,53 @@ impl<D: Disk> Scan<'_, D> {
         if at >= segment.blocks {
             return Ok(());
         }
-        // Of a batch that was acknowledged no sector is blank; and what a write leaves unfinished is not damaged. Each of those that
-        // the vote tells of takes a block at least: what stands behind these may be another.
-        let told = u32::try_from(self.synced.saturating_sub(self.model.now.link.number)).unwrap_or(u32::MAX);
-        let last = if told == 0 { at } else { segment.blocks - 1 };
-        for block in at.saturating_add(told)..=last {
-            let (blank, damaged) = window.faults(self.disk, block)?;
-            if blank == 0 && damaged > 0 {
-                return Err(Missing::EndAfter(self.model.durable.last()).into());
+        // Of a batch that was acknowledged no sector is blank; and what a write leaves unfinished is not damaged.
+        let named = self.synced.saturating_sub(self.model.now.link.number);
+        let (blank, damaged) = window.faults(self.disk, at)?;
+        let (hidden, end) = match blank == 0 && damaged > 0 {
+            true => self.hidden(segment, window, at)?,
+            false => (0, at),
+        };
+        let mut is_more = hidden > named;
+        if named > 0 {
+            // Where what the vote names is blank, its write was lost, and something may stand behind it. Each of those takes a block at least.
+            let behind = at.saturating_add(u32::try_from(named).unwrap_or(u32::MAX)).max(end);
+            for block in behind..segment.blocks {
+                let (blank, damaged) = window.faults(self.disk, block)?;
+                is_more |= blank == 0 && damaged > 0;
             }
         }
-        let (blank, _) = window.faults(self.disk, at)?;
+        if is_more {
+            return Err(Missing::EndAfter(self.model.durable.last()).into());
+        }
         self.found.torn += u64::from(blank < SECTORS_PER_BLOCK);
         Ok(())
+    }
+
+    /// How many batches may once have been durable in the blocks from `at` on, where no header can be read: the one that began there, and
+    /// one for every block that may be the first of another. What the vote does not name of them nobody knows anything of. And where that
+    /// ends: at the first block of which something is blank.
+    fn hidden(
+        &mut self,
+        segment: &SegmentFile,
+        window: &mut Window,
+        at: u32,
+    ) -> Result<(u64, u32), DiskError> {
+        let (mut count, mut ended) = (0, false);
+        for block in at..segment.blocks {
+            let bytes = window.batch(self.disk, block, 1)?;
+            let open = |sector: u32| {
+                window.seal.open(&bytes[sector as usize * SECTOR..][..SECTOR], first_sector(block) + sector)
+            };
+            if (0..SECTORS_PER_BLOCK).any(|sector| open(sector) == Sector::Blank) {
+                return Ok((count, block));
+            }
+            // A batch ends with a block. Whatever is valid in what cannot be found is of its middle.
+            let begins = ended && open(0) == Sector::Damaged;
+            count += u64::from(block == at || begins);
+            ended = !matches!(open(SECTORS_PER_BLOCK - 1), Sector::Valid { .. });
+        }
+        Ok((count, segment.blocks))
     }
 
     /// Takes over a batch.
@@ -753,10 +806,10 @@ impl<D: Disk> Scan<'_, D> {
             self.model.reconcile(summary, batch.kept, committed)?;
         }
         let before = self.model.now.clone();
-        let mut sound = whole;
+        let (mut sound, mut read) = (whole, 0);
         for (record, sector) in records.iter().filter(|_| whole) {
             sound = sound && self.model.apply(segment, record, *sector).is_ok();
-            self.unskipped += record.length();
+            read += record.length();
         }
         if !sound || !self.model.agrees(summary) {
             self.found.rotten_batches += 1;
@@ -770,10 +823,7 @@ impl<D: Disk> Scan<'_, D> {
         }
         self.model.reached(batch.link(), summary);
         self.found.batches += 1;
-        if self.unskipped > self.options.cached_bytes / 2 {
-            self.unskipped = 0;
-            self.model.durable.skip(self.options.cached_bytes);
-        }
+        self.model.grown(read);
         let records = records.into_iter().map(|(record, _)| record).collect();
         self.last = Some(Last {
             records,
@@ -822,7 +872,7 @@ impl<D: Disk> Scan<'_, D> {
         }
         found = shelf.tell(disk, &mut durable, found)?;
         durable.skip(options.cached_bytes);
-        found.lost = lost(&durable);
+        found.lost = durable.lost();
         // What only its own batch shows to be durable is written again; and what is alone in its segment, so that this one is left.
         let again = last.filter(|last| last.whole && (last.first_of_segment || last.number > synced));
         let void: Vec<_> = segments.iter().filter(|segment| segment.is_void()).map(|it| it.number).collect();
@@ -844,8 +894,7 @@ impl<D: Disk> Scan<'_, D> {
         let is_entry = |record: &&Record| matches!(record, Record::Append(_) | Record::Refill(_));
         found.rewritten = records.iter().filter(is_entry).count() as u64;
         let greatest = segments.iter().map(|segment| segment.number).max().unwrap_or(0);
-        let needed = segments.iter().filter(|segment| !useless.contains(&segment.number));
-        let needed = needed.filter_map(|segment| segment.header.as_ref());
+        let needed = needed(segments, &useless, before.summary.last.index);
         let salts: Vec<u64> = segments.iter().filter_map(|it| it.header.as_ref()).map(|it| it.salt).collect();
         let start = Start {
             identity,
@@ -860,7 +909,7 @@ impl<D: Disk> Scan<'_, D> {
             records,
             ballot: durable.ballot,
             places,
-            segments: needed.map(|header| (header.number, header.salt, header.summary.last.index)).collect(),
+            segments: needed,
             useless: useless
                 .into_iter()
                 .filter(|number| !void.contains(number))
@@ -876,20 +925,17 @@ impl<D: Disk> Scan<'_, D> {
     }
 }
 
-/// Which entries are lost, in runs.
-fn lost(durable: &Durable) -> Vec<(LogId, LogId)> {
-    let mut runs: Vec<(LogId, LogId)> = Vec::new();
-    let mut before = durable.skipped_through();
-    for entry in &durable.entries {
-        if entry.body == EntryBody::Lost {
-            match runs.last_mut() {
-                Some((_, through)) if *through == before => *through = entry.id,
-                _ => runs.push((before, entry.id)),
-            }
-        }
-        before = entry.id;
-    }
-    runs
+/// The segments but for those that are useless, each with the last entry before it; the next one begins after `end`. Where a header cannot
+/// be read, that is not known: whatever such a segment held lies before the next one, and so do those before it.
+fn needed(segments: &[SegmentFile], useless: &[u64], end: Index) -> Vec<(u64, Option<u64>, Index)> {
+    let mut before = end;
+    let needed = segments.iter().rev().filter(|segment| !useless.contains(&segment.number));
+    let needed = needed.map(|segment| {
+        let header = segment.header.as_ref();
+        before = header.map_or(before, |header| header.summary.last.index);
+        (segment.number, header.map(|header| header.salt), before)
+    });
+    needed.collect()
 }
 
 /// A segment that is read from its beginning to its end.

@@ -45,8 +45,12 @@ impl Used {
         Self::on(MemoryDisk::default())
     }
 
-    fn on(mut disk: MemoryDisk) -> Self {
-        let Recovery { wal, durable, .. } = Wal::open(&mut disk, identity(), OPTIONS, &group()).unwrap();
+    fn on(disk: MemoryDisk) -> Self {
+        Self::on_with(disk, OPTIONS)
+    }
+
+    fn on_with(mut disk: MemoryDisk, options: Options) -> Self {
+        let Recovery { wal, durable, .. } = Wal::open(&mut disk, identity(), options, &group()).unwrap();
         Self { disk, wal, state: durable, seq: 0 }
     }
 
@@ -310,6 +314,71 @@ fn only_entries_that_touch_a_damaged_sector_are_lost() {
     assert!(lost >= 40, "{lost}");
 }
 
+/// A log with a hole near its beginning takes no more memory than one without.
+#[test]
+fn a_log_larger_than_memory_is_left_out_of_it_past_what_is_lost() {
+    let mut used = Used::new();
+    for _ in 0..300 {
+        let mut write = used.blank();
+        write.ballot = Ballot::new(Term::new(1), Some(node(2)));
+        let last = used.state.last().index;
+        (write.append, write.committed) = (entries(last.get(), &[400, 400]).into_iter().collect(), last);
+        used.submit(write);
+        used.write();
+    }
+    let hole = 3 * BLOCK + SECTOR;
+    used.file(FileName::Segment(1))[hole] ^= 1;
+    let options = Options { cached_bytes: 5_000, ..OPTIONS };
+    let Recovery { durable, found, wal, .. } =
+        Wal::recover(&mut used.disk.clone(), identity(), options, &group()).unwrap();
+    assert_eq!(found.lost, [(LogId::ZERO, LogId::new(1, 2))]);
+    assert!(durable.entries.len() < 12, "{} entries are in memory", durable.entries.len());
+    assert_eq!(durable.last(), used.state.last());
+    assert!(
+        wal.locate(Index::ZERO, Index::MAX, 1).is_none()
+            && wal.locate(Index::new(2), Index::MAX, 1).is_some()
+    );
+
+    // What has come back is there after the next start, in its place.
+    used = Used::on_with(used.disk, options);
+    let mut write = used.blank();
+    write.refilled = entries(0, &[400, 400]).into_iter().collect();
+    used.submit(write);
+    used.write();
+    let expected = used.state;
+    used = Used::on_with(used.disk, options);
+    assert_eq!((used.state.lost(), used.state.last()), (vec![], expected.last()));
+    let extent = used.wal.locate(Index::ZERO, Index::MAX, 1).unwrap();
+    let bytes = extent.read().perform(&mut used.disk).unwrap();
+    assert_eq!(*used.wal.entries(&extent, &bytes).unwrap(), entries(0, &[400])[..]);
+}
+
+/// Where all of a long piece is lost, the ids of that are not all in memory either.
+#[test]
+fn what_is_lost_takes_no_memory_for_each_entry() {
+    let mut used = Used::new();
+    used.keep_up();
+    let segments =
+        |used: &Used| used.disk.files.keys().filter(|it| matches!(it, FileName::Segment(_))).count();
+    while segments(&used) < 4 {
+        let mut write = used.blank();
+        write.ballot = Ballot::new(Term::new(1), Some(node(2)));
+        let last = used.state.last().index;
+        (write.append, write.committed) = (entries(last.get(), &[1; 100]).into_iter().collect(), last);
+        used.submit(write);
+        used.write();
+        used.keep_up();
+    }
+    used.file(FileName::Segment(2)).fill(7);
+    let options = Options { cached_bytes: 2_000, ..OPTIONS };
+    let Recovery { durable, found, .. } =
+        Wal::recover(&mut used.disk.clone(), identity(), options, &group()).unwrap();
+    let [(after, through)] = found.lost[..] else { panic!("{:?}", found.lost) };
+    assert!(through.index - after.index > 500);
+    let in_memory = durable.entries.len();
+    assert!(in_memory < 250, "{in_memory} entries, of which the last 100 are not committed");
+}
+
 #[test]
 fn without_a_mark_the_last_batch_may_be_unfinished_and_with_one_it_is_damaged() {
     for marked in [false, true] {
@@ -349,6 +418,117 @@ fn the_end_of_the_log_is_not_cut_where_it_was_damaged() {
         used.file(FileName::Vote(slot)).fill(7);
     }
     assert_eq!(used.recover().unwrap_err(), RecoverError::VoteLost);
+}
+
+/// A mark stands elsewhere: the end of the log may be gone altogether, and what there was is known.
+#[test]
+fn after_a_mark_the_last_block_may_be_gone_and_its_entries_are_known() {
+    for rot in [0, 0xa5] {
+        let mut used = Used::new();
+        used.append(&[400]);
+        used.write();
+        used.append(&[100; 5]);
+        used.write();
+        assert!(used.mark());
+        let (file, sectors) = used.used_sectors();
+        let last = sectors[sectors.len() - 8] * SECTOR;
+        used.file(file)[last..last + BLOCK].fill(rot);
+        let Recovery { durable, found, .. } = used.recover().unwrap();
+        assert_eq!((durable.last(), durable.ballot), (used.state.last(), used.state.ballot));
+        assert_eq!(found.lost, [(LogId::new(1, 1), LogId::new(1, 6))]);
+    }
+}
+
+/// What was written after the mark may be gone with what was written before: then nobody knows what it was, and nobody may say that there
+/// was nothing.
+#[test]
+fn what_a_mark_does_not_name_is_not_taken_for_what_it_names() {
+    // The last batch that is named has one block, or three of which only the headers are gone.
+    for (size, unnamed, expected) in [(100, true, false), (100, false, true), (9_000, false, true)] {
+        let mut used = Used::new();
+        used.append(&[400]);
+        used.write();
+        let before = used.state.last();
+        used.append(&[size]);
+        used.write();
+        assert!(used.mark());
+        let named = used.state.last();
+        if unnamed {
+            used.append(&[100]);
+            used.write();
+        }
+        let (file, mut sectors) = used.used_sectors();
+        // Behind the header of the segment, and the batches of the start and of the first entry.
+        let mut gone = sectors.split_off(16);
+        if size > 4_000 {
+            assert_eq!(gone.len(), 24);
+            gone.drain(1..23);
+        }
+        for sector in gone {
+            used.file(file)[sector * SECTOR..][..SECTOR].fill(0xa5);
+        }
+        match used.recover() {
+            Ok(recovery) => assert_eq!((recovery.durable.last(), expected), (named, true)),
+            Err(error) => {
+                assert_eq!((error, expected), (RecoverError::TooMuch(Missing::EndAfter(before)), false));
+            }
+        }
+    }
+}
+
+/// The last batch is known to be durable where the segment ends with it, and where the disk has no space for another.
+#[test]
+fn a_mark_needs_no_room() {
+    let mut used = Used::new();
+    used.append(&[400]);
+    used.write();
+    // Sixteen blocks, of which the header takes two, the start one and the first entry one.
+    for _ in 0..12 {
+        used.append(&[10]);
+        used.write();
+    }
+    let (_, sectors) = used.used_sectors();
+    assert_eq!(sectors.len(), 14 * 8, "the segment is full");
+    assert!(!used.wal.is_covered() && used.mark() && used.wal.is_covered());
+    assert_eq!(plain(used.recover().unwrap().durable), used.state);
+}
+
+/// Nothing in it can be read, and where all that it can have held lies before the base, nothing in it is needed.
+#[test]
+fn a_segment_without_a_header_goes_when_the_log_begins_behind_it() {
+    let segments = |used: &Used| {
+        let numbers = used.disk.files.keys().filter_map(|file| match file {
+            FileName::Segment(number) => Some(*number),
+            _ => None,
+        });
+        numbers.collect::<Vec<_>>()
+    };
+    let mut used = Used::new();
+    let mut ends = vec![];
+    while segments(&used).len() < 5 {
+        let (last, count) = (used.state.last().index.get(), segments(&used).len());
+        used.keep_up();
+        used.append(&[3000]);
+        used.write();
+        if segments(&used).len() > count {
+            ends.push(last);
+        }
+    }
+    used.file(FileName::Segment(2))[..2 * BLOCK].fill(0xa5);
+    used = Used::on(used.disk);
+    assert_eq!(used.state.lost(), [(LogId::new(1, ends[0]), LogId::new(1, ends[1]))]);
+    used.keep_up();
+    assert_eq!(segments(&used), [1, 2, 3, 4, 6], "what was alone in its segment was written again");
+    used.rebase(ends[1] - 1);
+    used.write();
+    used.keep_up();
+    assert_eq!(segments(&used), [1, 2, 3, 4, 6], "entries before it are not known to be needless yet");
+    used.rebase(ends[1]);
+    used.write();
+    used.keep_up();
+    assert_eq!(segments(&used), [3, 4, 6]);
+    let Recovery { durable, found, .. } = used.recover().unwrap();
+    assert_eq!((plain(durable), found.bad_segments), (used.state, 0));
 }
 
 #[test]

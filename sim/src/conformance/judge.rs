@@ -72,7 +72,7 @@ impl Promise {
         if is_older(found, owed) {
             return Rule::KeepsTheVote;
         }
-        if found.snapshot_lost || found.entries.iter().any(|entry| entry.body == EntryBody::Lost) {
+        if found.snapshot_lost || !found.lost().is_empty() {
             return Rule::NoFalseAlarm;
         }
         // Which entries no write would have taken back.
@@ -164,10 +164,8 @@ pub(super) fn describe(log: &Durable) -> String {
         log.base
     );
     let _ = write!(text, " through {} (contents {:x})", log.last(), StableHasher::of(&log.entries));
-    let lost: Vec<_> =
-        log.entries.iter().filter(|entry| entry.body == EntryBody::Lost).map(|entry| entry.id).collect();
-    if !lost.is_empty() {
-        let _ = write!(text, ", of which {lost:?} are lost");
+    for (after, through) in log.lost() {
+        let _ = write!(text, ", of which everything after {after} through {through} is lost");
     }
     match &log.snapshot {
         Some(snapshot) => {

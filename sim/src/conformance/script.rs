@@ -151,10 +151,10 @@ impl Writer {
 
     /// Fills what was lost again, as it was.
     pub(super) fn refill(&mut self, whole: &Durable) -> Write {
-        let lost = |index: Index| {
-            self.log.entries.iter().any(|entry| entry.id.index == index && entry.body == EntryBody::Lost)
-        };
-        let refilled = whole.entries.iter().filter(|entry| lost(entry.id.index)).cloned().collect();
+        let runs = self.log.lost();
+        let lost =
+            |entry: &&Entry| runs.iter().any(|(after, through)| *after < entry.id && entry.id <= *through);
+        let refilled = whole.entries.iter().filter(lost).cloned().collect();
         let write = Write { refilled, ..self.blank() };
         self.hand_out(write)
     }

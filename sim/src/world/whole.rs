@@ -30,7 +30,16 @@ struct Watching<'w, 't> {
 }
 
 impl Watch for Watching<'_, '_> {
+    fn begins(&mut self, now: Instant, event: &Event, before: &Raft) {
+        if let Some(recorder) = self.world.recorders.get_mut(self.member) {
+            recorder.begins(now, event, before);
+        }
+    }
+
     fn step(&mut self, _now: Instant, event: &Event, actions: &[Action], before: &Status, raft: &Raft) {
+        if let Some(recorder) = self.world.recorders.get_mut(self.member) {
+            recorder.ends(actions, raft);
+        }
         if self.seen.is_ok() {
             self.seen = self.world.watched(self.member, event, actions, before, raft);
         }

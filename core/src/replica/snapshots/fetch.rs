@@ -17,6 +17,8 @@ pub(super) struct Fetch {
     pub(super) from: Member,
     /// Who else has offered it since.
     pub(super) other: Option<Member>,
+    /// Whether another snapshot has been offered since.
+    pub(super) passed_over: bool,
     /// Once the first piece has come: what all others are held against.
     pub(super) header: Option<SnapshotHeader>,
     /// Every piece before is written.
@@ -70,6 +72,7 @@ impl Fetch {
             snapshot,
             from,
             other: None,
+            passed_over: false,
             header: None,
             base: 0,
             pieces: BTreeMap::new(),

@@ -23,11 +23,12 @@ impl Replica {
     /// A message of this member comes to the kernel next; and it offers a snapshot.
     pub(in crate::replica) fn offered(&mut self, from: Member, snapshot: &Snapshot) {
         self.snapshots.sender = Some(from);
-        if let Some(fetch) = &mut self.snapshots.fetch
-            && fetch.snapshot == *snapshot
-            && fetch.from != from
-        {
-            fetch.other = Some(from);
+        if let Some(fetch) = &mut self.snapshots.fetch {
+            if fetch.snapshot != *snapshot {
+                fetch.passed_over = true;
+            } else if fetch.from != from {
+                fetch.other = Some(from);
+            }
         }
     }
 
@@ -62,13 +63,13 @@ impl Replica {
                 if fetch.snapshot == snapshot
                     && matches!(fetch.state, State::Checking { .. } | State::Finishing) =>
             {
-                self.snapshots.fetch = Some(Fetch { from, ..fetch });
+                self.snapshots.fetch = Some(Fetch { from, passed_over: false, ..fetch });
             }
             Some(mut fetch) if fetch.snapshot == snapshot => {
                 self.counters.fetches_resumed += 1;
                 fetch.pieces.retain(|_, piece| *piece != Piece::Asked);
-                let resumed =
-                    Fetch { from, retry_at, retries: 0, other: None, state: State::Asking, ..fetch };
+                let mut resumed = Fetch { from, retry_at, retries: 0, state: State::Asking, ..fetch };
+                (resumed.other, resumed.passed_over) = (None, false);
                 self.snapshots.fetch = Some(resumed);
             }
             former => {
@@ -92,7 +93,8 @@ impl Replica {
         }
         let mut ask = Vec::new();
         if now >= fetch.retry_at {
-            if fetch.retries >= retries {
+            // Where there is another to be had, this one is not waited for.
+            if fetch.retries >= retries || (fetch.passed_over && fetch.other.is_none()) {
                 return self.fetch_failed();
             }
             fetch.retries += 1;

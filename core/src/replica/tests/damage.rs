@@ -106,6 +106,38 @@ fn what_is_left_of_a_snapshot_goes_once_a_later_one_is_there() {
     assert_eq!((partials(&mut group), group.host(leader).snapshots()), (0, 1));
 }
 
+/// What is lost lies before all that is in memory: it is had from others, written, and applied from the disk.
+#[test]
+fn a_hole_in_what_is_not_in_memory_is_filled_again() {
+    let mut group = Group::of(3, &small());
+    let leader = group.elect();
+    group.fill(leader, 0..200, 50);
+    group.converge();
+    let victim = 1 + leader % 3;
+    group.crash(victim);
+    group.host(victim).wal.cached_bytes = 1_000;
+    let log = group.host(victim).disk.files.get_mut(&FileName::Segment(1)).unwrap();
+    for block in [4, 6] {
+        log[block * 4096 + 600] ^= 1;
+    }
+    group.start(victim);
+    let lost = |group: &Group| group.replica(victim).raft().log().missing().map(|(after, _)| after.index);
+    let log = group.replica(victim).raft().log();
+    assert!(
+        lost(&group).is_some_and(|after| after < log.evicted()),
+        "{:?} of {:?}",
+        lost(&group),
+        log.evicted()
+    );
+    assert!(log.evicted() > Index::new(150));
+    group.converge();
+    assert!(group.replica(victim).raft().log().is_whole());
+    group.restart(victim);
+    assert!(group.replica(victim).raft().log().is_whole(), "it is on the disk again");
+    group.converge();
+    assert_eq!(group.host(victim).worker.machine().state().len(), 200);
+}
+
 #[test]
 fn a_damaged_snapshot_is_noticed_when_it_is_sent_and_replaced_by_another() {
     let config = crate::config::Options { retained_entries: 0, ..Default::default() };

@@ -173,6 +173,53 @@ fn a_transfer_goes_on_from_another_sender_and_begins_anew_where_its_file_is_anot
     }
 }
 
+/// Three members with snapshots, of which the leader's is later; and a newcomer that has some of that. Then the next leader offers its own.
+fn offered_less() -> (Group, u64, u64) {
+    let options = Options { snapshot_bytes_per_second: 8_000, ..small() };
+    let (mut group, leader) = with_snapshot(30, &options);
+    group.fill(leader, 30..150, 50);
+    assert!(matches!(group.asked(leader, Ask::Snapshot), Answer::Snapshot(_)));
+    group.converge();
+    group.join(4);
+    let changes = vec![Change::AddLearner(node(4).into())];
+    assert!(matches!(
+        group.asked(leader, Ask::Reconfigure { expected: None, changes }),
+        Answer::Reconfigured(_)
+    ));
+    group.until("some of it", |group| group.replica(4).counters().pieces_taken > 5);
+    let next = 1 + leader % 3;
+    (group, leader, next)
+}
+
+/// What reaches further than what the next leader offers will do as well, and some of it is here.
+#[test]
+fn a_transfer_goes_on_from_its_sender_where_the_next_leader_offers_less() {
+    let (mut group, leader, next) = offered_less();
+    group.ask(leader, Ask::Transfer { to: Some(node(next)) });
+    group.until("another leader", |group| group.leader() == Some(next));
+    assert_eq!(group.replica(4).counters().snapshots_fetched, 0, "it is not done yet");
+    group.until("the newcomer has all", |group| group.host(4).applied() >= Index::new(150));
+    let counters = *group.replica(4).counters();
+    assert_eq!((counters.snapshots_fetched, counters.snapshots_failed), (1, 0));
+    assert_eq!(counters.pieces_taken, pieces(&mut group, 4), "each piece is fetched once");
+    group.converge();
+}
+
+/// Where its sender is gone, what the next leader offers is not waited for longer than a piece.
+#[test]
+fn a_transfer_whose_sender_is_gone_begins_anew_with_what_there_is() {
+    let (mut group, leader, next) = offered_less();
+    group.ask(leader, Ask::Transfer { to: Some(node(next)) });
+    group.until("another leader", |group| group.leader() == Some(next));
+    group.crash(leader);
+    let gone = group.now;
+    group.until("the newcomer takes the other", |group| group.replica(4).counters().snapshots_fetched == 1);
+    let took = (group.now - gone).get() / 1_000_000;
+    assert!(took < 3_500, "{took} ms, of which one second in vain");
+    assert_eq!(group.replica(4).counters().snapshots_failed, 1);
+    group.until("the newcomer has all", |group| group.host(4).applied() >= Index::new(150));
+}
+
 #[test]
 fn a_transfer_that_was_given_up_is_resumed_where_it_ended() {
     let (mut group, _) = with_snapshot(30, &Options { snapshot_retries: 2, ..small() });

@@ -37,6 +37,10 @@ impl Leader {
     ) {
         let peer = &mut self.peers[position];
         if prev == Index::ZERO && peer.matched == Index::ZERO {
+            if matches!(peer.flow, Flow::Snapshot { .. }) {
+                // It is offered one already, and may have some of it.
+                return common.drops.add(DropReason::Late);
+            }
             // It knows nothing at all, not even how the group began.
             return self.offer_snapshot(common, position, out);
         }

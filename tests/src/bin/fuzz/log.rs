@@ -55,7 +55,7 @@ pub(crate) fn case(rng: &mut Rng) -> &'static str {
         durable.write(&write);
         assert_same(&open(&mut disk, &history).1, &durable);
     }
-    let lost = durable.entries.iter().any(|entry| entry.body == EntryBody::Lost);
+    let lost = !durable.lost().is_empty();
     match (damages, lost || durable.snapshot_lost) {
         (0, _) => "intact",
         (_, true) => "recovered with losses",
