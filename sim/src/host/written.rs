@@ -1,6 +1,6 @@
 //! Where the log of a whole member stands on its disk: what may be lost there so that a restart must know of it.
 
-use kontiki_core::wal::{FileName, Operation};
+use kontiki_core::wal::{FileName, Operation, Slot};
 use std::ops::Range;
 
 /// The headers of a segment, in front of its first batch.
@@ -27,8 +27,8 @@ struct Last {
     place: Place,
     /// Whether it is the first of its segment. No segment is without that.
     is_first: bool,
-    /// Whether the copies of the vote were written after it, and tell of it.
-    is_told: bool,
+    /// The copies of the vote that were written after it, and tell of it.
+    told_by: Vec<Slot>,
     durable: bool,
 }
 
@@ -45,12 +45,15 @@ impl Written {
             if std::mem::take(&mut self.takes_back) {
                 self.taking_back.push(place.clone());
             }
-            self.last = Some(Last { place, is_first, is_told: false, durable: false });
+            self.last = Some(Last { place, is_first, told_by: Vec::new(), durable: false });
         }
         if let Some(last) = self.last.as_mut().filter(|_| done == operations.len()) {
-            let is_vote = |it: &Operation| matches!(it, Operation::Write { file: FileName::Vote(_), .. });
+            let slots = operations.iter().filter_map(|operation| match operation {
+                Operation::Write { file: FileName::Vote(slot), .. } => Some(*slot),
+                _ => None,
+            });
             last.durable = true;
-            last.is_told = operations.iter().any(is_vote);
+            last.told_by = slots.collect();
         }
     }
 
@@ -61,20 +64,22 @@ impl Written {
 
     /// The last batch, to be damaged: only where it is durable, and something else tells of it.
     pub(crate) fn lose_last(&mut self) -> Option<Place> {
-        let last = self.last.take_if(|last| last.durable && (last.is_first || last.is_told))?;
-        self.only_the_vote_tells |= last.is_told;
+        let last = self.last.take_if(|last| last.durable && (last.is_first || !last.told_by.is_empty()))?;
+        self.only_the_vote_tells |= !last.told_by.is_empty();
         Some(last.place)
     }
 
-    /// The same, where every copy of the vote tells of it.
-    pub(crate) fn lose_told(&mut self) -> Option<Place> {
-        if self.last.as_ref().is_some_and(|last| last.is_told) { self.lose_last() } else { None }
+    /// The same, where the vote tells of it: and which copies of that do.
+    pub(crate) fn lose_told(&mut self) -> Option<(Place, Vec<Slot>)> {
+        let told_by =
+            self.last.as_ref().map(|last| last.told_by.clone()).filter(|slots| !slots.is_empty())?;
+        self.lose_last().map(|place| (place, told_by))
     }
 
     /// Copies of the vote are to be damaged. Whether they may be; and what they told of must not be lost after that.
     pub(crate) fn spoil_vote(&mut self) -> bool {
         if let Some(last) = &mut self.last {
-            last.is_told = false;
+            last.told_by.clear();
         }
         !self.only_the_vote_tells
     }
@@ -102,7 +107,6 @@ fn batch(operation: &Operation) -> Option<Place> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kontiki_core::wal::Slot;
 
     const FILE: FileName = FileName::Segment(3);
 
@@ -123,7 +127,7 @@ mod tests {
         written.carried_out(&told, 1);
         assert_eq!(written.lose_last(), None, "it is not durable yet");
         carry_out(&mut written, &told);
-        assert_eq!(written.lose_told(), Some((FILE, 8_192..20_480)));
+        assert_eq!(written.lose_told(), Some(((FILE, 8_192..20_480), vec![Slot::A])));
         assert!(!written.spoil_vote(), "nothing else tells of it any more");
         written.starts();
         assert!(written.spoil_vote(), "a segment tells of it");

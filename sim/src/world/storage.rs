@@ -195,13 +195,15 @@ impl World<'_> {
         if told.is_none() && !written.spoil_vote() {
             return None;
         }
-        let spared = *stream.pick(copies);
+        let tells = |slot: &Slot| told.as_ref().is_none_or(|(_, told_by)| told_by.contains(slot));
+        let may_stay: Vec<_> = copies.iter().filter(|(slot, _)| tells(slot)).collect();
+        let spared = **stream.pick(&may_stay);
         let others = copies.iter().filter(|copy| **copy != spared);
         let mut places: Vec<_> =
             others.map(|(slot, at)| (FileName::Vote(*slot), *at..*at + SECTOR)).collect();
         let place = places.remove(stream.below(places.len() as u64) as usize);
         if told.is_some() || stream.coin() {
-            for (file, range) in places.into_iter().chain(told) {
+            for (file, range) in places.into_iter().chain(told.map(|(place, _)| place)) {
                 storage.rot(file, range, Rot::Zero).ok()?;
             }
         }
