@@ -12,7 +12,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A newcomer gets the snapshot and not the log; 32 MiB of it a second, in pieces of 1 MiB.
 const CONFIG: &str = "[raft]
@@ -46,19 +46,25 @@ fn a_large_snapshot_that_is_broken_off_goes_on_where_it_was() {
             }
             group.member(old).start()?;
             group.leader().await?;
+            let begun = Instant::now();
+            let told = |what: &str| eprintln!("{:>6} ms: {what}", begun.elapsed().as_millis());
             fill(&group.client(patient())).await?;
+            told("everything is written");
             let ask = Ask::Snapshot;
             match group.at_member(old).with_deadline(LONG).ask(ask, Again::Unsafe).await? {
                 Reply::Snapshot(_) => {}
                 other => return Err(format!("no snapshot: {other:?}").into()),
             }
 
+            told("there is a snapshot");
             // The newcomer dies when it has a quarter, and the sender when it has half of the rest.
             group.member(new).start()?;
             let kept = taken(ports[&new], VALUES / 4).await?;
+            told("a quarter has come");
             group.member(new).kill()?;
             group.member(new).start()?;
             taken(ports[&new], (VALUES - kept) / 2).await?;
+            told("half of the rest has come");
             group.member(old).kill()?;
             group.member(old).start()?;
             let committed = last(group, old).await?;
@@ -67,6 +73,7 @@ fn a_large_snapshot_that_is_broken_off_goes_on_where_it_was() {
             })
             .await?;
 
+            told("all has come");
             let counted = counters(ports[&new])?;
             let resumed = counter(&counted, RESUMED)?;
             assert!(resumed >= 1, "a fetch went on from where another had ended: {resumed}");
@@ -90,7 +97,9 @@ fn a_large_snapshot_that_is_broken_off_goes_on_where_it_was() {
                 (standing == Standing::Voter).then_some(())
             })
             .await?;
+            told("the newcomer votes");
             compare(group, old, new).await?;
+            told("it has the same");
             for member in [old, new] {
                 let peak = group.member(member).peak_memory()? >> 20;
                 eprintln!("member {member} had {peak} MiB in use at once, for {STATE_MIB} MiB of state");
