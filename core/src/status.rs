@@ -150,6 +150,7 @@ impl DropReason {
             Self::Unapplied => "unapplied",
             Self::DiskFull => "disk_full",
             Self::Halted => "halted",
+            Self::TooOften => "too_often",
         }
     }
 }
@@ -189,21 +190,6 @@ impl fmt::Display for RoleKind {
 
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::OtherCluster => "other-cluster",
-            Self::OtherIncarnation => "other-incarnation",
-            Self::Misrouted => "misrouted",
-            Self::Malformed => "malformed",
-            Self::OlderTerm => "older-term",
-            Self::Late => "late",
-            Self::NeverSent => "never-sent",
-            Self::Stranger => "stranger",
-            Self::LeaderAlive => "leader-alive",
-            Self::TooManyWaiting => "too-many-waiting",
-            Self::TooOften => "too-often",
-            Self::Unapplied => "unapplied",
-            Self::DiskFull => "disk-full",
-            Self::Halted => "halted",
-        })
+        f.write_str(self.code())
     }
 }

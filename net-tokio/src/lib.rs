@@ -9,7 +9,8 @@
 //! - [`host`]: what several groups in one process share;
 //! - [`client`]: finds the leader by itself, and tries again until it has an answer;
 //! - [`protocol`]: what clients say;
-//! - [`metrics`]: what is counted and timed; with the feature `admin`, a port for operators shows it.
+//! - [`metrics`]: what is counted and timed; with the feature `admin`, a port for operators shows it;
+//! - [`record`]: the flight recorder.
 //!
 //! The binary `kontiki` is made of these: `docs/kontiki.md`.
 //!
@@ -28,6 +29,7 @@ pub mod identity;
 pub mod metrics;
 pub mod node;
 pub mod protocol;
+pub mod record;
 mod storage;
 pub mod tls;
 pub mod transport;

@@ -4,8 +4,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use std::fs::{self, File};
-use std::io::Write as _;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::sleep;
@@ -509,6 +509,15 @@ impl Dev {
     }
 }
 
+/// What a member's port for operators answers to whoever has no token.
+fn http(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("text");
+    text
+}
+
 fn pids(introduction: &Value) -> Vec<u32> {
     let members = introduction["running"]["members"].as_array().expect("a list");
     members
@@ -531,6 +540,10 @@ fn dev_runs_a_group_that_other_commands_find_and_leaves_nothing_behind() {
     let pids = pids(&introduction);
     assert_eq!(pids.len(), 3);
     dev.run(&["put", "colour", "red"]).is(0, "done\n");
+    let admin = introduction["running"]["members"][0]["admin"].as_str().expect("an address");
+    let page = http(admin, "/status");
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("</html>"), "{page}");
+    assert!(http(admin, "/info").starts_with("HTTP/1.1 401 "), "whoever brings no token learns nothing");
     let leader = introduction["leader"].as_u64().expect("a number");
     let victim = pids[usize::try_from(leader).expect("small") - 1];
     kill_process(pid(victim), Signal::KILL).expect("it runs");

@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::command::SessionId;
-use super::digest::fingerprint;
+use crate::digest::fingerprint;
 use crate::types::{Index, Payload};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;

@@ -15,6 +15,7 @@ use crate::node::log::{self, Page, Paging};
 use crate::node::presence::Presence;
 use crate::node::worker::Work;
 use crate::protocol::{MemberStatus, NodeStatus, Phase};
+use crate::record::FlightRecorder;
 use crate::storage::{Directory, Done, Ticket};
 use kontiki_core::event::Proposal;
 use kontiki_core::replica::{self, Answer, Halt, Input, Lane, MachineDone, Output, Refusing, Replica};
@@ -84,6 +85,7 @@ pub(super) enum Member {
 pub(super) struct Driver {
     pub(super) identity: Identity,
     pub(super) member: Member,
+    pub(super) recorder: Option<FlightRecorder>,
     pub(super) clock: Clock,
     pub(super) host: Arc<Host>,
     pub(super) directory: Directory,
@@ -227,9 +229,13 @@ impl Driver {
     /// ended while this process stood still is over.
     fn handle(&mut self, input: Input) {
         let mut outputs = std::mem::take(&mut self.desk.outputs);
-        match &mut self.member {
-            Member::Replica(replica) => replica.handle(self.clock.now(), input, &mut outputs),
-            Member::Refusing(refusing, _) => refusing.handle(input, &mut outputs),
+        let now = self.clock.now();
+        match (&mut self.member, &mut self.recorder) {
+            (Member::Replica(replica), None) => replica.handle(now, input, &mut outputs),
+            (Member::Replica(replica), Some(recorder)) => {
+                replica.handle_watched(now, input, &mut outputs, recorder);
+            }
+            (Member::Refusing(refusing, _), _) => refusing.handle(input, &mut outputs),
         }
         outputs.drain(..).for_each(|output| self.carry_out(output));
         self.desk.outputs = outputs;
@@ -324,7 +330,10 @@ impl Driver {
             } else {
                 peer.map(|peer| peer.matched)
             };
-            let heard = peer.map(|peer| (now - peer.last_contact).get() / 1_000_000);
+            // A new leader counts everybody as heard of when it began: what has come by the sockets says more. And they may serve
+            // several groups: what the leader of this one has heard says more than they do.
+            let counted = peer.map(|peer| (now - peer.last_contact).get() / 1_000_000);
+            let heard = self.host.last_heard_ms(member.id);
             MemberStatus {
                 member: *member,
                 address: self.host.address_of(member.id),
@@ -333,7 +342,7 @@ impl Driver {
                 last_contact_ms: if member.id == me {
                     Some(0)
                 } else {
-                    heard.or_else(|| self.host.last_heard_ms(member.id))
+                    heard.map(|heard| heard.max(counted.unwrap_or(0)))
                 },
                 matched,
                 lag: matched.map(|matched| status.last.index.get().saturating_sub(matched.get())),

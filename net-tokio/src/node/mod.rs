@@ -54,6 +54,7 @@ use crate::node::driver::{Desk, Driver, Told};
 use crate::node::presence::Presence;
 use crate::node::session::Raw;
 use crate::protocol::{LogEntry, MemberStatus, NodeStatus, Phase, Range};
+use crate::record::FlightRecorder;
 use crate::storage::Directory;
 use kontiki_core::config::{Config, ConfigError};
 use kontiki_core::event::ReadVia;
@@ -163,6 +164,15 @@ impl NodeStatus {
         matches!(self.phase, Phase::Stopped | Phase::Halted(_))
     }
 
+    /// From now on this member takes no part: it leads nobody and follows nobody, whatever it did last.
+    pub(super) fn set_aside(&mut self, phase: Phase) {
+        self.role = match phase {
+            Phase::Starting(_) => RoleKind::Follower,
+            _ => RoleKind::Halted,
+        };
+        (self.phase, self.leader) = (phase, None);
+    }
+
     fn before(id: NodeId) -> Self {
         Self {
             cluster: ClusterId(0),
@@ -228,7 +238,7 @@ impl Node {
         if let Some(mut old) = running.take() {
             old.task.abort();
             self.stop(&mut old).await;
-            self.0.status.send_modify(|status| status.phase = Phase::Stopped);
+            self.0.status.send_modify(|status| status.set_aside(Phase::Stopped));
         }
     }
 
@@ -305,13 +315,18 @@ impl Node {
         }
     }
 
-    /// Who is in the group; with `alive`, only those of whom something was heard within the longest election timeout, as far as this
-    /// member is told anything by them.
+    /// Who is in the group; with `alive`, only those of whom something was heard lately. To a leader, which hears from all, that is within
+    /// the longest election timeout; to another member, which of most hears nothing but that they are there, within twice
+    /// [`keep_alive`](crate::transport::Options::keep_alive) where that is longer.
     pub async fn members(&self, alive: bool) -> Result<Vec<MemberStatus>, Error> {
         let mut members = self.presence()?.members().await?;
         if alive {
-            let limit =
-                u64::try_from(self.options().raft.election_timeout_max.as_millis()).unwrap_or(u64::MAX);
+            let Options { raft, transport, .. } = self.options();
+            let limit = match self.status().role {
+                RoleKind::Leader => raft.election_timeout_max,
+                _ => raft.election_timeout_max.max(transport.keep_alive * 2),
+            };
+            let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
             members.retain(|member| member.last_contact_ms.is_some_and(|since| since <= limit));
         }
         Ok(members)
@@ -474,7 +489,7 @@ impl Shared {
         let (status, metrics) = (Arc::clone(&self.status), self.metrics.clone());
         status.send_modify(|status| {
             status.member = record.member();
-            status.phase = Phase::Starting("it opens its log".to_owned());
+            status.set_aside(Phase::Starting("it opens its log".to_owned()));
         });
         metrics.status(&status.borrow());
         host.book().load(&self.builder.directory);
@@ -574,10 +589,12 @@ impl Life {
         let seed = if raft.seed == 0 { crate::entropy().map_err(Ending::System)? } else { raft.seed };
         let config =
             Config::new(identity, kontiki_core::config::Options { seed, ..raft }).map_err(Ending::Config)?;
-        let record = self.presence.record();
+        let (record, ring) = (self.presence.record(), self.builder.record.clone());
         let clock = Clock::start();
         let opening = tokio::task::spawn_blocking(move || {
             let mut disk = disk;
+            let recorder = ring.map(|(file, max_bytes)| FlightRecorder::create(file, max_bytes));
+            let recorder = recorder.transpose().map_err(Ending::Record)?;
             let members = record.founders.iter().map(|founder| Member::new(founder.id, founder.incarnation));
             let group = match record.founders.is_empty() {
                 true => Durable::default(),
@@ -597,9 +614,9 @@ impl Life {
                 Ok(replica) => driver::Member::Replica(Box::new(replica)),
                 Err(missing) => driver::Member::Refusing(Refusing::new(&missing), missing),
             };
-            Ok((Directory::new(disk), member))
+            Ok((Directory::new(disk), member, recorder))
         });
-        let (directory, member) = opening.await.map_err(Ending::Panicked)??;
+        let (directory, member, recorder) = opening.await.map_err(Ending::Panicked)??;
         let (work, machine_done) = self.builder.machine.start(sessions).map_err(Ending::System)?;
         let (done, disk_done) = mpsc::unbounded_channel();
         let (_, nobody) = mpsc::channel(1);
@@ -609,6 +626,7 @@ impl Life {
         Ok(Driver {
             identity,
             member,
+            recorder,
             clock,
             host,
             directory,
@@ -639,6 +657,7 @@ enum Ending {
     Config(ConfigError),
     Founders(kontiki_core::membership::MembershipError),
     Disk(DiskError),
+    Record(io::Error),
     System(io::Error),
     Panicked(JoinError),
 }
@@ -650,6 +669,7 @@ impl fmt::Display for Ending {
             Self::Config(error) => error.fmt(f),
             Self::Founders(error) => error.fmt(f),
             Self::Disk(error) => error.fmt(f),
+            Self::Record(error) => write!(f, "cannot record: {error}"),
             Self::System(error) => error.fmt(f),
             Self::Panicked(error) => error.fmt(f),
         }

@@ -94,7 +94,7 @@ impl Presence {
 
     /// The member is so far in its life now.
     pub(super) fn set_phase(&self, phase: Phase) {
-        self.status.send_modify(|status| status.phase = phase);
+        self.status.send_modify(|status| status.set_aside(phase));
         self.metrics.status(&self.status.borrow());
     }
 
@@ -132,9 +132,10 @@ impl Presence {
         }
     }
 
-    /// Asks the member something.
+    /// Asks the member something. Where it takes that and ends without an answer, as in a crash, it may have done it or not.
     pub(super) async fn request(&self, ask: replica::Ask) -> Result<Answer, Error> {
-        self.inquire(|waiter| Told::Ask(ask, Waiter::Alone(waiter))).await
+        let answer = self.hand(|waiter| Told::Ask(ask, Waiter::Alone(waiter))).await?;
+        answer.await.map_err(|_| Error::Unknown)
     }
 
     pub(crate) async fn members(&self) -> Result<Vec<MemberStatus>, Error> {
@@ -156,7 +157,11 @@ impl Presence {
                 let after = last.get().saturating_sub(count.min(MAX_ENTRIES));
                 (Index::new(after).max(base), last)
             }
-            Range::Between(after, through) => (after, through.min(after + MAX_ENTRIES)),
+            Range::Between(after, through) => {
+                // Whoever asks may name any index.
+                let end = Index::new(after.get().saturating_add(MAX_ENTRIES));
+                (after, through.min(end))
+            }
         };
         if after < base {
             return Err(Error::Compacted { first: base.next() });
@@ -186,11 +191,19 @@ impl Presence {
         let _ = self.told.try_send(Told::Shutdown);
     }
 
+    /// Asks what changes nothing.
     async fn inquire<T>(&self, what: impl FnOnce(oneshot::Sender<T>) -> Told) -> Result<T, Error> {
+        self.hand(what).await?.await.map_err(|_| Error::Stopped)
+    }
+
+    async fn hand<T>(
+        &self,
+        what: impl FnOnce(oneshot::Sender<T>) -> Told,
+    ) -> Result<oneshot::Receiver<T>, Error> {
         self.check()?;
         let (reply, answer) = oneshot::channel();
         self.told.send(what(reply)).await.map_err(|_| Error::Stopped)?;
-        answer.await.map_err(|_| Error::Stopped)
+        Ok(answer)
     }
 
     fn check(&self) -> Result<(), Error> {

@@ -59,7 +59,7 @@ enum Command {
     Members(Members),
     /// Print entries of the log
     Logs(Logs),
-    /// Make a member that waits with `serve --join` one of the group
+    /// Add a member that does not ask by itself, such as one that was removed before
     Add(Add),
     /// Take a member out of the group
     Remove(Id),
@@ -73,7 +73,7 @@ enum Command {
     Snapshot(Snapshot),
     /// Measure throughput and latency
     Bench(Bench),
-    /// Make a new group of the one member that is left. DANGER: loses what only the others had
+    /// Make a new group of one member. DANGER: loses what only the others had
     Recover(Recover),
     /// Print completions for a shell
     Completions {

@@ -52,6 +52,8 @@ pub(crate) struct Running {
 struct Member {
     id: u64,
     address: String,
+    /// Where operators reach it.
+    admin: String,
     pid: u32,
 }
 
@@ -117,6 +119,8 @@ enum Event {
 struct Group {
     running: Running,
     peers: String,
+    /// What operators bring.
+    token: String,
     verbose: bool,
     /// A member ends when its standard input does: whatever becomes of us, it is not left behind.
     alive: BTreeMap<u64, ChildStdin>,
@@ -145,10 +149,12 @@ impl Dev {
         let members = members.map_err(|error| Failure::new(Exit::Unreachable, "no_port", error))?;
         let peers: Vec<_> =
             members.iter().map(|member| format!("{}={}", member.id, member.address)).collect();
+        let token = token_of(&directory).map_err(|error| system("write", &directory.join(TOKEN), error))?;
         let (ended, mut events) = mpsc::unbounded_channel();
         let mut group = Group {
             running: Running { pid: std::process::id(), directory, members },
             peers: peers.join(","),
+            token,
             verbose: self.verbose,
             alive: BTreeMap::new(),
             ended: ended.clone(),
@@ -170,21 +176,26 @@ impl Dev {
         outcome
     }
 
-    /// The members with their addresses: those of before, where the directory remembers them, or else ports that are free now.
+    /// The members with their addresses: those of before, where the directory remembers them and they are free, or else any that are.
     fn addresses(&self, remembered: Option<Running>) -> io::Result<Vec<Member>> {
         let remembered = remembered.map(|running| running.members).unwrap_or_default();
         // All are held until all are had, so that none is given twice.
         let mut held = Vec::new();
-        let mut members = Vec::new();
-        for id in 1..=self.members {
-            let before =
-                remembered.iter().find(|member| member.id == id).map(|member| member.address.clone());
+        let mut hold = |before: Option<&String>| {
             let listener = match before.map(TcpListener::bind) {
                 Some(Ok(listener)) => listener,
                 _ => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
             };
-            members.push(Member { id, address: listener.local_addr()?.to_string(), pid: 0 });
+            let address = listener.local_addr()?.to_string();
             held.push(listener);
+            Ok::<_, io::Error>(address)
+        };
+        let mut members = Vec::new();
+        for id in 1..=self.members {
+            let before = remembered.iter().find(|member| member.id == id);
+            let address = hold(before.map(|member| &member.address))?;
+            let admin = hold(before.map(|member| &member.admin))?;
+            members.push(Member { id, address, admin, pid: 0 });
         }
         Ok(members)
     }
@@ -250,38 +261,50 @@ impl Group {
 
     /// What this member is served with.
     fn arguments(&self, id: u64) -> Vec<String> {
-        let member = self.running.members.iter().find(|member| member.id == id);
-        let address = member.map(|member| member.address.clone()).unwrap_or_default();
-        let data = self.running.directory.join(id.to_string()).display().to_string();
+        let Running { directory, members, .. } = &self.running;
+        let member = members.iter().find(|member| member.id == id);
+        let (address, admin) = member.map(|member| (&*member.address, &*member.admin)).unwrap_or_default();
+        let data = directory.join(id.to_string()).display().to_string();
+        let token = directory.join(TOKEN).display().to_string();
         let id = id.to_string();
-        ["serve", "--id", &id, "--data", &data, "--listen", &address, "--peers", &self.peers]
+        let arguments = ["serve", "--id", &id, "--data", &data, "--listen", address, "--peers", &self.peers];
+        [&arguments[..], &["--admin", admin, "--admin-token-file", &token]]
+            .concat()
+            .into_iter()
             .map(str::to_owned)
-            .to_vec()
+            .collect()
     }
 
     /// Says what there is, and what to type next.
     fn introduce(&self, leads: NodeId, format: Format) {
         let human = || {
-            let mut table = Table::new(["MEMBER", "ADDRESS", "PROCESS", ""]);
-            for Member { id, address, pid } in &self.running.members {
+            let mut table = Table::new(["MEMBER", "ADDRESS", "PROCESS", "STATUS PAGE", ""]);
+            for Member { id, address, admin, pid } in &self.running.members {
                 let leads = if *id == leads.get() { "leads" } else { "" };
-                table.row([id.to_string(), address.clone(), pid.to_string(), leads.to_owned()]);
+                let page = format!("http://{admin}/status");
+                table.row([id.to_string(), address.clone(), pid.to_string(), page, leads.to_owned()]);
             }
             let leader = self.running.members.iter().find(|member| member.id == leads.get());
             let pid = leader.map(|leader| leader.pid).unwrap_or_default();
             let me = me();
             let then = match self.running.members.len() {
                 1 | 2 => String::new(),
-                _ => format!(
-                    "  kill -9 {pid:<20} # the leader is gone\n  {me} put colour blue      # succeeds all the same\n  {me} status --each\n"
-                ),
+                _ => {
+                    let (kill, put) = (format!("kill -9 {pid}"), format!("{me} put colour blue"));
+                    let width = put.len();
+                    format!(
+                        "  {kill:width$}   # the leader is gone\n  {put}   # succeeds all the same\n  {me} status --each\n"
+                    )
+                }
             };
             format!(
-                "A group of {} runs on this machine, until you type Ctrl-C here.\n\n{}\nTheir data and logs are in {}\n\n\
+                "A group of {} runs on this machine, until you type Ctrl-C here.\n\n{}\nTheir data and logs are in {}\n\
+                 Each has a status page; they ask for the token {}\n\n\
                  Type in another terminal:\n\n  {me} put colour red\n  {me} get colour\n{then}",
                 self.running.members.len(),
                 table.render(),
                 self.running.directory.display(),
+                self.token,
             )
         };
         format.print(human, || json!({ "running": self.running, "leader": leads.get() }));
@@ -359,6 +382,23 @@ fn ending(status: Option<ExitStatus>) -> String {
 fn log(directory: &Path, id: u64) -> PathBuf {
     directory.join(format!("member-{id}.log"))
 }
+
+/// What operators of this group bring: drawn once, and kept in a file for this user alone.
+fn token_of(directory: &Path) -> io::Result<String> {
+    let path = directory.join(TOKEN);
+    match fs::read_to_string(&path) {
+        Ok(token) => Ok(token.trim().to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let token = format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?);
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            writeln!(file, "{token}")?;
+            Ok(token)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+const TOKEN: &str = "admin-token";
 
 /// How this program was called.
 fn me() -> String {

@@ -438,14 +438,15 @@ impl Transfer {
 
 /// Who leads by now, if that shows within a moment.
 pub(crate) async fn leader(client: &Client) -> Option<NodeId> {
-    let client = client.with_deadline(Duration::from_secs(1));
-    for _ in 0..20 {
-        if let Ok(NodeStatus { leader: Some(leader), .. }) = client.status().await {
-            return Some(leader);
+    let found = async {
+        loop {
+            if let Ok(NodeStatus { leader: Some(leader), .. }) = client.status().await {
+                return leader;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    None
+    };
+    tokio::time::timeout(Duration::from_secs(2), found).await.ok()
 }
 
 impl Snapshot {

@@ -10,6 +10,7 @@ use kontiki_core::types::NodeId;
 use kontiki_net_tokio::admin::{self, Token};
 use kontiki_net_tokio::node::{Builder, Node};
 use kontiki_net_tokio::protocol::Phase;
+use std::fmt::Display;
 use std::io::Read as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -37,7 +38,7 @@ pub(crate) struct Serve {
     /// Begin a new group of these members, this one among them; give each of them the same list
     #[arg(long, value_name = "ID=HOST:PORT,...", value_delimiter = ',', value_parser = peer)]
     peers: Vec<(NodeId, String)>,
-    /// Wait to be made a member of the group that this address belongs to
+    /// Become a member of the group that this address belongs to
     #[arg(long, value_name = "HOST:PORT")]
     join: Option<String>,
     /// Options that have defaults, as TOML
@@ -46,13 +47,13 @@ pub(crate) struct Serve {
     /// Vote and hold no values: the third vote of two real members
     #[arg(long)]
     witness: bool,
-    /// Go without TLS where others than this machine can listen in
+    /// Go without TLS where others than this machine can listen in, on either port
     #[arg(long)]
     allow_insecure: bool,
-    /// Open a port for operators: HTTP, with metrics and a status page
+    /// Open the port for operators: HTTP with JSON, metrics and a status page
     #[arg(long, value_name = "HOST:PORT", value_parser = address, requires = "admin_token_file")]
     admin: Option<SocketAddr>,
-    /// The token that operators must bring, in a file that nobody else reads
+    /// What whoever uses that port must bring: one line of 16 characters or more, for nobody else to read
     #[arg(long, value_name = "FILE", requires = "admin")]
     admin_token_file: Option<PathBuf>,
     /// Keep what the member is told, so that `kontiki-sim replay` can run it again; commands are in it
@@ -81,35 +82,52 @@ impl Serve {
         if self.exit_with_stdin {
             stop_with_stdin(stop.0.clone());
         }
-        let port = self.admin_options()?;
-        let node = self.builder(target)?.start().await.map_err(|error| {
-            Failure::new(Exit::Not, "start", format!("member {} cannot start: {error}", self.id))
-        })?;
+        // What is wrong with the command line is found before anything is touched.
+        let (builder, admin) = (self.builder(target)?, self.admin()?);
+        let node = builder.start().await.map_err(|error| self.cannot_start(error))?;
         if let Some(address) = node.local_addr() {
             tracing::info!(member = %self.id, %address, data = %self.data.display(), "listens");
         }
-        // Dropping it closes it.
-        let _admin = match port {
-            Some(options) => Some(admin::serve(node.clone(), options).await.map_err(no_admin)?),
+        let admin = match admin {
             None => None,
+            Some(options) => match admin::serve(node.clone(), options).await {
+                Ok(admin) => {
+                    tracing::info!(member = %self.id, page = %format!("http://{}/status", admin.local_addr()), "listens for operators");
+                    Some(admin)
+                }
+                Err(error) => {
+                    node.shutdown().await;
+                    return Err(self.cannot_start(error));
+                }
+            },
         };
-        tokio::select! {
+        let ended = tokio::select! {
             _ = stop.1.recv() => {
                 tracing::info!(member = %self.id, "stops");
-                node.shutdown().await;
                 Ok(Exit::Done)
             }
             why = halted(&node) => {
-                node.shutdown().await;
                 Err(Failure::new(Exit::Halted, "halted", format!("member {} goes no further: {why}", self.id)))
             }
+        };
+        if let Some(admin) = admin {
+            admin.shutdown().await;
         }
+        node.shutdown().await;
+        ended
     }
 
-    fn admin_options(&self) -> Result<Option<admin::Options>, Failure> {
-        let (Some(listen), Some(file)) = (self.admin, &self.admin_token_file) else { return Ok(None) };
-        let token = Token::from_file(file).map_err(no_admin)?;
-        Ok(Some(admin::Options { allow_insecure: self.allow_insecure, ..admin::Options::new(listen, token) }))
+    fn cannot_start(&self, error: impl Display) -> Failure {
+        Failure::new(Exit::Not, "start", format!("member {} cannot start: {error}", self.id))
+    }
+
+    fn admin(&self) -> Result<Option<admin::Options>, Failure> {
+        let (Some(listen), Some(file)) = (self.admin, &self.admin_token_file) else {
+            return Ok(None);
+        };
+        let token = Token::from_file(file).map_err(Failure::usage)?;
+        let options = admin::Options::new(listen, token);
+        Ok(Some(admin::Options { allow_insecure: self.allow_insecure, ..options }))
     }
 
     fn builder(&self, target: &Target) -> Result<Builder, Failure> {
@@ -139,10 +157,6 @@ impl Serve {
         }
         Ok(builder)
     }
-}
-
-fn no_admin(error: impl std::error::Error) -> Failure {
-    Failure::new(Exit::Not, "admin", error.to_string())
 }
 
 /// Waits until the member goes no further, which most never do; why.
