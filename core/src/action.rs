@@ -212,6 +212,50 @@ pub enum Violation {
     },
 }
 
+impl Refusal {
+    /// The reason as one word: the same in logs, metrics and simulations.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotLeader { .. } => "not_leader",
+            Self::Busy => "busy",
+            Self::DiskFull => "disk_full",
+            Self::TooLarge { .. } => "too_large",
+            Self::Transferring { .. } => "transferring",
+            Self::Overwritten => "overwritten",
+            Self::NotReady => "not_ready",
+            Self::ChangeInFlight { .. } => "change_in_flight",
+            Self::Outdated { .. } => "outdated",
+            Self::Change(error) => error.code(),
+            Self::CannotLead(_) => "cannot_lead",
+            Self::NobodyElse => "nobody_else",
+            Self::LeadsAlready => "leads_already",
+            Self::Stopped => "stopped",
+            Self::Halted => "halted",
+        }
+    }
+
+    /// Whether the same request may be taken a little later, or by another member. Where not, it is the request that is wrong.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::NotLeader { .. }
+            | Self::Busy
+            | Self::DiskFull
+            | Self::Transferring { .. }
+            | Self::Overwritten
+            | Self::NotReady
+            | Self::ChangeInFlight { .. }
+            | Self::Stopped
+            | Self::Halted => true,
+            Self::TooLarge { .. }
+            | Self::Outdated { .. }
+            | Self::Change(_)
+            | Self::CannotLead(_)
+            | Self::NobodyElse
+            | Self::LeadsAlready => false,
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

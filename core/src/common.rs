@@ -15,6 +15,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Common {
     pub(crate) config: Config,
     pub(crate) ballot: Ballot,
@@ -53,6 +54,7 @@ const WITNESSED: u64 = 64;
 
 /// What is under way to fill again what disks have damaged, here or elsewhere.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Refills {
     /// When this member last asked.
     pub(crate) asked: Option<Instant>,
@@ -64,6 +66,7 @@ pub(crate) struct Refills {
 
 /// How often somebody was answered.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Answered {
     /// None for all together who are no members, as far as this member knows.
     pub(crate) member: Option<Member>,
@@ -74,6 +77,7 @@ pub(crate) struct Answered {
 
 /// A read of which it is certain what it must see.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct ConfirmedRead {
     pub(crate) request: RequestId,
     pub(crate) index: Index,

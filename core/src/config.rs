@@ -100,10 +100,32 @@ impl Default for Options {
 
 /// Checked settings: who this member is, and the [`Options`]. Who else there is stands in its log.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "record", serde(try_from = "Given", into = "Given"))]
 pub struct Config {
     pub(crate) identity: Identity,
     pub(crate) options: Options,
     pub(crate) timing: Timing,
+}
+
+/// What a [`Config`] is made from, and all that is kept of it: the rest follows, and is checked again.
+#[cfg(feature = "record")]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Given(Identity, Options);
+
+#[cfg(feature = "record")]
+impl TryFrom<Given> for Config {
+    type Error = ConfigError;
+    fn try_from(Given(identity, options): Given) -> Result<Self, ConfigError> {
+        Self::new(identity, options)
+    }
+}
+
+#[cfg(feature = "record")]
+impl From<Config> for Given {
+    fn from(config: Config) -> Self {
+        Self(config.identity, config.options)
+    }
 }
 
 /// The times of [`Options`] as the kernel counts them.

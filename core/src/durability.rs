@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 
 /// The one ordered stream of writes of a member.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Durability {
     /// The last write that was handed out.
     issued: WriteSeq,
@@ -28,6 +29,7 @@ pub(crate) struct Durability {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 struct Pending {
     seq: WriteSeq,
     ballot: Ballot,

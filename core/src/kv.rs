@@ -19,8 +19,9 @@
 //! assert_eq!(Reply::decode(&reply), Ok(Reply::Found { entries: found, more: false }));
 //! ```
 
+use crate::digest::fingerprint;
 use crate::machine::bytes::{Items, Reader};
-use crate::machine::{BadSnapshot, Picture, Restore, StateMachine, fingerprint};
+use crate::machine::{BadSnapshot, Picture, Restore, StateMachine};
 use crate::types::LogId;
 use alloc::collections::{BTreeMap, btree_map};
 use alloc::sync::Arc;

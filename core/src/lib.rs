@@ -107,7 +107,8 @@
 //! [`event`] and [`action`] are the whole border; [`raft`] is the flow of a step, on one page; the roles behind it hold
 //! only what they alone need. With the feature `replica` there is what is replicated: the `machine` module, its trait `StateMachine` and
 //! the sessions that make a client's command count once, and `kv`, a map to look at or to use. With the feature `serde` all public
-//! data can be serialized; with `wire`, messages travel as checksummed frames (the `wire` module). With `replica` there is all of the above in one piece, with its log, its clients and its
+//! data can be serialized; with `wire`, messages travel as checksummed frames (the `wire` module); with `record`, all that happens
+//! to a kernel can be kept and happen again (the `record` module). With `replica` there is all of the above in one piece, with its log, its clients and its
 //! snapshots (the `replica` module): a host then only moves bytes.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -117,6 +118,8 @@ extern crate alloc;
 pub mod action;
 mod common;
 pub mod config;
+#[cfg(any(feature = "replica", feature = "record"))]
+mod digest;
 mod durability;
 pub mod event;
 #[cfg(feature = "replica")]
@@ -129,6 +132,8 @@ pub mod message;
 mod progress;
 pub mod quorum;
 pub mod raft;
+#[cfg(feature = "record")]
+pub mod record;
 pub mod recover;
 mod refill;
 #[cfg(feature = "replica")]

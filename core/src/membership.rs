@@ -102,6 +102,25 @@ pub enum ChangeError {
     TooMany,
 }
 
+impl ChangeError {
+    /// The reason as one word: the same in logs and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing_to_change",
+            Self::NamedTwice(_) => "named_twice",
+            Self::Stranger(_) => "no_member",
+            Self::AlreadyMember(_) => "already_member",
+            Self::OtherIncarnation(_) => "other_incarnation",
+            Self::AlreadyVoter(_) => "already_voter",
+            Self::AlreadyLearner(_) => "already_learner",
+            Self::Witness(_) => "witness_has_nothing",
+            Self::NoVoters => "no_voters",
+            Self::TooManyWitnesses => "too_many_witnesses",
+            Self::TooMany => "too_many_members",
+        }
+    }
+}
+
 impl Membership {
     /// A group of `voters` alone.
     pub fn of<M: Into<Member>>(voters: impl IntoIterator<Item = M>) -> Result<Self, MembershipError> {

@@ -7,6 +7,7 @@ use alloc::collections::VecDeque;
 
 /// A leader's view of one other member.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Progress {
     pub(crate) member: Member,
     /// The follower's log is known to match the leader's through here, on the follower's disk. It only grows: a
@@ -31,6 +32,7 @@ pub(crate) struct Progress {
 
 /// What a former member shall still be told: the log through here, and until when to try.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Leaving {
     pub(crate) through: Index,
     pub(crate) until: Instant,
@@ -38,6 +40,7 @@ pub(crate) struct Leaving {
 
 /// How entries are sent to a follower. Each mode has only the fields it needs.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Flow {
     /// Looking for the last entry that both logs share: one message at a time, the next entry to send being `next`.
     Probe { next: Index, awaiting: bool },
@@ -49,6 +52,7 @@ pub(crate) enum Flow {
 
 /// Whether the host reads entries back for a follower.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Load {
     /// It does not.
     Idle,
@@ -67,6 +71,7 @@ pub(crate) struct Window {
 
 /// Appends that were sent and not yet acknowledged: the last index and the size of each.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct InFlight {
     messages: VecDeque<(Index, u64)>,
     bytes: u64,

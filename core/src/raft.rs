@@ -42,12 +42,14 @@ use core::fmt;
 /// whatever happens and carry out the actions, [`Wake`](Event::Wake) it at its [`deadline`](Self::deadline), and look
 /// at it with [`status`](Self::status), [`leader`](Self::leader) and [`log`](Self::log).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Raft {
     common: Common,
     role: Role,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 #[repr(u8)] // A tag of its own, which every step reads several times, rather than one hidden in the fields.
 enum Role {
     Follower(Follower),

@@ -7,6 +7,7 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 /// A random stream as two numbers, so that a member stays small, comparable and hashable. The block that holds a
 /// draw is computed anew for each draw; there is one per election, so that costs nothing.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Rng {
     seed: u64,
     drawn: u64,

@@ -133,6 +133,26 @@ impl DropReason {
         Self::DiskFull,
         Self::Halted,
     ];
+
+    /// The reason as one word: the same in logs, metrics and simulations.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::OtherCluster => "other_cluster",
+            Self::OtherIncarnation => "other_incarnation",
+            Self::Misrouted => "misrouted",
+            Self::Malformed => "malformed",
+            Self::OlderTerm => "older_term",
+            Self::Late => "late",
+            Self::NeverSent => "never_sent",
+            Self::Stranger => "stranger",
+            Self::LeaderAlive => "leader_alive",
+            Self::TooManyWaiting => "too_many_waiting",
+            Self::Unapplied => "unapplied",
+            Self::DiskFull => "disk_full",
+            Self::Halted => "halted",
+            Self::TooOften => "too_often",
+        }
+    }
 }
 
 /// How many messages were dropped, and why. Dropping is normal: the protocol tolerates loss.
@@ -170,21 +190,6 @@ impl fmt::Display for RoleKind {
 
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::OtherCluster => "other-cluster",
-            Self::OtherIncarnation => "other-incarnation",
-            Self::Misrouted => "misrouted",
-            Self::Malformed => "malformed",
-            Self::OlderTerm => "older-term",
-            Self::Late => "late",
-            Self::NeverSent => "never-sent",
-            Self::Stranger => "stranger",
-            Self::LeaderAlive => "leader-alive",
-            Self::TooManyWaiting => "too-many-waiting",
-            Self::TooOften => "too-often",
-            Self::Unapplied => "unapplied",
-            Self::DiskFull => "disk-full",
-            Self::Halted => "halted",
-        })
+        f.write_str(self.code())
     }
 }

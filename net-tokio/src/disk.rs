@@ -25,6 +25,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{error, fmt};
 
 /// One directory of a file system. While there is one of these, no other opens the directory, in this process or another.
@@ -33,8 +34,13 @@ use std::{error, fmt};
 #[derive(Debug)]
 pub struct FileDisk<S: Syscalls = Os> {
     os: S,
-    open: BTreeMap<FileName, S::File>,
+    open: Open<S::File>,
+    /// What a file is called while it is made here.
+    new: &'static str,
 }
+
+/// What is open, for all lanes of one directory: a file that one of them removes must not stay open in another, or its room stays taken.
+type Open<F> = Arc<Mutex<BTreeMap<FileName, Arc<F>>>>;
 
 impl FileDisk {
     /// Takes possession of a directory, which is made where there is none.
@@ -51,10 +57,19 @@ impl FileDisk {
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(directory.join(LOCK));
         let lock = lock.map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self::over(Os { directory: directory.to_owned(), _lock: lock })),
+            Ok(()) => Ok(Self::over(Os { directory: directory.to_owned(), _lock: Arc::new(lock) })),
             Err(TryLockError::WouldBlock) => Err(OpenError::Taken { directory: directory.to_owned() }),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
+    }
+}
+
+impl FileDisk {
+    /// The same directory for a second thread: for the second [`Lane`](kontiki_core::replica::Lane) of a replica, whose jobs may overtake those
+    /// of the first. There must be no third.
+    pub fn for_another_lane(&self) -> Self {
+        let os = Os { directory: self.os.directory.clone(), _lock: Arc::clone(&self.os._lock) };
+        Self { os, open: Arc::clone(&self.open), new: NEW_TOO }
     }
 }
 
@@ -62,20 +77,26 @@ impl<S: Syscalls> FileDisk<S> {
     /// The same over other system calls: for tests.
     #[doc(hidden)]
     pub fn over(os: S) -> Self {
-        Self { os, open: BTreeMap::new() }
+        Self { os, open: Open::default(), new: NEW }
     }
 
-    fn file(&mut self, file: FileName) -> Result<&S::File, DiskError> {
-        if !self.open.contains_key(&file) {
-            let opened = self.os.open(&file.to_string()).map_err(|error| told(file, "open", &error))?;
-            self.open.insert(file, opened);
+    fn opened(&self) -> MutexGuard<'_, BTreeMap<FileName, Arc<S::File>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&mut self, file: FileName) -> Result<Arc<S::File>, DiskError> {
+        if let Some(opened) = self.opened().get(&file) {
+            return Ok(Arc::clone(opened));
         }
-        Ok(&self.open[&file])
+        let opened = self.os.open(&file.to_string()).map_err(|error| told(file, "open", &error))?;
+        let opened = Arc::new(opened);
+        self.opened().insert(file, Arc::clone(&opened));
+        Ok(opened)
     }
 
     /// Makes a file of zeros. On a file system that puts off finding room until it must, it is the sync that finds it.
     fn fill(&mut self, length: u64) -> io::Result<S::File> {
-        let made = self.os.create(NEW)?;
+        let made = self.os.create(self.new)?;
         let zeros = vec![0; ZEROS];
         let mut at = 0;
         while at < length {
@@ -108,21 +129,21 @@ impl<S: Syscalls> Disk for FileDisk<S> {
             Ok(made) => made,
             Err(error) => {
                 // What is half made takes room. Where it cannot be removed, the next one takes its place.
-                let _ = self.os.remove(NEW);
+                let _ = self.os.remove(self.new);
                 let full = error.kind() == ErrorKind::StorageFull;
                 return Err(if full { DiskError::Full } else { told(file, "create", &error) });
             }
         };
-        self.os.rename(NEW, &file.to_string()).map_err(|error| told(file, "create", &error))?;
-        self.open.insert(file, made);
+        self.os.rename(self.new, &file.to_string()).map_err(|error| told(file, "create", &error))?;
+        self.opened().insert(file, Arc::new(made));
         Ok(())
     }
 
     fn read(&mut self, file: FileName, at: u64, into: &mut [u8]) -> Result<usize, DiskError> {
-        self.file(file)?;
+        let opened = self.file(file)?;
         let mut read = 0;
         while read < into.len() {
-            match self.os.read_at(&self.open[&file], &mut into[read..], at.saturating_add(read as u64)) {
+            match self.os.read_at(&opened, &mut into[read..], at.saturating_add(read as u64)) {
                 Ok(0) => break,
                 Ok(count) => read += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -133,14 +154,13 @@ impl<S: Syscalls> Disk for FileDisk<S> {
     }
 
     fn write(&mut self, file: FileName, at: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        self.file(file)?;
-        let opened = &self.open[&file];
-        let length = self.os.length(opened).map_err(|error| told(file, "measure", &error))?;
-        match write_all(&mut self.os, opened, bytes, at) {
+        let opened = self.file(file)?;
+        let length = self.os.length(&opened).map_err(|error| told(file, "measure", &error))?;
+        match write_all(&mut self.os, &opened, bytes, at) {
             Ok(()) => Ok(()),
             // Only what was added can be taken back.
             Err(error) if error.kind() == ErrorKind::StorageFull && at >= length => {
-                self.os.set_length(opened, length).map_err(|error| told(file, "shorten", &error))?;
+                self.os.set_length(&opened, length).map_err(|error| told(file, "shorten", &error))?;
                 Err(DiskError::Full)
             }
             Err(error) => Err(told(file, "write", &error)),
@@ -148,9 +168,9 @@ impl<S: Syscalls> Disk for FileDisk<S> {
     }
 
     fn sync(&mut self, file: FileName) -> Result<(), DiskError> {
-        self.file(file)?;
+        let opened = self.file(file)?;
         // Whatever the error is, a full disk too: what should have been durable is perhaps not, and never will be.
-        self.os.sync(&self.open[&file]).map_err(|error| told(file, "sync", &error))
+        self.os.sync(&opened).map_err(|error| told(file, "sync", &error))
     }
 
     fn rename(&mut self, from: FileName, to: FileName) -> Result<(), DiskError> {
@@ -158,9 +178,10 @@ impl<S: Syscalls> Disk for FileDisk<S> {
         renamed.map_err(|error| told(from, "rename", &error))?;
         if from != to {
             // What is open stays the file that it was, under whichever name.
-            self.open.remove(&to);
-            if let Some(opened) = self.open.remove(&from) {
-                self.open.insert(to, opened);
+            let mut open = self.opened();
+            open.remove(&to);
+            if let Some(opened) = open.remove(&from) {
+                open.insert(to, opened);
             }
         }
         Ok(())
@@ -168,7 +189,7 @@ impl<S: Syscalls> Disk for FileDisk<S> {
 
     fn remove(&mut self, file: FileName) -> Result<(), DiskError> {
         self.os.remove(&file.to_string()).map_err(|error| told(file, "remove", &error))?;
-        self.open.remove(&file);
+        self.opened().remove(&file);
         Ok(())
     }
 
@@ -201,6 +222,8 @@ fn told(file: FileName, what: &str, error: &io::Error) -> DiskError {
 
 /// What a file is called while it is made.
 const NEW: &str = "new";
+/// The same in the second lane.
+const NEW_TOO: &str = "new-too";
 /// What keeps others out.
 const LOCK: &str = "lock";
 /// How many zeros are written at once.
@@ -240,7 +263,7 @@ pub trait Syscalls {
 pub struct Os {
     directory: PathBuf,
     /// Held as long as this is: it is the open file that has the lock.
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 impl Os {

@@ -1,16 +1,40 @@
 //! Kontiki over real sockets and files: the thin tokio adapter.
 //!
-//! What works so far is the member's directory: [`disk::FileDisk`], on systems where a directory can be synced. The rest of this page says
-//! what the crate will be, so that it can be held against it:
+//! It holds no protocol decision: all of those are in `kontiki-core`, where they are simulated. What it adds to a
+//! [`Replica`](kontiki_core::replica::Replica) is bytes, files, time and tasks:
 //!
-//! - a driver task per host, which moves events into the kernel of `kontiki-core` and carries out its actions;
-//! - a transport: TCP, length-prefixed and checksummed postcard frames, a version handshake, mutual TLS, bounded
-//!   queues that drop and count;
-//! - a disk thread that writes the durable log with one sync for all that waits;
-//! - an HTTP port for operators, and the binary `kontiki`: serve, dev, put, get, status, members, bench.
+//! - [`node`]: a member, from start to stop, and the handle with which an application uses it;
+//! - [`transport`]: sockets between members, and to clients, with or without [`tls`];
+//! - [`disk`]: a member's directory as real files;
+//! - [`host`]: what several groups in one process share;
+//! - [`client`]: finds the leader by itself, and tries again until it has an answer;
+//! - [`protocol`]: what clients say;
+//! - [`metrics`]: what is counted and timed; with the feature `admin`, a port for operators shows it;
+//! - [`record`]: the flight recorder.
 //!
-//! It will hold no protocol decision: all of those are in `kontiki-core`, where they are simulated.
+//! The binary `kontiki` is made of these: `docs/kontiki.md`.
+//!
+//! Begin with [`node`], which opens with an example.
 #![forbid(unsafe_code)]
+#![cfg(unix)]
 
-#[cfg(unix)]
+#[cfg(feature = "admin")]
+pub mod admin;
+pub mod book;
+pub mod client;
+mod clock;
 pub mod disk;
+pub mod host;
+pub mod identity;
+pub mod metrics;
+pub mod node;
+pub mod protocol;
+pub mod record;
+mod storage;
+pub mod tls;
+pub mod transport;
+
+/// A random number of the system's.
+fn entropy() -> std::io::Result<u64> {
+    getrandom::u64().map_err(std::io::Error::from)
+}

@@ -13,7 +13,7 @@ use kontiki_core::action::{Outcome, Refusal};
 use kontiki_core::event::{Event, Proposal, Read, ReadVia};
 use kontiki_core::kv::Kv;
 use kontiki_core::log::{Entry, EntryBody};
-use kontiki_core::machine::{Command, Machine, SessionId};
+use kontiki_core::machine::{Command, Machine, SessionId, fingerprint};
 use kontiki_core::types::{Index, LogId, Payload, RequestId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +32,8 @@ pub(crate) struct Clients {
     /// Every payload that was ever proposed to whole members, by its hash; and which operation it was of, where it was sent in a session.
     payloads: BTreeMap<u64, Payload>,
     in_sessions: BTreeMap<u64, OperationId>,
+    /// Where each command of a session took effect, by its fingerprint.
+    once: BTreeMap<u64, Option<Index>>,
     requests: u64,
     members: usize,
     /// Set once no new operation may begin.
@@ -150,6 +152,7 @@ impl Clients {
             puts: BTreeMap::new(),
             payloads: BTreeMap::new(),
             in_sessions: BTreeMap::new(),
+            once: BTreeMap::new(),
             requests: 0,
             members,
             still: false,
@@ -265,6 +268,7 @@ impl Clients {
         let put = Put { key, value };
         let (sequence, acknowledged) = (session.sequence + 1, session.sequence + 1);
         let command = put_command(put, self.spec.payload_bytes as usize);
+        self.once.insert(fingerprint(&[&command]), None);
         let command = Command::InSession { session: id, sequence, acknowledged, command: &command };
         let payload = command.encode();
         let content = content_of(&payload);
@@ -303,6 +307,20 @@ impl Clients {
         state.name = self.names;
         self.names += 1;
         self.next_turn(client, now, 0)
+    }
+
+    /// A member has carried out a command. One that was given in a session must not be carried out twice.
+    pub(crate) fn carried_out(&mut self, index: Index, command: u64) -> Result<(), String> {
+        match self.once.get_mut(&command) {
+            Some(Some(first)) if *first != index => Err(format!(
+                "the command of a session that entry {first} holds is carried out again at {index}"
+            )),
+            Some(at) => {
+                *at = Some(index);
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     fn next_turn(&mut self, client: usize, now: u64, patience: u64) -> Option<Turn> {
@@ -476,4 +494,21 @@ impl Clients {
 
 fn content_of(payload: &Payload) -> u64 {
     StableHasher::of(&EntryBody::Data(payload.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Profile, Scenario};
+
+    #[test]
+    fn a_command_of_a_session_may_be_carried_out_at_one_entry_by_each_member_and_nowhere_else() {
+        let spec = Scenario::draw(1, 3, Profile::Storage).workload;
+        let mut clients = Clients::new(1, 3, spec, None);
+        clients.once.insert(7, None);
+        assert_eq!(clients.carried_out(Index::new(4), 7), Ok(()));
+        assert_eq!(clients.carried_out(Index::new(4), 7), Ok(()), "by another member");
+        assert!(clients.carried_out(Index::new(5), 7).is_err());
+        assert_eq!(clients.carried_out(Index::new(5), 8), Ok(()), "of no session");
+    }
 }

@@ -47,6 +47,7 @@ pub mod contract;
 pub mod hash;
 pub mod history;
 pub mod ledger;
+pub mod recording;
 pub mod report;
 pub mod scenario;
 pub mod shrink;
@@ -67,4 +68,10 @@ pub fn run(scenario: &Scenario) -> Result<Report, ScenarioError> {
 /// Runs a scenario and shows every step to `tracer`.
 pub fn run_traced(scenario: &Scenario, tracer: Tracer<'_>) -> Result<Report, ScenarioError> {
     Ok(World::new(scenario, Some(tracer))?.run())
+}
+
+/// Runs a scenario, and records what every member lives through: for each, in the order of their ids, its lives one after the other, as
+/// [`kontiki_core::record`] keeps them.
+pub fn run_recorded(scenario: &Scenario) -> Result<(Report, Vec<Vec<u8>>), ScenarioError> {
+    Ok(World::new(scenario, None)?.run_recorded())
 }

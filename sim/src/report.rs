@@ -34,6 +34,8 @@ pub enum FaultKind {
     CrashMidStep,
     /// All members crashed at once.
     CrashAll,
+    /// A member was killed: of what it had written and not synced, nothing was lost yet.
+    Kill,
     /// A member started again.
     Restart,
     /// A write was lost in a crash.
@@ -76,7 +78,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind, in the order of their declaration.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Drop,
         Self::Duplicate,
         Self::Reorder,
@@ -90,6 +92,7 @@ impl FaultKind {
         Self::Crash,
         Self::CrashMidStep,
         Self::CrashAll,
+        Self::Kill,
         Self::Restart,
         Self::LostWrite,
         Self::Pause,
@@ -127,6 +130,7 @@ impl FaultKind {
             Self::Crash => "crash",
             Self::CrashMidStep => "crash_mid_step",
             Self::CrashAll => "crash_all",
+            Self::Kill => "kill",
             Self::Restart => "restart",
             Self::LostWrite => "lost_write",
             Self::Pause => "pause",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules of `core`, the lowest first: each may use those before it.
 const LAYERS: &[&str] = &[
+    "digest",
     "types",
     "time",
     "rng",
@@ -29,6 +30,7 @@ const LAYERS: &[&str] = &[
     "machine",
     "kv",
     "replica",
+    "record",
     "lib",
 ];
 

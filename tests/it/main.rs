@@ -12,6 +12,7 @@ mod membership;
 mod paper;
 mod properties;
 mod reads;
+mod record;
 mod regressions;
 mod scripts;
 mod snapshots;

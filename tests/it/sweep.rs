@@ -36,6 +36,7 @@ const RARE: &[&str] = &[
 /// What only members with disks of their own meet.
 const OF_DISKS: &[&str] = &[
     "disk_full",
+    "kill",
     "rot_log",
     "rot_snapshot",
     "rot_vote",

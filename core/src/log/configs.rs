@@ -8,6 +8,8 @@ use alloc::vec::Vec;
 
 /// Every membership that a truncation could bring back, and the latest, which is in force (paper §6).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "record", serde(try_from = "Known", into = "Known"))]
 pub(crate) struct Configs {
     /// Never empty. The first is the one at the base of the log.
     known: Vec<(LogId, Arc<Membership>)>,
@@ -68,5 +70,31 @@ impl Configs {
     pub(crate) fn compact_to(&mut self, index: Index) {
         let after = self.known.partition_point(|(id, _)| id.index <= index);
         self.known.drain(..after.saturating_sub(1));
+    }
+}
+
+/// The same as it is kept outside: an unknown membership is no legal one, and so stands as none.
+#[cfg(feature = "record")]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Known(Vec<(LogId, Option<Arc<Membership>>)>);
+
+#[cfg(feature = "record")]
+impl TryFrom<Known> for Configs {
+    type Error = &'static str;
+    fn try_from(Known(known): Known) -> Result<Self, Self::Error> {
+        if known.is_empty() {
+            return Err("a log without any membership");
+        }
+        let unknown = || Arc::new(Membership::unknown());
+        let known = known.into_iter().map(|(id, group)| (id, group.unwrap_or_else(unknown)));
+        Ok(Self { known: known.collect() })
+    }
+}
+
+#[cfg(feature = "record")]
+impl From<Configs> for Known {
+    fn from(configs: Configs) -> Self {
+        let legal = |group: &Arc<Membership>| !group.voters().is_empty();
+        Self(configs.known.into_iter().map(|(id, group)| (id, Some(group).filter(legal))).collect())
     }
 }

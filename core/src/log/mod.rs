@@ -40,6 +40,7 @@ use terms::Terms;
 
 /// A member's log.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Log {
     base: Index,
     terms: Terms,

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 /// Where each term begins. Runs are in the order of both their indexes and their terms, so both are searched by
 /// halving, and the term of a recent entry is found at once.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Terms {
     base: LogId,
     runs: Vec<LogId>,

@@ -78,15 +78,14 @@ mod answer;
 pub(crate) mod bytes;
 mod client;
 mod command;
-mod digest;
 mod sessions;
 mod snapshot;
 mod state;
 
+pub use crate::digest::fingerprint;
 pub use answer::Answer;
 pub use client::{Client, TooMany};
 pub use command::{Command, Garbled, SessionId};
-pub use digest::fingerprint;
 pub use sessions::{Limits, LimitsError};
 pub use snapshot::{MachinePicture, MachineRestore};
 pub use state::{BadSnapshot, Gather, Picture, Restore, StateMachine, Whole};

@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::command::SessionId;
-use super::digest::fingerprint;
+use crate::digest::fingerprint;
 use crate::types::{Index, Payload};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -14,6 +14,7 @@ use core::mem;
 /// Which commands are applied depends on these numbers, so they are part of the replicated state: **they must be the same on every
 /// member for the whole life of a group**, or the members' states part. A snapshot holds them, and is refused where they differ.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// How many sessions there are at most. One more, and the one that was not used for longest expires.
     pub max_sessions: u32,
@@ -49,7 +50,7 @@ impl core::error::Error for LimitsError {}
 
 impl Limits {
     /// Refuses what would leave no room for a single command.
-    pub(super) fn check(&self) -> Result<(), LimitsError> {
+    pub fn check(&self) -> Result<(), LimitsError> {
         let zero = [
             ("max_sessions", self.max_sessions == 0),
             ("max_answers", self.max_answers == 0),

@@ -89,6 +89,36 @@ pub enum Halt {
     Apply(ApplyError),
 }
 
+impl Refusal {
+    /// The reason as one word: the same in logs, metrics and simulations.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Raft(refusal) => refusal.code(),
+            Self::TooMany => "too_many",
+            Self::QueryTooLarge { .. } => "query_too_large",
+            Self::Witness => "witness",
+            Self::SnapshotUnderWay => "snapshot_under_way",
+            Self::NothingToSnapshot => "nothing_to_snapshot",
+            Self::DiskFull => "no_space_for_snapshot",
+            Self::Damaged(_) => "damaged",
+        }
+    }
+
+    /// Whether the same request may be taken a little later, or by another member. Where not, it is the request that is wrong.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Raft(refusal) => refusal.is_passing(),
+            Self::QueryTooLarge { .. } => false,
+            Self::TooMany
+            | Self::Witness
+            | Self::SnapshotUnderWay
+            | Self::NothingToSnapshot
+            | Self::DiskFull
+            | Self::Damaged(_) => true,
+        }
+    }
+}
+
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

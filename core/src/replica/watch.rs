@@ -12,6 +12,11 @@ pub trait Watch {
     /// Whether anything is watched; where not, nothing is copied for it.
     const WATCHES: bool = true;
 
+    /// The kernel, which is still `before`, is about to take `event`: what is known even of a step that it does not survive.
+    fn begins(&mut self, now: Instant, event: &Event, before: &Raft) {
+        let _ = (now, event, before);
+    }
+
     /// The kernel took `event` and answered with `actions`; `before` is what it was, `raft` what it is.
     fn step(&mut self, now: Instant, event: &Event, actions: &[Action], before: &Status, raft: &Raft);
 }
@@ -33,6 +38,7 @@ pub(super) fn watched_step<W: Watch>(
     if !W::WATCHES {
         return raft.step_into(now, event, actions);
     }
+    watch.begins(now, &event, raft);
     let (before, copy) = (raft.status(), event.clone());
     raft.step_into(now, event, actions);
     watch.step(now, &copy, actions, &before, raft);

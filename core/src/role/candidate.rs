@@ -10,6 +10,7 @@ use crate::types::Member;
 use alloc::vec::Vec;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Candidate {
     pub(crate) phase: Phase,
     /// What the other voters answered; the first answer of each counts.

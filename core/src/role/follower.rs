@@ -15,6 +15,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Follower {
     /// The leader of this term, once it has been heard.
     pub(crate) leader: Option<Member>,
@@ -25,6 +26,7 @@ pub(crate) struct Follower {
 
 /// Reads that wait for the leader to say what they must see.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 struct Questions {
     /// Each read with the question that covers it: the first that is asked after the read came.
     reads: VecDeque<(u64, RequestId)>,

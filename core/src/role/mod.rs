@@ -37,6 +37,7 @@ impl Next {
 
 /// How far a campaign has got.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Phase {
     /// Asking whether an election could be won, in the term before it.
     PreVote,

@@ -20,6 +20,8 @@ use core::fmt;
 
 /// How a log is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Options {
     /// How long a segment is, in bytes: rounded up to whole blocks of 4096, at least 16 of them. A batch that is larger gets one of its
     /// own. 64 MiB unless told. May differ from start to start.

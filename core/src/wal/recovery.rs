@@ -734,18 +734,23 @@ impl<D: Disk> Scan<'_, D> {
         if at >= segment.blocks {
             return Ok(());
         }
-        let (mut blank, mut damaged) = (0, 0);
-        let bytes = window.batch(self.disk, at, 1)?;
-        for (sector, number) in bytes.chunks(SECTOR).zip(first_sector(at)..) {
-            match window.seal.open(sector, number) {
-                Sector::Blank => blank += 1,
-                Sector::Damaged => damaged += 1,
-                Sector::Torn | Sector::Valid { .. } => {}
-            }
-        }
         // Of a batch that was acknowledged no sector is blank; and what a write leaves unfinished is not damaged.
         let named = self.synced.saturating_sub(self.model.now.link.number);
-        if blank == 0 && damaged > 0 && self.hidden(segment, window, at)? > named {
+        let (blank, damaged) = window.faults(self.disk, at)?;
+        let (hidden, end) = match blank == 0 && damaged > 0 {
+            true => self.hidden(segment, window, at)?,
+            false => (0, at),
+        };
+        let mut is_more = hidden > named;
+        if named > 0 {
+            // Where what the vote names is blank, its write was lost, and something may stand behind it. Each of those takes a block at least.
+            let behind = at.saturating_add(u32::try_from(named).unwrap_or(u32::MAX)).max(end);
+            for block in behind..segment.blocks {
+                let (blank, damaged) = window.faults(self.disk, block)?;
+                is_more |= blank == 0 && damaged > 0;
+            }
+        }
+        if is_more {
             return Err(Missing::EndAfter(self.model.durable.last()).into());
         }
         self.found.torn += u64::from(blank < SECTORS_PER_BLOCK);
@@ -753,8 +758,14 @@ impl<D: Disk> Scan<'_, D> {
     }
 
     /// How many batches may once have been durable in the blocks from `at` on, where no header can be read: the one that began there, and
-    /// one for every block that may be the first of another. What the vote does not name of them nobody knows anything of.
-    fn hidden(&mut self, segment: &SegmentFile, window: &mut Window, at: u32) -> Result<u64, DiskError> {
+    /// one for every block that may be the first of another. What the vote does not name of them nobody knows anything of. And where that
+    /// ends: at the first block of which something is blank.
+    fn hidden(
+        &mut self,
+        segment: &SegmentFile,
+        window: &mut Window,
+        at: u32,
+    ) -> Result<(u64, u32), DiskError> {
         let (mut count, mut ended) = (0, false);
         for block in at..segment.blocks {
             let bytes = window.batch(self.disk, block, 1)?;
@@ -762,14 +773,14 @@ impl<D: Disk> Scan<'_, D> {
                 window.seal.open(&bytes[sector as usize * SECTOR..][..SECTOR], first_sector(block) + sector)
             };
             if (0..SECTORS_PER_BLOCK).any(|sector| open(sector) == Sector::Blank) {
-                break;
+                return Ok((count, block));
             }
             // A batch ends with a block. Whatever is valid in what cannot be found is of its middle.
             let begins = ended && open(0) == Sector::Damaged;
             count += u64::from(block == at || begins);
             ended = !matches!(open(SECTORS_PER_BLOCK - 1), Sector::Valid { .. });
         }
-        Ok(count)
+        Ok((count, segment.blocks))
     }
 
     /// Takes over a batch.
@@ -979,6 +990,20 @@ impl Window {
             }
         }
         Ok(None)
+    }
+
+    /// How many sectors of a block are blank, and how many are damaged.
+    fn faults<D: Disk>(&mut self, disk: &mut D, block: u32) -> Result<(u32, u32), DiskError> {
+        let seal = self.seal;
+        let (mut blank, mut damaged) = (0, 0);
+        for (sector, number) in self.block(disk, block)?.chunks(SECTOR).zip(first_sector(block)..) {
+            match seal.open(sector, number) {
+                Sector::Blank => blank += 1,
+                Sector::Damaged => damaged += 1,
+                Sector::Torn | Sector::Valid { .. } => {}
+            }
+        }
+        Ok((blank, damaged))
     }
 
     /// The bytes of so many blocks.

@@ -532,6 +532,22 @@ fn a_segment_without_a_header_goes_when_the_log_begins_behind_it() {
 }
 
 #[test]
+fn the_end_of_the_log_is_not_cut_behind_what_the_vote_tells_of() {
+    let mut used = Used::new();
+    for _ in 0..2 {
+        used.append(&[10]);
+        used.write();
+    }
+    // The vote was written with the first of the two, and nothing after the second.
+    used.file(FileName::Segment(1))[3 * BLOCK..5 * BLOCK].iter_mut().for_each(|byte| *byte ^= 1);
+    let error = used.recover().unwrap_err();
+    assert_eq!(error, RecoverError::TooMuch(Missing::EndAfter(LogId::ZERO)));
+    // What is known to end where it was written is known by its entries, as before.
+    used.file(FileName::Segment(1))[4 * BLOCK..].fill(0);
+    assert_eq!(used.recover().unwrap().found.lost, [(LogId::ZERO, LogId::new(1, 1))]);
+}
+
+#[test]
 fn damage_where_nothing_was_written_is_none() {
     let mut used = Used::new();
     used.append(&[10]);

@@ -20,7 +20,7 @@ pub(crate) struct Cli {
 enum Command {
     /// Run a range of seeds and report what was found
     Run(run::Run),
-    /// Run one seed or one scenario file again, and show what happens
+    /// Run one seed, one scenario file, or a member's recorded life again, and show what happens
     Replay(replay::Replay),
     /// Print the scenario of a seed as data, which replay accepts back
     Scenario(Which),
@@ -137,11 +137,23 @@ fn save(scenario: &Scenario, dir: &Path) -> Result<PathBuf, String> {
 
 /// Reads a scenario that somebody may have edited.
 fn load(path: &Path) -> Result<Scenario, String> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        format!("cannot read {shown}: {error}; name a file that `scenario` or `run --out` has written")
-    })?;
-    serde_json::from_str(&text).map_err(|error| {
-        format!("{shown} is no scenario: {error}; compare it with `cargo sim scenario --seed 1`")
+    parse(path, &read(path)?)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| {
+        format!(
+            "cannot read {}: {error}; name a file that `scenario` or `run --out` has written, or a recording",
+            path.display()
+        )
+    })
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Scenario, String> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        format!(
+            "{} is no scenario: {error}; compare it with `cargo sim scenario --seed 1`; nor does it begin like a recording",
+            path.display()
+        )
     })
 }

@@ -1,22 +1,24 @@
-//! `kontiki-sim replay`: one run again, with everything to be seen.
+//! `kontiki-sim replay`: one run again, or a member's recorded life, with everything to be seen.
 
-use super::Cluster;
+use super::{Cluster, parse, read};
 use clap::{Args, ValueEnum};
+use kontiki_core::record;
+use kontiki_sim::recording::{self, Replayed};
 use kontiki_sim::report::Report;
 use kontiki_sim::scenario::{Scenario, ScenarioError};
 use kontiki_sim::trace::{LEGEND, Traced};
 use std::collections::VecDeque;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[derive(Args, Debug)]
 pub(crate) struct Replay {
     /// The seed to run again
-    #[arg(long, conflicts_with = "file", required_unless_present = "file")]
+    #[arg(long, conflicts_with = "files", required_unless_present = "files")]
     seed: Option<u64>,
-    /// A scenario file, as written by `scenario` or `run --out`
-    file: Option<PathBuf>,
+    /// A scenario file, as written by `scenario` or `run --out`; or the recordings of a member, the oldest first
+    files: Vec<PathBuf>,
     #[command(flatten)]
     cluster: Cluster,
     /// Show nothing after this: a time such as 1500ms or 2s, or the number of a step
@@ -25,6 +27,9 @@ pub(crate) struct Replay {
     /// Show every step: one line each, or one JSON object each
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "human")]
     trace: Option<Trace>,
+    /// Write down what each member of the simulated cluster lives through: a recording for each in this directory
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,8 +51,19 @@ const LAST: usize = 20;
 
 impl Replay {
     pub(crate) fn run(self) -> Result<bool, String> {
-        let scenario = self.cluster.choose(self.file.as_deref(), self.seed)?;
         let mut out = BufWriter::new(std::io::stdout().lock());
+        let bytes = self.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?.concat();
+        if record::is_recording(&bytes) {
+            return self.replay_recordings(&bytes, &mut out);
+        }
+        let scenario = match (&self.files[..], self.seed) {
+            ([file], _) => parse(file, &bytes)?,
+            ([], Some(seed)) => self.cluster.draw(seed),
+            _ => return Err("only recordings can be replayed several at once: name one scenario".to_owned()),
+        };
+        if let Some(dir) = &self.record {
+            write_recordings(&scenario, dir)?;
+        }
         let report =
             self.play(&scenario, &mut out).map_err(|error| format!("the scenario is wrong: {error}"))?;
         // Whoever stopped reading has seen enough: what cannot be written any more is not missed.
@@ -61,21 +77,51 @@ impl Replay {
             let _ = writeln!(out, "{LEGEND}");
         }
         let mut reached = 0;
-        kontiki_sim::run_traced(scenario, &mut |traced| {
-            if let Traced::Step { step, .. } = *traced {
-                reached = step;
+        kontiki_sim::run_traced(scenario, &mut |traced| self.show(traced, &mut reached, out))
+    }
+
+    /// Lives recorded lives again. Whether they were all the same.
+    fn replay_recordings(&self, bytes: &[u8], out: &mut impl Write) -> Result<bool, String> {
+        if self.record.is_some() {
+            return Err("what was recorded is not recorded again: leave --record out".to_owned());
+        }
+        if self.trace == Some(Trace::Human) {
+            let _ = writeln!(out, "{LEGEND}");
+        }
+        let mut reached = 0;
+        let replayed = recording::replay(bytes, &mut |traced| self.show(traced, &mut reached, out))
+            .map_err(|error| error.to_string())?;
+        let wrong = replayed.iter().filter(|one| !one.held()).count();
+        for (one, number) in replayed.iter().zip(1..) {
+            // Beside a trace for machines, only what is wrong, and elsewhere.
+            if self.trace != Some(Trace::Json) {
+                let _ = writeln!(out, "recording {number} of {}: {one}", replayed.len());
+            } else if !one.held() {
+                eprintln!("recording {number} of {}: {one}", replayed.len());
             }
-            let shown = match self.until {
-                None => true,
-                Some(Until::Step(last)) => reached <= last,
-                Some(Until::Nanos(last)) => traced.at() <= last,
-            };
-            let _ = match self.trace {
-                Some(Trace::Human) if shown => writeln!(out, "{}", traced.line()),
-                Some(Trace::Json) if shown => writeln!(out, "{}", traced.json()),
-                _ => Ok(()),
-            };
-        })
+        }
+        if self.trace != Some(Trace::Json) {
+            let _ = writeln!(out, "{}", verdict(&replayed, wrong));
+        }
+        let _ = out.flush();
+        Ok(wrong == 0)
+    }
+
+    /// Shows what happened, if it shall be seen. `reached` is the last step so far.
+    fn show(&self, traced: &Traced<'_>, reached: &mut u64, out: &mut impl Write) {
+        if let Traced::Step { step, .. } = *traced {
+            *reached = step;
+        }
+        let shown = match self.until {
+            None => true,
+            Some(Until::Step(last)) => *reached <= last,
+            Some(Until::Nanos(last)) => traced.at() <= last,
+        };
+        let _ = match self.trace {
+            Some(Trace::Human) if shown => writeln!(out, "{}", traced.line()),
+            Some(Trace::Json) if shown => writeln!(out, "{}", traced.json()),
+            _ => Ok(()),
+        };
     }
 
     /// Says how it ended; beside a trace for machines, only a failure, and elsewhere.
@@ -100,6 +146,27 @@ impl Replay {
             ),
         }
     }
+}
+
+fn verdict(replayed: &[Replayed], wrong: usize) -> String {
+    let steps: u64 = replayed.iter().map(|one| one.same).sum();
+    match wrong {
+        0 => format!("every action was the same: {steps} steps in {} recordings", replayed.len()),
+        _ => format!("FAILED  {wrong} of {} recordings; {steps} steps were the same", replayed.len()),
+    }
+}
+
+fn write_recordings(scenario: &Scenario, dir: &Path) -> Result<(), String> {
+    let (_, lives) =
+        kontiki_sim::run_recorded(scenario).map_err(|error| format!("the scenario is wrong: {error}"))?;
+    for (bytes, number) in lives.iter().zip(1..) {
+        let path = dir.join(format!("member-{number}.rec"));
+        let wrong = |error| {
+            format!("cannot write {}: {error}; name a directory that can be written to", path.display())
+        };
+        std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&path, bytes)).map_err(wrong)?;
+    }
+    Ok(())
 }
 
 /// The last lines of a run's trace.

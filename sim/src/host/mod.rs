@@ -1,6 +1,7 @@
 //! A simulated host: one kernel, its disk, its clock, its state machine, and what befalls them.
 
 pub(crate) mod whole;
+pub(crate) mod written;
 
 use crate::clock::Clock;
 use crate::contract::Contract;
@@ -21,6 +22,7 @@ use kontiki_core::time::Instant;
 use kontiki_core::types::{ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId};
 use std::collections::VecDeque;
 use whole::Whole;
+use written::Written;
 
 /// One member and its surroundings.
 #[derive(Debug)]
@@ -40,6 +42,9 @@ pub(crate) struct Host {
     /// The disk of a whole member, and what an empty one begins with.
     pub(crate) storage: SimDisk,
     pub(crate) begin: Durable,
+    pub(crate) written: Written,
+    /// Says whether its disk survives when it crashes.
+    pub(crate) outage: Stream,
     /// In which life its disk has damaged something that it may not know of yet.
     pub(crate) damaged: Option<u32>,
     /// Whether its disk ever did something that it should not have.
@@ -147,6 +152,15 @@ impl Up {
     }
 }
 
+/// How a member crashed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Crashed {
+    /// Its power failed: so many writes were lost, and so many torn.
+    Power { lost: u64, torn: u64 },
+    /// It was killed. What it had written is still there to be read, and may be lost yet.
+    Killed,
+}
+
 #[derive(Debug)]
 enum Work {
     Apply { through: Index, puts: Vec<Put> },
@@ -196,16 +210,20 @@ impl Host {
         Ok(())
     }
 
-    /// Stops the member: everything in memory is gone. Returns how many writes were lost, and how many torn.
-    pub(crate) fn crash(&mut self) -> (u64, u64) {
+    /// Stops the member: everything in memory is gone. Returns what became of what was not synced.
+    pub(crate) fn crash(&mut self) -> Crashed {
         self.up = None;
         self.backlog.clear();
         self.crash_after = None;
         if self.storage == SimDisk::default() {
-            return (self.disk.crash(), 0);
+            return Crashed::Power { lost: self.disk.crash(), torn: 0 };
+        }
+        if self.outage.below(4) == 0 {
+            self.storage.disarm();
+            return Crashed::Killed;
         }
         let lost = self.storage.crash(&mut self.stream);
-        (lost.writes, lost.torn)
+        Crashed::Power { lost: lost.writes, torn: lost.torn }
     }
 
     /// Loses everything, and comes back as somebody else.

@@ -2,10 +2,10 @@
 
 use crate::scenario::{ReplicaSpec, Scenario};
 use crate::store::Put;
-use kontiki_core::kv::{self, Kv};
-use kontiki_core::machine::{Command, Limits, Machine};
+use kontiki_core::kv::{self, Kv, KvPicture, KvRestore};
+use kontiki_core::machine::{BadSnapshot, Command, Limits, Machine, Restore, StateMachine, fingerprint};
 use kontiki_core::replica::{self, DiskJob, Lane, MachineDone, MachineJob, Replica, Worker};
-use kontiki_core::types::{Index, NodeId, Payload};
+use kontiki_core::types::{Index, LogId, NodeId, Payload};
 use kontiki_core::{wal, wire};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Whole {
     pub(crate) replica: Replica,
-    worker: Worker<Kv>,
+    worker: Worker<Watched>,
     log: VecDeque<DiskWork>,
     bulk: VecDeque<DiskWork>,
     /// What the state machine has to do; it is at work on the first.
@@ -33,11 +33,62 @@ pub(crate) struct DiskWork {
 pub(crate) struct Worked {
     pub(crate) done: Option<MachineDone>,
     pub(crate) digests: Vec<(Index, u64)>,
+    /// Which commands it carried out, by their fingerprints, and at which entries.
+    pub(crate) carried_out: Vec<(Index, u64)>,
+}
+
+/// A map that remembers what it was last told to do: so what is carried out twice shows, whatever the sessions say.
+#[derive(Default, Debug)]
+pub(crate) struct Watched {
+    kv: Kv,
+    last: Option<(Index, u64)>,
+}
+
+/// The same, while it is being built.
+#[derive(Debug)]
+pub(crate) struct Rebuilt(KvRestore);
+
+impl StateMachine for Watched {
+    type Picture = KvPicture;
+    type Restore = Rebuilt;
+
+    fn apply(&mut self, at: LogId, command: &[u8]) -> Vec<u8> {
+        self.last = Some((at.index, fingerprint(&[command])));
+        self.kv.apply(at, command)
+    }
+
+    fn query(&self, query: &[u8]) -> Vec<u8> {
+        self.kv.query(query)
+    }
+
+    fn picture(&self) -> KvPicture {
+        self.kv.picture()
+    }
+
+    fn restore(&self) -> Rebuilt {
+        Rebuilt(self.kv.restore())
+    }
+
+    fn digest(&self) -> u64 {
+        self.kv.digest()
+    }
+}
+
+impl Restore for Rebuilt {
+    type State = Watched;
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), BadSnapshot> {
+        self.0.write(bytes)
+    }
+
+    fn finish(self) -> Result<Watched, BadSnapshot> {
+        Ok(Watched { kv: self.0.finish()?, last: None })
+    }
 }
 
 impl Whole {
     pub(crate) fn new(replica: Replica, limits: Limits) -> Self {
-        let machine = Machine::with_limits(Kv::default(), limits).expect("limits that were checked");
+        let machine = Machine::with_limits(Watched::default(), limits).expect("limits that were checked");
         Self {
             replica,
             worker: Worker::new(machine),
@@ -74,7 +125,7 @@ impl Whole {
 
     /// The state machine is done with what it was at work on.
     pub(crate) fn work(&mut self) -> Option<Worked> {
-        let mut digests = Vec::new();
+        let (mut digests, mut carried_out) = (Vec::new(), Vec::new());
         let done = match self.jobs.pop_front()? {
             MachineJob::Apply(entries) => {
                 let mut answers = Vec::new();
@@ -92,6 +143,8 @@ impl Whole {
                             applied = index;
                             answers.extend(more);
                             digests.push((index, self.worker.machine().digest()));
+                            let last = self.worker.machine().state().last;
+                            carried_out.extend(last.filter(|(at, _)| *at == index));
                         }
                         Err(error) => {
                             result = Err(error);
@@ -120,7 +173,7 @@ impl Whole {
                 done
             }
         };
-        Some(Worked { done, digests })
+        Some(Worked { done, digests, carried_out })
     }
 }
 

@@ -9,6 +9,7 @@ mod storage;
 mod whole;
 
 pub use step::quiet_kernel_panics;
+pub(crate) use step::{quietly, text_of};
 
 use crate::check::liveness::Stage;
 use crate::check::{Checks, Violated, linearizable_reads};
@@ -16,7 +17,7 @@ use crate::clients::{Asked, Clients, Turn};
 use crate::clock::Clock;
 use crate::disk::{Disk, Synced};
 use crate::hash::StableHasher;
-use crate::host::{Host, Room, Stored, Told};
+use crate::host::{Crashed, Host, Room, Stored, Told};
 use crate::network::Network;
 use crate::report::{Counters, Failure, FaultKind, Mark, Report};
 use crate::scenario::{MemberSpec, Scenario, ScenarioError};
@@ -28,6 +29,7 @@ use kontiki_core::event::{EntriesLoaded, Event, ReadVia};
 use kontiki_core::log::Snapshot;
 use kontiki_core::membership::Standing;
 use kontiki_core::raft::Durable;
+use kontiki_core::record::Recorder;
 use kontiki_core::replica::{Input, Lane, Output};
 use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, NodeId, Term};
 use kontiki_core::wire;
@@ -76,6 +78,8 @@ pub(crate) struct World<'t> {
     outputs: Vec<Output>,
     frames: Vec<Vec<u8>>,
     tracer: Option<Tracer<'t>>,
+    /// One for each member, where their lives are recorded.
+    recorders: Vec<Recorder>,
 }
 
 /// Something that will happen.
@@ -151,6 +155,8 @@ impl<'t> World<'t> {
                 disk: Disk::new(seed, id.get(), scenario.disk.clone(), begins(&spec)),
                 storage: SimDisk::default(),
                 begin: begins(&spec),
+                written: Default::default(),
+                outage: Stream::named(seed, "outage", id.get()),
                 damaged: None,
                 spoiled: false,
                 snapshots: VecDeque::new(),
@@ -192,6 +198,7 @@ impl<'t> World<'t> {
             outputs: Vec::new(),
             frames: Vec::new(),
             tracer,
+            recorders: Vec::new(),
         };
         world.checks.begins_with(membership);
         world.prepare();
@@ -200,6 +207,17 @@ impl<'t> World<'t> {
 
     /// Runs until all is well in the end, or a property is violated.
     pub(crate) fn run(mut self) -> Report {
+        self.run_to_report()
+    }
+
+    /// The same, and all that every member lived through, one recording after the other.
+    pub(crate) fn run_recorded(mut self) -> (Report, Vec<Vec<u8>>) {
+        self.recorders = vec![Recorder::default(); self.hosts.len()];
+        let report = self.run_to_report();
+        (report, self.recorders.iter_mut().map(Recorder::take).collect())
+    }
+
+    fn run_to_report(&mut self) -> Report {
         let violated = self.run_to_rest().and_then(|()| self.check_history()).err();
         self.counters.virtual_nanos = self.now;
         self.counters.commits = self.checks.committed();
@@ -212,7 +230,7 @@ impl<'t> World<'t> {
         Report {
             seed: self.scenario.seed,
             trace_hash: self.hasher.finish(),
-            counters: self.counters,
+            counters: self.counters.clone(),
             failure,
         }
     }
@@ -326,8 +344,16 @@ impl<'t> World<'t> {
         if host.up.is_none() {
             return;
         }
-        let (lost, torn) = host.crash();
+        let crashed = host.crash();
+        self.recorders.get_mut(member).map(Recorder::stop);
         self.counters.fault(kind);
+        let (lost, torn) = match crashed {
+            Crashed::Power { lost, torn } => (lost, torn),
+            Crashed::Killed => {
+                self.counters.fault(FaultKind::Kill);
+                (0, 0)
+            }
+        };
         self.counters.faults_of(FaultKind::TornWrite, torn);
         self.counters.faults_of(FaultKind::LostWrite, lost);
         if lost > 0 {

@@ -77,8 +77,14 @@ impl World<'_> {
         let Room::Bare(mut bare) = std::mem::replace(&mut up.room, Room::Away) else { return Ok(()) };
         let before = Before::of(&bare.raft);
         let told = event.clone();
+        if let Some(recorder) = self.recorders.get_mut(member) {
+            recorder.begins(local, &event, &bare.raft);
+        }
         let ran = quietly(AssertUnwindSafe(|| bare.raft.step_into(local, told, actions)));
         self.survived(member, ran)?;
+        if let Some(recorder) = self.recorders.get_mut(member) {
+            recorder.ends(actions, &bare.raft);
+        }
         self.note_leader(member, &before, &bare.raft);
         let host = &mut self.hosts[member];
 
@@ -444,7 +450,7 @@ thread_local! {
 }
 
 /// Runs a kernel and catches its panics, which are findings of the simulator and not failures of it.
-pub(super) fn quietly(kernel: impl FnOnce() + UnwindSafe) -> std::thread::Result<()> {
+pub(crate) fn quietly(kernel: impl FnOnce() + UnwindSafe) -> std::thread::Result<()> {
     IN_KERNEL.set(true);
     let result = catch_unwind(kernel);
     IN_KERNEL.set(false);
@@ -465,7 +471,7 @@ pub fn quiet_kernel_panics() {
 }
 
 /// What a kernel panicked with, and where.
-pub(super) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
     let place = PLACE.take().map(|place| format!(" ({place})"));

@@ -1,6 +1,8 @@
 //! What disks do to whole members: within an atlas that leaves most members with everything.
 
 use super::World;
+use crate::host::Host;
+use crate::host::written::Place;
 use crate::report::{FaultKind, Mark};
 use crate::scenario::{Decay, Fault, Rotten};
 use crate::storage::Rot;
@@ -11,6 +13,8 @@ use std::ops::Range;
 /// A sector, and a block of them.
 const SECTOR: u64 = 512;
 const BLOCK: u64 = 4_096;
+/// Each copy of the vote stands in its file twice, in two halves.
+const HALF: u64 = BLOCK / 2;
 
 impl World<'_> {
     /// A disk does something that it should not.
@@ -81,22 +85,48 @@ impl World<'_> {
         None
     }
 
-    /// A write that was acknowledged was never there. Not the last one: of that nobody could ever know.
+    /// A write that was acknowledged was never there: one that took entries back, the last one where something else tells of it, or any
+    /// but the last. Of that nobody could ever know.
     fn lose_write(&mut self, member: usize) {
-        if let Some((file, range)) = self.place(member, BLOCK, 8 * BLOCK)
+        let place = match self.hosts[member].stream.below(3) {
+            0 => self.taking_back(member),
+            1 => self.hosts[member].written.lose_last(),
+            _ => None,
+        };
+        if let Some((file, range)) = place.or_else(|| self.place(member, BLOCK, 8 * BLOCK))
             && self.hosts[member].storage.rot(file, range, Rot::Zero).is_ok()
         {
             self.damaged(member, FaultKind::WriteLost);
         }
     }
 
-    /// A write got to the place of another.
+    /// A batch that took entries back; not one of the last.
+    fn taking_back(&mut self, member: usize) -> Option<Place> {
+        let written = self.written(member);
+        let newest = written.last()?.0;
+        let is_there = |(file, range): &&Place| {
+            let spared = if *file == newest { 8 * BLOCK } else { 0 };
+            written.iter().any(|(name, end)| name == file && range.end + spared <= *end)
+        };
+        let host = &mut self.hosts[member];
+        let places: Vec<_> = host.written.taking_back().iter().filter(is_there).cloned().collect();
+        (!places.is_empty()).then(|| host.stream.pick(&places).clone())
+    }
+
+    /// A write got to the place of another: anywhere, or to the right place of the wrong file.
     fn misdirect_write(&mut self, member: usize) {
-        let (Some((from, taken)), Some((to, hit))) =
+        let (Some((from, taken)), Some((mut to, mut hit))) =
             (self.place(member, BLOCK, 0), self.place(member, BLOCK, 0))
         else {
             return;
         };
+        if self.hosts[member].stream.coin() {
+            let reaches = |(name, end): &(FileName, u64)| *name != from && taken.end <= *end;
+            let others: Vec<_> = self.written(member).into_iter().filter(reaches).collect();
+            if !others.is_empty() {
+                (to, hit) = (self.hosts[member].stream.pick(&others).0, taken.clone());
+            }
+        }
         let mut bytes = vec![0; BLOCK as usize];
         let storage = &mut self.hosts[member].storage;
         if (from, taken.start) != (to, hit.start)
@@ -113,16 +143,23 @@ impl World<'_> {
                 let spared = if how == Decay::Blank { 8 * BLOCK } else { 0 };
                 self.place(member, SECTOR, spared)
             }
+            Rotten::Tail if how == Decay::Blank => {
+                let host = &mut self.hosts[member];
+                host.written.lose_last().map(|(name, range)| {
+                    let sector = range.start / SECTOR + host.stream.below((range.end - range.start) / SECTOR);
+                    (name, sector * SECTOR..(sector + 1) * SECTOR)
+                })
+            }
             Rotten::Tail => {
                 let last = self.written(member).into_iter().rfind(|(_, end)| *end > BLOCK);
-                last.filter(|_| how != Decay::Blank).map(|(name, end)| {
+                last.map(|(name, end)| {
                     let sector = self.hosts[member].stream.below(8) + 1;
                     (name, end - sector * SECTOR..end - (sector - 1) * SECTOR)
                 })
             }
             Rotten::Vote => {
-                let slot = if self.hosts[member].stream.coin() { Slot::A } else { Slot::B };
-                Some((FileName::Vote(slot), 0..SECTOR))
+                let copies = [(Slot::A, 0), (Slot::A, HALF), (Slot::B, 0), (Slot::B, HALF)];
+                self.vote_place(member, &copies)
             }
             Rotten::Snapshot => self.snapshot_place(member),
         };
@@ -149,6 +186,26 @@ impl World<'_> {
                 },
             );
         }
+    }
+
+    /// One of the `copies` of the vote; now and then all but one are lost, and with them the last batch, of which that one tells.
+    fn vote_place(&mut self, member: usize, copies: &[(Slot, u64)]) -> Option<Place> {
+        let Host { stream, written, storage, .. } = &mut self.hosts[member];
+        let told = if stream.below(4) == 0 { written.lose_told() } else { None };
+        if told.is_none() && !written.spoil_vote() {
+            return None;
+        }
+        let spared = *stream.pick(copies);
+        let others = copies.iter().filter(|copy| **copy != spared);
+        let mut places: Vec<_> =
+            others.map(|(slot, at)| (FileName::Vote(*slot), *at..*at + SECTOR)).collect();
+        let place = places.remove(stream.below(places.len() as u64) as usize);
+        if told.is_some() || stream.coin() {
+            for (file, range) in places.into_iter().chain(told) {
+                storage.rot(file, range, Rot::Zero).ok()?;
+            }
+        }
+        Some(place)
     }
 
     fn snapshot_place(&mut self, member: usize) -> Option<(FileName, Range<u64>)> {

@@ -5,6 +5,7 @@ use super::{Checked, Happening, World, position};
 use crate::clients::Asked;
 use crate::contract::Contract;
 use crate::host::whole::{DiskWork, Whole, Worked, found as found_in, query};
+use crate::host::written::Written;
 use crate::host::{Room, Up};
 use crate::report::{FaultKind, Mark};
 use crate::storage::SimDisk;
@@ -29,7 +30,16 @@ struct Watching<'w, 't> {
 }
 
 impl Watch for Watching<'_, '_> {
+    fn begins(&mut self, now: Instant, event: &Event, before: &Raft) {
+        if let Some(recorder) = self.world.recorders.get_mut(self.member) {
+            recorder.begins(now, event, before);
+        }
+    }
+
     fn step(&mut self, _now: Instant, event: &Event, actions: &[Action], before: &Status, raft: &Raft) {
+        if let Some(recorder) = self.world.recorders.get_mut(self.member) {
+            recorder.ends(actions, raft);
+        }
         if self.seen.is_ok() {
             self.seen = self.world.watched(self.member, event, actions, before, raft);
         }
@@ -112,6 +122,9 @@ impl World<'_> {
                 if !write.refilled.is_empty() {
                     self.counters.mark(Mark::Refilled);
                 }
+                if write.truncate_after.is_some() {
+                    host.written.takes_back();
+                }
                 host.disk.note(write.clone(), links.clone());
             }
         }
@@ -189,7 +202,7 @@ impl World<'_> {
             let host = &mut self.hosts[member];
             let Some(Up { room: Room::Whole(whole), .. }) = &mut host.up else { return Ok(()) };
             let Some(work) = whole.lane(lane).front_mut() else { return Ok(()) };
-            if let Err(error) = perform(work, &mut host.storage) {
+            if let Err(error) = perform(work, &mut host.storage, &mut host.written) {
                 return self.disk_failed(member, lane, error);
             }
         }
@@ -225,7 +238,7 @@ impl World<'_> {
         let host = &mut self.hosts[member];
         let Some(Up { room: Room::Whole(whole), .. }) = &mut host.up else { return Ok(()) };
         let Some(work) = whole.lane(lane).front_mut() else { return Ok(()) };
-        if let Err(error) = perform(work, &mut host.storage) {
+        if let Err(error) = perform(work, &mut host.storage, &mut host.written) {
             return self.disk_failed(member, lane, error);
         }
         self.work_disk(member, lane)
@@ -259,13 +272,16 @@ impl World<'_> {
         if self.hosts[member].life != life {
             return Ok(());
         }
-        let Some(Worked { done, digests }) = self.whole(member).and_then(Whole::work) else {
+        let Some(Worked { done, digests, carried_out }) = self.whole(member).and_then(Whole::work) else {
             return Ok(());
         };
         let id = self.hosts[member].id;
         for (index, digest) in digests {
             self.hosts[member].applied = index;
             self.checks.applied(id, index, digest)?;
+        }
+        for (index, command) in carried_out {
+            self.clients.carried_out(index, command).map_err(|detail| ("Sessions", detail))?;
         }
         if let Some(done) = done {
             self.tell_input(member, Input::Machine(done))?;
@@ -434,6 +450,7 @@ impl World<'_> {
         let (status, membership) = (replica.status(), replica.raft().membership().clone());
         let chain = host.disk.chain.clone();
         host.life += 1;
+        host.written.starts();
         host.up = Some(Up {
             room: Room::Whole(Box::new(Whole::new(replica, spec.limits()))),
             contract,
@@ -508,13 +525,16 @@ fn takes_time(operation: &Operation) -> bool {
     matches!(operation, Operation::Sync(_) | Operation::SyncDirectory | Operation::Create { .. })
 }
 
-fn perform(work: &mut DiskWork, disk: &mut SimDisk) -> Result<(), DiskError> {
+fn perform(work: &mut DiskWork, disk: &mut SimDisk, written: &mut Written) -> Result<(), DiskError> {
     let operation = &work.job.operations[work.done];
     let bytes = operation.perform(disk)?;
     if matches!(operation, Operation::Read { .. }) {
         work.read.push(bytes);
     }
     work.done += 1;
+    if work.job.lane == Lane::Log {
+        written.carried_out(&work.job.operations, work.done);
+    }
     Ok(())
 }
 

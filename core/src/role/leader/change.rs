@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 
 /// A request for another membership that is being carried out.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Changing {
     request: RequestId,
     /// Whether anything of it is in the log.
@@ -27,6 +28,7 @@ pub(super) struct Changing {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 enum Stage {
     /// Those that shall vote catch up first.
     CatchingUp { target: Membership, newcomers: Vec<Newcomer>, deadline: Instant },
@@ -37,6 +39,7 @@ enum Stage {
 /// One that catches up, in rounds: in each it gets what the log had when the round began. A round that is over sooner than
 /// followers wait for a leader is the last (thesis 4.2.1), and so is one after which nothing is left to get.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 struct Newcomer {
     id: NodeId,
     through: Index,

@@ -27,6 +27,7 @@ use reads::Reads;
 use transfer::Transferring;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Leader {
     /// The term of its office.
     term: Term,
@@ -59,6 +60,7 @@ pub(crate) struct Leader {
 
 /// A request whose entry waits to be committed.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Waiting {
     pub(crate) index: Index,
     request: RequestId,

@@ -17,6 +17,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Reads {
     /// In the order in which they came; rounds and indexes rise along it.
     waiting: VecDeque<Waiting>,
@@ -33,6 +34,7 @@ pub(super) struct Reads {
 
 /// A read that waits to be confirmed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 struct Waiting {
     reader: Reader,
     /// The first round that was not yet sent when it came.
@@ -42,6 +44,7 @@ struct Waiting {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 enum Reader {
     Client(RequestId),
     Follower(Member, ReadContext),

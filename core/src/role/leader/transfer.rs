@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 
 /// A handing over that is under way.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Transferring {
     request: RequestId,
     to: Member,

@@ -1,0 +1,295 @@
+//! What operators send, and what they are shown, as JSON. Incarnations and cluster ids are strings: they need all 64 bits, and JSON's numbers
+//! have 53 in many a reader.
+
+use crate::metrics::{phase_word, standing_word};
+use crate::protocol::{Content, LogEntry, MemberStatus, NodeStatus, Phase, Range};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use kontiki_core::membership::Change;
+use kontiki_core::types::{Incarnation, Index, LogId, Member, NodeId};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+
+/// How many entries of the log are shown at a time.
+pub(super) const MAX_ENTRIES: u64 = 1000;
+/// How many are, where nothing is said.
+const USUAL_ENTRIES: u64 = 20;
+/// How many bytes of commands are shown at a time; one larger command still is, alone.
+const MAX_SHOWN_BYTES: usize = 8 << 20;
+
+/// The body of `POST /commit` as JSON.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CommandBody {
+    command_base64: String,
+}
+
+impl CommandBody {
+    pub(super) fn bytes(&self) -> Result<Vec<u8>, String> {
+        BASE64.decode(&self.command_base64).map_err(|error| format!("command_base64: {error}"))
+    }
+}
+
+/// The body of `POST /transfer`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TransferBody {
+    #[serde(default)]
+    pub(super) to: Option<NodeId>,
+}
+
+/// The body of `POST /members`: one of four verbs, and the membership that it is meant for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MembersBody {
+    add: Option<Newcomer>,
+    remove: Option<NodeId>,
+    promote: Option<NodeId>,
+    demote: Option<NodeId>,
+    pub(super) expected: Option<LogId>,
+}
+
+/// Somebody to be added.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Newcomer {
+    pub(super) id: NodeId,
+    #[serde(default, deserialize_with = "incarnation")]
+    pub(super) incarnation: Option<Incarnation>,
+    pub(super) address: String,
+    #[serde(default, rename = "as")]
+    standing: NewStanding,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum NewStanding {
+    #[default]
+    Voter,
+    Learner,
+    Witness,
+}
+
+/// What is to be done about the membership.
+pub(super) enum Verb {
+    Add(Newcomer),
+    Change(Change),
+}
+
+impl MembersBody {
+    pub(super) fn verb(&mut self) -> Result<Verb, String> {
+        let verbs = [
+            self.add.take().map(Verb::Add),
+            self.remove.map(|id| Verb::Change(Change::Remove(id))),
+            self.promote.map(|id| Verb::Change(Change::Promote(id))),
+            self.demote.map(|id| Verb::Change(Change::Demote(id))),
+        ];
+        let mut verbs = verbs.into_iter().flatten();
+        match (verbs.next(), verbs.next()) {
+            (Some(verb), None) => Ok(verb),
+            _ => Err("say one of `add`, `remove`, `promote` and `demote`".to_owned()),
+        }
+    }
+}
+
+impl Newcomer {
+    pub(super) fn change(&self, incarnation: Incarnation) -> Change {
+        let member = Member::new(self.id, incarnation);
+        match self.standing {
+            NewStanding::Voter => Change::AddVoter(member),
+            NewStanding::Learner => Change::AddLearner(member),
+            NewStanding::Witness => Change::AddWitness(member),
+        }
+    }
+}
+
+/// As a string of digits, or a number.
+fn incarnation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Incarnation>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Number(u64),
+        Text(String),
+    }
+    let number = match Option::<Either>::deserialize(deserializer)? {
+        None => return Ok(None),
+        Some(Either::Number(number)) => number,
+        Some(Either::Text(text)) => text.parse().map_err(serde::de::Error::custom)?,
+    };
+    Ok(Some(Incarnation(number)))
+}
+
+/// Which entries the query of `GET /logs` asks for: `n=K`, or `from=I&to=J`.
+pub(super) fn range(query: &str) -> Result<Range, String> {
+    let (mut n, mut from, mut to) = (None, None, None);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let place = match name {
+            "n" => &mut n,
+            "from" => &mut from,
+            "to" => &mut to,
+            _ => return Err("say `n=K`, or `from=I&to=J`".to_owned()),
+        };
+        let number: u64 =
+            value.parse().map_err(|_| format!("`{name}` is a whole number, such as {name}=20"))?;
+        if place.replace(number).is_some() {
+            return Err(format!("`{name}` is there twice"));
+        }
+    }
+    let checked = |count: u64| match count {
+        0 => Err("ask for one entry at least".to_owned()),
+        count if count > MAX_ENTRIES => Err(format!("ask for at most {MAX_ENTRIES} entries at a time")),
+        count => Ok(count),
+    };
+    match (n, from, to) {
+        (n, None, None) => checked(n.unwrap_or(USUAL_ENTRIES)).map(Range::Last),
+        (None, Some(from), Some(to)) if from == 0 || to < from || to > Index::MAX.get() => {
+            Err("`from` is 1 or more, and `to` no less".to_owned())
+        }
+        (None, Some(from), Some(to)) => {
+            checked(to - from + 1)?;
+            Ok(Range::Between(Index::new(from - 1), Index::new(to)))
+        }
+        _ => Err("say `n=K`, or both of `from=I&to=J`".to_owned()),
+    }
+}
+
+/// How a member is.
+pub(super) fn status(status: &NodeStatus) -> Value {
+    let why = match &status.phase {
+        Phase::Starting(why) | Phase::Refusing(why) | Phase::Halted(why) => Some(why),
+        Phase::Running | Phase::Stopped => None,
+    };
+    json!({
+        "cluster": status.cluster.to_string(),
+        "member": status.member.id,
+        "incarnation": status.member.incarnation.to_string(),
+        "phase": phase_word(&status.phase),
+        "why": why,
+        "role": status.role.to_string(),
+        "standing": standing_word(status.standing),
+        "term": status.term,
+        "vote": status.vote,
+        "leader": status.leader,
+        "last": status.last,
+        "durable": status.durable,
+        "committed": status.committed,
+        "applied": status.applied,
+        "snapshot": status.snapshot,
+        "configured": status.configured,
+    })
+}
+
+/// The members, as one of them sees them.
+pub(super) fn members(members: &[MemberStatus]) -> Value {
+    let member = |it: &MemberStatus| {
+        json!({
+            "id": it.member.id,
+            "incarnation": it.member.incarnation.to_string(),
+            "address": it.address,
+            "standing": standing_word(it.standing),
+            "leads": it.leads,
+            "last_contact_ms": it.last_contact_ms,
+            "matched": it.matched,
+            "lag": it.lag,
+        })
+    };
+    members.iter().map(member).collect()
+}
+
+/// Entries of the log, and whether there are more than can be shown at a time: from where to go on.
+pub(super) fn entries(entries: &[LogEntry]) -> Value {
+    let (mut shown, mut bytes) = (Vec::new(), 0);
+    for it in entries {
+        let length = if let Content::Command(command) = &it.content { command.len() } else { 0 };
+        if !shown.is_empty() && bytes + length > MAX_SHOWN_BYTES {
+            break;
+        }
+        bytes += length;
+        shown.push(entry(it));
+    }
+    let next = entries.get(shown.len()).map(|it| it.id.index);
+    json!({ "entries": shown, "next": next })
+}
+
+fn entry(entry: &LogEntry) -> Value {
+    let (kind, detail) = match &entry.content {
+        Content::Blank => ("blank", None),
+        Content::Command(command) => ("command", Some(("command_base64", BASE64.encode(&**command)))),
+        Content::Session => ("session", None),
+        Content::Members(members) => ("members", Some(("members", members.clone()))),
+        Content::Withheld => ("withheld", None),
+        Content::Lost => ("lost", None),
+    };
+    let mut shown = json!({
+        "index": entry.id.index, "term": entry.id.term, "committed": entry.committed, "kind": kind,
+    });
+    if let Some((name, value)) = detail {
+        shown[name] = value.into();
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kontiki_core::types::Payload;
+
+    #[test]
+    fn a_range_is_bounded_and_never_everything_by_mistake() {
+        assert_eq!(range(""), Ok(Range::Last(20)));
+        assert_eq!(range("n=1000"), Ok(Range::Last(1000)));
+        assert_eq!(range("from=1&to=1"), Ok(Range::Between(Index::ZERO, Index::new(1))));
+        assert_eq!(range("to=1005&from=6"), Ok(Range::Between(Index::new(5), Index::new(1005))));
+        for wrong in [
+            "n=0",
+            "n=1001",
+            "n=-1",
+            "n=",
+            "n",
+            "n=1&n=2",
+            "n=99999999999999999999",
+            "m=1",
+            "from=1",
+            "to=3",
+            "from=0&to=3",
+            "from=4&to=3",
+            "from=1&to=1001",
+            "from=1&to=18446744073709551615",
+            "from=18446744073709551615&to=18446744073709551615",
+            "n=1&from=1&to=2",
+        ] {
+            assert!(range(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn large_commands_are_shown_bit_by_bit() {
+        let command = Payload::from(&vec![0; MAX_SHOWN_BYTES][..]);
+        let entry = |index| LogEntry {
+            id: LogId::new(1, index),
+            committed: true,
+            content: Content::Command(command.clone()),
+        };
+        let shown = entries(&[entry(4), entry(5)]);
+        assert_eq!((shown["entries"].as_array().map(Vec::len), &shown["next"]), (Some(1), &json!(5)));
+        assert_eq!(entries(&[entry(4)])["next"], Value::Null);
+    }
+
+    #[test]
+    fn incarnations_are_strings_or_numbers_or_absent() {
+        let read = |incarnation: &str| {
+            let body =
+                format!("{{\"add\":{{\"id\":4{incarnation},\"address\":\"a:1\",\"as\":\"learner\"}}}}");
+            let mut body: MembersBody = serde_json::from_str(&body).map_err(|error| error.to_string())?;
+            match body.verb()? {
+                Verb::Add(newcomer) => Ok(newcomer.incarnation),
+                Verb::Change(_) => Err("another verb".to_owned()),
+            }
+        };
+        assert_eq!(read(""), Ok(None));
+        assert_eq!(read(",\"incarnation\":7"), Ok(Some(Incarnation(7))));
+        assert_eq!(read(",\"incarnation\":\"18446744073709551615\""), Ok(Some(Incarnation(u64::MAX))));
+        assert!(read(",\"incarnation\":\"x\"").is_err() && read(",\"incarnation\":-1").is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! Whether the member lives, and whether it is of use.
+
+use crate::protocol::{NodeStatus, Phase};
+use kontiki_core::membership::Standing;
+
+/// Why it should be started again, if it should. A member that merely waits for others is alive.
+pub(super) fn live(status: &NodeStatus) -> Result<(), String> {
+    match &status.phase {
+        Phase::Starting(_) | Phase::Running | Phase::Refusing(_) => Ok(()),
+        Phase::Halted(why) => Err(format!("halted: {why}")),
+        Phase::Stopped => Err("it was shut down".to_owned()),
+    }
+}
+
+/// Why it should get no requests now, if it should not.
+pub(super) fn ready(status: &NodeStatus, max_lag: u64) -> Result<(), String> {
+    live(status)?;
+    match &status.phase {
+        Phase::Starting(why) => return Err(format!("it waits to be in a group: {why}")),
+        Phase::Refusing(why) => return Err(format!("it refuses everything: {why}")),
+        Phase::Running | Phase::Halted(_) | Phase::Stopped => {}
+    }
+    if status.standing == Standing::Outsider {
+        return Err("it is no member of its group: add it, or shut it down".to_owned());
+    }
+    if status.leader.is_none() {
+        return Err(format!("no leader is known in term {}", status.term));
+    }
+    let lag = status.committed.get().saturating_sub(status.applied.get());
+    if lag > max_lag {
+        return Err(format!("{lag} committed entries are not applied yet, more than {max_lag}"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kontiki_core::status::RoleKind;
+    use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, Member, NodeId, Term};
+
+    #[test]
+    fn a_member_is_ready_when_it_has_a_leader_and_has_caught_up() {
+        let id = NodeId::new(1).expect("not zero");
+        let well = NodeStatus {
+            cluster: ClusterId(1),
+            member: Member::new(id, Incarnation(1)),
+            phase: Phase::Running,
+            role: RoleKind::Follower,
+            standing: Standing::Voter,
+            term: Term::new(1),
+            vote: None,
+            leader: Some(id),
+            last: LogId::new(1, 20),
+            durable: LogId::new(1, 20),
+            committed: Index::new(20),
+            applied: Index::new(10),
+            snapshot: LogId::ZERO,
+            configured: LogId::ZERO,
+        };
+        assert_eq!((live(&well), ready(&well, 10)), (Ok(()), Ok(())));
+        let phase = |phase| NodeStatus { phase, ..well.clone() };
+        for (status, is_live, why) in [
+            (NodeStatus { leader: None, ..well.clone() }, true, "no leader"),
+            (NodeStatus { committed: Index::new(21), ..well.clone() }, true, "11 committed entries"),
+            (NodeStatus { standing: Standing::Outsider, ..well.clone() }, true, "no member"),
+            (phase(Phase::Starting("two are missing".to_owned())), true, "two are missing"),
+            (phase(Phase::Refusing("segment 3".to_owned())), true, "segment 3"),
+            (phase(Phase::Halted("two leaders".to_owned())), false, "two leaders"),
+            (phase(Phase::Stopped), false, "shut down"),
+        ] {
+            assert_eq!(live(&status).is_ok(), is_live, "{status:?}");
+            assert!(ready(&status, 10).is_err_and(|error| error.contains(why)), "{status:?}");
+        }
+    }
+}

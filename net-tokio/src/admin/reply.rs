@@ -1,0 +1,133 @@
+//! What comes back: a member's reply as HTTP.
+
+use crate::protocol::{Refused, Reply};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use kontiki_core::machine::Answer;
+use kontiki_core::types::{LogId, NodeId};
+use serde_json::{Value, json};
+
+/// An error, as every endpoint answers it: `{"error":{"code","message"}}`.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: StatusCode,
+    code: String,
+    message: String,
+    /// Whether the same may be tried again a little later.
+    retry: bool,
+    /// What else is known.
+    more: Option<(&'static str, Value)>,
+}
+
+impl Failure {
+    pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        Self { status, code: code.to_owned(), message: message.into(), retry: false, more: None }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
+    pub(super) fn unavailable(code: &str, message: impl Into<String>) -> Self {
+        Self { retry: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message) }
+    }
+
+    pub(super) fn timeout(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message)
+    }
+
+    pub(super) fn with(self, name: &'static str, value: Value) -> Self {
+        Self { more: Some((name, value)), ..self }
+    }
+
+    fn refused(refused: Refused) -> Self {
+        let Refused { code, text, retry, leader } = refused;
+        let status = match code.as_str() {
+            "too_large" | "query_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+            "compacted" => StatusCode::GONE,
+            // It is the group's state that stands in the way, and asking elsewhere would not help.
+            "change_in_flight" | "snapshot_under_way" | "nothing_to_snapshot" => StatusCode::CONFLICT,
+            _ if retry => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::CONFLICT,
+        };
+        let leader = leader.map(|(id, address)| json!({ "id": id, "address": address }));
+        Self { status, code, message: text, retry, more: leader.map(|leader| ("leader", leader)) }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut error = json!({ "code": self.code, "message": self.message, "retry": self.retry });
+        if let Some((name, value)) = self.more {
+            error[name] = value;
+        }
+        let mut response = (self.status, json_of(&json!({ "error": error }))).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE && self.retry {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// A value as the body of an answer, with a line's end for those who look at it in a terminal.
+pub(super) fn json_of(value: &Value) -> impl IntoResponse + use<> {
+    ([(header::CONTENT_TYPE, "application/json")], format!("{value}\n"))
+}
+
+/// What a member did, as the body of an answer.
+pub(super) fn done(reply: Reply) -> Result<Value, Failure> {
+    let late = |code, message: &str| Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, code, message));
+    match reply {
+        Reply::Applied { id, answer } => applied(id, answer),
+        Reply::Unanswered(id) => Ok(json!({
+            "index": id.index, "term": id.term, "answer_base64": null,
+            "note": "committed and applied, but its answer is not known here: query the state",
+        })),
+        Reply::Reconfigured(id) | Reply::Snapshot(id) => Ok(json!({ "index": id.index, "term": id.term })),
+        Reply::Transferred => Ok(json!({ "transferred": true })),
+        Reply::NotTransferred => {
+            late("not_transferred", "nobody took over in time, and this member leads on: try again")
+        }
+        Reply::NotCaughtUp(id) => late("not_caught_up", &not_caught_up(id)),
+        Reply::Unknown => late(
+            "unknown",
+            "leadership was lost meanwhile: it may have been done or not; look before you do it again",
+        ),
+        Reply::Refused(refused) => Err(Failure::refused(refused)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// What a member says that was asked for something else.
+pub(super) fn unexpected(reply: &Reply) -> Failure {
+    match reply {
+        Reply::Refused(refused) => Failure::refused(refused.clone()),
+        other => {
+            tracing::error!(reply = ?other, "a member's reply does not fit what it was asked");
+            Failure::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "the member's reply does not fit the request: report it",
+            )
+        }
+    }
+}
+
+fn applied(id: LogId, answer: Answer) -> Result<Value, Failure> {
+    let (index, term) = (id.index, id.term);
+    match answer {
+        Answer::Applied(bytes) => {
+            Ok(json!({ "index": index, "term": term, "answer_base64": BASE64.encode(&*bytes) }))
+        }
+        answer if answer.is_applied() => {
+            Ok(json!({ "index": index, "term": term, "answer_base64": null, "note": answer.to_string() }))
+        }
+        answer => Err(Failure::new(StatusCode::CONFLICT, "not_applied", answer.to_string())),
+    }
+}
+
+fn not_caught_up(id: NodeId) -> String {
+    format!("member {id} did not catch up in time and stays a learner: remove it, or promote it later")
+}

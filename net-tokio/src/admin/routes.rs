@@ -1,0 +1,298 @@
+//! The endpoints.
+
+use super::body::{self, CommandBody, MembersBody, TransferBody, Verb};
+use super::reply::{Failure, done, json_of, unexpected};
+use super::{Operated, Options, health, page};
+use crate::metrics::{self, Figures};
+use crate::protocol::{Ask, MemberStatus, Reply};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, RawQuery, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use kontiki_core::machine::Command;
+use kontiki_core::membership::Change;
+use kontiki_core::types::NodeId;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time;
+
+/// What all endpoints share.
+pub(super) struct Shared {
+    node: Box<dyn Operated>,
+    options: Options,
+}
+
+impl Shared {
+    pub(super) fn new(node: impl Operated, options: Options) -> Self {
+        Self { node: Box::new(node), options }
+    }
+}
+
+type Member = State<Arc<Shared>>;
+type Answer = Result<Response, Failure>;
+
+/// What there is, for whoever asks for something else.
+const ENDPOINTS: [(&str, &str); 12] = [
+    ("GET /info", "the member, its group and its options"),
+    ("GET /members", "who is in the group"),
+    ("GET /logs?n=20 or ?from=1&to=20", "entries of the log"),
+    ("GET /metrics", "for Prometheus"),
+    ("GET /health/live", "503 where it should be started again"),
+    ("GET /health/ready", "503 where it should get no requests"),
+    ("GET /status", "a page for people"),
+    ("GET /status.json", "what that page shows"),
+    ("POST /commit", "a command for the state machine"),
+    ("POST /save", "take a snapshot"),
+    ("POST /members", "add, remove, promote or demote a member"),
+    ("POST /transfer", "have another leader"),
+];
+
+/// How long figures are waited for, where something can be shown without them.
+const FIGURES_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    let health =
+        Router::new().route("/health/live", get(live_health)).route("/health/ready", get(ready_health));
+    let metrics = Router::new().route("/metrics", get(show_metrics));
+    let guarded = Router::new()
+        .route("/info", get(info))
+        .route("/logs", get(logs))
+        .route("/members", get(members).post(change_members))
+        .route("/status.json", get(status))
+        .route("/commit", post(commit))
+        .route("/save", post(save))
+        .route("/transfer", post(transfer));
+    let guard = |router: Router<Arc<Shared>>, is_open: bool| match is_open {
+        true => router,
+        false => router.route_layer(middleware::from_fn_with_state(Arc::clone(&shared), check_token)),
+    };
+    Router::new()
+        .merge(guard(health, shared.options.open_health))
+        .merge(guard(metrics, shared.options.open_metrics))
+        .merge(guard(guarded, false))
+        // There is nothing in these two but what is in the source: the page asks for the token, and then for what it shows.
+        .route("/status", get(page::show))
+        .route("/", get(index))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(shared.options.max_body_bytes))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), finish))
+        .with_state(shared)
+}
+
+/// What every answer has in common: it comes in time, is counted, and is kept and guessed at by nobody.
+async fn finish(State(shared): Member, request: Request, next: Next) -> Response {
+    let changes = request.method() == axum::http::Method::POST;
+    let mut response = match time::timeout(shared.options.request_timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) if changes => {
+            Failure::timeout("no answer in time: it may be done yet; look before you do it again")
+                .into_response()
+        }
+        Err(_) => Failure::timeout("no answer in time: try again").into_response(),
+    };
+    shared.node.metrics().served(response.status().as_u16());
+    for (name, value) in COMMON_HEADERS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+const COMMON_HEADERS: [(HeaderName, &str); 5] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+];
+
+/// Lets those through who bring the token. Nothing of a body is read before.
+async fn check_token(State(shared): Member, request: Request, next: Next) -> Response {
+    let why = match bearer(request.headers()) {
+        Some(token) if shared.options.token.is(token) => return next.run(request).await,
+        Some(_) => "the token is wrong",
+        None => "bring the token, in a header `Authorization: Bearer ...`",
+    };
+    shared.node.metrics().refused("unauthorized");
+    tracing::debug!(code = "unauthorized", path = request.uri().path(), "refused an operator");
+    let failure = Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", why);
+    ([(header::WWW_AUTHENTICATE, "Bearer realm=\"kontiki\"")], failure).into_response()
+}
+
+/// The one token that is brought, if it is one.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut all = headers.get_all(header::AUTHORIZATION).into_iter();
+    let (Some(only), None) = (all.next(), all.next()) else { return None };
+    let (scheme, token) = only.as_bytes().split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token.trim_ascii())
+}
+
+fn endpoints() -> Value {
+    let list = |(endpoint, what): &(&str, &str)| json!({ "endpoint": endpoint, "what": what });
+    ENDPOINTS.iter().map(list).collect()
+}
+
+async fn index() -> Response {
+    json_of(&json!({ "kontiki": env!("CARGO_PKG_VERSION"), "endpoints": endpoints() })).into_response()
+}
+
+async fn unknown_path() -> Failure {
+    Failure::new(StatusCode::NOT_FOUND, "not_found", "there is no such path").with("endpoints", endpoints())
+}
+
+async fn wrong_method() -> Failure {
+    Failure::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "not with this method: what changes anything is a POST, what shows something a GET",
+    )
+}
+
+async fn live_health(State(shared): Member) -> Answer {
+    let well = health::live(&shared.node.status());
+    well.map_err(|why| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "not_alive", why))?;
+    Ok(json_of(&json!({ "live": true })).into_response())
+}
+
+async fn ready_health(State(shared): Member) -> Answer {
+    let well = health::ready(&shared.node.status(), shared.options.ready_lag);
+    well.map_err(|why| Failure::unavailable("not_ready", why))?;
+    Ok(json_of(&json!({ "ready": true })).into_response())
+}
+
+async fn show_metrics(State(shared): Member) -> Response {
+    let node = &shared.node;
+    let (members, figures) = tokio::join!(soon(member_list(&shared)), soon(node.figures()));
+    let members = members.and_then(Result::ok).unwrap_or_default();
+    let page = node.metrics().render(&node.status(), &members, figures.as_ref());
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
+}
+
+/// What comes of it soon; without it, a page shows the rest.
+async fn soon<T>(answering: impl Future<Output = T>) -> Option<T> {
+    time::timeout(FIGURES_TIMEOUT, answering).await.ok()
+}
+
+async fn member_list(shared: &Shared) -> Result<Vec<MemberStatus>, Failure> {
+    match shared.node.ask(Ask::Members).await {
+        Reply::Members(members) => Ok(members),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Everything that is known of the member. What its driver would have to say is left out where it does not answer.
+async fn info(State(shared): Member) -> Response {
+    let node = &shared.node;
+    let (members, figures) = tokio::join!(soon(member_list(&shared)), soon(node.figures()));
+    let mut info = body::status(&node.status());
+    info["version"] = env!("CARGO_PKG_VERSION").into();
+    info["members"] = members.and_then(Result::ok).map_or(Value::Null, |members| body::members(&members));
+    info["counters"] = figures.map_or(Value::Null, |Figures { counters, .. }| json!(counters));
+    info["options"] = node.options();
+    json_of(&info).into_response()
+}
+
+/// What the page for people shows.
+async fn status(State(shared): Member) -> Response {
+    let members = soon(member_list(&shared)).await.and_then(Result::ok);
+    let mut status = body::status(&shared.node.status());
+    status["now_ms"] = metrics::unix_millis().into();
+    status["members"] = members.map_or(Value::Null, |members| body::members(&members));
+    status["events"] = json!(shared.node.metrics().events());
+    json_of(&status).into_response()
+}
+
+async fn members(State(shared): Member) -> Answer {
+    let members = body::members(&member_list(&shared).await?);
+    Ok(json_of(&json!({ "members": members })).into_response())
+}
+
+async fn logs(State(shared): Member, RawQuery(query): RawQuery) -> Answer {
+    let range = body::range(query.as_deref().unwrap_or_default()).map_err(Failure::bad_request)?;
+    match shared.node.ask(Ask::Logs(range)).await {
+        Reply::Logs(entries) => Ok(json_of(&body::entries(&entries)).into_response()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn commit(State(shared): Member, headers: HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Answer {
+    let bytes = whole(bytes)?;
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let command = match kind.split(';').next().unwrap_or_default().trim() {
+        "application/octet-stream" => bytes.to_vec(),
+        "application/json" => parse::<CommandBody>(&bytes)?.bytes().map_err(Failure::bad_request)?,
+        _ => return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", MEDIA)),
+    };
+    if command.is_empty() {
+        return Err(Failure::bad_request("there is no command in the body"));
+    }
+    run(&shared, Ask::Command(Command::Plain(&command).encode())).await
+}
+
+const MEDIA: &str = "send the command's bytes as `Content-Type: application/octet-stream`, or {\"command_base64\":\"...\"} as `application/json`";
+
+async fn save(State(shared): Member) -> Answer {
+    run(&shared, Ask::Snapshot).await
+}
+
+async fn transfer(State(shared): Member, bytes: Result<Bytes, BytesRejection>) -> Answer {
+    let bytes = whole(bytes)?;
+    let wanted = if bytes.is_empty() { TransferBody::default() } else { parse(&bytes)? };
+    run(&shared, Ask::Transfer(wanted.to)).await
+}
+
+async fn change_members(State(shared): Member, bytes: Result<Bytes, BytesRejection>) -> Answer {
+    let mut wanted: MembersBody = parse(&whole(bytes)?)?;
+    let (change, addresses) = match wanted.verb().map_err(Failure::bad_request)? {
+        Verb::Change(change) => (change, Vec::new()),
+        Verb::Add(newcomer) => {
+            let change = newcomer_change(&shared, &newcomer).await?;
+            (change, vec![(newcomer.id, newcomer.address)])
+        }
+    };
+    run(&shared, Ask::Reconfigure { expected: wanted.expected, changes: vec![change], addresses }).await
+}
+
+/// The newcomer says itself which life of its directory it is, unless the operator does.
+async fn newcomer_change(shared: &Shared, newcomer: &body::Newcomer) -> Result<Change, Failure> {
+    if newcomer.address.is_empty() {
+        return Err(Failure::bad_request("say where it is to be reached: `address` is host:port"));
+    }
+    if let Some(incarnation) = newcomer.incarnation {
+        return Ok(newcomer.change(incarnation));
+    }
+    let found = shared.node.find(&newcomer.address).await;
+    let who = found.map_err(|why| Failure::unavailable("unreachable", why))?;
+    if who.member.id != newcomer.id {
+        return Err(wrong_member(&newcomer.address, who.member.id));
+    }
+    Ok(newcomer.change(who.member.incarnation))
+}
+
+fn wrong_member(address: &str, id: NodeId) -> Failure {
+    let message = format!("at {address} there is member {id}: name that one, or another address");
+    Failure::new(StatusCode::CONFLICT, "wrong_member", message)
+}
+
+async fn run(shared: &Shared, ask: Ask) -> Answer {
+    Ok(json_of(&done(shared.node.ask(ask).await)?).into_response())
+}
+
+fn whole(bytes: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {
+    bytes.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large")
+        }
+        _ => Failure::bad_request("the body did not come whole"),
+    })
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(bytes).map_err(|error| Failure::bad_request(format!("the body: {error}")))
+}

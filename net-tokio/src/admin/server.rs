@@ -1,0 +1,108 @@
+//! Connections: how many, how long, and how they end.
+
+use super::Options;
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time;
+
+/// What a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    connections: usize,
+    header: Duration,
+    request: Duration,
+}
+
+impl Limits {
+    pub(super) fn of(options: &Options) -> Self {
+        Self {
+            connections: options.max_connections,
+            header: options.header_timeout,
+            request: options.request_timeout,
+        }
+    }
+}
+
+/// How long a connection lasts: whoever keeps one without reading what it is sent holds it no longer than that.
+const LIFE: Duration = Duration::from_secs(300);
+/// How long requests under way are waited for when the port is closed.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait before accepting again when the system has no more sockets or memory.
+const PAUSE: Duration = Duration::from_millis(100);
+/// What the head of a request may take in memory.
+const MAX_HEAD: usize = 32 << 10;
+
+/// Accepts connections until it is stopped, and then waits until all of them have ended.
+pub(super) async fn run(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) {
+    let slots = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let next = async {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
+            () = stopped(&mut stop) => break,
+            next = next => next,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (router, stop) = (router.clone(), stop.clone());
+                connections.spawn(async move {
+                    connection(stream, router, limits, stop).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the admin port cannot accept a connection");
+                tokio::select! {
+                    () = stopped(&mut stop) => break,
+                    () = time::sleep(PAUSE) => {}
+                }
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(stream: TcpStream, router: Router, limits: Limits, mut stop: watch::Receiver<bool>) {
+    let service = TowerToHyperService::new(router);
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let patience = tokio::select! {
+        // Whether it ended well is its client's concern.
+        _ = connection.as_mut() => return,
+        () = stopped(&mut stop) => limits.request.min(PATIENCE),
+        () = time::sleep(LIFE) => limits.request,
+    };
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = time::sleep(patience) => {}
+    }
+}
+
+/// Until the port is closed, or whoever opened it has gone.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,195 @@
+//! Throughput and latency, as clients see them.
+
+use crate::failure::{Exit, Failure};
+use crate::histogram::Histogram;
+use crate::output::{Format, Table};
+use crate::target::{Target, duration};
+use clap::Args;
+use kontiki_core::event::ReadVia;
+use kontiki_core::kv::{Command, MAX_VALUE, Query};
+use kontiki_net_tokio::client::{Client, Error};
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::task::LocalSet;
+use tokio::time::Instant;
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Bench {
+    /// How many clients, each with its own connection and one request at a time
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    clients: u32,
+    /// How many bytes a value has
+    #[arg(long, default_value_t = 100, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(0..=MAX_VALUE as i64))]
+    payload: u32,
+    /// How long to measure
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    time: Duration,
+    /// How long to run before measuring
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    warm_up: Duration,
+    /// How many of a hundred requests read
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    reads: u32,
+    /// Read by the leader's lease rather than by a quorum
+    #[arg(long)]
+    lease: bool,
+    /// Write without sessions: a write whose outcome is unknown is not tried again
+    #[arg(long)]
+    no_session: bool,
+    /// How many keys each client writes to
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    keys: u32,
+}
+
+/// What was measured.
+#[derive(Default, Debug)]
+struct Measured {
+    writes: Histogram,
+    reads: Histogram,
+    errors: BTreeMap<String, u64>,
+}
+
+impl Bench {
+    pub(crate) async fn run(self, target: &Target, format: Format) -> Result<Exit, Failure> {
+        let clients = (0..self.clients).map(|_| target.client()).collect::<Result<Vec<_>, _>>()?;
+        // Before anything is measured: is there anybody, and does writing work at all?
+        let first = &clients[0];
+        self.write(first, b"bench", &[]).await?;
+        let begin = Instant::now() + self.warm_up;
+        let end = begin + self.time;
+        let measured = Rc::new(RefCell::new(Measured::default()));
+        let local = LocalSet::new();
+        for (number, client) in (0..).zip(clients) {
+            local.spawn_local(self.clone().client(number, client, (begin, end), Rc::clone(&measured)));
+        }
+        local.await;
+        let measured = measured.borrow();
+        format.print(|| self.human(&measured), || self.json(&measured));
+        Ok(if measured.writes.count() + measured.reads.count() > 0 { Exit::Done } else { Exit::Unreachable })
+    }
+
+    async fn client(
+        self,
+        number: u32,
+        client: Client,
+        (begin, end): (Instant, Instant),
+        measured: Rc<RefCell<Measured>>,
+    ) {
+        let value = vec![b'x'; self.payload as usize];
+        for turn in 0_u32.. {
+            let key = format!("bench-{number}-{}", turn % self.keys);
+            // Spread evenly over each hundred, in another order for each client.
+            let reads = (turn.wrapping_mul(37) + number) % 100 < self.reads;
+            let began = Instant::now();
+            if began >= end {
+                break;
+            }
+            let done = match reads {
+                true => self.read(&client, key.as_bytes()).await,
+                false => self.write(&client, key.as_bytes(), &value).await,
+            };
+            let ended = Instant::now();
+            // What was under way when measuring began or ended does not count.
+            if began < begin || ended > end {
+                continue;
+            }
+            let mut measured = measured.borrow_mut();
+            match done {
+                Ok(()) => {
+                    let took = u64::try_from((ended - began).as_nanos()).unwrap_or(u64::MAX);
+                    if reads { measured.reads.add(took) } else { measured.writes.add(took) }
+                }
+                Err(error) => *measured.errors.entry(error.code().to_owned()).or_default() += 1,
+            }
+        }
+        client.close().await;
+    }
+
+    async fn write(&self, client: &Client, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        let command = Command::Put { key, value }.encode();
+        match self.no_session {
+            true => client.command_once(&command).await.map(drop),
+            false => client.command(&command).await.map(drop),
+        }
+    }
+
+    async fn read(&self, client: &Client, key: &[u8]) -> Result<(), Error> {
+        let via = if self.lease { ReadVia::Lease } else { ReadVia::Quorum };
+        client.query(&Query::Get { key }.encode(), via).await.map(drop)
+    }
+
+    fn human(&self, measured: &Measured) -> String {
+        let mut table = Table::new(["", "PER SECOND", "COUNT", "P50", "P90", "P99", "P99.9", "MAX"]);
+        for (name, histogram) in measured.kinds() {
+            let at = |share| millis(histogram.quantile(share));
+            table.row([
+                name.to_owned(),
+                self.rate(histogram).to_string(),
+                histogram.count().to_string(),
+                at(5_000),
+                at(9_000),
+                at(9_900),
+                at(9_990),
+                millis(histogram.max()),
+            ]);
+        }
+        let errors: String =
+            measured.errors.iter().map(|(code, count)| format!("{count} failed: {code}\n")).collect();
+        let Self { clients, payload, time, .. } = self;
+        let heading = format!("{clients} clients, values of {payload} bytes, {} s\n\n", time.as_secs());
+        heading + &table.render() + &errors
+    }
+
+    fn json(&self, measured: &Measured) -> Value {
+        let kinds = measured.kinds().map(|(name, histogram)| {
+            let at = |share| histogram.quantile(share) / 1_000;
+            let figures = json!({
+                "count": histogram.count(),
+                "per_second": self.rate(histogram),
+                "latency_us": {
+                    "p50": at(5_000),
+                    "p90": at(9_000),
+                    "p99": at(9_900),
+                    "p999": at(9_990),
+                    "max": histogram.max() / 1_000,
+                },
+            });
+            (name.to_owned(), figures)
+        });
+        json!({
+            "clients": self.clients,
+            "payload_bytes": self.payload,
+            "time_ms": u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX),
+            "reads_percent": self.reads,
+            "sessions": !self.no_session,
+            "results": kinds.collect::<serde_json::Map<_, _>>(),
+            "errors": measured.errors,
+        })
+    }
+
+    fn rate(&self, histogram: &Histogram) -> u64 {
+        let rate = u128::from(histogram.count()) * 1_000 / self.time.as_millis().max(1);
+        u64::try_from(rate).unwrap_or(u64::MAX)
+    }
+}
+
+impl Measured {
+    /// What there is of writes and reads.
+    fn kinds(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
+        let both = [("writes", &self.writes), ("reads", &self.reads)];
+        both.into_iter().filter(|(_, histogram)| histogram.count() > 0)
+    }
+}
+
+/// Nanoseconds as milliseconds, with as many digits as mean something.
+fn millis(nanos: u64) -> String {
+    let micros = nanos / 1_000;
+    match micros {
+        0..10_000 => format!("{}.{:02} ms", micros / 1_000, micros % 1_000 / 10),
+        10_000..100_000 => format!("{}.{} ms", micros / 1_000, micros % 1_000 / 100),
+        _ => format!("{} ms", micros / 1_000),
+    }
+}

@@ -1,0 +1,85 @@
+//! The configuration file: TOML, every option of a node by its own name, with times as people write them.
+
+use crate::failure::Failure;
+use crate::target::duration;
+use kontiki_net_tokio::node::Options;
+use std::fs;
+use std::path::Path;
+use toml::{Table, Value};
+
+/// The options in a file; those that are not in it have their defaults.
+pub(crate) fn load(path: &Path) -> Result<Options, Failure> {
+    let shown = path.display();
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("cannot read the configuration {shown}: {error}")))?;
+    parse(&text).map_err(|error| Failure::usage(format!("{shown}: {error}")))
+}
+
+fn parse(text: &str) -> Result<Options, String> {
+    let mut table: Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
+    for key in SET_ELSEWHERE {
+        let (section, name) = key.split_once('.').unwrap_or(("", key));
+        let there =
+            table.get(section).and_then(Value::as_table).is_some_and(|table| table.contains_key(name));
+        if there {
+            return Err(format!("{key} is not set here, but on the command line"));
+        }
+    }
+    table.iter_mut().for_each(|(_, value)| read_times(value));
+    table.try_into().map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())
+}
+
+/// What would be set twice.
+const SET_ELSEWHERE: &[&str] = &["transport.listen"];
+
+/// Turns `"500ms"` into what a time is to serde. No option is a text that could be mistaken for one.
+fn read_times(value: &mut Value) {
+    match value {
+        Value::Table(table) => table.iter_mut().for_each(|(_, value)| read_times(value)),
+        Value::String(text) => {
+            if let Ok(time) = duration(text) {
+                let mut parts = Table::new();
+                let secs = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+                parts.insert("secs".to_owned(), Value::Integer(secs));
+                parts.insert("nanos".to_owned(), Value::Integer(time.subsec_nanos().into()));
+                *value = Value::Table(parts);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn options_are_read_by_their_names_and_times_as_people_write_them() {
+        let options = parse(
+            "[raft]\nelection_timeout_min = \"500ms\"\nelection_timeout_max = \"1s\"\nlease_reads = true\n\
+             [replica]\nforward = false\n[wal]\nsegment_bytes = 1048576\n[transport]\nidle_timeout = \"1m\"\n",
+        )
+        .unwrap();
+        assert_eq!(options.raft.election_timeout_min, Duration::from_millis(500));
+        assert_eq!(options.raft.election_timeout_max, Duration::from_secs(1));
+        assert!(options.raft.lease_reads && !options.replica.forward);
+        assert_eq!(options.wal.segment_bytes, 1 << 20);
+        assert_eq!(options.transport.idle_timeout, Duration::from_secs(60));
+        assert_eq!(options.sessions, Options::default().sessions);
+    }
+
+    #[test]
+    fn what_is_unknown_or_of_the_wrong_kind_or_set_elsewhere_is_refused() {
+        for (text, expected) in [
+            ("[raft]\nelection_timeout = \"1s\"\n", "election_timeout"),
+            ("[raft]\npre_vote = 3\n", "pre_vote"),
+            ("[raft]\nheartbeat_interval = \"soon\"\n", "heartbeat_interval"),
+            ("[transport]\nlisten = \"127.0.0.1:1\"\n", "on the command line"),
+            ("raft\n", "expected"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! `kontiki dev`: a whole group on this machine, each member a process of its own, to try things out.
+
+use crate::failure::{Exit, Failure};
+use crate::members::leader;
+use crate::output::{Format, Table};
+use clap::Args;
+use kontiki_core::types::NodeId;
+use kontiki_net_tokio::client::{Client, Options};
+use rustix::process::{Pid, getuid, test_kill_process};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::process::{ChildStdin, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout_at};
+
+#[derive(Args, Debug)]
+pub(crate) struct Dev {
+    /// How many members
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
+    members: u64,
+    /// Where their data stays; otherwise it goes when this ends
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Start a member again that has ended
+    #[arg(long)]
+    restart: bool,
+    /// Show what the members log
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+/// A group that `kontiki dev` runs: what other commands find it by.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Running {
+    /// The process that runs it.
+    pid: u32,
+    directory: PathBuf,
+    members: Vec<Member>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Member {
+    id: u64,
+    address: String,
+    /// Where operators reach it.
+    admin: String,
+    pid: u32,
+}
+
+impl Running {
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.members.iter().map(|member| member.address.clone()).collect()
+    }
+
+    /// The group that runs on this machine, of this user.
+    pub(crate) fn find() -> Option<Self> {
+        Self::load(&well_known()).filter(Self::is_alive)
+    }
+
+    /// Whether the process still runs that wrote it: one that was killed has left its file behind.
+    fn is_alive(&self) -> bool {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        pid.is_some_and(|pid| test_kill_process(pid).is_ok())
+    }
+
+    /// What a file of this user's says: nobody else tells our commands where to go.
+    fn load(path: &Path) -> Option<Self> {
+        let found = fs::symlink_metadata(path).ok()?;
+        let ours = found.is_file() && found.uid() == getuid().as_raw();
+        if !ours {
+            return None;
+        }
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+
+    /// Writes it for this user alone to read, and at no time half of it.
+    fn store(&self, path: &Path) -> io::Result<()> {
+        let new = path.with_extension(format!("{}.new", self.pid));
+        let _ = fs::remove_file(&new);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        fs::rename(&new, path)
+    }
+
+    fn get(&mut self, id: u64) -> &mut Member {
+        let at = self.members.iter().position(|member| member.id == id);
+        &mut self.members[at.expect("each member that is started is listed")]
+    }
+}
+
+/// Where a group that runs is to be found.
+fn well_known() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|directory| directory.is_dir()) {
+        Some(directory) => directory.join("kontiki-dev.json"),
+        None => {
+            let user = getuid().as_raw();
+            std::env::temp_dir().join(format!("kontiki-dev-{user}.json"))
+        }
+    }
+}
+
+/// What can happen to a group.
+enum Event {
+    Ended(u64, Option<ExitStatus>),
+    Stop,
+}
+
+/// The members that run, and what it takes to start one.
+struct Group {
+    running: Running,
+    peers: String,
+    /// What operators bring.
+    token: String,
+    verbose: bool,
+    /// A member ends when its standard input does: whatever becomes of us, it is not left behind.
+    alive: BTreeMap<u64, ChildStdin>,
+    ended: mpsc::UnboundedSender<Event>,
+}
+
+impl Dev {
+    pub(crate) async fn run(self, format: Format) -> Result<Exit, Failure> {
+        let (directory, temporary) = match &self.data {
+            Some(directory) => (directory.clone(), false),
+            None => (std::env::temp_dir().join(format!("kontiki-dev-{}", std::process::id())), true),
+        };
+        let made = DirBuilder::new().recursive(!temporary).mode(0o700).create(&directory);
+        made.map_err(|error| system("make", &directory, error))?;
+        let ended = self.serve(&directory, format).await;
+        if temporary {
+            fs::remove_dir_all(&directory).map_err(|error| system("remove", &directory, error))?;
+        }
+        ended
+    }
+
+    async fn serve(&self, directory: &Path, format: Format) -> Result<Exit, Failure> {
+        let directory = directory.canonicalize().map_err(|error| system("use", directory, error))?;
+        let remembered = directory.join("dev.json");
+        let members = self.addresses(Running::load(&remembered));
+        let members = members.map_err(|error| Failure::new(Exit::Unreachable, "no_port", error))?;
+        let peers: Vec<_> =
+            members.iter().map(|member| format!("{}={}", member.id, member.address)).collect();
+        let token = token_of(&directory).map_err(|error| system("write", &directory.join(TOKEN), error))?;
+        let (ended, mut events) = mpsc::unbounded_channel();
+        let mut group = Group {
+            running: Running { pid: std::process::id(), directory, members },
+            peers: peers.join(","),
+            token,
+            verbose: self.verbose,
+            alive: BTreeMap::new(),
+            ended: ended.clone(),
+        };
+        stop_at_signals(ended)?;
+        for id in 1..=self.members {
+            group.start(id)?;
+        }
+        let known = well_known();
+        for path in [&known, &remembered] {
+            group.running.store(path).map_err(|error| system("write", path, error))?;
+        }
+        let outcome = self.watch(&mut group, &mut events, format).await;
+        group.stop(&mut events).await;
+        // Unless another group has taken its place meanwhile.
+        if Running::load(&known).is_some_and(|running| running.pid == group.running.pid) {
+            let _ = fs::remove_file(&known);
+        }
+        outcome
+    }
+
+    /// The members with their addresses: those of before, where the directory remembers them and they are free, or else any that are.
+    fn addresses(&self, remembered: Option<Running>) -> io::Result<Vec<Member>> {
+        let remembered = remembered.map(|running| running.members).unwrap_or_default();
+        // All are held until all are had, so that none is given twice.
+        let mut held = Vec::new();
+        let mut hold = |before: Option<&String>| {
+            let listener = match before.map(TcpListener::bind) {
+                Some(Ok(listener)) => listener,
+                _ => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
+            };
+            let address = listener.local_addr()?.to_string();
+            held.push(listener);
+            Ok::<_, io::Error>(address)
+        };
+        let mut members = Vec::new();
+        for id in 1..=self.members {
+            let before = remembered.iter().find(|member| member.id == id);
+            let address = hold(before.map(|member| &member.address))?;
+            let admin = hold(before.map(|member| &member.admin))?;
+            members.push(Member { id, address, admin, pid: 0 });
+        }
+        Ok(members)
+    }
+
+    /// Until it is to be stopped.
+    async fn watch(
+        &self,
+        group: &mut Group,
+        events: &mut mpsc::UnboundedReceiver<Event>,
+        format: Format,
+    ) -> Result<Exit, Failure> {
+        let client = Client::new(group.running.addresses(), None, Options::default())?;
+        tokio::select! {
+            // Nobody has typed anything yet: whoever ends now has not begun well.
+            event = events.recv() => return match event {
+                Some(Event::Ended(id, status)) => Err(group.failed_to_start(id, status)),
+                Some(Event::Stop) | None => Ok(Exit::Done),
+            },
+            leads = wait_for_leader(&client) => group.introduce(leads, format),
+        }
+        while let Some(Event::Ended(id, status)) = events.recv().await {
+            group.mourn(id, status, self.restart);
+            if self.restart {
+                // Not at once, so that one that cannot start does not keep the machine busy.
+                sleep(Duration::from_secs(1)).await;
+                group.start(id)?;
+                let _ = group.running.store(&well_known());
+            }
+            if let Some(leader) = leader(&client).await {
+                eprintln!("Member {leader} leads.");
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Group {
+    fn start(&mut self, id: u64) -> Result<(), Failure> {
+        let directory = self.running.directory.clone();
+        let failed = |error: io::Error| {
+            Failure::new(Exit::Unreachable, "start", format!("cannot start member {id}: {error}"))
+        };
+        let program = std::env::current_exe().map_err(failed)?;
+        let mut command = Command::new(program);
+        command.args(self.arguments(id)).arg("--exit-with-stdin").stdin(Stdio::piped()).stdout(Stdio::null());
+        // Ctrl-C is for us, who then stop the members.
+        command.process_group(0).kill_on_drop(true);
+        if !self.verbose {
+            let log = File::options().create(true).append(true).open(log(&directory, id));
+            command.stderr(log.map_err(failed)?);
+        }
+        let mut child = command.spawn().map_err(failed)?;
+        self.running.get(id).pid = child.id().unwrap_or_default();
+        self.alive.extend(child.stdin.take().map(|stdin| (id, stdin)));
+        let ended = self.ended.clone();
+        tokio::spawn(async move {
+            let status = child.wait().await.ok();
+            // Whoever does not listen any more knows.
+            let _ = ended.send(Event::Ended(id, status));
+        });
+        Ok(())
+    }
+
+    /// What this member is served with.
+    fn arguments(&self, id: u64) -> Vec<String> {
+        let Running { directory, members, .. } = &self.running;
+        let member = members.iter().find(|member| member.id == id);
+        let (address, admin) = member.map(|member| (&*member.address, &*member.admin)).unwrap_or_default();
+        let data = directory.join(id.to_string()).display().to_string();
+        let token = directory.join(TOKEN).display().to_string();
+        let id = id.to_string();
+        let arguments = ["serve", "--id", &id, "--data", &data, "--listen", address, "--peers", &self.peers];
+        [&arguments[..], &["--admin", admin, "--admin-token-file", &token]]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Says what there is, and what to type next.
+    fn introduce(&self, leads: NodeId, format: Format) {
+        let human = || {
+            let mut table = Table::new(["MEMBER", "ADDRESS", "PROCESS", "STATUS PAGE", ""]);
+            for Member { id, address, admin, pid } in &self.running.members {
+                let leads = if *id == leads.get() { "leads" } else { "" };
+                let page = format!("http://{admin}/status");
+                table.row([id.to_string(), address.clone(), pid.to_string(), page, leads.to_owned()]);
+            }
+            let leader = self.running.members.iter().find(|member| member.id == leads.get());
+            let pid = leader.map(|leader| leader.pid).unwrap_or_default();
+            let me = me();
+            let then = match self.running.members.len() {
+                1 | 2 => String::new(),
+                _ => {
+                    let (kill, put) = (format!("kill -9 {pid}"), format!("{me} put colour blue"));
+                    let width = put.len();
+                    format!(
+                        "  {kill:width$}   # the leader is gone\n  {put}   # succeeds all the same\n  {me} status --each\n"
+                    )
+                }
+            };
+            format!(
+                "A group of {} runs on this machine, until you type Ctrl-C here.\n\n{}\nTheir data and logs are in {}\n\
+                 Each has a status page; they ask for the token {}\n\n\
+                 Type in another terminal:\n\n  {me} put colour red\n  {me} get colour\n{then}",
+                self.running.members.len(),
+                table.render(),
+                self.running.directory.display(),
+                self.token,
+            )
+        };
+        format.print(human, || json!({ "running": self.running, "leader": leads.get() }));
+    }
+
+    /// Says that a member has ended, and how to have it back.
+    fn mourn(&mut self, id: u64, status: Option<ExitStatus>, restart: bool) {
+        self.alive.remove(&id);
+        let pid = self.running.get(id).pid;
+        eprintln!("\nMember {id} (process {pid}) {}.", ending(status));
+        if restart {
+            eprintln!("It is started again.");
+        } else {
+            eprintln!("To start it again, in another terminal:\n  {} {}", me(), self.arguments(id).join(" "));
+        }
+    }
+
+    fn failed_to_start(&self, id: u64, status: Option<ExitStatus>) -> Failure {
+        let path = log(&self.running.directory, id);
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        let last = lines[lines.len().saturating_sub(5)..].join("\n  ");
+        let message = format!("member {id} {} before there was a leader; it said:\n  {last}", ending(status));
+        Failure::new(Exit::Unreachable, "start", message)
+    }
+
+    /// Ends all members, and waits until they have ended.
+    async fn stop(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
+        let mut left = self.alive.len();
+        self.alive.clear();
+        let until = Instant::now() + Duration::from_secs(10);
+        while left > 0 {
+            match timeout_at(until, events.recv()).await {
+                Ok(Some(Event::Ended(..))) => left -= 1,
+                Ok(Some(Event::Stop)) => {}
+                // They are killed when this process ends.
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+}
+
+fn stop_at_signals(events: mpsc::UnboundedSender<Event>) -> Result<(), Failure> {
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let mut signal = signal(kind).map_err(|error| {
+            Failure::new(Exit::Unreachable, "system", format!("no signals are to be had: {error}"))
+        })?;
+        let events = events.clone();
+        tokio::spawn(
+            async move { while signal.recv().await.is_some() && events.send(Event::Stop).is_ok() {} },
+        );
+    }
+    Ok(())
+}
+
+async fn wait_for_leader(client: &Client) -> NodeId {
+    loop {
+        if let Some(leader) = leader(client).await {
+            return leader;
+        }
+    }
+}
+
+fn ending(status: Option<ExitStatus>) -> String {
+    let Some(status) = status else {
+        return "has ended".to_owned();
+    };
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => format!("was ended by signal {signal}"),
+        (None, Some(code)) => format!("has ended with exit code {code}"),
+        (None, None) => "has ended".to_owned(),
+    }
+}
+
+fn log(directory: &Path, id: u64) -> PathBuf {
+    directory.join(format!("member-{id}.log"))
+}
+
+/// What operators of this group bring: drawn once, and kept in a file for this user alone.
+fn token_of(directory: &Path) -> io::Result<String> {
+    let path = directory.join(TOKEN);
+    match fs::read_to_string(&path) {
+        Ok(token) => Ok(token.trim().to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let token = format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?);
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            writeln!(file, "{token}")?;
+            Ok(token)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+const TOKEN: &str = "admin-token";
+
+/// How this program was called.
+fn me() -> String {
+    std::env::args().next().unwrap_or_else(|| "kontiki".to_owned())
+}
+
+fn system(what: &str, path: &Path, error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Unreachable, "system", format!("cannot {what} {}: {error}", path.display()))
+}

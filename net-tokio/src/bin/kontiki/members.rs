@@ -1,0 +1,463 @@
+//! status, members, logs, and what operators do to a group.
+
+use crate::failure::{Exit, Failure};
+use crate::output::{Format, Table, json_bytes, readable};
+use crate::target::{Target, node_id};
+use clap::Args;
+use kontiki_core::kv;
+use kontiki_core::membership::{Change, Standing};
+use kontiki_core::types::{Index, LogId, Member, NodeId};
+use kontiki_net_tokio::client::{Again, Client, unexpected};
+use kontiki_net_tokio::protocol::{
+    Ask, Content, LogEntry, MemberStatus, NodeStatus, Phase, Range, Reply, Who,
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long a change of the membership may take: newcomers must catch up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    /// Ask each member of the group; otherwise the one that --at names, or the leader
+    #[arg(long)]
+    each: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Members {}
+
+#[derive(Args, Debug)]
+pub(crate) struct Logs {
+    /// The last so many entries
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, conflicts_with = "from")]
+    last: u64,
+    /// From the entry at this index on
+    #[arg(long, value_name = "INDEX")]
+    from: Option<u64>,
+    /// Through the entry at this index
+    #[arg(long, value_name = "INDEX", requires = "from")]
+    to: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Add {
+    /// Its id
+    #[arg(value_parser = node_id)]
+    id: NodeId,
+    /// Where it listens
+    #[arg(long, value_name = "HOST:PORT")]
+    address: String,
+    /// It shall receive everything and decide nothing
+    #[arg(long, conflicts_with = "witness")]
+    learner: bool,
+    /// It shall vote and hold no values: the third vote of two real members
+    #[arg(long)]
+    witness: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Id {
+    /// Its id
+    #[arg(value_parser = node_id)]
+    id: NodeId,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Transfer {
+    /// Who shall lead [default: whoever has most of the log]
+    #[arg(value_parser = node_id)]
+    id: Option<NodeId>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Snapshot {}
+
+impl Status {
+    pub(crate) async fn run(self, target: &Target, format: Format) -> Result<Exit, Failure> {
+        if self.each {
+            return each(target, format).await;
+        }
+        let status = target.client_of_one()?.status().await?;
+        format.print(|| one(&status), || status_json(&status));
+        Ok(exit_of(&status))
+    }
+}
+
+fn exit_of(status: &NodeStatus) -> Exit {
+    match status.phase {
+        Phase::Halted(_) | Phase::Refusing(_) => Exit::Halted,
+        Phase::Starting(_) | Phase::Running | Phase::Stopped => Exit::Done,
+    }
+}
+
+fn one(status: &NodeStatus) -> String {
+    let NodeStatus { member, term, last, durable, committed, applied, .. } = status;
+    let leader = match status.leader {
+        Some(leader) if leader == member.id => "this one".to_owned(),
+        Some(leader) => format!("member {leader}"),
+        None => "nobody that it knows of".to_owned(),
+    };
+    let snapshot = match status.snapshot {
+        LogId::ZERO => "none".to_owned(),
+        snapshot => format!("of everything through {snapshot}"),
+    };
+    let lines = [
+        ("member", format!("{member}, {} of group {}", standing(status.standing), status.cluster)),
+        ("state", phase(&status.phase)),
+        ("role", status.role.to_string()),
+        ("term", term.to_string()),
+        ("leader", leader),
+        ("log", format!("through {last}, on its disk through {durable}")),
+        ("committed", format!("through {committed}, applied through {applied}")),
+        ("snapshot", snapshot),
+    ];
+    lines.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
+}
+
+fn phase(phase: &Phase) -> String {
+    match phase {
+        Phase::Starting(why) => format!("starting: {why}"),
+        Phase::Running => "running".to_owned(),
+        Phase::Refusing(why) => format!("refuses everything: {why}"),
+        Phase::Halted(why) => format!("halted: {why}"),
+        Phase::Stopped => "stopped".to_owned(),
+    }
+}
+
+fn phase_json(phase: &Phase) -> (&'static str, Option<&str>) {
+    match phase {
+        Phase::Starting(why) => ("starting", Some(why)),
+        Phase::Running => ("running", None),
+        Phase::Refusing(why) => ("refusing", Some(why)),
+        Phase::Halted(why) => ("halted", Some(why)),
+        Phase::Stopped => ("stopped", None),
+    }
+}
+
+fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Voter => "voter",
+        Standing::Witness => "witness",
+        Standing::Learner => "learner",
+        Standing::Outsider => "outsider",
+    }
+}
+
+fn status_json(status: &NodeStatus) -> Value {
+    let (phase, why) = phase_json(&status.phase);
+    json!({
+        "cluster": status.cluster.to_string(),
+        "id": status.member.id.get(),
+        "incarnation": status.member.incarnation.to_string(),
+        "phase": phase,
+        "phase_reason": why,
+        "role": status.role.to_string(),
+        "standing": standing(status.standing),
+        "term": status.term.get(),
+        "vote": status.vote.map(NodeId::get),
+        "leader": status.leader.map(NodeId::get),
+        "last": log_id(status.last),
+        "durable": log_id(status.durable),
+        "committed": status.committed.get(),
+        "applied": status.applied.get(),
+        "snapshot": log_id(status.snapshot),
+        "configured": log_id(status.configured),
+    })
+}
+
+fn log_id(id: LogId) -> Value {
+    json!({ "index": id.index.get(), "term": id.term.get() })
+}
+
+/// Asks each member for itself, all at the same time; who does not answer is said not to.
+async fn each(target: &Target, format: Format) -> Result<Exit, Failure> {
+    let client = target.client()?;
+    let members = list(&client).await?;
+    let patience = target.timeout.unwrap_or(Duration::from_secs(2));
+    let asked = members.into_iter().map(|member| {
+        let own = member.address.as_ref().map(|address| client.at(address).with_deadline(patience));
+        let asked = tokio::spawn(async move {
+            match own {
+                Some(own) => own.status().await.map_err(|error| error.to_string()),
+                None => Err("nobody knows its address".to_owned()),
+            }
+        });
+        (member, asked)
+    });
+    let mut answers = Vec::new();
+    for (member, asked) in asked.collect::<Vec<_>>() {
+        answers.push((member, asked.await.unwrap_or_else(|error| Err(error.to_string()))));
+    }
+    let human = || {
+        let mut table =
+            Table::new(["ID", "ADDRESS", "ROLE", "TERM", "LEADER", "LAST", "COMMITTED", "APPLIED", "STATE"]);
+        for (MemberStatus { member, address, .. }, answer) in &answers {
+            let (id, address) = (member.id.to_string(), address.clone().unwrap_or_default());
+            let dash = || "-".to_owned();
+            table.row(match answer {
+                Ok(status) => [
+                    id,
+                    address,
+                    status.role.to_string(),
+                    status.term.to_string(),
+                    status.leader.map_or_else(dash, |leader| leader.to_string()),
+                    status.last.to_string(),
+                    status.committed.to_string(),
+                    status.applied.to_string(),
+                    phase(&status.phase),
+                ],
+                Err(_) => {
+                    [id, address, dash(), dash(), dash(), dash(), dash(), dash(), "no answer".to_owned()]
+                }
+            });
+        }
+        table.render()
+    };
+    let json = || {
+        let members = answers.iter().map(|(MemberStatus { member, address, .. }, answer)| {
+            let (status, error) = match answer {
+                Ok(status) => (Some(status_json(status)), None),
+                Err(error) => (None, Some(error)),
+            };
+            json!({ "id": member.id.get(), "address": address, "status": status, "error": error })
+        });
+        json!({ "members": members.collect::<Vec<_>>() })
+    };
+    format.print(human, json);
+    Ok(if answers.iter().all(|(_, answer)| answer.is_ok()) { Exit::Done } else { Exit::Unreachable })
+}
+
+/// The members, as the leader sees them.
+async fn list(client: &Client) -> Result<Vec<MemberStatus>, Failure> {
+    match client.ask(Ask::Members, Again::Safe).await? {
+        Reply::Members(members) => Ok(members),
+        other => Err(unexpected(&other).into()),
+    }
+}
+
+impl Members {
+    pub(crate) async fn run(self, target: &Target, format: Format) -> Result<Exit, Failure> {
+        let members = list(&target.client()?).await?;
+        let human = || {
+            let mut table = Table::new(["ID", "ADDRESS", "STANDING", "LEADS", "HEARD", "MATCHED", "BEHIND"]);
+            for member in &members {
+                let dash = || "-".to_owned();
+                table.row([
+                    member.member.id.to_string(),
+                    member.address.clone().unwrap_or_else(|| "unknown".to_owned()),
+                    standing(member.standing).to_owned(),
+                    if member.leads { "yes".to_owned() } else { String::new() },
+                    member.last_contact_ms.map_or_else(|| "never".to_owned(), ago),
+                    member.matched.map_or_else(dash, |matched| matched.to_string()),
+                    member.lag.map_or_else(dash, |lag| lag.to_string()),
+                ]);
+            }
+            table.render()
+        };
+        format.print(human, || json!({ "members": members.iter().map(member_json).collect::<Vec<_>>() }));
+        Ok(Exit::Done)
+    }
+}
+
+fn ago(millis: u64) -> String {
+    match millis {
+        0 => "now".to_owned(),
+        1..10_000 => format!("{millis} ms ago"),
+        10_000..600_000 => format!("{} s ago", millis / 1_000),
+        _ => format!("{} min ago", millis / 60_000),
+    }
+}
+
+fn member_json(status: &MemberStatus) -> Value {
+    let MemberStatus { member, address, leads, last_contact_ms, matched, lag, .. } = status;
+    json!({
+        "id": member.id.get(),
+        "incarnation": member.incarnation.to_string(),
+        "address": address,
+        "standing": standing(status.standing),
+        "leads": leads,
+        "last_contact_ms": last_contact_ms,
+        "matched": matched.map(Index::get),
+        "lag": lag,
+    })
+}
+
+impl Logs {
+    pub(crate) async fn run(self, target: &Target, format: Format) -> Result<Exit, Failure> {
+        let range = match (self.from, self.to) {
+            (None, _) => Range::Last(self.last),
+            (Some(from), to) => {
+                let after = Index::new(from.saturating_sub(1).min(Index::MAX.get()));
+                Range::Between(after, to.map_or(Index::MAX, |to| Index::new(to.min(Index::MAX.get()))))
+            }
+        };
+        let entries = match target.client_of_one()?.ask(Ask::Logs(range), Again::Safe).await? {
+            Reply::Logs(entries) => entries,
+            other => return Err(unexpected(&other).into()),
+        };
+        let human = || {
+            let mut table = Table::new(["INDEX", "TERM", "COMMITTED", "CONTENT"]);
+            for LogEntry { id, committed, content } in &entries {
+                let committed = if *committed { "yes" } else { "not yet" }.to_owned();
+                table.row([id.index.to_string(), id.term.to_string(), committed, content_text(content)]);
+            }
+            table.render()
+        };
+        format.print(human, || json!({ "entries": entries.iter().map(entry_json).collect::<Vec<_>>() }));
+        Ok(Exit::Done)
+    }
+}
+
+fn content_text(content: &Content) -> String {
+    match content {
+        Content::Blank => "a leader began".to_owned(),
+        Content::Command(command) => match kv::Command::decode(command) {
+            Ok(kv::Command::Put { key, value }) => format!("put {} = {}", readable(key), readable(value)),
+            Ok(kv::Command::Delete { key }) => format!("delete {}", readable(key)),
+            Ok(kv::Command::CompareAndSwap { key, expected: Some(expected), value }) => {
+                format!("cas {}: {} = {}", readable(key), readable(expected), readable(value))
+            }
+            Ok(kv::Command::CompareAndSwap { key, expected: None, value }) => {
+                format!("cas {}: nothing = {}", readable(key), readable(value))
+            }
+            Err(kv::Malformed) => format!("a command of {} bytes", command.len()),
+        },
+        Content::Session => "a client's session".to_owned(),
+        Content::Members(members) => format!("members: {members}"),
+        Content::Withheld => "a witness does not hold it".to_owned(),
+        Content::Lost => "lost on this disk; it will be had from others".to_owned(),
+    }
+}
+
+fn entry_json(LogEntry { id, committed, content }: &LogEntry) -> Value {
+    let (kind, detail) = match content {
+        Content::Blank => ("blank", Value::Null),
+        Content::Command(command) => ("command", command_json(command)),
+        Content::Session => ("session", Value::Null),
+        Content::Members(members) => ("members", json!(members)),
+        Content::Withheld => ("withheld", Value::Null),
+        Content::Lost => ("lost", Value::Null),
+    };
+    json!({
+        "index": id.index.get(),
+        "term": id.term.get(),
+        "committed": committed,
+        "kind": kind,
+        "content": detail,
+    })
+}
+
+fn command_json(command: &[u8]) -> Value {
+    match kv::Command::decode(command) {
+        Ok(kv::Command::Put { key, value }) => {
+            json!({ "put": json_bytes(key), "value": json_bytes(value) })
+        }
+        Ok(kv::Command::Delete { key }) => json!({ "delete": json_bytes(key) }),
+        Ok(kv::Command::CompareAndSwap { key, expected, value }) => {
+            json!({ "cas": json_bytes(key), "expected": expected.map(json_bytes), "value": json_bytes(value) })
+        }
+        Err(kv::Malformed) => json_bytes(command),
+    }
+}
+
+impl Add {
+    pub(crate) async fn run(self, target: &Target, format: Format) -> Result<Exit, Failure> {
+        let client = target.client_with(PATIENCE)?;
+        let member = self.newcomer(&client).await?;
+        let change = match (self.learner, self.witness) {
+            (true, _) => Change::AddLearner(member),
+            (false, true) => Change::AddWitness(member),
+            (false, false) => Change::AddVoter(member),
+        };
+        reconfigure(&client, change, vec![(self.id, self.address)], "added", format).await
+    }
+
+    /// Whoever listens at the address must be who is meant: only it knows which life of its directory it is.
+    async fn newcomer(&self, client: &Client) -> Result<Member, Failure> {
+        let asked = client.at(&self.address).ask(Ask::Who, Again::Safe).await?;
+        let Reply::Who(Who { member, .. }) = asked else {
+            return Err(unexpected(&asked).into());
+        };
+        if member.id != self.id {
+            let message =
+                format!("at {} there is member {}, not member {}", self.address, member.id, self.id);
+            return Err(Failure::new(Exit::Not, "other_member", message));
+        }
+        Ok(member)
+    }
+}
+
+impl Id {
+    pub(crate) async fn change(
+        self,
+        change: impl Fn(NodeId) -> Change,
+        done: &str,
+        target: &Target,
+        format: Format,
+    ) -> Result<Exit, Failure> {
+        reconfigure(&target.client_with(PATIENCE)?, change(self.id), Vec::new(), done, format).await
+    }
+}
+
+async fn reconfigure(
+    client: &Client,
+    change: Change,
+    addresses: Vec<(NodeId, String)>,
+    done: &str,
+    format: Format,
+) -> Result<Exit, Failure> {
+    let id = change.subject();
+    let ask = Ask::Reconfigure { expected: None, changes: vec![change], addresses };
+    match client.ask(ask, Again::Unsafe).await? {
+        Reply::Reconfigured(at) => {
+            let human = || format!("member {id} is {done}, by entry {at}\n");
+            format.print(human, || json!({ "id": id.get(), "done": done, "entry": log_id(at) }));
+            Ok(Exit::Done)
+        }
+        other => Err(unexpected(&other).into()),
+    }
+}
+
+impl Transfer {
+    pub(crate) async fn run(self, target: &Target, format: Format) -> Result<Exit, Failure> {
+        let client = target.client()?;
+        match client.ask(Ask::Transfer(self.id), Again::Unsafe).await? {
+            Reply::Transferred => {}
+            other => return Err(unexpected(&other).into()),
+        }
+        let leader = leader(&client).await;
+        let human = || match leader {
+            Some(leader) => format!("member {leader} leads\n"),
+            None => "done\n".to_owned(),
+        };
+        format.print(human, || json!({ "transferred": true, "leader": leader.map(NodeId::get) }));
+        Ok(Exit::Done)
+    }
+}
+
+/// Who leads by now, if that shows within a moment.
+pub(crate) async fn leader(client: &Client) -> Option<NodeId> {
+    let found = async {
+        loop {
+            if let Ok(NodeStatus { leader: Some(leader), .. }) = client.status().await {
+                return leader;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(2), found).await.ok()
+}
+
+impl Snapshot {
+    pub(crate) async fn run(self, target: &Target, format: Format) -> Result<Exit, Failure> {
+        match target.client_of_one()?.ask(Ask::Snapshot, Again::Unsafe).await? {
+            Reply::Snapshot(id) => {
+                let human = || format!("there is a snapshot of everything through {id}\n");
+                format.print(human, || json!({ "snapshot": log_id(id) }));
+                Ok(Exit::Done)
+            }
+            other => Err(unexpected(&other).into()),
+        }
+    }
+}

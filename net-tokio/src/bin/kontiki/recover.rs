@@ -1,0 +1,214 @@
+//! `kontiki recover --force-new-cluster`: a new group of the one member that is left. What decides is in `kontiki_core::recover`; here it is
+//! only carried from one directory to another, and the old one is kept.
+
+use crate::failure::{Exit, Failure};
+use crate::output::Format;
+use crate::target::node_id;
+use clap::Args;
+use kontiki_core::raft::Durable;
+use kontiki_core::recover::force_new_cluster;
+use kontiki_core::types::{ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId};
+use kontiki_core::wal::{FileName, Options, Wal};
+use kontiki_net_tokio::disk::FileDisk;
+use kontiki_net_tokio::identity::Record;
+use serde_json::json;
+use std::fmt::Display;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+
+/// DANGER. For a group that has lost the majority of its members for good: makes a new group of one that is left.
+///
+/// What was committed and this member does not have is lost, though clients were told that it is safe: take the member whose log goes
+/// furthest. What it has and was not committed counts from now on. If any of the others ever comes back, there are two groups with two
+/// truths: destroy their directories. This member must be stopped. Its old directory is kept beside the new one.
+#[derive(Args, Debug)]
+pub(crate) struct Recover {
+    /// The member that is left
+    #[arg(long, value_parser = node_id)]
+    id: NodeId,
+    /// Its directory
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// That this is what is wanted
+    #[arg(long, required = true)]
+    force_new_cluster: bool,
+    /// Do it without asking
+    #[arg(long)]
+    yes_i_lose_what_others_had: bool,
+}
+
+/// What there is, and what is to be made of it.
+struct Plan {
+    directory: PathBuf,
+    old: Record,
+    new: Record,
+    found: Durable,
+    recovered: Durable,
+    /// Held as long as this is, so that nobody starts the member meanwhile.
+    _held: FileDisk,
+}
+
+impl Recover {
+    pub(crate) fn run(self, format: Format) -> Result<Exit, Failure> {
+        let plan = Plan::make(&self.data, self.id)?;
+        if !self.yes_i_lose_what_others_had {
+            plan.confirm()?;
+        }
+        let kept = plan.carry_out()?;
+        let Plan { new, recovered, directory, .. } = &plan;
+        let cluster = new.cluster.unwrap_or_default();
+        let human = || {
+            format!(
+                "Member {} is alone in the new group {cluster}, with everything through entry {}.\n\
+                 Its old directory is {}: keep it until you are sure.\n\n\
+                 Start it:         kontiki serve --id {} --data {} --listen HOST:PORT\n\
+                 Then add others,\n\
+                 each in an empty\n\
+                 directory:        kontiki serve --id ID --data DIR --listen HOST:PORT --join HOST:PORT\n",
+                self.id,
+                recovered.last(),
+                kept.display(),
+                self.id,
+                directory.display(),
+            )
+        };
+        let last = recovered.last();
+        let json = || {
+            json!({
+                "id": self.id.get(),
+                "cluster": cluster.to_string(),
+                "incarnation": new.incarnation.to_string(),
+                "last": { "index": last.index.get(), "term": last.term.get() },
+                "kept": kept.display().to_string(),
+            })
+        };
+        format.print(human, json);
+        Ok(Exit::Done)
+    }
+}
+
+impl Plan {
+    /// Reads everything, and changes nothing.
+    fn make(directory: &Path, id: NodeId) -> Result<Self, Failure> {
+        // A directory that is not there would be made.
+        let directory = directory.canonicalize().map_err(|error| failed("use", directory, error))?;
+        let old = Record::load(&directory, id).map_err(refused)?;
+        let old = old.ok_or_else(|| refused(format!("there is no member in {}", directory.display())))?;
+        let Some(old_identity) = old.identity() else {
+            return Err(refused("the member has never had a group: there is nothing to recover"));
+        };
+        let mut held = FileDisk::open(&directory).map_err(refused)?;
+        let empty = Durable::default();
+        let recovery = Wal::recover(&mut held, old_identity, ALL, &empty).map_err(refused)?;
+        let found = recovery.durable;
+        let cluster = ClusterId(random()?);
+        let member = Member::new(id, Incarnation(random()?));
+        let recovered = force_new_cluster(found.clone(), old_identity, Identity::new(cluster, member));
+        let recovered = recovered.map_err(refused)?;
+        let new = Record {
+            incarnation: member.incarnation,
+            cluster: Some(cluster),
+            founders: Vec::new(),
+            ..old.clone()
+        };
+        Ok(Self { directory, old, new, found, recovered, _held: held })
+    }
+
+    /// Has a person say that this is meant.
+    fn confirm(&self) -> Result<(), Failure> {
+        let Self { old, found, directory, .. } = self;
+        if !io::stdin().is_terminal() {
+            return Err(Failure::usage(
+                "nobody is there to ask: say --yes-i-lose-what-others-had, if that is what you mean",
+            ));
+        }
+        eprintln!(
+            "DANGER. This makes a new group of member {} alone, from {}.\n\n\
+             It has entries through {}, of which it knew those through {} to be committed.\n\
+             Whatever else group {} has acknowledged to its clients IS LOST.\n\
+             The other members of that group must never run again.\n",
+            old.id,
+            directory.display(),
+            found.last(),
+            found.committed,
+            old.cluster.unwrap_or_default(),
+        );
+        eprint!("Type {CONFIRMATION:?} to go on: ");
+        let mut typed = String::new();
+        let read = io::stdin().read_line(&mut typed);
+        match read {
+            Ok(_) if typed.trim() == CONFIRMATION => Ok(()),
+            _ => Err(refused("nothing was done")),
+        }
+    }
+
+    /// Makes the new directory, and puts it in the place of the old one; where that is kept.
+    fn carry_out(&self) -> Result<PathBuf, Failure> {
+        let Self { directory, new, .. } = self;
+        let tag = new.cluster.unwrap_or_default();
+        let made = beside(directory, &format!("new-{tag}"));
+        let kept = beside(directory, &format!("before-{tag}"));
+        if let Err(failure) = self.fill(&made) {
+            // Nothing has become of the old one.
+            let _ = fs::remove_dir_all(&made);
+            return Err(failure);
+        }
+        fs::rename(directory, &kept).map_err(|error| failed("rename", directory, error))?;
+        fs::rename(&made, directory).map_err(|error| failed("rename", &made, error))?;
+        let parent = directory.parent().unwrap_or(Path::new("/"));
+        File::open(parent)
+            .and_then(|parent| parent.sync_all())
+            .map_err(|error| failed("sync", parent, error))?;
+        Ok(kept)
+    }
+
+    fn fill(&self, made: &Path) -> Result<(), Failure> {
+        let Self { new, recovered, .. } = self;
+        let mut disk = FileDisk::open(made).map_err(refused)?;
+        // Before the log: it looks for the snapshot that it rests on.
+        let snapshot = recovered.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last);
+        if snapshot.index > Index::ZERO {
+            let (term, index) = (snapshot.term.get(), snapshot.index.get());
+            let name = FileName::Snapshot { term, index }.to_string();
+            let (from, to) = (self.directory.join(&name), made.join(&name));
+            let copied = fs::copy(&from, &to).and_then(|_| File::open(&to)?.sync_all());
+            copied.map_err(|error| failed("copy", &from, error))?;
+        }
+        new.store(made).map_err(refused)?;
+        let identity = new.identity().ok_or_else(|| refused("the new group has no name"))?;
+        let opened = Wal::open(&mut disk, identity, ALL, recovered).map_err(refused)?;
+        // What was written is read again, before anything takes its place.
+        drop(opened);
+        let again = Wal::recover(&mut disk, identity, ALL, &Durable::default()).map_err(refused)?;
+        match again.durable.last() == recovered.last() && !again.durable.snapshot_lost {
+            true => Ok(()),
+            false => {
+                Err(refused("what was written is not what is on the disk: the old directory is untouched"))
+            }
+        }
+    }
+}
+
+/// All of the log is wanted, whatever memory it takes.
+const ALL: Options = Options { segment_bytes: 64 << 20, cached_bytes: u64::MAX };
+
+const CONFIRMATION: &str = "lose what the others had";
+
+fn beside(directory: &Path, what: &str) -> PathBuf {
+    let mut name = directory.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{what}"));
+    directory.with_file_name(name)
+}
+
+fn random() -> Result<u64, Failure> {
+    getrandom::u64().map_err(|error| refused(format!("the system gives no random numbers: {error}")))
+}
+
+fn refused(why: impl Display) -> Failure {
+    Failure::new(Exit::Not, "not_recovered", why)
+}
+
+fn failed(what: &str, path: &Path, error: impl Display) -> Failure {
+    refused(format!("cannot {what} {}: {error}", path.display()))
+}

@@ -1,0 +1,96 @@
+//! Which group a command is for, and how it is reached.
+
+use crate::dev::Running;
+use crate::failure::Failure;
+use clap::Args;
+use kontiki_core::types::NodeId;
+use kontiki_net_tokio::client::{Client, Options};
+use kontiki_net_tokio::tls::Tls;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the group is. Without any, the group that `kontiki dev` runs.
+#[derive(Args, Clone, Default, Debug)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Target {
+    /// Members' addresses, any of them; found by itself where `kontiki dev` runs
+    #[arg(long, global = true, value_name = "HOST:PORT,...", value_delimiter = ',', env = "KONTIKI_AT")]
+    pub(crate) at: Vec<String>,
+    /// How long to try, such as 500ms, 10s or 2m [default: 10s, and 60s for changes of the membership]
+    #[arg(long, global = true, value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// The certificate of the group's authority, as PEM: turns on TLS
+    #[arg(long, global = true, value_name = "FILE", requires = "tls_cert", requires = "tls_key")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// This client's or member's certificate
+    #[arg(long, global = true, value_name = "FILE", requires = "tls_ca")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(long, global = true, value_name = "FILE", requires = "tls_ca")]
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
+impl Target {
+    /// A client that goes to whoever leads.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        self.client_with(Options::default().deadline)
+    }
+
+    /// The same, with another default of how long to try.
+    pub(crate) fn client_with(&self, deadline: Duration) -> Result<Client, Failure> {
+        let addresses = match self.at.is_empty() {
+            false => self.at.clone(),
+            true => Running::find().ok_or_else(nowhere)?.addresses(),
+        };
+        let options = Options { deadline: self.timeout.unwrap_or(deadline), ..Options::default() };
+        Ok(Client::new(addresses, self.tls()?, options)?)
+    }
+
+    /// A client of the one member that was named; of whoever leads where none was, or several.
+    pub(crate) fn client_of_one(&self) -> Result<Client, Failure> {
+        let client = self.client()?;
+        Ok(match &self.at[..] {
+            [one] => client.at(one),
+            _ => client,
+        })
+    }
+
+    pub(crate) fn tls(&self) -> Result<Option<Tls>, Failure> {
+        match (&self.tls_ca, &self.tls_cert, &self.tls_key) {
+            (Some(ca), Some(cert), Some(key)) => {
+                Tls::from_files(ca, cert, key).map(Some).map_err(Failure::usage)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn nowhere() -> Failure {
+    Failure::usage(
+        "where is the group? Name a member with --at HOST:PORT or KONTIKI_AT, or run `kontiki dev` in another terminal",
+    )
+}
+
+/// A number with a unit; seconds where it has none.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time: write it as 500ms, 10s or 2m");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let millis = match &text[digits..] {
+        "ms" => Some(number),
+        "" | "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        _ => None,
+    };
+    // A day is longer than anybody waits, and short enough for every clock.
+    match millis {
+        Some(millis @ 1..=86_400_000) => Ok(Duration::from_millis(millis)),
+        _ => Err(wrong()),
+    }
+}
+
+/// The number of a member.
+pub(crate) fn node_id(text: &str) -> Result<NodeId, String> {
+    let number = text.parse().map_err(|_| format!("{text:?} is no member's id: write a number from 1"))?;
+    NodeId::new(number).ok_or_else(|| "no member has the id 0: write a number from 1".to_owned())
+}

@@ -1,0 +1,109 @@
+//! The key-value store of `kontiki_core`, as its clients see it.
+
+use super::{Client, Error};
+use kontiki_core::event::ReadVia;
+use kontiki_core::kv::{Command, Query, Reply};
+
+/// A client of a group that replicates a [`kontiki_core::kv::Kv`].
+#[derive(Clone, Debug)]
+pub struct Kv {
+    client: Client,
+    via: ReadVia,
+}
+
+/// What a compare-and-swap has come to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Swap {
+    /// The key has the new value.
+    Done,
+    /// The key does not have the value that was expected, and keeps what it has: this, or nothing.
+    Differs(Option<Vec<u8>>),
+}
+
+/// What lies in a range.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Scanned {
+    /// Keys and values, by rising key.
+    pub entries: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whether the limit left out some: go on behind the last of these.
+    pub more: bool,
+}
+
+impl Kv {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, via: ReadVia::Quorum }
+    }
+
+    /// The same with another way to read.
+    #[must_use]
+    pub fn via(self, via: ReadVia) -> Self {
+        Self { via, ..self }
+    }
+
+    /// Gives a key a value, whatever it had.
+    pub async fn put(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        match self.command(Command::Put { key, value }).await? {
+            Reply::Written => Ok(()),
+            other => Err(odd(&other)),
+        }
+    }
+
+    /// Takes a key out; whether it had a value.
+    pub async fn delete(&self, key: &[u8]) -> Result<bool, Error> {
+        match self.command(Command::Delete { key }).await? {
+            Reply::Deleted { existed } => Ok(existed),
+            other => Err(odd(&other)),
+        }
+    }
+
+    /// Gives a key a value if it has this one; none: if it has no value.
+    pub async fn compare_and_swap(
+        &self,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        value: &[u8],
+    ) -> Result<Swap, Error> {
+        match self.command(Command::CompareAndSwap { key, expected, value }).await? {
+            Reply::Written => Ok(Swap::Done),
+            Reply::Differs { actual } => Ok(Swap::Differs(actual)),
+            other => Err(odd(&other)),
+        }
+    }
+
+    /// The value of a key.
+    pub async fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        match self.query(Query::Get { key }).await? {
+            Reply::Value(value) => Ok(value),
+            other => Err(odd(&other)),
+        }
+    }
+
+    /// Keys and values from one key on and before another.
+    pub async fn scan(&self, from: &[u8], to: Option<&[u8]>, limit: u32) -> Result<Scanned, Error> {
+        match self.query(Query::Scan { from, to, limit }).await? {
+            Reply::Found { entries, more } => Ok(Scanned { entries, more }),
+            other => Err(odd(&other)),
+        }
+    }
+
+    async fn command(&self, command: Command<'_>) -> Result<Reply, Error> {
+        read(&self.client.command(&command.encode()).await?)
+    }
+
+    async fn query(&self, query: Query<'_>) -> Result<Reply, Error> {
+        read(&self.client.query(&query.encode(), self.via).await?)
+    }
+}
+
+fn read(bytes: &[u8]) -> Result<Reply, Error> {
+    Reply::decode(bytes).map_err(|malformed| Error::Unexpected(malformed.to_string()))
+}
+
+/// What is no answer to what was asked.
+fn odd(reply: &Reply) -> Error {
+    match reply {
+        Reply::TooLong => Error::TooLong,
+        Reply::Malformed => Error::Unexpected("the state machine of this group is another".to_owned()),
+        _ => Error::Unexpected("an answer to another command".to_owned()),
+    }
+}

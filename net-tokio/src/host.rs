@@ -1,0 +1,279 @@
+//! What all groups of a process share: its sockets, its disk threads, and the addresses that it knows.
+//!
+//! A [`Node`](crate::node::Node) makes its own host, unless it is told to live on one together with the members of other groups.
+
+use crate::book::Book;
+use crate::node::presence::Presence;
+use crate::node::service;
+use crate::storage::Storage;
+use crate::tls::Tls;
+use crate::transport::{self, Address, Hello, Stream, Transport};
+use kontiki_core::replica::{Lane, frame};
+use kontiki_core::types::{ClusterId, NodeId};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
+use std::time::{SystemTime, UNIX_EPOCH};
+use std::{error, fmt, io};
+
+/// One process's place among the members: everything but the members themselves.
+#[derive(Debug)]
+pub struct Host {
+    id: NodeId,
+    tls: Option<Tls>,
+    address: OnceLock<Address>,
+    transport: OnceLock<Transport>,
+    storage: Storage,
+    book: Book,
+    groups: RwLock<Groups>,
+    max_requests_of_a_client: usize,
+}
+
+#[derive(Debug, Default)]
+struct Groups {
+    running: BTreeMap<ClusterId, Arc<Presence>>,
+    /// Those that have no group yet.
+    waiting: Vec<Arc<Presence>>,
+}
+
+/// Why a host cannot be there.
+#[derive(Debug)]
+pub enum HostError {
+    /// The port cannot be had, or not like this.
+    Transport(transport::StartError),
+    /// A thread cannot be started.
+    Thread(io::Error),
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transport(error) => error.fmt(f),
+            Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
+        }
+    }
+}
+
+impl error::Error for HostError {}
+
+impl Host {
+    /// Takes the port, and begins to listen. `advertise` is where others reach it, where that is not what it listens on.
+    pub async fn start(
+        id: NodeId,
+        listen: SocketAddr,
+        advertise: Option<String>,
+        tls: Option<Tls>,
+        options: &crate::node::Options,
+    ) -> Result<Arc<Self>, HostError> {
+        let storage = Storage::start(&format!("kontiki {id}")).map_err(HostError::Thread)?;
+        let host = Arc::new(Self {
+            id,
+            tls: tls.clone(),
+            address: OnceLock::new(),
+            transport: OnceLock::new(),
+            storage,
+            book: Book::default(),
+            groups: RwLock::default(),
+            max_requests_of_a_client: options.max_requests_of_a_client,
+        });
+        let max_body = options.transport.max_body.max(frame::max_body(&options.raft));
+        let sockets = transport::Options { listen, tls, max_body, ..options.transport.clone() };
+        let calls = Arc::new(Calls { id, host: Arc::downgrade(&host) });
+        let transport = Transport::start(sockets, calls).await.map_err(HostError::Transport)?;
+        let text = advertise.unwrap_or_else(|| transport.local_addr().to_string());
+        // By the clock on the wall: it only says which of two addresses of one member is the later.
+        let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs().max(1));
+        host.address.get_or_init(|| Address { text, stamp });
+        host.transport.get_or_init(|| transport);
+        Ok(host)
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.transport.get().map(Transport::local_addr)
+    }
+
+    /// The sockets, for their counters and for tests.
+    pub fn transport(&self) -> Option<&Transport> {
+        self.transport.get()
+    }
+
+    /// Closes the port and all connections. Its nodes must be shut down before.
+    pub async fn shutdown(&self) {
+        if let Some(transport) = self.transport.get() {
+            transport.shutdown().await;
+        }
+    }
+
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    pub(crate) fn max_requests_of_a_client(&self) -> usize {
+        self.max_requests_of_a_client
+    }
+
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    pub(crate) fn send(&self, to: NodeId, lane: Lane, group: ClusterId, frame: Vec<u8>) {
+        if let Some(transport) = self.transport.get() {
+            transport.send(to, lane, group, &frame);
+        }
+    }
+
+    /// Keeps connections to these, and none to those.
+    pub(crate) fn connect(&self, to: &[NodeId], not: &[NodeId]) {
+        if let Some(transport) = self.transport.get() {
+            to.iter().for_each(|id| transport.connect(*id));
+            not.iter().for_each(|id| transport.forget(*id));
+        }
+    }
+
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// Where this host is to be reached.
+    pub(crate) fn own_address(&self) -> String {
+        self.address.get().map(|address| address.text.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn address_of(&self, id: NodeId) -> Option<String> {
+        if id == self.id { Some(self.own_address()) } else { self.book.find(id) }
+    }
+
+    /// An operator's word, or a stranger's, on where a member is to be reached.
+    pub(crate) fn hint(&self, id: NodeId, address: String) {
+        self.book.note(id, Address { text: address, stamp: 0 });
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<(NodeId, String)> {
+        let others = self.book.all().into_iter().filter(|(id, _)| *id != self.id);
+        let own = (self.id, self.own_address());
+        std::iter::once(own).chain(others.map(|(id, address)| (id, address.text))).collect()
+    }
+
+    pub(crate) fn last_heard_ms(&self, id: NodeId) -> Option<u64> {
+        let heard = self.transport.get()?.counters().peers.get(&id)?.last_heard?;
+        u64::try_from(heard.elapsed().as_millis()).ok()
+    }
+
+    /// A node is there, and has no group yet.
+    pub(crate) fn await_group(&self, presence: Arc<Presence>) {
+        self.change(|groups| groups.waiting.push(presence));
+    }
+
+    /// A node is in this group from now on.
+    pub(crate) fn enter(&self, cluster: ClusterId, presence: Arc<Presence>) {
+        self.change(|groups| {
+            groups.waiting.retain(|waiting| !Arc::ptr_eq(waiting, &presence));
+            groups.running.insert(cluster, presence);
+        });
+    }
+
+    /// A node is gone.
+    pub(crate) fn leave(&self, presence: &Arc<Presence>) {
+        self.change(|groups| {
+            groups.waiting.retain(|waiting| !Arc::ptr_eq(waiting, presence));
+            groups.running.retain(|_, running| !Arc::ptr_eq(running, presence));
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Groups)) {
+        change(&mut self.groups.write().unwrap_or_else(PoisonError::into_inner));
+        if let Some(transport) = self.transport.get() {
+            transport.rehello();
+        }
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Groups) -> T) -> T {
+        read(&self.groups.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn hello(&self) -> Hello {
+        let groups = self.read(|groups| {
+            let all = groups.running.values().chain(&groups.waiting);
+            all.filter_map(|presence| Some((presence.cluster()?, presence.member().incarnation))).collect()
+        });
+        let address = self.address.get().cloned().unwrap_or(Address { text: String::new(), stamp: 0 });
+        Hello { id: self.id, groups, address, known: self.book.all() }
+    }
+
+    fn heard(&self, hello: &Hello) {
+        if hello.id == self.id {
+            return;
+        }
+        self.book.note(hello.id, hello.address.clone());
+        for (id, address) in &hello.known {
+            if *id != self.id && *id != hello.id {
+                self.book.note(*id, address.clone());
+            }
+        }
+    }
+
+    /// The node that a client means: the one of this group, or the only one there is.
+    fn node_of(&self, cluster: Option<ClusterId>) -> Option<Arc<Presence>> {
+        self.read(|groups| match cluster {
+            Some(cluster) => {
+                let waiting = || groups.waiting.iter().find(|waiting| waiting.cluster() == Some(cluster));
+                groups.running.get(&cluster).or_else(waiting).cloned()
+            }
+            None => {
+                let mut all = groups.running.values().chain(&groups.waiting);
+                all.next().filter(|_| all.next().is_none()).cloned()
+            }
+        })
+    }
+}
+
+/// What the transport calls. It does not keep the host: the host keeps it.
+struct Calls {
+    id: NodeId,
+    host: Weak<Host>,
+}
+
+impl transport::Host for Calls {
+    fn hello(&self) -> Hello {
+        self.host.upgrade().map_or_else(
+            || {
+                let address = Address { text: String::new(), stamp: 0 };
+                Hello { id: self.id, groups: Vec::new(), address, known: Vec::new() }
+            },
+            |host| host.hello(),
+        )
+    }
+
+    fn heard(&self, hello: &Hello) {
+        if let Some(host) = self.host.upgrade() {
+            host.heard(hello);
+        }
+    }
+
+    fn address(&self, of: NodeId) -> Option<String> {
+        self.host.upgrade()?.book.find(of)
+    }
+
+    fn deliver(&self, _: NodeId, group: ClusterId, frame: Vec<u8>) -> bool {
+        let Some(host) = self.host.upgrade() else { return false };
+        let presence = host.read(|groups| groups.running.get(&group).cloned());
+        presence.is_some_and(|presence| presence.deliver(frame))
+    }
+
+    fn broken(&self, peer: NodeId) {
+        if let Some(host) = self.host.upgrade() {
+            let all: Vec<_> = host.read(|groups| groups.running.values().cloned().collect());
+            all.iter().for_each(|presence| presence.broken(peer));
+        }
+    }
+
+    fn client(&self, stream: Stream, cluster: Option<ClusterId>, peer: SocketAddr) {
+        let Some(host) = self.host.upgrade() else { return };
+        let Some(presence) = host.node_of(cluster) else {
+            tracing::debug!(%peer, "a client of another group");
+            return;
+        };
+        tokio::spawn(async move { service::serve(stream, &presence, &host).await });
+    }
+}

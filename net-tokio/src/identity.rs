@@ -1,0 +1,217 @@
+//! Whose a data directory is.
+//!
+//! Beside the log lies one small file that says which member of which group the directory belongs to, and how that group began. It is
+//! written before anything else is, and once more when the group is known. A directory of another member or another group is refused, and
+//! so is one whose file is gone while its log is there: started as if it were new, the member would have forgotten its votes.
+
+use crate::protocol::Founder;
+use kontiki_core::types::{ClusterId, Identity, Incarnation, Member, NodeId};
+use kontiki_core::wal::FileName;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::{error, fmt};
+
+/// What the file says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The version of this format: 1.
+    pub format: u32,
+    /// The member's id.
+    pub id: NodeId,
+    /// Which life of the directory this is: drawn when it was made.
+    pub incarnation: Incarnation,
+    /// The group, once it is known.
+    pub cluster: Option<ClusterId>,
+    /// The group's first members, where this is one of them.
+    pub founders: Vec<Founder>,
+}
+
+impl Record {
+    /// A new directory of this member, which has no group yet.
+    pub fn blank(id: NodeId) -> io::Result<Self> {
+        Ok(Self {
+            format: FORMAT,
+            id,
+            incarnation: Incarnation(crate::entropy()?),
+            cluster: None,
+            founders: Vec::new(),
+        })
+    }
+
+    /// The member, with its incarnation.
+    pub fn member(&self) -> Member {
+        Member::new(self.id, self.incarnation)
+    }
+
+    /// The member within its group, once it has one.
+    pub fn identity(&self) -> Option<Identity> {
+        self.cluster.map(|cluster| Identity::new(cluster, self.member()))
+    }
+
+    /// What a directory says; nothing, where it is empty.
+    pub fn load(directory: &Path, id: NodeId) -> Result<Option<Self>, IdentityError> {
+        let path = directory.join(NAME);
+        let failed = |error| IdentityError::Failed { path: path.clone(), error };
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let used = fs::read_dir(directory).map_err(failed)?.flatten().any(|entry| {
+                    entry.file_name().to_str().is_some_and(|name| FileName::parse(name).is_some())
+                });
+                return if used { Err(IdentityError::Gone { path }) } else { Ok(None) };
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let record: Self = serde_json::from_slice(&text)
+            .map_err(|error| IdentityError::Garbled { path: path.clone(), why: error.to_string() })?;
+        if record.format != FORMAT {
+            return Err(IdentityError::Format { path, format: record.format });
+        }
+        if record.id != id {
+            return Err(IdentityError::OtherMember { path, found: record.id, wanted: id });
+        }
+        Ok(Some(record))
+    }
+
+    /// Writes the file; it is durable when this returns, and at no time half of one.
+    pub fn store(&self, directory: &Path) -> Result<(), IdentityError> {
+        let path = directory.join(NAME);
+        let write = || {
+            let new = directory.join(NEW);
+            let mut file = File::create(&new)?;
+            file.write_all(&serde_json::to_vec_pretty(self)?)?;
+            file.write_all(b"\n")?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            File::open(directory)?.sync_all()
+        };
+        write().map_err(|error| IdentityError::Failed { path: path.clone(), error })
+    }
+}
+
+const FORMAT: u32 = 1;
+const NAME: &str = "identity.json";
+const NEW: &str = "identity.new";
+
+/// Why a directory cannot be this member's.
+#[derive(Debug)]
+pub enum IdentityError {
+    /// The file cannot be read or written.
+    Failed {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// There is a log and no file.
+    Gone {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The file is not what was written.
+    Garbled {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A later version of this library has written it.
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+    },
+    /// The directory belongs to another member.
+    OtherMember {
+        /// Which file says so.
+        path: PathBuf,
+        /// Whose it is.
+        found: NodeId,
+        /// Who wanted it.
+        wanted: NodeId,
+    },
+}
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed { path, error } => write!(f, "cannot use {}: {error}", path.display()),
+            Self::Gone { path } => write!(
+                f,
+                "{} is gone, but the log beside it is there: put the file back, or remove the member from its group, empty the directory \
+                 and join again",
+                path.display()
+            ),
+            Self::Garbled { path, why } => {
+                write!(f, "{} is not what was written: {why}; put it back", path.display())
+            }
+            Self::Format { path, format } => {
+                write!(
+                    f,
+                    "{} is of format {format}: a later version of kontiki has written it, use that",
+                    path.display()
+                )
+            }
+            Self::OtherMember { path, found, wanted } => write!(
+                f,
+                "{} says that this is the directory of member {found}: give member {wanted} its own",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl error::Error for IdentityError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Failed { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(id: u64) -> NodeId {
+        NodeId::new(id).expect("not zero")
+    }
+
+    #[test]
+    fn a_directory_remembers_whose_it_is() -> Result<(), Box<dyn error::Error>> {
+        let directory = tempfile::tempdir()?;
+        assert_eq!(Record::load(directory.path(), id(1))?, None);
+        let mut record = Record::blank(id(1))?;
+        record.store(directory.path())?;
+        assert_eq!(Record::load(directory.path(), id(1))?, Some(record.clone()));
+        record.cluster = Some(ClusterId(u64::MAX));
+        record.store(directory.path())?;
+        assert_eq!(Record::load(directory.path(), id(1))?, Some(record));
+        let other = Record::load(directory.path(), id(2));
+        assert!(matches!(other, Err(IdentityError::OtherMember { .. })), "{other:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_log_without_its_file_is_refused() -> Result<(), Box<dyn error::Error>> {
+        let directory = tempfile::tempdir()?;
+        File::create(directory.path().join(FileName::Segment(1).to_string()))?;
+        let loaded = Record::load(directory.path(), id(1));
+        assert!(matches!(loaded, Err(IdentityError::Gone { .. })), "{loaded:?}");
+        fs::write(directory.path().join(NAME), b"{\"format\":1")?;
+        let loaded = Record::load(directory.path(), id(1));
+        assert!(matches!(loaded, Err(IdentityError::Garbled { .. })), "{loaded:?}");
+        fs::write(
+            directory.path().join(NAME),
+            serde_json::to_vec(&Record { format: 2, ..Record::blank(id(1))? })?,
+        )?;
+        let loaded = Record::load(directory.path(), id(1));
+        assert!(matches!(loaded, Err(IdentityError::Format { format: 2, .. })), "{loaded:?}");
+        Ok(())
+    }
+}

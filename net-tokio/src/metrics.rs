@@ -1,0 +1,425 @@
+//! What is counted and timed of a member, for its operators.
+//!
+//! The driver tells [`Metrics`] what happens, which costs it a few additions; [`Metrics::render`] makes a page in the text format of Prometheus of that
+//! and of what is asked of the member at that moment. All names begin with `kontiki_`, all units are seconds, bytes and entries.
+//!
+//! It also remembers the latest [`Event`]s in words, for a person who wants to know what went on.
+
+mod history;
+mod text;
+
+pub use history::Event;
+pub use text::{CONTENT_TYPE, Family, Kind, Sample, Value};
+
+use crate::protocol::{MemberStatus, NodeStatus, Phase};
+use history::History;
+use kontiki_core::membership::Standing;
+use kontiki_core::replica::Counters;
+use kontiki_core::status::{Drops, RoleKind};
+use kontiki_core::types::{Index, NodeId};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use text::Page;
+
+/// What is counted of one member. A clone counts into the same. It survives the member's being stopped and started again.
+#[derive(Clone, Default)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    synced: Histogram,
+    answered: Histogram,
+    replicated: Histogram,
+    refused: Mutex<BTreeMap<&'static str, u64>>,
+    dropped: Mutex<BTreeMap<&'static str, u64>>,
+    requests: Mutex<BTreeMap<u16, u64>>,
+    history: Mutex<History>,
+}
+
+/// What the member counts itself, at one moment.
+#[derive(Clone, Default, Debug)]
+pub struct Figures {
+    /// By the replica.
+    pub counters: Counters,
+    /// Messages that the kernel dropped.
+    pub drops: Drops,
+    /// Whatever else there is, such as the transport's counts.
+    pub more: Vec<Family>,
+}
+
+impl Metrics {
+    /// The disk took so long to make a batch of writes durable.
+    pub fn synced(&self, took: Duration) {
+        self.0.synced.observe(took);
+    }
+
+    /// A command was answered so long after it was proposed here.
+    pub fn applied(&self, took: Duration) {
+        self.0.answered.observe(took);
+    }
+
+    /// The member's status is now this. To be told at each change, and free to be told more often.
+    pub fn status(&self, status: &NodeStatus) {
+        let now = Instant::now();
+        let replicated = lock(&self.0.history).note(unix_millis(), now, status);
+        if let Some(took) = replicated {
+            self.0.replicated.observe(took);
+        }
+    }
+
+    /// A request was refused, for the reason with this code.
+    pub fn refused(&self, code: &'static str) {
+        add(&self.0.refused, code, 1);
+    }
+
+    /// So many messages were dropped, for the reason with this code.
+    pub fn dropped(&self, code: &'static str, count: u64) {
+        add(&self.0.dropped, code, count);
+    }
+
+    /// A request of the admin port was answered with this HTTP status.
+    #[cfg_attr(not(feature = "admin"), expect(dead_code, reason = "there is no admin port"))]
+    pub(crate) fn served(&self, http_status: u16) {
+        add(&self.0.requests, http_status, 1);
+    }
+
+    /// The latest events, the oldest first: at most [`MAX_EVENTS`].
+    pub fn events(&self) -> Vec<Event> {
+        lock(&self.0.history).events().cloned().collect()
+    }
+
+    /// Everything, in the text format of Prometheus ([`CONTENT_TYPE`]). `figures` is `None` where the member did not answer in time: the page says so,
+    /// and shows what is known without it.
+    pub fn render(&self, status: &NodeStatus, members: &[MemberStatus], figures: Option<&Figures>) -> String {
+        let mut page = Page::default();
+        put_status(&mut page, status);
+        put_members(&mut page, status, members);
+        put_history(&mut page, &lock(&self.0.history));
+        for (name, help, histogram) in [
+            (
+                "kontiki_fsync_seconds",
+                "How long the disk took to make a batch of writes durable.",
+                &self.0.synced,
+            ),
+            (
+                "kontiki_proposal_seconds",
+                "From a command's being proposed here to its answer.",
+                &self.0.answered,
+            ),
+            (
+                "kontiki_replication_seconds",
+                "From an entry's being appended by this leader to its being committed; one entry at a time is timed.",
+                &self.0.replicated,
+            ),
+        ] {
+            page.histogram(name, help, &histogram.buckets(), histogram.sum.load(Ordering::Relaxed));
+        }
+        let mut put = |name, help, label, counts: Vec<(&str, u64)>| {
+            for (value, count) in counts {
+                page.add(name, help, Kind::Counter, &[(label, value)], Value::Whole(count));
+            }
+        };
+        put("kontiki_refused_total", REFUSED, "code", copied(&self.0.refused));
+        put("kontiki_dropped_total", DROPPED, "code", copied(&self.0.dropped));
+        for (status, count) in copied(&self.0.requests) {
+            put(
+                "kontiki_admin_responses_total",
+                "Answers of the admin port, by HTTP status.",
+                "status",
+                vec![(&status.to_string(), count)],
+            );
+        }
+        let answers = u64::from(figures.is_some());
+        page.add("kontiki_driver_answers", ANSWERS, Kind::Gauge, &[], Value::Whole(answers));
+        if let Some(figures) = figures {
+            put_figures(&mut page, figures);
+        }
+        page.finish()
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// How many events are remembered.
+pub const MAX_EVENTS: usize = 100;
+
+const REFUSED: &str = "Requests that were refused, by the reason's code.";
+const DROPPED: &str = "Messages that were dropped, by the reason's code; the protocol tolerates loss.";
+const ANSWERS: &str = "1 where the member's driver answered the admin port in time.";
+
+fn put_status(page: &mut Page, status: &NodeStatus) {
+    let NodeStatus { cluster, member, .. } = status;
+    let labels = [
+        ("cluster", &*cluster.to_string()),
+        ("member", &*member.id.to_string()),
+        ("incarnation", &*member.incarnation.to_string()),
+        ("version", env!("CARGO_PKG_VERSION")),
+    ];
+    page.add("kontiki_info", "Who this is; always 1.", Kind::Gauge, &labels, Value::Whole(1));
+    for phase in ["starting", "running", "refusing", "halted", "stopped"] {
+        let value = Value::Whole(u64::from(phase_word(&status.phase) == phase));
+        page.add(
+            "kontiki_phase",
+            "1 for how far the member is in its life.",
+            Kind::Gauge,
+            &[("phase", phase)],
+            value,
+        );
+    }
+    for role in ROLES {
+        let value = Value::Whole(u64::from(status.role == role));
+        page.add(
+            "kontiki_role",
+            "1 for what the member is.",
+            Kind::Gauge,
+            &[("role", &role.to_string())],
+            value,
+        );
+    }
+    let at = Index::get;
+    let gauges = [
+        ("kontiki_term", "The latest term seen.", status.term.get()),
+        ("kontiki_leader_known", "1 where the member knows who leads.", u64::from(status.leader.is_some())),
+        (
+            "kontiki_leader_id",
+            "The id of the leader; 0 where none is known.",
+            status.leader.map_or(0, NodeId::get),
+        ),
+        ("kontiki_last_index", "The last entry of the log.", at(status.last.index)),
+        ("kontiki_durable_index", "The last entry of the log that is on the disk.", at(status.durable.index)),
+        ("kontiki_committed_index", "How far the log is known to be committed.", at(status.committed)),
+        ("kontiki_applied_index", "How far the state machine has applied the log.", at(status.applied)),
+        ("kontiki_snapshot_index", "The last entry of the latest snapshot.", at(status.snapshot.index)),
+        (
+            "kontiki_commit_lag_entries",
+            "Entries of the log that are not known to be committed.",
+            at(status.last.index).saturating_sub(at(status.committed)),
+        ),
+        (
+            "kontiki_apply_lag_entries",
+            "Committed entries that are not applied here.",
+            at(status.committed).saturating_sub(at(status.applied)),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        page.add(name, help, Kind::Gauge, &[], Value::Whole(value));
+    }
+}
+
+fn put_members(page: &mut Page, status: &NodeStatus, members: &[MemberStatus]) {
+    for standing in [Standing::Voter, Standing::Witness, Standing::Learner] {
+        let count = members.iter().filter(|member| member.standing == standing).count();
+        page.add(
+            "kontiki_members",
+            "Members of the group, by what they are taken for.",
+            Kind::Gauge,
+            &[("standing", standing_word(standing))],
+            Value::Whole(count as u64),
+        );
+    }
+    for other in members.iter().filter(|other| other.member.id != status.member.id) {
+        let id = other.member.id.to_string();
+        let mut put = |name, help, value: Option<Value>| {
+            if let Some(value) = value {
+                page.add(name, help, Kind::Gauge, &[("member", &id)], value);
+            }
+        };
+        put(
+            "kontiki_member_last_contact_seconds",
+            "How long ago something was heard from the member.",
+            other.last_contact_ms.map(|millis| Value::Nanos(millis.saturating_mul(1_000_000))),
+        );
+        put(
+            "kontiki_member_lag_entries",
+            "Entries of the leader's log that the member lacks; shown by the leader.",
+            other.lag.map(Value::Whole),
+        );
+        put(
+            "kontiki_member_matched_index",
+            "How far the member's log agrees with the leader's, on its disk; shown by the leader.",
+            other.matched.map(|index| Value::Whole(index.get())),
+        );
+    }
+}
+
+fn put_history(page: &mut Page, history: &History) {
+    let counts = history.counts();
+    for (name, help, count) in [
+        ("kontiki_elections_total", "Elections in which this member stood.", counts.elections),
+        ("kontiki_elections_won_total", "Elections that this member won.", counts.won),
+        ("kontiki_term_changes_total", "How often the term rose.", counts.terms),
+        (
+            "kontiki_leader_changes_total",
+            "How often another leader, or the same in another term, was seen.",
+            counts.leaders,
+        ),
+        ("kontiki_committed_entries_total", "Entries that became known as committed.", counts.committed),
+        ("kontiki_applied_entries_total", "Entries that were applied.", counts.applied),
+    ] {
+        page.add(name, help, Kind::Counter, &[], Value::Whole(count));
+    }
+}
+
+fn put_figures(page: &mut Page, figures: &Figures) {
+    for (reason, count) in figures.drops.iter() {
+        let labels = [("code", reason.code())];
+        page.add("kontiki_dropped_total", DROPPED, Kind::Counter, &labels, Value::Whole(count));
+    }
+    let Counters {
+        bad_frames,
+        unknown_versions,
+        unsaid,
+        stray_notes,
+        pieces_sent,
+        pieces_taken,
+        pieces_dropped,
+        pieces_asked_again,
+        snapshots_taken,
+        snapshots_fetched,
+        snapshots_failed,
+        fetches_resumed,
+        forwarded,
+    } = figures.counters;
+    for (name, help, count) in [
+        (
+            "kontiki_bad_frames_total",
+            "Frames that were damaged, or held nothing that can be read.",
+            bad_frames,
+        ),
+        (
+            "kontiki_unknown_versions_total",
+            "Frames of a version that this member does not speak.",
+            unknown_versions,
+        ),
+        (
+            "kontiki_unsaid_total",
+            "Messages not sent because their addressee speaks too old a version.",
+            unsaid,
+        ),
+        ("kontiki_stray_notes_total", "Notes of strangers, to others, or to nothing asked.", stray_notes),
+        ("kontiki_snapshot_pieces_sent_total", "Pieces of snapshots that were sent.", pieces_sent),
+        (
+            "kontiki_snapshot_pieces_taken_total",
+            "Pieces of snapshots that came and were wanted.",
+            pieces_taken,
+        ),
+        (
+            "kontiki_snapshot_pieces_dropped_total",
+            "Pieces of snapshots that came and were not wanted.",
+            pieces_dropped,
+        ),
+        (
+            "kontiki_snapshot_pieces_asked_again_total",
+            "Pieces of snapshots that were asked for again.",
+            pieces_asked_again,
+        ),
+        ("kontiki_snapshots_taken_total", "Snapshots that were taken here.", snapshots_taken),
+        ("kontiki_snapshots_fetched_total", "Snapshots that were fetched whole.", snapshots_fetched),
+        ("kontiki_snapshots_failed_total", "Snapshots that could not be had.", snapshots_failed),
+        (
+            "kontiki_snapshot_fetches_resumed_total",
+            "Fetches that went on where another ended.",
+            fetches_resumed,
+        ),
+        ("kontiki_forwarded_total", "Commands that were sent on to the leader.", forwarded),
+    ] {
+        page.add(name, help, Kind::Counter, &[], Value::Whole(count));
+    }
+    figures.more.iter().for_each(|family| page.family(family));
+}
+
+const ROLES: [RoleKind; 5] =
+    [RoleKind::Follower, RoleKind::PreCandidate, RoleKind::Candidate, RoleKind::Leader, RoleKind::Halted];
+
+/// The phase as one word.
+pub(crate) fn phase_word(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Starting(_) => "starting",
+        Phase::Running => "running",
+        Phase::Refusing(_) => "refusing",
+        Phase::Halted(_) => "halted",
+        Phase::Stopped => "stopped",
+    }
+}
+
+/// The standing as one word.
+pub(crate) fn standing_word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Voter => "voter",
+        Standing::Witness => "witness",
+        Standing::Learner => "learner",
+        Standing::Outsider => "outsider",
+    }
+}
+
+/// The upper bounds of the buckets, in nanoseconds and as they are written: from what a fast disk takes to what nobody waits for.
+const BOUNDS: [(u64, &str); 17] = [
+    (50_000, "0.00005"),
+    (100_000, "0.0001"),
+    (250_000, "0.00025"),
+    (500_000, "0.0005"),
+    (1_000_000, "0.001"),
+    (2_500_000, "0.0025"),
+    (5_000_000, "0.005"),
+    (10_000_000, "0.01"),
+    (25_000_000, "0.025"),
+    (50_000_000, "0.05"),
+    (100_000_000, "0.1"),
+    (250_000_000, "0.25"),
+    (500_000_000, "0.5"),
+    (1_000_000_000, "1"),
+    (2_500_000_000, "2.5"),
+    (5_000_000_000, "5"),
+    (10_000_000_000, "10"),
+];
+
+/// How long something took, each time.
+#[derive(Default)]
+struct Histogram {
+    counts: [AtomicU64; BOUNDS.len() + 1],
+    /// In nanoseconds: centuries fit.
+    sum: AtomicU64,
+}
+
+impl Histogram {
+    fn observe(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS.partition_point(|(bound, _)| *bound < nanos);
+        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    fn buckets(&self) -> Vec<(&'static str, u64)> {
+        let bounds = BOUNDS.iter().map(|(_, text)| *text).chain(["+Inf"]);
+        bounds.zip(&self.counts).map(|(bound, count)| (bound, count.load(Ordering::Relaxed))).collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn add<K: Ord>(counts: &Mutex<BTreeMap<K, u64>>, key: K, more: u64) {
+    let mut counts = lock(counts);
+    let count = counts.entry(key).or_default();
+    *count = count.saturating_add(more);
+}
+
+fn copied<K: Copy>(counts: &Mutex<BTreeMap<K, u64>>) -> Vec<(K, u64)> {
+    lock(counts).iter().map(|(key, count)| (*key, *count)).collect()
+}
+
+/// Milliseconds since 1970, by the wall clock: shown to people, and compared with nothing.
+pub(crate) fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! What went on, told from how the status changes.
+
+use super::MAX_EVENTS;
+use crate::metrics::standing_word;
+use crate::protocol::{NodeStatus, Phase};
+use kontiki_core::status::RoleKind;
+use kontiki_core::types::{Index, LogId, NodeId, Term};
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Something that a person may want to know afterwards.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Event {
+    /// When, in milliseconds since 1970 by this machine's clock; the last time, where it happened several times.
+    pub at_ms: u64,
+    /// What it is about: `phase`, `leader`, `term`, `election`, `standing`, `members` or `snapshot`.
+    pub kind: &'static str,
+    /// What happened.
+    pub text: String,
+    /// How often it happened in a row: more than 1 for elections alone, which may go on for long.
+    pub times: u64,
+}
+
+/// How often something happened.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct Counts {
+    pub(super) elections: u64,
+    pub(super) won: u64,
+    pub(super) terms: u64,
+    pub(super) leaders: u64,
+    pub(super) committed: u64,
+    pub(super) applied: u64,
+}
+
+/// The last status, and what came of all those before.
+#[derive(Default)]
+pub(super) struct History {
+    last: Option<NodeStatus>,
+    counts: Counts,
+    events: VecDeque<Event>,
+    /// The last term in which this member stood.
+    stood: Term,
+    /// The last leader there was.
+    led: Option<(Term, NodeId)>,
+    timed: Option<Timed>,
+}
+
+/// An entry that waits to be committed, since when.
+struct Timed {
+    term: Term,
+    index: Index,
+    since: Instant,
+}
+
+impl History {
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    pub(super) fn events(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter()
+    }
+
+    /// Takes note of a status. How long the entry took to be committed that was timed, where it is now.
+    pub(super) fn note(&mut self, at_ms: u64, now: Instant, status: &NodeStatus) -> Option<Duration> {
+        let is_first = self.last.is_none();
+        let before = self.last.take().unwrap_or_else(|| NodeStatus { leader: None, ..status.clone() });
+        if is_first || before.phase != status.phase {
+            self.push(at_ms, "phase", phase_text(&status.phase));
+        }
+        self.note_election(at_ms, &before, status);
+        if before.standing != status.standing {
+            let text = format!("the group takes this member for: {}", standing_word(status.standing));
+            self.push(at_ms, "standing", text);
+        }
+        if before.configured != status.configured {
+            self.push(at_ms, "members", format!("the membership is that of {}", entry(status.configured)));
+        }
+        if before.snapshot != status.snapshot {
+            self.push(at_ms, "snapshot", format!("snapshot through {}", entry(status.snapshot)));
+        }
+        // A member that starts again knows of less than it did.
+        self.counts.committed += status.committed.get().saturating_sub(before.committed.get());
+        self.counts.applied += status.applied.get().saturating_sub(before.applied.get());
+        let took = self.time(now, &before, status);
+        self.last = Some(status.clone());
+        took
+    }
+
+    fn note_election(&mut self, at_ms: u64, before: &NodeStatus, status: &NodeStatus) {
+        let (term, me) = (status.term, status.member.id);
+        let has_stood = matches!(status.role, RoleKind::Candidate | RoleKind::Leader) && term > self.stood;
+        if has_stood {
+            (self.stood, self.counts.elections) = (term, self.counts.elections + 1);
+        }
+        self.counts.terms += u64::from(term > before.term);
+        match status.leader {
+            Some(leader) if self.led != Some((term, leader)) => {
+                self.led = Some((term, leader));
+                self.counts.leaders += 1;
+                self.counts.won += u64::from(leader == me);
+                self.push(at_ms, "leader", leader_text(leader, me, term));
+            }
+            Some(leader) if before.leader.is_none() => {
+                self.push(at_ms, "leader", format!("{}, as before", leader_text(leader, me, term)));
+            }
+            Some(_) => {}
+            None if status.role == RoleKind::Candidate && has_stood => {
+                self.push(at_ms, "election", format!("this member stands for election in term {term}"));
+            }
+            None if term > before.term => {
+                self.push(at_ms, "term", format!("term {term} began, and no leader is known"));
+            }
+            None if before.leader == Some(me) => {
+                self.push(at_ms, "leader", "this member leads no more, and no leader is known".to_owned());
+            }
+            None if before.leader.is_some() => {
+                self.push(at_ms, "leader", "no leader is known".to_owned());
+            }
+            None => {}
+        }
+    }
+
+    /// Times one entry of this member's own at a time, from its being appended to its being committed.
+    fn time(&mut self, now: Instant, before: &NodeStatus, status: &NodeStatus) -> Option<Duration> {
+        let leads = status.role == RoleKind::Leader;
+        let timed = self.timed.take().filter(|timed| leads && timed.term == status.term);
+        match timed {
+            Some(timed) if timed.index <= status.committed => {
+                Some(now.saturating_duration_since(timed.since))
+            }
+            Some(timed) => {
+                self.timed = Some(timed);
+                None
+            }
+            None => {
+                let is_new = status.last != before.last && status.last.index > status.committed;
+                self.timed = (leads && is_new && status.last.term == status.term).then_some(Timed {
+                    term: status.term,
+                    index: status.last.index,
+                    since: now,
+                });
+                None
+            }
+        }
+    }
+
+    fn push(&mut self, at_ms: u64, kind: &'static str, text: String) {
+        let mut times = 1;
+        // A member that is cut off may stand for hours: that should not push everything else out.
+        if kind == "election" && self.events.back().is_some_and(|last| last.kind == kind) {
+            times += self.events.pop_back().map_or(0, |last| last.times);
+        }
+        self.events.push_back(Event { at_ms, kind, text, times });
+        if self.events.len() > MAX_EVENTS {
+            self.events.pop_front();
+        }
+    }
+}
+
+fn entry(id: LogId) -> String {
+    format!("entry {} of term {}", id.index, id.term)
+}
+
+fn leader_text(leader: NodeId, me: NodeId, term: Term) -> String {
+    if leader == me {
+        format!("this member leads term {term}")
+    } else {
+        format!("member {leader} leads term {term}")
+    }
+}
+
+fn phase_text(phase: &Phase) -> String {
+    match phase {
+        Phase::Starting(why) => format!("waits to be in a group: {why}"),
+        Phase::Running => "takes part in its group".to_owned(),
+        Phase::Refusing(why) => format!("refuses everything: {why}"),
+        Phase::Halted(why) => format!("halted: {why}"),
+        Phase::Stopped => "was shut down".to_owned(),
+    }
+}

@@ -1,0 +1,430 @@
+//! The task that runs one member: it carries inputs to the replica, and what the replica decides to the disk, the state machine, the network
+//! and whoever waits for an answer. It decides nothing.
+//!
+//! ```text
+//!   frames ──►┐                         ┌─► transport
+//!   requests ─►  Replica::handle(now)  ─┤─► disk threads ──────► done ─┐
+//!   done ────►┘        ▲                ├─► the state machine's thread ┤
+//!                      │                └─► answers                    │
+//!                      └───────────────────────────────────────────────┘
+//! ```
+
+use crate::clock::Clock;
+use crate::host::Host;
+use crate::node::log::{self, Page, Paging};
+use crate::node::presence::Presence;
+use crate::node::worker::Work;
+use crate::protocol::{MemberStatus, NodeStatus, Phase};
+use crate::record::FlightRecorder;
+use crate::storage::{Directory, Done, Ticket};
+use kontiki_core::event::Proposal;
+use kontiki_core::replica::{self, Answer, Halt, Input, Lane, MachineDone, Output, Refusing, Replica};
+use kontiki_core::time::Instant;
+use kontiki_core::types::{Identity, NodeId, RequestId};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// What the driver is told.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// A frame came from another member.
+    Frame(Vec<u8>),
+    /// The connection of this member broke.
+    Broken(NodeId),
+    /// Somebody wants something.
+    Ask(replica::Ask, Waiter),
+    /// Somebody wants to know who is in the group.
+    Members(oneshot::Sender<Vec<MemberStatus>>),
+    /// Somebody wants to read in the log.
+    Page(Paging, oneshot::Sender<Page>),
+    /// Somebody wants the counters.
+    Counters(oneshot::Sender<Counters>),
+    /// It is time to go.
+    Shutdown,
+}
+
+/// Who waits for an answer.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    /// Somebody in this process.
+    Alone(oneshot::Sender<Answer>),
+    /// A connection, under its client's number.
+    Numbered(u64, mpsc::UnboundedSender<(u64, Answer)>),
+}
+
+impl Waiter {
+    fn tell(self, answer: Answer) {
+        // Whoever is gone needs no answer.
+        match self {
+            Self::Alone(waiter) => drop(waiter.send(answer)),
+            Self::Numbered(number, waiter) => drop(waiter.send((number, answer))),
+        }
+    }
+}
+
+/// What the replica and its kernel have counted.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// The replica's.
+    pub replica: replica::Counters,
+    /// What the kernel dropped, and why.
+    pub drops: kontiki_core::status::Drops,
+    /// How many requests wait for their answers.
+    pub waiting: usize,
+}
+
+/// The member, or what takes its place where its directory is damaged beyond what others can mend.
+#[derive(Debug)]
+pub(super) enum Member {
+    Replica(Box<Replica>),
+    /// With what is missing.
+    Refusing(Refusing, String),
+}
+
+pub(super) struct Driver {
+    pub(super) identity: Identity,
+    pub(super) member: Member,
+    pub(super) recorder: Option<FlightRecorder>,
+    pub(super) clock: Clock,
+    pub(super) host: Arc<Host>,
+    pub(super) directory: Directory,
+    pub(super) work: Work,
+    pub(super) presence: Arc<Presence>,
+    pub(super) told: mpsc::Receiver<Told>,
+    pub(super) disk_done: mpsc::UnboundedReceiver<Done>,
+    pub(super) machine_done: mpsc::UnboundedReceiver<MachineDone>,
+    pub(super) done: mpsc::UnboundedSender<Done>,
+    pub(super) desk: Desk,
+}
+
+/// Who waits for what, and what is put together meanwhile.
+#[derive(Default)]
+pub(super) struct Desk {
+    last: u64,
+    waiting: HashMap<RequestId, (Waiter, Option<std::time::Instant>)>,
+    reading: BTreeMap<u64, (log::Reading, oneshot::Sender<Page>)>,
+    commands: Vec<Proposal>,
+    outputs: Vec<Output>,
+    /// Whose addresses the transport keeps a connection to.
+    connected: Vec<NodeId>,
+    stopped: bool,
+}
+
+/// How much is taken from one queue before the others have their turn.
+const MANY: usize = 512;
+
+impl Driver {
+    pub(super) async fn run(mut self) {
+        if let Member::Refusing(_, missing) = &self.member {
+            let phase = Phase::Refusing(missing.clone());
+            tracing::error!(member = %self.identity.member.id, missing, "refuses everything");
+            self.presence.set_phase(phase);
+        }
+        self.handle(Input::Wake);
+        self.publish();
+        let mut sleep = Box::pin(tokio::time::sleep_until(self.clock.at(self.deadline())));
+        let (mut told, mut disk_done, mut machine_done) = (Vec::new(), Vec::new(), Vec::new());
+        while !self.desk.stopped {
+            tokio::select! {
+                biased;
+                _ = self.disk_done.recv_many(&mut disk_done, MANY) => {}
+                count = self.machine_done.recv_many(&mut machine_done, MANY) => {
+                    if count == 0 {
+                        self.lose_machine();
+                        break;
+                    }
+                }
+                count = self.told.recv_many(&mut told, MANY) => {
+                    if count == 0 {
+                        // Nobody has a handle any more.
+                        told.push(Told::Shutdown);
+                    }
+                }
+                () = &mut sleep => {}
+            }
+            while disk_done.len() < MANY
+                && let Ok(done) = self.disk_done.try_recv()
+            {
+                disk_done.push(done);
+            }
+            while machine_done.len() < MANY
+                && let Ok(done) = self.machine_done.try_recv()
+            {
+                machine_done.push(done);
+            }
+            while told.len() < MANY
+                && let Ok(more) = self.told.try_recv()
+            {
+                told.push(more);
+            }
+            disk_done.drain(..).for_each(|done| self.on_disk(done));
+            machine_done.drain(..).for_each(|done| self.handle(Input::Machine(done)));
+            told.drain(..).for_each(|told| self.on_told(told));
+            self.propose();
+            if self.clock.now() >= self.deadline() {
+                self.handle(Input::Wake);
+            }
+            self.publish();
+            // A timer that rings too early costs less than one that is set at each step.
+            let wake = self.clock.at(self.deadline());
+            if wake < sleep.deadline() || sleep.is_elapsed() {
+                sleep.as_mut().reset(wake);
+            }
+        }
+        self.end();
+    }
+
+    fn deadline(&self) -> Instant {
+        match &self.member {
+            Member::Replica(replica) => replica.deadline(),
+            Member::Refusing(..) => Instant::NEVER,
+        }
+    }
+
+    fn on_told(&mut self, told: Told) {
+        match told {
+            Told::Frame(bytes) => {
+                self.presence.taken(bytes.len());
+                self.handle(Input::Frame { bytes });
+            }
+            Told::Broken(peer) => self.handle(Input::PeerUnreachable(peer)),
+            Told::Ask(replica::Ask::Command(payload), waiter) => {
+                let request = self.number(waiter, Some(std::time::Instant::now()));
+                self.desk.commands.push(Proposal { request, payload });
+            }
+            Told::Ask(ask, waiter) => {
+                self.propose();
+                let request = self.number(waiter, None);
+                self.handle(Input::Request { request, ask });
+            }
+            Told::Members(reply) => drop(reply.send(self.members())),
+            Told::Page(paging, reply) => self.page(paging, reply),
+            Told::Counters(reply) => drop(reply.send(self.counters())),
+            Told::Shutdown => {
+                self.propose();
+                self.handle(Input::Shutdown);
+                // Whoever refuses everything has nothing to finish.
+                self.desk.stopped |= matches!(self.member, Member::Refusing(..)) || self.is_halted();
+            }
+        }
+    }
+
+    fn number(&mut self, waiter: Waiter, since: Option<std::time::Instant>) -> RequestId {
+        self.desk.last += 1;
+        let request = RequestId(self.desk.last);
+        self.desk.waiting.insert(request, (waiter, since));
+        request
+    }
+
+    /// All commands that came together share one write, and one message to each follower.
+    fn propose(&mut self) {
+        if !self.desk.commands.is_empty() {
+            let commands = std::mem::take(&mut self.desk.commands);
+            self.handle(Input::Commands(commands));
+        }
+    }
+
+    /// Tells the member something, and carries out what it decides. The clock is read here, so after whatever is told has come: a lease that
+    /// ended while this process stood still is over.
+    fn handle(&mut self, input: Input) {
+        let mut outputs = std::mem::take(&mut self.desk.outputs);
+        let now = self.clock.now();
+        match (&mut self.member, &mut self.recorder) {
+            (Member::Replica(replica), None) => replica.handle(now, input, &mut outputs),
+            (Member::Replica(replica), Some(recorder)) => {
+                replica.handle_watched(now, input, &mut outputs, recorder);
+            }
+            (Member::Refusing(refusing, _), _) => refusing.handle(input, &mut outputs),
+        }
+        outputs.drain(..).for_each(|output| self.carry_out(output));
+        self.desk.outputs = outputs;
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Frame { to, lane, bytes } => {
+                self.host.send(to.id, lane, self.identity.cluster, bytes);
+            }
+            Output::Disk(job) => {
+                let whose = (&self.done, self.presence.metrics());
+                let ticket = Ticket::Replica(job.id);
+                self.host.storage().hand(&self.directory, job.lane, job.operations, ticket, whose);
+            }
+            Output::Machine(job) => self.work.hand(job),
+            Output::Answer { request, answer } => self.answer(request, answer),
+            Output::Halt(why) => self.on_halt(&why),
+        }
+    }
+
+    fn answer(&mut self, request: RequestId, answer: Answer) {
+        let Some((waiter, since)) = self.desk.waiting.remove(&request) else { return };
+        match (&answer, since) {
+            (Answer::Refused(refusal), _) => self.presence.metrics().refused(refusal.code()),
+            (Answer::Applied { .. }, Some(since)) => self.presence.metrics().applied(since.elapsed()),
+            _ => {}
+        }
+        waiter.tell(answer);
+    }
+
+    fn on_halt(&mut self, why: &Halt) {
+        if matches!(why, Halt::Stopped) {
+            self.desk.stopped = true;
+            return;
+        }
+        tracing::error!(member = %self.identity.member.id, %why, "halted");
+        self.presence.set_phase(Phase::Halted(why.to_string()));
+    }
+
+    fn is_halted(&self) -> bool {
+        matches!(self.presence.status_sender().borrow().phase, Phase::Halted(_))
+    }
+
+    fn on_disk(&mut self, done: Done) {
+        match done.ticket {
+            Ticket::Replica(job) => self.handle(Input::Disk { job, result: done.result }),
+            Ticket::Driver(number) => {
+                let Some((reading, reply)) = self.desk.reading.remove(&number) else { return };
+                let Member::Replica(replica) = &self.member else { return };
+                // A page that cannot be read is empty, and asked for again; what is damaged the replica finds out by itself.
+                let bytes = done.result.ok().and_then(|read| read.into_iter().next()).unwrap_or_default();
+                drop(reply.send(reading.read(replica, &bytes)));
+            }
+        }
+    }
+
+    fn page(&mut self, paging: Paging, reply: oneshot::Sender<Page>) {
+        let Member::Replica(replica) = &self.member else { return };
+        match log::page(replica, paging) {
+            Ok(page) => drop(reply.send(page)),
+            Err(reading) => {
+                self.desk.last += 1;
+                let ticket = Ticket::Driver(self.desk.last);
+                let operations = vec![reading.operation()];
+                self.desk.reading.insert(self.desk.last, (reading, reply));
+                let whose = (&self.done, self.presence.metrics());
+                self.host.storage().hand(&self.directory, Lane::Bulk, operations, ticket, whose);
+            }
+        }
+    }
+
+    fn counters(&self) -> Counters {
+        match &self.member {
+            Member::Replica(replica) => Counters {
+                replica: *replica.counters(),
+                drops: *replica.raft().drops(),
+                waiting: replica.waiting(),
+            },
+            Member::Refusing(..) => Counters::default(),
+        }
+    }
+
+    fn members(&self) -> Vec<MemberStatus> {
+        let Member::Replica(replica) = &self.member else { return Vec::new() };
+        let (raft, status, now) = (replica.raft(), replica.status(), self.clock.now());
+        let (me, leader) = (self.identity.member.id, raft.leader());
+        let of = |member: &kontiki_core::types::Member| {
+            let peer = leader.and_then(|leader| leader.peer(member.id));
+            let matched = if member.id == me {
+                leader.map(|_| status.durable.index)
+            } else {
+                peer.map(|peer| peer.matched)
+            };
+            // A new leader counts everybody as heard of when it began: what has come by the sockets says more. And they may serve
+            // several groups: what the leader of this one has heard says more than they do.
+            let counted = peer.map(|peer| (now - peer.last_contact).get() / 1_000_000);
+            let heard = self.host.last_heard_ms(member.id);
+            MemberStatus {
+                member: *member,
+                address: self.host.address_of(member.id),
+                standing: raft.log().membership().standing(*member),
+                leads: status.leader == Some(member.id),
+                last_contact_ms: if member.id == me {
+                    Some(0)
+                } else {
+                    heard.map(|heard| heard.max(counted.unwrap_or(0)))
+                },
+                matched,
+                lag: matched.map(|matched| status.last.index.get().saturating_sub(matched.get())),
+            }
+        };
+        raft.log().membership().members().iter().map(of).collect()
+    }
+
+    /// Tells whoever watches, where something has changed.
+    fn publish(&mut self) {
+        let Member::Replica(replica) = &self.member else { return };
+        let now = replica.status();
+        let old = self.presence.status_sender().borrow();
+        let is_news = (old.role, old.standing, old.term, old.leader)
+            != (now.role, now.standing, now.term, now.leader)
+            || (old.last, old.durable, old.committed, old.applied)
+                != (now.last, now.durable, now.committed, now.applied)
+            || (old.snapshot, old.configured, old.vote) != (now.snapshot, now.configured, now.vote)
+            || matches!(old.phase, Phase::Starting(_));
+        let regrouped = old.configured != now.configured || self.desk.connected.is_empty();
+        drop(old);
+        if !is_news {
+            return;
+        }
+        self.presence.status_sender().send_modify(|status| {
+            if matches!(status.phase, Phase::Starting(_)) {
+                status.phase = Phase::Running;
+            }
+            *status = NodeStatus {
+                cluster: self.identity.cluster,
+                member: self.identity.member,
+                phase: status.phase.clone(),
+                role: now.role,
+                standing: now.standing,
+                term: now.term,
+                vote: now.vote,
+                leader: now.leader,
+                last: now.last,
+                durable: now.durable,
+                committed: now.committed,
+                applied: now.applied,
+                snapshot: now.snapshot,
+                configured: now.configured,
+            };
+        });
+        self.presence.metrics().status(&self.presence.status_sender().borrow());
+        if regrouped {
+            self.connect();
+        }
+    }
+
+    /// Members keep connections to each other, even with nothing to say: so their addresses spread, and a broken one is noticed.
+    fn connect(&mut self) {
+        let Member::Replica(replica) = &self.member else { return };
+        let me = self.identity.member.id;
+        let ids = replica.raft().log().membership().members().iter().map(|member| member.id);
+        let members: Vec<_> = ids.filter(|id| *id != me).collect();
+        let gone: Vec<_> = self.desk.connected.iter().filter(|id| !members.contains(id)).copied().collect();
+        self.host.connect(&members, &gone);
+        self.desk.connected = members;
+    }
+
+    /// The thread of the state machine is gone. Nothing that is committed from here on could be answered.
+    fn lose_machine(&self) {
+        let why = "the state machine has panicked: mend it, and start the member again".to_owned();
+        tracing::error!(member = %self.identity.member.id, why, "halted");
+        self.presence.set_phase(Phase::Halted(why));
+    }
+
+    fn end(mut self) {
+        self.host.connect(&[], &self.desk.connected);
+        // Whoever still waits was not answered by the replica: it may have come to pass, or not.
+        self.desk.waiting.drain().for_each(|(_, (waiter, _))| waiter.tell(Answer::Unknown));
+        self.told.close();
+        while let Ok(told) = self.told.try_recv() {
+            if let Told::Ask(_, waiter) = told {
+                let refusal = kontiki_core::action::Refusal::Stopped;
+                waiter.tell(Answer::Refused(replica::Refusal::Raft(refusal)));
+            }
+        }
+        if !matches!(self.presence.status().phase, Phase::Halted(_)) {
+            self.presence.set_phase(Phase::Stopped);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What a node's requests come to where they do not succeed.
+
+use kontiki_core::machine;
+use kontiki_core::replica::Refusal;
+use kontiki_core::types::{Index, LogId, NodeId};
+use std::{error, fmt};
+
+/// Why a request did not succeed. Its `Display` says what to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Error {
+    /// Nothing was done, and nothing will be.
+    Refused(Refusal),
+    /// It may come to pass, or not.
+    Unknown,
+    /// The command is committed and applied, and its answer is not to be had here.
+    Unanswered(LogId),
+    /// The command is committed, and was not applied: its session has ended, or it is no command.
+    NotApplied(machine::Answer),
+    /// The newcomer did not catch up in time: it stays a learner.
+    NotCaughtUp(NodeId),
+    /// Nobody took over in time: the member leads on.
+    NotTransferred,
+    /// The log does not begin before this entry any more: what was before is in a snapshot.
+    Compacted {
+        /// The first entry that is still there.
+        first: Index,
+    },
+    /// The member is not in a group yet: this is what it waits for.
+    Starting(String),
+    /// The node is stopped.
+    Stopped,
+}
+
+impl Error {
+    /// The reason as one word: the same in logs and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.code(),
+            Self::Unknown => "unknown",
+            Self::Unanswered(_) => "unanswered",
+            Self::NotApplied(_) => "not_applied",
+            Self::NotCaughtUp(_) => "not_caught_up",
+            Self::NotTransferred => "not_transferred",
+            Self::Compacted { .. } => "compacted",
+            Self::Starting(_) => "starting",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether the same request may succeed a little later, or at another member. For a command outside a session that is not the same as
+    /// safe: after [`Error::Unknown`] it may be applied twice.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.is_passing(),
+            Self::Unknown | Self::Unanswered(_) | Self::NotTransferred | Self::Starting(_) => true,
+            Self::NotApplied(_) | Self::NotCaughtUp(_) | Self::Compacted { .. } | Self::Stopped => false,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Unknown => f.write_str(
+                "unknown: it may commit or not; in a session, the same command again is applied once and brings the answer",
+            ),
+            Self::Unanswered(id) => {
+                write!(f, "committed as {id}, but its answer is not known here: in a session, send it again")
+            }
+            Self::NotApplied(answer) => answer.fmt(f),
+            Self::NotCaughtUp(id) => {
+                write!(f, "member {id} did not catch up: it stays a learner, remove it or promote it later")
+            }
+            Self::NotTransferred => f.write_str("not transferred: nobody took over in time"),
+            Self::Compacted { first } => write!(
+                f,
+                "the log begins with entry {first}: what was before is in a snapshot, begin from the state machine"
+            ),
+            Self::Starting(waiting) => write!(f, "not in a group yet: {waiting}"),
+            Self::Stopped => f.write_str("the node is stopped: start it again"),
+        }
+    }
+}
+
+impl error::Error for Error {}

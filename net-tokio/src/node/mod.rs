@@ -1,0 +1,677 @@
+//! A member over real sockets and files.
+//!
+//! ```
+//! use kontiki_core::kv::{self, Kv};
+//! use kontiki_core::types::NodeId;
+//! use kontiki_net_tokio::node::Builder;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = std::env::temp_dir().join(format!("kontiki-node-{}", std::process::id()));
+//! let id = NodeId::new(1).expect("not zero");
+//! // A group of one. Name three, and start each of them with the same list.
+//! let node = Builder::new(id, Kv::default).directory(&directory).peers([(id, String::new())]).start().await?;
+//! node.ready().await?;
+//!
+//! let session = node.session().await?;
+//! session.propose(&kv::Command::Put { key: b"colour", value: b"red" }.encode()).await?;
+//! let answer = node.read(kv::Query::Get { key: b"colour" }.encode()).await?;
+//! assert_eq!(kv::Reply::decode(&answer), Ok(kv::Reply::Value(Some(b"red".to_vec()))));
+//! node.shutdown().await;
+//! # std::fs::remove_dir_all(&directory)?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod begin;
+mod builder;
+mod committed;
+pub(crate) mod driver;
+mod failure;
+mod log;
+#[cfg(feature = "admin")]
+mod operated;
+mod options;
+pub(crate) mod presence;
+pub(crate) mod service;
+mod session;
+mod worker;
+
+pub use builder::Builder;
+pub use committed::Committed;
+pub use driver::Counters;
+pub use failure::Error;
+pub use options::Options;
+pub use session::Session;
+
+use crate::clock::Clock;
+use crate::disk::{self, FileDisk};
+use crate::host::{Host, HostError};
+use crate::identity::{IdentityError, Record};
+use crate::metrics::Metrics;
+use crate::node::begin::{BeginError, Beginning};
+use crate::node::driver::{Desk, Driver, Told};
+use crate::node::presence::Presence;
+use crate::node::session::Raw;
+use crate::protocol::{LogEntry, MemberStatus, NodeStatus, Phase, Range};
+use crate::record::FlightRecorder;
+use crate::storage::Directory;
+use kontiki_core::config::{Config, ConfigError};
+use kontiki_core::event::ReadVia;
+use kontiki_core::machine::{self, LimitsError};
+use kontiki_core::membership::{Change, Membership, Standing};
+use kontiki_core::raft::Durable;
+use kontiki_core::replica::{self, Answer, Ask, OptionsError, Refusing, Replica};
+use kontiki_core::status::RoleKind;
+use kontiki_core::types::{ClusterId, Identity, Index, LogId, Member, NodeId, Payload, Term};
+use kontiki_core::wal::{DiskError, OpenError, RecoverError, Recovery, Wal};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use std::{error, fmt, io};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
+
+/// One member of one group: a handle, to be cloned at will. The member is stopped when the last one is dropped, or by
+/// [`shutdown`](Self::shutdown), and can be started again.
+#[derive(Clone, Debug)]
+pub struct Node(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    builder: Builder,
+    status: Arc<watch::Sender<NodeStatus>>,
+    metrics: Metrics,
+    /// For starting and stopping, one at a time.
+    running: Mutex<Option<Running>>,
+    /// For everybody else.
+    presence: RwLock<Option<(Arc<Presence>, Arc<Host>)>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    presence: Arc<Presence>,
+    host: Arc<Host>,
+    task: JoinHandle<()>,
+    /// What goes on beside it, and ends with it.
+    beside: JoinSet<()>,
+}
+
+/// A command that was applied.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Applied {
+    /// The entry that holds it.
+    pub id: LogId,
+    /// What the state machine answered.
+    pub answer: Payload,
+}
+
+/// Why a node cannot be started.
+#[derive(Debug)]
+pub enum StartError {
+    /// Its options are wrong.
+    Config(ConfigError),
+    /// Its options are wrong.
+    Replica(OptionsError),
+    /// Its options are wrong.
+    Sessions(LimitsError),
+    /// Its directory cannot be had.
+    Directory(disk::OpenError),
+    /// Its directory is not its own.
+    Identity(IdentityError),
+    /// It is in no group, and nobody said which.
+    Nothing,
+    /// Its directory is of another group than it should be in.
+    OtherCluster {
+        /// The group that the directory is of.
+        found: ClusterId,
+        /// The one that it should be.
+        wanted: ClusterId,
+    },
+    /// Its port or its threads cannot be had.
+    Host(HostError),
+    /// The system gives no random numbers, or no thread.
+    System(io::Error),
+    /// A task has panicked.
+    Panicked(JoinError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Replica(error) => error.fmt(f),
+            Self::Sessions(error) => error.fmt(f),
+            Self::Directory(error) => error.fmt(f),
+            Self::Identity(error) => error.fmt(f),
+            Self::Nothing => BeginError::Nothing.fmt(f),
+            Self::OtherCluster { found, wanted } => {
+                write!(f, "the directory is of group {found}, not of {wanted}: give the member its own")
+            }
+            Self::Host(error) => error.fmt(f),
+            Self::System(error) => write!(f, "the system refuses: {error}"),
+            Self::Panicked(error) => write!(f, "a task has panicked: {error}"),
+        }
+    }
+}
+
+impl error::Error for StartError {}
+
+impl NodeStatus {
+    /// Whether this member will do nothing more until it is started again.
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Stopped | Phase::Halted(_))
+    }
+
+    /// From now on this member takes no part: it leads nobody and follows nobody, whatever it did last.
+    pub(super) fn set_aside(&mut self, phase: Phase) {
+        self.role = match phase {
+            Phase::Starting(_) => RoleKind::Follower,
+            _ => RoleKind::Halted,
+        };
+        (self.phase, self.leader) = (phase, None);
+    }
+
+    fn before(id: NodeId) -> Self {
+        Self {
+            cluster: ClusterId(0),
+            member: id.into(),
+            phase: Phase::Stopped,
+            role: RoleKind::Follower,
+            standing: Standing::Outsider,
+            term: Term::new(0),
+            vote: None,
+            leader: None,
+            last: LogId::ZERO,
+            durable: LogId::ZERO,
+            committed: Index::ZERO,
+            applied: Index::ZERO,
+            snapshot: LogId::ZERO,
+            configured: LogId::ZERO,
+        }
+    }
+}
+
+impl Node {
+    fn new(builder: Builder) -> Self {
+        let status = Arc::new(watch::Sender::new(NodeStatus::before(builder.id)));
+        let metrics = Metrics::default();
+        Self(Arc::new(Shared {
+            builder,
+            status,
+            metrics,
+            running: Mutex::new(None),
+            presence: RwLock::default(),
+        }))
+    }
+
+    /// Starts the node again. Does nothing where it runs.
+    pub async fn start(&self) -> Result<(), StartError> {
+        let mut running = self.0.running.lock().await;
+        if let Some(old) = &mut *running {
+            if !old.task.is_finished() {
+                return Ok(());
+            }
+            self.stop(old).await;
+        }
+        let started = self.0.begin().await?;
+        let here = Some((Arc::clone(&started.presence), Arc::clone(&started.host)));
+        *self.0.presence.write().unwrap_or_else(PoisonError::into_inner) = here;
+        *running = Some(started);
+        Ok(())
+    }
+
+    /// Stops the node: whoever waits is answered, what is being written is synced, the sockets are closed. It can be started again.
+    pub async fn shutdown(&self) {
+        let mut running = self.0.running.lock().await;
+        if let Some(mut old) = running.take() {
+            old.presence.shut_down().await;
+            self.stop(&mut old).await;
+        }
+    }
+
+    /// TESTS: ends the node as a crash of its process does, with nobody told and nothing finished.
+    #[doc(hidden)]
+    pub async fn crash(&self) {
+        let mut running = self.0.running.lock().await;
+        if let Some(mut old) = running.take() {
+            old.task.abort();
+            self.stop(&mut old).await;
+            self.0.status.send_modify(|status| status.set_aside(Phase::Stopped));
+        }
+    }
+
+    async fn stop(&self, old: &mut Running) {
+        if let Err(error) = (&mut old.task).await
+            && error.is_panic()
+        {
+            tracing::error!(%error, "a member's task has panicked");
+        }
+        old.beside.shutdown().await;
+        old.host.leave(&old.presence);
+        old.host.storage().settle().await;
+        if self.0.builder.host.is_none() {
+            old.host.shutdown().await;
+        }
+        *self.0.presence.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn presence(&self) -> Result<Arc<Presence>, Error> {
+        let presence = self.0.presence.read().unwrap_or_else(PoisonError::into_inner);
+        presence.as_ref().map(|(presence, _)| Arc::clone(presence)).ok_or(Error::Stopped)
+    }
+
+    /// The host on which it lives, while it runs.
+    pub fn host(&self) -> Option<Arc<Host>> {
+        let presence = self.0.presence.read().unwrap_or_else(PoisonError::into_inner);
+        presence.as_ref().map(|(_, host)| Arc::clone(host))
+    }
+
+    /// Where it listens, while it runs.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.host()?.local_addr()
+    }
+
+    /// The settings that it was made with.
+    pub fn options(&self) -> &Options {
+        &self.0.builder.options
+    }
+
+    /// How it is.
+    pub fn status(&self) -> NodeStatus {
+        self.0.status.borrow().clone()
+    }
+
+    /// How it is, and each change of that: leadership, membership, commits. Survives the node's being stopped and started again.
+    pub fn watch(&self) -> watch::Receiver<NodeStatus> {
+        self.0.status.subscribe()
+    }
+
+    /// What it has counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// What its replica has counted.
+    pub async fn counters(&self) -> Result<Counters, Error> {
+        self.presence()?.counters().await
+    }
+
+    /// Waits until it is in a group that has a leader.
+    pub async fn ready(&self) -> Result<NodeStatus, Error> {
+        let mut status = self.watch();
+        let ready = |status: &NodeStatus| {
+            status.is_over() || matches!(status.phase, Phase::Refusing(_)) || status.leader.is_some()
+        };
+        let status = status.wait_for(ready).await.map_err(|_| Error::Stopped)?.clone();
+        match &status.phase {
+            Phase::Refusing(why) => Err(Error::Refused(replica::Refusal::Damaged(why.clone()))),
+            Phase::Halted(_) => {
+                Err(Error::Refused(replica::Refusal::Raft(kontiki_core::action::Refusal::Halted)))
+            }
+            Phase::Stopped => Err(Error::Stopped),
+            Phase::Starting(_) | Phase::Running => Ok(status),
+        }
+    }
+
+    /// Who is in the group; with `alive`, only those of whom something was heard lately. To a leader, which hears from all, that is within
+    /// the longest election timeout; to another member, which of most hears nothing but that they are there, within twice
+    /// [`keep_alive`](crate::transport::Options::keep_alive) where that is longer.
+    pub async fn members(&self, alive: bool) -> Result<Vec<MemberStatus>, Error> {
+        let mut members = self.presence()?.members().await?;
+        if alive {
+            let Options { raft, transport, .. } = self.options();
+            let limit = match self.status().role {
+                RoleKind::Leader => raft.election_timeout_max,
+                _ => raft.election_timeout_max.max(transport.keep_alive * 2),
+            };
+            let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+            members.retain(|member| member.last_contact_ms.is_some_and(|since| since <= limit));
+        }
+        Ok(members)
+    }
+
+    /// Entries of the log, committed or not; at most 10,000 at once, or about 1 MiB.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Compacted`] where the range begins before the log does.
+    pub async fn logs(&self, range: Range) -> Result<Vec<LogEntry>, Error> {
+        self.presence()?.logs(range).await
+    }
+
+    /// Every committed entry after this one, as they come.
+    pub fn committed(&self, after: Index) -> Committed {
+        Committed::new(self.clone(), after)
+    }
+
+    /// Has a command applied, and gives its answer. After [`Error::Unknown`] it may have been applied or not, or may still be: a
+    /// [`session`](Self::session) knows.
+    pub async fn propose(&self, command: &[u8]) -> Result<Applied, Error> {
+        let Raw { id, answer } = self.apply(session::plain(command)).await?;
+        match answer {
+            machine::Answer::Applied(answer) => Ok(Applied { id, answer }),
+            other => Err(Error::NotApplied(other)),
+        }
+    }
+
+    /// Opens a session, in which each command is applied once.
+    pub async fn session(&self) -> Result<Session, Error> {
+        Session::open(self.clone(), &self.options().sessions).await
+    }
+
+    async fn apply(&self, payload: Payload) -> Result<Raw, Error> {
+        match self.request(Ask::Command(payload)).await? {
+            Answer::Applied { id, answer } => Ok(Raw { id, answer }),
+            other => Err(failed(other)),
+        }
+    }
+
+    /// Asks the state machine, and misses nothing that was acknowledged before.
+    pub async fn read(&self, query: impl Into<Vec<u8>>) -> Result<Vec<u8>, Error> {
+        self.read_with(query, ReadVia::Quorum).await
+    }
+
+    /// The same, with a say in how it is made sure that nothing is missed.
+    pub async fn read_with(&self, query: impl Into<Vec<u8>>, via: ReadVia) -> Result<Vec<u8>, Error> {
+        match self.request(Ask::Query { query: query.into(), via }).await? {
+            Answer::Read { answer, .. } => Ok(answer),
+            other => Err(failed(other)),
+        }
+    }
+
+    /// Has other members; to be asked of the leader. With `expected`, only if the membership is still that of this entry.
+    pub async fn reconfigure(&self, expected: Option<LogId>, changes: Vec<Change>) -> Result<LogId, Error> {
+        match self.request(Ask::Reconfigure { expected, changes }).await? {
+            Answer::Reconfigured(id) => Ok(id),
+            other => Err(failed(other)),
+        }
+    }
+
+    /// Adds a voter, once it has caught up. Newcomers that are told to [`join`](Builder::join) ask for it themselves.
+    pub async fn add(&self, member: Member, address: impl Into<String>) -> Result<LogId, Error> {
+        if let Some(host) = self.host() {
+            host.hint(member.id, address.into());
+        }
+        self.reconfigure(None, vec![Change::AddVoter(member)]).await
+    }
+
+    /// Removes a member.
+    pub async fn remove(&self, id: NodeId) -> Result<LogId, Error> {
+        self.reconfigure(None, vec![Change::Remove(id)]).await
+    }
+
+    /// Makes a learner a voter, once it has caught up.
+    pub async fn promote(&self, id: NodeId) -> Result<LogId, Error> {
+        self.reconfigure(None, vec![Change::Promote(id)]).await
+    }
+
+    /// Makes a voter a learner.
+    pub async fn demote(&self, id: NodeId) -> Result<LogId, Error> {
+        self.reconfigure(None, vec![Change::Demote(id)]).await
+    }
+
+    /// Hands leadership over; where nobody is named, to whoever has most of the log.
+    pub async fn transfer(&self, to: Option<NodeId>) -> Result<(), Error> {
+        match self.request(Ask::Transfer { to }).await? {
+            Answer::Transferred => Ok(()),
+            other => Err(failed(other)),
+        }
+    }
+
+    /// Takes a snapshot here, now, whether this member leads or not.
+    pub async fn snapshot(&self) -> Result<LogId, Error> {
+        match self.request(Ask::Snapshot).await? {
+            Answer::Snapshot(id) => Ok(id),
+            other => Err(failed(other)),
+        }
+    }
+
+    async fn request(&self, ask: Ask) -> Result<Answer, Error> {
+        self.presence()?.request(ask).await
+    }
+}
+
+fn failed(answer: Answer) -> Error {
+    match answer {
+        Answer::Refused(refusal) => Error::Refused(refusal),
+        Answer::Unanswered(id) => Error::Unanswered(id),
+        Answer::NotCaughtUp(id) => Error::NotCaughtUp(id),
+        Answer::NotTransferred => Error::NotTransferred,
+        // The others answer other questions, and so never come here.
+        _ => Error::Unknown,
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let running = self.presence.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some((presence, host)) = running {
+            presence.abandon();
+            host.leave(presence);
+        }
+    }
+}
+
+impl Shared {
+    async fn begin(&self) -> Result<Running, StartError> {
+        let Builder { id, options, tls, cluster: wanted, .. } = self.builder.clone();
+        self.check()?;
+        let directory = self.builder.directory.clone();
+        let is_known = self.builder.beginning == Beginning::Known;
+        let opened = tokio::task::spawn_blocking(move || {
+            let disk = FileDisk::open(&directory).map_err(StartError::Directory)?;
+            let record = match Record::load(&directory, id).map_err(StartError::Identity)? {
+                Some(record) => record,
+                None => {
+                    let record = Record::blank(id).map_err(StartError::System)?;
+                    record.store(&directory).map_err(StartError::Identity)?;
+                    record
+                }
+            };
+            match (record.cluster, wanted) {
+                (None, _) if is_known => Err(StartError::Nothing),
+                (Some(found), Some(wanted)) if found != wanted => {
+                    Err(StartError::OtherCluster { found, wanted })
+                }
+                _ => Ok((disk, record)),
+            }
+        });
+        let (disk, record) = opened.await.map_err(StartError::Panicked)??;
+        let host = match &self.builder.host {
+            Some(host) => Arc::clone(host),
+            None => {
+                let Builder { listen, advertise, .. } = &self.builder;
+                Host::start(id, *listen, advertise.clone(), tls, &options).await.map_err(StartError::Host)?
+            }
+        };
+        let (status, metrics) = (Arc::clone(&self.status), self.metrics.clone());
+        status.send_modify(|status| {
+            status.member = record.member();
+            status.set_aside(Phase::Starting("it opens its log".to_owned()));
+        });
+        metrics.status(&status.borrow());
+        host.book().load(&self.builder.directory);
+        if let Beginning::Found(first) = &self.builder.beginning {
+            first.iter().for_each(|(peer, address)| host.hint(*peer, address.clone()));
+        }
+        record.founders.iter().for_each(|founder| host.hint(founder.id, founder.address.clone()));
+        let (presence, told) =
+            Presence::new(record, self.builder.cluster, status, metrics, options.raft.max_payload_bytes);
+        host.await_group(Arc::clone(&presence));
+        let life = Life {
+            builder: self.builder.clone(),
+            presence: Arc::clone(&presence),
+            host: Arc::clone(&host),
+            told,
+        };
+        let mut beside = JoinSet::new();
+        if let Beginning::Join(seed) = &self.builder.beginning {
+            let (presence, host) = (Arc::clone(&presence), Arc::clone(&host));
+            beside.spawn(begin::ask_to_be_added(presence, host, seed.clone()));
+        }
+        beside.spawn(remember(Arc::clone(&host), self.builder.directory.clone()));
+        Ok(Running { presence, host, task: tokio::spawn(life.live(disk)), beside })
+    }
+
+    /// What is wrong with the options is said before anything is touched.
+    fn check(&self) -> Result<(), StartError> {
+        let Builder { id, options, .. } = &self.builder;
+        let nobody = Identity::new(ClusterId(0), *id);
+        Config::new(nobody, options.raft.clone()).map_err(StartError::Config)?;
+        options.replica.check().map_err(StartError::Replica)?;
+        options.sessions.check().map_err(StartError::Sessions)
+    }
+}
+
+/// Writes down where members are to be reached, whenever that has changed.
+async fn remember(host: Arc<Host>, directory: PathBuf) {
+    let mut written = 0;
+    loop {
+        tokio::time::sleep(BETWEEN_WRITES).await;
+        let changes = host.book().changes();
+        if changes == written {
+            continue;
+        }
+        let (host, directory) = (Arc::clone(&host), directory.clone());
+        match tokio::task::spawn_blocking(move || host.book().store(&directory)).await {
+            Ok(Ok(())) => written = changes,
+            Ok(Err(error)) => tracing::warn!(%error, "cannot write down the members' addresses"),
+            Err(error) => tracing::warn!(%error, "cannot write down the members' addresses"),
+        }
+    }
+}
+
+/// How long at least between two such writes.
+const BETWEEN_WRITES: Duration = Duration::from_secs(2);
+
+/// One life of a node, from start to stop.
+struct Life {
+    builder: Builder,
+    presence: Arc<Presence>,
+    host: Arc<Host>,
+    told: mpsc::Receiver<Told>,
+}
+
+impl Life {
+    async fn live(mut self, disk: FileDisk) {
+        let lived = self.come_to_a_group().await;
+        let driver = match lived {
+            Ok(identity) => self.open(disk, identity).await,
+            Err(error) => Err(error),
+        };
+        let phase = match driver {
+            Ok(driver) => return driver.run().await,
+            Err(Ending::Begin(BeginError::Shutdown)) => Phase::Stopped,
+            Err(error) => {
+                tracing::error!(member = %self.builder.id, %error, "cannot start");
+                Phase::Halted(error.to_string())
+            }
+        };
+        self.presence.set_phase(phase);
+    }
+
+    async fn come_to_a_group(&mut self) -> Result<Identity, Ending> {
+        loop {
+            if let Some(identity) = self.presence.record().identity() {
+                return Ok(identity);
+            }
+            let (beginning, directory) = (&self.builder.beginning, &self.builder.directory);
+            begin::begin(&self.presence, &self.host, beginning, directory, &mut self.told)
+                .await
+                .map_err(Ending::Begin)?;
+        }
+    }
+
+    async fn open(&mut self, disk: FileDisk, identity: Identity) -> Result<Driver, Ending> {
+        let Options { raft, replica, wal, sessions, .. } = self.builder.options.clone();
+        let seed = if raft.seed == 0 { crate::entropy().map_err(Ending::System)? } else { raft.seed };
+        let config =
+            Config::new(identity, kontiki_core::config::Options { seed, ..raft }).map_err(Ending::Config)?;
+        let (record, ring) = (self.presence.record(), self.builder.record.clone());
+        let clock = Clock::start();
+        let opening = tokio::task::spawn_blocking(move || {
+            let mut disk = disk;
+            let recorder = ring.map(|(file, max_bytes)| FlightRecorder::create(file, max_bytes));
+            let recorder = recorder.transpose().map_err(Ending::Record)?;
+            let members = record.founders.iter().map(|founder| Member::new(founder.id, founder.incarnation));
+            let group = match record.founders.is_empty() {
+                true => Durable::default(),
+                false => Durable::bootstrap(Membership::of(members).map_err(Ending::Founders)?),
+            };
+            let found = match Wal::open(&mut disk, identity, wal, &group) {
+                Ok(recovery) => {
+                    report(&recovery);
+                    Replica::open(config, replica, recovery, clock.now()).map_err(|error| error.to_string())
+                }
+                Err(OpenError::Disk(error) | OpenError::Recover(RecoverError::Disk(error))) => {
+                    return Err(Ending::Disk(error));
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            let member = match found {
+                Ok(replica) => driver::Member::Replica(Box::new(replica)),
+                Err(missing) => driver::Member::Refusing(Refusing::new(&missing), missing),
+            };
+            Ok((Directory::new(disk), member, recorder))
+        });
+        let (directory, member, recorder) = opening.await.map_err(Ending::Panicked)??;
+        let (work, machine_done) = self.builder.machine.start(sessions).map_err(Ending::System)?;
+        let (done, disk_done) = mpsc::unbounded_channel();
+        let (_, nobody) = mpsc::channel(1);
+        let told = std::mem::replace(&mut self.told, nobody);
+        let (host, presence) = (Arc::clone(&self.host), Arc::clone(&self.presence));
+        host.enter(identity.cluster, Arc::clone(&presence));
+        Ok(Driver {
+            identity,
+            member,
+            recorder,
+            clock,
+            host,
+            directory,
+            work,
+            presence,
+            told,
+            disk_done,
+            machine_done,
+            done,
+            desk: Desk::default(),
+        })
+    }
+}
+
+/// Says what recovery has found, where that is worth a word.
+fn report(recovery: &Recovery) {
+    let found = &recovery.found;
+    tracing::info!(batches = found.batches, torn = found.torn, rewritten = found.rewritten, "read the log");
+    for (after, through) in &found.lost {
+        tracing::warn!(%after, %through, "entries are damaged: to be had from other members");
+    }
+}
+
+/// Why a life ended before it began.
+#[derive(Debug)]
+enum Ending {
+    Begin(BeginError),
+    Config(ConfigError),
+    Founders(kontiki_core::membership::MembershipError),
+    Disk(DiskError),
+    Record(io::Error),
+    System(io::Error),
+    Panicked(JoinError),
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Begin(error) => error.fmt(f),
+            Self::Config(error) => error.fmt(f),
+            Self::Founders(error) => error.fmt(f),
+            Self::Disk(error) => error.fmt(f),
+            Self::Record(error) => write!(f, "cannot record: {error}"),
+            Self::System(error) => error.fmt(f),
+            Self::Panicked(error) => error.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What the port for operators needs of a node.
+
+use crate::admin::{Answering, Operated};
+use crate::metrics::{Family, Figures, Kind, Metrics, Sample, Value};
+use crate::node::{Node, begin, service};
+use crate::protocol::{Ask, NodeStatus, Refused, Reply, Who};
+use crate::transport::{self, PeerCounters};
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+impl Operated for Node {
+    fn ask(&self, ask: Ask) -> Answering<'_, Reply> {
+        let presence = self.0.presence.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::pin(async move {
+            match presence {
+                Some((presence, host)) => service::answer(ask, &presence, &host).await,
+                None => Reply::Refused(stopped()),
+            }
+        })
+    }
+
+    fn status(&self) -> NodeStatus {
+        self.status()
+    }
+
+    fn figures(&self) -> Answering<'_, Figures> {
+        Box::pin(async move {
+            let counters = self.counters().await.unwrap_or_default();
+            let mut more = vec![Family {
+                name: "kontiki_waiting_requests",
+                help: "Requests that wait for their answers.",
+                kind: Kind::Gauge,
+                samples: vec![whole(Vec::new(), counters.waiting as u64)],
+            }];
+            if let Some(host) = self.host()
+                && let Some(transport) = host.transport()
+            {
+                more.extend(of_transport(&transport.counters()));
+            }
+            Figures { counters: counters.replica, drops: counters.drops, more }
+        })
+    }
+
+    fn options(&self) -> serde_json::Value {
+        serde_json::to_value(self.options()).unwrap_or_default()
+    }
+
+    fn find<'a>(&'a self, address: &'a str) -> Answering<'a, Result<Who, String>> {
+        Box::pin(async move {
+            let host = self.host().ok_or_else(|| stopped().text)?;
+            let found = begin::who(address, host.tls(), None).await;
+            found.map_err(|error| format!("cannot ask the member at {address}: {error}"))
+        })
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.metrics()
+    }
+}
+
+fn stopped() -> Refused {
+    let error = crate::node::Error::Stopped;
+    Refused { code: error.code().to_owned(), text: error.to_string(), retry: true, leader: None }
+}
+
+fn whole(labels: Vec<(&'static str, String)>, value: u64) -> Sample {
+    Sample { labels, value: Value::Whole(value) }
+}
+
+/// A count of one peer's: its name, what it is, and where it is found.
+type OfPeer = (&'static str, &'static str, Kind, fn(&PeerCounters) -> u64);
+
+const OF_PEERS: [OfPeer; 7] = [
+    ("kontiki_transport_sent_frames_total", "Frames that were sent to the member.", Kind::Counter, |it| {
+        it.sent_frames
+    }),
+    ("kontiki_transport_sent_bytes_total", "Bytes that were sent to the member.", Kind::Counter, |it| {
+        it.sent_bytes
+    }),
+    ("kontiki_transport_received_frames_total", "Frames that came from the member.", Kind::Counter, |it| {
+        it.received_frames
+    }),
+    ("kontiki_transport_received_bytes_total", "Bytes that came from the member.", Kind::Counter, |it| {
+        it.received_bytes
+    }),
+    (
+        "kontiki_transport_failed_dials_total",
+        "Attempts to connect to the member that failed.",
+        Kind::Counter,
+        |it| it.failed_dials,
+    ),
+    ("kontiki_transport_outbound_connections", "Connections to the member.", Kind::Gauge, |it| {
+        it.outbound as u64
+    }),
+    ("kontiki_transport_inbound_connections", "Connections of the member.", Kind::Gauge, |it| {
+        it.inbound as u64
+    }),
+];
+
+fn of_transport(counters: &transport::Counters) -> Vec<Family> {
+    let transport::Counters { refused, peers, clients } = counters;
+    let mut families: Vec<_> = OF_PEERS
+        .into_iter()
+        .map(|(name, help, kind, count)| {
+            let sample = |(id, of): (_, &PeerCounters)| whole(vec![("member", format!("{id}"))], count(of));
+            Family { name, help, kind, samples: peers.iter().map(sample).collect() }
+        })
+        .collect();
+    let mut dropped = BTreeMap::new();
+    for (why, count) in peers.values().flat_map(|peer| &peer.dropped) {
+        *dropped.entry(why.as_str()).or_insert(0_u64) += count;
+    }
+    families.push(Family {
+        name: "kontiki_transport_dropped_total",
+        help: "Frames that were not sent or not taken, by the reason's code.",
+        kind: Kind::Counter,
+        samples: dropped
+            .into_iter()
+            .map(|(why, count)| whole(vec![("code", why.to_owned())], count))
+            .collect(),
+    });
+    families.push(Family {
+        name: "kontiki_transport_refused_total",
+        help: "Connections that were refused or given up, by the reason's code.",
+        kind: Kind::Counter,
+        samples: refused
+            .iter()
+            .map(|(why, count)| whole(vec![("code", why.as_str().to_owned())], *count))
+            .collect(),
+    });
+    families.push(Family {
+        name: "kontiki_transport_clients",
+        help: "Clients that are connected.",
+        kind: Kind::Gauge,
+        samples: vec![whole(Vec::new(), *clients as u64)],
+    });
+    families
+}

@@ -1,0 +1,217 @@
+//! What there is of a node for everybody else in its process: a way to its driver, and what the driver tells of it.
+
+use crate::identity::Record;
+use crate::metrics::Metrics;
+use crate::node::Error;
+use crate::node::driver::{Counters, Told, Waiter};
+use crate::node::log::{Page, Paging};
+use crate::protocol::{LogEntry, MemberStatus, NodeStatus, Phase, Range};
+use kontiki_core::machine::Command;
+use kontiki_core::replica::{self, Answer, Refusal};
+use kontiki_core::types::{ClusterId, Index, Member, NodeId};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// One life of a node, from start to stop.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    record: Mutex<Record>,
+    /// The name of the group that it waits for, where that is known.
+    wanted: Option<ClusterId>,
+    status: Arc<watch::Sender<NodeStatus>>,
+    told: mpsc::Sender<Told>,
+    /// How many bytes of frames wait for the driver.
+    frames: AtomicUsize,
+    metrics: Metrics,
+    /// The longest body of a client's request.
+    max_request: usize,
+}
+
+/// How many requests and frames may wait for the driver.
+pub(super) const QUEUE: usize = 16 << 10;
+/// How many bytes of frames may wait for the driver before further ones are dropped: about eight full windows of a leader.
+const FRAMES: usize = 64 << 20;
+/// The most entries that are looked at in one request, and the most bytes of them.
+const MAX_ENTRIES: u64 = 10_000;
+const MAX_BYTES: u64 = 1 << 20;
+
+impl Presence {
+    pub(super) fn new(
+        record: Record,
+        wanted: Option<ClusterId>,
+        status: Arc<watch::Sender<NodeStatus>>,
+        metrics: Metrics,
+        max_payload: u64,
+    ) -> (Arc<Self>, mpsc::Receiver<Told>) {
+        let (told, queue) = mpsc::channel(QUEUE);
+        let max_request =
+            usize::try_from(max_payload).unwrap_or(usize::MAX).saturating_add(Command::OVERHEAD + 1024);
+        let record = Mutex::new(record);
+        let presence =
+            Self { record, wanted, status, told, frames: AtomicUsize::new(0), metrics, max_request };
+        (Arc::new(presence), queue)
+    }
+
+    /// What the directory says.
+    pub(crate) fn record(&self) -> Record {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The name of its group, or of the one that it waits for.
+    pub(crate) fn cluster(&self) -> Option<ClusterId> {
+        self.record().cluster.or(self.wanted)
+    }
+
+    pub(super) fn set_record(&self, record: Record) {
+        *self.record.lock().unwrap_or_else(PoisonError::into_inner) = record;
+    }
+
+    pub(crate) fn member(&self) -> Member {
+        self.record().member()
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(crate) fn max_request(&self) -> usize {
+        self.max_request
+    }
+
+    pub(crate) fn status(&self) -> NodeStatus {
+        self.status.borrow().clone()
+    }
+
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        self.status.borrow().leader
+    }
+
+    pub(super) fn status_sender(&self) -> &watch::Sender<NodeStatus> {
+        &self.status
+    }
+
+    /// The member is so far in its life now.
+    pub(super) fn set_phase(&self, phase: Phase) {
+        self.status.send_modify(|status| status.set_aside(phase));
+        self.metrics.status(&self.status.borrow());
+    }
+
+    /// A frame came. Whether there was room for it.
+    pub(crate) fn deliver(&self, frame: Vec<u8>) -> bool {
+        let length = frame.len();
+        if self.frames.fetch_add(length, Ordering::Relaxed) + length > FRAMES {
+            self.taken(length);
+            return false;
+        }
+        let is_full = self.told.try_send(Told::Frame(frame)).is_err();
+        if is_full {
+            self.taken(length);
+        }
+        !is_full
+    }
+
+    /// The driver has taken a frame of so many bytes.
+    pub(super) fn taken(&self, length: usize) {
+        self.frames.fetch_sub(length, Ordering::Relaxed);
+    }
+
+    /// A connection broke. Only a hint: where there is no room for it, time will tell.
+    pub(crate) fn broken(&self, peer: NodeId) {
+        let _ = self.told.try_send(Told::Broken(peer));
+    }
+
+    /// Asks the member something, without waiting for room.
+    pub(crate) fn ask(&self, ask: replica::Ask, waiter: Waiter) -> Result<(), Error> {
+        self.check()?;
+        match self.told.try_send(Told::Ask(ask, waiter)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(Error::Refused(Refusal::TooMany)),
+            Err(TrySendError::Closed(_)) => Err(Error::Stopped),
+        }
+    }
+
+    /// Asks the member something. Where it takes that and ends without an answer, as in a crash, it may have done it or not.
+    pub(super) async fn request(&self, ask: replica::Ask) -> Result<Answer, Error> {
+        let answer = self.hand(|waiter| Told::Ask(ask, Waiter::Alone(waiter))).await?;
+        answer.await.map_err(|_| Error::Unknown)
+    }
+
+    pub(crate) async fn members(&self) -> Result<Vec<MemberStatus>, Error> {
+        self.inquire(Told::Members).await
+    }
+
+    pub(crate) async fn counters(&self) -> Result<Counters, Error> {
+        self.inquire(Told::Counters).await
+    }
+
+    /// Entries of the log: at most [`MAX_ENTRIES`], and as many as fit into [`MAX_BYTES`], but one at least where there is one.
+    pub(crate) async fn logs(&self, range: Range) -> Result<Vec<LogEntry>, Error> {
+        let page = |after, through, max_bytes| self.page(Paging { after, through, max_bytes });
+        let ends = page(Index::ZERO, Index::ZERO, 0).await?;
+        let (base, last) = (ends.base, ends.last);
+        let (mut after, through) = match range {
+            Range::First(count) => (base, base + count.min(MAX_ENTRIES)),
+            Range::Last(count) => {
+                let after = last.get().saturating_sub(count.min(MAX_ENTRIES));
+                (Index::new(after).max(base), last)
+            }
+            Range::Between(after, through) => {
+                // Whoever asks may name any index.
+                let end = Index::new(after.get().saturating_add(MAX_ENTRIES));
+                (after, through.min(end))
+            }
+        };
+        if after < base {
+            return Err(Error::Compacted { first: base.next() });
+        }
+        let (mut entries, mut size) = (Vec::new(), 0_u64);
+        while after < through && size < MAX_BYTES {
+            let more = page(after, through, MAX_BYTES - size).await?.entries;
+            let Some(end) = more.last() else { break };
+            after = end.id.index;
+            size += more.iter().map(LogEntry::size).sum::<u64>();
+            entries.extend(more);
+        }
+        Ok(entries)
+    }
+
+    pub(super) async fn page(&self, paging: Paging) -> Result<Page, Error> {
+        self.inquire(|reply| Told::Page(paging, reply)).await
+    }
+
+    pub(super) async fn shut_down(&self) {
+        // One that is gone needs not be told.
+        let _ = self.told.send(Told::Shutdown).await;
+    }
+
+    /// The same without waiting: for whoever is being dropped.
+    pub(super) fn abandon(&self) {
+        let _ = self.told.try_send(Told::Shutdown);
+    }
+
+    /// Asks what changes nothing.
+    async fn inquire<T>(&self, what: impl FnOnce(oneshot::Sender<T>) -> Told) -> Result<T, Error> {
+        self.hand(what).await?.await.map_err(|_| Error::Stopped)
+    }
+
+    async fn hand<T>(
+        &self,
+        what: impl FnOnce(oneshot::Sender<T>) -> Told,
+    ) -> Result<oneshot::Receiver<T>, Error> {
+        self.check()?;
+        let (reply, answer) = oneshot::channel();
+        self.told.send(what(reply)).await.map_err(|_| Error::Stopped)?;
+        Ok(answer)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        match &self.status.borrow().phase {
+            Phase::Starting(waiting) => Err(Error::Starting(waiting.clone())),
+            Phase::Stopped => Err(Error::Stopped),
+            // What has halted or refuses says so itself.
+            Phase::Running | Phase::Refusing(_) | Phase::Halted(_) => Ok(()),
+        }
+    }
+}

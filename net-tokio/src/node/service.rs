@@ -1,0 +1,213 @@
+//! Serving clients: each connection is one task that reads requests, and writes answers as they come.
+
+use crate::host::Host;
+use crate::node::Error;
+use crate::node::driver::Waiter;
+use crate::node::presence::Presence;
+use crate::protocol::{self, Ask, Refused, Reply, Request, Response, Who};
+use crate::transport::Stream;
+use kontiki_core::action;
+use kontiki_core::replica::{self, Answer, Refusal};
+use kontiki_core::types::NodeId;
+use kontiki_core::wire::FrameError;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc::{self, UnboundedSender};
+
+/// Serves one client until it goes, or sends what is no request.
+pub(crate) async fn serve(mut stream: Stream, presence: &Arc<Presence>, host: &Arc<Host>) {
+    let max_body = presence.max_request();
+    let limit = host.max_requests_of_a_client();
+    let (answers, mut answered) = mpsc::unbounded_channel();
+    let (replies, mut replied) = mpsc::unbounded_channel();
+    let (mut read, mut write) = (Vec::with_capacity(BUFFER), Vec::with_capacity(BUFFER));
+    let (mut some, mut others) = (Vec::new(), Vec::new());
+    let mut open = 0_usize;
+    loop {
+        tokio::select! {
+            // A client that has too much under way is read no further: its own sockets fill, and nobody else's.
+            got = stream.read_buf(&mut read), if open < limit => {
+                if !matches!(got, Ok(1..)) {
+                    return;
+                }
+            }
+            _ = answered.recv_many(&mut some, limit) => {}
+            _ = replied.recv_many(&mut others, limit) => {}
+        }
+        match requests(&mut read, max_body, |request| {
+            open += 1;
+            take(request, presence, host, &answers, &replies);
+        }) {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::debug!(%error, "a client sent what is no request");
+                presence.metrics().refused("bad_request");
+                return;
+            }
+        }
+        while let Ok(answer) = answered.try_recv() {
+            some.push(answer);
+        }
+        open -= some.len() + others.len();
+        for (number, answer) in some.drain(..) {
+            protocol::encode(&Response { number, reply: reply(answer, presence, host) }, &mut write);
+        }
+        for (number, reply) in others.drain(..) {
+            protocol::encode(&Response { number, reply }, &mut write);
+        }
+        if !write.is_empty() {
+            if stream.write_all(&write).await.is_err() || stream.flush().await.is_err() {
+                return;
+            }
+            write.clear();
+            write.shrink_to(BUFFER);
+        }
+    }
+}
+
+const BUFFER: usize = 16 << 10;
+
+/// Takes all whole requests out of `read`.
+fn requests(read: &mut Vec<u8>, max_body: usize, mut each: impl FnMut(Request)) -> Result<(), FrameError> {
+    let mut at = 0;
+    loop {
+        match protocol::decode::<Request>(&read[at..], max_body) {
+            Ok((request, length)) => {
+                each(request);
+                at += length;
+            }
+            Err(FrameError::Incomplete { .. }) => {
+                read.drain(..at);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Hands a request to whoever can answer it. What the replica answers comes back by way of `answers`, everything else by `replies`.
+fn take(
+    request: Request,
+    presence: &Arc<Presence>,
+    host: &Arc<Host>,
+    answers: &UnboundedSender<(u64, Answer)>,
+    replies: &UnboundedSender<(u64, Reply)>,
+) {
+    let Request { number, ask } = request;
+    let ask = match ask {
+        Ask::Command(payload) => replica::Ask::Command(payload),
+        Ask::Query { query, via } => replica::Ask::Query { query, via },
+        Ask::Transfer(to) => replica::Ask::Transfer { to },
+        Ask::Snapshot => replica::Ask::Snapshot,
+        Ask::Reconfigure { expected, changes, addresses } => {
+            addresses.into_iter().for_each(|(id, address)| host.hint(id, address));
+            replica::Ask::Reconfigure { expected, changes }
+        }
+        other => {
+            let (presence, host, replies) = (Arc::clone(presence), Arc::clone(host), replies.clone());
+            tokio::spawn(async move {
+                // Whoever is gone needs no answer.
+                let _ = replies.send((number, look(other, &presence, &host).await));
+            });
+            return;
+        }
+    };
+    let waiter = Waiter::Numbered(number, answers.clone());
+    if let Err(error) = presence.ask(ask, waiter) {
+        presence.metrics().refused(error.code());
+        let _ = replies.send((number, Reply::Refused(refused(&error, presence, host))));
+    }
+}
+
+/// The one reply to one request, for whoever asks within this process.
+#[cfg(feature = "admin")]
+pub(super) async fn answer(ask: Ask, presence: &Arc<Presence>, host: &Arc<Host>) -> Reply {
+    let (answers, mut answered) = mpsc::unbounded_channel();
+    let (replies, mut replied) = mpsc::unbounded_channel();
+    take(Request { number: 0, ask }, presence, host, &answers, &replies);
+    drop((answers, replies));
+    tokio::select! {
+        Some((_, answer)) = answered.recv() => reply(answer, presence, host),
+        Some((_, reply)) = replied.recv() => reply,
+        // Whoever should have answered is gone.
+        else => Reply::Unknown,
+    }
+}
+
+/// What is only looked at.
+async fn look(ask: Ask, presence: &Arc<Presence>, host: &Arc<Host>) -> Reply {
+    let looked = match ask {
+        Ask::Status => Ok(Reply::Status(presence.status())),
+        Ask::Members => presence.members().await.map(Reply::Members),
+        Ask::Logs(range) => presence.logs(range).await.map(Reply::Logs),
+        _ => Ok(Reply::Who(who(presence, host))),
+    };
+    looked.unwrap_or_else(|error| Reply::Refused(refused(&error, presence, host)))
+}
+
+fn who(presence: &Presence, host: &Host) -> Who {
+    let record = presence.record();
+    let (cluster, founders) = (record.cluster, record.founders);
+    Who { member: presence.member(), cluster, founders, addresses: host.addresses() }
+}
+
+fn reply(answer: Answer, presence: &Presence, host: &Host) -> Reply {
+    match answer {
+        Answer::Applied { id, answer } => Reply::Applied { id, answer },
+        Answer::Unanswered(id) => Reply::Unanswered(id),
+        Answer::Read { index, answer, .. } => Reply::Read { index, answer },
+        Answer::Reconfigured(id) => Reply::Reconfigured(id),
+        Answer::NotCaughtUp(id) => Reply::NotCaughtUp(id),
+        Answer::Transferred => Reply::Transferred,
+        Answer::NotTransferred => Reply::NotTransferred,
+        Answer::Snapshot(id) => Reply::Snapshot(id),
+        Answer::Refused(refusal) => Reply::Refused(refused(&Error::Refused(refusal), presence, host)),
+        Answer::Unknown => Reply::Unknown,
+    }
+}
+
+/// Why nothing was done, and who might do it.
+fn refused(error: &Error, presence: &Presence, host: &Host) -> Refused {
+    let leader = match error {
+        Error::Refused(Refusal::Raft(action::Refusal::NotLeader { leader })) => *leader,
+        Error::Refused(Refusal::Raft(action::Refusal::Transferring { to })) => Some(*to),
+        _ => presence.leader(),
+    };
+    let at = |id: NodeId| (id, host.address_of(id));
+    Refused {
+        code: error.code().to_owned(),
+        text: error.to_string(),
+        retry: error.is_passing() || matches!(error, Error::Stopped),
+        leader: leader.map(at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_may_come_in_any_pieces() {
+        let mut bytes = Vec::new();
+        for number in 1..=3 {
+            protocol::encode(&Request { number, ask: Ask::Status }, &mut bytes);
+        }
+        let (mut read, mut numbers) = (Vec::new(), Vec::new());
+        for byte in bytes {
+            read.push(byte);
+            assert_eq!(requests(&mut read, 100, |request| numbers.push(request.number)), Ok(()));
+        }
+        assert_eq!((numbers, read), (vec![1, 2, 3], Vec::new()));
+    }
+
+    #[test]
+    fn what_is_no_request_ends_the_connection() {
+        let mut read = Vec::new();
+        protocol::encode(&Request { number: 1, ask: Ask::Status }, &mut read);
+        read[9] ^= 1;
+        assert_eq!(requests(&mut read, 100, |_| panic!("it is none")), Err(FrameError::Checksum));
+        let mut read = vec![0xff; 20];
+        let told = requests(&mut read, 100, |_| panic!("it is none"));
+        assert!(matches!(told, Err(FrameError::TooLong { .. })), "{told:?}");
+    }
+}

@@ -1,0 +1,116 @@
+//! A session of a client in the same process: commands that are applied once, however often they are sent.
+
+use crate::node::{Applied, Error, Node};
+use kontiki_core::machine::{Answer, Client, Command, Limits, TooMany};
+use kontiki_core::types::Payload;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Exactly-once commands. It retries by itself, for as long as its caller waits: combine it with [`tokio::time::timeout`].
+///
+/// Many commands may be under way at once, up to [`Limits::max_answers`]; a further one waits. A session that nobody uses ends after
+/// [`Limits::idle_entries`] entries of the log.
+#[derive(Debug)]
+pub struct Session {
+    node: Node,
+    client: Mutex<Client>,
+    answered: Notify,
+}
+
+impl Session {
+    pub(super) async fn open(node: Node, limits: &Limits) -> Result<Self, Error> {
+        // One that is opened twice because its first answer was lost costs a place until it expires.
+        let applied = retried(|| async { node.apply(Command::Register.encode()).await }).await?;
+        match applied.answer {
+            Answer::Opened(session) => {
+                let client = Mutex::new(Client::new(session, limits));
+                Ok(Self { node, client, answered: Notify::new() })
+            }
+            other => Err(Error::NotApplied(other)),
+        }
+    }
+
+    /// Has a command applied, once, and gives its answer.
+    ///
+    /// Where the caller stops waiting, the command is not sent again: it was applied once, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotApplied`] where the session has expired, [`Error::Refused`] where the command will never be taken, and
+    /// [`Error::Stopped`].
+    pub async fn propose(&self, command: &[u8]) -> Result<Applied, Error> {
+        let begun = loop {
+            let answered = self.answered.notified();
+            let begun = self.client().begin(command);
+            match begun {
+                Ok((number, _)) => break Begun { session: self, number },
+                Err(TooMany { .. }) => answered.await,
+            }
+        };
+        let applied = retried(|| async {
+            let payload = self.client().again(begun.number).ok_or(Error::Unknown)?;
+            let applied = self.node.apply(payload).await?;
+            if applied.answer == Answer::TooManyPending { Err(Error::Unknown) } else { Ok(applied) }
+        });
+        let applied = applied.await?;
+        match applied.answer {
+            Answer::Applied(answer) => Ok(Applied { id: applied.id, answer }),
+            other => Err(Error::NotApplied(other)),
+        }
+    }
+
+    /// Ends the session. One that is only dropped is forgotten after a while.
+    pub async fn close(self) -> Result<(), Error> {
+        let payload = self.client().close();
+        self.node.apply(payload).await.map(drop)
+    }
+
+    fn client(&self) -> MutexGuard<'_, Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A command under way; however it ends, room is made for another.
+struct Begun<'a> {
+    session: &'a Session,
+    number: u64,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.session.client().answered(self.number);
+        self.session.answered.notify_one();
+    }
+}
+
+/// Tries until there is an answer, or none to be hoped for.
+async fn retried<T, F: Future<Output = Result<T, Error>>>(
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, Error> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match attempt().await {
+            Err(error) if error.is_passing() => {
+                tracing::debug!(code = error.code(), "again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LAST_PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LAST_PAUSE: Duration = Duration::from_millis(100);
+
+/// A command that was applied, by whatever answer.
+pub(super) struct Raw {
+    pub(super) id: kontiki_core::types::LogId,
+    pub(super) answer: Answer,
+}
+
+/// What a plain command is sent as.
+pub(super) fn plain(command: &[u8]) -> Payload {
+    Command::Plain(command).encode()
+}

@@ -1,0 +1,359 @@
+//! What comes in: the task that listens, and one for each connection, which finds out who is there and reads.
+
+use crate::tls::{self, Trouble};
+use crate::transport::counters::Dropped;
+use crate::transport::outbound::write;
+use crate::transport::stream::Stream;
+use crate::transport::wire::{
+    self, Answer, Arrived, Hello, Inflow, NoIntroduction, Opening, Refusal, VERSION,
+};
+use crate::transport::{Inner, Peer, is_loopback, lock};
+use kontiki_core::types::{ClusterId, NodeId};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_rustls::rustls;
+
+/// So many connections may be introducing themselves at once. Of more, the oldest is given up: a good one takes milliseconds.
+const MAX_HANDSHAKES: usize = 128;
+/// How long to wait when the system gives no more connections, because it has no room.
+const BREATHER: Duration = Duration::from_millis(50);
+/// What says that the acceptor is there.
+const BEAT: &[u8] = &[0];
+
+/// Those who are introducing themselves, the oldest first.
+#[derive(Default, Debug)]
+pub(super) struct Handshakes {
+    going_on: Mutex<(u64, BTreeMap<u64, Arc<Notify>>)>,
+}
+
+impl Handshakes {
+    /// One more; and its number.
+    fn begin(&self) -> (u64, Arc<Notify>) {
+        let mut going_on = lock(&self.going_on);
+        let (next, all) = &mut *going_on;
+        *next += 1;
+        let give_up = Arc::new(Notify::new());
+        all.insert(*next, give_up.clone());
+        if all.len() > MAX_HANDSHAKES
+            && let Some((_, oldest)) = all.pop_first()
+        {
+            oldest.notify_one();
+        }
+        (*next, give_up)
+    }
+
+    fn end(&self, number: u64) {
+        lock(&self.going_on).1.remove(&number);
+    }
+}
+
+/// The connections that a member has made to this one, at most one for each lane.
+#[derive(Default, Debug)]
+pub(super) struct Slots {
+    next: u64,
+    /// Each with its number, and what ends it when it is dropped.
+    of: [Option<(u64, oneshot::Sender<()>)>; 2],
+}
+
+impl Slots {
+    /// Takes a connection in, in the place of an older one.
+    fn enter(&mut self, bulk: bool) -> (u64, oneshot::Receiver<()>) {
+        let (cut, is_cut) = oneshot::channel();
+        self.next += 1;
+        self.of[usize::from(bulk)] = Some((self.next, cut));
+        (self.next, is_cut)
+    }
+
+    fn leave(&mut self, number: u64) {
+        for slot in &mut self.of {
+            slot.take_if(|(of, _)| *of == number);
+        }
+    }
+
+    /// Ends all of them.
+    pub(super) fn cut(&mut self) {
+        self.of = Default::default();
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.of.iter().flatten().count()
+    }
+}
+
+/// Takes in whoever comes.
+pub(super) async fn listen(inner: Arc<Inner>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((tcp, from)) => {
+                inner.spawn(serve(inner.clone(), tcp, from));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot take a connection in");
+                sleep(BREATHER).await;
+            }
+        }
+    }
+}
+
+/// Everything about one connection.
+async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr) {
+    let (number, give_up) = inner.handshakes.begin();
+    let limit = inner.options.handshake_timeout;
+    let greeted = tokio::select! {
+        greeted = timeout(limit, greet(&inner, tcp, from)) => {
+            greeted.unwrap_or_else(|_| Err(Refusal::Timeout.into()))
+        }
+        () = give_up.notified() => Err(Refusal::TooManyConnections.into()),
+    };
+    let ended = match greeted {
+        Ok(Guest::Client { stream, cluster }) => {
+            inner.handshakes.end(number);
+            inner.host.client(stream, cluster, from);
+            return;
+        }
+        Ok(Guest::Member { stream, hello, bulk, place }) => {
+            inner.handshakes.end(number);
+            let ended = host(&inner, stream, &hello, bulk).await;
+            drop(place);
+            ended
+        }
+        Err(Refused { why, stream }) => {
+            inner.refusals.add(why, &from);
+            if let Some(stream) = stream {
+                tokio::select! {
+                    _ = timeout(limit, hear_out(stream)) => {}
+                    () = give_up.notified() => {}
+                }
+            }
+            inner.handshakes.end(number);
+            return;
+        }
+    };
+    if let Err(refusal) = ended {
+        inner.refusals.add(refusal, &from);
+    }
+}
+
+/// Who has introduced itself.
+enum Guest {
+    Client { stream: Stream, cluster: Option<ClusterId> },
+    Member { stream: Stream, hello: Hello, bulk: bool, place: OwnedSemaphorePermit },
+}
+
+/// Who is not welcome; and the connection, where the other end has been told.
+struct Refused {
+    why: Refusal,
+    stream: Option<Stream>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(why: Refusal) -> Self {
+        Self { why, stream: None }
+    }
+}
+
+/// Finds out who is there, and says whether it is welcome.
+async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest, Refused> {
+    let options = &inner.options;
+    if options.tls.is_none() && !options.allow_insecure && !is_loopback(from) {
+        return Err(Refusal::Insecure.into());
+    }
+    tcp.set_nodelay(true).map_err(|_| Refusal::Left)?;
+    let mut stream = match &options.tls {
+        None => Stream::plain(tcp),
+        Some(tls) => {
+            let accepted = tls.acceptor.accept(tcp).into_fallible().await;
+            let told = |(error, tcp)| Refused { why: fault(&error), stream: Some(Stream::plain(tcp)) };
+            Stream::tls(accepted.map_err(told)?)
+        }
+    };
+    match judged(inner, &mut stream).await {
+        Ok((opening, mine, place)) => {
+            let welcome = wire::introduction(&wire::welcome(mine));
+            write(&mut stream, &welcome).await.map_err(|_| Refusal::Left)?;
+            Ok(match opening {
+                Opening::Client { cluster } => Guest::Client { stream: stream.holding(place), cluster },
+                Opening::Member { hello, bulk, .. } => Guest::Member { stream, hello, bulk, place },
+            })
+        }
+        Err(why) if why.is_told() => {
+            write(&mut stream, &wire::introduction(&Answer::Refused(why))).await.map_err(|_| why)?;
+            Err(Refused { why, stream: Some(stream) })
+        }
+        Err(why) => Err(why.into()),
+    }
+}
+
+/// Reads an opening, and finds a place for it if it is good; with it, how this member introduces itself.
+async fn judged(
+    inner: &Inner,
+    stream: &mut Stream,
+) -> Result<(Opening, Hello, OwnedSemaphorePermit), Refusal> {
+    let opening = match wire::introduced::<Opening>(stream).await {
+        Ok((VERSION, Some(opening))) if opening.is_bounded() => opening,
+        Ok((VERSION, _)) => return Err(Refusal::Malformed),
+        Ok(_) => return Err(Refusal::Version),
+        Err(NoIntroduction::Not(refusal)) => return Err(refusal),
+        Err(NoIntroduction::Ended(error)) => return Err(fault(&error)),
+    };
+    let mine = inner.host.hello();
+    let places = match &opening {
+        Opening::Client { cluster } => {
+            if cluster.is_some_and(|cluster| !mine.has(cluster)) {
+                return Err(Refusal::OtherCluster);
+            }
+            &inner.clients
+        }
+        Opening::Member { hello, to, .. } => {
+            if !stream.may_be_member() {
+                return Err(Refusal::NotAMember);
+            }
+            fits(&mine, hello, *to)?;
+            if inner.peer(hello.id).is_some_and(|peer| peer.is_blocked()) {
+                return Err(Refusal::Blocked);
+            }
+            &inner.members
+        }
+    };
+    let place = Semaphore::try_acquire_owned(places.clone());
+    Ok((opening, mine, place.map_err(|_| Refusal::TooManyConnections)?))
+}
+
+/// Whether this member and the one that says this of itself should talk.
+fn fits(mine: &Hello, theirs: &Hello, to: NodeId) -> Result<(), Refusal> {
+    if theirs.id == mine.id {
+        return Err(Refusal::Itself);
+    }
+    if to != mine.id {
+        return Err(Refusal::WrongMember);
+    }
+    if mine.is_foreign_to(theirs) {
+        return Err(Refusal::OtherCluster);
+    }
+    Ok(())
+}
+
+/// What an error before the introduction was over says of the other end.
+fn fault(error: &io::Error) -> Refusal {
+    match tls::trouble(error) {
+        Some(Trouble::Theirs(rustls::Error::NoCertificatesPresented)) => Refusal::NoCertificate,
+        Some(Trouble::Theirs(_) | Trouble::Ours(_)) => Refusal::BadCertificate,
+        Some(Trouble::Other(_)) => Refusal::Tls,
+        None => Refusal::Left,
+    }
+}
+
+/// Lets the other end read why it is refused: a connection that is closed while something is unread is broken, and takes back what was said
+/// on it.
+async fn hear_out(mut stream: Stream) {
+    let mut rest = [0; 1024];
+    if stream.shutdown().await.is_ok() {
+        while let Ok(1..) = stream.read(&mut rest).await {}
+    }
+}
+
+/// Reads what a member sends, until the connection ends. An error is the member's own fault.
+async fn host(inner: &Arc<Inner>, stream: Stream, hello: &Hello, bulk: bool) -> Result<(), Refusal> {
+    let peer = inner.peer(hello.id).ok_or(Refusal::TooManyConnections)?;
+    let (number, cut) = lock(&peer.inbound).enter(bulk);
+    let _leaves = Leaves { inner, peer: &peer, number };
+    if peer.is_blocked() {
+        return Ok(());
+    }
+    inner.heard(&peer, Instant::now());
+    inner.host.heard(hello);
+    // It is there: so it can perhaps be reached as well.
+    peer.links.iter().for_each(super::Link::kick);
+    tokio::select! {
+        biased;
+        // Another connection has taken the place of this one, or it is cut.
+        _ = cut => Ok(()),
+        ended = read(inner, &peer, stream) => ended,
+    }
+}
+
+/// When it goes, so does its connection's place; and if it was the last of this member, the host hears of it.
+struct Leaves<'a> {
+    inner: &'a Inner,
+    peer: &'a Peer,
+    number: u64,
+}
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        let left = {
+            let mut slots = lock(&self.peer.inbound);
+            slots.leave(self.number);
+            slots.count()
+        };
+        if left == 0 && !self.inner.is_stopped() {
+            self.inner.host.broken(self.peer.id);
+        }
+    }
+}
+
+async fn read(inner: &Inner, peer: &Peer, stream: Stream) -> Result<(), Refusal> {
+    let options = &inner.options;
+    let (mut from, mut to) = tokio::io::split(stream);
+    let mut inflow = Inflow::new(options.max_body);
+    let mut beat = interval(options.keep_alive);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heard = Instant::now();
+    // When the frame began that is not whole yet.
+    let mut begun = None;
+    loop {
+        tokio::select! {
+            biased;
+            // First, or whoever sends without a pause would never hear that it is heard.
+            _ = beat.tick() => {
+                if begun.is_some_and(|since: Instant| since.elapsed() >= options.frame_timeout) {
+                    return Err(Refusal::Slow);
+                }
+                if heard.elapsed() >= options.idle_timeout {
+                    return Err(Refusal::Silent);
+                }
+                // Whoever does not read one byte now and then is as good as gone.
+                if !matches!(timeout(options.idle_timeout, write(&mut to, BEAT)).await, Ok(Ok(()))) {
+                    return Ok(());
+                }
+                continue;
+            }
+            filled = inflow.fill(&mut from) => match filled {
+                Ok(0) | Err(_) => return Ok(()),
+                Ok(_) => heard = Instant::now(),
+            },
+        }
+        inner.heard(peer, heard);
+        let (mut frames, mut bytes) = (0, 0);
+        while let Some(arrived) = inflow.next()? {
+            begun = None;
+            match arrived {
+                Arrived::Frame(group, frame) => {
+                    (frames, bytes) = (frames + 1, bytes + frame.len());
+                    if peer.is_blocked() {
+                        peer.tally.dropped(Dropped::Blocked, 1);
+                    } else if !inner.host.deliver(peer.id, group, frame) {
+                        peer.tally.dropped(Dropped::NotTaken, 1);
+                    }
+                }
+                Arrived::Hello(hello) if hello.id != peer.id => return Err(Refusal::Malformed),
+                Arrived::Hello(hello) => {
+                    let mine = inner.host.hello();
+                    fits(&mine, &hello, mine.id)?;
+                    inner.host.heard(&hello);
+                }
+                Arrived::Beat => {}
+            }
+        }
+        peer.tally.received(frames, bytes);
+        begun = if inflow.is_pending() { begun.or(Some(heard)) } else { None };
+    }
+}

@@ -1,0 +1,455 @@
+//! What goes out: a queue for each member and lane, and the task that dials and writes.
+
+use crate::tls::{self, Tls, Trouble};
+use crate::transport::counters::Dropped;
+use crate::transport::options::Options;
+use crate::transport::stream::Stream;
+use crate::transport::wire::{self, Answer, Hello, NoIntroduction, Opening, Refusal, VERSION};
+use crate::transport::{Inner, Lane, Peer, is_loopback, lock};
+use kontiki_core::types::{ClusterId, NodeId};
+use kontiki_core::wire::HEADER;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use std::{error, fmt, io, mem};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_rustls::rustls;
+
+/// A buffer that grew larger is not kept.
+const KEPT_BUFFER: usize = 1 << 20;
+
+/// The way to one member in one lane: what waits, and the task that sends it.
+#[derive(Default, Debug)]
+pub(super) struct Link {
+    state: Mutex<State>,
+    /// There is something to write.
+    wake: Notify,
+    /// It is worth dialling now.
+    kick: Notify,
+}
+
+#[derive(Default, Debug)]
+struct State {
+    /// What waits, as it will be written.
+    waiting: Vec<u8>,
+    frames: u64,
+    /// How much is being written: bytes and frames.
+    writing: (usize, u64),
+    connected: bool,
+    /// To introduce oneself again.
+    hello: bool,
+    /// How often dialling has failed since it last worked.
+    failures: u32,
+    /// When that was last logged.
+    logged: Option<Instant>,
+    task: Option<AbortHandle>,
+}
+
+/// What became of a frame that should be sent.
+pub(super) enum Pushed {
+    Queued,
+    /// It is queued, and there is no task to send it.
+    Asleep,
+    Dropped(Dropped),
+}
+
+impl Link {
+    pub(super) fn push(&self, peer: &Peer, group: ClusterId, frame: &[u8], options: &Options) -> Pushed {
+        if frame.len() > options.max_body + HEADER {
+            return Pushed::Dropped(Dropped::TooLong);
+        }
+        let mut state = lock(&self.state);
+        if peer.is_blocked() {
+            return Pushed::Dropped(Dropped::Blocked);
+        }
+        let running = state.is_running();
+        // What is meant for a member that cannot be reached is old when it can be.
+        if running && !state.connected && state.failures > 0 {
+            return Pushed::Dropped(Dropped::Unreachable);
+        }
+        let bytes = state.waiting.len() + state.writing.0 + size_of::<ClusterId>() + frame.len();
+        if bytes > options.queue_bytes || state.frames >= options.queue_frames as u64 {
+            return Pushed::Dropped(Dropped::QueueFull);
+        }
+        state.waiting.extend_from_slice(&group.0.to_le_bytes());
+        state.waiting.extend_from_slice(frame);
+        state.frames += 1;
+        drop(state);
+        if !running {
+            return Pushed::Asleep;
+        }
+        self.wake.notify_one();
+        Pushed::Queued
+    }
+
+    /// Begins the task, unless there is one or nothing may be sent.
+    pub(super) fn run(&self, peer: &Peer, begin: impl FnOnce() -> Option<AbortHandle>) {
+        let mut state = lock(&self.state);
+        if !state.is_running() && !peer.is_blocked() {
+            state.connected = false;
+            state.task = begin();
+        }
+    }
+
+    /// Ends the task; says how many frames are lost by it.
+    pub(super) fn stop(&self) -> u64 {
+        let mut state = lock(&self.state);
+        if let Some(task) = mem::take(&mut state.task) {
+            task.abort();
+        }
+        let ended = mem::take(&mut *state);
+        ended.frames + ended.writing.1
+    }
+
+    /// Introduces this member again: on the connection, or by dialling at once.
+    pub(super) fn rehello(&self) {
+        lock(&self.state).hello = true;
+        self.wake.notify_one();
+        self.kick();
+    }
+
+    /// There is reason to believe that the other can be reached.
+    pub(super) fn kick(&self) {
+        self.kick.notify_one();
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        let state = lock(&self.state);
+        state.connected && state.is_running()
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        lock(&self.state).is_running()
+    }
+
+    /// Exchanges what waits for what was written, which is empty: how many frames it is, and whether to introduce oneself before.
+    fn take(&self, written: &mut Vec<u8>) -> (u64, bool) {
+        let mut state = lock(&self.state);
+        mem::swap(&mut state.waiting, written);
+        let frames = mem::take(&mut state.frames);
+        state.writing = (written.len(), frames);
+        (frames, mem::take(&mut state.hello))
+    }
+
+    /// What is said of this member from here on is what is so now.
+    fn introducing(&self) {
+        lock(&self.state).hello = false;
+    }
+
+    fn connected(&self) {
+        lock(&self.state).connected = true;
+    }
+
+    /// The connection broke, after it had worked for good or not, or there never was one. Says how often in a row it did not work, and how
+    /// many frames are lost by it: those that wait are kept where the other can perhaps be reached at once.
+    fn failed(&self, worked: bool) -> (u32, u64) {
+        let mut state = lock(&self.state);
+        let mut lost = mem::take(&mut state.writing).1;
+        state.connected = false;
+        state.failures = if worked { 0 } else { state.failures.saturating_add(1) };
+        if !worked {
+            state.waiting = Vec::new();
+            lost += mem::take(&mut state.frames);
+        }
+        (state.failures, lost)
+    }
+
+    /// Whether nothing like this was logged for so long.
+    fn is_news(&self, interval: Duration) -> bool {
+        let mut state = lock(&self.state);
+        let is_news = state.logged.is_none_or(|when| when.elapsed() >= interval);
+        if is_news {
+            state.logged = Some(Instant::now());
+        }
+        is_news
+    }
+
+    /// Lets the task end if nothing waits: the next frame begins another.
+    fn rest(&self) -> bool {
+        let mut state = lock(&self.state);
+        let rests = state.frames == 0;
+        if rests {
+            (state.task, state.connected) = (None, false);
+        }
+        rests
+    }
+}
+
+impl State {
+    fn is_running(&self) -> bool {
+        self.task.as_ref().is_some_and(|task| !task.is_finished())
+    }
+}
+
+/// Keeps a link connected for as long as it is needed.
+pub(super) async fn run(inner: Arc<Inner>, peer: Arc<Peer>, lane: Lane) {
+    let (link, options) = (peer.link(lane), &inner.options);
+    loop {
+        let worked = match reach(&inner, &peer, lane).await {
+            Ok(stream) => {
+                link.connected();
+                let since = Instant::now();
+                let Ended::Broken(why) = carry(&inner, &peer, lane, stream).await else { return };
+                tracing::debug!(to = peer.id.get(), ?lane, %why, "connection ended");
+                since.elapsed() >= options.backoff_max
+            }
+            Err(error) => {
+                peer.tally.failed_dial();
+                if link.is_news(options.log_interval) {
+                    tracing::warn!(to = peer.id.get(), ?lane, %error, "cannot connect");
+                }
+                false
+            }
+        };
+        let (failures, lost) = link.failed(worked);
+        peer.tally.dropped(Dropped::Unreachable, lost);
+        if failures == 0 {
+            continue;
+        }
+        tokio::select! {
+            () = sleep(backoff(options, failures, RandomState::new().hash_one(failures))) => {}
+            () = link.kick.notified() => {}
+        }
+        if !peer.is_kept(lane) && link.rest() {
+            return;
+        }
+    }
+}
+
+/// How long to wait after so many failures.
+fn backoff(options: &Options, failures: u32, random: u64) -> Duration {
+    let doubled = 2u32.saturating_pow(failures - 1);
+    let longest = options.backoff_min.saturating_mul(doubled).min(options.backoff_max);
+    longest / 2 + (longest / 2 / 1024) * (random % 1025) as u32
+}
+
+/// Why a connection ended.
+enum Ended {
+    /// Nobody needed it: the link's task has been let go.
+    Idle,
+    Broken(io::Error),
+}
+
+/// Sends what is queued, until the connection ends.
+async fn carry(inner: &Inner, peer: &Peer, lane: Lane, stream: Stream) -> Ended {
+    let (from, to) = tokio::io::split(stream);
+    tokio::select! {
+        biased;
+        error = watch(inner, peer, from) => Ended::Broken(error),
+        ended = pump(inner, peer, lane, to) => ended,
+    }
+}
+
+/// Waits for the other end to leave, or to have been silent for too long: it says now and then that it is there.
+async fn watch(inner: &Inner, peer: &Peer, mut from: impl AsyncRead + Unpin) -> io::Error {
+    let mut beats = [0; 64];
+    loop {
+        match timeout(inner.options.idle_timeout, from.read(&mut beats)).await {
+            Ok(Ok(0)) => return io::ErrorKind::UnexpectedEof.into(),
+            Ok(Ok(_)) => inner.heard(peer, Instant::now()),
+            Ok(Err(error)) => return error,
+            Err(_) => return io::ErrorKind::TimedOut.into(),
+        }
+    }
+}
+
+async fn pump(inner: &Inner, peer: &Peer, lane: Lane, mut to: impl AsyncWrite + Unpin) -> Ended {
+    let (link, options) = (peer.link(lane), &inner.options);
+    let mut beat = interval(options.keep_alive);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut out, mut said, mut used) = (Vec::new(), false, Instant::now());
+    loop {
+        let (frames, hello) = link.take(&mut out);
+        if frames == 0 && !hello {
+            tokio::select! {
+                biased;
+                () = link.wake.notified() => continue,
+                _ = beat.tick() => {}
+            }
+            if !peer.is_kept(lane) && used.elapsed() >= options.idle_timeout && link.rest() {
+                return Ended::Idle;
+            }
+            if mem::take(&mut said) {
+                continue;
+            }
+            out = wire::control(None);
+        } else if hello {
+            out.splice(..0, wire::control(Some(inner.host.hello())));
+        }
+        if let Err(error) = write(&mut to, &out).await {
+            return Ended::Broken(error);
+        }
+        if frames > 0 {
+            (said, used) = (true, Instant::now());
+            peer.tally.sent(frames, out.len());
+        }
+        out.clear();
+        if out.capacity() > KEPT_BUFFER {
+            out = Vec::new();
+        }
+    }
+}
+
+pub(super) async fn write(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    to.write_all(bytes).await?;
+    to.flush().await
+}
+
+/// Dials a member and introduces this one to it.
+async fn reach(inner: &Inner, peer: &Peer, lane: Lane) -> Result<Stream, DialError> {
+    let address = inner.host.address(peer.id).ok_or(DialError::NoAddress)?;
+    peer.link(lane).introducing();
+    let mine = inner.host.hello();
+    let opening = wire::opening(mine, peer.id, lane == Lane::Bulk);
+    let options = &inner.options;
+    let dialling = introduce(&address, options.tls.as_ref(), options.allow_insecure, &opening);
+    let dialled = timeout(options.handshake_timeout, dialling).await.map_err(|_| DialError::Timeout)?;
+    let (stream, theirs) = dialled?;
+    if theirs.id != peer.id {
+        return Err(DialError::WrongMember { wanted: peer.id, found: theirs.id });
+    }
+    inner.heard(peer, Instant::now());
+    inner.host.heard(&theirs);
+    Ok(stream)
+}
+
+/// How a client introduces itself.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ClientHello {
+    /// The cluster that it means. Where not set, any will do.
+    pub cluster: Option<ClusterId>,
+}
+
+/// Connects to a member as a client, within this time: the connection, and how the member introduces itself. An address is `host:port`.
+pub async fn dial(
+    address: &str,
+    tls: Option<&Tls>,
+    hello: ClientHello,
+    limit: Duration,
+) -> Result<(Stream, Hello), DialError> {
+    let opening = Opening::Client { cluster: hello.cluster };
+    // Whether clients may go without TLS is the cluster's to say.
+    let dialling = introduce(address, tls, true, &opening);
+    timeout(limit, dialling).await.map_err(|_| DialError::Timeout)?
+}
+
+async fn introduce(
+    address: &str,
+    tls: Option<&Tls>,
+    insecure: bool,
+    opening: &Opening,
+) -> Result<(Stream, Hello), DialError> {
+    let tcp = TcpStream::connect(address).await.map_err(DialError::Connect)?;
+    let (here, there) = (tcp.local_addr(), tcp.peer_addr().map_err(DialError::Connect)?);
+    // A port of this machine that nobody listens on may be given to the very socket that dials it.
+    if here.is_ok_and(|here| here == there) {
+        return Err(DialError::Connect(io::ErrorKind::ConnectionRefused.into()));
+    }
+    if tls.is_none() && !insecure && !is_loopback(there) {
+        return Err(DialError::Insecure(there));
+    }
+    tcp.set_nodelay(true).map_err(DialError::Connect)?;
+    let mut stream = match tls {
+        None => Stream::plain(tcp),
+        Some(tls) => {
+            let connecting = tls.connector.connect(tls::member(), tcp);
+            Stream::tls(connecting.await.map_err(DialError::of)?)
+        }
+    };
+    write(&mut stream, &wire::introduction(opening)).await.map_err(DialError::of)?;
+    match wire::introduced::<Answer>(&mut stream).await {
+        Ok((_, Some(Answer::Refused(refusal)))) => Err(DialError::Refused(refusal)),
+        Ok((VERSION, Some(answer @ Answer::Welcome(_)))) if !answer.is_bounded() => Err(DialError::Garbage),
+        Ok((VERSION, Some(Answer::Welcome(hello)))) => Ok((stream, hello)),
+        Ok((version, _)) => Err(DialError::Version(version)),
+        Err(NoIntroduction::Not(Refusal::NotKontiki)) => Err(DialError::NotKontiki),
+        Err(NoIntroduction::Not(_)) => Err(DialError::Garbage),
+        Err(NoIntroduction::Ended(error)) => Err(DialError::of(error)),
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum DialError {
+    /// Nobody has said where this member is.
+    NoAddress,
+    /// The address cannot be resolved, or nobody answers there.
+    Connect(io::Error),
+    /// It took too long.
+    Timeout,
+    /// It would be in clear over a network, and that is not allowed.
+    Insecure(SocketAddr),
+    /// The other end closed the connection without a word.
+    Closed(io::Error),
+    /// The other end is no member with a certificate of this cluster's authority that is valid now.
+    Certificate(rustls::Error),
+    /// The other end does not speak TLS as we do.
+    Tls(rustls::Error),
+    /// The other end does not speak this protocol, or speaks it over TLS only.
+    NotKontiki,
+    /// The other end speaks this version of the protocol.
+    Version(u8),
+    /// The other end speaks this protocol, but what it says makes no sense.
+    Garbage,
+    /// The other end refuses.
+    Refused(Refusal),
+    /// Another member is there.
+    WrongMember {
+        /// Who should be.
+        wanted: NodeId,
+        /// Who is.
+        found: NodeId,
+    },
+}
+
+impl DialError {
+    /// What an error of the connection says: perhaps that one end does not like the other's certificate.
+    fn of(error: io::Error) -> Self {
+        match tls::trouble(&error) {
+            Some(Trouble::Ours(refusal)) => Self::Refused(refusal),
+            Some(Trouble::Theirs(error)) => Self::Certificate(error),
+            Some(Trouble::Other(error)) => Self::Tls(error),
+            None => Self::Closed(error),
+        }
+    }
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAddress => f.write_str("its address is not known: name it, or wait until it is heard of"),
+            Self::Connect(error) => write!(f, "nobody can be reached there: {error}"),
+            Self::Timeout => f.write_str("nobody answers there in time"),
+            Self::Insecure(address) => {
+                write!(
+                    f,
+                    "{address} is on another machine, and there is no TLS: give certificates, or allow it expressly"
+                )
+            }
+            Self::Closed(error) => write!(f, "the connection was closed without an answer: {error}"),
+            Self::Certificate(error) => {
+                write!(f, "no certificate of a member of this cluster is shown there: {error}")
+            }
+            Self::Tls(error) => write!(f, "TLS 1.3 does not come about: {error}"),
+            Self::NotKontiki => f.write_str("no Kontiki answers there, or one that wants TLS"),
+            Self::Version(version) => {
+                write!(
+                    f,
+                    "version {version} of the protocol is spoken there, and {VERSION} here: update the older of the two"
+                )
+            }
+            Self::Garbage => f.write_str("what is answered there makes no sense"),
+            Self::Refused(refusal) => write!(f, "refused there: {refusal}"),
+            Self::WrongMember { wanted, found } => {
+                write!(f, "member {} is there, and not {}: correct the address", found.get(), wanted.get())
+            }
+        }
+    }
+}
+
+impl error::Error for DialError {}

@@ -1,0 +1,504 @@
+//! What is said on a connection, byte by byte.
+//!
+//! ```text
+//! the dialler    7 bytes KONTIKI   1 byte version   a frame of version 1 that holds an Opening
+//! the acceptor   7 bytes KONTIKI   1 byte version   a frame of version 1 that holds an Answer
+//! then, to a member:
+//! the dialler    8 bytes group, little-endian   a frame   ...
+//! the acceptor   1 byte now and then
+//! ```
+//!
+//! A frame is one of [`kontiki_core::wire`]: its first bytes are its length, its checksum and the version of its body. A frame of version 0 to
+//! group 0 is the transport's own: empty, it says that the dialler is alive; otherwise it holds a new [`Hello`]. What a client and its
+//! member say after the answer is theirs.
+//!
+//! Nothing here waits but the functions that read; nothing makes room for more than the limits.
+
+use kontiki_core::types::{ClusterId, Incarnation, NodeId};
+use kontiki_core::wire::{self, Frame, FrameError, HEADER};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+const MAGIC: &[u8; 7] = b"KONTIKI";
+/// The version of everything here. A member that speaks others as well dials again with what the answer names.
+pub(super) const VERSION: u8 = 1;
+/// The version of the frames that hold an [`Opening`] or an [`Answer`].
+const HANDSHAKE: u8 = 1;
+/// The version of the transport's own frames: none that members send.
+const CONTROL: u8 = 0;
+/// The bytes in front of each frame's body.
+pub(super) const HEAD: usize = 8 + HEADER;
+/// More groups than this are not told, and where there are so many, having none in common is no reason to refuse.
+const MAX_GROUPS: usize = 1024;
+/// More addresses than this are not told.
+const MAX_KNOWN: usize = 64;
+/// No address is longer.
+const MAX_ADDRESS: usize = 255;
+/// The longest opening or answer: the limits above, with the longest numbers.
+const MAX_HELLO: usize = 4096 + MAX_GROUPS * 20 + (MAX_KNOWN + 1) * (MAX_ADDRESS + 2 + 10 + 10);
+/// How much is read at once.
+const READ: usize = 64 << 10;
+/// A frame that goes on, and is longer than this, is read into its own place.
+const LARGE: usize = 16 << 10;
+
+/// How a member introduces itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// Who it is.
+    pub id: NodeId,
+    /// The groups that it is in, and as which life in each. Of more than 1024 the rest is not told.
+    pub groups: Vec<(ClusterId, Incarnation)>,
+    /// Where it is to be reached.
+    pub address: Address,
+    /// Where it believes others to be. Of more than 64 the rest is not told.
+    pub known: Vec<(NodeId, Address)>,
+}
+
+/// Where a member is to be reached, as somebody believes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Address {
+    /// `host:port`, no longer than 255 bytes. Longer ones are not told.
+    pub text: String,
+    /// Of two, the one with the greater number is the newer.
+    pub stamp: u64,
+}
+
+impl Hello {
+    /// The same, within the limits.
+    fn bounded(mut self) -> Self {
+        self.groups.truncate(MAX_GROUPS);
+        self.known.retain(|(_, address)| address.text.len() <= MAX_ADDRESS);
+        self.known.truncate(MAX_KNOWN);
+        if self.address.text.len() > MAX_ADDRESS {
+            self.address.text.clear();
+        }
+        self
+    }
+
+    fn is_bounded(&self) -> bool {
+        let mut addresses = self.known.iter().map(|(_, address)| address).chain([&self.address]);
+        self.groups.len() <= MAX_GROUPS
+            && self.known.len() <= MAX_KNOWN
+            && addresses.all(|address| address.text.len() <= MAX_ADDRESS)
+    }
+
+    /// Whether this group runs there, as far as is told.
+    pub(super) fn has(&self, group: ClusterId) -> bool {
+        self.groups.len() >= MAX_GROUPS || self.groups.iter().any(|(cluster, _)| *cluster == group)
+    }
+
+    /// Whether there is nothing that the two could have to say to one another: both are in groups, and none is the same.
+    pub(super) fn is_foreign_to(&self, other: &Self) -> bool {
+        let groups = !self.groups.is_empty() && !other.groups.is_empty();
+        groups && !other.groups.iter().any(|(group, _)| self.has(*group)) && other.groups.len() < MAX_GROUPS
+    }
+}
+
+/// The first that a dialler says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Opening {
+    /// "I am this member, and have something to say to that one."
+    Member { hello: Hello, to: NodeId, bulk: bool },
+    /// "I am a client", perhaps of this cluster only.
+    Client { cluster: Option<ClusterId> },
+}
+
+/// What the acceptor answers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    Welcome(Hello),
+    Refused(Refusal),
+}
+
+/// Why a connection is not served, or no longer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The first bytes are not those of this protocol.
+    NotKontiki,
+    /// It speaks another version of this protocol.
+    Version,
+    /// It is of another cluster.
+    OtherCluster,
+    /// It is looking for another member.
+    WrongMember,
+    /// It is this very member, which has dialled itself.
+    Itself,
+    /// It has shown no certificate.
+    NoCertificate,
+    /// Its certificate is not of this cluster's authority, or not valid now.
+    BadCertificate,
+    /// It does not speak TLS 1.3.
+    Tls,
+    /// It says that it is a member, and its certificate does not.
+    NotAMember,
+    /// There is no TLS, and it is on another machine.
+    Insecure,
+    /// There are too many connections already.
+    TooManyConnections,
+    /// It did not introduce itself in time.
+    Timeout,
+    /// It left before it had introduced itself.
+    Left,
+    /// What it says is no message of this protocol.
+    Malformed,
+    /// A frame's checksum is wrong.
+    Corrupt,
+    /// A frame is longer than allowed.
+    Oversized,
+    /// A frame took too long to arrive.
+    Slow,
+    /// Nothing was heard for too long.
+    Silent,
+    /// A test wants it so.
+    Blocked,
+}
+
+impl Refusal {
+    /// All of them, in order.
+    pub const ALL: [Self; 19] = [
+        Self::NotKontiki,
+        Self::Version,
+        Self::OtherCluster,
+        Self::WrongMember,
+        Self::Itself,
+        Self::NoCertificate,
+        Self::BadCertificate,
+        Self::Tls,
+        Self::NotAMember,
+        Self::Insecure,
+        Self::TooManyConnections,
+        Self::Timeout,
+        Self::Left,
+        Self::Malformed,
+        Self::Corrupt,
+        Self::Oversized,
+        Self::Slow,
+        Self::Silent,
+        Self::Blocked,
+    ];
+
+    /// The same in logs, metrics and answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotKontiki => "not_kontiki",
+            Self::Version => "version",
+            Self::OtherCluster => "other_cluster",
+            Self::WrongMember => "wrong_member",
+            Self::Itself => "self",
+            Self::NoCertificate => "no_certificate",
+            Self::BadCertificate => "bad_certificate",
+            Self::Tls => "tls",
+            Self::NotAMember => "not_a_member",
+            Self::Insecure => "insecure",
+            Self::TooManyConnections => "too_many_connections",
+            Self::Timeout => "timeout",
+            Self::Left => "left",
+            Self::Malformed => "malformed",
+            Self::Corrupt => "corrupt",
+            Self::Oversized => "oversized",
+            Self::Slow => "slow",
+            Self::Silent => "silent",
+            Self::Blocked => "blocked",
+        }
+    }
+
+    /// Whether it is worth telling: the other end has shown that it speaks this protocol, and is listening.
+    pub(super) fn is_told(self) -> bool {
+        !matches!(self, Self::NotKontiki | Self::Timeout | Self::Left | Self::Blocked)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The bytes of an opening or an answer.
+pub(super) fn introduction(said: &impl Serialize) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    out.push(VERSION);
+    wire::seal(HANDSHAKE, &mut out, |out| postcard(said, out));
+    out
+}
+
+/// An opening of a member with this hello.
+pub(super) fn opening(hello: Hello, to: NodeId, bulk: bool) -> Opening {
+    Opening::Member { hello: hello.bounded(), to, bulk }
+}
+
+/// The answer to whoever is welcome.
+pub(super) fn welcome(hello: Hello) -> Answer {
+    Answer::Welcome(hello.bounded())
+}
+
+/// Why there is no opening or answer to be read.
+#[derive(Debug)]
+pub(super) enum NoIntroduction {
+    /// What came is none.
+    Not(Refusal),
+    /// The connection ended.
+    Ended(io::Error),
+}
+
+/// Reads an opening or an answer, and not a byte more; and the version it is of. Of another version there may be nothing that can be read.
+pub(super) async fn introduced<T: DeserializeOwned>(
+    from: &mut (impl AsyncRead + Unpin),
+) -> Result<(u8, Option<T>), NoIntroduction> {
+    use NoIntroduction::{Ended, Not};
+    let mut head = [0; MAGIC.len() + 1];
+    from.read_exact(&mut head).await.map_err(Ended)?;
+    if !head.starts_with(MAGIC) {
+        return Err(Not(Refusal::NotKontiki));
+    }
+    let version = head[MAGIC.len()];
+    let mut bytes = vec![0; HEADER];
+    from.read_exact(&mut bytes).await.map_err(Ended)?;
+    match wire::open(&bytes, MAX_HELLO) {
+        Err(FrameError::Incomplete { needed }) => {
+            bytes.resize(needed, 0);
+            from.read_exact(&mut bytes[HEADER..]).await.map_err(Ended)?;
+        }
+        Err(FrameError::TooLong { .. }) => return Err(Not(Refusal::Oversized)),
+        Ok(_) | Err(_) => {}
+    }
+    let frame = wire::open(&bytes, MAX_HELLO).map_err(|_| Not(Refusal::Corrupt))?;
+    let said = postcard::from_bytes(frame.body).ok();
+    // Of another version it may hold anything, also what can be read here: a refusal.
+    if said.is_none() && version == VERSION {
+        return Err(Not(Refusal::Malformed));
+    }
+    Ok((version, said))
+}
+
+impl Opening {
+    pub(super) fn is_bounded(&self) -> bool {
+        match self {
+            Self::Member { hello, .. } => hello.is_bounded(),
+            Self::Client { .. } => true,
+        }
+    }
+}
+
+impl Answer {
+    pub(super) fn is_bounded(&self) -> bool {
+        match self {
+            Self::Welcome(hello) => hello.is_bounded(),
+            Self::Refused(_) => true,
+        }
+    }
+}
+
+fn postcard(said: &impl Serialize, out: &mut Vec<u8>) {
+    *out = postcard::to_extend(said, std::mem::take(out)).expect("writing to memory does not fail");
+}
+
+/// What says that the dialler is alive, or with a new hello, what has changed.
+pub(super) fn control(hello: Option<Hello>) -> Vec<u8> {
+    let mut out = ClusterId(0).0.to_le_bytes().to_vec();
+    wire::seal(CONTROL, &mut out, |out| {
+        if let Some(hello) = hello {
+            postcard(&hello.bounded(), out);
+        }
+    });
+    out
+}
+
+/// What has come of a member.
+#[derive(Debug, PartialEq)]
+pub(super) enum Arrived {
+    Frame(ClusterId, Vec<u8>),
+    Hello(Hello),
+    Beat,
+}
+
+/// Makes frames of what comes in.
+#[derive(Debug)]
+pub(super) struct Inflow {
+    max_body: usize,
+    /// What has come, and how much of it is done with.
+    buffer: Vec<u8>,
+    at: usize,
+    /// A long frame that goes on, and how long it will be: it is not copied a second time.
+    large: Option<(ClusterId, Vec<u8>, usize)>,
+}
+
+impl Inflow {
+    pub(super) fn new(max_body: usize) -> Self {
+        Self { max_body, buffer: Vec::with_capacity(READ), at: 0, large: None }
+    }
+
+    /// Whether a frame has begun and is not whole.
+    pub(super) fn is_pending(&self) -> bool {
+        self.large.is_some() || self.at < self.buffer.len()
+    }
+
+    /// Reads on, once; to be asked for when [`Self::next`] has no more. Says how much has come: nothing at the end. May be given up at any
+    /// time.
+    pub(super) async fn fill(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
+        if let Some((_, bytes, whole)) = &mut self.large {
+            let missing = *whole - bytes.len();
+            return from.take(missing as u64).read_buf(bytes).await;
+        }
+        self.buffer.drain(..self.at);
+        self.at = 0;
+        from.read_buf(&mut self.buffer).await
+    }
+
+    /// The next frame that is whole, checked.
+    pub(super) fn next(&mut self) -> Result<Option<Arrived>, Refusal> {
+        if let Some((_, bytes, whole)) = &self.large {
+            if bytes.len() < *whole {
+                return Ok(None);
+            }
+            let Some((group, bytes, _)) = self.large.take() else { return Ok(None) };
+            let version = wire::open(&bytes, self.max_body).map_err(broken)?.version;
+            return arrived(group, version, bytes).map(Some);
+        }
+        let Some((group, rest)) = self.buffer[self.at..].split_first_chunk() else { return Ok(None) };
+        let group = ClusterId(u64::from_le_bytes(*group));
+        match wire::open(rest, self.max_body) {
+            Ok(Frame { version, length, .. }) => {
+                let bytes = rest[..length].to_vec();
+                self.at += 8 + length;
+                arrived(group, version, bytes).map(Some)
+            }
+            Err(FrameError::Incomplete { needed }) => {
+                if needed > LARGE {
+                    let mut bytes = Vec::with_capacity(needed);
+                    bytes.extend_from_slice(rest);
+                    self.at = self.buffer.len();
+                    self.large = Some((group, bytes, needed));
+                }
+                Ok(None)
+            }
+            Err(error) => Err(broken(error)),
+        }
+    }
+}
+
+fn arrived(group: ClusterId, version: u8, bytes: Vec<u8>) -> Result<Arrived, Refusal> {
+    match (group, version) {
+        (ClusterId(0), CONTROL) if bytes.len() == HEADER => Ok(Arrived::Beat),
+        (ClusterId(0), CONTROL) => match postcard::from_bytes::<Hello>(&bytes[HEADER..]) {
+            Ok(hello) if hello.is_bounded() => Ok(Arrived::Hello(hello)),
+            Ok(_) | Err(_) => Err(Refusal::Malformed),
+        },
+        _ => Ok(Arrived::Frame(group, bytes)),
+    }
+}
+
+fn broken(error: FrameError) -> Refusal {
+    match error {
+        FrameError::TooLong { .. } => Refusal::Oversized,
+        FrameError::Checksum => Refusal::Corrupt,
+        FrameError::Incomplete { .. } | FrameError::Version(_) | FrameError::Body => Refusal::Malformed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello() -> Hello {
+        let [id, other] = [1, 2].map(|id| NodeId::new(id).unwrap());
+        let address = |text: &str, stamp| Address { text: text.into(), stamp };
+        Hello {
+            id,
+            groups: vec![(ClusterId(7), Incarnation(3))],
+            address: address("a:1", 5),
+            known: vec![(other, address("b:2", 6))],
+        }
+    }
+
+    fn frame(group: u64, version: u8, body: &[u8]) -> Vec<u8> {
+        let mut out = group.to_le_bytes().to_vec();
+        wire::seal(version, &mut out, |out| out.extend_from_slice(body));
+        out
+    }
+
+    async fn all(bytes: &[u8], chunk: usize, max_body: usize) -> Result<Vec<Arrived>, Refusal> {
+        let (mut inflow, mut arrived) = (Inflow::new(max_body), vec![]);
+        for mut piece in bytes.chunks(chunk) {
+            while !piece.is_empty() {
+                inflow.fill(&mut piece).await.unwrap();
+                while let Some(next) = inflow.next()? {
+                    arrived.push(next);
+                }
+            }
+        }
+        assert!(!inflow.is_pending(), "all of it was taken");
+        Ok(arrived)
+    }
+
+    #[tokio::test]
+    async fn frames_are_the_same_however_the_bytes_come() {
+        let bodies = [vec![1; 10], vec![], vec![2; LARGE + 5], vec![3; 3 * READ], vec![4; LARGE - HEADER]];
+        let mut bytes: Vec<u8> = bodies.iter().flat_map(|body| frame(9, 2, body)).collect();
+        bytes.extend(control(None));
+        bytes.extend(control(Some(hello())));
+        let wanted = bodies.iter().map(|body| Arrived::Frame(ClusterId(9), frame(9, 2, body)[8..].to_vec()));
+        let wanted: Vec<_> = wanted.chain([Arrived::Beat, Arrived::Hello(hello())]).collect();
+        for chunk in [1, 7, 4096, 1 << 20] {
+            assert_eq!(all(&bytes, chunk, 1 << 20).await.as_ref(), Ok(&wanted), "{chunk} bytes at once");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_is_changed_or_too_long_is_none() {
+        let long = frame(9, 2, &[2; 40_000]);
+        assert_eq!(all(&long, 4096, 39_999).await, Err(Refusal::Oversized));
+        for body in [100, 40_000] {
+            let mut bytes = frame(9, 2, &vec![2; body]);
+            *bytes.last_mut().unwrap() ^= 1;
+            assert_eq!(all(&bytes, 4096, 1 << 20).await, Err(Refusal::Corrupt));
+        }
+        assert_eq!(all(&frame(0, CONTROL, b"?"), 4096, 1 << 20).await, Err(Refusal::Malformed));
+    }
+
+    /// If this fails, a member of another version of this library cannot read what this one writes.
+    #[test]
+    fn the_bytes_of_a_handshake_stay() {
+        let bytes = introduction(&opening(hello(), NodeId::new(2).unwrap(), true));
+        let body = [0, 1, 1, 7, 3, 3, b'a', b':', b'1', 5, 1, 2, 3, b'b', b':', b'2', 6, 2, 1];
+        assert_eq!(bytes[..8], *b"KONTIKI\x01");
+        assert_eq!((bytes[8], bytes[16]), (19, 1));
+        assert_eq!(bytes[17..], body);
+        assert_eq!(introduction(&Answer::Refused(Refusal::Silent))[17..], [1, 17]);
+        assert_eq!(introduction(&Opening::Client { cluster: None })[17..], [1, 0]);
+        for (refusal, number) in Refusal::ALL.into_iter().zip(0..) {
+            assert_eq!(postcard::to_allocvec(&refusal).unwrap(), [number], "{refusal}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_longest_hello_is_within_the_limits_and_a_longer_one_is_cut() {
+        let last = NodeId::new(u64::MAX).unwrap();
+        let address = |length| Address { text: "x".repeat(length), stamp: u64::MAX };
+        let mut known = vec![(last, address(MAX_ADDRESS)); 2 * MAX_KNOWN];
+        known[0].1 = address(MAX_ADDRESS + 1);
+        let groups = vec![(ClusterId(u64::MAX), Incarnation(u64::MAX)); MAX_GROUPS + 1];
+        let hello = Hello { id: last, groups, address: address(MAX_ADDRESS), known };
+        assert!(!hello.is_bounded());
+        let bytes = introduction(&welcome(hello));
+        assert!(bytes.len() <= MAX_HELLO, "{} bytes", bytes.len());
+        let (version, said) = introduced::<Answer>(&mut &bytes[..]).await.unwrap();
+        let Some(Answer::Welcome(said)) = said else { panic!("{said:?}") };
+        assert_eq!((version, said.groups.len(), said.known.len()), (VERSION, MAX_GROUPS, MAX_KNOWN));
+        assert!(said.is_bounded() && said.known.iter().all(|(_, it)| it.text.len() == MAX_ADDRESS));
+    }
+
+    #[test]
+    fn who_has_no_group_in_common_is_foreign_unless_one_of_the_two_has_none() {
+        let with = |groups: &[u64]| Hello {
+            groups: groups.iter().map(|group| (ClusterId(*group), Incarnation(0))).collect(),
+            ..hello()
+        };
+        assert!(with(&[1, 2]).is_foreign_to(&with(&[3])));
+        assert!(!with(&[1, 2]).is_foreign_to(&with(&[3, 2])));
+        assert!(!with(&[1]).is_foreign_to(&with(&[])) && !with(&[]).is_foreign_to(&with(&[1])));
+    }
+}

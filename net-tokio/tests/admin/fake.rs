@@ -1,0 +1,266 @@
+//! A member that says what it is told to, and a client that says whatever it likes.
+
+use kontiki_core::machine::{Answer, Command};
+use kontiki_core::membership::Standing;
+use kontiki_core::status::RoleKind;
+use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, Member, NodeId, Payload, Term};
+use kontiki_net_tokio::admin::{self, Admin, Answering, Operated, Options, Token};
+use kontiki_net_tokio::metrics::{Figures, Metrics};
+use kontiki_net_tokio::protocol::{
+    Ask, Content, LogEntry, MemberStatus, NodeStatus, Phase, Range, Refused, Reply, Who,
+};
+use serde_json::{Value, json};
+use std::future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+pub(crate) const TOKEN: &str = "0f9d3f1f6fd0a7c2b45e";
+
+pub(crate) fn id(number: u64) -> NodeId {
+    NodeId::new(number).expect("not zero")
+}
+
+/// A member of a group of three that leads it.
+#[derive(Clone)]
+pub(crate) struct Fake(Arc<Inner>);
+
+struct Inner {
+    status: Mutex<NodeStatus>,
+    /// What it says next, instead of what it would say.
+    reply: Mutex<Option<Reply>>,
+    asked: Mutex<Vec<Ask>>,
+    is_stuck: Mutex<bool>,
+    metrics: Metrics,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no test panics while it holds it")
+}
+
+impl Fake {
+    pub(crate) fn new() -> Self {
+        let status = NodeStatus {
+            cluster: ClusterId(0x006b_6f6e_7469_6b69),
+            member: Member::new(id(1), Incarnation(u64::MAX)),
+            phase: Phase::Running,
+            role: RoleKind::Leader,
+            standing: Standing::Voter,
+            term: Term::new(4),
+            vote: Some(id(1)),
+            leader: Some(id(1)),
+            last: LogId::new(4, 1290),
+            durable: LogId::new(4, 1289),
+            committed: Index::new(1288),
+            applied: Index::new(1288),
+            snapshot: LogId::new(3, 1000),
+            configured: LogId::new(2, 7),
+        };
+        let fake = Self(Arc::new(Inner {
+            status: Mutex::new(status),
+            reply: Mutex::new(None),
+            asked: Mutex::new(Vec::new()),
+            is_stuck: Mutex::new(false),
+            metrics: Metrics::default(),
+        }));
+        fake.change(|_| {});
+        fake
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut NodeStatus)) {
+        let mut status = lock(&self.0.status);
+        change(&mut status);
+        self.0.metrics.status(&status);
+    }
+
+    /// It says this next.
+    pub(crate) fn reply(&self, reply: Reply) {
+        *lock(&self.0.reply) = Some(reply);
+    }
+
+    /// It answers nothing any more.
+    pub(crate) fn stick(&self) {
+        *lock(&self.0.is_stuck) = true;
+    }
+
+    /// What it was asked since this was asked last.
+    pub(crate) fn asked(&self) -> Vec<Ask> {
+        std::mem::take(&mut lock(&self.0.asked))
+    }
+
+    fn usual(&self, ask: &Ask) -> Reply {
+        let id_of_next = LogId::new(4, 1291);
+        match ask {
+            Ask::Command(bytes) => match Command::decode(bytes) {
+                Ok(Command::Plain(command)) => Reply::Applied {
+                    id: id_of_next,
+                    answer: Answer::Applied(Payload::from(&[command, b"!"].concat()[..])),
+                },
+                _ => Reply::Applied { id: id_of_next, answer: Answer::Garbled },
+            },
+            Ask::Members => Reply::Members(members()),
+            Ask::Logs(range) => Reply::Logs(entries(*range)),
+            Ask::Reconfigure { .. } => Reply::Reconfigured(id_of_next),
+            Ask::Transfer(_) => Reply::Transferred,
+            Ask::Snapshot => Reply::Snapshot(LogId::new(4, 1288)),
+            Ask::Who | Ask::Query { .. } | Ask::Status => refused("busy", true),
+        }
+    }
+}
+
+pub(crate) fn refused(code: &str, retry: bool) -> Reply {
+    let leader = Some((id(2), Some("127.0.0.1:7002".to_owned())));
+    Reply::Refused(Refused { code: code.to_owned(), text: format!("{code}: in words"), retry, leader })
+}
+
+fn members() -> Vec<MemberStatus> {
+    let member = |number, standing, contact, lag| MemberStatus {
+        member: Member::new(id(number), Incarnation(number)),
+        address: Some(format!("10.0.0.{number}:7000")),
+        standing,
+        leads: number == 1,
+        last_contact_ms: contact,
+        matched: Some(Index::new(1290 - lag)),
+        lag: Some(lag),
+    };
+    vec![
+        member(1, Standing::Voter, Some(0), 0),
+        member(2, Standing::Voter, Some(37), 2),
+        member(3, Standing::Learner, Some(4200), 1234),
+    ]
+}
+
+fn entries(range: Range) -> Vec<LogEntry> {
+    let (first, last) = match range {
+        Range::First(count) => (1, count),
+        Range::Last(count) => (1291 - count.min(1290), 1290),
+        Range::Between(after, through) => (after.get() + 1, through.get().min(1290)),
+    };
+    let content = |index| match index % 3 {
+        0 => Content::Blank,
+        1 => Content::Command(Payload::from(&[0xff, 0x00][..])),
+        _ => Content::Members("{1 2}+{3}".to_owned()),
+    };
+    let entry =
+        |index| LogEntry { id: LogId::new(4, index), committed: index <= 1288, content: content(index) };
+    (first..=last).map(entry).collect()
+}
+
+impl Operated for Fake {
+    fn ask(&self, ask: Ask) -> Answering<'_, Reply> {
+        if *lock(&self.0.is_stuck) {
+            return Box::pin(future::pending());
+        }
+        let reply = lock(&self.0.reply).take().unwrap_or_else(|| self.usual(&ask));
+        lock(&self.0.asked).push(ask);
+        Box::pin(future::ready(reply))
+    }
+
+    fn status(&self) -> NodeStatus {
+        lock(&self.0.status).clone()
+    }
+
+    fn figures(&self) -> Answering<'_, Figures> {
+        if *lock(&self.0.is_stuck) {
+            return Box::pin(future::pending());
+        }
+        Box::pin(future::ready(Figures::default()))
+    }
+
+    fn options(&self) -> Value {
+        json!({ "raft": { "pre_vote": true } })
+    }
+
+    fn find<'a>(&'a self, address: &'a str) -> Answering<'a, Result<Who, String>> {
+        let found = match address {
+            "nowhere:1" => Err("nobody answers at nowhere:1".to_owned()),
+            _ => Ok(Who {
+                member: Member::new(id(4), Incarnation(44)),
+                cluster: None,
+                founders: Vec::new(),
+                addresses: Vec::new(),
+            }),
+        };
+        Box::pin(future::ready(found))
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+}
+
+/// A fake with its port, on loopback.
+pub(crate) async fn open(change: impl FnOnce(&mut Options)) -> (Fake, Admin) {
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut options = Options::new(listen, Token::new(TOKEN).expect("a token"));
+    change(&mut options);
+    let fake = Fake::new();
+    let admin = admin::serve(fake.clone(), options).await.expect("a free port");
+    (fake, admin)
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Heard {
+    pub(crate) fn json(&self) -> Value {
+        assert!(self.has("content-type: application/json"), "{self:?}");
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The code of an error, which has words as well.
+    pub(crate) fn code(&self) -> String {
+        let error = &self.json()["error"];
+        assert!(error["message"].as_str().is_some_and(|text| text.len() > 10), "{self:?}");
+        error["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Whether the head has this line, in small letters.
+    pub(crate) fn has(&self, line: &str) -> bool {
+        self.head.to_lowercase().lines().any(|it| it == line)
+    }
+}
+
+/// How long a test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Sends these bytes, and reads until the port closes the connection.
+pub(crate) async fn say(admin: &Admin, bytes: &[u8]) -> Option<Heard> {
+    let heard = async {
+        let mut stream = TcpStream::connect(admin.local_addr()).await.expect("it listens");
+        // It may well close the connection before it has read all of it.
+        let _ = stream.write_all(bytes).await;
+        let mut heard = Vec::new();
+        let _ = stream.read_to_end(&mut heard).await;
+        heard
+    };
+    let heard = tokio::time::timeout(PATIENCE, heard).await.expect("the connection ends");
+    let heard = String::from_utf8(heard).expect("text");
+    let (head, body) = heard.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some(Heard { status, head: head.to_owned(), body: body.to_owned() })
+}
+
+/// A request with these lines of a head, and a body.
+pub(crate) async fn request(admin: &Admin, line: &str, headers: &[&str], body: &[u8]) -> Heard {
+    let mut bytes = format!("{line} HTTP/1.1\r\nhost: kontiki\r\nconnection: close\r\n").into_bytes();
+    for header in headers {
+        bytes.extend_from_slice(format!("{header}\r\n").as_bytes());
+    }
+    bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+    bytes.extend_from_slice(body);
+    say(admin, &bytes).await.unwrap_or_else(|| panic!("no answer to {line}"))
+}
+
+/// The same with the right token, and JSON in it.
+pub(crate) async fn ask(admin: &Admin, line: &str, body: &str) -> Heard {
+    let token = format!("authorization: Bearer {TOKEN}");
+    request(admin, line, &[&token, "content-type: application/json"], body.as_bytes()).await
+}

@@ -1,0 +1,613 @@
+//! The binary `kontiki`, as somebody uses it who has nothing but a terminal: processes, signals, exit codes.
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long anything may take on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn kontiki() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kontiki"));
+    command.env_remove("KONTIKI_AT").env_remove("KONTIKI_LOG").env_remove("XDG_RUNTIME_DIR");
+    command
+}
+
+/// Waits for something, and says what is there where it does not come.
+#[track_caller]
+fn wait_for<T>(what: &str, mut found: impl FnMut() -> Result<T, String>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match found() {
+            Ok(found) => return found,
+            Err(instead) if Instant::now() > until => panic!("{what} did not come about: {instead}"),
+            Err(_) => sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// A process that ends when the test does, however the test ends.
+struct Process(Child);
+
+impl Process {
+    fn spawn(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::null()).spawn().expect("the binary can be started"))
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(pid(self.0.id()), signal).expect("the process is there");
+    }
+
+    fn exit(&mut self) -> ExitStatus {
+        wait_for("the end of a process", || match self.0.try_wait() {
+            Ok(Some(status)) => Ok(status),
+            other => Err(format!("{other:?}")),
+        })
+    }
+
+    fn kill(&mut self) {
+        // One that has ended already is as dead as it should be.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn pid(number: u32) -> Pid {
+    i32::try_from(number).ok().and_then(Pid::from_raw).expect("the id of a process")
+}
+
+/// What a command printed, and how it ended.
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        let code = output.status.code().expect("no signal");
+        Self { code, out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|error| panic!("{error} in {:?}, {:?}", self.out, self.err))
+    }
+
+    #[track_caller]
+    fn is(&self, code: i32, out: &str) {
+        assert_eq!((self.code, &*self.out), (code, out), "{}", self.err);
+    }
+}
+
+/// Members of one group, each a process.
+struct Group {
+    directory: TempDir,
+    addresses: Vec<String>,
+    members: Vec<Option<Process>>,
+    /// What all members and clients are told besides.
+    more: Vec<String>,
+}
+
+impl Group {
+    /// Describes a group, and starts nobody.
+    fn of(count: usize, more: &[String]) -> Self {
+        // All are held until all are had, so that none is given twice.
+        let held: Vec<_> =
+            (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let address = |listener: &TcpListener| listener.local_addr().expect("a bound port").to_string();
+        Self {
+            directory: tempfile::tempdir().expect("a directory"),
+            addresses: held.iter().map(address).collect(),
+            members: (0..count).map(|_| None).collect(),
+            more: more.to_vec(),
+        }
+    }
+
+    fn started(count: usize) -> Self {
+        let mut group = Self::of(count, &[]);
+        (1..=count).for_each(|id| group.start(id, &[]));
+        group
+    }
+
+    fn data(&self, id: usize) -> PathBuf {
+        self.directory.path().join(id.to_string())
+    }
+
+    /// Starts a member as one of the first of the group.
+    fn start(&mut self, id: usize, more: &[&str]) {
+        let peers: Vec<_> =
+            (1..).zip(&self.addresses).map(|(id, address)| format!("{id}={address}")).collect();
+        let peers = peers.join(",");
+        self.start_with(id, &[&["--peers", &peers], more].concat());
+    }
+
+    fn start_with(&mut self, id: usize, more: &[&str]) {
+        let log = self.directory.path().join(format!("{id}.log"));
+        let log = File::options().create(true).append(true).open(log).expect("a log");
+        let mut command = kontiki();
+        command.args(["serve", "--id", &id.to_string(), "--listen", &self.addresses[id - 1], "--data"]);
+        command.arg(self.data(id)).args(more).args(&self.more).stderr(log);
+        self.members[id - 1] = Some(Process::spawn(&mut command));
+    }
+
+    fn member(&mut self, id: usize) -> &mut Process {
+        self.members[id - 1].as_mut().expect("it was started")
+    }
+
+    fn kill(&mut self, id: usize) {
+        self.member(id).kill();
+        self.members[id - 1] = None;
+    }
+
+    fn log(&self, id: usize) -> String {
+        fs::read_to_string(self.directory.path().join(format!("{id}.log"))).expect("a log")
+    }
+
+    /// Runs a command of a client.
+    fn run(&self, arguments: &[&str]) -> Ran {
+        let mut command = kontiki();
+        command.args(arguments).args(&self.more).env("KONTIKI_AT", self.addresses.join(","));
+        Ran::of(command.stdin(Stdio::null()).output().expect("the binary can be run"))
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        self.run(&[arguments, &["--format", "json"]].concat()).json()
+    }
+
+    fn leader(&self) -> usize {
+        wait_for("a leader", || {
+            let status = self.json(&["status", "--timeout", "2s"]);
+            status["leader"]
+                .as_u64()
+                .ok_or_else(|| format!("{status}"))
+                .map(|id| usize::try_from(id).expect("small"))
+        })
+    }
+
+    /// How one member is, by its own word.
+    fn status(&self, id: usize) -> Value {
+        self.json(&["status", "--timeout", "2s", "--at", &self.addresses[id - 1]])
+    }
+}
+
+#[test]
+fn a_group_of_processes_serves_its_clients_and_survives_its_leader() {
+    let mut group = Group::started(3);
+    group.run(&["put", "colour", "red", "--timeout", "60s"]).is(0, "done\n");
+    group.run(&["get", "colour"]).is(0, "red\n");
+    group.run(&["get", "colour", "--raw", "--via", "lease"]).is(0, "red");
+    group.run(&["get", "nothing"]).is(1, "");
+    assert_eq!(group.json(&["get", "nothing"])["found"], false);
+    group.run(&["cas", "colour", "--expect", "green", "blue"]).is(1, "not done: its value is red\n");
+    group.run(&["cas", "colour", "--expect", "red", "green"]).is(0, "done\n");
+    group.run(&["cas", "size", "--absent", "big"]).is(0, "done\n");
+    group.run(&["scan"]).is(0, "KEY     VALUE\ncolour  green\nsize    big\n");
+    let scanned = group.json(&["scan", "--limit", "1"]);
+    assert_eq!((&scanned["entries"][0]["key"], &scanned["more"]), (&"colour".into(), &true.into()));
+    group.run(&["scan", "d"]).is(0, "KEY   VALUE\nsize  big\n");
+    group.run(&["delete", "size"]).is(0, "done\n");
+    group.run(&["delete", "size"]).is(1, "it had no value\n");
+
+    let before = group.leader();
+    let members = group.json(&["members"]);
+    let members = members["members"].as_array().expect("a list");
+    let leads: Vec<_> =
+        members.iter().filter(|member| member["leads"] == true).map(|member| &member["id"]).collect();
+    assert_eq!((members.len(), leads), (3, vec![&Value::from(before)]));
+    let last = group.json(&["logs", "-n", "1000"]);
+    let contents: Vec<_> =
+        last["entries"].as_array().expect("a list").iter().map(|entry| &entry["content"]).collect();
+    assert!(contents.contains(&&serde_json::json!({ "put": "colour", "value": "red" })), "{contents:?}");
+    assert!(contents.contains(&&serde_json::json!({ "delete": "size" })), "{contents:?}");
+
+    group.kill(before);
+    group.run(&["put", "colour", "blue", "--timeout", "60s"]).is(0, "done\n");
+    group.run(&["get", "colour", "--timeout", "60s"]).is(0, "blue\n");
+    let each = group.run(&["status", "--each", "--timeout", "5s"]);
+    assert_eq!(each.code, 3, "one does not answer: {}", each.out);
+    assert!(
+        each.out.contains("no answer") && each.out.lines().all(|line| line.chars().count() <= 100),
+        "{}",
+        each.out
+    );
+    assert_ne!(group.leader(), before);
+
+    group.start(before, &[]);
+    wait_for("the return of the killed member", || {
+        let status = group.status(before);
+        let leader = group.status(group.leader());
+        let same = status["phase"] == "running" && status["applied"] == leader["applied"];
+        if same { Ok(()) } else { Err(format!("{status} of {leader}")) }
+    });
+    assert_eq!(group.run(&["status", "--each"]).code, 0);
+
+    // Each stops when it is told to, and says so by its exit code.
+    for id in 1..=3 {
+        group.member(id).signal(Signal::TERM);
+        assert_eq!(group.member(id).exit().code(), Some(0), "{}", group.log(id));
+    }
+}
+
+#[test]
+fn a_value_may_be_any_bytes_from_a_file() {
+    let group = Group::started(1);
+    let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    let mut put = kontiki();
+    put.args(["put", "bytes", "-", "--timeout", "60s", "--at", &group.addresses[0]]).stdin(Stdio::piped());
+    let mut put = Process(put.spawn().expect("the binary can be run"));
+    put.0.stdin.take().expect("a pipe").write_all(&bytes).expect("it reads");
+    assert_eq!(put.exit().code(), Some(0));
+    let mut raw = kontiki();
+    let got = raw.args(["get", "bytes", "--raw", "--at", &group.addresses[0]]).output().expect("it runs");
+    assert!(got.stdout == bytes, "{} bytes, {}", got.stdout.len(), String::from_utf8_lossy(&got.stderr));
+    assert!(
+        group.json(&["get", "bytes"])["value"]["base64"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("AAEC"))
+    );
+}
+
+#[test]
+fn members_come_and_go_and_hand_over() {
+    let mut group = Group::started(3);
+    group.run(&["put", "colour", "red", "--timeout", "60s"]).is(0, "done\n");
+    // The fourth is in nobody's list, and joins.
+    let seed = group.addresses[0].clone();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    group.addresses.push(listener.local_addr().expect("a bound port").to_string());
+    group.members.push(None);
+    drop(listener);
+    group.start_with(4, &["--join", &seed]);
+    let standing = |group: &Group, id: u64| {
+        let members = group.json(&["members"])["members"].as_array().cloned().unwrap_or_default();
+        members.into_iter().find(|member| member["id"] == id).map(|member| member["standing"].clone())
+    };
+    let becomes = |group: &Group, id, wanted: Option<&str>| {
+        wait_for("another standing", || match standing(group, id) {
+            found if found.as_ref().and_then(Value::as_str) == wanted => Ok(()),
+            found => Err(format!("{found:?} instead of {wanted:?}; its log:\n{}", group.log(4))),
+        });
+    };
+    becomes(&group, 4, Some("voter"));
+    let address = group.addresses[3].clone();
+    let again = group.run(&["add", "4", "--address", &address]);
+    assert_eq!(again.code, 1, "{}", again.out);
+    let other = group.json(&["add", "5", "--address", &address]);
+    assert_eq!(other["error"]["code"], "other_member", "{other}");
+    assert_eq!(group.run(&["demote", "4"]).code, 0);
+    becomes(&group, 4, Some("learner"));
+    assert_eq!(group.run(&["promote", "4"]).code, 0);
+    becomes(&group, 4, Some("voter"));
+
+    let (before, next) = (group.leader(), group.leader() % 3 + 1);
+    let transferred = group.run(&["transfer", &next.to_string()]);
+    assert_eq!(transferred.code, 0, "{}", transferred.err);
+    assert_ne!(next, before);
+    let snapshot = group.json(&["snapshot", "--at", &address]);
+    assert!(snapshot["snapshot"]["index"].as_u64().is_some_and(|index| index > 0), "{snapshot}");
+    assert_eq!(group.json(&["remove", "4"])["done"], "removed");
+    becomes(&group, 4, None);
+    let gone = group.json(&["remove", "4"]);
+    assert_eq!(gone["error"]["outcome"], "not_done", "{gone}");
+    group.run(&["get", "colour"]).is(0, "red\n");
+}
+
+#[test]
+fn where_nobody_is_reached_the_exit_code_says_so_and_the_outcome() {
+    let group = Group::of(1, &[]);
+    let put = group.run(&["put", "a", "b", "--timeout", "200ms", "--format", "json"]);
+    let error = &put.json()["error"];
+    assert_eq!((put.code, &error["code"], &error["outcome"]), (3, &"deadline".into(), &"not_done".into()));
+    let put = group.run(&["put", "a", "b", "--timeout", "200ms"]);
+    assert!(
+        put.err.starts_with("error: not done within ") && put.err.contains(&group.addresses[0]),
+        "{}",
+        put.err
+    );
+
+    // Nor is there anywhere to look: no address, and nothing that runs.
+    let nowhere = TempDir::new().expect("a directory");
+    let mut command = kontiki();
+    command.env("XDG_RUNTIME_DIR", nowhere.path()).args(["get", "a"]);
+    let ran = Ran::of(command.output().expect("it runs"));
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("KONTIKI_AT") && ran.err.contains("kontiki dev"), "{}", ran.err);
+}
+
+#[test]
+fn a_member_that_cannot_start_or_go_on_says_why() {
+    let mut group = Group::started(3);
+    group.run(&["put", "a", "b", "--timeout", "60s"]).is(0, "done\n");
+    // A second process on the same directory.
+    let elsewhere =
+        TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("a bound port");
+    let mut second = kontiki();
+    second.args(["serve", "--id", "1", "--listen", &elsewhere.to_string(), "--data"]).arg(group.data(1));
+    let second = Ran::of(second.output().expect("it runs"));
+    assert_eq!(second.code, 1);
+    assert!(second.err.contains("in use"), "{}", second.err);
+    // Another member's directory.
+    group.kill(1);
+    let mut other = kontiki();
+    other.args(["serve", "--id", "2", "--listen", &elsewhere.to_string(), "--data"]).arg(group.data(1));
+    let other = Ran::of(other.output().expect("it runs"));
+    assert_eq!(other.code, 1);
+    assert!(other.err.contains("member 1"), "{}", other.err);
+    // It is a voter to its group, and comes back as one that holds nothing: it refuses everything, and says so to whoever asks.
+    group.start(1, &["--witness"]);
+    let address = group.addresses[0].clone();
+    wait_for("its refusal", || {
+        let status = group.run(&["status", "--timeout", "2s", "--at", &address]);
+        let refuses = status.code == 4 && status.out.contains("refuses everything: ");
+        if refuses { Ok(()) } else { Err(format!("{} {}", status.out, status.err)) }
+    });
+    // One that believes to be of the first when the group was founded without it.
+    let mut late = Group::of(4, &[]);
+    late.addresses[..3].clone_from_slice(&group.addresses);
+    late.start(4, &[]);
+    assert_eq!(late.member(4).exit().code(), Some(4), "{}", late.log(4));
+    assert!(late.log(4).contains("error: member 4 goes no further: group "), "{}", late.log(4));
+}
+
+#[test]
+fn a_member_reads_its_configuration_and_refuses_a_wrong_one() {
+    let mut group = Group::of(1, &[]);
+    let file = group.directory.path().join("kontiki.toml");
+    fs::write(&file, "[raft]\nelection_timeout_min = \"20ms\"\nelection_timeout_max = \"40ms\"\nheartbeat_interval = \"5ms\"\n")
+        .expect("it can be written");
+    let file = file.display().to_string();
+    group.start(1, &["--config", &file]);
+    group.run(&["put", "a", "b", "--timeout", "60s"]).is(0, "done\n");
+    group.kill(1);
+    fs::write(&file, "[raft]\nelection_timeout = \"20ms\"\n").expect("it can be written");
+    group.start(1, &["--config", &file]);
+    assert_eq!(group.member(1).exit().code(), Some(2));
+    assert!(
+        group.log(1).contains("kontiki.toml") && group.log(1).contains("election_timeout_min"),
+        "{}",
+        group.log(1)
+    );
+}
+
+#[test]
+fn with_certificates_only_those_are_served_who_have_one() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let flags = |name: &str| {
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        [
+            "--tls-ca",
+            &path("ca.pem"),
+            "--tls-cert",
+            &path(&format!("{name}.pem")),
+            "--tls-key",
+            &path(&format!("{name}.key")),
+        ]
+        .map(str::to_owned)
+    };
+    certificates(directory.path());
+    let mut group = Group::of(1, &flags("member"));
+    group.start(1, &[]);
+    group.more = flags("client").to_vec();
+    group.run(&["put", "a", "b", "--timeout", "60s"]).is(0, "done\n");
+    group.more.clear();
+    let stranger = group.run(&["get", "a", "--timeout", "1s"]);
+    assert_eq!((stranger.code, &*stranger.out), (3, ""), "{}", stranger.err);
+    group.more = flags("nobody").to_vec();
+    let wrong = group.run(&["get", "a", "--timeout", "1s"]);
+    assert_eq!(wrong.code, 2, "{}", wrong.err);
+    assert!(wrong.err.contains("nobody.pem"), "{}", wrong.err);
+}
+
+/// A certificate for a member and one for a client, of one authority.
+fn certificates(directory: &Path) {
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.distinguished_name.push(DnType::CommonName, "authority");
+    let key = KeyPair::generate().expect("a key");
+    let authority = CertifiedIssuer::self_signed(authority, key).expect("a certificate");
+    fs::write(directory.join("ca.pem"), authority.pem()).expect("it can be written");
+    for (name, names) in [("member", vec!["member.kontiki".to_owned()]), ("client", vec![])] {
+        let mut params = CertificateParams::new(names).expect("names");
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &authority).expect("a certificate");
+        fs::write(directory.join(format!("{name}.pem")), certificate.pem()).expect("it can be written");
+        fs::write(directory.join(format!("{name}.key")), key.serialize_pem()).expect("it can be written");
+    }
+}
+
+#[test]
+fn a_group_goes_on_from_one_survivor() {
+    let mut group = Group::started(3);
+    group.run(&["put", "colour", "red", "--timeout", "60s"]).is(0, "done\n");
+    let survivor = group.leader();
+    // With a snapshot below its log, and entries above it.
+    assert_eq!(group.run(&["snapshot"]).code, 0);
+    group.run(&["put", "size", "big"]).is(0, "done\n");
+    let (id, data) = (survivor.to_string(), group.data(survivor));
+    let recover = |more: &[&str]| {
+        let mut command = kontiki();
+        command.args(["recover", "--force-new-cluster", "--id", &id, "--data"]).arg(&data).args(more);
+        Ran::of(command.stdin(Stdio::null()).output().expect("it runs"))
+    };
+    let yes = "--yes-i-lose-what-others-had";
+    let running = recover(&[yes]);
+    assert_eq!(running.code, 1, "{}", running.out);
+    assert!(running.err.contains("in use"), "{}", running.err);
+    (1..=3).for_each(|id| group.kill(id));
+    let unasked = recover(&[]);
+    assert_eq!(unasked.code, 2, "{}", unasked.out);
+    let recovered = recover(&[yes, "--format", "json"]);
+    assert_eq!(recovered.code, 0, "{}{}", recovered.out, recovered.err);
+    let kept = PathBuf::from(recovered.json()["kept"].as_str().expect("a path"));
+    assert!(kept.join("identity.json").is_file() && kept != data);
+
+    group.start_with(survivor, &[]);
+    group.run(&["get", "colour", "--timeout", "60s"]).is(0, "red\n");
+    group.run(&["get", "size"]).is(0, "big\n");
+    group.run(&["put", "colour", "blue"]).is(0, "done\n");
+    let members = group.json(&["members"]);
+    assert_eq!(members["members"].as_array().map(Vec::len), Some(1), "{members}");
+    // One of the others comes back all the same: it is of another group, and disturbs nobody.
+    let other = survivor % 3 + 1;
+    group.start(other, &[]);
+    wait_for("the return of a dead member", || match group.status(other)["phase"].as_str() {
+        Some("running") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let own = group.addresses[survivor - 1].clone();
+    group.run(&["get", "colour", "--at", &own]).is(0, "blue\n");
+    assert_ne!(group.status(other)["cluster"], group.status(survivor)["cluster"]);
+}
+
+/// `kontiki dev`, and whatever it may leave behind.
+struct Dev {
+    runtime: TempDir,
+    process: Process,
+}
+
+impl Dev {
+    fn start(more: &[&str]) -> Self {
+        let runtime = tempfile::tempdir().expect("a directory");
+        let mut command = kontiki();
+        command.args(["dev", "--format", "json"]).args(more);
+        command.env("XDG_RUNTIME_DIR", runtime.path()).env("TMPDIR", runtime.path());
+        command.stdout(File::create(runtime.path().join("out")).expect("a file")).stderr(Stdio::null());
+        Self { process: Process::spawn(&mut command), runtime }
+    }
+
+    /// What it prints once there is a leader.
+    fn introduction(&self) -> Value {
+        wait_for("an introduction", || {
+            let text =
+                fs::read_to_string(self.runtime.path().join("out")).map_err(|error| error.to_string())?;
+            serde_json::from_str(&text).map_err(|error| format!("{error} in {text:?}"))
+        })
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        let mut command = kontiki();
+        command.args(arguments).env("XDG_RUNTIME_DIR", self.runtime.path());
+        Ran::of(command.output().expect("it runs"))
+    }
+}
+
+/// What a member's port for operators answers to whoever has no token.
+fn http(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("text");
+    text
+}
+
+fn pids(introduction: &Value) -> Vec<u32> {
+    let members = introduction["running"]["members"].as_array().expect("a list");
+    members
+        .iter()
+        .map(|member| u32::try_from(member["pid"].as_u64().expect("a number")).expect("small"))
+        .collect()
+}
+
+fn wait_for_the_end_of(pids: &[u32]) {
+    wait_for("the end of all members", || {
+        let left: Vec<_> = pids.iter().filter(|number| test_kill_process(pid(**number)).is_ok()).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?} run")) }
+    });
+}
+
+#[test]
+fn dev_runs_a_group_that_other_commands_find_and_leaves_nothing_behind() {
+    let mut dev = Dev::start(&[]);
+    let introduction = dev.introduction();
+    let pids = pids(&introduction);
+    assert_eq!(pids.len(), 3);
+    dev.run(&["put", "colour", "red"]).is(0, "done\n");
+    let admin = introduction["running"]["members"][0]["admin"].as_str().expect("an address");
+    let page = http(admin, "/status");
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("</html>"), "{page}");
+    assert!(http(admin, "/info").starts_with("HTTP/1.1 401 "), "whoever brings no token learns nothing");
+    let leader = introduction["leader"].as_u64().expect("a number");
+    let victim = pids[usize::try_from(leader).expect("small") - 1];
+    kill_process(pid(victim), Signal::KILL).expect("it runs");
+    dev.run(&["put", "colour", "blue", "--timeout", "60s"]).is(0, "done\n");
+    dev.run(&["get", "colour", "--timeout", "60s"]).is(0, "blue\n");
+    dev.process.signal(Signal::INT);
+    assert_eq!(dev.process.exit().code(), Some(0));
+    wait_for_the_end_of(&pids);
+    let left: Vec<_> = fs::read_dir(dev.runtime.path())
+        .expect("a directory")
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
+    assert_eq!(left, ["out"]);
+}
+
+#[test]
+fn dev_starts_dead_members_again_and_keeps_data_where_it_is_told_to() {
+    let data = tempfile::tempdir().expect("a directory");
+    let directory = data.path().display().to_string();
+    let mut dev = Dev::start(&["--data", &directory, "--restart", "--members", "1"]);
+    let first = dev.introduction();
+    dev.run(&["put", "colour", "red"]).is(0, "done\n");
+    kill_process(pid(pids(&first)[0]), Signal::KILL).expect("it runs");
+    dev.run(&["get", "colour", "--timeout", "60s"]).is(0, "red\n");
+    dev.process.signal(Signal::TERM);
+    assert_eq!(dev.process.exit().code(), Some(0));
+
+    let mut dev = Dev::start(&["--data", &directory, "--members", "1"]);
+    let second = dev.introduction();
+    dev.run(&["get", "colour"]).is(0, "red\n");
+    assert_eq!(first["running"]["members"][0]["address"], second["running"]["members"][0]["address"]);
+    // Killed itself, it leaves no member behind.
+    let pids = pids(&second);
+    dev.process.kill();
+    wait_for_the_end_of(&pids);
+    assert_eq!(dev.run(&["get", "colour"]).code, 2, "what it wrote counts no more");
+}
+
+#[test]
+fn bench_measures_writes_and_reads() {
+    let group = Group::started(1);
+    group.run(&["put", "a", "b", "--timeout", "60s"]).is(0, "done\n");
+    let small = ["bench", "--clients", "3", "--payload", "10", "--time", "500ms", "--warm-up", "100ms"];
+    let measured = group.json(&[&small[..], &["--reads", "50"]].concat());
+    for kind in ["writes", "reads"] {
+        let figures = &measured["results"][kind];
+        let at = |name: &str| figures["latency_us"][name].as_u64().expect("a number");
+        assert!(figures["count"].as_u64().expect("a number") > 0, "{measured}");
+        assert!(at("p50") > 0 && at("p50") <= at("p99") && at("p99") <= at("max"), "{measured}");
+    }
+    assert_eq!(measured["errors"], serde_json::json!({}));
+    let human = group.run(&[&small[..], &["--no-session"]].concat());
+    assert!(human.out.contains("PER SECOND") && human.out.contains("writes"), "{}", human.out);
+    assert!(human.out.lines().all(|line| line.chars().count() <= 100), "{}", human.out);
+}
+
+#[test]
+fn completions_are_for_the_shell_that_is_named() {
+    for (shell, sign) in
+        [("bash", "complete -F _kontiki"), ("zsh", "#compdef kontiki"), ("fish", "complete -c kontiki")]
+    {
+        let ran = Ran::of(kontiki().args(["completions", shell]).output().expect("it runs"));
+        assert_eq!(ran.code, 0);
+        assert!(ran.out.contains(sign) && ran.out.contains("transfer"), "{shell}");
+    }
+}

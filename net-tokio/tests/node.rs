@@ -1,0 +1,182 @@
+//! A group over real sockets and files, as an application sees it.
+
+use kontiki_core::kv::{Command, Kv, Query, Reply};
+use kontiki_core::membership::Standing;
+use kontiki_core::types::{ClusterId, Index, NodeId};
+use kontiki_net_tokio::host::Host;
+use kontiki_net_tokio::node::{Builder, Error, Node, Options};
+use kontiki_net_tokio::protocol::{Content, NodeStatus, Phase, Range};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+fn id(id: u64) -> NodeId {
+    NodeId::new(id).expect("not zero")
+}
+
+/// Ports that are free now.
+fn ports(count: u64) -> Result<Vec<SocketAddr>> {
+    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    Ok(listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
+}
+
+/// A description of each of the members of a group.
+fn builders(count: u64, root: &Path) -> Result<Vec<Builder>> {
+    let at = ports(count)?;
+    let peers: Vec<_> = (1..).map(id).zip(at.iter().map(ToString::to_string)).collect();
+    let builder = |(number, at): (u64, &SocketAddr)| {
+        let directory = root.join(number.to_string());
+        Builder::new(id(number), Kv::default).directory(directory).listen(*at).peers(peers.clone())
+    };
+    Ok((1..).zip(&at).map(builder).collect())
+}
+
+async fn group(count: u64, root: &Path) -> Result<Vec<Node>> {
+    let mut nodes = Vec::new();
+    for builder in builders(count, root)? {
+        nodes.push(builder.start().await?);
+    }
+    for node in &nodes {
+        within(node.ready()).await??;
+    }
+    Ok(nodes)
+}
+
+async fn within<T>(what: impl Future<Output = T>) -> Result<T> {
+    Ok(tokio::time::timeout(Duration::from_secs(60), what).await?)
+}
+
+async fn until(node: &Node, is_so: impl Fn(&NodeStatus) -> bool) -> Result<NodeStatus> {
+    Ok(within(node.watch().wait_for(is_so)).await??.clone())
+}
+
+fn put(key: &str, value: &str) -> Vec<u8> {
+    Command::Put { key: key.as_bytes(), value: value.as_bytes() }.encode()
+}
+
+async fn get(node: &Node, key: &str) -> Result<Option<String>> {
+    loop {
+        match within(node.read(Query::Get { key: key.as_bytes() }.encode())).await? {
+            Ok(answer) => match Reply::decode(&answer)? {
+                Reply::Value(value) => return Ok(value.map(String::from_utf8).transpose()?),
+                other => return Err(format!("{other:?}").into()),
+            },
+            Err(error) if error.is_passing() => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn three_members_agree_and_remember() -> Result {
+    let root = tempfile::tempdir()?;
+    let nodes = group(3, root.path()).await?;
+    let session = within(nodes[0].session()).await??;
+    let applied = within(session.propose(&put("colour", "red"))).await??;
+    for node in &nodes {
+        assert_eq!(get(node, "colour").await?.as_deref(), Some("red"), "any member may be asked");
+        until(node, |status| status.applied >= applied.id.index).await?;
+        let last = within(node.logs(Range::Last(1))).await??;
+        assert_eq!((last[0].id, last[0].committed), (applied.id, true));
+        assert_eq!(last[0].content, Content::Command(put("colour", "red").as_slice().into()));
+        let members = within(node.members(false)).await??;
+        assert!(members.iter().all(|member| member.standing == Standing::Voter && member.address.is_some()));
+        assert_eq!(members.iter().filter(|member| member.leads).count(), 1);
+    }
+    for node in &nodes {
+        within(node.shutdown()).await?;
+        assert_eq!(node.status().phase, Phase::Stopped);
+        assert_eq!(node.propose(&put("colour", "blue")).await, Err(Error::Stopped));
+    }
+    for node in &nodes {
+        node.start().await?;
+        node.start().await?;
+    }
+    assert_eq!(get(&nodes[2], "colour").await?.as_deref(), Some("red"), "it was on the disks");
+    // The other two are enough for that: this one may still read its log.
+    within(nodes[1].ready()).await??;
+    let mut committed = nodes[1].committed(Index::ZERO);
+    loop {
+        let entry = within(committed.next()).await??;
+        if entry.id == applied.id {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_member_joins_and_another_leaves() -> Result {
+    let root = tempfile::tempdir()?;
+    let nodes = group(1, root.path()).await?;
+    within(nodes[0].session()).await??.propose(&put("a", "1")).await?;
+    let seed = nodes[0].local_addr().ok_or("it runs")?.to_string();
+    let newcomer =
+        Builder::new(id(2), Kv::default).directory(root.path().join("2")).join(seed).start().await?;
+    until(&newcomer, |status| status.standing == Standing::Voter).await?;
+    assert_eq!(get(&newcomer, "a").await?.as_deref(), Some("1"));
+    // The promotion is not over for the leader before it is committed.
+    while let Err(error) = within(nodes[0].remove(id(2))).await? {
+        assert!(error.is_passing(), "{error}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    until(&nodes[0], |status| status.committed == status.last.index).await?;
+    within(nodes[0].session()).await??.propose(&put("a", "2")).await?;
+    assert_eq!(within(nodes[0].members(false)).await??.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_directory_that_was_emptied_founds_no_second_group() -> Result {
+    let root = tempfile::tempdir()?;
+    let nodes = group(3, root.path()).await?;
+    within(nodes[0].shutdown()).await?;
+    std::fs::remove_dir_all(root.path().join("1"))?;
+    nodes[0].start().await?;
+    let status = until(&nodes[0], NodeStatus::is_over).await?;
+    let Phase::Halted(why) = &status.phase else { return Err(format!("{status:?}").into()) };
+    assert!(why.contains("the directory was lost or emptied"), "{why}");
+    Ok(())
+}
+
+/// Three hosts, each with a member of either group: the two share sockets and disk threads, and nothing else.
+#[tokio::test]
+async fn two_groups_share_their_hosts() -> Result {
+    let root = tempfile::tempdir()?;
+    let at = ports(3)?;
+    let peers: Vec<_> = (1..).map(id).zip(at.iter().map(ToString::to_string)).collect();
+    let mut hosts = Vec::new();
+    for (number, at) in (1..).zip(&at) {
+        hosts.push(Host::start(id(number), *at, None, None, &Options::default()).await?);
+    }
+    let mut groups = Vec::new();
+    for cluster in [ClusterId(7), ClusterId(8)] {
+        let mut nodes = Vec::new();
+        for (number, host) in (1..).zip(&hosts) {
+            let directory = root.path().join(format!("{cluster}-{number}"));
+            let builder = Builder::new(id(number), Kv::default).directory(directory).peers(peers.clone());
+            nodes.push(builder.cluster(cluster).on(host.clone()).start().await?);
+        }
+        groups.push(nodes);
+    }
+    for (nodes, value) in groups.iter().zip(["red", "blue"]) {
+        within(nodes[0].ready()).await??;
+        let session = within(nodes[0].session()).await??;
+        within(session.propose(&put("colour", value))).await??;
+    }
+    for (nodes, value) in groups.iter().zip(["red", "blue"]) {
+        for node in nodes {
+            assert_eq!(get(node, "colour").await?.as_deref(), Some(value));
+            assert_eq!(within(node.members(false)).await??.len(), 3);
+        }
+    }
+    for node in groups.iter().flatten() {
+        within(node.shutdown()).await?;
+    }
+    for host in hosts {
+        within(host.shutdown()).await?;
+    }
+    Ok(())
+}

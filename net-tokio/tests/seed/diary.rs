@@ -1,0 +1,78 @@
+//! A state machine that also notes down what it applies: what was done twice, or in another order elsewhere, is seen.
+
+use kontiki_core::kv::{Kv, KvPicture, KvRestore};
+use kontiki_core::machine::{BadSnapshot, Restore, StateMachine};
+use kontiki_core::types::LogId;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What was applied, in this order, since the machine was made.
+type Page = Arc<Mutex<Vec<(LogId, Vec<u8>)>>>;
+
+/// Where a member's machines note it down, one after the other: each start has a page of its own, on which a machine that is only now
+/// coming to its end cannot write.
+#[derive(Clone, Default)]
+pub(crate) struct Diary(Arc<Mutex<Page>>);
+
+impl Diary {
+    pub(crate) fn machine(&self) -> Noted {
+        let page = Page::default();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&page);
+        Noted { kv: Kv::default(), page }
+    }
+
+    /// What the latest machine has applied.
+    pub(crate) fn read(&self) -> Vec<(LogId, Vec<u8>)> {
+        let page = Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        page.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The machine.
+pub(crate) struct Noted {
+    kv: Kv,
+    page: Page,
+}
+
+impl StateMachine for Noted {
+    type Picture = KvPicture;
+    type Restore = Restored;
+
+    fn apply(&mut self, at: LogId, command: &[u8]) -> Vec<u8> {
+        self.page.lock().unwrap_or_else(PoisonError::into_inner).push((at, command.to_vec()));
+        self.kv.apply(at, command)
+    }
+
+    fn query(&self, query: &[u8]) -> Vec<u8> {
+        self.kv.query(query)
+    }
+
+    fn picture(&self) -> KvPicture {
+        self.kv.picture()
+    }
+
+    fn restore(&self) -> Restored {
+        Restored { kv: self.kv.restore(), page: Arc::clone(&self.page) }
+    }
+
+    fn digest(&self) -> u64 {
+        self.kv.digest()
+    }
+}
+
+/// A machine that is made of a snapshot: what that holds is not noted down again.
+pub(crate) struct Restored {
+    kv: KvRestore,
+    page: Page,
+}
+
+impl Restore for Restored {
+    type State = Noted;
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), BadSnapshot> {
+        self.kv.write(bytes)
+    }
+
+    fn finish(self) -> Result<Noted, BadSnapshot> {
+        Ok(Noted { kv: self.kv.finish()?, page: self.page })
+    }
+}

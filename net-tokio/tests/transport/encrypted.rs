@@ -1,0 +1,175 @@
+//! TLS: right, and wrong in every way.
+
+use crate::certificates::Authority;
+use crate::world::{LONG, Node, get_through, id, options, pair, until};
+use kontiki_net_tokio::tls::{Tls, TlsError};
+use kontiki_net_tokio::transport::{ClientHello, DialError, Lane, Options, Refusal, dial};
+use rcgen::CertificateParams;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+/// An authority, and where its certificates are.
+struct Ca {
+    authority: Authority,
+    directory: TempDir,
+}
+
+impl Ca {
+    fn new() -> Self {
+        let (authority, directory) = (Authority::new("test").unwrap(), tempfile::tempdir().unwrap());
+        fs::write(directory.path().join("ca.pem"), authority.certificate()).unwrap();
+        Self { authority, directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn sign(&self, name: &str, is_member: bool, change: impl FnOnce(&mut CertificateParams)) -> [PathBuf; 2] {
+        let (certificate, key) = self.authority.sign(name, is_member, change).unwrap();
+        let paths = [format!("{name}.pem"), format!("{name}.key")].map(|name| self.path(&name));
+        fs::write(&paths[0], certificate).unwrap();
+        fs::write(&paths[1], key).unwrap();
+        paths
+    }
+
+    fn tls(&self, name: &str, is_member: bool) -> Tls {
+        let [certificate, key] = self.sign(name, is_member, |_| {});
+        Tls::from_files(self.path("ca.pem"), certificate, key).unwrap()
+    }
+
+    fn expired(&self) -> Tls {
+        let [certificate, key] = self.sign("expired", true, |params| {
+            params.not_before = rcgen::date_time_ymd(2019, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        });
+        Tls::from_files(self.path("ca.pem"), certificate, key).unwrap()
+    }
+}
+
+fn with(tls: Tls) -> Options {
+    // It is safe with TLS: anybody may connect.
+    Options { tls: Some(tls), ..options() }
+}
+
+async fn dialled(to: &Node, tls: Option<&Tls>) -> DialError {
+    match dial(&to.address().to_string(), tls, ClientHello::default(), LONG).await {
+        Ok((mut stream, _)) => {
+            panic!("it was welcome: {:?}", stream.read_u8().await)
+        }
+        Err(error) => error,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_and_clients_of_one_authority_talk() {
+    let ca = Ca::new();
+    let [one, two] = pair(with(ca.tls("member", true))).await;
+    let large = vec![7; 1 << 20];
+    for (from, to) in [(&one, &two), (&two, &one)] {
+        get_through(from, to, Lane::Log, b"small").await;
+        get_through(from, to, Lane::Bulk, &large).await;
+    }
+    let client = ca.tls("client", false);
+    let address = one.address().to_string();
+    let (mut stream, hello) = dial(&address, Some(&client), ClientHello::default(), LONG).await.unwrap();
+    assert_eq!(hello.id, id(1));
+    until("it is handed over", || one.notes.clients.lock().unwrap().len() == 1).await;
+    let mut served = one.notes.clients.lock().unwrap().remove(0);
+    served.write_all(b"hello").await.unwrap();
+    served.flush().await.unwrap();
+    let mut word = [0; 5];
+    stream.read_exact(&mut word).await.unwrap();
+    assert_eq!(word, *b"hello");
+    assert!(one.transport.counters().refused.is_empty() && two.transport.counters().refused.is_empty());
+
+    // With certificates, other machines may connect.
+    let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let open = Node::try_start(3, Options { listen: everywhere, ..with(ca.tls("third", true)) }).await;
+    assert!(open.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_no_good_certificate_is_refused_and_the_others_are_undisturbed() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let [one, two] = pair(with(ca.tls("member", true))).await;
+
+    // Another authority's, both ways: the dialler is the first to notice.
+    let error = dialled(&two, Some(&other.tls("member", true))).await;
+    assert!(matches!(error, DialError::Certificate(_)), "{error:?}");
+    until("a wrong authority", || two.refused(Refusal::BadCertificate) == 1).await;
+    // One that trusts this cluster, and is not of it.
+    let [certificate, key] = other.sign("foreign", true, |_| {});
+    let foreign = Tls::from_files(ca.path("ca.pem"), certificate, key).unwrap();
+    let error = dialled(&two, Some(&foreign)).await;
+    assert!(matches!(error, DialError::Refused(Refusal::BadCertificate)), "{error:?}");
+    // An expired one.
+    let error = dialled(&two, Some(&ca.expired())).await;
+    assert!(matches!(error, DialError::Refused(Refusal::BadCertificate)), "{error:?}");
+    until("a foreign and an expired one", || two.refused(Refusal::BadCertificate) == 3).await;
+
+    // None at all.
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca.path("ca.pem")).unwrap()).unwrap();
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let tcp = TcpStream::connect(two.address()).await.unwrap();
+    let name = ServerName::try_from("member.kontiki").unwrap();
+    let mut bare = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+    assert!(bare.read_u8().await.is_err());
+    until("none", || two.refused(Refusal::NoCertificate) == 1).await;
+
+    // In clear.
+    let error = dialled(&two, None).await;
+    assert!(matches!(error, DialError::NotKontiki | DialError::Closed(_)), "{error:?}");
+    until("in clear", || two.refused(Refusal::Tls) == 1).await;
+
+    get_through(&one, &two, Lane::Log, b"still here").await;
+    assert_eq!((one.broken(), two.broken()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clients_certificate_makes_no_member() {
+    let ca = Ca::new();
+    let [one, two] = pair(with(ca.tls("member", true))).await;
+    // As a dialler: everybody who is asked for a member refuses it.
+    let posing = Node::start(3, with(ca.tls("client", false))).await;
+    posing.connect(&two);
+    until("it is refused", || two.refused(Refusal::NotAMember) > 0).await;
+    assert!(!two.notes.heard.lock().unwrap().iter().any(|hello| hello.id == id(3)));
+    // As an acceptor: nobody tells it anything.
+    one.connect(&posing);
+    until("it is not believed", || one.transport.counters().peers[&id(3)].failed_dials > 2).await;
+    assert!(posing.notes.heard.lock().unwrap().is_empty());
+    // An expired member is no better.
+    let old = Node::start(4, with(ca.expired())).await;
+    let error = dialled(&old, Some(&ca.tls("client", false))).await;
+    assert!(matches!(error, DialError::Certificate(_)), "{error:?}");
+    get_through(&one, &two, Lane::Log, b"still here").await;
+}
+
+#[test]
+fn files_that_are_no_certificates_are_named() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let [certificate, key] = ca.sign("member", true, |_| {});
+    let [_, foreign] = other.sign("member", true, |_| {});
+    let ca_file = ca.path("ca.pem");
+    let missing = ca.path("missing.pem");
+    let wrong = Tls::from_files(&missing, &certificate, &key).unwrap_err();
+    assert!(matches!(&wrong, TlsError::Read { file, .. } if *file == missing), "{wrong}");
+    let wrong = Tls::from_files(&ca_file, &key, &key).unwrap_err();
+    assert!(matches!(&wrong, TlsError::Pem { file, .. } if *file == key), "{wrong}");
+    let wrong = Tls::from_files(&ca_file, &certificate, &certificate).unwrap_err();
+    assert!(matches!(&wrong, TlsError::Pem { file, .. } if *file == certificate), "{wrong}");
+    let wrong = Tls::from_files(&ca_file, &certificate, &foreign).unwrap_err();
+    assert!(matches!(&wrong, TlsError::Pair { .. }), "{wrong}");
+    assert!(wrong.to_string().contains("member.key"), "{wrong}");
+}

@@ -1,0 +1,155 @@
+//! Where the log of a whole member stands on its disk: what may be lost there so that a restart must know of it.
+
+use kontiki_core::wal::{FileName, Operation};
+use std::ops::Range;
+
+/// The headers of a segment, in front of its first batch.
+const SEGMENT_HEADERS: u64 = 2 * 4_096;
+
+/// The batches that a disk has been given.
+#[derive(Default, Debug)]
+pub(crate) struct Written {
+    /// Whether a write that takes entries back was handed out, and no batch has been written since.
+    takes_back: bool,
+    /// Where the batches stand that took entries back.
+    taking_back: Vec<Place>,
+    last: Option<Last>,
+    /// Whether a batch was lost of which the vote alone tells.
+    only_the_vote_tells: bool,
+}
+
+/// A file and bytes of it.
+pub(crate) type Place = (FileName, Range<u64>);
+
+/// The last batch.
+#[derive(Debug)]
+struct Last {
+    place: Place,
+    /// Whether it is the first of its segment. No segment is without that.
+    is_first: bool,
+    /// Whether the copies of the vote were written after it, and tell of it.
+    is_told: bool,
+    durable: bool,
+}
+
+impl Written {
+    /// The kernel has handed out a write that takes entries back.
+    pub(crate) fn takes_back(&mut self) {
+        self.takes_back = true;
+    }
+
+    /// The disk of the log has carried out one of these operations; or all of them.
+    pub(crate) fn carried_out(&mut self, operations: &[Operation], done: usize) {
+        if let Some(place) = done.checked_sub(1).and_then(|last| batch(&operations[last])) {
+            let is_first = matches!(operations[done - 1], Operation::Write { file: FileName::Spare(_), .. });
+            if std::mem::take(&mut self.takes_back) {
+                self.taking_back.push(place.clone());
+            }
+            self.last = Some(Last { place, is_first, is_told: false, durable: false });
+        }
+        if let Some(last) = self.last.as_mut().filter(|_| done == operations.len()) {
+            let is_vote = |it: &Operation| matches!(it, Operation::Write { file: FileName::Vote(_), .. });
+            last.durable = true;
+            last.is_told = operations.iter().any(is_vote);
+        }
+    }
+
+    /// The member starts again, in a segment of its own.
+    pub(crate) fn starts(&mut self) {
+        (self.takes_back, self.last, self.only_the_vote_tells) = (false, None, false);
+    }
+
+    /// The last batch, to be damaged: only where it is durable, and something else tells of it.
+    pub(crate) fn lose_last(&mut self) -> Option<Place> {
+        let last = self.last.take_if(|last| last.durable && (last.is_first || last.is_told))?;
+        self.only_the_vote_tells |= last.is_told;
+        Some(last.place)
+    }
+
+    /// The same, where every copy of the vote tells of it.
+    pub(crate) fn lose_told(&mut self) -> Option<Place> {
+        if self.last.as_ref().is_some_and(|last| last.is_told) { self.lose_last() } else { None }
+    }
+
+    /// Copies of the vote are to be damaged. Whether they may be; and what they told of must not be lost after that.
+    pub(crate) fn spoil_vote(&mut self) -> bool {
+        if let Some(last) = &mut self.last {
+            last.is_told = false;
+        }
+        !self.only_the_vote_tells
+    }
+
+    /// The batches that took entries back, wherever they are still there.
+    pub(crate) fn taking_back(&self) -> &[Place] {
+        &self.taking_back
+    }
+}
+
+/// Where a batch is written.
+fn batch(operation: &Operation) -> Option<Place> {
+    let Operation::Write { file, at, bytes } = operation else { return None };
+    let range = *at..*at + bytes.len() as u64;
+    match *file {
+        FileName::Segment(_) => Some((*file, range)),
+        // It will be called a segment by the end of the job.
+        FileName::Spare(number) => {
+            Some((FileName::Segment(number), range.start + SEGMENT_HEADERS..range.end))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kontiki_core::wal::Slot;
+
+    const FILE: FileName = FileName::Segment(3);
+
+    fn write(file: FileName, at: u64) -> Operation {
+        Operation::Write { file, at, bytes: vec![1; 4_096 * 3].into() }
+    }
+
+    fn carry_out(written: &mut Written, operations: &[Operation]) {
+        (1..=operations.len()).for_each(|done| written.carried_out(operations, done));
+    }
+
+    #[test]
+    fn the_last_batch_may_be_lost_where_the_vote_or_a_new_segment_tells_of_it() {
+        let mut written = Written::default();
+        carry_out(&mut written, &[write(FILE, 4_096), Operation::Sync(FILE)]);
+        assert_eq!(written.lose_last(), None, "nobody could ever know");
+        let told = [write(FILE, 8_192), Operation::Sync(FILE), write(FileName::Vote(Slot::A), 0)];
+        written.carried_out(&told, 1);
+        assert_eq!(written.lose_last(), None, "it is not durable yet");
+        carry_out(&mut written, &told);
+        assert_eq!(written.lose_told(), Some((FILE, 8_192..20_480)));
+        assert!(!written.spoil_vote(), "nothing else tells of it any more");
+        written.starts();
+        assert!(written.spoil_vote(), "a segment tells of it");
+        carry_out(&mut written, &[write(FileName::Spare(4), 0), Operation::Sync(FileName::Spare(4))]);
+        assert_eq!(written.lose_told(), None, "the vote does not know of it");
+        assert_eq!(written.lose_last(), Some((FileName::Segment(4), 8_192..12_288)), "without the headers");
+    }
+
+    #[test]
+    fn what_a_damaged_vote_told_of_must_stay() {
+        let mut written = Written::default();
+        let told = [write(FILE, 0), Operation::Sync(FILE), write(FileName::Vote(Slot::A), 0)];
+        carry_out(&mut written, &told);
+        assert!(written.spoil_vote());
+        assert_eq!(written.lose_last(), None);
+        carry_out(&mut written, &told);
+        assert_eq!(written.lose_last(), Some((FILE, 0..12_288)), "both copies are written again");
+    }
+
+    #[test]
+    fn the_batch_that_takes_entries_back_is_the_next_one_written() {
+        let mut written = Written::default();
+        carry_out(&mut written, &[write(FILE, 0), Operation::Sync(FILE)]);
+        written.takes_back();
+        carry_out(&mut written, &[write(FILE, 12_288), Operation::Sync(FILE)]);
+        carry_out(&mut written, &[write(FILE, 24_576), Operation::Sync(FILE)]);
+        assert_eq!(written.taking_back(), [(FILE, 12_288..24_576)]);
+    }
+}

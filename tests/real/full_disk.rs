@@ -1,0 +1,177 @@
+//! A member whose disk has no space left: on a small file system of its own.
+
+use crate::harness::{CALM, Group, Result, id, run, skip, until};
+use crate::load::{Load, Plan};
+use kontiki_core::types::NodeId;
+use kontiki_net_tokio::client::{Again, Error, Failure, Options};
+use kontiki_net_tokio::protocol::Ask;
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Segments so small that a full disk is felt at once, and looked at often.
+const SMALL: &str = "[wal]\nsegment_bytes = 1048576\n[replica]\nfull_disk_retry = \"200ms\"\n";
+
+#[test]
+fn a_member_without_space_refuses_work_and_nothing_else_until_there_is_some() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root mounts file systems").expect("it can be said");
+    }
+    let config = format!("{CALM}{SMALL}");
+    run(
+        || Group::new(3, &config),
+        async |group| {
+            let (small, other) = (id(1), id(2));
+            let disk = match SmallDisk::mount(&group.member(small).data, 24 << 20) {
+                Ok(disk) => disk,
+                Err(error) => return skip(&format!("no small file system: {error}")),
+            };
+            group.start_all()?;
+            group.leader().await?;
+            let plan = Plan {
+                deadline: Duration::from_secs(4),
+                pause: Duration::from_millis(10),
+                ..Plan::default()
+            };
+            let load = Load::start(group, plan);
+            load.goes_on(30).await?;
+
+            lead(group, small).await?;
+            disk.fill()?;
+            let kept = write_until_refused(group, small).await?;
+            // It says why it takes no more, and leads on; whoever reads is served.
+            let status = group.status(small).await.ok_or("it is there")?;
+            assert_eq!(status.leader, Some(small), "a full disk is no reason to have another leader");
+            for key in &kept {
+                let held = group.at_member(small).kv().get(key).await?;
+                assert_eq!(held, Some(value(key)), "what it had taken");
+            }
+            disk.make_space()?;
+            load.goes_on(30).await?;
+
+            // As a follower, it still votes: the others cannot have a leader without it.
+            lead(group, other).await?;
+            disk.fill()?;
+            write_past(group, small).await?;
+            let term = group.status(other).await.ok_or("it leads")?.term;
+            group.member(other).kill()?;
+            until("the one without space has voted for another leader", async || {
+                let voted = group.status(small).await?;
+                (voted.term > term && voted.leader.is_some_and(|leader| leader != small)).then_some(())
+            })
+            .await?;
+            disk.make_space()?;
+            load.goes_on(30).await?;
+            group.member(other).start()?;
+
+            let report = load.end(group).await?;
+            for (key, member) in kept.iter().flat_map(|key| group.ids().into_iter().map(move |id| (key, id)))
+            {
+                assert_eq!(
+                    group.at_member(member).kv().get(key).await?,
+                    Some(value(key)),
+                    "it was acknowledged"
+                );
+            }
+            eprintln!("{report:?}");
+            Ok(())
+        },
+    );
+}
+
+/// Has a member lead.
+async fn lead(group: &Group, member: NodeId) -> Result {
+    until("leadership is handed over", async || {
+        let leader = group.leader().await.ok()?;
+        if leader == member {
+            return Some(());
+        }
+        // It may be refused for a moment; then once more.
+        let _ = group.at_member(leader).ask(Ask::Transfer(Some(member)), Again::Safe).await;
+        None
+    })
+    .await
+}
+
+/// Large enough that a segment takes only a few.
+fn value(key: &[u8]) -> Vec<u8> {
+    key.repeat(100_000 / key.len())
+}
+
+/// Writes by way of this member until it says that its disk is full. What it has acknowledged before.
+async fn write_until_refused(group: &Group, leader: NodeId) -> Result<Vec<Vec<u8>>> {
+    let client = group.at_member(leader).with_deadline(Duration::from_secs(1));
+    let mut kept = Vec::new();
+    for number in 0..100 {
+        let key = format!("x{number}").into_bytes();
+        match client.kv().put(&key, &value(&key)).await {
+            Ok(()) => kept.push(key),
+            Err(Error::Deadline { last: Some(Failure::Refused(refused)), may_be_done: false, .. })
+                if refused.code == "disk_full" =>
+            {
+                return Ok(kept);
+            }
+            // A busy machine: it was not refused, so it was not in vain.
+            Err(error) if error.may_be_done() => {}
+            Err(error) => return Err(format!("it should say that its disk is full: {error}").into()),
+        }
+    }
+    Err("ten megabytes went to a disk without space".into())
+}
+
+/// Writes more by way of the others than this member has room for.
+async fn write_past(group: &Group, member: NodeId) -> Result {
+    let client = group.client(Options::default());
+    for number in 0..50 {
+        let key = format!("x-past-{number}").into_bytes();
+        client.kv().put(&key, &value(&key)).await?;
+    }
+    let leader = group.leader().await?;
+    let committed = group.status(leader).await.ok_or("it leads")?.committed;
+    let last = group.status(member).await.ok_or("it is there")?.last.index;
+    if last < committed { Ok(()) } else { Err("five megabytes went to a disk without space".into()) }
+}
+
+/// A file system of a few megabytes at a member's directory. It goes with this.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path, bytes: u64) -> Result<Self> {
+        fs::create_dir_all(at)?;
+        let size = format!("size={bytes},mode=0700");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output()?;
+        match mount.status.success() {
+            true => Ok(Self(at.to_owned())),
+            false => Err(String::from_utf8_lossy(&mount.stderr).into()),
+        }
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.0.join("ballast")
+    }
+
+    /// Takes all space that is left.
+    fn fill(&self) -> Result {
+        let mut ballast = fs::File::options().create(true).append(true).open(self.ballast())?;
+        loop {
+            match ballast.write(&[1; 4096]) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::StorageFull => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn make_space(&self) -> Result {
+        Ok(fs::remove_file(self.ballast())?)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // At once for everybody who looks, and for the member when it is gone.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}

@@ -1,0 +1,179 @@
+//! A large state goes to a newcomer over a slow link that breaks on the way.
+
+use crate::harness::{Group, Result, id, run, within};
+use kontiki_core::membership::Standing;
+use kontiki_core::types::NodeId;
+use kontiki_net_tokio::client::{Again, Client, Options};
+use kontiki_net_tokio::protocol::{Ask, Reply};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Duration;
+
+/// A newcomer gets the snapshot and not the log; 32 MiB of it a second, in pieces of 1 MiB.
+const CONFIG: &str = "[raft]
+election_timeout_min = \"1s\"
+election_timeout_max = \"2s\"
+heartbeat_interval = \"200ms\"
+retained_entries = 2
+max_cached_bytes = 16777216
+[replica]
+snapshot_every_bytes = 1099511627776
+snapshot_bytes_per_second = 33554432
+snapshot_chunk_bytes = 1048576
+[wal]
+cached_bytes = 16777216
+";
+
+/// How many values, and how long each is: 256 MiB together.
+const VALUES: u64 = 256;
+const LENGTH: usize = 1 << 20;
+const STATE_MIB: u64 = VALUES;
+
+#[test]
+fn a_large_snapshot_that_is_broken_off_goes_on_where_it_was() {
+    run(
+        || Group::new(1, CONFIG),
+        async |group| {
+            let (old, new) = (id(1), group.newcomer(2, id(1))?);
+            let mut ports = BTreeMap::new();
+            for member in [old, new] {
+                ports.insert(member, operate(group, member)?);
+            }
+            group.member(old).start()?;
+            fill(&group.client(patient())).await?;
+            let ask = Ask::Snapshot;
+            match group.at_member(old).with_deadline(LONG).ask(ask, Again::Unsafe).await? {
+                Reply::Snapshot(_) => {}
+                other => return Err(format!("no snapshot: {other:?}").into()),
+            }
+
+            // The newcomer dies when it has a quarter, and the sender when it has half of the rest.
+            group.member(new).start()?;
+            let kept = taken(ports[&new], VALUES / 4).await?;
+            group.member(new).kill()?;
+            group.member(new).start()?;
+            taken(ports[&new], (VALUES - kept) / 2).await?;
+            group.member(old).kill()?;
+            group.member(old).start()?;
+            within(LONG, "the newcomer votes", async || {
+                group.status(new).await.filter(|status| status.standing == Standing::Voter)
+            })
+            .await?;
+
+            let counted = counters(ports[&new])?;
+            let resumed = counter(&counted, RESUMED)?;
+            assert!(resumed >= 1, "a fetch went on from where another had ended: {resumed}");
+            // In this life, that is: what came in the one before was not fetched again.
+            let (pieces, rest) = (counter(&counted, TAKEN)?, VALUES - kept);
+            assert!(pieces <= rest + SLACK, "{pieces} pieces came, and {rest} were missing");
+            assert_eq!(counter(&counted, "kontiki_snapshots_fetched_total")?, 1);
+
+            compare(&group.at_member(new).with_deadline(LONG)).await?;
+            for member in [old, new] {
+                let peak = group.member(member).peak_memory()? >> 20;
+                eprintln!("member {member} had {peak} MiB in use at once, for {STATE_MIB} MiB of state");
+                assert!(peak < STATE_MIB * 2 + 128, "member {member}: {peak} MiB");
+            }
+            Ok(())
+        },
+    );
+}
+
+/// For what takes time on a busy machine.
+const LONG: Duration = Duration::from_secs(180);
+/// Pieces that were on their way, or written and not yet synced, when the newcomer died; and the first and the last.
+const SLACK: u64 = 24;
+
+fn patient() -> Options {
+    Options { deadline: LONG, reply_timeout: LONG, ..Options::default() }
+}
+
+/// Values that no compression and no mistake makes alike.
+fn value(number: u64) -> Vec<u8> {
+    let mut state = number + 1;
+    let words = (0..LENGTH / 8).flat_map(|_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state ^ (state >> 29)).to_le_bytes()
+    });
+    words.collect()
+}
+
+async fn fill(client: &Client) -> Result {
+    let mut writers = Vec::new();
+    for writer in 0..WRITERS {
+        let kv = client.kv();
+        writers.push(tokio::spawn(async move {
+            for number in (writer..VALUES).step_by(WRITERS as usize) {
+                kv.put(&number.to_le_bytes(), &value(number)).await?;
+            }
+            Result::Ok(())
+        }));
+    }
+    for writer in writers {
+        writer.await??;
+    }
+    Ok(())
+}
+
+const WRITERS: u64 = 4;
+
+async fn compare(client: &Client) -> Result {
+    for number in 0..VALUES {
+        let held = client.kv().get(&number.to_le_bytes()).await?;
+        assert!(held == Some(value(number)), "value {number} is another at the newcomer");
+    }
+    Ok(())
+}
+
+/// Waits until so many pieces have come in a member's present life; how many that are.
+async fn taken(at: SocketAddr, pieces: u64) -> Result<u64> {
+    within(LONG, &format!("{pieces} pieces have come"), async || {
+        counter(&counters(at).ok()?, TAKEN).ok().filter(|taken| *taken >= pieces)
+    })
+    .await
+}
+
+const TAKEN: &str = "kontiki_snapshot_pieces_taken_total";
+const RESUMED: &str = "kontiki_snapshot_fetches_resumed_total";
+
+fn counter(counters: &BTreeMap<String, u64>, name: &str) -> Result<u64> {
+    counters.get(name).copied().ok_or_else(|| format!("there is no {name}").into())
+}
+
+const TOKEN: &str = "a token that only tests know";
+
+/// Opens a member's port for operators.
+fn operate(group: &mut Group, member: NodeId) -> Result<SocketAddr> {
+    let file = group.root().join("token");
+    if !file.exists() {
+        fs::File::options().create(true).write(true).mode(0o600).open(&file)?.write_all(TOKEN.as_bytes())?;
+    }
+    let address = crate::harness::free_address(member.get())?;
+    for (name, value) in
+        [("--admin", address.to_string()), ("--admin-token-file", file.display().to_string())]
+    {
+        group.member(member).with(name);
+        group.member(member).with(value);
+    }
+    Ok(address)
+}
+
+/// A member's counters: those that have no labels.
+fn counters(at: SocketAddr) -> Result<BTreeMap<String, u64>> {
+    let mut stream = TcpStream::connect(at)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    write!(
+        stream,
+        "GET /metrics HTTP/1.1\r\nHost: {at}\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let samples = text.lines().filter_map(|line| {
+        let (name, value) = line.split_once(' ')?;
+        Some((name.to_owned(), value.trim().parse().ok()?))
+    });
+    Ok(samples.collect())
+}
