@@ -30,7 +30,7 @@ fn a_leader_whose_link_is_down_is_replaced_and_comes_back() {
             net.plug(leader)?;
             follows(group, leader, term).await?;
         }
-        eprintln!("{:?}", load.end(group).await?);
+        eprintln!("{}", load.end(group).await?);
         Ok(())
     });
 }
@@ -57,7 +57,7 @@ fn a_leader_that_only_hears_or_is_only_heard_is_replaced_and_serves_nothing_stal
             net.heal(way, leader)?;
             follows(group, leader, term).await?;
         }
-        eprintln!("{:?}", load.end(group).await?);
+        eprintln!("{}", load.end(group).await?);
         Ok(())
     });
 }

@@ -15,6 +15,7 @@ use kontiki_net_tokio::client::{Again, Client, Error, Options, Swap};
 use kontiki_net_tokio::protocol::{Ask, Content, LogEntry, Range, Reply};
 use kontiki_sim::history::{self, Call, History, OperationId, Value, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -105,6 +106,18 @@ pub(crate) struct Report {
     /// Commands that are in the log more than once, and counted once.
     pub(crate) repeated: u64,
     pub(crate) operations: usize,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { acknowledged, failures, slowest, repeated, operations } = self;
+        let (failed, slowest) = (failures.len(), slowest.as_millis());
+        write!(
+            f,
+            "{operations} operations, {acknowledged} writes acknowledged, {failed} requests failed, the slowest took {slowest} ms, \
+             {repeated} commands came twice and counted once"
+        )
+    }
 }
 
 impl Load {
