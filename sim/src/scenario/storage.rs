@@ -15,7 +15,7 @@ pub struct ReplicaSpec {
     pub cached_bytes: u64,
     /// How many bytes of entries the state machine gets at a time.
     pub apply_bytes: u64,
-    /// The size of the pieces in which snapshots are written and sent.
+    /// The size of the pieces in which snapshots are written and sent; some members' are by a byte or two larger.
     pub chunk_bytes: u32,
     /// How many pieces of a snapshot are asked for at a time.
     pub window: u32,
@@ -70,7 +70,7 @@ impl Scenario {
             segment_blocks: stream.skewed(4, 128) as u32,
             cached_bytes: if stream.coin() { stream.skewed(256, 1 << 16) } else { 1 << 26 },
             apply_bytes: if stream.coin() { stream.skewed(64, 4_096) } else { 1 << 20 },
-            chunk_bytes: stream.skewed(64, 4_096) as u32,
+            chunk_bytes: stream.skewed(16, 4_096) as u32,
             window: stream.between(1, 4) as u32,
             keep_snapshots: stream.between(1, 3) as u32,
             sessions: if stream.coin() { stream.between(2_000, 10_000) as u32 } else { 0 },
