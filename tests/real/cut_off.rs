@@ -6,7 +6,7 @@
 //!                                              └─ m3: 10.91.0.3
 //! ```
 
-use crate::harness::{CALM, Group, Result, id, run, skip, until};
+use crate::harness::{CALM, Group, Result, id, program, run, skip, until};
 use crate::load::{Load, Plan};
 use kontiki_core::event::ReadVia;
 use kontiki_core::types::{NodeId, Term};
@@ -75,6 +75,8 @@ fn in_namespaces(config: &str, test: impl AsyncFnOnce(&mut Group, &Net) -> Resul
     if !rustix::process::geteuid().is_root() {
         return skip("only root makes network namespaces").expect("it can be said");
     }
+    // Where it has to be built, that is done while there is a way to the world.
+    program().expect("the program is there");
     let net = match Net::new(3) {
         Ok(net) => net,
         Err(error) => return skip(&format!("no network namespaces: {error}")).expect("it can be said"),

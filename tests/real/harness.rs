@@ -380,7 +380,7 @@ pub(crate) fn free_address(member: u64) -> Result<SocketAddr> {
 }
 
 /// Where the program `kontiki` is: beside this one, built where it is missing or older than its sources.
-fn program() -> Result<&'static str> {
+pub(crate) fn program() -> Result<&'static str> {
     static PROGRAM: OnceLock<std::result::Result<String, String>> = OnceLock::new();
     let found = PROGRAM.get_or_init(|| find_program().map_err(|error| error.to_string()));
     found.as_ref().map(String::as_str).map_err(|error| error.as_str().into())
