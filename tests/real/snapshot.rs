@@ -202,7 +202,12 @@ const TOKEN: &str = "known-to-tests-alone";
 fn operate(group: &mut Group, member: NodeId) -> Result<SocketAddr> {
     let file = group.root().join("token");
     if !file.exists() {
-        fs::File::options().create_new(true).write(true).mode(0o600).open(&file)?.write_all(TOKEN.as_bytes())?;
+        fs::File::options()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(&file)?
+            .write_all(TOKEN.as_bytes())?;
     }
     let address = crate::harness::free_address(member.get())?;
     for (name, value) in
