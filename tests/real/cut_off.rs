@@ -6,7 +6,7 @@
 //!                                              └─ m3: 10.91.0.3
 //! ```
 
-use crate::harness::{CALM, Group, Result, id, run, skip, until};
+use crate::harness::{CALM, Group, Result, id, program, run, skip, until};
 use crate::load::{Load, Plan};
 use kontiki_core::event::ReadVia;
 use kontiki_core::types::{NodeId, Term};
@@ -30,7 +30,7 @@ fn a_leader_whose_link_is_down_is_replaced_and_comes_back() {
             net.plug(leader)?;
             follows(group, leader, term).await?;
         }
-        eprintln!("{:?}", load.end(group).await?);
+        eprintln!("{}", load.end(group).await?);
         Ok(())
     });
 }
@@ -57,7 +57,7 @@ fn a_leader_that_only_hears_or_is_only_heard_is_replaced_and_serves_nothing_stal
             net.heal(way, leader)?;
             follows(group, leader, term).await?;
         }
-        eprintln!("{:?}", load.end(group).await?);
+        eprintln!("{}", load.end(group).await?);
         Ok(())
     });
 }
@@ -75,6 +75,8 @@ fn in_namespaces(config: &str, test: impl AsyncFnOnce(&mut Group, &Net) -> Resul
     if !rustix::process::geteuid().is_root() {
         return skip("only root makes network namespaces").expect("it can be said");
     }
+    // Where it has to be built, that is done while there is a way to the world.
+    program().expect("the program is there");
     let net = match Net::new(3) {
         Ok(net) => net,
         Err(error) => return skip(&format!("no network namespaces: {error}")).expect("it can be said"),

@@ -75,7 +75,7 @@ fn a_member_without_space_refuses_work_and_nothing_else_until_there_is_some() {
                     "it was acknowledged"
                 );
             }
-            eprintln!("{report:?}");
+            eprintln!("{report}");
             Ok(())
         },
     );

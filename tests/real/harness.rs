@@ -197,16 +197,27 @@ impl Group {
         all
     }
 
+    /// Waits until there is something, and not for ever where a member has ended by itself.
+    async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> Result<T> {
+        until(what, async || match self.members.values().find(|member| member.has_ended()) {
+            Some(member) => Some(Err(format!("member {} has ended by itself", member.id).into())),
+            None => look().await.map(Ok),
+        })
+        .await?
+    }
+
     /// The latest term that anybody has come to.
     pub(crate) async fn latest_term(&self) -> Result<Term> {
-        until("a member says its term", async || self.statuses().await.iter().map(|status| status.term).max())
-            .await
+        self.until("a member says its term", async || {
+            self.statuses().await.iter().map(|status| status.term).max()
+        })
+        .await
     }
 
     /// Who leads in the latest term; once there is one, and a majority follows it.
     pub(crate) async fn leader(&self) -> Result<NodeId> {
-        let majority = self.members.len() / 2 + 1;
-        until("there is a leader that a majority follows", async || {
+        let majority = self.members.values().filter(|member| member.lives > 0).count() / 2 + 1;
+        self.until("there is a leader that a majority follows", async || {
             let all = self.statuses().await;
             let leader =
                 all.iter().filter(|status| status.role == RoleKind::Leader).max_by_key(|it| it.term)?;
@@ -221,8 +232,8 @@ impl Group {
     pub(crate) async fn caught_up(&self, id: NodeId) -> Result {
         let leader = self.leader().await?;
         let committed =
-            until("the leader says how far it is", async || self.status(leader).await).await?.committed;
-        until("the one that was away has caught up", async || {
+            self.until("the leader says how far it is", async || self.status(leader).await).await?.committed;
+        self.until("the one that was away has caught up", async || {
             let status = self.status(id).await?;
             (status.phase == Phase::Running && status.applied >= committed).then_some(())
         })
@@ -231,7 +242,7 @@ impl Group {
 
     /// Waits until all run, have one leader, and have applied one log to its end; where that is.
     pub(crate) async fn settled(&self) -> Result<NodeStatus> {
-        until("all members have applied the same log", async || {
+        self.until("all members have applied the same log", async || {
             let all = self.statuses().await;
             let one = all.iter().find(|status| status.role == RoleKind::Leader)?;
             let alike = |it: &NodeStatus| {
@@ -286,6 +297,14 @@ impl Member {
         self.child = Some(command.spawn()?);
         self.lives += 1;
         Ok(())
+    }
+
+    /// Whether its process is over, and nobody has asked yet what became of it.
+    fn has_ended(&self) -> bool {
+        let Some(child) = &self.child else { return false };
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
+        // Behind the program's name, which is in brackets.
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
     }
 
     fn is_running(&self) -> bool {
@@ -346,11 +365,6 @@ impl Member {
         let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("VmHWM")?;
         Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
     }
-
-    /// What it has said so far.
-    pub(crate) fn said(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
 }
 
 pub(crate) fn id(number: u64) -> NodeId {
@@ -366,7 +380,7 @@ pub(crate) fn free_address(member: u64) -> Result<SocketAddr> {
 }
 
 /// Where the program `kontiki` is: beside this one, built where it is missing or older than its sources.
-fn program() -> Result<&'static str> {
+pub(crate) fn program() -> Result<&'static str> {
     static PROGRAM: OnceLock<std::result::Result<String, String>> = OnceLock::new();
     let found = PROGRAM.get_or_init(|| find_program().map_err(|error| error.to_string()));
     found.as_ref().map(String::as_str).map_err(|error| error.as_str().into())

@@ -4,6 +4,7 @@ use crate::harness::{CALM, Group, Result, run, until};
 use crate::load::{Load, Plan};
 use kontiki_core::event::ReadVia;
 use kontiki_core::types::NodeId;
+use std::time::Instant;
 
 #[test]
 fn members_are_killed_under_load_and_nothing_acknowledged_is_lost() {
@@ -17,7 +18,10 @@ fn members_are_killed_under_load_and_nothing_acknowledged_is_lost() {
             for round in 0..3 {
                 // Whoever leads.
                 let leader = group.leader().await?;
+                let killed = Instant::now();
                 group.member(leader).kill()?;
+                let time = load.served_since(killed).await?;
+                eprintln!("{} ms without a leader", time.as_millis());
                 load.goes_on(50).await?;
                 group.member(leader).start()?;
                 // Another, as soon as it may be: the one that was killed may not have caught up.
@@ -32,7 +36,7 @@ fn members_are_killed_under_load_and_nothing_acknowledged_is_lost() {
             group.start_all()?;
             load.goes_on(50).await?;
             let report = load.end(group).await?;
-            eprintln!("{report:?}");
+            eprintln!("{report}");
             Ok(())
         },
     );
@@ -79,6 +83,6 @@ async fn frozen(group: &mut Group, via: ReadVia) -> Result {
         load.goes_on(50).await?;
     }
     let report = load.end(group).await?;
-    eprintln!("{report:?}");
+    eprintln!("{report}");
     Ok(())
 }

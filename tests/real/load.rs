@@ -15,6 +15,7 @@ use kontiki_net_tokio::client::{Again, Client, Error, Options, Swap};
 use kontiki_net_tokio::protocol::{Ask, Content, LogEntry, Range, Reply};
 use kontiki_sim::history::{self, Call, History, OperationId, Value, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -105,6 +106,18 @@ pub(crate) struct Report {
     /// Commands that are in the log more than once, and counted once.
     pub(crate) repeated: u64,
     pub(crate) operations: usize,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { acknowledged, failures, slowest, repeated, operations } = self;
+        let (failed, slowest) = (failures.len(), slowest.as_millis());
+        write!(
+            f,
+            "{operations} operations, {acknowledged} writes acknowledged, {failed} requests failed, the slowest took {slowest} ms, \
+             {repeated} commands came twice and counted once"
+        )
+    }
 }
 
 impl Load {
@@ -572,4 +585,62 @@ fn bytes(number: u64) -> Vec<u8> {
 fn number_in(bytes: &[u8]) -> Result<u64> {
     let text = std::str::from_utf8(bytes)?;
     text.parse().map_err(|_| format!("{text:?} is no number that a client wrote").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kontiki_core::types::Term;
+
+    /// A log of commands, and what its clients were told of each value.
+    fn judged(log: &[kv::Command<'_>], told: &[(u64, How, Told)]) -> std::result::Result<(), String> {
+        let entry = |(index, command): (u64, &kv::Command<'_>)| LogEntry {
+            id: LogId { term: Term::new(1), index: Index::new(index) },
+            committed: true,
+            content: Content::Command(command.encode().as_slice().into()),
+        };
+        let log: Vec<_> = (1..).zip(log).map(entry).collect();
+        let mut book = Book::default();
+        for (value, how, told) in told {
+            book.writes.insert(*value, Write { how: *how, told: *told });
+        }
+        Played::of(&log).and_then(|played| played.agree_with(&book)).map_err(|error| error.to_string())
+    }
+
+    fn put(value: &[u8]) -> kv::Command<'_> {
+        kv::Command::Put { key: b"1", value }
+    }
+
+    fn swap<'a>(expected: &'a [u8], value: &'a [u8]) -> kv::Command<'a> {
+        kv::Command::CompareAndSwap { key: b"1", expected: Some(expected), value }
+    }
+
+    #[test]
+    fn a_log_that_holds_what_clients_were_told_passes() {
+        let log = [put(b"7"), swap(b"7", b"8"), put(b"7"), swap(b"7", b"9")];
+        let told = [
+            (7, How::Put, Told::Done),
+            (8, How::Swap, Told::Done),
+            // The second copy of 7 did not count.
+            (9, How::Swap, Told::Differs(Some(8))),
+            (10, How::Put, Told::Refused),
+            (11, How::Once, Told::Nothing),
+        ];
+        assert_eq!(judged(&log, &told), Ok(()));
+    }
+
+    #[test]
+    fn what_is_lost_or_came_twice_or_was_not_asked_for_is_found() {
+        for (log, told, wrong) in [
+            (vec![], (7, How::Put, Told::Done), "it was acknowledged, and is not in the log"),
+            (vec![put(b"7")], (7, How::Put, Told::Refused), "it was refused, and is in the log"),
+            (vec![put(b"7"), put(b"7")], (7, How::Once, Told::Nothing), "is in the log twice"),
+            (vec![swap(b"3", b"7")], (7, How::Swap, Told::Done), "the log makes something else of it"),
+            (vec![put(b"8")], (8, How::Swap, Told::Differs(None)), "the log makes something else of it"),
+            (vec![put(b"7")], (8, How::Put, Told::Nothing), "nobody has written 7"),
+        ] {
+            let error = judged(&log, &[told]).expect_err(wrong);
+            assert!(error.contains(wrong), "{error}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ fn a_rolling_restart_fails_no_request() {
                 }
             }
             let report = load.end(group).await?;
-            eprintln!("{report:?}");
+            eprintln!("{report}");
             assert_eq!(report.failures, Vec::<String>::new());
             Ok(())
         },

@@ -1,8 +1,9 @@
 //! A large state goes to a newcomer over a slow link that breaks on the way.
 
-use crate::harness::{Group, Result, id, run, within};
-use kontiki_core::membership::Standing;
-use kontiki_core::types::NodeId;
+use crate::harness::{Group, Result, id, run, until, within};
+use kontiki_core::membership::{Change, Standing};
+use kontiki_core::status::RoleKind;
+use kontiki_core::types::{Index, NodeId};
 use kontiki_net_tokio::client::{Again, Client, Options};
 use kontiki_net_tokio::protocol::{Ask, Reply};
 use std::collections::BTreeMap;
@@ -10,7 +11,8 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// A newcomer gets the snapshot and not the log; 32 MiB of it a second, in pieces of 1 MiB.
 const CONFIG: &str = "[raft]
@@ -43,26 +45,35 @@ fn a_large_snapshot_that_is_broken_off_goes_on_where_it_was() {
                 ports.insert(member, operate(group, member)?);
             }
             group.member(old).start()?;
+            group.leader().await?;
+            let begun = Instant::now();
+            let told = |what: &str| eprintln!("{:>6} ms: {what}", begun.elapsed().as_millis());
             fill(&group.client(patient())).await?;
+            told("everything is written");
             let ask = Ask::Snapshot;
             match group.at_member(old).with_deadline(LONG).ask(ask, Again::Unsafe).await? {
                 Reply::Snapshot(_) => {}
                 other => return Err(format!("no snapshot: {other:?}").into()),
             }
 
+            told("there is a snapshot");
             // The newcomer dies when it has a quarter, and the sender when it has half of the rest.
             group.member(new).start()?;
             let kept = taken(ports[&new], VALUES / 4).await?;
+            told("a quarter has come");
             group.member(new).kill()?;
             group.member(new).start()?;
             taken(ports[&new], (VALUES - kept) / 2).await?;
+            told("half of the rest has come");
             group.member(old).kill()?;
             group.member(old).start()?;
-            within(LONG, "the newcomer votes", async || {
-                group.status(new).await.filter(|status| status.standing == Standing::Voter)
+            let committed = last(group, old).await?;
+            within(LONG, "the newcomer has everything", async || {
+                group.status(new).await.filter(|status| status.applied >= committed).map(drop)
             })
             .await?;
 
+            told("all has come");
             let counted = counters(ports[&new])?;
             let resumed = counter(&counted, RESUMED)?;
             assert!(resumed >= 1, "a fetch went on from where another had ended: {resumed}");
@@ -71,7 +82,24 @@ fn a_large_snapshot_that_is_broken_off_goes_on_where_it_was() {
             assert!(pieces <= rest + SLACK, "{pieces} pieces came, and {rest} were missing");
             assert_eq!(counter(&counted, "kontiki_snapshots_fetched_total")?, 1);
 
-            compare(&group.at_member(new).with_deadline(LONG)).await?;
+            // Whoever was to be promoted by a leader that died is a learner: an operator promotes it.
+            let change = || Ask::Reconfigure {
+                expected: None,
+                changes: vec![Change::Promote(new)],
+                addresses: vec![],
+            };
+            until("the newcomer votes", async || {
+                let standing = group.status(new).await?.standing;
+                if standing == Standing::Learner {
+                    // It may be refused for a moment; then once more.
+                    let _ = group.at_member(old).ask(change(), Again::Safe).await;
+                }
+                (standing == Standing::Voter).then_some(())
+            })
+            .await?;
+            told("the newcomer votes");
+            compare(group, old, new).await?;
+            told("it has the same");
             for member in [old, new] {
                 let peak = group.member(member).peak_memory()? >> 20;
                 eprintln!("member {member} had {peak} MiB in use at once, for {STATE_MIB} MiB of state");
@@ -80,6 +108,15 @@ fn a_large_snapshot_that_is_broken_off_goes_on_where_it_was() {
             Ok(())
         },
     );
+}
+
+/// How far the log of a leader is committed, once it leads.
+async fn last(group: &Group, leader: NodeId) -> Result<Index> {
+    within(LONG, "the sender leads again", async || {
+        let status = group.status(leader).await?;
+        (status.role == RoleKind::Leader && status.committed == status.last.index).then_some(status.committed)
+    })
+    .await
 }
 
 /// For what takes time on a busy machine.
@@ -120,12 +157,28 @@ async fn fill(client: &Client) -> Result {
 
 const WRITERS: u64 = 4;
 
-async fn compare(client: &Client) -> Result {
-    for number in 0..VALUES {
+/// The newcomer's snapshot is a copy of the other's, and what it serves is what was written.
+async fn compare(group: &mut Group, old: NodeId, new: NodeId) -> Result {
+    let one = snapshot_file(&group.member(old).data)?;
+    let other = snapshot_file(&group.member(new).data)?;
+    assert_eq!(one.file_name(), other.file_name());
+    assert!(fs::read(one)? == fs::read(other)?, "the snapshot of the newcomer is another");
+    let client = group.at_member(new).with_deadline(LONG);
+    for number in (0..VALUES).step_by(23) {
         let held = client.kv().get(&number.to_le_bytes()).await?;
         assert!(held == Some(value(number)), "value {number} is another at the newcomer");
     }
     Ok(())
+}
+
+fn snapshot_file(data: &Path) -> Result<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(data)? {
+        let entry = entry?;
+        all.extend(entry.file_name().to_string_lossy().starts_with("snapshot-").then(|| entry.path()));
+    }
+    all.sort();
+    all.pop().ok_or_else(|| format!("there is no snapshot in {}", data.display()).into())
 }
 
 /// Waits until so many pieces have come in a member's present life; how many that are.
@@ -143,13 +196,18 @@ fn counter(counters: &BTreeMap<String, u64>, name: &str) -> Result<u64> {
     counters.get(name).copied().ok_or_else(|| format!("there is no {name}").into())
 }
 
-const TOKEN: &str = "a token that only tests know";
+const TOKEN: &str = "known-to-tests-alone";
 
 /// Opens a member's port for operators.
 fn operate(group: &mut Group, member: NodeId) -> Result<SocketAddr> {
     let file = group.root().join("token");
     if !file.exists() {
-        fs::File::options().create(true).write(true).mode(0o600).open(&file)?.write_all(TOKEN.as_bytes())?;
+        fs::File::options()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(&file)?
+            .write_all(TOKEN.as_bytes())?;
     }
     let address = crate::harness::free_address(member.get())?;
     for (name, value) in

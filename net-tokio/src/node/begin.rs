@@ -219,8 +219,9 @@ async fn join(presence: &Presence, host: &Host, seed: &str) -> Step {
 
 /// Asks the leader to add this member, again and again until it has heard who is in its group. A member that was in it and is no
 /// more does not ask: it was removed.
-pub(super) async fn ask_to_be_added(presence: Arc<Presence>, host: Arc<Host>, seed: String) {
+pub(super) async fn ask_to_be_added(presence: Arc<Presence>, host: Arc<Host>, seed: String, witness: bool) {
     let me = presence.member();
+    let change = if witness { Change::AddWitness(me) } else { Change::AddVoter(me) };
     let mut target = seed.clone();
     let mut pause = AGAIN;
     while presence.status().configured.index == kontiki_core::types::Index::ZERO {
@@ -229,7 +230,7 @@ pub(super) async fn ask_to_be_added(presence: Arc<Presence>, host: Arc<Host>, se
         }
         let ask = Ask::Reconfigure {
             expected: None,
-            changes: vec![Change::AddVoter(me)],
+            changes: vec![change],
             addresses: vec![(me.id, host.own_address())],
         };
         let answer = ask_once(&target, host.tls(), presence.record().cluster, ask, ADDING).await;

@@ -172,7 +172,7 @@ impl Driver {
                 sleep.as_mut().reset(wake);
             }
         }
-        self.end();
+        self.end().await;
     }
 
     fn deadline(&self) -> Instant {
@@ -412,12 +412,13 @@ impl Driver {
         self.presence.set_phase(Phase::Halted(why));
     }
 
-    fn end(mut self) {
+    async fn end(mut self) {
         self.host.connect(&[], &self.desk.connected);
         // Whoever still waits was not answered by the replica: it may have come to pass, or not.
         self.desk.waiting.drain().for_each(|(_, (waiter, _))| waiter.tell(Answer::Unknown));
         self.told.close();
-        while let Ok(told) = self.told.try_recv() {
+        // Somebody may be at the very moment of handing something in: that is waited for, or it would wait for ever.
+        while let Some(told) = self.told.recv().await {
             if let Told::Ask(_, waiter) = told {
                 let refusal = kontiki_core::action::Refusal::Stopped;
                 waiter.tell(Answer::Refused(replica::Refusal::Raft(refusal)));

@@ -509,7 +509,7 @@ impl Shared {
         let mut beside = JoinSet::new();
         if let Beginning::Join(seed) = &self.builder.beginning {
             let (presence, host) = (Arc::clone(&presence), Arc::clone(&host));
-            beside.spawn(begin::ask_to_be_added(presence, host, seed.clone()));
+            beside.spawn(begin::ask_to_be_added(presence, host, seed.clone(), options.raft.witness));
         }
         beside.spawn(remember(Arc::clone(&host), self.builder.directory.clone()));
         Ok(Running { presence, host, task: tokio::spawn(life.live(disk)), beside })

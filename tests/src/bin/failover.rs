@@ -75,13 +75,7 @@ fn main() {
                 line("median", *median);
                 line("max   ", *most);
             }
-            println!(
-                "{} operations, {} writes acknowledged, {} requests failed, the slowest took {} ms",
-                report.operations,
-                report.acknowledged,
-                report.failures.len(),
-                report.slowest.as_millis()
-            );
+            println!("{report}");
             Ok(())
         },
     );
