@@ -368,8 +368,9 @@ impl Wal {
             return None;
         }
         // It stands elsewhere than the log: it needs no room, even where the disk is full, and what damages the end of the log leaves it.
-        // One copy is enough: of all else that stands there the other holds the same.
-        let operations = copy(&self.vote(), Slot::A).into();
+        // Both copies, so that neither alone is all that tells of the last batch.
+        let vote = self.vote();
+        let operations = copies(&vote).collect();
         self.tail.covered = true;
         self.flight = Some(Flight {
             through: self.durable,
@@ -467,8 +468,7 @@ impl Wal {
         if self.copied != Some(copied) {
             self.copied = Some(copied);
             let vote = self.vote();
-            // The second only when the first is durable.
-            operations.extend([Slot::A, Slot::B].into_iter().flat_map(|slot| copy(&vote, slot)));
+            operations.extend(copies(&vote));
             self.tail.covered = true;
         }
         operations
@@ -795,8 +795,10 @@ fn written(segment: u64, new: bool, at: u64, bytes: Arc<[u8]>) -> Vec<Operation>
     ])
 }
 
-/// The operations that write one copy of the vote.
-fn copy(vote: &Vote, slot: Slot) -> [Operation; 2] {
-    let (file, bytes) = (FileName::Vote(slot), vote.encode(u64::from(slot == Slot::B)).into());
-    [Operation::Write { file, at: 0, bytes }, Operation::Sync(file)]
+/// The operations that write both copies of the vote, the second only when the first is durable.
+fn copies(vote: &Vote) -> impl Iterator<Item = Operation> {
+    [Slot::A, Slot::B].into_iter().zip(0..).flat_map(|(slot, number)| {
+        let (file, bytes) = (FileName::Vote(slot), vote.encode(number).into());
+        [Operation::Write { file, at: 0, bytes }, Operation::Sync(file)]
+    })
 }

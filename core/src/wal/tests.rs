@@ -439,6 +439,25 @@ fn after_a_mark_the_last_block_may_be_gone_and_its_entries_are_known() {
     }
 }
 
+/// Either copy of the vote tells of the last batch, also where the other is damaged with it. Simulation, Durable Log.
+#[test]
+fn a_mark_is_known_from_either_copy() {
+    for slot in [Slot::A, Slot::B] {
+        let mut used = Used::new();
+        used.append(&[400]);
+        used.write();
+        used.append(&[100; 5]);
+        used.write();
+        assert!(used.mark());
+        let (file, sectors) = used.used_sectors();
+        used.file(file)[sectors[sectors.len() - 8] * SECTOR..].fill(0);
+        used.file(FileName::Vote(slot)).fill(0);
+        let Recovery { durable, found, .. } = used.recover().unwrap();
+        assert_eq!(durable.last(), used.state.last());
+        assert_eq!(found.lost, [(LogId::new(1, 1), LogId::new(1, 6))]);
+    }
+}
+
 /// What was written after the mark may be gone with what was written before: then nobody knows what it was, and nobody may say that there
 /// was nothing.
 #[test]
