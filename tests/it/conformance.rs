@@ -217,7 +217,7 @@ fn naive_disks_are_found_out() {
         (Without::Care, Rule::Opens),
         (Without::Atomicity, Rule::Opens),
         (Without::Allocation, Rule::OutlivesAFullDisk),
-        (Without::Errors, Rule::ReportsDamage),
+        (Without::Errors, Rule::NoFalseAlarm),
     ];
     for (without, rule) in broken {
         let over = |disk| Ok(Naive { disk, without, synced: FileName::Vote(Slot::A) });

@@ -19,8 +19,8 @@ use crate::node::presence::Presence;
 use crate::protocol::{self, Ask, Founder, Phase, Refused, Reply, Request, Response, Who};
 use crate::tls::Tls;
 use crate::transport::{self, ClientHello};
-use kontiki_core::membership::Change;
-use kontiki_core::types::{ClusterId, NodeId};
+use kontiki_core::membership::{Change, Standing};
+use kontiki_core::types::{ClusterId, Index, NodeId};
 use kontiki_core::wire::FrameError;
 use std::path::Path;
 use std::sync::Arc;
@@ -218,16 +218,23 @@ async fn join(presence: &Presence, host: &Host, seed: &str) -> Step {
 }
 
 /// Asks the leader to add this member, again and again until it has heard who is in its group. A member that was in it and is no
-/// more does not ask: it was removed.
+/// more does not ask: it was removed. Where the leader is lost while this member catches up, the next one knows it for a learner only, and
+/// is asked to promote it.
 pub(super) async fn ask_to_be_added(presence: Arc<Presence>, host: Arc<Host>, seed: String, witness: bool) {
     let me = presence.member();
-    let change = if witness { Change::AddWitness(me) } else { Change::AddVoter(me) };
+    let add = if witness { Change::AddWitness(me) } else { Change::AddVoter(me) };
     let mut target = seed.clone();
     let mut pause = AGAIN;
-    while presence.status().configured.index == kontiki_core::types::Index::ZERO {
-        if !matches!(presence.status().phase, Phase::Running | Phase::Starting(_)) {
-            return;
-        }
+    // Whether it was asked for, and nobody said what came of it.
+    let mut is_open = false;
+    loop {
+        let status = presence.status();
+        let change = match status.standing {
+            _ if !matches!(status.phase, Phase::Running | Phase::Starting(_)) => return,
+            _ if status.configured.index == Index::ZERO => add,
+            Standing::Learner if is_open && !witness => Change::Promote(me.id),
+            _ => return,
+        };
         let ask = Ask::Reconfigure {
             expected: None,
             changes: vec![change],
@@ -235,9 +242,13 @@ pub(super) async fn ask_to_be_added(presence: Arc<Presence>, host: Arc<Host>, se
         };
         let answer = ask_once(&target, host.tls(), presence.record().cluster, ask, ADDING).await;
         match answer {
-            Ok(Reply::Reconfigured(id)) => tracing::info!(member = %me.id, entry = %id, "joined"),
+            Ok(Reply::Reconfigured(id)) => {
+                tracing::info!(member = %me.id, entry = %id, "joined");
+                return;
+            }
             Ok(Reply::NotCaughtUp(_)) => {
                 tracing::warn!(member = %me.id, "did not catch up in time: a learner, to be promoted later");
+                return;
             }
             Ok(Reply::Refused(Refused { leader: Some((_, Some(address))), .. })) if address != target => {
                 target = address;
@@ -252,8 +263,11 @@ pub(super) async fn ask_to_be_added(presence: Arc<Presence>, host: Arc<Host>, se
             Ok(Reply::Refused(Refused { code, .. })) => {
                 tracing::info!(member = %me.id, code, "not added yet");
             }
-            Ok(_) => {}
-            Err(error) => tracing::info!(member = %me.id, address = target, %error, "cannot ask to be added"),
+            Ok(_) => is_open = true,
+            Err(error) => {
+                is_open = true;
+                tracing::info!(member = %me.id, address = target, %error, "nobody says whether it is added");
+            }
         }
         target.clone_from(&seed);
         tokio::time::sleep(pause).await;

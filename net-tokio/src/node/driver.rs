@@ -143,6 +143,10 @@ impl Driver {
                 }
                 () = &mut sleep => {}
             }
+            if told.iter().any(|told| matches!(told, Told::Ask(..))) {
+                // Whoever else is about to ask shares the write, and the messages to the followers.
+                tokio::task::yield_now().await;
+            }
             while disk_done.len() < MANY
                 && let Ok(done) = self.disk_done.try_recv()
             {
