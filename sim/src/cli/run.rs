@@ -51,6 +51,10 @@ struct Summary {
     wall: Duration,
 }
 
+/// The stack of a thread that runs seeds. What a disk reads takes no time, so a member that reads a snapshot back piece by piece does it
+/// all within one step, each piece inside the one before.
+const STACK: usize = 64 << 20;
+
 impl Run {
     pub(crate) fn run(self) -> Result<bool, String> {
         let summary = self.sweep();
@@ -85,14 +89,16 @@ impl Run {
         thread::scope(|scope| {
             for _ in 0..jobs {
                 let (sender, next) = (sender.clone(), &next);
-                scope.spawn(move || {
+                let worker = move || {
                     loop {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
                         if seed >= self.seeds.end || sender.send(self.run_seed(seed)).is_err() {
                             return;
                         }
                     }
-                });
+                };
+                let builder = thread::Builder::new().stack_size(STACK);
+                builder.spawn_scoped(scope, worker).expect("a thread for each job can be had");
             }
             drop(sender);
             for report in reports {
