@@ -189,6 +189,11 @@ impl Workshop {
             .env("CARGO_TARGET_DIR", &self.target)
             // The kernel's own assertions are off: what is found is found from outside.
             .env("CARGO_PROFILE_SWEEP_DEBUG_ASSERTIONS", "false")
+            // Most bugs are found within seconds: what counts is how soon the next one is built.
+            .env("CARGO_PROFILE_SWEEP_LTO", "off")
+            .env("CARGO_PROFILE_SWEEP_CODEGEN_UNITS", "16")
+            .env("CARGO_PROFILE_SWEEP_INCREMENTAL", "true")
+            .env("CARGO_PROFILE_SWEEP_DEBUG", "0")
             .env("RUSTFLAGS", "-Awarnings")
             .status()?;
         if !built.success() {
