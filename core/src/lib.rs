@@ -108,7 +108,8 @@
 //! only what they alone need. With the feature `replica` there is what is replicated: the `machine` module, its trait `StateMachine` and
 //! the sessions that make a client's command count once, and `kv`, a map to look at or to use. With the feature `serde` all public
 //! data can be serialized; with `wire`, messages travel as checksummed frames (the `wire` module); with `record`, all that happens
-//! to a kernel can be kept and happen again (the `record` module). With `replica` there is all of the above in one piece, with its log, its clients and its
+//! to a kernel can be kept and happen again (the `record` module); with `hardware-crc`, which needs the standard library, all checksums are
+//! the processor's own work. With `replica` there is all of the above in one piece, with its log, its clients and its
 //! snapshots (the `replica` module): a host then only moves bytes.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -118,6 +119,8 @@ extern crate alloc;
 pub mod action;
 mod common;
 pub mod config;
+#[cfg(any(feature = "wal", feature = "wire"))]
+mod crc32c;
 #[cfg(any(feature = "replica", feature = "record"))]
 mod digest;
 mod durability;

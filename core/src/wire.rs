@@ -30,12 +30,12 @@
 //! ```
 
 use crate::config::Options;
+use crate::crc32c::CRC32;
 use crate::log::Entry;
 use crate::membership::MAX_MEMBERS;
 use crate::message::{Body, Message};
 use alloc::vec::Vec;
 use core::fmt;
-use crc::{CRC_32_ISCSI, Crc, Table};
 
 /// The oldest format, which every member understands: a body is one message. It is what [`encode`] writes.
 pub const OLDEST: u8 = 1;
@@ -45,8 +45,6 @@ pub const VERSION: u8 = 2;
 
 /// The bytes in front of a frame's body.
 pub const HEADER: usize = 9;
-
-static CHECKSUM: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
 /// Why bytes are no frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,7 +142,7 @@ pub fn seal(version: u8, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     write(out);
     let length = u32::try_from(out.len() - start - HEADER).expect("a message fits into four gigabytes");
     out[start + 8] = version;
-    let checksum = CHECKSUM.checksum(&out[start + 8..]);
+    let checksum = CRC32.checksum(&out[start + 8..]);
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
     out[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
 }
@@ -163,7 +161,7 @@ pub fn open(bytes: &[u8], max_body: usize) -> Result<Frame<'_>, FrameError> {
     let Some(body) = rest.get(..length) else {
         return Err(FrameError::Incomplete { needed: HEADER + length });
     };
-    if CHECKSUM.checksum(&bytes[HEADER - 1..HEADER + length]) != u32::from_le_bytes([c0, c1, c2, c3]) {
+    if CRC32.checksum(&bytes[HEADER - 1..HEADER + length]) != u32::from_le_bytes([c0, c1, c2, c3]) {
         return Err(FrameError::Checksum);
     }
     Ok(Frame { version, body, length: HEADER + length })
@@ -290,7 +288,7 @@ mod tests {
         let mut body = vec![5u8, 1, 6, 2, 0, 4, 4, 3];
         body.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 1, 4, 0, 4]);
         let sealed = [&[OLDEST][..], &body].concat();
-        let checksum = CHECKSUM.checksum(&sealed).to_le_bytes();
+        let checksum = CRC32.checksum(&sealed).to_le_bytes();
         let length = u32::try_from(body.len()).unwrap().to_le_bytes();
         let frame = [&length[..], &checksum, &sealed].concat();
         assert_eq!(decode(&frame, 1 << 20), Err(FrameError::Body));

@@ -10,7 +10,7 @@
 //! A file is full of zeros before it is written, and each sector is written once. So what an unfinished write leaves in a sector, the
 //! first of its bytes and zeros behind them, ends with a zero; and what was once written whole and has changed since, does not.
 
-use crc::{CRC_32_ISCSI, Crc, Table};
+use crate::crc32c::CRC32;
 
 pub(super) const SECTOR: usize = 512;
 /// How many bytes of a sector carry something.
@@ -21,8 +21,6 @@ pub(super) const SECTORS_PER_BLOCK: u32 = 8;
 const FIRST: usize = 2;
 const CHECKSUM_AT: usize = FIRST + DATA;
 const KIND_AT: usize = SECTOR - 1;
-
-pub(super) static CRC32: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
 /// What a sector is for. Each of these bytes has more than one bit set, so that no single flipped bit makes it zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,13 +10,14 @@
 //! Nothing in it says whose it is: a file serves every member of the group as it is. The header is written last. What is not whole yet
 //! is called [`FileName::Partial`].
 
+use crate::crc32c::CRC32;
 use crate::log::Snapshot;
 use crate::types::LogId;
 use crate::wal::codec::{Reader, Sink};
 use crate::wal::disk::{Disk, DiskError, FileName, Operation};
 use crate::wal::header::{CRC64, VERSION};
 use crate::wal::log::Damage;
-use crate::wal::sector::{BLOCK, CRC32};
+use crate::wal::sector::BLOCK;
 use alloc::vec::Vec;
 
 const MAGIC: &[u8; 8] = b"kontikiS";
