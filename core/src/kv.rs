@@ -75,9 +75,11 @@ impl Kv {
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.delete(key);
         self.digest = self.digest.wrapping_add(fingerprint(&[key, value]));
-        self.entries.insert(key.into(), value.into());
+        // One search, for a key that is new as for one that is there.
+        if let Some(old) = self.entries.insert(key.into(), value.into()) {
+            self.digest = self.digest.wrapping_sub(fingerprint(&[key, &old]));
+        }
     }
 
     fn delete(&mut self, key: &[u8]) -> bool {
