@@ -596,6 +596,9 @@ fn bench_measures_writes_and_reads() {
         assert!(at("p50") > 0 && at("p50") <= at("p99") && at("p99") <= at("max"), "{measured}");
     }
     assert_eq!(measured["errors"], serde_json::json!({}));
+    let shared = group.json(&[&small[..], &["--connections", "1"]].concat());
+    assert_eq!((&shared["connections"], &shared["errors"]), (&1.into(), &serde_json::json!({})));
+    assert!(shared["results"]["writes"]["count"].as_u64().expect("a number") > 0, "{shared}");
     let human = group.run(&[&small[..], &["--no-session"]].concat());
     assert!(human.out.contains("PER SECOND") && human.out.contains("writes"), "{}", human.out);
     assert!(human.out.lines().all(|line| line.chars().count() <= 100), "{}", human.out);

@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::node::log::{self, Page, Paging};
 use crate::node::presence::Presence;
 use crate::node::worker::Work;
-use crate::protocol::{MemberStatus, NodeStatus, Phase};
+use crate::protocol::{MemberStatus, NodeStatus, Phase, Reply};
 use crate::record::FlightRecorder;
 use crate::storage::{Directory, Done, Ticket};
 use kontiki_core::event::Proposal;
@@ -50,7 +50,16 @@ pub(crate) enum Waiter {
     /// Somebody in this process.
     Alone(oneshot::Sender<Answer>),
     /// A connection, under its client's number.
-    Numbered(u64, mpsc::UnboundedSender<(u64, Answer)>),
+    Numbered(u64, mpsc::UnboundedSender<(u64, Said)>),
+}
+
+/// What a connection is told for one of its client's requests.
+#[derive(Debug)]
+pub(crate) enum Said {
+    /// By the replica.
+    Answered(Answer),
+    /// By anybody else, in the client's words already.
+    Replied(Reply),
 }
 
 impl Waiter {
@@ -58,7 +67,7 @@ impl Waiter {
         // Whoever is gone needs no answer.
         match self {
             Self::Alone(waiter) => drop(waiter.send(answer)),
-            Self::Numbered(number, waiter) => drop(waiter.send((number, answer))),
+            Self::Numbered(number, waiter) => drop(waiter.send((number, Said::Answered(answer)))),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::host::Host;
 use crate::node::Error;
-use crate::node::driver::Waiter;
+use crate::node::driver::{Said, Waiter};
 use crate::node::presence::Presence;
 use crate::protocol::{self, Ask, Refused, Reply, Request, Response, Who};
 use crate::transport::Stream;
@@ -18,10 +18,9 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 pub(crate) async fn serve(mut stream: Stream, presence: &Arc<Presence>, host: &Arc<Host>) {
     let max_body = presence.max_request();
     let limit = host.max_requests_of_a_client();
-    let (answers, mut answered) = mpsc::unbounded_channel();
-    let (replies, mut replied) = mpsc::unbounded_channel();
+    let (say, mut said) = mpsc::unbounded_channel();
     let (mut read, mut write) = (Vec::with_capacity(BUFFER), Vec::with_capacity(BUFFER));
-    let (mut some, mut others) = (Vec::new(), Vec::new());
+    let mut some = Vec::new();
     let mut open = 0_usize;
     loop {
         tokio::select! {
@@ -31,12 +30,11 @@ pub(crate) async fn serve(mut stream: Stream, presence: &Arc<Presence>, host: &A
                     return;
                 }
             }
-            _ = answered.recv_many(&mut some, limit) => {}
-            _ = replied.recv_many(&mut others, limit) => {}
+            _ = said.recv_many(&mut some, limit) => {}
         }
         match requests(&mut read, max_body, |request| {
             open += 1;
-            take(request, presence, host, &answers, &replies);
+            take(request, presence, host, &say);
         }) {
             Ok(()) => {}
             Err(error) => {
@@ -45,15 +43,12 @@ pub(crate) async fn serve(mut stream: Stream, presence: &Arc<Presence>, host: &A
                 return;
             }
         }
-        while let Ok(answer) = answered.try_recv() {
-            some.push(answer);
+        while let Ok(more) = said.try_recv() {
+            some.push(more);
         }
-        open -= some.len() + others.len();
-        for (number, answer) in some.drain(..) {
-            protocol::encode(&Response { number, reply: reply(answer, presence, host) }, &mut write);
-        }
-        for (number, reply) in others.drain(..) {
-            protocol::encode(&Response { number, reply }, &mut write);
+        open -= some.len();
+        for (number, said) in some.drain(..) {
+            protocol::encode(&Response { number, reply: reply(said, presence, host) }, &mut write);
         }
         if !write.is_empty() {
             if stream.write_all(&write).await.is_err() || stream.flush().await.is_err() {
@@ -85,14 +80,8 @@ fn requests(read: &mut Vec<u8>, max_body: usize, mut each: impl FnMut(Request)) 
     }
 }
 
-/// Hands a request to whoever can answer it. What the replica answers comes back by way of `answers`, everything else by `replies`.
-fn take(
-    request: Request,
-    presence: &Arc<Presence>,
-    host: &Arc<Host>,
-    answers: &UnboundedSender<(u64, Answer)>,
-    replies: &UnboundedSender<(u64, Reply)>,
-) {
+/// Hands a request to whoever can answer it. What comes of it is told by way of `say`.
+fn take(request: Request, presence: &Arc<Presence>, host: &Arc<Host>, say: &UnboundedSender<(u64, Said)>) {
     let Request { number, ask } = request;
     let ask = match ask {
         Ask::Command(payload) => replica::Ask::Command(payload),
@@ -104,34 +93,29 @@ fn take(
             replica::Ask::Reconfigure { expected, changes }
         }
         other => {
-            let (presence, host, replies) = (Arc::clone(presence), Arc::clone(host), replies.clone());
+            let (presence, host, say) = (Arc::clone(presence), Arc::clone(host), say.clone());
             tokio::spawn(async move {
                 // Whoever is gone needs no answer.
-                let _ = replies.send((number, look(other, &presence, &host).await));
+                let _ = say.send((number, Said::Replied(look(other, &presence, &host).await)));
             });
             return;
         }
     };
-    let waiter = Waiter::Numbered(number, answers.clone());
+    let waiter = Waiter::Numbered(number, say.clone());
     if let Err(error) = presence.ask(ask, waiter) {
         presence.metrics().refused(error.code());
-        let _ = replies.send((number, Reply::Refused(refused(&error, presence, host))));
+        let _ = say.send((number, Said::Replied(Reply::Refused(refused(&error, presence, host)))));
     }
 }
 
 /// The one reply to one request, for whoever asks within this process.
 #[cfg(feature = "admin")]
 pub(super) async fn answer(ask: Ask, presence: &Arc<Presence>, host: &Arc<Host>) -> Reply {
-    let (answers, mut answered) = mpsc::unbounded_channel();
-    let (replies, mut replied) = mpsc::unbounded_channel();
-    take(Request { number: 0, ask }, presence, host, &answers, &replies);
-    drop((answers, replies));
-    tokio::select! {
-        Some((_, answer)) = answered.recv() => reply(answer, presence, host),
-        Some((_, reply)) = replied.recv() => reply,
-        // Whoever should have answered is gone.
-        else => Reply::Unknown,
-    }
+    let (say, mut said) = mpsc::unbounded_channel();
+    take(Request { number: 0, ask }, presence, host, &say);
+    drop(say);
+    // Whoever should have answered may be gone.
+    said.recv().await.map_or(Reply::Unknown, |(_, said)| reply(said, presence, host))
 }
 
 /// What is only looked at.
@@ -151,7 +135,11 @@ fn who(presence: &Presence, host: &Host) -> Who {
     Who { member: presence.member(), cluster, founders, addresses: host.addresses() }
 }
 
-fn reply(answer: Answer, presence: &Presence, host: &Host) -> Reply {
+fn reply(said: Said, presence: &Presence, host: &Host) -> Reply {
+    let answer = match said {
+        Said::Answered(answer) => answer,
+        Said::Replied(reply) => return reply,
+    };
     match answer {
         Answer::Applied { id, answer } => Reply::Applied { id, answer },
         Answer::Unanswered(id) => Reply::Unanswered(id),

@@ -18,9 +18,12 @@ use tokio::time::Instant;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Bench {
-    /// How many clients, each with its own connection and one request at a time
+    /// How many clients, each with one request at a time
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     clients: u32,
+    /// How many connections they share; otherwise each has its own
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    connections: Option<u32>,
     /// How many bytes a value has
     #[arg(long, default_value_t = 100, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(0..=MAX_VALUE as i64))]
     payload: u32,
@@ -54,21 +57,30 @@ struct Measured {
 
 impl Bench {
     pub(crate) async fn run(self, target: &Target, format: Format) -> Result<Exit, Failure> {
-        let clients = (0..self.clients).map(|_| target.client()).collect::<Result<Vec<_>, _>>()?;
+        let connections = (0..self.connections()).map(|_| target.client()).collect::<Result<Vec<_>, _>>()?;
         // Before anything is measured: is there anybody, and does writing work at all?
-        let first = &clients[0];
+        let first = &connections[0];
         self.write(first, b"bench", &[]).await?;
         let begin = Instant::now() + self.warm_up;
         let end = begin + self.time;
         let measured = Rc::new(RefCell::new(Measured::default()));
         let local = LocalSet::new();
-        for (number, client) in (0..).zip(clients) {
+        for (number, client) in (0..self.clients).zip(connections.iter().cycle()) {
+            let client = client.clone();
             local.spawn_local(self.clone().client(number, client, (begin, end), Rc::clone(&measured)));
         }
         local.await;
+        for connection in &connections {
+            connection.close().await;
+        }
         let measured = measured.borrow();
         format.print(|| self.human(&measured), || self.json(&measured));
         Ok(if measured.writes.count() + measured.reads.count() > 0 { Exit::Done } else { Exit::Unreachable })
+    }
+
+    /// No more than there are clients.
+    fn connections(&self) -> u32 {
+        self.connections.unwrap_or(self.clients).min(self.clients)
     }
 
     async fn client(
@@ -105,7 +117,6 @@ impl Bench {
                 Err(error) => *measured.errors.entry(error.code().to_owned()).or_default() += 1,
             }
         }
-        client.close().await;
     }
 
     async fn write(&self, client: &Client, key: &[u8], value: &[u8]) -> Result<(), Error> {
@@ -139,7 +150,11 @@ impl Bench {
         let errors: String =
             measured.errors.iter().map(|(code, count)| format!("{count} failed: {code}\n")).collect();
         let Self { clients, payload, time, .. } = self;
-        let heading = format!("{clients} clients, values of {payload} bytes, {} s\n\n", time.as_secs());
+        let connections = self.connections();
+        let heading = format!(
+            "{clients} clients on {connections} connections, values of {payload} bytes, {} s\n\n",
+            time.as_secs()
+        );
         heading + &table.render() + &errors
     }
 
@@ -161,6 +176,7 @@ impl Bench {
         });
         json!({
             "clients": self.clients,
+            "connections": self.connections(),
             "payload_bytes": self.payload,
             "time_ms": u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX),
             "reads_percent": self.reads,

@@ -47,7 +47,7 @@ fn what_makes_sense_is_parsed() {
         "kontiki transfer",
         "kontiki transfer 2",
         "kontiki snapshot",
-        "kontiki bench --clients 4 --payload 0 --time 2s --reads 50 --lease --warm-up 1s --no-session",
+        "kontiki bench --clients 4 --connections 2 --payload 0 --time 2s --reads 50 --lease --warm-up 1s --no-session",
         "kontiki recover --id 1 --data d --force-new-cluster",
         "kontiki completions bash",
     ] {
@@ -76,6 +76,7 @@ fn what_makes_no_sense_is_refused() {
         "kontiki add 4",
         "kontiki add 4 --address a:1 --learner --witness",
         "kontiki bench --clients 0",
+        "kontiki bench --connections 0",
         "kontiki bench --reads 101",
         "kontiki recover --id 1 --data d",
         "kontiki completions klingon",
