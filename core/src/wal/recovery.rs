@@ -704,7 +704,7 @@ impl<D: Disk> Scan<'_, D> {
                 || segment.limit < u64::MAX
                 || complete
                 || sectors.damaged > 0;
-            if !whole && !covered && window.find(self.disk, end)?.is_none() {
+            if !whole && !covered && !self.is_followed(segment, &mut window, end)? {
                 self.found.torn += 1;
                 return Ok(());
             }
@@ -714,6 +714,23 @@ impl<D: Disk> Scan<'_, D> {
             at = end;
         }
         Ok(())
+    }
+
+    /// Whether something stands behind a batch that ends at this block, or once did: nothing is written there before that is durable.
+    fn is_followed(
+        &mut self,
+        segment: &SegmentFile,
+        window: &mut Window,
+        end: u32,
+    ) -> Result<bool, DiskError> {
+        let readable = window.find(self.disk, end)?.is_some();
+        Ok(readable || end < segment.blocks && self.was_written(window, end)?)
+    }
+
+    /// Whether this block was written as a whole once, and something in it is not the same any more.
+    fn was_written(&mut self, window: &mut Window, block: u32) -> Result<bool, DiskError> {
+        let (blank, damaged) = window.faults(self.disk, block)?;
+        Ok(blank == 0 && damaged > 0)
     }
 
     /// No more batches can be read in a segment. Was there one?
@@ -746,8 +763,7 @@ impl<D: Disk> Scan<'_, D> {
             // Where what the vote names is blank, its write was lost, and something may stand behind it. Each of those takes a block at least.
             let behind = at.saturating_add(u32::try_from(named).unwrap_or(u32::MAX)).max(end);
             for block in behind..segment.blocks {
-                let (blank, damaged) = window.faults(self.disk, block)?;
-                is_more |= blank == 0 && damaged > 0;
+                is_more |= self.was_written(window, block)?;
             }
         }
         if is_more {

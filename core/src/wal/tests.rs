@@ -566,6 +566,25 @@ fn the_end_of_the_log_is_not_cut_behind_what_the_vote_tells_of() {
     assert_eq!(used.recover().unwrap().found.lost, [(LogId::ZERO, LogId::new(1, 1))]);
 }
 
+/// Nothing is written behind a batch before that is durable, whether or not it can still be read.
+#[test]
+fn what_something_damaged_stands_behind_was_not_left_unfinished() {
+    let mut used = Used::new();
+    for sizes in [&[400][..], &[400; 5], &[400]] {
+        used.append(sizes);
+        used.write();
+    }
+    let (file, sectors) = used.used_sectors();
+    let (batch, behind) = sectors[sectors.len() - 16..].split_at(8);
+    used.file(file)[batch[3] * SECTOR..][..SECTOR].fill(0);
+    assert_eq!(used.recover().unwrap().found.torn, 0, "the batch behind it can be read");
+    for sector in behind {
+        used.file(file)[sector * SECTOR..][..SECTOR].fill(0xa5);
+    }
+    let error = used.recover().unwrap_err();
+    assert_eq!(error, RecoverError::TooMuch(Missing::EndAfter(LogId::new(1, 6))));
+}
+
 #[test]
 fn damage_where_nothing_was_written_is_none() {
     let mut used = Used::new();
