@@ -14,6 +14,8 @@ pub(crate) struct Written {
     /// Where the batches stand that took entries back.
     taking_back: Vec<Place>,
     last: Option<Last>,
+    /// The one before it.
+    before_last: Option<Place>,
     /// Whether a batch was lost of which the vote alone tells.
     only_the_vote_tells: bool,
 }
@@ -45,6 +47,7 @@ impl Written {
             if std::mem::take(&mut self.takes_back) {
                 self.taking_back.push(place.clone());
             }
+            self.before_last = self.last.take().map(|last| last.place);
             self.last = Some(Last { place, is_first, told_by: Vec::new(), durable: false });
         }
         if let Some(last) = self.last.as_mut().filter(|_| done == operations.len()) {
@@ -59,7 +62,7 @@ impl Written {
 
     /// The member starts again, in a segment of its own.
     pub(crate) fn starts(&mut self) {
-        (self.takes_back, self.last, self.only_the_vote_tells) = (false, None, false);
+        (self.takes_back, self.last, self.before_last, self.only_the_vote_tells) = (false, None, None, false);
     }
 
     /// The last batch, to be damaged: only where it is durable, and something else tells of it.
@@ -69,7 +72,14 @@ impl Written {
         Some(last.place)
     }
 
-    /// The same, where the vote tells of it: and which copies of that do.
+    /// The batch before the last, to be damaged: the last one tells of it, and must stay.
+    pub(crate) fn lose_before_last(&mut self) -> Option<Place> {
+        let place = self.before_last.take_if(|_| self.last.as_ref().is_some_and(|last| last.durable))?;
+        self.last = None;
+        Some(place)
+    }
+
+    /// The last batch, to be damaged, where the vote tells of it: and which copies of that do.
     pub(crate) fn lose_told(&mut self) -> Option<(Place, Vec<Slot>)> {
         let told_by =
             self.last.as_ref().map(|last| last.told_by.clone()).filter(|slots| !slots.is_empty())?;
@@ -134,6 +144,21 @@ mod tests {
         carry_out(&mut written, &[write(FileName::Spare(4), 0), Operation::Sync(FileName::Spare(4))]);
         assert_eq!(written.lose_told(), None, "the vote does not know of it");
         assert_eq!(written.lose_last(), Some((FileName::Segment(4), 8_192..12_288)), "without the headers");
+    }
+
+    #[test]
+    fn of_the_batch_before_the_last_the_last_one_tells_and_must_stay() {
+        let mut written = Written::default();
+        let [first, second] = [4_096, 16_384].map(|at| [write(FILE, at), Operation::Sync(FILE)]);
+        carry_out(&mut written, &first);
+        assert_eq!(written.lose_before_last(), None, "there is none");
+        written.carried_out(&second, 1);
+        assert_eq!(written.lose_before_last(), None, "what would tell of it is not durable yet");
+        written.carried_out(&second, 2);
+        assert_eq!(written.lose_before_last(), Some((FILE, 4_096..16_384)));
+        let told = [Operation::Sync(FILE), write(FileName::Vote(Slot::A), 0)];
+        carry_out(&mut written, &told);
+        assert_eq!((written.lose_last(), written.lose_before_last()), (None, None), "it must stay");
     }
 
     #[test]

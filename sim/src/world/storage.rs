@@ -85,12 +85,12 @@ impl World<'_> {
         None
     }
 
-    /// A write that was acknowledged was never there: one that took entries back, the last one where something else tells of it, or any
-    /// but the last. Of that nobody could ever know.
+    /// A write that was acknowledged was never there: one that took entries back, one of the last two where something else tells of it, or any
+    /// before. Of others nobody could ever know.
     fn lose_write(&mut self, member: usize) {
         let place = match self.hosts[member].stream.below(3) {
             0 => self.taking_back(member),
-            1 => self.hosts[member].written.lose_last(),
+            1 => self.one_of_the_last(member),
             _ => None,
         };
         if let Some((file, range)) = place.or_else(|| self.place(member, BLOCK, 8 * BLOCK))
@@ -98,6 +98,12 @@ impl World<'_> {
         {
             self.damaged(member, FaultKind::WriteLost);
         }
+    }
+
+    /// The last batch, or the one before it, where something else tells of it.
+    fn one_of_the_last(&mut self, member: usize) -> Option<Place> {
+        let Host { stream, written, .. } = &mut self.hosts[member];
+        if stream.coin() { written.lose_last() } else { written.lose_before_last() }
     }
 
     /// A batch that took entries back; not one of the last.
@@ -144,9 +150,10 @@ impl World<'_> {
                 self.place(member, SECTOR, spared)
             }
             Rotten::Tail if how == Decay::Blank => {
-                let host = &mut self.hosts[member];
-                host.written.lose_last().map(|(name, range)| {
-                    let sector = range.start / SECTOR + host.stream.below((range.end - range.start) / SECTOR);
+                let last = self.one_of_the_last(member);
+                last.map(|(name, range)| {
+                    let count = (range.end - range.start) / SECTOR;
+                    let sector = range.start / SECTOR + self.hosts[member].stream.below(count);
                     (name, sector * SECTOR..(sector + 1) * SECTOR)
                 })
             }
