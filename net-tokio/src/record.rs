@@ -208,7 +208,7 @@ impl FlightRecorder {
     /// Whether a recording has begun with this kernel.
     fn begin(&mut self, now: Instant, raft: &Raft) -> bool {
         if raft.log().cached_size() > self.limits.kernel {
-            self.too_large += 1;
+            self.is_too_large();
             return false;
         }
         let gap = self.missed.is_some_and(|missed| missed > 0);
@@ -238,8 +238,11 @@ impl FlightRecorder {
         let mut queue = self.shared.lock();
         let fits = step.len() <= limits.waiting && queue.waiting + step.len() <= limits.waiting;
         if queue.broken || !fits {
-            self.too_large += u64::from(step.len() > limits.waiting);
+            let too_large = step.len() > limits.waiting;
             drop(queue);
+            if too_large {
+                self.is_too_large();
+            }
             return self.miss();
         }
         match queue.pieces.last_mut() {
@@ -259,6 +262,19 @@ impl FlightRecorder {
         self.recording = queue.file + limits.waiting as u64 <= limits.file;
         if queue.idle || queue.waiting >= limits.waiting / 4 {
             self.shared.wake(queue);
+        }
+    }
+
+    /// The ring has no room for a kernel or a step. Told once, and then more and more seldom: it may be so for every step.
+    fn is_too_large(&mut self) {
+        self.too_large += 1;
+        if self.too_large.is_power_of_two() {
+            let (missed, ring) = (self.too_large, self.limits.file * 2);
+            tracing::warn!(
+                missed,
+                ring,
+                "not recorded: the ring is too small for this member, make it larger"
+            );
         }
     }
 
@@ -290,7 +306,7 @@ impl Watch for FlightRecorder {
         match self.steps.ends(actions, raft, &mut self.frame) {
             Ok(()) => self.hand_over(),
             Err(TooLarge { .. }) => {
-                self.too_large += 1;
+                self.is_too_large();
                 self.miss();
             }
         }
@@ -373,7 +389,12 @@ fn write_all(mut tape: impl Tape, shared: &Shared, threshold: usize) {
                 // Unless another has been begun already, which may go better.
                 queue.broken = !queue.begins;
                 queue.counters.failures += 1;
+                let failures = queue.counters.failures;
                 queue.counters.failure = Some(error.to_string());
+                drop(queue);
+                if failures.is_power_of_two() {
+                    tracing::warn!(failures, %error, "the recording cannot be written");
+                }
             }
         }
     }

@@ -128,6 +128,24 @@ async fn a_member_joins_and_another_leaves() -> Result {
     Ok(())
 }
 
+/// A ring that has no room for what the member holds is no secret: nothing would be there after an incident.
+#[tokio::test]
+async fn what_is_not_recorded_is_counted() -> Result {
+    let root = tempfile::tempdir()?;
+    let builder = builders(1, root.path())?.remove(0).record(root.path().join("one.rec"), 1 << 20);
+    let node = builder.start().await?;
+    within(node.ready()).await??;
+    let recorder = async || node.counters().await.map(|counters| counters.recorder.unwrap_or_default());
+    let counters = recorder().await?;
+    assert!(counters.recordings == 1 && counters.missed == 0, "{counters:?}");
+    // More than a sixteenth of the ring.
+    within(node.propose(&put("key", &"v".repeat(100_000)))).await??;
+    let counters = recorder().await?;
+    assert!(counters.too_large > 0 && counters.missed >= counters.too_large, "{counters:?}");
+    within(node.shutdown()).await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_directory_that_was_emptied_founds_no_second_group() -> Result {
     let root = tempfile::tempdir()?;

@@ -19,6 +19,7 @@ use crate::record::FlightRecorder;
 use crate::storage::{Directory, Done, Ticket};
 use kontiki_core::event::Proposal;
 use kontiki_core::replica::{self, Answer, Halt, Input, Lane, MachineDone, Output, Refusing, Replica};
+use kontiki_core::status::Status;
 use kontiki_core::time::Instant;
 use kontiki_core::types::{Identity, NodeId, RequestId};
 use std::collections::{BTreeMap, HashMap};
@@ -81,6 +82,8 @@ pub struct Counters {
     pub drops: kontiki_core::status::Drops,
     /// How many requests wait for their answers.
     pub waiting: usize,
+    /// What became of the recording, where there is one.
+    pub recorder: Option<crate::record::Counters>,
 }
 
 /// The member, or what takes its place where its directory is damaged beyond what others can mend.
@@ -117,6 +120,8 @@ pub(super) struct Desk {
     outputs: Vec<Output>,
     /// Whose addresses the transport keeps a connection to.
     connected: Vec<NodeId>,
+    /// What was told last.
+    published: Option<Status>,
     stopped: bool,
 }
 
@@ -327,6 +332,7 @@ impl Driver {
                 replica: *replica.counters(),
                 drops: *replica.raft().drops(),
                 waiting: replica.waiting(),
+                recorder: self.recorder.as_ref().map(FlightRecorder::counters),
             },
             Member::Refusing(..) => Counters::default(),
         }
@@ -368,41 +374,20 @@ impl Driver {
     fn publish(&mut self) {
         let Member::Replica(replica) = &self.member else { return };
         let now = replica.status();
-        let old = self.presence.status_sender().borrow();
-        let is_news = (old.role, old.standing, old.term, old.leader)
-            != (now.role, now.standing, now.term, now.leader)
-            || (old.last, old.durable, old.committed, old.applied)
-                != (now.last, now.durable, now.committed, now.applied)
-            || (old.snapshot, old.configured, old.vote) != (now.snapshot, now.configured, now.vote)
-            || matches!(old.phase, Phase::Starting(_));
-        let regrouped = old.configured != now.configured || self.desk.connected.is_empty();
-        drop(old);
-        if !is_news {
+        let before = self.desk.published.replace(now);
+        if before == Some(now) {
             return;
         }
+        let Identity { cluster, member } = self.identity;
         self.presence.status_sender().send_modify(|status| {
-            if matches!(status.phase, Phase::Starting(_)) {
-                status.phase = Phase::Running;
-            }
-            *status = NodeStatus {
-                cluster: self.identity.cluster,
-                member: self.identity.member,
-                phase: status.phase.clone(),
-                role: now.role,
-                standing: now.standing,
-                term: now.term,
-                vote: now.vote,
-                leader: now.leader,
-                last: now.last,
-                durable: now.durable,
-                committed: now.committed,
-                applied: now.applied,
-                snapshot: now.snapshot,
-                configured: now.configured,
+            let phase = match &status.phase {
+                Phase::Starting(_) => Phase::Running,
+                other => other.clone(),
             };
+            *status = NodeStatus::of(cluster, member, phase, &now);
         });
         self.presence.metrics().status(&self.presence.status_sender().borrow());
-        if regrouped {
+        if before.is_none_or(|before| before.configured != now.configured) {
             self.connect();
         }
     }

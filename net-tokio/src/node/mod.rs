@@ -62,7 +62,7 @@ use kontiki_core::machine::{self, LimitsError};
 use kontiki_core::membership::{Change, Membership, Standing};
 use kontiki_core::raft::Durable;
 use kontiki_core::replica::{self, Answer, Ask, OptionsError, Refusing, Replica};
-use kontiki_core::status::RoleKind;
+use kontiki_core::status::{RoleKind, Status};
 use kontiki_core::types::{ClusterId, Identity, Index, LogId, Member, NodeId, Payload, Term};
 use kontiki_core::wal::{DiskError, OpenError, RecoverError, Recovery, Wal};
 use std::net::SocketAddr;
@@ -162,6 +162,27 @@ impl NodeStatus {
     /// Whether this member will do nothing more until it is started again.
     pub fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Stopped | Phase::Halted(_))
+    }
+
+    pub(super) fn of(cluster: ClusterId, member: Member, phase: Phase, status: &Status) -> Self {
+        let Status { role, standing, term, vote, leader, .. } = *status;
+        let Status { last, durable, committed, applied, snapshot, configured, .. } = *status;
+        Self {
+            cluster,
+            member,
+            phase,
+            role,
+            standing,
+            term,
+            vote,
+            leader,
+            last,
+            durable,
+            committed,
+            applied,
+            snapshot,
+            configured,
+        }
     }
 
     /// From now on this member takes no part: it leads nobody and follows nobody, whatever it did last.

@@ -4,6 +4,7 @@ use crate::admin::{Answering, Operated};
 use crate::metrics::{Family, Figures, Kind, Metrics, Sample, Value};
 use crate::node::{Node, begin, service};
 use crate::protocol::{Ask, NodeStatus, Refused, Reply, Who};
+use crate::record;
 use crate::transport::{self, PeerCounters};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -32,6 +33,7 @@ impl Operated for Node {
                 kind: Kind::Gauge,
                 samples: vec![whole(Vec::new(), counters.waiting as u64)],
             }];
+            more.extend(counters.recorder.iter().flat_map(of_recorder));
             if let Some(host) = self.host()
                 && let Some(transport) = host.transport()
             {
@@ -65,6 +67,24 @@ fn stopped() -> Refused {
 
 fn whole(labels: Vec<(&'static str, String)>, value: u64) -> Sample {
     Sample { labels, value: Value::Whole(value) }
+}
+
+fn of_recorder(counters: &record::Counters) -> [Family; 5] {
+    let family = |name, help, count| {
+        let samples = vec![whole(Vec::new(), count)];
+        Family { name, help, kind: Kind::Counter, samples }
+    };
+    [
+        family("kontiki_recordings_total", "Recordings that were begun.", counters.recordings),
+        family("kontiki_recorded_bytes_total", "Bytes of recordings that were written.", counters.bytes),
+        family("kontiki_recording_missed_total", "Steps that were not recorded.", counters.missed),
+        family(
+            "kontiki_recording_too_large_total",
+            "Steps that were not recorded because the ring is too small.",
+            counters.too_large,
+        ),
+        family("kontiki_recording_failures_total", "Times that writing failed.", counters.failures),
+    ]
 }
 
 /// A count of one peer's: its name, what it is, and where it is found.
