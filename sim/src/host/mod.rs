@@ -45,8 +45,8 @@ pub(crate) struct Host {
     pub(crate) written: Written,
     /// Says whether its disk survives when it crashes.
     pub(crate) outage: Stream,
-    /// In which life its disk has damaged something that it may not know of yet.
-    pub(crate) damaged: Option<u32>,
+    /// What its disk has damaged, and the member may not know of yet.
+    pub(crate) damaged: Option<Damage>,
     /// Whether its disk ever did something that it should not have.
     pub(crate) spoiled: bool,
     /// The snapshots on its disk, the oldest first.
@@ -165,6 +165,15 @@ pub(crate) enum Crashed {
 enum Work {
     Apply { through: Index, puts: Vec<Put> },
     Restore(Stored),
+}
+
+/// What a disk has damaged since its member was last known to be whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Damage {
+    /// The member's life in which it did so last.
+    pub(crate) life: u32,
+    /// How often it did; a write that got to the place of another may have taken the last batch, of which nothing else tells, and counts for many.
+    pub(crate) times: u32,
 }
 
 impl Host {

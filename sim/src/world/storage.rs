@@ -1,8 +1,8 @@
 //! What disks do to whole members: within an atlas that leaves most members with everything.
 
 use super::World;
-use crate::host::Host;
 use crate::host::written::Place;
+use crate::host::{Damage, Host};
 use crate::report::{FaultKind, Mark};
 use crate::scenario::{Decay, Fault, Rotten};
 use crate::storage::Rot;
@@ -235,7 +235,12 @@ impl World<'_> {
         self.counters.fault(kind);
         let host = &mut self.hosts[member];
         host.spoiled = true;
-        host.damaged = Some(host.life);
+        let times = match kind {
+            FaultKind::WriteMisdirected => 2,
+            _ => 1,
+        };
+        let before = host.damaged.map_or(0, |damage| damage.times);
+        host.damaged = Some(Damage { life: host.life, times: before + times });
         let id = host.id;
         self.trace_world(|| format!("the disk of member {id} is damaged: {}", kind.name()));
     }
@@ -244,7 +249,7 @@ impl World<'_> {
     /// left.
     pub(super) fn note_recovery(&mut self, member: usize, raft: &Raft) {
         let host = &mut self.hosts[member];
-        if host.damaged.is_some_and(|life| life < host.life) && raft.log().is_whole() {
+        if host.damaged.is_some_and(|damage| damage.life < host.life) && raft.log().is_whole() {
             host.damaged = None;
             self.counters.mark(Mark::Repaired);
         }

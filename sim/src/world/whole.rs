@@ -6,7 +6,7 @@ use crate::clients::Asked;
 use crate::contract::Contract;
 use crate::host::whole::{DiskWork, Whole, Worked, found as found_in, query};
 use crate::host::written::Written;
-use crate::host::{Room, Up};
+use crate::host::{Damage, Room, Up};
 use crate::report::{FaultKind, Mark};
 use crate::storage::SimDisk;
 use kontiki_core::action::{Action, Outcome, Refusal, Violation};
@@ -473,12 +473,14 @@ impl World<'_> {
     fn gave_up(&mut self, member: usize, error: &RecoverError) -> Checked {
         let host = &mut self.hosts[member];
         let id = host.id;
-        if host.damaged.is_none() {
-            return Err((
-                "Restart",
-                format!("member {id} cannot start, and nothing has damaged its disk: {error}"),
-            ));
-        }
+        let excuse = match host.damaged {
+            None => Err("nothing has damaged its disk"),
+            Some(Damage { times: 1, .. }) => {
+                Err("its disk was damaged in one place, of which something else tells")
+            }
+            Some(_) => Ok(()),
+        };
+        excuse.map_err(|why| ("Restart", format!("member {id} cannot start, and {why}: {error}")))?;
         self.trace_world(|| format!("member {id} gives up: {error}"));
         self.counters.mark(Mark::GaveUp);
         let host = &mut self.hosts[member];
