@@ -18,6 +18,8 @@ pub(crate) struct Written {
     before_last: Option<Place>,
     /// Whether a batch was lost of which the vote alone tells.
     only_the_vote_tells: bool,
+    /// Whether a batch was lost of which only its segment tells, and not what was in it.
+    nothing_says_what: bool,
 }
 
 /// A file and bytes of it.
@@ -62,13 +64,14 @@ impl Written {
 
     /// The member starts again, in a segment of its own.
     pub(crate) fn starts(&mut self) {
-        (self.takes_back, self.last, self.before_last, self.only_the_vote_tells) = (false, None, None, false);
+        *self = Self { taking_back: std::mem::take(&mut self.taking_back), ..Self::default() };
     }
 
     /// The last batch, to be damaged: only where it is durable, and something else tells of it.
     pub(crate) fn lose_last(&mut self) -> Option<Place> {
         let last = self.last.take_if(|last| last.durable && (last.is_first || !last.told_by.is_empty()))?;
         self.only_the_vote_tells |= !last.told_by.is_empty();
+        self.nothing_says_what |= last.told_by.is_empty();
         Some(last.place)
     }
 
@@ -92,6 +95,11 @@ impl Written {
             last.told_by.clear();
         }
         !self.only_the_vote_tells
+    }
+
+    /// Whether a batch was lost of which is known that it was there, and not what it held.
+    pub(crate) fn nothing_says_what(&self) -> bool {
+        self.nothing_says_what
     }
 
     /// The batches that took entries back, wherever they are still there.
@@ -143,7 +151,9 @@ mod tests {
         assert!(written.spoil_vote(), "a segment tells of it");
         carry_out(&mut written, &[write(FileName::Spare(4), 0), Operation::Sync(FileName::Spare(4))]);
         assert_eq!(written.lose_told(), None, "the vote does not know of it");
+        assert!(!written.nothing_says_what());
         assert_eq!(written.lose_last(), Some((FileName::Segment(4), 8_192..12_288)), "without the headers");
+        assert!(written.nothing_says_what(), "its segment says that it was, and no more");
     }
 
     #[test]

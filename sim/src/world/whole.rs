@@ -475,7 +475,7 @@ impl World<'_> {
         let id = host.id;
         let excuse = match host.damaged {
             None => Err("nothing has damaged its disk"),
-            Some(Damage { times: 1, .. }) => {
+            Some(Damage { times: 1, .. }) if !host.written.nothing_says_what() => {
                 Err("its disk was damaged in one place, of which something else tells")
             }
             Some(_) => Ok(()),
