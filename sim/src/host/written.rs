@@ -20,6 +20,8 @@ pub(crate) struct Written {
     only_the_vote_tells: bool,
     /// Whether a batch was lost of which only its segment tells, and not what was in it.
     nothing_says_what: bool,
+    /// Whether the first batch of the next segment is to be damaged.
+    spoils_first: bool,
 }
 
 /// A file and bytes of it.
@@ -73,6 +75,19 @@ impl Written {
         self.only_the_vote_tells |= !last.told_by.is_empty();
         self.nothing_says_what |= last.told_by.is_empty();
         Some(last.place)
+    }
+
+    /// The next segment's first batch is to be damaged.
+    pub(crate) fn spoil_first(&mut self) {
+        self.spoils_first = true;
+    }
+
+    /// That batch, as soon as it is durable: its segment alone tells of it then.
+    pub(crate) fn lose_first(&mut self) -> Option<Place> {
+        let bare = |last: &Last| last.is_first && last.durable && last.told_by.is_empty();
+        let is_there = self.spoils_first && self.last.as_ref().is_some_and(bare);
+        self.spoils_first &= !is_there;
+        is_there.then(|| self.lose_last())?
     }
 
     /// The batch before the last, to be damaged: the last one tells of it, and must stay.
@@ -169,6 +184,24 @@ mod tests {
         let told = [Operation::Sync(FILE), write(FileName::Vote(Slot::A), 0)];
         carry_out(&mut written, &told);
         assert_eq!((written.lose_last(), written.lose_before_last()), (None, None), "it must stay");
+    }
+
+    #[test]
+    fn the_first_batch_of_the_next_segment_is_lost_once_it_is_durable() {
+        let mut written = Written::default();
+        let spare = FileName::Spare(4);
+        let first = [write(spare, 0), Operation::Sync(spare), Operation::Rename { from: spare, to: FILE }];
+        carry_out(&mut written, &first);
+        assert_eq!(written.lose_first(), None, "it was not asked for");
+        written.spoil_first();
+        carry_out(&mut written, &[write(FILE, 4_096), Operation::Sync(FILE)]);
+        assert_eq!(written.lose_first(), None, "it is not the first of its segment");
+        written.carried_out(&first, 2);
+        assert_eq!(written.lose_first(), None, "it is not durable yet");
+        carry_out(&mut written, &first);
+        assert_eq!(written.lose_first(), Some((FileName::Segment(4), 8_192..12_288)));
+        carry_out(&mut written, &first);
+        assert_eq!(written.lose_first(), None, "once");
     }
 
     #[test]

@@ -100,7 +100,14 @@ impl Scenario {
             3 => Fault::MisdirectedWrite { member },
             _ => Fault::Rot {
                 member,
-                what: *stream.pick(&[Rotten::Log, Rotten::Log, Rotten::Tail, Rotten::Vote, Rotten::Snapshot]),
+                what: *stream.pick(&[
+                    Rotten::Log,
+                    Rotten::Log,
+                    Rotten::Tail,
+                    Rotten::Tail,
+                    Rotten::Vote,
+                    Rotten::Snapshot,
+                ]),
                 how: *stream.pick(&[Decay::Bit, Decay::Blank, Decay::Garbage, Decay::Unreadable]),
             },
         };

@@ -1,6 +1,6 @@
 //! What disks do to whole members: within an atlas that leaves most members with everything.
 
-use super::World;
+use super::{Happening, World};
 use crate::host::written::Place;
 use crate::host::{Damage, Host};
 use crate::report::{FaultKind, Mark};
@@ -103,7 +103,10 @@ impl World<'_> {
     /// The last batch, or the one before it, where something else tells of it.
     fn one_of_the_last(&mut self, member: usize) -> Option<Place> {
         let Host { stream, written, .. } = &mut self.hosts[member];
-        if stream.coin() { written.lose_last() } else { written.lose_before_last() }
+        match stream.coin() {
+            true => written.lose_last().or_else(|| written.lose_before_last()),
+            false => written.lose_before_last().or_else(|| written.lose_last()),
+        }
     }
 
     /// A batch that took entries back; not one of the last.
@@ -151,11 +154,10 @@ impl World<'_> {
             }
             Rotten::Tail if how == Decay::Blank => {
                 let last = self.one_of_the_last(member);
-                last.map(|(name, range)| {
-                    let count = (range.end - range.start) / SECTOR;
-                    let sector = range.start / SECTOR + self.hosts[member].stream.below(count);
-                    (name, sector * SECTOR..(sector + 1) * SECTOR)
-                })
+                if last.is_none() {
+                    self.hosts[member].written.spoil_first();
+                }
+                last.map(|batch| self.sector_of(member, batch))
             }
             Rotten::Tail => {
                 let last = self.written(member).into_iter().rfind(|(_, end)| *end > BLOCK);
@@ -192,6 +194,30 @@ impl World<'_> {
                     Rotten::Snapshot => FaultKind::RotSnapshot,
                 },
             );
+        }
+    }
+
+    fn sector_of(&mut self, member: usize, (file, range): Place) -> Place {
+        let count = (range.end - range.start) / SECTOR;
+        let sector = range.start / SECTOR + self.hosts[member].stream.below(count);
+        (file, sector * SECTOR..(sector + 1) * SECTOR)
+    }
+
+    /// Where the first batch of a segment is to be damaged and has just become durable: it is, and power fails soon.
+    pub(super) fn spoil_first_batch(&mut self, member: usize) {
+        // Once the world heals, nothing is damaged any more.
+        if self.stage.is_some() || !self.may_wipe(member) {
+            return;
+        }
+        let Some(batch) = self.hosts[member].written.lose_first() else { return };
+        let (file, sector) = self.sector_of(member, batch);
+        let host = &mut self.hosts[member];
+        if host.storage.rot(file, sector, Rot::Zero).is_ok() {
+            host.down += 1;
+            host.crash_after = Some(host.stream.below(4) as u32);
+            let pause = host.stream.between(1_000, 100_000) * 1_000;
+            self.schedule(self.now + pause, Happening::LetUp { member });
+            self.damaged(member, FaultKind::RotLog);
         }
     }
 

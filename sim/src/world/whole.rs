@@ -190,6 +190,7 @@ impl World<'_> {
                 let job = work.job.id;
                 let read = std::mem::take(&mut work.read);
                 whole.lane(lane).pop_front();
+                self.spoil_first_batch(member);
                 self.tell_input(member, Input::Disk { job, result: Ok(read) })?;
                 continue;
             };
