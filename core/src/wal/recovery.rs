@@ -699,7 +699,10 @@ impl<D: Disk> Scan<'_, D> {
                 sectors.records.clear();
             }
             let end = block + batch.blocks;
+            // The checksum of a batch stands for everything before it. Where that is not there, it was once: it was durable before this.
+            let follows = link.chain == batch.previous;
             let covered = first_of_segment
+                || !follows
                 || batch.number <= self.synced
                 || segment.limit < u64::MAX
                 || complete
@@ -708,8 +711,6 @@ impl<D: Disk> Scan<'_, D> {
                 self.found.torn += 1;
                 return Ok(());
             }
-            // The checksum of a batch stands for everything before it.
-            let follows = link.chain == batch.previous;
             self.take(segment.number, &batch, sectors, follows, whole, first_of_segment)?;
             at = end;
         }
@@ -759,12 +760,11 @@ impl<D: Disk> Scan<'_, D> {
             false => (0, at),
         };
         let mut is_more = hidden > named;
-        if named > 0 {
-            // Where what the vote names is blank, its write was lost, and something may stand behind it. Each of those takes a block at least.
-            let behind = at.saturating_add(u32::try_from(named).unwrap_or(u32::MAX)).max(end);
-            for block in behind..segment.blocks {
-                is_more |= self.was_written(window, block)?;
-            }
+        // Where something is blank, its write may have been lost, and another may stand behind it. Each of those that the vote names takes a
+        // block at least.
+        let behind = at.saturating_add(u32::try_from(named.max(1)).unwrap_or(u32::MAX)).max(end);
+        for block in behind..segment.blocks {
+            is_more |= self.was_written(window, block)?;
         }
         if is_more {
             return Err(Missing::EndAfter(self.model.durable.last()).into());

@@ -583,6 +583,21 @@ fn what_something_damaged_stands_behind_was_not_left_unfinished() {
     }
     let error = used.recover().unwrap_err();
     assert_eq!(error, RecoverError::TooMuch(Missing::EndAfter(LogId::new(1, 6))));
+    // What is unfinished itself shows that something was there before.
+    let mut unfinished = used.fork();
+    unfinished.append(&[400; 5]);
+    unfinished.write();
+    let (_, sectors) = unfinished.used_sectors();
+    unfinished.file(file)[sectors[sectors.len() - 4] * SECTOR..][..SECTOR].fill(0);
+    let Recovery { durable, found, .. } = unfinished.recover().unwrap();
+    assert_eq!((found.torn, durable.last().index.get()), (0, 12));
+    assert!(found.lost.contains(&(LogId::new(1, 6), LogId::new(1, 7))), "{:?}", found.lost);
+    // And where all of it is blank, because its write was lost.
+    for sector in batch {
+        used.file(file)[sector * SECTOR..][..SECTOR].fill(0);
+    }
+    let error = used.recover().unwrap_err();
+    assert_eq!(error, RecoverError::TooMuch(Missing::EndAfter(LogId::new(1, 1))));
 }
 
 #[test]
