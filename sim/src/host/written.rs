@@ -90,11 +90,12 @@ impl Written {
         is_there.then(|| self.lose_last())?
     }
 
-    /// The batch before the last, to be damaged: the last one tells of it, and must stay.
-    pub(crate) fn lose_before_last(&mut self) -> Option<Place> {
-        let place = self.before_last.take_if(|_| self.last.as_ref().is_some_and(|last| last.durable))?;
-        self.last = None;
-        Some(place)
+    /// The batch before the last, to be damaged; and the last one, which tells of it: it must not be blank, or it was never there.
+    pub(crate) fn lose_before_last(&mut self) -> Option<(Place, Place)> {
+        let before = self.before_last.take_if(|_| self.last.as_ref().is_some_and(|last| last.durable))?;
+        let last = self.last.take()?;
+        self.only_the_vote_tells |= !last.told_by.is_empty();
+        Some((before, last.place))
     }
 
     /// The last batch, to be damaged, where the vote tells of it: and which copies of that do.
@@ -180,7 +181,8 @@ mod tests {
         written.carried_out(&second, 1);
         assert_eq!(written.lose_before_last(), None, "what would tell of it is not durable yet");
         written.carried_out(&second, 2);
-        assert_eq!(written.lose_before_last(), Some((FILE, 4_096..16_384)));
+        let both = ((FILE, 4_096..16_384), (FILE, 16_384..28_672));
+        assert_eq!(written.lose_before_last(), Some(both));
         let told = [Operation::Sync(FILE), write(FileName::Vote(Slot::A), 0)];
         carry_out(&mut written, &told);
         assert_eq!((written.lose_last(), written.lose_before_last()), (None, None), "it must stay");

@@ -102,11 +102,20 @@ impl World<'_> {
 
     /// The last batch, or the one before it, where something else tells of it.
     fn one_of_the_last(&mut self, member: usize) -> Option<Place> {
-        let Host { stream, written, .. } = &mut self.hosts[member];
-        match stream.coin() {
-            true => written.lose_last().or_else(|| written.lose_before_last()),
-            false => written.lose_before_last().or_else(|| written.lose_last()),
+        match self.hosts[member].stream.coin() {
+            true => self.hosts[member].written.lose_last().or_else(|| self.one_before_the_last(member)),
+            false => self.one_before_the_last(member).or_else(|| self.hosts[member].written.lose_last()),
         }
+    }
+
+    /// The batch before the last. Now and then all of the last one turns to garbage, which shows that something was there all the same.
+    fn one_before_the_last(&mut self, member: usize) -> Option<Place> {
+        let Host { stream, written, storage, .. } = &mut self.hosts[member];
+        let (before, (file, last)) = written.lose_before_last()?;
+        if stream.below(4) == 0 && storage.rot(file, last, Rot::Noise(stream.number())).is_ok() {
+            self.damaged(member, FaultKind::RotLog);
+        }
+        Some(before)
     }
 
     /// A batch that took entries back; not one of the last.
