@@ -448,6 +448,11 @@ impl Raft {
         &self.common.config
     }
 
+    /// Whether the host has said that the disk is full: no new work is taken until it says that there is space again.
+    pub fn is_disk_full(&self) -> bool {
+        self.common.disk_full
+    }
+
     /// How many messages were dropped, and why.
     pub fn drops(&self) -> &Drops {
         &self.common.drops

@@ -890,15 +890,29 @@ impl<D: Disk> Scan<'_, D> {
         durable.skip(options.cached_bytes);
         found.lost = durable.lost();
         // What only its own batch shows to be durable is written again; and what is alone in its segment, so that this one is left.
-        let again = last.filter(|last| last.whole && (last.first_of_segment || last.number > synced));
+        let again = last.filter(|last| last.first_of_segment || last.number > synced);
         let void: Vec<_> = segments.iter().filter(|segment| segment.is_void()).map(|it| it.number).collect();
         let mut useless = void.clone();
         let (before, records) = match again {
-            Some(last) => {
+            Some(last) if last.whole => {
                 if last.first_of_segment {
                     useless.push(last.segment);
                 }
                 (last.before, last.records)
+            }
+            // What stands behind something that is gone cannot be repeated from before it: what it says is said as the new segment begins, and
+            // what can be read of its entries fills them once more.
+            Some(last) => {
+                let records = last.records.into_iter().filter_map(|record| match record {
+                    Record::Append(entry) | Record::Refill(entry) => {
+                        let is_there = now.summary.id(entry.id.index) == Some(entry.id)
+                            && entry.id.index > durable.base.index;
+                        is_there.then_some(Record::Refill(entry))
+                    }
+                    Record::Truncate(_) | Record::Rebase(_) | Record::Space => None,
+                });
+                let records = records.collect();
+                (now, records)
             }
             None => (now, Vec::new()),
         };

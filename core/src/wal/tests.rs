@@ -600,6 +600,30 @@ fn what_something_damaged_stands_behind_was_not_left_unfinished() {
     assert_eq!(error, RecoverError::TooMuch(Missing::EndAfter(LogId::new(1, 1))));
 }
 
+/// What was read need not be durable: it may be in the memory of a machine whose process was killed.
+#[test]
+fn what_stands_behind_something_that_is_gone_is_written_again() {
+    let mut used = Used::new();
+    for sizes in [&[400][..], &[400; 2], &[400; 3]] {
+        used.append(sizes);
+        used.write();
+    }
+    let (file, sectors) = used.used_sectors();
+    let (gone, last) = sectors[sectors.len() - 16..].split_at(8);
+    for sector in gone {
+        used.file(file)[sector * SECTOR..][..SECTOR].fill(0);
+    }
+    let Recovery { durable, found, first, .. } = used.recover().unwrap();
+    assert_eq!((durable.last().index.get(), found.rewritten), (6, 3));
+    assert_eq!(found.lost, [(LogId::new(1, 1), LogId::new(1, 3))]);
+    used.perform(&first);
+    for sector in last {
+        used.file(file)[sector * SECTOR..][..SECTOR].fill(0);
+    }
+    let again = used.recover().unwrap();
+    assert_eq!((again.durable.entries, again.found.lost), (durable.entries, found.lost));
+}
+
 #[test]
 fn damage_where_nothing_was_written_is_none() {
     let mut used = Used::new();
