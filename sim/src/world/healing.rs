@@ -28,6 +28,14 @@ impl World<'_> {
         }
         self.network.heal();
         self.core = self.choose_core();
+        for member in 0..self.hosts.len() {
+            // A leader whose disk is full refuses all work until there is space, which one that is dead as well never tells.
+            let full = self.whole(member).is_some_and(|whole| whole.replica.raft().is_disk_full());
+            if dead_disks && full && !self.core.contains(&member) {
+                self.core.push(member);
+                self.core.sort_unstable();
+            }
+        }
         self.heal_links();
         let core = self.core.clone();
         for member in 0..self.hosts.len() {

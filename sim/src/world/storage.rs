@@ -147,8 +147,10 @@ impl World<'_> {
         }
         let mut bytes = vec![0; BLOCK as usize];
         let storage = &mut self.hosts[member].storage;
+        // Blank ones are what a lost write leaves, which has its own rules.
         if (from, taken.start) != (to, hit.start)
             && storage.read(from, taken.start, &mut bytes).is_ok()
+            && bytes.iter().any(|byte| *byte != 0)
             && storage.overwrite(to, hit.start, &bytes).is_ok()
         {
             self.damaged(member, FaultKind::WriteMisdirected);

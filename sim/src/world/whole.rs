@@ -152,7 +152,7 @@ impl World<'_> {
         Ok(())
     }
 
-    fn whole(&mut self, member: usize) -> Option<&mut Whole> {
+    pub(super) fn whole(&mut self, member: usize) -> Option<&mut Whole> {
         match &mut self.hosts[member].up.as_mut()?.room {
             Room::Whole(whole) => Some(whole),
             _ => None,
