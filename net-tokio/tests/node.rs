@@ -146,6 +146,28 @@ async fn what_is_not_recorded_is_counted() -> Result {
     Ok(())
 }
 
+/// Whoever was asked to add a newcomer may be gone before it has caught up, for good.
+#[tokio::test]
+async fn a_newcomer_whose_leader_is_lost_is_promoted_by_the_next() -> Result {
+    let root = tempfile::tempdir()?;
+    let mut nodes = group(3, root.path()).await?;
+    let leader = nodes[0].status().leader.ok_or("ready without a leader")?;
+    let leader =
+        nodes.remove(nodes.iter().position(|node| node.status().member.id == leader).ok_or("it is one")?);
+    let host = leader.host().ok_or("it runs")?;
+    // It takes the newcomer in, and cannot bring it up to date.
+    host.transport().ok_or("it has sockets")?.block(id(4), true);
+    let seed = leader.local_addr().ok_or("it runs")?.to_string();
+    let newcomer =
+        Builder::new(id(4), Kv::default).directory(root.path().join("4")).join(seed).start().await?;
+    while within(nodes[0].members(false)).await??.len() < 4 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    within(leader.shutdown()).await?;
+    until(&newcomer, |status| status.standing == Standing::Voter).await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_directory_that_was_emptied_founds_no_second_group() -> Result {
     let root = tempfile::tempdir()?;

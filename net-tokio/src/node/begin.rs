@@ -227,6 +227,7 @@ pub(super) async fn ask_to_be_added(presence: Arc<Presence>, host: Arc<Host>, se
     let mut pause = AGAIN;
     // Whether it was asked for, and nobody said what came of it.
     let mut is_open = false;
+    let mut turn = 0;
     loop {
         let status = presence.status();
         let change = match status.standing {
@@ -269,7 +270,14 @@ pub(super) async fn ask_to_be_added(presence: Arc<Presence>, host: Arc<Host>, se
                 tracing::info!(member = %me.id, address = target, %error, "nobody says whether it is added");
             }
         }
-        target.clone_from(&seed);
+        // Whom it was told to ask first may be gone by now: then the leader where it is known, or else one after another. And whoever leads
+        // next must know where this member is, which it learns from a connection.
+        let others: Vec<_> = host.addresses().into_iter().filter(|(id, _)| *id != me.id).collect();
+        host.connect(&others.iter().map(|(id, _)| *id).collect::<Vec<_>>(), &[]);
+        let leader = presence.leader().and_then(|leader| host.address_of(leader));
+        turn += 1;
+        let next = others.get(turn % (others.len() + 1)).map(|(_, address)| address.clone());
+        target = leader.filter(|leader| *leader != target).or(next).unwrap_or_else(|| seed.clone());
         tokio::time::sleep(pause).await;
     }
 }
