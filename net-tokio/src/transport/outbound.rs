@@ -431,7 +431,10 @@ impl fmt::Display for DialError {
                     "{address} is on another machine, and there is no TLS: give certificates, or allow it expressly"
                 )
             }
-            Self::Closed(error) => write!(f, "the connection was closed without an answer: {error}"),
+            Self::Closed(error) => write!(
+                f,
+                "the connection was closed without an answer ({error}): a member with certificates answers only whoever has some too"
+            ),
             Self::Certificate(error) => {
                 write!(f, "no certificate of a member of this cluster is shown there: {error}")
             }
