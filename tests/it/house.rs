@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// The modules of `core`, the lowest first: each may use those before it.
 const LAYERS: &[&str] = &[
     "digest",
+    "crc32c",
     "types",
     "time",
     "rng",
