@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn pieces_and_the_whole_give_what_the_table_gives() {
-        let bytes: Vec<u8> = (0..5000_u32).map(|n| (n * n >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..5000_u32).map(|n| ((n * n) >> 3) as u8).collect();
         for cut in [0, 1, 7, 8, 21, 511, 512, 1024, 4096, 4999, 5000] {
             let (mut pieces, mut table) = (CRC32.digest(), table::Digest::new());
             for piece in [&bytes[..cut], &bytes[cut..]] {
