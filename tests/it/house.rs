@@ -180,7 +180,7 @@ fn words_are_found_whole() {
     assert_eq!(lines, ["use a; ", "#[cfg(test)]", "mod model;", "b"]);
 }
 
-/// `cargo planted` reads these lines; see tests/src/bin/planted.rs.
+/// `cargo planted` reads these lines; see tests/src/bin/planted/main.rs.
 #[test]
 fn every_planted_bug_says_what_it_is_and_who_must_find_it() {
     let mut violations = String::new();

@@ -18,6 +18,8 @@
 //! and one that makes the simulator run on without end (longer than [`LIMIT`]; it is stopped then) are
 //! failures.
 
+mod rebase;
+
 use clap::Parser;
 use serde_json::Value;
 use std::error::Error;
@@ -39,6 +41,9 @@ struct Cli {
     /// Rewrite the table in tests/planted/README.md
     #[arg(long)]
     write: bool,
+    /// Merge each patch with the present tree, rewrite those that have moved, and list those that need a hand
+    #[arg(long, conflicts_with = "write")]
+    rebase: bool,
 }
 
 /// How many seeds a bug may take to be found, where its header does not say.
@@ -85,6 +90,9 @@ impl Cli {
     fn run(&self) -> Result<bool, Failure> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the tests have no workspace")?;
         let bugs = self.chosen(bugs(&root.join("tests/planted"))?)?;
+        if self.rebase {
+            return rebase::rebase(root, &bugs);
+        }
         let workshop = Workshop::new(root);
         println!(
             "{:<34} {:<9} {:<30} {:>8} {:>8}",
