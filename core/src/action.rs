@@ -235,7 +235,7 @@ impl Refusal {
     }
 
     /// Whether the same request may be taken a little later, or by another member. Where not, it is the request that is wrong.
-    pub fn is_passing(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
             Self::NotLeader { .. }
             | Self::Busy

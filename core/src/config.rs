@@ -12,10 +12,13 @@ use core::time::Duration;
 pub struct Options {
     /// A follower waits at least this long for its leader before it thinks of an election. It also refuses votes to
     /// others for this long after it last heard from its leader. Default 150 ms.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub election_timeout_min: Duration,
     /// ... and less than this; the time is drawn anew for each attempt, so that two seldom try at once. Default 300 ms.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub election_timeout_max: Duration,
     /// How often a leader that has nothing else to say shows that it is alive. Default 50 ms.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub heartbeat_interval: Duration,
     /// Ask whether an election could be won before disturbing anybody with a new term (thesis 9.6). Default on.
     pub pre_vote: bool,
@@ -59,6 +62,7 @@ pub struct Options {
     pub max_clock_drift_ppm: u32,
     /// How long a newcomer that shall vote may take to catch up with the log before the request is answered with
     /// [`Outcome::NotCaughtUp`](crate::action::Outcome::NotCaughtUp). Default ten minutes.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub catch_up_timeout: Duration,
     /// Whether this member is a witness: it votes, and stores no payloads. It must be what the group takes it for. Default
     /// off.

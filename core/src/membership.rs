@@ -593,7 +593,9 @@ impl fmt::Display for ChangeError {
         match self {
             Self::Nothing => f.write_str("no change: name at least one"),
             Self::NamedTwice(id) => write!(f, "two changes are about member {id}: ask for one at a time"),
-            Self::Stranger(id) => write!(f, "member {id} is unknown: add it first"),
+            Self::Stranger(id) => {
+                write!(f, "the group has no member {id}: look the id up in the list of members")
+            }
             Self::AlreadyMember(id) => write!(f, "member {id} is here already: promote or demote it instead"),
             Self::OtherIncarnation(id) => {
                 write!(f, "member {id} is here under another incarnation: remove that first")

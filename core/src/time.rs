@@ -1,5 +1,7 @@
 //! Virtual time: the host says what time it is, the kernel says when it wants to be woken.
 
+pub mod span;
+
 use core::fmt;
 use core::ops::{Add, Sub};
 use core::time::Duration;

@@ -45,6 +45,13 @@ pub enum HostError {
     Thread(io::Error),
 }
 
+impl HostError {
+    /// Returns whether the options are wrong or contradict one another.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Transport(transport::StartError::Options(_)))
+    }
+}
+
 impl fmt::Display for HostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -376,6 +376,20 @@ fn a_member_reads_its_configuration_and_refuses_a_wrong_one() {
     group.start(1, &["--config", &file]);
     group.run(&["put", "a", "b", "--timeout", "60s"]).is(0, "done\n");
     group.kill(1);
+    // Each is right by itself, and together they are not.
+    for (options, words) in [
+        (
+            "[raft]\nelection_timeout_min = \"400ms\"\n",
+            "election_timeout_min 400ms is not below election_timeout_max",
+        ),
+        ("[transport]\nidle_timeout = \"1s\"\n", "keep_alive"),
+        ("[raft]\nelection_timeout_max = \"500\"\n", "\"500\": a time needs a unit"),
+    ] {
+        fs::write(&file, options).expect("it can be written");
+        group.start(1, &["--config", &file]);
+        assert_eq!(group.member(1).exit().code(), Some(2), "{}", group.log(1));
+        assert!(group.log(1).contains(words), "{words}: {}", group.log(1));
+    }
     fs::write(&file, "[raft]\nelection_timeout = \"20ms\"\n").expect("it can be written");
     group.start(1, &["--config", &file]);
     assert_eq!(group.member(1).exit().code(), Some(2));
@@ -489,7 +503,8 @@ impl Dev {
         let mut command = kontiki();
         command.args(["dev", "--format", "json"]).args(more);
         command.env("XDG_RUNTIME_DIR", runtime.path()).env("TMPDIR", runtime.path());
-        command.stdout(File::create(runtime.path().join("out")).expect("a file")).stderr(Stdio::null());
+        let file = |name| File::create(runtime.path().join(name)).expect("a file");
+        command.stdout(file("out")).stderr(file("err"));
         Self { process: Process::spawn(&mut command), runtime }
     }
 
@@ -502,9 +517,21 @@ impl Dev {
         })
     }
 
+    /// Waits for a line on its error stream.
+    fn says(&self, words: &str) {
+        wait_for(words, || {
+            let text =
+                fs::read_to_string(self.runtime.path().join("err")).map_err(|error| error.to_string())?;
+            if text.contains(words) { Ok(()) } else { Err(text) }
+        });
+    }
+
     fn run(&self, arguments: &[&str]) -> Ran {
         let mut command = kontiki();
-        command.args(arguments).env("XDG_RUNTIME_DIR", self.runtime.path());
+        command
+            .args(arguments)
+            .env("XDG_RUNTIME_DIR", self.runtime.path())
+            .env("TMPDIR", self.runtime.path());
         Ran::of(command.output().expect("it runs"))
     }
 }
@@ -557,7 +584,7 @@ fn dev_runs_a_group_that_other_commands_find_and_leaves_nothing_behind() {
         .flatten()
         .map(|entry| entry.file_name())
         .collect();
-    assert_eq!(left, ["out"]);
+    assert_eq!(left.len(), 2, "out and err, and nothing of the group: {left:?}");
 }
 
 #[test]
@@ -581,6 +608,86 @@ fn dev_starts_dead_members_again_and_keeps_data_where_it_is_told_to() {
     dev.process.kill();
     wait_for_the_end_of(&pids);
     assert_eq!(dev.run(&["get", "colour"]).code, 2, "what it wrote counts no more");
+}
+
+#[test]
+fn dev_says_who_leads_after_a_transfer_and_lets_no_second_take_its_place() {
+    let mut dev = Dev::start(&[]);
+    let introduction = dev.introduction();
+    let next = introduction["leader"].as_u64().expect("a number") % 3 + 1;
+    let second = dev.run(&["dev"]);
+    assert_eq!(second.code, 1, "{}", second.err);
+    let process = format!("process {}", dev.process.0.id());
+    assert!(
+        second.err.contains("runs on this machine already") && second.err.contains(&process),
+        "{}",
+        second.err
+    );
+    // What is asked for goes to the first group as before.
+    assert_eq!(dev.run(&["transfer", &next.to_string()]).code, 0);
+    dev.says(&format!("Member {next} leads."));
+
+    // A member that was started again by hand, as was advised, keeps its directory.
+    let victim = usize::try_from(next % 3).expect("small");
+    kill_process(pid(pids(&introduction)[victim]), Signal::KILL).expect("it runs");
+    dev.says("To start it again");
+    let advice = fs::read_to_string(dev.runtime.path().join("err")).expect("text");
+    let advice = advice.lines().find(|line| line.contains(" serve --id ")).expect("advice");
+    let log = File::create(dev.runtime.path().join("by-hand")).expect("a file");
+    let mut by_hand = kontiki();
+    let mut by_hand = Process::spawn(by_hand.args(advice.split_whitespace().skip(1)).stderr(log));
+    wait_for("the member that was started by hand", || {
+        let status = dev.run(&["status", "--each", "--timeout", "2s"]);
+        if status.code == 0 { Ok(()) } else { Err(status.out) }
+    });
+    dev.process.signal(Signal::TERM);
+    assert_eq!(dev.process.exit().code(), Some(0));
+    dev.says(&format!("Member {} was started by hand and still runs", victim + 1));
+    let data = advice.split_whitespace().skip_while(|word| *word != "--data").nth(1).expect("a directory");
+    assert!(Path::new(data).join("lock").exists(), "{data}");
+    by_hand.signal(Signal::TERM);
+    assert_eq!(by_hand.exit().code(), Some(0));
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    let group = Group::of(1, &[]);
+    for (arguments, code) in [
+        (&["completions", "bash"][..], 0),
+        (&["--help"], 0),
+        (&["get", "a", "--timeout", "50ms", "--format", "json"], 3),
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = kontiki();
+        command.args(arguments).env("KONTIKI_AT", &group.addresses[0]).stdout(writer);
+        let ran = Ran::of(command.output().expect("it runs"));
+        assert_eq!((ran.code, &*ran.err), (code, ""), "{arguments:?}");
+    }
+    // Nor is one of the error stream.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = kontiki();
+    command.args(["get", "a", "--timeout", "50ms", "--at", &group.addresses[0]]).stderr(writer);
+    assert_eq!(Ran::of(command.output().expect("it runs")).code, 3);
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_size_and_its_limit() {
+    let group = Group::started(1);
+    group.run(&["put", "a", "b", "--timeout", "60s"]).is(0, "done\n");
+    let long = "k".repeat(4097);
+    let ran = group.run(&["put", &long, "v"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("the key has 4097 bytes, and the store takes at most 4096"), "{}", ran.err);
+    let ran = group.run(&["remove", "99"]);
+    assert!(ran.code == 1 && ran.err.contains("the group has no member 99"), "{}", ran.err);
+    let ran = group.run(&["get", "a", "--at", "nonsense"]);
+    assert!(
+        ran.code == 2 && ran.err.contains("\"nonsense\" is not an address: write HOST:PORT"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]

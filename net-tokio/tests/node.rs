@@ -63,7 +63,7 @@ async fn get(node: &Node, key: &str) -> Result<Option<String>> {
                 Reply::Value(value) => return Ok(value.map(String::from_utf8).transpose()?),
                 other => return Err(format!("{other:?}").into()),
             },
-            Err(error) if error.is_passing() => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(error) if error.is_retryable() => tokio::time::sleep(Duration::from_millis(5)).await,
             Err(error) => return Err(error.into()),
         }
     }
@@ -119,7 +119,7 @@ async fn a_member_joins_and_another_leaves() -> Result {
     assert_eq!(get(&newcomer, "a").await?.as_deref(), Some("1"));
     // The promotion is not over for the leader before it is committed.
     while let Err(error) = within(nodes[0].remove(id(2))).await? {
-        assert!(error.is_passing(), "{error}");
+        assert!(error.is_retryable(), "{error}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     until(&nodes[0], |status| status.committed == status.last.index).await?;

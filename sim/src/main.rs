@@ -1,5 +1,8 @@
 //! The simulator as a program: `kontiki-sim run`, `replay` and `scenario`.
 
+// They panic where the reader has gone: `cli` has functions that do not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 
 use clap::Parser as _;
@@ -18,7 +21,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::from(HELD),
         Ok(false) => ExitCode::from(VIOLATED),
         Err(error) => {
-            eprintln!("error: {error}");
+            cli::note(&format!("error: {error}"));
             ExitCode::from(WRONG_CALL)
         }
     }

@@ -98,7 +98,22 @@ fn a_wrong_call_says_in_one_line_what_to_do() {
     wrong["workload"]["clients"] = 0.into();
     let no_clients = scratch("no_clients.json");
     std::fs::write(&no_clients, wrong.to_string()).unwrap();
-    let cases: [(&[&str], &str); 6] = [
+    wrong["workload"]["clients"] = 1.into();
+    wrong["faults"] =
+        serde_json::json!([{"at_us": 1, "for_us": 1, "fault": {"isolate": {"member": "leaderr"}}}]);
+    let no_target = scratch("no_target.json");
+    std::fs::write(&no_target, wrong.to_string()).unwrap();
+    wrong["faults"] = Value::Array(vec![]);
+    wrong["options"]["heartbeat_interval"] = "50".into();
+    let no_unit = scratch("no_unit.json");
+    std::fs::write(&no_unit, wrong.to_string()).unwrap();
+    let cases: [(&[&str], &str); 9] = [
+        (&["replay"], "the following required arguments were not provided"),
+        (
+            &["replay", no_target.to_str().unwrap()],
+            "expected the number of a member, from 1, or \"leader\" or \"next_leader\"",
+        ),
+        (&["replay", no_unit.to_str().unwrap()], "a time needs a unit: write it as 500ms, 10s or 2m"),
         (&["run", "--seeds", "9..3"], "write the smaller number first"),
         (&["run", "--seeds", "many"], "write 0..1000, or one seed"),
         (&["replay", "--seed", "1", "--until", "soon"], "write 1500ms, 2s, or the number of a step"),
@@ -111,6 +126,36 @@ fn a_wrong_call_says_in_one_line_what_to_do() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.lines().next().is_some_and(|line| line.contains(mend)), "{arguments:?}: {said}");
+    }
+}
+
+/// Runs the program with a standard output whose reader has gone.
+fn unread(arguments: &[&str]) -> Output {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kontiki-sim"));
+    command.args(arguments).stdout(writer).output().expect("the program runs")
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    for arguments in [
+        &["scenario", "--seed", "5"][..],
+        &["run", "--seeds", "0..2", "--members", "3"],
+        &["replay", "--seed", "2", "--members", "3", "--trace"],
+        &["--help"],
+    ] {
+        let output = unread(arguments);
+        assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]), "{arguments:?}: {output:?}");
+    }
+}
+
+#[test]
+fn a_call_that_names_nothing_to_replay_or_shrink_hears_of_both_ways() {
+    for (verb, ways) in [("replay", "<--seed <SEED>|FILES>"), ("shrink", "<--seed <SEED>|FILE>")] {
+        let output = sim(&[verb]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && said.contains(ways), "{said}");
     }
 }
 
@@ -133,6 +178,8 @@ fn a_failure_names_its_property_and_exits_with_one() {
 
     let output = sim(&["shrink", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
+    let again = unread(&["shrink", file.to_str().unwrap()]);
+    assert_eq!((again.status.code(), again.stderr), (Some(1), output.stderr));
     let smallest = scratch("smallest.json");
     std::fs::write(&smallest, &output.stdout).unwrap();
     assert!(stdout(&sim(&["replay", smallest.to_str().unwrap()])).contains("FAILED  Liveness at step "));

@@ -105,9 +105,9 @@ impl Refusal {
     }
 
     /// Whether the same request may be taken a little later, or by another member. Where not, it is the request that is wrong.
-    pub fn is_passing(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Raft(refusal) => refusal.is_passing(),
+            Self::Raft(refusal) => refusal.is_retryable(),
             Self::QueryTooLarge { .. } => false,
             Self::TooMany
             | Self::Witness

@@ -32,18 +32,22 @@ pub struct Options {
     /// How many bytes of snapshots are sent in a second, to all followers together. Default 64 MiB.
     pub snapshot_bytes_per_second: u64,
     /// How long a chunk is waited for before it is asked for again. Default 1 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub snapshot_timeout: Duration,
     /// How often in a row it is asked for again in vain before the snapshot counts as not to be had. Default 10.
     pub snapshot_retries: u32,
     /// How long a full disk is left alone before it is tried again. Default 1 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub full_disk_retry: Duration,
     /// The latest wire format to speak: [`wire::VERSION`], or an older one while older members must be able to follow. Default the latest.
     pub wire_version: u8,
     /// How often a member that seems to speak an older format than this one is told that this one speaks a later. Default 1 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub hello_interval: Duration,
     /// Whether a member that does not lead sends commands on to the leader, rather than refuse them. Default off.
     pub forward: bool,
     /// How long a command that was sent on is waited for before its outcome counts as unknown. Default 5 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub forward_timeout: Duration,
 }
 

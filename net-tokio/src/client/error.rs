@@ -117,8 +117,33 @@ pub enum Error {
     NotTransferred,
     /// The reply does not belong to the request.
     Unexpected(String),
-    /// The key or the value is longer than the store takes.
-    TooLong,
+    /// A key or a value is longer than the store takes. Nothing was sent.
+    TooLong {
+        /// Which of the two.
+        part: Part,
+        /// How many bytes it has.
+        length: usize,
+        /// How many it may have.
+        limit: usize,
+    },
+}
+
+/// A part of a command of the key-value store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// The key.
+    Key,
+    /// The value.
+    Value,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Key => "key",
+            Self::Value => "value",
+        })
+    }
 }
 
 impl Error {
@@ -135,7 +160,7 @@ impl Error {
             Self::NotCaughtUp(_) => "not_caught_up",
             Self::NotTransferred => "not_transferred",
             Self::Unexpected(_) => "unexpected_reply",
-            Self::TooLong => "too_long",
+            Self::TooLong { .. } => "too_long",
         }
     }
 
@@ -145,6 +170,21 @@ impl Error {
             Self::Deadline { may_be_done, .. } => *may_be_done,
             Self::Unknown(_) | Self::Unanswered(_) | Self::NotKept { .. } | Self::SessionExpired => true,
             _ => false,
+        }
+    }
+
+    /// Returns whether the same request may succeed a little later. The client has tried until its deadline already. It is not the
+    /// same as safe: where [`may_be_done`](Self::may_be_done) holds too, a write outside a session may be applied twice.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Deadline { .. } | Self::Unknown(_) | Self::SessionExpired | Self::NotTransferred => true,
+            Self::Refused(refused) => refused.retry,
+            Self::NoAddress
+            | Self::Unanswered(_)
+            | Self::NotKept { .. }
+            | Self::NotCaughtUp(_)
+            | Self::Unexpected(_)
+            | Self::TooLong { .. } => false,
         }
     }
 }
@@ -186,7 +226,9 @@ impl fmt::Display for Error {
                 f,
                 "the reply does not belong to the request ({what}): does the member run the same version as this client?"
             ),
-            Self::TooLong => f.write_str("the key or the value is longer than the store takes"),
+            Self::TooLong { part, length, limit } => {
+                write!(f, "the {part} has {length} bytes, and the store takes at most {limit}: shorten it, or split it up")
+            }
         }
     }
 }

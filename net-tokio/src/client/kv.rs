@@ -1,8 +1,8 @@
 //! The key-value store of `kontiki_core`, as its clients see it.
 
-use super::{Client, Error};
+use super::{Client, Error, Part};
 use kontiki_core::event::ReadVia;
-use kontiki_core::kv::{Command, Query, Reply};
+use kontiki_core::kv::{Command, MAX_KEY, MAX_VALUE, Query, Reply};
 
 /// A client of a group that replicates a [`kontiki_core::kv::Kv`].
 #[derive(Clone, Debug)]
@@ -87,11 +87,21 @@ impl Kv {
     }
 
     async fn command(&self, command: Command<'_>) -> Result<Reply, Error> {
+        fits(Part::Key, command.key(), MAX_KEY)?;
+        fits(Part::Value, command.value().unwrap_or_default(), MAX_VALUE)?;
         read(&self.client.command(&command.encode()).await?)
     }
 
     async fn query(&self, query: Query<'_>) -> Result<Reply, Error> {
         read(&self.client.query(&query.encode(), self.via).await?)
+    }
+}
+
+/// Refuses here what the store would refuse, and can say more about it.
+fn fits(part: Part, bytes: &[u8], limit: usize) -> Result<(), Error> {
+    match bytes.len() {
+        length if length > limit => Err(Error::TooLong { part, length, limit }),
+        _ => Ok(()),
     }
 }
 
@@ -102,7 +112,9 @@ fn read(bytes: &[u8]) -> Result<Reply, Error> {
 /// What is no answer to what was asked.
 fn odd(reply: &Reply) -> Error {
     match reply {
-        Reply::TooLong => Error::TooLong,
+        Reply::TooLong => {
+            Error::Unexpected("the store of this group takes shorter keys or values".to_owned())
+        }
         Reply::Malformed => Error::Unexpected("the state machine of this group is another".to_owned()),
         _ => Error::Unexpected("an answer to another command".to_owned()),
     }

@@ -33,7 +33,7 @@ mod session;
 mod tests;
 
 pub use connection::{Broken, Stream};
-pub use error::{Error, Failure};
+pub use error::{Error, Failure, Part};
 pub use kv::{Kv, Scanned, Swap};
 
 use crate::protocol::{Ask, NodeStatus, Refused, Reply};

@@ -450,6 +450,8 @@ async fn the_store_is_spoken_to_in_its_own_words() {
     let found = Scanned { entries: vec![(b"a".to_vec(), b"3".to_vec())], more: false };
     assert_eq!(kv.scan(b"", None, 9).await, Ok(found));
     assert_eq!((kv.delete(b"a").await, kv.delete(b"a").await), (Ok(true), Ok(false)));
-    assert_eq!(kv.put(&[0; kv::MAX_KEY + 1], b"").await, Err(Error::TooLong));
+    let too_long = |part, limit| Err(Error::TooLong { part, length: limit + 1, limit });
+    assert_eq!(kv.put(&[0; kv::MAX_KEY + 1], b"").await, too_long(Part::Key, kv::MAX_KEY));
+    assert_eq!(kv.put(b"a", &vec![0; kv::MAX_VALUE + 1]).await, too_long(Part::Value, kv::MAX_VALUE));
     client.close().await;
 }

@@ -49,9 +49,9 @@ impl Error {
 
     /// Whether the same request may succeed a little later, or at another member. For a command outside a session that is not the same as
     /// safe: after [`Error::Unknown`] it may be applied twice.
-    pub fn is_passing(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Refused(refusal) => refusal.is_passing(),
+            Self::Refused(refusal) => refusal.is_retryable(),
             Self::Unknown | Self::Unanswered(_) | Self::NotTransferred | Self::Starting(_) => true,
             Self::NotApplied(_) | Self::NotCaughtUp(_) | Self::Compacted { .. } | Self::Stopped => false,
         }

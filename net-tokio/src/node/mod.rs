@@ -137,6 +137,22 @@ pub enum StartError {
     Panicked(JoinError),
 }
 
+impl StartError {
+    /// Returns whether the options are wrong or contradict one another: the same start fails again until they are changed.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Config(_) | Self::Replica(_) | Self::Sessions(_) => true,
+            Self::Host(error) => error.is_configuration(),
+            Self::Directory(_)
+            | Self::Identity(_)
+            | Self::Nothing
+            | Self::OtherCluster { .. }
+            | Self::System(_)
+            | Self::Panicked(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -367,8 +383,16 @@ impl Node {
         Committed::new(self.clone(), after)
     }
 
-    /// Has a command applied, and gives its answer. After [`Error::Unknown`] it may have been applied or not, or may still be: a
-    /// [`session`](Self::session) knows.
+    /// Has a command applied, and gives its answer. It is tried once: a [`session`](Self::session) tries again until the command is
+    /// applied, and applies it once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] where this member cannot take the command now, and nothing was done. With
+    /// [`NotLeader`](kontiki_core::action::Refusal::NotLeader) there is no leader that this member could send the command on to: for
+    /// about an election timeout after a leader has stopped, or for longer where
+    /// [`forward`](kontiki_core::replica::Options::forward) is off. [`Error::Unknown`] where the command may have been applied or not,
+    /// or may still be. [`Error::is_retryable`] tells which errors pass.
     pub async fn propose(&self, command: &[u8]) -> Result<Applied, Error> {
         let Raw { id, answer } = self.apply(session::plain(command)).await?;
         match answer {

@@ -165,7 +165,7 @@ fn refused(error: &Error, presence: &Presence, host: &Host) -> Refused {
     Refused {
         code: error.code().to_owned(),
         text: error.to_string(),
-        retry: error.is_passing() || matches!(error, Error::Stopped),
+        retry: error.is_retryable() || matches!(error, Error::Stopped),
         leader: leader.map(at),
     }
 }

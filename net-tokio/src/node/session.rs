@@ -91,7 +91,7 @@ async fn retried<T, F: Future<Output = Result<T, Error>>>(
     let mut pause = FIRST_PAUSE;
     loop {
         match attempt().await {
-            Err(error) if error.is_passing() => {
+            Err(error) if error.is_retryable() => {
                 tracing::debug!(code = error.code(), "again");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LAST_PAUSE);

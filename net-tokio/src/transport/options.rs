@@ -28,20 +28,27 @@ pub struct Options {
     pub queue_frames: usize,
     /// How long to wait before dialling again after a first failure. It doubles with each further one, and of each wait a random part of up
     /// to half is left out.
+    #[serde(with = "kontiki_core::time::span")]
     pub backoff_min: Duration,
     /// The longest such wait.
+    #[serde(with = "kontiki_core::time::span")]
     pub backoff_max: Duration,
     /// How often to say that a connection is alive on which nothing else is said.
+    #[serde(with = "kontiki_core::time::span")]
     pub keep_alive: Duration,
     /// After how much silence a connection is given up. A lane that nobody needs is closed after the same time.
+    #[serde(with = "kontiki_core::time::span")]
     pub idle_timeout: Duration,
     /// How long connecting and introducing oneself may take.
+    #[serde(with = "kontiki_core::time::span")]
     pub handshake_timeout: Duration,
     /// How long a frame that has begun may take to arrive.
+    #[serde(with = "kontiki_core::time::span")]
     pub frame_timeout: Duration,
     /// How many clients may be connected at once; and, apart from them, how many connections members may have made.
     pub max_connections: usize,
     /// How often at most refusals of one kind are logged.
+    #[serde(with = "kontiki_core::time::span")]
     pub log_interval: Duration,
 }
 

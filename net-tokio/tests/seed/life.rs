@@ -361,7 +361,7 @@ async fn a_shutdown_under_load_answers_everybody() -> Result {
             loop {
                 match node.propose(&command(client)).await {
                     Ok(_) => drop(applied.fetch_add(1, Ordering::Relaxed)),
-                    Err(error) if error.is_passing() => tokio::task::yield_now().await,
+                    Err(error) if error.is_retryable() => tokio::task::yield_now().await,
                     Err(error) => return error,
                 }
             }
@@ -598,7 +598,7 @@ async fn reconfigure(group: &Group, changes: Vec<Change>) -> Result {
         let leader = group.single_leader().await.by;
         match within(group.node(leader).reconfigure(None, changes.clone())).await? {
             Ok(_) => return Ok(()),
-            Err(error) if error.is_passing() => {}
+            Err(error) if error.is_retryable() => {}
             Err(Error::Refused(Refusal::Raft(kontiki_core::action::Refusal::Change(_)))) => return Ok(()),
             Err(error) => return Err(error.into()),
         }

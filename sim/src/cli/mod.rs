@@ -6,6 +6,7 @@ mod shrink;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kontiki_sim::scenario::{Profile, Scenario};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Runs seeded Raft clusters under faults and checks them after every step.
@@ -78,7 +79,7 @@ impl Cli {
             Command::Replay(replay) => replay.run(),
             Command::Shrink(shrink) => shrink.run(),
             Command::Scenario(which) => {
-                println!("{}", to_json(&which.cluster.draw(which.seed)));
+                print(&format!("{}\n", to_json(&which.cluster.draw(which.seed))));
                 Ok(true)
             }
         }
@@ -120,6 +121,17 @@ impl Cluster {
         }
         command
     }
+}
+
+/// Writes to the standard output. Its reader may have gone, which is no failure of ours.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes a line to the error stream, which may be closed as well.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 fn to_json(scenario: &Scenario) -> String {

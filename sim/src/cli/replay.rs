@@ -1,7 +1,7 @@
 //! `kontiki-sim replay`: one run again, or a member's recorded life, with everything to be seen.
 
-use super::{Cluster, parse, read};
-use clap::{Args, ValueEnum};
+use super::{Cluster, note, parse, read};
+use clap::{ArgGroup, Args, ValueEnum};
 use kontiki_core::record;
 use kontiki_sim::recording::{self, Replayed};
 use kontiki_sim::report::Report;
@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("what").args(["seed", "files"]).required(true).multiple(false))]
 pub(crate) struct Replay {
     /// The seed to run again
-    #[arg(long, conflicts_with = "files", required_unless_present = "files")]
+    #[arg(long)]
     seed: Option<u64>,
     /// A scenario file, as written by `scenario` or `run --out`; or the recordings of a member, the oldest first
     files: Vec<PathBuf>,
@@ -97,7 +98,7 @@ impl Replay {
             if self.trace != Some(Trace::Json) {
                 let _ = writeln!(out, "recording {number} of {}: {one}", replayed.len());
             } else if !one.held() {
-                eprintln!("recording {number} of {}: {one}", replayed.len());
+                note(&format!("recording {number} of {}: {one}", replayed.len()));
             }
         }
         if self.trace != Some(Trace::Json) {
@@ -129,7 +130,7 @@ impl Replay {
         let Report { seed, counters, trace_hash, failure } = report;
         match failure {
             Some(failure) if self.trace == Some(Trace::Json) => {
-                eprintln!("FAILED  {failure}");
+                note(&format!("FAILED  {failure}"));
                 Ok(())
             }
             Some(failure) => {

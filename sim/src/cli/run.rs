@@ -1,13 +1,13 @@
 //! `kontiki-sim run`: a range of seeds on all cores.
 
-use super::{Cluster, Format, save};
+use super::{Cluster, Format, print, save};
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use kontiki_sim::hash::StableHasher;
 use kontiki_sim::report::{Counters, Failure, Report};
 use serde_json::{Value, json};
 use std::fmt;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,8 +67,7 @@ impl Run {
             Format::Human => self.tell(&summary),
             Format::Json => format!("{}\n", self.json(&summary)),
         };
-        // Whoever stopped reading has seen enough.
-        let _ = std::io::stdout().write_all(told.as_bytes());
+        print(&told);
         Ok(summary.failures.is_empty())
     }
 

@@ -1,14 +1,15 @@
 //! `kontiki-sim shrink`: the smallest scenario that still fails in the same way.
 
-use super::{Cluster, to_json};
-use clap::Args;
+use super::{Cluster, note, print, to_json};
+use clap::{ArgGroup, Args};
 use kontiki_sim::shrink::shrink;
 use std::path::PathBuf;
 
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("what").args(["seed", "file"]).required(true))]
 pub(crate) struct Shrink {
     /// The seed that fails
-    #[arg(long, conflicts_with = "file", required_unless_present = "file")]
+    #[arg(long)]
     seed: Option<u64>,
     /// A scenario file that fails
     file: Option<PathBuf>,
@@ -24,14 +25,14 @@ impl Shrink {
         let Some(shrunk) = shrink(&scenario) else {
             return Err("this scenario violates nothing, so there is nothing to shrink".to_owned());
         };
-        eprintln!("FAILED  {}", shrunk.failure);
-        eprintln!(
+        note(&format!("FAILED  {}", shrunk.failure));
+        note(&format!(
             "{} of {} faults are left after {} runs; replay accepts what follows",
             shrunk.scenario.faults.len(),
             scenario.faults.len(),
             shrunk.tried
-        );
-        println!("{}", to_json(&shrunk.scenario));
+        ));
+        print(&format!("{}\n", to_json(&shrunk.scenario)));
         Ok(false)
     }
 }

@@ -9,7 +9,8 @@ pub use storage::{Decay, ReplicaSpec, Rotten};
 use kontiki_core::config::{Config, ConfigError, MAX_PRIORITY, Options};
 use kontiki_core::membership::{Membership, MembershipError, Standing};
 use kontiki_core::types::{ClusterId, Identity, Member, NodeId};
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 
 /// One run of a cluster, whole: who is in it, what the world around it is like, and what goes wrong when. All times
@@ -222,7 +223,7 @@ pub struct TimedFault {
 }
 
 /// Whom a fault befalls.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Target {
     /// This member.
@@ -232,8 +233,38 @@ pub enum Target {
     Leading(Leading),
 }
 
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TargetVisitor)
+    }
+}
+
+/// Reads a [`Target`], and says what is allowed where something else is found.
+struct TargetVisitor;
+
+impl Visitor<'_> for TargetVisitor {
+    type Value = Target;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the number of a member, from 1, or \"leader\" or \"next_leader\"")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Target, E> {
+        let id = NodeId::new(number);
+        id.map(Target::Member).ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Target, E> {
+        match word {
+            "leader" => Ok(Target::Leading(Leading::Leader)),
+            "next_leader" => Ok(Target::Leading(Leading::NextLeader)),
+            _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
+        }
+    }
+}
+
 /// The words for whoever leads.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Leading {
     /// Whoever leads.

@@ -5,7 +5,7 @@ use crate::dev::Dev;
 use crate::failure::{Exit, Failure};
 use crate::keys::{Cas, Delete, Get, Put, Scan};
 use crate::members::{Add, Id, Logs, Members, Snapshot, Status, Transfer};
-use crate::output::Format;
+use crate::output::{Format, write};
 use crate::recover::Recover;
 use crate::serve::Serve;
 use crate::target::Target;
@@ -94,7 +94,9 @@ impl Cli {
             Command::Serve(serve) => serve.run(&target),
             Command::Recover(recover) => recover.run(format),
             Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut Self::command(), "kontiki", &mut std::io::stdout());
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Self::command(), "kontiki", &mut script);
+                write(&script);
                 Ok(Exit::Done)
             }
             Command::Dev(dev) => wait(dev.run(format)),

@@ -1,7 +1,6 @@
 //! The configuration file: TOML, every option of a node by its own name, with times as people write them.
 
 use crate::failure::Failure;
-use crate::target::duration;
 use kontiki_net_tokio::node::Options;
 use std::fs;
 use std::path::Path;
@@ -16,7 +15,7 @@ pub(crate) fn load(path: &Path) -> Result<Options, Failure> {
 }
 
 fn parse(text: &str) -> Result<Options, String> {
-    let mut table: Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
+    let table: Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
     for key in SET_ELSEWHERE {
         let (section, name) = key.split_once('.').unwrap_or(("", key));
         let there =
@@ -25,29 +24,11 @@ fn parse(text: &str) -> Result<Options, String> {
             return Err(format!("{key} is not set here, but on the command line"));
         }
     }
-    table.iter_mut().for_each(|(_, value)| read_times(value));
     table.try_into().map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())
 }
 
 /// What would be set twice.
 const SET_ELSEWHERE: &[&str] = &["transport.listen"];
-
-/// Turns `"500ms"` into what a time is to serde. No option is a text that could be mistaken for one.
-fn read_times(value: &mut Value) {
-    match value {
-        Value::Table(table) => table.iter_mut().for_each(|(_, value)| read_times(value)),
-        Value::String(text) => {
-            if let Ok(time) = duration(text) {
-                let mut parts = Table::new();
-                let secs = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-                parts.insert("secs".to_owned(), Value::Integer(secs));
-                parts.insert("nanos".to_owned(), Value::Integer(time.subsec_nanos().into()));
-                *value = Value::Table(parts);
-            }
-        }
-        _ => {}
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -75,6 +56,10 @@ mod tests {
             ("[raft]\nelection_timeout = \"1s\"\n", "election_timeout"),
             ("[raft]\npre_vote = 3\n", "pre_vote"),
             ("[raft]\nheartbeat_interval = \"soon\"\n", "heartbeat_interval"),
+            ("[raft]\nelection_timeout_min = \"500\"\n", "\"500\": a time needs a unit: write it as 500ms"),
+            ("[raft]\nelection_timeout_min = 500\n", "expected a time as text, such as \"500ms\""),
+            ("[transport]\nkeep_alive = 1\n", "expected a time as text"),
+            ("[replica]\nforward_timeout = true\n", "expected a time as text"),
             ("[transport]\nlisten = \"127.0.0.1:1\"\n", "on the command line"),
             ("raft\n", "expected"),
         ] {

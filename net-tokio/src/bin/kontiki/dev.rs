@@ -2,15 +2,16 @@
 
 use crate::failure::{Exit, Failure};
 use crate::members::leader;
-use crate::output::{Format, Table};
+use crate::output::{Format, Table, note};
 use clap::Args;
 use kontiki_core::types::NodeId;
 use kontiki_net_tokio::client::{Client, Options};
+use kontiki_net_tokio::disk::{FileDisk, OpenError};
 use rustix::process::{Pid, getuid, test_kill_process};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -133,11 +134,21 @@ impl Dev {
             Some(directory) => (directory.clone(), false),
             None => (std::env::temp_dir().join(format!("kontiki-dev-{}", std::process::id())), true),
         };
+        // One group at a time is what commands find without being told where to go.
+        let _place = Place::take(&well_known())?;
         let made = DirBuilder::new().recursive(!temporary).mode(0o700).create(&directory);
         made.map_err(|error| system("make", &directory, error))?;
         let ended = self.serve(&directory, format).await;
         if temporary {
-            fs::remove_dir_all(&directory).map_err(|error| system("remove", &directory, error))?;
+            match in_use(&directory, self.members) {
+                Some(id) => note(&format!(
+                    "Member {id} was started by hand and still runs: stop it, and then delete {}",
+                    directory.display()
+                )),
+                None => {
+                    fs::remove_dir_all(&directory).map_err(|error| system("remove", &directory, error))?;
+                }
+            }
         }
         ended
     }
@@ -169,10 +180,7 @@ impl Dev {
         }
         let outcome = self.watch(&mut group, &mut events, format).await;
         group.stop(&mut events).await;
-        // Unless another group has taken its place meanwhile.
-        if Running::load(&known).is_some_and(|running| running.pid == group.running.pid) {
-            let _ = fs::remove_file(&known);
-        }
+        let _ = fs::remove_file(&known);
         outcome
     }
 
@@ -208,27 +216,38 @@ impl Dev {
         format: Format,
     ) -> Result<Exit, Failure> {
         let client = Client::new(group.running.addresses(), None, Options::default())?;
-        tokio::select! {
-            // Nobody has typed anything yet: whoever ends now has not begun well.
+        let first = tokio::select! {
+            // Nothing has been typed yet: a member that ends now has not begun well.
             event = events.recv() => return match event {
                 Some(Event::Ended(id, status)) => Err(group.failed_to_start(id, status)),
                 Some(Event::Stop) | None => Ok(Exit::Done),
             },
-            leads = wait_for_leader(&client) => group.introduce(leads, format),
-        }
-        while let Some(Event::Ended(id, status)) = events.recv().await {
-            group.mourn(id, status, self.restart);
-            if self.restart {
-                // Not at once, so that one that cannot start does not keep the machine busy.
-                sleep(Duration::from_secs(1)).await;
-                group.start(id)?;
-                let _ = group.running.store(&well_known());
+            leads = wait_for_leader(&client) => leads,
+        };
+        group.introduce(first, format);
+        let mut announced = Some(first);
+        loop {
+            tokio::select! {
+                event = events.recv() => {
+                    let Some(Event::Ended(id, status)) = event else {
+                        return Ok(Exit::Done);
+                    };
+                    group.mourn(id, status, self.restart);
+                    if self.restart {
+                        // Not at once, so that one that cannot start does not keep the machine busy.
+                        sleep(Duration::from_secs(1)).await;
+                        group.start(id)?;
+                        let _ = group.running.store(&well_known());
+                    }
+                    // Who leads now is said even where it is the same member as before.
+                    announced = None;
+                }
+                leads = wait_for_another_leader(&client, announced) => {
+                    note(&format!("Member {leads} leads."));
+                    announced = Some(leads);
+                }
             }
-            if let Some(leader) = leader(&client).await {
-                eprintln!("Member {leader} leads.");
-            }
         }
-        Ok(Exit::Done)
     }
 }
 
@@ -314,12 +333,17 @@ impl Group {
     fn mourn(&mut self, id: u64, status: Option<ExitStatus>, restart: bool) {
         self.alive.remove(&id);
         let pid = self.running.get(id).pid;
-        eprintln!("\nMember {id} (process {pid}) {}.", ending(status));
-        if restart {
-            eprintln!("It is started again.");
-        } else {
-            eprintln!("To start it again, in another terminal:\n  {} {}", me(), self.arguments(id).join(" "));
-        }
+        note(&format!("\nMember {id} (process {pid}) {}.", ending(status)));
+        note(&match restart {
+            true => "It is started again.".to_owned(),
+            false => {
+                format!(
+                    "To start it again, in another terminal:\n  {} {}",
+                    me(),
+                    self.arguments(id).join(" ")
+                )
+            }
+        });
     }
 
     fn failed_to_start(&self, id: u64, status: Option<ExitStatus>) -> Failure {
@@ -365,6 +389,73 @@ async fn wait_for_leader(client: &Client) -> NodeId {
         if let Some(leader) = leader(client).await {
             return leader;
         }
+    }
+}
+
+/// Waits until another member leads than the one before, by a transfer or an election.
+async fn wait_for_another_leader(client: &Client, before: Option<NodeId>) -> NodeId {
+    loop {
+        if let Some(leader) = leader(client).await.filter(|leader| Some(*leader) != before) {
+            return leader;
+        }
+        sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// The first member whose directory a process has open: one that was started by hand, as `kontiki dev` advises.
+fn in_use(directory: &Path, members: u64) -> Option<u64> {
+    (1..=members).find(|id| {
+        let directory = directory.join(id.to_string());
+        directory.is_dir() && matches!(FileDisk::open(&directory), Err(OpenError::Taken { .. }))
+    })
+}
+
+/// The place of the one group that commands find by themselves, as long as this lives: a lock, which no process leaves behind.
+struct Place {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Place {
+    fn take(known: &Path) -> Result<Self, Failure> {
+        let path = known.with_extension("lock");
+        let failed = |error: io::Error| system("lock", &path, error);
+        let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let lock = open().map_err(failed)?;
+        match lock.try_lock() {
+            // The file was deleted by its last owner after it was opened here: it is not the one that others lock.
+            Ok(()) if !is_at(&lock, &path) => Self::take(known),
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => {
+                let running = Running::find();
+                let which = running.map(|it| format!(" (process {}, in {})", it.pid, it.directory.display()));
+                Err(Failure::new(
+                    Exit::Not,
+                    "already_runs",
+                    format!(
+                        "a group runs on this machine already{}, and commands go to it: stop it first, or give this one its own \
+                         XDG_RUNTIME_DIR",
+                        which.unwrap_or_default()
+                    ),
+                ))
+            }
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+}
+
+/// Whether the open file is the one at this path.
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(open), Ok(named)) = (file.metadata(), fs::metadata(path)) else {
+        return false;
+    };
+    (open.dev(), open.ino()) == (named.dev(), named.ino())
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // The lock ends with the open file. What is left of a process that was killed is taken by the next.
+        let _ = fs::remove_file(&self.path);
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a command ends: its exit code, and what is said where it failed.
 
-use crate::output::Format;
+use crate::output::{Format, note, write};
 use kontiki_net_tokio::client;
 use serde_json::json;
 use std::fmt::Display;
@@ -51,11 +51,11 @@ impl Failure {
     /// Says it: to people on the error stream, to machines as the one object that they expect.
     pub(crate) fn report(&self, format: Format) {
         match format {
-            Format::Human => eprintln!("error: {}", self.message),
+            Format::Human => note(&format!("error: {}", self.message)),
             Format::Json => {
                 let outcome = if self.may_be_done { "unknown" } else { "not_done" };
                 let error = json!({ "code": self.code, "message": self.message, "outcome": outcome });
-                println!("{}", json!({ "error": error }));
+                write(format!("{}\n", json!({ "error": error })).as_bytes());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! put, get, delete, cas, scan.
 
 use crate::failure::{Exit, Failure};
-use crate::output::{Format, Table, cut, json_bytes, readable, write};
+use crate::output::{Format, Table, cut, json_bytes, note, readable, write};
 use crate::target::Target;
 use clap::{Args, ValueEnum};
 use kontiki_core::event::ReadVia;
@@ -106,7 +106,7 @@ impl Get {
         let value = self.how.kv(&target.client()?).get(&key).await?;
         let Some(value) = value else {
             match format {
-                Format::Human => eprintln!("{} has no value", readable(&key)),
+                Format::Human => note(&format!("{} has no value", readable(&key))),
                 Format::Json => write(format!("{}\n", found(&key, None)).as_bytes()),
             }
             return Ok(Exit::Not);

@@ -32,6 +32,11 @@ pub(crate) fn write(bytes: &[u8]) {
     let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
+/// Writes a line to the error stream, which may be closed as well.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
 /// Rows under a heading, each column as wide as it must be, the last as wide as it likes up to the width of a terminal.
 #[derive(Debug)]
 pub(crate) struct Table {

@@ -2,7 +2,7 @@
 //! only carried from one directory to another, and the old one is kept.
 
 use crate::failure::{Exit, Failure};
-use crate::output::Format;
+use crate::output::{Format, note};
 use crate::target::node_id;
 use clap::Args;
 use kontiki_core::raft::Durable;
@@ -123,7 +123,7 @@ impl Plan {
                 "nobody is there to ask: say --yes-i-lose-what-others-had, if that is what you mean",
             ));
         }
-        eprintln!(
+        note(&format!(
             "DANGER. This makes a new group of member {} alone, from {}.\n\n\
              It has entries through {}, of which it knew those through {} to be committed.\n\
              Whatever else group {} has acknowledged to its clients IS LOST.\n\
@@ -133,8 +133,8 @@ impl Plan {
             found.last(),
             found.committed,
             old.cluster.unwrap_or_default(),
-        );
-        eprint!("Type {CONFIRMATION:?} to go on: ");
+        ));
+        note(&format!("Type {CONFIRMATION:?} to go on:"));
         let mut typed = String::new();
         let read = io::stdin().read_line(&mut typed);
         match read {

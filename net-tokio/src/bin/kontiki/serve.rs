@@ -84,7 +84,10 @@ impl Serve {
         }
         // What is wrong with the command line is found before anything is touched.
         let (builder, admin) = (self.builder(target)?, self.admin()?);
-        let node = builder.start().await.map_err(|error| self.cannot_start(error))?;
+        let node = builder.start().await.map_err(|error| match error.is_configuration() {
+            true => Failure::usage(format!("the options contradict one another: {error}")),
+            false => self.cannot_start(error),
+        })?;
         if let Some(address) = node.local_addr() {
             tracing::info!(member = %self.id, %address, data = %self.data.display(), "listens");
         }

@@ -3,9 +3,11 @@
 use crate::dev::Running;
 use crate::failure::Failure;
 use clap::Args;
+use kontiki_core::time::span;
 use kontiki_core::types::NodeId;
 use kontiki_net_tokio::client::{Client, Options};
 use kontiki_net_tokio::tls::Tls;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use std::time::Duration;
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Target {
     /// Members' addresses, any of them; found by itself where `kontiki dev` runs
-    #[arg(long, global = true, value_name = "HOST:PORT,...", value_delimiter = ',', env = "KONTIKI_AT")]
+    #[arg(long, global = true, value_name = "HOST:PORT,...", value_delimiter = ',', value_parser = host_port, env = "KONTIKI_AT")]
     pub(crate) at: Vec<String>,
     /// How long to try, such as 500ms, 10s or 2m [default: 10s, and 60s for changes of the membership]
     #[arg(long, global = true, value_parser = duration)]
@@ -71,20 +73,23 @@ fn nowhere() -> Failure {
     )
 }
 
-/// A number with a unit; seconds where it has none.
+/// A time with a unit.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time: write it as 500ms, 10s or 2m");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
-    let millis = match &text[digits..] {
-        "ms" => Some(number),
-        "" | "s" => number.checked_mul(1_000),
-        "m" => number.checked_mul(60_000),
-        _ => None,
+    span::parse(text).map_err(|error| error.to_string())
+}
+
+/// An address to dial: a name or a number of a host, and a port. Names are resolved when it is dialled.
+pub(crate) fn host_port(text: &str) -> Result<String, String> {
+    let wrong =
+        || format!("{text:?} is not an address: write HOST:PORT, such as 10.0.0.1:7001 or [::1]:7001");
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_host = match bare {
+        Some(number) => number.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(|c| !c.is_whitespace() && !"[]:/@".contains(c)),
     };
-    // A day is longer than anybody waits, and short enough for every clock.
-    match millis {
-        Some(millis @ 1..=86_400_000) => Ok(Duration::from_millis(millis)),
+    match port.parse::<u16>() {
+        Ok(1..) if is_host => Ok(text.to_owned()),
         _ => Err(wrong()),
     }
 }

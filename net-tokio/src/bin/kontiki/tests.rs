@@ -68,6 +68,13 @@ fn what_makes_no_sense_is_refused() {
         "kontiki serve --id 1 --data d --listen 127.0.0.1:0 --admin 127.0.0.1:0",
         "kontiki put k",
         "kontiki put k v --timeout soon",
+        "kontiki put k v --timeout 500",
+        "kontiki put k v --at nonsense",
+        "kontiki put k v --at a:1,b",
+        "kontiki put k v --at a:0",
+        "kontiki put k v --at a:70000",
+        "kontiki put k v --at ::1:7",
+        "kontiki put k v --at http://a:1",
         "kontiki put k v --format xml",
         "kontiki cas k new",
         "kontiki cas k --absent --expect old new",
@@ -87,12 +94,22 @@ fn what_makes_no_sense_is_refused() {
 
 #[test]
 fn times_are_read_as_people_write_them() {
-    for (text, millis) in
-        [("500ms", 500), ("1", 1_000), ("10s", 10_000), ("2m", 120_000), ("1440m", 86_400_000)]
-    {
+    for (text, millis) in [("500ms", 500), ("10s", 10_000), ("2m", 120_000), ("1440m", 86_400_000)] {
         assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
     }
-    for text in ["", "s", "0", "-1", "1h", "1.5s", "1441m", "99999999999999999999", "18446744073709551615m"] {
+    for text in [
+        "",
+        "s",
+        "0",
+        "1",
+        "500",
+        "-1",
+        "1h",
+        "1.5s",
+        "1441m",
+        "99999999999999999999",
+        "18446744073709551615m",
+    ] {
         assert!(duration(text).is_err(), "{text}");
     }
 }
