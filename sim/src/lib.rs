@@ -36,6 +36,7 @@
 mod clients;
 mod clock;
 mod disk;
+mod fault;
 mod host;
 mod network;
 mod store;

@@ -5,9 +5,10 @@
 //! are spread across the election timeout, or the interesting interleavings never happen.
 
 use super::{
-    Alteration, DiskSpec, Fault, Heal, Leading, MemberSpec, NetworkSpec, Operation, Scenario, SnapshotSpec,
-    Target, TimedFault, TimedOperation, WorkloadSpec,
+    Alteration, DiskSpec, Fault, Heal, Leading, MemberSpec, NetworkSpec, Operation, ReplicaSpec, Scenario,
+    SnapshotSpec, Target, TimedFault, TimedOperation, WorkloadSpec,
 };
+use crate::fault::{Entry, FaultPlan, Realm, span_us, target};
 use crate::stream::Stream;
 use kontiki_core::config::{MAX_PRIORITY, Options};
 use kontiki_core::membership::Standing;
@@ -56,6 +57,8 @@ enum Kind {
 }
 
 struct Draw {
+    seed: u64,
+    /// What the part of the scenario at hand draws from.
     stream: Stream,
     profile: Profile,
     ids: Vec<NodeId>,
@@ -77,17 +80,28 @@ impl Scenario {
     /// scenario.validate().expect("every drawn scenario can be run");
     /// ```
     pub fn draw(seed: u64, members: u32, profile: Profile) -> Self {
-        let mut stream = Stream::named(seed, "scenario", 0);
+        let mut stream = part(seed, "timing");
         let election_min_us = stream.skewed(50_000, 1_000_000);
         let election_max_us = election_min_us * stream.between(14, 25) / 10;
         let ids: Vec<_> = (1..=u64::from(members.max(1))).filter_map(NodeId::new).collect();
         let roles = vec![(Standing::Voter, false); ids.len()];
         let drift_ppm = 200_000;
-        Draw { stream, profile, ids, roles, drift_ppm, election_min_us, election_max_us }.scenario(seed)
+        Draw { seed, stream, profile, ids, roles, drift_ppm, election_min_us, election_max_us }.scenario()
     }
 }
 
+/// Each part of a scenario has a stream of its own, so what is added to one leaves the others as they were.
+fn part(seed: u64, name: &str) -> Stream {
+    Stream::named(seed, &format!("scenario {name}"), 0)
+}
+
 impl Draw {
+    /// Draws a part of the scenario.
+    fn part<T>(&mut self, name: &str, draw: impl FnOnce(&mut Self) -> T) -> T {
+        self.stream = part(self.seed, name);
+        draw(self)
+    }
+
     /// Whether this feature is on in this seed.
     fn on(&mut self, kind: Kind) -> bool {
         let coin = self.stream.coin();
@@ -105,30 +119,35 @@ impl Draw {
         if self.on(kind) { odds } else { 0 }
     }
 
-    fn scenario(mut self, seed: u64) -> Scenario {
+    fn scenario(mut self) -> Scenario {
         // Mostly short: what the faults leave behind is looked at when they are over.
         let chaos_us = self.election_max_us * self.stream.skewed(3, 40);
-        self.cast();
-        let options = self.options();
+        self.part("roles", Self::cast);
+        let options = self.part("options", Self::options);
         let mut scenario = Scenario {
-            seed,
-            members: self.members(),
-            network: self.network(),
-            disk: self.disk(),
-            workload: self.workload(),
-            faults: self.faults(chaos_us),
+            seed: self.seed,
+            members: self.part("members", Self::members),
+            network: self.part("links", Self::network),
+            disk: self.part("disks", Self::disk),
+            workload: self.part("clients", Self::workload),
+            faults: self.part("faults", |draw| draw.faults(chaos_us)),
             chaos_us,
-            heal: self.heal(&options),
-            quiet: self.on(Kind::Setting),
-            snapshots: self.snapshots(),
-            operations: self.operations(chaos_us),
+            heal: self.part("healing", |draw| draw.heal(&options)),
+            quiet: self.part("quiet", |draw| draw.on(Kind::Setting)),
+            snapshots: self.part("snapshots", Self::snapshots),
+            operations: self.part("operations", |draw| draw.operations(chaos_us)),
             options,
             replica: None,
         };
         if self.profile == Profile::Storage {
             scenario.add_storage();
+            let can_repair = scenario.replica.as_ref().is_some_and(ReplicaSpec::can_repair);
+            scenario
+                .faults
+                .extend(self.part("faults of disks", |draw| draw.disk_faults(chaos_us, can_repair)));
         }
-        self.interrupt(&scenario.operations, &mut scenario.faults);
+        self.part("interruptions", |draw| draw.interrupt(&scenario.operations, &mut scenario.faults));
+        scenario.faults.sort_by_key(|timed| timed.at_us);
         if scenario.churns() {
             // Who has left and does not know it would disturb for ever, were it not for these two (thesis 4.2.3).
             (scenario.options.pre_vote, scenario.options.check_quorum) = (true, true);
@@ -287,28 +306,46 @@ impl Draw {
     }
 
     fn faults(&mut self, chaos_us: u64) -> Vec<TimedFault> {
-        let kinds: Vec<u64> = (0..11).filter(|_| self.on(Kind::Member)).collect();
-        let network: Vec<u64> = (0..4).filter(|_| self.profile == Profile::Flaky).collect();
-        let kinds = if network.is_empty() { kinds } else { network };
-        if kinds.is_empty() {
-            return vec![];
-        }
         if self.on(Kind::Member) && self.stream.coin() {
             return self.succession(chaos_us);
         }
-        let count = self.stream.between(2, 40);
-        let mut faults: Vec<_> = (0..count)
-            .map(|_| {
-                let kind = *self.stream.pick(&kinds);
-                TimedFault {
-                    at_us: self.stream.below(chaos_us),
-                    for_us: self.span_us(),
-                    fault: self.fault(kind),
-                }
-            })
-            .collect();
-        faults.sort_by_key(|timed| timed.at_us);
-        faults
+        let odds = match self.profile {
+            Profile::Calm => 0,
+            Profile::Flaky | Profile::Chaos => 100,
+            Profile::Swarm | Profile::Storage => 50,
+        };
+        // Few in many seeds, many in few: of each entry, when half of them are on, or all.
+        let most = 1 + self.stream.between(2, 40) * 50 / odds.max(1) / 4;
+        let is_drawn = |entry: &Entry| match entry.realm() {
+            Realm::Network => true,
+            Realm::Member => self.profile != Profile::Flaky,
+            Realm::Space | Realm::Sync | Realm::Damage => false,
+        };
+        self.plan(chaos_us, odds, most).draw(Entry::ALL.iter().copied().filter(is_drawn))
+    }
+
+    /// What disks do besides being slow; what they damage only where that can be repaired.
+    fn disk_faults(&mut self, chaos_us: u64, can_repair: bool) -> Vec<TimedFault> {
+        let odds = if self.stream.below(4) > 0 { 66 } else { 0 };
+        let most = 1 + self.stream.skewed(2, 32) * 2 / 3;
+        let is_drawn = |entry: &Entry| match entry.realm() {
+            Realm::Network | Realm::Member => false,
+            Realm::Space | Realm::Sync => true,
+            Realm::Damage => can_repair,
+        };
+        self.plan(chaos_us, odds, most).draw(Entry::ALL.iter().copied().filter(is_drawn))
+    }
+
+    fn plan(&self, chaos_us: u64, odds: u64, most: u64) -> FaultPlan {
+        FaultPlan {
+            seed: self.seed,
+            ids: self.ids.clone(),
+            drift_ppm: self.drift_ppm,
+            election_us: (self.election_min_us, self.election_max_us),
+            chaos_us,
+            odds,
+            most,
+        }
     }
 
     /// One leader after another falls, at about the pace at which they are elected, some of them before they
@@ -333,45 +370,8 @@ impl Draw {
         faults
     }
 
-    /// How long a fault lasts: half of them any order of magnitude, half of them about as long as it takes to elect
-    /// another leader.
     fn span_us(&mut self) -> u64 {
-        if self.stream.coin() {
-            self.stream.skewed(1_000, 6 * self.election_max_us)
-        } else {
-            self.stream.between(self.election_min_us / 2, 3 * self.election_max_us)
-        }
-    }
-
-    /// Whom a fault befalls: half of the time the leader, since nothing else changes the course of things so much.
-    fn target(&mut self) -> Target {
-        let member = *self.stream.pick(&self.ids);
-        if self.stream.coin() { Target::Member(member) } else { Target::Leading(Leading::Leader) }
-    }
-
-    fn fault(&mut self, kind: u64) -> Fault {
-        let member = self.target();
-        let some = self.stream.between(1, (self.ids.len() as u64 - 1).max(1)) as usize;
-        let side = self.stream.sample(&self.ids, some);
-        match kind {
-            0 => Fault::Partition { side },
-            1 => {
-                let to = self.ids.iter().copied().filter(|id| !side.contains(id)).collect();
-                Fault::OneWay { from: side, to }
-            }
-            2 => Fault::Isolate { member },
-            3 => Fault::Flap { member, period_us: self.stream.skewed(1_000, 2 * self.election_max_us) },
-            4 => Fault::Crash { member, after_actions: self.stream.below(8) as u32 },
-            5 => Fault::CrashAll,
-            6 => Fault::Pause { member },
-            7 => {
-                let bound = self.drift_ppm;
-                Fault::Clock { member, ppm: self.stream.between(0, 2 * bound) as i64 - bound as i64 }
-            }
-            8 => Fault::DiskStall { member },
-            9 => Fault::Wipe { member },
-            _ => Fault::FalseAlarm { member },
-        }
+        span_us(&mut self.stream, (self.election_min_us, self.election_max_us))
     }
 
     fn snapshots(&mut self) -> SnapshotSpec {
@@ -403,7 +403,7 @@ impl Draw {
             operations.push(TimedOperation { at_us, operation: Operation::Transfer { to } });
         }
         for at_us in times(self, stops, 6) {
-            let (member, for_us) = (self.target(), self.span_us());
+            let (member, for_us) = (target(&mut self.stream, &self.ids), self.span_us());
             operations.push(TimedOperation { at_us, operation: Operation::Shutdown { member, for_us } });
         }
         operations.sort_by_key(|timed| timed.at_us);
@@ -450,7 +450,6 @@ impl Draw {
                 if crash { Fault::Crash { member, after_actions } } else { Fault::Isolate { member } };
             faults.push(TimedFault { at_us, for_us, fault });
         }
-        faults.sort_by_key(|timed| timed.at_us);
     }
 
     /// Half of the time only a quorum heals, or only its disks. Where followers may leave a live leader (no

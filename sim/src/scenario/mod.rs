@@ -3,6 +3,7 @@
 mod draw;
 mod storage;
 
+pub use crate::fault::{Fault, Victims};
 pub use draw::Profile;
 pub use storage::{Decay, ReplicaSpec, Rotten};
 
@@ -273,106 +274,6 @@ pub enum Leading {
     NextLeader,
 }
 
-/// Something that goes wrong.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub enum Fault {
-    /// A member stops after carrying out so many more actions, forgets what it had in memory, and keeps only a
-    /// prefix of the writes that were not yet synced. It starts again when the fault ends.
-    Crash {
-        /// Which.
-        member: Target,
-        /// After how many actions; zero for at once.
-        after_actions: u32,
-    },
-    /// Every member crashes at once.
-    CrashAll,
-    /// Nothing passes between these and the others.
-    Partition {
-        /// One side.
-        side: Vec<NodeId>,
-    },
-    /// Nothing passes from these to those; the way back is open.
-    OneWay {
-        /// Whose messages are lost.
-        from: Vec<NodeId>,
-        /// Who does not get them.
-        to: Vec<NodeId>,
-    },
-    /// Nothing passes to or from this member.
-    Isolate {
-        /// Which.
-        member: Target,
-    },
-    /// The links of a member go down and up again, over and over.
-    Flap {
-        /// Whose.
-        member: Target,
-        /// How long they stay down, and then up.
-        period_us: u64,
-    },
-    /// A member stands still while the world goes on.
-    Pause {
-        /// Which.
-        member: Target,
-    },
-    /// A member's clock runs at another rate.
-    Clock {
-        /// Which.
-        member: Target,
-        /// How much faster than true time, in parts per million.
-        ppm: i64,
-    },
-    /// A member's disk takes writes and finishes none.
-    DiskStall {
-        /// Which.
-        member: Target,
-    },
-    /// A member loses its disk and starts again when the fault ends, under a new incarnation, knowing nothing.
-    /// The operator has to remove the old one and add the new. Nothing happens where that could take the last
-    /// copy of something from the group.
-    Wipe {
-        /// Which.
-        member: Target,
-    },
-    /// A host is told that its connection to the leader broke, though it did not.
-    FalseAlarm {
-        /// Whose.
-        member: Target,
-    },
-    /// The next sync of a disk fails, and what it should have made durable never will be, though it is read back (as Linux does). This fault
-    /// and those below are of whole members only.
-    SyncFails {
-        /// Whose.
-        member: Target,
-    },
-    /// The next write to a disk never gets there, though the disk says so.
-    LostWrite {
-        /// Whose.
-        member: Target,
-    },
-    /// The next write to a disk gets to another place.
-    MisdirectedWrite {
-        /// Whose.
-        member: Target,
-    },
-    /// A disk has no space left.
-    DiskFull {
-        /// Whose.
-        member: Target,
-    },
-    /// A disk damages what it had made durable. This fault and lost and misdirected writes damage what may have been acknowledged: they do
-    /// nothing where that could leave too few members with everything.
-    Rot {
-        /// Whose.
-        member: Target,
-        /// What.
-        what: Rotten,
-        /// How.
-        how: Decay,
-    },
-}
-
 /// What becomes well when the chaos ends.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -533,38 +434,6 @@ impl Scenario {
         let (min, max) = (us(self.options.election_timeout_min), us(self.options.election_timeout_max));
         let lowest = self.members.iter().map(|member| member.priority).min().unwrap_or(MAX_PRIORITY);
         max + (max - min) * u64::from(MAX_PRIORITY - lowest)
-    }
-}
-
-impl Fault {
-    /// Everybody whom the fault names.
-    pub fn members(&self) -> Vec<NodeId> {
-        match (self, self.target()) {
-            (_, Some(Target::Member(member))) => vec![member],
-            (Self::Partition { side }, _) => side.clone(),
-            (Self::OneWay { from, to }, _) => [&from[..], to].concat(),
-            _ => vec![],
-        }
-    }
-
-    /// The one member that the fault befalls, if it is about one.
-    pub fn target(&self) -> Option<Target> {
-        match self {
-            Self::Crash { member, .. }
-            | Self::Isolate { member }
-            | Self::Flap { member, .. }
-            | Self::Pause { member }
-            | Self::Clock { member, .. }
-            | Self::DiskStall { member }
-            | Self::Wipe { member }
-            | Self::SyncFails { member }
-            | Self::LostWrite { member }
-            | Self::MisdirectedWrite { member }
-            | Self::DiskFull { member }
-            | Self::Rot { member, .. }
-            | Self::FalseAlarm { member } => Some(*member),
-            Self::CrashAll | Self::Partition { .. } | Self::OneWay { .. } => None,
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whole members on simulated disks: what they are like, and what their disks do to them.
 
-use super::{Fault, Scenario, Target, TimedFault};
+use super::Scenario;
 use crate::stream::Stream;
 use kontiki_core::types::NodeId;
 use serde::{Deserialize, Serialize};
@@ -57,15 +57,26 @@ pub enum Decay {
     Unreadable,
 }
 
+impl Decay {
+    /// Every way.
+    pub const ALL: [Self; 4] = [Self::Bit, Self::Blank, Self::Garbage, Self::Unreadable];
+}
+
+impl ReplicaSpec {
+    /// Whether everybody has words for what is damaged: the older version of the wire format has none.
+    pub(super) fn can_repair(&self) -> bool {
+        self.old_wire.is_empty()
+    }
+}
+
 impl Scenario {
-    /// Makes the members whole, and their disks bad. From a stream of its own, so that all else stays as it was drawn.
+    /// Makes the members whole. From a stream of its own, so that all else stays as it was drawn.
     pub(super) fn add_storage(&mut self) {
         let mut stream = Stream::named(self.seed, "storage", 0);
         let ids = self.ids();
         // The older version has no words for what is damaged, nor for the bytes of snapshots.
         let mixed = self.snapshots.every == 0 && stream.coin();
         let old_wire: Vec<_> = ids.iter().copied().filter(|_| mixed && stream.coin()).collect();
-        let spared = !old_wire.is_empty();
         self.replica = Some(ReplicaSpec {
             segment_blocks: stream.skewed(4, 128) as u32,
             cached_bytes: if stream.coin() { stream.skewed(256, 1 << 16) } else { 1 << 26 },
@@ -77,48 +88,5 @@ impl Scenario {
             session_idle: if stream.below(3) == 0 { stream.skewed(20, 2_000) } else { 1 << 30 },
             old_wire,
         });
-        if stream.below(4) > 0 {
-            let is_allowed = |kind: &u64| !spared || *kind < 2;
-            let kinds: Vec<u64> = (0..5).filter(is_allowed).filter(|_| stream.below(3) > 0).collect();
-            let count = if kinds.is_empty() { 0 } else { stream.skewed(2, 32) };
-            for _ in 0..count {
-                let kind = *stream.pick(&kinds);
-                self.add_disk_fault(kind, &ids, &mut stream);
-            }
-            self.faults.sort_by_key(|timed| timed.at_us);
-        }
-    }
-
-    fn add_disk_fault(&mut self, kind: u64, ids: &[NodeId], stream: &mut Stream) {
-        let id = *stream.pick(ids);
-        let member = Target::Member(id);
-        let at_us = stream.below(self.chaos_us);
-        let fault = match kind {
-            0 => Fault::SyncFails { member },
-            1 => Fault::DiskFull { member },
-            2 => Fault::LostWrite { member },
-            3 => Fault::MisdirectedWrite { member },
-            _ => Fault::Rot {
-                member,
-                what: *stream.pick(&[
-                    Rotten::Log,
-                    Rotten::Log,
-                    Rotten::Tail,
-                    Rotten::Tail,
-                    Rotten::Vote,
-                    Rotten::Snapshot,
-                ]),
-                how: *stream.pick(&[Decay::Bit, Decay::Blank, Decay::Garbage, Decay::Unreadable]),
-            },
-        };
-        let for_us = stream.skewed(1_000, self.chaos_us);
-        self.faults.push(TimedFault { at_us, for_us, fault });
-        // What is damaged is found when it is read: often that is when the member starts again.
-        if kind != 1 && stream.below(3) > 0 {
-            let after_actions = stream.skewed(1, 8) as u32 - 1;
-            let at_us = at_us + stream.skewed(100, self.chaos_us / 4);
-            let for_us = stream.skewed(1_000, self.chaos_us / 4);
-            self.faults.push(TimedFault { at_us, for_us, fault: Fault::Crash { member, after_actions } });
-        }
     }
 }

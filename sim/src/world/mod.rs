@@ -16,6 +16,7 @@ use crate::check::{Checks, Violated, linearizable_reads};
 use crate::clients::{Asked, Clients, Turn};
 use crate::clock::Clock;
 use crate::disk::{Disk, Synced};
+use crate::fault::Episode;
 use crate::hash::StableHasher;
 use crate::host::{Crashed, Host, Room, Stored, Told};
 use crate::network::Network;
@@ -59,10 +60,6 @@ pub(crate) struct World<'t> {
     joints: BTreeMap<LogId, NodeId>,
     /// Who must make progress once the world has healed.
     core: Vec<usize>,
-    /// Whom each fault befell, by its number; known once it has begun.
-    aims: Vec<usize>,
-    /// When each fault that has begun is over.
-    untils: Vec<u64>,
     /// Faults that lie in wait for the next leader.
     ambushes: VecDeque<usize>,
     checks: Checks,
@@ -104,8 +101,8 @@ enum Happening {
     Fetched { member: usize, life: u32, from: usize, snapshot: Box<Snapshot> },
     Loaded { member: usize, life: u32, loaded: Box<EntriesLoaded> },
     Begin(usize),
-    End(usize),
-    Flap { fault: usize, down: bool },
+    End(Episode),
+    Flap { at: Episode, period_us: u64, down: bool },
     Heal,
     Glance,
 }
@@ -130,7 +127,7 @@ impl Ord for Scheduled {
     }
 }
 
-type Checked = Result<(), Violated>;
+pub(crate) type Checked = Result<(), Violated>;
 
 impl<'t> World<'t> {
     pub(crate) fn new(scenario: &Scenario, tracer: Option<Tracer<'t>>) -> Result<Self, ScenarioError> {
@@ -181,8 +178,6 @@ impl<'t> World<'t> {
             operator_stream: Stream::named(seed, "operator", 0),
             joints: BTreeMap::new(),
             core: Vec::new(),
-            aims: vec![0; scenario.faults.len()],
-            untils: vec![0; scenario.faults.len()],
             ambushes: VecDeque::new(),
             scenario: scenario.clone(),
             now: 0,
@@ -284,10 +279,7 @@ impl<'t> World<'t> {
             Happening::Applied { member, life } => self.applied(member, life),
             Happening::DiskOperation { member, life, lane } => self.disk_operation(member, life, lane),
             Happening::MachineDone { member, life } => self.machine_done(member, life),
-            Happening::Unreachable { member, peer } => {
-                self.counters.fault(FaultKind::BrokenConnection);
-                self.tell(member, Event::PeerUnreachable(peer))
-            }
+            Happening::Unreachable { member, peer } => self.tell(member, Event::PeerUnreachable(peer)),
             Happening::Client(turn) => self.client(turn),
             Happening::Operate { task, turn } => self.operate(task, turn),
             Happening::LetUp { member } => {
@@ -305,10 +297,13 @@ impl<'t> World<'t> {
                     Ok(())
                 }
             }
-            Happening::Begin(fault) => self.begin(fault),
-            Happening::End(fault) => self.end(fault),
-            Happening::Flap { fault, down } => {
-                self.flap(fault, down);
+            Happening::Begin(fault) => {
+                self.begin(fault);
+                Ok(())
+            }
+            Happening::End(at) => self.end(at),
+            Happening::Flap { at, period_us, down } => {
+                self.flap(at, period_us, down);
                 Ok(())
             }
             Happening::Heal => self.heal(),
@@ -355,7 +350,7 @@ impl<'t> World<'t> {
             }
         };
         self.counters.faults_of(FaultKind::TornWrite, torn);
-        self.counters.faults_of(FaultKind::LostWrite, lost);
+        self.counters.faults_of(FaultKind::LostInCrash, lost);
         if lost > 0 {
             self.counters.mark(Mark::Forgot);
         }
@@ -371,6 +366,7 @@ impl<'t> World<'t> {
         if member != peer && self.network.is_noticed() {
             let peer = self.hosts[peer].id;
             let delay = self.hosts[member].stream.below(5_000_000);
+            self.counters.fault(FaultKind::BrokenConnection);
             self.schedule(self.now + delay, Happening::Unreachable { member, peer });
         }
     }

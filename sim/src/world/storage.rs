@@ -4,7 +4,7 @@ use super::{Happening, World};
 use crate::host::written::Place;
 use crate::host::{Damage, Host};
 use crate::report::{FaultKind, Mark};
-use crate::scenario::{Decay, Fault, Rotten};
+use crate::scenario::{Decay, Rotten};
 use crate::storage::Rot;
 use kontiki_core::raft::Raft;
 use kontiki_core::wal::{Disk as _, FileName, Slot};
@@ -17,34 +17,32 @@ const BLOCK: u64 = 4_096;
 const HALF: u64 = BLOCK / 2;
 
 impl World<'_> {
-    /// A disk does something that it should not.
-    pub(super) fn spoil(&mut self, fault: &Fault, member: usize) {
-        if self.scenario.replica.is_none() {
-            return;
+    pub(crate) fn fail_next_sync(&mut self, member: usize) {
+        if self.scenario.replica.is_some() {
+            self.counters.fault(FaultKind::SyncFails);
+            self.hosts[member].spoiled = true;
+            self.hosts[member].storage.fail_next_sync(None);
         }
-        match fault {
-            Fault::SyncFails { .. } => {
-                self.counters.fault(FaultKind::SyncFailed);
-                self.hosts[member].spoiled = true;
-                self.hosts[member].storage.fail_next_sync(None);
-            }
-            Fault::DiskFull { .. } => {
-                self.counters.fault(FaultKind::DiskFull);
-                self.hosts[member].spoiled = true;
-                let some = self.hosts[member].stream.below(64 * 1_024);
-                self.hosts[member].storage.set_space(Some(some));
-            }
-            // Whoever is damaged beyond repair has lost its memory, and the others must be able to do without it.
-            _ if !self.may_wipe(member) => {}
-            Fault::LostWrite { .. } => self.lose_write(member),
-            Fault::MisdirectedWrite { .. } => self.misdirect_write(member),
-            Fault::Rot { what, how, .. } => self.rot(member, *what, *how),
-            _ => {}
+    }
+
+    pub(crate) fn fill_disk(&mut self, member: usize) {
+        if self.scenario.replica.is_some() {
+            self.counters.fault(FaultKind::DiskFull);
+            self.hosts[member].spoiled = true;
+            let some = self.hosts[member].stream.below(64 * 1_024);
+            self.hosts[member].storage.set_space(Some(some));
+        }
+    }
+
+    /// A disk damages something. A member that is damaged beyond repair has lost its memory, so the others must be able to do without it.
+    pub(crate) fn spoil(&mut self, member: usize, damage: impl FnOnce(&mut Self, usize)) {
+        if self.scenario.replica.is_some() && self.may_wipe(member) {
+            damage(self, member);
         }
     }
 
     /// There is space on a disk again.
-    pub(super) fn make_space(&mut self, member: usize) {
+    pub(crate) fn make_space(&mut self, member: usize) {
         self.hosts[member].storage.set_space(None);
     }
 
@@ -87,7 +85,7 @@ impl World<'_> {
 
     /// A write that was acknowledged was never there: one that took entries back, one of the last two where something else tells of it, or any
     /// before. Of others nobody could ever know.
-    fn lose_write(&mut self, member: usize) {
+    pub(crate) fn lose_write(&mut self, member: usize) {
         let place = match self.hosts[member].stream.below(3) {
             0 => self.taking_back(member),
             1 => self.one_of_the_last(member),
@@ -96,7 +94,7 @@ impl World<'_> {
         if let Some((file, range)) = place.or_else(|| self.place(member, BLOCK, 8 * BLOCK))
             && self.hosts[member].storage.rot(file, range, Rot::Zero).is_ok()
         {
-            self.damaged(member, FaultKind::WriteLost);
+            self.damaged(member, FaultKind::LostWrite);
         }
     }
 
@@ -132,7 +130,7 @@ impl World<'_> {
     }
 
     /// A write got to the place of another: anywhere, or to the right place of the wrong file.
-    fn misdirect_write(&mut self, member: usize) {
+    pub(crate) fn misdirect_write(&mut self, member: usize) {
         let (Some((from, taken)), Some((mut to, mut hit))) =
             (self.place(member, BLOCK, 0), self.place(member, BLOCK, 0))
         else {
@@ -153,11 +151,11 @@ impl World<'_> {
             && bytes.iter().any(|byte| *byte != 0)
             && storage.overwrite(to, hit.start, &bytes).is_ok()
         {
-            self.damaged(member, FaultKind::WriteMisdirected);
+            self.damaged(member, FaultKind::MisdirectedWrite);
         }
     }
 
-    fn rot(&mut self, member: usize, what: Rotten, how: Decay) {
+    pub(crate) fn rot(&mut self, member: usize, what: Rotten, how: Decay) {
         let place = match what {
             Rotten::Log => {
                 let spared = if how == Decay::Blank { 8 * BLOCK } else { 0 };
@@ -187,6 +185,7 @@ impl World<'_> {
         let stream = &mut self.hosts[member].stream;
         if how == Decay::Unreadable {
             if self.hosts[member].storage.make_unreadable(file, range).is_ok() {
+                self.counters.fault(FaultKind::Rot);
                 self.damaged(member, FaultKind::Unreadable);
             }
             return;
@@ -197,6 +196,7 @@ impl World<'_> {
             Decay::Garbage | Decay::Unreadable => Rot::Noise(stream.number()),
         };
         if self.hosts[member].storage.rot(file, range, decay).is_ok() {
+            self.counters.fault(FaultKind::Rot);
             self.damaged(
                 member,
                 match what {
@@ -273,7 +273,7 @@ impl World<'_> {
         let host = &mut self.hosts[member];
         host.spoiled = true;
         let times = match kind {
-            FaultKind::WriteMisdirected => 2,
+            FaultKind::MisdirectedWrite => 2,
             _ => 1,
         };
         let before = host.damaged.map_or(0, |damage| damage.times);

@@ -1,0 +1,546 @@
+//! What can go wrong, one entry a fault: its name, how it is drawn, whom it befalls, how it begins and how it ends.
+//!
+//! A new fault is a new entry here, and the functions of the world that it begins and ends with. Each fault draws from a
+//! stream of its own, so an entry that is added leaves what all seeds draw of the others as it was.
+
+use crate::report::counted;
+use crate::scenario::{Decay, Leading, Rotten, Target, TimedFault};
+use crate::stream::Stream;
+use crate::world::World;
+use kontiki_core::types::NodeId;
+use serde::{Deserialize, Serialize};
+
+/// Whom a fault befalls.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Victims {
+    /// One member.
+    One(Target),
+    /// The links of these members.
+    Links(Vec<NodeId>),
+    /// Every member.
+    All,
+}
+
+/// What a fault is of, which says in what profiles it is drawn, and with what else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Realm {
+    /// The network: drawn also where nobody crashes.
+    Network,
+    /// The members and their hosts.
+    Member,
+    /// The space on the disks of whole members.
+    Space,
+    /// The syncs of the disks of whole members. A crash often follows.
+    Sync,
+    /// What was durable on the disks of whole members. A crash often follows, since damage is found when it is read.
+    Damage,
+}
+
+/// A fault that begins, or ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Episode {
+    /// The number of the fault in its scenario.
+    pub(crate) number: usize,
+    /// The position of the member that it befalls; of the first where it befalls no single one.
+    pub(crate) member: usize,
+    /// When it is over.
+    pub(crate) until: u64,
+}
+
+macro_rules! faults {
+    (
+        counted { $($(#[$counted_doc:meta])* $Counted:ident = $counted:literal,)* }
+        $(
+            $(#[$doc:meta])*
+            $Fault:ident = $name:literal $({ $($(#[$field_doc:meta])* $field:ident: $Field:ty,)* })?
+            drawn $realm:ident $weight:literal |$draw:ident| $drawn:expr,
+            befalls $victims:expr,
+            begins |$began:ident, $at:ident| $begin:expr,
+            ends |$ended:ident, $then:ident| $end:expr;
+        )*
+    ) => {
+        /// Something that goes wrong.
+        #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub enum Fault {
+            $($(#[$doc])* #[serde(rename = $name)] $Fault $({ $($(#[$field_doc])* $field: $Field,)* })?,)*
+        }
+
+        counted! {
+            /// Everything that can go wrong in a simulated world, for counting: what happens by chance, what follows from
+            /// faults, and every fault.
+            pub enum FaultKind {
+                $($(#[$counted_doc])* $Counted = $counted,)*
+                $($(#[$doc])* $Fault = $name,)*
+            }
+        }
+
+        /// One entry of the table.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(crate) enum Entry {
+            $($Fault,)*
+        }
+
+        impl Entry {
+            pub(crate) const ALL: &[Self] = &[$(Self::$Fault,)*];
+
+            fn name(self) -> &'static str {
+                match self {
+                    $(Self::$Fault => $name,)*
+                }
+            }
+
+            pub(crate) fn realm(self) -> Realm {
+                match self {
+                    $(Self::$Fault => Realm::$realm,)*
+                }
+            }
+
+            /// How often it is on, in percent of how often most are.
+            fn weight(self) -> u64 {
+                match self {
+                    $(Self::$Fault => $weight,)*
+                }
+            }
+
+            #[allow(unused_variables)]
+            fn draw(self, draw: &mut FaultDraw<'_>) -> Fault {
+                match self {
+                    $(Self::$Fault => { let $draw = draw; $drawn })*
+                }
+            }
+        }
+
+        impl Fault {
+            /// What kind it is.
+            pub fn kind(&self) -> FaultKind {
+                match self {
+                    $(Self::$Fault { .. } => FaultKind::$Fault,)*
+                }
+            }
+
+            /// Whom it befalls.
+            #[allow(unused_variables)]
+            pub fn victims(&self) -> Victims {
+                match self {
+                    $(Self::$Fault { $($($field,)*)? } => $victims,)*
+                }
+            }
+
+            /// It begins.
+            #[allow(unused_variables)]
+            pub(crate) fn begin(&self, world: &mut World<'_>, at: Episode) {
+                match self {
+                    $(Self::$Fault { $($($field,)*)? } => { let ($began, $at) = (world, at); $begin })*
+                }
+            }
+
+            /// It ends.
+            #[allow(unused_variables)]
+            pub(crate) fn end(&self, world: &mut World<'_>, at: Episode) -> crate::world::Checked {
+                match self {
+                    $(Self::$Fault { $($($field,)*)? } => { let ($ended, $then) = (world, at); $end })*
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    counted {
+        /// A message was lost by chance.
+        Drop = "drop",
+        /// A message arrived twice.
+        Duplicate = "duplicate",
+        /// A message left the order of its link.
+        Reorder = "reorder",
+        /// A message took very long.
+        Delay = "delay",
+        /// A bit of a message was flipped.
+        Corrupt = "corrupt",
+        /// A message met a link that was cut.
+        Cut = "cut",
+        /// A member crashed between two actions of one step.
+        CrashMidStep = "crash_mid_step",
+        /// A member was killed: of what it had written and not synced, nothing was lost yet.
+        Kill = "kill",
+        /// A member started again.
+        Restart = "restart",
+        /// A write that was not synced was lost in a crash.
+        LostInCrash = "lost_in_crash",
+        /// A crash left a part of a write.
+        TornWrite = "torn_write",
+        /// A host noticed a broken connection.
+        BrokenConnection = "broken_connection",
+        /// A member was stopped in good order.
+        Shutdown = "shutdown",
+        /// A snapshot could not be fetched, or entries not be read back.
+        FetchFailed = "fetch_failed",
+        /// Some of a log that was durable was damaged.
+        RotLog = "rot_log",
+        /// A copy of a vote was damaged.
+        RotVote = "rot_vote",
+        /// A snapshot was damaged.
+        RotSnapshot = "rot_snapshot",
+        /// A sector could not be read any more.
+        Unreadable = "unreadable",
+    }
+
+    /// Nothing passes between these and the others.
+    Partition = "partition" {
+        /// One side.
+        side: Vec<NodeId>,
+    }
+    drawn Network 100 |draw| Fault::Partition { side: draw.side() },
+    befalls Victims::Links(side.clone()),
+    begins |world, at| world.cut(FaultKind::Partition, &world.links_around(side)),
+    ends |world, at| world.mend(&world.links_around(side));
+
+    /// Nothing passes from these to those; the way back is open.
+    OneWay = "one_way" {
+        /// Whose messages are lost.
+        from: Vec<NodeId>,
+        /// Who does not get them.
+        to: Vec<NodeId>,
+    }
+    drawn Network 100 |draw| {
+        let from = draw.side();
+        Fault::OneWay { to: draw.all_but(&from), from }
+    },
+    befalls Victims::Links([&from[..], to].concat()),
+    begins |world, at| world.cut(FaultKind::OneWay, &world.links_between(from, to)),
+    ends |world, at| world.mend(&world.links_between(from, to));
+
+    /// Nothing passes to or from this member.
+    Isolate = "isolate" {
+        /// Which.
+        member: Target,
+    }
+    drawn Network 100 |draw| Fault::Isolate { member: draw.target() },
+    befalls Victims::One(*member),
+    begins |world, at| world.cut(FaultKind::Isolate, &world.links_of(at.member)),
+    ends |world, at| world.mend(&world.links_of(at.member));
+
+    /// The links of a member go down and up again, over and over.
+    Flap = "flap" {
+        /// Whose.
+        member: Target,
+        /// How long they stay down, and then up.
+        period_us: u64,
+    }
+    drawn Network 100 |draw| {
+        Fault::Flap { member: draw.target(), period_us: draw.stream.skewed(1_000, 2 * draw.world.election_us.1) }
+    },
+    befalls Victims::One(*member),
+    begins |world, at| {
+        world.count_fault(FaultKind::Flap);
+        world.flap(at, *period_us, true);
+    },
+    ends |world, at| Ok(());
+
+    /// A member stops after carrying out so many more actions, forgets what it had in memory, and keeps only a
+    /// prefix of the writes that were not yet synced. It starts again when the fault ends.
+    Crash = "crash" {
+        /// Which.
+        member: Target,
+        /// After how many actions; zero for at once.
+        after_actions: u32,
+    }
+    drawn Member 100 |draw| {
+        Fault::Crash { member: draw.target(), after_actions: draw.stream.below(8) as u32 }
+    },
+    befalls Victims::One(*member),
+    begins |world, at| world.crash_after(at.member, *after_actions),
+    ends |world, at| world.let_up(at.member);
+
+    /// Every member crashes at once.
+    CrashAll = "crash_all"
+    drawn Member 100 |draw| Fault::CrashAll,
+    befalls Victims::All,
+    begins |world, at| world.crash_all(),
+    ends |world, at| world.let_all_up();
+
+    /// A member stands still while the world goes on.
+    Pause = "pause" {
+        /// Which.
+        member: Target,
+    }
+    drawn Member 100 |draw| Fault::Pause { member: draw.target() },
+    befalls Victims::One(*member),
+    begins |world, at| world.pause(at.member),
+    ends |world, at| world.resume(at.member);
+
+    /// A member's clock runs at another rate.
+    Clock = "clock" {
+        /// Which.
+        member: Target,
+        /// How much faster than true time, in parts per million.
+        ppm: i64,
+    }
+    drawn Member 100 |draw| {
+        let bound = draw.world.drift_ppm;
+        Fault::Clock { member: draw.target(), ppm: draw.stream.between(0, 2 * bound) as i64 - bound as i64 }
+    },
+    befalls Victims::One(*member),
+    begins |world, at| {
+        world.count_fault(FaultKind::Clock);
+        world.set_clock(at.member, *ppm);
+    },
+    ends |world, at| {
+        world.restore_clock(at.member);
+        Ok(())
+    };
+
+    /// A member's disk takes writes and finishes none.
+    DiskStall = "disk_stall" {
+        /// Which.
+        member: Target,
+    }
+    drawn Member 100 |draw| Fault::DiskStall { member: draw.target() },
+    befalls Victims::One(*member),
+    begins |world, at| world.stall_disk(at),
+    ends |world, at| Ok(());
+
+    /// A member loses its disk and starts again when the fault ends, under a new incarnation, knowing nothing.
+    /// The operator has to remove the old one and add the new. Nothing happens where that could take the last
+    /// copy of something from the group.
+    Wipe = "wipe" {
+        /// Which.
+        member: Target,
+    }
+    drawn Member 100 |draw| Fault::Wipe { member: draw.target() },
+    befalls Victims::One(*member),
+    begins |world, at| world.wipe(at.member),
+    ends |world, at| world.let_up(at.member);
+
+    /// A host is told that its connection to the leader broke, though it did not.
+    FalseAlarm = "false_alarm" {
+        /// Whose.
+        member: Target,
+    }
+    drawn Member 100 |draw| Fault::FalseAlarm { member: draw.target() },
+    befalls Victims::One(*member),
+    begins |world, at| world.alarm_falsely(at.member),
+    ends |world, at| Ok(());
+
+    /// The next sync of a disk fails, and what it should have made durable never will be, though it is read back (as
+    /// Linux does). This fault and those below are of whole members only.
+    SyncFails = "sync_fails" {
+        /// Whose.
+        member: Target,
+    }
+    drawn Sync 100 |draw| Fault::SyncFails { member: draw.anybody() },
+    befalls Victims::One(*member),
+    begins |world, at| world.fail_next_sync(at.member),
+    ends |world, at| Ok(());
+
+    /// A disk has no space left.
+    DiskFull = "disk_full" {
+        /// Whose.
+        member: Target,
+    }
+    drawn Space 100 |draw| Fault::DiskFull { member: draw.anybody() },
+    befalls Victims::One(*member),
+    begins |world, at| world.fill_disk(at.member),
+    ends |world, at| {
+        world.make_space(at.member);
+        Ok(())
+    };
+
+    /// The next write to a disk never gets there, though the disk says so. This fault and those below damage what may
+    /// have been acknowledged: they do nothing where that could leave too few members with everything.
+    LostWrite = "lost_write" {
+        /// Whose.
+        member: Target,
+    }
+    drawn Damage 100 |draw| Fault::LostWrite { member: draw.anybody() },
+    befalls Victims::One(*member),
+    begins |world, at| world.spoil(at.member, World::lose_write),
+    ends |world, at| Ok(());
+
+    /// The next write to a disk gets to another place.
+    MisdirectedWrite = "misdirected_write" {
+        /// Whose.
+        member: Target,
+    }
+    drawn Damage 100 |draw| Fault::MisdirectedWrite { member: draw.anybody() },
+    befalls Victims::One(*member),
+    begins |world, at| world.spoil(at.member, World::misdirect_write),
+    ends |world, at| Ok(());
+
+    /// A disk damages what it had made durable.
+    Rot = "rot" {
+        /// Whose.
+        member: Target,
+        /// What.
+        what: Rotten,
+        /// How.
+        how: Decay,
+    }
+    drawn Damage 100 |draw| {
+        Fault::Rot { member: draw.anybody(), what: draw.rotten(), how: *draw.stream.pick(&Decay::ALL) }
+    },
+    befalls Victims::One(*member),
+    begins |world, at| world.spoil(at.member, |world, member| world.rot(member, *what, *how)),
+    ends |world, at| Ok(());
+}
+
+impl Fault {
+    /// Everybody whom the fault names.
+    pub fn members(&self) -> Vec<NodeId> {
+        match self.victims() {
+            Victims::One(Target::Member(member)) => vec![member],
+            Victims::Links(members) => members,
+            Victims::One(Target::Leading(_)) | Victims::All => vec![],
+        }
+    }
+
+    /// The one member that the fault befalls, if it is about one.
+    pub fn target(&self) -> Option<Target> {
+        match self.victims() {
+            Victims::One(target) => Some(target),
+            Victims::Links(_) | Victims::All => None,
+        }
+    }
+}
+
+/// The world that faults are drawn for.
+#[derive(Clone, Debug)]
+pub(crate) struct FaultPlan {
+    pub(crate) seed: u64,
+    pub(crate) ids: Vec<NodeId>,
+    /// How far clocks may be from true, in parts per million.
+    pub(crate) drift_ppm: u64,
+    /// The shortest and the longest election timeout.
+    pub(crate) election_us: (u64, u64),
+    pub(crate) chaos_us: u64,
+    /// Odds, out of a hundred, that an entry of the usual weight is on.
+    pub(crate) odds: u64,
+    /// How many faults an entry that is on has at most.
+    pub(crate) most: u64,
+}
+
+impl FaultPlan {
+    /// What the seed holds of these entries, in the order of time.
+    pub(crate) fn draw(&self, entries: impl Iterator<Item = Entry>) -> Vec<TimedFault> {
+        let mut faults: Vec<_> = entries.flat_map(|entry| self.draw_entry(entry)).collect();
+        faults.sort_by_key(|timed| timed.at_us);
+        faults
+    }
+
+    fn draw_entry(&self, entry: Entry) -> Vec<TimedFault> {
+        let stream = Stream::named(self.seed, &format!("fault {}", entry.name()), 0);
+        let mut draw = FaultDraw { world: self, stream };
+        let is_on = draw.stream.below(100 * 100) < self.odds * entry.weight();
+        let count = draw.stream.between(1, self.most);
+        (0..if is_on { count } else { 0 }).flat_map(|_| draw.timed(entry)).collect()
+    }
+}
+
+/// What one entry of the table draws from.
+struct FaultDraw<'p> {
+    world: &'p FaultPlan,
+    stream: Stream,
+}
+
+impl FaultDraw<'_> {
+    /// A fault, and now and then a crash that follows it.
+    fn timed(&mut self, entry: Entry) -> Vec<TimedFault> {
+        let chaos_us = self.world.chaos_us;
+        let at_us = self.stream.below(chaos_us);
+        let for_us = match entry.realm() {
+            Realm::Network | Realm::Member => span_us(&mut self.stream, self.world.election_us),
+            Realm::Space | Realm::Sync | Realm::Damage => self.stream.skewed(1_000, chaos_us),
+        };
+        let fault = entry.draw(self);
+        let crash = match (entry.realm(), fault.target()) {
+            (Realm::Sync | Realm::Damage, Some(member)) if self.stream.below(3) > 0 => {
+                let after_actions = self.stream.skewed(1, 8) as u32 - 1;
+                let at_us = at_us + self.stream.skewed(100, chaos_us / 4);
+                let for_us = self.stream.skewed(1_000, chaos_us / 4);
+                Some(TimedFault { at_us, for_us, fault: Fault::Crash { member, after_actions } })
+            }
+            _ => None,
+        };
+        [Some(TimedFault { at_us, for_us, fault }), crash].into_iter().flatten().collect()
+    }
+
+    /// Whom a fault befalls: half of the time the leader, since nothing else changes the course of things so much.
+    fn target(&mut self) -> Target {
+        target(&mut self.stream, &self.world.ids)
+    }
+
+    /// Any member.
+    fn anybody(&mut self) -> Target {
+        Target::Member(*self.stream.pick(&self.world.ids))
+    }
+
+    /// Some members, but not all of several.
+    fn side(&mut self) -> Vec<NodeId> {
+        let most = (self.world.ids.len() as u64 - 1).max(1);
+        let some = self.stream.between(1, most) as usize;
+        self.stream.sample(&self.world.ids, some)
+    }
+
+    fn all_but(&self, side: &[NodeId]) -> Vec<NodeId> {
+        self.world.ids.iter().copied().filter(|id| !side.contains(id)).collect()
+    }
+
+    fn rotten(&mut self) -> Rotten {
+        *self.stream.pick(&[
+            Rotten::Log,
+            Rotten::Log,
+            Rotten::Tail,
+            Rotten::Tail,
+            Rotten::Vote,
+            Rotten::Snapshot,
+        ])
+    }
+}
+
+/// Whom something befalls: half of the time the leader.
+pub(crate) fn target(stream: &mut Stream, ids: &[NodeId]) -> Target {
+    let member = *stream.pick(ids);
+    if stream.coin() { Target::Member(member) } else { Target::Leading(Leading::Leader) }
+}
+
+/// How long a fault lasts: half of them any order of magnitude, half of them about as long as it takes to elect
+/// another leader.
+pub(crate) fn span_us(stream: &mut Stream, (shortest, longest): (u64, u64)) -> u64 {
+    if stream.coin() { stream.skewed(1_000, 6 * longest) } else { stream.between(shortest / 2, 3 * longest) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(seed: u64) -> FaultPlan {
+        let ids = (1..=5).filter_map(NodeId::new).collect();
+        let election_us = (150_000, 300_000);
+        FaultPlan { seed, ids, drift_ppm: 200, election_us, chaos_us: 5_000_000, odds: 50, most: 9 }
+    }
+
+    /// So a fault that is added redraws no seed.
+    #[test]
+    fn without_an_entry_all_others_are_drawn_as_before() {
+        for seed in 0..50 {
+            let all = plan(seed).draw(Entry::ALL.iter().copied());
+            for &left_out in Entry::ALL {
+                let others = plan(seed).draw(Entry::ALL.iter().copied().filter(|entry| *entry != left_out));
+                let its_own = plan(seed).draw_entry(left_out);
+                let mut rest = all.clone();
+                rest.retain(|timed| !its_own.contains(timed));
+                assert_eq!(others, rest, "seed {seed} without {}", left_out.name());
+            }
+        }
+    }
+
+    #[test]
+    fn every_entry_is_drawn_under_its_name() {
+        for &entry in Entry::ALL {
+            let drawn = (0..50).flat_map(|seed| plan(seed).draw_entry(entry));
+            let text = drawn.map(|timed| serde_json::to_string(&timed.fault).expect("plain data"));
+            assert!(text.into_iter().any(|text| text.contains(entry.name())), "{}", entry.name());
+        }
+    }
+}
