@@ -59,6 +59,9 @@ pub struct Options {
     /// How far the rate of a member's clock may be from true, as a ratio in parts per million: leases are shorter than the promise
     /// they rest on by twice that. Ordinary clocks stay within 200; a clock beyond it makes lease reads stale, and
     /// nothing else. Default 10,000, which is one in a hundred.
+    ///
+    /// A host's clock must count the time for which the machine was suspended. A guest whose hypervisor pauses it, and does not set its
+    /// clock right before it goes on, is beyond any drift: keep `lease_reads` off there.
     pub max_clock_drift_ppm: u32,
     /// How long a newcomer that shall vote may take to catch up with the log before the request is answered with
     /// [`Outcome::NotCaughtUp`](crate::action::Outcome::NotCaughtUp). Default ten minutes.

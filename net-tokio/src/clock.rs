@@ -1,25 +1,142 @@
 //! The host's clock, as the kernel reads it.
+//!
+//! It counts the time for which the machine was suspended, for the other members' clocks went on meanwhile: a lease that was read by a
+//! clock that stood still would outlive the promise it rests on. It is `CLOCK_BOOTTIME` on Linux, Android, Fuchsia and OpenBSD, and
+//! `CLOCK_MONOTONIC` elsewhere on Unix, which counts suspension on Apple's systems; on FreeBSD, NetBSD and where there is no such clock
+//! it may stand still, and lease reads should be off.
+//!
+//! **Limit.** No clock of a guest counts the time for which its hypervisor has paused the guest, unless the hypervisor sets it right
+//! before the guest goes on.
 
 use kontiki_core::time::Instant;
 use std::time::Duration;
 
-/// Monotonic time since this was made.
+/// What tells the time since some origin. It never goes back.
+pub(crate) trait Source {
+    fn read(&self) -> Duration;
+}
+
+/// The clock of the system that counts suspension.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock(std::time::Instant);
+pub(crate) struct System;
+
+#[cfg(unix)]
+impl Source for System {
+    fn read(&self) -> Duration {
+        use rustix::time::{ClockId, clock_gettime};
+        #[cfg(any(target_os = "linux", target_os = "android", target_os = "fuchsia", target_os = "openbsd"))]
+        const CLOCK: ClockId = ClockId::Boottime;
+        #[cfg(not(any(
+            target_os = "linux",
+            target_os = "android",
+            target_os = "fuchsia",
+            target_os = "openbsd"
+        )))]
+        const CLOCK: ClockId = ClockId::Monotonic;
+        let read = clock_gettime(CLOCK);
+        let nanos = u32::try_from(read.tv_nsec).unwrap_or_default();
+        Duration::new(u64::try_from(read.tv_sec).unwrap_or_default(), nanos)
+    }
+}
+
+#[cfg(not(unix))]
+impl Source for System {
+    fn read(&self) -> Duration {
+        use std::sync::LazyLock;
+        static ORIGIN: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+        ORIGIN.elapsed()
+    }
+}
+
+/// How long a timer is set for at most. Timers of tokio stand still with the machine: after a suspension, deadlines are looked at again
+/// within this time. A follower in a running group is woken more often by heartbeats.
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+
+/// How long a timer is set for where nothing is waited for.
+const FAR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Monotonic time since this was made, suspensions included.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock<S = System> {
+    source: S,
+    origin: Duration,
+}
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self(std::time::Instant::now())
+        Self::of(System)
+    }
+}
+
+impl<S: Source> Clock<S> {
+    fn of(source: S) -> Self {
+        let origin = source.read();
+        Self { source, origin }
     }
 
     pub(crate) fn now(&self) -> Instant {
-        Instant::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        let since = self.source.read().saturating_sub(self.origin);
+        Instant::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// The same instant as the timers of tokio know it. A time that never comes is far away.
-    pub(crate) fn at(&self, when: Instant) -> tokio::time::Instant {
-        let far = Duration::from_secs(24 * 60 * 60);
-        let since = Duration::from_nanos(when.as_nanos()).min(self.0.elapsed() + far);
-        tokio::time::Instant::from_std(self.0 + since)
+    /// How long a timer is to be set for, so that the deadline is looked at when it comes, or soon after the machine was suspended.
+    pub(crate) fn sleep_until(&self, deadline: Instant) -> Duration {
+        if deadline == Instant::NEVER {
+            return FAR;
+        }
+        Duration::from_nanos((deadline - self.now()).get()).min(LONGEST_SLEEP)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    impl Source for &Cell<Duration> {
+        fn read(&self) -> Duration {
+            self.get()
+        }
+    }
+
+    #[test]
+    fn it_begins_at_zero_and_counts_what_its_source_counts() {
+        let source = Cell::new(Duration::from_secs(1_000));
+        let clock = Clock::of(&source);
+        assert_eq!(clock.now(), Instant::ZERO);
+        source.set(source.get() + Duration::from_millis(7));
+        assert_eq!(clock.now(), Instant::from_millis(7));
+        // An hour of suspension is an hour.
+        source.set(source.get() + Duration::from_secs(3_600));
+        assert_eq!(clock.now(), Instant::from_millis(3_600_007));
+        // A source that goes back does not take the kernel before its origin.
+        source.set(Duration::ZERO);
+        assert_eq!(clock.now(), Instant::ZERO);
+    }
+
+    #[test]
+    fn a_timer_rings_at_the_deadline_and_soon_after_a_suspension() {
+        let source = Cell::new(Duration::from_secs(5));
+        let clock = Clock::of(&source);
+        let (near, distant) = (Instant::from_millis(40), Instant::from_millis(10_000));
+        assert_eq!(clock.sleep_until(near), Duration::from_millis(40));
+        assert_eq!(clock.sleep_until(distant), LONGEST_SLEEP, "it may have been suspended when that rings");
+        source.set(source.get() + Duration::from_secs(60));
+        assert_eq!([near, distant].map(|deadline| clock.sleep_until(deadline)), [Duration::ZERO; 2]);
+        assert_eq!(clock.sleep_until(Instant::NEVER), FAR);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_clock_of_the_system_counts_suspension() {
+        let now = || {
+            let uptime = std::fs::read_to_string("/proc/uptime").expect("it is there");
+            let seconds: f64 = uptime.split(' ').next().and_then(|text| text.parse().ok()).expect("a number");
+            Duration::from_secs_f64(seconds)
+        };
+        // The kernel gives its uptime by CLOCK_BOOTTIME, to a hundredth of a second.
+        let (before, read, after) = (now(), System.read(), now());
+        let slack = Duration::from_millis(20);
+        assert!(before <= read + slack && read <= after + slack, "{before:?} {read:?} {after:?}");
     }
 }

@@ -6,14 +6,14 @@ use crate::book::Book;
 use crate::node::presence::Presence;
 use crate::node::service;
 use crate::storage::Storage;
-use crate::tls::Tls;
+use crate::tls::{Reloads, Role, Tls, TlsError};
 use crate::transport::{self, Address, Hello, Stream, Transport};
 use kontiki_core::replica::{Lane, frame};
 use kontiki_core::types::{ClusterId, NodeId};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{error, fmt, io};
 
 /// One process's place among the members: everything but the members themselves.
@@ -43,12 +43,14 @@ pub enum HostError {
     Transport(transport::StartError),
     /// A thread cannot be started.
     Thread(io::Error),
+    /// The certificate is not a member's.
+    Tls(TlsError),
 }
 
 impl HostError {
     /// Returns whether the options are wrong or contradict one another.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Transport(transport::StartError::Options(_)))
+        matches!(self, Self::Transport(transport::StartError::Options(_)) | Self::Tls(_))
     }
 }
 
@@ -57,6 +59,7 @@ impl fmt::Display for HostError {
         match self {
             Self::Transport(error) => error.fmt(f),
             Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
+            Self::Tls(error) => error.fmt(f),
         }
     }
 }
@@ -72,6 +75,9 @@ impl Host {
         tls: Option<Tls>,
         options: &crate::node::Options,
     ) -> Result<Arc<Self>, HostError> {
+        if let Some(tls) = &tls {
+            tls.check(Role::Member).map_err(HostError::Tls)?;
+        }
         let storage = Storage::start(&format!("kontiki {id}")).map_err(HostError::Thread)?;
         let host = Arc::new(Self {
             id,
@@ -92,7 +98,31 @@ impl Host {
         let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs().max(1));
         host.address.get_or_init(|| Address { text, stamp });
         host.transport.get_or_init(|| transport);
+        if host.tls.is_some() {
+            tokio::spawn(watch_tls(Arc::downgrade(&host), options.transport.tls_interval));
+        }
         Ok(host)
+    }
+
+    /// Reads the files of its TLS material again, and logs what comes of it. Returns what has come of this and of all times before; none
+    /// without TLS.
+    pub async fn reload_tls(&self) -> Option<Reloads> {
+        let tls = self.tls.clone()?;
+        let read = tokio::task::spawn_blocking(move || {
+            let before = tls.reloads().problem;
+            let result = tls.reload(Role::Member);
+            (result, before, tls.reloads())
+        });
+        let (result, before, reloads) = read.await.ok()?;
+        match result {
+            Ok(true) => tracing::info!(host = %self.id, "new TLS material: new connections use it"),
+            Ok(false) => {}
+            Err(error) if before.is_some_and(|before| before == error.to_string()) => {}
+            Err(error) => {
+                tracing::error!(host = %self.id, %error, "the new TLS material cannot be used: the old is kept");
+            }
+        }
+        Some(reloads)
     }
 
     /// Where it listens.
@@ -232,6 +262,15 @@ impl Host {
                 all.next().filter(|_| all.next().is_none()).cloned()
             }
         })
+    }
+}
+
+/// Looks from time to time whether the files of the TLS material have changed, as long as the host is there.
+async fn watch_tls(host: Weak<Host>, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        let Some(host) = host.upgrade() else { return };
+        host.reload_tls().await;
     }
 }
 

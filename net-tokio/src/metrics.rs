@@ -13,7 +13,7 @@ pub use text::{CONTENT_TYPE, Family, Kind, Sample, Value};
 
 use crate::protocol::{MemberStatus, NodeStatus, Phase};
 use history::History;
-use kontiki_core::membership::Standing;
+use kontiki_core::membership::{Membership, Standing};
 use kontiki_core::replica::Counters;
 use kontiki_core::status::{Drops, RoleKind};
 use kontiki_core::types::{Index, NodeId};
@@ -67,6 +67,11 @@ impl Metrics {
         if let Some(took) = replicated {
             self.0.replicated.observe(took);
         }
+    }
+
+    /// The membership in force is now this, as far as this member knows.
+    pub fn membership(&self, me: NodeId, membership: &Membership) {
+        lock(&self.0.history).note_members(unix_millis(), me, membership);
     }
 
     /// A request was refused, for the reason with this code.

@@ -7,12 +7,13 @@
 
 use crate::transport::Refusal;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::{error, fmt, io};
-use tokio_rustls::rustls::client::{Resumption, verify_server_name};
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::client::danger::ServerCertVerifier as _;
+use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{self, AlertDescription, ClientConfig, RootCertStore, ServerConfig};
@@ -21,57 +22,231 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 /// The name that makes a certificate a member's.
 pub const MEMBER: &str = "member.kontiki";
 
-/// What one end needs for mutual TLS: the authority that it trusts, and its own certificate and key. Cheap to clone.
+/// What one end needs for mutual TLS: the authority that it trusts, and its own certificate and key. Cheap to clone; all clones use the
+/// same material, which [`reload`](Self::reload) replaces for all of them.
 #[derive(Clone)]
-pub struct Tls {
-    pub(crate) acceptor: TlsAcceptor,
-    pub(crate) connector: TlsConnector,
+pub struct Tls(Arc<Shared>);
+
+struct Shared {
+    files: Files,
+    current: RwLock<Current>,
+    reloads: Mutex<Reloads>,
+}
+
+/// The material in use.
+struct Current {
+    pem: Pem,
+    acceptor: TlsAcceptor,
+    connector: TlsConnector,
+    roots: Arc<RootCertStore>,
+    chain: Vec<CertificateDer<'static>>,
+}
+
+/// Where the material is read.
+#[derive(Clone)]
+struct Files {
+    ca: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+/// What the files hold: the authority's certificates, this end's, and its key.
+#[derive(PartialEq, Eq)]
+struct Pem {
+    ca: Vec<u8>,
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+/// What has come of reading the files again.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Reloads {
+    /// How often new material was taken.
+    pub taken: u64,
+    /// How often new material could not be used, and the old was kept.
+    pub refused: u64,
+    /// Why the files cannot be used as they are now; none where what they hold is in use.
+    pub problem: Option<String>,
+}
+
+/// What a certificate is to be good for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// It is a member's, which dials members and answers members and clients.
+    Member,
+    /// It is a client's, which only dials members.
+    Client,
 }
 
 impl Tls {
     /// Reads PEM files: the certificates of the authority, this end's certificate (with those between it and the authority, if any, after
-    /// it), and its private key (PKCS #8, SEC 1 or PKCS #1). They are read once; a new certificate takes a new start.
+    /// it), and its private key (PKCS #8, SEC 1 or PKCS #1). They are read again by [`reload`](Self::reload).
+    ///
+    /// # Errors
+    ///
+    /// Returns what is wrong with which file.
     pub fn from_files(
         ca: impl AsRef<Path>,
         certificate: impl AsRef<Path>,
         key: impl AsRef<Path>,
     ) -> Result<Self, TlsError> {
         let (ca, certificate, key) = (ca.as_ref(), certificate.as_ref(), key.as_ref());
-        let (authorities, chain) = (certificates(ca)?, certificates(certificate)?);
-        let private =
-            PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, "private key", error))?;
-        let mut roots = RootCertStore::empty();
-        for authority in authorities {
-            roots.add(authority).map_err(|error| TlsError::Authority { file: ca.to_owned(), error })?;
-        }
-        Self::new(Arc::new(roots), chain, private).map_err(|error| TlsError::Pair {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
-            error,
-        })
+        let files = Files { ca: ca.to_owned(), certificate: certificate.to_owned(), key: key.to_owned() };
+        let current = RwLock::new(files.parse(files.read()?)?);
+        Ok(Self(Arc::new(Shared { files, current, reloads: Mutex::default() })))
     }
 
-    fn new(
-        roots: Arc<RootCertStore>,
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<Self, rustls::Error> {
-        let provider = Arc::new(ring::default_provider());
-        let other = |error: &dyn fmt::Display| rustls::Error::General(error.to_string());
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
-        let mut server = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&[&TLS13])?
-            .with_client_cert_verifier(verifier.build().map_err(|error| other(&error))?)
-            .with_single_cert(chain.clone(), key.clone_key())?;
-        // Connections last: nothing is resumed, and so every certificate is looked at every time.
-        server.send_tls13_tickets = 0;
-        let mut client = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13])?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)?;
-        client.resumption = Resumption::disabled();
-        Ok(Self { acceptor: Arc::new(server).into(), connector: Arc::new(client).into() })
+    /// Reads the files again, and returns whether they hold other material than before. New connections use it from then on; those that
+    /// there are go on. Material that cannot be used, or not as `role`, changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Returns what is wrong with the new material. The old is kept.
+    pub fn reload(&self, role: Role) -> Result<bool, TlsError> {
+        let new = self.0.files.read().and_then(|pem| {
+            if self.current().pem == pem {
+                return Ok(None);
+            }
+            let new = self.0.files.parse(pem)?;
+            self.0.files.check(&new, role)?;
+            Ok(Some(new))
+        });
+        let mut reloads = self.0.reloads.lock().unwrap_or_else(PoisonError::into_inner);
+        match new {
+            Ok(new) => {
+                reloads.problem = None;
+                let is_other = new.is_some();
+                if let Some(new) = new {
+                    reloads.taken += 1;
+                    *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+                }
+                Ok(is_other)
+            }
+            Err(error) => {
+                let problem = Some(error.to_string());
+                // The same files are looked at over and over: each problem counts once.
+                reloads.refused += u64::from(reloads.problem != problem);
+                reloads.problem = problem;
+                Err(error)
+            }
+        }
     }
+
+    /// What has come of reading the files again.
+    pub fn reloads(&self) -> Reloads {
+        self.0.reloads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Checks that the certificate is good for this role. One that has expired is let pass: it can be replaced while the member runs.
+    ///
+    /// # Errors
+    ///
+    /// Returns what the certificate lacks.
+    pub fn check(&self, role: Role) -> Result<(), TlsError> {
+        match self.0.files.check(&self.current(), role) {
+            Err(TlsError::Unfit { lacks: Lack::Time(error), .. }) => {
+                tracing::warn!(certificate = %self.0.files.certificate.display(), %error, "the certificate is not valid now");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        self.current().acceptor.clone()
+    }
+
+    pub(crate) fn connector(&self) -> TlsConnector {
+        self.current().connector.clone()
+    }
+
+    fn current(&self) -> RwLockReadGuard<'_, Current> {
+        self.0.current.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Files {
+    fn read(&self) -> Result<Pem, TlsError> {
+        let read = |file: &Path| {
+            std::fs::read(file).map_err(|error| TlsError::Read { file: file.to_owned(), error })
+        };
+        Ok(Pem { ca: read(&self.ca)?, certificate: read(&self.certificate)?, key: read(&self.key)? })
+    }
+
+    fn parse(&self, pem: Pem) -> Result<Current, TlsError> {
+        let (authorities, chain) =
+            (certificates(&self.ca, &pem.ca)?, certificates(&self.certificate, &pem.certificate)?);
+        let key = PrivateKeyDer::from_pem_slice(&pem.key)
+            .map_err(|error| unreadable(&self.key, "private key", error))?;
+        let mut roots = RootCertStore::empty();
+        for authority in authorities {
+            roots.add(authority).map_err(|error| TlsError::Authority { file: self.ca.clone(), error })?;
+        }
+        let roots = Arc::new(roots);
+        let (acceptor, connector) = ends(&roots, &chain, key).map_err(|error| TlsError::Pair {
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+            error,
+        })?;
+        Ok(Current { pem, acceptor, connector, roots, chain })
+    }
+
+    /// Checks what the other ends will check of this end's certificate.
+    fn check(&self, current: &Current, role: Role) -> Result<(), TlsError> {
+        let lacking = match role {
+            Role::Member => lacks_for_answering(current).or_else(|| lacks_for_dialling(current)),
+            Role::Client => lacks_for_dialling(current),
+        };
+        let file = || self.certificate.clone();
+        lacking.map_or(Ok(()), |lacks| Err(TlsError::Unfit { certificate: file(), role, lacks }))
+    }
+}
+
+fn lacks_for_answering(current: &Current) -> Option<Lack> {
+    let (end, between) = current.chain.split_first()?;
+    if !is_member(end) {
+        return Some(Lack::Name);
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(current.roots.clone(), provider()).build();
+    let verified = verifier.map_err(|error| rustls::Error::General(error.to_string())).and_then(|verifier| {
+        verifier.verify_server_cert(end, between, &member(), &[], UnixTime::now()).map(drop)
+    });
+    verified.err().map(|error| Lack::of(error, Lack::ServerUse))
+}
+
+fn lacks_for_dialling(current: &Current) -> Option<Lack> {
+    let (end, between) = current.chain.split_first()?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(current.roots.clone(), provider()).build();
+    let verified = verifier
+        .map_err(|error| rustls::Error::General(error.to_string()))
+        .and_then(|verifier| verifier.verify_client_cert(end, between, UnixTime::now()).map(drop));
+    verified.err().map(|error| Lack::of(error, Lack::ClientUse))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+/// What accepts connections with this material, and what makes them.
+fn ends(
+    roots: &Arc<RootCertStore>,
+    chain: &[CertificateDer<'static>],
+    key: PrivateKeyDer<'static>,
+) -> Result<(TlsAcceptor, TlsConnector), rustls::Error> {
+    let other = |error: &dyn fmt::Display| rustls::Error::General(error.to_string());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider());
+    let mut server = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(verifier.build().map_err(|error| other(&error))?)
+        .with_single_cert(chain.to_vec(), key.clone_key())?;
+    // Connections last: nothing is resumed, and so every certificate is looked at every time.
+    server.send_tls13_tickets = 0;
+    let mut client = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots.clone())
+        .with_client_auth_cert(chain.to_vec(), key)?;
+    client.resumption = Resumption::disabled();
+    Ok((Arc::new(server).into(), Arc::new(client).into()))
 }
 
 impl fmt::Debug for Tls {
@@ -124,10 +299,9 @@ pub(crate) fn trouble(error: &io::Error) -> Option<Trouble> {
     })
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = |error| unreadable(file, "certificate", error);
-    let found = CertificateDer::pem_file_iter(file).map_err(failed)?.collect::<Result<Vec<_>, _>>();
-    match found.map_err(failed)? {
+    match CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(failed)? {
         found if found.is_empty() => Err(failed(pem::Error::NoItemsFound)),
         found => Ok(found),
     }
@@ -176,6 +350,63 @@ pub enum TlsError {
         /// What is wrong.
         error: rustls::Error,
     },
+    /// The certificate is not good for what it is used for.
+    Unfit {
+        /// The file of the certificate.
+        certificate: PathBuf,
+        /// What it is used for.
+        role: Role,
+        /// What it lacks.
+        lacks: Lack,
+    },
+}
+
+/// What a certificate lacks.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Lack {
+    /// The name [`MEMBER`] among its subject alternative names: it is a client's.
+    Name,
+    /// The extended key usage that lets it answer connections.
+    ServerUse,
+    /// The extended key usage that lets it make connections.
+    ClientUse,
+    /// A signature of the authority.
+    Signature,
+    /// It has expired, or is not valid yet.
+    Time(rustls::Error),
+    /// Anything else.
+    Other(rustls::Error),
+}
+
+impl Lack {
+    /// What the error of a verification means; `usage` is the purpose that was verified.
+    fn of(error: rustls::Error, usage: Self) -> Self {
+        use rustls::CertificateError as Bad;
+        let rustls::Error::InvalidCertificate(bad) = &error else {
+            return Self::Other(error);
+        };
+        match bad {
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => Self::Name,
+            Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. } => usage,
+            Bad::UnknownIssuer | Bad::BadSignature => Self::Signature,
+            Bad::Expired | Bad::ExpiredContext { .. } | Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+                Self::Time(error)
+            }
+            _ => Self::Other(error),
+        }
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name => write!(f, "it lacks the DNS name {MEMBER} among its subject alternative names"),
+            Self::ServerUse => f.write_str("its extended key usage lacks server authentication (serverAuth)"),
+            Self::ClientUse => f.write_str("its extended key usage lacks client authentication (clientAuth)"),
+            Self::Signature => f.write_str("it is not signed by the authority that this end trusts"),
+            Self::Time(error) | Self::Other(error) => error.fmt(f),
+        }
+    }
 }
 
 impl fmt::Display for TlsError {
@@ -194,6 +425,13 @@ impl fmt::Display for TlsError {
                 certificate.display(),
                 key.display()
             ),
+            Self::Unfit { certificate, role, lacks } => {
+                let role = match role {
+                    Role::Member => "member",
+                    Role::Client => "client",
+                };
+                write!(f, "{} is not a {role}'s certificate: {lacks}", certificate.display())
+            }
         }
     }
 }

@@ -429,6 +429,52 @@ fn with_certificates_only_those_are_served_who_have_one() {
     assert!(wrong.err.contains("nobody.pem"), "{}", wrong.err);
 }
 
+#[test]
+fn certificates_are_replaced_while_the_member_runs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let flags = |name: &str| {
+        let [ca, certificate, key] = ["ca.pem", &format!("{name}.pem"), &format!("{name}.key")].map(path);
+        ["--tls-ca".to_owned(), ca, "--tls-cert".to_owned(), certificate, "--tls-key".to_owned(), key]
+    };
+    certificates(directory.path());
+
+    // A client's certificate does not make a member.
+    let mut group = Group::of(1, &flags("client"));
+    group.start(1, &[]);
+    assert_eq!(group.member(1).exit().code(), Some(2), "{}", group.log(1));
+    assert!(group.log(1).contains("it lacks the DNS name member.kontiki"), "{}", group.log(1));
+
+    let config = path("kontiki.toml");
+    for (interval, signals) in [("20ms", false), ("1440m", true)] {
+        fs::write(&config, format!("[transport]\ntls_interval = \"{interval}\"\n"))
+            .expect("it can be written");
+        group.more = flags("member").to_vec();
+        group.start(1, &["--config", &config]);
+        group.more = flags("client").to_vec();
+        group.run(&["put", "a", "b", "--timeout", "60s"]).is(0, "done\n");
+        // Another authority, and everything signed by it.
+        certificates(directory.path());
+        if signals {
+            group.member(1).signal(Signal::HUP);
+        }
+        group.run(&["get", "a", "--timeout", "60s"]).is(0, "b\n");
+        // A key of another certificate is not taken, and is told.
+        fs::copy(path("client.key"), path("member.key")).expect("it can be written");
+        if signals {
+            group.member(1).signal(Signal::HUP);
+        }
+        wait_for("word of the broken files", || {
+            let log = group.log(1);
+            if log.contains("the old is kept") { Ok(()) } else { Err(log) }
+        });
+        group.run(&["get", "a"]).is(0, "b\n");
+        group.kill(1);
+        certificates(directory.path());
+        fs::remove_file(group.directory.path().join("1.log")).expect("a log");
+    }
+}
+
 /// A certificate for a member and one for a client, of one authority.
 fn certificates(directory: &Path) {
     let mut authority = CertificateParams::default();

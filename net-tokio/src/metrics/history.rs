@@ -3,10 +3,11 @@
 use super::MAX_EVENTS;
 use crate::metrics::standing_word;
 use crate::protocol::{NodeStatus, Phase};
+use kontiki_core::membership::{Membership, Standing};
 use kontiki_core::status::RoleKind;
-use kontiki_core::types::{Index, LogId, NodeId, Term};
+use kontiki_core::types::{Incarnation, Index, NodeId, Term};
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Something that a person may want to know afterwards.
@@ -37,6 +38,8 @@ pub(super) struct Counts {
 #[derive(Default)]
 pub(super) struct History {
     last: Option<NodeStatus>,
+    /// The members as they were last told, each with the life of its directory and what it is.
+    members: Option<BTreeMap<NodeId, (Incarnation, Standing)>>,
     counts: Counts,
     events: VecDeque<Event>,
     /// The last term in which this member stood.
@@ -71,14 +74,11 @@ impl History {
         }
         self.note_election(at_ms, &before, status);
         if before.standing != status.standing {
-            let text = format!("the group takes this member for: {}", standing_word(status.standing));
-            self.push(at_ms, "standing", text);
-        }
-        if before.configured != status.configured {
-            self.push(at_ms, "members", format!("the membership is that of {}", entry(status.configured)));
+            self.push(at_ms, "standing", standing_text(status.standing).to_owned());
         }
         if before.snapshot != status.snapshot {
-            self.push(at_ms, "snapshot", format!("snapshot through {}", entry(status.snapshot)));
+            let text = format!("the latest snapshot covers the log through entry {}", status.snapshot.index);
+            self.push(at_ms, "snapshot", text);
         }
         // A member that starts again knows of less than it did.
         self.counts.committed += status.committed.get().saturating_sub(before.committed.get());
@@ -86,6 +86,36 @@ impl History {
         let took = self.time(now, &before, status);
         self.last = Some(status.clone());
         took
+    }
+
+    /// Takes note of a membership, and of what has changed of the other members since the one before.
+    pub(super) fn note_members(&mut self, at_ms: u64, me: NodeId, membership: &Membership) {
+        let now: BTreeMap<_, _> = membership
+            .members()
+            .iter()
+            .map(|member| (member.id, (member.incarnation, membership.standing(*member))))
+            .collect();
+        let Some(before) = self.members.replace(now.clone()) else {
+            let ids: Vec<_> = now.keys().map(NodeId::to_string).collect();
+            if !ids.is_empty() {
+                self.push(at_ms, "members", format!("the members of the group: {}", ids.join(", ")));
+            }
+            return;
+        };
+        for (id, (incarnation, standing)) in now.iter().filter(|(id, _)| **id != me) {
+            let what = match before.get(id) {
+                None => format!("was added as a {}", standing_word(*standing)),
+                Some((other, _)) if other != incarnation => {
+                    "was added again, with an empty directory".to_owned()
+                }
+                Some((_, other)) if other != standing => format!("is a {} now", standing_word(*standing)),
+                Some(_) => continue,
+            };
+            self.push(at_ms, "members", format!("member {id} {what}"));
+        }
+        for id in before.keys().filter(|id| **id != me && !now.contains_key(id)) {
+            self.push(at_ms, "members", format!("member {id} was removed"));
+        }
     }
 
     fn note_election(&mut self, at_ms: u64, before: &NodeStatus, status: &NodeStatus) {
@@ -100,23 +130,23 @@ impl History {
                 self.led = Some((term, leader));
                 self.counts.leaders += 1;
                 self.counts.won += u64::from(leader == me);
-                self.push(at_ms, "leader", leader_text(leader, me, term));
+                self.push(at_ms, "leader", format!("{} was elected leader (term {term})", who(leader, me)));
             }
             Some(leader) if before.leader.is_none() => {
-                self.push(at_ms, "leader", format!("{}, as before", leader_text(leader, me, term)));
+                self.push(at_ms, "leader", format!("{} leads again", who(leader, me)));
             }
             Some(_) => {}
             None if status.role == RoleKind::Candidate && has_stood => {
-                self.push(at_ms, "election", format!("this member stands for election in term {term}"));
+                self.push(at_ms, "election", format!("this member stands for election (term {term})"));
             }
             None if term > before.term => {
-                self.push(at_ms, "term", format!("term {term} began, and no leader is known"));
+                self.push(at_ms, "term", format!("an election began (term {term})"));
             }
             None if before.leader == Some(me) => {
-                self.push(at_ms, "leader", "this member leads no more, and no leader is known".to_owned());
+                self.push(at_ms, "leader", "this member stopped leading".to_owned());
             }
             None if before.leader.is_some() => {
-                self.push(at_ms, "leader", "no leader is known".to_owned());
+                self.push(at_ms, "leader", "the leader was lost".to_owned());
             }
             None => {}
         }
@@ -159,24 +189,25 @@ impl History {
     }
 }
 
-fn entry(id: LogId) -> String {
-    format!("entry {} of term {}", id.index, id.term)
+fn who(id: NodeId, me: NodeId) -> String {
+    if id == me { "this member".to_owned() } else { format!("member {id}") }
 }
 
-fn leader_text(leader: NodeId, me: NodeId, term: Term) -> String {
-    if leader == me {
-        format!("this member leads term {term}")
-    } else {
-        format!("member {leader} leads term {term}")
+fn standing_text(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Voter => "this member votes in its group",
+        Standing::Witness => "this member is a witness of its group: it votes and holds no values",
+        Standing::Learner => "this member is a learner of its group: it does not vote",
+        Standing::Outsider => "this member is not in its group",
     }
 }
 
 fn phase_text(phase: &Phase) -> String {
     match phase {
-        Phase::Starting(why) => format!("waits to be in a group: {why}"),
-        Phase::Running => "takes part in its group".to_owned(),
-        Phase::Refusing(why) => format!("refuses everything: {why}"),
-        Phase::Halted(why) => format!("halted: {why}"),
-        Phase::Stopped => "was shut down".to_owned(),
+        Phase::Starting(why) => format!("this member waits to be in a group: {why}"),
+        Phase::Running => "this member is running".to_owned(),
+        Phase::Refusing(why) => format!("this member refuses everything: {why}"),
+        Phase::Halted(why) => format!("this member halted: {why}"),
+        Phase::Stopped => "this member was shut down".to_owned(),
     }
 }

@@ -46,28 +46,54 @@ fn a_life_is_told_in_events_and_counted() {
     note(&|it| (it.term, it.leader) = (Term::new(4), Some(id(2))));
     note(&|it| it.leader = None);
     note(&|it| it.leader = Some(id(2)));
-    note(&|it| it.configured = LogId::new(4, 6));
     note(&|it| it.snapshot = LogId::new(3, 5));
     note(&|it| it.standing = Standing::Learner);
     note(&|it| it.phase = Phase::Halted("the disk failed".to_owned()));
     let told = [
-        "takes part in its group",
-        "this member stands for election in term 3",
-        "this member leads term 3",
-        "this member leads no more, and no leader is known",
-        "member 2 leads term 4",
-        "no leader is known",
-        "member 2 leads term 4, as before",
-        "the membership is that of entry 6 of term 4",
-        "snapshot through entry 5 of term 3",
-        "the group takes this member for: learner",
-        "halted: the disk failed",
+        "this member is running",
+        "this member stands for election (term 3)",
+        "this member was elected leader (term 3)",
+        "this member stopped leading",
+        "member 2 was elected leader (term 4)",
+        "the leader was lost",
+        "member 2 leads again",
+        "the latest snapshot covers the log through entry 5",
+        "this member is a learner of its group: it does not vote",
+        "this member halted: the disk failed",
     ];
     assert_eq!(texts(&history), told);
     assert_eq!(history.events().nth(1).map(|event| event.times), Some(2), "two elections, told as one event");
     let counts = history.counts();
     assert_eq!((counts.elections, counts.won, counts.terms, counts.leaders), (2, 1, 3, 2));
     assert_eq!((counts.committed, counts.applied), (2, 0));
+}
+
+#[test]
+fn changes_of_the_membership_are_told_by_member() {
+    let mut history = History::default();
+    let group = |voters: &[u64], learners: &[u64]| {
+        let ids = |ids: &[u64]| ids.iter().map(|number| id(*number)).collect::<Vec<_>>();
+        Membership::new(ids(voters), ids(learners)).unwrap()
+    };
+    for (voters, learners) in [
+        (&[1, 2, 3][..], &[][..]),
+        (&[1, 2, 3], &[4]),
+        (&[1, 2, 3, 4], &[]),
+        (&[1, 2, 4], &[]),
+        (&[2, 4], &[]),
+    ] {
+        history.note_members(0, id(1), &group(voters, learners));
+    }
+    let back = Member::new(id(2), Incarnation(9));
+    history.note_members(0, id(1), &Membership::of([back, Member::from(id(4))]).unwrap());
+    let told = [
+        "the members of the group: 1, 2, 3",
+        "member 4 was added as a learner",
+        "member 4 is a voter now",
+        "member 3 was removed",
+        "member 2 was added again, with an empty directory",
+    ];
+    assert_eq!(texts(&history), told, "what becomes of this member its standing tells");
 }
 
 #[test]
@@ -87,7 +113,7 @@ fn only_the_latest_events_are_remembered() {
     }
     let events = metrics.events();
     assert_eq!(events.len(), MAX_EVENTS);
-    assert_eq!(events[MAX_EVENTS - 1].text, "member 2 leads term 300");
+    assert_eq!(events[MAX_EVENTS - 1].text, "member 2 was elected leader (term 300)");
 }
 
 #[test]

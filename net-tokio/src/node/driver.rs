@@ -137,7 +137,7 @@ impl Driver {
         }
         self.handle(Input::Wake);
         self.publish();
-        let mut sleep = Box::pin(tokio::time::sleep_until(self.clock.at(self.deadline())));
+        let mut sleep = Box::pin(tokio::time::sleep(self.clock.sleep_until(self.deadline())));
         let (mut told, mut disk_done, mut machine_done) = (Vec::new(), Vec::new(), Vec::new());
         while !self.desk.stopped {
             tokio::select! {
@@ -185,7 +185,7 @@ impl Driver {
             }
             self.publish();
             // A timer that rings too early costs less than one that is set at each step.
-            let wake = self.clock.at(self.deadline());
+            let wake = tokio::time::Instant::now() + self.clock.sleep_until(self.deadline());
             if wake < sleep.deadline() || sleep.is_elapsed() {
                 sleep.as_mut().reset(wake);
             }
@@ -388,6 +388,7 @@ impl Driver {
         });
         self.presence.metrics().status(&self.presence.status_sender().borrow());
         if before.is_none_or(|before| before.configured != now.configured) {
+            self.presence.metrics().membership(member.id, replica.raft().log().membership());
             self.connect();
         }
     }

@@ -5,6 +5,7 @@ use crate::metrics::{Family, Figures, Kind, Metrics, Sample, Value};
 use crate::node::{Node, begin, service};
 use crate::protocol::{Ask, NodeStatus, Refused, Reply, Who};
 use crate::record;
+use crate::tls::Reloads;
 use crate::transport::{self, PeerCounters};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -38,6 +39,7 @@ impl Operated for Node {
                 && let Some(transport) = host.transport()
             {
                 more.extend(of_transport(&transport.counters()));
+                more.extend(host.tls().map(|tls| of_tls(&tls.reloads())));
             }
             Figures { counters: counters.replica, drops: counters.drops, more }
         })
@@ -85,6 +87,16 @@ fn of_recorder(counters: &record::Counters) -> [Family; 5] {
         ),
         family("kontiki_recording_failures_total", "Times that writing failed.", counters.failures),
     ]
+}
+
+fn of_tls(reloads: &Reloads) -> Family {
+    let sample = |result: &str, count| whole(vec![("result", result.to_owned())], count);
+    Family {
+        name: "kontiki_tls_reloads_total",
+        help: "Times that other TLS material was found in its files, by whether it was taken or the old was kept.",
+        kind: Kind::Counter,
+        samples: vec![sample("taken", reloads.taken), sample("refused", reloads.refused)],
+    }
 }
 
 /// A count of one peer's: its name, what it is, and where it is found.

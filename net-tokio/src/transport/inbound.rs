@@ -170,7 +170,7 @@ async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest,
     let mut stream = match &options.tls {
         None => Stream::plain(tcp),
         Some(tls) => {
-            let accepted = tls.acceptor.accept(tcp).into_fallible().await;
+            let accepted = tls.acceptor().accept(tcp).into_fallible().await;
             let told = |(error, tcp)| Refused { why: fault(&error), stream: Some(Stream::plain(tcp)) };
             Stream::tls(accepted.map_err(told)?)
         }

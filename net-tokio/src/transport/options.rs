@@ -17,6 +17,9 @@ pub struct Options {
     /// The certificates. Without them everything is sent in clear, and everybody is believed.
     #[serde(skip)]
     pub tls: Option<Tls>,
+    /// How often the files of the certificates are looked at: where they have changed, new connections use the new ones.
+    #[serde(with = "kontiki_core::time::span")]
+    pub tls_interval: Duration,
     /// Whether to go without TLS where others than this machine can listen in. Without TLS and this, only loopback addresses are listened on,
     /// dialled and answered.
     pub allow_insecure: bool,
@@ -57,6 +60,7 @@ impl Default for Options {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             tls: None,
+            tls_interval: Duration::from_secs(10),
             allow_insecure: false,
             max_body: frame::max_body(&config::Options::default()),
             queue_bytes: 32 << 20,
@@ -78,6 +82,7 @@ impl Options {
     pub fn check(&self) -> Result<(), OptionsError> {
         let zero = [
             ("backoff_min", self.backoff_min.is_zero()),
+            ("tls_interval", self.tls_interval.is_zero()),
             ("keep_alive", self.keep_alive.is_zero()),
             ("handshake_timeout", self.handshake_timeout.is_zero()),
             ("frame_timeout", self.frame_timeout.is_zero()),

@@ -357,7 +357,7 @@ async fn introduce(
     let mut stream = match tls {
         None => Stream::plain(tcp),
         Some(tls) => {
-            let connecting = tls.connector.connect(tls::member(), tcp);
+            let connecting = tls.connector().connect(tls::member(), tcp);
             Stream::tls(connecting.await.map_err(DialError::of)?)
         }
     };

@@ -463,7 +463,10 @@ async fn what_the_page_shows_has_members_and_events() {
     assert!(shown["now_ms"].as_u64().is_some_and(|now| now > 1_700_000_000_000));
     let texts: Vec<_> =
         shown["events"].as_array().expect("a list").iter().map(|it| it["text"].clone()).collect();
-    let told =
-        ["takes part in its group", "this member leads term 4", "the group takes this member for: learner"];
+    let told = [
+        "this member is running",
+        "this member was elected leader (term 4)",
+        "this member is a learner of its group: it does not vote",
+    ];
     assert_eq!(texts, told);
 }

@@ -130,7 +130,7 @@ async fn a_member_that_is_stopped_still_has_a_port() {
     assert_eq!((heard.status, &*heard.code()), (503, "stopped"));
     let shown = ask(&admin, "GET /status.json", "").await.json();
     let last = shown["events"].as_array().and_then(|events| events.last().cloned()).unwrap_or(Value::Null);
-    assert_eq!((&shown["phase"], &last["text"]), (&json!("stopped"), &json!("was shut down")));
+    assert_eq!((&shown["phase"], &last["text"]), (&json!("stopped"), &json!("this member was shut down")));
     assert!(ask(&admin, "GET /metrics", "").await.body.contains("kontiki_phase{phase=\"stopped\"} 1\n"));
     node.start().await.expect("it starts again");
     timeout(PATIENCE, node.watch().wait_for(|status| status.leader == Some(id(1))))

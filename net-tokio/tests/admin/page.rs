@@ -50,7 +50,9 @@ async fn a_browser_shows_the_members() {
         "<td><span class=\"mark\">learner</span></td><td class=\"end\">1,234</td>",
         "<span class=\"mark warn\">4.2 s</span>",
         "Not heard from for a while: member 3.",
-        "This member leads term 4",
+        "This member was elected leader (term 4)",
+        "<span id=\"top\">2</span><span id=\"middle\">1</span><span id=\"zero\">0</span>",
+        "<span>1 minute ago</span><span>now</span>",
         "1,288",
     ] {
         assert!(page.contains(shown), "{shown} is missing in:\n{page}");

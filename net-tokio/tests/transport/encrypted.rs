@@ -2,7 +2,7 @@
 
 use crate::certificates::Authority;
 use crate::world::{LONG, Node, get_through, id, options, pair, until};
-use kontiki_net_tokio::tls::{Tls, TlsError};
+use kontiki_net_tokio::tls::{Lack, Role, Tls, TlsError};
 use kontiki_net_tokio::transport::{ClientHello, DialError, Lane, Options, Refusal, dial};
 use rcgen::CertificateParams;
 use std::fs;
@@ -96,6 +96,83 @@ async fn members_and_clients_of_one_authority_talk() {
     let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let open = Node::try_start(3, Options { listen: everywhere, ..with(ca.tls("third", true)) }).await;
     assert!(open.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_material_is_for_new_connections_and_what_cannot_be_used_changes_nothing() {
+    let ca = Ca::new();
+    let tls = ca.tls("member", true);
+    let [one, two] = pair(with(tls.clone())).await;
+    get_through(&one, &two, Lane::Log, b"before").await;
+    let inbound = || two.transport.counters().peers[&id(1)].inbound;
+    let connections = inbound();
+    let (old_client, address) = (ca.tls("client", false), two.address().to_string());
+    assert_eq!(tls.reload(Role::Member).unwrap(), false, "nothing has changed");
+
+    // Another authority signs everything from now on.
+    let new = Authority::new("new").unwrap();
+    let (certificate, key) = new.sign("member", true, |_| {}).unwrap();
+    fs::write(ca.path("member.key"), &key).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(tls.reload(Role::Member), Err(TlsError::Pair { .. })), "half of it is there");
+    }
+    assert_eq!((tls.reloads().taken, tls.reloads().refused), (0, 1));
+    assert!(
+        dial(&address, Some(&old_client), ClientHello::default(), LONG).await.is_ok(),
+        "the old is in use"
+    );
+    fs::write(ca.path("member.pem"), &certificate).unwrap();
+    let error = tls.reload(Role::Member).unwrap_err();
+    assert!(matches!(error, TlsError::Unfit { lacks: Lack::Signature, .. }), "{error}");
+    fs::write(ca.path("ca.pem"), new.certificate()).unwrap();
+    assert_eq!(tls.reload(Role::Member).unwrap(), true);
+    assert_eq!((tls.reloads().taken, tls.reloads().refused, tls.reloads().problem), (1, 2, None));
+
+    // The connections that were there are there, and new ones need the new authority.
+    get_through(&one, &two, Lane::Log, b"after").await;
+    assert_eq!(inbound(), connections);
+    let error = dialled(&two, Some(&old_client)).await;
+    assert!(matches!(error, DialError::Certificate(_)), "{error:?}");
+    let (certificate, key) = new.sign("client", false, |_| {}).unwrap();
+    fs::write(ca.path("client.pem"), certificate).unwrap();
+    fs::write(ca.path("client.key"), key).unwrap();
+    assert_eq!(old_client.reload(Role::Client).unwrap(), true);
+    assert!(dial(&address, Some(&old_client), ClientHello::default(), LONG).await.is_ok());
+}
+
+#[test]
+fn a_certificate_that_is_not_a_members_says_what_it_lacks() {
+    use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+    let ca = Ca::new();
+    let lacks = |name: &str, is_member: bool, change: fn(&mut CertificateParams)| {
+        let [certificate, key] = ca.sign(name, is_member, change);
+        let tls = Tls::from_files(ca.path("ca.pem"), certificate, key).unwrap();
+        match tls.check(Role::Member) {
+            Err(error @ TlsError::Unfit { .. }) => {
+                let text = error.to_string();
+                assert!(text.contains(&format!("{name}.pem is not a member's certificate: it")), "{text}");
+                let TlsError::Unfit { lacks, .. } = error else { unreachable!() };
+                Some(lacks)
+            }
+            other => {
+                other.unwrap();
+                None
+            }
+        }
+    };
+    assert_eq!(lacks("member", true, |_| {}), None);
+    assert_eq!(lacks("any-use", true, |params| params.extended_key_usages.clear()), None);
+    assert_eq!(lacks("client", false, |_| {}), Some(Lack::Name));
+    assert_eq!(
+        lacks("only-client", true, |params| params.extended_key_usages = vec![ClientAuth]),
+        Some(Lack::ServerUse)
+    );
+    assert_eq!(
+        lacks("only-server", true, |params| params.extended_key_usages = vec![ServerAuth]),
+        Some(Lack::ClientUse)
+    );
+    assert!(ca.expired().check(Role::Member).is_ok(), "it can be replaced while the member runs");
+    assert!(ca.tls("client", false).check(Role::Client).is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -84,10 +84,13 @@ impl Serve {
         }
         // What is wrong with the command line is found before anything is touched.
         let (builder, admin) = (self.builder(target)?, self.admin()?);
-        let node = builder.start().await.map_err(|error| match error.is_configuration() {
-            true => Failure::usage(format!("the options contradict one another: {error}")),
-            false => self.cannot_start(error),
+        let node = builder.start().await.map_err(|error| {
+            let exit = if error.is_configuration() { Exit::Usage } else { Exit::Not };
+            Failure { exit, ..self.cannot_start(error) }
         })?;
+        if target.tls_ca.is_some() {
+            reload_at_hangups(&node)?;
+        }
         if let Some(address) = node.local_addr() {
             tracing::info!(member = %self.id, %address, data = %self.data.display(), "listens");
         }
@@ -188,6 +191,23 @@ fn stop_at_signals() -> Result<Stop, Failure> {
         tokio::spawn(async move { while signal.recv().await.is_some() && stop.send(()).is_ok() {} });
     }
     Ok((stop, stopped))
+}
+
+/// Has the certificates read again at each SIGHUP.
+fn reload_at_hangups(node: &Node) -> Result<(), Failure> {
+    let mut signal = signal(SignalKind::hangup())
+        .map_err(|error| Failure::new(Exit::Not, "system", format!("no signals are to be had: {error}")))?;
+    let node = node.clone();
+    tokio::spawn(async move {
+        while signal.recv().await.is_some() {
+            let Some(host) = node.host() else { return };
+            if let Some(reloads) = host.reload_tls().await {
+                let problem = reloads.problem.as_deref().unwrap_or("none");
+                tracing::info!(taken = reloads.taken, refused = reloads.refused, %problem, "SIGHUP: looked at the certificates");
+            }
+        }
+    });
+    Ok(())
 }
 
 /// A thread that nobody waits for: it ends with the process.
