@@ -2,8 +2,7 @@
 
 use kontiki_core::time::Instant;
 
-/// A clock that goes through (`true_base`, `local_base`) at a rate of `1 + ppm / 1_000_000`. It never jumps: only its
-/// rate changes.
+/// A clock that goes through (`true_base`, `local_base`) at a rate of `1 + ppm / 1_000_000`.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     true_base: u64,
@@ -37,6 +36,11 @@ impl Clock {
         u64::try_from(i128::from(self.true_base) + elapsed).ok()
     }
 
+    /// Shows this time from now on.
+    pub(crate) fn set(&mut self, true_nanos: u64, local: Instant) {
+        *self = Self { true_base: true_nanos, local_base: local.as_nanos(), ppm: self.ppm };
+    }
+
     /// Goes on at another rate.
     pub(crate) fn set_rate(&mut self, true_nanos: u64, ppm: i64) {
         *self = Self { true_base: true_nanos, local_base: self.local(true_nanos).as_nanos(), ppm };
@@ -58,6 +62,15 @@ mod tests {
                 assert!(when == 500 || clock.local(when - 1) < Instant::from_nanos(local));
             }
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_goes_on_from_there_at_its_rate() {
+        let mut clock = Clock::new(0, 500_000);
+        let stopped = clock.local(1_000);
+        clock.set(9_000, stopped);
+        assert_eq!(clock.local(9_000), Instant::from_nanos(1_500), "the suspension was not counted");
+        assert_eq!(clock.local(11_000), Instant::from_nanos(4_500));
     }
 
     #[test]

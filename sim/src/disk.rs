@@ -17,6 +17,8 @@ pub(crate) struct Disk {
     /// The prefix hashes of `durable.entries`.
     pub(crate) chain: Vec<Link>,
     spec: DiskSpec,
+    /// How long a sync takes at least, for good.
+    slow_us: u64,
     stream: Stream,
     /// Writes that a crash may lose, in order.
     unsynced: VecDeque<Unsynced>,
@@ -43,11 +45,12 @@ struct Unsynced {
 }
 
 impl Disk {
-    pub(crate) fn new(seed: u64, member: u64, spec: DiskSpec, durable: Durable) -> Self {
+    pub(crate) fn new(seed: u64, member: u64, spec: DiskSpec, slow_us: u64, durable: Durable) -> Self {
         Self {
             durable,
             chain: Vec::new(),
             spec,
+            slow_us,
             stream: Stream::named(seed, "disk", member),
             unsynced: VecDeque::new(),
             syncing: None,
@@ -55,7 +58,7 @@ impl Disk {
         }
     }
 
-    /// The disk after the chaos: at times quicker than the network, at times slower.
+    /// The disk after the chaos: at times quicker than the network, at times slower, and as slow as it is for good.
     pub(crate) fn heal(&mut self) {
         self.spec = DiskSpec { sync_min_us: 50, sync_max_us: 20_000, tail: 0, tail_max_us: 20_000 };
         self.stalled_until = 0;
@@ -168,7 +171,9 @@ impl Disk {
         } else {
             (self.spec.sync_min_us, self.spec.sync_max_us)
         };
-        self.stream.skewed(low.max(1), high.max(1)) * 1_000
+        let ordinary = self.stream.skewed(low.max(1), high.max(1));
+        let slow = if self.slow_us > 0 { self.stream.between(self.slow_us, self.slow_us * 5 / 4) } else { 0 };
+        ordinary.max(slow) * 1_000
     }
 
     fn make_durable(&mut self) {
@@ -246,7 +251,7 @@ mod tests {
 
     fn disk(member: u64) -> Disk {
         let spec = DiskSpec { sync_min_us: 10, sync_max_us: 20, tail: 0, tail_max_us: 20 };
-        Disk::new(1, member, spec, Durable::default())
+        Disk::new(1, member, spec, 0, Durable::default())
     }
 
     #[test]
@@ -258,6 +263,16 @@ mod tests {
         let first = disk.synced(done);
         assert_eq!((first.seq, disk.durable.ballot.term()), (WriteSeq::new(1), Term::new(1)));
         assert_eq!(disk.synced(first.next.expect("two writes wait")).seq, WriteSeq::new(3));
+    }
+
+    #[test]
+    fn a_disk_that_is_slow_for_good_is_slow_when_it_has_healed() {
+        let spec = DiskSpec { sync_min_us: 10, sync_max_us: 20, tail: 0, tail_max_us: 20 };
+        let mut disk = Disk::new(1, 1, spec, 60_000, Durable::default());
+        disk.heal();
+        for _ in 0..20 {
+            assert!((60_000_000..=75_000_000).contains(&disk.sync_done(0)));
+        }
     }
 
     /// Also where it lies in what is not in memory: what was lost before is no news, and what was not is.

@@ -28,6 +28,8 @@ pub(crate) enum Realm {
     Network,
     /// The members and their hosts.
     Member,
+    /// Clocks that break what leases allow for: drawn only where there are no leases.
+    Clock,
     /// The space on the disks of whole members.
     Space,
     /// The syncs of the disks of whole members. A crash often follows.
@@ -270,6 +272,59 @@ faults! {
     begins |world, at| world.pause(at.member),
     ends |world, at| world.resume(at.member);
 
+    /// A host is suspended: nothing of it goes on, neither the member nor its disk, while the world does. Then it hears
+    /// at once of all that has happened.
+    Suspend = "suspend" {
+        /// Which.
+        member: Target,
+        /// Whether its clock counts the suspension, as leases require. One that does not goes on where it stood.
+        counted: bool,
+    }
+    drawn Member 60 |draw| {
+        let counted = draw.stream.coin();
+        Fault::Suspend { member: draw.target(), counted: counted || draw.world.leases }
+    },
+    befalls Victims::One(*member),
+    begins |world, at| {
+        world.count_fault(FaultKind::Suspend);
+        world.suspend(at, *counted);
+    },
+    ends |world, at| world.resume(at.member);
+
+    /// All hosts are suspended at once, as when the machine that they run on is.
+    SuspendAll = "suspend_all" {
+        /// Whether their clocks count the suspension.
+        counted: bool,
+    }
+    drawn Member 30 |draw| {
+        let counted = draw.stream.coin();
+        Fault::SuspendAll { counted: counted || draw.world.leases }
+    },
+    befalls Victims::All,
+    begins |world, at| {
+        world.count_fault(FaultKind::SuspendAll);
+        world.suspend_all(at, *counted);
+    },
+    ends |world, at| world.resume_all();
+
+    /// A member's clock jumps ahead.
+    ClockJump = "clock_jump" {
+        /// Which.
+        member: Target,
+        /// How far.
+        by_us: u64,
+    }
+    drawn Clock 40 |draw| {
+        let farthest = 20 * draw.world.election_us.1;
+        Fault::ClockJump { member: draw.target(), by_us: draw.stream.skewed(1_000, farthest) }
+    },
+    befalls Victims::One(*member),
+    begins |world, at| {
+        world.count_fault(FaultKind::ClockJump);
+        world.jump_clock(at.member, *by_us);
+    },
+    ends |world, at| Ok(());
+
     /// A member's clock runs at another rate.
     Clock = "clock" {
         /// Which.
@@ -411,6 +466,8 @@ pub(crate) struct FaultPlan {
     pub(crate) ids: Vec<NodeId>,
     /// How far clocks may be from true, in parts per million.
     pub(crate) drift_ppm: u64,
+    /// Whether members serve reads by lease, so that clocks must keep to what that allows for.
+    pub(crate) leases: bool,
     /// The shortest and the longest election timeout.
     pub(crate) election_us: (u64, u64),
     pub(crate) chaos_us: u64,
@@ -449,7 +506,9 @@ impl FaultDraw<'_> {
         let chaos_us = self.world.chaos_us;
         let at_us = self.stream.below(chaos_us);
         let for_us = match entry.realm() {
-            Realm::Network | Realm::Member => span_us(&mut self.stream, self.world.election_us),
+            Realm::Network | Realm::Member | Realm::Clock => {
+                span_us(&mut self.stream, self.world.election_us)
+            }
             Realm::Space | Realm::Sync | Realm::Damage => self.stream.skewed(1_000, chaos_us),
         };
         let fault = entry.draw(self);
@@ -517,7 +576,16 @@ mod tests {
     fn plan(seed: u64) -> FaultPlan {
         let ids = (1..=5).filter_map(NodeId::new).collect();
         let election_us = (150_000, 300_000);
-        FaultPlan { seed, ids, drift_ppm: 200, election_us, chaos_us: 5_000_000, odds: 50, most: 9 }
+        FaultPlan {
+            seed,
+            ids,
+            drift_ppm: 200,
+            leases: false,
+            election_us,
+            chaos_us: 5_000_000,
+            odds: 50,
+            most: 9,
+        }
     }
 
     /// So a fault that is added redraws no seed.

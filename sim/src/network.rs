@@ -10,6 +10,8 @@ pub(crate) struct Network {
     spec: NetworkSpec,
     stream: Stream,
     size: usize,
+    /// How much longer messages to and from each take, for good.
+    slow_us: Vec<u64>,
     /// How many faults cut the link from one to the other, at `from * size + to`.
     cuts: Vec<u32>,
     /// When the last frame on each link arrives: frames keep their order unless a fault reorders them.
@@ -25,9 +27,10 @@ pub(crate) struct Arrival {
 }
 
 impl Network {
-    pub(crate) fn new(seed: u64, size: usize, spec: NetworkSpec) -> Self {
+    pub(crate) fn new(seed: u64, spec: NetworkSpec, slow_us: Vec<u64>) -> Self {
+        let size = slow_us.len();
         let stream = Stream::named(seed, "network", 0);
-        Self { spec, stream, size, cuts: vec![0; size * size], arrivals: vec![0; size * size] }
+        Self { spec, stream, size, slow_us, cuts: vec![0; size * size], arrivals: vec![0; size * size] }
     }
 
     /// The network after the chaos: quick, and nothing is lost.
@@ -99,6 +102,7 @@ impl Network {
             count(FaultKind::Delay);
             delay_us = self.stream.skewed(spec.latency_max_us, spec.tail_max_us);
         }
+        delay_us += self.slow_us[from] + self.slow_us[to];
         let mut at = now + delay_us * 1_000 + self.stream.below(1_000);
         let last = &mut self.arrivals[from * self.size + to];
         if self.stream.chance(spec.reorder) {

@@ -65,8 +65,12 @@ counted! {
         FrameRefused = "frame_refused",
         /// A member that had stood still heard all at once of what had happened meanwhile.
         Thawed = "thawed",
+        /// A host was suspended, and its clock did not count that.
+        TimeLost = "time_lost",
         /// A write took longer to become durable than a follower waits for its leader.
         SlowSync = "slow_sync",
+        /// A group of which most members have slow disks for good served its clients and came to rest.
+        ServedBySlowDisks = "served_by_slow_disks",
         /// A leader took a request for another membership.
         ChangeBegun = "change_begun",
         /// A request for another membership was answered as committed.

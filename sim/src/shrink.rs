@@ -41,7 +41,7 @@ pub fn shrink(scenario: &Scenario) -> Option<Shrunk> {
 }
 
 /// What may be taken out of a scenario, each for itself.
-const CHANGES: [fn(&mut Scenario); 30] = [
+const CHANGES: [fn(&mut Scenario); 32] = [
     |it| it.network.drop = 0,
     |it| it.network.duplicate = 0,
     |it| it.network.reorder = 0,
@@ -67,6 +67,8 @@ const CHANGES: [fn(&mut Scenario); 30] = [
     |it| it.members.iter_mut().for_each(|member| member.priority = MAX_PRIORITY),
     |it| it.members.iter_mut().for_each(|member| member.keeps_state = false),
     |it| it.members.iter_mut().for_each(|member| member.apply_us = 0),
+    |it| it.members.iter_mut().for_each(|member| member.sync_us = 0),
+    |it| it.members.iter_mut().for_each(|member| member.link_us = 0),
     |it| it.heal = Heal::Everything,
     |it| it.quiet = false,
     |it| it.options.pre_vote = true,

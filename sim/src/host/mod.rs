@@ -57,6 +57,8 @@ pub(crate) struct Host {
     pub(crate) life: u32,
     /// Set while the member stands still: what arrives waits.
     pub(crate) paused: bool,
+    /// What the clock of a suspended host showed, where it does not count the suspension.
+    pub(crate) clock_stopped: Option<Instant>,
     pub(crate) backlog: VecDeque<Told>,
     /// Crash after carrying out so many more actions.
     pub(crate) crash_after: Option<u32>,
@@ -356,6 +358,13 @@ impl Host {
             fits && entry.id.index <= through
         });
         wanted.cloned().collect()
+    }
+
+    /// A clock that stood still goes on from there.
+    pub(crate) fn restart_clock(&mut self, now: u64) {
+        if let Some(stopped) = self.clock_stopped.take() {
+            self.clock.set(now, stopped);
+        }
     }
 
     /// Whether events reach the kernel now.

@@ -56,6 +56,11 @@ enum Kind {
     Setting,
 }
 
+/// The slowest sync that is drawn for good, in thousandths of the longest election timeout; and the slowest way, of
+/// the shortest, so that an answer comes in half of it where both are slow: beyond that elections cannot be won.
+const SLOWEST_SYNC: u64 = 60;
+const SLOWEST_LINK: u64 = 20;
+
 struct Draw {
     seed: u64,
     /// What the part of the scenario at hand draws from.
@@ -66,6 +71,7 @@ struct Draw {
     roles: Vec<(Standing, bool)>,
     /// How far clocks may be from true, in parts per million.
     drift_ppm: u64,
+    leases: bool,
     election_min_us: u64,
     election_max_us: u64,
 }
@@ -86,7 +92,8 @@ impl Scenario {
         let ids: Vec<_> = (1..=u64::from(members.max(1))).filter_map(NodeId::new).collect();
         let roles = vec![(Standing::Voter, false); ids.len()];
         let drift_ppm = 200_000;
-        Draw { seed, stream, profile, ids, roles, drift_ppm, election_min_us, election_max_us }.scenario()
+        Draw { seed, stream, profile, ids, roles, drift_ppm, leases: false, election_min_us, election_max_us }
+            .scenario()
     }
 }
 
@@ -139,6 +146,7 @@ impl Draw {
             options,
             replica: None,
         };
+        self.part("slow for good", |draw| draw.slow(&mut scenario));
         if self.profile == Profile::Storage {
             scenario.add_storage();
             let can_repair = scenario.replica.as_ref().is_some_and(ReplicaSpec::can_repair);
@@ -184,6 +192,7 @@ impl Draw {
         let unusual = |draw: &mut Self| draw.on(Kind::Setting) && draw.stream.coin();
         let check_quorum = !unusual(self);
         let lease_reads = self.on(Kind::Setting) && check_quorum;
+        self.leases = lease_reads;
         if lease_reads {
             // What leases allow for, clocks keep to, and now and then go to the very bound.
             self.drift_ppm = self.stream.skewed(200, 200_000);
@@ -257,8 +266,43 @@ impl Draw {
             },
             keeps_state: keeps && self.stream.coin() && !witness,
             apply_us: if applies { self.stream.below(slowest) } else { 0 },
+            sync_us: 0,
+            link_us: 0,
         };
         self.roles.iter().map(&mut member).collect()
+    }
+
+    /// In some seeds disks, links and state machines are slow for good, of one member, of most or of all, and each
+    /// as slow as it likes. Clients know it, and wait for longer.
+    fn slow(&mut self, scenario: &mut Scenario) {
+        let (disks, links, machines) = (self.is_slow(), self.is_slow(), self.is_slow());
+        let longest = |permille: u64| (self.election_max_us * permille / 1_000).max(2_000);
+        let (sync_us, link_us) = (longest(SLOWEST_SYNC), self.election_min_us * SLOWEST_LINK / 1_000);
+        let apply_us = 3 * self.election_max_us;
+        let befallen = |draw: &mut Self, on: bool| -> Vec<usize> {
+            let all = draw.ids.len();
+            let count = *draw.stream.pick(&[1, all / 2 + 1, all]);
+            let positions: Vec<_> = (0..all).collect();
+            let some = draw.stream.sample(&positions, count);
+            if on { some } else { vec![] }
+        };
+        for member in befallen(self, disks) {
+            scenario.members[member].sync_us = self.stream.skewed(1_000, sync_us);
+        }
+        for member in befallen(self, links) {
+            scenario.members[member].link_us = self.stream.skewed(1_000, link_us.max(1_000));
+        }
+        for member in befallen(self, machines) {
+            scenario.members[member].apply_us = self.stream.skewed(1_000, apply_us);
+        }
+        if disks || links || machines {
+            scenario.workload.timeout_us += 4 * scenario.slowest_us();
+        }
+    }
+
+    /// Whether something is slow for good: in an eighth of the seeds.
+    fn is_slow(&mut self) -> bool {
+        self.on(Kind::Member) && self.stream.below(4) == 0
     }
 
     fn network(&mut self) -> NetworkSpec {
@@ -319,6 +363,7 @@ impl Draw {
         let is_drawn = |entry: &Entry| match entry.realm() {
             Realm::Network => true,
             Realm::Member => self.profile != Profile::Flaky,
+            Realm::Clock => self.profile != Profile::Flaky && !self.leases,
             Realm::Space | Realm::Sync | Realm::Damage => false,
         };
         self.plan(chaos_us, odds, most).draw(Entry::ALL.iter().copied().filter(is_drawn))
@@ -329,7 +374,7 @@ impl Draw {
         let odds = if self.stream.below(4) > 0 { 66 } else { 0 };
         let most = 1 + self.stream.skewed(2, 32) * 2 / 3;
         let is_drawn = |entry: &Entry| match entry.realm() {
-            Realm::Network | Realm::Member => false,
+            Realm::Network | Realm::Member | Realm::Clock => false,
             Realm::Space | Realm::Sync => true,
             Realm::Damage => can_repair,
         };
@@ -341,6 +386,7 @@ impl Draw {
             seed: self.seed,
             ids: self.ids.clone(),
             drift_ppm: self.drift_ppm,
+            leases: self.leases,
             election_us: (self.election_min_us, self.election_max_us),
             chaos_us,
             odds,

@@ -65,6 +65,12 @@ pub struct MemberSpec {
     pub keeps_state: bool,
     /// How long its state machine takes for what one step hands it.
     pub apply_us: u64,
+    /// How long a sync of its disk takes at least, now and once the world has healed: a slow disk stays slow.
+    #[serde(default)]
+    pub sync_us: u64,
+    /// How much longer a message to or from it takes, now and once the world has healed.
+    #[serde(default)]
+    pub link_us: u64,
     /// What it is in the beginning: one of the first members, or, as an outsider, a host that knows of no group
     /// and waits to be added.
     #[serde(default = "voter")]
@@ -434,6 +440,13 @@ impl Scenario {
         let (min, max) = (us(self.options.election_timeout_min), us(self.options.election_timeout_max));
         let lowest = self.members.iter().map(|member| member.priority).min().unwrap_or(MAX_PRIORITY);
         max + (max - min) * u64::from(MAX_PRIORITY - lowest)
+    }
+
+    /// How long the slowest that never heals takes, once: the longest sync, the longest way there and back, and the
+    /// slowest state machine. An operation of a client takes a few of these.
+    pub fn slowest_us(&self) -> u64 {
+        let longest = |of: fn(&MemberSpec) -> u64| self.members.iter().map(of).max().unwrap_or(0);
+        2 * longest(|spec| spec.sync_us) + 4 * longest(|spec| spec.link_us) + longest(|spec| spec.apply_us)
     }
 }
 

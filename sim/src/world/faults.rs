@@ -6,6 +6,7 @@ use crate::host::Host;
 use crate::report::{FaultKind, Mark};
 use crate::scenario::{Leading, Target};
 use kontiki_core::status::RoleKind;
+use kontiki_core::time::Instant;
 use kontiki_core::types::NodeId;
 
 /// Links, each way for itself, by the positions of both ends.
@@ -95,8 +96,28 @@ impl World<'_> {
         self.hosts[member].paused = true;
     }
 
+    /// A host is suspended, with its disk, until the fault is over.
+    pub(crate) fn suspend(&mut self, at: Episode, counted: bool) {
+        let host = &mut self.hosts[at.member];
+        host.disk.stall(at.until);
+        if !counted && host.up.is_some() && !host.paused {
+            host.clock_stopped = Some(host.clock.local(self.now));
+            self.counters.mark(Mark::TimeLost);
+        }
+        self.hosts[at.member].paused = true;
+    }
+
+    pub(crate) fn suspend_all(&mut self, at: Episode, counted: bool) {
+        (0..self.hosts.len()).for_each(|member| self.suspend(Episode { member, ..at }, counted));
+    }
+
+    pub(crate) fn resume_all(&mut self) -> Checked {
+        (0..self.hosts.len()).try_for_each(|member| self.resume(member))
+    }
+
     /// A member goes on, and hears at once of all that happened while it stood still.
     pub(crate) fn resume(&mut self, member: usize) -> Checked {
+        self.hosts[member].restart_clock(self.now);
         self.hosts[member].paused = false;
         if !self.hosts[member].backlog.is_empty() {
             self.counters.mark(Mark::Thawed);
@@ -118,6 +139,14 @@ impl World<'_> {
 
     pub(crate) fn set_clock(&mut self, member: usize, ppm: i64) {
         self.hosts[member].clock.set_rate(self.now, ppm);
+        self.rewake(member);
+    }
+
+    pub(crate) fn jump_clock(&mut self, member: usize, by_us: u64) {
+        let now = self.now;
+        let clock = &mut self.hosts[member].clock;
+        let ahead = Instant::from_nanos(clock.local(now).as_nanos() + by_us * 1_000);
+        clock.set(now, ahead);
         self.rewake(member);
     }
 

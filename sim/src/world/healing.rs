@@ -3,6 +3,7 @@
 use super::{Checked, GLANCE, Happening, World, position};
 use crate::check::liveness::{self, Healed, Stage};
 use crate::host::Host;
+use crate::report::Mark;
 use crate::scenario::Heal;
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{Incarnation, NodeId, Term};
@@ -18,7 +19,8 @@ impl World<'_> {
         self.trace_world(|| "the chaos is over".to_owned());
         self.stage = Some(Stage::Serving);
         let timeout = self.election_timeout();
-        let waits = (self.scenario.workload.timeout_us + self.scenario.workload.think_us) * 1_000;
+        let waits =
+            (self.scenario.workload.timeout_us + self.scenario.workload.think_us) * 1_000 + self.slowest();
         self.bound = self.now + BOUND * (timeout + waits);
         self.clients.healed();
         let dead_disks = matches!(self.scenario.heal, Heal::Disks(_));
@@ -93,7 +95,7 @@ impl World<'_> {
         let members: Vec<_> = group.iter().map(|&member| self.healed(member)).collect();
         let decided = self.is_decided();
         let stage = self.stage.unwrap_or(Stage::Serving);
-        let rest = REST * self.election_timeout();
+        let rest = REST * (self.election_timeout() + self.slowest());
         let term = members
             .iter()
             .filter_map(|member| member.status)
@@ -130,6 +132,10 @@ impl World<'_> {
             let hosts = self.group().into_iter().map(|member| &self.hosts[member]);
             self.checks.at_rest(hosts.map(|host| (host.id, host.durable_chain())))?;
             self.all_is_answered()?;
+            let slow = self.scenario.members.iter().filter(|spec| spec.sync_us > 0).count();
+            if slow > self.scenario.members.len() / 2 {
+                self.counters.mark(Mark::ServedBySlowDisks);
+            }
         }
         self.stage = Some(next);
         self.schedule(self.now + GLANCE, Happening::Glance);
@@ -160,7 +166,7 @@ impl World<'_> {
         let (known, since) = self.progress;
         if progress > known && (since == Term::ZERO || since == term) {
             self.progress = (progress, term);
-            self.bound = self.now + BOUND / 2 * self.election_timeout();
+            self.bound = self.now + BOUND / 2 * (self.election_timeout() + self.slowest());
         }
     }
 
@@ -236,6 +242,11 @@ impl World<'_> {
         let ups = self.group().into_iter().filter_map(|member| self.hosts[member].up.as_ref());
         ups.into_iter()
             .all(|up| !up.membership.is_joint() && up.status.configured.index <= up.status.committed)
+    }
+
+    /// How long the slowest that never heals takes, once.
+    fn slowest(&self) -> u64 {
+        self.scenario.slowest_us() * 1_000
     }
 
     /// The longest election timeout of a healed member, in true nanoseconds, with some room for slow clocks.

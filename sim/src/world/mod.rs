@@ -149,7 +149,7 @@ impl<'t> World<'t> {
                 cluster: ClusterId(seed),
                 options: scenario.config(id)?.options().clone(),
                 up: None,
-                disk: Disk::new(seed, id.get(), scenario.disk.clone(), begins(&spec)),
+                disk: Disk::new(seed, id.get(), scenario.disk.clone(), spec.sync_us, begins(&spec)),
                 storage: SimDisk::default(),
                 begin: begins(&spec),
                 written: Default::default(),
@@ -164,6 +164,7 @@ impl<'t> World<'t> {
                 stream,
                 life: 0,
                 paused: false,
+                clock_stopped: None,
                 backlog: Default::default(),
                 crash_after: None,
                 down: 0,
@@ -172,7 +173,11 @@ impl<'t> World<'t> {
         };
         let mut world = Self {
             hosts: scenario.ids().into_iter().map(host).collect::<Result<_, _>>()?,
-            network: Network::new(seed, size, scenario.network.clone()),
+            network: Network::new(
+                seed,
+                scenario.network.clone(),
+                scenario.members.iter().map(|spec| spec.link_us).collect(),
+            ),
             clients: Clients::new(seed, size, scenario.workload.clone(), scenario.replica.clone()),
             operator: Operator::default(),
             operator_stream: Stream::named(seed, "operator", 0),
@@ -339,6 +344,7 @@ impl<'t> World<'t> {
         if host.up.is_none() {
             return;
         }
+        host.restart_clock(self.now);
         let crashed = host.crash();
         self.recorders.get_mut(member).map(Recorder::stop);
         self.counters.fault(kind);
