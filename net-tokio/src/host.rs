@@ -2,14 +2,16 @@
 //!
 //! A [`Node`](crate::node::Node) makes its own host, unless it is told to live on one together with the members of other groups.
 
-use crate::book::Book;
+use crate::address_book::AddressBook;
+use crate::clock::Clock;
 use crate::node::presence::Presence;
 use crate::node::service;
 use crate::storage::Storage;
 use crate::tls::{Reloads, Role, Tls, TlsError};
-use crate::transport::{self, Address, Hello, Stream, Transport};
+use crate::transport::{self, Address, Hello, Stream, Transport, Verdict};
+use kontiki_core::replica::formation::{self, Source, is_unspecified};
 use kontiki_core::replica::{Lane, frame};
-use kontiki_core::types::{ClusterId, NodeId};
+use kontiki_core::types::{ClusterId, Member, NodeId};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
@@ -21,10 +23,10 @@ use std::{error, fmt, io};
 pub struct Host {
     id: NodeId,
     tls: Option<Tls>,
-    address: OnceLock<Address>,
     transport: OnceLock<Transport>,
     storage: Storage,
-    book: Book,
+    book: AddressBook,
+    clock: Clock,
     groups: RwLock<Groups>,
     max_requests_of_a_client: usize,
 }
@@ -82,10 +84,10 @@ impl Host {
         let host = Arc::new(Self {
             id,
             tls: tls.clone(),
-            address: OnceLock::new(),
             transport: OnceLock::new(),
             storage,
-            book: Book::default(),
+            book: AddressBook::new(id),
+            clock: Clock::start(),
             groups: RwLock::default(),
             max_requests_of_a_client: options.max_requests_of_a_client,
         });
@@ -93,10 +95,7 @@ impl Host {
         let sockets = transport::Options { listen, tls, max_body, ..options.transport.clone() };
         let calls = Arc::new(Calls { id, host: Arc::downgrade(&host) });
         let transport = Transport::start(sockets, calls).await.map_err(HostError::Transport)?;
-        let text = advertise.unwrap_or_else(|| transport.local_addr().to_string());
-        // By the clock on the wall: it only says which of two addresses of one member is the later.
-        let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs().max(1));
-        host.address.get_or_init(|| Address { text, stamp });
+        host.announce(advertise.unwrap_or_else(|| transport.local_addr().to_string()));
         host.transport.get_or_init(|| transport);
         if host.tls.is_some() {
             tokio::spawn(watch_tls(Arc::downgrade(&host), options.transport.tls_interval));
@@ -168,28 +167,72 @@ impl Host {
         }
     }
 
-    pub(crate) fn book(&self) -> &Book {
+    /// The addresses that this host knows. Members of which there are new ones are dialled at once.
+    pub(crate) fn with_addresses<T>(&self, look: impl FnOnce(&mut formation::AddressBook) -> T) -> T {
+        let (looked, news) = self.book.with(|book| (look(book), book.take_news()));
+        if let Some(transport) = self.transport.get() {
+            news.into_iter().for_each(|id| transport.retry(id));
+        }
+        looked
+    }
+
+    pub(crate) fn address_book(&self) -> &AddressBook {
         &self.book
     }
 
-    /// Where this host is to be reached.
-    pub(crate) fn own_address(&self) -> String {
-        self.address.get().map(|address| address.text.clone()).unwrap_or_default()
+    /// From now on others are told to dial this address, unless it names no host.
+    fn announce(&self, text: String) {
+        // By the clock on the wall: it only says which of two addresses of one member is the later.
+        let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs().max(1));
+        self.book.with(|book| book.announce(Address { text, stamp }));
+    }
+
+    /// An operator's list has this address for this very host: it is announced if nothing else is known.
+    pub(crate) fn listed_at(&self, address: &str) {
+        if self.own_address().is_none() && !is_unspecified(address) {
+            self.announce(address.to_owned());
+        }
+    }
+
+    /// A connection with another member ends here. A host that listens on all of its interfaces, and was not told what to announce,
+    /// announces this.
+    fn reached_at(&self, here: SocketAddr) {
+        let Some(listens) = self.local_addr().filter(|at| at.ip().to_canonical().is_unspecified()) else {
+            return;
+        };
+        let is_better = match self.own_address() {
+            None => true,
+            // What the loopback interface is to others nobody knows.
+            Some(own) => {
+                let own = own.parse::<SocketAddr>();
+                own.is_ok_and(|own| own.ip().is_loopback()) && !here.ip().to_canonical().is_loopback()
+            }
+        };
+        if is_better {
+            self.announce(SocketAddr::new(here.ip().to_canonical(), listens.port()).to_string());
+            if let Some(transport) = self.transport.get() {
+                transport.rehello();
+            }
+        }
+    }
+
+    /// Where this host is to be reached, if it knows.
+    pub(crate) fn own_address(&self) -> Option<String> {
+        self.book.with(|book| book.own().map(|own| own.text.clone()))
     }
 
     pub(crate) fn address_of(&self, id: NodeId) -> Option<String> {
-        if id == self.id { Some(self.own_address()) } else { self.book.find(id) }
+        self.book.with(|book| book.best(id).map(str::to_owned))
     }
 
-    /// An operator's word, or a stranger's, on where a member is to be reached.
-    pub(crate) fn hint(&self, id: NodeId, address: String) {
-        self.book.note(id, Address { text: address, stamp: 0 });
+    /// An operator's word on where a member is to be reached.
+    pub(crate) fn configure(&self, id: NodeId, address: String) {
+        self.with_addresses(|book| book.note(id, Address::undated(address), Source::Configured));
     }
 
-    pub(crate) fn addresses(&self) -> Vec<(NodeId, String)> {
-        let others = self.book.all().into_iter().filter(|(id, _)| *id != self.id);
-        let own = (self.id, self.own_address());
-        std::iter::once(own).chain(others.map(|(id, address)| (id, address.text))).collect()
+    /// A group has these members from now on.
+    pub(crate) fn expect(&self, cluster: ClusterId, members: &[Member]) {
+        self.book.with(|book| book.expect(cluster, members));
     }
 
     pub(crate) fn last_heard_ms(&self, id: NodeId) -> Option<u64> {
@@ -216,6 +259,9 @@ impl Host {
             groups.waiting.retain(|waiting| !Arc::ptr_eq(waiting, presence));
             groups.running.retain(|_, running| !Arc::ptr_eq(running, presence));
         });
+        if let Some(cluster) = presence.record().cluster {
+            self.book.with(|book| book.forget_group(cluster));
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Groups)) {
@@ -234,20 +280,23 @@ impl Host {
             let all = groups.running.values().chain(&groups.waiting);
             all.filter_map(|presence| Some((presence.cluster()?, presence.member().incarnation))).collect()
         });
-        let address = self.address.get().cloned().unwrap_or(Address { text: String::new(), stamp: 0 });
-        Hello { id: self.id, groups, address, known: self.book.all() }
+        let (own, known) = self.book.with(|book| (book.own().cloned(), book.known()));
+        Hello { id: self.id, groups, address: own.unwrap_or_else(|| Address::undated("")), known }
     }
 
     fn heard(&self, hello: &Hello) {
-        if hello.id == self.id {
-            return;
-        }
-        self.book.note(hello.id, hello.address.clone());
-        for (id, address) in &hello.known {
-            if *id != self.id && *id != hello.id {
-                self.book.note(*id, address.clone());
+        self.with_addresses(|book| book.heard(hello.id, &hello.address, &hello.known));
+    }
+
+    fn dialled(&self, of: NodeId, address: &str, found: Option<&Hello>) -> Verdict {
+        let now = self.clock.now();
+        self.with_addresses(|book| match found {
+            Some(hello) => book.answered(of, address, hello.id, &hello.groups, now),
+            None => {
+                book.failed(of, address, now);
+                Verdict::Other
             }
-        }
+        })
     }
 
     /// The node that a client means: the one of this group, or the only one there is.
@@ -284,7 +333,7 @@ impl transport::Host for Calls {
     fn hello(&self) -> Hello {
         self.host.upgrade().map_or_else(
             || {
-                let address = Address { text: String::new(), stamp: 0 };
+                let address = Address::undated("");
                 Hello { id: self.id, groups: Vec::new(), address, known: Vec::new() }
             },
             |host| host.hello(),
@@ -297,8 +346,18 @@ impl transport::Host for Calls {
         }
     }
 
-    fn address(&self, of: NodeId) -> Option<String> {
-        self.host.upgrade()?.book.find(of)
+    fn addresses(&self, of: NodeId) -> Vec<String> {
+        self.host.upgrade().map(|host| host.book.with(|book| book.candidates(of))).unwrap_or_default()
+    }
+
+    fn dialled(&self, of: NodeId, address: &str, found: Option<&Hello>) -> Verdict {
+        self.host.upgrade().map_or(Verdict::Other, |host| host.dialled(of, address, found))
+    }
+
+    fn reached_at(&self, here: SocketAddr) {
+        if let Some(host) = self.host.upgrade() {
+            host.reached_at(here);
+        }
     }
 
     fn deliver(&self, _: NodeId, group: ClusterId, frame: Vec<u8>) -> bool {

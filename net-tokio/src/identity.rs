@@ -4,95 +4,61 @@
 //! written before anything else is, and once more when the group is known. A directory of another member or another group is refused, and
 //! so is one whose file is gone while its log is there: started as if it were new, the member would have forgotten its votes.
 
-use crate::protocol::Founder;
-use kontiki_core::types::{ClusterId, Identity, Incarnation, Member, NodeId};
+use kontiki_core::types::{Incarnation, NodeId};
 use kontiki_core::wal::FileName;
-use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::{error, fmt};
 
-/// What the file says.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Record {
-    /// The version of this format: 1.
-    pub format: u32,
-    /// The member's id.
-    pub id: NodeId,
-    /// Which life of the directory this is: drawn when it was made.
-    pub incarnation: Incarnation,
-    /// The group, once it is known.
-    pub cluster: Option<ClusterId>,
-    /// The group's first members, where this is one of them.
-    pub founders: Vec<Founder>,
+pub use kontiki_core::replica::formation::Record;
+
+/// The record of a new directory of this member.
+pub(crate) fn blank(id: NodeId) -> io::Result<Record> {
+    Ok(Record::blank(id, Incarnation(crate::entropy()?)))
 }
 
-impl Record {
-    /// A new directory of this member, which has no group yet.
-    pub fn blank(id: NodeId) -> io::Result<Self> {
-        Ok(Self {
-            format: FORMAT,
-            id,
-            incarnation: Incarnation(crate::entropy()?),
-            cluster: None,
-            founders: Vec::new(),
-        })
-    }
-
-    /// The member, with its incarnation.
-    pub fn member(&self) -> Member {
-        Member::new(self.id, self.incarnation)
-    }
-
-    /// The member within its group, once it has one.
-    pub fn identity(&self) -> Option<Identity> {
-        self.cluster.map(|cluster| Identity::new(cluster, self.member()))
-    }
-
-    /// What a directory says; nothing, where it is empty.
-    pub fn load(directory: &Path, id: NodeId) -> Result<Option<Self>, IdentityError> {
-        let path = directory.join(NAME);
-        let failed = |error| IdentityError::Failed { path: path.clone(), error };
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let used = fs::read_dir(directory).map_err(failed)?.flatten().any(|entry| {
-                    entry.file_name().to_str().is_some_and(|name| FileName::parse(name).is_some())
-                });
-                return if used { Err(IdentityError::Gone { path }) } else { Ok(None) };
-            }
-            Err(error) => return Err(failed(error)),
-        };
-        let record: Self = serde_json::from_slice(&text)
-            .map_err(|error| IdentityError::Garbled { path: path.clone(), why: error.to_string() })?;
-        if record.format != FORMAT {
-            return Err(IdentityError::Format { path, format: record.format });
+/// What a directory says; nothing, where it is empty.
+pub fn load(directory: &Path, id: NodeId) -> Result<Option<Record>, IdentityError> {
+    let path = directory.join(NAME);
+    let failed = |error| IdentityError::Failed { path: path.clone(), error };
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let used = fs::read_dir(directory)
+                .map_err(failed)?
+                .flatten()
+                .any(|entry| entry.file_name().to_str().is_some_and(|name| FileName::parse(name).is_some()));
+            return if used { Err(IdentityError::Gone { path }) } else { Ok(None) };
         }
-        if record.id != id {
-            return Err(IdentityError::OtherMember { path, found: record.id, wanted: id });
-        }
-        Ok(Some(record))
+        Err(error) => return Err(failed(error)),
+    };
+    let record: Record = serde_json::from_slice(&text)
+        .map_err(|error| IdentityError::Garbled { path: path.clone(), why: error.to_string() })?;
+    if record.format != Record::FORMAT {
+        return Err(IdentityError::Format { path, format: record.format });
     }
-
-    /// Writes the file; it is durable when this returns, and at no time half of one.
-    pub fn store(&self, directory: &Path) -> Result<(), IdentityError> {
-        let path = directory.join(NAME);
-        let write = || {
-            let new = directory.join(NEW);
-            let mut file = File::create(&new)?;
-            file.write_all(&serde_json::to_vec_pretty(self)?)?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(directory)?.sync_all()
-        };
-        write().map_err(|error| IdentityError::Failed { path: path.clone(), error })
+    if record.id != id {
+        return Err(IdentityError::OtherMember { path, found: record.id, wanted: id });
     }
+    Ok(Some(record))
 }
 
-const FORMAT: u32 = 1;
+/// Writes the file; it is durable when this returns, and at no time half of one.
+pub fn store(record: &Record, directory: &Path) -> Result<(), IdentityError> {
+    let path = directory.join(NAME);
+    let write = || {
+        let new = directory.join(NEW);
+        let mut file = File::create(&new)?;
+        file.write_all(&serde_json::to_vec_pretty(record)?)?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(|error| IdentityError::Failed { path: path.clone(), error })
+}
+
 const NAME: &str = "identity.json";
 const NEW: &str = "identity.new";
 
@@ -177,6 +143,7 @@ impl error::Error for IdentityError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kontiki_core::types::ClusterId;
 
     fn id(id: u64) -> NodeId {
         NodeId::new(id).expect("not zero")
@@ -185,14 +152,14 @@ mod tests {
     #[test]
     fn a_directory_remembers_whose_it_is() -> Result<(), Box<dyn error::Error>> {
         let directory = tempfile::tempdir()?;
-        assert_eq!(Record::load(directory.path(), id(1))?, None);
-        let mut record = Record::blank(id(1))?;
-        record.store(directory.path())?;
-        assert_eq!(Record::load(directory.path(), id(1))?, Some(record.clone()));
+        assert_eq!(load(directory.path(), id(1))?, None);
+        let mut record = blank(id(1))?;
+        store(&record, directory.path())?;
+        assert_eq!(load(directory.path(), id(1))?, Some(record.clone()));
         record.cluster = Some(ClusterId(u64::MAX));
-        record.store(directory.path())?;
-        assert_eq!(Record::load(directory.path(), id(1))?, Some(record));
-        let other = Record::load(directory.path(), id(2));
+        store(&record, directory.path())?;
+        assert_eq!(load(directory.path(), id(1))?, Some(record));
+        let other = load(directory.path(), id(2));
         assert!(matches!(other, Err(IdentityError::OtherMember { .. })), "{other:?}");
         Ok(())
     }
@@ -201,16 +168,13 @@ mod tests {
     fn a_log_without_its_file_is_refused() -> Result<(), Box<dyn error::Error>> {
         let directory = tempfile::tempdir()?;
         File::create(directory.path().join(FileName::Segment(1).to_string()))?;
-        let loaded = Record::load(directory.path(), id(1));
+        let loaded = load(directory.path(), id(1));
         assert!(matches!(loaded, Err(IdentityError::Gone { .. })), "{loaded:?}");
         fs::write(directory.path().join(NAME), b"{\"format\":1")?;
-        let loaded = Record::load(directory.path(), id(1));
+        let loaded = load(directory.path(), id(1));
         assert!(matches!(loaded, Err(IdentityError::Garbled { .. })), "{loaded:?}");
-        fs::write(
-            directory.path().join(NAME),
-            serde_json::to_vec(&Record { format: 2, ..Record::blank(id(1))? })?,
-        )?;
-        let loaded = Record::load(directory.path(), id(1));
+        fs::write(directory.path().join(NAME), serde_json::to_vec(&Record { format: 2, ..blank(id(1))? })?)?;
+        let loaded = load(directory.path(), id(1));
         assert!(matches!(loaded, Err(IdentityError::Format { format: 2, .. })), "{loaded:?}");
         Ok(())
     }

@@ -18,9 +18,9 @@
 #![forbid(unsafe_code)]
 #![cfg(unix)]
 
+mod address_book;
 #[cfg(feature = "admin")]
 pub mod admin;
-pub mod book;
 pub mod client;
 mod clock;
 pub mod disk;

@@ -15,11 +15,13 @@
 //! # Ok::<(), kontiki_core::wire::FrameError>(())
 //! ```
 
+pub use kontiki_core::replica::formation::{Founder, Introduction, Who};
+
 use kontiki_core::event::ReadVia;
 use kontiki_core::machine;
 use kontiki_core::membership::{Change, Standing};
 use kontiki_core::status::RoleKind;
-use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, Member, NodeId, Payload, Term};
+use kontiki_core::types::{ClusterId, Index, LogId, Member, NodeId, Payload, Term};
 use kontiki_core::wire::{self, FrameError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -69,6 +71,8 @@ pub enum Ask {
     Transfer(Option<NodeId>),
     /// Take a snapshot here, now.
     Snapshot,
+    /// "I am this member: who are you?" Answered by [`Reply::Who`], unless the member is just writing down its group.
+    Introduce(Introduction),
 }
 
 /// Which part of the log.
@@ -145,30 +149,6 @@ pub struct Refused {
     pub retry: bool,
     /// Who leads, and where it is to be reached, as far as this member knows.
     pub leader: Option<(NodeId, Option<String>)>,
-}
-
-/// Who a member is, and how its group began.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Who {
-    /// The member: its id, and which life of its directory this is.
-    pub member: Member,
-    /// Its group, where it has one.
-    pub cluster: Option<ClusterId>,
-    /// The group's first members, where this is one of them: newcomers that wait to be founded find themselves in it.
-    pub founders: Vec<Founder>,
-    /// Where members are to be reached, as far as this one knows.
-    pub addresses: Vec<(NodeId, String)>,
-}
-
-/// One of the first members of a group.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Founder {
-    /// Its id.
-    pub id: NodeId,
-    /// Which life of its directory.
-    pub incarnation: Incarnation,
-    /// Where it was to be reached.
-    pub address: String,
 }
 
 /// How far a member is in its life.

@@ -81,6 +81,7 @@ mod answer;
 mod applying;
 mod clients;
 mod ending;
+pub mod formation;
 mod forwarding;
 pub mod frame;
 mod io;

@@ -1,60 +1,35 @@
-//! How a member comes to its group: it is one of the first, or it joins.
-//!
-//! # Founding
-//!
-//! All first members are started with the same list. Each asks the others who they are. When all of them are there and none has a group, the one with the
-//! lowest id draws a name for the group and writes down its members, each with the incarnation of its directory; the others find themselves in what it
-//! wrote, and write it down as well. So a member whose directory was emptied later does not find itself: it can neither found the group
-//! a second time nor vote in it with its memory lost.
-//!
-//! # Joining
-//!
-//! A newcomer asks any member for the group's name, starts as one that knows nothing, and asks the leader to be added. It gets the log, or a snapshot,
-//! like any follower, and votes once it has caught up. Whether it is added is decided by the log, and by nobody else.
+//! Carries out what [`formation`](kontiki_core::replica::formation) decides about a member's way into its group.
 
+use crate::clock::Clock;
 use crate::host::Host;
-use crate::identity::{IdentityError, Record};
-use crate::node::driver::Told;
+use crate::identity::{self, IdentityError};
 use crate::node::presence::Presence;
-use crate::protocol::{self, Ask, Founder, Phase, Refused, Reply, Request, Response, Who};
+use crate::protocol::{self, Ask, NodeStatus, Phase, Refused, Reply, Request, Response, Who};
 use crate::tls::Tls;
 use crate::transport::{self, ClientHello};
-use kontiki_core::membership::{Change, Standing};
-use kontiki_core::types::{ClusterId, Index, NodeId};
+use kontiki_core::membership::Standing;
+use kontiki_core::replica::formation::{
+    self, ChangeRefused, FormationError, Input, Introduction, Output, Place, Question, Record, Report,
+};
+use kontiki_core::types::{ClusterId, Index};
 use kontiki_core::wire::FrameError;
-use std::path::Path;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{error, fmt, io};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::mpsc;
-
-/// How a member without a group comes to one.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Beginning {
-    /// It has one, or must not start.
-    Known,
-    /// As one of the first: all of these.
-    Found(Vec<(NodeId, String)>),
-    /// By way of the member at this address.
-    Join(String),
-}
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, sleep_until, timeout};
 
 /// Why a member cannot come to a group.
 #[derive(Debug)]
 pub(super) enum BeginError {
-    /// Nobody said how.
-    Nothing,
-    /// The list of the first members lacks this one.
-    NotListed(NodeId),
-    /// The group was founded without this member.
-    NotFounder(ClusterId),
-    /// The group has this member's id under another incarnation.
-    Forgotten(ClusterId),
+    /// It must not, as things are.
+    Formation(FormationError),
     /// It cannot be written down.
     Identity(IdentityError),
-    /// There is no entropy.
-    Entropy(io::Error),
     /// It was shut down meanwhile.
     Shutdown,
 }
@@ -62,20 +37,8 @@ pub(super) enum BeginError {
 impl fmt::Display for BeginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nothing => f.write_str(
-                "the directory is new, and nobody said which group it is for: name the first members (peers), or a member of the group to join (join)",
-            ),
-            Self::NotListed(id) => write!(f, "the list of the first members lacks member {id}: start all of them with the same list"),
-            Self::NotFounder(cluster) => {
-                write!(f, "group {cluster} was founded without this member: join it instead")
-            }
-            Self::Forgotten(cluster) => write!(
-                f,
-                "group {cluster} knows this member by another life of its directory: the directory was lost or emptied; remove the member from \
-                 the group, and join again"
-            ),
+            Self::Formation(error) => error.fmt(f),
             Self::Identity(error) => error.fmt(f),
-            Self::Entropy(error) => write!(f, "the system gives no random numbers: {error}"),
             Self::Shutdown => f.write_str("it was shut down"),
         }
     }
@@ -83,202 +46,152 @@ impl fmt::Display for BeginError {
 
 impl error::Error for BeginError {}
 
-/// Waits until the member has a group, and writes down which.
-pub(super) async fn begin(
-    presence: &Presence,
-    host: &Host,
-    beginning: &Beginning,
-    directory: &Path,
-    told: &mut mpsc::Receiver<Told>,
-) -> Result<(), BeginError> {
+/// The member has a group, or cannot have one.
+pub(super) type Entered = oneshot::Sender<Result<(), BeginError>>;
+
+/// How long to wait before a record that could not be written is written again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Brings a member into its group, and goes on as long as there is something to do. Ends when the member does.
+pub(super) async fn form(presence: Arc<Presence>, host: Arc<Host>, directory: PathBuf, entered: Entered) {
+    let (clock, mut entered) = (Clock::start(), Some(entered));
+    let (tell, mut answers) = mpsc::unbounded_channel();
+    let (mut asking, mut status) = (JoinSet::new(), presence.status_sender().subscribe());
+    let (mut inputs, mut outputs, mut placed) = (VecDeque::from([Input::Wake]), Vec::new(), None);
     loop {
-        let attempt = async {
-            match beginning {
-                Beginning::Known => Err(BeginError::Nothing),
-                Beginning::Found(first) => found(presence, host, first).await,
-                Beginning::Join(seed) => Ok(join(presence, host, seed).await),
-            }
-        };
-        let step = tokio::select! {
-            () = shut_down(told) => return Err(BeginError::Shutdown),
-            step = attempt => step?,
-        };
-        match step {
-            Step::Known(record) => {
-                record.store(directory).map_err(BeginError::Identity)?;
-                record.founders.iter().for_each(|founder| host.hint(founder.id, founder.address.clone()));
-                presence.set_record(record);
-                return Ok(());
-            }
-            Step::Wait(why) => {
-                let news = presence.status_sender().send_if_modified(|status| {
-                    let phase = Phase::Starting(why.clone());
-                    let is_news = status.phase != phase;
-                    status.phase = phase;
-                    is_news
-                });
-                if news {
-                    presence.metrics().status(&presence.status());
-                    tracing::info!(member = %presence.member().id, "{why}");
-                }
-            }
-        }
-        tokio::select! {
-            () = shut_down(told) => return Err(BeginError::Shutdown),
-            () = tokio::time::sleep(AGAIN) => {}
-        }
-    }
-}
-
-enum Step {
-    Known(Record),
-    Wait(String),
-}
-
-/// How long to wait before everybody is asked again.
-const AGAIN: Duration = Duration::from_millis(100);
-/// How long somebody may take to answer.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How long adding a member may take until the leader is asked again: longer than it may take to catch up.
-const ADDING: Duration = Duration::from_secs(15 * 60);
-
-async fn shut_down(told: &mut mpsc::Receiver<Told>) {
-    // Whoever asks something before there is a group is refused before it comes here.
-    while !matches!(told.recv().await, Some(Told::Shutdown) | None) {}
-}
-
-async fn found(presence: &Presence, host: &Host, first: &[(NodeId, String)]) -> Result<Step, BeginError> {
-    let mut record = presence.record();
-    let me = record.member();
-    if !first.iter().any(|(id, _)| *id == me.id) {
-        return Err(BeginError::NotListed(me.id));
-    }
-    let mut founders = vec![Founder { id: me.id, incarnation: me.incarnation, address: host.own_address() }];
-    let mut missing = Vec::new();
-    for (id, address) in first.iter().filter(|(id, _)| *id != me.id) {
-        let who = match who(address, host.tls(), presence.cluster()).await {
-            Ok(who) if who.member.id == *id => who,
-            Ok(who) => {
-                missing.push(format!("{id} (member {} is at {address})", who.member.id));
-                continue;
-            }
-            Err(error) => {
-                tracing::debug!(%address, %error, "no answer");
-                missing.push(format!("{id} at {address}"));
-                continue;
-            }
-        };
-        if let Some(cluster) = who.cluster {
-            let us = who.founders.iter().find(|founder| founder.id == me.id);
-            return match us {
-                Some(us) if us.incarnation == me.incarnation => {
-                    record.cluster = Some(cluster);
-                    record.founders = who.founders;
-                    Ok(Step::Known(record))
-                }
-                Some(_) => Err(BeginError::Forgotten(cluster)),
-                None => Err(BeginError::NotFounder(cluster)),
-            };
-        }
-        let address = address.clone();
-        founders.push(Founder { id: *id, incarnation: who.member.incarnation, address });
-    }
-    founders.sort_unstable_by_key(|founder| founder.id);
-    if !missing.is_empty() {
-        return Ok(Step::Wait(format!("waiting for member {}", missing.join(", "))));
-    }
-    match founders.first() {
-        Some(lowest) if lowest.id == me.id => {
-            record.cluster = Some(match presence.cluster() {
-                Some(name) => name,
-                None => ClusterId(crate::entropy().map_err(BeginError::Entropy)?),
+        while let Some(input) = inputs.pop_front() {
+            host.with_addresses(|book| {
+                presence.form(|formation| formation.handle(clock.now(), input, book, &mut outputs));
             });
-            record.founders = founders;
-            Ok(Step::Known(record))
+            for output in outputs.drain(..) {
+                match output {
+                    Output::Ask { question, address, ask, patience } => {
+                        let (host, tell) = (Arc::clone(&host), tell.clone());
+                        let cluster = presence.cluster();
+                        asking.spawn(async move {
+                            let patience = Duration::from_nanos(patience.get());
+                            let answer = put(&address, host.tls(), cluster, ask, patience).await;
+                            // The task that asked may have ended.
+                            let _ = tell.send(Input::Answered { question, answer });
+                        });
+                    }
+                    Output::Store(record) => match store(record, &directory, entered.is_some()).await {
+                        Ok(()) => inputs.push_back(Input::Stored),
+                        Err(error) => return end(entered, BeginError::Identity(error)),
+                    },
+                    Output::Enter(_) => {
+                        if let Some(entered) = entered.take() {
+                            // The member may have been shut down.
+                            let _ = entered.send(Ok(()));
+                        }
+                    }
+                    Output::Connect(members) => host.connect(&members, &[]),
+                    Output::Report(report) => tell_operator(&presence, &report),
+                    Output::Fail(error) => return end(entered, BeginError::Formation(error)),
+                }
+            }
         }
-        Some(lowest) => Ok(Step::Wait(format!("waiting for member {} to found the group", lowest.id))),
-        None => Ok(Step::Wait(String::new())),
+        while asking.try_join_next().is_some() {}
+        let deadline = clock.at(presence.form(|formation| formation.deadline()));
+        tokio::select! {
+            answer = answers.recv() => inputs.extend(answer),
+            changed = status.changed() => {
+                let now = place(&status.borrow_and_update());
+                if changed.is_err() || now.is_err() {
+                    return;
+                }
+                if let Ok(Some(now)) = now
+                    && placed.replace(now) != Some(now)
+                {
+                    inputs.push_back(Input::Placed(now));
+                }
+            }
+            () = sleep_until(deadline) => inputs.push_back(Input::Wake),
+        }
     }
 }
 
-async fn join(presence: &Presence, host: &Host, seed: &str) -> Step {
-    match who(seed, host.tls(), presence.cluster()).await {
-        Ok(Who { cluster: Some(cluster), addresses, member, .. }) => {
-            host.hint(member.id, seed.to_owned());
-            addresses.into_iter().for_each(|(id, address)| host.hint(id, address));
-            let mut record = presence.record();
-            record.cluster = Some(cluster);
-            Step::Known(record)
-        }
-        Ok(who) => {
-            Step::Wait(format!("waiting for member {} at {seed}, which has no group yet", who.member.id))
-        }
-        Err(error) => Step::Wait(format!("waiting for the member at {seed}: {error}")),
+fn end(entered: Option<Entered>, error: BeginError) {
+    match entered {
+        // The member may have been shut down.
+        Some(entered) => drop(entered.send(Err(error))),
+        None => tracing::error!(%error, "cannot go on joining"),
     }
 }
 
-/// Asks the leader to add this member, again and again until it has heard who is in its group. A member that was in it and is no
-/// more does not ask: it was removed. Where the leader is lost while this member catches up, the next one knows it for a learner only, and
-/// is asked to promote it.
-pub(super) async fn ask_to_be_added(presence: Arc<Presence>, host: Arc<Host>, seed: String, witness: bool) {
-    let me = presence.member();
-    let add = if witness { Change::AddWitness(me) } else { Change::AddVoter(me) };
-    let mut target = seed.clone();
-    let mut pause = AGAIN;
-    // Whether it was asked for, and nobody said what came of it.
-    let mut is_open = false;
-    let mut turn = 0;
+/// Writes a record down. A member that has its group already goes on where that fails, and it is tried again.
+async fn store(record: Record, directory: &Path, must: bool) -> Result<(), IdentityError> {
     loop {
-        let status = presence.status();
-        let change = match status.standing {
-            _ if !matches!(status.phase, Phase::Running | Phase::Starting(_)) => return,
-            _ if status.configured.index == Index::ZERO => add,
-            Standing::Learner if is_open && !witness => Change::Promote(me.id),
-            _ => return,
-        };
-        let ask = Ask::Reconfigure {
+        let (record, directory) = (record.clone(), directory.to_owned());
+        let stored = tokio::task::spawn_blocking(move || identity::store(&record, &directory)).await;
+        match stored {
+            Ok(Err(error)) if must => return Err(error),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot write down how far this member has joined"),
+            // The runtime ends.
+            Err(_) => {}
+            Ok(Ok(())) => return Ok(()),
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// The member's place in its group, if it has one; an error where the member goes no further.
+fn place(status: &NodeStatus) -> Result<Option<Place>, ()> {
+    match status.phase {
+        Phase::Starting(_) => Ok(None),
+        Phase::Running => Ok(Some(Place {
+            is_configured: status.configured.index > Index::ZERO || status.standing != Standing::Outsider,
+            is_committed: status.configured.index <= status.committed,
+            standing: status.standing,
+            leader: status.leader,
+        })),
+        Phase::Refusing(_) | Phase::Halted(_) | Phase::Stopped => Err(()),
+    }
+}
+
+fn tell_operator(presence: &Presence, report: &Report) {
+    let member = presence.member().id;
+    if report.is_waiting() {
+        presence.set_phase(Phase::Starting(report.to_string()));
+    }
+    match report {
+        Report::NotAdded { needs_operator: true, .. } | Report::SeedOfOtherGroup { .. } => {
+            tracing::error!(%member, "{report}");
+        }
+        Report::NotCaughtUp => tracing::warn!(%member, "{report}"),
+        _ => tracing::info!(%member, "{report}"),
+    }
+}
+
+/// Asks a question for a formation.
+async fn put(
+    address: &str,
+    tls: Option<&Tls>,
+    cluster: Option<ClusterId>,
+    question: Question,
+    patience: Duration,
+) -> Result<formation::Reply, String> {
+    let ask = match question {
+        Question::Introduce(introduction) => Ask::Introduce(introduction),
+        Question::Change(change, Introduction { member, address }) => Ask::Reconfigure {
             expected: None,
             changes: vec![change],
-            addresses: vec![(me.id, host.own_address())],
-        };
-        let answer = ask_once(&target, host.tls(), presence.record().cluster, ask, ADDING).await;
-        match answer {
-            Ok(Reply::Reconfigured(id)) => {
-                tracing::info!(member = %me.id, entry = %id, "joined");
-                return;
-            }
-            Ok(Reply::NotCaughtUp(_)) => {
-                tracing::warn!(member = %me.id, "did not catch up in time: a learner, to be promoted later");
-                return;
-            }
-            Ok(Reply::Refused(Refused { leader: Some((_, Some(address))), .. })) if address != target => {
-                target = address;
-                continue;
-            }
-            Ok(Reply::Refused(Refused { code, .. })) if code == "already_member" => {}
-            Ok(Reply::Refused(Refused { code, text, retry, .. })) if !retry => {
-                // An operator must do something first.
-                pause = PATIENCE * 5;
-                tracing::error!(member = %me.id, code, "cannot join: {text}");
-            }
-            Ok(Reply::Refused(Refused { code, .. })) => {
-                tracing::info!(member = %me.id, code, "not added yet");
-            }
-            Ok(_) => is_open = true,
-            Err(error) => {
-                is_open = true;
-                tracing::info!(member = %me.id, address = target, %error, "nobody says whether it is added");
-            }
+            addresses: address.map(|address| (member.id, address.text)).into_iter().collect(),
+        },
+    };
+    let is_change = matches!(ask, Ask::Reconfigure { .. });
+    match ask_once(address, tls, cluster, ask, patience).await.map_err(|error| error.to_string())? {
+        Reply::Who(who) => Ok(formation::Reply::Who(who)),
+        Reply::Reconfigured(id) => Ok(formation::Reply::Changed(id)),
+        Reply::NotCaughtUp(_) => Ok(formation::Reply::NotCaughtUp),
+        Reply::Unknown => Ok(formation::Reply::Unknown),
+        Reply::Refused(Refused { code, text, retry, leader }) if is_change => {
+            let is_member = code == "already_member";
+            let refused = ChangeRefused { reason: text, is_passing: retry, is_member, leader };
+            Ok(formation::Reply::Refused(refused))
         }
-        // Whom it was told to ask first may be gone by now: then the leader where it is known, or else one after another. And whoever leads
-        // next must know where this member is, which it learns from a connection.
-        let others: Vec<_> = host.addresses().into_iter().filter(|(id, _)| *id != me.id).collect();
-        host.connect(&others.iter().map(|(id, _)| *id).collect::<Vec<_>>(), &[]);
-        let leader = presence.leader().and_then(|leader| host.address_of(leader));
-        turn += 1;
-        let next = others.get(turn % (others.len() + 1)).map(|(_, address)| address.clone());
-        target = leader.filter(|leader| *leader != target).or(next).unwrap_or_else(|| seed.clone());
-        tokio::time::sleep(pause).await;
+        Reply::Refused(Refused { text, .. }) => Err(text),
+        _ => Err(AskError::Garbled(FrameError::Body).to_string()),
     }
 }
 
@@ -306,19 +219,20 @@ impl fmt::Display for AskError {
     }
 }
 
-pub(super) async fn who(
-    address: &str,
-    tls: Option<&Tls>,
-    cluster: Option<ClusterId>,
-) -> Result<Who, AskError> {
-    match ask_once(address, tls, cluster, Ask::Who, PATIENCE).await? {
+/// How long a member may take to identify itself.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Asks the member at an address who it is.
+#[cfg(feature = "admin")]
+pub(super) async fn who(address: &str, tls: Option<&Tls>) -> Result<Who, AskError> {
+    match ask_once(address, tls, None, Ask::Who, PATIENCE).await? {
         Reply::Who(who) => Ok(who),
         _ => Err(AskError::Garbled(FrameError::Body)),
     }
 }
 
 /// Asks one question over a connection of its own.
-pub(super) async fn ask_once(
+async fn ask_once(
     address: &str,
     tls: Option<&Tls>,
     cluster: Option<ClusterId>,
@@ -344,7 +258,7 @@ pub(super) async fn ask_once(
             }
         }
     };
-    tokio::time::timeout(patience, asking).await.unwrap_or(Err(AskError::Late))
+    timeout(patience, asking).await.unwrap_or(Err(AskError::Late))
 }
 
 /// More than any answer to these questions has.

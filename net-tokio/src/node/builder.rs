@@ -1,11 +1,11 @@
 //! How a node is described before it is started.
 
 use crate::host::Host;
-use crate::node::begin::Beginning;
 use crate::node::worker::Start;
 use crate::node::{Node, Options, StartError};
 use crate::tls::Tls;
 use kontiki_core::machine::StateMachine;
+use kontiki_core::replica::formation::Plan;
 use kontiki_core::types::{ClusterId, NodeId};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ pub struct Builder {
     pub(super) directory: PathBuf,
     pub(super) listen: SocketAddr,
     pub(super) advertise: Option<String>,
-    pub(super) beginning: Beginning,
+    pub(super) plan: Plan,
     pub(super) options: Options,
     pub(super) tls: Option<Tls>,
     pub(super) host: Option<Arc<Host>>,
@@ -40,7 +40,7 @@ impl Builder {
             directory: PathBuf::from(format!("kontiki-{id}")),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             advertise: None,
-            beginning: Beginning::Known,
+            plan: Plan::Resume,
             options: Options::default(),
             tls: None,
             host: None,
@@ -78,18 +78,18 @@ impl Builder {
     }
 
     /// The first members of a new group, this one among them. All of them are started with the same list, in any order; once all are there, the
-    /// group begins. A member that is in a group already does not look at it.
+    /// group begins. A member that is in a group already takes the addresses for hints that are tried before those that it remembers.
     #[must_use]
     pub fn peers(mut self, members: impl IntoIterator<Item = (NodeId, String)>) -> Self {
-        self.beginning = Beginning::Found(members.into_iter().collect());
+        self.plan = Plan::Found(members.into_iter().collect());
         self
     }
 
     /// Become a member of the group that this address belongs to. A member that is in a group already, or was removed from one, does not
-    /// ask again.
+    /// ask to be added again; it asks at this address where the others are.
     #[must_use]
     pub fn join(mut self, seed: impl Into<String>) -> Self {
-        self.beginning = Beginning::Join(seed.into());
+        self.plan = Plan::Join(seed.into());
         self
     }
 

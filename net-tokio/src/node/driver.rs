@@ -397,6 +397,7 @@ impl Driver {
     fn connect(&mut self) {
         let Member::Replica(replica) = &self.member else { return };
         let me = self.identity.member.id;
+        self.host.expect(self.identity.cluster, replica.raft().log().membership().members());
         let ids = replica.raft().log().membership().members().iter().map(|member| member.id);
         let members: Vec<_> = ids.filter(|id| *id != me).collect();
         let gone: Vec<_> = self.desk.connected.iter().filter(|id| !members.contains(id)).copied().collect();

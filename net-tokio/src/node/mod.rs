@@ -47,9 +47,9 @@ pub use session::Session;
 use crate::clock::Clock;
 use crate::disk::{self, FileDisk};
 use crate::host::{Host, HostError};
-use crate::identity::{IdentityError, Record};
+use crate::identity::{self, IdentityError};
 use crate::metrics::Metrics;
-use crate::node::begin::{BeginError, Beginning};
+use crate::node::begin::BeginError;
 use crate::node::driver::{Desk, Driver, Told};
 use crate::node::presence::Presence;
 use crate::node::session::Raw;
@@ -61,6 +61,7 @@ use kontiki_core::event::ReadVia;
 use kontiki_core::machine::{self, LimitsError};
 use kontiki_core::membership::{Change, Membership, Standing};
 use kontiki_core::raft::Durable;
+use kontiki_core::replica::formation::{Formation, FormationError, Plan, Setup, is_unspecified};
 use kontiki_core::replica::{self, Answer, Ask, OptionsError, Refusing, Replica};
 use kontiki_core::status::{RoleKind, Status};
 use kontiki_core::types::{ClusterId, Identity, Index, LogId, Member, NodeId, Payload, Term};
@@ -70,7 +71,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use std::{error, fmt, io};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 /// One member of one group: a handle, to be cloned at will. The member is stopped when the last one is dropped, or by
@@ -120,15 +121,10 @@ pub enum StartError {
     Directory(disk::OpenError),
     /// Its directory is not its own.
     Identity(IdentityError),
-    /// It is in no group, and nobody said which.
-    Nothing,
-    /// Its directory is of another group than it should be in.
-    OtherCluster {
-        /// The group that the directory is of.
-        found: ClusterId,
-        /// The one that it should be.
-        wanted: ClusterId,
-    },
+    /// It cannot come to the group that it should be in.
+    Formation(FormationError),
+    /// The address that it should announce is unspecified, and reaches nobody.
+    Unspecified(String),
     /// Its port or its threads cannot be had.
     Host(HostError),
     /// The system gives no random numbers, or no thread.
@@ -161,10 +157,11 @@ impl fmt::Display for StartError {
             Self::Sessions(error) => error.fmt(f),
             Self::Directory(error) => error.fmt(f),
             Self::Identity(error) => error.fmt(f),
-            Self::Nothing => BeginError::Nothing.fmt(f),
-            Self::OtherCluster { found, wanted } => {
-                write!(f, "the directory is of group {found}, not of {wanted}: give the member its own")
-            }
+            Self::Formation(error) => error.fmt(f),
+            Self::Unspecified(address) => write!(
+                f,
+                "{address} names no host that others could dial: advertise an address of this machine, or none"
+            ),
             Self::Host(error) => error.fmt(f),
             Self::System(error) => write!(f, "the system refuses: {error}"),
             Self::Panicked(error) => write!(f, "a task has panicked: {error}"),
@@ -437,7 +434,7 @@ impl Node {
     /// Adds a voter, once it has caught up. Newcomers that are told to [`join`](Builder::join) ask for it themselves.
     pub async fn add(&self, member: Member, address: impl Into<String>) -> Result<LogId, Error> {
         if let Some(host) = self.host() {
-            host.hint(member.id, address.into());
+            host.configure(member.id, address.into());
         }
         self.reconfigure(None, vec![Change::AddVoter(member)]).await
     }
@@ -501,29 +498,25 @@ impl Drop for Shared {
 
 impl Shared {
     async fn begin(&self) -> Result<Running, StartError> {
-        let Builder { id, options, tls, cluster: wanted, .. } = self.builder.clone();
+        let Builder { id, options, tls, cluster: wanted, plan, .. } = self.builder.clone();
         self.check()?;
+        let witness = options.raft.witness;
         let directory = self.builder.directory.clone();
-        let is_known = self.builder.beginning == Beginning::Known;
         let opened = tokio::task::spawn_blocking(move || {
             let disk = FileDisk::open(&directory).map_err(StartError::Directory)?;
-            let record = match Record::load(&directory, id).map_err(StartError::Identity)? {
+            let record = match identity::load(&directory, id).map_err(StartError::Identity)? {
                 Some(record) => record,
                 None => {
-                    let record = Record::blank(id).map_err(StartError::System)?;
-                    record.store(&directory).map_err(StartError::Identity)?;
+                    let record = identity::blank(id).map_err(StartError::System)?;
+                    identity::store(&record, &directory).map_err(StartError::Identity)?;
                     record
                 }
             };
-            match (record.cluster, wanted) {
-                (None, _) if is_known => Err(StartError::Nothing),
-                (Some(found), Some(wanted)) if found != wanted => {
-                    Err(StartError::OtherCluster { found, wanted })
-                }
-                _ => Ok((disk, record)),
-            }
+            let drawn = ClusterId(crate::entropy().map_err(StartError::System)?);
+            let setup = Setup { plan, wanted, drawn, witness };
+            Ok((disk, Formation::new(record, setup).map_err(StartError::Formation)?))
         });
-        let (disk, record) = opened.await.map_err(StartError::Panicked)??;
+        let (disk, formation) = opened.await.map_err(StartError::Panicked)??;
         let host = match &self.builder.host {
             Some(host) => Arc::clone(host),
             None => {
@@ -533,36 +526,39 @@ impl Shared {
         };
         let (status, metrics) = (Arc::clone(&self.status), self.metrics.clone());
         status.send_modify(|status| {
-            status.member = record.member();
+            status.member = formation.record().member();
             status.set_aside(Phase::Starting("it opens its log".to_owned()));
         });
         metrics.status(&status.borrow());
-        host.book().load(&self.builder.directory);
-        if let Beginning::Found(first) = &self.builder.beginning {
-            first.iter().for_each(|(peer, address)| host.hint(*peer, address.clone()));
+        host.address_book().load(&self.builder.directory);
+        if let Plan::Found(first) = &self.builder.plan
+            && let Some((_, address)) = first.iter().find(|(peer, _)| *peer == id)
+        {
+            host.listed_at(address);
         }
-        record.founders.iter().for_each(|founder| host.hint(founder.id, founder.address.clone()));
-        let (presence, told) =
-            Presence::new(record, self.builder.cluster, status, metrics, options.raft.max_payload_bytes);
+        let (presence, told) = Presence::new(formation, status, metrics, options.raft.max_payload_bytes);
         host.await_group(Arc::clone(&presence));
+        let (enter, entered) = oneshot::channel();
         let life = Life {
             builder: self.builder.clone(),
             presence: Arc::clone(&presence),
             host: Arc::clone(&host),
             told,
+            entered,
         };
         let mut beside = JoinSet::new();
-        if let Beginning::Join(seed) = &self.builder.beginning {
-            let (presence, host) = (Arc::clone(&presence), Arc::clone(&host));
-            beside.spawn(begin::ask_to_be_added(presence, host, seed.clone(), options.raft.witness));
-        }
+        let directory = self.builder.directory.clone();
+        beside.spawn(begin::form(Arc::clone(&presence), Arc::clone(&host), directory, enter));
         beside.spawn(remember(Arc::clone(&host), self.builder.directory.clone()));
         Ok(Running { presence, host, task: tokio::spawn(life.live(disk)), beside })
     }
 
     /// What is wrong with the options is said before anything is touched.
     fn check(&self) -> Result<(), StartError> {
-        let Builder { id, options, .. } = &self.builder;
+        let Builder { id, options, advertise, .. } = &self.builder;
+        if let Some(address) = advertise.as_ref().filter(|address| is_unspecified(address)) {
+            return Err(StartError::Unspecified(address.clone()));
+        }
         let nobody = Identity::new(ClusterId(0), *id);
         Config::new(nobody, options.raft.clone()).map_err(StartError::Config)?;
         options.replica.check().map_err(StartError::Replica)?;
@@ -575,12 +571,12 @@ async fn remember(host: Arc<Host>, directory: PathBuf) {
     let mut written = 0;
     loop {
         tokio::time::sleep(BETWEEN_WRITES).await;
-        let changes = host.book().changes();
+        let changes = host.with_addresses(|book| book.changes());
         if changes == written {
             continue;
         }
         let (host, directory) = (Arc::clone(&host), directory.clone());
-        match tokio::task::spawn_blocking(move || host.book().store(&directory)).await {
+        match tokio::task::spawn_blocking(move || host.address_book().store(&directory)).await {
             Ok(Ok(())) => written = changes,
             Ok(Err(error)) => tracing::warn!(%error, "cannot write down the members' addresses"),
             Err(error) => tracing::warn!(%error, "cannot write down the members' addresses"),
@@ -597,6 +593,8 @@ struct Life {
     presence: Arc<Presence>,
     host: Arc<Host>,
     told: mpsc::Receiver<Told>,
+    /// Says when the member has a group.
+    entered: oneshot::Receiver<Result<(), BeginError>>,
 }
 
 impl Life {
@@ -618,15 +616,13 @@ impl Life {
     }
 
     async fn come_to_a_group(&mut self) -> Result<Identity, Ending> {
-        loop {
-            if let Some(identity) = self.presence.record().identity() {
-                return Ok(identity);
-            }
-            let (beginning, directory) = (&self.builder.beginning, &self.builder.directory);
-            begin::begin(&self.presence, &self.host, beginning, directory, &mut self.told)
-                .await
-                .map_err(Ending::Begin)?;
-        }
+        let entered = tokio::select! {
+            () = shut_down(&mut self.told) => Err(BeginError::Shutdown),
+            entered = &mut self.entered => entered.unwrap_or(Err(BeginError::Shutdown)),
+        };
+        entered.map_err(Ending::Begin)?;
+        let none = Ending::Begin(BeginError::Formation(FormationError::NoPlan));
+        self.presence.record().identity().ok_or(none)
     }
 
     async fn open(&mut self, disk: FileDisk, identity: Identity) -> Result<Driver, Ending> {
@@ -684,6 +680,11 @@ impl Life {
             desk: Desk::default(),
         })
     }
+}
+
+async fn shut_down(told: &mut mpsc::Receiver<Told>) {
+    // Requests are refused before they come here as long as there is no group.
+    while !matches!(told.recv().await, Some(Told::Shutdown) | None) {}
 }
 
 /// Says what recovery has found, where that is worth a word.

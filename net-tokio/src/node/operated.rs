@@ -52,7 +52,7 @@ impl Operated for Node {
     fn find<'a>(&'a self, address: &'a str) -> Answering<'a, Result<Who, String>> {
         Box::pin(async move {
             let host = self.host().ok_or_else(|| stopped().text)?;
-            let found = begin::who(address, host.tls(), None).await;
+            let found = begin::who(address, host.tls()).await;
             found.map_err(|error| format!("cannot ask the member at {address}: {error}"))
         })
     }

@@ -1,12 +1,12 @@
 //! What there is of a node for everybody else in its process: a way to its driver, and what the driver tells of it.
 
-use crate::identity::Record;
 use crate::metrics::Metrics;
 use crate::node::Error;
 use crate::node::driver::{Counters, Told, Waiter};
 use crate::node::log::{Page, Paging};
 use crate::protocol::{LogEntry, MemberStatus, NodeStatus, Phase, Range};
 use kontiki_core::machine::Command;
+use kontiki_core::replica::formation::{Formation, Record};
 use kontiki_core::replica::{self, Answer, Refusal};
 use kontiki_core::types::{ClusterId, Index, Member, NodeId};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,9 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// One life of a node, from start to stop.
 #[derive(Debug)]
 pub(crate) struct Presence {
-    record: Mutex<Record>,
-    /// The name of the group that it waits for, where that is known.
-    wanted: Option<ClusterId>,
+    formation: Mutex<Formation>,
     status: Arc<watch::Sender<NodeStatus>>,
     told: mpsc::Sender<Told>,
     /// How many bytes of frames wait for the driver.
@@ -39,8 +37,7 @@ const MAX_BYTES: u64 = 1 << 20;
 
 impl Presence {
     pub(super) fn new(
-        record: Record,
-        wanted: Option<ClusterId>,
+        formation: Formation,
         status: Arc<watch::Sender<NodeStatus>>,
         metrics: Metrics,
         max_payload: u64,
@@ -48,24 +45,24 @@ impl Presence {
         let (told, queue) = mpsc::channel(QUEUE);
         let max_request =
             usize::try_from(max_payload).unwrap_or(usize::MAX).saturating_add(Command::OVERHEAD + 1024);
-        let record = Mutex::new(record);
-        let presence =
-            Self { record, wanted, status, told, frames: AtomicUsize::new(0), metrics, max_request };
+        let formation = Mutex::new(formation);
+        let presence = Self { formation, status, told, frames: AtomicUsize::new(0), metrics, max_request };
         (Arc::new(presence), queue)
+    }
+
+    /// How it comes to its group.
+    pub(super) fn form<T>(&self, look: impl FnOnce(&mut Formation) -> T) -> T {
+        look(&mut self.formation.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What the directory says.
     pub(crate) fn record(&self) -> Record {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.form(|formation| formation.record().clone())
     }
 
     /// The name of its group, or of the one that it waits for.
     pub(crate) fn cluster(&self) -> Option<ClusterId> {
-        self.record().cluster.or(self.wanted)
-    }
-
-    pub(super) fn set_record(&self, record: Record) {
-        *self.record.lock().unwrap_or_else(PoisonError::into_inner) = record;
+        self.form(|formation| formation.cluster())
     }
 
     pub(crate) fn member(&self) -> Member {

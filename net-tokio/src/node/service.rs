@@ -89,7 +89,7 @@ fn take(request: Request, presence: &Arc<Presence>, host: &Arc<Host>, say: &Unbo
         Ask::Transfer(to) => replica::Ask::Transfer { to },
         Ask::Snapshot => replica::Ask::Snapshot,
         Ask::Reconfigure { expected, changes, addresses } => {
-            addresses.into_iter().for_each(|(id, address)| host.hint(id, address));
+            addresses.into_iter().for_each(|(id, address)| host.configure(id, address));
             replica::Ask::Reconfigure { expected, changes }
         }
         other => {
@@ -124,15 +124,16 @@ async fn look(ask: Ask, presence: &Arc<Presence>, host: &Arc<Host>) -> Reply {
         Ask::Status => Ok(Reply::Status(presence.status())),
         Ask::Members => presence.members().await.map(Reply::Members),
         Ask::Logs(range) => presence.logs(range).await.map(Reply::Logs),
-        _ => Ok(Reply::Who(who(presence, host))),
+        Ask::Introduce(peer) => {
+            who(host.with_addresses(|book| presence.form(|formation| formation.introduced(&peer, book))))
+        }
+        _ => who(host.with_addresses(|book| presence.form(|formation| formation.who(book)))),
     };
     looked.unwrap_or_else(|error| Reply::Refused(refused(&error, presence, host)))
 }
 
-fn who(presence: &Presence, host: &Host) -> Who {
-    let record = presence.record();
-    let (cluster, founders) = (record.cluster, record.founders);
-    Who { member: presence.member(), cluster, founders, addresses: host.addresses() }
+fn who(who: Option<Who>) -> Result<Reply, Error> {
+    who.map(Reply::Who).ok_or_else(|| Error::Starting("it writes down its group".to_owned()))
 }
 
 fn reply(said: Said, presence: &Presence, host: &Host) -> Reply {

@@ -167,6 +167,7 @@ async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest,
         return Err(Refusal::Insecure.into());
     }
     tcp.set_nodelay(true).map_err(|_| Refusal::Left)?;
+    let here = tcp.local_addr().map_err(|_| Refusal::Left)?;
     let mut stream = match &options.tls {
         None => Stream::plain(tcp),
         Some(tls) => {
@@ -181,7 +182,10 @@ async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest,
             write(&mut stream, &welcome).await.map_err(|_| Refusal::Left)?;
             Ok(match opening {
                 Opening::Client { cluster } => Guest::Client { stream: stream.holding(place), cluster },
-                Opening::Member { hello, bulk, .. } => Guest::Member { stream, hello, bulk, place },
+                Opening::Member { hello, bulk, .. } => {
+                    inner.host.reached_at(here);
+                    Guest::Member { stream, hello, bulk, place }
+                }
             })
         }
         Err(why) if why.is_told() => {

@@ -24,8 +24,9 @@ pub use self::counters::{Counters, Dropped, PeerCounters};
 pub use self::options::{Options, OptionsError};
 pub use self::outbound::{ClientHello, DialError, dial};
 pub use self::stream::Stream;
-pub use self::wire::{Address, Hello, Refusal};
+pub use self::wire::{Hello, Refusal};
 pub use kontiki_core::replica::Lane;
+pub use kontiki_core::replica::formation::{Address, Verdict};
 
 use self::counters::{Refusals, Tally};
 use self::inbound::{Handshakes, Slots};
@@ -52,8 +53,18 @@ pub trait Host: Send + Sync + 'static {
     fn hello(&self) -> Hello;
     /// Another member has introduced itself, or again because something changed. What it says of addresses is a hint.
     fn heard(&self, hello: &Hello);
-    /// Where to dial this member, as `host:port`; asked at each dial, and resolved then.
-    fn address(&self, of: NodeId) -> Option<String>;
+    /// Where this member may be, each as `host:port`, the most likely first; asked at each dial, and resolved then.
+    fn addresses(&self, of: NodeId) -> Vec<String>;
+    /// What became of dialling a member at one of these addresses: a peer that said this of itself, or nothing. Says whether it is
+    /// the member.
+    fn dialled(&self, of: NodeId, address: &str, found: Option<&Hello>) -> Verdict {
+        let _ = address;
+        if found.is_some_and(|hello| hello.id == of) { Verdict::Verified } else { Verdict::Other }
+    }
+    /// Another member is connected with this one, which has this address at its end of the connection.
+    fn reached_at(&self, here: SocketAddr) {
+        let _ = here;
+    }
     /// A frame has come. `false` if it is dropped, because there is no room or no such group.
     fn deliver(&self, from: NodeId, group: ClusterId, frame: Vec<u8>) -> bool;
     /// The last connection that this member had made has ended: a hint that it is gone.
@@ -123,6 +134,13 @@ impl Transport {
         let Some(peer) = lock(&self.inner.peers).get(&to).cloned() else { return };
         peer.kept.store(false, Relaxed);
         peer.hang_up();
+    }
+
+    /// Dials this member at once if it is not connected: there is a new address.
+    pub fn retry(&self, to: NodeId) {
+        if let Some(peer) = lock(&self.inner.peers).get(&to) {
+            peer.links.iter().for_each(Link::kick);
+        }
     }
 
     /// Tells every member anew who this is: groups or addresses have changed. Members that could not be reached are dialled at once.

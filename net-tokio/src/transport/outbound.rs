@@ -5,7 +5,7 @@ use crate::transport::counters::Dropped;
 use crate::transport::options::Options;
 use crate::transport::stream::Stream;
 use crate::transport::wire::{self, Answer, Hello, NoIntroduction, Opening, Refusal, VERSION};
-use crate::transport::{Inner, Lane, Peer, is_loopback, lock};
+use crate::transport::{Inner, Lane, Peer, Verdict, is_loopback, lock};
 use kontiki_core::types::{ClusterId, NodeId};
 use kontiki_core::wire::HEADER;
 use std::hash::{BuildHasher as _, RandomState};
@@ -300,22 +300,49 @@ pub(super) async fn write(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> i
     to.flush().await
 }
 
-/// Dials a member and introduces this one to it.
+/// Dials a member, wherever it may be, until it is found. A peer that may be the member is kept if no other address leads to it.
 async fn reach(inner: &Inner, peer: &Peer, lane: Lane) -> Result<Stream, DialError> {
-    let address = inner.host.address(peer.id).ok_or(DialError::NoAddress)?;
-    peer.link(lane).introducing();
-    let mine = inner.host.hello();
-    let opening = wire::opening(mine, peer.id, lane == Lane::Bulk);
-    let options = &inner.options;
-    let dialling = introduce(&address, options.tls.as_ref(), options.allow_insecure, &opening);
-    let dialled = timeout(options.handshake_timeout, dialling).await.map_err(|_| DialError::Timeout)?;
-    let (stream, theirs) = dialled?;
-    if theirs.id != peer.id {
-        return Err(DialError::WrongMember { wanted: peer.id, found: theirs.id });
+    let (mut doubtful, mut failed) = (None, None);
+    for address in inner.host.addresses(peer.id) {
+        match reach_at(inner, peer, lane, &address).await {
+            Ok((stream, theirs, here)) => match inner.host.dialled(peer.id, &address, Some(&theirs)) {
+                Verdict::Verified => return Ok(found(inner, peer, stream, &theirs, here)),
+                Verdict::Doubtful => doubtful = doubtful.or(Some((stream, theirs, here))),
+                Verdict::Other => {
+                    failed.get_or_insert(DialError::WrongMember { wanted: peer.id, found: theirs.id });
+                }
+            },
+            Err(error) => {
+                inner.host.dialled(peer.id, &address, None);
+                failed.get_or_insert(error);
+            }
+        }
     }
+    match doubtful {
+        Some((stream, theirs, here)) => Ok(found(inner, peer, stream, &theirs, here)),
+        None => Err(failed.unwrap_or(DialError::NoAddress)),
+    }
+}
+
+fn found(inner: &Inner, peer: &Peer, stream: Stream, theirs: &Hello, here: SocketAddr) -> Stream {
     inner.heard(peer, Instant::now());
-    inner.host.heard(&theirs);
-    Ok(stream)
+    inner.host.reached_at(here);
+    inner.host.heard(theirs);
+    stream
+}
+
+/// Dials one address and introduces this member to the one that should be there.
+async fn reach_at(
+    inner: &Inner,
+    peer: &Peer,
+    lane: Lane,
+    address: &str,
+) -> Result<(Stream, Hello, SocketAddr), DialError> {
+    peer.link(lane).introducing();
+    let opening = wire::opening(inner.host.hello(), peer.id, lane == Lane::Bulk);
+    let options = &inner.options;
+    let dialling = introduce(address, options.tls.as_ref(), options.allow_insecure, &opening);
+    timeout(options.handshake_timeout, dialling).await.map_err(|_| DialError::Timeout)?
 }
 
 /// How a client introduces itself.
@@ -335,7 +362,8 @@ pub async fn dial(
     let opening = Opening::Client { cluster: hello.cluster };
     // Whether clients may go without TLS is the cluster's to say.
     let dialling = introduce(address, tls, true, &opening);
-    timeout(limit, dialling).await.map_err(|_| DialError::Timeout)?
+    let (stream, hello, _) = timeout(limit, dialling).await.map_err(|_| DialError::Timeout)??;
+    Ok((stream, hello))
 }
 
 async fn introduce(
@@ -343,11 +371,12 @@ async fn introduce(
     tls: Option<&Tls>,
     insecure: bool,
     opening: &Opening,
-) -> Result<(Stream, Hello), DialError> {
+) -> Result<(Stream, Hello, SocketAddr), DialError> {
     let tcp = TcpStream::connect(address).await.map_err(DialError::Connect)?;
-    let (here, there) = (tcp.local_addr(), tcp.peer_addr().map_err(DialError::Connect)?);
+    let here = tcp.local_addr().map_err(DialError::Connect)?;
+    let there = tcp.peer_addr().map_err(DialError::Connect)?;
     // A port of this machine that nobody listens on may be given to the very socket that dials it.
-    if here.is_ok_and(|here| here == there) {
+    if here == there {
         return Err(DialError::Connect(io::ErrorKind::ConnectionRefused.into()));
     }
     if tls.is_none() && !insecure && !is_loopback(there) {
@@ -365,7 +394,7 @@ async fn introduce(
     match wire::introduced::<Answer>(&mut stream).await {
         Ok((_, Some(Answer::Refused(refusal)))) => Err(DialError::Refused(refusal)),
         Ok((VERSION, Some(answer @ Answer::Welcome(_)))) if !answer.is_bounded() => Err(DialError::Garbage),
-        Ok((VERSION, Some(Answer::Welcome(hello)))) => Ok((stream, hello)),
+        Ok((VERSION, Some(Answer::Welcome(hello)))) => Ok((stream, hello, here)),
         Ok((version, _)) => Err(DialError::Version(version)),
         Err(NoIntroduction::Not(Refusal::NotKontiki)) => Err(DialError::NotKontiki),
         Err(NoIntroduction::Not(_)) => Err(DialError::Garbage),

@@ -14,6 +14,7 @@
 //!
 //! Nothing here waits but the functions that read; nothing makes room for more than the limits.
 
+use kontiki_core::replica::formation::{Address, MAX_ADDRESS};
 use kontiki_core::types::{ClusterId, Incarnation, NodeId};
 use kontiki_core::wire::{self, Frame, FrameError, HEADER};
 use serde::de::DeserializeOwned;
@@ -35,8 +36,6 @@ pub(super) const HEAD: usize = 8 + HEADER;
 const MAX_GROUPS: usize = 1024;
 /// More addresses than this are not told.
 const MAX_KNOWN: usize = 64;
-/// No address is longer.
-const MAX_ADDRESS: usize = 255;
 /// The longest opening or answer: the limits above, with the longest numbers.
 const MAX_HELLO: usize = 4096 + MAX_GROUPS * 20 + (MAX_KNOWN + 1) * (MAX_ADDRESS + 2 + 10 + 10);
 /// How much is read at once.
@@ -55,15 +54,6 @@ pub struct Hello {
     pub address: Address,
     /// Where it believes others to be. Of more than 64 the rest is not told.
     pub known: Vec<(NodeId, Address)>,
-}
-
-/// Where a member is to be reached, as somebody believes.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Address {
-    /// `host:port`, no longer than 255 bytes. Longer ones are not told.
-    pub text: String,
-    /// Of two, the one with the greater number is the newer.
-    pub stamp: u64,
 }
 
 impl Hello {

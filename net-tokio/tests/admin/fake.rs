@@ -105,7 +105,7 @@ impl Fake {
             Ask::Reconfigure { .. } => Reply::Reconfigured(id_of_next),
             Ask::Transfer(_) => Reply::Transferred,
             Ask::Snapshot => Reply::Snapshot(LogId::new(4, 1288)),
-            Ask::Who | Ask::Query { .. } | Ask::Status => refused("busy", true),
+            Ask::Who | Ask::Introduce(_) | Ask::Query { .. } | Ask::Status => refused("busy", true),
         }
     }
 }

@@ -8,6 +8,7 @@ use kontiki_core::config::ConfigError;
 use kontiki_core::kv::{Command, Kv, Query, Reply};
 use kontiki_core::membership::{Change, Standing};
 use kontiki_core::replica::Refusal;
+use kontiki_core::replica::formation::FormationError;
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{ClusterId, Incarnation, Index, Member, NodeId};
 use kontiki_net_tokio::disk;
@@ -168,7 +169,7 @@ async fn wrong_settings_are_refused_each_with_its_reason_and_nothing_is_touched(
     assert!(matches!(none, Err(StartError::Replica(_))), "{none:?}");
     assert!(!directory.exists(), "who cannot start leaves nothing behind");
     let lost = Builder::new(id(1), Kv::default).directory(&directory).start().await;
-    assert!(matches!(lost, Err(StartError::Nothing)), "{lost:?}");
+    assert!(matches!(lost, Err(StartError::Formation(FormationError::NoPlan))), "{lost:?}");
     Ok(())
 }
 
@@ -462,8 +463,8 @@ impl transport::Host for Stranger {
         Hello { id: id(9), groups: self.groups.clone(), address, known: vec![] }
     }
     fn heard(&self, _: &Hello) {}
-    fn address(&self, of: NodeId) -> Option<String> {
-        self.addresses.get(&of).cloned()
+    fn addresses(&self, of: NodeId) -> Vec<String> {
+        self.addresses.get(&of).cloned().into_iter().collect()
     }
     fn deliver(&self, _: NodeId, _: ClusterId, _: Vec<u8>) -> bool {
         true

@@ -57,8 +57,8 @@ impl Host for Notes {
         self.heard.lock().unwrap().push(hello.clone());
     }
 
-    fn address(&self, of: NodeId) -> Option<String> {
-        self.addresses.lock().unwrap().get(&of).cloned()
+    fn addresses(&self, of: NodeId) -> Vec<String> {
+        self.addresses.lock().unwrap().get(&of).cloned().into_iter().collect()
     }
 
     fn deliver(&self, from: NodeId, group: ClusterId, frame: Vec<u8>) -> bool {

@@ -10,7 +10,7 @@ use kontiki_core::recover::force_new_cluster;
 use kontiki_core::types::{ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId};
 use kontiki_core::wal::{FileName, Options, Wal};
 use kontiki_net_tokio::disk::FileDisk;
-use kontiki_net_tokio::identity::Record;
+use kontiki_net_tokio::identity::{self, Record};
 use serde_json::json;
 use std::fmt::Display;
 use std::fs::{self, File};
@@ -93,7 +93,7 @@ impl Plan {
     fn make(directory: &Path, id: NodeId) -> Result<Self, Failure> {
         // A directory that is not there would be made.
         let directory = directory.canonicalize().map_err(|error| failed("use", directory, error))?;
-        let old = Record::load(&directory, id).map_err(refused)?;
+        let old = identity::load(&directory, id).map_err(refused)?;
         let old = old.ok_or_else(|| refused(format!("there is no member in {}", directory.display())))?;
         let Some(old_identity) = old.identity() else {
             return Err(refused("the member has never had a group: there is nothing to recover"));
@@ -110,6 +110,7 @@ impl Plan {
             incarnation: member.incarnation,
             cluster: Some(cluster),
             founders: Vec::new(),
+            joining: None,
             ..old.clone()
         };
         Ok(Self { directory, old, new, found, recovered, _held: held })
@@ -175,7 +176,7 @@ impl Plan {
             let copied = fs::copy(&from, &to).and_then(|_| File::open(&to)?.sync_all());
             copied.map_err(|error| failed("copy", &from, error))?;
         }
-        new.store(made).map_err(refused)?;
+        identity::store(new, made).map_err(refused)?;
         let identity = new.identity().ok_or_else(|| refused("the new group has no name"))?;
         let opened = Wal::open(&mut disk, identity, ALL, recovered).map_err(refused)?;
         // What was written is read again, before anything takes its place.

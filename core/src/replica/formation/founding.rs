@@ -1,0 +1,157 @@
+//! Founding: the first members find each other, and one of them writes down who they are.
+
+use crate::replica::formation::address_book::AddressBook;
+use crate::replica::formation::io::{
+    FormationError, MissingFounder, Output, Question, QuestionId, Reply, Report,
+};
+use crate::replica::formation::record::{Founder, Who};
+use crate::replica::formation::{Formation, PATIENCE, RETRY, Stage};
+use crate::time::Instant;
+use crate::types::NodeId;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// One round of questions to all first members.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Founding {
+    open: BTreeMap<QuestionId, String>,
+    heard: Vec<(String, Who)>,
+}
+
+impl Founding {
+    /// Whether no round is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Who answers at this address.
+    fn at(&self, address: &str) -> Option<NodeId> {
+        self.heard.iter().find(|(at, _)| at == address).map(|(_, who)| who.member.id)
+    }
+
+    /// What member `id` says, wherever it has answered.
+    fn of(&self, id: NodeId) -> Option<&(String, Who)> {
+        self.heard.iter().find(|(_, who)| who.member.id == id)
+    }
+}
+
+impl Formation {
+    /// Asks all first members at once, wherever they may be.
+    pub(super) fn ask_founders(&mut self, book: &mut AddressBook, out: &mut Vec<Output>) {
+        let others: Vec<_> = self.first().iter().filter(|(id, _)| *id != self.record.id).cloned().collect();
+        let mut addresses = Vec::new();
+        for (id, address) in others {
+            for candidate in book.candidates(id).into_iter().chain([address]) {
+                if !addresses.contains(&candidate) {
+                    addresses.push(candidate);
+                }
+            }
+        }
+        let introduction = self.introduction(book);
+        let mut founding = Founding::default();
+        for address in addresses {
+            let ask = Question::Introduce(introduction.clone());
+            let question = self.ask(address.clone(), ask, PATIENCE, out);
+            founding.open.insert(question, address);
+        }
+        let is_alone = founding.is_idle();
+        self.stage = Stage::Founding(founding);
+        if is_alone {
+            self.judge(out);
+        }
+    }
+
+    pub(super) fn on_founder(
+        &mut self,
+        now: Instant,
+        question: QuestionId,
+        answer: Result<Reply, String>,
+        book: &mut AddressBook,
+        out: &mut Vec<Output>,
+    ) {
+        let Stage::Founding(founding) = &mut self.stage else { return };
+        let Some(address) = founding.open.remove(&question) else { return };
+        let mut news = Vec::new();
+        if let Ok(Reply::Who(who)) = answer {
+            news.clone_from(&who.addresses);
+            founding.heard.push((address, who));
+        }
+        let is_over = founding.is_idle();
+        for (id, address) in news.into_iter().filter(|(id, _)| self.lists(*id)) {
+            book.told(id, address);
+        }
+        if is_over {
+            self.retry_at = now + RETRY;
+            self.judge(out);
+        }
+    }
+
+    /// All have answered, or had time to.
+    fn judge(&mut self, out: &mut Vec<Output>) {
+        let Stage::Founding(founding) = &self.stage else { return };
+        let me = self.record.member();
+        let listed =
+            founding.heard.iter().filter(|(_, who)| self.lists(who.member.id) && who.member.id != me.id);
+        let mut elsewhere = None;
+        for (_, who) in listed {
+            let Some(cluster) = who.cluster else { continue };
+            let us = who.founders.iter().find(|founder| founder.id == me.id);
+            if us.is_some_and(|us| us.incarnation == me.incarnation) {
+                if self.is_outdated(who) {
+                    continue;
+                }
+                let mut record = self.record.clone();
+                (record.cluster, record.founders) = (Some(cluster), who.founders.clone());
+                return self.store_group(record, out);
+            }
+            elsewhere = Some(match us {
+                Some(_) => FormationError::OtherIncarnation(cluster),
+                None => FormationError::NotFounder(cluster),
+            });
+        }
+        if let Some(error) = elsewhere {
+            return self.fail(error, out);
+        }
+        let missing = |(id, address): &(NodeId, String)| {
+            let is_here = *id == me.id || founding.of(*id).is_some_and(|(_, who)| !self.is_outdated(who));
+            let missing =
+                || MissingFounder { id: *id, address: address.clone(), found: founding.at(address) };
+            (!is_here).then(missing)
+        };
+        let missing: Vec<_> = self.first().iter().filter_map(missing).collect();
+        if !missing.is_empty() {
+            return self.report(Report::FoundersMissing(missing), out);
+        }
+        let lowest = self.first().iter().map(|(id, _)| *id).min();
+        match lowest.filter(|lowest| *lowest != me.id) {
+            Some(lowest) => self.report(Report::FounderAwaited(lowest), out),
+            None => self.found(out),
+        }
+    }
+
+    /// All first members are here, none has a group, and this one has the lowest id.
+    fn found(&mut self, out: &mut Vec<Output>) {
+        let Stage::Founding(founding) = &self.stage else { return };
+        let me = self.record.member();
+        let founder = |(id, listed): &(NodeId, String)| match founding.of(*id) {
+            Some((address, who)) if *id != me.id => {
+                Founder { id: *id, incarnation: who.member.incarnation, address: address.clone() }
+            }
+            _ => Founder { id: me.id, incarnation: me.incarnation, address: listed.clone() },
+        };
+        let mut founders: Vec<_> = self.first().iter().map(founder).collect();
+        founders.sort_unstable_by_key(|founder| founder.id);
+        founders.dedup_by_key(|founder| founder.id);
+        let mut record = self.record.clone();
+        record.cluster = Some(self.setup.wanted.unwrap_or(self.setup.drawn));
+        record.founders = founders;
+        self.store_group(record, out);
+    }
+
+    /// Whether a later incarnation of the peer has introduced itself since: the answer was under way while its
+    /// directory was emptied. Which of two incarnations is later is not told by their numbers.
+    fn is_outdated(&self, who: &Who) -> bool {
+        self.introduced.get(&who.member.id).is_some_and(|incarnation| *incarnation != who.member.incarnation)
+    }
+}
