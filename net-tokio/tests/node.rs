@@ -177,7 +177,7 @@ async fn a_directory_that_was_emptied_founds_no_second_group() -> Result {
     nodes[0].start().await?;
     let status = until(&nodes[0], NodeStatus::is_over).await?;
     let Phase::Halted(why) = &status.phase else { return Err(format!("{status:?}").into()) };
-    assert!(why.contains("the directory was lost or emptied"), "{why}");
+    assert!(why.contains("directory was lost or emptied"), "{why}");
     Ok(())
 }
 

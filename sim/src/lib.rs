@@ -45,6 +45,7 @@ mod world;
 pub mod check;
 pub mod conformance;
 pub mod contract;
+pub mod formation;
 pub mod hash;
 pub mod history;
 pub mod ledger;

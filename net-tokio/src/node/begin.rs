@@ -7,11 +7,10 @@ use crate::node::presence::Presence;
 use crate::protocol::{self, Ask, NodeStatus, Phase, Refused, Reply, Request, Response, Who};
 use crate::tls::Tls;
 use crate::transport::{self, ClientHello};
-use kontiki_core::membership::Standing;
 use kontiki_core::replica::formation::{
     self, ChangeRefused, FormationError, Input, Introduction, Output, Place, Question, Record, Report,
 };
-use kontiki_core::types::{ClusterId, Index};
+use kontiki_core::types::ClusterId;
 use kontiki_core::wire::FrameError;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -139,12 +138,10 @@ async fn store(record: Record, directory: &Path, must: bool) -> Result<(), Ident
 fn place(status: &NodeStatus) -> Result<Option<Place>, ()> {
     match status.phase {
         Phase::Starting(_) => Ok(None),
-        Phase::Running => Ok(Some(Place {
-            is_configured: status.configured.index > Index::ZERO || status.standing != Standing::Outsider,
-            is_committed: status.configured.index <= status.committed,
-            standing: status.standing,
-            leader: status.leader,
-        })),
+        Phase::Running => {
+            let NodeStatus { configured, committed, standing, leader, .. } = *status;
+            Ok(Some(Place::new(configured.index, committed, standing, leader)))
+        }
         Phase::Refusing(_) | Phase::Halted(_) | Phase::Stopped => Err(()),
     }
 }

@@ -16,7 +16,15 @@ use alloc::vec::Vec;
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Founding {
     open: BTreeMap<QuestionId, String>,
-    heard: Vec<(String, Who)>,
+    heard: Vec<Heard>,
+}
+
+/// An answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Heard {
+    question: QuestionId,
+    address: String,
+    who: Who,
 }
 
 impl Founding {
@@ -27,12 +35,12 @@ impl Founding {
 
     /// Who answers at this address.
     fn at(&self, address: &str) -> Option<NodeId> {
-        self.heard.iter().find(|(at, _)| at == address).map(|(_, who)| who.member.id)
+        self.heard.iter().find(|heard| heard.address == address).map(|heard| heard.who.member.id)
     }
 
     /// What member `id` says, wherever it has answered.
-    fn of(&self, id: NodeId) -> Option<&(String, Who)> {
-        self.heard.iter().find(|(_, who)| who.member.id == id)
+    fn of(&self, id: NodeId) -> Option<&Heard> {
+        self.heard.iter().find(|heard| heard.who.member.id == id)
     }
 }
 
@@ -75,7 +83,7 @@ impl Formation {
         let mut news = Vec::new();
         if let Ok(Reply::Who(who)) = answer {
             news.clone_from(&who.addresses);
-            founding.heard.push((address, who));
+            founding.heard.push(Heard { question, address, who });
         }
         let is_over = founding.is_idle();
         for (id, address) in news.into_iter().filter(|(id, _)| self.lists(*id)) {
@@ -91,14 +99,15 @@ impl Formation {
     fn judge(&mut self, out: &mut Vec<Output>) {
         let Stage::Founding(founding) = &self.stage else { return };
         let me = self.record.member();
-        let listed =
-            founding.heard.iter().filter(|(_, who)| self.lists(who.member.id) && who.member.id != me.id);
+        let listed = |heard: &&Heard| self.lists(heard.who.member.id) && heard.who.member.id != me.id;
+        let listed = founding.heard.iter().filter(listed);
         let mut elsewhere = None;
-        for (_, who) in listed {
+        for heard in listed {
+            let who = &heard.who;
             let Some(cluster) = who.cluster else { continue };
             let us = who.founders.iter().find(|founder| founder.id == me.id);
             if us.is_some_and(|us| us.incarnation == me.incarnation) {
-                if self.is_outdated(who) {
+                if self.is_outdated(heard) {
                     continue;
                 }
                 let mut record = self.record.clone();
@@ -114,7 +123,7 @@ impl Formation {
             return self.fail(error, out);
         }
         let missing = |(id, address): &(NodeId, String)| {
-            let is_here = *id == me.id || founding.of(*id).is_some_and(|(_, who)| !self.is_outdated(who));
+            let is_here = *id == me.id || founding.of(*id).is_some_and(|heard| !self.is_outdated(heard));
             let missing =
                 || MissingFounder { id: *id, address: address.clone(), found: founding.at(address) };
             (!is_here).then(missing)
@@ -135,7 +144,7 @@ impl Formation {
         let Stage::Founding(founding) = &self.stage else { return };
         let me = self.record.member();
         let founder = |(id, listed): &(NodeId, String)| match founding.of(*id) {
-            Some((address, who)) if *id != me.id => {
+            Some(Heard { address, who, .. }) if *id != me.id => {
                 Founder { id: *id, incarnation: who.member.incarnation, address: address.clone() }
             }
             _ => Founder { id: me.id, incarnation: me.incarnation, address: listed.clone() },
@@ -149,9 +158,15 @@ impl Formation {
         self.store_group(record, out);
     }
 
-    /// Whether a later incarnation of the peer has introduced itself since: the answer was under way while its
-    /// directory was emptied. Which of two incarnations is later is not told by their numbers.
-    fn is_outdated(&self, who: &Who) -> bool {
-        self.introduced.get(&who.member.id).is_some_and(|incarnation| *incarnation != who.member.incarnation)
+    /// Whether the answer is older than what is known: since the question was asked, another incarnation of the
+    /// peer, or of a founder that it names, has introduced itself and has this member's word that it has no
+    /// group. The next answer counts.
+    fn is_outdated(&self, heard: &Heard) -> bool {
+        let founders = heard.who.founders.iter().map(|founder| (founder.id, founder.incarnation));
+        let peer = (heard.who.member.id, heard.who.member.incarnation);
+        founders.chain([peer]).any(|(id, incarnation)| {
+            let introduced = self.introduced.get(&id);
+            introduced.is_some_and(|(other, after)| *other != incarnation && heard.question <= *after)
+        })
     }
 }

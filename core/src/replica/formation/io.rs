@@ -3,7 +3,7 @@
 use crate::membership::{Change, Standing};
 use crate::replica::formation::record::{Introduction, Record, Who};
 use crate::time::Nanos;
-use crate::types::{ClusterId, LogId, NodeId};
+use crate::types::{ClusterId, Index, LogId, NodeId};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -62,6 +62,14 @@ pub struct Place {
     pub standing: Standing,
     /// The leader, if it knows one.
     pub leader: Option<NodeId>,
+}
+
+impl Place {
+    /// The place of a member whose membership is that of the entry at `configured`.
+    pub fn new(configured: Index, committed: Index, standing: Standing, leader: Option<NodeId>) -> Self {
+        let is_configured = configured > Index::ZERO || standing != Standing::Outsider;
+        Self { is_configured, is_committed: configured <= committed, standing, leader }
+    }
 }
 
 /// Something to do.

@@ -19,8 +19,8 @@
 //! neither founds the group a second time nor votes in it without its memory.
 //!
 //! **Invariant:** no two groups come from one list. A founder needs the word of all others that they have no
-//! group. Between that word and the end of the founding, a member adopts no answer from an earlier incarnation
-//! of a peer than the one that has introduced itself last, and identifies itself to nobody while it writes.
+//! group. A member that has given its word adopts no group that another incarnation of the peer has founded,
+//! unless it is told of it in answer to a later question; and it identifies itself to nobody while it writes.
 //!
 //! # Joining
 //!
@@ -79,8 +79,9 @@ pub struct Formation {
     last_question: u64,
     /// When what was asked may be asked again.
     retry_at: Instant,
-    /// The first members that have introduced themselves, each by its latest incarnation.
-    introduced: BTreeMap<NodeId, Incarnation>,
+    /// The first members that have introduced themselves: the latest incarnation of each, and the last question
+    /// that had been asked then.
+    introduced: BTreeMap<NodeId, (Incarnation, QuestionId)>,
     reported: Option<Report>,
 }
 
@@ -193,7 +194,8 @@ impl Formation {
             book.note(peer.member.id, address.clone(), Source::Announced);
         }
         if self.lists(peer.member.id) {
-            self.introduced.insert(peer.member.id, peer.member.incarnation);
+            let introduced = (peer.member.incarnation, QuestionId(self.last_question));
+            self.introduced.insert(peer.member.id, introduced);
         }
         self.who(book)
     }

@@ -1,0 +1,52 @@
+//! Groups that form: a small world of its own around `kontiki_core::replica::formation`.
+//!
+//! A seed draws one or two groups of first members and newcomers, and what goes wrong while they form: processes
+//! crash, move to other addresses, exchange them, cannot reach each other, and lose their directories; names
+//! resolve late, and a list names a member of another group. Their kernels are real, their disks take no time.
+//! An operator does what the documentation says. Then everything heals.
+//!
+//! | property | what holds |
+//! |---|---|
+//! | One Group | never are there two groups from one list |
+//! | Listed or Added | no member is in a group that neither listed nor added it |
+//! | Formation | once everything has healed, all first members and newcomers vote, and each is connected with each |
+//! | Bounded Work | nobody asks again and again without a pause |
+//! | Election Safety | one leader a term |
+//!
+//! `cargo sim formation --seeds 0..1000` runs a range, and `cargo sim formation --seed 5 --trace` shows one.
+
+mod plan;
+mod unit;
+mod world;
+
+use crate::report::Failure;
+
+/// Is shown each line of a run.
+pub type Tracer<'a> = Box<dyn FnMut(&str) + 'a>;
+
+/// What a seed has come to.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// The property that was violated, if one was.
+    pub failure: Option<Failure>,
+    /// How many events there were.
+    pub events: u64,
+    /// How long the run took in virtual time.
+    pub virtual_nanos: u64,
+    /// A hash of all that happened.
+    pub trace_hash: u64,
+    /// The last lines.
+    pub last: Vec<String>,
+}
+
+/// Runs a seed until its groups are complete, or a property is violated.
+pub fn run(seed: u64) -> Report {
+    world::World::new(seed, None).run(seed)
+}
+
+/// The same, and shows every line to `tracer`.
+pub fn run_traced(seed: u64, tracer: Tracer<'_>) -> Report {
+    world::World::new(seed, Some(tracer)).run(seed)
+}
