@@ -20,7 +20,7 @@ use std::{error, fmt, io};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
 /// Why a member cannot come to a group.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ pub(super) async fn form(presence: Arc<Presence>, host: Arc<Host>, directory: Pa
             }
         }
         while asking.try_join_next().is_some() {}
-        let deadline = clock.at(presence.form(|formation| formation.deadline()));
+        let deadline = clock.sleep_until(presence.form(|formation| formation.deadline()));
         tokio::select! {
             answer = answers.recv() => inputs.extend(answer),
             changed = status.changed() => {
@@ -105,7 +105,7 @@ pub(super) async fn form(presence: Arc<Presence>, host: Arc<Host>, directory: Pa
                     inputs.push_back(Input::Placed(now));
                 }
             }
-            () = sleep_until(deadline) => inputs.push_back(Input::Wake),
+            () = sleep(deadline) => inputs.push_back(Input::Wake),
         }
     }
 }

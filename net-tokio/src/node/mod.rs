@@ -137,12 +137,11 @@ impl StartError {
     /// Returns whether the options are wrong or contradict one another: the same start fails again until they are changed.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Replica(_) | Self::Sessions(_) => true,
+            Self::Config(_) | Self::Replica(_) | Self::Sessions(_) | Self::Unspecified(_) => true,
             Self::Host(error) => error.is_configuration(),
             Self::Directory(_)
             | Self::Identity(_)
-            | Self::Nothing
-            | Self::OtherCluster { .. }
+            | Self::Formation(_)
             | Self::System(_)
             | Self::Panicked(_) => false,
         }

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod formation;
 mod replay;
 mod run;
 mod shrink;
@@ -21,6 +22,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Run a range of seeds and report what was found
     Run(run::Run),
+    /// Run groups that form: first members find each other, newcomers join, addresses change
+    Formation(formation::Formation),
     /// Run one seed, one scenario file, or a member's recorded life again, and show what happens
     Replay(replay::Replay),
     /// Print the scenario of a seed as data, which replay accepts back
@@ -76,6 +79,7 @@ impl Cli {
     pub(crate) fn run(self) -> Result<bool, String> {
         match self.command {
             Command::Run(run) => run.run(),
+            Command::Formation(formation) => formation.run(),
             Command::Replay(replay) => replay.run(),
             Command::Shrink(shrink) => shrink.run(),
             Command::Scenario(which) => {

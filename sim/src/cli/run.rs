@@ -280,7 +280,7 @@ fn table(title: &str, counts: impl IntoIterator<Item = (&'static str, u64)>) -> 
 }
 
 /// `A..B`, or one number.
-fn seeds(text: &str) -> Result<Range<u64>, String> {
+pub(super) fn seeds(text: &str) -> Result<Range<u64>, String> {
     let number = |text: &str| {
         text.parse::<u64>().map_err(|_| format!("`{text}` is no number; write 0..1000, or one seed"))
     };

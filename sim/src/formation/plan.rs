@@ -85,7 +85,8 @@ impl Plan {
             for _ in 0..stream.below(most + 1) {
                 // Most of what is interesting happens while groups form.
                 let at = stream.skewed(1, heal_at / MS) * MS;
-                let (unit, other) = (stream.below(units as u64) as usize, stream.below(units as u64) as usize);
+                let (unit, other) =
+                    (stream.below(units as u64) as usize, stream.below(units as u64) as usize);
                 let time = stream.skewed(5, 3_000) * MS;
                 faults.push((
                     at,

@@ -182,7 +182,9 @@ impl Unit {
                     Action::Apply { through } => events.push_back(Event::Applied(through)),
                     Action::Restore(snapshot) => events.push_back(Event::Applied(snapshot.last.index)),
                     // There is no state beside the log.
-                    Action::FetchSnapshot { snapshot, .. } => events.push_back(Event::SnapshotFetched(snapshot)),
+                    Action::FetchSnapshot { snapshot, .. } => {
+                        events.push_back(Event::SnapshotFetched(snapshot));
+                    }
                     other => left.push(other),
                 }
             }

@@ -10,6 +10,7 @@ use kontiki_core::action::{Action, Outcome, Refusal, Violation};
 use kontiki_core::event::{Event as Kernel, Reconfigure};
 use kontiki_core::membership::{Change, Standing};
 use kontiki_core::message::Message;
+use kontiki_core::raft::Raft;
 use kontiki_core::replica::formation::{
     self, Address, ChangeRefused, Input, Output, Question, QuestionId, Record, Reply, Source, Verdict,
 };
@@ -41,13 +42,42 @@ enum Event {
     Stored(usize, u64, Record),
     /// A process writes down the addresses that it knows.
     Remember(usize, u64),
-    Asked { asker: Asker, target: (usize, u64), ask: Question, cluster: Option<ClusterId> },
-    Answered { asker: Asker, answer: Result<Reply, String> },
-    Dialled { from: (usize, u64), peer: NodeId, address: String, target: (usize, u64), hello: Hello },
-    DialEnded { from: (usize, u64), peer: NodeId, address: String, found: Option<(Hello, usize, u64)> },
-    Broken { from: (usize, u64), peer: NodeId, target: (usize, u64) },
-    Redial { from: (usize, u64), peer: NodeId },
-    Message { to: (usize, u64), message: Box<Message> },
+    Asked {
+        asker: Asker,
+        target: (usize, u64),
+        ask: Question,
+        cluster: Option<ClusterId>,
+    },
+    Answered {
+        asker: Asker,
+        answer: Result<Reply, String>,
+    },
+    Dialled {
+        from: (usize, u64),
+        peer: NodeId,
+        address: String,
+        target: (usize, u64),
+        hello: Hello,
+    },
+    DialEnded {
+        from: (usize, u64),
+        peer: NodeId,
+        address: String,
+        found: Option<(Hello, usize, u64)>,
+    },
+    Broken {
+        from: (usize, u64),
+        peer: NodeId,
+        target: (usize, u64),
+    },
+    Redial {
+        from: (usize, u64),
+        peer: NodeId,
+    },
+    Message {
+        to: (usize, u64),
+        message: Box<Message>,
+    },
     Renamed(String, String),
 }
 
@@ -137,7 +167,8 @@ impl<'a> World<'a> {
         if let Some((whose, entry, leads_to)) = self.plan.mixed_up {
             let wrong = match self.plan.by_name {
                 true => {
-                    let (wrong, right) = (self.units[leads_to].address.clone(), self.units[entry].address.clone());
+                    let (wrong, right) =
+                        (self.units[leads_to].address.clone(), self.units[entry].address.clone());
                     self.names.insert("stale:1".to_owned(), wrong);
                     let later = self.draws.between(100, 5_000) * MS;
                     self.at(later, Event::Renamed("stale:1".to_owned(), right));
@@ -267,7 +298,8 @@ impl<'a> World<'a> {
             }
             Fault::Cut(from, to, time) => {
                 self.cuts.insert((from, to), self.now + time);
-                let (peer, broken) = (self.units[to].id, self.units[from].alive().map(|process| process.life));
+                let (peer, broken) =
+                    (self.units[to].id, self.units[from].alive().map(|process| process.life));
                 if let (Some(life), Some(process)) = (broken, &self.units[to].process) {
                     let target = (to, process.life);
                     self.after(300 * MS, Event::Broken { from: (from, life), peer, target });
@@ -371,7 +403,8 @@ impl<'a> World<'a> {
             }
         }
         let list = all.iter().filter(|unit| self.units[**unit].is_founder);
-        let list: Vec<_> = list.map(|unit| (self.units[*unit].id, self.units[*unit].address.clone())).collect();
+        let list: Vec<_> =
+            list.map(|unit| (self.units[*unit].id, self.units[*unit].address.clone())).collect();
         for unit in all.clone() {
             let is_wrong = self.leads_to(unit).iter().any(|to| !all.contains(to)) || !self.leads_home(unit);
             if reached.contains(&unit) && !is_wrong {
@@ -381,7 +414,7 @@ impl<'a> World<'a> {
             let is_founder = self.units[unit].is_founder;
             let joins = !is_founder || matches!(self.units[unit].plan, formation::Plan::Join(_));
             let by_seed = joins || (has_group && unit != all[0] && self.draws.coin());
-            let seed = self.units[all[0]].address.clone();
+            let seed = self.units[self.seed_for(unit, &all)].address.clone();
             self.units[unit].plan = match by_seed {
                 true => formation::Plan::Join(seed),
                 false => formation::Plan::Found(list.clone()),
@@ -390,6 +423,15 @@ impl<'a> World<'a> {
             let time = self.draws.between(10, 2_000) * MS;
             self.crash(unit, time);
         }
+    }
+
+    /// Another member by which this one can join: the leader, or one that has a group.
+    fn seed_for(&self, unit: usize, all: &[usize]) -> usize {
+        let has_group =
+            |it: &usize| self.units[*it].directory.record.as_ref().is_some_and(|it| it.cluster.is_some());
+        let leader = self.leader_of(self.units[unit].group).filter(|leader| *leader != unit);
+        let others = || all.iter().copied().filter(|other| *other != unit);
+        leader.or_else(|| others().find(has_group)).or_else(|| others().next()).unwrap_or(unit)
     }
 
     /// To which units the flags of one lead now.
@@ -448,13 +490,17 @@ impl<'a> World<'a> {
         let members = raft.membership().members().to_vec();
         let address = self.units[leader].address.clone();
         for unit in 0..self.units.len() {
-            let Some(now) = self.units[unit].member().filter(|_| self.units[unit].group == group) else { continue };
+            let Some(now) = self.units[unit].member().filter(|_| self.units[unit].group == group) else {
+                continue;
+            };
             let is_other = members.iter().any(|it| it.id == now.id && it.incarnation != now.incarnation);
             let has_group = self.units[unit].directory.record.as_ref().is_some_and(|it| it.cluster.is_some());
             if !is_other && (has_group || !self.units[unit].is_founder || members.contains(&now)) {
                 continue;
             }
-            if self.units[unit].is_founder && !has_group && !matches!(self.units[unit].plan, formation::Plan::Join(_))
+            if self.units[unit].is_founder
+                && !has_group
+                && !matches!(self.units[unit].plan, formation::Plan::Join(_))
             {
                 self.trace(|| format!("the operator has unit {unit} join"));
                 self.units[unit].plan = formation::Plan::Join(address.clone());
@@ -479,7 +525,9 @@ impl<'a> World<'a> {
             match action {
                 Action::Send(message) => self.send(unit, message),
                 Action::Respond { request, outcome } => self.respond(unit, request, outcome),
-                Action::Halt(Violation::Disowned { .. }) => self.end(unit, "its group has another".to_owned()),
+                Action::Halt(Violation::Disowned { .. }) => {
+                    self.end(unit, "its group has another".to_owned());
+                }
                 Action::Halt(violation) => return self.fail("Halt", format!("unit {unit}: {violation}")),
                 _ => {}
             }
@@ -502,7 +550,9 @@ impl<'a> World<'a> {
         if let Some(cluster) = process.formation.cluster() {
             process.book.expect(cluster, &members);
         }
-        process.wanted.retain(|id| members.iter().any(|member| member.id == *id) || place.standing == Standing::Outsider);
+        process.wanted.retain(|id| {
+            members.iter().any(|member| member.id == *id) || place.standing == Standing::Outsider
+        });
         process.wanted.extend(members.iter().map(|member| member.id).filter(|id| *id != me));
         if process.place.replace(place) != Some(place) {
             self.form(unit, Input::Placed(place));
@@ -523,7 +573,7 @@ impl<'a> World<'a> {
                 };
                 let leader = leader.map(|id| (id, process.book.best(id).map(str::to_owned)));
                 let is_member = refusal.code() == "already_member";
-                let (reason, is_passing) = (refusal.to_string(), refusal.is_passing());
+                let (reason, is_passing) = (refusal.to_string(), refusal.is_retryable());
                 Reply::Refused(ChangeRefused { reason, is_passing, is_member, leader })
             }
             _ => Reply::Unknown,
@@ -560,7 +610,8 @@ impl<'a> World<'a> {
 
     fn carry_out(&mut self, unit: usize, output: Output) {
         let now = self.now;
-        let Some(process) = self.units[unit].process.as_mut().filter(|process| process.ended.is_none()) else {
+        let Some(process) = self.units[unit].process.as_mut().filter(|process| process.ended.is_none())
+        else {
             return;
         };
         let life = process.life;
@@ -571,7 +622,10 @@ impl<'a> World<'a> {
                     process.questions.pop_front();
                 }
                 if process.questions.len() > MAX_QUESTIONS {
-                    return self.fail("Bounded Work", format!("unit {unit} asks {address} again and again: {ask:?}"));
+                    return self.fail(
+                        "Bounded Work",
+                        format!("unit {unit} asks {address} again and again: {ask:?}"),
+                    );
                 }
                 let cluster = process.formation.cluster();
                 self.trace_unit(unit, || format!("asks {address}: {}", brief(&ask)));
@@ -640,10 +694,15 @@ impl<'a> World<'a> {
             }
             Question::Change(change, introduction) => {
                 if let Some(address) = introduction.address {
-                    process.book.note(introduction.member.id, Address::undated(address.text), Source::Configured);
+                    process.book.note(
+                        introduction.member.id,
+                        Address::undated(address.text),
+                        Source::Configured,
+                    );
                 }
                 if process.raft.is_none() {
-                    return self.after(latency, Event::Answered { asker, answer: Err("starting".to_owned()) });
+                    return self
+                        .after(latency, Event::Answered { asker, answer: Err("starting".to_owned()) });
                 }
                 if let (Some(cluster), Change::AddVoter(member)) = (process.formation.cluster(), change) {
                     self.admitted.entry(cluster).or_default().insert(member);
@@ -697,7 +756,8 @@ impl<'a> World<'a> {
 
     /// Where there are new addresses, members are dialled at once.
     fn spread(&mut self, unit: usize) {
-        let Some(process) = self.units[unit].process.as_mut().filter(|process| process.ended.is_none()) else {
+        let Some(process) = self.units[unit].process.as_mut().filter(|process| process.ended.is_none())
+        else {
             return;
         };
         let news = process.book.take_news();
@@ -730,7 +790,7 @@ impl<'a> World<'a> {
     }
 
     fn wait(&mut self, unit: usize, peer: NodeId, failures: u32) {
-        let until = self.now + (50 * MS << failures.min(6)).min(2_000 * MS);
+        let until = self.now + ((50 * MS) << failures.min(6)).min(2_000 * MS);
         let Some(process) = self.units[unit].process.as_mut() else { return };
         process.links.insert(peer, Link::Waiting { until, failures: failures + 1 });
         let from = (unit, process.life);
@@ -762,7 +822,13 @@ impl<'a> World<'a> {
     }
 
     /// A peer is dialled: it says who it is, unless it does not want to talk.
-    fn dialled(&mut self, from: usize, wanted: NodeId, target: (usize, u64), hello: &Hello) -> Option<(Hello, usize, u64)> {
+    fn dialled(
+        &mut self,
+        from: usize,
+        wanted: NodeId,
+        target: (usize, u64),
+        hello: &Hello,
+    ) -> Option<(Hello, usize, u64)> {
         let process = self.units[target.0].running(target.1)?;
         let mine = process.hello();
         if mine.id == hello.id || wanted != mine.id || mine.is_foreign_to(hello) {
@@ -835,14 +901,16 @@ impl<'a> World<'a> {
             }
             let me = record.member();
             if !record.founders.iter().any(|it| it.id == me.id && it.incarnation == me.incarnation) {
-                complaint = Some(("Listed or Added", format!("unit {number} is in a group that does not list it")));
+                complaint =
+                    Some(("Listed or Added", format!("unit {number} is in a group that does not list it")));
             }
         }
         for (number, unit) in self.units.iter().enumerate().filter(|(_, unit)| unit.is_founder) {
             let cluster = unit.directory.record.as_ref().and_then(|record| record.cluster);
             let others = groups.iter().any(|(group, found)| *group != unit.group && Some(*found) == cluster);
             if others {
-                complaint = Some(("Listed or Added", format!("unit {number} is in the group of another list")));
+                complaint =
+                    Some(("Listed or Added", format!("unit {number} is in the group of another list")));
             }
         }
         if let Some((property, detail)) = complaint {
@@ -854,12 +922,17 @@ impl<'a> World<'a> {
     fn check_forming(&mut self) {
         for (number, unit) in self.units.iter().enumerate() {
             let Some(raft) = unit.alive().and_then(|process| process.raft.as_ref()) else { continue };
-            let Some(cluster) = unit.directory.record.as_ref().and_then(|record| record.cluster) else { continue };
+            let Some(cluster) = unit.directory.record.as_ref().and_then(|record| record.cluster) else {
+                continue;
+            };
             let admitted = self.admitted.get(&cluster);
             let stranger =
                 raft.membership().members().iter().find(|it| !admitted.is_some_and(|all| all.contains(it)));
             if let Some(stranger) = stranger {
-                let detail = format!("unit {number} has member {} that was neither listed nor added", stranger.id.get());
+                let detail = format!(
+                    "unit {number} has member {} that was neither listed nor added",
+                    stranger.id.get()
+                );
                 return self.fail("Listed or Added", detail);
             }
         }
@@ -926,11 +999,12 @@ impl<'a> World<'a> {
     /// Wakes are asked for once.
     fn schedule(&mut self, unit: usize) {
         let now = self.now;
-        let Some(process) = self.units[unit].process.as_mut().filter(|process| process.ended.is_none()) else {
+        let Some(process) = self.units[unit].process.as_mut().filter(|process| process.ended.is_none())
+        else {
             return;
         };
         let deadlines =
-            [process.formation.deadline(), process.raft.as_ref().map_or(Instant::NEVER, |raft| raft.deadline())];
+            [process.formation.deadline(), process.raft.as_ref().map_or(Instant::NEVER, Raft::deadline)];
         let life = process.life;
         let mut wanted = [None; 2];
         for (at, deadline) in deadlines.into_iter().enumerate() {

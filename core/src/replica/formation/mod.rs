@@ -298,10 +298,8 @@ impl Formation {
     /// Does what there is to do now, and says when to look again.
     fn go_on(&mut self, now: Instant, book: &mut AddressBook, out: &mut Vec<Output>) {
         match &mut self.stage {
-            Stage::Founding(founding) => {
-                if founding.is_idle() && now >= self.retry_at {
-                    self.ask_founders(book, out);
-                }
+            Stage::Founding(founding) if founding.is_idle() && now >= self.retry_at => {
+                self.ask_founders(book, out);
             }
             Stage::Seeking { open: None } if now >= self.retry_at => {
                 let question = self.ask_seed(book, out);
