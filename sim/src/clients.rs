@@ -172,7 +172,7 @@ impl Clients {
 
     /// The world has healed: from now on every client must be served.
     pub(crate) fn healed(&mut self) {
-        for client in &mut self.clients {
+        for client in self.clients.iter_mut().take(self.spec.clients as usize) {
             client.after_healing = false;
             client.written = false;
             client.read = self.spec.read == 0;
@@ -237,6 +237,44 @@ impl Clients {
             if size == 1 { Event::Propose(proposals.remove(0)) } else { Event::ProposeBatch(proposals) }
         };
         Some(Attempt { member, event, timeout: (now + self.spec.timeout_us * 1_000, attempt) })
+    }
+
+    /// A write by a client that asks this once.
+    pub(crate) fn probe_write(&mut self) -> Event {
+        self.probe(|clients, client| Event::Propose(clients.proposal(client)))
+    }
+
+    /// A read of `key` under a lease, by a client that asks this once.
+    pub(crate) fn probe_read(&mut self, key: u64, committed: Index) -> Event {
+        self.probe(|clients, client| {
+            let via = ReadVia::Lease;
+            let request = clients.request(client, key, Call::Read, Asked::Read { key, via, committed });
+            Event::Read(Read { request, via })
+        })
+    }
+
+    /// Adds a client beside those of the workload. Its timer never runs, and no answer begins another attempt.
+    fn probe(&mut self, ask: impl FnOnce(&mut Self, usize) -> Event) -> Event {
+        let (client, name) = (self.clients.len(), self.names);
+        self.names += 1;
+        self.clients.push(Client {
+            name,
+            target: 0,
+            waiting: 0,
+            attempt: 0,
+            after_healing: false,
+            written: true,
+            read: true,
+            session: None,
+        });
+        let event = ask(self, client);
+        self.clients[client].attempt += 1;
+        event
+    }
+
+    /// The register that a proposal writes.
+    pub(crate) fn key_of(&self, content: u64) -> Option<u64> {
+        self.puts.get(&content).map(|put| put.key)
     }
 
     fn request(&mut self, client: usize, key: u64, call: Call, asked: Asked) -> RequestId {

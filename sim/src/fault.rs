@@ -158,6 +158,8 @@ faults! {
         Reorder = "reorder",
         /// A message took very long.
         Delay = "delay",
+        /// A message was kept back, and came when it could do harm.
+        OldMessage = "old_message",
         /// A bit of a message was flipped.
         Corrupt = "corrupt",
         /// A message met a link that was cut.
@@ -212,6 +214,16 @@ faults! {
     befalls Victims::Links([&from[..], to].concat()),
     begins |world, at| world.cut(FaultKind::OneWay, &world.links_between(from, to)),
     ends |world, at| world.mend(&world.links_between(from, to));
+
+    /// What is sent to or from this member arrives when the fault is over, as over a connection that sends again.
+    Stall = "stall" {
+        /// Which.
+        member: Target,
+    }
+    drawn Network 100 |draw| Fault::Stall { member: draw.target() },
+    befalls Victims::One(*member),
+    begins |world, at| world.stall(at),
+    ends |world, at| Ok(());
 
     /// Nothing passes to or from this member.
     Isolate = "isolate" {

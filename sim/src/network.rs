@@ -14,6 +14,8 @@ pub(crate) struct Network {
     slow_us: Vec<u64>,
     /// How many faults cut the link from one to the other, at `from * size + to`.
     cuts: Vec<u32>,
+    /// Until when each link is stalled: nothing arrives before.
+    stalls: Vec<u64>,
     /// When the last frame on each link arrives: frames keep their order unless a fault reorders them.
     arrivals: Vec<u64>,
 }
@@ -30,7 +32,15 @@ impl Network {
     pub(crate) fn new(seed: u64, spec: NetworkSpec, slow_us: Vec<u64>) -> Self {
         let size = slow_us.len();
         let stream = Stream::named(seed, "network", 0);
-        Self { spec, stream, size, slow_us, cuts: vec![0; size * size], arrivals: vec![0; size * size] }
+        Self {
+            spec,
+            stream,
+            size,
+            slow_us,
+            cuts: vec![0; size * size],
+            stalls: vec![0; size * size],
+            arrivals: vec![0; size * size],
+        }
     }
 
     /// The network after the chaos: quick, and nothing is lost.
@@ -47,10 +57,17 @@ impl Network {
             notice: self.spec.notice,
         };
         self.arrivals.fill(0);
+        self.stalls.fill(0);
     }
 
     pub(crate) fn cut(&mut self, from: usize, to: usize) {
         self.cuts[from * self.size + to] += 1;
+    }
+
+    /// Nothing that is sent from one member to the other arrives before.
+    pub(crate) fn stall(&mut self, from: usize, to: usize, until: u64) {
+        let stalled = &mut self.stalls[from * self.size + to];
+        *stalled = until.max(*stalled);
     }
 
     pub(crate) fn mend(&mut self, from: usize, to: usize) {
@@ -104,6 +121,7 @@ impl Network {
         }
         delay_us += self.slow_us[from] + self.slow_us[to];
         let mut at = now + delay_us * 1_000 + self.stream.below(1_000);
+        at = at.max(self.stalls[from * self.size + to]);
         let last = &mut self.arrivals[from * self.size + to];
         if self.stream.chance(spec.reorder) {
             count(FaultKind::Reorder);

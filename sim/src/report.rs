@@ -141,6 +141,12 @@ counted! {
         VoteDamaged = "vote_damaged",
         /// A member found that the snapshot on which its log rests was damaged.
         SnapshotLost = "snapshot_lost",
+        /// A message that had been kept back came to a leader.
+        OldMessageToLeader = "old_message_to_leader",
+        /// A message that had been kept back came to a member that had led.
+        OldMessageToFormerLeader = "old_message_to_former_leader",
+        /// A leader that did not know of its successor was asked to read what the successor had acknowledged.
+        StaleLeaderRead = "stale_leader_read",
     }
 }
 

@@ -103,3 +103,18 @@ fn groups_of_every_size_survive() {
         assert!(counters.acknowledged > 0, "{members} members");
     }
 }
+
+/// Old messages are aimed at members that lead or have led: merely late ones hardly ever meet them.
+#[test]
+fn old_messages_come_to_members_that_lead_or_have_led() {
+    let drawn = (0..80).map(|seed| Scenario::draw(seed, 5, Profile::Swarm));
+    let arrivals = drawn.filter(|scenario| scenario.old_messages.is_some()).map(|scenario| {
+        let report = kontiki_sim::run(&scenario).expect("every seed can be run");
+        let marks = report.counters.marks();
+        marks["old_message_to_leader"] + marks["old_message_to_former_leader"]
+    });
+    let mut arrivals: Vec<_> = arrivals.collect();
+    arrivals.sort_unstable();
+    assert!(arrivals.len() >= 20, "old messages are drawn in {} of 80 seeds", arrivals.len());
+    assert!(arrivals[arrivals.len() / 2] >= 5, "few of them arrive: {arrivals:?}");
+}

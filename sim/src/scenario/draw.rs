@@ -5,8 +5,8 @@
 //! are spread across the election timeout, or the interesting interleavings never happen.
 
 use super::{
-    Alteration, DiskSpec, Fault, Heal, Leading, MemberSpec, NetworkSpec, Operation, ReplicaSpec, Scenario,
-    SnapshotSpec, Target, TimedFault, TimedOperation, WorkloadSpec,
+    Alteration, DiskSpec, Fault, Heal, Leading, MemberSpec, NetworkSpec, OldMessageSpec, Operation,
+    ReplicaSpec, Scenario, SnapshotSpec, Target, TimedFault, TimedOperation, WorkloadSpec,
 };
 use crate::fault::{Entry, FaultPlan, Realm, span_us, target};
 use crate::stream::Stream;
@@ -135,6 +135,7 @@ impl Draw {
             seed: self.seed,
             members: self.part("members", Self::members),
             network: self.part("links", Self::network),
+            old_messages: self.part("old messages", Self::old_messages),
             disk: self.part("disks", Self::disk),
             workload: self.part("clients", Self::workload),
             faults: self.part("faults", |draw| draw.faults(chaos_us)),
@@ -155,6 +156,9 @@ impl Draw {
                 .extend(self.part("faults of disks", |draw| draw.disk_faults(chaos_us, can_repair)));
         }
         self.part("interruptions", |draw| draw.interrupt(&scenario.operations, &mut scenario.faults));
+        if matches!(self.profile, Profile::Swarm | Profile::Storage) {
+            scenario.add_coincidences();
+        }
         scenario.faults.sort_by_key(|timed| timed.at_us);
         if scenario.churns() {
             // Who has left and does not know it would disturb for ever, were it not for these two (thesis 4.2.3).
@@ -321,6 +325,17 @@ impl Draw {
         }
     }
 
+    fn old_messages(&mut self) -> Option<OldMessageSpec> {
+        let on = self.on(Kind::Network) && self.profile != Profile::Flaky;
+        on.then(|| OldMessageSpec {
+            keep: self.stream.skewed(300, 4_000) as u32,
+            each: self.stream.between(2, 6) as u32,
+            instead: self.stream.skewed(500, 5_000) as u32,
+            again: self.stream.between(0, 5_000) as u32,
+            longest_us: self.election_max_us,
+        })
+    }
+
     fn disk(&mut self) -> DiskSpec {
         let sync_min_us = self.stream.skewed(20, 2_000);
         let slow = self.on(Kind::Member);
@@ -346,6 +361,7 @@ impl Draw {
             read: if self.on(Kind::Setting) { self.stream.between(500, 9_000) as u32 } else { 0 },
             lease: if self.stream.coin() { self.stream.between(0, 10_000) as u32 } else { 10_000 },
             anywhere: if self.on(Kind::Setting) { self.stream.between(0, 10_000) as u32 } else { 0 },
+            probe: self.stream.coin(),
         }
     }
 

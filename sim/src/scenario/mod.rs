@@ -1,5 +1,6 @@
 //! What happens to a cluster, as data: drawn from a seed, printed, edited, replayed.
 
+mod coincidence;
 mod draw;
 mod storage;
 
@@ -27,6 +28,9 @@ pub struct Scenario {
     pub options: Options,
     /// How messages travel.
     pub network: NetworkSpec,
+    /// Which messages are kept back, to come when they may do harm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_messages: Option<OldMessageSpec>,
     /// How writes become durable.
     pub disk: DiskSpec,
     /// What clients do.
@@ -146,6 +150,23 @@ pub enum Alteration {
     Remove(Target),
 }
 
+/// Messages that the network keeps back until their addressee is elected, stands, starts again, reads, or changes
+/// its snapshot or membership, until their sender starts again, or until some elections have passed.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OldMessageSpec {
+    /// Odds that a message is kept.
+    pub keep: u32,
+    /// How many of each kind are kept at a time.
+    pub each: u32,
+    /// Odds that a message that is kept does not arrive at its own time as well.
+    pub instead: u32,
+    /// Odds that a message that has come late is kept once more.
+    pub again: u32,
+    /// The longest time from the moment for which a message is kept until it arrives.
+    pub longest_us: u64,
+}
+
 /// How messages travel between members during the chaos.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -208,6 +229,10 @@ pub struct WorkloadSpec {
     /// Odds that a read is by lease rather than by quorum.
     #[serde(default)]
     pub lease: u32,
+    /// Whether a leader that does not know of its successor is read from, under its lease, as soon as the successor has
+    /// acknowledged a write; and the successor is given one as soon as it is elected.
+    #[serde(default)]
+    pub probe: bool,
     /// Odds that a read goes to anybody rather than to whoever is believed to lead.
     #[serde(default)]
     pub anywhere: u32,
@@ -376,7 +401,11 @@ impl Scenario {
         let WorkloadSpec { read, lease, anywhere, .. } = self.workload;
         let reads = [(read, "workload.read"), (lease, "workload.lease"), (anywhere, "workload.anywhere")];
         let fetches = [(self.snapshots.fail, "snapshots.fail")];
-        let all = odds.into_iter().chain(more).chain(reads).chain(fetches);
+        let kept = self.old_messages.iter().flat_map(|spec| {
+            let OldMessageSpec { keep, instead, again, .. } = *spec;
+            [(keep, "old_messages.keep"), (instead, "old_messages.instead"), (again, "old_messages.again")]
+        });
+        let all = odds.into_iter().chain(more).chain(reads).chain(fetches).chain(kept);
         if let Some((_, what)) = all.into_iter().find(|&(odds, _)| odds > 10_000) {
             return Err(ScenarioError::Odds(what));
         }

@@ -70,6 +70,14 @@ impl World<'_> {
         }
     }
 
+    /// The links of a member are stalled.
+    pub(crate) fn stall(&mut self, at: Episode) {
+        self.counters.fault(FaultKind::Stall);
+        for (from, to) in self.links_of(at.member) {
+            self.network.stall(from, to, at.until);
+        }
+    }
+
     pub(crate) fn crash_all(&mut self) {
         self.counters.fault(FaultKind::CrashAll);
         for member in 0..self.hosts.len() {
@@ -202,6 +210,7 @@ impl World<'_> {
         self.counters.fault(kind);
         for &(from, to) in links {
             self.network.cut(from, to);
+            self.release_parted(from, to);
             self.break_connection(from, to);
             self.break_connection(to, from);
         }

@@ -3,7 +3,9 @@
 mod faults;
 mod healing;
 mod marks;
+mod old_messages;
 mod operator;
+mod probe;
 mod step;
 mod storage;
 mod whole;
@@ -34,6 +36,7 @@ use kontiki_core::record::Recorder;
 use kontiki_core::replica::{Input, Lane, Output};
 use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, NodeId, Term};
 use kontiki_core::wire;
+use old_messages::OldMessages;
 use operator::Operator;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -53,6 +56,7 @@ pub(crate) struct World<'t> {
     queue: BinaryHeap<Reverse<Scheduled>>,
     hosts: Vec<Host>,
     network: Network,
+    old_messages: Option<OldMessages>,
     clients: Clients,
     operator: Operator,
     operator_stream: Stream,
@@ -62,6 +66,8 @@ pub(crate) struct World<'t> {
     core: Vec<usize>,
     /// Faults that lie in wait for the next leader.
     ambushes: VecDeque<usize>,
+    /// How many requests were made of leaders that others had succeeded.
+    probes: u32,
     checks: Checks,
     counters: Counters,
     hasher: StableHasher,
@@ -95,6 +101,8 @@ enum Happening {
     MachineDone { member: usize, life: u32 },
     Unreachable { member: usize, peer: NodeId },
     Client(Turn),
+    ProbeWrite { leader: usize },
+    ProbeRead { member: usize, key: u64 },
     Operate { task: usize, turn: u64 },
     LetUp { member: usize },
     SnapshotTaken { member: usize, life: u32, stored: Box<Stored> },
@@ -178,6 +186,7 @@ impl<'t> World<'t> {
                 scenario.network.clone(),
                 scenario.members.iter().map(|spec| spec.link_us).collect(),
             ),
+            old_messages: scenario.old_messages.clone().map(|spec| OldMessages::new(seed, size, spec)),
             clients: Clients::new(seed, size, scenario.workload.clone(), scenario.replica.clone()),
             operator: Operator::default(),
             operator_stream: Stream::named(seed, "operator", 0),
@@ -188,6 +197,7 @@ impl<'t> World<'t> {
             now: 0,
             sequence: 0,
             queue: BinaryHeap::new(),
+            probes: 0,
             checks: Checks::default(),
             counters: Counters::default(),
             hasher: StableHasher::new(),
@@ -286,6 +296,8 @@ impl<'t> World<'t> {
             Happening::MachineDone { member, life } => self.machine_done(member, life),
             Happening::Unreachable { member, peer } => self.tell(member, Event::PeerUnreachable(peer)),
             Happening::Client(turn) => self.client(turn),
+            Happening::ProbeWrite { leader } => self.probe_write(leader),
+            Happening::ProbeRead { member, key } => self.probe_read(member, key),
             Happening::Operate { task, turn } => self.operate(task, turn),
             Happening::LetUp { member } => {
                 // Once the world has healed, everybody who shall be up is.
@@ -336,6 +348,7 @@ impl<'t> World<'t> {
         }
         self.checks.restarted(member, ballot)?;
         self.schedule_wake(member);
+        self.release_to_restarted(member);
         Ok(())
     }
 

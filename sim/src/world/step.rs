@@ -115,6 +115,7 @@ impl World<'_> {
         let (before, after) = (before.status, raft.status());
         if after.role == RoleKind::Leader && (before.role, before.term) != (after.role, after.term) {
             self.spring(member);
+            self.probe_elected(member, after.term);
         }
     }
 
@@ -162,6 +163,7 @@ impl World<'_> {
         self.show(&taken);
         self.check(member, &taken)?;
         self.count(member, &taken);
+        self.release_after(member, &taken);
         Ok(taken.links)
     }
 
@@ -242,6 +244,14 @@ impl World<'_> {
     fn send(&mut self, from: usize, message: &Message) {
         self.counters.messages += 1;
         let to = position(message.to.id);
+        let encoded = || {
+            let mut frame = Vec::new();
+            wire::encode(message, &mut frame);
+            frame
+        };
+        if self.keeps_back(from, message, encoded) {
+            return;
+        }
         let counters = &mut self.counters;
         let arrivals = self.network.send(self.now, from, to, |kind| counters.fault(kind));
         for arrival in arrivals.into_iter().flatten() {
@@ -358,6 +368,7 @@ impl World<'_> {
             (Outcome::Committed(id), Some(Asked::Write { content } | Asked::InSession { content })) => {
                 self.counters.acknowledged += 1;
                 self.checks.acknowledged(Acknowledged { request, id, content })?;
+                self.probe_committed(id.term, content);
             }
             (Outcome::Refused(_), Some(Asked::Write { content })) => self.checks.refused(content),
             (Outcome::Ready { until, .. }, Some(Asked::Read { key, committed, .. })) => {

@@ -161,6 +161,9 @@ impl World<'_> {
 
     fn send_frame(&mut self, from: usize, to: Member, bytes: &[u8]) {
         self.counters.messages += 1;
+        if self.keeps_frame_back(from, to.id, bytes) {
+            return;
+        }
         let to = position(to.id);
         let counters = &mut self.counters;
         let arrivals = self.network.send(self.now, from, to, |kind| counters.fault(kind));

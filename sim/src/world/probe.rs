@@ -1,0 +1,66 @@
+//! Reads at the worst moment: from a leader that does not know of its successor yet, under its lease, of what the
+//! successor has just acknowledged. The clients of the workload meet that moment by chance alone.
+
+use super::{Checked, Happening, World};
+use crate::host::Host;
+use crate::report::Mark;
+use kontiki_core::status::RoleKind;
+use kontiki_core::types::{Index, Term};
+
+/// How many requests of this kind a run makes at most.
+const PROBES: u32 = 200;
+
+impl World<'_> {
+    /// A member has been elected. Where another still leads in an earlier term, there is something to find out.
+    pub(super) fn probe_elected(&mut self, leader: usize, term: Term) {
+        if self.scenario.workload.probe && self.has_stale_leader(term) {
+            self.schedule(self.now + 1, Happening::ProbeWrite { leader });
+        }
+    }
+
+    /// A write has been acknowledged in this term: it must be seen wherever a leader of an earlier term serves reads.
+    pub(super) fn probe_committed(&mut self, term: Term, content: u64) {
+        if !self.scenario.workload.probe || !self.has_stale_leader(term) {
+            return;
+        }
+        let Some(key) = self.clients.key_of(content) else { return };
+        for member in 0..self.hosts.len() {
+            if leads_before(&self.hosts[member], term) {
+                self.schedule(self.now + 1, Happening::ProbeRead { member, key });
+            }
+        }
+    }
+
+    pub(super) fn probe_write(&mut self, leader: usize) -> Checked {
+        if self.may_probe() {
+            let event = self.clients.probe_write();
+            return self.tell(leader, event);
+        }
+        Ok(())
+    }
+
+    pub(super) fn probe_read(&mut self, member: usize, key: u64) -> Checked {
+        if self.may_probe() {
+            self.counters.mark(Mark::StaleLeaderRead);
+            let event = self.clients.probe_read(key, Index::new(self.checks.committed()));
+            return self.tell(member, event);
+        }
+        Ok(())
+    }
+
+    /// Whether a further request may be made: the healed world has its own clients.
+    fn may_probe(&mut self) -> bool {
+        let may = self.stage.is_none() && self.probes < PROBES;
+        self.probes += u32::from(may);
+        may
+    }
+
+    fn has_stale_leader(&self, term: Term) -> bool {
+        self.hosts.iter().any(|host| leads_before(host, term))
+    }
+}
+
+/// Whether a member leads in a term before this one.
+fn leads_before(host: &Host, term: Term) -> bool {
+    host.up.as_ref().is_some_and(|up| up.status.role == RoleKind::Leader && up.status.term < term)
+}
