@@ -1,7 +1,7 @@
 //! What every member has, whatever its role: the "all servers" part of the paper's figure 2.
 
 use crate::action::{Action, Outcome, Refusal};
-use crate::config::{Config, MAX_PRIORITY};
+use crate::config::{Config, MAX_PRIORITY, Options};
 use crate::durability::Durability;
 use crate::log::{Applicable, Log, Snapshot};
 use crate::membership::{Membership, Standing};
@@ -295,12 +295,13 @@ impl Common {
             });
         }
         let (base, applied) = (self.log.base(), self.log.applied());
-        let retained = self.config.options.retained_entries;
+        let Options { retained_entries: retained, retained_bytes, .. } = self.config.options;
         let kept = applied.get().saturating_sub(base.get());
         if kept > retained.saturating_mul(2).saturating_add(WITNESSED)
             && let Some(snapshot) = self.log.snapshot_at(applied)
         {
-            self.log.compact(snapshot, Index::new(applied.get() - retained));
+            let tail = self.log.tail(applied, retained, retained_bytes);
+            self.log.compact(snapshot, tail);
         }
     }
 

@@ -46,6 +46,9 @@ pub struct Options {
     /// How many entries a log keeps behind its latest snapshot, so that a follower that is a little slow need not be sent a
     /// snapshot. Default 10,000.
     pub retained_entries: u64,
+    /// ... and how many bytes of entries at most, whichever is less. While a follower is getting a snapshot, what it needs after that
+    /// stays as well. Default 64 MiB.
+    pub retained_bytes: u64,
     /// How many bytes of entries that are applied stay in memory for followers that lag behind; what is older is asked back
     /// from the host with [`Action::LoadEntries`](crate::action::Action::LoadEntries). A host that keeps no log outside
     /// memory sets it to the maximum, and its log in memory is as long as its snapshots let it be. Default 64 MiB.
@@ -94,6 +97,7 @@ impl Default for Options {
             max_payload_bytes: 16 << 20,
             max_waiting_answers: 4096,
             retained_entries: 10_000,
+            retained_bytes: 64 << 20,
             max_cached_bytes: 64 << 20,
             max_waiting_reads: 1 << 16,
             lease_reads: false,

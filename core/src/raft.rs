@@ -14,10 +14,11 @@
 
 use crate::action::{Action, Outcome, Refusal, Violation, Write};
 use crate::common::Common;
-use crate::config::Config;
+use crate::config::{Config, Options};
 use crate::event::{EntriesLoaded, Event, Proposal, Read, Reconfigure, Transfer};
 use crate::log::{
-    Applicable, Discontinuity, Entry, EntryBody, Log, LogSlice, Runs, Skipped, Snapshot, Stored, Unwritten,
+    Applicable, Discontinuity, Entry, EntryBody, Log, LogSlice, Runs, Skipped, Snapshot, Span, Stored,
+    Unwritten,
 };
 use crate::membership::Membership;
 use crate::message::{Body, Message};
@@ -195,6 +196,20 @@ impl Durable {
     fn position_after(&self, index: Index) -> usize {
         usize::try_from(index.get().saturating_sub(self.skipped_through().index.get())).unwrap_or(usize::MAX)
     }
+}
+
+/// What a log keeps, and why: four runs of entries, from the oldest to the latest.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Retention {
+    /// A follower gets an earlier snapshot, or did when the latest was taken, and will need them after it.
+    pub fetching: Span,
+    /// They are in the snapshot, and kept for followers that lag a little: see [`Options::retained_entries`].
+    pub tail: Span,
+    /// They are applied, and no snapshot has them yet.
+    pub applied: Span,
+    /// They are not applied.
+    pub unapplied: Span,
 }
 
 /// Why what was found on the disk is not what a member left there. Do not start the member: its disk has lost
@@ -656,13 +671,30 @@ impl Raft {
         let Some(snapshot) = common.log.snapshot_at(index).filter(|_| index > latest) else {
             return Next::Stay;
         };
-        let tail = Index::new(index.get().saturating_sub(common.config.options.retained_entries));
+        let Options { retained_entries, retained_bytes, .. } = common.config.options;
+        let tail = common.log.tail(index, retained_entries, retained_bytes);
         let needed = match role {
             Role::Leader(leader) => leader.compactable(common),
             _ => Index::MAX,
         };
         common.log.compact(snapshot, tail.min(needed));
         Next::Stay
+    }
+
+    /// What the log keeps, and why.
+    pub fn retention(&self) -> Retention {
+        let log = &self.common.log;
+        let base = log.base();
+        let snapshot = log.snapshot().map_or(base, |snapshot| snapshot.last.index).max(base);
+        let Options { retained_entries, retained_bytes, .. } = self.common.config.options;
+        let tail = log.tail(snapshot, retained_entries, retained_bytes).max(base);
+        let applied = log.applied().max(snapshot);
+        Retention {
+            fetching: log.span(base, tail),
+            tail: log.span(tail, snapshot),
+            applied: log.span(snapshot, applied),
+            unapplied: log.span(applied, log.last().index),
+        }
     }
 
     fn on_snapshot_fetched(&mut self, snapshot: Snapshot) -> Next {

@@ -736,6 +736,31 @@ fn what_is_wrong_is_named_with_its_size_and_its_limit() {
     );
 }
 
+/// The log is bounded by its bytes: 60 values of a megabyte, with a snapshot every four, leave a handful of files.
+#[test]
+fn the_log_on_the_disk_does_not_keep_what_snapshots_have() {
+    let mut group = Group::of(1, &[]);
+    let file = group.directory.path().join("kontiki.toml");
+    let options = "[raft]\nretained_bytes = 4194304\n[replica]\nsnapshot_every_bytes = 4194304\n[wal]\nsegment_bytes = 4194304\n";
+    fs::write(&file, options).expect("it can be written");
+    group.start(1, &["--config", &file.display().to_string()]);
+    for _ in 0..60 {
+        let mut put = kontiki();
+        put.args(["put", "k", "-", "--timeout", "60s", "--at", &group.addresses[0]]).stdin(Stdio::piped());
+        let mut put = Process(put.stdout(Stdio::null()).spawn().expect("the binary can be run"));
+        put.0.stdin.take().expect("a pipe").write_all(&vec![b'x'; 1_000_000]).expect("it reads");
+        assert_eq!(put.exit().code(), Some(0));
+    }
+    let data = group.data(1);
+    wait_for("a small log", || {
+        let files = fs::read_dir(&data).map_err(|error| error.to_string())?;
+        let logs = files.flatten().filter(|file| file.file_name().to_string_lossy().starts_with("log-"));
+        let bytes: u64 = logs.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
+        // What is retained, what the next snapshot will have, and a file that is being written, and one before it.
+        if (1..=20 << 20).contains(&bytes) { Ok(()) } else { Err(format!("{bytes} bytes")) }
+    });
+}
+
 #[test]
 fn bench_measures_writes_and_reads() {
     let group = Group::started(1);

@@ -17,6 +17,7 @@ mod holes;
 #[cfg(test)]
 mod model;
 mod runs;
+mod sizes;
 mod skipped;
 mod snapshot;
 mod terms;
@@ -35,6 +36,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use configs::Configs;
 use holes::Holes;
+use sizes::Sizes;
 #[cfg(not(feature = "wal"))]
 use terms::Terms;
 
@@ -44,6 +46,7 @@ use terms::Terms;
 pub struct Log {
     base: Index,
     terms: Terms,
+    sizes: Sizes,
     configs: Configs,
     /// The latest snapshot; none on a member that has never heard of its group.
     snapshot: Option<Snapshot>,
@@ -83,6 +86,16 @@ pub(crate) struct Unwritten {
     pub(crate) append: Entries,
     /// Where set, writes that were handed out before say nothing of the log after this index any more.
     pub(crate) replaced_after: Option<Index>,
+}
+
+/// A run of entries of a log: how many, and of what size.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Span {
+    /// How many entries.
+    pub entries: u64,
+    /// How many bytes; see [`Entry::size`].
+    pub bytes: u64,
 }
 
 /// A log's beginning has moved.
@@ -134,6 +147,8 @@ impl Log {
         let mut terms = Terms::from_runs(base, skipped.terms, skipped.last.unwrap_or(base).index);
         let evicted = terms.last().index;
         terms.extend(entries.iter().map(|entry| entry.id.term));
+        let mut sizes = skipped.sizes;
+        entries.iter().for_each(|entry| sizes.push(entry.id.index, entry.size()));
         let last = terms.last().index;
         let floor = snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last.index);
         let mut configs = Configs::new(
@@ -155,6 +170,7 @@ impl Log {
         Self {
             base: base.index,
             terms,
+            sizes,
             configs,
             snapshot,
             evicted,
@@ -258,6 +274,23 @@ impl Log {
         self.entries.range(self.position_after(after)..self.position_after(through.max(after)))
     }
 
+    /// The entry after which this log is to begin when a snapshot of everything through `index` was taken: so many entries stay at
+    /// most, of so many bytes, for followers that lag a little.
+    pub(crate) fn tail(&self, index: Index, max_entries: u64, max_bytes: u64) -> Index {
+        let by_count = Index::new(index.get().saturating_sub(max_entries));
+        by_count.max(self.sizes.tail(index, max_bytes))
+    }
+
+    /// How many entries there are after `after` through `through`, on the disk or in memory, and how many bytes they have, to within
+    /// some 4 KiB and an entry.
+    pub(crate) fn span(&self, after: Index, through: Index) -> Span {
+        let after = after.max(self.base).min(through);
+        match through - after {
+            0 => Span::default(),
+            entries => Span { entries, bytes: self.sizes.between(after, through) },
+        }
+    }
+
     /// The size of all entries that wait to be committed; see [`Entry::size`].
     pub(crate) fn uncommitted_size(&self) -> u64 {
         self.entries(self.committed, self.last().index).map(Entry::size).sum()
@@ -270,6 +303,7 @@ impl Log {
         let id = entry.id;
         self.configs.appended(&entry);
         self.cached_size += entry.size();
+        self.sizes.push(id.index, entry.size());
         self.entries.push_back(entry);
         id
     }
@@ -301,6 +335,7 @@ impl Log {
         for entry in new {
             self.configs.appended(entry);
             self.cached_size += entry.size();
+            self.sizes.push(entry.id.index, entry.size());
         }
         self.entries.extend(new.iter().cloned());
         if new_from == 0 {
@@ -384,6 +419,7 @@ impl Log {
             if !lost || !self.contains(entry.id) || entry.body == EntryBody::Lost {
                 continue;
             }
+            self.sizes.grow(entry.id.index, entry.size() - EntryBody::Lost.size());
             if entry.id.index > self.evicted {
                 let position = self.position_after(entry.id.index.prev().unwrap_or_default());
                 self.cached_size += entry.size() - self.entries[position].size();
@@ -494,6 +530,7 @@ impl Log {
         self.cached_size = 0;
         self.batch = Entries::EMPTY;
         self.terms = Terms::new(last);
+        self.sizes = Sizes::new(last.index);
         self.holes = None;
         (self.base, self.evicted) = (last.index, last.index);
         self.configs = Configs::new(Some((snapshot.configured, snapshot.membership.clone())));
@@ -551,6 +588,7 @@ impl Log {
             self.forget_first();
         }
         self.terms.compact_to(base);
+        self.sizes.forget(base.index);
         self.base = base.index;
         self.evicted = self.evicted.max(base.index);
     }
@@ -601,7 +639,9 @@ impl Log {
         self.configs.truncate(through);
         self.mend(|holes| holes.truncate(through));
         let kept = self.position_after(through);
-        self.cached_size -= self.entries.range(kept..).map(Entry::size).sum::<u64>();
+        let removed = self.entries.range(kept..).map(Entry::size).sum::<u64>();
+        self.cached_size -= removed;
+        self.sizes.truncate(through, removed);
         self.entries.truncate(kept);
         if self.written > through {
             self.written = through;
@@ -668,6 +708,40 @@ mod tests {
 
     fn terms(log: &Log) -> Vec<u64> {
         log.entries(log.base(), log.last().index).map(|entry| entry.id.term.get()).collect()
+    }
+
+    /// A log of entries of 10 kB each, which the group has committed and this member has applied.
+    fn large(count: u64) -> Log {
+        let body = || EntryBody::Data((&alloc::vec![0; 10_000][..]).into());
+        let entries = (1..=count).map(|index| Entry { id: LogId::new(1, index), body: body() }).collect();
+        let mut log = stored(LogId::ZERO, entries);
+        log.commit_to(Index::new(count));
+        while let Some(Applicable::Apply(through)) = log.take_applicable() {
+            log.applied_to(through);
+        }
+        log
+    }
+
+    #[test]
+    fn a_tail_is_limited_by_entries_and_by_bytes_in_memory_or_not() {
+        let mut log = large(100);
+        let tail = |log: &Log, entries, bytes| log.tail(Index::new(90), entries, bytes).get();
+        for _ in 0..2 {
+            assert_eq!(tail(&log, 20, u64::MAX), 70);
+            assert_eq!(tail(&log, u64::MAX, u64::MAX), 0);
+            assert_eq!(tail(&log, 20, 0), 90);
+            assert_eq!(tail(&log, 20, 9_000), 90, "not even one fits");
+            assert_eq!(tail(&log, 20, 30 * 11_000), 70);
+            let by_bytes = tail(&log, 20, 110_000);
+            assert!((79..=82).contains(&by_bytes), "{by_bytes}");
+            // The same where the entries are on the disk alone.
+            log.evict(0);
+            assert!(log.get(Index::new(85)).is_none());
+        }
+        assert_eq!(log.span(Index::new(40), Index::new(50)).entries, 10);
+        let bytes = log.span(Index::new(40), Index::new(50)).bytes;
+        assert!((100_000..=130_000).contains(&bytes), "{bytes}");
+        assert_eq!(log.span(Index::new(50), Index::new(50)), Span::default());
     }
 
     #[test]

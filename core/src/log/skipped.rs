@@ -1,5 +1,6 @@
 //! What a log that does not fit into memory is restored from.
 
+use crate::log::sizes::Sizes;
 use crate::log::{Entry, EntryBody, Runs};
 use crate::membership::Membership;
 use crate::types::{Index, LogId};
@@ -18,6 +19,7 @@ pub struct Skipped {
     pub(crate) configs: Vec<(LogId, Arc<Membership>)>,
     /// Which of them the disk has damaged.
     pub(crate) lost: Runs,
+    pub(crate) sizes: Sizes,
 }
 
 impl Skipped {
@@ -31,6 +33,7 @@ impl Skipped {
         if entry.body == EntryBody::Lost {
             self.lost.push(entry.id.index);
         }
+        self.sizes.push(entry.id.index, entry.size());
         self.last = Some(entry.id);
     }
 
@@ -47,6 +50,7 @@ impl Skipped {
             return false;
         }
         self.lost.remove(index);
+        self.sizes.grow(index, entry.size() - EntryBody::Lost.size());
         if let EntryBody::Config(membership) = &entry.body {
             let after = self.configs.partition_point(|(id, _)| id.index < index);
             self.configs.insert(after, (entry.id, membership.clone()));
@@ -67,6 +71,7 @@ impl Skipped {
         }
         self.configs.retain(|(id, _)| id.index > base);
         self.lost.keep_after(base);
+        self.sizes.forget(base);
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Applying {
     /// What was applied since the last snapshot.
     pub(super) bytes_since: u64,
     pub(super) entries_since: u64,
+    /// How much the log had written then.
+    pub(super) written_then: u64,
 }
 
 /// What is done to the state machine at the moment.
@@ -46,7 +48,20 @@ pub(super) enum Work {
 
 impl Applying {
     pub(super) fn new(at: Index) -> Self {
-        Self { at, through: at, restore: None, work: Work::Nothing, bytes_since: 0, entries_since: 0 }
+        Self {
+            at,
+            through: at,
+            restore: None,
+            work: Work::Nothing,
+            bytes_since: 0,
+            entries_since: 0,
+            written_then: 0,
+        }
+    }
+
+    /// There is a snapshot, or soon will be, of what is applied.
+    pub(super) fn count_anew(&mut self, written: u64) {
+        (self.bytes_since, self.entries_since, self.written_then) = (0, 0, written);
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -221,7 +236,7 @@ impl Replica {
         if let Err(error) = result {
             return self.halt(Halt::Restore(error), out);
         }
-        (self.applying.bytes_since, self.applying.entries_since) = (0, 0);
+        self.applying.count_anew(self.wal.written());
         self.has_applied(through);
         // What was committed here before and lies in the snapshot is applied; what came of it, only its first copy's machine knows.
         self.tell_all(|clients, told| clients.passed(through, told), out);

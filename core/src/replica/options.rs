@@ -19,7 +19,8 @@ pub struct Options {
     pub max_waiting_query_bytes: u64,
     /// How many bytes of entries the state machine gets at a time; one larger entry still goes, alone. Default 1 MiB.
     pub apply_bytes: u64,
-    /// A snapshot is taken when so many bytes of entries were applied since the last. Default 256 MiB.
+    /// A snapshot is taken when so many bytes of entries were applied since the last, or so many were written to the log: whole blocks,
+    /// however small the entries are. Default 256 MiB.
     pub snapshot_every_bytes: u64,
     /// ... or so many entries. Default 1,000,000.
     pub snapshot_every_entries: u64,

@@ -76,6 +76,8 @@ pub struct Wal {
     upkeep: Option<Upkeep>,
     /// The segment that this life began with.
     life: u64,
+    /// How many bytes this life has written to segments.
+    written: u64,
 }
 
 /// The segment that is written to.
@@ -432,6 +434,7 @@ impl Wal {
         let seal = self.segment.seal;
         let (link, begins) = batch::encode(&mut batch, records, seal, at + head, body);
         self.segment.used += head + blocks;
+        self.written += u64::from(head + blocks) * BLOCK as u64;
         self.tail.link = link;
         self.tail.covered = header.is_some();
         let changes =
@@ -495,6 +498,16 @@ impl Wal {
             changes.into_iter().for_each(|change| self.places.change(segment, change));
         }
         self.durable
+    }
+
+    /// How many bytes this life has written to the log, whole blocks each: a small entry that is written alone takes one.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// How many segments the log has, that being written to included: files of [`Options::segment_bytes`] or more.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
     }
 
     /// Whether nothing waits to be written, and nothing is being written.
@@ -730,6 +743,7 @@ impl Wal {
             useless: start.useless,
             upkeep: None,
             life: number,
+            written: 0,
         };
         // Before anything is made: the disk may be full, and a start that was cut short has left all it made.
         let mut first: Vec<_> =

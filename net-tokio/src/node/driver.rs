@@ -80,6 +80,10 @@ pub struct Counters {
     pub replica: replica::Counters,
     /// What the kernel dropped, and why.
     pub drops: kontiki_core::status::Drops,
+    /// What the log keeps, and why.
+    pub retention: kontiki_core::raft::Retention,
+    /// How many files the log has.
+    pub segments: usize,
     /// How many requests wait for their answers.
     pub waiting: usize,
     /// What became of the recording, where there is one.
@@ -331,6 +335,8 @@ impl Driver {
             Member::Replica(replica) => Counters {
                 replica: *replica.counters(),
                 drops: *replica.raft().drops(),
+                retention: replica.raft().retention(),
+                segments: replica.wal().segments(),
                 waiting: replica.waiting(),
                 recorder: self.recorder.as_ref().map(FlightRecorder::counters),
             },

@@ -7,6 +7,8 @@ use crate::protocol::{Ask, NodeStatus, Refused, Reply, Who};
 use crate::record;
 use crate::tls::Reloads;
 use crate::transport::{self, PeerCounters};
+use kontiki_core::log::Span;
+use kontiki_core::raft::Retention;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
@@ -34,6 +36,7 @@ impl Operated for Node {
                 kind: Kind::Gauge,
                 samples: vec![whole(Vec::new(), counters.waiting as u64)],
             }];
+            more.extend(of_log(&counters.retention, counters.segments));
             more.extend(counters.recorder.iter().flat_map(of_recorder));
             if let Some(host) = self.host()
                 && let Some(transport) = host.transport()
@@ -86,6 +89,32 @@ fn of_recorder(counters: &record::Counters) -> [Family; 5] {
             counters.too_large,
         ),
         family("kontiki_recording_failures_total", "Times that writing failed.", counters.failures),
+    ]
+}
+
+fn of_log(kept: &Retention, segments: usize) -> [Family; 3] {
+    let runs = [
+        ("snapshot_fetched", kept.fetching),
+        ("retained_tail", kept.tail),
+        ("next_snapshot", kept.applied),
+        ("unapplied", kept.unapplied),
+    ];
+    let samples = |count: fn(&Span) -> u64| {
+        runs.iter().map(|(why, span)| whole(vec![("why", (*why).to_owned())], count(span))).collect()
+    };
+    let family = |name, help, samples| Family { name, help, kind: Kind::Gauge, samples };
+    [
+        family(
+            "kontiki_log_kept_bytes",
+            "Bytes of entries that the log keeps, by why.",
+            samples(|span| span.bytes),
+        ),
+        family(
+            "kontiki_log_kept_entries",
+            "Entries that the log keeps, by why.",
+            samples(|span| span.entries),
+        ),
+        family("kontiki_log_segments", "Files of the log.", vec![whole(Vec::new(), segments as u64)]),
     ]
 }
 

@@ -107,7 +107,7 @@ async fn new_material_is_for_new_connections_and_what_cannot_be_used_changes_not
     let inbound = || two.transport.counters().peers[&id(1)].inbound;
     let connections = inbound();
     let (old_client, address) = (ca.tls("client", false), two.address().to_string());
-    assert_eq!(tls.reload(Role::Member).unwrap(), false, "nothing has changed");
+    assert!(!tls.reload(Role::Member).unwrap(), "nothing has changed");
 
     // Another authority signs everything from now on.
     let new = Authority::new("new").unwrap();
@@ -125,7 +125,7 @@ async fn new_material_is_for_new_connections_and_what_cannot_be_used_changes_not
     let error = tls.reload(Role::Member).unwrap_err();
     assert!(matches!(error, TlsError::Unfit { lacks: Lack::Signature, .. }), "{error}");
     fs::write(ca.path("ca.pem"), new.certificate()).unwrap();
-    assert_eq!(tls.reload(Role::Member).unwrap(), true);
+    assert!(tls.reload(Role::Member).unwrap());
     assert_eq!((tls.reloads().taken, tls.reloads().refused, tls.reloads().problem), (1, 2, None));
 
     // The connections that were there are there, and new ones need the new authority.
@@ -136,7 +136,7 @@ async fn new_material_is_for_new_connections_and_what_cannot_be_used_changes_not
     let (certificate, key) = new.sign("client", false, |_| {}).unwrap();
     fs::write(ca.path("client.pem"), certificate).unwrap();
     fs::write(ca.path("client.key"), key).unwrap();
-    assert_eq!(old_client.reload(Role::Client).unwrap(), true);
+    assert!(old_client.reload(Role::Client).unwrap());
     assert!(dial(&address, Some(&old_client), ClientHello::default(), LONG).await.is_ok());
 }
 

@@ -5,6 +5,7 @@
 //! however long the logs are.
 
 pub mod acknowledged_writes;
+pub mod bounded_log;
 pub mod durable_commit;
 pub mod election_restriction;
 pub mod election_safety;
@@ -96,6 +97,7 @@ pub struct Checks {
     voters_only: voters_only::VotersOnly,
     one_change_at_a_time: one_change_at_a_time::OneChangeAtATime,
     snapshot_prefix: snapshot_prefix::SnapshotPrefix,
+    bounded_log: bounded_log::BoundedLog,
 }
 
 impl Checks {
@@ -113,6 +115,7 @@ impl Checks {
         run(&mut self.own_term_commit, step)?;
         run(&mut self.voters_only, step)?;
         run(&mut self.one_change_at_a_time, step)?;
+        run(&mut self.bounded_log, step)?;
         run(&mut self.snapshot_prefix, step)?;
         self.snapshot_prefix
             .rests_on(step, self.state_machine_safety.committed())
@@ -122,6 +125,11 @@ impl Checks {
     /// The group begins with this membership.
     pub fn begins_with(&mut self, membership: Membership) {
         self.snapshot_prefix.begins_with(membership);
+    }
+
+    /// Logs keep at most so many bytes behind a snapshot.
+    pub fn limited_to(&mut self, retained_bytes: u64) {
+        self.bounded_log.limited_to(retained_bytes);
     }
 
     /// A member has lost its disk and comes back as somebody else, who has promised nothing.

@@ -219,6 +219,7 @@ impl Draw {
             } else {
                 defaults.retained_entries
             },
+            retained_bytes: if compacts { self.retained_bytes() } else { defaults.retained_bytes },
             max_cached_bytes: if unusual(self) {
                 self.stream.skewed(64, 8192)
             } else {
@@ -245,6 +246,11 @@ impl Draw {
             max_waiting_answers: if unusual(self) { self.stream.skewed(2, 64) as usize } else { 4096 },
             ..defaults
         }
+    }
+
+    /// From a stream of its own, as it came later than the rest. Less than one entry, or more than all.
+    fn retained_bytes(&self) -> u64 {
+        part(self.seed, "retained bytes").skewed(1, 100_000) - 1
     }
 
     fn members(&mut self) -> Vec<MemberSpec> {

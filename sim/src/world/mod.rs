@@ -211,6 +211,7 @@ impl<'t> World<'t> {
             recorders: Vec::new(),
         };
         world.checks.begins_with(membership);
+        world.checks.limited_to(scenario.options.retained_bytes);
         world.prepare();
         Ok(world)
     }

@@ -45,6 +45,7 @@ impl Replica {
         let (applying, options) = (&self.applying, &self.options);
         self.snapshots.wanted
             || applying.bytes_since >= options.snapshot_every_bytes
+            || self.wal.written() - applying.written_then >= options.snapshot_every_bytes
             || applying.entries_since >= options.snapshot_every_entries
     }
 
@@ -67,7 +68,7 @@ impl Replica {
         }
         let latest = self.raft.status().snapshot;
         if at == latest.index && !self.snapshots.wanted {
-            (self.applying.bytes_since, self.applying.entries_since) = (0, 0);
+            self.applying.count_anew(self.wal.written());
             return self.answer_waiting(&Answer::Snapshot(latest), out);
         }
         let Some(snapshot) = self.raft.snapshot_at(at).filter(|_| at > Index::ZERO) else {
@@ -78,7 +79,7 @@ impl Replica {
         let writer = SnapshotWriter::new(snapshot.clone(), self.options.snapshot_chunk_bytes);
         self.snapshots.taking = Some(Taking { task, snapshot, writer });
         self.snapshots.wanted = false;
-        (self.applying.bytes_since, self.applying.entries_since) = (0, 0);
+        self.applying.count_anew(self.wal.written());
         out.push(Output::Machine(MachineJob::Picture(task)));
         self.picture_on(out);
     }
