@@ -158,10 +158,13 @@ impl Progress {
         }
     }
 
-    /// A heartbeat leaves by which losses will be noticed.
+    /// A heartbeat leaves by which losses will be noticed. While an earlier one is not answered, that is waited for: where the way
+    /// there and back takes longer than a heartbeat's interval, the latest is never the one that is answered.
     pub(crate) fn watch(&mut self, round: u64) {
-        self.sent_at_heartbeat = self.next().prev().unwrap_or_default();
-        self.watched_round = round;
+        if self.answered_round >= self.watched_round {
+            self.sent_at_heartbeat = self.next().prev().unwrap_or_default();
+            self.watched_round = round;
+        }
         if let Flow::Stream { load: load @ Load::Failed, .. } = &mut self.flow {
             *load = Load::Idle;
         }
@@ -216,20 +219,20 @@ impl Progress {
     }
 
     /// The answer to a heartbeat came, from a follower whose log agrees with the leader's through
-    /// `received`, on disk or not. What was sent before the watched heartbeat and has still not been received is taken for
-    /// lost; a probe that was received has found the agreement it looked for.
-    pub(crate) fn heartbeat_answered(&mut self, round: u64, received: Index) {
+    /// `received`, on disk or not. A probe that was received has found the agreement it looked for. Returns whether something that
+    /// was sent before the watched heartbeat has still not been received: it is lost, or the heartbeat has overtaken it.
+    pub(crate) fn heartbeat_answered(&mut self, round: u64, received: Index) -> bool {
         if round < self.watched_round {
-            return;
+            return false;
         }
         match &mut self.flow {
             Flow::Probe { next, .. } if received.next() >= *next => self.resume_after(received),
             Flow::Probe { awaiting, .. } => *awaiting = false,
             Flow::Snapshot { offered } if received >= offered.last.index => self.resume_after(received),
             Flow::Snapshot { .. } => {}
-            Flow::Stream { .. } if received < self.sent_at_heartbeat => self.resume_after(received),
-            Flow::Stream { .. } => {}
+            Flow::Stream { .. } => return received < self.sent_at_heartbeat,
         }
+        false
     }
 }
 
@@ -306,24 +309,31 @@ mod tests {
     fn a_follower_that_knows_less_than_its_leader_is_reminded() {
         let mut progress = streaming(5);
         progress.watch(1);
-        progress.heartbeat_answered(1, index(3));
-        assert_eq!(
-            (progress.next(), progress.may_send(index(5), WINDOW)),
-            (index(6), true),
-            "an empty probe"
-        );
-        progress.acknowledge(index(5));
-        assert!(!progress.may_send(index(5), WINDOW));
+        assert!(progress.heartbeat_answered(1, index(3)), "by an empty append");
+        assert!(!progress.heartbeat_answered(1, index(5)));
     }
 
     #[test]
-    fn what_a_later_heartbeat_did_not_find_is_sent_again() {
+    fn what_a_later_heartbeat_did_not_find_is_asked_for_and_not_sent_again() {
         let mut progress = streaming(5);
         progress.sent_through(index(9), 1);
         progress.watch(1);
-        progress.heartbeat_answered(1, index(9));
-        assert_eq!(progress.next(), index(10), "received, only not yet on disk");
-        progress.heartbeat_answered(1, index(5));
-        assert_eq!(progress.next(), index(6));
+        assert!(!progress.heartbeat_answered(1, index(9)), "received, only not yet on disk");
+        assert!(progress.heartbeat_answered(1, index(5)));
+        assert_eq!(progress.next(), index(10), "it may be on its way");
+    }
+
+    #[test]
+    fn a_loss_is_noticed_also_where_answers_take_longer_than_heartbeats_are_apart() {
+        let mut progress = streaming(5);
+        progress.sent_through(index(9), 1);
+        progress.watch(1);
+        progress.sent_through(index(12), 1);
+        progress.watch(2);
+        assert!(progress.heartbeat_answered(1, index(5)));
+        progress.answered_round = 1;
+        progress.watch(3);
+        assert!(!progress.heartbeat_answered(2, index(9)), "nothing is known of what was sent since");
+        assert!(progress.heartbeat_answered(3, index(9)));
     }
 }

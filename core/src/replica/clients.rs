@@ -15,6 +15,8 @@ pub(super) enum Origin {
     Client(RequestId),
     /// A member that sent a client's command on.
     Peer(Member, ForwardId),
+    /// Everybody who has brought this long command: see [`Repeats`](crate::replica::repeats::Repeats).
+    Long(u64),
 }
 
 /// What the kernel was asked on somebody's behalf.

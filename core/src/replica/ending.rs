@@ -52,8 +52,8 @@ impl Replica {
         for request in self.snapshots.take_waiting() {
             self.tell(Origin::Client(request), refusal.clone(), out);
         }
-        for request in self.forwards.take_all() {
-            self.tell(Origin::Client(request), Answer::Unknown, out);
+        for origin in self.forwards.take_all() {
+            self.tell(origin, Answer::Unknown, out);
         }
     }
 

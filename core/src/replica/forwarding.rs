@@ -1,7 +1,8 @@
 //! Commands that are sent on to the leader: once each, and by one hop.
 //!
 //! A command is sent on once and never again: what comes of it if the answer stays away is unknown, and only a session makes it harmless to
-//! try again (the client does, under the same number). The network may still copy the frame. The leader takes each [`ForwardId`]
+//! try again (the client does, under the same number). A long one takes its time: as long as its addressee leads, it is waited for
+//! one more second for each 64 KiB. The network may still copy the frame. The leader takes each [`ForwardId`]
 //! once while it lives; and it takes only what is addressed to the term in which it leads, which a member that was restarted never
 //! leads again.
 
@@ -12,9 +13,10 @@ use crate::replica::answer::{Answer, Refusal};
 use crate::replica::clients::Origin;
 use crate::replica::frame::{ForwardId, Note, Reply};
 use crate::replica::io::{Lane, Output};
-use crate::status::RoleKind;
+use crate::replica::repeats::LONG;
+use crate::status::{RoleKind, Status};
 use crate::time::{Instant, Nanos};
-use crate::types::{Member, NodeId, Payload, RequestId, Term};
+use crate::types::{Member, NodeId, Payload, Term};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
@@ -26,14 +28,20 @@ pub(super) struct Forwards {
     born: Term,
     last: u64,
     sent: BTreeMap<u64, Sent>,
+    /// When to look at which of them.
+    due: BTreeSet<(Instant, u64)>,
     taken: BTreeMap<NodeId, Taken>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Sent {
-    request: RequestId,
+    origin: Origin,
     to: Member,
-    deadline: Instant,
+    /// In which it leads.
+    term: Term,
+    due: Instant,
+    /// Until when it may be waited for.
+    until: Instant,
 }
 
 /// Which commands of one member were taken, so that none is taken twice.
@@ -51,7 +59,7 @@ const REMEMBERED: usize = 4096;
 
 impl Forwards {
     pub(super) fn new(life: u64, born: Term) -> Self {
-        Self { life, born, last: 0, sent: BTreeMap::new(), taken: BTreeMap::new() }
+        Self { life, born, last: 0, sent: BTreeMap::new(), due: BTreeSet::new(), taken: BTreeMap::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -59,13 +67,19 @@ impl Forwards {
     }
 
     pub(super) fn deadline(&self) -> Instant {
-        // All wait equally long, so the first that was sent is the first to be given up.
-        self.sent.values().next().map_or(Instant::NEVER, |sent| sent.deadline)
+        self.due.first().map_or(Instant::NEVER, |(due, _)| *due)
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Sent> {
+        let sent = self.sent.remove(&number)?;
+        self.due.remove(&(sent.due, number));
+        Some(sent)
     }
 
     /// Everybody who waits will get no answer any more.
-    pub(super) fn take_all(&mut self) -> Vec<RequestId> {
-        core::mem::take(&mut self.sent).into_values().map(|sent| sent.request).collect()
+    pub(super) fn take_all(&mut self) -> Vec<Origin> {
+        self.due.clear();
+        core::mem::take(&mut self.sent).into_values().map(|sent| sent.origin).collect()
     }
 
     /// Whether this is the first copy of a command.
@@ -102,17 +116,16 @@ impl Replica {
         out: &mut Vec<Output>,
     ) {
         let max = self.raft.config().options().max_payload_bytes;
-        let Origin::Client(request) = origin else {
-            return;
-        };
         if command.len() as u64 > max {
             let refusal = Refusal::Raft(action::Refusal::TooLarge { max });
             return self.tell(origin, Answer::Refused(refusal), out);
         }
         self.forwards.last += 1;
         let number = self.forwards.last;
-        let deadline = self.now + Nanos::from(self.options.forward_timeout);
-        self.forwards.sent.insert(number, Sent { request, to: leader, deadline });
+        let due = self.now + Nanos::from(self.options.forward_timeout);
+        let until = due + SLOWEST.times((command.len() / LONG) as u64);
+        self.forwards.sent.insert(number, Sent { origin, to: leader, term, due, until });
+        self.forwards.due.insert((due, number));
         self.counters.forwarded += 1;
         let id = ForwardId { life: self.forwards.life, number };
         self.send_note(leader, Lane::Log, Note::Forward { term, id, command }, out);
@@ -147,7 +160,10 @@ impl Replica {
         } else if self.waiting() >= self.options.max_requests {
             action::Refusal::Busy
         } else {
-            return self.propose(origin, command);
+            if let Some(origin) = self.repeats.bring(origin, &command) {
+                self.propose(origin, command);
+            }
+            return;
         };
         self.tell(origin, Answer::Refused(Refusal::Raft(refusal)), out);
     }
@@ -178,21 +194,32 @@ impl Replica {
             Reply::Refused(refusal) => Answer::Refused(Refusal::Raft(refusal)),
             Reply::Unknown => Answer::Unknown,
         };
-        if let Some(sent) = self.forwards.sent.remove(&id.number) {
-            self.tell(Origin::Client(sent.request), answer, out);
+        if let Some(sent) = self.forwards.remove(id.number) {
+            self.tell(sent.origin, answer, out);
         }
     }
 
     /// The answers to some have stayed away for too long.
     pub(super) fn give_up_forwards(&mut self, out: &mut Vec<Output>) {
-        while let Some(first) = self.forwards.sent.first_entry()
-            && first.get().deadline <= self.now
+        while let Some(&(due, number)) = self.forwards.due.first()
+            && due <= self.now
         {
-            let request = first.remove().request;
-            self.tell(Origin::Client(request), Answer::Unknown, out);
+            let Some(mut sent) = self.forwards.remove(number) else { return };
+            let Status { leader, term, .. } = self.raft.status();
+            let may_be_under_way = leader == Some(sent.to.id) && term == sent.term;
+            if may_be_under_way && sent.until > self.now {
+                sent.due = sent.until.min(self.now + Nanos::from(self.options.forward_timeout));
+                self.forwards.due.insert((sent.due, number));
+                self.forwards.sent.insert(number, sent);
+            } else {
+                self.tell(sent.origin, Answer::Unknown, out);
+            }
         }
     }
 }
+
+/// How long a piece of [`LONG`] bytes takes by the slowest way that is waited for.
+const SLOWEST: Nanos = Nanos::new(1_000_000_000);
 
 /// The first version of the wire format that can send commands on.
 const FORWARDING: u8 = 2;

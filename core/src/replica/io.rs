@@ -100,11 +100,14 @@ pub enum Output {
 }
 
 /// Two ways for two kinds of work: neither may wait for the other, and each keeps its own order.
+///
+/// Between two members these are two connections. Whatever is on the bulk lane, a heartbeat, a vote and an acknowledgement overtake it: so
+/// no entry is so large, and no link so slow, that a leader seems to be gone while it sends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Lane {
-    /// What elections and commits wait for: messages, the log.
+    /// What elections and commits wait for: short messages; the log's batches.
     Log,
-    /// What is large and may be late: snapshots, what is read back, what is prepared.
+    /// What is large and may be late: entries, snapshots, long commands; what is read back, what is prepared.
     Bulk,
 }
 

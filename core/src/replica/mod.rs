@@ -92,6 +92,7 @@ mod options;
 mod peers;
 mod post;
 mod refusing;
+mod repeats;
 mod requests;
 mod snapshots;
 #[cfg(test)]
@@ -117,6 +118,7 @@ use crate::replica::forwarding::Forwards;
 use crate::replica::jobs::Jobs;
 use crate::replica::log_lane::LogLane;
 use crate::replica::peers::Peers;
+use crate::replica::repeats::Repeats;
 use crate::replica::snapshots::Snapshots;
 use crate::replica::watch::watched_step;
 use crate::status::Status;
@@ -145,6 +147,7 @@ pub struct Replica {
     clients: Clients,
     peers: Peers,
     forwards: Forwards,
+    repeats: Repeats,
     snapshots: Snapshots,
     counters: Counters,
 }
@@ -296,7 +299,7 @@ impl Replica {
 
     /// How many requests wait for their answers.
     pub fn waiting(&self) -> usize {
-        self.clients.len() + self.forwards.len() + self.snapshots.waiting()
+        self.clients.len() + self.forwards.len() + self.repeats.joined() + self.snapshots.waiting()
     }
 
     fn next_task(&mut self) -> TaskId {

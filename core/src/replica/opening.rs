@@ -10,6 +10,7 @@ use crate::replica::log_lane::LogLane;
 use crate::replica::options::{Options, OptionsError};
 use crate::replica::peers::Peers;
 use crate::replica::post::Counters;
+use crate::replica::repeats::Repeats;
 use crate::replica::snapshots::Snapshots;
 use crate::replica::{Phase, Replica};
 use crate::time::Instant;
@@ -68,6 +69,7 @@ impl Replica {
             clients: Clients::default(),
             peers: Peers::new(options.wire_version, options.hello_interval.into()),
             forwards: Forwards::new(life, raft.status().term),
+            repeats: Repeats::default(),
             snapshots: Snapshots::new(&found, now),
             counters: Counters::default(),
             raft,

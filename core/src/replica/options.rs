@@ -47,7 +47,8 @@ pub struct Options {
     pub hello_interval: Duration,
     /// Whether a member that does not lead sends commands on to the leader, rather than refuse them. Default off.
     pub forward: bool,
-    /// How long a command that was sent on is waited for before its outcome counts as unknown. Default 5 s.
+    /// How long a command that was sent on is waited for before its outcome counts as unknown; one more second for each 64 KiB of it, as
+    /// long as the member that it was sent to leads. Default 5 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub forward_timeout: Duration,
 }

@@ -98,8 +98,8 @@ impl Replica {
     }
 
     pub(super) fn send_message(&mut self, message: Message, out: &mut Vec<Output>) {
-        let to = message.to;
-        self.send(to, Lane::Log, &Envelope::Raft(message), out);
+        let (to, lane) = (message.to, lane_of(&message.body));
+        self.send(to, lane, &Envelope::Raft(message), out);
     }
 
     pub(super) fn send_note(&mut self, to: Member, lane: Lane, note: Note, out: &mut Vec<Output>) -> bool {
@@ -121,6 +121,7 @@ impl Replica {
         let mut bytes = Vec::new();
         let said = frame::encode(envelope, version, speaks, &mut bytes);
         if said {
+            let lane = if bytes.len() > MAX_SHORT { Lane::Bulk } else { lane };
             out.push(Output::Frame { to, lane, bytes });
         } else {
             self.counters.unsaid += 1;
@@ -128,3 +129,15 @@ impl Replica {
         said
     }
 }
+
+/// By which way a message goes. All that carries entries goes by the same, however few they are: what follows an append must not overtake
+/// it, and an empty append asks what became of those before it.
+fn lane_of(body: &Body) -> Lane {
+    match body {
+        Body::Append { .. } | Body::Refill { .. } => Lane::Bulk,
+        _ => Lane::Log,
+    }
+}
+
+/// A frame of more bytes is sent in the bulk lane, whatever it holds.
+const MAX_SHORT: usize = 16 << 10;

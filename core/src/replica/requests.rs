@@ -52,6 +52,7 @@ impl Replica {
     }
 
     fn on_command(&mut self, origin: Origin, payload: Payload, out: &mut Vec<Output>) {
+        let Some(origin) = self.repeats.bring(origin, &payload) else { return };
         if let Some((leader, term)) = self.forwards_to() {
             return self.forward(origin, (leader, term), payload, out);
         }
@@ -77,6 +78,7 @@ impl Replica {
             let ask = Ask::Command(payload);
             match (self.refusal(&ask), ask) {
                 (None, Ask::Command(payload)) => {
+                    let Some(origin) = self.repeats.bring(origin, &payload) else { continue };
                     let request = self.clients.ask(Asked::Command(origin));
                     proposals.push(Proposal { request, payload });
                 }
@@ -125,6 +127,11 @@ impl Replica {
         match origin {
             Origin::Client(request) => out.push(Output::Answer { request, answer }),
             Origin::Peer(member, id) => self.reply(member, id, answer, out),
+            Origin::Long(number) => {
+                for origin in self.repeats.take(number) {
+                    self.tell(origin, answer.clone(), out);
+                }
+            }
         }
     }
 

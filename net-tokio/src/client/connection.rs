@@ -95,6 +95,22 @@ struct Seen {
     out_of_reach: AtomicU64,
     addresses: Mutex<Vec<(NodeId, String)>>,
     broken: OnceLock<Broken>,
+    activity: Mutex<Activity>,
+}
+
+/// When bytes last went through a connection.
+#[derive(Clone, Copy, Debug)]
+struct Activity {
+    /// Those of a request that is too long for one write: what comes after it waits for it.
+    written: Instant,
+    read: Instant,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self { written: now, read: now }
+    }
 }
 
 impl Connection {
@@ -139,6 +155,14 @@ impl Connection {
             return Err(Lost { sent: false, broken: self.broken() });
         }
         replied.await.map_err(|_| Lost { sent: true, broken: self.broken() })
+    }
+
+    /// When a request that was made at `begun` counts as left without a reply, if nothing more is heard: `patience` after the last bytes of
+    /// it, or of others before it, could be written, and earlier where the member has not been heard for `silence`.
+    pub(super) fn gives_up_at(&self, begun: Instant, patience: Duration, silence: Duration) -> Instant {
+        let Activity { written, read } = *lock(&self.seen.activity);
+        let written = begun.max(written);
+        (written + patience).min(written.max(read) + silence)
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -239,6 +263,7 @@ impl Task {
                         return Err(Broken::Closed);
                     }
                     self.unheard = 0;
+                    lock(&self.seen.activity).read = Instant::now();
                     self.take_responses()?;
                 }
                 written = self.write.write(&self.output[self.sent..]), if self.unsent() > 0 => {
@@ -258,6 +283,11 @@ impl Task {
     }
 
     fn was_sent(&mut self, count: usize) {
+        // The question how the member is may be behind a long request: as long as that goes out, the member is there.
+        self.unheard = 0;
+        if self.sent > 0 || count < self.unsent() {
+            lock(&self.seen.activity).written = Instant::now();
+        }
         self.sent += count;
         if self.sent == self.output.len() || self.sent > MAX_OUTPUT {
             self.output.drain(..self.sent);

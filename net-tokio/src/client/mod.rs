@@ -40,7 +40,7 @@ use crate::protocol::{Ask, NodeStatus, Refused, Reply};
 use crate::tls::Tls;
 use crate::transport::{self, ClientHello};
 use backoff::Backoff;
-use connection::{Behaviour, Lost};
+use connection::{Behaviour, Connection, Lost};
 use kontiki_core::event::ReadVia;
 use kontiki_core::machine::Command;
 use kontiki_core::types::{ClusterId, LogId, Payload};
@@ -48,10 +48,10 @@ use route::Router;
 use session::Sessions;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 /// How a client behaves. All have a default.
 #[derive(Clone, Debug)]
@@ -60,7 +60,9 @@ pub struct Options {
     pub cluster: Option<ClusterId>,
     /// How long a request is tried before it fails with [`Error::Deadline`]. Default 10 s.
     pub deadline: Duration,
-    /// How long a member is given to reply, before another is asked: for what is answered at once. Default 3 s.
+    /// How long a member is given to reply, before another is asked: for what is answered at once. A command is given one more second for
+    /// each 64 KiB, counted from when all of it is sent, unless the member falls silent: what is still under way is not sent again. Default
+    /// 3 s.
     pub reply_timeout: Duration,
     /// How long a connection may take until it can be used. Default 2 s.
     pub dial_timeout: Duration,
@@ -274,18 +276,16 @@ impl Client {
     async fn attempt(&self, ask: Ask, again: Again) -> Result<Reply, Failure> {
         let connection = self.shared.router.connection().await?;
         let address = || connection.address.clone();
-        // What an operator asks for takes as long as it takes.
-        let patience = match again {
-            Again::Safe => self.shared.options.reply_timeout,
-            Again::Unsafe => Duration::MAX,
+        let replied = match again {
+            Again::Safe => self.patiently(&connection, ask).await?,
+            // What an operator asks for takes as long as it takes.
+            Again::Unsafe => connection.request(ask).await,
         };
-        let reply = match timeout(patience, connection.request(ask)).await {
-            Err(_) => return Err(Failure::NoReply { address: address(), after: patience }),
-            Ok(Err(Lost { sent, broken })) => {
-                return Err(Failure::Broken { address: address(), reason: broken, sent });
-            }
-            Ok(Ok(reply)) => reply,
-        };
+        let reply = replied.map_err(|Lost { sent, broken }| Failure::Broken {
+            address: address(),
+            reason: broken,
+            sent,
+        })?;
         match reply {
             Reply::Refused(refused) => Err(Failure::Refused(refused)),
             Reply::Unknown => Err(Failure::Unknown),
@@ -297,6 +297,34 @@ impl Client {
         }
     }
 }
+
+impl Client {
+    /// Asks, and waits for the reply as long as it may still be under way.
+    async fn patiently(&self, connection: &Connection, ask: Ask) -> Result<Result<Reply, Lost>, Failure> {
+        let Options { reply_timeout, heartbeat, .. } = self.shared.options;
+        let bytes = if let Ask::Command(payload) = &ask { payload.len() } else { 0 };
+        let patience =
+            reply_timeout + Duration::from_secs(1) * u32::try_from(bytes / SLOWEST).unwrap_or(u32::MAX);
+        // A member that is there says so with each heartbeat.
+        let silence = reply_timeout.max(heartbeat + heartbeat / 2);
+        let begun = Instant::now();
+        let mut request = pin!(connection.request(ask));
+        loop {
+            let until = connection.gives_up_at(begun, patience, silence);
+            match timeout_at(until, &mut request).await {
+                Ok(replied) => return Ok(replied),
+                Err(_) if connection.gives_up_at(begun, patience, silence) > until => {}
+                Err(_) => {
+                    let address = connection.address.clone();
+                    return Err(Failure::NoReply { address, after: begun.elapsed() });
+                }
+            }
+        }
+    }
+}
+
+/// The slowest way that a command is waited for, there and on to the other members: bytes a second.
+const SLOWEST: usize = 64 << 10;
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

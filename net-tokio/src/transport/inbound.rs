@@ -24,6 +24,8 @@ use tokio_rustls::rustls;
 const MAX_HANDSHAKES: usize = 128;
 /// How long to wait when the system gives no more connections, because it has no room.
 const BREATHER: Duration = Duration::from_millis(50);
+/// A frame that goes on must grow by so many bytes in each [`frame_timeout`](super::Options::frame_timeout).
+const SLOWEST: u64 = 64 << 10;
 /// What says that the acceptor is there.
 const BEAT: &[u8] = &[0];
 
@@ -311,15 +313,21 @@ async fn read(inner: &Inner, peer: &Peer, stream: Stream) -> Result<(), Refusal>
     let mut beat = interval(options.keep_alive);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
-    // When the frame began that is not whole yet.
-    let mut begun = None;
+    // The frame that is not whole yet: since when so much had come in all.
+    let mut begun: Option<(Instant, u64)> = None;
+    let mut came = 0;
     loop {
         tokio::select! {
             biased;
             // First, or whoever sends without a pause would never hear that it is heard.
             _ = beat.tick() => {
-                if begun.is_some_and(|since: Instant| since.elapsed() >= options.frame_timeout) {
-                    return Err(Refusal::Slow);
+                if let Some((since, then)) = begun
+                    && since.elapsed() >= options.frame_timeout
+                {
+                    if came - then < SLOWEST {
+                        return Err(Refusal::Slow);
+                    }
+                    begun = Some((Instant::now(), came));
                 }
                 if heard.elapsed() >= options.idle_timeout {
                     return Err(Refusal::Silent);
@@ -332,7 +340,10 @@ async fn read(inner: &Inner, peer: &Peer, stream: Stream) -> Result<(), Refusal>
             }
             filled = inflow.fill(&mut from) => match filled {
                 Ok(0) | Err(_) => return Ok(()),
-                Ok(_) => heard = Instant::now(),
+                Ok(count) => {
+                    came += count as u64;
+                    heard = Instant::now();
+                }
             },
         }
         inner.heard(peer, heard);
@@ -358,6 +369,6 @@ async fn read(inner: &Inner, peer: &Peer, stream: Stream) -> Result<(), Refusal>
             }
         }
         peer.tally.received(frames, bytes);
-        begun = if inflow.is_pending() { begun.or(Some(heard)) } else { None };
+        begun = if inflow.is_pending() { begun.or(Some((heard, came))) } else { None };
     }
 }

@@ -6,8 +6,7 @@
 //! ```
 //!
 //! Each member dials each other: what it sends goes by the connections that it has made, what it receives comes by those that others
-//! have made to it. A member has one for each [`Lane`], so that a snapshot keeps nothing else waiting; the bulk lane is dialled when there is
-//! something for it, and closed when there is not.
+//! have made to it. A member has one for each [`Lane`], so that heartbeats, votes and acknowledgements overtake entries and snapshots.
 //!
 //! Frames may be lost, and for one lane of one connection keep their order; of what is lost [`Counters`] tell how much and why. Nobody waits
 //! for anybody: every queue is bounded and drops what does not fit, every connection has a task of its own, and whoever has not
@@ -122,11 +121,11 @@ impl Transport {
         }
     }
 
-    /// Keeps a connection to this member from now on, also with nothing to say: both learn what the other knows, and notice when it ends.
+    /// Keeps connections to this member from now on, also with nothing to say: both learn what the other knows, and notice when it ends.
     pub fn connect(&self, to: NodeId) {
         let peer = self.inner.named(to);
         peer.kept.store(true, Relaxed);
-        self.inner.run(&peer, Lane::Log);
+        self.inner.run_all(&peer);
     }
 
     /// Ends the connections that were made to this member. To send to it again makes new ones.
@@ -159,7 +158,7 @@ impl Transport {
             peer.hang_up();
             lock(&peer.inbound).cut();
         } else if peer.kept.load(Relaxed) {
-            self.inner.run(&peer, Lane::Log);
+            self.inner.run_all(&peer);
         }
     }
 
@@ -253,6 +252,11 @@ impl Inner {
         peer.link(lane).run(peer, || self.spawn(outbound::run(self.clone(), peer.clone(), lane)));
     }
 
+    fn run_all(self: &Arc<Self>, peer: &Arc<Peer>) {
+        self.run(peer, Lane::Log);
+        self.run(peer, Lane::Bulk);
+    }
+
     /// Something was heard of this member just now.
     fn heard(&self, peer: &Peer, now: Instant) {
         peer.tally.heard(now - self.started);
@@ -292,13 +296,13 @@ impl Peer {
         self.blocked.load(SeqCst)
     }
 
-    /// Whether this lane's connection is wanted also with nothing to say.
-    fn is_kept(&self, lane: Lane) -> bool {
-        lane == Lane::Log && self.kept.load(Relaxed)
+    /// Whether connections are wanted also with nothing to say.
+    fn is_kept(&self) -> bool {
+        self.kept.load(Relaxed)
     }
 
     fn is_needed(&self) -> bool {
-        self.kept.load(Relaxed)
+        self.is_kept()
             || self.is_blocked()
             || lock(&self.inbound).count() > 0
             || self.links.iter().any(Link::is_running)

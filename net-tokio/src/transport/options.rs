@@ -39,13 +39,13 @@ pub struct Options {
     /// How often to say that a connection is alive on which nothing else is said.
     #[serde(with = "kontiki_core::time::span")]
     pub keep_alive: Duration,
-    /// After how much silence a connection is given up. A lane that nobody needs is closed after the same time.
+    /// After how much silence a connection is given up. Connections that nobody needs are closed after the same time.
     #[serde(with = "kontiki_core::time::span")]
     pub idle_timeout: Duration,
     /// How long connecting and introducing oneself may take.
     #[serde(with = "kontiki_core::time::span")]
     pub handshake_timeout: Duration,
-    /// How long a frame that has begun may take to arrive.
+    /// How long a frame that has begun may take to arrive; one of more than 64 KiB, for each 64 KiB of it.
     #[serde(with = "kontiki_core::time::span")]
     pub frame_timeout: Duration,
     /// How many clients may be connected at once; and, apart from them, how many connections members may have made.

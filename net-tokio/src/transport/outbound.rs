@@ -215,7 +215,7 @@ pub(super) async fn run(inner: Arc<Inner>, peer: Arc<Peer>, lane: Lane) {
             () = sleep(backoff(options, failures, RandomState::new().hash_one(failures))) => {}
             () = link.kick.notified() => {}
         }
-        if !peer.is_kept(lane) && link.rest() {
+        if !peer.is_kept() && link.rest() {
             return;
         }
     }
@@ -271,7 +271,7 @@ async fn pump(inner: &Inner, peer: &Peer, lane: Lane, mut to: impl AsyncWrite + 
                 () = link.wake.notified() => continue,
                 _ = beat.tick() => {}
             }
-            if !peer.is_kept(lane) && used.elapsed() >= options.idle_timeout && link.rest() {
+            if !peer.is_kept() && used.elapsed() >= options.idle_timeout && link.rest() {
                 return Ended::Idle;
             }
             if mem::take(&mut said) {

@@ -331,6 +331,10 @@ impl Inflow {
     pub(super) async fn fill(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
         if let Some((_, bytes, whole)) = &mut self.large {
             let missing = *whole - bytes.len();
+            if bytes.len() == bytes.capacity() {
+                // What is said to come takes no room before it does.
+                bytes.reserve_exact(missing.min(bytes.len()));
+            }
             return from.take(missing as u64).read_buf(bytes).await;
         }
         self.buffer.drain(..self.at);
@@ -358,7 +362,7 @@ impl Inflow {
             }
             Err(FrameError::Incomplete { needed }) => {
                 if needed > LARGE {
-                    let mut bytes = Vec::with_capacity(needed);
+                    let mut bytes = Vec::with_capacity(needed.min(READ));
                     bytes.extend_from_slice(rest);
                     self.at = self.buffer.len();
                     self.large = Some((group, bytes, needed));

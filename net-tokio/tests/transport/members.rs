@@ -2,6 +2,7 @@
 
 use crate::world::{GROUP, LONG, Node, answer, frame, get_through, id, opening, options, pair, until};
 use kontiki_core::types::{ClusterId, Incarnation};
+use kontiki_core::wire::HEADER;
 use kontiki_net_tokio::transport::{
     Address, ClientHello, DialError, Dropped, Hello, Lane, Options, OptionsError, Refusal, StartError, dial,
 };
@@ -70,7 +71,7 @@ async fn a_full_queue_drops_and_counts_and_the_others_go_on() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     one.knows(id(3), listener.local_addr().unwrap());
     one.transport.connect(id(3));
-    let _stuck = welcomed(&listener, 3).await;
+    let _stuck = [welcomed(&listener, 3).await, welcomed(&listener, 3).await];
     let large = frame(&[3; 1 << 16]);
     until("its queue is full", || {
         one.transport.send(id(3), Lane::Log, GROUP, &large);
@@ -111,10 +112,12 @@ async fn a_member_that_gives_no_sign_of_life_is_dialled_again() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     one.knows(id(3), listener.local_addr().unwrap());
     one.transport.connect(id(3));
-    let mut silent = welcomed(&listener, 3).await;
-    let _again = welcomed(&listener, 3).await;
-    answer(&mut silent).await;
-    until("there is a connection", || one.transport.counters().peers[&id(3)].outbound == 1).await;
+    let mut silent = [welcomed(&listener, 3).await, welcomed(&listener, 3).await];
+    let _again = [welcomed(&listener, 3).await, welcomed(&listener, 3).await];
+    for stream in &mut silent {
+        answer(stream).await;
+    }
+    until("there are connections", || one.transport.counters().peers[&id(3)].outbound == 2).await;
     // Where another member answers, nothing is sent to it.
     let _other = welcomed(&listener, 4).await;
     until("it is noticed", || one.transport.counters().peers[&id(3)].failed_dials > 0).await;
@@ -139,15 +142,56 @@ async fn what_changed_is_told_on_the_same_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_bulk_lane_is_closed_when_it_is_idle_and_dialled_again_when_it_is_not() {
+async fn a_lane_that_nobody_keeps_is_closed_when_it_is_idle_and_dialled_again_when_it_is_not() {
     let [one, two] = pair(Options { idle_timeout: Duration::from_millis(400), ..options() }).await;
-    for round in ["first", "second"] {
-        get_through(&one, &two, Lane::Bulk, round.as_bytes()).await;
-        until("only the log's lane is left", || {
+    one.transport.forget(id(2));
+    for lane in [Lane::Log, Lane::Bulk] {
+        get_through(&one, &two, lane, &[lane as u8]).await;
+        until("no connection is left", || {
             let [here, there] = [&one, &two].map(|node| node.transport.counters());
-            here.peers[&id(2)].outbound == 1 && there.peers[&id(1)].inbound == 1
+            here.peers[&id(2)].outbound == 0 && there.peers[&id(1)].inbound == 0
         })
         .await;
+    }
+}
+
+/// A snapshot, a large value: what is on the bulk lane, and is not taken by the other end for as long as it likes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fills_the_bulk_lane_does_not_hold_up_the_other() {
+    let one = Node::start(1, Options { max_body: 1 << 24, queue_bytes: 1 << 25, ..options() }).await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    one.knows(id(3), listener.local_addr().unwrap());
+    one.transport.connect(id(3));
+    let both = [welcomed(&listener, 3).await, welcomed(&listener, 3).await];
+    until("both are connected", || one.transport.counters().peers[&id(3)].outbound == 2).await;
+    one.transport.send(id(3), Lane::Bulk, GROUP, &frame(&vec![7; 1 << 24]));
+    let short = frame(b"a heartbeat");
+    one.transport.send(id(3), Lane::Log, GROUP, &short);
+    // Neither is read further than to find out which it is: the opening ends with it.
+    let (mut log, mut bulk) = (None, None);
+    for mut stream in both {
+        *if opened_as_bulk(&mut stream).await { &mut bulk } else { &mut log } = Some(stream);
+    }
+    let (mut log, _bulk) = (log.expect("the log's lane"), bulk.expect("the bulk lane"));
+    let wanted = [&GROUP.0.to_le_bytes()[..], &short].concat();
+    let mut came = Vec::new();
+    until_read(&mut log, &mut came, &wanted).await;
+}
+
+/// Reads an opening; whether it is that of the bulk lane.
+async fn opened_as_bulk(stream: &mut TcpStream) -> bool {
+    let mut head = [0; 8 + HEADER];
+    timeout(LONG, stream.read_exact(&mut head)).await.expect("it is there").unwrap();
+    let mut body = vec![0; u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize];
+    timeout(LONG, stream.read_exact(&mut body)).await.expect("it is there").unwrap();
+    body.last() == Some(&1)
+}
+
+/// Reads until these bytes have come, whatever comes before them: signs of life.
+async fn until_read(stream: &mut TcpStream, came: &mut Vec<u8>, wanted: &[u8]) {
+    while !came.windows(wanted.len()).any(|bytes| bytes == wanted) {
+        let read = timeout(LONG, stream.read_buf(came)).await.expect("it comes").unwrap();
+        assert!(read > 0, "the connection has ended");
     }
 }
 

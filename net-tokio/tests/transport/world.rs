@@ -156,7 +156,7 @@ pub(crate) async fn pair(options: Options) -> [Node; 2] {
         both.iter().all(|&(at, other)| {
             let counters = nodes[at].transport.counters();
             let peer = counters.peers.get(&nodes[other].id);
-            peer.is_some_and(|peer| (peer.outbound, peer.inbound) == (1, 1))
+            peer.is_some_and(|peer| (peer.outbound, peer.inbound) == (2, 2))
         })
     })
     .await;

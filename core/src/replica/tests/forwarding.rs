@@ -2,9 +2,10 @@
 
 use crate::action;
 use crate::kv;
+use crate::machine::{self, Command, SessionId};
 use crate::replica::frame::{Envelope, Note};
-use crate::replica::tests::group::{Group, Wire, put, reply, small};
-use crate::replica::{Answer, Ask, Options, Refusal};
+use crate::replica::tests::group::{Group, Wire, in_session, put, reply, small};
+use crate::replica::{Answer, Ask, Lane, Options, Refusal};
 use alloc::boxed::Box;
 
 fn is_forward(wire: &Wire) -> bool {
@@ -46,6 +47,84 @@ fn a_command_whose_answer_is_lost_is_not_sent_again_and_its_outcome_is_unknown()
     let before = group.replica(leader).status().last.index;
     assert_eq!(group.put(follower, "x", "1"), Answer::Unknown);
     assert_eq!(group.replica(leader).status().last.index, before.next());
+}
+
+/// A session, and a command in it that is long enough to be looked at.
+fn long(group: &mut Group, leader: u64) -> (SessionId, crate::types::Payload) {
+    let opened = group.asked(leader, Ask::Command(Command::Register.encode()));
+    let Answer::Applied { answer: machine::Answer::Opened(session), .. } = opened else {
+        panic!("{opened:?}")
+    };
+    let value = alloc::vec![7; 100_000];
+    (session, in_session(session, 1, &kv::Command::Put { key: b"x", value: &value }))
+}
+
+#[test]
+fn a_long_command_that_is_under_way_is_not_proposed_again() {
+    let (mut group, leader, _) = forwarding();
+    let (session, command) = long(&mut group, leader);
+    let appends = alloc::rc::Rc::new(core::cell::Cell::new(false));
+    let flow = appends.clone();
+    group.network = Box::new(move |wire| usize::from(flow.get() || wire.lane == Lane::Log));
+    let before = group.replica(leader).status().last.index;
+    let first = group.ask(leader, Ask::Command(command.clone()));
+    let again = group.ask(leader, Ask::Command(command.clone()));
+    let short = in_session(session, 2, &kv::Command::Put { key: b"y", value: b"1" });
+    let short = [(); 2].map(|()| group.ask(leader, Ask::Command(short.clone())));
+    group.settle();
+    assert_eq!(group.replica(leader).status().last.index, before + 3, "once, and the short one as it comes");
+    assert_eq!(group.replica(leader).waiting(), 4);
+    appends.set(true);
+    group.run(500);
+    let answers = [first, again].map(|request| group.answer(leader, request));
+    assert!(matches!(answers[0], Some(Answer::Applied { .. })), "{answers:?}");
+    assert_eq!(answers[0], answers[1], "both get the one answer");
+    assert!(
+        short.iter().all(|request| matches!(group.answer(leader, *request), Some(Answer::Applied { .. })))
+    );
+    assert_eq!(group.replica(leader).waiting(), 0);
+}
+
+#[test]
+fn a_long_command_is_sent_on_once_and_waited_for_as_long_as_it_may_be_under_way() {
+    let (mut group, leader, follower) = forwarding();
+    let (_, command) = long(&mut group, leader);
+    let held = alloc::rc::Rc::new(core::cell::RefCell::new(None));
+    let keep = held.clone();
+    group.network = Box::new(move |wire| {
+        if is_forward(wire) {
+            *keep.borrow_mut() = Some(wire.clone());
+            return 0;
+        }
+        1
+    });
+    let before = group.replica(follower).counters().forwarded;
+    let first = group.ask(follower, Ask::Command(command.clone()));
+    group.run(5_500);
+    let again = group.ask(follower, Ask::Command(command));
+    group.settle();
+    assert_eq!(group.replica(follower).counters().forwarded, before + 1);
+    assert_eq!(group.answer(follower, first), None, "it may still arrive");
+    group.network = Box::new(|_| 1);
+    let late = held.borrow_mut().take().unwrap();
+    group.frames.push_back(late);
+    group.run(200);
+    let answers = [first, again].map(|request| group.answer(follower, request));
+    assert!(matches!(answers[0], Some(Answer::Applied { .. })), "{answers:?}");
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(group.replica(follower).waiting(), 0);
+}
+
+#[test]
+fn a_long_command_whose_leader_is_gone_is_given_up_like_any_other() {
+    let (mut group, leader, follower) = forwarding();
+    let (_, command) = long(&mut group, leader);
+    group.network = Box::new(|wire| usize::from(!is_forward(wire)));
+    let request = group.ask(follower, Ask::Command(command));
+    group.run(1_000);
+    group.crash(leader);
+    group.run(4_500);
+    assert_eq!(group.answer(follower, request), Some(Answer::Unknown));
 }
 
 #[test]

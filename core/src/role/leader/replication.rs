@@ -69,7 +69,7 @@ impl Leader {
             return common.drops.add(DropReason::NeverSent);
         }
         let peer = &mut self.peers[position];
-        peer.heartbeat_answered(round, received);
+        let lacks = peer.heartbeat_answered(round, received);
         if round > peer.answered_round {
             peer.answered_round = round;
             peer.loyal_since = self.reads.sent_at(round).unwrap_or(peer.loyal_since);
@@ -78,7 +78,23 @@ impl Leader {
             self.acknowledge(common, position, matched, out);
         }
         self.answer_reads(common, out);
+        if lacks {
+            self.ask_behind(common, position, out);
+        }
         self.replicate(common, position, out);
+    }
+
+    /// Asks behind everything that was sent whether the logs agree there. A heartbeat may overtake entries that are on their way, by
+    /// another connection or since they are many; an empty append does not: its refusal says that they are lost. A
+    /// follower that knows of less agreement than this leader, since it has restarted or stood for election, is reminded by it.
+    fn ask_behind(&mut self, common: &Common, position: usize, out: &mut Vec<Action>) {
+        let after = self.peers[position].next().prev().unwrap_or_default();
+        if let Some(term) = common.log.term(after) {
+            let slice = LogSlice::new_unchecked(term.at(after), Entries::EMPTY);
+            self.send_slice(common, position, slice, 0, out);
+        } else {
+            self.offer_snapshot(common, position, out);
+        }
     }
 
     /// How far the log may go to this peer now. A witness gets no entry before another voter has it with its payload: were this leader
@@ -176,7 +192,7 @@ impl Leader {
         let last = self.through_for(common, position);
         let options = &common.config.options;
         let window = Window { messages: options.max_in_flight_messages, bytes: options.max_in_flight_bytes };
-        let max_bytes = options.max_append_bytes;
+        let max_append_bytes = options.max_append_bytes;
         while self.peers[position].may_send(last, window) {
             let peer = &mut self.peers[position];
             let after = peer.next().prev().unwrap_or_default();
@@ -184,8 +200,13 @@ impl Leader {
                 return self.offer_snapshot(common, position, out);
             };
             let after = term.at(after);
+            let probes = matches!(peer.flow, Flow::Probe { .. });
+            let max_bytes = if probes { max_append_bytes.min(MAX_PROBE_BYTES) } else { max_append_bytes };
             if after.index >= common.log.evicted() {
-                let (slice, size) = common.log.slice(after, last.max(after.index), max_bytes);
+                let (mut slice, mut size) = common.log.slice(after, last.max(after.index), max_bytes);
+                if probes && size > MAX_PROBE_BYTES {
+                    (slice, size) = (LogSlice::new_unchecked(after, Entries::EMPTY), 0);
+                }
                 self.send_slice(common, position, slice, size, out);
             } else if let Flow::Stream { load, .. } = &mut peer.flow {
                 *load = Load::Asked(after.index);
@@ -254,5 +275,7 @@ impl Leader {
     }
 }
 
+/// The most bytes of entries that a probe carries: it may be sent with every heartbeat, and what it carries in vain.
+const MAX_PROBE_BYTES: u64 = 16 << 10;
 /// How many election timeouts a member that gets a snapshot may be silent before the log stops waiting for it.
 const PATIENCE: u64 = 10;
