@@ -28,6 +28,7 @@ pub mod host;
 pub mod identity;
 pub mod metrics;
 pub mod node;
+mod places;
 pub mod protocol;
 pub mod record;
 mod storage;

@@ -66,7 +66,8 @@ pub struct Options {
     pub ready_lag: u64,
     /// The largest body of a request, in bytes. Default 16 MiB.
     pub max_body_bytes: usize,
-    /// How many connections there are at most; more wait to be accepted. Default 64.
+    /// How many requests are answered at once, and connections there are, beside a few more that may ask for the member's health alone. Of
+    /// more connections, the one that has been longest without a complete request gives way. Default 64.
     pub max_connections: usize,
     /// How long the head of a request may take to come, and a connection may stay idle. Default 10 s.
     pub header_timeout: Duration,

@@ -4,8 +4,8 @@ use super::body::{self, CommandBody, MembersBody, TransferBody, Verb};
 use super::reply::{Failure, done, json_of, unexpected};
 use super::{Operated, Options, health, page};
 use crate::metrics::{self, Figures};
+use crate::places::Place;
 use crate::protocol::{Ask, MemberStatus, Reply};
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, RawQuery, Request, State};
@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use kontiki_core::machine::Command;
 use kontiki_core::membership::Change;
 use kontiki_core::types::NodeId;
@@ -87,21 +88,36 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 }
 
 /// What every answer has in common: it comes in time, is counted, and is kept and guessed at by nobody.
-async fn finish(State(shared): Member, request: Request, next: Next) -> Response {
+async fn finish(
+    State(shared): Member,
+    Extension(place): Extension<Arc<Place>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_health = request.uri().path().starts_with("/health/");
+    let mut response = match place.begin(is_health) {
+        true => answer_in_time(&shared, request, next).await,
+        false => Failure::unavailable("too_many_requests", "too many requests are answered: try again")
+            .into_response(),
+    };
+    place.end();
+    shared.node.metrics().served(response.status().as_u16());
+    for (name, value) in COMMON_HEADERS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn answer_in_time(shared: &Shared, request: Request, next: Next) -> Response {
     let changes = request.method() == axum::http::Method::POST;
-    let mut response = match time::timeout(shared.options.request_timeout, next.run(request)).await {
+    match time::timeout(shared.options.request_timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) if changes => {
             Failure::timeout("no answer in time: it may be done yet; look before you do it again")
                 .into_response()
         }
         Err(_) => Failure::timeout("no answer in time: try again").into_response(),
-    };
-    shared.node.metrics().served(response.status().as_u16());
-    for (name, value) in COMMON_HEADERS {
-        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
-    response
 }
 
 const COMMON_HEADERS: [(HeaderName, &str); 5] = [

@@ -1,6 +1,8 @@
 //! Connections: how many, how long, and how they end.
 
 use super::Options;
+use crate::places::{Place, Places};
+use axum::Extension;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -9,7 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time;
 
@@ -35,8 +37,10 @@ impl Limits {
 const LIFE: Duration = Duration::from_secs(300);
 /// How long requests under way are waited for when the port is closed.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long to wait before accepting again when the system has no more sockets or memory.
+/// How long to wait before accepting again when the system has no more sockets or memory, or all requests are being answered.
 const PAUSE: Duration = Duration::from_millis(100);
+/// So many requests for the member's health are answered beside all others.
+const PLACES_FOR_HEALTH: usize = 16;
 /// What the head of a request may take in memory.
 const MAX_HEAD: usize = 32 << 10;
 
@@ -47,25 +51,22 @@ pub(super) async fn run(
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
-    let slots = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+    let places = Places::new(limits.connections, PLACES_FOR_HEALTH);
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let next = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = stopped(&mut stop) => break,
-            next = next => next,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, _)) => {
+                let place = tokio::select! {
+                    () = stopped(&mut stop) => break,
+                    place = room(&places) => place,
+                };
                 let (router, stop) = (router.clone(), stop.clone());
-                connections.spawn(async move {
-                    connection(stream, router, limits, stop).await;
-                    drop(slot);
-                });
+                connections.spawn(connection(stream, router, limits, Arc::new(place), stop));
             }
             Err(error) => {
                 tracing::warn!(%error, "the admin port cannot accept a connection");
@@ -80,8 +81,24 @@ pub(super) async fn run(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(stream: TcpStream, router: Router, limits: Limits, mut stop: watch::Receiver<bool>) {
-    let service = TowerToHyperService::new(router);
+/// A place, when there is one.
+async fn room(places: &Arc<Places>) -> Place {
+    loop {
+        match places.enter().await {
+            Some(place) => return place,
+            None => time::sleep(PAUSE).await,
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    limits: Limits,
+    place: Arc<Place>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let service = TowerToHyperService::new(router.layer(Extension(Arc::clone(&place))));
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -92,12 +109,14 @@ async fn connection(stream: TcpStream, router: Router, limits: Limits, mut stop:
     let patience = tokio::select! {
         // Whether it ended well is its client's concern.
         _ = connection.as_mut() => return,
+        () = place.gives_way() => return,
         () = stopped(&mut stop) => limits.request.min(PATIENCE),
         () = time::sleep(LIFE) => limits.request,
     };
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         _ = connection.as_mut() => {}
+        () = place.gives_way() => {}
         () = time::sleep(patience) => {}
     }
 }

@@ -218,7 +218,7 @@ async fn a_client_goes_where_the_leader_has_gone_without_a_request_that_fails() 
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    assert!(timeout(Duration::from_secs(20), moved).await.is_ok(), "{:?}", world.asked());
+    assert!(tokio::time::timeout(Duration::from_secs(20), moved).await.is_ok(), "{:?}", world.asked());
 }
 
 #[tokio::test]

@@ -10,11 +10,12 @@ use kontiki_core::action;
 use kontiki_core::replica::{self, Answer, Refusal};
 use kontiki_core::types::NodeId;
 use kontiki_core::wire::FrameError;
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc::{self, UnboundedSender};
 
-/// Serves one client until it goes, or sends what is no request.
+/// Serves one client until it goes, sends what is no request, or has asked nothing for so long that another needs its place.
 pub(crate) async fn serve(mut stream: Stream, presence: &Arc<Presence>, host: &Arc<Host>) {
     let max_body = presence.max_request();
     let limit = host.max_requests_of_a_client();
@@ -22,8 +23,10 @@ pub(crate) async fn serve(mut stream: Stream, presence: &Arc<Presence>, host: &A
     let (mut read, mut write) = (Vec::with_capacity(BUFFER), Vec::with_capacity(BUFFER));
     let mut some = Vec::new();
     let mut open = 0_usize;
+    let mut gives_way = pin!(stream.gives_way());
     loop {
         tokio::select! {
+            () = &mut gives_way => return,
             // A client that has too much under way is read no further: its own sockets fill, and nobody else's.
             got = stream.read_buf(&mut read), if open < limit => {
                 if !matches!(got, Ok(1..)) {
@@ -34,6 +37,7 @@ pub(crate) async fn serve(mut stream: Stream, presence: &Arc<Presence>, host: &A
         }
         match requests(&mut read, max_body, |request| {
             open += 1;
+            stream.begin();
             take(request, presence, host, &say);
         }) {
             Ok(()) => {}
@@ -46,6 +50,7 @@ pub(crate) async fn serve(mut stream: Stream, presence: &Arc<Presence>, host: &A
         while let Ok(more) = said.try_recv() {
             some.push(more);
         }
+        let answered = !some.is_empty();
         open -= some.len();
         for (number, said) in some.drain(..) {
             protocol::encode(&Response { number, reply: reply(said, presence, host) }, &mut write);
@@ -56,6 +61,9 @@ pub(crate) async fn serve(mut stream: Stream, presence: &Arc<Presence>, host: &A
             }
             write.clear();
             write.shrink_to(BUFFER);
+        }
+        if open == 0 && answered {
+            stream.end();
         }
     }
 }

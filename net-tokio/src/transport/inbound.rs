@@ -1,5 +1,6 @@
 //! What comes in: the task that listens, and one for each connection, which finds out who is there and reads.
 
+use crate::places::Place;
 use crate::tls::{self, Trouble};
 use crate::transport::counters::Dropped;
 use crate::transport::outbound::write;
@@ -182,12 +183,16 @@ async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest,
         Ok((opening, mine, place)) => {
             let welcome = wire::introduction(&wire::welcome(mine));
             write(&mut stream, &welcome).await.map_err(|_| Refusal::Left)?;
-            Ok(match opening {
-                Opening::Client { cluster } => Guest::Client { stream: stream.holding(place), cluster },
-                Opening::Member { hello, bulk, .. } => {
+            Ok(match (opening, place) {
+                (Opening::Member { hello, bulk, .. }, Room::Member(place)) => {
                     inner.host.reached_at(here);
                     Guest::Member { stream, hello, bulk, place }
                 }
+                (Opening::Client { cluster }, Room::Client(place)) => {
+                    Guest::Client { stream: stream.holding(place), cluster }
+                }
+                // Each gets a place of its kind.
+                (_, Room::Member(_) | Room::Client(_)) => return Err(Refusal::Malformed.into()),
             })
         }
         Err(why) if why.is_told() => {
@@ -198,11 +203,14 @@ async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest,
     }
 }
 
+/// A place for a connection.
+enum Room {
+    Client(Place),
+    Member(OwnedSemaphorePermit),
+}
+
 /// Reads an opening, and finds a place for it if it is good; with it, how this member introduces itself.
-async fn judged(
-    inner: &Inner,
-    stream: &mut Stream,
-) -> Result<(Opening, Hello, OwnedSemaphorePermit), Refusal> {
+async fn judged(inner: &Inner, stream: &mut Stream) -> Result<(Opening, Hello, Room), Refusal> {
     let opening = match wire::introduced::<Opening>(stream).await {
         Ok((VERSION, Some(opening))) if opening.is_bounded() => opening,
         Ok((VERSION, _)) => return Err(Refusal::Malformed),
@@ -211,12 +219,12 @@ async fn judged(
         Err(NoIntroduction::Ended(error)) => return Err(fault(&error)),
     };
     let mine = inner.host.hello();
-    let places = match &opening {
+    let room = match &opening {
         Opening::Client { cluster } => {
             if cluster.is_some_and(|cluster| !mine.has(cluster)) {
                 return Err(Refusal::OtherCluster);
             }
-            &inner.clients
+            inner.clients.enter().await.map(Room::Client)
         }
         Opening::Member { hello, to, .. } => {
             if !stream.may_be_member() {
@@ -226,11 +234,10 @@ async fn judged(
             if inner.peer(hello.id).is_some_and(|peer| peer.is_blocked()) {
                 return Err(Refusal::Blocked);
             }
-            &inner.members
+            Semaphore::try_acquire_owned(inner.members.clone()).ok().map(Room::Member)
         }
     };
-    let place = Semaphore::try_acquire_owned(places.clone());
-    Ok((opening, mine, place.map_err(|_| Refusal::TooManyConnections)?))
+    Ok((opening, mine, room.ok_or(Refusal::TooManyConnections)?))
 }
 
 /// Whether this member and the one that says this of itself should talk.

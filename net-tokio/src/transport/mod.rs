@@ -30,6 +30,7 @@ pub use kontiki_core::replica::formation::{Address, Verdict};
 use self::counters::{Refusals, Tally};
 use self::inbound::{Handshakes, Slots};
 use self::outbound::{Link, Pushed};
+use crate::places::Places;
 use kontiki_core::types::{ClusterId, NodeId};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -88,7 +89,6 @@ impl Transport {
         }
         let failed = |error| StartError::Listen { listen, error };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
-        let places = || Arc::new(Semaphore::new(options.max_connections));
         let inner = Arc::new(Inner {
             local: listener.local_addr().map_err(failed)?,
             started: Instant::now(),
@@ -96,8 +96,8 @@ impl Transport {
             refusals: Refusals::new(options.log_interval),
             peers: Mutex::default(),
             tasks: Mutex::new(Some(JoinSet::new())),
-            clients: places(),
-            members: places(),
+            clients: Places::new(options.max_connections, 0),
+            members: Arc::new(Semaphore::new(options.max_connections)),
             handshakes: Handshakes::default(),
             options,
             host,
@@ -173,11 +173,7 @@ impl Transport {
         Counters {
             refused: self.inner.refusals.counted(),
             peers: peers.collect(),
-            clients: self
-                .inner
-                .options
-                .max_connections
-                .saturating_sub(self.inner.clients.available_permits()),
+            clients: self.inner.clients.taken(),
         }
     }
 
@@ -209,7 +205,7 @@ struct Inner {
     /// None once everything is to end.
     tasks: Mutex<Option<JoinSet<()>>>,
     /// Places for connections of clients.
-    clients: Arc<Semaphore>,
+    clients: Arc<Places>,
     /// Places for connections of members.
     members: Arc<Semaphore>,
     handshakes: Handshakes,

@@ -48,7 +48,8 @@ pub struct Options {
     /// How long a frame that has begun may take to arrive; one of more than 64 KiB, for each 64 KiB of it.
     #[serde(with = "kontiki_core::time::span")]
     pub frame_timeout: Duration,
-    /// How many clients may be connected at once; and, apart from them, how many connections members may have made.
+    /// How many clients may be connected at once; of more, the one that has been longest without a complete request gives way. And, apart
+    /// from them, how many connections members may have made.
     pub max_connections: usize,
     /// How often at most refusals of one kind are logged.
     #[serde(with = "kontiki_core::time::span")]

@@ -1,19 +1,19 @@
 //! A connection, with TLS or without.
 
+use crate::places::Place;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsStream;
 
 /// A connection after its handshake: bytes both ways. Flush what must go out now: with TLS, what was written may wait otherwise.
 #[derive(Debug)]
 pub struct Stream {
     io: Io,
-    /// Its place among the connections that there may be, given back when it ends.
-    _place: Option<OwnedSemaphorePermit>,
+    /// Its place among those of clients, given back when it ends.
+    place: Option<Place>,
 }
 
 #[derive(Debug)]
@@ -24,16 +24,42 @@ enum Io {
 
 impl Stream {
     pub(super) fn plain(stream: TcpStream) -> Self {
-        Self { io: Io::Plain(stream), _place: None }
+        Self { io: Io::Plain(stream), place: None }
     }
 
     pub(super) fn tls(stream: impl Into<TlsStream<TcpStream>>) -> Self {
-        Self { io: Io::Tls(Box::new(stream.into())), _place: None }
+        Self { io: Io::Tls(Box::new(stream.into())), place: None }
     }
 
     /// Keeps this place taken for as long as the connection is there.
-    pub(super) fn holding(self, place: OwnedSemaphorePermit) -> Self {
-        Self { _place: Some(place), ..self }
+    pub(super) fn holding(self, place: Place) -> Self {
+        Self { place: Some(place), ..self }
+    }
+
+    /// A request of the client is complete: until it is answered, the connection gives way to no other.
+    pub(crate) fn begin(&self) {
+        if let Some(place) = &self.place {
+            // One that has given way ends at once, whatever it has asked.
+            let _ = place.begin(false);
+        }
+    }
+
+    /// All requests of the client are answered.
+    pub(crate) fn end(&self) {
+        if let Some(place) = &self.place {
+            place.end();
+        }
+    }
+
+    /// Until another client needs the place of this one.
+    pub(crate) fn gives_way(&self) -> impl Future<Output = ()> + use<> {
+        let given = self.place.as_ref().map(Place::gives_way);
+        async move {
+            match given {
+                Some(given) => given.await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Whether the other end may speak as a member, as far as its certificate says. Without TLS there is none, and nobody is asked.

@@ -404,6 +404,46 @@ async fn whoever_says_nothing_is_cut_off_and_makes_room() {
     }
 }
 
+/// Several times as many as there are places, each with half a request, and for each that is hung up on there is another at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_clients_keep_nobody_from_what_orchestrators_ask() {
+    let (_fake, admin) = open(|options| {
+        options.max_connections = 8;
+        options.header_timeout = Duration::from_secs(600);
+    })
+    .await;
+    let at = admin.local_addr();
+    let slow = move || async move {
+        let mut stream = TcpStream::connect(at).await.expect("it listens");
+        // It may be hung up on meanwhile: others do the same.
+        let _ = stream.write_all(b"GET /health/live HTTP/1.1\r\nx-slow: ").await;
+        stream
+    };
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        held.push(slow().await);
+    }
+    let hangs_up = async |stream: &mut TcpStream| {
+        let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+        assert!(ended.is_ok(), "the oldest gives way");
+    };
+    hangs_up(&mut held[0]).await;
+    let mut attack = tokio::task::JoinSet::new();
+    for mut stream in held {
+        attack.spawn(async move {
+            loop {
+                if matches!(stream.read(&mut [0; 64]).await, Ok(0) | Err(_)) {
+                    stream = slow().await;
+                }
+            }
+        });
+    }
+    for line in ["GET /health/live", "GET /metrics", "GET /health/ready"].repeat(3) {
+        assert_eq!(ask(&admin, line, "").await.status, 200, "{line}");
+    }
+    attack.shutdown().await;
+}
+
 #[tokio::test]
 async fn nothing_is_kept_framed_or_guessed() {
     let (_fake, admin) = open(|_| {}).await;
