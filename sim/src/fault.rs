@@ -30,7 +30,7 @@ pub(crate) enum Realm {
     Member,
     /// Clocks that break what leases allow for: drawn only where there are no leases.
     Clock,
-    /// The space on the disks of whole members.
+    /// The space on disks: it lasts for longer than most faults.
     Space,
     /// The syncs of the disks of whole members. A crash often follows.
     Sync,
@@ -391,7 +391,7 @@ faults! {
     ends |world, at| Ok(());
 
     /// The next sync of a disk fails, and what it should have made durable never will be, though it is read back (as
-    /// Linux does). This fault and those below are of whole members only.
+    /// Linux does). Of whole members only.
     SyncFails = "sync_fails" {
         /// Whose.
         member: Target,
@@ -406,7 +406,7 @@ faults! {
         /// Whose.
         member: Target,
     }
-    drawn Space 100 |draw| Fault::DiskFull { member: draw.anybody() },
+    drawn Space 60 |draw| Fault::DiskFull { member: draw.anybody() },
     befalls Victims::One(*member),
     begins |world, at| world.fill_disk(at.member),
     ends |world, at| {
@@ -414,8 +414,8 @@ faults! {
         Ok(())
     };
 
-    /// The next write to a disk never gets there, though the disk says so. This fault and those below damage what may
-    /// have been acknowledged: they do nothing where that could leave too few members with everything.
+    /// The next write to a disk never gets there, though the disk says so. This fault and those below are of whole members
+    /// only, and damage what may have been acknowledged: they do nothing where that could leave too few members with everything.
     LostWrite = "lost_write" {
         /// Whose.
         member: Target,

@@ -35,7 +35,6 @@ const RARE: &[&str] = &[
 
 /// What only members with disks of their own meet.
 const OF_DISKS: &[&str] = &[
-    "disk_full",
     "kill",
     "rot",
     "rot_log",
@@ -49,7 +48,6 @@ const OF_DISKS: &[&str] = &[
     "disk_halt",
     "entries_lost",
     "gave_up",
-    "no_room",
     "refilled",
     "snapshot_lost",
     "vote_damaged",

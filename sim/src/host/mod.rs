@@ -49,6 +49,8 @@ pub(crate) struct Host {
     pub(crate) damaged: Option<Damage>,
     /// Whether its disk ever did something that it should not have.
     pub(crate) spoiled: bool,
+    /// Whether the disk of a kernel alone is full.
+    pub(crate) full: bool,
     /// The snapshots on its disk, the oldest first.
     pub(crate) snapshots: VecDeque<Stored>,
     pub(crate) clock: Clock,

@@ -148,6 +148,7 @@ impl Draw {
             replica: None,
         };
         self.part("slow for good", |draw| draw.slow(&mut scenario));
+        self.part("refusal", |draw| draw.refusal(&mut scenario));
         if self.profile == Profile::Storage {
             scenario.add_storage();
             let can_repair = scenario.replica.as_ref().is_some_and(ReplicaSpec::can_repair);
@@ -282,6 +283,43 @@ impl Draw {
         self.roles.iter().map(&mut member).collect()
     }
 
+    /// In some seeds a few voters, less than half, take nothing for most of the run, since their disks are full or
+    /// their state machines lag, while all else is well and clients ask for much.
+    fn refusal(&mut self, scenario: &mut Scenario) {
+        let voters = self.voters();
+        if !(self.on(Kind::Member) && self.stream.below(8) == 0) || voters.len() < 3 {
+            return;
+        }
+        let some = self.stream.between(1, (voters.len() as u64 - 1) / 2) as usize;
+        let full = self.stream.coin();
+        scenario.faults.clear();
+        scenario.operations.clear();
+        scenario.chaos_us = scenario.chaos_us.min(8 * self.election_max_us);
+        for member in self.stream.sample(&voters, some) {
+            let at_us = self.stream.below(scenario.chaos_us / 4);
+            let fault = Fault::DiskFull { member: Target::Member(member) };
+            if full {
+                scenario.faults.push(TimedFault { at_us, for_us: scenario.chaos_us, fault });
+            } else {
+                let slow = &mut scenario.members[member.get() as usize - 1];
+                slow.apply_us = self.stream.between(self.election_max_us, 6 * self.election_max_us);
+            }
+        }
+        if !full {
+            scenario.options.max_cached_bytes = self.stream.skewed(64, 1_024);
+            scenario.options.max_uncommitted_bytes = self.stream.skewed(64, 1_024);
+            // It may lead.
+            scenario.workload.timeout_us += 4 * scenario.slowest_us();
+        }
+        scenario.options.max_append_bytes = self.stream.skewed(32, 1_024);
+        let NetworkSpec { drop, duplicate, reorder, tail, corrupt, .. } = &mut scenario.network;
+        for odds in [drop, duplicate, reorder, tail, corrupt] {
+            *odds = 0;
+        }
+        scenario.workload.clients = 4;
+        scenario.workload.think_us = self.election_max_us / 4;
+    }
+
     /// In some seeds disks, links and state machines are slow for good, of one member, of most or of all, and each
     /// as slow as it likes. Clients know it, and wait for longer.
     fn slow(&mut self, scenario: &mut Scenario) {
@@ -384,9 +422,9 @@ impl Draw {
         let most = 1 + self.stream.between(2, 40) * 50 / odds.max(1) / 4;
         let is_drawn = |entry: &Entry| match entry.realm() {
             Realm::Network => true,
-            Realm::Member => self.profile != Profile::Flaky,
+            Realm::Member | Realm::Space => self.profile != Profile::Flaky,
             Realm::Clock => self.profile != Profile::Flaky && !self.leases,
-            Realm::Space | Realm::Sync | Realm::Damage => false,
+            Realm::Sync | Realm::Damage => false,
         };
         self.plan(chaos_us, odds, most).draw(Entry::ALL.iter().copied().filter(is_drawn))
     }
@@ -394,10 +432,10 @@ impl Draw {
     /// What disks do besides being slow; what they damage only where that can be repaired.
     fn disk_faults(&mut self, chaos_us: u64, can_repair: bool) -> Vec<TimedFault> {
         let odds = if self.stream.below(4) > 0 { 66 } else { 0 };
-        let most = 1 + self.stream.skewed(2, 32) * 2 / 3;
+        let most = 1 + self.stream.skewed(2, 32);
         let is_drawn = |entry: &Entry| match entry.realm() {
-            Realm::Network | Realm::Member | Realm::Clock => false,
-            Realm::Space | Realm::Sync => true,
+            Realm::Network | Realm::Member | Realm::Clock | Realm::Space => false,
+            Realm::Sync => true,
             Realm::Damage => can_repair,
         };
         self.plan(chaos_us, odds, most).draw(Entry::ALL.iter().copied().filter(is_drawn))

@@ -108,6 +108,7 @@ enum Happening {
     SnapshotTaken { member: usize, life: u32, stored: Box<Stored> },
     Fetched { member: usize, life: u32, from: usize, snapshot: Box<Snapshot> },
     Loaded { member: usize, life: u32, loaded: Box<EntriesLoaded> },
+    Space { member: usize },
     Begin(usize),
     End(Episode),
     Flap { at: Episode, period_us: u64, down: bool },
@@ -164,6 +165,7 @@ impl<'t> World<'t> {
                 outage: Stream::named(seed, "outage", id.get()),
                 damaged: None,
                 spoiled: false,
+                full: false,
                 snapshots: VecDeque::new(),
                 disowned: false,
                 store: Default::default(),
@@ -315,6 +317,7 @@ impl<'t> World<'t> {
                     Ok(())
                 }
             }
+            Happening::Space { member } => self.tell_space(member),
             Happening::Begin(fault) => {
                 self.begin(fault);
                 Ok(())
@@ -348,6 +351,9 @@ impl<'t> World<'t> {
             self.trace_world(|| format!("member {id} starts again"));
         }
         self.checks.restarted(member, ballot)?;
+        if self.hosts[member].full {
+            self.schedule(self.now, Happening::Space { member });
+        }
         self.schedule_wake(member);
         self.release_to_restarted(member);
         Ok(())

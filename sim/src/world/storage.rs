@@ -1,11 +1,12 @@
 //! What disks do to whole members: within an atlas that leaves most members with everything.
 
-use super::{Happening, World};
+use super::{Checked, Happening, World};
 use crate::host::written::Place;
 use crate::host::{Damage, Host};
 use crate::report::{FaultKind, Mark};
 use crate::scenario::{Decay, Rotten};
 use crate::storage::Rot;
+use kontiki_core::event::Event;
 use kontiki_core::raft::Raft;
 use kontiki_core::wal::{Disk as _, FileName, Slot};
 use std::ops::Range;
@@ -25,13 +26,29 @@ impl World<'_> {
         }
     }
 
+    /// A disk has room for no more, or for little. The host of a kernel alone says so; a whole member finds out.
     pub(crate) fn fill_disk(&mut self, member: usize) {
+        self.counters.fault(FaultKind::DiskFull);
         if self.scenario.replica.is_some() {
-            self.counters.fault(FaultKind::DiskFull);
             self.hosts[member].spoiled = true;
             let some = self.hosts[member].stream.below(64 * 1_024);
             self.hosts[member].storage.set_space(Some(some));
+        } else {
+            self.hosts[member].full = true;
+            self.schedule(self.now, Happening::Space { member });
         }
+    }
+
+    /// The host of a kernel alone says whether its disk is full.
+    pub(super) fn tell_space(&mut self, member: usize) -> Checked {
+        if self.hosts[member].bare().is_none() {
+            return Ok(());
+        }
+        let full = self.hosts[member].full;
+        if full {
+            self.counters.mark(Mark::NoRoom);
+        }
+        self.tell(member, Event::DiskFull(full))
     }
 
     /// A disk damages something. A member that is damaged beyond repair has lost its memory, so the others must be able to do without it.
@@ -44,6 +61,10 @@ impl World<'_> {
     /// There is space on a disk again.
     pub(crate) fn make_space(&mut self, member: usize) {
         self.hosts[member].storage.set_space(None);
+        if self.hosts[member].full {
+            self.hosts[member].full = false;
+            self.schedule(self.now, Happening::Space { member });
+        }
     }
 
     /// The pieces of a member's log, and how far each is written.
