@@ -2,7 +2,7 @@
 
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Table, json_bytes, readable};
-use crate::target::{Target, node_id};
+use crate::target::{Target, host_port, node_id};
 use clap::Args;
 use kontiki_core::kv;
 use kontiki_core::membership::{Change, Standing};
@@ -46,7 +46,7 @@ pub(crate) struct Add {
     #[arg(value_parser = node_id)]
     id: NodeId,
     /// Where it listens
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     address: String,
     /// It shall receive everything and decide nothing
     #[arg(long, conflicts_with = "witness")]

@@ -3,7 +3,7 @@
 use crate::cli::wait;
 use crate::config;
 use crate::failure::{Exit, Failure};
-use crate::target::{Target, node_id};
+use crate::target::{Target, host_port, node_id};
 use clap::{ArgGroup, Args};
 use kontiki_core::kv::Kv;
 use kontiki_core::types::NodeId;
@@ -33,13 +33,13 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     listen: SocketAddr,
     /// What it tells others to dial, where that is not what it listens on
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     advertise: Option<String>,
     /// Begin a new group of these members, this one among them; give each of them the same list
     #[arg(long, value_name = "ID=HOST:PORT,...", value_delimiter = ',', value_parser = peer)]
     peers: Vec<(NodeId, String)>,
     /// Become a member of the group that this address belongs to
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     join: Option<String>,
     /// Options that have defaults, as TOML
     #[arg(long, value_name = "FILE")]
@@ -227,12 +227,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 fn peer(text: &str) -> Result<(NodeId, String), String> {
     let (id, address) =
         text.split_once('=').ok_or_else(|| format!("{text:?} is no member: write ID=HOST:PORT"))?;
-    match address.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-            Ok((node_id(id)?, address.to_owned()))
-        }
-        _ => Err(format!("{address:?} is no HOST:PORT")),
-    }
+    Ok((node_id(id)?, host_port(address)?))
 }
 
 #[cfg(test)]
