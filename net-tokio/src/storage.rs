@@ -8,6 +8,7 @@ use crate::disk::FileDisk;
 use crate::metrics::Metrics;
 use kontiki_core::replica::{Lane, perform};
 use kontiki_core::wal::{DiskError, Operation};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Instant;
 use std::{io, thread};
@@ -19,6 +20,8 @@ use tokio::sync::oneshot;
 pub(crate) struct Storage {
     log: mpsc::Sender<Task>,
     bulk: mpsc::Sender<Task>,
+    /// How many jobs were handed out and are not done.
+    unfinished: Arc<AtomicUsize>,
 }
 
 /// One directory, as each lane has it open.
@@ -44,6 +47,7 @@ struct Work {
     ticket: Ticket,
     done: UnboundedSender<Done>,
     metrics: Metrics,
+    unfinished: Arc<AtomicUsize>,
 }
 
 /// Whose a job is.
@@ -77,7 +81,12 @@ impl Storage {
             thread::Builder::new().name(format!("{name} {lane}")).spawn(work)?;
             Ok::<_, io::Error>(tasks)
         };
-        Ok(Self { log: lane("log")?, bulk: lane("bulk")? })
+        Ok(Self { log: lane("log")?, bulk: lane("bulk")?, unfinished: Arc::default() })
+    }
+
+    /// Whether something that was handed out is not done.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.unfinished.load(Ordering::Relaxed) > 0
     }
 
     /// Has this done, after all that this lane was given before.
@@ -94,10 +103,13 @@ impl Storage {
             Lane::Bulk => (&self.bulk, &directory.bulk),
         };
         let (disk, done, metrics) = (Arc::clone(disk), done.clone(), metrics.clone());
-        let work = Work { disk, operations, ticket, done, metrics };
+        let unfinished = Arc::clone(&self.unfinished);
+        unfinished.fetch_add(1, Ordering::Relaxed);
+        let work = Work { disk, operations, ticket, done, metrics, unfinished };
         // A thread that is gone has panicked: to its members it is a disk that failed.
         if let Err(mpsc::SendError(Task::Work(work))) = tasks.send(Task::Work(work)) {
             let result = Err(DiskError::Failed("the thread that works on it has ended".to_owned()));
+            work.unfinished.fetch_sub(1, Ordering::Relaxed);
             // Whoever is gone needs no answer.
             let _ = work.done.send(Done { ticket: work.ticket, result });
         }
@@ -126,7 +138,7 @@ impl Task {
 
 impl Work {
     fn run(self) {
-        let Self { disk, operations, ticket, done, metrics } = self;
+        let Self { disk, operations, ticket, done, metrics, unfinished } = self;
         let began = Instant::now();
         let result = perform(&operations, &mut *disk.lock().unwrap_or_else(PoisonError::into_inner));
         if operations.iter().any(|operation| matches!(operation, Operation::Sync(_))) {
@@ -134,6 +146,7 @@ impl Work {
         }
         // Whoever hears that it is done may want the directory for itself.
         drop(disk);
+        unfinished.fetch_sub(1, Ordering::Relaxed);
         // Whoever is gone needs no answer.
         let _ = done.send(Done { ticket, result });
     }

@@ -103,6 +103,8 @@ struct Group {
     members: Vec<Option<Process>>,
     /// What all members and clients are told besides.
     more: Vec<String>,
+    /// What is loaded into members before anything else: system calls that hang.
+    preload: Option<PathBuf>,
 }
 
 impl Group {
@@ -117,6 +119,7 @@ impl Group {
             addresses: held.iter().map(address).collect(),
             members: (0..count).map(|_| None).collect(),
             more: more.to_vec(),
+            preload: None,
         }
     }
 
@@ -144,7 +147,15 @@ impl Group {
         let mut command = kontiki();
         command.args(["serve", "--id", &id.to_string(), "--listen", &self.addresses[id - 1], "--data"]);
         command.arg(self.data(id)).args(more).args(&self.more).stderr(log);
+        if let Some(preload) = &self.preload {
+            command.env("LD_PRELOAD", preload).env("HANG", self.hang(id));
+        }
         self.members[id - 1] = Some(Process::spawn(&mut command));
+    }
+
+    /// While there is this file, the member's disk hangs.
+    fn hang(&self, id: usize) -> PathBuf {
+        self.directory.path().join(format!("{id}.hang"))
     }
 
     fn member(&mut self, id: usize) -> &mut Process {
@@ -242,6 +253,54 @@ fn a_group_of_processes_serves_its_clients_and_survives_its_leader() {
     for id in 1..=3 {
         group.member(id).signal(Signal::TERM);
         assert_eq!(group.member(id).exit().code(), Some(0), "{}", group.log(id));
+    }
+}
+
+#[test]
+fn a_member_stops_in_time_also_when_its_disk_hangs() {
+    let mut group = Group::of(3, &[]);
+    let preload = group.directory.path().join("hang.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hang.c");
+    let compiled =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&preload).args([source, "-ldl"]).status();
+    if !compiled.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: there is no C compiler to make a disk hang with");
+        return;
+    }
+    group.preload = Some(preload);
+    (1..=3).for_each(|id| group.start(id, &["--shutdown-timeout", "1s"]));
+    group.run(&["put", "a", "1", "--timeout", "60s"]).is(0, "done\n");
+    let leader = group.leader();
+    fs::write(group.hang(leader), "").expect("a file");
+    group.run(&["put", "b", "2", "--timeout", "60s"]).is(0, "done\n");
+    group.member(leader).signal(Signal::TERM);
+    assert_eq!(group.member(leader).exit().code(), Some(4));
+    let log = group.log(leader);
+    assert!(log.contains("its disk has not finished writing"), "{log}");
+
+    fs::remove_file(group.hang(leader)).expect("it was there");
+    group.start(leader, &["--shutdown-timeout", "600s"]);
+    wait_for("the member is back", || match group.status(leader) {
+        status if status["leader"].is_u64() => Ok(()),
+        status => Err(status.to_string()),
+    });
+    fs::write(group.hang(leader), "").expect("a file");
+    group.run(&["put", "c", "3", "--timeout", "60s"]).is(0, "done\n");
+    let stops = group.log(leader).matches(" stops ").count();
+    group.member(leader).signal(Signal::TERM);
+    wait_for("it stops", || match group.log(leader) {
+        log if log.matches(" stops ").count() > stops => Ok(()),
+        log => Err(log),
+    });
+    group.member(leader).signal(Signal::TERM);
+    assert_eq!(group.member(leader).exit().code(), Some(4));
+    assert!(group.log(leader).contains("ends at once"), "{}", group.log(leader));
+
+    // Nothing that was acknowledged is lost, whatever the disk had not done.
+    fs::remove_file(group.hang(leader)).expect("it was there");
+    group.start(leader, &[]);
+    for (key, value) in [("a", "1\n"), ("b", "2\n"), ("c", "3\n")] {
+        group.run(&["get", key, "--timeout", "60s"]).is(0, value);
     }
 }
 

@@ -3,6 +3,7 @@
 use kontiki_core::machine;
 use kontiki_core::replica::Refusal;
 use kontiki_core::types::{Index, LogId, NodeId};
+use std::time::Duration;
 use std::{error, fmt};
 
 /// Why a request did not succeed. Its `Display` says what to do.
@@ -84,3 +85,36 @@ impl fmt::Display for Error {
 }
 
 impl error::Error for Error {}
+
+/// A node that was to stop has not ended in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShutdownError {
+    /// How long it was waited for.
+    pub after: Duration,
+    /// What it was waiting for.
+    pub waits_for: Unended,
+}
+
+/// What a node that is to stop waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unended {
+    /// The disk has not done what it was given.
+    Disk,
+    /// The state machine has not applied what it was given.
+    StateMachine,
+    /// Another call stops the node, or starts it.
+    OtherShutdown,
+}
+
+impl fmt::Display for ShutdownError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.waits_for {
+            Unended::Disk => "its disk has not finished writing: look for a disk that hangs",
+            Unended::StateMachine => "its state machine has not finished applying: give it more time",
+            Unended::OtherShutdown => "it is being started or stopped by another call: wait for that",
+        };
+        write!(f, "the node has not stopped within {:?}, {what}; nothing acknowledged is lost", self.after)
+    }
+}
+
+impl error::Error for ShutdownError {}

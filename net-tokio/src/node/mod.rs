@@ -40,7 +40,7 @@ mod worker;
 pub use builder::Builder;
 pub use committed::Committed;
 pub use driver::Counters;
-pub use failure::Error;
+pub use failure::{Error, ShutdownError, Unended};
 pub use options::Options;
 pub use session::Session;
 
@@ -255,13 +255,42 @@ impl Node {
         Ok(())
     }
 
-    /// Stops the node: whoever waits is answered, what is being written is synced, the sockets are closed. It can be started again.
+    /// Stops the node: whoever waits is answered, what is being written is synced, the sockets are closed. It can be started again. Takes
+    /// as long as the disk and the state machine take: see [`shutdown_within`](Self::shutdown_within).
     pub async fn shutdown(&self) {
         let mut running = self.0.running.lock().await;
         if let Some(mut old) = running.take() {
             old.presence.shut_down().await;
             self.stop(&mut old).await;
         }
+    }
+
+    /// The same, and after so long without what has not ended by then: whoever still waits is told that the outcome is unknown, and the
+    /// sockets are closed. Nothing that was acknowledged is lost, for it was synced before. A thread that waits for a disk which has hung
+    /// keeps the directory until the disk comes back; until then the node cannot be started again in it.
+    ///
+    /// # Errors
+    ///
+    /// What had not ended in time.
+    pub async fn shutdown_within(&self, limit: Duration) -> Result<(), ShutdownError> {
+        let until = tokio::time::Instant::now() + limit;
+        let late = |waits_for| ShutdownError { after: limit, waits_for };
+        let running = tokio::time::timeout_at(until, self.0.running.lock());
+        let Ok(mut running) = running.await else { return Err(late(Unended::OtherShutdown)) };
+        let Some(mut old) = running.take() else { return Ok(()) };
+        let stopping = async {
+            old.presence.shut_down().await;
+            self.stop(&mut old).await;
+        };
+        if tokio::time::timeout_at(until, stopping).await.is_ok() {
+            return Ok(());
+        }
+        let is_disk = old.host.storage().is_busy();
+        let waits_for = if is_disk { Unended::Disk } else { Unended::StateMachine };
+        old.task.abort();
+        self.close(&mut old).await;
+        self.0.status.send_modify(|status| status.set_aside(Phase::Stopped));
+        Err(late(waits_for))
     }
 
     /// TESTS: ends the node as a crash of its process does, with nobody told and nothing finished.
@@ -281,9 +310,14 @@ impl Node {
         {
             tracing::error!(%error, "a member's task has panicked");
         }
+        old.host.storage().settle().await;
+        self.close(old).await;
+    }
+
+    /// Ends everything but the member's own task, and what the disk is at.
+    async fn close(&self, old: &mut Running) {
         old.beside.shutdown().await;
         old.host.leave(&old.presence);
-        old.host.storage().settle().await;
         if self.0.builder.host.is_none() {
             old.host.shutdown().await;
         }

@@ -123,7 +123,12 @@ impl Cli {
 pub(crate) fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => {
+            let done = runtime.block_on(work);
+            // A thread that a disk has hung up must not keep the process.
+            runtime.shutdown_background();
+            done
+        }
         Err(error) => Err(Failure::new(Exit::Unreachable, "system", format!("the system refuses: {error}"))),
     }
 }

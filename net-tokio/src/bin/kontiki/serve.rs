@@ -3,7 +3,7 @@
 use crate::cli::wait;
 use crate::config;
 use crate::failure::{Exit, Failure};
-use crate::target::{Target, host_port, node_id};
+use crate::target::{Target, duration, host_port, node_id};
 use clap::{ArgGroup, Args};
 use kontiki_core::kv::Kv;
 use kontiki_core::types::NodeId;
@@ -14,6 +14,7 @@ use std::fmt::Display;
 use std::io::Read as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::filter::Targets;
@@ -62,6 +63,9 @@ pub(crate) struct Serve {
     /// How large that file may become; the oldest goes first
     #[arg(long, value_name = "BYTES", default_value_t = 256 << 20, requires = "record")]
     record_bytes: u64,
+    /// How long stopping may take, after SIGTERM or SIGINT; a second signal ends the process at once
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    shutdown_timeout: Duration,
     /// What is logged, such as warn, debug or info,kontiki_net_tokio::transport=debug
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "KONTIKI_LOG")]
     log: Targets,
@@ -84,7 +88,11 @@ impl Serve {
         }
         // What is wrong with the command line is found before anything is touched.
         let (builder, admin) = (self.builder(target)?, self.admin()?);
-        let node = builder.start().await.map_err(|error| {
+        let started = tokio::select! {
+            started = builder.start() => started,
+            _ = stop.1.recv() => return Ok(Exit::Done),
+        };
+        let node = started.map_err(|error| {
             let exit = if error.is_configuration() { Exit::Usage } else { Exit::Not };
             Failure { exit, ..self.cannot_start(error) }
         })?;
@@ -116,11 +124,25 @@ impl Serve {
                 Err(Failure::new(Exit::Halted, "halted", format!("member {} goes no further: {why}", self.id)))
             }
         };
-        if let Some(admin) = admin {
-            admin.shutdown().await;
+        let limit = self.shutdown_timeout;
+        let stopping = async {
+            let (_, stopped) = tokio::join!(
+                tokio::time::timeout(limit, async {
+                    if let Some(admin) = admin {
+                        admin.shutdown().await;
+                    }
+                }),
+                node.shutdown_within(limit)
+            );
+            stopped.map_err(|error| Failure::new(Exit::Halted, "shutdown", error))
+        };
+        tokio::select! {
+            stopped = stopping => stopped.and(ended),
+            _ = stop.1.recv() => {
+                let message = format!("member {} ends at once, at a second signal", self.id);
+                Err(Failure::new(Exit::Halted, "shutdown", message))
+            }
         }
-        node.shutdown().await;
-        ended
     }
 
     fn cannot_start(&self, error: impl Display) -> Failure {
