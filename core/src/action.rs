@@ -1,7 +1,7 @@
 //! What the kernel tells its host to do.
 
 use crate::log::{Entries, Rebase, Snapshot};
-use crate::membership::ChangeError;
+use crate::membership::{ChangeError, SomeMembers};
 use crate::message::Message;
 use crate::time::Instant;
 use crate::types::{Ballot, Incarnation, Index, LogId, NodeId, RequestId, Term, WriteSeq};
@@ -114,10 +114,15 @@ pub enum Outcome {
     /// This newcomer did not catch up in time. It is a learner now and will go on learning: remove it, or promote it later.
     /// Nothing else of the request was done.
     NotCaughtUp(NodeId),
+    /// A change of the membership was given up while it waited for newcomers: by [`Event::CancelChange`](crate::event::Event::CancelChange),
+    /// for a change that removes one of them, or because its time was up and something other than its newcomers was in the way. Those that
+    /// it had added are learners and will go on learning; nothing else of it was done. The request to cancel is answered with it as well.
+    Cancelled,
     /// Nothing was done, and nothing will be.
     Refused(Refusal),
-    /// Leadership was lost while the request was on its way: it may commit, or not. Ask the new leader before
-    /// proposing it again, or make it harmless to apply twice.
+    /// It may commit, or not: leadership was lost while the request was on its way; or a change of the membership is in the log and was not
+    /// decided in [`catch_up_timeout`](crate::config::Options::catch_up_timeout). Look before asking for it again, or make it harmless to
+    /// apply twice.
     Unknown,
 }
 
@@ -153,6 +158,16 @@ pub enum Refusal {
         /// The entry that holds it; the one before it while newcomers catch up.
         configured: LogId,
     },
+    /// A change of the membership waits for this newcomer to catch up: wait, cancel the change, or remove the newcomer.
+    CatchingUp(NodeId),
+    /// No change of the membership waits for newcomers.
+    NothingToCancel,
+    /// These voters have not been heard of lately, and of the voters that the change would leave no majority would be left without them.
+    /// [`Reconfigure::force`](crate::event::Reconfigure::force) does it all the same.
+    NoReachableMajority {
+        /// The silent voters.
+        unreachable: SomeMembers,
+    },
     /// The membership is not the one that the request expected.
     Outdated {
         /// The entry that holds it.
@@ -162,6 +177,10 @@ pub enum Refusal {
     Change(ChangeError),
     /// A learner, a witness or a stranger cannot lead.
     CannotLead(NodeId),
+    /// This member has not been heard of lately, and would not take over.
+    Unreachable(NodeId),
+    /// This member lacks too much of the log to take over in time.
+    Lagging(NodeId),
     /// There is nobody to hand over to.
     NobodyElse,
     /// This member leads already.
@@ -224,9 +243,14 @@ impl Refusal {
             Self::Overwritten => "overwritten",
             Self::NotReady => "not_ready",
             Self::ChangeInFlight { .. } => "change_in_flight",
+            Self::CatchingUp(_) => "catching_up",
+            Self::NothingToCancel => "nothing_to_cancel",
+            Self::NoReachableMajority { .. } => "no_reachable_majority",
             Self::Outdated { .. } => "outdated",
             Self::Change(error) => error.code(),
             Self::CannotLead(_) => "cannot_lead",
+            Self::Unreachable(_) => "unreachable",
+            Self::Lagging(_) => "lagging",
             Self::NobodyElse => "nobody_else",
             Self::LeadsAlready => "leads_already",
             Self::Stopped => "stopped",
@@ -244,12 +268,17 @@ impl Refusal {
             | Self::Overwritten
             | Self::NotReady
             | Self::ChangeInFlight { .. }
+            | Self::CatchingUp(_)
             | Self::Stopped
             | Self::Halted => true,
             Self::TooLarge { .. }
             | Self::Outdated { .. }
             | Self::Change(_)
+            | Self::NothingToCancel
+            | Self::NoReachableMajority { .. }
             | Self::CannotLead(_)
+            | Self::Unreachable(_)
+            | Self::Lagging(_)
             | Self::NobodyElse
             | Self::LeadsAlready => false,
         }
@@ -267,6 +296,9 @@ impl fmt::Display for Outcome {
             Self::NotTransferred => f.write_str("not transferred: nobody took over in time"),
             Self::NotCaughtUp(id) => {
                 write!(f, "member {id} did not catch up: it stays a learner, remove it or promote it later")
+            }
+            Self::Cancelled => {
+                f.write_str("cancelled: newcomers stay learners, remove them or promote them later")
             }
             Self::Unknown => f.write_str("unknown: leadership was lost, it may commit or not"),
         }
@@ -293,11 +325,29 @@ impl fmt::Display for Refusal {
             Self::ChangeInFlight { configured } => {
                 write!(f, "a change is in flight since entry {configured}: try again when it is over")
             }
+            Self::CatchingUp(id) => write!(
+                f,
+                "a change waits for member {id} to catch up: wait, cancel that change, or remove member {id}"
+            ),
+            Self::NothingToCancel => f.write_str("no change waits for newcomers: nothing to cancel"),
+            Self::NoReachableMajority { unreachable } => write!(
+                f,
+                "no majority would be left within reach, {unreachable} being silent: bring that back or remove it first, or force the change"
+            ),
             Self::Outdated { configured } => {
                 write!(f, "outdated: the membership is now that of entry {configured}, look at it again")
             }
             Self::Change(error) => error.fmt(f),
             Self::CannotLead(id) => write!(f, "member {id} cannot lead: name a voter that is no witness"),
+            Self::Unreachable(id) => {
+                write!(f, "member {id} is silent and would not take over: bring it back, or name another")
+            }
+            Self::Lagging(id) => {
+                write!(
+                    f,
+                    "member {id} lacks too much of the log: wait until it has caught up, or name another"
+                )
+            }
             Self::NobodyElse => f.write_str("nobody else could lead: add a voter first"),
             Self::LeadsAlready => f.write_str("this member leads already: nothing to do"),
             Self::Stopped => f.write_str("stopped: this member is shutting down, ask another"),

@@ -67,7 +67,8 @@ pub struct Options {
     /// clock right before it goes on, is beyond any drift: keep `lease_reads` off there.
     pub max_clock_drift_ppm: u32,
     /// How long a newcomer that shall vote may take to catch up with the log before the request is answered with
-    /// [`Outcome::NotCaughtUp`](crate::action::Outcome::NotCaughtUp). Default ten minutes.
+    /// [`Outcome::NotCaughtUp`](crate::action::Outcome::NotCaughtUp); and how long a change of the membership that is in the log may take
+    /// to be decided before its request is answered with [`Outcome::Unknown`](crate::action::Outcome::Unknown). Default ten minutes.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub catch_up_timeout: Duration,
     /// Whether this member is a witness: it votes, and stores no payloads. It must be what the group takes it for. Default

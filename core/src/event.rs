@@ -25,6 +25,9 @@ pub enum Event {
     Read(Read),
     /// An operator wants other members. Only the leader takes it.
     Reconfigure(Reconfigure),
+    /// An operator wants the change of the membership given up that waits for newcomers to catch up. Only the leader takes it. Both this
+    /// request and that of the change are answered with [`Outcome::Cancelled`](crate::action::Outcome::Cancelled).
+    CancelChange(RequestId),
     /// An operator wants another leader. Only the leader takes it.
     Transfer(Transfer),
     /// The write of this number and all before it are on the disk, and will be there after a crash.
@@ -101,6 +104,10 @@ pub struct Reconfigure {
     pub expected: Option<LogId>,
     /// What to change, all of it together.
     pub changes: Vec<Change>,
+    /// Do it even where no majority of the voters that it leaves has been heard of lately: until enough of them are back, the group can
+    /// then decide nothing. Without it such a change is refused with
+    /// [`Refusal::NoReachableMajority`](crate::action::Refusal::NoReachableMajority).
+    pub force: bool,
 }
 
 /// An operator's wish for another leader (thesis 3.10).

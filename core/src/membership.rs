@@ -61,6 +61,48 @@ pub enum Change {
     Remove(NodeId),
 }
 
+/// Some members: the first few by their ids, and how many more there are. A copy, and as small as an answer should be.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct SomeMembers {
+    named: [Option<NodeId>; 4],
+    more: u8,
+}
+
+impl SomeMembers {
+    /// Those that are named.
+    pub fn named(&self) -> impl Iterator<Item = NodeId> {
+        self.named.into_iter().flatten()
+    }
+
+    /// How many there are beside those.
+    pub fn more(&self) -> usize {
+        usize::from(self.more)
+    }
+}
+
+impl FromIterator<NodeId> for SomeMembers {
+    fn from_iter<I: IntoIterator<Item = NodeId>>(ids: I) -> Self {
+        let mut ids = ids.into_iter();
+        let named = core::array::from_fn(|_| ids.next());
+        Self { named, more: u8::try_from(ids.count()).unwrap_or(u8::MAX) }
+    }
+}
+
+/// Written as `member 3`, `members 3, 4`, `members 1, 2, 3, 4 and 2 more`.
+impl fmt::Display for SomeMembers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.named().count() == 1 { "member" } else { "members" })?;
+        for (position, id) in self.named().enumerate() {
+            write!(f, "{}{id}", if position == 0 { " " } else { ", " })?;
+        }
+        if self.more > 0 {
+            write!(f, " and {} more", self.more)?;
+        }
+        Ok(())
+    }
+}
+
 /// Why a list of members is no membership.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MembershipError {
@@ -670,6 +712,15 @@ mod tests {
         let half = [(id(1), Standing::Voter), (id(2), Standing::Witness)];
         let half = half.map(|(id, standing)| (Member::from(id), standing));
         assert_eq!(Membership::from_standings(half), Err(MembershipError::TooManyWitnesses));
+    }
+
+    #[test]
+    fn some_members_are_named_and_the_rest_counted() {
+        let some = |count: u64| ids(&(1..=count).collect::<Vec<_>>()).into_iter().collect::<SomeMembers>();
+        assert_eq!(some(1).to_string(), "member 1");
+        assert_eq!(some(3).to_string(), "members 1, 2, 3");
+        assert_eq!(some(6).to_string(), "members 1, 2, 3, 4 and 2 more");
+        assert_eq!((some(6).named().count(), some(6).more()), (4, 2));
     }
 
     #[test]

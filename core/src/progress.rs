@@ -115,6 +115,11 @@ impl Progress {
         }
     }
 
+    /// Whether it has acknowledged anything in this term: a leader counts everybody as heard of when it begins.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered_round > 0 || self.matched > Index::ZERO
+    }
+
     /// The first entry that was not yet sent.
     pub(crate) fn next(&self) -> Index {
         match &self.flow {

@@ -7,8 +7,9 @@
 //!            2 dispatch  to the role, which acts on Common and returns Next
 //!            3 become_   the ONLY place where a role changes
 //!            4 deadline  if now >= deadline(): the role's one timer
-//!            5 settle    the ONLY place where Persist and Apply are born
-//!            6 check     what must always hold (debug builds)
+//!            5 review    a leader looks again at the change of the membership that is under way
+//!            6 settle    the ONLY place where Persist and Apply are born
+//!            7 check     what must always hold (debug builds)
 //! out ◄─ Send… Persist? Send… Apply? Respond…
 //! ```
 
@@ -357,6 +358,12 @@ impl Raft {
             };
             self.become_(next, out);
         }
+        if let Role::Leader(leader) = &mut self.role
+            && leader.is_changing()
+        {
+            let next = leader.review_change(&mut self.common, out);
+            self.become_(next, out);
+        }
         self.settle(out);
         #[cfg(debug_assertions)]
         self.check();
@@ -367,6 +374,7 @@ impl Raft {
         match event {
             Event::Read(read) => self.on_read(read, out),
             Event::Reconfigure(reconfigure) => return self.on_reconfigure(reconfigure, out),
+            Event::CancelChange(request) => self.on_cancel_change(request, out),
             Event::Transfer(transfer) => self.on_transfer(transfer, out),
             Event::SnapshotTaken(index) => return self.on_snapshot_taken(index),
             Event::SnapshotFetched(snapshot) => return self.on_snapshot_fetched(snapshot),
@@ -398,7 +406,7 @@ impl Raft {
     pub fn deadline(&self) -> Instant {
         match &self.role {
             Role::Follower(_) | Role::Candidate(_) => self.common.election_deadline,
-            Role::Leader(leader) => leader.heartbeat_deadline,
+            Role::Leader(leader) => leader.deadline(),
             Role::Halted(_) => Instant::NEVER,
         }
     }
@@ -653,6 +661,13 @@ impl Raft {
         Next::Stay
     }
 
+    fn on_cancel_change(&mut self, request: RequestId, out: &mut Vec<Action>) {
+        if let Role::Leader(leader) = &mut self.role {
+            return leader.on_cancel_change(&self.common, request, out);
+        }
+        out.push(Action::Respond { request, outcome: self.not_leader() });
+    }
+
     fn on_transfer(&mut self, transfer: Transfer, out: &mut Vec<Action>) {
         if let Role::Leader(leader) = &mut self.role {
             return leader.on_transfer(&self.common, transfer, out);
@@ -755,6 +770,7 @@ impl Raft {
             Event::Propose(Proposal { request, .. })
             | Event::Read(Read { request, .. })
             | Event::Reconfigure(Reconfigure { request, .. })
+            | Event::CancelChange(request)
             | Event::Transfer(Transfer { request, .. }) => refuse(request),
             Event::ProposeBatch(proposals) => {
                 proposals.into_iter().for_each(|Proposal { request, .. }| refuse(request));

@@ -135,7 +135,12 @@ impl Net {
         let changes = changes.to_vec();
         self.step(
             n,
-            Event::Reconfigure(Reconfigure { request: RequestId(request), expected: None, changes }),
+            Event::Reconfigure(Reconfigure {
+                request: RequestId(request),
+                expected: None,
+                changes,
+                force: false,
+            }),
         );
         self.run();
     }

@@ -64,6 +64,8 @@ pub enum Ask {
         expected: Option<LogId>,
         /// What to change.
         changes: Vec<Change>,
+        /// Though no majority may be left that can be reached.
+        force: bool,
         /// Where newcomers are to be reached.
         addresses: Vec<(NodeId, String)>,
     },
@@ -73,6 +75,8 @@ pub enum Ask {
     Snapshot,
     /// "I am this member: who are you?" Answered by [`Reply::Who`], unless the member is just writing down its group.
     Introduce(Introduction),
+    /// Give up the change of the membership that waits for newcomers. Answered by [`Reply::Cancelled`].
+    CancelChange,
 }
 
 /// Which part of the log.
@@ -136,6 +140,8 @@ pub enum Reply {
     Refused(Refused),
     /// It may come to pass, or not. In a session, the same command again is applied once and brings the answer.
     Unknown,
+    /// The change of the membership was given up while it waited for newcomers, which stay learners.
+    Cancelled,
 }
 
 /// Why nothing was done, and what to do.

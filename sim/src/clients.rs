@@ -475,7 +475,11 @@ impl Clients {
                     patience = patience.max(self.spec.timeout_us / 4);
                 }
             }
-            Outcome::Unknown | Outcome::Transferred | Outcome::NotTransferred | Outcome::NotCaughtUp(_) => {
+            Outcome::Unknown
+            | Outcome::Transferred
+            | Outcome::NotTransferred
+            | Outcome::NotCaughtUp(_)
+            | Outcome::Cancelled => {
                 state.name = self.names;
                 self.names += 1;
                 state.target = self.stream.below(self.members as u64) as usize;

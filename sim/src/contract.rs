@@ -169,7 +169,9 @@ impl Contract {
                 })?;
             }
             Event::Read(Read { request, .. }) => self.open(*request, Kind::Read),
-            Event::Reconfigure(Reconfigure { request, .. }) | Event::Transfer(Transfer { request, .. }) => {
+            Event::Reconfigure(Reconfigure { request, .. })
+            | Event::CancelChange(request)
+            | Event::Transfer(Transfer { request, .. }) => {
                 self.open(*request, Kind::Office);
             }
             Event::Wake

@@ -124,8 +124,10 @@ fn event_text(event: &Event) -> String {
         Event::PeerUnreachable(peer) => format!("lost connection to {peer}"),
         Event::Read(read) => format!("read {:?} by {:?}", read.request, read.via),
         Event::Reconfigure(reconfigure) => {
-            format!("reconfigure {:?} {:?}", reconfigure.request, reconfigure.changes)
+            let force = if reconfigure.force { " by force" } else { "" };
+            format!("reconfigure {:?} {:?}{force}", reconfigure.request, reconfigure.changes)
         }
+        Event::CancelChange(request) => format!("cancel change {request:?}"),
         Event::Transfer(transfer) => format!("transfer {:?} to {:?}", transfer.request, transfer.to),
         Event::SnapshotTaken(index) => format!("took a snapshot through {index}"),
         Event::SnapshotFetched(snapshot) => format!("fetched {snapshot}"),

@@ -5,7 +5,8 @@ use kontiki_core::action::{Outcome, Refusal, Violation};
 use kontiki_core::config::Options;
 use kontiki_core::membership::{Change, ChangeError, MAX_MEMBERS, Membership, Standing};
 use kontiki_core::status::RoleKind;
-use kontiki_core::types::{Incarnation, LogId, Member};
+use kontiki_core::time::Nanos;
+use kontiki_core::types::{Incarnation, LogId, Member, RequestId};
 use kontiki_tests::lab::{Cast, Lab, id};
 use std::time::Duration;
 
@@ -104,7 +105,7 @@ fn a_leader_changes_nothing_before_it_has_committed_an_entry_of_its_own() {
 #[test]
 fn changes_come_one_at_a_time() {
     let mut lab = led();
-    lab.reconfigure(1, &[ADD], None);
+    lab.force_reconfigure(1, &[ADD]);
     let configured = LogId::new(1, 2);
     assert_eq!(refused(&mut lab, 1, &[Change::Remove(id(3))]), Refusal::ChangeInFlight { configured });
     let request = lab.transfer(1, Some(2));
@@ -158,6 +159,18 @@ fn who_is_handed_over_to_could_lead() {
     assert_eq!(alone.outcomes(request), [Outcome::Refused(Refusal::NobodyElse)]);
 }
 
+#[test]
+fn nobody_is_handed_over_to_who_is_silent() {
+    let mut lab = led();
+    lab.crash(3);
+    (0..7).for_each(|_| lab.beat(1));
+    let request = lab.transfer(1, Some(3));
+    assert_eq!(lab.outcomes(request), [Outcome::Refused(Refusal::Unreachable(id(3)))]);
+    let request = lab.transfer(1, None);
+    lab.deliver();
+    assert_eq!((lab.outcomes(request), lab.leaders()), (&[Outcome::Transferred][..], vec![2]));
+}
+
 /// In bounded time either way.
 #[test]
 fn a_transfer_ends_with_another_leader_or_with_this_one() {
@@ -202,6 +215,124 @@ fn a_newcomer_that_does_not_catch_up_is_named() {
     assert_eq!(lab.raft(1).membership().to_string(), "{1 2 3}+{4}", "nothing else of the request was done");
 }
 
+/// Member 4 does not come; members 1 to 3 are as they were.
+fn waiting_for_newcomer(options: &Options) -> (Lab, RequestId) {
+    let cast = Cast { voters: 3, spares: 1, ..Cast::default() };
+    let mut lab = Lab::with(cast, options);
+    lab.elect(1);
+    lab.isolate(4);
+    let request = lab.reconfigure(1, &[Change::AddVoter(id(4).into())], None);
+    lab.deliver();
+    (lab, request)
+}
+
+#[test]
+fn a_change_that_waits_for_a_newcomer_can_be_cancelled_and_no_other() {
+    let (mut lab, waiting) = waiting_for_newcomer(&Options::default());
+    assert_eq!(refused(&mut lab, 1, &[Change::Remove(id(3))]), Refusal::CatchingUp(id(4)));
+    let follower = lab.cancel_change(2);
+    let not_leader = Outcome::Refused(Refusal::NotLeader { leader: Some(id(1)) });
+    assert_eq!(lab.outcomes(follower), [not_leader]);
+    let cancel = lab.cancel_change(1);
+    assert_eq!(lab.outcomes(cancel), [Outcome::Cancelled]);
+    assert_eq!(lab.outcomes(waiting), [Outcome::Cancelled]);
+    let again = lab.cancel_change(1);
+    assert_eq!(lab.outcomes(again), [Outcome::Refused(Refusal::NothingToCancel)]);
+
+    let decided = lab.force_reconfigure(1, &[Change::Remove(id(3))]);
+    let cancel = lab.cancel_change(1);
+    let configured = LogId::new(1, 3);
+    assert_eq!(lab.outcomes(cancel), [Outcome::Refused(Refusal::ChangeInFlight { configured })]);
+    lab.deliver();
+    assert_eq!(lab.outcomes(decided), [Outcome::Committed(configured)]);
+}
+
+/// The newcomer comes while leadership is being handed over: the log must come to an end that the other can have.
+#[test]
+fn a_newcomer_does_not_vote_while_leadership_is_handed_over() {
+    let (mut lab, waiting) = waiting_for_newcomer(&Options::default());
+    let transfer = lab.transfer(1, Some(3));
+    lab.crash(3);
+    lab.heal();
+    (0..4).for_each(|_| lab.beat(1));
+    assert_eq!(lab.raft(1).membership().to_string(), "{1 2 3}+{4}");
+    (0..4).for_each(|_| lab.beat(1));
+    assert_eq!(lab.outcomes(transfer), [Outcome::NotTransferred]);
+    assert!(matches!(lab.outcomes(waiting), [Outcome::Committed(_)]), "{:?}", lab.outcomes(waiting));
+    assert_eq!(lab.raft(1).membership().to_string(), "{1 2 3 4}");
+}
+
+/// What is in the log and is not decided in time may commit yet, or not; no later change is begun before it has.
+#[test]
+fn a_change_that_is_not_decided_in_time_is_unknown() {
+    let options =
+        Options { check_quorum: false, catch_up_timeout: Duration::from_millis(200), ..Options::default() };
+    let mut lab = Lab::with(Cast { voters: 3, ..Cast::default() }, &options);
+    lab.elect(1);
+    lab.isolate(1);
+    let request = lab.force_reconfigure(1, &[Change::Remove(id(3))]);
+    (0..5).for_each(|_| lab.beat(1));
+    assert_eq!(lab.outcomes(request), [Outcome::Unknown]);
+    let configured = LogId::new(1, 2);
+    assert_eq!(refused(&mut lab, 1, &[Change::Remove(id(2))]), Refusal::ChangeInFlight { configured });
+    lab.heal();
+    lab.beat(1);
+    assert_eq!(lab.status(1).committed, configured.index);
+}
+
+/// Its own clock is what ends it: no heartbeat need be due, nor anybody there to get one.
+#[test]
+fn a_change_ends_at_its_deadline() {
+    let options = Options { catch_up_timeout: Duration::from_millis(10), ..Options::default() };
+    let (mut lab, waiting) = waiting_for_newcomer(&options);
+    lab.run(Nanos::from(Duration::from_millis(11)));
+    assert_eq!(lab.outcomes(waiting), [Outcome::NotCaughtUp(id(4))]);
+}
+
+/// Which members are silent is named; the new voters of a swap count as there, since they are waited for.
+#[test]
+fn a_change_that_leaves_no_majority_within_reach_names_the_silent() {
+    let cast = Cast { voters: 5, spares: 2, ..Cast::default() };
+    let mut lab = Lab::with(cast, &Options::default());
+    lab.elect(1);
+    lab.crash(4);
+    lab.crash(5);
+    (0..7).for_each(|_| lab.beat(1));
+    let unreachable = [4, 5].map(id).into_iter().collect();
+    let refusal = Refusal::NoReachableMajority { unreachable };
+    assert_eq!(refused(&mut lab, 1, &[Change::Remove(id(2))]), refusal);
+    assert_eq!(refused(&mut lab, 1, &[Change::Demote(id(2))]), refusal);
+    assert!(refusal.to_string().contains("members 4, 5"), "{refusal}");
+    let swap = [
+        Change::Remove(id(4)),
+        Change::AddVoter(id(6).into()),
+        Change::Remove(id(5)),
+        Change::AddVoter(id(7).into()),
+    ];
+    let swapped = lab.reconfigure(1, &swap, None);
+    lab.deliver();
+    assert!(matches!(lab.outcomes(swapped), [Outcome::Committed(_)]), "{:?}", lab.outcomes(swapped));
+    assert_eq!(lab.raft(1).membership().to_string(), "{1 2 3 6 7}");
+}
+
+/// A leader that has just begun does not know who is there: it waits for an answer instead of refusing.
+#[test]
+fn a_new_leader_does_not_take_the_others_for_silent() {
+    let mut lab = led();
+    lab.campaign(2);
+    for filter in ["PreVote", "PreVoted", "RequestVote", "Voted"] {
+        lab.deliver_only(filter);
+    }
+    lab.deliver_only("2→3 t2 Append");
+    lab.deliver_only("3→2 t2 Appended");
+    let transfer = lab.transfer(2, Some(1));
+    assert_eq!(lab.outcomes(transfer), [Outcome::Refused(Refusal::NotReady)]);
+    let request = lab.reconfigure(2, &[Change::Remove(id(3))], None);
+    assert_eq!(lab.outcomes(request), []);
+    lab.deliver();
+    assert!(matches!(lab.outcomes(request), [Outcome::Committed(_)]), "{:?}", lab.outcomes(request));
+}
+
 /// Each step of a growth to seven and back to one commits, and so does what is proposed between them.
 #[test]
 fn a_group_grows_to_seven_and_shrinks_to_one() {
@@ -239,7 +370,7 @@ fn a_group_grows_to_seven_and_shrinks_to_one() {
 fn a_change_of_a_lost_leadership_is_unknown_once_it_is_in_the_log() {
     let mut lab = led();
     lab.isolate(1);
-    let begun = lab.reconfigure(1, &[ADD], None);
+    let begun = lab.force_reconfigure(1, &[ADD]);
     lab.elect(2);
     lab.heal();
     lab.beat(2);

@@ -40,6 +40,7 @@ scripts! {
     e14_stale_timeout_now e22_candidate_hears_its_leader e23_later_term transfer read_index follower_read lease_reads
     raft_rs_lease_after_partition raft_rs_lease_during_transfer raft_rs_lease_after_restart
     openraft_lease_after_restart snapshot_install load_entries outcomes
+    newcomers_in_turn newcomer_that_never_comes unreachable_majority transfer_to_silent witness_of_an_idle_group
 }
 
 #[test]
@@ -160,8 +161,13 @@ fn play_line(lab: &mut Lab, line: &str) {
             let via = if words.get(1) == Some(&"lease") { ReadVia::Lease } else { ReadVia::Quorum };
             lab.read(number(0), via);
         }
-        // Operators: `reconfigure 1 add-voter 4, remove 2 if=3:1`, `transfer 1`, `transfer 1 3`.
+        // Operators: `reconfigure 1 add-voter 4, remove 2 if=3:1`; with `force` at the end, no heartbeat asks first who is there, and the
+        // new voters are in the log at once; `cancel 1`, `transfer 1`,
+        // `transfer 1 3`.
         "reconfigure" => reconfigure(lab, number(0), &words[1..]),
+        "cancel" => {
+            lab.cancel_change(number(0));
+        }
         "transfer" => {
             lab.transfer(number(0), words.get(1).map(|_| number(1)));
         }
@@ -234,9 +240,10 @@ fn cluster(line: &str) -> Lab {
 
 /// `add-voter 4, add-witness 5, add-learner 6@2, promote 6, demote 1, remove 2 if=3:1`
 fn reconfigure(lab: &mut Lab, member: u64, words: &[&str]) {
-    let (words, expected) = match words.split_last() {
-        Some((last, rest)) if last.starts_with("if=") => (rest, log_id(&last[3..])),
-        _ => (words, None),
+    let (words, expected, force) = match words.split_last() {
+        Some((last, rest)) if last.starts_with("if=") => (rest, log_id(&last[3..]), false),
+        Some((&"force", rest)) => (rest, None, true),
+        _ => (words, None, false),
     };
     let mut changes = Vec::new();
     for pair in words.chunks(2) {
@@ -260,7 +267,11 @@ fn reconfigure(lab: &mut Lab, member: u64, words: &[&str]) {
             _ => panic!("{what:?} is no change of the membership"),
         });
     }
-    lab.reconfigure(member, &changes, expected);
+    if force {
+        lab.force_reconfigure(member, &changes);
+    } else {
+        lab.reconfigure(member, &changes, expected);
+    }
 }
 
 /// Written `index:term`.

@@ -86,6 +86,7 @@ fn a_large_snapshot_that_is_broken_off_goes_on_where_it_was() {
             let change = || Ask::Reconfigure {
                 expected: None,
                 changes: vec![Change::Promote(new)],
+                force: false,
                 addresses: vec![],
             };
             until("the newcomer votes", async || {

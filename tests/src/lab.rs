@@ -185,6 +185,7 @@ enum Asked {
     /// Which read it is, and the greatest index that anybody had committed when it was asked.
     Read(u64, Index),
     Change,
+    Cancel,
     Transfer,
 }
 
@@ -194,6 +195,7 @@ impl Display for Asked {
             Self::Proposal(payload) => write!(f, "{payload:?}"),
             Self::Read(number, _) => write!(f, "read {number}"),
             Self::Change => f.write_str("the change"),
+            Self::Cancel => f.write_str("the cancellation"),
             Self::Transfer => f.write_str("the transfer"),
         }
     }
@@ -427,12 +429,36 @@ impl Lab {
 
     /// An operator wants other members.
     pub fn reconfigure(&mut self, member: u64, changes: &[Change], expected: Option<LogId>) -> RequestId {
+        self.reconfigure_with(member, changes, expected, false)
+    }
+
+    /// An operator wants other members, whether a majority of them can be reached or not.
+    pub fn force_reconfigure(&mut self, member: u64, changes: &[Change]) -> RequestId {
+        self.reconfigure_with(member, changes, None, true)
+    }
+
+    fn reconfigure_with(
+        &mut self,
+        member: u64,
+        changes: &[Change],
+        expected: Option<LogId>,
+        force: bool,
+    ) -> RequestId {
         let request = self.ask(member, Asked::Change);
         let told: Vec<_> = changes.iter().map(told_change).collect();
         let only = expected.map_or(String::new(), |id| format!(", if the membership is still that of {id}"));
-        self.note(format_args!("{member}: an operator wants to {}{only}", told.join(", ")));
+        let by_force = if force { ", by force" } else { "" };
+        self.note(format_args!("{member}: an operator wants to {}{only}{by_force}", told.join(", ")));
         let changes = changes.to_vec();
-        self.step(member, Event::Reconfigure(Reconfigure { request, expected, changes }));
+        self.step(member, Event::Reconfigure(Reconfigure { request, expected, changes, force }));
+        request
+    }
+
+    /// An operator wants the change given up that waits for newcomers.
+    pub fn cancel_change(&mut self, member: u64) -> RequestId {
+        let request = self.ask(member, Asked::Cancel);
+        self.note(format_args!("{member}: an operator cancels the change that waits for newcomers"));
+        self.step(member, Event::CancelChange(request));
         request
     }
 

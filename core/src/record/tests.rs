@@ -40,7 +40,8 @@ fn propose(request: u64) -> Event {
 fn reign(raft: &Raft) -> Vec<(Instant, Event)> {
     let (asks, soon) = (raft.deadline(), raft.deadline() + crate::time::Nanos::new(1_000));
     let learner = Change::AddVoter(identity(4).member);
-    let reconfigure = Reconfigure { request: RequestId(3), expected: None, changes: vec![learner] };
+    let reconfigure =
+        Reconfigure { request: RequestId(3), expected: None, changes: vec![learner], force: false };
     vec![
         (asks, Event::Wake),
         (asks, said(2, 0, Body::PreVoted { granted: true })),

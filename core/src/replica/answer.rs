@@ -36,6 +36,8 @@ pub enum Answer {
     Reconfigured(LogId),
     /// This newcomer did not catch up in time: it stays a learner. Nothing else of the request was done.
     NotCaughtUp(NodeId),
+    /// The change of the membership was given up while it waited for newcomers, which stay learners; or this request has given it up.
+    Cancelled,
     /// This member leads no more.
     Transferred,
     /// The chosen member did not take over in time, and this member leads on.
@@ -130,6 +132,9 @@ impl fmt::Display for Answer {
             Self::Reconfigured(id) => write!(f, "the membership is that of entry {id}"),
             Self::NotCaughtUp(id) => {
                 write!(f, "member {id} did not catch up: it stays a learner, remove it or promote it later")
+            }
+            Self::Cancelled => {
+                f.write_str("cancelled: newcomers stay learners, remove them or promote them later")
             }
             Self::Transferred => f.write_str("transferred"),
             Self::NotTransferred => f.write_str("not transferred: nobody took over in time"),

@@ -62,7 +62,11 @@ pub enum Ask {
         expected: Option<LogId>,
         /// What to change.
         changes: Vec<Change>,
+        /// Though no majority may be left that can be reached.
+        force: bool,
     },
+    /// To have the change given up that waits for newcomers: see [`CancelChange`](crate::event::Event::CancelChange).
+    CancelChange,
     /// To have another leader: see [`Transfer`](crate::event::Transfer).
     Transfer {
         /// Whom; where not set, whoever has most of the log.

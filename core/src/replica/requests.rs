@@ -19,9 +19,14 @@ impl Replica {
         match ask {
             Ask::Command(payload) => self.on_command(origin, payload, out),
             Ask::Query { query, via } => self.on_query(origin, query, via),
-            Ask::Reconfigure { expected, changes } => {
+            Ask::Reconfigure { expected, changes, force } => {
                 let request = self.clients.ask(Asked::Reconfigure(origin));
-                self.events.push_back(Event::Reconfigure(Reconfigure { request, expected, changes }));
+                let wish = Reconfigure { request, expected, changes, force };
+                self.events.push_back(Event::Reconfigure(wish));
+            }
+            Ask::CancelChange => {
+                let request = self.clients.ask(Asked::Reconfigure(origin));
+                self.events.push_back(Event::CancelChange(request));
             }
             Ask::Transfer { to } => {
                 let request = self.clients.ask(Asked::Transfer(origin));
@@ -151,6 +156,7 @@ fn plain(outcome: Outcome) -> Answer {
         Outcome::Transferred => Answer::Transferred,
         Outcome::NotTransferred => Answer::NotTransferred,
         Outcome::NotCaughtUp(id) => Answer::NotCaughtUp(id),
+        Outcome::Cancelled => Answer::Cancelled,
         Outcome::Refused(refusal) => Answer::Refused(Refusal::Raft(refusal)),
         Outcome::Ready { .. } | Outcome::Unknown => Answer::Unknown,
     }

@@ -38,7 +38,7 @@ pub(super) struct TransferBody {
     pub(super) to: Option<NodeId>,
 }
 
-/// The body of `POST /members`: one of four verbs, and the membership that it is meant for.
+/// The body of `POST /members`: one of five verbs, the membership that it is meant for, and whether it is done at any risk.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MembersBody {
@@ -46,7 +46,11 @@ pub(super) struct MembersBody {
     remove: Option<NodeId>,
     promote: Option<NodeId>,
     demote: Option<NodeId>,
+    #[serde(default)]
+    cancel: bool,
     pub(super) expected: Option<LogId>,
+    #[serde(default)]
+    pub(super) force: bool,
 }
 
 /// Somebody to be added.
@@ -74,6 +78,7 @@ enum NewStanding {
 pub(super) enum Verb {
     Add(Newcomer),
     Change(Change),
+    Cancel,
 }
 
 impl MembersBody {
@@ -83,11 +88,15 @@ impl MembersBody {
             self.remove.map(|id| Verb::Change(Change::Remove(id))),
             self.promote.map(|id| Verb::Change(Change::Promote(id))),
             self.demote.map(|id| Verb::Change(Change::Demote(id))),
+            self.cancel.then_some(Verb::Cancel),
         ];
         let mut verbs = verbs.into_iter().flatten();
         match (verbs.next(), verbs.next()) {
+            (Some(Verb::Cancel), None) if self.force || self.expected.is_some() => {
+                Err("`cancel` takes neither `force` nor `expected`".to_owned())
+            }
             (Some(verb), None) => Ok(verb),
-            _ => Err("say one of `add`, `remove`, `promote` and `demote`".to_owned()),
+            _ => Err("say one of `add`, `remove`, `promote`, `demote` and `cancel`".to_owned()),
         }
     }
 }
@@ -284,7 +293,7 @@ mod tests {
             let mut body: MembersBody = serde_json::from_str(&body).map_err(|error| error.to_string())?;
             match body.verb()? {
                 Verb::Add(newcomer) => Ok(newcomer.incarnation),
-                Verb::Change(_) => Err("another verb".to_owned()),
+                Verb::Change(_) | Verb::Cancel => Err("another verb".to_owned()),
             }
         };
         assert_eq!(read(""), Ok(None));

@@ -48,7 +48,9 @@ impl Failure {
             "too_large" | "query_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
             "compacted" => StatusCode::GONE,
             // It is the group's state that stands in the way, and asking elsewhere would not help.
-            "change_in_flight" | "snapshot_under_way" | "nothing_to_snapshot" => StatusCode::CONFLICT,
+            "change_in_flight" | "catching_up" | "snapshot_under_way" | "nothing_to_snapshot" => {
+                StatusCode::CONFLICT
+            }
             _ if retry => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::CONFLICT,
         };
@@ -91,6 +93,11 @@ pub(super) fn done(reply: Reply) -> Result<Value, Failure> {
             late("not_transferred", "nobody took over in time, and this member leads on: try again")
         }
         Reply::NotCaughtUp(id) => late("not_caught_up", &not_caught_up(id)),
+        Reply::Cancelled => Err(Failure::new(
+            StatusCode::CONFLICT,
+            "cancelled",
+            "the change was cancelled while it waited for newcomers, which stay learners: promote them when they have caught up, or remove them",
+        )),
         Reply::Unknown => late(
             "unknown",
             "leadership was lost meanwhile: it may have been done or not; look before you do it again",

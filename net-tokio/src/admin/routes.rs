@@ -50,7 +50,7 @@ const ENDPOINTS: [(&str, &str); 12] = [
     ("GET /status.json", "what that page shows"),
     ("POST /commit", "a command for the state machine"),
     ("POST /save", "take a snapshot"),
-    ("POST /members", "add, remove, promote or demote a member"),
+    ("POST /members", "add, remove, promote or demote a member, or cancel what waits for newcomers"),
     ("POST /transfer", "have another leader"),
 ];
 
@@ -266,13 +266,23 @@ async fn transfer(State(shared): Member, bytes: Result<Bytes, BytesRejection>) -
 async fn change_members(State(shared): Member, bytes: Result<Bytes, BytesRejection>) -> Answer {
     let mut wanted: MembersBody = parse(&whole(bytes)?)?;
     let (change, addresses) = match wanted.verb().map_err(Failure::bad_request)? {
+        Verb::Cancel => return cancel_change(&shared).await,
         Verb::Change(change) => (change, Vec::new()),
         Verb::Add(newcomer) => {
             let change = newcomer_change(&shared, &newcomer).await?;
             (change, vec![(newcomer.id, newcomer.address)])
         }
     };
-    run(&shared, Ask::Reconfigure { expected: wanted.expected, changes: vec![change], addresses }).await
+    let MembersBody { expected, force, .. } = wanted;
+    run(&shared, Ask::Reconfigure { expected, changes: vec![change], force, addresses }).await
+}
+
+/// Here it is a success what is a failure for the one whose change was cancelled.
+async fn cancel_change(shared: &Shared) -> Answer {
+    match shared.node.ask(Ask::CancelChange).await {
+        Reply::Cancelled => Ok(json_of(&json!({ "cancelled": true })).into_response()),
+        other => Ok(json_of(&done(other)?).into_response()),
+    }
 }
 
 /// The newcomer says itself which life of its directory it is, unless the operator does.

@@ -113,6 +113,8 @@ pub enum Error {
     SessionExpired,
     /// The newcomer did not catch up in time: it stays a learner.
     NotCaughtUp(NodeId),
+    /// The change of the membership was given up while it waited for newcomers: they stay learners.
+    Cancelled,
     /// Nobody took over in time: the leader leads on.
     NotTransferred,
     /// The reply does not belong to the request.
@@ -158,6 +160,7 @@ impl Error {
             Self::NotKept { .. } => "answer_not_kept",
             Self::SessionExpired => "session_expired",
             Self::NotCaughtUp(_) => "not_caught_up",
+            Self::Cancelled => "cancelled",
             Self::NotTransferred => "not_transferred",
             Self::Unexpected(_) => "unexpected_reply",
             Self::TooLong { .. } => "too_long",
@@ -183,6 +186,7 @@ impl Error {
             | Self::Unanswered(_)
             | Self::NotKept { .. }
             | Self::NotCaughtUp(_)
+            | Self::Cancelled
             | Self::Unexpected(_)
             | Self::TooLong { .. } => false,
         }
@@ -218,6 +222,9 @@ impl fmt::Display for Error {
             Self::NotCaughtUp(id) => write!(
                 f,
                 "member {id} did not catch up in time and stays a learner: promote it when it has, or remove it"
+            ),
+            Self::Cancelled => f.write_str(
+                "the change was cancelled while it waited for newcomers, which stay learners: promote them when they have caught up, or remove them",
             ),
             Self::NotTransferred => {
                 f.write_str("nobody took over in time and the leader leads on: try again, or name another member")

@@ -352,6 +352,7 @@ pub fn unexpected(reply: &Reply) -> Error {
         Reply::Logs(_) => "logs",
         Reply::Reconfigured(_) => "reconfigured",
         Reply::NotCaughtUp(id) => return Error::NotCaughtUp(*id),
+        Reply::Cancelled => return Error::Cancelled,
         Reply::Transferred => "transferred",
         Reply::NotTransferred => return Error::NotTransferred,
         Reply::Snapshot(_) => "snapshot",

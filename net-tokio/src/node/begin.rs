@@ -173,6 +173,7 @@ async fn put(
         Question::Change(change, Introduction { member, address }) => Ask::Reconfigure {
             expected: None,
             changes: vec![change],
+            force: false,
             addresses: address.map(|address| (member.id, address.text)).into_iter().collect(),
         },
     };
@@ -180,7 +181,8 @@ async fn put(
     match ask_once(address, tls, cluster, ask, patience).await.map_err(|error| error.to_string())? {
         Reply::Who(who) => Ok(formation::Reply::Who(who)),
         Reply::Reconfigured(id) => Ok(formation::Reply::Changed(id)),
-        Reply::NotCaughtUp(_) => Ok(formation::Reply::NotCaughtUp),
+        // An operator may have cancelled it: a learner as well, to be promoted later.
+        Reply::NotCaughtUp(_) | Reply::Cancelled => Ok(formation::Reply::NotCaughtUp),
         Reply::Unknown => Ok(formation::Reply::Unknown),
         Reply::Refused(Refused { code, text, retry, leader }) if is_change => {
             let is_member = code == "already_member";

@@ -19,6 +19,8 @@ pub enum Error {
     NotApplied(machine::Answer),
     /// The newcomer did not catch up in time: it stays a learner.
     NotCaughtUp(NodeId),
+    /// The change of the membership was given up while it waited for newcomers: they stay learners.
+    Cancelled,
     /// Nobody took over in time: the member leads on.
     NotTransferred,
     /// The log does not begin before this entry any more: what was before is in a snapshot.
@@ -41,6 +43,7 @@ impl Error {
             Self::Unanswered(_) => "unanswered",
             Self::NotApplied(_) => "not_applied",
             Self::NotCaughtUp(_) => "not_caught_up",
+            Self::Cancelled => "cancelled",
             Self::NotTransferred => "not_transferred",
             Self::Compacted { .. } => "compacted",
             Self::Starting(_) => "starting",
@@ -54,7 +57,11 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.is_retryable(),
             Self::Unknown | Self::Unanswered(_) | Self::NotTransferred | Self::Starting(_) => true,
-            Self::NotApplied(_) | Self::NotCaughtUp(_) | Self::Compacted { .. } | Self::Stopped => false,
+            Self::NotApplied(_)
+            | Self::NotCaughtUp(_)
+            | Self::Cancelled
+            | Self::Compacted { .. }
+            | Self::Stopped => false,
         }
     }
 }
@@ -72,6 +79,9 @@ impl fmt::Display for Error {
             Self::NotApplied(answer) => answer.fmt(f),
             Self::NotCaughtUp(id) => {
                 write!(f, "member {id} did not catch up: it stays a learner, remove it or promote it later")
+            }
+            Self::Cancelled => {
+                f.write_str("cancelled: newcomers stay learners, remove them or promote them later")
             }
             Self::NotTransferred => f.write_str("not transferred: nobody took over in time"),
             Self::Compacted { first } => write!(

@@ -458,8 +458,31 @@ impl Node {
 
     /// Has other members; to be asked of the leader. With `expected`, only if the membership is still that of this entry.
     pub async fn reconfigure(&self, expected: Option<LogId>, changes: Vec<Change>) -> Result<LogId, Error> {
-        match self.request(Ask::Reconfigure { expected, changes }).await? {
+        self.ask_to_reconfigure(Ask::Reconfigure { expected, changes, force: false }).await
+    }
+
+    /// The same, even where no majority of the voters that the change leaves has been heard of lately. Until enough of them are back, the
+    /// group can then decide nothing, not even to undo it.
+    pub async fn force_reconfigure(
+        &self,
+        expected: Option<LogId>,
+        changes: Vec<Change>,
+    ) -> Result<LogId, Error> {
+        self.ask_to_reconfigure(Ask::Reconfigure { expected, changes, force: true }).await
+    }
+
+    async fn ask_to_reconfigure(&self, ask: Ask) -> Result<LogId, Error> {
+        match self.request(ask).await? {
             Answer::Reconfigured(id) => Ok(id),
+            other => Err(failed(other)),
+        }
+    }
+
+    /// Gives up the change of the membership that waits for newcomers to catch up; to be asked of the leader. Those that it has added stay
+    /// learners, and whoever asked for it is told [`Error::Cancelled`].
+    pub async fn cancel_change(&self) -> Result<(), Error> {
+        match self.request(Ask::CancelChange).await? {
+            Answer::Cancelled => Ok(()),
             other => Err(failed(other)),
         }
     }
@@ -513,6 +536,7 @@ fn failed(answer: Answer) -> Error {
         Answer::Refused(refusal) => Error::Refused(refusal),
         Answer::Unanswered(id) => Error::Unanswered(id),
         Answer::NotCaughtUp(id) => Error::NotCaughtUp(id),
+        Answer::Cancelled => Error::Cancelled,
         Answer::NotTransferred => Error::NotTransferred,
         // The others answer other questions, and so never come here.
         _ => Error::Unknown,

@@ -96,9 +96,10 @@ fn take(request: Request, presence: &Arc<Presence>, host: &Arc<Host>, say: &Unbo
         Ask::Query { query, via } => replica::Ask::Query { query, via },
         Ask::Transfer(to) => replica::Ask::Transfer { to },
         Ask::Snapshot => replica::Ask::Snapshot,
-        Ask::Reconfigure { expected, changes, addresses } => {
+        Ask::CancelChange => replica::Ask::CancelChange,
+        Ask::Reconfigure { expected, changes, force, addresses } => {
             addresses.into_iter().for_each(|(id, address)| host.configure(id, address));
-            replica::Ask::Reconfigure { expected, changes }
+            replica::Ask::Reconfigure { expected, changes, force }
         }
         other => {
             let (presence, host, say) = (Arc::clone(presence), Arc::clone(host), say.clone());
@@ -155,6 +156,7 @@ fn reply(said: Said, presence: &Presence, host: &Host) -> Reply {
         Answer::Read { index, answer, .. } => Reply::Read { index, answer },
         Answer::Reconfigured(id) => Reply::Reconfigured(id),
         Answer::NotCaughtUp(id) => Reply::NotCaughtUp(id),
+        Answer::Cancelled => Reply::Cancelled,
         Answer::Transferred => Reply::Transferred,
         Answer::NotTransferred => Reply::NotTransferred,
         Answer::Snapshot(id) => Reply::Snapshot(id),

@@ -103,6 +103,7 @@ impl Fake {
             Ask::Members => Reply::Members(members()),
             Ask::Logs(range) => Reply::Logs(entries(*range)),
             Ask::Reconfigure { .. } => Reply::Reconfigured(id_of_next),
+            Ask::CancelChange => Reply::Cancelled,
             Ask::Transfer(_) => Reply::Transferred,
             Ask::Snapshot => Reply::Snapshot(LogId::new(4, 1288)),
             Ask::Who | Ask::Introduce(_) | Ask::Query { .. } | Ask::Status => refused("busy", true),

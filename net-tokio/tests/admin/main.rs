@@ -204,13 +204,21 @@ async fn members_come_and_go() {
         } else {
             Vec::<(NodeId, String)>::new()
         };
-        assert_eq!(fake.asked(), [Ask::Reconfigure { expected, changes: vec![change], addresses }], "{body}");
+        assert_eq!(
+            fake.asked(),
+            [Ask::Reconfigure { expected, changes: vec![change], force: false, addresses }],
+            "{body}"
+        );
     }
     for (body, status, code) in [
         ("", 400, "bad_request"),
         ("{}", 400, "bad_request"),
         ("{\"remove\":1,\"demote\":2}", 400, "bad_request"),
         ("{\"remove\":0}", 400, "bad_request"),
+        ("{\"force\":true}", 400, "bad_request"),
+        ("{\"cancel\":false}", 400, "bad_request"),
+        ("{\"cancel\":true,\"force\":true}", 400, "bad_request"),
+        ("{\"cancel\":true,\"remove\":3}", 400, "bad_request"),
         ("{\"evict\":3}", 400, "bad_request"),
         ("{\"add\":{\"id\":4,\"address\":\"\"}}", 400, "bad_request"),
         ("{\"add\":{\"id\":4}}", 400, "bad_request"),
@@ -225,6 +233,20 @@ async fn members_come_and_go() {
 }
 
 #[tokio::test]
+async fn a_change_is_forced_or_cancelled() {
+    let (fake, admin) = open(|_| {}).await;
+    assert_eq!(ask(&admin, "POST /members", "{\"remove\":3,\"force\":true}").await.status, 200);
+    let (changes, addresses) = (vec![Change::Remove(id(3))], Vec::new());
+    assert_eq!(fake.asked(), [Ask::Reconfigure { expected: None, changes, force: true, addresses }]);
+    let cancelled = ask(&admin, "POST /members", "{\"cancel\":true}").await;
+    assert_eq!((cancelled.status, cancelled.json()), (200, json!({ "cancelled": true })));
+    assert_eq!(fake.asked(), [Ask::CancelChange]);
+    fake.reply(refused("nothing_to_cancel", false));
+    let refused = ask(&admin, "POST /members", "{\"cancel\":true}").await;
+    assert_eq!((refused.status, &*refused.code()), (409, "nothing_to_cancel"));
+}
+
+#[tokio::test]
 async fn each_outcome_has_its_status_and_says_what_to_do() {
     let (fake, admin) = open(|_| {}).await;
     for (reply, status, code) in [
@@ -235,6 +257,7 @@ async fn each_outcome_has_its_status_and_says_what_to_do() {
         (refused("too_large", false), 413, "too_large"),
         (Reply::Unknown, 504, "unknown"),
         (Reply::NotCaughtUp(id(4)), 504, "not_caught_up"),
+        (Reply::Cancelled, 409, "cancelled"),
         (Reply::NotTransferred, 504, "not_transferred"),
         (Reply::Members(Vec::new()), 500, "internal"),
     ] {

@@ -510,7 +510,10 @@ impl<'a> World<'a> {
                 self.trace(|| format!("the operator removes member {}", now.id.get()));
                 let request = self.request(leader, Asker::Operator);
                 let changes = vec![Change::Remove(now.id)];
-                self.step(leader, Kernel::Reconfigure(Reconfigure { request, expected: None, changes }));
+                self.step(
+                    leader,
+                    Kernel::Reconfigure(Reconfigure { request, expected: None, changes, force: false }),
+                );
             }
         }
     }
@@ -709,7 +712,10 @@ impl<'a> World<'a> {
                 }
                 let request = self.request(unit, asker);
                 let changes = vec![change];
-                self.step(unit, Kernel::Reconfigure(Reconfigure { request, expected: None, changes }));
+                self.step(
+                    unit,
+                    Kernel::Reconfigure(Reconfigure { request, expected: None, changes, force: false }),
+                );
             }
         }
         self.spread(unit);

@@ -155,7 +155,7 @@ impl World<'_> {
         };
         let expected = self.hosts[leader].up.as_ref().map(|up| up.status.configured);
         let request = self.operator.ask(number);
-        Ok(Some(Event::Reconfigure(Reconfigure { request, expected, changes })))
+        Ok(Some(Event::Reconfigure(Reconfigure { request, expected, changes, force: false })))
     }
 
     fn change(&self, alteration: Alteration, leader: usize) -> Change {
@@ -253,7 +253,7 @@ impl World<'_> {
                 | Refusal::NotLeader { .. }
                 | Refusal::Stopped,
             ) => true,
-            Outcome::Refused(_) | Outcome::Unknown | Outcome::Ready { .. } => cures,
+            Outcome::Refused(_) | Outcome::Cancelled | Outcome::Unknown | Outcome::Ready { .. } => cures,
         };
         if again {
             self.try_later(task);

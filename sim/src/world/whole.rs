@@ -11,7 +11,7 @@ use crate::report::{FaultKind, Mark};
 use crate::storage::SimDisk;
 use kontiki_core::action::{Action, Outcome, Refusal, Violation};
 use kontiki_core::config::Config;
-use kontiki_core::event::Event;
+use kontiki_core::event::{Event, Reconfigure};
 use kontiki_core::machine;
 use kontiki_core::raft::Durable;
 use kontiki_core::raft::Raft;
@@ -312,8 +312,10 @@ impl World<'_> {
                 _ => None,
             },
             Event::Reconfigure(wish) => {
-                request(wish.request, Ask::Reconfigure { expected: wish.expected, changes: wish.changes })
+                let Reconfigure { request: number, expected, changes, force } = wish;
+                request(number, Ask::Reconfigure { expected, changes, force })
             }
+            Event::CancelChange(number) => request(number, Ask::CancelChange),
             Event::Transfer(wish) => request(wish.request, Ask::Transfer { to: wish.to }),
             Event::PeerUnreachable(peer) => Some(Input::PeerUnreachable(peer)),
             Event::Shutdown => Some(Input::Shutdown),
@@ -362,6 +364,7 @@ impl World<'_> {
                 Outcome::Ready { index, until }
             }
             Answer::NotCaughtUp(id) => Outcome::NotCaughtUp(id),
+            Answer::Cancelled => Outcome::Cancelled,
             Answer::Transferred => Outcome::Transferred,
             Answer::NotTransferred => Outcome::NotTransferred,
             Answer::Refused(replica::Refusal::Raft(refusal)) => Outcome::Refused(refusal),

@@ -40,7 +40,8 @@ enum Input {
     },
     Propose(Vec<usize>),
     Read(bool),
-    Reconfigure(Vec<(u8, u64)>),
+    Reconfigure(Vec<(u8, u64)>, bool),
+    CancelChange,
     Transfer(Option<u64>),
     /// The host takes a snapshot of all but this many of the entries that are applied.
     Snapshot(u64),
@@ -129,7 +130,8 @@ fn input() -> impl Strategy<Value = Input> {
         30 => (1..=5_u64, term, said()).prop_map(|(from, term, body)| Input::Receive { from, term, body }),
         4 => vec(0..20_usize, 0..4).prop_map(Input::Propose),
         3 => any::<bool>().prop_map(Input::Read),
-        3 => vec((0..6_u8, 1..=6_u64), 0..3).prop_map(Input::Reconfigure),
+        3 => (vec((0..6_u8, 1..=6_u64), 0..3), any::<bool>()).prop_map(|(wishes, force)| Input::Reconfigure(wishes, force)),
+        1 => Just(Input::CancelChange),
         1 => prop::option::of(1..=5_u64).prop_map(Input::Transfer),
         2 => (0..3_u64).prop_map(Input::Snapshot),
         2 => prop::bool::weighted(0.8).prop_map(Input::Fetched),
@@ -243,10 +245,19 @@ impl Host {
                 let via = if *lease { ReadVia::Lease } else { ReadVia::Quorum };
                 self.step(Event::Read(Read { request, via }));
             }
-            Input::Reconfigure(wishes) => {
+            Input::Reconfigure(wishes, force) => {
                 let request = self.request();
                 let changes = wishes.iter().map(|&(kind, who)| change(kind, who)).collect();
-                self.step(Event::Reconfigure(Reconfigure { request, expected: None, changes }));
+                self.step(Event::Reconfigure(Reconfigure {
+                    request,
+                    expected: None,
+                    changes,
+                    force: *force,
+                }));
+            }
+            Input::CancelChange => {
+                let request = self.request();
+                self.step(Event::CancelChange(request));
             }
             Input::Transfer(to) => {
                 let request = self.request();

@@ -336,7 +336,7 @@ impl Group {
     pub(super) fn add_voter(&mut self, id: u64) -> RequestId {
         let leader = self.elect();
         let changes = vec![Change::AddVoter(Member::new(node(id), Incarnation(0)))];
-        self.ask(leader, Ask::Reconfigure { expected: None, changes })
+        self.ask(leader, Ask::Reconfigure { expected: None, changes, force: false })
     }
 
     /// Waits until every member has applied the same.

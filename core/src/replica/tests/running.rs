@@ -257,7 +257,7 @@ fn a_witness_keeps_no_state_and_is_asked_for_none() {
     group.restart(3);
     let member = Member::from(super::group::node(3));
     let changes = vec![Change::AddWitness(member)];
-    let added = group.asked(leader, Ask::Reconfigure { expected: None, changes });
+    let added = group.asked(leader, Ask::Reconfigure { expected: None, changes, force: false });
     assert!(matches!(added, Answer::Reconfigured(_)), "{added}");
     group.fill(leader, 0..100, 10);
     assert_eq!(group.asked(3, Ask::Snapshot), Answer::Refused(Refusal::Witness));

@@ -188,7 +188,7 @@ fn offered_less() -> (Group, u64, u64) {
     group.join(4);
     let changes = vec![Change::AddLearner(node(4).into())];
     assert!(matches!(
-        group.asked(leader, Ask::Reconfigure { expected: None, changes }),
+        group.asked(leader, Ask::Reconfigure { expected: None, changes, force: false }),
         Answer::Reconfigured(_)
     ));
     group.until("some of it", |group| group.replica(4).counters().pieces_taken > 5);
@@ -292,11 +292,11 @@ fn a_member_that_was_removed_gets_no_snapshot_and_the_rest_goes_on() {
     group.network = Box::new(|wire| usize::from(!is_piece(wire)));
     group.join(4);
     let changes = vec![Change::AddLearner(node(4).into())];
-    group.asked(leader, Ask::Reconfigure { expected: None, changes });
+    group.asked(leader, Ask::Reconfigure { expected: None, changes, force: false });
     group.run(500);
     let changes = vec![Change::Remove(node(4))];
     assert!(matches!(
-        group.asked(leader, Ask::Reconfigure { expected: None, changes }),
+        group.asked(leader, Ask::Reconfigure { expected: None, changes, force: false }),
         Answer::Reconfigured(_)
     ));
     group.network = Box::new(|_| 1);

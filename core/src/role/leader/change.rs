@@ -3,14 +3,19 @@
 //! A change goes through up to three memberships, each an entry of the log: newcomers that shall vote are learners first; once
 //! they have caught up, old and new voters decide together; once that is committed, the new alone. The last step is taken by
 //! whoever leads by then, not by whoever began: it follows from the log alone.
+//!
+//! Before the voters change, a majority of each set that will have to decide answers a heartbeat that was sent for it. So a change does not
+//! leave the group without a majority, even if a member failed a moment ago (etcd's strict reconfiguration check asks for recent contact).
 
 use super::Leader;
 use crate::action::{Action, Outcome, Refusal};
 use crate::common::Common;
 use crate::event::Reconfigure;
 use crate::log::EntryBody;
-use crate::membership::{ChangeError, MAX_MEMBERS, Membership, Standing};
+use crate::membership::{Change, ChangeError, MAX_MEMBERS, Membership, Standing};
 use crate::progress::{Leaving, Progress};
+use crate::quorum::Tally;
+use crate::role::Next;
 use crate::time::Instant;
 use crate::types::{Index, NodeId, RequestId};
 use alloc::boxed::Box;
@@ -24,14 +29,19 @@ pub(super) struct Changing {
     request: RequestId,
     /// Whether anything of it is in the log.
     begun: bool,
+    /// Whether it may leave the group without a majority that can be reached.
+    force: bool,
+    /// When the stage it is in ends at the latest, and the request is answered.
+    deadline: Instant,
     stage: Stage,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 enum Stage {
-    /// Those that shall vote catch up first.
-    CatchingUp { target: Membership, newcomers: Vec<Newcomer>, deadline: Instant },
+    /// The voters are still the old ones. Those that shall vote catch up, and then a majority must answer a heartbeat: the one with this
+    /// number, or a later one.
+    Preparing { target: Membership, newcomers: Vec<Newcomer>, asked: Option<u64> },
     /// Every step that is left follows from the log.
     Deciding,
 }
@@ -55,6 +65,25 @@ impl Changing {
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }
+
+    /// The newcomers that must catch up first; none once the new voters are in the log.
+    fn awaited(&self) -> Option<&[Newcomer]> {
+        match &self.stage {
+            Stage::Preparing { newcomers, .. } => Some(newcomers),
+            Stage::Deciding => None,
+        }
+    }
+
+    /// Whether it waits for newcomers to catch up, for as long as that takes.
+    fn is_catching_up(&self) -> bool {
+        self.awaited().is_some_and(|newcomers| !newcomers.is_empty())
+    }
+
+    /// Whether these changes take away a newcomer that it waits for.
+    fn is_replaced_by(&self, changes: &[Change]) -> bool {
+        let removed = |newcomer: &Newcomer| changes.contains(&Change::Remove(newcomer.id));
+        self.awaited().is_some_and(|newcomers| newcomers.iter().any(removed))
+    }
 }
 
 impl Leader {
@@ -63,88 +92,124 @@ impl Leader {
         common: &mut Common,
         reconfigure: Reconfigure,
         out: &mut Vec<Action>,
-    ) -> crate::role::Next {
-        let request = reconfigure.request;
+    ) -> Next {
+        let Reconfigure { request, force, .. } = reconfigure;
         match self.acceptable(common, &reconfigure) {
             Err(refusal) => out.push(Action::Respond { request, outcome: Outcome::Refused(refusal) }),
-            Ok(target) => self.begin_change(common, request, target, out),
+            Ok(target) => {
+                // The only change that can be under way here waits for a newcomer that this one removes.
+                self.cancel_change(out);
+                self.begin_change(common, (request, force), target, out);
+            }
         }
         self.next()
     }
 
+    /// Gives up a change whose new voters are not in the log yet.
+    pub(crate) fn on_cancel_change(&mut self, common: &Common, request: RequestId, out: &mut Vec<Action>) {
+        let outcome = if self.change.as_ref().is_some_and(|change| change.awaited().is_some()) {
+            self.cancel_change(out);
+            Outcome::Cancelled
+        } else if self.is_deciding(common) {
+            Outcome::Refused(Refusal::ChangeInFlight { configured: common.log.configured() })
+        } else {
+            Outcome::Refused(Refusal::NothingToCancel)
+        };
+        out.push(Action::Respond { request, outcome });
+    }
+
+    fn cancel_change(&mut self, out: &mut Vec<Action>) {
+        let cancelled = self.change.take();
+        let outcome = Outcome::Cancelled;
+        out.extend(cancelled.map(|change| Action::Respond { request: change.request, outcome }));
+    }
+
     /// What the request would lead to, if it can be begun now.
     fn acceptable(&self, common: &Common, reconfigure: &Reconfigure) -> Result<Membership, Refusal> {
+        let Reconfigure { expected, ref changes, force, .. } = *reconfigure;
         let configured = common.log.configured();
         if let Some(transfer) = &self.transfer {
             return Err(Refusal::Transferring { to: transfer.to() });
         }
-        if self.change_in_flight(common) {
+        if self.is_deciding(common) {
             return Err(Refusal::ChangeInFlight { configured });
+        }
+        if let Some(change) = self.change.as_ref().filter(|change| !change.is_replaced_by(changes))
+            && let Some(newcomer) = self.slowest(common, change)
+        {
+            return Err(Refusal::CatchingUp(newcomer));
         }
         // A leader that has committed nothing of its own may not know of a change that is committed (Ongaro's erratum of 2015).
         if !self.has_committed(common) {
             return Err(Refusal::NotReady);
         }
-        if reconfigure.expected.is_some_and(|expected| expected != configured) {
+        if expected.is_some_and(|expected| expected != configured) {
             return Err(Refusal::Outdated { configured });
         }
-        let target = common.membership().changed(&reconfigure.changes).map_err(Refusal::Change)?;
+        let group = common.membership();
+        let target = group.changed(changes).map_err(Refusal::Change)?;
         // On the way there, those who come and those who go are members together.
-        if common.membership().united_with(&target) > MAX_MEMBERS {
+        if group.united_with(&target) > MAX_MEMBERS {
             return Err(Refusal::Change(ChangeError::TooMany));
+        }
+        let step = group.step_to(&target);
+        // Newcomers are waited for, so they count as there.
+        let answered = |id| if group.is_voter(id) { self.answered(common, id, 0) } else { Some(true) };
+        if !force && step.voters() != group.voters() && step.tally(answered) == Tally::Lost {
+            return Err(no_majority(&step, answered));
         }
         Ok(target)
     }
 
-    /// Whether a change is being carried out, by this leader or one before it.
-    pub(super) fn change_in_flight(&self, common: &Common) -> bool {
-        self.change.is_some()
+    /// Whether a voter has answered the heartbeat of this round or a later one. Not, once it has been silent for so long that a leader
+    /// without a quorum steps down.
+    fn answered(&self, common: &Common, id: NodeId, round: u64) -> Option<bool> {
+        if id == common.id() {
+            return Some(true);
+        }
+        match self.peer(id) {
+            Some(peer) if self.is_heard(common, peer) => (peer.answered_round >= round).then_some(true),
+            _ => Some(false),
+        }
+    }
+
+    /// Whether new voters are about to be in the log, or are there and not committed, or not the only ones yet: by a change of this leader
+    /// or of one before it.
+    pub(super) fn is_deciding(&self, common: &Common) -> bool {
+        self.change.as_ref().is_some_and(|change| !change.is_catching_up())
             || common.membership().is_joint()
             || common.log.configured().index > common.log.committed()
     }
 
+    /// Newcomers that shall vote become learners now. The rest follows when the change is reviewed, at the end of this step at the earliest.
     fn begin_change(
         &mut self,
         common: &mut Common,
-        request: RequestId,
+        (request, force): (RequestId, bool),
         target: Membership,
         out: &mut Vec<Action>,
     ) {
         let newcomers = common.membership().newcomers_to(&target);
-        if newcomers.is_empty() {
-            self.change = Some(Box::new(Changing { request, begun: true, stage: Stage::Deciding }));
-            let step = common.membership().step_to(&target);
-            self.append_membership(common, step);
-        } else {
-            let staging = common.membership().staging(&newcomers, &target);
-            let begun = staging.is_some();
-            if let Some(staging) = staging {
-                self.append_membership(common, staging);
-            }
-            // Who has caught up has the entry that makes it a member.
-            let (through, since) = (common.log.last().index, common.now);
-            let newcomer = |id| Newcomer { id, through, since, caught_up: false };
-            let stage = Stage::CatchingUp {
-                target,
-                newcomers: newcomers.into_iter().map(newcomer).collect(),
-                deadline: common.now + common.config.timing.catch_up,
-            };
-            self.change = Some(Box::new(Changing { request, begun, stage }));
-            (0..self.peers.len()).for_each(|position| {
-                self.note_catching_up(common, position);
-            });
+        let staging = common.membership().staging(&newcomers, &target);
+        let begun = staging.is_some();
+        if let Some(staging) = staging {
+            self.append_membership(common, staging);
+            self.replicate_to_all(common, out);
         }
-        self.replicate_to_all(common, out);
-        // Fewer may have to agree from here on.
-        self.advance_commit(common, out);
-        self.answer_reads(common, out);
+        // Who has caught up has the entry that makes it a member.
+        let (through, since) = (common.log.last().index, common.now);
+        let newcomer = |id| Newcomer { id, through, since, caught_up: false };
+        let newcomers = newcomers.into_iter().map(newcomer).collect();
+        let stage = Stage::Preparing { target, newcomers, asked: None };
+        let deadline = common.now + common.config.timing.catch_up;
+        self.change = Some(Box::new(Changing { request, begun, force, deadline, stage }));
     }
 
     /// The next membership is in force as soon as it is in the log.
     fn append_membership(&mut self, common: &mut Common, membership: Membership) {
         let body = EntryBody::Config(Arc::new(membership));
         self.change_size = body.size();
-        common.log.append(common.term(), body);
+        self.append(common, body);
         self.meet_members(common);
     }
 
@@ -186,30 +251,40 @@ impl Leader {
         self.peers.retain(|peer| peer.member.id != id || peer.leaving.is_none());
     }
 
-    /// A peer has got further. Returns whether it has caught up by that.
-    #[inline]
-    pub(super) fn note_catching_up(&mut self, common: &Common, position: usize) -> bool {
-        self.change.is_some() && self.note_newcomer(common, position)
+    pub(crate) fn is_changing(&self) -> bool {
+        self.change.is_some()
     }
 
-    fn note_newcomer(&mut self, common: &Common, position: usize) -> bool {
-        let Some(Stage::CatchingUp { newcomers, .. }) = self.change.as_mut().map(|change| &mut change.stage)
+    /// When the change that is under way has had its time.
+    pub(super) fn change_deadline(&self) -> Instant {
+        self.change.as_ref().map_or(Instant::NEVER, |change| change.deadline)
+    }
+
+    /// Looks at the change that is under way again, after every event: what it waits for may be an acknowledgement, any other sign of life,
+    /// a commit, the end of a transfer, or time. This is the only place where newcomers are judged and where time runs out, so no handler
+    /// can forget either.
+    pub(crate) fn review_change(&mut self, common: &mut Common, out: &mut Vec<Action>) -> Next {
+        self.note_newcomers(common);
+        self.advance_commit(common, out);
+        self.end_overdue_change(common, out);
+        self.next()
+    }
+
+    fn note_newcomers(&mut self, common: &Common) {
+        let Some(Stage::Preparing { newcomers, .. }) = self.change.as_mut().map(|change| &mut change.stage)
         else {
-            return false;
+            return;
         };
-        let peer = &self.peers[position];
-        let (id, matched) = (peer.member.id, peer.matched);
-        let Some(newcomer) = newcomers.iter_mut().find(|newcomer| newcomer.id == id && !newcomer.caught_up)
-        else {
-            return false;
-        };
-        if matched >= newcomer.through {
-            let last = common.log.last().index;
-            let soon = common.now - newcomer.since < common.config.timing.election_min;
-            newcomer.caught_up = soon || matched == last;
-            (newcomer.through, newcomer.since) = (last, common.now);
+        let last = common.log.last().index;
+        for newcomer in newcomers.iter_mut().filter(|newcomer| !newcomer.caught_up) {
+            let is_it = |peer: &&Progress| peer.member.id == newcomer.id && peer.leaving.is_none();
+            let matched = self.peers.iter().find(is_it).map_or(Index::ZERO, |peer| peer.matched);
+            if matched >= newcomer.through {
+                let soon = common.now - newcomer.since < common.config.timing.election_min;
+                newcomer.caught_up = soon || matched == last;
+                (newcomer.through, newcomer.since) = (last, common.now);
+            }
         }
-        newcomer.caught_up
     }
 
     /// Whether a newcomer that has caught up is still there, and not far behind.
@@ -222,17 +297,29 @@ impl Leader {
             })
     }
 
-    /// Some newcomers never catch up, and the group does not wait for ever.
-    pub(super) fn give_up_on_newcomers(&mut self, common: &Common, out: &mut Vec<Action>) {
-        let Some(change) = &self.change else { return };
-        if let Stage::CatchingUp { newcomers, deadline, .. } = &change.stage
-            && common.now >= *deadline
-            && let Some(slow) = newcomers.iter().find(|newcomer| !self.keeps_up(common, newcomer))
-        {
-            let (request, outcome) = (change.request, Outcome::NotCaughtUp(slow.id));
-            out.push(Action::Respond { request, outcome });
-            self.change = None;
-        }
+    /// Which of its newcomers a change waits for; the first where all keep up and something else is waited for.
+    fn slowest(&self, common: &Common, change: &Changing) -> Option<NodeId> {
+        let newcomers = change.awaited()?;
+        let slow = newcomers.iter().find(|newcomer| !self.keeps_up(common, newcomer));
+        slow.or(newcomers.first()).map(|newcomer| newcomer.id)
+    }
+
+    /// Answers a request whose time is up. What is being prepared is given up; what is in the log is decided without the request.
+    fn end_overdue_change(&mut self, common: &Common, out: &mut Vec<Action>) {
+        let Some(change) = self.change.take_if(|change| common.now >= change.deadline) else { return };
+        let slow = |newcomer: &&Newcomer| !self.keeps_up(common, newcomer);
+        let outcome = match &change.stage {
+            Stage::Deciding => Outcome::Unknown,
+            Stage::Preparing { newcomers, .. } if let Some(slow) = newcomers.iter().find(slow) => {
+                Outcome::NotCaughtUp(slow.id)
+            }
+            // Something else was in the way.
+            Stage::Preparing { .. } if common.log.configured().index > common.log.committed() => {
+                Outcome::Unknown
+            }
+            Stage::Preparing { .. } => Outcome::Cancelled,
+        };
+        out.push(Action::Respond { request: change.request, outcome });
     }
 
     /// Takes whatever step of a change comes next. Returns whether an entry was appended for it.
@@ -247,30 +334,64 @@ impl Leader {
             self.append_membership(common, left);
             return true;
         }
-        match self.change.as_ref().map(|change| &change.stage) {
-            Some(Stage::CatchingUp { target, newcomers, .. })
-                if newcomers.iter().all(|newcomer| self.keeps_up(common, newcomer)) =>
-            {
-                let step = common.membership().step_to(target);
-                if let Some(change) = &mut self.change {
-                    (change.begun, change.stage) = (true, Stage::Deciding);
-                }
-                self.append_membership(common, step);
-                return true;
+        if let Some(step) = self.prepared_step(common, out) {
+            if let Some(change) = &mut self.change {
+                change.deadline = common.now + common.config.timing.catch_up;
+                (change.begun, change.stage) = (true, Stage::Deciding);
             }
-            Some(Stage::Deciding) => {
-                let outcome = Outcome::Committed(configured);
-                out.extend(
-                    self.change.take().map(|change| Action::Respond { request: change.request, outcome }),
-                );
-            }
-            Some(Stage::CatchingUp { .. }) | None => {}
+            self.append_membership(common, step);
+            return true;
+        }
+        if let Some(change) = self.change.take_if(|change| change.awaited().is_none()) {
+            let outcome = Outcome::Committed(configured);
+            out.push(Action::Respond { request: change.request, outcome });
         }
         // Who is no voter any more has led the group to its new membership, and is done.
         self.resigned = common.standing() != Standing::Voter;
         self.settled = Some(configured);
         false
     }
+
+    /// The next membership, once all newcomers keep up, no transfer is under way, and a majority of each of its sets has shown that it is
+    /// there. Asks for that by a heartbeat, and refuses the change where so many are silent that it cannot be had.
+    fn prepared_step(&mut self, common: &mut Common, out: &mut Vec<Action>) -> Option<Membership> {
+        let change = self.change.as_ref().filter(|_| self.transfer.is_none())?;
+        let Stage::Preparing { target, newcomers, asked } = &change.stage else { return None };
+        if !newcomers.iter().all(|newcomer| self.keeps_up(common, newcomer)) {
+            return None;
+        }
+        let step = common.membership().step_to(target);
+        if change.force || step.voters() == common.membership().voters() {
+            return Some(step);
+        }
+        let round = asked.unwrap_or(self.round + 1);
+        let answered = |id| self.answered(common, id, round);
+        match step.tally(answered) {
+            Tally::Won => return Some(step),
+            Tally::Lost if !change.begun && newcomers.is_empty() => {
+                let outcome = Outcome::Refused(no_majority(&step, answered));
+                out.push(Action::Respond { request: change.request, outcome });
+                self.change = None;
+            }
+            Tally::Pending if asked.is_none() => {
+                self.beat(common, out);
+                if let Some(Stage::Preparing { asked, .. }) =
+                    self.change.as_mut().map(|change| &mut change.stage)
+                {
+                    *asked = Some(round);
+                }
+            }
+            // Some may come back while there is time.
+            Tally::Lost | Tally::Pending => {}
+        }
+        None
+    }
+}
+
+/// Why a membership is not gone to: these are silent.
+fn no_majority(next: &Membership, answered: impl Fn(NodeId) -> Option<bool>) -> Refusal {
+    let voters = next.all_voters().map(|member| member.id);
+    Refusal::NoReachableMajority { unreachable: voters.filter(|&id| answered(id) == Some(false)).collect() }
 }
 
 /// How many election timeouts a former member is still told of the log that it has left.

@@ -1,12 +1,13 @@
 //! A leader takes proposals and replicates them (paper §5.3).
 //!
 //! Its parts: what goes to whom ([`replication`]), what readers must see ([`reads`]), who belongs to the group ([`change`]),
-//! and handing over ([`transfer`]).
+//! handing over ([`transfer`]), and how far witnesses may be ahead of others ([`witnesses`]).
 
 mod change;
 mod reads;
 mod replication;
 mod transfer;
+mod witnesses;
 
 use crate::action::{Action, Outcome, Refusal};
 use crate::common::Common;
@@ -160,9 +161,6 @@ impl Leader {
         proposals: impl Iterator<Item = Proposal>,
         out: &mut Vec<Action>,
     ) {
-        if common.log.committed() == common.log.last().index {
-            self.committing_since = common.now;
-        }
         for Proposal { request, payload } in proposals {
             let max = common.config.options.max_payload_bytes;
             let refusal = if let Some(transfer) = &self.transfer {
@@ -178,7 +176,7 @@ impl Leader {
             } else {
                 let body = EntryBody::Data(payload);
                 let size = body.size();
-                let index = common.log.append(common.term(), body).index;
+                let index = self.append(common, body).index;
                 self.proposals.push_back(Waiting { index, request, size });
                 self.proposed_size += size;
                 continue;
@@ -186,6 +184,14 @@ impl Leader {
             out.push(Action::Respond { request, outcome: Outcome::Refused(refusal) });
         }
         self.replicate_to_all(common, out);
+    }
+
+    /// Appends an entry of this term: the only way into the log of a leader in office.
+    fn append(&mut self, common: &mut Common, body: EntryBody) -> LogId {
+        if common.log.committed() == common.log.last().index {
+            self.committing_since = common.now;
+        }
+        common.log.append(common.term(), body)
     }
 
     /// The leader's own disk has moved: it counts itself like any other member.
@@ -196,6 +202,9 @@ impl Leader {
 
     /// A heartbeat is due, if anybody still follows: a leader that has lost its quorum or its disk steps down.
     pub(crate) fn on_deadline(&mut self, common: &mut Common, out: &mut Vec<Action>) -> Next {
+        if common.now < self.heartbeat_deadline {
+            return Next::Stay;
+        }
         if common.disk_stalls() || (common.config.options.check_quorum && !self.has_quorum(common)) {
             return Next::Follow(None);
         }
@@ -208,7 +217,6 @@ impl Leader {
         if !common.membership().witnesses().is_empty() {
             self.replicate_to_all(common, out);
         }
-        self.give_up_on_newcomers(common, out);
         self.pursue_transfer(common, out);
         self.arm_heartbeat(common);
         self.next()
@@ -303,12 +311,21 @@ impl Leader {
 
     /// Whether a quorum was heard from within an election timeout, the leader being one of them. Learners do not count.
     fn has_quorum(&self, common: &Common) -> bool {
-        let timeout = common.config.timing.election_max;
         let heard = |member| {
-            let recent = |peer: &Progress| common.now - peer.contact < timeout;
+            let recent = |peer: &Progress| self.is_heard(common, peer);
             (member == common.id() || self.peer(member).is_some_and(recent)).then_some(true)
         };
         common.membership().tally(heard) == Tally::Won
+    }
+
+    /// Whether a peer was heard from within an election timeout, or has only just become one.
+    fn is_heard(&self, common: &Common, peer: &Progress) -> bool {
+        common.now - peer.contact < common.config.timing.election_max
+    }
+
+    /// When there is something to do although nothing happens.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.heartbeat_deadline.min(self.change_deadline())
     }
 
     fn arm_heartbeat(&mut self, common: &Common) {

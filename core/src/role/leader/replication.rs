@@ -5,9 +5,8 @@ use crate::action::Action;
 use crate::common::Common;
 use crate::event::EntriesLoaded;
 use crate::log::{Entries, Entry, LogSlice};
-use crate::membership::Standing;
 use crate::message::Body;
-use crate::progress::{Flow, Load, Progress, Window};
+use crate::progress::{Flow, Load, Window};
 use crate::status::DropReason;
 use crate::types::{Index, LogId};
 use alloc::vec::Vec;
@@ -97,37 +96,16 @@ impl Leader {
         }
     }
 
-    /// How far the log may go to this peer now. A witness gets no entry before another voter has it with its payload: were this leader
-    /// to die, the witness could not lead and would not let anybody lead who has less. It is there for when the others are not: once
-    /// none of them has been heard, or nothing been committed, for an election timeout, it gets everything.
-    fn through_for(&self, common: &Common, position: usize) -> Index {
-        let last = common.log.last().index;
-        let membership = common.membership();
-        if membership.witnesses().is_empty() || !membership.is_witness(self.peers[position].member.id) {
-            return last;
-        }
-        if common.now - self.committing_since >= common.config.timing.election_max {
-            return last;
-        }
-        let patience = common.config.timing.election_max;
-        let holds = |peer: &&Progress| {
-            membership.standing(peer.member) == Standing::Voter && common.now - peer.contact < patience
-        };
-        let most = self.peers.iter().filter(holds).map(|peer| peer.matched).max();
-        most.unwrap_or(last)
-    }
-
     /// The follower has the log through `matched` on its disk.
     fn acknowledge(&mut self, common: &mut Common, position: usize, matched: Index, out: &mut Vec<Action>) {
         let news = self.peers[position].acknowledge(matched);
         if !news {
             return;
         }
-        let caught_up = self.note_catching_up(common, position);
         if !common.membership().witnesses().is_empty() {
             self.replicate_to_all(common, out);
         }
-        if matched > common.log.committed() || caught_up {
+        if matched > common.log.committed() {
             self.advance_commit(common, out);
         }
         if self.is_successor(self.peers[position].member) {

@@ -4,9 +4,10 @@ use super::Leader;
 use crate::action::{Action, Outcome, Refusal};
 use crate::common::Common;
 use crate::event::Transfer;
+use crate::log::Entry;
 use crate::membership::Standing;
 use crate::message::Body;
-use crate::progress::Progress;
+use crate::progress::{Flow, Progress};
 use crate::time::Instant;
 use crate::types::{Member, NodeId, RequestId};
 use alloc::vec::Vec;
@@ -53,20 +54,36 @@ impl Leader {
         }
     }
 
+    /// Who shall take over, if that is likely to succeed.
     fn successor(&self, common: &Common, to: Option<NodeId>) -> Result<Member, Refusal> {
         if let Some(transfer) = &self.transfer {
             return Err(Refusal::Transferring { to: transfer.to() });
         }
-        if self.change_in_flight(common) {
+        if self.is_deciding(common) {
             return Err(Refusal::ChangeInFlight { configured: common.log.configured() });
         }
-        match to {
-            None => self.best_successor(common).map(|peer| peer.member).ok_or(Refusal::NobodyElse),
-            Some(id) if id == common.id() => Err(Refusal::LeadsAlready),
+        let chosen = match to {
+            None => self.best_successor(common).ok_or(Refusal::NobodyElse)?,
+            Some(id) if id == common.id() => return Err(Refusal::LeadsAlready),
             Some(id) => {
                 let could = |peer: &&Progress| common.membership().standing(peer.member) == Standing::Voter;
-                self.peer(id).filter(could).map(|peer| peer.member).ok_or(Refusal::CannotLead(id))
+                self.peer(id).filter(could).ok_or(Refusal::CannotLead(id))?
             }
+        };
+        self.obstacle(common, chosen).map_or(Ok(chosen.member), Err)
+    }
+
+    /// Why a voter would not take over in time.
+    fn obstacle(&self, common: &Common, peer: &Progress) -> Option<Refusal> {
+        let id = peer.member.id;
+        if !self.is_heard(common, peer) {
+            Some(Refusal::Unreachable(id))
+        } else if !peer.has_answered() {
+            Some(Refusal::NotReady)
+        } else if is_behind(common, peer) {
+            Some(Refusal::Lagging(id))
+        } else {
+            None
         }
     }
 
@@ -75,15 +92,12 @@ impl Leader {
         self.transfer.as_ref().is_some_and(|transfer| transfer.to == member)
     }
 
-    /// Who has most of the log among those that could lead, and are there.
+    /// Who would take over best: of those that could lead, one that nothing hinders, and of these one that has most of the log.
     pub(super) fn best_successor(&self, common: &Common) -> Option<&Progress> {
-        let timeout = common.config.timing.election_max;
-        let could = |peer: &&Progress| {
-            common.membership().standing(peer.member) == Standing::Voter
-                && common.now - peer.contact < timeout
-        };
-        // The first of those that have most.
-        self.peers.iter().rev().filter(could).max_by_key(|peer| peer.matched)
+        let could = |peer: &&Progress| common.membership().standing(peer.member) == Standing::Voter;
+        // The first of those that are equally good.
+        let fitness = |peer: &&Progress| (self.obstacle(common, peer).is_none(), peer.matched);
+        self.peers.iter().rev().filter(could).max_by_key(fitness)
     }
 
     /// Bids the chosen one to stand as soon as it has the whole log and no lease holds; again and again, since the
@@ -104,4 +118,18 @@ impl Leader {
             common.send(to, Body::TimeoutNow { last }, out);
         }
     }
+}
+
+/// Whether a peer lacks more of the log than may be on its way to it at once, or what is not in memory any more.
+fn is_behind(common: &Common, peer: &Progress) -> bool {
+    if matches!(peer.flow, Flow::Snapshot { .. }) || peer.matched < common.log.evicted() {
+        return true;
+    }
+    let mut room = common.config.options.max_in_flight_bytes;
+    let fits = |entry: &Entry| {
+        let fits = room > 0;
+        room = room.saturating_sub(entry.size());
+        fits
+    };
+    !common.log.entries(peer.matched, common.log.last().index).all(fits)
 }

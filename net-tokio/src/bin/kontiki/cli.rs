@@ -4,7 +4,7 @@ use crate::bench::Bench;
 use crate::dev::Dev;
 use crate::failure::{Exit, Failure};
 use crate::keys::{Cas, Delete, Get, Put, Scan};
-use crate::members::{Add, Id, Logs, Members, Snapshot, Status, Transfer};
+use crate::members::{Add, Cancel, Id, Logs, Members, Snapshot, Status, Transfer};
 use crate::output::{Format, write};
 use crate::recover::Recover;
 use crate::serve::Serve;
@@ -67,6 +67,8 @@ enum Command {
     Promote(Id),
     /// Have a voter only learn
     Demote(Id),
+    /// Give up the change that waits for a new voter to catch up: it stays a learner
+    Cancel(Cancel),
     /// Have another member lead
     Transfer(Transfer),
     /// Have a snapshot taken now, by the leader or one member
@@ -112,6 +114,7 @@ impl Cli {
             Command::Remove(id) => wait(id.change(Change::Remove, "removed", &target, format)),
             Command::Promote(id) => wait(id.change(Change::Promote, "promoted", &target, format)),
             Command::Demote(id) => wait(id.change(Change::Demote, "demoted", &target, format)),
+            Command::Cancel(cancel) => wait(cancel.run(&target, format)),
             Command::Transfer(transfer) => wait(transfer.run(&target, format)),
             Command::Snapshot(snapshot) => wait(snapshot.run(&target, format)),
             Command::Bench(bench) => wait(bench.run(&target, format)),

@@ -54,6 +54,9 @@ pub(crate) struct Add {
     /// It shall vote and hold no values: the third vote of two real members
     #[arg(long)]
     witness: bool,
+    /// Even if no majority of the voters can be reached then
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Args, Debug)]
@@ -61,7 +64,13 @@ pub(crate) struct Id {
     /// Its id
     #[arg(value_parser = node_id)]
     id: NodeId,
+    /// Even if no majority of the voters can be reached then. DANGER: the group stands still until one can
+    #[arg(long)]
+    force: bool,
 }
+
+#[derive(Args, Debug)]
+pub(crate) struct Cancel {}
 
 #[derive(Args, Debug)]
 pub(crate) struct Transfer {
@@ -370,7 +379,8 @@ impl Add {
             (false, true) => Change::AddWitness(member),
             (false, false) => Change::AddVoter(member),
         };
-        reconfigure(&client, change, vec![(self.id, self.address)], "added", format).await
+        let newcomer = vec![(self.id, self.address)];
+        reconfigure(&client, (change, self.force), newcomer, "added", format).await
     }
 
     /// Whoever listens at the address must be who is meant: only it knows which life of its directory it is.
@@ -396,19 +406,32 @@ impl Id {
         target: &Target,
         format: Format,
     ) -> Result<Exit, Failure> {
-        reconfigure(&target.client_with(PATIENCE)?, change(self.id), Vec::new(), done, format).await
+        let change = (change(self.id), self.force);
+        reconfigure(&target.client_with(PATIENCE)?, change, Vec::new(), done, format).await
+    }
+}
+
+impl Cancel {
+    pub(crate) async fn run(self, target: &Target, format: Format) -> Result<Exit, Failure> {
+        match target.client()?.ask(Ask::CancelChange, Again::Unsafe).await? {
+            Reply::Cancelled => {}
+            other => return Err(unexpected(&other).into()),
+        }
+        let human = || "the change is cancelled: its newcomers stay learners\n".to_owned();
+        format.print(human, || json!({ "cancelled": true }));
+        Ok(Exit::Done)
     }
 }
 
 async fn reconfigure(
     client: &Client,
-    change: Change,
+    (change, force): (Change, bool),
     addresses: Vec<(NodeId, String)>,
     done: &str,
     format: Format,
 ) -> Result<Exit, Failure> {
     let id = change.subject();
-    let ask = Ask::Reconfigure { expected: None, changes: vec![change], addresses };
+    let ask = Ask::Reconfigure { expected: None, changes: vec![change], force, addresses };
     match client.ask(ask, Again::Unsafe).await? {
         Reply::Reconfigured(at) => {
             let human = || format!("member {id} is {done}, by entry {at}\n");

@@ -44,6 +44,8 @@ fn what_makes_sense_is_parsed() {
         "kontiki remove 4",
         "kontiki promote 4",
         "kontiki demote 4",
+        "kontiki remove 4 --force",
+        "kontiki cancel",
         "kontiki transfer",
         "kontiki transfer 2",
         "kontiki snapshot",
