@@ -153,6 +153,28 @@ fn snapshots_are_taken_when_so_much_was_applied_and_old_ones_go() {
     assert_eq!(group.host(2).worker.machine().state().len(), 100);
 }
 
+/// A small entry that is written alone takes a block on the disk: a log of such entries is as long as its blocks.
+#[test]
+fn snapshots_are_taken_when_so_much_was_written_however_small_the_entries_are() {
+    let options = Options { snapshot_every_bytes: 20 * 4096, snapshot_every_entries: u64::MAX, ..small() };
+    let config = crate::config::Options { retained_bytes: 1_000, ..Default::default() };
+    let mut group = Group::with(1, &config, &options);
+    let leader = group.elect();
+    for round in 0..100 {
+        group.put(leader, "key", if round % 2 == 0 { "even" } else { "odd" });
+    }
+    let replica = group.replica(leader);
+    let applied: u64 = replica.raft().log().applied().get() * 100;
+    assert!(applied < options.snapshot_every_bytes, "by their own size none would be due: {applied}");
+    assert!((3..=10).contains(&replica.counters().snapshots_taken), "{:?}", replica.counters());
+    // What is kept is told, and is what there is.
+    let (log, kept) = (replica.raft().log(), replica.raft().retention());
+    let runs = [kept.fetching, kept.tail, kept.applied, kept.unapplied];
+    assert_eq!(runs.iter().map(|run| run.entries).sum::<u64>(), log.last().index - log.base());
+    assert!(kept.tail.entries < 20 && kept.applied.entries > 0, "{kept:?}");
+    assert_eq!((kept.fetching.entries, kept.unapplied.entries), (0, 0));
+}
+
 #[test]
 fn a_snapshot_asked_for_twice_is_taken_once() {
     let mut group = Group::of(1, &small());
