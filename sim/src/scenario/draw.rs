@@ -156,6 +156,7 @@ impl Draw {
                 .faults
                 .extend(self.part("faults of disks", |draw| draw.disk_faults(chaos_us, can_repair)));
         }
+        self.part("errors of operators", |draw| draw.err(&mut scenario));
         self.part("interruptions", |draw| draw.interrupt(&scenario.operations, &mut scenario.faults));
         if matches!(self.profile, Profile::Swarm | Profile::Storage) {
             scenario.add_coincidences();
@@ -539,6 +540,46 @@ impl Draw {
             }
         };
         Operation::Reconfigure { changes: subjects.into_iter().map(|id| change(self, id)).collect() }
+    }
+
+    /// Operators err: they remove a live voter while another is down, wait for a newcomer that does not come, hand over to a member that
+    /// is silent, ask for two changes in a hurry, and cancel and force what they asked for.
+    fn err(&mut self, scenario: &mut Scenario) {
+        if !(self.on(Kind::Setting) && self.stream.coin()) || self.ids.len() < 3 {
+            return;
+        }
+        for _ in 0..self.stream.skewed(1, 4) {
+            let chosen = self.stream.sample(&self.ids, 2);
+            let (silent, other) = (chosen[0], chosen[1]);
+            let at_us = self.stream.below(scenario.chaos_us);
+            // Mostly it has been silent for long enough to be known for it; sometimes it fails a moment before, or after.
+            let later = |draw: &mut Self| at_us + draw.stream.below(4 * draw.election_max_us);
+            let member = Target::Member(silent);
+            let fails = match self.stream.coin() {
+                true => Fault::Crash { member, after_actions: 0 },
+                false => Fault::Isolate { member },
+            };
+            scenario.faults.push(TimedFault { at_us, for_us: scenario.chaos_us, fault: fails });
+            let mut ask = |at_us, operation| scenario.operations.push(TimedOperation { at_us, operation });
+            let changes = vec![Alteration::Remove(Target::Member(other))];
+            match self.stream.below(8) {
+                0..=2 => ask(later(self), Operation::Reconfigure { changes }),
+                3 => ask(later(self), Operation::Force { changes }),
+                4 => ask(later(self), Operation::Transfer { to: Some(silent) }),
+                _ => {
+                    ask(at_us, Operation::Reconfigure { changes: vec![Alteration::Add(silent)] });
+                    ask(later(self), Operation::Transfer { to: None });
+                    let hurried = later(self);
+                    ask(hurried, Operation::Reconfigure { changes });
+                    let gone = vec![Alteration::Remove(member)];
+                    match self.stream.coin() {
+                        true => ask(hurried, Operation::Cancel),
+                        false => ask(hurried, Operation::Reconfigure { changes: gone }),
+                    }
+                }
+            }
+        }
+        scenario.operations.sort_by_key(|timed| timed.at_us);
     }
 
     /// Leaders fall in the middle of what the operator has asked them for.

@@ -120,6 +120,13 @@ pub enum Operation {
         /// How.
         changes: Vec<Alteration>,
     },
+    /// The same, whether a majority can be reached then or not.
+    Force {
+        /// How.
+        changes: Vec<Alteration>,
+    },
+    /// Gives up the change that waits for newcomers.
+    Cancel,
     /// Hands leadership over.
     Transfer {
         /// To whom; to the best where not set.
@@ -375,7 +382,7 @@ impl Scenario {
 
     /// Whether who belongs to the group may change on the way.
     pub fn churns(&self) -> bool {
-        let changes = |timed: &TimedOperation| matches!(timed.operation, Operation::Reconfigure { .. });
+        let changes = |timed: &TimedOperation| timed.operation.changes_members();
         let wipes = |timed: &TimedFault| matches!(timed.fault, Fault::Wipe { .. });
         self.operations.iter().any(changes) || self.faults.iter().any(wipes)
     }
@@ -480,13 +487,20 @@ impl Scenario {
 }
 
 impl Operation {
+    /// Whether other members are asked for.
+    pub fn changes_members(&self) -> bool {
+        matches!(self, Self::Reconfigure { .. } | Self::Force { .. })
+    }
+
     /// Everybody whom the operation names.
     pub fn members(&self) -> Vec<NodeId> {
         match self {
-            Self::Reconfigure { changes } => changes.iter().filter_map(Alteration::subject).collect(),
+            Self::Reconfigure { changes } | Self::Force { changes } => {
+                changes.iter().filter_map(Alteration::subject).collect()
+            }
             Self::Transfer { to } => to.iter().copied().collect(),
             Self::Shutdown { member: Target::Member(member), .. } => vec![*member],
-            Self::Shutdown { .. } => vec![],
+            Self::Cancel | Self::Shutdown { .. } => vec![],
         }
     }
 }

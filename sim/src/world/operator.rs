@@ -9,6 +9,7 @@ use kontiki_core::action::{Outcome, Refusal};
 use kontiki_core::event::{Event, Reconfigure, Transfer};
 use kontiki_core::membership::{Change, Membership, Standing};
 use kontiki_core::status::RoleKind;
+use kontiki_core::time::{Instant, Nanos};
 use kontiki_core::types::{Member, NodeId, RequestId};
 use std::collections::BTreeMap;
 
@@ -20,9 +21,23 @@ pub(crate) struct Operator {
     turns: Vec<u64>,
     waiting: BTreeMap<RequestId, usize>,
     /// Every request that was not answered, whether the operator still waits for it or not.
-    open: BTreeMap<RequestId, usize>,
+    open: BTreeMap<RequestId, Asked>,
     requests: u64,
 }
+
+/// A request that was not answered.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    task: usize,
+    /// Of whom, and in which of its lives.
+    member: usize,
+    life: u32,
+    /// When it is answered at the latest, by the clock of that member, as long as that lives.
+    until: Instant,
+}
+
+/// What is checked here: a change of the membership is answered in time.
+const NAME: &str = "Change Deadline";
 
 #[derive(Clone, Debug)]
 enum Task {
@@ -40,16 +55,40 @@ impl Operator {
         self.open.contains_key(&request)
     }
 
-    fn ask(&mut self, task: usize) -> RequestId {
+    fn ask(&mut self, asked: Asked) -> RequestId {
         self.requests += 1;
         let request = RequestId(FIRST + self.requests);
-        self.waiting.insert(request, task);
-        self.open.insert(request, task);
+        self.waiting.insert(request, asked.task);
+        self.open.insert(request, asked);
         request
     }
 }
 
 impl World<'_> {
+    /// Asks this member something, which has until then by its clock to answer.
+    fn ask_operated(&mut self, task: usize, member: usize, until: Instant) -> RequestId {
+        self.operator.ask(Asked { task, member, life: self.hosts[member].life, until })
+    }
+
+    /// A change of the membership has at most two stages, and each has its deadline: the first step after both answers it.
+    pub(super) fn check_change_deadlines(&self, member: usize) -> Checked {
+        if self.operator.open.is_empty() {
+            return Ok(());
+        }
+        let (now, life) = (self.hosts[member].clock.local(self.now), self.hosts[member].life);
+        let late = |asked: &Asked| asked.member == member && asked.life == life && now >= asked.until;
+        match self.operator.open.values().find(|asked| late(asked)) {
+            Some(asked) => Err((
+                NAME,
+                format!(
+                    "member {} has not answered a change of the membership by {:?}: it is {now:?}",
+                    self.hosts[member].id, asked.until
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn prepare_operator(&mut self) {
         for number in 0..self.scenario.operations.len() {
             let at = self.scenario.operations[number].at_us.min(self.scenario.chaos_us) * 1_000;
@@ -76,10 +115,8 @@ impl World<'_> {
 
     /// Whether a change of the membership is being asked for.
     pub(super) fn is_reconfiguring(&self) -> bool {
-        let changes = |task: &usize| match self.operator.tasks[*task] {
-            Task::Operation(number) => {
-                matches!(self.scenario.operations[number].operation, Operation::Reconfigure { .. })
-            }
+        let changes = |asked: &Asked| match self.operator.tasks[asked.task] {
+            Task::Operation(number) => self.scenario.operations[number].operation.changes_members(),
             Task::Cure(_) => true,
         };
         self.operator.open.values().any(changes)
@@ -87,7 +124,7 @@ impl World<'_> {
 
     /// Everybody whom the changes are about that were asked for, and may still come to pass.
     pub(super) fn concerned(&self) -> Vec<usize> {
-        let members = |task: &usize| match &self.operator.tasks[*task] {
+        let members = |asked: &Asked| match &self.operator.tasks[asked.task] {
             Task::Operation(number) => self.scenario.operations[*number].operation.members(),
             Task::Cure(member) => vec![self.hosts[*member].id],
         };
@@ -131,6 +168,7 @@ impl World<'_> {
             self.try_later(number);
             return Ok(None);
         };
+        let mut force = false;
         let changes = match task {
             Task::Cure(member) => match self.treatment(*member, &membership)? {
                 Some(change) => vec![change],
@@ -139,23 +177,33 @@ impl World<'_> {
             },
             Task::Operation(operation) => match self.scenario.operations[*operation].operation.clone() {
                 // Who takes a voter away while another has lost its memory may end with no quorum that remembers.
-                Operation::Reconfigure { .. } if self.has_lost_one(&membership) => {
+                Operation::Reconfigure { .. } | Operation::Force { .. } if self.has_lost_one(&membership) => {
                     self.try_later(number);
                     return Ok(None);
                 }
                 Operation::Reconfigure { changes } => {
                     changes.iter().map(|change| self.change(*change, leader)).collect()
                 }
+                Operation::Force { changes } => {
+                    force = true;
+                    changes.iter().map(|change| self.change(*change, leader)).collect()
+                }
                 Operation::Transfer { to } => {
-                    let request = self.operator.ask(number);
+                    let request = self.ask_operated(number, leader, Instant::NEVER);
                     return Ok(Some(Event::Transfer(Transfer { request, to })));
+                }
+                Operation::Cancel => {
+                    let request = self.ask_operated(number, leader, Instant::NEVER);
+                    return Ok(Some(Event::CancelChange(request)));
                 }
                 Operation::Shutdown { .. } => return Ok(None),
             },
         };
         let expected = self.hosts[leader].up.as_ref().map(|up| up.status.configured);
-        let request = self.operator.ask(number);
-        Ok(Some(Event::Reconfigure(Reconfigure { request, expected, changes, force: false })))
+        let catch_up = Nanos::from(self.scenario.options.catch_up_timeout);
+        let until = self.hosts[leader].clock.local(self.now) + catch_up + catch_up;
+        let request = self.ask_operated(number, leader, until);
+        Ok(Some(Event::Reconfigure(Reconfigure { request, expected, changes, force })))
     }
 
     fn change(&self, alteration: Alteration, leader: usize) -> Change {

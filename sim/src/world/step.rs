@@ -100,8 +100,7 @@ impl World<'_> {
             up.room = Room::Bare(bare);
         }
         actions.drain(..).take(carried_out).try_for_each(|action| self.carry_out(member, action, &links))?;
-        self.end_step(member, crashes);
-        Ok(())
+        self.end_step(member, crashes)
     }
 
     /// A panic of our own code is a finding.
@@ -120,14 +119,16 @@ impl World<'_> {
     }
 
     /// What has happened is over: the member crashes, or goes on.
-    pub(super) fn end_step(&mut self, member: usize, crashes: bool) {
+    pub(super) fn end_step(&mut self, member: usize, crashes: bool) -> Checked {
         if crashes {
             self.crash(member, FaultKind::CrashMidStep);
         } else if self.hosts[member].disowned {
             self.crash(member, FaultKind::Crash);
         } else {
             self.schedule_wake(member);
+            self.check_change_deadlines(member)?;
         }
+        Ok(())
     }
 
     /// Looks at one step of a kernel with every check. Returns what it did to the log.

@@ -88,7 +88,7 @@ impl World<'_> {
         }
         self.outputs = outputs;
         if self.hosts[member].life == life {
-            self.end_step(member, crashes);
+            self.end_step(member, crashes)?;
         }
         Ok(())
     }

@@ -336,7 +336,7 @@ impl Leader {
         }
         if let Some(step) = self.prepared_step(common, out) {
             if let Some(change) = &mut self.change {
-                change.deadline = common.now + common.config.timing.catch_up;
+                change.deadline = change.deadline + common.config.timing.catch_up;
                 (change.begun, change.stage) = (true, Stage::Deciding);
             }
             self.append_membership(common, step);
