@@ -3,7 +3,7 @@
 use crate::action::{Action, Outcome, Refusal};
 use crate::config::{Config, MAX_PRIORITY, Options};
 use crate::durability::Durability;
-use crate::log::{Applicable, Log, Snapshot};
+use crate::log::{Applicable, Entry, Log, Snapshot};
 use crate::membership::{Membership, Standing};
 use crate::message::{Body, Message};
 use crate::rng::Rng;
@@ -192,9 +192,17 @@ impl Common {
     /// Whether the disk has owed a write for longer than an election takes: a member that cannot write can neither
     /// lead nor win.
     pub(crate) fn disk_stalls(&self) -> bool {
-        self.durability
-            .oldest_pending()
-            .is_some_and(|since| self.now - since >= self.config.timing.election_max)
+        let timeout = self.config.timing.election_max;
+        let owed = self.durability.oldest_pending().map(|since| self.now - since);
+        owed.is_some_and(|owed| owed >= timeout && owed >= timeout + self.writing_time())
+    }
+
+    /// How long a slow disk takes for the entries that it owes: they may be large, and a disk that writes them does not stall. Bounded, so
+    /// that one that hangs is noticed.
+    fn writing_time(&self) -> Nanos {
+        let owed = self.log.entries(self.log.durable(), self.log.last().index).map(Entry::size).sum::<u64>();
+        Nanos::new(owed.saturating_sub(SMALL).saturating_mul(NANOS_PER_BYTE))
+            .min(self.config.timing.election_max.times(MAX_WRITING))
     }
 
     pub(crate) fn message(&self, to: Member, body: Body) -> Message {
@@ -337,3 +345,10 @@ impl Common {
         self.config.timing.spread.times(u64::from(MAX_PRIORITY - self.config.options.priority))
     }
 }
+
+/// What every disk that works writes in an election timeout.
+const SMALL: u64 = 1 << 20;
+/// A disk that writes eight megabytes a second is slow, and works.
+const NANOS_PER_BYTE: u64 = 125;
+/// How many election timeouts a disk may be granted for what is large.
+const MAX_WRITING: u64 = 16;

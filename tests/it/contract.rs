@@ -741,3 +741,27 @@ fn a_request_id_may_be_used_again() {
     let actions = raft.step(Instant::ZERO, Event::ProposeBatch(vec![proposal("a"), proposal("b")]));
     assert_eq!(actions.len(), 2);
 }
+
+/// What is large takes its time on a disk, too: a leader that writes it does not stall, one whose disk hangs does.
+#[test]
+fn a_leader_leads_on_while_its_disk_writes_what_is_large_and_no_longer() {
+    let mut lab = led();
+    lab.slow_disk(1);
+    lab.quietly(|lab| {
+        lab.propose(1, &"x".repeat(16_000_000));
+        lab.deliver();
+    });
+    let passes = |lab: &mut Lab, beats: u32| {
+        for _ in 0..beats {
+            lab.quietly(|lab| {
+                lab.run(Nanos::new(50_000_000));
+                lab.deliver();
+            });
+        }
+    };
+    // 16 MB at 8 MB a second, after an election timeout.
+    passes(&mut lab, 40);
+    assert_eq!(lab.leaders(), [1]);
+    passes(&mut lab, 10);
+    assert!(!lab.leaders().contains(&1));
+}
