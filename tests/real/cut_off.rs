@@ -6,16 +6,18 @@
 //!                                              └─ m3: 10.91.0.3
 //! ```
 
-use crate::harness::{CALM, Group, Result, id, program, run, skip, until};
+use crate::harness::{CALM, Group, PATIENCE, Result, id, program, run, skip, until};
 use crate::load::{Load, Plan};
 use kontiki_core::event::ReadVia;
 use kontiki_core::types::{NodeId, Term};
+use kontiki_net_tokio::client;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_leader_whose_link_is_down_is_replaced_and_comes_back() {
@@ -58,6 +60,40 @@ fn a_leader_that_only_hears_or_is_only_heard_is_replaced_and_serves_nothing_stal
             follows(group, leader, term).await?;
         }
         eprintln!("{}", load.end(group).await?);
+        Ok(())
+    });
+}
+
+/// 16 MB to each of two followers take 2.6 s at 100 Mbit/s: three times the longest election timeout.
+#[test]
+fn one_large_value_over_a_narrow_link_costs_no_leader() {
+    in_namespaces(CALM, async |group, net| {
+        net.narrow("100mbit")?;
+        let (leader, term) = (group.leader().await?, group.latest_term().await?);
+        let patient = || group.client(client::Options { deadline: PATIENCE, ..client::Options::default() });
+        let (large, small) = (patient(), patient());
+        small.kv().put(b"small", b"before").await?;
+        let value = vec![b'x'; 16_000_000];
+        let begun = Instant::now();
+        let writes = AtomicU32::new(0);
+        let beside = async {
+            loop {
+                small.kv().put(b"small", b"beside").await?;
+                writes.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            done = async { large.kv().put(b"large", &value).await } => done?,
+            failed = beside => return failed,
+        }
+        eprintln!("16 MB in {:?}, {} small writes beside", begun.elapsed(), writes.load(Ordering::Relaxed));
+        assert_eq!(
+            (group.leader().await?, group.latest_term().await?),
+            (leader, term),
+            "the leader was lost"
+        );
+        assert!(writes.load(Ordering::Relaxed) > 0, "small writes are served beside it");
         Ok(())
     });
 }
@@ -159,6 +195,16 @@ impl Net {
     fn enter(&self) -> Result {
         let file = File::open(format!("/run/netns/{}", self.hub()))?;
         Ok(move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?)
+    }
+
+    /// Lets members send no more than this, with a queue of 50 ms as routers have one.
+    fn narrow(&self, rate: &str) -> Result {
+        self.ids().try_for_each(|id| {
+            let limit = ["root", "tbf", "rate", rate, "burst", "64kb", "latency", "50ms"];
+            let member = self.member(id);
+            let inside = ["netns", "exec", &member, "tc", "qdisc", "add", "dev", "eth0"];
+            ip(&[&inside[..], &limit[..]].concat())
+        })
     }
 
     /// Takes a member's cable out.
