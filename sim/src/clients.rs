@@ -305,7 +305,7 @@ impl Clients {
         let (key, value) = (self.stream.below(self.spec.keys), self.requests + 1);
         let put = Put { key, value };
         let (sequence, acknowledged) = (session.sequence + 1, session.sequence + 1);
-        let command = put_command(put, self.spec.payload_bytes as usize);
+        let command = put_command(put, self.size());
         self.once.insert(fingerprint(&[&command]), None);
         let command = Command::InSession { session: id, sequence, acknowledged, command: &command };
         let payload = command.encode();
@@ -361,6 +361,12 @@ impl Clients {
         }
     }
 
+    /// How large the next payload is.
+    fn size(&mut self) -> usize {
+        let large = self.stream.chance(self.spec.large);
+        (if large { self.spec.large_bytes } else { self.spec.payload_bytes }) as usize
+    }
+
     fn next_turn(&mut self, client: usize, now: u64, patience: u64) -> Option<Turn> {
         let state = &mut self.clients[client];
         state.attempt += 1;
@@ -405,7 +411,7 @@ impl Clients {
         let key = self.stream.below(self.spec.keys);
         let value = self.requests + 1;
         let put = Put { key, value };
-        let size = self.spec.payload_bytes as usize;
+        let size = self.size();
         let payload = if self.replica.is_some() { command(put, size) } else { put.encode(size) };
         let content = content_of(&payload);
         self.puts.insert(content, put);

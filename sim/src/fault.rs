@@ -162,6 +162,12 @@ faults! {
         OldMessage = "old_message",
         /// A bit of a message was flipped.
         Corrupt = "corrupt",
+        /// A message waited for those before it on a slow link.
+        Queued = "queued",
+        /// A short message overtook a large one on a slow link.
+        Overtaken = "overtaken",
+        /// A message was dropped since too much waited for a slow link.
+        QueueFull = "queue_full",
         /// A message met a link that was cut.
         Cut = "cut",
         /// A member crashed between two actions of one step.

@@ -1,8 +1,9 @@
 //! The network: what becomes of a frame on its way.
 
 use crate::report::FaultKind;
-use crate::scenario::NetworkSpec;
+use crate::scenario::{Bandwidth, NetworkSpec};
 use crate::stream::Stream;
+use kontiki_core::replica::Lane;
 
 /// The links between members, by position, each way for itself.
 #[derive(Debug)]
@@ -16,9 +17,25 @@ pub(crate) struct Network {
     cuts: Vec<u32>,
     /// Until when each link is stalled: nothing arrives before.
     stalls: Vec<u64>,
-    /// When the last frame on each link arrives: frames keep their order unless a fault reorders them.
-    arrivals: Vec<u64>,
+    /// When the last frame of each lane of each link arrives: frames keep their order unless a fault reorders them.
+    arrivals: Vec<[u64; 2]>,
+    /// Until when each lane of each link is busy with what was sent, where a link carries only so much.
+    busy: Vec<[u64; 2]>,
+    /// How often the connections of each link broke: what was on its way then is lost, where a link carries only so much.
+    breaks: Vec<u32>,
 }
+
+/// A frame that is sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) lane: Lane,
+    pub(crate) bytes: usize,
+}
+
+/// A packet of a large frame, which a short one waits for.
+const PACKET: u64 = 1_500;
 
 /// One arrival of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +43,15 @@ pub(crate) struct Arrival {
     pub(crate) at: u64,
     /// The bit that was flipped on the way, as a number to be taken modulo the length.
     pub(crate) flipped: Option<u64>,
+    /// The connection by which it comes.
+    pub(crate) connection: Connection,
+}
+
+/// What a frame was sent by: the connections from a member, after so many breaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Connection {
+    from: usize,
+    breaks: u32,
 }
 
 impl Network {
@@ -39,7 +65,9 @@ impl Network {
             slow_us,
             cuts: vec![0; size * size],
             stalls: vec![0; size * size],
-            arrivals: vec![0; size * size],
+            arrivals: vec![[0; 2]; size * size],
+            busy: vec![[0; 2]; size * size],
+            breaks: vec![0; size * size],
         }
     }
 
@@ -55,12 +83,29 @@ impl Network {
             tail_max_us: 1_000,
             corrupt: 0,
             notice: self.spec.notice,
+            bandwidth: self.spec.bandwidth,
         };
-        self.arrivals.fill(0);
+        self.arrivals.fill([0; 2]);
         self.stalls.fill(0);
     }
 
+    /// The connections between two members break, and what waits for them is lost.
+    pub(crate) fn break_off(&mut self, from: usize, to: usize) {
+        let link = from * self.size + to;
+        self.breaks[link] += 1;
+        self.busy[link] = [0; 2];
+        if self.spec.bandwidth.is_some() {
+            self.arrivals[link] = [0; 2];
+        }
+    }
+
+    /// How often the connections from one to the other broke.
+    pub(crate) fn breaks(&self, from: usize, to: usize) -> u32 {
+        if self.spec.bandwidth.is_some() { self.breaks[from * self.size + to] } else { 0 }
+    }
+
     pub(crate) fn cut(&mut self, from: usize, to: usize) {
+        self.break_off(from, to);
         self.cuts[from * self.size + to] += 1;
     }
 
@@ -92,11 +137,10 @@ impl Network {
     pub(crate) fn send(
         &mut self,
         now: u64,
-        from: usize,
-        to: usize,
+        sent: Sent,
         mut count: impl FnMut(FaultKind),
     ) -> [Option<Arrival>; 2] {
-        if self.is_cut(from, to) {
+        if self.is_cut(sent.from, sent.to) {
             count(FaultKind::Cut);
             return [None, None];
         }
@@ -104,15 +148,50 @@ impl Network {
             count(FaultKind::Drop);
             return [None, None];
         }
-        let first = self.arrival(now, from, to, &mut count);
+        let Some(left) = self.leaves(now, sent, &mut count) else {
+            count(FaultKind::QueueFull);
+            return [None, None];
+        };
+        let first = self.arrival(left, sent, &mut count);
         let second = self.stream.chance(self.spec.duplicate).then(|| {
             count(FaultKind::Duplicate);
-            self.arrival(now, from, to, &mut count)
+            self.arrival(left, sent, &mut count)
         });
         [Some(first), second]
     }
 
-    fn arrival(&mut self, now: u64, from: usize, to: usize, count: &mut impl FnMut(FaultKind)) -> Arrival {
+    /// When the last byte of a frame leaves; none where too much waits. Both lanes get a fair share of the link: a short
+    /// frame passes what is large, packet by packet, and holds it up by as much as it takes itself.
+    fn leaves(&mut self, now: u64, sent: Sent, count: &mut impl FnMut(FaultKind)) -> Option<u64> {
+        let Some(Bandwidth { bytes_per_ms, queue_bytes }) = self.spec.bandwidth else { return Some(now) };
+        let takes = |bytes: u64| bytes * 1_000_000 / bytes_per_ms;
+        let bytes = sent.bytes as u64;
+        let [log, bulk] = &mut self.busy[sent.from * self.size + sent.to];
+        let (own, other) = match sent.lane {
+            Lane::Log => (log, bulk),
+            Lane::Bulk => (bulk, log),
+        };
+        let start = now.max(*own);
+        if start - now > takes(queue_bytes) {
+            return None;
+        }
+        if start > now {
+            count(FaultKind::Queued);
+        }
+        let held_up = match sent.lane {
+            Lane::Log if *other > start => {
+                count(FaultKind::Overtaken);
+                *other += takes(bytes);
+                takes(bytes + PACKET)
+            }
+            Lane::Log | Lane::Bulk => 0,
+        };
+        *own = start + takes(bytes) + held_up;
+        Some(*own)
+    }
+
+    fn arrival(&mut self, left: u64, sent: Sent, count: &mut impl FnMut(FaultKind)) -> Arrival {
+        let Sent { from, to, lane, .. } = sent;
         let spec = &self.spec;
         let mut delay_us = self.stream.between(spec.latency_min_us, spec.latency_max_us);
         if self.stream.chance(spec.tail) {
@@ -120,9 +199,9 @@ impl Network {
             delay_us = self.stream.skewed(spec.latency_max_us, spec.tail_max_us);
         }
         delay_us += self.slow_us[from] + self.slow_us[to];
-        let mut at = now + delay_us * 1_000 + self.stream.below(1_000);
+        let mut at = left + delay_us * 1_000 + self.stream.below(1_000);
         at = at.max(self.stalls[from * self.size + to]);
-        let last = &mut self.arrivals[from * self.size + to];
+        let last = &mut self.arrivals[from * self.size + to][lane as usize];
         if self.stream.chance(spec.reorder) {
             count(FaultKind::Reorder);
             at += self.stream.below(4 * spec.latency_max_us * 1_000 + 1);
@@ -134,6 +213,60 @@ impl Network {
             count(FaultKind::Corrupt);
             self.stream.number()
         });
-        Arrival { at, flipped }
+        Arrival { at, flipped, connection: Connection { from, breaks: self.breaks(from, to) } }
+    }
+
+    /// Whether a connection by which a frame was sent has not broken since.
+    pub(crate) fn is_open(&self, connection: Connection, to: usize) -> bool {
+        connection.breaks == self.breaks(connection.from, to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network() -> Network {
+        let bandwidth = Some(Bandwidth { bytes_per_ms: 100, queue_bytes: 50_000 });
+        let spec = NetworkSpec {
+            latency_min_us: 0,
+            latency_max_us: 0,
+            drop: 0,
+            duplicate: 0,
+            reorder: 0,
+            tail: 0,
+            tail_max_us: 0,
+            corrupt: 0,
+            notice: 0,
+            bandwidth,
+        };
+        Network::new(1, spec, vec![0; 2])
+    }
+
+    fn arrives_ms(network: &mut Network, lane: Lane, bytes: usize) -> Option<u64> {
+        let [first, _] = network.send(0, Sent { from: 0, to: 1, lane, bytes }, |_| ());
+        first.map(|arrival| arrival.at / 1_000_000)
+    }
+
+    #[test]
+    fn what_is_large_waits_for_what_is_before_it_and_what_is_short_overtakes() {
+        let mut network = network();
+        assert_eq!(arrives_ms(&mut network, Lane::Bulk, 20_000), Some(200));
+        assert_eq!(arrives_ms(&mut network, Lane::Bulk, 20_000), Some(400));
+        assert_eq!(arrives_ms(&mut network, Lane::Log, 100), Some(17), "a packet, and itself twice");
+        assert_eq!(arrives_ms(&mut network, Lane::Bulk, 20_000), Some(601), "held up by it");
+        assert_eq!(arrives_ms(&mut network, Lane::Bulk, 100), None, "the queue is full");
+    }
+
+    #[test]
+    fn what_waits_for_a_connection_is_lost_when_that_breaks() {
+        let mut network = network();
+        let sent = Sent { from: 0, to: 1, lane: Lane::Bulk, bytes: 20_000 };
+        let [first, _] = network.send(0, sent, |_| ());
+        let connection = first.expect("it leaves").connection;
+        assert!(network.is_open(connection, 1));
+        network.break_off(0, 1);
+        assert!(!network.is_open(connection, 1));
+        assert_eq!(arrives_ms(&mut network, Lane::Bulk, 100), Some(1), "another begins empty");
     }
 }

@@ -41,13 +41,15 @@ pub fn shrink(scenario: &Scenario) -> Option<Shrunk> {
 }
 
 /// What may be taken out of a scenario, each for itself.
-const CHANGES: [fn(&mut Scenario); 32] = [
+const CHANGES: [fn(&mut Scenario); 34] = [
     |it| it.network.drop = 0,
     |it| it.network.duplicate = 0,
     |it| it.network.reorder = 0,
     |it| it.network.tail = 0,
     |it| it.network.corrupt = 0,
     |it| it.network.notice = 0,
+    |it| it.network.bandwidth = None,
+    |it| it.workload.large = 0,
     |it| it.network.latency_max_us = it.network.latency_min_us,
     |it| it.disk.tail = 0,
     |it| it.disk.sync_max_us = it.disk.sync_min_us,

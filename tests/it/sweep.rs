@@ -62,6 +62,9 @@ const OF_DISKS: &[&str] = &[
 /// What a simulated host does by itself, and a replica in another way, or not where it could be counted.
 const OF_PLAYED_HOSTS: &[&str] = &["fetch_failed", "frame_refused", "read_unasked", "slow_sync"];
 
+/// What few links come to in a small sweep of three members.
+const OF_BUSY_LINKS: &[&str] = &["queue_full"];
+
 /// What never happened, though it should have.
 fn never(counts: std::collections::BTreeMap<&'static str, u64>, excused: &[&[&str]]) -> Vec<&'static str> {
     let is_excused = |name: &str| excused.iter().any(|names| names.contains(&name));
@@ -82,7 +85,7 @@ fn a_sweep_meets_every_fault_and_reaches_every_mark() {
 #[test]
 fn a_sweep_of_whole_members_meets_every_fault_of_their_disks() {
     let counters = sweep(0..400, 3, Profile::Storage);
-    let excused = [RARE, OF_PLAYED_HOSTS];
+    let excused = [RARE, OF_PLAYED_HOSTS, OF_BUSY_LINKS];
     assert_eq!(never(counters.faults(), &excused), Vec::<&str>::new(), "faults that never happened");
     assert_eq!(never(counters.marks(), &excused), Vec::<&str>::new(), "marks that were never reached");
 }

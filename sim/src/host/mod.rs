@@ -355,7 +355,7 @@ impl Host {
         };
         let mut size = 0;
         let wanted = entries.iter().skip(skip as usize).take_while(|entry| {
-            let fits = size == 0 || size < max_bytes;
+            let fits = size == 0 || size + entry.size() <= max_bytes;
             size += entry.size();
             fits && entry.id.index <= through
         });

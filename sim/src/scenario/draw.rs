@@ -5,8 +5,8 @@
 //! are spread across the election timeout, or the interesting interleavings never happen.
 
 use super::{
-    Alteration, DiskSpec, Fault, Heal, Leading, MemberSpec, NetworkSpec, OldMessageSpec, Operation,
-    ReplicaSpec, Scenario, SnapshotSpec, Target, TimedFault, TimedOperation, WorkloadSpec,
+    Alteration, Bandwidth, DiskSpec, Fault, Heal, Leading, MemberSpec, NetworkSpec, OldMessageSpec,
+    Operation, ReplicaSpec, Scenario, SnapshotSpec, Target, TimedFault, TimedOperation, WorkloadSpec,
 };
 use crate::fault::{Entry, FaultPlan, Realm, span_us, target};
 use crate::stream::Stream;
@@ -59,7 +59,7 @@ enum Kind {
 /// The slowest sync that is drawn for good, in thousandths of the longest election timeout; and the slowest way, of
 /// the shortest, so that an answer comes in half of it where both are slow: beyond that elections cannot be won.
 const SLOWEST_SYNC: u64 = 60;
-const SLOWEST_LINK: u64 = 20;
+const SLOWEST_LINK: u64 = 120;
 
 struct Draw {
     seed: u64,
@@ -148,6 +148,7 @@ impl Draw {
             replica: None,
         };
         self.part("slow for good", |draw| draw.slow(&mut scenario));
+        self.part("bandwidth", |draw| draw.bandwidth(&mut scenario));
         self.part("refusal", |draw| draw.refusal(&mut scenario));
         if self.profile == Profile::Storage {
             scenario.add_storage();
@@ -284,6 +285,26 @@ impl Draw {
         self.roles.iter().map(&mut member).collect()
     }
 
+    /// In some seeds links carry only so much, and a large payload, of up to all that is allowed, takes up to twice the
+    /// longest election timeout. What is short takes little of a link.
+    fn bandwidth(&mut self, scenario: &mut Scenario) {
+        if !(self.on(Kind::Network) && self.stream.below(4) == 0) {
+            return;
+        }
+        let large_bytes = self.stream.skewed(4 << 10, 64 << 10);
+        let takes_us = self.stream.skewed(self.election_min_us / 20, 2 * self.election_max_us);
+        let heartbeat_us = scenario.options.heartbeat_interval.as_micros().max(1) as u64;
+        let bytes_per_ms = (large_bytes * 1_000 / takes_us).max(6_000_000 / heartbeat_us);
+        let queue_bytes = large_bytes * self.stream.skewed(2, 64);
+        scenario.network.bandwidth = Some(Bandwidth { bytes_per_ms, queue_bytes });
+        let workload = &mut scenario.workload;
+        workload.batch = 1;
+        workload.large = self.stream.between(200, 3_000) as u32;
+        workload.large_bytes = large_bytes as u32;
+        scenario.options.max_payload_bytes = large_bytes + 256;
+        scenario.workload.timeout_us += 2 * scenario.slowest_us();
+    }
+
     /// In some seeds a few voters, less than half, take nothing for most of the run, since their disks are full or
     /// their state machines lag, while all else is well and clients ask for much.
     fn refusal(&mut self, scenario: &mut Scenario) {
@@ -367,6 +388,7 @@ impl Draw {
             tail_max_us: latency_max_us + self.stream.skewed(1_000, 3 * self.election_max_us),
             corrupt: self.odds(Kind::Network, 1_000),
             notice: self.odds(Kind::Network, 10_000),
+            bandwidth: None,
         }
     }
 
@@ -401,6 +423,8 @@ impl Draw {
             think_us: self.stream.skewed(self.election_max_us / 50, 4 * self.election_max_us),
             timeout_us: self.election_max_us * self.stream.between(1, 3),
             payload_bytes: if large { self.stream.skewed(24, 2_000) as u32 } else { 24 },
+            large: 0,
+            large_bytes: 0,
             batch: if self.on(Kind::Setting) { self.stream.between(1, 16) as u32 } else { 1 },
             keys: self.stream.skewed(1, 20),
             read: if self.on(Kind::Setting) { self.stream.between(500, 9_000) as u32 } else { 0 },

@@ -196,6 +196,20 @@ pub struct NetworkSpec {
     pub corrupt: u32,
     /// Odds that a host notices when a connection to a peer breaks, and tells its kernel.
     pub notice: u32,
+    /// How much a link carries, now and once the world has healed; any amount where not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<Bandwidth>,
+}
+
+/// How much a link carries, each way. What is short and what is large go by two connections, as in the transport, which
+/// share the link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bandwidth {
+    /// How many bytes pass in a millisecond.
+    pub bytes_per_ms: u64,
+    /// How many bytes wait for a link at most; a frame that does not fit is dropped.
+    pub queue_bytes: u64,
 }
 
 /// How a member's writes become durable during the chaos.
@@ -225,6 +239,12 @@ pub struct WorkloadSpec {
     pub timeout_us: u64,
     /// The size of a payload.
     pub payload_bytes: u32,
+    /// Odds that a payload is large, and the size of such a one.
+    #[serde(default)]
+    pub large: u32,
+    /// The size of a large payload.
+    #[serde(default)]
+    pub large_bytes: u32,
     /// How many payloads a request holds at most; more than one are proposed as a batch.
     pub batch: u32,
     /// How many keys there are.
@@ -400,13 +420,19 @@ impl Scenario {
         range(self.disk.sync_min_us, self.disk.sync_max_us, "disk.sync")?;
         range(self.disk.sync_max_us, self.disk.tail_max_us, "disk.tail_max_us")?;
         range(1, u64::from(self.workload.batch), "workload.batch")?;
+        range(1, self.network.bandwidth.map_or(1, |link| link.bytes_per_ms), "network.bandwidth")?;
         range(1, self.workload.timeout_us, "workload.timeout_us")?;
         range(1, self.workload.keys, "workload.keys")?;
         let NetworkSpec { drop, duplicate, reorder, tail, corrupt, notice, .. } = self.network;
         let odds = [(drop, "drop"), (duplicate, "duplicate"), (reorder, "reorder"), (tail, "network.tail")];
         let more = [(corrupt, "corrupt"), (notice, "notice"), (self.disk.tail, "disk.tail")];
         let WorkloadSpec { read, lease, anywhere, .. } = self.workload;
-        let reads = [(read, "workload.read"), (lease, "workload.lease"), (anywhere, "workload.anywhere")];
+        let reads = [
+            (read, "workload.read"),
+            (lease, "workload.lease"),
+            (anywhere, "workload.anywhere"),
+            (self.workload.large, "workload.large"),
+        ];
         let fetches = [(self.snapshots.fail, "snapshots.fail")];
         let kept = self.old_messages.iter().flat_map(|spec| {
             let OldMessageSpec { keep, instead, again, .. } = *spec;
@@ -482,7 +508,12 @@ impl Scenario {
     /// slowest state machine. An operation of a client takes a few of these.
     pub fn slowest_us(&self) -> u64 {
         let longest = |of: fn(&MemberSpec) -> u64| self.members.iter().map(of).max().unwrap_or(0);
-        2 * longest(|spec| spec.sync_us) + 4 * longest(|spec| spec.link_us) + longest(|spec| spec.apply_us)
+        let hosts = 2 * longest(|spec| spec.sync_us)
+            + 4 * longest(|spec| spec.link_us)
+            + longest(|spec| spec.apply_us);
+        let WorkloadSpec { clients, batch, payload_bytes, large_bytes, .. } = self.workload;
+        let asked = u64::from(clients) * u64::from(batch) * u64::from(payload_bytes.max(large_bytes));
+        hosts + self.network.bandwidth.map_or(0, |link| 2_000 * asked / link.bytes_per_ms.max(1))
     }
 }
 

@@ -81,7 +81,8 @@ impl Scenario {
             segment_blocks: stream.skewed(4, 128) as u32,
             cached_bytes: if stream.coin() { stream.skewed(256, 1 << 16) } else { 1 << 26 },
             apply_bytes: if stream.coin() { stream.skewed(64, 4_096) } else { 1 << 20 },
-            chunk_bytes: stream.skewed(16, 4_096) as u32,
+            // What is large does not come in countless pieces.
+            chunk_bytes: (stream.skewed(16, 4_096) as u32).max(self.workload.large_bytes / 16),
             window: stream.between(1, 4) as u32,
             keep_snapshots: stream.between(1, 3) as u32,
             sessions: if stream.coin() { stream.between(2_000, 10_000) as u32 } else { 0 },

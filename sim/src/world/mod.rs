@@ -21,7 +21,7 @@ use crate::disk::{Disk, Synced};
 use crate::fault::Episode;
 use crate::hash::StableHasher;
 use crate::host::{Crashed, Host, Room, Stored, Told};
-use crate::network::Network;
+use crate::network::{Connection, Network};
 use crate::report::{Counters, Failure, FaultKind, Mark, Report};
 use crate::scenario::{MemberSpec, Scenario, ScenarioError};
 use crate::storage::SimDisk;
@@ -93,7 +93,7 @@ struct Scheduled {
 }
 
 enum Happening {
-    Deliver { to: usize, frame: Vec<u8> },
+    Deliver { to: usize, frame: Vec<u8>, connection: Option<Connection> },
     Wake { member: usize, life: u32 },
     Synced { member: usize, life: u32 },
     Applied { member: usize, life: u32 },
@@ -291,7 +291,14 @@ impl<'t> World<'t> {
 
     fn happen(&mut self, what: Happening) -> Checked {
         match what {
-            Happening::Deliver { to, frame } => self.deliver(to, frame),
+            Happening::Deliver { to, frame, connection } => {
+                if connection.is_none_or(|connection| self.network.is_open(connection, to)) {
+                    self.deliver(to, frame)
+                } else {
+                    self.counters.fault(FaultKind::Cut);
+                    Ok(())
+                }
+            }
             Happening::Wake { member, life } => self.wake(member, life),
             Happening::Synced { member, life } => self.synced(member, life),
             Happening::Applied { member, life } => self.applied(member, life),
@@ -383,6 +390,8 @@ impl<'t> World<'t> {
         let id = self.hosts[member].id;
         self.trace_world(|| format!("member {id} crashes and loses {lost} writes"));
         for peer in 0..self.hosts.len() {
+            self.network.break_off(member, peer);
+            self.network.break_off(peer, member);
             self.break_connection(peer, member);
         }
     }

@@ -280,7 +280,7 @@ impl World<'_> {
                 let moment = old.moment();
                 old.kept.push(Kept { moment, ..kept });
             }
-            self.schedule(self.now + delay, Happening::Deliver { to, frame });
+            self.schedule(self.now + delay, Happening::Deliver { to, frame, connection: None });
         }
     }
 }

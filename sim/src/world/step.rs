@@ -6,14 +6,16 @@ use crate::check::{Checks, Observation, Violated, linearizable_reads};
 use crate::clients::Asked;
 use crate::host::{Bare, Room, Up};
 use crate::ledger::{Links, last_of, write_to};
+use crate::network::Sent;
 use crate::report::{FaultKind, Mark};
 use crate::trace::Traced;
 use kontiki_core::action::{Action, Outcome, Violation, Write};
 use kontiki_core::event::{EntriesLoaded, Event};
 use kontiki_core::log::{Entries, Snapshot};
 use kontiki_core::membership::Membership;
-use kontiki_core::message::Message;
+use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::Raft;
+use kontiki_core::replica::Lane;
 use kontiki_core::status::{DropReason, RoleKind, Status};
 use kontiki_core::types::{Index, LogId, NodeId, RequestId};
 use kontiki_core::wire;
@@ -253,18 +255,12 @@ impl World<'_> {
         if self.keeps_back(from, message, encoded) {
             return;
         }
-        let counters = &mut self.counters;
-        let arrivals = self.network.send(self.now, from, to, |kind| counters.fault(kind));
-        for arrival in arrivals.into_iter().flatten() {
-            let mut frame = self.frames.pop().unwrap_or_default();
-            frame.clear();
-            wire::encode(message, &mut frame);
-            if let Some(bit) = arrival.flipped {
-                let bit = bit % (frame.len() as u64 * 8);
-                frame[(bit / 8) as usize] ^= 1 << (bit % 8);
-            }
-            self.schedule(arrival.at, Happening::Deliver { to, frame });
-        }
+        let mut frame = self.frames.pop().unwrap_or_default();
+        frame.clear();
+        wire::encode(message, &mut frame);
+        let lane = lane_of(&message.body, frame.len());
+        self.transmit(Sent { from, to, lane, bytes: frame.len() }, &frame);
+        self.frames.push(frame);
     }
 
     fn persist(&mut self, member: usize, write: Write, links: &Links) {
@@ -424,6 +420,18 @@ impl World<'_> {
         });
     }
 }
+
+/// By which connection the host of a kernel alone sends a message, as a replica does: all that carries entries by the same.
+fn lane_of(body: &Body, bytes: usize) -> Lane {
+    match body {
+        Body::Append { .. } | Body::Refill { .. } => Lane::Bulk,
+        _ if bytes > MAX_SHORT => Lane::Bulk,
+        _ => Lane::Log,
+    }
+}
+
+/// A frame of more bytes is large, whatever it holds.
+const MAX_SHORT: usize = 16 << 10;
 
 /// What makes a member halt though its group has not disowned it.
 fn unexpected(actions: &[Action]) -> Option<&Violation> {

@@ -7,6 +7,7 @@ use crate::contract::Contract;
 use crate::host::whole::{DiskWork, Whole, Worked, found as found_in, query};
 use crate::host::written::Written;
 use crate::host::{Damage, Room, Up};
+use crate::network::Sent;
 use crate::report::{FaultKind, Mark};
 use crate::storage::SimDisk;
 use kontiki_core::action::{Action, Outcome, Refusal, Violation};
@@ -134,7 +135,7 @@ impl World<'_> {
 
     fn carry_out_output(&mut self, member: usize, output: Output) -> Checked {
         match output {
-            Output::Frame { to, bytes, .. } => self.send_frame(member, to, &bytes),
+            Output::Frame { to, lane, bytes } => self.send_frame(member, to, lane, &bytes),
             Output::Disk(job) => {
                 let lane = job.lane;
                 if self.whole(member).is_some_and(|whole| whole.add_disk_job(job)) {
@@ -159,14 +160,18 @@ impl World<'_> {
         }
     }
 
-    fn send_frame(&mut self, from: usize, to: Member, bytes: &[u8]) {
+    fn send_frame(&mut self, from: usize, to: Member, lane: Lane, bytes: &[u8]) {
         self.counters.messages += 1;
         if self.keeps_frame_back(from, to.id, bytes) {
             return;
         }
-        let to = position(to.id);
+        self.transmit(Sent { from, to: position(to.id), lane, bytes: bytes.len() }, bytes);
+    }
+
+    /// A frame goes on its way.
+    pub(super) fn transmit(&mut self, sent: Sent, bytes: &[u8]) {
         let counters = &mut self.counters;
-        let arrivals = self.network.send(self.now, from, to, |kind| counters.fault(kind));
+        let arrivals = self.network.send(self.now, sent, |kind| counters.fault(kind));
         for arrival in arrivals.into_iter().flatten() {
             let mut frame = self.frames.pop().unwrap_or_default();
             frame.clear();
@@ -175,7 +180,8 @@ impl World<'_> {
                 let bit = bit % (frame.len() as u64 * 8);
                 frame[(bit / 8) as usize] ^= 1 << (bit % 8);
             }
-            self.schedule(arrival.at, Happening::Deliver { to, frame });
+            let connection = Some(arrival.connection);
+            self.schedule(arrival.at, Happening::Deliver { to: sent.to, frame, connection });
         }
     }
 
