@@ -17,6 +17,19 @@ fn sweep(seeds: std::ops::Range<u64>, members: u32, profile: Profile) -> Counter
     counters
 }
 
+#[test]
+fn groups_form_whatever_happens_to_their_members() {
+    let mut events = 0;
+    for seed in 0..50 {
+        let report = kontiki_sim::formation::run(seed);
+        assert_eq!(report.failure, None, "cargo sim formation --seed {seed} --trace");
+        events += report.events;
+    }
+    assert!(events > 20_000, "only {events} events: something must have happened for this to mean anything");
+    let (once, again) = (kontiki_sim::formation::run(7), kontiki_sim::formation::run(7));
+    assert_eq!(once, again, "the same seed is the same run");
+}
+
 /// What so small a sweep seldom comes to, if ever. Each is played in tests/data:
 /// `joint_left_by_another_leader`, `never_catches_up`, `rolled_back_change` and `transfer`; and that a proposal
 /// is known to be overwritten at the very moment at which its leader is deposed takes a message that honest

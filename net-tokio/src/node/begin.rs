@@ -170,7 +170,7 @@ async fn put(
 ) -> Result<formation::Reply, String> {
     let ask = match question {
         Question::Introduce(introduction) => Ask::Introduce(introduction),
-        Question::Change(change, Introduction { member, address }) => Ask::Reconfigure {
+        Question::Change(change, Introduction { member, address, .. }) => Ask::Reconfigure {
             expected: None,
             changes: vec![change],
             force: false,

@@ -4,9 +4,10 @@ use crate::host::Host;
 use crate::node::Error;
 use crate::node::driver::{Said, Waiter};
 use crate::node::presence::Presence;
-use crate::protocol::{self, Ask, Refused, Reply, Request, Response, Who};
+use crate::protocol::{self, Ask, Refused, Reply, Request, Response};
 use crate::transport::Stream;
 use kontiki_core::action;
+use kontiki_core::replica::formation::NoIdentity;
 use kontiki_core::replica::{self, Answer, Refusal};
 use kontiki_core::types::NodeId;
 use kontiki_core::wire::FrameError;
@@ -134,15 +135,16 @@ async fn look(ask: Ask, presence: &Arc<Presence>, host: &Arc<Host>) -> Reply {
         Ask::Members => presence.members().await.map(Reply::Members),
         Ask::Logs(range) => presence.logs(range).await.map(Reply::Logs),
         Ask::Introduce(peer) => {
-            who(host.with_addresses(|book| presence.form(|formation| formation.introduced(&peer, book))))
+            let who =
+                host.with_addresses(|book| presence.form(|formation| formation.introduced(&peer, book)));
+            who.map(Reply::Who).map_err(|error| Error::Starting(error.to_string()))
         }
-        _ => who(host.with_addresses(|book| presence.form(|formation| formation.who(book)))),
+        _ => {
+            let who = host.with_addresses(|book| presence.form(|formation| formation.who(book)));
+            who.map(Reply::Who).ok_or_else(|| Error::Starting(NoIdentity::Writing.to_string()))
+        }
     };
     looked.unwrap_or_else(|error| Reply::Refused(refused(&error, presence, host)))
-}
-
-fn who(who: Option<Who>) -> Result<Reply, Error> {
-    who.map(Reply::Who).ok_or_else(|| Error::Starting("it writes down its group".to_owned()))
 }
 
 fn reply(said: Said, presence: &Presence, host: &Host) -> Reply {

@@ -50,30 +50,31 @@ impl Plan {
             groups.push((stream.between(1, 3) as usize, stream.below(2) as usize));
         }
         let by_name = stream.coin();
-        let firsts: Vec<_> = groups
+        let ranges: Vec<_> = groups
             .iter()
             .scan(0, |next, (founders, newcomers)| {
                 let first = *next;
                 *next += founders + newcomers;
-                Some((first, *founders))
+                Some((first, *founders, *newcomers))
             })
             .collect();
         let units: usize = groups.iter().map(|(founders, newcomers)| founders + newcomers).sum();
         let mixed_up = (groups.len() > 1 && stream.chance(5_000)).then(|| {
-            let ((first, founders), (other, others)) = (firsts[0], firsts[1]);
+            let ((first, founders, _), (other, others, _)) = (ranges[0], ranges[1]);
             let whose = first + stream.below(founders as u64) as usize;
             let entry = first + stream.below(founders as u64) as usize;
             (whose, entry, other + stream.below(others as u64) as usize)
         });
+        let mixed_up = mixed_up.filter(|(whose, entry, _)| whose != entry && newcomers == 0);
         let late = stream.chance(3_000);
         let starts = (0..units).map(|_| stream.skewed(1, if late { 5_000 } else { 500 }) * MS).collect();
         let heal_at = stream.between(2_000 * MS, CHAOS);
-        let faults = Self::faults(seed, &firsts, units, heal_at);
+        let faults = Self::faults(seed, &ranges, units, heal_at);
         let max_store = stream.skewed(1, 400) * MS;
         Self { groups, by_name, mixed_up, starts, faults, heal_at, max_store }
     }
 
-    fn faults(seed: u64, firsts: &[(usize, usize)], units: usize, heal_at: u64) -> Vec<(u64, Fault)> {
+    fn faults(seed: u64, ranges: &[(usize, usize, usize)], units: usize, heal_at: u64) -> Vec<(u64, Fault)> {
         let mut faults = Vec::new();
         let kinds: [(&str, u64); 5] = [("crash", 8), ("move", 4), ("swap", 2), ("cut", 6), ("wipe", 3)];
         for (kind, most) in kinds {
@@ -95,7 +96,12 @@ impl Plan {
                         "move" => Fault::Move(unit, time, stream.skewed(1, 3_000) * MS),
                         "swap" => Fault::Swap(unit, other, time),
                         "cut" => Fault::Cut(unit, other, time),
-                        _ => match Self::may_be_wiped(firsts, unit, seed) {
+                        _ => match ranges
+                            .iter()
+                            .rev()
+                            .find(|it| unit >= it.0)
+                            .and_then(|it| Self::may_be_wiped(*it, seed))
+                        {
                             Some(unit) => Fault::Wipe(unit, time),
                             None => Fault::Crash(unit, time),
                         },
@@ -107,16 +113,15 @@ impl Plan {
         faults
     }
 
-    /// Newcomers may lose their memory, and one first member of each group with a majority of others: the one
-    /// with the lowest id, which founds, or another. A group that loses the memory of a majority is lost, as it
+    /// One member of a group with a majority of others may lose its memory: the first member with the lowest id,
+    /// which founds, another, or the last newcomer. A group in which a majority loses its memory is lost, as it
     /// must be.
-    fn may_be_wiped(firsts: &[(usize, usize)], unit: usize, seed: u64) -> Option<usize> {
-        let (first, founders) = *firsts.iter().rev().find(|(first, _)| unit >= *first)?;
-        match unit - first {
-            at if at >= founders => Some(unit),
-            _ if founders < 3 => None,
-            _ if seed.is_multiple_of(4) => Some(first + 1),
-            _ => Some(first),
-        }
+    fn may_be_wiped((first, founders, newcomers): (usize, usize, usize), seed: u64) -> Option<usize> {
+        let last = first + founders + newcomers - 1;
+        (founders >= 3).then(|| match seed % 4 {
+            0 => first + 1,
+            1 if newcomers > 0 => last,
+            _ => first,
+        })
     }
 }

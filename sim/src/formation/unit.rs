@@ -9,8 +9,9 @@ use kontiki_core::replica::formation::{
     self, Address, AddressBook, Formation, Output, Place, Plan, QuestionId, Record, Setup, Source,
 };
 use kontiki_core::time::Instant;
-use kontiki_core::types::{ClusterId, Incarnation, Member, NodeId, RequestId};
+use kontiki_core::types::{ClusterId, Incarnation, LogId, Member, NodeId, RequestId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 /// One member as its operator knows it: an id, a directory, flags to start it with, and an address.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub(super) struct Process {
     pub(super) book: AddressBook,
     pub(super) raft: Option<Raft>,
     pub(super) place: Option<Place>,
+    /// The entry with the membership to which it keeps connections.
+    pub(super) configured: Option<LogId>,
     pub(super) links: BTreeMap<NodeId, Link>,
     /// To whom connections are kept.
     pub(super) wanted: BTreeSet<NodeId>,
@@ -117,6 +120,7 @@ impl Unit {
             book,
             raft: None,
             place: None,
+            configured: None,
             links: BTreeMap::new(),
             wanted: BTreeSet::new(),
             asked: BTreeMap::new(),
@@ -159,7 +163,9 @@ impl Unit {
             Err(_) => Durable::default(),
         };
         let log = self.directory.log.get_or_insert(beginning).clone();
-        let config = Config::new(identity, Options { seed, ..Options::default() }).expect("options that fit");
+        // A change that waits for a newcomer whose directory was emptied must end within a run.
+        let options = Options { seed, catch_up_timeout: Duration::from_secs(5), ..Options::default() };
+        let config = Config::new(identity, options).expect("options that fit");
         let raft = Raft::restore(config, log, now).expect("what was written is sound");
         if let Some(process) = &mut self.process {
             process.raft = Some(raft);

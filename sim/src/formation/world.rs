@@ -26,7 +26,7 @@ const REST: u64 = 2_000 * MS;
 /// How long a dial into nothing takes.
 const HANDSHAKE_TIMEOUT: u64 = 1_000 * MS;
 /// So many questions within a second are no pause between them.
-const MAX_QUESTIONS: usize = 100;
+const MAX_QUESTIONS: usize = 400;
 /// So many events happen in no sound run.
 const MAX_EVENTS: u64 = 4_000_000;
 
@@ -165,20 +165,21 @@ impl<'a> World<'a> {
             }
         }
         if let Some((whose, entry, leads_to)) = self.plan.mixed_up {
-            let wrong = match self.plan.by_name {
-                true => {
-                    let (wrong, right) =
-                        (self.units[leads_to].address.clone(), self.units[entry].address.clone());
-                    self.names.insert("stale:1".to_owned(), wrong);
-                    let later = self.draws.between(100, 5_000) * MS;
-                    self.at(later, Event::Renamed("stale:1".to_owned(), right));
-                    "stale:1".to_owned()
-                }
-                false => self.units[leads_to].address.clone(),
-            };
+            let (wrong, right) = (self.units[leads_to].address.clone(), self.units[entry].address.clone());
             let id = self.units[entry].id;
-            if let formation::Plan::Found(list) = &mut self.units[whose].plan {
-                list.iter_mut().filter(|(listed, _)| *listed == id).for_each(|(_, at)| at.clone_from(&wrong));
+            match &mut self.units[whose].plan {
+                _ if self.plan.by_name => {
+                    // Another machine had the name before.
+                    self.names.insert(name_of(entry), wrong);
+                    let later = self.draws.between(100, 5_000) * MS;
+                    self.at(later, Event::Renamed(name_of(entry), right));
+                }
+                formation::Plan::Found(list) => {
+                    list.iter_mut()
+                        .filter(|(listed, _)| *listed == id)
+                        .for_each(|(_, at)| at.clone_from(&wrong));
+                }
+                _ => {}
             }
         }
         for (unit, at) in self.plan.starts.clone().into_iter().enumerate() {
@@ -271,6 +272,8 @@ impl<'a> World<'a> {
                     self.step(unit, Kernel::Receive(*message));
                 }
             }
+            // The operator has set all names right.
+            Event::Renamed(..) if self.healed => {}
             Event::Renamed(name, address) => {
                 self.trace(|| format!("{name} resolves to {address}"));
                 self.names.insert(name, address);
@@ -289,6 +292,8 @@ impl<'a> World<'a> {
                 let address = self.fresh_address();
                 self.move_to(unit, address, renamed);
             }
+            // Which group a newcomer joins its operator says by an address alone.
+            Fault::Swap(one, other, _) if self.leads_astray(one, other) => {}
             Fault::Swap(one, other, time) => {
                 let (first, second) = (self.units[one].address.clone(), self.units[other].address.clone());
                 self.crash(one, time);
@@ -310,6 +315,13 @@ impl<'a> World<'a> {
                 self.units[unit].directory = Directory::default();
             }
         }
+    }
+
+    fn leads_astray(&self, one: usize, other: usize) -> bool {
+        let groups = [self.units[one].group, self.units[other].group];
+        let joins = self.units.iter().any(|unit| groups.contains(&unit.group) && !unit.is_founder);
+        let will_join = self.plan.faults.iter().any(|(_, fault)| matches!(fault, Fault::Wipe(..)));
+        groups[0] != groups[1] && (joins || will_join)
     }
 
     fn move_to(&mut self, unit: usize, address: String, renamed: u64) {
@@ -337,6 +349,21 @@ impl<'a> World<'a> {
                 let from = (from, process.life);
                 let latency = self.latency();
                 self.after(latency, Event::Broken { from, peer: id, target: (unit, life) });
+            }
+        }
+    }
+
+    /// A member has introduced itself anew, in a group: those that are in another end their connections.
+    fn part(&mut self, unit: usize) {
+        let Some(hello) = self.units[unit].alive().map(Process::hello) else { return };
+        for other in 0..self.units.len() {
+            let Some(theirs) = self.units[other].alive().map(Process::hello) else { continue };
+            if theirs.is_foreign_to(&hello) {
+                for (from, to) in [(unit, other), (other, unit)] {
+                    let lives = [from, to].map(|it| self.units[it].lives);
+                    let peer = self.units[to].id;
+                    self.after(MS, Event::Broken { from: (from, lives[0]), peer, target: (to, lives[1]) });
+                }
             }
         }
     }
@@ -388,11 +415,14 @@ impl<'a> World<'a> {
     /// The operator corrects what members are started with, where that does not lead them together.
     fn correct(&mut self, group: usize) {
         let all: Vec<_> = (0..self.units.len()).filter(|unit| self.units[*unit].group == group).collect();
+        let (firsts, newcomers): (Vec<_>, Vec<_>) =
+            all.iter().partition(|unit| self.units[**unit].is_founder);
+        let firsts: Vec<usize> = firsts;
         let mut reached = BTreeSet::from([all[0]]);
         loop {
             let before = reached.len();
-            for unit in &all {
-                let to: Vec<_> = self.leads_to(*unit).into_iter().filter(|to| all.contains(to)).collect();
+            for unit in &firsts {
+                let to: Vec<_> = self.leads_to(*unit).into_iter().filter(|to| firsts.contains(to)).collect();
                 if reached.contains(unit) || to.iter().any(|to| reached.contains(to)) {
                     reached.insert(*unit);
                     reached.extend(to);
@@ -402,15 +432,34 @@ impl<'a> World<'a> {
                 break;
             }
         }
+        let led: Vec<usize> = newcomers;
+        let led: Vec<_> =
+            led.into_iter().filter(|it| self.leads_to(*it).iter().any(|to| reached.contains(to))).collect();
+        reached.extend(led);
         let list = all.iter().filter(|unit| self.units[**unit].is_founder);
         let list: Vec<_> =
             list.map(|unit| (self.units[*unit].id, self.units[*unit].address.clone())).collect();
+        let mut founders =
+            all.iter().filter(|unit| matches!(self.units[**unit].plan, formation::Plan::Found(_)));
+        let is_founding = founders.any(|unit| !self.has_group(*unit));
+        let leads_apart = all.iter().any(|unit| self.leads_to(*unit).iter().any(|to| !all.contains(to)));
+        let lists: BTreeSet<_> = all
+            .iter()
+            .filter_map(|unit| match &self.units[*unit].plan {
+                formation::Plan::Found(list) => Some(list.clone()),
+                _ => None,
+            })
+            .collect();
+        let differ = lists.len() > 1 || reached.len() < all.len() || leads_apart;
+        let is_listed_anew = is_founding && differ;
         for unit in all.clone() {
-            let is_wrong = self.leads_to(unit).iter().any(|to| !all.contains(to)) || !self.leads_home(unit);
+            let is_wrong = (is_listed_anew && matches!(self.units[unit].plan, formation::Plan::Found(_)))
+                || self.leads_to(unit).iter().any(|to| !all.contains(to))
+                || !self.leads_home(unit);
             if reached.contains(&unit) && !is_wrong {
                 continue;
             }
-            let has_group = self.units[unit].directory.record.as_ref().is_some_and(|it| it.cluster.is_some());
+            let has_group = self.has_group(unit);
             let is_founder = self.units[unit].is_founder;
             let joins = !is_founder || matches!(self.units[unit].plan, formation::Plan::Join(_));
             let by_seed = joins || (has_group && unit != all[0] && self.draws.coin());
@@ -425,26 +474,35 @@ impl<'a> World<'a> {
         }
     }
 
+    fn has_group(&self, unit: usize) -> bool {
+        self.units[unit].directory.record.as_ref().is_some_and(|record| record.cluster.is_some())
+    }
+
     /// Another member by which this one can join: the leader, or one that has a group.
     fn seed_for(&self, unit: usize, all: &[usize]) -> usize {
-        let has_group =
-            |it: &usize| self.units[*it].directory.record.as_ref().is_some_and(|it| it.cluster.is_some());
         let leader = self.leader_of(self.units[unit].group).filter(|leader| *leader != unit);
         let others = || all.iter().copied().filter(|other| *other != unit);
-        leader.or_else(|| others().find(has_group)).or_else(|| others().next()).unwrap_or(unit)
+        leader
+            .or_else(|| others().find(|other| self.has_group(*other)))
+            .or_else(|| others().next())
+            .unwrap_or(unit)
     }
 
     /// To which units the flags of one lead now.
     fn leads_to(&self, unit: usize) -> Vec<usize> {
-        let texts: Vec<&String> = match &self.units[unit].plan {
+        let at = |text: &String| self.units.iter().position(|it| it.address == *self.resolved(text));
+        let leads: Vec<_> = match &self.units[unit].plan {
             formation::Plan::Resume => Vec::new(),
             formation::Plan::Found(list) => {
-                list.iter().filter(|(id, _)| *id != self.units[unit].id).map(|(_, text)| text).collect()
+                let is_right = |to: usize, id: NodeId| {
+                    self.units[to].group != self.units[unit].group || self.units[to].id == id
+                };
+                let others = list.iter().filter(|(id, _)| *id != self.units[unit].id);
+                others.filter_map(|(id, text)| at(text).filter(|to| is_right(*to, *id))).collect()
             }
-            formation::Plan::Join(seed) => vec![seed],
+            formation::Plan::Join(seed) => at(seed).into_iter().collect(),
         };
-        let at = |text: &String| self.units.iter().position(|it| it.address == *self.resolved(text));
-        texts.into_iter().filter_map(at).filter(|to| *to != unit).collect()
+        leads.into_iter().filter(|to| *to != unit).collect()
     }
 
     /// Whether a newcomer's seed is a member at all: one that finds a group.
@@ -494,7 +552,7 @@ impl<'a> World<'a> {
                 continue;
             };
             let is_other = members.iter().any(|it| it.id == now.id && it.incarnation != now.incarnation);
-            let has_group = self.units[unit].directory.record.as_ref().is_some_and(|it| it.cluster.is_some());
+            let has_group = self.has_group(unit);
             if !is_other && (has_group || !self.units[unit].is_founder || members.contains(&now)) {
                 continue;
             }
@@ -522,7 +580,6 @@ impl<'a> World<'a> {
 
     fn step(&mut self, unit: usize, event: Kernel) {
         let now = self.instant();
-        let before = self.units[unit].alive().and_then(Process::placed);
         let actions = self.units[unit].step(now, event);
         for action in actions {
             match action {
@@ -537,8 +594,9 @@ impl<'a> World<'a> {
         }
         self.check_leader(unit);
         let Some(process) = self.units[unit].alive() else { return };
-        let place = process.placed();
-        if place.is_some() && (place != before || process.place != place) {
+        let configured = process.raft.as_ref().map(|raft| raft.status().configured);
+        let is_news = process.placed() != process.place || configured != process.configured;
+        if is_news && configured.is_some() {
             self.placed(unit);
         }
         self.schedule(unit);
@@ -549,6 +607,7 @@ impl<'a> World<'a> {
         let Some(process) = self.units[unit].process.as_mut() else { return };
         let (Some(raft), Some(place)) = (&process.raft, process.placed()) else { return };
         let members = raft.membership().members().to_vec();
+        process.configured = Some(raft.status().configured);
         let me = process.formation.record().id;
         if let Some(cluster) = process.formation.cluster() {
             process.book.expect(cluster, &members);
@@ -692,7 +751,7 @@ impl<'a> World<'a> {
         match ask {
             Question::Introduce(introduction) => {
                 let who = process.formation.introduced(&introduction, &mut process.book);
-                let answer = who.map(Reply::Who).ok_or_else(|| "it writes down its group".to_owned());
+                let answer = who.map(Reply::Who).map_err(|error| error.to_string());
                 self.after(latency, Event::Answered { asker, answer });
             }
             Question::Change(change, introduction) => {
@@ -746,6 +805,7 @@ impl<'a> World<'a> {
         }
         self.units[unit].directory.record = Some(record);
         self.form(unit, Input::Stored);
+        self.part(unit);
         self.check_records();
     }
 
@@ -993,7 +1053,12 @@ impl<'a> World<'a> {
             for &other in all.iter().filter(|other| **other != number) {
                 let to = self.units[other].alive().map(|process| (other, process.life));
                 if to.is_none() || process.connected(self.units[other].id) != to {
-                    return Some(format!("unit {number} does not reach unit {other}"));
+                    let id = self.units[other].id;
+                    let (link, tried) = (process.links.get(&id), process.book.candidates(id));
+                    return Some(format!(
+                        "unit {number} does not reach unit {other} at {}: {link:?}, tries {tried:?}",
+                        self.units[other].address
+                    ));
                 }
             }
         }

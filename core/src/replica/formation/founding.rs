@@ -114,16 +114,22 @@ impl Formation {
                 (record.cluster, record.founders) = (Some(cluster), who.founders.clone());
                 return self.store_group(record, out);
             }
-            elsewhere = Some(match us {
+            // Only the list says for sure that the peer is meant; other addresses are hints.
+            let is_listed = self.first().iter().any(|(id, at)| *id == who.member.id && *at == heard.address);
+            let error = match us {
                 Some(_) => FormationError::OtherIncarnation(cluster),
                 None => FormationError::NotFounder(cluster),
-            });
+            };
+            elsewhere = elsewhere.or(is_listed.then_some(error));
         }
         if let Some(error) = elsewhere {
             return self.fail(error, out);
         }
         let missing = |(id, address): &(NodeId, String)| {
-            let is_here = *id == me.id || founding.of(*id).is_some_and(|heard| !self.is_outdated(heard));
+            let is_here = *id == me.id
+                || founding
+                    .of(*id)
+                    .is_some_and(|heard| heard.who.cluster.is_none() && !self.is_outdated(heard));
             let missing =
                 || MissingFounder { id: *id, address: address.clone(), found: founding.at(address) };
             (!is_here).then(missing)

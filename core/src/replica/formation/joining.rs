@@ -96,7 +96,8 @@ impl Formation {
     ) {
         let address: String = self.seed().unwrap_or_default().into();
         match answer {
-            Ok(Reply::Who(who)) if who.member.id == self.record.id => self.stage = Stage::Settled,
+            // The name may lead to the right one later.
+            Ok(Reply::Who(who)) if who.member.id == self.record.id => {}
             Ok(Reply::Who(who)) if who.cluster == self.record.cluster => {
                 self.note(&who, address, book);
                 self.stage = Stage::Settled;

@@ -18,6 +18,9 @@
 //! what it wrote, and write it down as well. A member whose directory was emptied later does not find itself: it
 //! neither founds the group a second time nor votes in it without its memory.
 //!
+//! Members that were started with other lists do not tell each other their identity: two groups whose members
+//! have the same ids do not mix, although an address leads from one to the other.
+//!
 //! **Invariant:** no two groups come from one list. A founder needs the word of all others that they have no
 //! group. A member that has given its word adopts no group that another incarnation of the peer has founded,
 //! unless it is told of it in answer to a later question; and it identifies itself to nobody while it writes.
@@ -47,8 +50,11 @@ pub use io::{
     ChangeRefused, FormationError, Input, MissingFounder, Output, Place, Plan, Question, QuestionId, Reply,
     Report, Setup,
 };
-pub use record::{Address, Admission, Founder, Introduction, MAX_ADDRESS, Record, Who, is_unspecified};
+pub use record::{
+    Address, Admission, Founder, Introduction, MAX_ADDRESS, NoIdentity, Record, Who, is_unspecified,
+};
 
+use crate::digest::fingerprint;
 use crate::replica::formation::founding::Founding;
 use crate::replica::formation::joining::Joining;
 use crate::time::{Instant, Nanos};
@@ -189,7 +195,14 @@ impl Formation {
     }
 
     /// A peer has introduced itself and asks for this member's identity.
-    pub fn introduced(&mut self, peer: &Introduction, book: &mut AddressBook) -> Option<Who> {
+    ///
+    /// # Errors
+    ///
+    /// Why it is not told.
+    pub fn introduced(&mut self, peer: &Introduction, book: &mut AddressBook) -> Result<Who, NoIdentity> {
+        if peer.list.is_some() && self.record.cluster.is_none() && peer.list != self.list() {
+            return Err(NoIdentity::OtherList);
+        }
         if let Some(address) = &peer.address {
             book.note(peer.member.id, address.clone(), Source::Announced);
         }
@@ -197,12 +210,24 @@ impl Formation {
             let introduced = (peer.member.incarnation, QuestionId(self.last_question));
             self.introduced.insert(peer.member.id, introduced);
         }
-        self.who(book)
+        self.who(book).ok_or(NoIdentity::Writing)
     }
 
     /// How this member introduces itself.
     fn introduction(&self, book: &AddressBook) -> Introduction {
-        Introduction { member: self.record.member(), address: book.own().cloned() }
+        let list = self.list().filter(|_| self.record.cluster.is_none());
+        Introduction { member: self.record.member(), address: book.own().cloned(), list }
+    }
+
+    /// The digest of the list of first members.
+    fn list(&self) -> Option<u64> {
+        let Plan::Found(first) = &self.setup.plan else { return None };
+        let mut first: Vec<_> = first.iter().collect();
+        first.sort_unstable();
+        let ids: Vec<_> = first.iter().map(|(id, _)| id.get().to_le_bytes()).collect();
+        let addresses = first.iter().map(|(_, address)| address.as_bytes());
+        let strings: Vec<&[u8]> = ids.iter().map(|id| &id[..]).chain(addresses).collect();
+        Some(fingerprint(&strings))
     }
 
     fn first(&self) -> &[(NodeId, String)] {

@@ -3,6 +3,7 @@
 use crate::types::{ClusterId, Identity, Incarnation, Member, NodeId};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Which member of which group a data directory belongs to, and how that group began.
@@ -91,7 +92,32 @@ pub struct Introduction {
     pub member: Member,
     /// Where it is to be reached, if it knows.
     pub address: Option<Address>,
+    /// The digest of its list of first members, if it is to be one of them and has no group yet. Members with
+    /// other lists do not found a group together, even if the ids are the same.
+    pub list: Option<u64>,
 }
+
+/// Why a member does not tell its identity.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoIdentity {
+    /// It writes down its group at this moment.
+    Writing,
+    /// It was started with another list of first members than the one that asks, or with none.
+    OtherList,
+}
+
+impl fmt::Display for NoIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Writing => "it writes down its group: ask again",
+            Self::OtherList => {
+                "it was started with another list of first members: start all of them with the same list"
+            }
+        })
+    }
+}
+
+impl core::error::Error for NoIdentity {}
 
 /// Where a member is to be reached: a hint, never a proof.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

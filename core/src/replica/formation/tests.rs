@@ -139,8 +139,14 @@ fn the_others_find_themselves_in_what_it_wrote() {
 fn an_answer_of_an_earlier_incarnation_is_not_adopted() {
     let mut two = Lab::new(blank(2), Plan::Found(first()));
     let asked = two.wake(ms(0));
-    let again = Introduction { member: Member::new(id(1), Incarnation(9)), address: None };
+    let again = Introduction {
+        member: Member::new(id(1), Incarnation(9)),
+        address: None,
+        list: two.formation.list(),
+    };
     let said = two.formation.introduced(&again, &mut two.book).expect("it is not writing");
+    let stranger = Introduction { list: Some(0), ..again };
+    assert_eq!(two.formation.introduced(&stranger, &mut two.book), Err(NoIdentity::OtherList));
     assert_eq!(said.cluster, None);
     two.answer(ms(1), asked[0].0, who(1, &founders()));
     let out = two.answer(ms(2), asked[1].0, who(3, &[]));

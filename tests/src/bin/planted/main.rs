@@ -12,8 +12,8 @@
 //! Seeds: 2000
 //! ```
 //!
-//! `Property` may name several, of which one must fire; `Run` (further arguments of `kontiki-sim run`) and
-//! `Seeds` (the budget) may be left out, and `Scenario: FILE` replays a directed scenario instead of seeds. A
+//! `Property` may name several, of which one must fire; `Command` (of `kontiki-sim`: `run`, unless `formation` is
+//! named), `Run` (further arguments of it) and `Seeds` (the budget) may be left out, and `Scenario: FILE` replays a directed scenario instead of seeds. A
 //! patch that no longer applies, a bug that is not found within its budget, one that trips another property,
 //! and one that makes the simulator run on without end (longer than [`LIMIT`]; it is stopped then) are
 //! failures.
@@ -62,6 +62,8 @@ struct Bug {
     what: String,
     pitfall: String,
     properties: Vec<String>,
+    /// The simulator's command, and further arguments of it.
+    command: String,
     run: Vec<String>,
     seeds: u64,
     scenario: Option<String>,
@@ -216,7 +218,7 @@ impl Workshop {
     fn sweep(&self, bug: &Bug) -> Result<Found, Failure> {
         let seeds = format!("0..{}", bug.seeds);
         let mut run = self.simulator();
-        run.args(["run", "--seeds", &seeds, "--format", "json", "--max-failures", "1"]).args(&bug.run);
+        run.args([&bug.command, "--seeds", &seeds, "--format", "json", "--max-failures", "1"]).args(&bug.run);
         let report: Value = serde_json::from_str(&output_of(&mut run)?)
             .map_err(|error| format!("the simulator itself broke down, and reported nothing: {error}"))?;
         let failures = report["failures"].as_array().ok_or("the simulator reported nothing")?;
@@ -281,6 +283,7 @@ impl Bug {
                 .split('|')
                 .map(|property| property.trim().to_owned())
                 .collect(),
+            command: field("Command:").unwrap_or_else(|| "run".to_owned()),
             run: field("Run:").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
             seeds: field("Seeds:").map_or(Ok(BUDGET), |seeds| seeds.parse())?,
             scenario: field("Scenario:"),
