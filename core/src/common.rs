@@ -25,8 +25,10 @@ pub(crate) struct Common {
     pub(crate) now: Instant,
     /// When a member that does not lead considers an election.
     pub(crate) election_deadline: Instant,
-    /// The span that the deadline is set to whenever the leader is heard.
+    /// The span that the deadline is set to whenever the leader is heard, priority aside.
     election_timeout: Nanos,
+    /// How many elections this member has begun since it last led or heard a leader.
+    campaigns: u32,
     /// Until then this member refuses its vote to others: it has heard from a leader, or it has just started and may
     /// have heard from one before, or it has led and given a lease.
     loyal_until: Instant,
@@ -48,6 +50,12 @@ pub(crate) struct Common {
     deposed: Vec<(LogId, RequestId)>,
     rng: Rng,
 }
+
+/// How many times as long as the first an election may be made to last by those before it that brought no leader.
+const MAX_BACKOFF: u64 = 16;
+
+/// How many times as long as the last write another one takes before the disk is said to stall.
+const STALL_FACTOR: u64 = 4;
 
 /// How many entries more than it must a witness keeps at least before it compacts its log.
 const WITNESSED: u64 = 64;
@@ -101,6 +109,7 @@ impl Common {
             now,
             election_deadline: now,
             election_timeout: Nanos::ZERO,
+            campaigns: 0,
             loyal_until: now + config.timing.election_min,
             config,
             ballot,
@@ -151,18 +160,52 @@ impl Common {
 
     /// Draws a new election timeout and starts it.
     pub(crate) fn restart_election_timer(&mut self) {
+        self.draw_election_timeout(1);
+    }
+
+    /// An election begins. Each one in a row that brings no leader makes the next one twice as long, up to [`MAX_BACKOFF`]
+    /// times: votes may take longer than a timeout to reach the disks, and rivals need time to step aside.
+    pub(crate) fn begin_campaign(&mut self) {
+        self.draw_election_timeout(1 << self.campaigns.min(MAX_BACKOFF.ilog2()));
+        self.campaigns += 1;
+    }
+
+    /// There is a leader, this member or another: elections take their normal time again.
+    pub(crate) fn end_campaigns(&mut self) {
+        if self.campaigns > 0 {
+            self.campaigns = 0;
+            self.restart_election_timer();
+        }
+    }
+
+    fn draw_election_timeout(&mut self, times: u64) {
         let timing = self.config.timing;
-        self.election_timeout = timing.election_min + self.rng.below(timing.spread) + self.priority_delay();
+        self.election_timeout = (timing.election_min + self.rng.below(timing.spread)).times(times);
         self.rearm_election_timer();
     }
 
     /// Starts the election timeout again.
     pub(crate) fn rearm_election_timer(&mut self) {
-        self.election_deadline = self.now + self.election_timeout;
+        self.election_deadline = self.now + self.election_timeout + self.priority_delay();
+    }
+
+    /// The ballot is on the disk, and what waited for it has left: the election of this term is given its time from here on, and
+    /// as much more as this disk took, since the others' disks may be as slow.
+    pub(crate) fn ballot_written(&mut self) {
+        self.rearm_election_timer();
+        let disk = self.durability.last_took().min(self.config.timing.election_max.times(MAX_BACKOFF));
+        self.election_deadline = self.election_deadline + disk;
+    }
+
+    /// Whether the term that this member is in, or its vote, is on its way to the disk, since an earlier step. Until it is
+    /// there, the member neither stands nor promises its next vote: the election of this term has not had its time.
+    pub(crate) fn is_writing_ballot(&self) -> bool {
+        self.durability.durable_ballot() != self.durability.written_ballot()
     }
 
     /// The leader of this term was heard: no election for a while, of anybody.
     pub(crate) fn heard_from_leader(&mut self) {
+        self.end_campaigns();
         self.rearm_election_timer();
         self.loyal_until = self.now + self.config.timing.election_min;
     }
@@ -189,12 +232,15 @@ impl Common {
         self.now < self.loyal_until
     }
 
-    /// Whether the disk has owed a write for longer than an election takes: a member that cannot write can neither
-    /// lead nor win.
+    /// Whether the disk has owed a write for longer than an election takes, and for far longer than its last writes took: a
+    /// member that cannot write can neither lead nor win. One that is merely slow can, so what its disk is known to need
+    /// counts; but only up to [`MAX_BACKOFF`] election timeouts, so that a disk that hung once is not trusted for ever.
     pub(crate) fn disk_stalls(&self) -> bool {
         let timeout = self.config.timing.election_max;
+        let usual =
+            self.durability.last_took().times(STALL_FACTOR).min(timeout.times(MAX_BACKOFF)).max(timeout);
         let owed = self.durability.oldest_pending().map(|since| self.now - since);
-        owed.is_some_and(|owed| owed >= timeout && owed >= timeout + self.writing_time())
+        owed.is_some_and(|owed| owed >= usual && owed >= usual + self.writing_time())
     }
 
     /// How long a slow disk takes for the entries that it owes: they may be large, and a disk that writes them does not stall. Bounded, so

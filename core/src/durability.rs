@@ -6,7 +6,7 @@
 
 use crate::action::Action;
 use crate::message::{Body, Message};
-use crate::time::Instant;
+use crate::time::{Instant, Nanos};
 use crate::types::{Ballot, Index, WriteSeq};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -23,6 +23,8 @@ pub(crate) struct Durability {
     durable: Ballot,
     /// The writes that were handed out and are not yet durable, in order.
     pending: VecDeque<Pending>,
+    /// How long the last completed writes took: the longest of those that completed together.
+    last_took: Nanos,
     /// The promises, each with the write it waits for, in the order of the writes. One that was made in this step
     /// waits for the next write, until it turns out that this step wrote nothing.
     waiting: VecDeque<(WriteSeq, Message)>,
@@ -46,6 +48,7 @@ impl Durability {
             written: durable,
             durable,
             pending: VecDeque::new(),
+            last_took: Nanos::ZERO,
             waiting: VecDeque::new(),
         }
     }
@@ -73,6 +76,11 @@ impl Durability {
     /// When the oldest write that the disk still owes was handed out.
     pub(crate) fn oldest_pending(&self) -> Option<Instant> {
         self.pending.front().map(|pending| pending.issued_at)
+    }
+
+    /// How long the last completed writes took, the time included that they waited behind others.
+    pub(crate) fn last_took(&self) -> Nanos {
+        self.last_took
     }
 
     /// How many promises wait.
@@ -130,8 +138,11 @@ impl Durability {
 
     /// The disk has everything through write `seq`. Returns how far the log is durable by that, where it says
     /// anything new.
-    pub(crate) fn persisted(&mut self, seq: WriteSeq, out: &mut Vec<Action>) -> Option<Index> {
+    pub(crate) fn persisted(&mut self, seq: WriteSeq, now: Instant, out: &mut Vec<Action>) -> Option<Index> {
         let mut through = None;
+        if let Some(oldest) = self.pending.front().filter(|oldest| oldest.seq <= seq) {
+            self.last_took = now - oldest.issued_at;
+        }
         while let Some(&pending) = self.pending.front()
             && pending.seq <= seq
         {
@@ -196,7 +207,7 @@ mod tests {
         write(&mut durability, None, 2);
         durability.seal(&mut out);
         assert_eq!(out, []);
-        assert_eq!(durability.persisted(WriteSeq::new(1), &mut out), Some(Index::new(1)));
+        assert_eq!(durability.persisted(WriteSeq::new(1), Instant::ZERO, &mut out), Some(Index::new(1)));
         assert_eq!(out, [Action::Send(message(5))]);
     }
 
@@ -210,7 +221,7 @@ mod tests {
         durability.hold(message(5));
         durability.seal(&mut out);
         assert_eq!(out.len(), 1);
-        durability.persisted(WriteSeq::new(1), &mut out);
+        durability.persisted(WriteSeq::new(1), Instant::ZERO, &mut out);
         assert_eq!(out.len(), 2);
     }
 
@@ -220,8 +231,8 @@ mod tests {
         let (mut durability, mut out) = (Durability::new(Ballot::default()), vec![]);
         write(&mut durability, None, 9);
         write(&mut durability, Some(4), 9);
-        assert_eq!(durability.persisted(WriteSeq::new(1), &mut out), Some(Index::new(4)));
-        assert_eq!(durability.persisted(WriteSeq::new(2), &mut out), Some(Index::new(9)));
-        assert_eq!(durability.persisted(WriteSeq::new(2), &mut out), None);
+        assert_eq!(durability.persisted(WriteSeq::new(1), Instant::ZERO, &mut out), Some(Index::new(4)));
+        assert_eq!(durability.persisted(WriteSeq::new(2), Instant::ZERO, &mut out), Some(Index::new(9)));
+        assert_eq!(durability.persisted(WriteSeq::new(2), Instant::ZERO, &mut out), None);
     }
 }

@@ -350,9 +350,8 @@ impl Raft {
         self.become_(next, out);
         if self.common.now >= self.deadline() {
             let next = match &mut self.role {
-                Role::Follower(_) | Role::Candidate(_) => {
-                    follower::on_election_deadline(&mut self.common, out)
-                }
+                Role::Follower(_) => follower::on_election_deadline(&mut self.common, out),
+                Role::Candidate(candidate) => candidate.on_deadline(&mut self.common, out),
                 Role::Leader(leader) => leader.on_deadline(&mut self.common, out),
                 Role::Halted(_) => Next::Stay,
             };
@@ -744,10 +743,16 @@ impl Raft {
         if seq > self.common.durability.issued() {
             return Next::halt(Violation::UnknownWrite(seq));
         }
-        if let Some(through) = self.common.durability.persisted(seq, out) {
+        let was_writing = self.common.is_writing_ballot();
+        if let Some(through) = self.common.durability.persisted(seq, self.common.now, out) {
             self.common.log.durable_to(through);
         }
         self.common.log.persisted(seq);
+        let leaderless =
+            matches!(self.role, Role::Follower(Follower { leader: None, .. }) | Role::Candidate(_));
+        if was_writing && leaderless && !self.common.is_writing_ballot() {
+            self.common.ballot_written();
+        }
         match &mut self.role {
             Role::Leader(leader) => leader.on_persisted(&mut self.common, out),
             Role::Candidate(candidate) => candidate.verdict(&self.common),
@@ -818,18 +823,27 @@ impl Raft {
                 Next::Follow(leader) => {
                     (Role::Follower(Follower::new(leader, self.common.log.committed())), Next::Stay)
                 }
-                Next::Campaign(phase) => {
-                    if phase != Phase::PreVote {
-                        let me = self.common.id();
-                        self.common.ballot.enter(self.common.term().next());
-                        self.common.ballot.cast(me);
-                    }
+                Next::Campaign(Phase::PreVote) => {
+                    let votes = match &mut self.role {
+                        Role::Candidate(candidate) => candidate.take_votes(),
+                        _ => Vec::new(),
+                    };
                     self.common.restart_election_timer();
-                    let candidate = Candidate::ask(phase, &mut self.common, out);
+                    let candidate = Candidate::ask_beforehand(votes, &self.common, out);
+                    let verdict = candidate.verdict(&self.common);
+                    (Role::Candidate(candidate), verdict)
+                }
+                Next::Campaign(Phase::Vote { transfer }) => {
+                    let me = self.common.id();
+                    self.common.ballot.enter(self.common.term().next());
+                    self.common.ballot.cast(me);
+                    self.common.begin_campaign();
+                    let candidate = Candidate::ask(transfer, &mut self.common);
                     let verdict = candidate.verdict(&self.common);
                     (Role::Candidate(candidate), verdict)
                 }
                 Next::Lead => {
+                    self.common.end_campaigns();
                     let leader = Leader::take_office(&mut self.common, out);
                     (Role::Leader(Box::new(leader)), Next::Stay)
                 }

@@ -15,5 +15,6 @@ mod reads;
 mod record;
 mod regressions;
 mod scripts;
+mod slow_disks;
 mod snapshots;
 mod sweep;

@@ -391,7 +391,7 @@ fn a_candidate_without_an_outcome_times_out_and_starts_a_new_election() {
 fn election_timeouts_are_chosen_randomly_from_a_fixed_interval() {
     let mut drawn = BTreeSet::new();
     for member in 1..=5 {
-        let mut lab = plain(5);
+        let mut lab = Lab::of(5);
         for _ in 0..20 {
             let timeout = lab.time_to_deadline(member).get();
             assert!((150_000_000..300_000_000).contains(&timeout));

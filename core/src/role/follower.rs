@@ -322,9 +322,10 @@ fn wrong_in(common: &Common, membership: &Membership) -> Option<Violation> {
     wrong.then_some(Violation::WrongStanding { witness })
 }
 
-/// The election timeout has passed without a leader. Whoever cannot lead, or has no working disk, waits on.
+/// The election timeout has passed without a leader. A member waits on if it cannot lead, has no working disk, or is still
+/// writing its ballot.
 pub(crate) fn on_election_deadline(common: &mut Common, out: &mut Vec<Action>) -> Next {
-    if !common.may_lead() || common.disk_stalls() {
+    if !common.may_lead() || common.disk_stalls() || common.is_writing_ballot() {
         common.rearm_election_timer();
         refill::ask_everybody(common, out);
         // The leader, if there was one, is gone, or this member is none of its group any more: nothing more may ever come to be

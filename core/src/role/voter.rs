@@ -9,9 +9,10 @@ use crate::types::{LogId, Member};
 use alloc::vec::Vec;
 
 /// Whether a real vote would be given. Promises nothing, and in particular does not put off this member's own
-/// election.
+/// election. While the ballot is on its way to the disk, the election of its term has not had its time, and no other would be
+/// done sooner: the next vote would wait for the same disk.
 pub(crate) fn on_pre_vote(common: &mut Common, candidate: Member, last: LogId, out: &mut Vec<Action>) {
-    let granted = last >= common.log.last() && !common.is_blank();
+    let granted = last >= common.log.last() && !common.is_blank() && !common.is_writing_ballot();
     common.send(candidate, Body::PreVoted { granted }, out);
 }
 

@@ -1,0 +1,321 @@
+//! Groups whose disks are slow for good: any finite speed elects a leader, which stays and commits.
+
+use kontiki_core::action::{Action, Outcome};
+use kontiki_core::config::{Config, Options};
+use kontiki_core::event::{Event, Proposal};
+use kontiki_core::membership::Membership;
+use kontiki_core::message::Message;
+use kontiki_core::raft::{Durable, Raft};
+use kontiki_core::status::RoleKind;
+use kontiki_core::time::Instant;
+use kontiki_core::types::{Payload, RequestId, Term, WriteSeq};
+use kontiki_tests::lab::{Lab, id, identity};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+const MS: u64 = 1_000_000;
+const LATENCY: u64 = MS;
+const THINK: u64 = 50 * MS;
+const SEEDS: u64 = 7;
+
+/// Members whose disks take a fixed time for each sync; writes that come meanwhile share the next.
+struct Group {
+    now: u64,
+    members: Vec<Member>,
+    due: BinaryHeap<Reverse<(u64, u64)>>,
+    what: BTreeMap<u64, Due>,
+    scheduled: u64,
+    requests: u64,
+    committed: u64,
+    /// The terms in which a member stood, and those that got a leader.
+    attempts: BTreeSet<Term>,
+    led: Vec<(usize, Term)>,
+}
+
+struct Member {
+    raft: Raft,
+    up: bool,
+    sync: u64,
+    syncing: bool,
+    queued: Option<WriteSeq>,
+}
+
+enum Due {
+    Receive(usize, Message),
+    Synced(usize, WriteSeq),
+    Wake(usize),
+    Client,
+}
+
+impl Group {
+    fn new(seed: u64, options: &Options, syncs_ms: &[u64]) -> Self {
+        let ids: Vec<_> = (1..=syncs_ms.len() as u64).map(id).collect();
+        let members = (1..).zip(syncs_ms).map(|(number, sync)| {
+            let options = Options { seed, ..options.clone() };
+            let config = Config::new(identity(number), options).expect("options that fit");
+            let group = Membership::of(ids.clone()).expect("distinct ids");
+            let raft = Raft::restore(config, Durable::bootstrap(group), Instant::ZERO).expect("a new disk");
+            Member { raft, up: true, sync: sync * MS, syncing: false, queued: None }
+        });
+        let mut group = Self {
+            now: 0,
+            members: members.collect(),
+            due: BinaryHeap::new(),
+            what: BTreeMap::new(),
+            scheduled: 0,
+            requests: 0,
+            committed: 0,
+            attempts: BTreeSet::new(),
+            led: Vec::new(),
+        };
+        (0..group.members.len()).for_each(|member| group.wake_later(member));
+        group.schedule(THINK, Due::Client);
+        group
+    }
+
+    fn schedule(&mut self, at: u64, due: Due) {
+        self.scheduled += 1;
+        self.due.push(Reverse((at, self.scheduled)));
+        self.what.insert(self.scheduled, due);
+    }
+
+    fn wake_later(&mut self, member: usize) {
+        let deadline = self.members[member].raft.deadline().as_nanos();
+        self.schedule(deadline.max(self.now), Due::Wake(member));
+    }
+
+    /// Runs until `done`, or for so long. Returns whether it was done.
+    fn run(&mut self, ms: u64, done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + ms * MS;
+        while let Some(&Reverse((at, number))) = self.due.peek()
+            && at <= end
+        {
+            self.due.pop();
+            self.now = at;
+            let due = self.what.remove(&number).expect("it was scheduled");
+            self.happen(due);
+            if done(self) {
+                return true;
+            }
+        }
+        self.now = end;
+        false
+    }
+
+    fn happen(&mut self, due: Due) {
+        match due {
+            Due::Receive(member, message) => self.step(member, Event::Receive(message)),
+            Due::Synced(member, seq) => {
+                self.members[member].syncing = false;
+                self.step(member, Event::Persisted(seq));
+            }
+            Due::Wake(member) if self.members[member].raft.deadline().as_nanos() <= self.now => {
+                self.step(member, Event::Wake);
+            }
+            Due::Wake(_) => {}
+            Due::Client => {
+                self.schedule(self.now + THINK, Due::Client);
+                if let Some(leader) = self.leader() {
+                    self.requests += 1;
+                    let request = RequestId(self.requests);
+                    self.step(leader, Event::Propose(Proposal { request, payload: Payload::from("x") }));
+                }
+            }
+        }
+    }
+
+    fn leader(&self) -> Option<usize> {
+        let leads = |member: &Member| member.up && member.raft.status().role == RoleKind::Leader;
+        self.members.iter().rposition(leads)
+    }
+
+    fn step(&mut self, member: usize, event: Event) {
+        if !self.members[member].up {
+            return;
+        }
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let before = self.members[member].raft.status();
+            let actions = self.members[member].raft.step(Instant::from_nanos(self.now), event);
+            let after = self.members[member].raft.status();
+            if after.term > before.term && after.vote == Some(id(member as u64 + 1)) {
+                self.attempts.insert(after.term);
+            }
+            if after.role == RoleKind::Leader && before.role != RoleKind::Leader {
+                self.led.push((member, after.term));
+            }
+            for action in actions {
+                match action {
+                    Action::Send(message) => {
+                        let to = message.to.id.get() as usize - 1;
+                        self.schedule(self.now + LATENCY, Due::Receive(to, message));
+                    }
+                    Action::Persist(write) => self.members[member].queued = Some(write.seq),
+                    Action::Apply { through } => events.push(Event::Applied(through)),
+                    Action::Respond { outcome: Outcome::Committed(_), .. } => self.committed += 1,
+                    _ => {}
+                }
+            }
+        }
+        let disk = &mut self.members[member];
+        if !disk.syncing
+            && let Some(seq) = disk.queued.take()
+        {
+            disk.syncing = true;
+            let at = self.now + disk.sync;
+            self.schedule(at, Due::Synced(member, seq));
+        }
+        self.wake_later(member);
+    }
+}
+
+/// How many elections each seed needs for its first leader, and after a crash of that for the next; in the median.
+fn elects(syncs_ms: &[u64], options: &Options) -> (usize, usize) {
+    let slowest = *syncs_ms.iter().max().expect("there are members");
+    let (mut first, mut next) = (Vec::new(), Vec::new());
+    for seed in 0..SEEDS {
+        let mut group = Group::new(seed, options, syncs_ms);
+        let what = format!("syncs of {syncs_ms:?} ms, seed {seed}");
+        assert!(group.run(60_000 + 60 * slowest, |group| !group.led.is_empty()), "{what}: no leader");
+        first.push(group.attempts.len());
+        // It stays, and commits at the speed of the disks.
+        group.run(2_000 + 12 * slowest, |_| false);
+        let leader = group.leader();
+        group.led.clear();
+        let before = group.committed;
+        group.run(2_000 + 12 * slowest, |_| false);
+        assert!(group.committed >= before + 2, "{what}: {} commits", group.committed - before);
+        assert_eq!((group.leader(), &group.led[..]), (leader, &[][..]), "{what}: another leader");
+        // It is lost, and there is another.
+        group.members[leader.expect("it leads")].up = false;
+        group.attempts.clear();
+        assert!(group.run(60_000 + 60 * slowest, |group| !group.led.is_empty()), "{what}: no other leader");
+        next.push(group.attempts.len());
+        let before = group.committed;
+        group.run(2_000 + 12 * slowest, |_| false);
+        assert!(group.committed >= before + 2, "{what}: {} commits later", group.committed - before);
+    }
+    first.sort_unstable();
+    next.sort_unstable();
+    println!("syncs of {syncs_ms:?} ms: {first:?} elections, then {next:?}");
+    (first[first.len() / 2], next[next.len() / 2])
+}
+
+/// Asserts that half of the seeds have a leader within ten elections, at the start and after a crash.
+#[track_caller]
+fn assert_elects_soon(syncs_ms: &[u64], options: &Options) {
+    let (first, next) = elects(syncs_ms, options);
+    assert!(first <= 10 && next <= 10, "syncs of {syncs_ms:?} ms: {first} elections, then {next}");
+}
+
+#[test]
+fn any_speed_of_all_disks_elects() {
+    for sync in [1, 60, 80, 150, 300, 1_000, 2_000] {
+        assert_elects_soon(&[sync; 3], &Options::default());
+        assert_elects_soon(&[sync; 5], &Options::default());
+    }
+}
+
+#[test]
+fn any_speed_of_some_disks_elects() {
+    for slow in [60, 300, 1_000, 2_000] {
+        assert_elects_soon(&[slow, 1, 1], &Options::default());
+        assert_elects_soon(&[slow, slow, 1], &Options::default());
+        assert_elects_soon(&[slow, 1, 1, 1, 1], &Options::default());
+        assert_elects_soon(&[slow, slow / 2, slow / 3, 1, 1], &Options::default());
+    }
+}
+
+#[test]
+fn slow_disks_elect_without_pre_votes_too() {
+    let options = Options { pre_vote: false, ..Options::default() };
+    for slow in [60, 300, 1_000] {
+        assert_elects_soon(&[slow; 3], &options);
+        assert_elects_soon(&[slow, slow, 1], &options);
+        assert_elects_soon(&[slow; 5], &options);
+    }
+}
+
+/// Each election in a row that brings no leader makes the next one twice as long, up to sixteen times; a leader ends that.
+#[test]
+fn elections_that_fail_last_longer_until_a_leader_is_heard() {
+    let options = Options { pre_vote: false, ..Options::default() };
+    let ms = |lab: &Lab| lab.time_to_deadline(1).get() / MS;
+    let mut lab = Lab::new(3, 0, &options);
+    for times in [1, 2, 4, 8, 16, 16, 16] {
+        lab.campaign(1);
+        lab.lose("RequestVote");
+        assert!((150 * times..300 * times).contains(&ms(&lab)), "{} ms, expected {times} times", ms(&lab));
+    }
+    lab.elect(1);
+    lab.transfer(1, Some(2));
+    lab.deliver();
+    assert_eq!(lab.leaders(), [2]);
+    assert!((150..300).contains(&ms(&lab)), "{} ms with a leader", ms(&lab));
+}
+
+/// The election of a candidate has its whole time from the moment at which it asks, however long its own disk took.
+#[test]
+fn an_election_begins_when_the_requests_for_votes_leave() {
+    let mut lab = Lab::of(3);
+    lab.slow_disk(1);
+    lab.campaign(1);
+    lab.deliver();
+    let term = lab.status(1).term;
+    for _ in 0..10 {
+        lab.fire(1);
+        assert_eq!((lab.status(1).role, lab.status(1).term), (RoleKind::Candidate, term));
+    }
+    lab.persist(1, 9);
+    assert!(lab.time_to_deadline(1).get() >= 150 * MS);
+    lab.deliver();
+    lab.fast_disk(1);
+    assert_eq!(lab.leaders(), [1]);
+}
+
+/// A voter whose vote is on its way to the disk neither stands nor encourages another to stand.
+#[test]
+fn a_voter_that_writes_its_vote_gives_that_election_its_time() {
+    let mut lab = Lab::of(3);
+    lab.slow_disk(2);
+    lab.crash(3);
+    lab.campaign(1);
+    lab.deliver();
+    let term = lab.status(2).term;
+    lab.fire(2);
+    assert_eq!((lab.status(2).role, lab.status(2).term), (RoleKind::Follower, term), "it does not stand");
+    lab.fire(1);
+    lab.deliver();
+    assert_eq!(
+        (lab.status(1).role, lab.status(1).term),
+        (RoleKind::PreCandidate, term),
+        "it is not encouraged"
+    );
+    lab.persist(2, 9);
+    lab.fast_disk(2);
+    lab.deliver();
+    assert_eq!((lab.leaders(), lab.status(1).term), (vec![1], term), "the vote counts, late as it is");
+}
+
+/// A leader whose disk is slow, and known to be, goes on; one whose disk takes far longer than it is known to take gives up.
+#[test]
+fn a_slow_disk_is_not_a_stalled_one() {
+    let mut lab = Lab::of(3);
+    lab.elect(1);
+    lab.beat(1);
+    let write = |lab: &mut Lab, beats: u64| {
+        lab.slow_disk(1);
+        lab.propose(1, "x");
+        lab.deliver();
+        let leads = (0..beats).all(|_| {
+            lab.heartbeat(1);
+            lab.deliver();
+            lab.leaders() == [1]
+        });
+        lab.persist(1, 9);
+        leads
+    };
+    assert!(write(&mut lab, 5), "250 ms, as long as an election may take");
+    assert!(write(&mut lab, 19), "950 ms, less than four times as long as the last write");
+    assert!(!write(&mut lab, 100), "five seconds");
+}
