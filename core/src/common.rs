@@ -387,8 +387,20 @@ impl Common {
         }
     }
 
+    /// A member whose disk is full stands after those of the lowest priority: it could lead, and take nothing.
     fn priority_delay(&self) -> Nanos {
-        self.config.timing.spread.times(u64::from(MAX_PRIORITY - self.config.options.priority))
+        let below = u64::from(MAX_PRIORITY - self.config.options.priority);
+        let full = if self.disk_full { u64::from(MAX_PRIORITY) + 1 } else { 0 };
+        self.config.timing.spread.times(below + full)
+    }
+
+    /// Whether there is space on the disk has changed: the election timeout goes by it from the same moment as before.
+    pub(crate) fn set_disk_full(&mut self, full: bool) {
+        let before = self.priority_delay();
+        self.disk_full = full;
+        self.election_deadline = self.election_deadline + self.priority_delay();
+        let since_start = self.election_deadline - Instant::ZERO;
+        self.election_deadline = Instant::ZERO + (since_start - before);
     }
 }
 

@@ -12,7 +12,8 @@ use alloc::vec::Vec;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Event {
     /// Time has passed. The host sends this no later than [`Raft::deadline`](crate::raft::Raft::deadline); sooner, or
-    /// more often, does no harm, and every other event looks at the clock too.
+    /// more often, does no harm, and every other event looks at the clock too: see [`Instant`](crate::time::Instant) for
+    /// what clock that must be.
     Wake,
     /// A message arrived. It may be garbage: the kernel drops what it cannot use, and counts it.
     Receive(Message),

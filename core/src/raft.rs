@@ -328,11 +328,12 @@ impl Raft {
     /// A clock that goes back counts as one that stands still, and a leader that sees it gives no leases any more. `now` is read after
     /// the event happened.
     pub fn step_into(&mut self, now: Instant, event: Event, out: &mut Vec<Action>) {
-        if now < self.common.now
-            && let Role::Leader(leader) = &mut self.role
-        {
-            // How long a lease has lasted cannot be told by a clock that goes back.
-            leader.distrust_clock();
+        if let Role::Leader(leader) = &mut self.role {
+            if now < self.common.now {
+                // How long a lease has lasted cannot be told by a clock that goes back.
+                leader.distrust_clock();
+            }
+            leader.distrust_rounds_before_a_jump(&self.common, now);
         }
         self.common.now = self.common.now.max(now);
         if let Role::Halted(refusal) = self.role {
@@ -379,7 +380,7 @@ impl Raft {
             Event::SnapshotFetched(snapshot) => return self.on_snapshot_fetched(snapshot),
             Event::SnapshotFailed(last) => self.on_snapshot_failed(last, out),
             Event::EntriesLoaded(loaded) => self.on_entries_loaded(loaded, out),
-            Event::DiskFull(full) => self.common.disk_full = full,
+            Event::DiskFull(full) => self.common.set_disk_full(full),
             Event::PeerUnreachable(peer) => {
                 if let Role::Follower(follower) = &mut self.role {
                     follower.on_unreachable(&mut self.common, peer, out);

@@ -5,11 +5,17 @@
 //! clients, a leader that hands over, or a voter that restarts: each has its script in tests/data. Here the
 //! whole cluster runs.
 
+use kontiki_core::action::{Action, Outcome};
+use kontiki_core::config::Options;
+use kontiki_core::event::{Event, Read, ReadVia};
+use kontiki_core::time::{Instant, Nanos};
+use kontiki_core::types::RequestId;
 use kontiki_sim::check::linearizable_reads;
 use kontiki_sim::report::Report;
 use kontiki_sim::scenario::{
     Fault, Leading, Operation, Profile, Scenario, Target, TimedFault, TimedOperation,
 };
+use kontiki_tests::lab::Lab;
 use std::time::Duration;
 
 /// What clocks may be off by, in parts per million.
@@ -121,4 +127,39 @@ fn no_lease_is_broken_by_voters_that_restart() {
         assert_eq!(report.failure, None, "seed {seed}");
         assert!(served_by_lease(&report) > 0);
     }
+}
+
+/// A host was suspended and its clock tells of it only in part: a leader that is woken a heartbeat interval late serves no read by
+/// lease before a fresh round of heartbeats is answered, however long its leases are.
+#[test]
+fn a_jump_of_the_clock_ends_the_lease_until_a_fresh_round_is_answered() {
+    let options = Options {
+        lease_reads: true,
+        election_timeout_min: Duration::from_secs(1),
+        election_timeout_max: Duration::from_secs(2),
+        heartbeat_interval: Duration::from_millis(50),
+        ..Options::default()
+    };
+    let mut lab = Lab::new(3, 0, &options);
+    lab.elect(1);
+    lab.beat(1);
+    lab.beat(1);
+    let mut leader = lab.raft(1).clone();
+    let due = leader.deadline();
+    let read_by_lease = |leader: &mut kontiki_core::raft::Raft, now: Instant| {
+        let read = Read { request: RequestId(99), via: ReadVia::Lease };
+        let actions = leader.step(now, Event::Read(read));
+        let ready = |action: &Action| {
+            matches!(action, Action::Respond { outcome: Outcome::Ready { until: Some(_), .. }, .. })
+        };
+        actions.iter().any(ready)
+    };
+    let late = |ms| due + Nanos::new(ms * 1_000_000);
+    assert!(read_by_lease(&mut leader.clone(), late(49)), "a little late");
+    assert!(!read_by_lease(&mut leader, late(50)), "a jump, within what is left of the lease");
+    assert!(!read_by_lease(&mut leader, late(51)), "and no answer since");
+    lab.beat(1);
+    let mut leader = lab.raft(1).clone();
+    let now = Instant::from_nanos(leader.deadline().as_nanos() - 1);
+    assert!(read_by_lease(&mut leader, now), "a fresh round was answered");
 }

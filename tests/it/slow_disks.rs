@@ -1,6 +1,7 @@
-//! Groups whose disks are slow for good: any finite speed elects a leader, which stays and commits.
+//! Groups whose disks are slow for good or full: any finite speed elects a leader, which stays and commits; a member without
+//! space leads last.
 
-use kontiki_core::action::{Action, Outcome};
+use kontiki_core::action::{Action, Outcome, Refusal};
 use kontiki_core::config::{Config, Options};
 use kontiki_core::event::{Event, Proposal};
 use kontiki_core::membership::Membership;
@@ -318,4 +319,48 @@ fn a_slow_disk_is_not_a_stalled_one() {
     assert!(write(&mut lab, 5), "250 ms, as long as an election may take");
     assert!(write(&mut lab, 19), "950 ms, less than four times as long as the last write");
     assert!(!write(&mut lab, 100), "five seconds");
+}
+
+/// A member whose disk is full stands after all others, and does not take over when it is bidden to.
+#[test]
+fn a_full_member_stands_last() {
+    let mut lab = Lab::of(3);
+    lab.elect(1);
+    lab.beat(1);
+    let before = lab.time_to_deadline(2).get() / MS;
+    lab.step(2, Event::DiskFull(true));
+    assert_eq!(lab.time_to_deadline(2).get() / MS, before + 8 * 150);
+    let transfer = lab.transfer(1, Some(2));
+    lab.deliver();
+    (0..7).for_each(|_| lab.beat(1));
+    assert_eq!((lab.outcomes(transfer), lab.leaders()), (&[Outcome::NotTransferred][..], vec![1]));
+    lab.step(2, Event::DiskFull(false));
+    lab.beat(1);
+    assert!((150..300).contains(&(lab.time_to_deadline(2).get() / MS)));
+    lab.transfer(1, Some(2));
+    lab.deliver();
+    assert_eq!(lab.leaders(), [2]);
+}
+
+/// A leader without space hands over to a voter that has everything, and some space; where there is none, it leads on and says
+/// why it takes nothing.
+#[test]
+fn a_leader_without_space_hands_over_to_a_voter_that_has_some() {
+    let mut lab = Lab::of(3);
+    lab.elect(1);
+    lab.beat(1);
+    (1..=3).for_each(|member| {
+        lab.step(member, Event::DiskFull(true));
+    });
+    (0..30).for_each(|_| lab.beat(1));
+    assert_eq!(lab.leaders(), [1], "all are full");
+    let refused = lab.propose(1, "x");
+    assert_eq!(lab.outcomes(refused), [Outcome::Refused(Refusal::DiskFull)]);
+    lab.step(3, Event::DiskFull(false));
+    for _ in 0..30 {
+        if lab.leaders() == [1] {
+            lab.beat(1);
+        }
+    }
+    assert_eq!(lab.leaders(), [3], "it has space");
 }

@@ -136,9 +136,12 @@ impl Follower {
         Next::Stay
     }
 
-    /// The leader bids this member to take over. Only one who has all of its log, and could lead, can.
+    /// The leader bids this member to take over. Only one who has all of its log, and could lead and take more, can.
     fn on_timeout_now(common: &mut Common, last: LogId) -> Next {
-        let able = common.standing() == Standing::Voter && common.log.is_whole() && !common.disk_stalls();
+        let able = common.standing() == Standing::Voter
+            && common.log.is_whole()
+            && !common.disk_stalls()
+            && !common.disk_full;
         if !able || common.log.last() < last {
             common.drops.add(DropReason::Late);
             return Next::Stay;

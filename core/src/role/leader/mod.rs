@@ -13,6 +13,7 @@ use crate::action::{Action, Outcome, Refusal};
 use crate::common::Common;
 use crate::event::Proposal;
 use crate::log::EntryBody;
+use crate::membership::Standing;
 use crate::message::Body;
 use crate::progress::Progress;
 use crate::quorum::Tally;
@@ -218,6 +219,9 @@ impl Leader {
             self.replicate_to_all(common, out);
         }
         self.pursue_transfer(common, out);
+        if common.disk_full {
+            self.hand_over_when_full(common, out);
+        }
         self.arm_heartbeat(common);
         self.next()
     }
@@ -229,6 +233,32 @@ impl Leader {
             && best.matched == common.log.last().index
         {
             common.send(best.member, Body::TimeoutNow { last: common.log.last() }, out);
+        }
+    }
+
+    /// The disk is full: the voters that have everything are bidden in turn to take over, each with the time of an election. One
+    /// whose disk is full as well does not take over; where all are, this member leads on and refuses new work.
+    fn hand_over_when_full(&mut self, common: &Common, out: &mut Vec<Action>) {
+        let timing = &common.config.timing;
+        let last = common.log.last();
+        let able = |peer: &&Progress| {
+            common.membership().standing(peer.member) == Standing::Voter
+                && common.now - peer.contact < timing.election_max
+                && peer.matched == last.index
+        };
+        let count = self.peers.iter().filter(able).count() as u64;
+        if count == 0 || self.transfer.is_some() {
+            return;
+        }
+        self.reads.end_leases();
+        let rounds = (timing.election_max.get() / timing.heartbeat.get()).max(1);
+        if common.now < self.reads.leased_until() || !self.round.is_multiple_of(rounds) {
+            return;
+        }
+        let turn = (self.round / rounds) % count;
+        let chosen = self.peers.iter().filter(able).zip(0..).find(|(_, number)| *number == turn);
+        if let Some((peer, _)) = chosen {
+            common.send(peer.member, Body::TimeoutNow { last }, out);
         }
     }
 

@@ -91,6 +91,17 @@ impl Leader {
         self.reads.end_leases();
     }
 
+    /// The host has woken this leader a whole heartbeat interval late, or later: it was suspended, or its clock was set. Such a
+    /// clock may have missed more than it shows, so no lease rests on a round that was sent before.
+    pub(crate) fn distrust_rounds_before_a_jump(&mut self, common: &Common, now: Instant) {
+        if now - self.heartbeat_deadline >= common.config.timing.heartbeat {
+            self.reads.sent.clear();
+            for peer in &mut self.peers {
+                peer.loyal_since = Instant::ZERO;
+            }
+        }
+    }
+
     pub(crate) fn on_read(&mut self, common: &mut Common, read: Read, out: &mut Vec<Action>) {
         let Read { request, via } = read;
         if self.reads.waiting.len() + common.waiting_reads() >= common.config.options.max_waiting_reads {
