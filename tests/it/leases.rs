@@ -154,7 +154,7 @@ fn a_jump_of_the_clock_ends_the_lease_until_a_fresh_round_is_answered() {
         };
         actions.iter().any(ready)
     };
-    let late = |ms| due + Nanos::new(ms * 1_000_000);
+    let late = |ms: u64| due + Nanos::new(ms * 1_000_000);
     assert!(read_by_lease(&mut leader.clone(), late(49)), "a little late");
     assert!(!read_by_lease(&mut leader, late(50)), "a jump, within what is left of the lease");
     assert!(!read_by_lease(&mut leader, late(51)), "and no answer since");

@@ -3,7 +3,7 @@
 use crate::harness::{CALM, Group, Result, id, run, skip, until};
 use crate::load::{Load, Plan};
 use kontiki_core::types::NodeId;
-use kontiki_net_tokio::client::{Again, Error, Failure, Options};
+use kontiki_net_tokio::client::{Again, Options};
 use kontiki_net_tokio::protocol::Ask;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
