@@ -193,8 +193,8 @@ impl World<'_> {
         let witnesses = self.scenario.members.iter().any(|spec| spec.witness);
         // Where something is damaged, whoever still has it may be needed.
         let damaged = self.hosts.iter().any(|host| host.damaged.is_some());
-        // And where whole members are changing who they are, whoever is left may be, too: those that gave up come and go.
-        let changing = self.scenario.replica.is_some() && self.is_reconfiguring();
+        // While a change of the membership is being prepared, its voters are not in any log yet, and they will decide.
+        let changing = self.is_reconfiguring();
         if self.scenario.heal == Heal::Everything || witnesses || damaged || changing {
             // Where a witness votes, whoever holds the payloads that it has acknowledged may be needed.
             return (0..self.hosts.len()).collect();
