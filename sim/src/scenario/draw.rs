@@ -58,7 +58,7 @@ enum Kind {
 
 /// The slowest sync that is drawn for good, in thousandths of the longest election timeout; and the slowest way, of
 /// the shortest, so that an answer comes in half of it where both are slow: beyond that elections cannot be won.
-const SLOWEST_SYNC: u64 = 60;
+const SLOWEST_SYNC: u64 = 3_000;
 const SLOWEST_LINK: u64 = 120;
 
 struct Draw {
