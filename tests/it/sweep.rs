@@ -20,7 +20,7 @@ fn sweep(seeds: std::ops::Range<u64>, members: u32, profile: Profile) -> Counter
 #[test]
 fn groups_form_whatever_happens_to_their_members() {
     let mut events = 0;
-    for seed in 0..50 {
+    for seed in 0..200 {
         let report = kontiki_sim::formation::run(seed);
         assert_eq!(report.failure, None, "cargo sim formation --seed {seed} --trace");
         events += report.events;

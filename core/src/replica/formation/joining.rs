@@ -149,7 +149,11 @@ impl Formation {
         let is_open = joining.open.is_some();
         match self.duty(place) {
             Duty::Nothing => self.settle(now, book, out),
-            Duty::Wait => self.retry_at = now + PAUSE,
+            Duty::Wait if !is_open && now >= self.retry_at => {
+                self.retry_at = now + PAUSE;
+                self.be_found(book, out);
+            }
+            Duty::Wait => {}
             Duty::Become(joining) => {
                 if joining.is_none() && place.standing != Standing::Outsider {
                     self.report(Report::Joined, out);
@@ -175,6 +179,18 @@ impl Formation {
         self.retry_at = now;
         let question = self.ask_seed(book, out);
         self.stage = Stage::Locating { open: question, pause: RETRY };
+    }
+
+    /// The log that decides comes from a leader, which must know where this member is; and after a restart this member may know
+    /// of nobody but the one to join by. So that one is told and asked.
+    fn be_found(&mut self, book: &AddressBook, out: &mut Vec<Output>) {
+        out.push(Output::Connect(book.ids().collect()));
+        let Some(address) = self.seed().map(String::from) else { return };
+        if let Some(question) = self.ask_seed(book, out)
+            && let Stage::Joining(joining) = &mut self.stage
+        {
+            joining.open = Some((question, address));
+        }
     }
 
     fn ask_to_change(&mut self, change: Change, place: Place, book: &mut AddressBook, out: &mut Vec<Output>) {
@@ -216,7 +232,12 @@ impl Formation {
         match answer {
             // What its own replica says counts. It will hear of it.
             Ok(Reply::Changed(_)) => {}
-            Ok(Reply::Who(_) | Reply::Unknown) => {
+            Ok(Reply::Who(who)) => {
+                if who.cluster == self.record.cluster && who.member.id != self.record.id {
+                    self.note(&who, address, book);
+                }
+            }
+            Ok(Reply::Unknown) => {
                 let why = "leadership was lost".into();
                 self.report(Report::AdditionUnknown { address, why }, out);
             }
