@@ -3,6 +3,7 @@
 mod conformance;
 mod contract;
 mod damage;
+mod flooding;
 mod golden;
 mod growth;
 mod house;
