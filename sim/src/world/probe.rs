@@ -13,14 +13,14 @@ const PROBES: u32 = 200;
 impl World<'_> {
     /// A member has been elected. Where another still leads in an earlier term, there is something to find out.
     pub(super) fn probe_elected(&mut self, leader: usize, term: Term) {
-        if self.scenario.workload.probe && self.has_stale_leader(term) {
+        if self.probes_leases() && self.has_stale_leader(term) {
             self.schedule(self.now + 1, Happening::ProbeWrite { leader });
         }
     }
 
     /// A write has been acknowledged in this term: it must be seen wherever a leader of an earlier term serves reads.
     pub(super) fn probe_committed(&mut self, term: Term, content: u64) {
-        if !self.scenario.workload.probe || !self.has_stale_leader(term) {
+        if !self.probes_leases() || !self.has_stale_leader(term) {
             return;
         }
         let Some(key) = self.clients.key_of(content) else { return };
@@ -46,6 +46,11 @@ impl World<'_> {
             return self.tell(member, event);
         }
         Ok(())
+    }
+
+    /// Whether clients read under leases at all, and are so quick.
+    fn probes_leases(&self) -> bool {
+        self.scenario.workload.probe && self.scenario.workload.lease > 0
     }
 
     /// Whether a further request may be made: the healed world has its own clients.
