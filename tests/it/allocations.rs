@@ -233,6 +233,7 @@ fn ten_million_entries_take_no_more_memory_than_the_options_allow() {
     let options = Options {
         max_cached_bytes: CACHED,
         retained_entries: u64::MAX,
+        retained_bytes: u64::MAX,
         catch_up_timeout: std::time::Duration::MAX,
         ..Options::default()
     };

@@ -2,6 +2,7 @@
 
 use kontiki_core::config::Options;
 use kontiki_core::event::Event;
+use kontiki_core::log::Entry;
 use kontiki_core::message::Body;
 use kontiki_core::types::Index;
 use kontiki_tests::lab::{Lab, id};
@@ -20,7 +21,7 @@ fn sent_per_heartbeat(lab: &mut Lab) -> Vec<u64> {
         lab.deliver_only("Heartbeat");
         lab.deliver_only("HeartbeatAck");
         let entries = |body: &Body| match body {
-            Body::Append { slice, .. } => slice.entries().iter().map(|entry| entry.size()).sum(),
+            Body::Append { slice, .. } => slice.entries().iter().map(Entry::size).sum(),
             _ => 0,
         };
         sent.push(
