@@ -336,7 +336,8 @@ impl Leader {
         }
         if let Some(step) = self.prepared_step(common, out) {
             if let Some(change) = &mut self.change {
-                change.deadline = change.deadline + common.config.timing.catch_up;
+                // From when the first stage ended, but not from later than it had to: a host may be late.
+                change.deadline = common.now.min(change.deadline) + common.config.timing.catch_up;
                 (change.begun, change.stage) = (true, Stage::Deciding);
             }
             self.append_membership(common, step);
