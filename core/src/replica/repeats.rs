@@ -1,8 +1,8 @@
 //! Long commands that are under way, so that none of them is under way twice.
 //!
 //! A client that has waited for too long sends its command again, under the same number of its session. Where the command is long, so is
-//! its way to the other members: were it proposed or sent on once more, the copies would keep each other from arriving. So whoever brings
-//! the same command again waits for the answer to the one that is under way. Short commands are not looked at: a copy costs less.
+//! its way to the other members: were it proposed or sent on once more, the copies would keep each other from arriving. So a repeat
+//! waits for the answer to the command that is under way. Short commands are not looked at: a copy costs less.
 
 use crate::machine::{Command, SessionId};
 use crate::replica::clients::Origin;
@@ -20,7 +20,7 @@ pub(super) struct Repeats {
     last: u64,
     numbers: BTreeMap<Name, u64>,
     waiting: BTreeMap<u64, (Name, Vec<Origin>)>,
-    /// How many wait for a command that somebody else has brought.
+    /// How many repeats wait for a command that came before them.
     joined: usize,
 }
 

@@ -169,7 +169,7 @@ impl AddressBook {
         self.entries.keys().copied()
     }
 
-    /// Nobody answers at this address, or the peer there does not want to be asked for this member.
+    /// No peer answers at this address, or the peer there refuses to be asked for this member.
     pub fn failed(&mut self, id: NodeId, address: &str, now: Instant) {
         let is_expected = self.is_expected(id);
         let Some(entry) = self.entries.get_mut(&id) else { return };

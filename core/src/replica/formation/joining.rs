@@ -73,7 +73,7 @@ impl Formation {
             (Some(cluster), _) => {
                 self.note(&who, address, book);
                 let mut record = self.record.clone();
-                // A founder that was started to join finds itself in the list, and needs nobody to add it.
+                // A founder that was started to join finds itself in the list, and is not added by a change.
                 let me = record.member();
                 let is_founder =
                     who.founders.iter().any(|it| it.id == me.id && it.incarnation == me.incarnation);
@@ -182,7 +182,7 @@ impl Formation {
     }
 
     /// The log that decides comes from a leader, which must know where this member is; and after a restart this member may know
-    /// of nobody but the one to join by. So that one is told and asked.
+    /// only the member to join by. It introduces itself to that member, which answers with the addresses it knows.
     fn be_found(&mut self, book: &AddressBook, out: &mut Vec<Output>) {
         out.push(Output::Connect(book.ids().collect()));
         let Some(address) = self.seed().map(String::from) else { return };
@@ -209,7 +209,7 @@ impl Formation {
         let leader = joining.leader.take().or_else(|| known.filter(|_| joining.turn % 2 == 1));
         joining.turn = joining.turn.wrapping_add(1);
         let Some(address) = leader.or(by_turn) else { return };
-        // Whoever leads next must know where this member is, which it learns from a connection.
+        // The next leader must know where this member is, which it learns from a connection.
         out.push(Output::Connect(others));
         let question = self.ask(address.clone(), Question::Change(change, introduction), ADDING, out);
         if let Stage::Joining(joining) = &mut self.stage {

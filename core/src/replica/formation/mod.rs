@@ -23,7 +23,7 @@
 //!
 //! **Invariant:** no two groups come from one list. A founder needs the word of all others that they have no
 //! group. A member that has given its word adopts no group that another incarnation of the peer has founded,
-//! unless it is told of it in answer to a later question; and it identifies itself to nobody while it writes.
+//! unless it is told of it in answer to a later question; and it answers no question about its identity while it writes.
 //!
 //! # Joining
 //!

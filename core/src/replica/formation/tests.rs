@@ -177,7 +177,7 @@ fn a_newcomer_asks_until_it_votes_by_what_is_committed() {
     assert!(four.place(ms(401), Standing::Learner, false).is_empty());
     let out = four.place(ms(402), Standing::Learner, true);
     assert!(matches!(&out[..], [Output::Store(Record { joining: Some(Admission::Learner), .. })]), "{out:?}");
-    // It is restarted, and whoever leads now knows it for a learner only.
+    // It is restarted, and the present leader knows it for a learner only.
     let record = four.formation.record().clone();
     let mut four = Lab::new(record.clone(), Plan::Resume);
     four.book.note(id(1), Address::undated("host-1:1"), Source::Remembered);
