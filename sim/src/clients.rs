@@ -38,6 +38,8 @@ pub(crate) struct Clients {
     members: usize,
     /// Set once no new operation may begin.
     still: bool,
+    /// Set once a client that has been served since the world healed begins nothing more.
+    yielding: bool,
     pub(crate) history: History,
     /// The clock of the history: it tells what came before what, and nothing else.
     moment: u64,
@@ -55,8 +57,8 @@ struct Client {
     waiting: u32,
     /// Told of something by a timer; older timers are void.
     attempt: u64,
-    /// Whether the current attempt was begun after the world healed.
-    after_healing: bool,
+    /// The first attempt that was begun after the world healed.
+    first_healed: Option<u64>,
     /// Whether such a write has been committed, and such a read answered.
     written: bool,
     read: bool,
@@ -124,6 +126,13 @@ pub(crate) struct Turn {
     pub(crate) number: u64,
 }
 
+impl Client {
+    /// Whether it has been served since the world healed.
+    fn is_served(&self) -> bool {
+        self.written && self.read
+    }
+}
+
 impl Clients {
     pub(crate) fn new(seed: u64, members: usize, spec: WorkloadSpec, replica: Option<ReplicaSpec>) -> Self {
         let mut stream = Stream::named(seed, "workload", 0);
@@ -137,7 +146,7 @@ impl Clients {
             target: stream.below(members as u64) as usize,
             waiting: 0,
             attempt: 0,
-            after_healing: false,
+            first_healed: None,
             written: false,
             read: spec.read == 0,
         };
@@ -156,6 +165,7 @@ impl Clients {
             requests: 0,
             members,
             still: false,
+            yielding: false,
             history: History::default(),
             moment: 0,
         }
@@ -173,7 +183,7 @@ impl Clients {
     /// The world has healed: from now on every client must be served.
     pub(crate) fn healed(&mut self) {
         for client in self.clients.iter_mut().take(self.spec.clients as usize) {
-            client.after_healing = false;
+            client.first_healed = None;
             client.written = false;
             client.read = self.spec.read == 0;
         }
@@ -181,7 +191,13 @@ impl Clients {
 
     /// How many clients have not been served since the world healed.
     pub(crate) fn unserved(&self) -> usize {
-        self.clients.iter().filter(|client| !(client.written && client.read)).count()
+        self.clients.iter().filter(|client| !client.is_served()).count()
+    }
+
+    /// Clients that have been served leave the room that there is to the others, and an answer counts that comes after its client
+    /// has given it up.
+    pub(crate) fn yield_to_unserved(&mut self) {
+        self.yielding = true;
     }
 
     /// No new operations.
@@ -198,7 +214,8 @@ impl Clients {
         healed: bool,
         committed: Index,
     ) -> Option<Attempt> {
-        if self.still || self.clients[client].attempt != number {
+        let is_done = self.still || self.yielding && self.clients[client].is_served();
+        if is_done || self.clients[client].attempt != number {
             return None;
         }
         let pending = self.clients[client].session.as_ref().and_then(|session| session.pending.clone());
@@ -214,8 +231,10 @@ impl Clients {
         let reads = self.stream.chance(self.spec.read);
         let state = &mut self.clients[client];
         state.attempt += 1;
-        state.after_healing = healed;
         let attempt = state.attempt;
+        if healed {
+            state.first_healed.get_or_insert(attempt);
+        }
         let mut member = state.target;
         let event = if let Some(Pending { payload, content, operation }) = pending {
             self.clients[client].waiting = 1;
@@ -262,7 +281,7 @@ impl Clients {
             target: 0,
             waiting: 0,
             attempt: 0,
-            after_healing: false,
+            first_healed: None,
             written: true,
             read: true,
             session: None,
@@ -459,16 +478,18 @@ impl Clients {
         let moment = self.next_moment();
         let state = &mut self.clients[client];
         let current = state.attempt == attempt;
+        // An answer that is overdue is one where the slow part takes longer than a client waits.
+        let serves = state.first_healed.is_some_and(|first| attempt >= first) && (current || self.yielding);
         let mut patience = self.spec.think_us;
         match outcome {
             Outcome::Committed(id) => {
-                state.written |= state.after_healing && current;
+                state.written |= serves;
                 self.history.wrote(operation, moment);
                 self.history.took_effect(operation, id.index.get());
             }
             Outcome::Ready { .. } => {
                 let (value, index) = found.unwrap_or_default();
-                state.read |= state.after_healing && current;
+                state.read |= serves;
                 self.history.read(operation, moment, value.map(Value));
                 self.history.took_effect(operation, index.get());
             }
@@ -524,7 +545,7 @@ impl Clients {
             Outcome::Committed(_) => {
                 self.history.wrote(pending.operation, moment);
                 session.pending = None;
-                state.written |= state.after_healing;
+                state.written |= state.first_healed.is_some();
                 self.next_turn(client, now, self.spec.think_us)
             }
             _ if !current => None,

@@ -49,8 +49,9 @@ impl Check for BoundedLog {
                     }
                     let Some(rebase) = &write.rebase else { continue };
                     written.sizes = written.sizes.split_off(&rebase.base.index.next());
+                    // A step in which it steps down takes the snapshot first.
                     let may_hold =
-                        step.after.role == RoleKind::Leader && written.offered == Some(step.after.term);
+                        step.before.role == RoleKind::Leader && written.offered == Some(step.before.term);
                     let last = rebase.snapshot.last.index;
                     let kept: u64 = written.sizes.range(..=last).map(|(_, size)| size).sum();
                     let taken = matches!(step.event, Event::SnapshotTaken(_));

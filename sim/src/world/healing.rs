@@ -115,9 +115,12 @@ impl World<'_> {
             }
             stage => stage,
         };
-        if next != Stage::Serving && self.now > self.bound {
-            // Nobody writes any more, so there is an end to it.
-            self.extend_bound();
+        if self.now > self.bound {
+            match next {
+                Stage::Serving => self.extend_service(),
+                // No client writes any more, so there is an end to it.
+                _ => self.extend_bound(),
+            }
         }
         let members: Vec<_> = group.iter().map(|&member| self.healed(member)).collect();
         if next != Stage::Done && self.now > self.bound {
@@ -167,6 +170,25 @@ impl World<'_> {
         if progress > known && (since == Term::ZERO || since == term) {
             self.progress = (progress, term);
             self.bound = self.now + BOUND / 2 * (self.election_timeout() + self.slowest());
+        }
+    }
+
+    /// Where the slow part lets few entries through at once, a client may find no room for long, or wait behind
+    /// everything that was proposed before. So at the end of the time the clients that have been served make way, and
+    /// what is in the logs is waited for, as long as it is being committed.
+    fn extend_service(&mut self) {
+        let ups = || self.group().into_iter().filter_map(|member| self.hosts[member].up.as_ref());
+        match self.queue_end {
+            None => {
+                self.queue_end = ups().map(|up| up.status.last.index).max();
+                self.clients.yield_to_unserved();
+                self.bound = self.now + BOUND / 2 * (self.election_timeout() + self.slowest());
+            }
+            Some(end) if self.queue_committed < end => {
+                self.queue_committed = ups().map(|up| up.status.committed).max().unwrap_or_default();
+                self.extend_bound();
+            }
+            Some(_) => {}
         }
     }
 

@@ -77,6 +77,9 @@ pub(crate) struct World<'t> {
     bound: u64,
     /// How much had been committed, all members taken together, when that was last put off, and in which term.
     progress: (u64, Term),
+    /// While clients wait to be served: the end of what was proposed when the time was up, and how much of it has been committed.
+    queue_end: Option<Index>,
+    queue_committed: Index,
     actions: Vec<Action>,
     outputs: Vec<Output>,
     frames: Vec<Vec<u8>>,
@@ -206,6 +209,8 @@ impl<'t> World<'t> {
             stage: None,
             bound: 0,
             progress: (0, Term::ZERO),
+            queue_end: None,
+            queue_committed: Index::ZERO,
             actions: Vec::new(),
             outputs: Vec::new(),
             frames: Vec::new(),
