@@ -179,7 +179,7 @@ pub enum Refusal {
     CannotLead(NodeId),
     /// This member has not been heard of lately, and would not take over.
     Unreachable(NodeId),
-    /// This member lacks too much of the log to take over in time.
+    /// This member lacks too much of the log, or has too much of it to apply, to take over in time.
     Lagging(NodeId),
     /// There is nobody to hand over to.
     NobodyElse,
@@ -189,6 +189,8 @@ pub enum Refusal {
     Stopped,
     /// This member has halted.
     Halted,
+    /// There is no space on the disk of this member, and it would not take over.
+    MemberFull(NodeId),
 }
 
 /// Proof that safety is broken, or that the host breaks its side of the contract.
@@ -255,6 +257,7 @@ impl Refusal {
             Self::LeadsAlready => "leads_already",
             Self::Stopped => "stopped",
             Self::Halted => "halted",
+            Self::MemberFull(_) => "member_full",
         }
     }
 
@@ -279,6 +282,7 @@ impl Refusal {
             | Self::CannotLead(_)
             | Self::Unreachable(_)
             | Self::Lagging(_)
+            | Self::MemberFull(_)
             | Self::NobodyElse
             | Self::LeadsAlready => false,
         }
@@ -345,9 +349,13 @@ impl fmt::Display for Refusal {
             Self::Lagging(id) => {
                 write!(
                     f,
-                    "member {id} lacks too much of the log: wait until it has caught up, or name another"
+                    "member {id} lacks too much of the log, or has too much of it to apply: wait until it has caught up, or name another"
                 )
             }
+            Self::MemberFull(id) => write!(
+                f,
+                "there is no space on the disk of member {id} and it would not take over: make space there, or name another"
+            ),
             Self::NobodyElse => f.write_str("nobody else could lead: add a voter first"),
             Self::LeadsAlready => f.write_str("this member leads already: nothing to do"),
             Self::Stopped => f.write_str("stopped: this member is shutting down, ask another"),

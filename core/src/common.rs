@@ -7,7 +7,7 @@ use crate::log::{Applicable, Entry, Log, Snapshot};
 use crate::membership::{Membership, Standing};
 use crate::message::{Body, Message};
 use crate::rng::Rng;
-use crate::status::{DropReason, Drops};
+use crate::status::{DropReason, Drops, PauseReason};
 use crate::time::{Instant, Nanos};
 use crate::types::{Ballot, Index, LogId, Member, NodeId, RequestId, Term, WriteSeq};
 use alloc::boxed::Box;
@@ -289,19 +289,31 @@ impl Common {
 
     /// Whether so much waits to be applied, or to be written, that no more should be taken in.
     pub(crate) fn is_backlogged(&self) -> bool {
-        let options = &self.config.options;
-        let limit = options.max_cached_bytes.saturating_add(options.max_uncommitted_bytes);
+        self.holds_too_much(self.config.options.max_uncommitted_bytes)
+    }
+
+    /// Whether there are entries to apply or to write, and no fewer bytes in memory than the cache and this much more.
+    fn holds_too_much(&self, more: u64) -> bool {
+        let limit = self.config.options.max_cached_bytes.saturating_add(more);
         let works = self.log.applied() < self.log.committed() || self.log.durable() < self.log.last().index;
         self.log.cached_size() >= limit && works
     }
 
     /// Why no further entries are taken in, if they are not.
-    pub(crate) fn takes_no_more(&self) -> Option<DropReason> {
+    pub(crate) fn takes_no_more(&self) -> Option<PauseReason> {
         match (self.disk_full, self.is_backlogged()) {
-            (true, _) => Some(DropReason::DiskFull),
-            (false, true) => Some(DropReason::Unapplied),
+            (true, _) => Some(PauseReason::DiskFull),
+            (false, true) => Some(PauseReason::Unapplied),
             (false, false) => None,
         }
+    }
+
+    /// Why the leader should send no further entries, if it should not. One that was told so is told otherwise once there is room for more
+    /// than the next entry: for half of what may wait.
+    pub(crate) fn pause(&self, told: Option<PauseReason>) -> Option<PauseReason> {
+        let half = self.config.options.max_uncommitted_bytes / 2;
+        let still = told.is_some() && self.holds_too_much(half);
+        self.takes_no_more().or(still.then_some(PauseReason::Unapplied))
     }
 
     /// How many reads wait to be applied.

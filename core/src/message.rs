@@ -1,6 +1,7 @@
 //! What members say to one another.
 
 use crate::log::{LogSlice, Snapshot};
+use crate::status::PauseReason;
 use crate::types::{ClusterId, Identity, Incarnation, Index, LogId, Member, Term};
 use core::fmt;
 
@@ -150,6 +151,20 @@ pub enum Body {
         /// Which.
         snapshot: Snapshot,
     },
+    /// "I follow you, and take no entries at present: send none." Takes the place of [`Body::HeartbeatAck`] for as long as that is so, and
+    /// answers the first append that is dropped. The next [`Body::HeartbeatAck`] ends it, and is sent at once when it does.
+    Pause {
+        /// The last heartbeat that the follower has heard, or the one that this answers.
+        round: u64,
+        /// The follower's log agrees with the leader's through here, whether on its disk or not.
+        received: Index,
+        /// The same, on its disk.
+        matched: Index,
+        /// The last entry of the follower's log: the leader may ask whether more agrees.
+        last: LogId,
+        /// Why it takes none.
+        reason: PauseReason,
+    },
 }
 
 /// Which question of which life of its asker: an answer to a question of an earlier life must not pass for one of this.
@@ -190,6 +205,12 @@ impl Message {
                 Body::MissingSnapshot { last } => last.index <= Index::MAX,
                 Body::HeartbeatAck { received, matched, .. } => {
                     matched <= received && *received <= Index::MAX
+                }
+                Body::Pause { received, matched, last, .. } => {
+                    matched <= received
+                        && *received <= last.index
+                        && last.index <= Index::MAX
+                        && last.term <= self.term
                 }
                 Body::PreVoted { .. }
                 | Body::Voted { .. }
@@ -277,6 +298,9 @@ impl fmt::Display for Body {
             Self::Refill { slice } => write!(f, "Refill prev={} {}", slice.prev(), slice.entries()),
             Self::RefillSnapshot { snapshot } => {
                 write!(f, "RefillSnapshot {} {}", snapshot.last, snapshot.membership)
+            }
+            Self::Pause { round, received, matched, last, reason } => {
+                write!(f, "Pause {reason} round={round} received={received} matched={matched} last={last}")
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What a leader knows of one other member's log, and how much it may have in flight to it.
 
 use crate::log::Snapshot;
+use crate::status::PauseReason;
 use crate::time::Instant;
 use crate::types::{Index, Member};
 use alloc::collections::VecDeque;
@@ -27,6 +28,8 @@ pub(crate) struct Progress {
     pub(crate) loyal_since: Instant,
     /// Set on one that is no member any more, and shall only learn of it.
     pub(crate) leaving: Option<Leaving>,
+    /// Why it takes no entries at present, as it has said: none are sent until it says otherwise.
+    pub(crate) paused: Option<PauseReason>,
     pub(crate) flow: Flow,
 }
 
@@ -111,6 +114,7 @@ impl Progress {
             answered_round: 0,
             loyal_since: Instant::ZERO,
             leaving: None,
+            paused: None,
             flow: Flow::Probe { next: last.next(), awaiting: false },
         }
     }
@@ -118,6 +122,11 @@ impl Progress {
     /// Whether it has acknowledged anything in this term: a leader counts everybody as heard of when it begins.
     pub(crate) fn has_answered(&self) -> bool {
         self.answered_round > 0 || self.matched > Index::ZERO
+    }
+
+    /// Whether there is no space on its disk, as it has said.
+    pub(crate) fn is_full(&self) -> bool {
+        self.paused == Some(PauseReason::DiskFull)
     }
 
     /// The first entry that was not yet sent.
@@ -138,12 +147,12 @@ impl Progress {
     }
 
     /// Whether another append may leave now, of a log that ends at `last`. A probe leaves even where there is nothing left
-    /// to send: it asks whether the logs agree.
+    /// to send, or nothing may be sent: it asks whether the logs agree.
     pub(crate) fn may_send(&self, last: Index, window: Window) -> bool {
         match &self.flow {
             Flow::Probe { awaiting, .. } => !awaiting,
             Flow::Stream { next, in_flight, load } => {
-                *load == Load::Idle && *next <= last && in_flight.has_room(window)
+                self.paused.is_none() && *load == Load::Idle && *next <= last && in_flight.has_room(window)
             }
             Flow::Snapshot { .. } => false,
         }
@@ -221,6 +230,27 @@ impl Progress {
         }
         self.stream_after(shared);
         self.sent_at_heartbeat = Index::ZERO;
+    }
+
+    /// The follower takes no entries at present. Its log agrees with the leader's through `received`, and may agree through `shared`: an
+    /// empty probe asks. What else was sent counts as lost.
+    pub(crate) fn pause(&mut self, reason: PauseReason, received: Index, shared: Index) {
+        self.paused = Some(reason);
+        if matches!(&self.flow, Flow::Snapshot { offered } if received < offered.last.index) {
+            return;
+        }
+        if shared > received.max(self.matched) {
+            self.probe_after(shared);
+        } else {
+            self.resume_after(received);
+        }
+    }
+
+    /// The follower, whose log agrees with the leader's through `received`, takes entries again, if it did not: those after that.
+    pub(crate) fn unpause(&mut self, received: Index) {
+        if self.paused.take().is_some() && !matches!(self.flow, Flow::Snapshot { .. }) {
+            self.resume_after(received);
+        }
     }
 
     /// The answer to a heartbeat came, from a follower whose log agrees with the leader's through

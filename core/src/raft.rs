@@ -9,8 +9,9 @@
 //!            4 deadline  if now >= deadline(): the role's one timer
 //!            5 review    a leader looks again at the change of the membership that is under way
 //!            6 settle    the ONLY place where Persist and Apply are born
-//!            7 check     what must always hold (debug builds)
-//! out ◄─ Send… Persist? Send… Apply? Respond…
+//!            7 resume    a follower that asked for a pause, and has room again, says so
+//!            8 check     what must always hold (debug builds)
+//! out ◄─ Send… Persist? Send… Apply? Respond… Send?
 //! ```
 
 use crate::action::{Action, Outcome, Refusal, Violation, Write};
@@ -29,7 +30,7 @@ use crate::role::candidate::Candidate;
 use crate::role::follower::{self, Follower};
 use crate::role::leader::Leader;
 use crate::role::{Next, Phase, voter};
-use crate::status::{DropReason, Drops, FlowKind, PeerStatus, RoleKind, Status};
+use crate::status::{DropReason, Drops, FlowKind, PeerStatus, RoleKind, Space, Status};
 use crate::time::Instant;
 use crate::types::{Ballot, Index, LogId, Member, NodeId, RequestId, Term, WriteSeq};
 use alloc::boxed::Box;
@@ -365,6 +366,9 @@ impl Raft {
             self.become_(next, out);
         }
         self.settle(out);
+        if let Role::Follower(follower) = &mut self.role {
+            follower.review_pause(&mut self.common, out);
+        }
         #[cfg(debug_assertions)]
         self.check();
     }
@@ -435,6 +439,15 @@ impl Raft {
             applied: log.applied(),
             snapshot: log.snapshot().map_or(LogId::ZERO, |snapshot| snapshot.last),
             configured: log.configured(),
+            space: self.space(),
+        }
+    }
+
+    fn space(&self) -> Space {
+        match &self.role {
+            Role::Leader(leader) if leader.is_group_full(&self.common) => Space::GroupFull,
+            _ if self.common.disk_full => Space::Full,
+            _ => Space::Free,
         }
     }
 
@@ -951,6 +964,7 @@ impl LeaderView<'_> {
                 Flow::Stream { .. } => FlowKind::Stream,
                 Flow::Snapshot { .. } => FlowKind::Snapshot,
             },
+            paused: peer.paused,
             in_flight: peer.in_flight(),
             last_contact: peer.contact,
         })

@@ -49,6 +49,22 @@ pub struct Status {
     pub snapshot: LogId,
     /// The entry that holds the membership in force here.
     pub configured: LogId,
+    /// Whether there is space for more entries.
+    pub space: Space,
+}
+
+/// Whether there is space for more entries, as far as a member knows.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Space {
+    /// There is.
+    #[default]
+    Free,
+    /// There is none on this member's disk.
+    Full,
+    /// This member leads, and there is none on the disks of so many voters that the others are no majority: nothing can be committed
+    /// until there is.
+    GroupFull,
 }
 
 /// What a leader knows of another member.
@@ -63,6 +79,8 @@ pub struct PeerStatus {
     pub next: Index,
     /// How entries go to it.
     pub flow: FlowKind,
+    /// Why it has said that it takes no entries at present. It gets heartbeats, and no entries, until it says that it takes them again.
+    pub paused: Option<PauseReason>,
     /// How many appends are on their way to it.
     pub in_flight: usize,
     /// When the leader last heard from it, by the leader's clock.
@@ -79,6 +97,36 @@ pub enum FlowKind {
     Stream,
     /// What it lacks is no longer in the log: it is offered a snapshot.
     Snapshot,
+}
+
+/// Why a follower takes no entries for the time being.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum PauseReason {
+    /// There is no space on its disk.
+    DiskFull,
+    /// Too much waits already to be applied or written there.
+    Unapplied,
+}
+
+impl PauseReason {
+    /// Every reason, in the order of their declaration.
+    pub const ALL: [Self; 2] = [Self::DiskFull, Self::Unapplied];
+
+    /// The reason as one word: the same in logs, metrics and simulations.
+    pub fn code(self) -> &'static str {
+        DropReason::from(self).code()
+    }
+}
+
+/// What a follower that takes no entries drops.
+impl From<PauseReason> for DropReason {
+    fn from(reason: PauseReason) -> Self {
+        match reason {
+            PauseReason::DiskFull => Self::DiskFull,
+            PauseReason::Unapplied => Self::Unapplied,
+        }
+    }
 }
 
 /// Why a message was dropped. The same words in logs, metrics and simulations.
@@ -189,6 +237,12 @@ impl fmt::Display for RoleKind {
 }
 
 impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl fmt::Display for PauseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())
     }

@@ -41,7 +41,7 @@ use core::fmt;
 pub const OLDEST: u8 = 1;
 
 /// The latest format that this version of the library speaks.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// The bytes in front of a frame's body.
 pub const HEADER: usize = 9;
@@ -105,6 +105,18 @@ pub fn version_of(body: &Body) -> u8 {
         | Body::MissingSnapshot { .. }
         | Body::Refill { .. }
         | Body::RefillSnapshot { .. } => 2,
+        Body::Pause { .. } => 3,
+    }
+}
+
+/// Puts a message into words that this version has, where it has none for it and others say the most important part: a member that
+/// takes no entries has still heard the heartbeat.
+pub fn reword(message: Message, version: u8) -> Message {
+    match message.body {
+        Body::Pause { round, received, matched, .. } if version < version_of(&message.body) => {
+            Message { body: Body::HeartbeatAck { round, received, matched }, ..message }
+        }
+        _ => message,
     }
 }
 

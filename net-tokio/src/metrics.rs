@@ -15,7 +15,7 @@ use crate::protocol::{MemberStatus, NodeStatus, Phase};
 use history::History;
 use kontiki_core::membership::{Membership, Standing};
 use kontiki_core::replica::Counters;
-use kontiki_core::status::{Drops, RoleKind};
+use kontiki_core::status::{Drops, PauseReason, RoleKind, Space};
 use kontiki_core::types::{Index, NodeId};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -215,6 +215,24 @@ fn put_status(page: &mut Page, status: &NodeStatus) {
     for (name, help, value) in gauges {
         page.add(name, help, Kind::Gauge, &[], Value::Whole(value));
     }
+    for space in [Space::Free, Space::Full, Space::GroupFull] {
+        page.add(
+            "kontiki_space",
+            "1 for whether there is space for more entries, on this disk and on those of a majority.",
+            Kind::Gauge,
+            &[("space", space_word(space))],
+            Value::Whole(u64::from(status.space == space)),
+        );
+    }
+}
+
+/// Whether there is space, as one word.
+pub(crate) fn space_word(space: Space) -> &'static str {
+    match space {
+        Space::Free => "free",
+        Space::Full => "full",
+        Space::GroupFull => "group_full",
+    }
 }
 
 fn put_members(page: &mut Page, status: &NodeStatus, members: &[MemberStatus]) {
@@ -250,6 +268,17 @@ fn put_members(page: &mut Page, status: &NodeStatus, members: &[MemberStatus]) {
             "How far the member's log agrees with the leader's, on its disk; shown by the leader.",
             other.matched.map(|index| Value::Whole(index.get())),
         );
+        if status.leader == Some(status.member.id) {
+            for reason in PauseReason::ALL {
+                page.add(
+                    "kontiki_member_paused",
+                    "1 where the member takes no entries, by why; shown by the leader.",
+                    Kind::Gauge,
+                    &[("member", &id), ("reason", reason.code())],
+                    Value::Whole(u64::from(other.paused == Some(reason))),
+                );
+            }
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub use kontiki_core::replica::formation::{Founder, Introduction, Who};
 use kontiki_core::event::ReadVia;
 use kontiki_core::machine;
 use kontiki_core::membership::{Change, Standing};
-use kontiki_core::status::RoleKind;
+use kontiki_core::status::{PauseReason, RoleKind, Space};
 use kontiki_core::types::{ClusterId, Index, LogId, Member, NodeId, Payload, Term};
 use kontiki_core::wire::{self, FrameError};
 use serde::de::DeserializeOwned;
@@ -203,6 +203,8 @@ pub struct NodeStatus {
     pub snapshot: LogId,
     /// The entry that holds the membership in force.
     pub configured: LogId,
+    /// Whether there is space for more entries, on its disk and on those of the group.
+    pub space: Space,
 }
 
 /// A member of the group, as one member sees it.
@@ -222,6 +224,8 @@ pub struct MemberStatus {
     pub matched: Option<Index>,
     /// How many entries it lacks of the leader's log: known to the leader alone.
     pub lag: Option<u64>,
+    /// Why it takes no entries at present, if it takes none: known to the leader alone.
+    pub paused: Option<PauseReason>,
 }
 
 /// An entry of the log.

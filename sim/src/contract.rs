@@ -290,7 +290,7 @@ impl Contract {
         match message.body {
             Body::Voted { granted: true } => vote(message.to.id),
             Body::RequestVote { .. } => vote(self.id),
-            Body::Appended { matched } | Body::HeartbeatAck { matched, .. } => {
+            Body::Appended { matched } | Body::HeartbeatAck { matched, .. } | Body::Pause { matched, .. } => {
                 let end = self.durable_end_in(message.term);
                 kernel(matched <= end, "an acknowledgement leaves once its entries are durable", || {
                     format!("{message}, while the disk held the log through {end} in that term")
@@ -367,6 +367,7 @@ mod tests {
     use kontiki_core::event::Proposal;
     use kontiki_core::log::Entries;
     use kontiki_core::membership::Standing;
+    use kontiki_core::status::Space;
     use kontiki_core::types::{ClusterId, Identity, LogId, Payload};
 
     fn id(number: u64) -> NodeId {
@@ -391,6 +392,7 @@ mod tests {
             standing: Standing::Voter,
             snapshot: LogId::ZERO,
             configured: LogId::ZERO,
+            space: Space::Free,
         }
     }
 

@@ -7,7 +7,7 @@ use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::membership::{Change, Membership};
 use kontiki_core::message::Body;
 use kontiki_core::raft::{Durable, Raft, RestoreError};
-use kontiki_core::status::{DropReason, RoleKind};
+use kontiki_core::status::{DropReason, PauseReason, RoleKind};
 use kontiki_core::time::{Instant, Nanos};
 use kontiki_core::types::{Index, LogId};
 use kontiki_tests::lab::{Cast, Lab, disk_of, id, identity, message};
@@ -269,22 +269,54 @@ fn a_full_disk_refuses_new_work_and_nothing_else() {
     assert_eq!(lab.outcomes(waits), [Outcome::Committed(LogId::new(1, 6))]);
 }
 
-/// A follower that takes no more says nothing: a leader that was told of the gap would send everything again, at the speed of the network.
+/// A follower that takes no more asks its leader to pause, and says so as soon as there is space again.
 #[test]
-fn a_follower_with_a_full_disk_is_not_sent_the_same_over_and_over() {
+fn a_follower_with_a_full_disk_is_sent_heartbeats_and_nothing_else() {
     let mut lab = led();
+    let last = lab.status(1).last.index;
     lab.step(3, Event::DiskFull(true));
     lab.propose(1, "e");
     lab.propose(1, "f");
     assert_eq!(lab.count("1→3 t1 Append"), 2);
+    lab.deliver_only("1→3");
+    assert_eq!(lab.count("3→1 t1 Pause disk_full"), 1, "once: {:?}", lab.in_flight());
     lab.deliver();
+    let paused =
+        |lab: &Lab| lab.raft(1).leader().and_then(|view| view.peer(id(3))).and_then(|peer| peer.paused);
+    assert_eq!(paused(&lab), Some(PauseReason::DiskFull));
     assert_eq!(lab.raft(3).drops().count(DropReason::DiskFull), 2);
-    lab.beat(1);
-    assert_eq!(lab.raft(3).drops().count(DropReason::DiskFull), 3, "and then with each heartbeat");
+    for _ in 0..10 {
+        lab.propose(1, "g");
+        lab.heartbeat(1);
+        assert_eq!((lab.count("1→3 t1 Append"), lab.count("1→3 t1 Heartbeat")), (0, 1));
+        lab.deliver();
+    }
+    assert_eq!(lab.status(3).last.index, last);
     lab.step(3, Event::DiskFull(false));
-    lab.beat(1);
-    lab.beat(1);
-    assert_eq!(lab.status(3).last, LogId::new(1, 7));
+    assert_eq!(lab.count("3→1 t1 HeartbeatAck"), 1, "it does not wait for the next heartbeat");
+    lab.deliver();
+    assert_eq!((paused(&lab), lab.status(3).last), (None, lab.status(1).last));
+}
+
+/// A follower that was restarted knows of less agreement than its log holds. While its disk is full it takes no entries, and still learns
+/// how far its log agrees with its leader's: what it has counts.
+#[test]
+fn a_full_follower_that_was_restarted_counts_for_what_it_has() {
+    let mut lab = led();
+    lab.isolate(2);
+    let waits = lab.propose(1, "e");
+    lab.deliver_only("1→3");
+    lab.lose("3→1");
+    lab.crash(3);
+    lab.restart(3);
+    lab.step(3, Event::DiskFull(true));
+    let last = lab.status(3).last;
+    for _ in 0..3 {
+        lab.heartbeat(1);
+        lab.deliver();
+    }
+    assert_eq!((lab.status(3).last, lab.status(1).last), (last, last));
+    assert_eq!(lab.outcomes(waits), [Outcome::Committed(last)]);
 }
 
 /// A witness knows which entries there were, and not what was in them: what it sends must not take their place.

@@ -352,7 +352,8 @@ fn progress(lab: &mut Lab, leader: u64) {
             FlowKind::Snapshot => "snapshot",
         };
         let (id, matched, next, in_flight) = (peer.id, peer.matched, peer.next, peer.in_flight);
-        lab.note(format_args!("{id}: {flow}, matched {matched}, next {next}, {in_flight} in flight"));
+        let paused = peer.paused.map_or_else(String::new, |reason| format!(", paused: {reason}"));
+        lab.note(format_args!("{id}: {flow}, matched {matched}, next {next}, {in_flight} in flight{paused}"));
     }
 }
 

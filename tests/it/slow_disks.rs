@@ -7,7 +7,7 @@ use kontiki_core::event::{Event, Proposal};
 use kontiki_core::membership::Membership;
 use kontiki_core::message::Message;
 use kontiki_core::raft::{Durable, Raft};
-use kontiki_core::status::RoleKind;
+use kontiki_core::status::{RoleKind, Space};
 use kontiki_core::time::Instant;
 use kontiki_core::types::{Payload, RequestId, Term, WriteSeq};
 use kontiki_tests::lab::{Lab, id, identity};
@@ -321,7 +321,7 @@ fn a_slow_disk_is_not_a_stalled_one() {
     assert!(!write(&mut lab, 100), "five seconds");
 }
 
-/// A member whose disk is full stands after all others, and does not take over when it is bidden to.
+/// A member whose disk is full stands after all others, and does not take over when it is bidden to by a leader that does not know.
 #[test]
 fn a_full_member_stands_last() {
     let mut lab = Lab::of(3);
@@ -334,6 +334,8 @@ fn a_full_member_stands_last() {
     lab.deliver();
     (0..7).for_each(|_| lab.beat(1));
     assert_eq!((lab.outcomes(transfer), lab.leaders()), (&[Outcome::NotTransferred][..], vec![1]));
+    let again = lab.transfer(1, Some(2));
+    assert_eq!(lab.outcomes(again), [Outcome::Refused(Refusal::MemberFull(id(2)))], "it knows by now");
     lab.step(2, Event::DiskFull(false));
     lab.beat(1);
     assert!((150..300).contains(&(lab.time_to_deadline(2).get() / MS)));
@@ -352,8 +354,12 @@ fn a_leader_without_space_hands_over_to_a_voter_that_has_some() {
     (1..=3).for_each(|member| {
         lab.step(member, Event::DiskFull(true));
     });
-    (0..30).for_each(|_| lab.beat(1));
-    assert_eq!(lab.leaders(), [1], "all are full");
+    lab.beat(1);
+    for _ in 0..30 {
+        lab.beat(1);
+        assert_eq!((lab.count("TimeoutNow"), lab.leaders()), (0, vec![1]), "all are full");
+    }
+    assert_eq!([1, 2].map(|member| lab.status(member).space), [Space::GroupFull, Space::Full]);
     let refused = lab.propose(1, "x");
     assert_eq!(lab.outcomes(refused), [Outcome::Refused(Refusal::DiskFull)]);
     lab.step(3, Event::DiskFull(false));
@@ -363,4 +369,21 @@ fn a_leader_without_space_hands_over_to_a_voter_that_has_some() {
         }
     }
     assert_eq!(lab.leaders(), [3], "it has space");
+}
+
+/// Where nobody is named, leadership goes to a voter that has space, however much of the log another has.
+#[test]
+fn a_member_with_space_is_chosen_before_a_full_one() {
+    let mut lab = Lab::of(5);
+    lab.elect(1);
+    lab.beat(1);
+    for full in [2, 3, 5] {
+        lab.step(full, Event::DiskFull(true));
+    }
+    lab.beat(1);
+    lab.beat(1);
+    assert_eq!(lab.status(1).space, Space::GroupFull, "three of five");
+    lab.transfer(1, None);
+    lab.deliver();
+    assert_eq!(lab.leaders(), [4]);
 }

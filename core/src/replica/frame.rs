@@ -6,6 +6,7 @@
 //! |---|---|
 //! | 1 | a [`Message`], as postcard |
 //! | 2 | one byte, the latest version that the sender speaks; then an [`Envelope`], as postcard |
+//! | 3 | the same, with [`Body::Pause`](crate::message::Body::Pause) |
 //!
 //! A member sends in the older of its own version and its peer's, and takes a peer for one that speaks the oldest until it
 //! has heard otherwise. What that version cannot say is not sent. So that two members that both speak a later one find out, each says so

@@ -191,7 +191,7 @@ mod tests {
             (with(|o| o.snapshot_chunk_bytes = (1 << 20) + 1), OptionsError::ChunkTooLarge((1 << 20) + 1)),
             (with(|o| o.snapshot_bytes_per_second = 1 << 10), slow),
             (with(|o| o.wire_version = 0), OptionsError::WireVersion(0)),
-            (with(|o| o.wire_version = 3), OptionsError::WireVersion(3)),
+            (with(|o| o.wire_version = 4), OptionsError::WireVersion(4)),
         ];
         for (got, expected) in cases {
             assert_eq!(got, Err(expected));

@@ -6,7 +6,7 @@ use crate::replica::Replica;
 use crate::replica::frame::{self, Envelope, Letter, Note};
 use crate::replica::io::{Lane, Output};
 use crate::types::Member;
-use crate::wire::FrameError;
+use crate::wire::{self, FrameError};
 use alloc::vec::Vec;
 
 /// How often things happened that are nobody's request.
@@ -99,6 +99,7 @@ impl Replica {
 
     pub(super) fn send_message(&mut self, message: Message, out: &mut Vec<Output>) {
         let (to, lane) = (message.to, lane_of(&message.body));
+        let message = wire::reword(message, self.peers.version(to));
         self.send(to, lane, &Envelope::Raft(message), out);
     }
 
@@ -114,8 +115,9 @@ impl Replica {
         if self.peers.greet(to, self.now) {
             let me = self.raft.config().identity();
             let letter = Letter { cluster: me.cluster, from: me.member, to, note: Note::Hello };
+            let hello = Envelope::Replica(letter);
             let mut bytes = Vec::new();
-            frame::encode(&Envelope::Replica(letter), speaks, speaks, &mut bytes);
+            frame::encode(&hello, frame::version_of(&hello), speaks, &mut bytes);
             out.push(Output::Frame { to, lane: Lane::Log, bytes });
         }
         let mut bytes = Vec::new();

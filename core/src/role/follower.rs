@@ -8,7 +8,7 @@ use crate::membership::{Membership, Standing};
 use crate::message::{Body, ReadContext};
 use crate::refill;
 use crate::role::{Next, Phase};
-use crate::status::DropReason;
+use crate::status::{DropReason, PauseReason};
 use crate::time::Instant;
 use crate::types::{Index, LogId, Member, NodeId, RequestId};
 use alloc::collections::VecDeque;
@@ -21,6 +21,10 @@ pub(crate) struct Follower {
     pub(crate) leader: Option<Member>,
     /// The log agrees with this leader's through here: what this leader confirmed, and what is committed anyway.
     pub(crate) agreed: Index,
+    /// The latest heartbeat of this leader.
+    round: u64,
+    /// Why this leader was asked to send no entries, until it is told otherwise.
+    paused: Option<PauseReason>,
     questions: Questions,
 }
 
@@ -36,7 +40,7 @@ struct Questions {
 
 impl Follower {
     pub(crate) fn new(leader: Option<Member>, committed: Index) -> Self {
-        Self { leader, agreed: committed, questions: Questions::default() }
+        Self { leader, agreed: committed, round: 0, paused: None, questions: Questions::default() }
     }
 
     /// Leaves this leader or this term: what was asked will not be answered.
@@ -67,8 +71,9 @@ impl Follower {
             Body::Append { ref slice, commit } => self.on_append(common, from, slice, commit, out),
             Body::Heartbeat { round, commit } => {
                 self.commit_to(common, commit);
-                let matched = self.durably_agreed(common);
-                common.send(from, Body::HeartbeatAck { round, received: self.agreed, matched }, out);
+                self.round = self.round.max(round);
+                self.paused = common.pause(self.paused);
+                self.answer_heartbeat(common, from, round, out);
                 self.ask_again(common, from);
                 Next::Stay
             }
@@ -85,6 +90,31 @@ impl Follower {
             _ => {
                 common.drops.add(DropReason::Late);
                 Next::Stay
+            }
+        }
+    }
+
+    /// Says how far the log agrees with the leader's, and whether more entries are taken.
+    fn answer_heartbeat(&self, common: &mut Common, leader: Member, round: u64, out: &mut Vec<Action>) {
+        let received = self.agreed;
+        let matched = self.durably_agreed(common);
+        let body = match self.paused {
+            None => Body::HeartbeatAck { round, received, matched },
+            Some(reason) => Body::Pause { round, received, matched, last: common.log.last(), reason },
+        };
+        common.send(leader, body, out);
+    }
+
+    /// Tells a leader that was asked to pause as soon as entries are taken again: it need not wait for the next heartbeat.
+    #[inline]
+    pub(crate) fn review_pause(&mut self, common: &mut Common, out: &mut Vec<Action>) {
+        // Nearly every step has none.
+        if self.paused.is_some() {
+            self.paused = common.pause(self.paused);
+            if self.paused.is_none()
+                && let Some(leader) = self.leader
+            {
+                self.answer_heartbeat(common, leader, self.round, out);
             }
         }
     }
@@ -111,8 +141,12 @@ impl Follower {
         if slice.last().index > common.log.last().index
             && let Some(reason) = common.takes_no_more()
         {
-            // Without a word, also where something before it is missing: a leader that is told would send it all again at once.
-            common.drops.add(reason);
+            // Also where something before it is missing: a leader that does not understand pauses would send it all again at once.
+            common.drops.add(reason.into());
+            if self.paused.is_none() {
+                self.paused = Some(reason);
+                self.answer_heartbeat(common, from, self.round, out);
+            }
             return Next::Stay;
         }
         if !common.log.contains(prev) {

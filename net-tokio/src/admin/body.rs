@@ -1,11 +1,12 @@
 //! What operators send, and what they are shown, as JSON. Incarnations and cluster ids are strings: they need all 64 bits, and JSON's numbers
 //! have 53 in many a reader.
 
-use crate::metrics::{phase_word, standing_word};
+use crate::metrics::{phase_word, space_word, standing_word};
 use crate::protocol::{Content, LogEntry, MemberStatus, NodeStatus, Phase, Range};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use kontiki_core::membership::Change;
+use kontiki_core::status::PauseReason;
 use kontiki_core::types::{Incarnation, Index, LogId, Member, NodeId};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -186,6 +187,7 @@ pub(super) fn status(status: &NodeStatus) -> Value {
         "applied": status.applied,
         "snapshot": status.snapshot,
         "configured": status.configured,
+        "space": space_word(status.space),
     })
 }
 
@@ -201,6 +203,7 @@ pub(super) fn members(members: &[MemberStatus]) -> Value {
             "last_contact_ms": it.last_contact_ms,
             "matched": it.matched,
             "lag": it.lag,
+            "paused": it.paused.map(PauseReason::code),
         })
     };
     members.iter().map(member).collect()

@@ -2,6 +2,7 @@
 
 use crate::protocol::{NodeStatus, Phase};
 use kontiki_core::membership::Standing;
+use kontiki_core::status::Space;
 
 /// Why it should be started again, if it should. A member that merely waits for others is alive.
 pub(super) fn live(status: &NodeStatus) -> Result<(), String> {
@@ -33,6 +34,17 @@ pub(super) fn ready(status: &NodeStatus, max_lag: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// What an operator should know of a member that is of use all the same: reads and votes need no space.
+pub(super) fn warning(status: &NodeStatus) -> Option<&'static str> {
+    match status.space {
+        Space::Free => None,
+        Space::Full => Some("the disk is full, and this member takes no entries: make space"),
+        Space::GroupFull => Some(
+            "the disks of so many voters are full that nothing can be committed: make space on a majority of them",
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +69,7 @@ mod tests {
             applied: Index::new(10),
             snapshot: LogId::ZERO,
             configured: LogId::ZERO,
+            space: Space::Free,
         };
         assert_eq!((live(&well), ready(&well, 10)), (Ok(()), Ok(())));
         let phase = |phase| NodeStatus { phase, ..well.clone() };

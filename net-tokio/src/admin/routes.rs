@@ -177,9 +177,14 @@ async fn live_health(State(shared): Member) -> Answer {
 }
 
 async fn ready_health(State(shared): Member) -> Answer {
-    let well = health::ready(&shared.node.status(), shared.options.ready_lag);
+    let status = shared.node.status();
+    let well = health::ready(&status, shared.options.ready_lag);
     well.map_err(|why| Failure::unavailable("not_ready", why))?;
-    Ok(json_of(&json!({ "ready": true })).into_response())
+    Ok(match health::warning(&status) {
+        None => json_of(&json!({ "ready": true })),
+        Some(warning) => json_of(&json!({ "ready": true, "warning": warning })),
+    }
+    .into_response())
 }
 
 async fn show_metrics(State(shared): Member) -> Response {

@@ -5,7 +5,7 @@ use crate::protocol::{self, Phase, Request, Response, Who};
 use connection::lock;
 use kontiki_core::machine::SessionId;
 use kontiki_core::membership::Standing;
-use kontiki_core::status::RoleKind;
+use kontiki_core::status::{RoleKind, Space};
 use kontiki_core::types::{ClusterId, Index, Member, NodeId, Term};
 use kontiki_core::wire::FrameError;
 use kontiki_core::{kv, machine};
@@ -144,6 +144,7 @@ fn status(member: Member, leader: Option<NodeId>) -> NodeStatus {
         applied: Index::ZERO,
         snapshot: LogId::ZERO,
         configured: LogId::ZERO,
+        space: Space::Free,
     }
 }
 

@@ -4,7 +4,7 @@ use super::MAX_EVENTS;
 use crate::metrics::standing_word;
 use crate::protocol::{NodeStatus, Phase};
 use kontiki_core::membership::{Membership, Standing};
-use kontiki_core::status::RoleKind;
+use kontiki_core::status::{RoleKind, Space};
 use kontiki_core::types::{Incarnation, Index, NodeId, Term};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub struct Event {
     /// When, in milliseconds since 1970 by this machine's clock; the last time, where it happened several times.
     pub at_ms: u64,
-    /// What it is about: `phase`, `leader`, `term`, `election`, `standing`, `members` or `snapshot`.
+    /// What it is about: `phase`, `leader`, `term`, `election`, `standing`, `space`, `members` or `snapshot`.
     pub kind: &'static str,
     /// What happened.
     pub text: String,
@@ -75,6 +75,9 @@ impl History {
         self.note_election(at_ms, &before, status);
         if before.standing != status.standing {
             self.push(at_ms, "standing", standing_text(status.standing).to_owned());
+        }
+        if before.space != status.space {
+            self.push(at_ms, "space", space_text(status.space).to_owned());
         }
         if before.snapshot != status.snapshot {
             let text = format!("the latest snapshot covers the log through entry {}", status.snapshot.index);
@@ -191,6 +194,14 @@ impl History {
 
 fn who(id: NodeId, me: NodeId) -> String {
     if id == me { "this member".to_owned() } else { format!("member {id}") }
+}
+
+fn space_text(space: Space) -> &'static str {
+    match space {
+        Space::Free => "there is space for more entries again",
+        Space::Full => "the disk is full: this member takes no entries",
+        Space::GroupFull => "the disks of a majority are full: nothing can be committed",
+    }
 }
 
 fn standing_text(standing: Standing) -> &'static str {

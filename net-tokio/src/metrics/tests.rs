@@ -21,6 +21,7 @@ fn follower() -> NodeStatus {
         applied: Index::new(2),
         snapshot: LogId::ZERO,
         configured: LogId::new(1, 1),
+        space: Space::Free,
     }
 }
 
@@ -163,6 +164,7 @@ fn every_sample_of_the_page_has_a_type_and_every_histogram_is_cumulative() {
         last_contact_ms: Some(1500),
         matched: Some(Index::new(4)),
         lag: Some(1),
+        paused: Some(PauseReason::DiskFull),
     };
     let family = Family {
         name: "kontiki_transport_bytes_total",

@@ -19,7 +19,7 @@ use crate::record::FlightRecorder;
 use crate::storage::{Directory, Done, Ticket};
 use kontiki_core::event::Proposal;
 use kontiki_core::replica::{self, Answer, Halt, Input, Lane, MachineDone, Output, Refusing, Replica};
-use kontiki_core::status::Status;
+use kontiki_core::status::{PauseReason, Status};
 use kontiki_core::time::Instant;
 use kontiki_core::types::{Identity, NodeId, RequestId};
 use std::collections::{BTreeMap, HashMap};
@@ -371,6 +371,11 @@ impl Driver {
                 },
                 matched,
                 lag: matched.map(|matched| status.last.index.get().saturating_sub(matched.get())),
+                paused: if member.id == me {
+                    leader.and(raft.is_disk_full().then_some(PauseReason::DiskFull))
+                } else {
+                    peer.and_then(|peer| peer.paused)
+                },
             }
         };
         raft.log().membership().members().iter().map(of).collect()

@@ -63,7 +63,7 @@ use kontiki_core::membership::{Change, Membership, Standing};
 use kontiki_core::raft::Durable;
 use kontiki_core::replica::formation::{Formation, FormationError, Plan, Setup, is_unspecified};
 use kontiki_core::replica::{self, Answer, Ask, OptionsError, Refusing, Replica};
-use kontiki_core::status::{RoleKind, Status};
+use kontiki_core::status::{RoleKind, Space, Status};
 use kontiki_core::types::{ClusterId, Identity, Index, LogId, Member, NodeId, Payload, Term};
 use kontiki_core::wal::{DiskError, OpenError, RecoverError, Recovery, Wal};
 use std::net::SocketAddr;
@@ -178,7 +178,7 @@ impl NodeStatus {
 
     pub(super) fn of(cluster: ClusterId, member: Member, phase: Phase, status: &Status) -> Self {
         let Status { role, standing, term, vote, leader, .. } = *status;
-        let Status { last, durable, committed, applied, snapshot, configured, .. } = *status;
+        let Status { last, durable, committed, applied, snapshot, configured, space, .. } = *status;
         Self {
             cluster,
             member,
@@ -194,6 +194,7 @@ impl NodeStatus {
             applied,
             snapshot,
             configured,
+            space,
         }
     }
 
@@ -222,6 +223,7 @@ impl NodeStatus {
             applied: Index::ZERO,
             snapshot: LogId::ZERO,
             configured: LogId::ZERO,
+            space: Space::Free,
         }
     }
 }

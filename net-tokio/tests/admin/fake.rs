@@ -2,7 +2,7 @@
 
 use kontiki_core::machine::{Answer, Command};
 use kontiki_core::membership::Standing;
-use kontiki_core::status::RoleKind;
+use kontiki_core::status::{PauseReason, RoleKind, Space};
 use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, Member, NodeId, Payload, Term};
 use kontiki_net_tokio::admin::{self, Admin, Answering, Operated, Options, Token};
 use kontiki_net_tokio::metrics::{Figures, Metrics};
@@ -57,6 +57,7 @@ impl Fake {
             applied: Index::new(1288),
             snapshot: LogId::new(3, 1000),
             configured: LogId::new(2, 7),
+            space: Space::Free,
         };
         let fake = Self(Arc::new(Inner {
             status: Mutex::new(status),
@@ -125,6 +126,7 @@ fn members() -> Vec<MemberStatus> {
         last_contact_ms: contact,
         matched: Some(Index::new(1290 - lag)),
         lag: Some(lag),
+        paused: (number == 3).then_some(PauseReason::DiskFull),
     };
     vec![
         member(1, Standing::Voter, Some(0), 0),

@@ -6,7 +6,7 @@ mod page;
 
 use fake::{Fake, Heard, PATIENCE, TOKEN, ask, id, open, refused, request, say};
 use kontiki_core::membership::{Change, Standing};
-use kontiki_core::status::RoleKind;
+use kontiki_core::status::{RoleKind, Space};
 use kontiki_core::types::{Incarnation, Index, LogId, Member, NodeId};
 use kontiki_net_tokio::admin::{self, Admin, AdminError, Options, Token};
 use kontiki_net_tokio::protocol::{Ask, Phase, Range, Reply};
@@ -304,6 +304,10 @@ async fn health_says_whether_the_member_is_of_use_and_why_not() {
     let (fake, admin) = open(|_| {}).await;
     let health = async |path: &str| request(&admin, &format!("GET /health/{path}"), &[], b"").await;
     assert_eq!((health("live").await.status, health("ready").await.status), (200, 200));
+    fake.change(|status| status.space = Space::GroupFull);
+    let heard = health("ready").await;
+    assert_eq!(heard.status, 200, "it serves reads");
+    assert!(heard.body.contains("make space on a majority"), "{heard:?}");
     fake.change(|status| (status.role, status.leader) = (RoleKind::Follower, None));
     let heard = health("ready").await;
     assert_eq!((heard.status, &*heard.code()), (503, "not_ready"));

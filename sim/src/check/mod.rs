@@ -205,7 +205,7 @@ pub(crate) mod testing {
     use super::*;
     use kontiki_core::log::{Entry, EntryBody};
     use kontiki_core::membership::Standing;
-    use kontiki_core::status::RoleKind;
+    use kontiki_core::status::{RoleKind, Space};
     use kontiki_core::types::{Payload, Term};
 
     pub(crate) fn id(number: u64) -> NodeId {
@@ -230,6 +230,7 @@ pub(crate) mod testing {
             standing: Standing::Voter,
             snapshot: LogId::ZERO,
             configured: LogId::ZERO,
+            space: Space::Free,
         }
     }
 

@@ -42,7 +42,7 @@ impl Kind {
             Body::Append { .. } => Self::Append,
             Body::Appended { .. } | Body::Rejected { .. } => Self::Acknowledgement,
             Body::Heartbeat { .. } | Body::Commit { .. } => Self::Heartbeat,
-            Body::HeartbeatAck { .. } => Self::HeartbeatAck,
+            Body::HeartbeatAck { .. } | Body::Pause { .. } => Self::HeartbeatAck,
             Body::ReadIndex { .. } | Body::ReadIndexIs { .. } => Self::Read,
             Body::OfferSnapshot { .. } | Body::SnapshotUnavailable { .. } => Self::Snapshot,
             Body::Missing { .. }

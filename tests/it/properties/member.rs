@@ -10,7 +10,7 @@ use kontiki_core::log::{Entry, EntryBody, LogSlice, Snapshot};
 use kontiki_core::membership::{Change, Membership};
 use kontiki_core::message::{Body, Message, ReadContext};
 use kontiki_core::raft::{Durable, Raft};
-use kontiki_core::status::RoleKind;
+use kontiki_core::status::{PauseReason, RoleKind};
 use kontiki_core::time::{Instant, Nanos};
 use kontiki_core::types::{Incarnation, Index, LogId, NodeId, Payload, RequestId, Term};
 use kontiki_sim::contract::Contract;
@@ -74,6 +74,8 @@ enum Said {
     Rejected(Number, Number, Number),
     Heartbeat(u64, Number),
     HeartbeatAck(u64, Number, Number),
+    /// A pause, of a log with this last entry.
+    Pause(u64, Number, Number, Number),
     Commit(Number),
     Outdated,
     TimeoutNow(Number, Number),
@@ -107,6 +109,8 @@ fn said() -> impl Strategy<Value = Said> {
         2 => (number(), number(), number()).prop_map(|(prev, term, index)| Said::Rejected(prev, term, index)),
         3 => (0..4_u64, number()).prop_map(|(round, commit)| Said::Heartbeat(round, commit)),
         3 => (0..4_u64, number(), number()).prop_map(|(round, received, matched)| Said::HeartbeatAck(round, received, matched)),
+        2 => (0..4_u64, number(), number(), number())
+            .prop_map(|(round, received, term, last)| Said::Pause(round, received, term, last)),
         1 => number().prop_map(Said::Commit),
         1 => Just(Said::Outdated),
         1 => (number(), number()).prop_map(|(term, index)| Said::TimeoutNow(term, index)),
@@ -425,6 +429,11 @@ impl Host {
             Said::Heartbeat(round, commit) => Body::Heartbeat { round, commit: self.index(commit) },
             Said::HeartbeatAck(round, received, matched) => {
                 Body::HeartbeatAck { round, received: self.index(received), matched: self.index(matched) }
+            }
+            Said::Pause(round, received, term, last) => {
+                let received = self.index(received);
+                let (matched, last) = (received, self.log_id(term, last));
+                Body::Pause { round, received, matched, last, reason: PauseReason::DiskFull }
             }
             Said::Commit(commit) => Body::Commit { commit: self.index(commit) },
             Said::Outdated => Body::Outdated,

@@ -4,10 +4,12 @@ use super::holds;
 use kontiki_core::log::{Entry, EntryBody, LogSlice, Snapshot};
 use kontiki_core::membership::{Membership, Standing};
 use kontiki_core::message::{Body, Message, ReadContext};
+use kontiki_core::status::PauseReason;
 use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, Member, NodeId, Payload, Term};
 use kontiki_core::wire::{self, FrameError};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 use std::sync::Arc;
 
 const MAX_BODY: usize = 1 << 20;
@@ -90,6 +92,9 @@ fn body() -> impl Strategy<Value = Body> {
         1 => (any::<u64>(), index()).prop_map(|(round, commit)| Body::Heartbeat { round, commit }),
         1 => (any::<u64>(), index(), index())
             .prop_map(|(round, received, matched)| Body::HeartbeatAck { round, received, matched }),
+        1 => (any::<u64>(), index(), index(), log_id(), select(&PauseReason::ALL)).prop_map(
+            |(round, received, matched, last, reason)| Body::Pause { round, received, matched, last, reason }
+        ),
         1 => index().prop_map(|commit| Body::Commit { commit }),
         1 => Just(Body::Outdated),
         1 => log_id().prop_map(|last| Body::TimeoutNow { last }),

@@ -1,10 +1,14 @@
 //! Members that speak different versions of the wire format.
 
+use crate::message::Body;
 use crate::replica::Options;
 use crate::replica::frame::{Envelope, Note, version_of};
 use crate::replica::tests::group::{Group, small};
-use crate::replica::{Answer, Ask};
-use crate::types::Index;
+use crate::replica::{Answer, Ask, Lane};
+use crate::status::PauseReason;
+use crate::types::{Index, NodeId};
+use crate::wal::DiskError;
+use crate::wire::VERSION;
 use alloc::boxed::Box;
 
 #[test]
@@ -18,7 +22,12 @@ fn members_of_two_versions_make_one_group_and_speak_the_older_to_one_another() {
     group.network = Box::new(|wire| {
         let hello = matches!(&wire.frame.envelope, Envelope::Replica(letter) if letter.note == Note::Hello);
         let old = [wire.from, wire.to].iter().any(|id| id.get() == 3);
-        assert_eq!(wire.frame.version, if old && !hello { 1 } else { 2 }, "{wire:?}");
+        let expected = match (hello, old) {
+            (true, _) => 2,
+            (false, true) => 1,
+            (false, false) => VERSION,
+        };
+        assert_eq!(wire.frame.version, expected, "{wire:?}");
         assert!(version_of(&wire.frame.envelope) <= wire.frame.version);
         1
     });
@@ -35,7 +44,7 @@ fn a_member_that_is_updated_is_spoken_to_in_the_later_version_and_one_that_is_ta
     group.restart(3);
     let leader = group.elect();
     group.put(leader, "x", "1");
-    for version in [2, 1, 2] {
+    for version in [2, 1, 2, VERSION, 1, VERSION] {
         group.host(3).options.wire_version = version;
         group.restart(3);
         group.run(6_000);
@@ -70,7 +79,43 @@ fn what_an_old_version_cannot_say_is_counted_and_not_sent() {
     assert_eq!(group.host(4).applied(), Index::ZERO);
     let counters = group.replica(4).counters();
     assert!(counters.unsaid > 0 && counters.snapshots_failed > 0, "{counters:?}");
-    group.host(4).options.wire_version = 2;
+    group.host(4).options.wire_version = VERSION;
     group.restart(4);
     group.until("it has all", |group| group.host(4).applied() >= Index::new(22));
+}
+
+/// A member of version 2 knows no pause: it is told with the heartbeat's answer how far the follower has got, as before.
+#[test]
+fn a_leader_that_knows_no_pause_gets_the_answer_to_its_heartbeat() {
+    for version in [2, VERSION] {
+        let mut group = Group::of(3, &small());
+        for id in 1..=3 {
+            group.host(id).options.wire_version = version;
+            group.restart(id);
+        }
+        let leader = group.elect();
+        group.put(leader, "x", "1");
+        group.run(3_000);
+        let full = (1..=3).find(|&id| id != leader).expect("there are three");
+        group.host(full).disk_error = Some((Lane::Bulk, DiskError::Full));
+        group.network = Box::new(move |wire| {
+            if let Envelope::Raft(message) = &wire.frame.envelope {
+                assert!(version == VERSION || !matches!(message.body, Body::Pause { .. }), "{wire:?}");
+            }
+            1
+        });
+        for _ in 0..20 {
+            group.fill(leader, 0..10, 10_000);
+        }
+        let paused = |group: &Group| {
+            let view = group.replica(leader).raft().leader();
+            view.and_then(|view| view.peer(NodeId::new(full).unwrap())).and_then(|peer| peer.paused)
+        };
+        group.run(1_000);
+        assert_eq!(paused(&group), (version == VERSION).then_some(PauseReason::DiskFull));
+        assert_eq!(group.replica(leader).counters().bad_frames, 0);
+        group.host(full).disk_error = None;
+        group.converge();
+        assert_eq!(paused(&group), None);
+    }
 }

@@ -26,6 +26,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use change::Changing;
 use reads::Reads;
+use replication::Pause;
 use transfer::Transferring;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -148,6 +149,9 @@ impl Leader {
             Body::HeartbeatAck { round, received, matched } => {
                 self.on_heartbeat_ack(common, position, round, received, matched, out);
             }
+            Body::Pause { round, received, matched, last, reason } => {
+                self.on_pause(common, position, Pause { round, received, matched, last, reason }, out);
+            }
             Body::SnapshotUnavailable { last } => self.on_snapshot_unavailable(common, position, last, out),
             Body::ReadIndex { context } => self.on_read_index(common, from, context, out),
             _ => common.drops.add(DropReason::Late),
@@ -236,14 +240,17 @@ impl Leader {
         }
     }
 
-    /// The disk is full: the voters that have everything are bidden in turn to take over, each with the time of an election. One
-    /// whose disk is full as well does not take over; where all are, this member leads on and refuses new work.
+    /// The disk is full: the voters that have everything, and space, are bidden in turn to take over, each with the time of an election.
+    /// One that speaks an older version does not say that its disk is full as well, and does not take over; where there is no other, this
+    /// member leads on and refuses new work.
     fn hand_over_when_full(&mut self, common: &Common, out: &mut Vec<Action>) {
         let timing = &common.config.timing;
         let last = common.log.last();
         let able = |peer: &&Progress| {
             common.membership().standing(peer.member) == Standing::Voter
                 && common.now - peer.contact < timing.election_max
+                && peer.has_answered()
+                && !peer.is_full()
                 && peer.matched == last.index
         };
         let count = self.peers.iter().filter(able).count() as u64;
@@ -260,6 +267,22 @@ impl Leader {
         if let Some((peer, _)) = chosen {
             common.send(peer.member, Body::TimeoutNow { last }, out);
         }
+    }
+
+    /// Whether so many voters have no space on their disks that the others are no majority.
+    pub(crate) fn is_group_full(&self, common: &Common) -> bool {
+        if !common.disk_full && !self.peers.iter().any(Progress::is_full) {
+            return false;
+        }
+        let has_space = |member| {
+            let full = if member == common.id() {
+                common.disk_full
+            } else {
+                self.peer(member).is_some_and(Progress::is_full)
+            };
+            Some(!full)
+        };
+        common.membership().tally(has_space) != Tally::Won
     }
 
     fn next(&self) -> Next {

@@ -7,9 +7,18 @@ use crate::event::EntriesLoaded;
 use crate::log::{Entries, Entry, LogSlice};
 use crate::message::Body;
 use crate::progress::{Flow, Load, Window};
-use crate::status::DropReason;
+use crate::status::{DropReason, PauseReason};
 use crate::types::{Index, LogId};
 use alloc::vec::Vec;
+
+/// What a follower says that takes no entries: see [`Body::Pause`].
+pub(super) struct Pause {
+    pub(super) round: u64,
+    pub(super) received: Index,
+    pub(super) matched: Index,
+    pub(super) last: LogId,
+    pub(super) reason: PauseReason,
+}
 
 impl Leader {
     pub(super) fn on_appended(
@@ -68,11 +77,12 @@ impl Leader {
             return common.drops.add(DropReason::NeverSent);
         }
         let peer = &mut self.peers[position];
-        let lacks = peer.heartbeat_answered(round, received);
-        if round > peer.answered_round {
-            peer.answered_round = round;
-            peer.loyal_since = self.reads.sent_at(round).unwrap_or(peer.loyal_since);
+        if round >= peer.answered_round {
+            peer.unpause(received);
         }
+        let lacks = peer.heartbeat_answered(round, received);
+        self.note_answer(position, round);
+        let peer = &self.peers[position];
         if matched > peer.matched {
             self.acknowledge(common, position, matched, out);
         }
@@ -81,6 +91,40 @@ impl Leader {
             self.ask_behind(common, position, out);
         }
         self.replicate(common, position, out);
+    }
+
+    /// A follower takes no entries at present. Heartbeats go on; how far the logs agree can be asked without entries.
+    pub(super) fn on_pause(
+        &mut self,
+        common: &mut Common,
+        position: usize,
+        pause: Pause,
+        out: &mut Vec<Action>,
+    ) {
+        let Pause { round, received, matched, last, reason } = pause;
+        if received > common.log.last().index || round > self.round {
+            return common.drops.add(DropReason::NeverSent);
+        }
+        if round < self.peers[position].answered_round {
+            return common.drops.add(DropReason::Late);
+        }
+        self.note_answer(position, round);
+        if matched > self.peers[position].matched {
+            self.acknowledge(common, position, matched, out);
+        }
+        self.answer_reads(common, out);
+        let shared = common.log.last_shared(last).index;
+        self.peers[position].pause(reason, received, shared);
+        self.replicate(common, position, out);
+    }
+
+    /// A follower has answered a heartbeat: it still followed when that was sent.
+    fn note_answer(&mut self, position: usize, round: u64) {
+        let peer = &mut self.peers[position];
+        if round > peer.answered_round {
+            peer.answered_round = round;
+            peer.loyal_since = self.reads.sent_at(round).unwrap_or(peer.loyal_since);
+        }
     }
 
     /// Asks behind everything that was sent whether the logs agree there. A heartbeat may overtake entries that are on their way, by
@@ -182,7 +226,7 @@ impl Leader {
             let max_bytes = if probes { max_append_bytes.min(MAX_PROBE_BYTES) } else { max_append_bytes };
             if after.index >= common.log.evicted() {
                 let (mut slice, mut size) = common.log.slice(after, last.max(after.index), max_bytes);
-                if probes && size > MAX_PROBE_BYTES {
+                if probes && (size > MAX_PROBE_BYTES || self.peers[position].paused.is_some()) {
                     (slice, size) = (LogSlice::new_unchecked(after, Entries::EMPTY), 0);
                 }
                 self.send_slice(common, position, slice, size, out);

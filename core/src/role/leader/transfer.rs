@@ -80,7 +80,9 @@ impl Leader {
             Some(Refusal::Unreachable(id))
         } else if !peer.has_answered() {
             Some(Refusal::NotReady)
-        } else if is_behind(common, peer) {
+        } else if peer.is_full() {
+            Some(Refusal::MemberFull(id))
+        } else if peer.paused.is_some() || is_behind(common, peer) {
             Some(Refusal::Lagging(id))
         } else {
             None

@@ -6,6 +6,7 @@ use crate::target::{Target, host_port, node_id};
 use clap::Args;
 use kontiki_core::kv;
 use kontiki_core::membership::{Change, Standing};
+use kontiki_core::status::{PauseReason, Space};
 use kontiki_core::types::{Index, LogId, Member, NodeId};
 use kontiki_net_tokio::client::{Again, Client, unexpected};
 use kontiki_net_tokio::protocol::{
@@ -120,8 +121,17 @@ fn one(status: &NodeStatus) -> String {
         ("log", format!("through {last}, on its disk through {durable}")),
         ("committed", format!("through {committed}, applied through {applied}")),
         ("snapshot", snapshot),
+        ("space", space(status.space).to_owned()),
     ];
     lines.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
+}
+
+fn space(space: Space) -> &'static str {
+    match space {
+        Space::Free => "there is some",
+        Space::Full => "the disk is full: make space",
+        Space::GroupFull => "the disks of a majority are full, nothing can be committed: make space",
+    }
 }
 
 fn phase(phase: &Phase) -> String {
@@ -172,6 +182,11 @@ fn status_json(status: &NodeStatus) -> Value {
         "applied": status.applied.get(),
         "snapshot": log_id(status.snapshot),
         "configured": log_id(status.configured),
+        "space": match status.space {
+            Space::Free => "free",
+            Space::Full => "full",
+            Space::GroupFull => "group_full",
+        },
     })
 }
 
@@ -249,7 +264,8 @@ impl Members {
     pub(crate) async fn run(self, target: &Target, format: Format) -> Result<Exit, Failure> {
         let members = list(&target.client()?).await?;
         let human = || {
-            let mut table = Table::new(["ID", "ADDRESS", "STANDING", "LEADS", "HEARD", "MATCHED", "BEHIND"]);
+            let mut table =
+                Table::new(["ID", "ADDRESS", "STANDING", "LEADS", "HEARD", "MATCHED", "BEHIND", "PAUSED"]);
             for member in &members {
                 let dash = || "-".to_owned();
                 table.row([
@@ -260,6 +276,7 @@ impl Members {
                     member.last_contact_ms.map_or_else(|| "never".to_owned(), ago),
                     member.matched.map_or_else(dash, |matched| matched.to_string()),
                     member.lag.map_or_else(dash, |lag| lag.to_string()),
+                    member.paused.map_or_else(String::new, |reason| reason.to_string()),
                 ]);
             }
             table.render()
@@ -279,7 +296,7 @@ fn ago(millis: u64) -> String {
 }
 
 fn member_json(status: &MemberStatus) -> Value {
-    let MemberStatus { member, address, leads, last_contact_ms, matched, lag, .. } = status;
+    let MemberStatus { member, address, leads, last_contact_ms, matched, lag, paused, .. } = status;
     json!({
         "id": member.id.get(),
         "incarnation": member.incarnation.to_string(),
@@ -289,6 +306,7 @@ fn member_json(status: &MemberStatus) -> Value {
         "last_contact_ms": last_contact_ms,
         "matched": matched.map(Index::get),
         "lag": lag,
+        "paused": paused.map(PauseReason::code),
     })
 }
 

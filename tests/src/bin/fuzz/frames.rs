@@ -12,6 +12,7 @@ use kontiki_core::membership::Membership;
 use kontiki_core::message::{Body, Message, ReadContext};
 use kontiki_core::raft::{Durable, Raft};
 use kontiki_core::replica::frame::{self, Decoded, Envelope, ForwardId, Letter, Note, Reply};
+use kontiki_core::status::PauseReason;
 use kontiki_core::time::Instant;
 use kontiki_core::types::{ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId, Payload, Term};
 use kontiki_core::wire::{self, FrameError};
@@ -264,7 +265,9 @@ fn kind(body: &Body) -> &'static str {
         Body::PreVote { .. } | Body::PreVoted { .. } => "read: pre-votes",
         Body::RequestVote { .. } | Body::Voted { .. } | Body::TimeoutNow { .. } => "read: votes",
         Body::Append { .. } | Body::Appended { .. } | Body::Rejected { .. } => "read: appends",
-        Body::Heartbeat { .. } | Body::HeartbeatAck { .. } | Body::Commit { .. } => "read: heartbeats",
+        Body::Heartbeat { .. } | Body::HeartbeatAck { .. } | Body::Pause { .. } | Body::Commit { .. } => {
+            "read: heartbeats"
+        }
         Body::OfferSnapshot { .. } | Body::SnapshotUnavailable { .. } => "read: snapshots",
         Body::Missing { .. } | Body::MissingSnapshot { .. } => "read: missing",
         Body::Refill { .. } | Body::RefillSnapshot { .. } => "read: refills",
@@ -294,7 +297,14 @@ fn body(rng: &mut Rng) -> Body {
         15 => Body::Outdated,
         16 => Body::Missing { after: log_id(rng), through: log_id(rng) },
         17 => Body::MissingSnapshot { last: log_id(rng) },
-        18..=20 => Body::OfferSnapshot { snapshot: snapshot(rng) },
+        18 => Body::Pause {
+            round: rng.number(),
+            received: index(rng),
+            matched: index(rng),
+            last: log_id(rng),
+            reason: rng.pick(&PauseReason::ALL),
+        },
+        19 | 20 => Body::OfferSnapshot { snapshot: snapshot(rng) },
         21 | 22 => Body::RefillSnapshot { snapshot: snapshot(rng) },
         23 | 24 => Body::Refill { slice: slice(rng) },
         _ => Body::Append { slice: slice(rng), commit: index(rng) },
