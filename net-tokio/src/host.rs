@@ -288,6 +288,10 @@ impl Host {
         self.with_addresses(|book| book.heard(hello.id, &hello.address, &hello.known));
     }
 
+    fn visited(&self, sought: NodeId, hello: &Hello) -> bool {
+        self.with_addresses(|book| book.visited(sought, hello.id, &hello.address, &hello.known))
+    }
+
     fn dialled(&self, of: NodeId, address: &str, found: Option<&Hello>) -> Verdict {
         let now = self.clock.now();
         self.with_addresses(|book| match found {
@@ -344,6 +348,10 @@ impl transport::Host for Calls {
         if let Some(host) = self.host.upgrade() {
             host.heard(hello);
         }
+    }
+
+    fn visited(&self, sought: NodeId, hello: &Hello) -> bool {
+        self.host.upgrade().is_some_and(|host| host.visited(sought, hello))
     }
 
     fn addresses(&self, of: NodeId) -> Vec<String> {

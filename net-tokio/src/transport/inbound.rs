@@ -9,7 +9,7 @@ use crate::transport::wire::{
     self, Answer, Arrived, Hello, Inflow, NoIntroduction, Opening, Refusal, VERSION,
 };
 use crate::transport::{Inner, Peer, is_loopback, lock};
-use kontiki_core::types::{ClusterId, NodeId};
+use kontiki_core::types::ClusterId;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -230,7 +230,10 @@ async fn judged(inner: &Inner, stream: &mut Stream) -> Result<(Opening, Hello, R
             if !stream.may_be_member() {
                 return Err(Refusal::NotAMember);
             }
-            fits(&mine, hello, *to)?;
+            fits(&mine, hello)?;
+            if !inner.host.visited(*to, hello) {
+                return Err(Refusal::WrongMember);
+            }
             if inner.peer(hello.id).is_some_and(|peer| peer.is_blocked()) {
                 return Err(Refusal::Blocked);
             }
@@ -241,12 +244,9 @@ async fn judged(inner: &Inner, stream: &mut Stream) -> Result<(Opening, Hello, R
 }
 
 /// Whether this member and the one that says this of itself should talk.
-fn fits(mine: &Hello, theirs: &Hello, to: NodeId) -> Result<(), Refusal> {
+fn fits(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
     if theirs.id == mine.id {
         return Err(Refusal::Itself);
-    }
-    if to != mine.id {
-        return Err(Refusal::WrongMember);
     }
     if mine.is_foreign_to(theirs) {
         return Err(Refusal::OtherCluster);
@@ -369,7 +369,7 @@ async fn read(inner: &Inner, peer: &Peer, stream: Stream) -> Result<(), Refusal>
                 Arrived::Hello(hello) if hello.id != peer.id => return Err(Refusal::Malformed),
                 Arrived::Hello(hello) => {
                     let mine = inner.host.hello();
-                    fits(&mine, &hello, mine.id)?;
+                    fits(&mine, &hello)?;
                     inner.host.heard(&hello);
                 }
                 Arrived::Beat => {}

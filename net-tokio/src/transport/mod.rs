@@ -53,6 +53,10 @@ pub trait Host: Send + Sync + 'static {
     fn hello(&self) -> Hello;
     /// Another member has introduced itself, or again because something changed. What it says of addresses is a hint.
     fn heard(&self, hello: &Hello);
+    /// Another member looks for this one here, and introduces itself. Returns whether it has come to the right place.
+    fn visited(&self, sought: NodeId, hello: &Hello) -> bool {
+        sought == self.hello().id && hello.id != sought
+    }
     /// Where this member may be, each as `host:port`, the most likely first; asked at each dial, and resolved then.
     fn addresses(&self, of: NodeId) -> Vec<String>;
     /// What became of dialling a member at one of these addresses: a peer that said this of itself, or nothing. Says whether it is

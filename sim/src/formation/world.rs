@@ -546,11 +546,24 @@ impl<'a> World<'a> {
         let Some(leader) = self.leader_of(group) else { return };
         let Some(raft) = self.units[leader].alive().and_then(|process| process.raft.as_ref()) else { return };
         let members = raft.membership().members().to_vec();
+        let cluster = self.units[leader].directory.record.as_ref().and_then(|record| record.cluster);
         let address = self.units[leader].address.clone();
         for unit in 0..self.units.len() {
             let Some(now) = self.units[unit].member().filter(|_| self.units[unit].group == group) else {
                 continue;
             };
+            // The founder told it of a group, and lost its directory before any other founder had entered that group.
+            let record = self.units[unit].directory.record.as_ref();
+            if self.healed
+                && record.is_some_and(|record| record.cluster.is_some() && record.cluster != cluster)
+            {
+                self.trace(|| {
+                    format!("the operator empties the directory of unit {unit}: its group is lost")
+                });
+                self.units[unit].directory = Directory::default();
+                self.crash(unit, 100 * MS);
+                continue;
+            }
             let is_other = members.iter().any(|it| it.id == now.id && it.incarnation != now.incarnation);
             let has_group = self.has_group(unit);
             if !is_other && (has_group || !self.units[unit].is_founder || members.contains(&now)) {
@@ -882,7 +895,15 @@ impl<'a> World<'a> {
                     self.after(latency, Event::DialEnded { from, peer, address, found: None });
                 }
             },
-            (None, Some((target, life))) => self.connected(unit, peer, (target, life)),
+            (None, Some((target, life))) => {
+                // It is in no group of this host's, and may know all the same where members of it are.
+                let theirs = self.units[target].running(life).map(|process| process.hello());
+                if let (Some(hello), Some(process)) = (theirs, self.units[unit].process.as_mut()) {
+                    process.book.heard(hello.id, &hello.address, &hello.known);
+                }
+                self.connected(unit, peer, (target, life));
+                self.spread(unit);
+            }
             (None, None) => self.wait(unit, peer, 3),
         }
     }
@@ -897,10 +918,14 @@ impl<'a> World<'a> {
     ) -> Option<(Hello, usize, u64)> {
         let process = self.units[target.0].running(target.1)?;
         let mine = process.hello();
-        if mine.id == hello.id || wanted != mine.id || mine.is_foreign_to(hello) {
+        if mine.id == hello.id || mine.is_foreign_to(hello) {
             return None;
         }
-        process.book.heard(hello.id, &hello.address, &hello.known);
+        if !process.book.visited(wanted, hello.id, &hello.address, &hello.known) {
+            self.spread(target.0);
+            return None;
+        }
+        let process = self.units[target.0].running(target.1)?;
         // It is there: so it can perhaps be reached as well.
         if matches!(process.links.get(&hello.id), Some(Link::Waiting { .. })) {
             self.redial(target.0, hello.id);

@@ -50,6 +50,8 @@ struct Candidate {
     source: Source,
     /// Whether the member has proved to be there since this book was made, and nothing has failed since.
     verified: bool,
+    /// Whether the member itself named it in its last handshake.
+    is_own_word: bool,
     /// How many attempts have failed since one last succeeded for this id.
     failures: u32,
     /// Since when no attempt has succeeded here.
@@ -128,11 +130,32 @@ impl AddressBook {
     }
 
     /// Takes in what a peer says of itself and of others in its handshake.
+    ///
+    /// The peer may have dialled this host, which then has no reason to dial, and verifies nothing. What the peer says
+    /// of itself is then what others are told.
     pub fn heard(&mut self, id: NodeId, own: &Address, known: &[(NodeId, Address)]) {
         self.note(id, own.clone(), Source::Announced);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.own_word(&own.text);
+        }
         for (other, address) in known.iter().filter(|(other, _)| *other != id) {
             self.note(*other, address.clone(), Source::Told);
         }
+    }
+
+    /// A peer looks for the member `sought` here, and introduces itself. Returns whether it has come to the right place.
+    ///
+    /// Where it has not, the peer knows of an old address, and nothing better. So it may be up to this host to dial
+    /// the peer, whose own address is news in either case.
+    pub fn visited(
+        &mut self,
+        sought: NodeId,
+        peer: NodeId,
+        own: &Address,
+        known: &[(NodeId, Address)],
+    ) -> bool {
+        self.heard(peer, own, known);
+        sought == self.id
     }
 
     /// From now on the group has these members. Addresses are verified against their incarnations, and
@@ -154,13 +177,13 @@ impl AddressBook {
         candidates.into_iter().map(|candidate| candidate.address.text.clone()).collect()
     }
 
-    /// Returns the most likely address of a member; for this host's own id, what it announces.
+    /// Returns the most likely address of a member, to tell others; for this host's own id, what it announces.
     pub fn best(&self, id: NodeId) -> Option<&str> {
         if id == self.id {
             return self.own.as_ref().map(|address| &*address.text);
         }
         let candidates = &self.entries.get(&id)?.candidates;
-        let best = candidates.iter().min_by_key(|candidate| candidate.order())?;
+        let best = candidates.iter().min_by_key(|it| (!it.verified, !it.is_own_word, it.order()))?;
         Some(&best.address.text)
     }
 
@@ -266,7 +289,8 @@ impl Entry {
         }
         // It is the next to be tried, and then takes its turn among the others.
         let failures = self.candidates.iter().map(|candidate| candidate.failures).min().unwrap_or(0);
-        let candidate = Candidate { address, source, verified: false, failures, failing_since: None };
+        let candidate =
+            Candidate { address, source, verified: false, is_own_word: false, failures, failing_since: None };
         self.candidates.push(candidate);
         true
     }
@@ -300,6 +324,13 @@ impl Entry {
         let is_needed = candidate.source == Source::Configured || (is_expected && !has_verified);
         if is_old && !is_needed {
             self.candidates.remove(at);
+        }
+    }
+
+    /// The member itself has named this address in a handshake.
+    fn own_word(&mut self, address: &str) {
+        for candidate in &mut self.candidates {
+            candidate.is_own_word = candidate.address.text == address;
         }
     }
 

@@ -257,6 +257,27 @@ fn the_operators_word_is_tried_before_a_memory_and_a_memory_is_kept() {
 }
 
 #[test]
+fn others_are_told_where_a_member_says_that_it_is_unless_another_address_is_verified() {
+    let mut book = book();
+    book.expect(GROUP, &[member(1)]);
+    book.note(id(1), Address::undated("old:1"), Source::Configured);
+    book.heard(id(1), &Address { text: "new:1".into(), stamp: 3 }, &[]);
+    assert_eq!(book.best(id(1)), Some("new:1"), "it has dialled this host from there");
+    assert_eq!(book.answered(id(1), "old:1", id(1), &[(GROUP, Incarnation(1))], ms(1)), Verdict::Verified);
+    assert_eq!(book.best(id(1)), Some("old:1"));
+}
+
+#[test]
+fn a_peer_that_looks_for_another_member_here_can_be_dialled_from_then_on() {
+    let mut book = book();
+    book.take_news();
+    assert!(!book.visited(id(2), id(1), &Address { text: "new:1".into(), stamp: 3 }, &[]));
+    assert_eq!(book.take_news().into_iter().collect::<Vec<_>>(), [id(1)]);
+    assert_eq!(book.candidates(id(1)), ["new:1"]);
+    assert!(book.visited(id(9), id(1), &Address { text: "new:1".into(), stamp: 3 }, &[]));
+}
+
+#[test]
 fn only_the_right_incarnation_verifies_an_address() {
     let mut book = book();
     book.expect(GROUP, &[member(1)]);
