@@ -101,7 +101,7 @@ async fn members_have_their_lag_and_last_contact() {
     let members = ask(&admin, "GET /members", "").await.json();
     let third = json!({
         "id": 3, "incarnation": "3", "address": "10.0.0.3:7000", "standing": "learner", "leads": false,
-        "last_contact_ms": 4200, "matched": 56, "lag": 1234,
+        "last_contact_ms": 4200, "matched": 56, "lag": 1234, "paused": "disk_full",
     });
     assert_eq!(members["members"][2], third);
     fake.reply(refused("busy", true));

@@ -17,6 +17,7 @@ pub mod log_matching;
 pub mod one_change_at_a_time;
 pub mod one_election_at_a_time;
 pub mod own_term_commit;
+pub mod paused_flow;
 pub mod snapshot_prefix;
 pub mod state_machine_safety;
 pub mod vote_durability;
@@ -98,6 +99,7 @@ pub struct Checks {
     one_change_at_a_time: one_change_at_a_time::OneChangeAtATime,
     snapshot_prefix: snapshot_prefix::SnapshotPrefix,
     bounded_log: bounded_log::BoundedLog,
+    paused_flow: paused_flow::PausedFlow,
 }
 
 impl Checks {
@@ -116,6 +118,7 @@ impl Checks {
         run(&mut self.voters_only, step)?;
         run(&mut self.one_change_at_a_time, step)?;
         run(&mut self.bounded_log, step)?;
+        run(&mut self.paused_flow, step)?;
         run(&mut self.snapshot_prefix, step)?;
         self.snapshot_prefix
             .rests_on(step, self.state_machine_safety.committed())

@@ -235,6 +235,7 @@ impl Leader {
         if common.now >= self.reads.leased_until()
             && let Some(best) = self.best_successor(common)
             && best.matched == common.log.last().index
+            && !best.is_full()
         {
             common.send(best.member, Body::TimeoutNow { last: common.log.last() }, out);
         }

@@ -109,12 +109,13 @@ impl Leader {
             return common.drops.add(DropReason::Late);
         }
         self.note_answer(position, round);
+        let shared = common.log.last_shared(last).index;
+        self.peers[position].pause(reason, received, shared);
+        // No entries leave with what follows from it.
         if matched > self.peers[position].matched {
             self.acknowledge(common, position, matched, out);
         }
         self.answer_reads(common, out);
-        let shared = common.log.last_shared(last).index;
-        self.peers[position].pause(reason, received, shared);
         self.replicate(common, position, out);
     }
 

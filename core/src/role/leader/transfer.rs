@@ -102,8 +102,8 @@ impl Leader {
         self.peers.iter().rev().filter(could).max_by_key(fitness)
     }
 
-    /// Bids the chosen one to stand as soon as it has the whole log and no lease holds; again and again, since the
-    /// bidding may be lost. Takes office back when time is up.
+    /// Bids the chosen one to stand as soon as it has the whole log and no lease holds, unless its disk is full by now; again and
+    /// again, since the bidding may be lost. Takes office back when time is up.
     pub(super) fn pursue_transfer(&mut self, common: &Common, out: &mut Vec<Action>) {
         let Some(Transferring { request, to, deadline }) = self.transfer else {
             return;
@@ -114,8 +114,8 @@ impl Leader {
             return;
         }
         let last = common.log.last();
-        let has_all = self.peers.iter().any(|peer| peer.member == to && peer.matched == last.index);
-        if has_all && common.now >= self.reads.leased_until() {
+        let is_able = |peer: &Progress| peer.member == to && peer.matched == last.index && !peer.is_full();
+        if self.peers.iter().any(is_able) && common.now >= self.reads.leased_until() {
             self.reads.end_leases();
             common.send(to, Body::TimeoutNow { last }, out);
         }

@@ -1,0 +1,211 @@
+//! Paused Flow: a leader sends no entries to a follower that has said that it takes none, until that says otherwise, and does not bid
+//! it to take over where its disk is full. And to one that answers, takes nothing and does not say so, it does not send whole
+//! windows of the same entries over and over.
+
+use super::{Check, Observation};
+use kontiki_core::action::Action;
+use kontiki_core::event::Event;
+use kontiki_core::message::{Body, Message};
+use kontiki_core::status::{PauseReason, RoleKind};
+use kontiki_core::types::{Index, Member, Term};
+use std::collections::BTreeMap;
+
+/// After how many heartbeats without progress a leader must have found out that a follower takes nothing.
+const PATIENCE: u32 = 10;
+/// How many messages may repeat entries between two heartbeats then, besides one for each answer of the follower.
+const MOST: u32 = 2;
+
+/// What each leader has sent to its followers, and heard from them, in its term.
+#[derive(Default, Debug)]
+pub struct PausedFlow {
+    leaders: BTreeMap<usize, Office>,
+}
+
+#[derive(Default, Debug)]
+struct Office {
+    term: Term,
+    flows: BTreeMap<Member, Flow>,
+}
+
+#[derive(Default, Debug)]
+struct Flow {
+    /// The latest heartbeat that was answered: what answers an earlier one is old.
+    answered: u64,
+    /// Why the follower takes no entries, as it has said.
+    paused: Option<PauseReason>,
+    /// The last entry that was ever sent, and the last that is known to be there.
+    sent: Index,
+    reached: Index,
+    /// How many heartbeats left since the follower got further or the leader had a reason to begin anew.
+    beats: u32,
+    /// How many messages have repeated entries since the last heartbeat, and how many answers have come.
+    repeated: u32,
+    answers: u32,
+}
+
+impl Flow {
+    fn hear(&mut self, body: &Body) {
+        self.answers += 1;
+        match *body {
+            Body::HeartbeatAck { round, received, .. } => self.hear_answer(round, received, None),
+            Body::Pause { round, received, reason, .. } => {
+                self.hear_answer(round, received, Some(reason));
+            }
+            // It takes entries, or its leader rightly goes back.
+            Body::Appended { .. } | Body::Rejected { .. } => self.beats = 0,
+            _ => {}
+        }
+    }
+
+    fn hear_answer(&mut self, round: u64, received: Index, paused: Option<PauseReason>) {
+        if round >= self.answered {
+            if self.paused != paused {
+                self.beats = 0;
+            }
+            (self.answered, self.paused) = (round, paused);
+        }
+        if received > self.reached {
+            (self.reached, self.beats) = (received, 0);
+        }
+    }
+
+    fn send(&mut self, body: &Body) -> Result<(), String> {
+        match body {
+            Body::Heartbeat { .. } => {
+                self.beats = if self.sent > self.reached { self.beats + 1 } else { 0 };
+                (self.repeated, self.answers) = (0, 0);
+            }
+            Body::Append { slice, .. } if !slice.entries().is_empty() => {
+                if self.paused.is_some() {
+                    return Err(format!("entries after {}, though it takes none", slice.prev()));
+                }
+                self.repeated += u32::from(slice.prev().index < self.sent);
+                self.sent = self.sent.max(slice.last().index);
+                if self.beats > PATIENCE && self.repeated > MOST + self.answers {
+                    let Self { beats, repeated, reached, .. } = self;
+                    return Err(format!(
+                        "entries after {reached} again, {repeated} times since its last heartbeat; it got no further for {beats}"
+                    ));
+                }
+            }
+            Body::TimeoutNow { .. } if self.paused == Some(PauseReason::DiskFull) => {
+                return Err("its bidding to take over, though its disk is full".to_owned());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Check for PausedFlow {
+    const NAME: &'static str = "Paused Flow";
+
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+        if step.after.role != RoleKind::Leader {
+            self.leaders.remove(&step.member);
+            return Ok(());
+        }
+        let office = self.leaders.entry(step.member).or_default();
+        if office.term != step.after.term {
+            *office = Office { term: step.after.term, ..Office::default() };
+        }
+        if step.before.configured != step.after.configured {
+            // Of a member that left, and comes again, nothing is known.
+            office.flows.retain(|member, _| step.membership.contains(*member));
+        }
+        if let Event::Receive(Message { from, term, body, .. }) = step.event
+            && *term == office.term
+            && step.membership.contains(*from)
+        {
+            office.flows.entry(*from).or_default().hear(body);
+        }
+        for action in step.actions {
+            let Action::Send(Message { to, body, .. }) = action else { continue };
+            let flow = office.flows.entry(*to).or_default();
+            flow.send(body).map_err(|what| format!("leader {} sends {to} {what}", step.after.id))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{group, id, status};
+    use super::*;
+    use kontiki_core::log::{Entries, Entry, EntryBody, LogSlice};
+    use kontiki_core::types::{ClusterId, LogId};
+
+    fn message(from: u64, to: u64, body: Body) -> Message {
+        let (from, to) = (id(from).into(), id(to).into());
+        Message { cluster: ClusterId(1), from, to, term: Term::new(1), body }
+    }
+
+    fn append(index: u64) -> Body {
+        let entry = Entry { id: LogId::new(1, index), body: EntryBody::Blank };
+        let entries = [entry].into_iter().collect::<Entries>();
+        let slice = LogSlice::new(LogId::new(u64::from(index > 1), index - 1), entries).expect("one entry");
+        Body::Append { slice, commit: Index::ZERO }
+    }
+
+    fn pause(round: u64) -> Body {
+        let (received, matched, last) = (Index::ZERO, Index::ZERO, LogId::ZERO);
+        Body::Pause { round, received, matched, last, reason: PauseReason::DiskFull }
+    }
+
+    fn ack(round: u64) -> Body {
+        Body::HeartbeatAck { round, received: Index::ZERO, matched: Index::ZERO }
+    }
+
+    /// Leader 1 hears this of member 2, and sends that.
+    fn observed(check: &mut PausedFlow, heard: Option<Body>, sent: &[Body]) -> Result<(), String> {
+        let leader = status(1, RoleKind::Leader, 1, 0);
+        let event = heard.map_or(Event::Wake, |body| Event::Receive(message(2, 1, body)));
+        let actions: Vec<_> = sent.iter().map(|body| Action::Send(message(1, 2, body.clone()))).collect();
+        check.observe(&Observation {
+            member: 0,
+            event: &event,
+            actions: &actions,
+            before: &leader,
+            after: &leader,
+            chain: &[],
+            appended: 0,
+            membership: &group(3),
+            membership_before: &group(3),
+            me: id(1).into(),
+            durable: &|_| None,
+        })
+    }
+
+    #[test]
+    fn fires_on_entries_for_one_that_takes_none_until_it_takes_them_again() {
+        let mut check = PausedFlow::default();
+        assert_eq!(observed(&mut check, Some(ack(3)), &[append(1)]), Ok(()));
+        assert_eq!(observed(&mut check, Some(pause(2)), &[append(2)]), Ok(()), "an old answer");
+        assert_eq!(observed(&mut check, Some(pause(3)), &[]), Ok(()));
+        assert!(observed(&mut check, Some(ack(2)), &[append(1)]).is_err(), "an old answer");
+        assert_eq!(observed(&mut check, Some(ack(3)), &[append(1), append(2)]), Ok(()));
+    }
+
+    #[test]
+    fn fires_where_a_full_member_is_bidden_to_take_over() {
+        let bidding = || Body::TimeoutNow { last: LogId::ZERO };
+        let mut check = PausedFlow::default();
+        assert_eq!(observed(&mut check, Some(ack(1)), &[bidding()]), Ok(()));
+        assert!(observed(&mut check, Some(pause(1)), &[bidding()]).is_err());
+    }
+
+    #[test]
+    fn fires_on_windows_that_are_sent_over_and_over_and_not_on_one_message_for_an_answer() {
+        let heartbeat = || Body::Heartbeat { round: 1, commit: Index::ZERO };
+        let window = [append(1), append(2), append(3), append(4)];
+        let mut check = PausedFlow::default();
+        assert_eq!(observed(&mut check, None, &window), Ok(()));
+        for _ in 0..30 {
+            assert_eq!(observed(&mut check, None, &[heartbeat()]), Ok(()));
+            assert_eq!(observed(&mut check, Some(ack(1)), &window[..3]), Ok(()));
+        }
+        assert!(observed(&mut check, Some(ack(1)), &window).is_err());
+        let refusal = Body::Rejected { prev: Index::new(1), hint: LogId::ZERO };
+        assert_eq!(observed(&mut check, Some(refusal), &window), Ok(()), "it rightly goes back");
+    }
+}
