@@ -46,6 +46,11 @@ impl LogLane {
         self.writing
     }
 
+    /// Whether nothing is on its way to the disk, and no mark is due.
+    pub(super) fn is_at_rest(&self) -> bool {
+        !self.writing && self.mark_at.is_none()
+    }
+
     /// When there is something to be done although nothing happens.
     pub(super) fn deadline(&self) -> Instant {
         let mark = self.mark_at.filter(|_| !self.writing).unwrap_or(Instant::NEVER);

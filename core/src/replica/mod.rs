@@ -292,6 +292,12 @@ impl Replica {
         &self.wal
     }
 
+    /// Whether nothing is being written to the log, nothing waits to be, and the last batch is marked: no single damaged block is too
+    /// much then.
+    pub fn is_log_at_rest(&self) -> bool {
+        self.wal.is_idle() && self.log.is_at_rest()
+    }
+
     /// How often things happened that are nobody's request.
     pub fn counters(&self) -> &Counters {
         &self.counters

@@ -124,7 +124,8 @@ struct Tail {
     snapshot: Option<Snapshot>,
     base: LogId,
     terms: Terms,
-    /// Whether something other than the last batch itself shows that it was durable.
+    /// Whether something other than the last batch itself shows that it was durable, and says what it held. The name of a
+    /// segment does the first for its first batch, and not the second.
     covered: bool,
 }
 
@@ -436,7 +437,7 @@ impl Wal {
         self.segment.used += head + blocks;
         self.written += u64::from(head + blocks) * BLOCK as u64;
         self.tail.link = link;
-        self.tail.covered = header.is_some();
+        self.tail.covered = false;
         let changes =
             records.iter().zip(begins).filter_map(|(record, begin)| change(record, begin)).collect();
         let opens = header.as_ref().map(|_| Kept { salt: Some(seal.salt), before: before.index });

@@ -495,6 +495,26 @@ fn what_a_mark_does_not_name_is_not_taken_for_what_it_names() {
     }
 }
 
+/// The name of a segment shows that its first batch was durable, and not what it held. Proptest.
+#[test]
+fn the_first_batch_of_a_segment_is_marked_as_well() {
+    for rot in [0, 0xa5] {
+        let mut used = Used::new();
+        let (begun, _) = used.used_sectors();
+        while used.used_sectors().0 == begun {
+            used.append(&[10]);
+            used.write();
+        }
+        assert!(used.mark(), "only the segment's name tells of it");
+        let (file, sectors) = used.used_sectors();
+        assert_eq!(sectors.len(), 8, "one block, with both headers");
+        used.file(file)[sectors[0] * SECTOR..][..BLOCK].fill(rot);
+        let Recovery { durable, found, .. } = used.recover().unwrap();
+        assert_eq!((durable.last(), durable.ballot), (used.state.last(), used.state.ballot));
+        assert_eq!(found.lost.len(), 1);
+    }
+}
+
 /// The last batch is known to be durable where the segment ends with it, and where the disk has no space for another.
 #[test]
 fn a_mark_needs_no_room() {

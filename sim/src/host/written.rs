@@ -20,8 +20,17 @@ pub(crate) struct Written {
     only_the_vote_tells: bool,
     /// Whether a batch was lost of which only its segment tells, and not what was in it.
     nothing_says_what: bool,
-    /// Whether the first batch of the next segment is to be damaged.
-    spoils_first: bool,
+    /// Whether the first batch of the next segment is to be damaged, and when.
+    spoils_first: Option<When>,
+}
+
+/// When the first batch of a segment is damaged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum When {
+    /// As soon as it is durable: its segment alone tells of it then.
+    AtOnce,
+    /// When the member has marked it as its last batch: the vote must tell of it then.
+    AtRest,
 }
 
 /// A file and bytes of it.
@@ -35,6 +44,8 @@ struct Last {
     is_first: bool,
     /// The copies of the vote that were written after it, and tell of it.
     told_by: Vec<Slot>,
+    /// Whether these copies were damaged.
+    untold: bool,
     durable: bool,
 }
 
@@ -52,7 +63,7 @@ impl Written {
                 self.taking_back.push(place.clone());
             }
             self.before_last = self.last.take().map(|last| last.place);
-            self.last = Some(Last { place, is_first, told_by: Vec::new(), durable: false });
+            self.last = Some(Last { place, is_first, told_by: Vec::new(), untold: false, durable: false });
         }
         if let Some(last) = self.last.as_mut().filter(|_| done == operations.len()) {
             let slots = operations.iter().filter_map(|operation| match operation {
@@ -61,6 +72,7 @@ impl Written {
             });
             last.durable = true;
             last.told_by = slots.collect();
+            last.untold &= last.told_by.is_empty();
         }
     }
 
@@ -78,16 +90,30 @@ impl Written {
     }
 
     /// The next segment's first batch is to be damaged.
-    pub(crate) fn spoil_first(&mut self) {
-        self.spoils_first = true;
+    pub(crate) fn spoil_first(&mut self, when: When) {
+        self.spoils_first = Some(when);
     }
 
     /// That batch, as soon as it is durable: its segment alone tells of it then.
     pub(crate) fn lose_first(&mut self) -> Option<Place> {
         let bare = |last: &Last| last.is_first && last.durable && last.told_by.is_empty();
-        let is_there = self.spoils_first && self.last.as_ref().is_some_and(bare);
-        self.spoils_first &= !is_there;
-        is_there.then(|| self.lose_last())?
+        let is_there = self.last.as_ref().is_some_and(bare);
+        self.spoils_first.take_if(|when| *when == When::AtOnce && is_there)?;
+        self.lose_last()
+    }
+
+    /// Whether that batch is to be damaged when its member is at rest.
+    pub(crate) fn spoils_at_rest(&self) -> bool {
+        self.spoils_first == Some(When::AtRest)
+    }
+
+    /// That batch, when its member is at rest: it has marked it, or the mark is missing.
+    pub(crate) fn lose_first_at_rest(&mut self) -> Option<Place> {
+        let marked = |last: &Last| last.is_first && last.durable && !last.untold;
+        let is_there = self.last.as_ref().is_some_and(marked);
+        self.spoils_first.take_if(|when| *when == When::AtRest && is_there)?;
+        self.only_the_vote_tells = true;
+        self.last.take().map(|last| last.place)
     }
 
     /// The batch before the last, to be damaged; and the last one, which tells of it: it must not be blank, or it was never there.
@@ -109,6 +135,7 @@ impl Written {
     pub(crate) fn spoil_vote(&mut self) -> bool {
         if let Some(last) = &mut self.last {
             last.told_by.clear();
+            last.untold = true;
         }
         !self.only_the_vote_tells
     }
@@ -195,7 +222,7 @@ mod tests {
         let first = [write(spare, 0), Operation::Sync(spare), Operation::Rename { from: spare, to: FILE }];
         carry_out(&mut written, &first);
         assert_eq!(written.lose_first(), None, "it was not asked for");
-        written.spoil_first();
+        written.spoil_first(When::AtOnce);
         carry_out(&mut written, &[write(FILE, 4_096), Operation::Sync(FILE)]);
         assert_eq!(written.lose_first(), None, "it is not the first of its segment");
         written.carried_out(&first, 2);
@@ -204,6 +231,19 @@ mod tests {
         assert_eq!(written.lose_first(), Some((FileName::Segment(4), 8_192..12_288)));
         carry_out(&mut written, &first);
         assert_eq!(written.lose_first(), None, "once");
+    }
+
+    #[test]
+    fn the_first_batch_of_a_segment_is_lost_at_rest_and_is_no_excuse() {
+        let mut written = Written::default();
+        let spare = FileName::Spare(4);
+        let first = [write(spare, 0), Operation::Sync(spare), Operation::Rename { from: spare, to: FILE }];
+        written.spoil_first(When::AtRest);
+        carry_out(&mut written, &first);
+        assert_eq!(written.lose_first(), None, "it waits for the mark");
+        assert_eq!(written.lose_first_at_rest(), Some((FileName::Segment(4), 8_192..12_288)));
+        assert!(!written.nothing_says_what() && !written.spoil_vote(), "the vote must tell of it");
+        assert_eq!(written.lose_first_at_rest(), None, "once");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What disks do to whole members: within an atlas that leaves most members with everything.
 
 use super::{Checked, Happening, World};
-use crate::host::written::Place;
+use crate::host::written::{Place, When};
 use crate::host::{Damage, Host};
 use crate::report::{FaultKind, Mark};
 use crate::scenario::{Decay, Rotten};
@@ -104,11 +104,15 @@ impl World<'_> {
         None
     }
 
-    /// A write that was acknowledged was never there: one that took entries back, one of the last two where something else tells of it, or any
+    /// A write that was acknowledged was never there: the first of the next segment, once it is marked; one that took entries back, one of the last two where something else tells of it, or any
     /// before. Of others nobody could ever know.
     pub(crate) fn lose_write(&mut self, member: usize) {
         let place = match self.hosts[member].stream.below(3) {
             0 => self.taking_back(member),
+            1 if self.hosts[member].stream.coin() => {
+                self.hosts[member].written.spoil_first(When::AtRest);
+                return;
+            }
             1 => self.one_of_the_last(member),
             _ => None,
         };
@@ -185,7 +189,8 @@ impl World<'_> {
             Rotten::Tail if how == Decay::Blank => {
                 let last = self.one_of_the_last(member);
                 if last.is_none() {
-                    self.hosts[member].written.spoil_first();
+                    let Host { stream, written, .. } = &mut self.hosts[member];
+                    written.spoil_first(if stream.coin() { When::AtOnce } else { When::AtRest });
                 }
                 last.map(|batch| self.sector_of(member, batch))
             }
@@ -242,9 +247,24 @@ impl World<'_> {
             return;
         }
         let Some(batch) = self.hosts[member].written.lose_first() else { return };
-        let (file, sector) = self.sector_of(member, batch);
+        let sector = self.sector_of(member, batch);
+        self.lose_and_fail(member, sector);
+    }
+
+    /// Where the first batch of a segment is to be damaged and its member is at rest: all of it is lost, and power fails soon.
+    pub(super) fn spoil_marked_batch(&mut self, member: usize) {
+        let wanted = self.hosts[member].written.spoils_at_rest();
+        if !wanted || self.stage.is_some() || !self.may_wipe(member) {
+            return;
+        }
+        if let Some(batch) = self.hosts[member].written.lose_first_at_rest() {
+            self.lose_and_fail(member, batch);
+        }
+    }
+
+    fn lose_and_fail(&mut self, member: usize, (file, place): Place) {
         let host = &mut self.hosts[member];
-        if host.storage.rot(file, sector, Rot::Zero).is_ok() {
+        if host.storage.rot(file, place, Rot::Zero).is_ok() {
             host.down += 1;
             host.crash_after = Some(host.stream.below(4) as u32);
             let pause = host.stream.between(1_000, 100_000) * 1_000;

@@ -67,6 +67,7 @@ impl World<'_> {
         let seen = watching.seen;
         self.survived(member, ran)?;
         seen?;
+        let at_rest = whole.replica.is_log_at_rest();
         if whole.replica.deadline() <= local {
             let id = self.hosts[member].id;
             return Err(("Contract", format!("replica {id} wants to be woken at once, again and again")));
@@ -90,6 +91,9 @@ impl World<'_> {
         self.outputs = outputs;
         if self.hosts[member].life == life {
             self.end_step(member, crashes)?;
+        }
+        if at_rest && self.hosts[member].life == life {
+            self.spoil_marked_batch(member);
         }
         Ok(())
     }
