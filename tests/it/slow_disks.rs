@@ -371,7 +371,7 @@ fn a_leader_without_space_hands_over_to_a_voter_that_has_some() {
     assert_eq!(lab.leaders(), [3], "it has space");
 }
 
-/// Where nobody is named, leadership goes to a voter that has space, however much of the log another has.
+/// A transfer that names no member goes to a voter that has space, however much of the log another has.
 #[test]
 fn a_member_with_space_is_chosen_before_a_full_one() {
     let mut lab = Lab::of(5);
