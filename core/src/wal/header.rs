@@ -185,6 +185,18 @@ pub(super) enum NoHeader {
     Version(u32),
 }
 
+impl NoHeader {
+    /// What the first sector of a header says, where it is what was written there. Later formats keep that sector's checksum and first
+    /// fields where they are, so that one says it is too new rather than damaged, and a damaged version says nothing.
+    fn of(first: Option<&[u8]>, magic: &[u8; 8]) -> Self {
+        let version = first.and_then(|data| {
+            let mut reader = Reader(data);
+            if reader.bytes(magic.len())? == magic { reader.u32() } else { None }
+        });
+        version.filter(|version| *version > VERSION).map_or(Self::Unreadable, Self::Version)
+    }
+}
+
 impl SegmentHeader {
     pub(super) fn seal(&self) -> Seal {
         Seal { salt: self.salt, file: self.number }
@@ -214,16 +226,15 @@ impl SegmentHeader {
     /// Reads it from the first blocks of segment `number`: each sector from either of its copies.
     pub(super) fn decode(blocks: &[u8], number: u64) -> Result<Self, NoHeader> {
         let seal = Seal { salt: 0, file: number };
-        let mut bytes = Vec::with_capacity(BLOCK);
-        for sector in 0..SECTORS_PER_BLOCK {
-            let copies = (0..HEADER_BLOCKS).map(|copy| sector + copy * SECTORS_PER_BLOCK);
-            let good = copies.into_iter().find_map(|sector| valid(blocks, seal, sector, Kind::Segment));
-            match good {
-                Some(data) => bytes.extend_from_slice(data),
-                None => return Err(unknown(blocks, SEGMENT_MAGIC)),
-            }
-        }
-        Self::parse(&bytes).filter(|header| header.number == number).ok_or(NoHeader::Unreadable)
+        let good = |sector| {
+            let mut copies = (0..HEADER_BLOCKS).map(|copy| sector + copy * SECTORS_PER_BLOCK);
+            copies.find_map(|sector| valid(blocks, seal, sector, Kind::Segment))
+        };
+        let sectors: Option<Vec<&[u8]>> = (0..SECTORS_PER_BLOCK).map(good).collect();
+        sectors
+            .and_then(|sectors| Self::parse(&sectors.concat()))
+            .filter(|header| header.number == number)
+            .ok_or_else(|| NoHeader::of(good(0), SEGMENT_MAGIC))
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
@@ -305,7 +316,10 @@ impl Vote {
         halves()
             .filter_map(|sector| Self::parse(valid(block, seal, sector, Kind::Vote)?, &snapshots))
             .max_by_key(|vote| vote.generation)
-            .ok_or_else(|| unknown(block, VOTE_MAGIC))
+            .ok_or_else(|| {
+                let first = halves().find_map(|sector| valid(block, seal, sector, Kind::Vote));
+                NoHeader::of(first, VOTE_MAGIC)
+            })
     }
 
     /// Reads the first sector of a half, and what goes with it of what there is.
@@ -349,18 +363,6 @@ fn spread(bytes: &[u8], block: &mut [u8], seal: Seal, first: u32, kind: Kind) {
         seal.close(sector, number, kind);
     }
     assert!(pieces.next().is_none(), "a header fits into a block");
-}
-
-/// Later formats begin with the same bytes, whatever else they change: so that one says it is too new rather than damaged.
-fn unknown(bytes: &[u8], magic: &[u8; 8]) -> NoHeader {
-    let version = bytes.get(2..14).and_then(|start| {
-        let mut reader = Reader(start);
-        if reader.bytes(magic.len())? == magic { reader.u32() } else { None }
-    });
-    match version {
-        Some(version) if version > VERSION => NoHeader::Version(version),
-        _ => NoHeader::Unreadable,
-    }
 }
 
 /// A number for a new segment's sectors, which those of no other segment have been sealed with.

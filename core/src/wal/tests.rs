@@ -11,7 +11,7 @@ use crate::types::{
     Ballot, ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId, Payload, Term, WriteSeq,
 };
 use crate::wal::header::{CRC64, HEADER_BLOCKS, SegmentHeader};
-use crate::wal::sector::{BLOCK, SECTOR, Seal, Sector};
+use crate::wal::sector::{BLOCK, Kind, SECTOR, Seal, Sector};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -764,16 +764,29 @@ fn a_directory_is_opened_by_nobody_else_and_by_no_older_library() {
     assert_eq!(open(Identity { member: other, ..identity() }), error);
     let error = RecoverError::OtherCluster { found: ClusterId(7), expected: ClusterId(8) };
     assert_eq!(open(Identity { cluster: ClusterId(8), ..identity() }), error);
-    for (file, copies) in [(FileName::Segment(1), 2), (FileName::Vote(Slot::A), 1)] {
+    let segment = (FileName::Segment(1), Seal { salt: 0, file: 1 }, Kind::Segment, [0, 8]);
+    let vote = (FileName::Vote(Slot::A), Seal { salt: 0, file: 0 }, Kind::Vote, [0, 4]);
+    for (file, seal, kind, firsts) in [segment, vote] {
         let mut later = Used { disk: used.disk.clone(), wal: used.wal.clone(), state: group(), seq: 0 };
-        for copy in 0..copies {
-            later.file(file)[copy * BLOCK + 10] = 2;
-        }
-        for sector in 1..8 {
-            later.file(file)[sector * SECTOR + 10] ^= 1;
+        for first in firsts {
+            let sector = &mut later.file(file)[first as usize * SECTOR..][..SECTOR];
+            sector[10] = 2;
+            seal.close(sector, first, kind);
         }
         assert_eq!(later.recover().unwrap_err(), RecoverError::Version { file, found: 2 });
     }
+}
+
+#[test]
+fn a_damaged_version_is_damage_and_not_a_later_format() {
+    let mut used = Used::new();
+    used.append(&[]);
+    used.write();
+    for sector in [0, 4] {
+        used.file(FileName::Vote(Slot::A))[sector * SECTOR + 11] ^= 4;
+    }
+    let recovery = used.recover().unwrap();
+    assert_eq!(plain(recovery.durable), used.state, "the other copy of the vote is good");
 }
 
 #[test]
