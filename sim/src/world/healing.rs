@@ -115,6 +115,12 @@ impl World<'_> {
             }
             stage => stage,
         };
+        if let (Stage::Converging, Stage::Resting { .. }) = (stage, next)
+            && (self.progress.1 == Term::ZERO || self.progress.1 == term)
+        {
+            // What took all of the time to converge may rest as long as any other.
+            self.bound = self.bound.max(self.now + 2 * rest);
+        }
         if self.now > self.bound {
             match next {
                 Stage::Serving => self.extend_service(),
