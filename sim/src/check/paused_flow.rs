@@ -10,7 +10,7 @@ use kontiki_core::status::{PauseReason, RoleKind};
 use kontiki_core::types::{Index, Member, Term};
 use std::collections::BTreeMap;
 
-/// After how many answered heartbeats without progress a leader must have found out that a follower takes nothing.
+/// After how many heartbeats with answers and without progress a leader must have found out that a follower takes nothing.
 const PATIENCE: u32 = 10;
 /// How many messages may repeat entries between two heartbeats then, besides one for each answer of the follower.
 const MOST: u32 = 2;
@@ -36,8 +36,8 @@ struct Flow {
     /// The last entry that was ever sent, and the last that is known to be there.
     sent: Index,
     reached: Index,
-    /// How many heartbeats the follower has answered since it got further or the leader had a reason to begin anew. One that is
-    /// silent says nothing of what it takes.
+    /// Between how many heartbeats the follower has answered since it got further or the leader had a reason to begin anew. One that
+    /// is silent says nothing of what it takes, and neither do answers that a suspended leader hears all at once.
     beats: u32,
     /// How many messages have repeated entries since the last heartbeat, and how many answers have come.
     repeated: u32,
@@ -59,9 +59,6 @@ impl Flow {
     }
 
     fn hear_answer(&mut self, round: u64, received: Index, paused: Option<PauseReason>) {
-        if round > self.answered && self.sent > self.reached {
-            self.beats += 1;
-        }
         if round >= self.answered {
             if self.paused != paused {
                 self.beats = 0;
@@ -75,7 +72,10 @@ impl Flow {
 
     fn send(&mut self, body: &Body) -> Result<(), String> {
         match body {
-            Body::Heartbeat { .. } => (self.repeated, self.answers) = (0, 0),
+            Body::Heartbeat { .. } => {
+                self.beats += u32::from(self.answers > 0 && self.sent > self.reached);
+                (self.repeated, self.answers) = (0, 0);
+            }
             Body::Append { slice, .. } if !slice.entries().is_empty() => {
                 if self.paused.is_some() {
                     return Err(format!("entries after {}, though it takes none", slice.prev()));
@@ -85,7 +85,7 @@ impl Flow {
                 if self.beats > PATIENCE && self.repeated > MOST + self.answers {
                     let Self { beats, repeated, reached, .. } = self;
                     return Err(format!(
-                        "entries after {reached} again, {repeated} times since its last heartbeat; it got no further in {beats} answers"
+                        "entries after {reached} again, {repeated} times since its last heartbeat; it got no further for {beats} heartbeats"
                     ));
                 }
             }
@@ -206,10 +206,13 @@ mod tests {
         }
         assert_eq!(observed(&mut check, Some(ack(1)), &window), Ok(()), "it was silent");
         for round in 2..30 {
+            assert_eq!(observed(&mut check, Some(ack(round)), &window[..1]), Ok(()), "all at once");
+        }
+        for round in 30..60 {
             assert_eq!(observed(&mut check, None, &[heartbeat()]), Ok(()));
             assert_eq!(observed(&mut check, Some(ack(round)), &window[..3]), Ok(()));
         }
-        assert!(observed(&mut check, Some(ack(30)), &window).is_err());
+        assert!(observed(&mut check, Some(ack(60)), &window).is_err());
         let refusal = Body::Rejected { prev: Index::new(1), hint: LogId::ZERO };
         assert_eq!(observed(&mut check, Some(refusal), &window), Ok(()), "it rightly goes back");
     }
