@@ -265,7 +265,11 @@ impl Progress {
             Flow::Probe { awaiting, .. } => *awaiting = false,
             Flow::Snapshot { offered } if received >= offered.last.index => self.resume_after(received),
             Flow::Snapshot { .. } => {}
-            Flow::Stream { .. } => return received < self.sent_at_heartbeat,
+            Flow::Stream { next, .. } => {
+                // It may have got by other ways what this leader is about to repeat, one load from the disk after the other.
+                *next = (*next).max(received.next());
+                return received < self.sent_at_heartbeat;
+            }
         }
         false
     }
@@ -291,6 +295,17 @@ mod tests {
         progress.sent_through(index(matched), 0);
         progress.acknowledge(index(matched));
         progress
+    }
+
+    #[test]
+    fn what_a_follower_has_received_is_not_sent_again() {
+        let mut progress = streaming(5);
+        progress.sent_through(index(7), 10);
+        assert_eq!(progress.next(), index(8));
+        progress.heartbeat_answered(1, index(6));
+        assert_eq!(progress.next(), index(8), "the rest is on its way");
+        progress.heartbeat_answered(1, index(40));
+        assert_eq!((progress.next(), progress.matched), (index(41), index(5)), "it is not on the disk there");
     }
 
     #[test]
