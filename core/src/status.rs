@@ -67,6 +67,20 @@ pub enum Space {
     GroupFull,
 }
 
+impl Space {
+    /// Every answer, in the order of their declaration.
+    pub const ALL: [Self; 3] = [Self::Free, Self::Full, Self::GroupFull];
+
+    /// The answer as one word: the same in logs, metrics and JSON.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Full => "full",
+            Self::GroupFull => "group_full",
+        }
+    }
+}
+
 /// What a leader knows of another member.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

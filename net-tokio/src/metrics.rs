@@ -215,23 +215,14 @@ fn put_status(page: &mut Page, status: &NodeStatus) {
     for (name, help, value) in gauges {
         page.add(name, help, Kind::Gauge, &[], Value::Whole(value));
     }
-    for space in [Space::Free, Space::Full, Space::GroupFull] {
+    for space in Space::ALL {
         page.add(
             "kontiki_space",
             "1 for whether there is space for more entries, on this disk and on those of a majority.",
             Kind::Gauge,
-            &[("space", space_word(space))],
+            &[("space", space.code())],
             Value::Whole(u64::from(status.space == space)),
         );
-    }
-}
-
-/// Whether there is space, as one word.
-pub(crate) fn space_word(space: Space) -> &'static str {
-    match space {
-        Space::Free => "free",
-        Space::Full => "full",
-        Space::GroupFull => "group_full",
     }
 }
 

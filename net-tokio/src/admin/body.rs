@@ -1,7 +1,7 @@
 //! What operators send, and what they are shown, as JSON. Incarnations and cluster ids are strings: they need all 64 bits, and JSON's numbers
 //! have 53 in many a reader.
 
-use crate::metrics::{phase_word, space_word, standing_word};
+use crate::metrics::{phase_word, standing_word};
 use crate::protocol::{Content, LogEntry, MemberStatus, NodeStatus, Phase, Range};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -187,7 +187,7 @@ pub(super) fn status(status: &NodeStatus) -> Value {
         "applied": status.applied,
         "snapshot": status.snapshot,
         "configured": status.configured,
-        "space": space_word(status.space),
+        "space": status.space.code(),
     })
 }
 

@@ -40,7 +40,7 @@ pub(super) fn warning(status: &NodeStatus) -> Option<&'static str> {
         Space::Free => None,
         Space::Full => Some("the disk is full, and this member takes no entries: make space"),
         Space::GroupFull => Some(
-            "the disks of so many voters are full that nothing can be committed: make space on a majority of them",
+            "no majority of the voters has space, and nothing can be committed: make space",
         ),
     }
 }

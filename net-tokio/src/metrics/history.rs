@@ -200,7 +200,7 @@ fn space_text(space: Space) -> &'static str {
     match space {
         Space::Free => "there is space for more entries again",
         Space::Full => "the disk is full: this member takes no entries",
-        Space::GroupFull => "the disks of a majority are full: nothing can be committed",
+        Space::GroupFull => "no majority of the voters has space: nothing can be committed",
     }
 }
 

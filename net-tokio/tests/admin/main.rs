@@ -307,7 +307,7 @@ async fn health_says_whether_the_member_is_of_use_and_why_not() {
     fake.change(|status| status.space = Space::GroupFull);
     let heard = health("ready").await;
     assert_eq!(heard.status, 200, "it serves reads");
-    assert!(heard.body.contains("make space on a majority"), "{heard:?}");
+    assert!(heard.body.contains("no majority of the voters has space"), "{heard:?}");
     fake.change(|status| (status.role, status.leader) = (RoleKind::Follower, None));
     let heard = health("ready").await;
     assert_eq!((heard.status, &*heard.code()), (503, "not_ready"));

@@ -130,7 +130,7 @@ fn space(space: Space) -> &'static str {
     match space {
         Space::Free => "there is some",
         Space::Full => "the disk is full: make space",
-        Space::GroupFull => "the disks of a majority are full, nothing can be committed: make space",
+        Space::GroupFull => "no majority of the voters has space, and nothing can be committed: make space",
     }
 }
 
@@ -182,11 +182,7 @@ fn status_json(status: &NodeStatus) -> Value {
         "applied": status.applied.get(),
         "snapshot": log_id(status.snapshot),
         "configured": log_id(status.configured),
-        "space": match status.space {
-            Space::Free => "free",
-            Space::Full => "full",
-            Space::GroupFull => "group_full",
-        },
+        "space": status.space.code(),
     })
 }
 
