@@ -39,9 +39,9 @@ pub(super) fn warning(status: &NodeStatus) -> Option<&'static str> {
     match status.space {
         Space::Free => None,
         Space::Full => Some("the disk is full, and this member takes no entries: make space"),
-        Space::GroupFull => Some(
-            "no majority of the voters has space, and nothing can be committed: make space",
-        ),
+        Space::GroupFull => {
+            Some("no majority of the voters has space, and nothing can be committed: make space")
+        }
     }
 }
 
