@@ -76,6 +76,18 @@ impl Peers {
         true
     }
 
+    /// Whether a member that has said which version it speaks should be told the same of this one. It counts as told. Of two that greet
+    /// each other, one answers.
+    pub(super) fn answers(&mut self, to: Member, now: Instant) -> bool {
+        let (speaks, interval) = (self.speaks, self.hello_interval);
+        let peer = self.peer(to, now);
+        let is_due = speaks > wire::OLDEST && peer.greeted.is_none_or(|last| now - last >= interval);
+        if is_due {
+            peer.greeted = Some(now);
+        }
+        is_due
+    }
+
     fn peer(&mut self, member: Member, now: Instant) -> &mut Peer {
         if !self.peers.contains_key(&member.id) && self.peers.len() >= MAX_PEERS {
             let stalest = self.peers.iter().min_by_key(|(_, peer)| peer.heard).map(|(id, _)| *id);

@@ -84,7 +84,12 @@ impl Replica {
             return;
         }
         match note {
-            Note::Hello => {}
+            // A member that has just started says little until it knows what this one understands, and may wait for an answer to it.
+            Note::Hello => {
+                if self.peers.answers(from, self.now) {
+                    self.greet(from, out);
+                }
+            }
             Note::SnapshotRequest { last, edition, piece } => {
                 self.on_piece_asked(from, last, edition, piece, out);
             }
@@ -113,12 +118,7 @@ impl Replica {
     fn send(&mut self, to: Member, lane: Lane, envelope: &Envelope, out: &mut Vec<Output>) -> bool {
         let (speaks, version) = (self.peers.speaks(), self.peers.version(to));
         if self.peers.greet(to, self.now) {
-            let me = self.raft.config().identity();
-            let letter = Letter { cluster: me.cluster, from: me.member, to, note: Note::Hello };
-            let hello = Envelope::Replica(letter);
-            let mut bytes = Vec::new();
-            frame::encode(&hello, frame::version_of(&hello), speaks, &mut bytes);
-            out.push(Output::Frame { to, lane: Lane::Log, bytes });
+            self.greet(to, out);
         }
         let mut bytes = Vec::new();
         let said = frame::encode(envelope, version, speaks, &mut bytes);
@@ -129,6 +129,16 @@ impl Replica {
             self.counters.unsaid += 1;
         }
         said
+    }
+
+    /// Says which version this member speaks.
+    fn greet(&self, to: Member, out: &mut Vec<Output>) {
+        let me = self.raft.config().identity();
+        let letter = Letter { cluster: me.cluster, from: me.member, to, note: Note::Hello };
+        let hello = Envelope::Replica(letter);
+        let mut bytes = Vec::new();
+        frame::encode(&hello, frame::version_of(&hello), self.peers.speaks(), &mut bytes);
+        out.push(Output::Frame { to, lane: Lane::Log, bytes });
     }
 }
 

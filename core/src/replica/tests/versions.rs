@@ -5,11 +5,13 @@ use crate::replica::Options;
 use crate::replica::frame::{Envelope, Note, version_of};
 use crate::replica::tests::group::{Group, small};
 use crate::replica::{Answer, Ask, Lane};
-use crate::status::PauseReason;
+use crate::status::{PauseReason, RoleKind};
 use crate::types::{Index, NodeId};
 use crate::wal::DiskError;
 use crate::wire::VERSION;
 use alloc::boxed::Box;
+use alloc::rc::Rc;
+use core::cell::Cell;
 
 #[test]
 fn members_of_two_versions_make_one_group_and_speak_the_older_to_one_another() {
@@ -118,4 +120,32 @@ fn a_leader_that_knows_no_pause_gets_the_answer_to_its_heartbeat() {
         group.converge();
         assert_eq!(paused(&group), None);
     }
+}
+
+/// One that has just started asks what the others understand before it says what the oldest version cannot, and the others may have
+/// nothing to say to it.
+#[test]
+fn a_member_that_starts_again_learns_the_version_of_those_that_are_silent() {
+    let mut group = Group::of(3, &small());
+    let leader = group.elect();
+    group.put(leader, "x", "1");
+    group.run(3_000);
+    let other = (1..=3).find(|&id| id != leader).expect("there are three");
+    let others = [1, 2, 3].map(|id| group.host(id).member).into_iter().filter(move |it| it.id.get() != other);
+    let hellos = Rc::new(Cell::new(0));
+    let seen = hellos.clone();
+    group.network = Box::new(move |wire| {
+        let hello = matches!(&wire.frame.envelope, Envelope::Replica(letter) if letter.note == Note::Hello);
+        seen.set(seen.get() + u32::from(hello));
+        usize::from(wire.to.get() != other || hello)
+    });
+    group.restart(other);
+    group.until("it stands for election", |group| {
+        group.replica(other).raft().status().role != RoleKind::Follower
+    });
+    group.settle();
+    for member in others {
+        assert_eq!(group.replica(other).peers.version(member), VERSION, "{member:?}");
+    }
+    assert!(hellos.get() <= 6, "{} to greet two and to be answered", hellos.get());
 }
