@@ -7,6 +7,7 @@ use crate::report::Mark;
 use crate::scenario::Heal;
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{Incarnation, NodeId, Term};
+use std::mem;
 
 /// How long nothing may move before a cluster counts as resting, and how long it may take to get there: in longest
 /// election timeouts.
@@ -116,9 +117,9 @@ impl World<'_> {
             stage => stage,
         };
         if let (Stage::Converging, Stage::Resting { .. }) = (stage, next)
-            && (self.progress.1 == Term::ZERO || self.progress.1 == term)
+            && !mem::replace(&mut self.has_rested, true)
         {
-            // What took all of the time to converge may rest as long as any other.
+            // A group that took all of the time to converge may rest as long as any other. Once: one that is restless comes to an end.
             self.bound = self.bound.max(self.now + 2 * rest);
         }
         if self.now > self.bound {

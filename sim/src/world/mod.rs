@@ -80,6 +80,8 @@ pub(crate) struct World<'t> {
     /// While clients wait to be served: the end of what was proposed when the time was up, and how much of it has been committed.
     queue_end: Option<Index>,
     queue_committed: Index,
+    /// Whether it has come to rest once.
+    has_rested: bool,
     actions: Vec<Action>,
     outputs: Vec<Output>,
     frames: Vec<Vec<u8>>,
@@ -211,6 +213,7 @@ impl<'t> World<'t> {
             progress: (0, Term::ZERO),
             queue_end: None,
             queue_committed: Index::ZERO,
+            has_rested: false,
             actions: Vec::new(),
             outputs: Vec::new(),
             frames: Vec::new(),
