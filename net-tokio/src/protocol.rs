@@ -15,6 +15,7 @@
 //! # Ok::<(), kontiki_core::wire::FrameError>(())
 //! ```
 
+pub use kontiki_core::replica::LogRange as Range;
 pub use kontiki_core::replica::formation::{Founder, Introduction, Who};
 
 use kontiki_core::event::ReadVia;
@@ -77,17 +78,6 @@ pub enum Ask {
     Introduce(Introduction),
     /// Give up the change of the membership that waits for newcomers. Answered by [`Reply::Cancelled`].
     CancelChange,
-}
-
-/// Which part of the log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Range {
-    /// So many from the first that is still there.
-    First(u64),
-    /// The last so many, by rising index.
-    Last(u64),
-    /// Everything after one index through another, as much as fits.
-    Between(Index, Index),
 }
 
 /// A response.

@@ -6,7 +6,7 @@
 
 use crate::disk::FileDisk;
 use crate::metrics::Metrics;
-use kontiki_core::replica::{Lane, perform};
+use kontiki_core::replica::{JobId, Lane, perform};
 use kontiki_core::wal::{DiskError, Operation};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -44,25 +44,16 @@ enum Task {
 struct Work {
     disk: Arc<Mutex<FileDisk>>,
     operations: Vec<Operation>,
-    ticket: Ticket,
+    job: JobId,
     done: UnboundedSender<Done>,
     metrics: Metrics,
     unfinished: Arc<AtomicUsize>,
 }
 
-/// Whose a job is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Ticket {
-    /// The replica's, under its number.
-    Replica(kontiki_core::replica::JobId),
-    /// The driver's own, under another.
-    Driver(u64),
-}
-
 /// What came of a job: what its reads have read, or how it failed.
 #[derive(Debug)]
 pub(crate) struct Done {
-    pub(crate) ticket: Ticket,
+    pub(crate) job: JobId,
     pub(crate) result: Result<Vec<Vec<u8>>, DiskError>,
 }
 
@@ -95,7 +86,7 @@ impl Storage {
         directory: &Directory,
         lane: Lane,
         operations: Vec<Operation>,
-        ticket: Ticket,
+        job: JobId,
         (done, metrics): (&UnboundedSender<Done>, &Metrics),
     ) {
         let (tasks, disk) = match lane {
@@ -105,13 +96,13 @@ impl Storage {
         let (disk, done, metrics) = (Arc::clone(disk), done.clone(), metrics.clone());
         let unfinished = Arc::clone(&self.unfinished);
         unfinished.fetch_add(1, Ordering::Relaxed);
-        let work = Work { disk, operations, ticket, done, metrics, unfinished };
+        let work = Work { disk, operations, job, done, metrics, unfinished };
         // A thread that is gone has panicked: to its members it is a disk that failed.
         if let Err(mpsc::SendError(Task::Work(work))) = tasks.send(Task::Work(work)) {
             let result = Err(DiskError::Failed("the thread that works on it has ended".to_owned()));
             work.unfinished.fetch_sub(1, Ordering::Relaxed);
             // Whoever is gone needs no answer.
-            let _ = work.done.send(Done { ticket: work.ticket, result });
+            let _ = work.done.send(Done { job: work.job, result });
         }
     }
 
@@ -138,7 +129,7 @@ impl Task {
 
 impl Work {
     fn run(self) {
-        let Self { disk, operations, ticket, done, metrics, unfinished } = self;
+        let Self { disk, operations, job, done, metrics, unfinished } = self;
         let began = Instant::now();
         let result = perform(&operations, &mut *disk.lock().unwrap_or_else(PoisonError::into_inner));
         if operations.iter().any(|operation| matches!(operation, Operation::Sync(_))) {
@@ -148,6 +139,6 @@ impl Work {
         drop(disk);
         unfinished.fetch_sub(1, Ordering::Relaxed);
         // Whoever is gone needs no answer.
-        let _ = done.send(Done { ticket, result });
+        let _ = done.send(Done { job, result });
     }
 }

@@ -2,6 +2,7 @@
 
 use kontiki_core::kv::{Command, Kv, Query, Reply};
 use kontiki_core::membership::Standing;
+use kontiki_core::replica::Refusal;
 use kontiki_core::types::{ClusterId, Index, NodeId};
 use kontiki_net_tokio::host::Host;
 use kontiki_net_tokio::node::{Builder, Error, Node, Options};
@@ -104,6 +105,45 @@ async fn three_members_agree_and_remember() -> Result {
             break;
         }
     }
+    Ok(())
+}
+
+/// What a client is told of a log that the disk has damaged, or that begins later, is an error that says so.
+#[tokio::test]
+async fn a_page_of_the_log_that_cannot_be_read_is_an_error() -> Result {
+    let root = tempfile::tempdir()?;
+    let mut options = Options::default();
+    options.raft.max_cached_bytes = 256;
+    options.raft.retained_entries = 4;
+    let node = builders(1, root.path())?.remove(0).options(options).start().await?;
+    within(node.ready()).await??;
+    for number in 0..40 {
+        within(node.propose(&put("key", &number.to_string()))).await??;
+    }
+    let all = within(node.logs(Range::Between(Index::ZERO, Index::MAX))).await??;
+    assert!(all.len() > 40 && all.iter().zip(1..).all(|(entry, index)| entry.id.index == Index::new(index)));
+
+    for file in std::fs::read_dir(root.path().join("1"))? {
+        let path = file?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log-")) {
+            let file = std::fs::OpenOptions::new().write(true).open(&path)?;
+            std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xee; 1 << 20], 0)?;
+        }
+    }
+    let told = within(node.logs(Range::Between(Index::new(4), Index::new(9)))).await?;
+    let Err(Error::Refused(refusal)) = told else { return Err(format!("{told:?}").into()) };
+    assert!(matches!(refusal, Refusal::Unreadable { index, damage: Some(_) } if index == Index::new(5)));
+    assert!(refusal.to_string().contains("entry 5 cannot be read"), "{refusal}");
+    let told = within(node.committed(Index::new(4)).next()).await?;
+    assert_eq!(told, Err(Error::Refused(refusal)), "the stream waits for nothing that does not come");
+
+    let snapshot = within(node.snapshot()).await??;
+    until(&node, |status| status.snapshot == snapshot).await?;
+    let told = within(node.logs(Range::Between(Index::ZERO, Index::MAX))).await?;
+    let Err(Error::Refused(Refusal::Compacted { first })) = told else {
+        return Err(format!("{told:?}").into());
+    };
+    assert_eq!(within(node.logs(Range::First(1))).await??[0].id.index, first);
     Ok(())
 }
 

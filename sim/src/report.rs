@@ -141,6 +141,12 @@ counted! {
         VoteDamaged = "vote_damaged",
         /// A member found that the snapshot on which its log rests was damaged.
         SnapshotLost = "snapshot_lost",
+        /// A client read entries of a log.
+        LogRead = "log_read",
+        /// A client asked for entries that had left the log.
+        LogReadCompacted = "log_read_compacted",
+        /// A client asked for entries that a disk had damaged.
+        LogReadUnreadable = "log_read_unreadable",
         /// A message that had been kept back came to a leader.
         OldMessageToLeader = "old_message_to_leader",
         /// A message that had been kept back came to a member that had led.

@@ -3,6 +3,7 @@
 use crate::action;
 use crate::action::Violation;
 use crate::machine::{self, ApplyError, BadSnapshot};
+use crate::replica::reading::LogPage;
 use crate::time::Instant;
 use crate::types::{Index, LogId, NodeId};
 use crate::wal::{Damage, DiskError};
@@ -44,6 +45,8 @@ pub enum Answer {
     NotTransferred,
     /// There is a snapshot of everything through this entry.
     Snapshot(LogId),
+    /// Entries of the log.
+    Entries(LogPage),
     /// Nothing was done, and nothing will be.
     Refused(Refusal),
     /// It may come to pass, or not. In a session, the same command again is applied once and brings the answer.
@@ -72,6 +75,19 @@ pub enum Refusal {
     DiskFull,
     /// The member's directory is damaged beyond what others can mend: this is what is missing.
     Damaged(String),
+    /// These entries have left the log: a snapshot holds what they did.
+    Compacted {
+        /// The first entry that is still there.
+        first: Index,
+    },
+    /// This entry is committed, and this member cannot read it.
+    Unreadable {
+        /// The entry.
+        index: Index,
+        /// The file that cannot be read; not set where the member knows already that its disk has lost the entry, and is about to get it from
+        /// other members.
+        damage: Option<Damage>,
+    },
 }
 
 /// Why a member goes no further.
@@ -103,6 +119,8 @@ impl Refusal {
             Self::NothingToSnapshot => "nothing_to_snapshot",
             Self::DiskFull => "no_space_for_snapshot",
             Self::Damaged(_) => "damaged",
+            Self::Compacted { .. } => "compacted",
+            Self::Unreadable { .. } => "unreadable",
         }
     }
 
@@ -110,13 +128,14 @@ impl Refusal {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Raft(refusal) => refusal.is_retryable(),
-            Self::QueryTooLarge { .. } => false,
+            Self::QueryTooLarge { .. } | Self::Compacted { .. } => false,
             Self::TooMany
             | Self::Witness
             | Self::SnapshotUnderWay
             | Self::NothingToSnapshot
             | Self::DiskFull
-            | Self::Damaged(_) => true,
+            | Self::Damaged(_)
+            | Self::Unreadable { .. } => true,
         }
     }
 }
@@ -139,6 +158,7 @@ impl fmt::Display for Answer {
             Self::Transferred => f.write_str("transferred"),
             Self::NotTransferred => f.write_str("not transferred: nobody took over in time"),
             Self::Snapshot(id) => write!(f, "there is a snapshot through {id}"),
+            Self::Entries(page) => write!(f, "{} entries after {}", page.entries.len(), page.after),
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
             Self::Unknown => f.write_str(
                 "unknown: it may commit or not; in a session, send it again under the same number",
@@ -165,6 +185,18 @@ impl fmt::Display for Refusal {
                     "this member's directory is damaged: {missing}; replace the member, and ask another"
                 )
             }
+            Self::Compacted { first } => write!(
+                f,
+                "the log begins with entry {first}: what was before is in a snapshot, begin from the state machine"
+            ),
+            Self::Unreadable { index, damage: Some(Damage(file)) } => write!(
+                f,
+                "entry {index} cannot be read, {file} is damaged: restart this member, it then gets the entry from others; or ask another member"
+            ),
+            Self::Unreadable { index, damage: None } => write!(
+                f,
+                "this member's disk has lost entry {index} and gets it from others: try again later, or ask another member"
+            ),
         }
     }
 }

@@ -275,7 +275,7 @@ impl Replica {
 }
 
 /// As many of these as fit, but one at least.
-fn fitting<'a>(entries: impl Iterator<Item = &'a Entry>, max_bytes: u64) -> Entries {
+pub(super) fn fitting<'a>(entries: impl Iterator<Item = &'a Entry>, max_bytes: u64) -> Entries {
     let mut size = 0_u64;
     let fits = |entry: &&Entry| {
         let first = size == 0;

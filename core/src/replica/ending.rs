@@ -49,7 +49,8 @@ impl Replica {
     }
 
     fn answer_outside_the_kernel(&mut self, refusal: &Answer, out: &mut Vec<Output>) {
-        for request in self.snapshots.take_waiting() {
+        let waiting = self.snapshots.take_waiting().into_iter().chain(self.reading.take_waiting());
+        for request in waiting.collect::<Vec<_>>() {
             self.tell(Origin::Client(request), refusal.clone(), out);
         }
         for origin in self.forwards.take_all() {

@@ -74,6 +74,25 @@ pub enum Ask {
     },
     /// To have a snapshot taken here, now.
     Snapshot,
+    /// To read in this member's log, committed or not. Answered by [`Answer::Entries`].
+    Entries {
+        /// Which entries.
+        range: LogRange,
+        /// How many bytes of them at most, but one entry at least: see [`Options::max_page_bytes`](crate::replica::Options::max_page_bytes).
+        max_bytes: u64,
+    },
+}
+
+/// Which part of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum LogRange {
+    /// So many from the first that is still there.
+    First(u64),
+    /// The last so many, by rising index.
+    Last(u64),
+    /// Everything after one index through another, as much as fits.
+    Between(Index, Index),
 }
 
 /// Something to do. Frames may get lost; jobs may not.

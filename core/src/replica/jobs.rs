@@ -5,7 +5,7 @@ use crate::replica::Replica;
 use crate::replica::answer::Halt;
 use crate::replica::io::{DiskJob, JobId, Lane, Output};
 use crate::replica::snapshots::SnapshotJob;
-use crate::types::{LogId, NodeId};
+use crate::types::{Index, LogId, NodeId};
 use crate::wal::{DiskError, Extent, Operation};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -23,6 +23,8 @@ pub(super) enum Job {
     Load { to: NodeId, after: LogId, extent: Extent },
     /// Entries to apply.
     Apply(Extent),
+    /// Entries for a client, after this index through that.
+    Page { after: Index, through: Index, extent: Extent },
     /// Something about snapshots.
     Snapshot(SnapshotJob),
 }
@@ -75,6 +77,9 @@ impl Replica {
                 Ok(entries) => self.on_read_back(entries, out),
                 Err(damage) => self.halt(Halt::Damaged(damage), out),
             },
+            (Job::Page { after, through, extent }, bytes) => {
+                self.on_page_read((after, through, &extent), &bytes, out);
+            }
             (Job::Upkeep | Job::Snapshot(_), _) => {}
         }
     }

@@ -91,6 +91,7 @@ mod opening;
 mod options;
 mod peers;
 mod post;
+mod reading;
 mod refusing;
 mod repeats;
 mod requests;
@@ -101,10 +102,11 @@ mod watch;
 mod worker;
 
 pub use answer::{Answer, Halt, Refusal};
-pub use io::{Ask, DiskJob, Input, JobId, Lane, MachineDone, MachineJob, Output, TaskId, perform};
+pub use io::{Ask, DiskJob, Input, JobId, Lane, LogRange, MachineDone, MachineJob, Output, TaskId, perform};
 pub use opening::OpenError;
 pub use options::{MAX_CHUNK_BYTES, Options, OptionsError};
 pub use post::Counters;
+pub use reading::LogPage;
 pub use refusing::Refusing;
 pub use watch::Watch;
 pub use worker::Worker;
@@ -118,6 +120,7 @@ use crate::replica::forwarding::Forwards;
 use crate::replica::jobs::Jobs;
 use crate::replica::log_lane::LogLane;
 use crate::replica::peers::Peers;
+use crate::replica::reading::Reading;
 use crate::replica::repeats::Repeats;
 use crate::replica::snapshots::Snapshots;
 use crate::replica::watch::watched_step;
@@ -149,6 +152,7 @@ pub struct Replica {
     forwards: Forwards,
     repeats: Repeats,
     snapshots: Snapshots,
+    reading: Reading,
     counters: Counters,
 }
 
@@ -262,6 +266,7 @@ impl Replica {
             self.tend_snapshots(out);
             self.apply(out);
             self.give_up_forwards(out);
+            self.read_log(out);
         }
     }
 
@@ -287,6 +292,11 @@ impl Replica {
         &self.raft
     }
 
+    /// Its settings.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// The durable log.
     pub fn wal(&self) -> &Wal {
         &self.wal
@@ -305,7 +315,8 @@ impl Replica {
 
     /// How many requests wait for their answers.
     pub fn waiting(&self) -> usize {
-        self.clients.len() + self.forwards.len() + self.repeats.joined() + self.snapshots.waiting()
+        let elsewhere = self.snapshots.waiting() + self.reading.waiting();
+        self.clients.len() + self.forwards.len() + self.repeats.joined() + elsewhere
     }
 
     fn next_task(&mut self) -> TaskId {

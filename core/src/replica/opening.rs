@@ -10,6 +10,7 @@ use crate::replica::log_lane::LogLane;
 use crate::replica::options::{Options, OptionsError};
 use crate::replica::peers::Peers;
 use crate::replica::post::Counters;
+use crate::replica::reading::Reading;
 use crate::replica::repeats::Repeats;
 use crate::replica::snapshots::Snapshots;
 use crate::replica::{Phase, Replica};
@@ -71,6 +72,7 @@ impl Replica {
             forwards: Forwards::new(life, raft.status().term),
             repeats: Repeats::default(),
             snapshots: Snapshots::new(&found, now),
+            reading: Reading::default(),
             counters: Counters::default(),
             raft,
             wal,

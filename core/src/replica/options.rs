@@ -51,6 +51,10 @@ pub struct Options {
     /// long as the member that it was sent to leads. Default 5 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub forward_timeout: Duration,
+    /// How many entries of the log a client gets at a time. Default 10,000.
+    pub max_page_entries: u64,
+    /// How many bytes of them; one larger entry still goes, alone. Default 1 MiB.
+    pub max_page_bytes: u64,
 }
 
 /// The largest chunk of a snapshot, in bytes: what every member is ready to receive.
@@ -76,6 +80,8 @@ impl Default for Options {
             hello_interval: Duration::from_secs(1),
             forward: false,
             forward_timeout: Duration::from_secs(5),
+            max_page_entries: 10_000,
+            max_page_bytes: 1 << 20,
         }
     }
 }
@@ -124,6 +130,8 @@ impl Options {
             ("full_disk_retry", self.full_disk_retry.is_zero()),
             ("hello_interval", self.hello_interval.is_zero()),
             ("forward_timeout", self.forward_timeout.is_zero()),
+            ("max_page_entries", self.max_page_entries == 0),
+            ("max_page_bytes", self.max_page_bytes == 0),
         ];
         if let Some((name, _)) = is_zero.into_iter().find(|(_, zero)| *zero) {
             return Err(OptionsError::Zero(name));

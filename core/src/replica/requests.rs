@@ -33,6 +33,7 @@ impl Replica {
                 self.events.push_back(Event::Transfer(Transfer { request, to }));
             }
             Ask::Snapshot => self.on_snapshot_asked(request, out),
+            Ask::Entries { range, max_bytes } => self.on_entries_asked(request, range, max_bytes),
         }
     }
 

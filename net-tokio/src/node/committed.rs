@@ -1,8 +1,7 @@
 //! The stream of committed entries.
 
-use crate::node::log::Paging;
-use crate::node::{Error, Node};
-use crate::protocol::{LogEntry, NodeStatus};
+use crate::node::{Error, Node, log};
+use crate::protocol::{LogEntry, NodeStatus, Range};
 use kontiki_core::types::Index;
 use std::collections::VecDeque;
 use tokio::sync::watch;
@@ -31,7 +30,9 @@ impl Committed {
     ///
     /// # Errors
     ///
-    /// [`Error::Compacted`] where the next entry is no longer in the log, and [`Error::Stopped`] when the node is stopped.
+    /// [`Error::Refused`] with [`Refusal::Compacted`](kontiki_core::replica::Refusal::Compacted) where the next entry is no longer in the log, and
+    /// with [`Refusal::Unreadable`](kontiki_core::replica::Refusal::Unreadable) where the member's disk has lost it: the next call tries again,
+    /// and succeeds once another member has sent the entry. [`Error::Stopped`] when the node is stopped.
     pub async fn next(&mut self) -> Result<LogEntry, Error> {
         loop {
             if let Some(entry) = self.read.pop_front() {
@@ -45,20 +46,11 @@ impl Committed {
                 _ => return Err(Error::Stopped),
             };
             let presence = self.node.presence()?;
-            let page = presence.page(Paging { after: self.after, through, max_bytes: PAGE }).await?;
-            if self.after < page.base {
-                return Err(Error::Compacted { first: page.base.next() });
-            }
-            if page.entries.is_empty() {
-                // It is on its way to the disk, or from another member.
-                tokio::time::sleep(AGAIN).await;
-            }
-            self.read.extend(page.entries);
+            let page = presence.page(Range::Between(self.after, through), PAGE).await?;
+            self.read.extend(log::entries(&page));
         }
     }
 }
 
 /// How much is read at once.
 const PAGE: u64 = 256 << 10;
-/// After how long an entry that could not be read is read again.
-const AGAIN: std::time::Duration = std::time::Duration::from_millis(10);

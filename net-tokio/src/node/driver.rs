@@ -11,18 +11,17 @@
 
 use crate::clock::Clock;
 use crate::host::Host;
-use crate::node::log::{self, Page, Paging};
 use crate::node::presence::Presence;
 use crate::node::worker::Work;
 use crate::protocol::{MemberStatus, NodeStatus, Phase, Reply};
 use crate::record::FlightRecorder;
-use crate::storage::{Directory, Done, Ticket};
+use crate::storage::{Directory, Done};
 use kontiki_core::event::Proposal;
-use kontiki_core::replica::{self, Answer, Halt, Input, Lane, MachineDone, Output, Refusing, Replica};
+use kontiki_core::replica::{self, Answer, Halt, Input, MachineDone, Output, Refusing, Replica};
 use kontiki_core::status::{PauseReason, Status};
 use kontiki_core::time::Instant;
 use kontiki_core::types::{Identity, NodeId, RequestId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -37,8 +36,6 @@ pub(crate) enum Told {
     Ask(replica::Ask, Waiter),
     /// Somebody wants to know who is in the group.
     Members(oneshot::Sender<Vec<MemberStatus>>),
-    /// Somebody wants to read in the log.
-    Page(Paging, oneshot::Sender<Page>),
     /// Somebody wants the counters.
     Counters(oneshot::Sender<Counters>),
     /// It is time to go.
@@ -119,7 +116,6 @@ pub(super) struct Driver {
 pub(super) struct Desk {
     last: u64,
     waiting: HashMap<RequestId, (Waiter, Option<std::time::Instant>)>,
-    reading: BTreeMap<u64, (log::Reading, oneshot::Sender<Page>)>,
     commands: Vec<Proposal>,
     outputs: Vec<Output>,
     /// Whose addresses the transport keeps a connection to.
@@ -180,7 +176,7 @@ impl Driver {
             {
                 told.push(more);
             }
-            disk_done.drain(..).for_each(|done| self.on_disk(done));
+            disk_done.drain(..).for_each(|Done { job, result }| self.handle(Input::Disk { job, result }));
             machine_done.drain(..).for_each(|done| self.handle(Input::Machine(done)));
             told.drain(..).for_each(|told| self.on_told(told));
             self.propose();
@@ -221,7 +217,6 @@ impl Driver {
                 self.handle(Input::Request { request, ask });
             }
             Told::Members(reply) => drop(reply.send(self.members())),
-            Told::Page(paging, reply) => self.page(paging, reply),
             Told::Counters(reply) => drop(reply.send(self.counters())),
             Told::Shutdown => {
                 self.propose();
@@ -270,8 +265,7 @@ impl Driver {
             }
             Output::Disk(job) => {
                 let whose = (&self.done, self.presence.metrics());
-                let ticket = Ticket::Replica(job.id);
-                self.host.storage().hand(&self.directory, job.lane, job.operations, ticket, whose);
+                self.host.storage().hand(&self.directory, job.lane, job.operations, job.id, whose);
             }
             Output::Machine(job) => self.work.hand(job),
             Output::Answer { request, answer } => self.answer(request, answer),
@@ -300,34 +294,6 @@ impl Driver {
 
     fn is_halted(&self) -> bool {
         matches!(self.presence.status_sender().borrow().phase, Phase::Halted(_))
-    }
-
-    fn on_disk(&mut self, done: Done) {
-        match done.ticket {
-            Ticket::Replica(job) => self.handle(Input::Disk { job, result: done.result }),
-            Ticket::Driver(number) => {
-                let Some((reading, reply)) = self.desk.reading.remove(&number) else { return };
-                let Member::Replica(replica) = &self.member else { return };
-                // A page that cannot be read is empty, and asked for again; what is damaged the replica finds out by itself.
-                let bytes = done.result.ok().and_then(|read| read.into_iter().next()).unwrap_or_default();
-                drop(reply.send(reading.read(replica, &bytes)));
-            }
-        }
-    }
-
-    fn page(&mut self, paging: Paging, reply: oneshot::Sender<Page>) {
-        let Member::Replica(replica) = &self.member else { return };
-        match log::page(replica, paging) {
-            Ok(page) => drop(reply.send(page)),
-            Err(reading) => {
-                self.desk.last += 1;
-                let ticket = Ticket::Driver(self.desk.last);
-                let operations = vec![reading.operation()];
-                self.desk.reading.insert(self.desk.last, (reading, reply));
-                let whose = (&self.done, self.presence.metrics());
-                self.host.storage().hand(&self.directory, Lane::Bulk, operations, ticket, whose);
-            }
-        }
     }
 
     fn counters(&self) -> Counters {

@@ -2,7 +2,7 @@
 
 use kontiki_core::machine;
 use kontiki_core::replica::Refusal;
-use kontiki_core::types::{Index, LogId, NodeId};
+use kontiki_core::types::{LogId, NodeId};
 use std::time::Duration;
 use std::{error, fmt};
 
@@ -23,11 +23,6 @@ pub enum Error {
     Cancelled,
     /// Nobody took over in time: the member leads on.
     NotTransferred,
-    /// The log does not begin before this entry any more: what was before is in a snapshot.
-    Compacted {
-        /// The first entry that is still there.
-        first: Index,
-    },
     /// The member is not in a group yet: this is what it waits for.
     Starting(String),
     /// The node is stopped.
@@ -45,7 +40,6 @@ impl Error {
             Self::NotCaughtUp(_) => "not_caught_up",
             Self::Cancelled => "cancelled",
             Self::NotTransferred => "not_transferred",
-            Self::Compacted { .. } => "compacted",
             Self::Starting(_) => "starting",
             Self::Stopped => "stopped",
         }
@@ -57,11 +51,7 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.is_retryable(),
             Self::Unknown | Self::Unanswered(_) | Self::NotTransferred | Self::Starting(_) => true,
-            Self::NotApplied(_)
-            | Self::NotCaughtUp(_)
-            | Self::Cancelled
-            | Self::Compacted { .. }
-            | Self::Stopped => false,
+            Self::NotApplied(_) | Self::NotCaughtUp(_) | Self::Cancelled | Self::Stopped => false,
         }
     }
 }
@@ -84,10 +74,6 @@ impl fmt::Display for Error {
                 f.write_str("cancelled: newcomers stay learners, remove them or promote them later")
             }
             Self::NotTransferred => f.write_str("not transferred: nobody took over in time"),
-            Self::Compacted { first } => write!(
-                f,
-                "the log begins with entry {first}: what was before is in a snapshot, begin from the state machine"
-            ),
             Self::Starting(waiting) => write!(f, "not in a group yet: {waiting}"),
             Self::Stopped => f.write_str("the node is stopped: start it again"),
         }

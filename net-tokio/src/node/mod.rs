@@ -405,7 +405,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Compacted`] where the range begins before the log does.
+    /// [`Error::Refused`]: with [`Refusal::Compacted`](replica::Refusal::Compacted) where the range begins before the log does, and with
+    /// [`Refusal::Unreadable`](replica::Refusal::Unreadable) where this member cannot read one of the entries.
     pub async fn logs(&self, range: Range) -> Result<Vec<LogEntry>, Error> {
         self.presence()?.logs(range).await
     }

@@ -1,14 +1,14 @@
 //! What there is of a node for everybody else in its process: a way to its driver, and what the driver tells of it.
 
 use crate::metrics::Metrics;
-use crate::node::Error;
 use crate::node::driver::{Counters, Told, Waiter};
-use crate::node::log::{Page, Paging};
+use crate::node::{Error, log};
 use crate::protocol::{LogEntry, MemberStatus, NodeStatus, Phase, Range};
+use kontiki_core::log::Entry;
 use kontiki_core::machine::Command;
 use kontiki_core::replica::formation::{Formation, Record};
-use kontiki_core::replica::{self, Answer, Refusal};
-use kontiki_core::types::{ClusterId, Index, Member, NodeId};
+use kontiki_core::replica::{self, Answer, LogPage, Refusal};
+use kontiki_core::types::{ClusterId, Member, NodeId};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::error::TrySendError;
@@ -32,7 +32,7 @@ pub(super) const QUEUE: usize = 16 << 10;
 /// How many bytes of frames may wait for the driver before further ones are dropped: about eight full windows of a leader.
 const FRAMES: usize = 64 << 20;
 /// The most entries that are looked at in one request, and the most bytes of them.
-const MAX_ENTRIES: u64 = 10_000;
+const MAX_ENTRIES: usize = 10_000;
 const MAX_BYTES: u64 = 1 << 20;
 
 impl Presence {
@@ -143,39 +143,27 @@ impl Presence {
         self.inquire(Told::Counters).await
     }
 
-    /// Entries of the log: at most [`MAX_ENTRIES`], and as many as fit into [`MAX_BYTES`], but one at least where there is one.
+    /// Entries of the log: at most [`MAX_BYTES`], but one at least where there is one.
     pub(crate) async fn logs(&self, range: Range) -> Result<Vec<LogEntry>, Error> {
-        let page = |after, through, max_bytes| self.page(Paging { after, through, max_bytes });
-        let ends = page(Index::ZERO, Index::ZERO, 0).await?;
-        let (base, last) = (ends.base, ends.last);
-        let (mut after, through) = match range {
-            Range::First(count) => (base, base + count.min(MAX_ENTRIES)),
-            Range::Last(count) => {
-                let after = last.get().saturating_sub(count.min(MAX_ENTRIES));
-                (Index::new(after).max(base), last)
-            }
-            Range::Between(after, through) => {
-                // Whoever asks may name any index.
-                let end = Index::new(after.get().saturating_add(MAX_ENTRIES));
-                (after, through.min(end))
-            }
-        };
-        if after < base {
-            return Err(Error::Compacted { first: base.next() });
-        }
         let (mut entries, mut size) = (Vec::new(), 0_u64);
-        while after < through && size < MAX_BYTES {
-            let more = page(after, through, MAX_BYTES - size).await?.entries;
-            let Some(end) = more.last() else { break };
-            after = end.id.index;
-            size += more.iter().map(LogEntry::size).sum::<u64>();
-            entries.extend(more);
+        let mut rest = Some(range);
+        while let Some(range) = rest.filter(|_| size < MAX_BYTES && entries.len() < MAX_ENTRIES) {
+            let page = self.page(range, MAX_BYTES - size).await?;
+            size += page.entries.iter().map(Entry::size).sum::<u64>();
+            entries.extend(log::entries(&page));
+            rest = page.rest();
         }
+        entries.truncate(MAX_ENTRIES);
         Ok(entries)
     }
 
-    pub(super) async fn page(&self, paging: Paging) -> Result<Page, Error> {
-        self.inquire(|reply| Told::Page(paging, reply)).await
+    pub(super) async fn page(&self, range: Range, max_bytes: u64) -> Result<LogPage, Error> {
+        match self.request(replica::Ask::Entries { range, max_bytes }).await? {
+            Answer::Entries(page) => Ok(page),
+            Answer::Refused(refusal) => Err(Error::Refused(refusal)),
+            // The others answer other questions, and the last is what an end without an answer leaves.
+            _ => Err(Error::Stopped),
+        }
     }
 
     pub(super) async fn shut_down(&self) {

@@ -163,7 +163,8 @@ fn reply(said: Said, presence: &Presence, host: &Host) -> Reply {
         Answer::NotTransferred => Reply::NotTransferred,
         Answer::Snapshot(id) => Reply::Snapshot(id),
         Answer::Refused(refusal) => Reply::Refused(refused(&Error::Refused(refusal), presence, host)),
-        Answer::Unknown => Reply::Unknown,
+        // Entries are asked for by way of `look`.
+        Answer::Entries(_) | Answer::Unknown => Reply::Unknown,
     }
 }
 

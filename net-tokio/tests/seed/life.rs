@@ -546,7 +546,7 @@ async fn a_follower_that_was_away_for_long_gets_a_snapshot() -> Result {
     let leader = group.single_leader().await;
     let snapshot = within(group.node(leader.by).snapshot()).await??;
     let first = match group.node(leader.by).logs(Range::Between(Index::ZERO, snapshot.index)).await {
-        Err(Error::Compacted { first }) => first,
+        Err(Error::Refused(Refusal::Compacted { first })) => first,
         other => return Err(format!("the log begins where it began: {other:?}").into()),
     };
     assert!(group.node(follower).status().last.index.next() < first, "it lacks what is no more in the log");
@@ -558,7 +558,7 @@ async fn a_follower_that_was_away_for_long_gets_a_snapshot() -> Result {
         assert_eq!(get(group.node(follower), &number).await?.as_deref(), Some(number.as_bytes()));
     }
     let told = within(group.node(follower).committed(Index::ZERO).next()).await?;
-    assert!(matches!(told, Err(Error::Compacted { .. })), "{told:?}");
+    assert!(matches!(told, Err(Error::Refused(Refusal::Compacted { .. }))), "{told:?}");
     group.finish().await
 }
 

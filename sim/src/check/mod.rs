@@ -14,6 +14,7 @@ pub mod leader_completeness;
 pub mod linearizable_reads;
 pub mod liveness;
 pub mod log_matching;
+pub mod log_reads;
 pub mod one_change_at_a_time;
 pub mod one_election_at_a_time;
 pub mod own_term_commit;

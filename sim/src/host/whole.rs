@@ -207,6 +207,7 @@ impl ReplicaSpec {
             snapshot_timeout: election.max(us(20_000)),
             full_disk_retry: election,
             hello_interval: election,
+            max_page_entries: 24,
             wire_version: if old { wire::OLDEST } else { wire::VERSION },
             ..replica::Options::default()
         }

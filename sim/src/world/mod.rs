@@ -2,6 +2,7 @@
 
 mod faults;
 mod healing;
+mod log_reader;
 mod marks;
 mod old_messages;
 mod operator;
@@ -36,6 +37,7 @@ use kontiki_core::record::Recorder;
 use kontiki_core::replica::{Input, Lane, Output};
 use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, NodeId, Term};
 use kontiki_core::wire;
+use log_reader::LogReader;
 use old_messages::OldMessages;
 use operator::Operator;
 use std::cmp::Reverse;
@@ -60,6 +62,7 @@ pub(crate) struct World<'t> {
     clients: Clients,
     operator: Operator,
     operator_stream: Stream,
+    log_reader: LogReader,
     /// Which leader began the joint phase of each entry.
     joints: BTreeMap<LogId, NodeId>,
     /// Who must make progress once the world has healed.
@@ -106,6 +109,7 @@ enum Happening {
     MachineDone { member: usize, life: u32 },
     Unreachable { member: usize, peer: NodeId },
     Client(Turn),
+    ReadLog,
     ProbeWrite { leader: usize },
     ProbeRead { member: usize, key: u64 },
     Operate { task: usize, turn: u64 },
@@ -197,6 +201,7 @@ impl<'t> World<'t> {
             clients: Clients::new(seed, size, scenario.workload.clone(), scenario.replica.clone()),
             operator: Operator::default(),
             operator_stream: Stream::named(seed, "operator", 0),
+            log_reader: LogReader::new(seed),
             joints: BTreeMap::new(),
             core: Vec::new(),
             ambushes: VecDeque::new(),
@@ -266,6 +271,10 @@ impl<'t> World<'t> {
             self.schedule(pause, Happening::Client(Turn { client, at: pause, number: 0 }));
         }
         self.prepare_operator();
+        if self.scenario.replica.is_some() {
+            let pause = self.log_reader.pause();
+            self.schedule(pause, Happening::ReadLog);
+        }
         self.schedule(self.scenario.chaos_us * 1_000, Happening::Heal);
     }
 
@@ -280,7 +289,7 @@ impl<'t> World<'t> {
             self.now = next.at;
             self.happen(next.what)?;
         }
-        Ok(())
+        self.check_log_reads()
     }
 
     /// The run is over: what clients were told must be what one store could have told them.
@@ -314,6 +323,7 @@ impl<'t> World<'t> {
             Happening::MachineDone { member, life } => self.machine_done(member, life),
             Happening::Unreachable { member, peer } => self.tell(member, Event::PeerUnreachable(peer)),
             Happening::Client(turn) => self.client(turn),
+            Happening::ReadLog => self.read_log(),
             Happening::ProbeWrite { leader } => self.probe_write(leader),
             Happening::ProbeRead { member, key } => self.probe_read(member, key),
             Happening::Operate { task, turn } => self.operate(task, turn),

@@ -334,6 +334,9 @@ impl World<'_> {
     }
 
     fn answered(&mut self, member: usize, request: RequestId, answer: Answer) -> Checked {
+        if Self::is_log_read(request) {
+            return self.log_was_read(member, request, &answer);
+        }
         let mut found = None;
         let asked = self.clients.asked(request);
         let turn = match (&answer, asked) {
@@ -379,7 +382,7 @@ impl World<'_> {
             Answer::NotTransferred => Outcome::NotTransferred,
             Answer::Refused(replica::Refusal::Raft(refusal)) => Outcome::Refused(refusal),
             Answer::Refused(_) => Outcome::Refused(Refusal::Busy),
-            Answer::Unknown | Answer::Snapshot(_) => Outcome::Unknown,
+            Answer::Unknown | Answer::Snapshot(_) | Answer::Entries(_) => Outcome::Unknown,
         };
         self.respond(member, request, outcome, found)
     }

@@ -144,6 +144,11 @@ impl Group {
         self.add(id, &Durable::default(), &config, &options);
     }
 
+    /// How many jobs of this lane are not done.
+    pub(super) fn jobs(&mut self, id: u64, lane: Lane) -> usize {
+        self.host(id).jobs.get(&lane).map_or(0, VecDeque::len)
+    }
+
     pub(super) fn host(&mut self, id: u64) -> &mut Host {
         self.hosts.iter_mut().find(|host| host.member.id == node(id)).unwrap()
     }

@@ -6,6 +6,7 @@ mod damage;
 mod forwarding;
 mod frames;
 mod group;
+mod reading;
 mod running;
 mod transfer;
 mod versions;

@@ -1,0 +1,151 @@
+//! The log, read for clients: what is in memory at once, what is on the disk by a job, one at a time.
+
+use crate::log::{Entries, Log};
+use crate::replica::Replica;
+use crate::replica::answer::{Answer, Refusal};
+use crate::replica::applying::fitting;
+use crate::replica::clients::Origin;
+use crate::replica::io::{Lane, LogRange, Output};
+use crate::replica::jobs::Job;
+use crate::types::{Index, RequestId};
+use crate::wal::Extent;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+/// A piece of the log.
+///
+/// **Invariant:** its entries are consecutive and begin after `after`. There are none only where `through` is `after`: where nothing was
+/// asked for, or at the end of the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogPage {
+    /// The index before the first entry.
+    pub after: Index,
+    /// The last index that was asked for and that the log had when it was read. The page may end before it.
+    pub through: Index,
+    /// The entries, by rising index.
+    pub entries: Entries,
+    /// How far the log is known to be committed here.
+    pub committed: Index,
+}
+
+impl LogPage {
+    /// What to ask for next, where the page ends before what was asked for.
+    pub fn rest(&self) -> Option<LogRange> {
+        let last = self.entries.last()?.id.index;
+        (last < self.through).then_some(LogRange::Between(last, self.through))
+    }
+}
+
+/// Requests for pages, in the order in which they came.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub(super) struct Reading {
+    waiting: VecDeque<Wanted>,
+    /// Whether the first of them waits for the disk.
+    from_disk: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Wanted {
+    request: RequestId,
+    range: LogRange,
+    max_bytes: u64,
+}
+
+/// Where a page is to be had.
+enum Page {
+    Here(LogPage),
+    OnDisk { after: Index, through: Index, extent: Extent },
+}
+
+impl Reading {
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn take_waiting(&mut self) -> Vec<RequestId> {
+        self.waiting.drain(..).map(|wanted| wanted.request).collect()
+    }
+}
+
+impl Replica {
+    pub(super) fn on_entries_asked(&mut self, request: RequestId, range: LogRange, max_bytes: u64) {
+        let max_bytes = max_bytes.min(self.options.max_page_bytes);
+        self.reading.waiting.push_back(Wanted { request, range, max_bytes });
+    }
+
+    /// Answers whatever asks for entries, up to the first request that waits for the disk.
+    pub(super) fn read_log(&mut self, out: &mut Vec<Output>) {
+        while !self.reading.from_disk
+            && let Some(wanted) = self.reading.waiting.front()
+        {
+            match self.find_page(wanted) {
+                Ok(Page::Here(page)) => self.answer_reading(Answer::Entries(page), out),
+                Ok(Page::OnDisk { after, through, extent }) => {
+                    self.reading.from_disk = true;
+                    let read = extent.read();
+                    let job = Job::Page { after, through, extent };
+                    self.start(job, Lane::Bulk, alloc::vec![read], out);
+                }
+                Err(refusal) => self.answer_reading(Answer::Refused(refusal), out),
+            }
+        }
+    }
+
+    fn find_page(&self, &Wanted { range, max_bytes, .. }: &Wanted) -> Result<Page, Refusal> {
+        let log = self.raft.log();
+        let (after, through) = bounds(range, log)?;
+        let page_end = plus(after, self.options.max_page_entries).min(through);
+        if after >= log.evicted() || after >= page_end {
+            let entries = fitting(log.entries(after, page_end), max_bytes);
+            return Ok(Page::Here(LogPage { after, through, entries, committed: log.committed() }));
+        }
+        let extent = self.wal.locate(after, page_end, max_bytes);
+        let extent = extent.ok_or(Refusal::Unreadable { index: after.next(), damage: None })?;
+        Ok(Page::OnDisk { after, through, extent })
+    }
+
+    /// What a page consists of has been read.
+    pub(super) fn on_page_read(
+        &mut self,
+        (after, through, extent): (Index, Index, &Extent),
+        bytes: &[u8],
+        out: &mut Vec<Output>,
+    ) {
+        self.reading.from_disk = false;
+        let answer = match self.wal.entries(extent, bytes) {
+            // They have been written elsewhere meanwhile, or have left the log: it is looked for anew.
+            Ok(entries) if entries.is_empty() => return,
+            Ok(entries) => {
+                let committed = self.raft.log().committed();
+                Answer::Entries(LogPage { after, through, entries, committed })
+            }
+            Err(damage) => Answer::Refused(Refusal::Unreadable { index: after.next(), damage: Some(damage) }),
+        };
+        self.answer_reading(answer, out);
+    }
+
+    /// Answers the first request for entries. None waits for a page any more where the member ends.
+    fn answer_reading(&mut self, answer: Answer, out: &mut Vec<Output>) {
+        if let Some(Wanted { request, .. }) = self.reading.waiting.pop_front() {
+            self.tell(Origin::Client(request), answer, out);
+        }
+    }
+}
+
+/// After which index a range begins in this log, and through which it goes.
+fn bounds(range: LogRange, log: &Log) -> Result<(Index, Index), Refusal> {
+    let (base, last) = (log.base(), log.last().index);
+    let (after, through) = match range {
+        LogRange::First(count) => (base, plus(base, count)),
+        LogRange::Last(count) => (Index::new(last.get().saturating_sub(count)).max(base), last),
+        LogRange::Between(after, through) => (after, through),
+    };
+    if after < base {
+        return Err(Refusal::Compacted { first: base.next() });
+    }
+    Ok((after, through.min(last).max(after)))
+}
+
+fn plus(index: Index, count: u64) -> Index {
+    Index::new(index.get().saturating_add(count).min(Index::MAX.get()))
+}

@@ -1,0 +1,120 @@
+//! A client that reads in the logs of whole members now and then, while the chaos lasts.
+
+use super::{Checked, Happening, World};
+use crate::check::log_reads::{Asked, NAME, Read, Reader};
+use crate::report::Mark;
+use crate::stream::Stream;
+use kontiki_core::replica::{Answer, Ask, Input, LogRange};
+use kontiki_core::types::{Index, RequestId};
+use std::collections::BTreeMap;
+
+/// What it has asked, and whom.
+#[derive(Debug)]
+pub(super) struct LogReader {
+    stream: Stream,
+    requests: u64,
+    open: BTreeMap<RequestId, Open>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    member: usize,
+    life: u32,
+    asked: Asked,
+}
+
+/// Its requests are numbered from here on, the clients' from 1.
+const FIRST: u64 = 1 << 61;
+/// How long it pauses at most, in nanoseconds.
+const PAUSE: u64 = 40_000_000;
+/// How many bytes it asks for at most.
+const MAX_BYTES: u64 = 4_096;
+
+impl LogReader {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { stream: Stream::named(seed, "log reader", 0), requests: 0, open: BTreeMap::new() }
+    }
+
+    pub(super) fn pause(&mut self) -> u64 {
+        self.stream.between(1, PAUSE)
+    }
+
+    /// What it asks next of a log with these ends.
+    fn range(&mut self, base: Index, last: Index) -> LogRange {
+        let count = self.stream.skewed(1, 64);
+        match self.stream.below(4) {
+            0 => LogRange::First(count),
+            1 => LogRange::Last(count),
+            _ => {
+                // From a little before the log to a little beyond it.
+                let from = base.get().saturating_sub(1);
+                let after = from + self.stream.below(last.get() + 2 - from);
+                LogRange::Between(Index::new(after), Index::new(after + count))
+            }
+        }
+    }
+}
+
+impl World<'_> {
+    pub(super) fn read_log(&mut self) -> Checked {
+        if self.stage.is_some() {
+            return Ok(());
+        }
+        let pause = self.log_reader.pause();
+        self.schedule(self.now + pause, Happening::ReadLog);
+        let member = self.log_reader.stream.below(self.hosts.len() as u64) as usize;
+        let Some(whole) = self.whole(member) else { return Ok(()) };
+        let (log, max_entries) = (whole.replica.raft().log(), whole.replica.options().max_page_entries);
+        let (base, last) = (log.base(), log.last().index);
+        let reader = &mut self.log_reader;
+        let range = reader.range(base, last);
+        let max_bytes = reader.stream.skewed(1, MAX_BYTES);
+        reader.requests += 1;
+        let request = RequestId(FIRST + reader.requests);
+        let asked = Asked { range, max_bytes, max_entries };
+        reader.open.insert(request, Open { member, life: self.hosts[member].life, asked });
+        self.tell_input(member, Input::Request { request, ask: Ask::Entries { range, max_bytes } })
+    }
+
+    /// Whether this is the answer to one of its requests.
+    pub(super) fn is_log_read(request: RequestId) -> bool {
+        (FIRST..FIRST << 1).contains(&request.0)
+    }
+
+    pub(super) fn log_was_read(&mut self, member: usize, request: RequestId, answer: &Answer) -> Checked {
+        let id = self.hosts[member].id;
+        let wrong = |what: String| (NAME, format!("member {id}: {what}"));
+        let Some(Open { asked, .. }) = self.log_reader.open.remove(&request) else {
+            return Err(wrong(format!("a request was answered twice, at last: {answer}")));
+        };
+        let host = &self.hosts[member];
+        let (is_damaged, is_witness) = (host.damaged.is_some(), host.spec.witness);
+        let Some(whole) = self.whole(member) else { return Ok(()) };
+        let log = whole.replica.raft().log();
+        let (base, last) = (log.base(), log.last().index);
+        let committed = self.checks.log();
+        let reader = Reader { base, last, committed, is_damaged, is_witness };
+        match reader.judge(asked, answer).map_err(wrong)? {
+            Read::Entries => self.counters.mark(Mark::LogRead),
+            Read::Compacted => self.counters.mark(Mark::LogReadCompacted),
+            Read::Unreadable => self.counters.mark(Mark::LogReadUnreadable),
+            Read::Refused => {}
+        }
+        Ok(())
+    }
+
+    /// The world has come to rest: what was asked of members that have lived on since, and whose disks work, is answered.
+    pub(super) fn check_log_reads(&self) -> Checked {
+        let unanswered = |open: &&Open| {
+            let host = &self.hosts[open.member];
+            self.core.contains(&open.member) && host.up.is_some() && host.life == open.life
+        };
+        match self.log_reader.open.values().find(unanswered) {
+            None => Ok(()),
+            Some(Open { member, asked, .. }) => {
+                let id = self.hosts[*member].id;
+                Err((NAME, format!("member {id} was asked for {:?} and has not answered", asked.range)))
+            }
+        }
+    }
+}
