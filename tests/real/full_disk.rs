@@ -2,6 +2,7 @@
 
 use crate::harness::{CALM, Group, Result, id, run, skip, until};
 use crate::load::{Load, Plan};
+use kontiki_core::status::Space;
 use kontiki_core::types::NodeId;
 use kontiki_net_tokio::client::{Again, Options};
 use kontiki_net_tokio::protocol::Ask;
@@ -77,6 +78,69 @@ fn a_member_without_space_refuses_work_and_nothing_else_until_there_is_some() {
             Ok(())
         },
     );
+}
+
+#[test]
+fn a_member_without_space_is_not_handed_the_lead_and_a_group_without_any_says_so() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root mounts file systems").expect("it can be said");
+    }
+    let config = format!("{CALM}{SMALL}");
+    run(
+        || Group::new(3, &config),
+        async |group| {
+            let mut disks = Vec::new();
+            for id in group.ids() {
+                match SmallDisk::mount(&group.member(id).data, 24 << 20) {
+                    Ok(disk) => disks.push(disk),
+                    Err(error) => return skip(&format!("no small file system: {error}")),
+                }
+            }
+            let (leader, full) = (id(1), id(2));
+            group.start_all()?;
+            lead(group, leader).await?;
+
+            disks[1].fill()?;
+            write_past(group, full).await?;
+            until("it says so", async || space(group, full).await.filter(|it| *it == Space::Full)).await?;
+            until("its leader refuses to hand over to it", async || {
+                let asked = group.at_member(leader).ask(Ask::Transfer(Some(full)), Again::Safe).await;
+                asked.err().filter(|error| error.to_string().contains("no space on the disk of member 2"))
+            })
+            .await?;
+            assert_eq!(group.leader().await?, leader);
+
+            disks[0].fill()?;
+            disks[2].fill()?;
+            let client = group.client(Options { deadline: Duration::from_secs(1), ..Options::default() });
+            let mut kept = Vec::new();
+            until("a leader says that its group has no space", async || {
+                let key = format!("x-last-{}", kept.len()).into_bytes();
+                if client.kv().put(&key, &value(&key)).await.is_ok() {
+                    kept.push(key);
+                }
+                let statuses = group.statuses().await;
+                statuses.iter().find(|status| status.space == Space::GroupFull).map(drop)
+            })
+            .await?;
+            for key in &kept {
+                assert_eq!(client.kv().get(key).await?, Some(value(key)), "reads need no space");
+            }
+
+            disks.iter().try_for_each(SmallDisk::make_space)?;
+            until("it takes writes again", async || client.kv().put(b"x", b"again").await.ok()).await?;
+            for id in group.ids() {
+                group.caught_up(id).await?;
+                until("it has space", async || space(group, id).await.filter(|it| *it == Space::Free))
+                    .await?;
+            }
+            Ok(())
+        },
+    );
+}
+
+async fn space(group: &Group, member: NodeId) -> Option<Space> {
+    group.status(member).await.map(|status| status.space)
 }
 
 /// Has a member lead.
