@@ -54,14 +54,8 @@
 //! # A cluster of three, by hand
 //!
 //! ```
-//! use kontiki_core::action::Action;
-//! use kontiki_core::config::{Config, Options};
-//! use kontiki_core::event::{Event, Proposal};
-//! use kontiki_core::membership::Membership;
-//! use kontiki_core::raft::{Durable, Raft};
-//! use kontiki_core::status::RoleKind;
-//! use kontiki_core::time::Instant;
-//! use kontiki_core::types::{ClusterId, Identity, NodeId, Payload, RequestId};
+//! use kontiki_core::{Action, ClusterId, Config, Durable, Event, Identity, Instant, Membership, NodeId, Options, Payload, Proposal, Raft};
+//! use kontiki_core::{RequestId, RoleKind};
 //! use std::collections::VecDeque;
 //!
 //! let ids = [1, 2, 3].map(|id| NodeId::new(id).expect("not zero"));
@@ -112,6 +106,7 @@
 //! the processor's own work. With `replica` there is all of the above in one piece, with its log, its clients and its
 //! snapshots (the `replica` module): a host then only moves bytes.
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
@@ -150,3 +145,13 @@ pub mod types;
 pub mod wal;
 #[cfg(feature = "wire")]
 pub mod wire;
+
+pub use action::{Action, Outcome, Refusal};
+pub use config::{Config, Options};
+pub use event::{Event, Proposal};
+pub use membership::{Change, Membership};
+pub use message::Message;
+pub use raft::{Durable, Raft};
+pub use status::{RoleKind, Status};
+pub use time::{Instant, Nanos};
+pub use types::{ClusterId, Identity, Index, LogId, Member, NodeId, Payload, RequestId, Term};
