@@ -15,27 +15,41 @@
 //! The binary `kontiki` is made of these: `docs/kontiki.md`.
 //!
 //! Begin with [`node`], which opens with an example.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![cfg(unix)]
 
+#[cfg(feature = "node")]
 mod address_book;
 #[cfg(feature = "admin")]
 pub mod admin;
+#[cfg(feature = "node")]
 pub mod client;
+#[cfg(feature = "node")]
 mod clock;
 pub mod disk;
+#[cfg(feature = "node")]
 pub mod host;
+#[cfg(feature = "node")]
 pub mod identity;
+#[cfg(feature = "node")]
 pub mod metrics;
+#[cfg(feature = "node")]
 pub mod node;
+#[cfg(feature = "node")]
 mod places;
+#[cfg(feature = "node")]
 pub mod protocol;
 pub mod record;
+#[cfg(feature = "node")]
 mod storage;
+#[cfg(feature = "node")]
 pub mod tls;
+#[cfg(feature = "node")]
 pub mod transport;
 
 /// A random number of the system's.
+#[cfg(feature = "node")]
 fn entropy() -> std::io::Result<u64> {
     getrandom::u64().map_err(std::io::Error::from)
 }

@@ -31,6 +31,7 @@
 //! ```
 //!
 //! The program `kontiki-sim` runs ranges of seeds on all cores: `cargo sim run --seeds 0..1000`.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod clients;
