@@ -2,7 +2,9 @@
 
 pub mod lab;
 
-/// The README's example compiles and runs as it stands there.
+/// The examples of the READMEs compile and run as they stand there.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
+#[doc = include_str!("../../sim/README.md")]
+#[doc = include_str!("../../net-tokio/README.md")]
 pub struct Readme;
