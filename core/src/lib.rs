@@ -1,8 +1,8 @@
 //! Raft consensus as a pure state machine: events in, actions out.
 //!
-//! [`Raft`](raft::Raft) is one member of one group. It has no clock, no socket, no file, no thread and no source of
-//! entropy: a host tells it what happened, as an [`Event`](event::Event), and carries out what it decides, as a list of
-//! [`Action`](action::Action)s. The same events give the same actions, bit for bit, on every platform, which is what
+//! [`Raft`] is one member of one group. It has no clock, no socket, no file, no thread and no source of
+//! entropy: a host tells it what happened, as an [`Event`], and carries out what it decides, as a list of
+//! [`Action`]s. The same events give the same actions, bit for bit, on every platform, which is what
 //! makes whole clusters of it run from a seed in `kontiki-sim`.
 //!
 //! # What a host does
@@ -39,7 +39,7 @@
 //!
 //! A group begins with members that all start from the same [`Durable::bootstrap`](raft::Durable::bootstrap): it lists them with their
 //! [incarnations](types::Incarnation), each drawn when its data directory was made. Whoever comes later starts from an empty
-//! [`Durable`](raft::Durable) and waits; [`Change::AddVoter`](membership::Change::AddVoter) brings it in as a learner, and makes it a voter
+//! [`Durable`] and waits; [`Change::AddVoter`] brings it in as a learner, and makes it a voter
 //! once it has caught up. Several changes in one request take effect together. A member whose disk was lost is nobody: it is halted with
 //! the word that it was disowned; remove it, start it under a new incarnation, and add it again. Where a majority is lost for good there
 //! is [`recover`].
