@@ -184,3 +184,23 @@ fn a_failure_names_its_property_and_exits_with_one() {
     std::fs::write(&smallest, &output.stdout).unwrap();
     assert!(stdout(&sim(&["replay", smallest.to_str().unwrap()])).contains("FAILED  Liveness at step "));
 }
+
+/// No seed ends in so short a time: what is said of one that does not end at all.
+#[test]
+fn a_seed_that_does_not_end_in_time_is_a_failure_with_the_command_that_replays_it() {
+    let late = ["--seeds", "0..1000", "--members", "7", "--seed-timeout", "1ms"];
+    let output = sim(&[&["run"], &late[..]].concat());
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let failed = text.split_once("FAILED  Bounded Work in seed ").expect("it is told").1;
+    let (seed, _) = failed.split_once(':').expect("what is wrong with it");
+    assert!(failed.contains(&format!("replay: cargo sim replay --seed {seed} --members 7\n")), "{text}");
+
+    let output = sim(&[&["run", "--format", "json"], &late[..]].concat());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["failures"][0]["property"], "Bounded Work");
+
+    let output = sim(&["run", "--seeds", "1", "--seed-timeout", "60"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("unit"), "{said}");
+}

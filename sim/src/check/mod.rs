@@ -6,6 +6,7 @@
 
 pub mod acknowledged_writes;
 pub mod bounded_log;
+pub mod bounded_work;
 pub mod durable_commit;
 pub mod election_restriction;
 pub mod election_safety;
@@ -100,6 +101,7 @@ pub struct Checks {
     one_change_at_a_time: one_change_at_a_time::OneChangeAtATime,
     snapshot_prefix: snapshot_prefix::SnapshotPrefix,
     bounded_log: bounded_log::BoundedLog,
+    bounded_work: bounded_work::BoundedWork,
     paused_flow: paused_flow::PausedFlow,
 }
 
@@ -119,6 +121,7 @@ impl Checks {
         run(&mut self.voters_only, step)?;
         run(&mut self.one_change_at_a_time, step)?;
         run(&mut self.bounded_log, step)?;
+        run(&mut self.bounded_work, step)?;
         run(&mut self.paused_flow, step)?;
         run(&mut self.snapshot_prefix, step)?;
         self.snapshot_prefix
@@ -134,6 +137,21 @@ impl Checks {
     /// Logs keep at most so many bytes behind a snapshot.
     pub fn limited_to(&mut self, retained_bytes: u64) {
         self.bounded_log.limited_to(retained_bytes);
+    }
+
+    /// Only so much may be done.
+    pub fn works_within(&mut self, limits: bounded_work::Limits) {
+        self.bounded_work.limited_to(limits);
+    }
+
+    /// Something happens at this time, in nanoseconds.
+    pub fn happens(&mut self, now: u64) -> Result<(), Violated> {
+        self.bounded_work.happens(now).map_err(|detail| (bounded_work::BoundedWork::NAME, detail))
+    }
+
+    /// Something follows from what happens, at once.
+    pub fn follows(&mut self, now: u64) -> Result<(), Violated> {
+        self.bounded_work.follows(now).map_err(|detail| (bounded_work::BoundedWork::NAME, detail))
     }
 
     /// A member has lost its disk and comes back as somebody else, who has promised nothing.

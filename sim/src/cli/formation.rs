@@ -1,15 +1,15 @@
 //! `kontiki-sim formation`: groups that form.
 
+use super::pool::{Hung, Pool};
 use super::{Format, print, run};
 use clap::Args;
+use kontiki_sim::check::Check as _;
+use kontiki_sim::check::bounded_work::BoundedWork;
 use kontiki_sim::formation::{self, Report};
 use kontiki_sim::hash::StableHasher;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Instant;
 
 #[derive(Args, Debug)]
@@ -23,9 +23,8 @@ pub(crate) struct Formation {
     /// Show everything that happens
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// How many seeds to run at the same time; all cores by default
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: Option<u16>,
+    #[command(flatten)]
+    pool: Pool,
     /// How to report
     #[arg(long, value_enum, default_value = "human")]
     format: Format,
@@ -51,7 +50,7 @@ impl Formation {
             return Ok(report.failure.is_none());
         }
         let started = Instant::now();
-        let mut reports = self.sweep();
+        let (mut reports, hung) = self.sweep();
         reports.sort_by_key(|report| report.seed);
         let failed: Vec<_> = reports.iter().filter(|report| report.failure.is_some()).collect();
         let count = reports.len();
@@ -62,7 +61,10 @@ impl Formation {
                 let failure = report.failure.as_ref()?;
                 Some(json!({ "seed": report.seed, "property": failure.property, "detail": failure.detail }))
             });
-            let failures: Vec<_> = failures.collect();
+            let hung = hung.map(
+                |hung| json!({ "seed": hung.seed, "property": BoundedWork::NAME, "detail": hung.detail() }),
+            );
+            let failures: Vec<_> = failures.chain(hung).collect();
             let all = json!({
                 "seeds": count, "events": events, "trace_hash": format!("{hash:016x}"), "failures": failures,
             });
@@ -73,7 +75,12 @@ impl Formation {
         for report in failed.iter().take(TOLD) {
             out += &told(report, true);
         }
-        let verdict = match failed.len() {
+        if let Some(hung) = &hung {
+            let (seed, detail) = (hung.seed, hung.detail());
+            let _ = writeln!(out, "FAILED  {} in seed {seed}: {detail}", BoundedWork::NAME);
+            let _ = writeln!(out, "  replay: cargo sim formation --seed {seed} --trace\n");
+        }
+        let verdict = match failed.len() + usize::from(hung.is_some()) {
             0 => "all properties held".to_owned(),
             failed => format!("{failed} failed"),
         };
@@ -83,53 +90,33 @@ impl Formation {
             started.elapsed()
         );
         print(&out);
-        Ok(failed.is_empty())
+        Ok(failed.is_empty() && hung.is_none())
     }
 
-    fn sweep(&self) -> Vec<Report> {
-        let seeds = self.seeds.clone().unwrap_or_default();
-        let jobs =
-            self.jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
-        let next = AtomicU64::new(seeds.start);
-        let (sender, reports) = mpsc::channel();
-        let mut all: Vec<Report> = Vec::new();
-        thread::scope(|scope| {
-            for _ in 0..jobs {
-                let (sender, next) = (sender.clone(), &next);
-                scope.spawn(move || {
-                    loop {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= seeds.end || sender.send(self.run_seed(seed)).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-            drop(sender);
-            let mut failures = 0;
-            for report in reports {
-                failures += u64::from(report.failure.is_some());
-                all.push(report);
-                if self.max_failures.is_some_and(|max| failures >= max) {
-                    next.store(seeds.end, Ordering::Relaxed);
-                }
-            }
+    fn sweep(&self) -> (Vec<Report>, Option<Hung>) {
+        let (mut all, mut failures): (Vec<Report>, _) = (Vec::new(), 0);
+        let twice = self.twice;
+        let run = move |seed| run_seed(seed, twice);
+        let hung = self.pool.run(self.seeds.clone().unwrap_or_default(), run, |report| {
+            failures += u64::from(report.failure.is_some());
+            all.push(report);
+            self.max_failures.is_none_or(|max| failures < max)
         });
-        all
+        (all, hung)
     }
+}
 
-    fn run_seed(&self, seed: u64) -> Report {
-        let mut report = formation::run(seed);
-        if self.twice && formation::run(seed) != report {
-            report.failure.get_or_insert(kontiki_sim::report::Failure {
-                property: "Determinism".to_owned(),
-                detail: "the same seed gave another run".to_owned(),
-                step: report.events,
-                at: report.virtual_nanos,
-            });
-        }
-        report
+fn run_seed(seed: u64, twice: bool) -> Report {
+    let mut report = formation::run(seed);
+    if twice && formation::run(seed) != report {
+        report.failure.get_or_insert(kontiki_sim::report::Failure {
+            property: "Determinism".to_owned(),
+            detail: "the same seed gave another run".to_owned(),
+            step: report.events,
+            at: report.virtual_nanos,
+        });
     }
+    report
 }
 
 fn told(report: &Report, with_lines: bool) -> String {

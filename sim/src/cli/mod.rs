@@ -1,6 +1,7 @@
 //! The commands.
 
 mod formation;
+mod pool;
 mod replay;
 mod run;
 mod shrink;

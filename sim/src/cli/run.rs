@@ -1,8 +1,11 @@
 //! `kontiki-sim run`: a range of seeds on all cores.
 
+use super::pool::{Hung, Pool};
 use super::{Cluster, Format, print, save};
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use kontiki_sim::check::Check as _;
+use kontiki_sim::check::bounded_work::BoundedWork;
 use kontiki_sim::hash::StableHasher;
 use kontiki_sim::report::{Counters, Failure, Report};
 use serde_json::{Value, json};
@@ -10,9 +13,6 @@ use std::fmt;
 use std::io::IsTerminal as _;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 #[derive(Args, Debug)]
@@ -22,9 +22,8 @@ pub(crate) struct Run {
     seeds: Range<u64>,
     #[command(flatten)]
     cluster: Cluster,
-    /// How many seeds to run at the same time; all cores by default
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: Option<u16>,
+    #[command(flatten)]
+    pool: Pool,
     /// How to report
     #[arg(long, value_enum, default_value = "human")]
     format: Format,
@@ -48,12 +47,10 @@ struct Summary {
     counters: Counters,
     trace_hash: u64,
     failures: Vec<(u64, Failure)>,
+    /// The seed that did not end, where there is one.
+    hung: Option<Hung>,
     wall: Duration,
 }
-
-/// The stack of a thread that runs seeds. What a disk reads takes no time, so a member that reads a snapshot back piece by piece does it
-/// all within one step, each piece inside the one before.
-const STACK: usize = 64 << 20;
 
 impl Run {
     pub(crate) fn run(self) -> Result<bool, String> {
@@ -68,69 +65,32 @@ impl Run {
             Format::Json => format!("{}\n", self.json(&summary)),
         };
         print(&told);
-        Ok(summary.failures.is_empty())
+        Ok(summary.failures.is_empty() && summary.hung.is_none())
     }
 
     fn sweep(&self) -> Summary {
         let started = Instant::now();
-        let jobs =
-            self.jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
-        let next = AtomicU64::new(self.seeds.start);
-        let (sender, reports) = mpsc::channel();
         let bar = self.progress_bar();
         let mut summary = Summary {
             seeds: 0,
             counters: Counters::default(),
             trace_hash: 0,
             failures: Vec::new(),
+            hung: None,
             wall: Duration::ZERO,
         };
-        thread::scope(|scope| {
-            for _ in 0..jobs {
-                let (sender, next) = (sender.clone(), &next);
-                let worker = move || {
-                    loop {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= self.seeds.end || sender.send(self.run_seed(seed)).is_err() {
-                            return;
-                        }
-                    }
-                };
-                let builder = thread::Builder::new().stack_size(STACK);
-                builder.spawn_scoped(scope, worker).expect("a thread for each job can be had");
-            }
-            drop(sender);
-            for report in reports {
-                summary.add(report);
-                bar.set_position(summary.seeds);
-                bar.set_message(summary.found());
-                if self.max_failures.is_some_and(|max| summary.failures.len() as u64 >= max) {
-                    next.store(self.seeds.end, Ordering::Relaxed);
-                }
-            }
+        let (cluster, twice) = (self.cluster, self.twice);
+        let run = move |seed| run_seed(&cluster, seed, twice);
+        summary.hung = self.pool.run(self.seeds.clone(), run, |report| {
+            summary.add(report);
+            bar.set_position(summary.seeds);
+            bar.set_message(summary.found());
+            self.max_failures.is_none_or(|max| (summary.failures.len() as u64) < max)
         });
         bar.finish_and_clear();
         summary.failures.sort_by_key(|(seed, _)| *seed);
         summary.wall = started.elapsed();
         summary
-    }
-
-    fn run_seed(&self, seed: u64) -> Report {
-        let scenario = self.cluster.draw(seed);
-        let run = || kontiki_sim::run(&scenario).expect("every drawn scenario can be run");
-        let mut report = run();
-        if self.twice && report.failure.is_none() {
-            let again = run();
-            if again != report {
-                report.failure = Some(Failure {
-                    property: "Determinism".to_owned(),
-                    detail: format!("trace hash {:016x}, then {:016x}", report.trace_hash, again.trace_hash),
-                    step: report.counters.steps,
-                    at: report.counters.virtual_nanos,
-                });
-            }
-        }
-        report
     }
 
     /// Shown only where a terminal watches.
@@ -150,7 +110,7 @@ impl Run {
     }
 
     fn tell(&self, summary: &Summary) -> String {
-        let Summary { seeds, counters, failures, wall, trace_hash } = summary;
+        let Summary { seeds, counters, failures, wall, trace_hash, .. } = summary;
         let virtual_seconds = counters.virtual_nanos / 1_000_000_000;
         let speed = u128::from(counters.virtual_nanos) / wall.as_nanos().max(1);
         let rate = u128::from(counters.steps) * 1_000 / wall.as_millis().max(1);
@@ -200,6 +160,15 @@ impl Run {
                 command("shrink")
             );
         }
+        if let Some(hung) = &summary.hung {
+            let replay = self.cluster.command("replay", hung.seed);
+            text += &format!(
+                "\nFAILED  {} in seed {}: {}\n  replay: {replay}\n",
+                BoundedWork::NAME,
+                hung.seed,
+                hung.detail()
+            );
+        }
         if let Some((seed, _)) = failures.first() {
             text += &format!("\nThe last steps of seed {seed}:\n");
             super::replay::last_steps(&self.cluster.draw(*seed), 12)
@@ -213,7 +182,15 @@ impl Run {
     }
 
     fn json(&self, summary: &Summary) -> Value {
-        let Summary { seeds, counters, failures, wall, trace_hash } = summary;
+        let Summary { seeds, counters, failures, wall, trace_hash, hung } = summary;
+        let hung = hung.map(|hung| {
+            json!({
+                "seed": hung.seed,
+                "property": BoundedWork::NAME,
+                "detail": hung.detail(),
+                "replay": self.cluster.command("replay", hung.seed),
+            })
+        });
         let failures: Vec<_> = failures
             .iter()
             .map(|(seed, failure)| {
@@ -225,6 +202,7 @@ impl Run {
                     "replay": self.cluster.command("replay", *seed),
                 })
             })
+            .chain(hung)
             .collect();
         json!({
             "seeds": seeds,
@@ -244,6 +222,24 @@ impl Run {
     }
 }
 
+fn run_seed(cluster: &Cluster, seed: u64, twice: bool) -> Report {
+    let scenario = cluster.draw(seed);
+    let run = || kontiki_sim::run(&scenario).expect("every drawn scenario can be run");
+    let mut report = run();
+    if twice && report.failure.is_none() {
+        let again = run();
+        if again != report {
+            report.failure = Some(Failure {
+                property: "Determinism".to_owned(),
+                detail: format!("trace hash {:016x}, then {:016x}", report.trace_hash, again.trace_hash),
+                step: report.counters.steps,
+                at: report.counters.virtual_nanos,
+            });
+        }
+    }
+    report
+}
+
 impl Summary {
     fn add(&mut self, report: Report) {
         self.seeds += 1;
@@ -257,6 +253,7 @@ impl Summary {
 
     fn found(&self) -> String {
         match &self.failures[..] {
+            [] if self.hung.is_some() => format!("a failure: {}", BoundedWork::NAME),
             [] => "all properties held".to_owned(),
             [(seed, failure)] => format!("1 failure: {} in seed {seed}", failure.property),
             [(seed, failure), rest @ ..] => {

@@ -55,6 +55,8 @@ pub struct SimDisk {
     capacity: Option<u64>,
     armed: Vec<Armed>,
     counters: Counters,
+    /// How many bytes of each block were read, where that is counted.
+    reads: Option<BTreeMap<(FileName, u64), u64>>,
 }
 
 /// A file, whatever it is called.
@@ -94,6 +96,26 @@ impl SimDisk {
     /// Limits the room that is left: so many bytes more can be taken by new files and by files that grow. `None` is no limit.
     pub fn set_space(&mut self, bytes: Option<u64>) {
         self.capacity = bytes.map(|bytes| self.used().saturating_add(bytes));
+    }
+
+    /// From now on it is counted how often each block is read.
+    pub fn count_reads(&mut self) {
+        self.reads = Some(BTreeMap::new());
+    }
+
+    /// How often the block was read that was read most since [`count_reads`](Self::count_reads), each piece of it counted for its part. No further
+    /// reads are counted.
+    pub fn take_reads(&mut self) -> u64 {
+        let most = self.reads.take().and_then(|reads| reads.into_values().max());
+        most.unwrap_or(0).div_ceil(BLOCK)
+    }
+
+    fn note_read(&mut self, file: FileName, at: u64, length: u64) {
+        let Some(reads) = &mut self.reads else { return };
+        for block in at / BLOCK..(at + length).div_ceil(BLOCK) {
+            let piece = (at + length).min((block + 1) * BLOCK) - at.max(block * BLOCK);
+            *reads.entry((file, block)).or_default() += piece;
+        }
     }
 
     /// What was done to it, and what it did.
@@ -169,6 +191,7 @@ impl Disk for SimDisk {
 
     fn read(&mut self, file: FileName, at: u64, into: &mut [u8]) -> Result<usize, DiskError> {
         self.fails(Call::Read, Some(file))?;
+        self.note_read(file, at, into.len() as u64);
         match self.file(file)?.read(at, into) {
             Ok(length) => Ok(length),
             Err(bad) => {
@@ -247,6 +270,9 @@ impl Disk for SimDisk {
 fn position(at: u64) -> Result<usize, DiskError> {
     usize::try_from(at).map_err(|_| DiskError::Failed(format!("no file reaches {at} bytes")))
 }
+
+/// In what pieces reads are counted.
+const BLOCK: u64 = 4_096;
 
 /// No simulated file grows by more at once: a length that was read from garbage must not take all memory.
 const LARGEST: u64 = 1 << 32;

@@ -14,6 +14,7 @@ mod whole;
 pub use step::quiet_kernel_panics;
 pub(crate) use step::{quietly, text_of};
 
+use crate::check::bounded_work::Limits;
 use crate::check::liveness::Stage;
 use crate::check::{Checks, Violated, linearizable_reads};
 use crate::clients::{Asked, Clients, Turn};
@@ -227,6 +228,8 @@ impl<'t> World<'t> {
         };
         world.checks.begins_with(membership);
         world.checks.limited_to(scenario.options.retained_bytes);
+        let clients = world.clients.count() as u64;
+        world.checks.works_within(Limits::of(size as u64, clients, &scenario.options));
         world.prepare();
         Ok(world)
     }
@@ -287,6 +290,7 @@ impl<'t> World<'t> {
                 return Err(("Simulator", "nothing is left to happen".to_owned()));
             };
             self.now = next.at;
+            self.checks.happens(self.now)?;
             self.happen(next.what)?;
         }
         self.check_log_reads()

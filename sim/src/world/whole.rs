@@ -2,6 +2,8 @@
 
 use super::step::{Before, Stepped, quietly};
 use super::{Checked, Happening, World, position};
+use crate::check::Check as _;
+use crate::check::bounded_work::{self, BoundedWork};
 use crate::clients::Asked;
 use crate::contract::Contract;
 use crate::host::whole::{DiskWork, Whole, Worked, found as found_in, query};
@@ -50,6 +52,7 @@ impl Watch for Watching<'_, '_> {
 impl World<'_> {
     /// The only place where a replica runs.
     pub(super) fn handle(&mut self, member: usize, input: Input) -> Checked {
+        self.checks.follows(self.now)?;
         let host = &mut self.hosts[member];
         let local = host.clock.local(self.now);
         let Some(up) = &mut host.up else { return Ok(()) };
@@ -426,8 +429,11 @@ impl World<'_> {
         let id = host.id;
         let identity = Identity::new(host.cluster, host.member());
         let wrong = |error: String| ("Restart", format!("member {id} cannot start: {error}"));
+        host.storage.count_reads();
         let recovered = quietly_recover(&mut host.storage, identity, spec.wal(), &host.begin)
             .map_err(|panic| ("Recovery", format!("member {id} panicked: {panic}")))?;
+        bounded_work::recovery_read(host.storage.take_reads())
+            .map_err(|detail| (BoundedWork::NAME, format!("member {id}: {detail}")))?;
         let mut recovery = match recovered {
             Ok(recovery) => recovery,
             Err(error) => return self.gave_up(member, &error),

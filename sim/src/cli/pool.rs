@@ -1,0 +1,188 @@
+//! Threads that run seeds, and a watch over them: a seed that does not end is told of, and ends the program.
+
+use clap::Args;
+use kontiki_core::time::span;
+use std::ops::Range;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How seeds are run.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Pool {
+    /// How many seeds to run at the same time; all cores by default
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// How long one seed may take on this machine before it counts as one that does not end (property "Bounded Work")
+    #[arg(long, default_value = "60s", value_parser = timeout)]
+    seed_timeout: Duration,
+}
+
+/// A seed that has not ended in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Hung {
+    pub(super) seed: u64,
+    pub(super) after: Duration,
+}
+
+impl Hung {
+    /// What is wrong with it.
+    pub(super) fn detail(&self) -> String {
+        format!(
+            "the seed has not ended after {:.1?}; its replay does not end either: use --trace",
+            self.after
+        )
+    }
+}
+
+/// What a thread is at, and since when.
+type Place = Mutex<Option<(u64, Instant)>>;
+
+/// The stack of a thread that runs seeds. What a disk reads takes no time, so a member that reads a snapshot back piece by piece does it
+/// all within one step, each piece inside the one before.
+const STACK: usize = 64 << 20;
+/// How often the threads are looked at, at least.
+const GLANCE: Duration = Duration::from_millis(100);
+
+impl Pool {
+    /// Runs seeds, and hands over what comes of each, until all are run or `each` says that it is enough. Returns the seed that does not end,
+    /// where there is one; its thread cannot be ended, so the program is to.
+    pub(super) fn run<R: Send + 'static>(
+        self,
+        seeds: Range<u64>,
+        run: impl Fn(u64) -> R + Send + Sync + 'static,
+        mut each: impl FnMut(R) -> bool,
+    ) -> Option<Hung> {
+        let jobs =
+            self.jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
+        let next = Arc::new(AtomicU64::new(seeds.start));
+        let places: Arc<[Place]> = (0..jobs).map(|_| Mutex::new(None)).collect();
+        let run = Arc::new(run);
+        let (sender, reports) = mpsc::channel();
+        let worker = |place: usize| {
+            let (sender, next) = (sender.clone(), Arc::clone(&next));
+            let (places, run) = (Arc::clone(&places), Arc::clone(&run));
+            move || {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    set(&places[place], Some((seed, Instant::now())));
+                    let report = run(seed);
+                    set(&places[place], None);
+                    if sender.send(report).is_err() {
+                        return;
+                    }
+                }
+            }
+        };
+        let spawn = |place| {
+            let builder = thread::Builder::new().stack_size(STACK);
+            builder.spawn(worker(place)).expect("a thread for each job can be had")
+        };
+        let threads: Vec<_> = (0..jobs).map(spawn).collect();
+        drop(sender);
+        let mut looked = Instant::now();
+        loop {
+            match reports.recv_timeout(GLANCE) {
+                Ok(report) => {
+                    if !each(report) {
+                        next.store(seeds.end, Ordering::Relaxed);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if looked.elapsed() >= GLANCE {
+                looked = Instant::now();
+                let hung = places.iter().find_map(|place| self.hung(place));
+                if hung.is_some() {
+                    return hung;
+                }
+            }
+        }
+        for thread in threads {
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+        }
+        None
+    }
+
+    fn hung(&self, place: &Place) -> Option<Hung> {
+        let (seed, since) = (*place.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let after = since.elapsed();
+        (after > self.seed_timeout).then_some(Hung { seed, after })
+    }
+}
+
+fn set(place: &Place, at: Option<(u64, Instant)>) {
+    *place.lock().unwrap_or_else(PoisonError::into_inner) = at;
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    match span::parse(text) {
+        Ok(Duration::ZERO) => Err("no seed ends in no time at all: write 60s".to_owned()),
+        parsed => parsed.map_err(|error| error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POOL: Pool = Pool { jobs: Some(2), seed_timeout: Duration::from_millis(300) };
+
+    #[test]
+    fn every_seed_is_run_once() {
+        let mut seen = Vec::new();
+        let hung = POOL.run(
+            5..40,
+            |seed| seed,
+            |seed| {
+                seen.push(seed);
+                true
+            },
+        );
+        seen.sort_unstable();
+        assert_eq!((hung, seen), (None, (5..40).collect()));
+    }
+
+    #[test]
+    fn nothing_more_is_begun_when_it_is_enough() {
+        let mut seen = 0;
+        let hung = POOL.run(
+            0..u64::MAX,
+            |seed| seed,
+            |_| {
+                seen += 1;
+                seen < 10
+            },
+        );
+        assert!(hung.is_none() && seen >= 10);
+    }
+
+    #[test]
+    fn a_seed_that_does_not_end_is_told_of_and_the_others_are_run() {
+        let (release, held) = mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        let mut seen = Vec::new();
+        let run = move |seed| {
+            if seed == 7 {
+                // Until the test is over.
+                let _ = held.lock().map(|held| held.recv());
+            }
+            seed
+        };
+        let hung = POOL.run(0..20, run, |seed| {
+            seen.push(seed);
+            true
+        });
+        seen.sort_unstable();
+        assert_eq!(hung.map(|hung| hung.seed), Some(7));
+        assert_eq!(seen, (0..20).filter(|seed| *seed != 7).collect::<Vec<_>>());
+        drop(release);
+    }
+}
