@@ -153,6 +153,22 @@ counted! {
         OldMessageToFormerLeader = "old_message_to_former_leader",
         /// A leader that did not know of its successor was asked to read what the successor had acknowledged.
         StaleLeaderRead = "stale_leader_read",
+        /// A leader was cut off just after its followers had answered.
+        CutOffUnderLease = "cut_off_under_lease",
+        /// A leader was cut off just after a heartbeat, the answers to which came late.
+        AnswersHeldUp = "answers_held_up",
+        /// Voters that a lease rested on started again when another member stood.
+        PromiserRestarted = "promiser_restarted",
+        /// A member that had been bidden to take over stood against a leader that it alone did not hear.
+        FormerSuccessorStood = "former_successor_stood",
+        /// A leader was cut off as soon as it had bidden another to take over.
+        CutOffHandingOver = "cut_off_handing_over",
+        /// A bidding to take over came when its leader had given that up.
+        BiddingCameLate = "bidding_came_late",
+        /// A joint phase was known to a majority of the new voters and not of the old.
+        JointHalfInformed = "joint_half_informed",
+        /// An answer to a question came to a member that had started again since, and asked another.
+        EarlierAnswer = "earlier_answer",
     }
 }
 

@@ -41,7 +41,9 @@ pub fn shrink(scenario: &Scenario) -> Option<Shrunk> {
 }
 
 /// What may be taken out of a scenario, each for itself.
-const CHANGES: [fn(&mut Scenario); 34] = [
+const CHANGES: [fn(&mut Scenario); 36] = [
+    |it| it.contests = None,
+    |it| it.old_messages = None,
     |it| it.network.drop = 0,
     |it| it.network.duplicate = 0,
     |it| it.network.reorder = 0,

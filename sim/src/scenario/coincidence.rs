@@ -37,28 +37,6 @@ impl Coincidence {
     ];
 }
 
-/// Events that meet while a leader holds a lease and does not know of its successor.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum UnderLease {
-    /// The leader is cut off, and the others believe that their connections to it broke.
-    Alarm,
-    /// The leader is cut off, and the answers to its last heartbeats come late.
-    LateAnswers,
-    /// One member is parted from the leader, and the others start again.
-    Restart,
-    /// The leader hands over, and is cut off meanwhile.
-    Transfer,
-    /// A member that has led before is parted from the leader alone.
-    FormerLeader,
-    /// Others lose their votes, and the leader is cut off meanwhile.
-    Change,
-}
-
-impl UnderLease {
-    const ALL: [Self; 6] =
-        [Self::Alarm, Self::LateAnswers, Self::Restart, Self::Transfer, Self::FormerLeader, Self::Change];
-}
-
 /// What is drawn, and from what.
 struct Draw<'a> {
     stream: Stream,
@@ -79,19 +57,13 @@ impl Scenario {
         }
         let us = |span: std::time::Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         let (min, max) = (us(self.options.election_timeout_min), us(self.options.election_timeout_max));
-        let leases = self.options.lease_reads && self.members.len() > 1;
-        let mut draw = Draw { stream, scenario: self, min, max };
-        if leases && draw.stream.coin() {
-            draw.under_lease();
-        } else {
-            draw.ordinary();
-        }
+        Draw { stream, scenario: self, min, max }.coincide();
         self.operations.sort_by_key(|timed| timed.at_us);
     }
 }
 
 impl Draw<'_> {
-    fn ordinary(&mut self) {
+    fn coincide(&mut self) {
         // Version 1 of the wire format has no words for snapshots on their way either.
         let snapshots = self.scenario.replica.as_ref().is_none_or(ReplicaSpec::can_repair);
         let possible = |it: &Coincidence| snapshots || *it != Coincidence::SnapshotOfTheUninformed;
@@ -157,102 +129,6 @@ impl Draw<'_> {
                 }
             }
         }
-    }
-
-    /// Clients write and read as fast as they can find somebody to ask: what a lease hides is seen only by a read.
-    fn under_lease(&mut self) {
-        self.scenario.workload.probe = true;
-        let kind = *self.stream.pick(&UnderLease::ALL);
-        let drift = self.stream.coin();
-        if drift {
-            // As far as clocks may be apart, so that the margin of a lease is as long as the rest of it.
-            self.scenario.options.max_clock_drift_ppm = self.stream.between(50_000, 200_000) as u32;
-            for member in &mut self.scenario.members {
-                member.clock_ppm = 0;
-            }
-        }
-        for _ in 0..self.stream.between(1, 4) {
-            let at_us = self.moment();
-            self.add_under_lease(kind, drift, at_us);
-        }
-    }
-
-    fn add_under_lease(&mut self, kind: UnderLease, drift: bool, at_us: u64) {
-        let (min, max) = (self.min, self.max);
-        let ids = self.stream.sample(&self.scenario.ids(), 2);
-        let (one, leader) = if self.stream.coin() { (ids[0], ids[1]) } else { (ids[1], ids[0]) };
-        match kind {
-            UnderLease::Alarm => {
-                self.cut_off(LEADER, drift, at_us);
-                for member in self.everybody() {
-                    let late = self.stream.skewed(1, min);
-                    self.fault(at_us + late, 1, Fault::FalseAlarm { member });
-                }
-            }
-            UnderLease::LateAnswers => {
-                let for_us = self.stream.between(min, max);
-                self.fault(at_us, for_us, Fault::Stall { member: LEADER });
-                let late = self.stream.skewed(1, min / 4);
-                self.cut_off(LEADER, drift, at_us + late);
-            }
-            UnderLease::Restart => {
-                let begun = self.led_by(leader, at_us);
-                self.part(one, leader, begun);
-                let at_us = begun + self.stream.between(max, 2 * max);
-                for id in self.scenario.ids().into_iter().filter(|id| ![one, leader].contains(id)) {
-                    let (late, for_us) = (self.stream.below(min / 4), self.stream.skewed(1_000, min / 4));
-                    let member = Target::Member(id);
-                    self.fault(at_us + late, for_us, Fault::Crash { member, after_actions: 0 });
-                }
-            }
-            UnderLease::Transfer => {
-                let to = self.stream.coin().then_some(one);
-                self.operation(at_us, Operation::Transfer { to });
-                let late = self.stream.skewed(1, 2 * min);
-                self.cut_off(LEADER, drift, at_us + late);
-            }
-            UnderLease::FormerLeader => {
-                let begun = self.led_by(one, at_us);
-                let begun = self.led_by(leader, begun);
-                self.part(one, leader, begun);
-            }
-            UnderLease::Change => {
-                let begun = self.led_by(leader, at_us);
-                let others: Vec<_> = self.scenario.ids().into_iter().filter(|id| *id != leader).collect();
-                let changes = others.into_iter().map(Alteration::Demote).collect();
-                self.operation(begun, Operation::Reconfigure { changes });
-                let late = self.stream.skewed(1, min / 4);
-                self.cut_off(Target::Member(leader), drift, begun + late);
-            }
-        }
-    }
-
-    /// Bids this member lead, and says when it probably does.
-    fn led_by(&mut self, leader: NodeId, at_us: u64) -> u64 {
-        self.operation(at_us, Operation::Transfer { to: Some(leader) });
-        at_us + self.stream.between(self.min, 2 * self.max)
-    }
-
-    /// Nothing passes between these two.
-    fn part(&mut self, one: NodeId, other: NodeId, at_us: u64) {
-        let for_us = self.stream.between(2 * self.max, 5 * self.max);
-        self.fault(at_us, for_us, Fault::OneWay { from: vec![one], to: vec![other] });
-        self.fault(at_us, for_us, Fault::OneWay { from: vec![other], to: vec![one] });
-    }
-
-    /// The leader hears from none of the others; where clocks drift, its own is as slow as leases allow for, and
-    /// theirs are as fast.
-    fn cut_off(&mut self, leader: Target, drift: bool, at_us: u64) {
-        let for_us = self.stream.between(2 * self.min, 3 * self.max);
-        if drift {
-            let bound = i64::from(self.scenario.options.max_clock_drift_ppm);
-            // The leader's own comes last, and counts.
-            for member in self.everybody() {
-                self.fault(at_us, for_us, Fault::Clock { member, ppm: bound });
-            }
-            self.fault(at_us, for_us, Fault::Clock { member: leader, ppm: -bound });
-        }
-        self.fault(at_us, for_us, Fault::Isolate { member: leader });
     }
 
     fn changes(&mut self) -> Vec<Alteration> {

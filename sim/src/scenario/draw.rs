@@ -136,6 +136,7 @@ impl Draw {
             members: self.part("members", Self::members),
             network: self.part("links", Self::network),
             old_messages: self.part("old messages", Self::old_messages),
+            contests: None,
             disk: self.part("disks", Self::disk),
             workload: self.part("clients", Self::workload),
             faults: self.part("faults", |draw| draw.faults(chaos_us)),
@@ -161,6 +162,7 @@ impl Draw {
         self.part("interruptions", |draw| draw.interrupt(&scenario.operations, &mut scenario.faults));
         if matches!(self.profile, Profile::Swarm | Profile::Storage) {
             scenario.add_coincidences();
+            scenario.add_contests();
         }
         scenario.faults.sort_by_key(|timed| timed.at_us);
         if scenario.churns() {

@@ -1,10 +1,12 @@
 //! What happens to a cluster, as data: drawn from a seed, printed, edited, replayed.
 
 mod coincidence;
+mod contest;
 mod draw;
 mod storage;
 
 pub use crate::fault::{Fault, Victims};
+pub use contest::{ContestKind, ContestSpec};
 pub use draw::Profile;
 pub use storage::{Decay, ReplicaSpec, Rotten};
 
@@ -31,6 +33,9 @@ pub struct Scenario {
     /// Which messages are kept back, to come when they may do harm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_messages: Option<OldMessageSpec>,
+    /// Which contests of leadership the world holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contests: Option<ContestSpec>,
     /// How writes become durable.
     pub disk: DiskSpec,
     /// What clients do.
@@ -404,7 +409,10 @@ impl Scenario {
     pub fn churns(&self) -> bool {
         let changes = |timed: &TimedOperation| timed.operation.changes_members();
         let wipes = |timed: &TimedFault| matches!(timed.fault, Fault::Wipe { .. });
-        self.operations.iter().any(changes) || self.faults.iter().any(wipes)
+        let joins = |contests: &ContestSpec| contests.kind == ContestKind::HalfOfJoint;
+        self.operations.iter().any(changes)
+            || self.faults.iter().any(wipes)
+            || self.contests.as_ref().is_some_and(joins)
     }
 
     /// Checks everything that an edited scenario could have wrong.

@@ -4,7 +4,7 @@ use super::{Checked, Happening, World, position};
 use crate::fault::Episode;
 use crate::host::Host;
 use crate::report::{FaultKind, Mark};
-use crate::scenario::{Leading, Target};
+use crate::scenario::{Fault, Leading, Target, TimedFault};
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::Instant;
 use kontiki_core::types::NodeId;
@@ -37,6 +37,13 @@ impl World<'_> {
         {
             self.befall(number, leader);
         }
+    }
+
+    /// Something goes wrong at once that the scenario does not list.
+    pub(super) fn strike(&mut self, member: usize, for_us: u64, fault: Fault) {
+        let at_us = self.now / 1_000;
+        self.scenario.faults.push(TimedFault { at_us, for_us, fault });
+        self.befall(self.scenario.faults.len() - 1, member);
     }
 
     fn befall(&mut self, number: usize, member: usize) {

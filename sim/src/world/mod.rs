@@ -1,5 +1,6 @@
 //! The simulated world: one thread, virtual time, one queue of what will happen, in the order of (time, sequence).
 
+mod contest;
 mod faults;
 mod healing;
 mod log_reader;
@@ -29,6 +30,7 @@ use crate::scenario::{MemberSpec, Scenario, ScenarioError};
 use crate::storage::SimDisk;
 use crate::stream::Stream;
 use crate::trace::Traced;
+use contest::Contests;
 use kontiki_core::action::{Action, Outcome};
 use kontiki_core::event::{EntriesLoaded, Event, ReadVia};
 use kontiki_core::log::Snapshot;
@@ -60,6 +62,7 @@ pub(crate) struct World<'t> {
     hosts: Vec<Host>,
     network: Network,
     old_messages: Option<OldMessages>,
+    contests: Option<Contests>,
     clients: Clients,
     operator: Operator,
     operator_stream: Stream,
@@ -122,6 +125,7 @@ enum Happening {
     Begin(usize),
     End(Episode),
     Flap { at: Episode, period_us: u64, down: bool },
+    Contest,
     Heal,
     Glance,
 }
@@ -199,6 +203,7 @@ impl<'t> World<'t> {
                 scenario.members.iter().map(|spec| spec.link_us).collect(),
             ),
             old_messages: scenario.old_messages.clone().map(|spec| OldMessages::new(seed, size, spec)),
+            contests: scenario.contests.clone().map(|spec| Contests::new(seed, spec)),
             clients: Clients::new(seed, size, scenario.workload.clone(), scenario.replica.clone()),
             operator: Operator::default(),
             operator_stream: Stream::named(seed, "operator", 0),
@@ -354,6 +359,10 @@ impl<'t> World<'t> {
             Happening::End(at) => self.end(at),
             Happening::Flap { at, period_us, down } => {
                 self.flap(at, period_us, down);
+                Ok(())
+            }
+            Happening::Contest => {
+                self.contest_due();
                 Ok(())
             }
             Happening::Heal => self.heal(),
@@ -557,13 +566,18 @@ impl<'t> World<'t> {
         };
         let (at, number) = attempt.timeout;
         self.schedule(at, Happening::Client(Turn { client: turn.client, at, number }));
-        if let Event::Read(read) = attempt.event
+        self.ask(attempt.member, attempt.event)
+    }
+
+    /// A client asks a member, whose host may know the answer.
+    fn ask(&mut self, member: usize, event: Event) -> Checked {
+        if let Event::Read(read) = event
             && read.via == ReadVia::Lease
-            && self.may_serve_unasked(attempt.member)
+            && self.may_serve_unasked(member)
             && let Some(Asked::Read { key, committed, .. }) = self.clients.asked(read.request)
         {
             // The host has been told until when it needs not ask.
-            let found = self.serve(attempt.member, key, committed)?;
+            let found = self.serve(member, key, committed)?;
             self.counters.mark(Mark::ReadUnasked);
             let outcome = Outcome::Ready { index: found.1, until: None };
             if let Some(turn) = self.clients.on_outcome(self.now, read.request, outcome, Some(found)) {
@@ -571,7 +585,7 @@ impl<'t> World<'t> {
             }
             return Ok(());
         }
-        self.tell(attempt.member, attempt.event)
+        self.tell(member, event)
     }
 
     /// Whether a host may serve a read by the lease that it was given with an earlier one: its clock is not

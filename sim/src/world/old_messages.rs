@@ -186,7 +186,14 @@ impl World<'_> {
         message: &Message,
         frame: impl FnOnce() -> Vec<u8>,
     ) -> bool {
-        if self.old_messages.is_none() || self.stage.is_some() {
+        if self.stage.is_some() {
+            return false;
+        }
+        if self.contest_keeps(from, message) {
+            self.contest_keep(position(message.to.id), frame());
+            return true;
+        }
+        if self.old_messages.is_none() {
             return false;
         }
         if let Body::ReadIndex { context } = message.body {
@@ -202,7 +209,7 @@ impl World<'_> {
 
     /// The same for a frame of a replica.
     pub(super) fn keeps_frame_back(&mut self, from: usize, to: NodeId, bytes: &[u8]) -> bool {
-        if self.old_messages.is_none() || self.stage.is_some() {
+        if (self.old_messages.is_none() && self.contests.is_none()) || self.stage.is_some() {
             return false;
         }
         match frame::decode(bytes, u8::MAX, frame::max_body(&self.scenario.options)).map(|it| it.envelope) {

@@ -4,7 +4,7 @@
 use super::{Checked, Happening, World, position};
 use crate::host::Host;
 use crate::report::{FaultKind, Mark};
-use crate::scenario::{Alteration, Operation, Target};
+use crate::scenario::{Alteration, Operation, Target, TimedOperation};
 use kontiki_core::action::{Outcome, Refusal};
 use kontiki_core::event::{Event, Reconfigure, Transfer};
 use kontiki_core::membership::{Change, Membership, Standing};
@@ -94,6 +94,12 @@ impl World<'_> {
             let at = self.scenario.operations[number].at_us.min(self.scenario.chaos_us) * 1_000;
             self.add_task(Task::Operation(number), at);
         }
+    }
+
+    /// The operator does something at once that the scenario does not list.
+    pub(super) fn order(&mut self, operation: Operation) {
+        self.scenario.operations.push(TimedOperation { at_us: self.now / 1_000, operation });
+        self.add_task(Task::Operation(self.scenario.operations.len() - 1), self.now);
     }
 
     /// A member has lost its memory: somebody will notice.

@@ -26,7 +26,19 @@ impl World<'_> {
         let Some(key) = self.clients.key_of(content) else { return };
         for member in 0..self.hosts.len() {
             if leads_before(&self.hosts[member], term) {
+                self.counters.mark(Mark::StaleLeaderRead);
                 self.schedule(self.now + 1, Happening::ProbeRead { member, key });
+                self.probe_later(member, key);
+            }
+        }
+    }
+
+    /// In a contest, a leader that takes itself for one is asked again for as long as a lease may last.
+    fn probe_later(&mut self, member: usize, key: u64) {
+        if self.contests.is_some() {
+            let lease = self.scenario.options.election_timeout_max.as_nanos() as u64;
+            for part in 1..=4 {
+                self.schedule(self.now + part * lease / 4, Happening::ProbeRead { member, key });
             }
         }
     }
@@ -41,9 +53,8 @@ impl World<'_> {
 
     pub(super) fn probe_read(&mut self, member: usize, key: u64) -> Checked {
         if self.may_probe() {
-            self.counters.mark(Mark::StaleLeaderRead);
             let event = self.clients.probe_read(key, Index::new(self.checks.committed()));
-            return self.tell(member, event);
+            return self.ask(member, event);
         }
         Ok(())
     }

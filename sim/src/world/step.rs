@@ -167,6 +167,7 @@ impl World<'_> {
         self.check(member, &taken)?;
         self.count(member, &taken);
         self.release_after(member, &taken);
+        self.contest_after(member, &taken);
         Ok(taken.links)
     }
 

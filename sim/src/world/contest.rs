@@ -1,0 +1,470 @@
+//! Contests of leadership (see [`crate::scenario::ContestSpec`]): one scene after another, each of which waits for
+//! what certain members do next. Links are cut before what a step has decided leaves its member.
+
+use super::step::Taken;
+use super::{Happening, World, position};
+use crate::report::{FaultKind, Mark};
+use crate::scenario::{Alteration, ContestKind, ContestSpec, Fault, Operation, Target};
+use crate::stream::Stream;
+use kontiki_core::action::{Action, Outcome};
+use kontiki_core::event::Event;
+use kontiki_core::membership::Membership;
+use kontiki_core::message::{Body, Message};
+use kontiki_core::status::RoleKind::{Candidate, Follower, Leader, PreCandidate};
+use kontiki_core::status::Status;
+use kontiki_core::types::NodeId;
+
+/// The contests of a run.
+#[derive(Debug)]
+pub(super) struct Contests {
+    spec: ContestSpec,
+    stream: Stream,
+    /// How many are still to be held.
+    left: u32,
+    scene: Scene,
+    /// When a scene is given up for which nothing happens.
+    until: u64,
+}
+
+/// What a contest waits for. Members are given by position.
+#[derive(Debug)]
+enum Scene {
+    /// A leader has to be answered so many heartbeats before a contest begins.
+    Led { answers: u32 },
+    /// Clocks run apart, for so many answers.
+    Drifting { leader: usize, answers: u32 },
+    /// The answers to the leader's next heartbeat will come late.
+    Answering { leader: usize },
+    /// It is about to be cut off.
+    CutOff { leader: usize, mark: Mark },
+    /// These hear nothing from the leader any more, and one of them will stand.
+    Aside { leader: usize, aside: Vec<usize> },
+    /// `one` is to take over.
+    Succeeding { one: usize },
+    /// It leads, and has to be answered so many heartbeats before it hands over itself.
+    Succeeded { one: usize, answers: u32 },
+    /// Another is to take over.
+    HandedOn { one: usize },
+    /// The other leads, and has to be answered so many heartbeats.
+    Renewed { one: usize, leader: usize, answers: u32 },
+    /// It alone does not hear the leader, and will stand.
+    Parted { one: usize, leader: usize },
+    /// The leader will bid another to take over.
+    HandingOver { leader: usize },
+    /// The same, but that does not arrive.
+    Bidding { leader: usize, kept: Option<(usize, Vec<u8>)> },
+    /// The leader has taken office back, and has to be answered so many heartbeats until it arrives.
+    TakenBack { leader: usize, kept: (usize, Vec<u8>), answers: u32 },
+    /// The leader will begin a joint phase.
+    Changing { leader: usize },
+    /// `one` has started again, and will hear the leader. Then it is asked to read, or, where the leader's answer to an
+    /// earlier question is kept, does not hear the leader any more.
+    Reborn { leader: usize, one: usize, answer: Option<Vec<u8>> },
+    /// It asks the leader, whose answer will not arrive.
+    Asking { leader: usize, one: usize },
+    /// It is about to start again.
+    Falling { leader: usize, one: usize, answer: Vec<u8> },
+    /// It does not hear the leader any more, which will commit something.
+    Ignorant { leader: usize, one: usize, answer: Vec<u8> },
+    /// It is about to ask, and the earlier answer arrives.
+    AskingAgain { one: usize, answer: Vec<u8> },
+    /// There are no more.
+    Over,
+}
+
+impl Contests {
+    pub(super) fn new(seed: u64, spec: ContestSpec) -> Self {
+        let stream = Stream::named(seed, "contests of the world", 0);
+        let left = spec.times;
+        let mut contests = Self { spec, stream, left, scene: Scene::Over, until: 0 };
+        contests.scene = contests.next();
+        contests
+    }
+
+    /// Waits for the next contest, after a while.
+    fn next(&mut self) -> Scene {
+        match self.left {
+            0 => Scene::Over,
+            _ => Scene::Led { answers: self.stream.between(4, 30) as u32 },
+        }
+    }
+
+    fn few(&mut self) -> u32 {
+        self.stream.between(2, 12) as u32
+    }
+}
+
+impl World<'_> {
+    /// What a step has done may be what a contest waits for.
+    pub(super) fn contest_after(&mut self, member: usize, taken: &Taken<'_>) {
+        if self.stage.is_some() {
+            return;
+        }
+        let Some(mut contests) = self.contests.take() else { return };
+        let scene = std::mem::replace(&mut contests.scene, Scene::Over);
+        contests.scene = match self.play(&mut contests, scene, member, taken) {
+            Scene::Led { answers } => Scene::Led { answers },
+            Scene::Over => Scene::Over,
+            _ if self.now >= contests.until => contests.next(),
+            scene => scene,
+        };
+        self.contests = Some(contests);
+    }
+
+    /// The moment has come that a contest has set itself.
+    pub(super) fn contest_due(&mut self) {
+        let Some(mut contests) = self.contests.take() else { return };
+        if self.stage.is_none() {
+            let scene = std::mem::replace(&mut contests.scene, Scene::Over);
+            contests.scene = match scene {
+                Scene::CutOff { leader, mark } => {
+                    self.cut_leader_off(&mut contests, leader, mark);
+                    contests.next()
+                }
+                Scene::Falling { leader, one, answer } => {
+                    self.restart(&mut contests, one);
+                    Scene::Reborn { leader, one, answer: Some(answer) }
+                }
+                scene => scene,
+            };
+        }
+        self.contests = Some(contests);
+    }
+
+    /// Whether a message is kept for a contest, and does not arrive now.
+    pub(super) fn contest_keeps(&self, from: usize, message: &Message) -> bool {
+        let to = position(message.to.id);
+        match (self.contests.as_ref().map(|contests| &contests.scene), &message.body) {
+            (
+                Some(Scene::Bidding { leader, .. } | Scene::TakenBack { leader, .. }),
+                Body::TimeoutNow { .. },
+            ) => *leader == from,
+            (Some(Scene::Asking { leader, one }), Body::ReadIndexIs { .. }) => (*leader, *one) == (from, to),
+            _ => false,
+        }
+    }
+
+    /// Keeps it.
+    pub(super) fn contest_keep(&mut self, to: usize, frame: Vec<u8>) {
+        let Some(contests) = &mut self.contests else { return };
+        match contests.scene {
+            Scene::Bidding { ref mut kept, .. } => *kept = Some((to, frame)),
+            Scene::Asking { leader, one } => {
+                contests.scene = Scene::Falling { leader, one, answer: frame };
+                self.schedule(self.now + 1, Happening::Contest);
+            }
+            _ => {}
+        }
+    }
+
+    fn play(&mut self, contests: &mut Contests, scene: Scene, member: usize, taken: &Taken<'_>) -> Scene {
+        let Taken { event, actions, before, after, .. } = taken;
+        let is_leader = |leader: usize| leader == member && after.role == Leader;
+        let answered = after.role == Leader && is_answered(event, after);
+        let elected = after.role == Leader && (before.role, before.term) != (after.role, after.term);
+        let stands = before.role == Follower && matches!(after.role, PreCandidate | Candidate);
+        let sends = |wanted: fn(&Body) -> bool| {
+            actions.iter().any(|action| matches!(action, Action::Send(message) if wanted(&message.body)))
+        };
+        match scene {
+            Scene::Led { answers: 0 } if answered => self.open(contests, member),
+            Scene::Led { answers } if answered => Scene::Led { answers: answers - 1 },
+
+            Scene::Drifting { leader, answers: 0 } if answered && is_leader(leader) => {
+                self.cut_leader_off(contests, leader, Mark::CutOffUnderLease);
+                contests.next()
+            }
+            Scene::Drifting { leader, answers } if answered && is_leader(leader) => {
+                Scene::Drifting { leader, answers: answers - 1 }
+            }
+
+            Scene::Answering { leader }
+                if is_leader(leader) && sends(|body| matches!(body, Body::Heartbeat { .. })) =>
+            {
+                // By then those who can hear have heard, and their answers are on the way.
+                let latest = 2 * self.scenario.network.latency_max_us * 1_000;
+                self.schedule(self.now + latest, Happening::Contest);
+                Scene::CutOff { leader, mark: Mark::AnswersHeldUp }
+            }
+
+            Scene::Aside { leader, aside } if stands && aside.contains(&member) => {
+                self.cut_leader_off(contests, leader, Mark::PromiserRestarted);
+                for voter in self.other_voters(leader) {
+                    if !aside.contains(&voter) {
+                        self.restart(contests, voter);
+                    }
+                }
+                contests.next()
+            }
+
+            Scene::Succeeding { one } if elected && member == one => {
+                Scene::Succeeded { one, answers: contests.few() }
+            }
+            Scene::Succeeded { one, answers: 0 } if answered && is_leader(one) => {
+                self.order(Operation::Transfer { to: None });
+                Scene::HandedOn { one }
+            }
+            Scene::Succeeded { one, answers } if answered && is_leader(one) => {
+                Scene::Succeeded { one, answers: answers - 1 }
+            }
+            Scene::HandedOn { one } if elected && member != one => {
+                Scene::Renewed { one, leader: member, answers: contests.few() }
+            }
+            Scene::Renewed { one, leader, answers: 0 } if answered && is_leader(leader) => {
+                self.part(contests, &[one], &[leader]);
+                self.alarm(contests, one, leader);
+                Scene::Parted { one, leader }
+            }
+            Scene::Renewed { one, leader, answers } if answered && is_leader(leader) => {
+                Scene::Renewed { one, leader, answers: answers - 1 }
+            }
+            Scene::Parted { one, leader } if stands && member == one => {
+                self.cut_leader_off(contests, leader, Mark::FormerSuccessorStood);
+                contests.next()
+            }
+
+            Scene::HandingOver { leader }
+                if is_leader(leader) && sends(|body| matches!(body, Body::TimeoutNow { .. })) =>
+            {
+                self.schedule(self.now + 1, Happening::Contest);
+                Scene::CutOff { leader, mark: Mark::CutOffHandingOver }
+            }
+
+            Scene::Bidding { leader, kept: Some(kept) } if is_leader(leader) && gives_up(actions) => {
+                Scene::TakenBack { leader, kept, answers: contests.few() }
+            }
+            Scene::TakenBack { leader, kept: (to, frame), answers: 0 } if answered && is_leader(leader) => {
+                self.schedule(self.now, Happening::Deliver { to, frame, connection: None });
+                self.counters.fault(FaultKind::OldMessage);
+                self.cut_leader_off(contests, leader, Mark::BiddingCameLate);
+                contests.next()
+            }
+            Scene::TakenBack { leader, kept, answers } if answered && is_leader(leader) => {
+                Scene::TakenBack { leader, kept, answers: answers - 1 }
+            }
+
+            Scene::Changing { leader } if is_leader(leader) && taken.membership_before.is_some() => {
+                let membership = self.hosts[leader].up.as_ref().map(|up| up.membership.clone());
+                match membership.filter(Membership::is_joint) {
+                    Some(membership) => {
+                        self.split_joint(contests, leader, &membership);
+                        contests.next()
+                    }
+                    None => Scene::Changing { leader },
+                }
+            }
+
+            Scene::Reborn { leader, one, answer }
+                if member == one && follows(after, self.hosts[leader].id) =>
+            {
+                match answer {
+                    None => {
+                        self.probe_at(contests, one);
+                        Scene::Asking { leader, one }
+                    }
+                    Some(answer) => {
+                        self.part(contests, &[one], &[leader]);
+                        self.schedule(self.now + 1, Happening::ProbeWrite { leader });
+                        Scene::Ignorant { leader, one, answer }
+                    }
+                }
+            }
+            Scene::Ignorant { leader, one, answer } if is_leader(leader) && commits(actions) => {
+                self.probe_at(contests, one);
+                Scene::AskingAgain { one, answer }
+            }
+            Scene::AskingAgain { one, answer } if member == one && matches!(event, Event::Read(_)) => {
+                self.counters.mark(Mark::EarlierAnswer);
+                self.counters.fault(FaultKind::OldMessage);
+                self.schedule(self.now, Happening::Deliver { to: one, frame: answer, connection: None });
+                contests.next()
+            }
+            scene => scene,
+        }
+    }
+
+    /// Asks a member to read something.
+    fn probe_at(&mut self, contests: &mut Contests, member: usize) {
+        let key = contests.stream.below(self.scenario.workload.keys.max(1));
+        self.schedule(self.now + 1, Happening::ProbeRead { member, key });
+    }
+
+    /// A member crashes, and starts again at once.
+    fn restart(&mut self, contests: &mut Contests, member: usize) {
+        let for_us = contests.stream.skewed(1, 40);
+        let target = Target::Member(self.hosts[member].id);
+        self.strike(member, for_us, Fault::Crash { member: target, after_actions: 0 });
+        self.crash(member, FaultKind::Crash);
+    }
+
+    /// A contest begins: this member leads, and has just been answered.
+    fn open(&mut self, contests: &mut Contests, leader: usize) -> Scene {
+        let others = self.other_voters(leader);
+        if others.len() < 2 {
+            return contests.next();
+        }
+        contests.left -= 1;
+        let (min, max) = self.election_us();
+        contests.until = self.now + 12 * max * 1_000;
+        // Whatever is contested, a lease has been used.
+        self.probe_at(contests, leader);
+        let one = *contests.stream.pick(&others);
+        match contests.spec.kind {
+            ContestKind::CutOff => {
+                if contests.spec.drift {
+                    self.drift_apart(leader, 6 * max);
+                }
+                Scene::Drifting { leader, answers: contests.few() }
+            }
+            ContestKind::LateAnswers => {
+                let until = self.now + contests.stream.between(min / 4, max) * 1_000;
+                self.counters.fault(FaultKind::Stall);
+                (0..self.hosts.len()).for_each(|member| self.network.stall(member, leader, until));
+                Scene::Answering { leader }
+            }
+            ContestKind::RestartedVoters => {
+                let count = contests.stream.between(1, others.len() as u64 / 2) as usize;
+                let aside = contests.stream.sample(&others, count);
+                self.part(contests, &aside, &[leader]);
+                Scene::Aside { leader, aside }
+            }
+            ContestKind::FormerSuccessor => {
+                self.order(Operation::Transfer { to: Some(self.hosts[one].id) });
+                Scene::Succeeding { one }
+            }
+            ContestKind::HandingOver => {
+                self.order(Operation::Transfer { to: Some(self.hosts[one].id) });
+                Scene::HandingOver { leader }
+            }
+            ContestKind::LateBidding => {
+                self.order(Operation::Transfer { to: Some(self.hosts[one].id) });
+                Scene::Bidding { leader, kept: None }
+            }
+            ContestKind::HalfOfJoint => {
+                let changes = self.change_of_majority(contests, leader, &others);
+                self.order(Operation::Reconfigure { changes });
+                Scene::Changing { leader }
+            }
+            ContestKind::EarlierAnswer => {
+                self.restart(contests, one);
+                Scene::Reborn { leader, one, answer: None }
+            }
+        }
+    }
+
+    /// The leader hears from none of the others any more.
+    fn cut_leader_off(&mut self, contests: &mut Contests, leader: usize, mark: Mark) {
+        self.counters.mark(mark);
+        let (min, max) = self.election_us();
+        let for_us = contests.stream.between(2 * min, 4 * max);
+        self.strike(leader, for_us, Fault::Isolate { member: Target::Member(self.hosts[leader].id) });
+        for member in 0..self.hosts.len() {
+            self.alarm(contests, member, leader);
+        }
+    }
+
+    /// A host learns that its connection to the leader broke, where hosts do.
+    fn alarm(&mut self, contests: &mut Contests, member: usize, leader: usize) {
+        if contests.spec.alarm && member != leader {
+            let late = self.scenario.network.latency_max_us + contests.stream.skewed(1, 1_000);
+            let peer = self.hosts[leader].id;
+            self.counters.fault(FaultKind::BrokenConnection);
+            self.schedule(self.now + late * 1_000, Happening::Unreachable { member, peer });
+        }
+    }
+
+    /// Nothing passes between these and those.
+    fn part(&mut self, contests: &mut Contests, some: &[usize], others: &[usize]) {
+        let (_, max) = self.election_us();
+        let for_us = contests.stream.between(4 * max, 8 * max);
+        let ids =
+            |members: &[usize]| -> Vec<NodeId> { members.iter().map(|&at| self.hosts[at].id).collect() };
+        let (some, others) = (ids(some), ids(others));
+        self.strike(0, for_us, Fault::OneWay { from: some.clone(), to: others.clone() });
+        self.strike(0, for_us, Fault::OneWay { from: others, to: some });
+    }
+
+    /// The leader's clock runs as slowly as leases allow for, and the others' as fast.
+    fn drift_apart(&mut self, leader: usize, for_us: u64) {
+        let bound = i64::from(self.scenario.options.max_clock_drift_ppm);
+        for at in 0..self.hosts.len() {
+            let ppm = if at == leader { -bound } else { bound };
+            self.strike(at, for_us, Fault::Clock { member: Target::Member(self.hosts[at].id), ppm });
+        }
+    }
+
+    /// Most of the voters go, and those come that do not belong to the group.
+    fn change_of_majority(
+        &self,
+        contests: &mut Contests,
+        leader: usize,
+        others: &[usize],
+    ) -> Vec<Alteration> {
+        let staying = contests.stream.below((others.len() as u64 / 2).max(1)) as usize;
+        let stay = contests.stream.sample(others, staying);
+        let Some(up) = &self.hosts[leader].up else { return vec![] };
+        let membership = &up.membership;
+        let is_new = |host: &&crate::host::Host| !membership.contains(host.member()) && host.is_awake();
+        let comes = self.hosts.iter().filter(is_new).map(|host| Alteration::Add(host.id));
+        let goes = others.iter().filter(|other| !stay.contains(other)).map(|&other| self.hosts[other].id);
+        comes.chain(goes.map(|id| Alteration::Remove(Target::Member(id)))).collect()
+    }
+
+    /// Those that hear of a joint phase are a majority of the new voters, and the others are one of the old.
+    fn split_joint(&mut self, contests: &mut Contests, leader: usize, membership: &Membership) {
+        let (new, old) = (membership.voters(), membership.outgoing());
+        let me = self.hosts[leader].id;
+        let mut side = vec![me];
+        // Those first that take nothing from the majority of the old.
+        let mut joining: Vec<_> = new.iter().copied().filter(|id| *id != me).collect();
+        joining.sort_by_key(|id| old.contains(id));
+        for id in joining {
+            if side.iter().filter(|id| new.contains(id)).count() <= new.len() / 2 {
+                side.push(id);
+            }
+        }
+        if old.iter().filter(|id| !side.contains(id)).count() <= old.len() / 2 {
+            return;
+        }
+        self.counters.mark(Mark::JointHalfInformed);
+        let (_, max) = self.election_us();
+        let for_us = contests.stream.between(3 * max, 8 * max);
+        for other in old.iter().filter(|id| !side.contains(id)) {
+            self.alarm(contests, position(*other), leader);
+        }
+        self.strike(leader, for_us, Fault::Partition { side });
+    }
+
+    /// The voters of a leader's membership besides itself.
+    fn other_voters(&self, leader: usize) -> Vec<usize> {
+        let Some(up) = &self.hosts[leader].up else { return vec![] };
+        up.membership.voters().iter().map(|id| position(*id)).filter(|&voter| voter != leader).collect()
+    }
+
+    /// The shortest and the longest election timeout.
+    fn election_us(&self) -> (u64, u64) {
+        let us = |span: std::time::Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        (us(self.scenario.options.election_timeout_min), us(self.scenario.options.election_timeout_max))
+    }
+}
+
+/// Whether a leader hears that it was followed in its term.
+fn is_answered(event: &Event, leader: &Status) -> bool {
+    let Event::Receive(Message { body: Body::HeartbeatAck { .. }, term, .. }) = event else { return false };
+    *term == leader.term
+}
+
+/// Whether a leader takes office back that it wanted to hand over.
+fn gives_up(actions: &[Action]) -> bool {
+    actions.iter().any(|action| matches!(action, Action::Respond { outcome: Outcome::NotTransferred, .. }))
+}
+
+/// Whether a member follows this leader.
+fn follows(status: &Status, leader: NodeId) -> bool {
+    status.role == Follower && status.leader == Some(leader)
+}
+
+/// Whether a client is told that what it proposed is committed.
+fn commits(actions: &[Action]) -> bool {
+    actions.iter().any(|action| matches!(action, Action::Respond { outcome: Outcome::Committed(_), .. }))
+}
