@@ -107,7 +107,8 @@ impl Disk {
     }
 
     /// A whole member has found this on its disk: everything that it had said to be durable, and of what it had handed out beyond that
-    /// the first so many writes. Entries may be lost where the disk is known to be `damaged`.
+    /// the first so many writes. Entries may be lost where the disk is known to be `damaged`; or found again, in a batch that was void
+    /// until the segment was damaged that went on before it.
     pub(crate) fn reconcile(&mut self, found: &Durable, damaged: bool) -> Result<(), String> {
         let expected = describe(&self.durable);
         let mut differences = Vec::new();
@@ -130,6 +131,10 @@ impl Disk {
             let base = self.durable.base.index;
             let lost = (after.index - base) as usize..(through.index - base) as usize;
             self.durable.entries[lost].iter_mut().for_each(|entry| entry.body = EntryBody::Lost);
+        }
+        let skipped = found.skipped_through().index - self.durable.base.index;
+        for (entry, found) in self.durable.entries[skipped as usize..].iter_mut().zip(&found.entries) {
+            entry.body.clone_from(&found.body);
         }
         Ok(())
     }
@@ -199,7 +204,8 @@ fn differs(expected: &Durable, found: &Durable, damaged: bool) -> Option<String>
         through == expected.base.index || skipped.is_some_and(|entry| entry.id == found.skipped_through());
     let kept = expected.entries.iter().filter(|entry| entry.id.index > through);
     let same = |(expected, found): (&Entry, &Entry)| {
-        expected == found || (expected.id == found.id && found.body == EntryBody::Lost && damaged)
+        let is_lost = expected.body == EntryBody::Lost || found.body == EntryBody::Lost;
+        expected == found || (expected.id == found.id && is_lost && damaged)
     };
     // What was lost before is lost until the disk has it again, or the log begins behind it. A crash may have lost the write that says so.
     let known = |(after, through): &(LogId, LogId)| {
@@ -295,6 +301,18 @@ mod tests {
             assert!(differs(&log(&[2]), &found(&[2, 3]), false).is_some());
             assert_eq!(differs(&log(&[2]), &found(&[2, 3]), true), None);
         }
+    }
+
+    /// It stood in a void batch as well, and what made that void is damaged now.
+    #[test]
+    fn what_was_lost_may_be_found_again_where_more_is_damaged() {
+        let entry = |body| Entry { id: LogId::new(1, 1), body };
+        let log = |body| Durable { entries: vec![entry(body)], ..Durable::default() };
+        let (lost, found) = (log(EntryBody::Lost), log(EntryBody::Blank));
+        assert!(differs(&lost, &found, false).is_some());
+        let mut disk = Disk { durable: lost, ..disk(1) };
+        assert_eq!(disk.reconcile(&found, true), Ok(()));
+        assert_eq!(disk.durable.entries, found.entries, "it is owed from now on");
     }
 
     #[test]
