@@ -95,7 +95,10 @@ impl Replica {
             self.log.rests_on = last;
             self.log.rebases.pop_front();
         }
-        if !is_mark {
+        if is_mark {
+            // There may be another copy of the vote to bring up to date.
+            self.log.mark_at = Some(self.now);
+        } else {
             let heartbeat = Nanos::from(self.raft.config().options().heartbeat_interval);
             self.log.mark_at = Some(self.now + heartbeat);
             self.events.push_back(Event::Persisted(seq));

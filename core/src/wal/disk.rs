@@ -1,6 +1,7 @@
 //! What the durable log needs of a disk, and what it asks of it, as data.
 
 use crate::wal::patient::Patient;
+use crate::wal::sector::Seal;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -75,6 +76,20 @@ pub enum Slot {
     A,
     /// The second.
     B,
+}
+
+impl Slot {
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    /// What its sectors are sealed with.
+    pub(super) fn seal(self) -> Seal {
+        Seal { salt: 0, file: u64::from(self == Self::B) }
+    }
 }
 
 impl FileName {

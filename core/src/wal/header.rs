@@ -6,7 +6,8 @@ use crate::crc32c::CRC32;
 use crate::log::Snapshot;
 use crate::types::{Ballot, Identity, Index, LogId};
 use crate::wal::codec::{Reader, Sink};
-use crate::wal::sector::{BLOCK, DATA, Kind, SECTOR, SECTORS_PER_BLOCK, Seal, Sector, data};
+use crate::wal::disk::Slot;
+use crate::wal::sector::{BLOCK, DATA, Kind, SECTOR, SECTORS_PER_BLOCK, Seal, Sector, data, first_sector};
 use alloc::vec::Vec;
 use crc::{CRC_64_XZ, Crc, Table};
 
@@ -272,12 +273,17 @@ pub(super) struct Vote {
     pub(super) snapshot: Option<Snapshot>,
 }
 
-/// A copy of the vote has two halves which are the same: a sector of all else, and what is known of the snapshot in the rest.
+/// How long a copy of the vote is, and in which of its blocks it stands: the block between is blank, so that no disk writes both as one.
+pub(super) const VOTE_BLOCKS: u32 = 3;
+pub(super) const VOTE_COPIES: [u32; 2] = [0, 2];
+
+/// Each of these blocks has two halves which are the same: a sector of all else, and what is known of the snapshot in the rest.
 const HALF: usize = BLOCK / 2;
+const HALF_SECTORS: u32 = SECTORS_PER_BLOCK / 2;
 
 impl Vote {
-    /// One block, which holds it twice.
-    pub(super) fn encode(&self, slot: u64) -> Vec<u8> {
+    /// The block of this number, which holds it twice.
+    pub(super) fn encode(&self, slot: Slot, number: u32) -> Vec<u8> {
         let mut snapshot = Vec::with_capacity(HALF);
         if let Some(known) = &self.snapshot {
             snapshot.put_snapshot(known);
@@ -295,29 +301,28 @@ impl Vote {
         out.resize(DATA, 0);
         out.put(&snapshot);
         let mut block = alloc::vec![0; BLOCK];
-        let seal = Seal { salt: 0, file: slot };
-        for (first, half) in (0..).step_by(HALF / SECTOR).zip(block.chunks_exact_mut(HALF)) {
-            spread(&out, half, seal, first, Kind::Vote);
+        for (first, half) in halves(number).zip(block.chunks_exact_mut(HALF)) {
+            spread(&out, half, slot.seal(), first, Kind::Vote);
         }
         block
     }
 
-    /// The later of the two in a block.
-    pub(super) fn decode(block: &[u8], slot: u64) -> Result<Self, NoHeader> {
-        let seal = Seal { salt: 0, file: slot };
-        let halves = || (0..SECTORS_PER_BLOCK).step_by(HALF / SECTOR);
+    /// The latest of those in a file.
+    pub(super) fn decode(file: &[u8], slot: Slot) -> Result<Self, NoHeader> {
+        let seal = slot.seal();
+        let halves = || VOTE_COPIES.into_iter().flat_map(halves);
         let snapshot = |first: u32| {
-            let sectors = first + 1..first + (HALF / SECTOR) as u32;
+            let sectors = first + 1..first + HALF_SECTORS;
             let pieces: Option<Vec<&[u8]>> =
-                sectors.map(|sector| valid(block, seal, sector, Kind::Vote)).collect();
+                sectors.map(|sector| valid(file, seal, sector, Kind::Vote)).collect();
             pieces.map(|pieces| pieces.concat())
         };
         let snapshots: Vec<_> = halves().filter_map(snapshot).collect();
         halves()
-            .filter_map(|sector| Self::parse(valid(block, seal, sector, Kind::Vote)?, &snapshots))
+            .filter_map(|sector| Self::parse(valid(file, seal, sector, Kind::Vote)?, &snapshots))
             .max_by_key(|vote| vote.generation)
             .ok_or_else(|| {
-                let first = halves().find_map(|sector| valid(block, seal, sector, Kind::Vote));
+                let first = halves().find_map(|sector| valid(file, seal, sector, Kind::Vote));
                 NoHeader::of(first, VOTE_MAGIC)
             })
     }
@@ -342,6 +347,11 @@ impl Vote {
             .filter(|snapshot| vote.summary.snapshot == Some(snapshot.last));
         (vote.generation < u64::MAX / 2).then_some(vote)
     }
+}
+
+/// Where the halves of a block of the vote begin.
+fn halves(block: u32) -> impl Iterator<Item = u32> {
+    (first_sector(block)..first_sector(block + 1)).step_by(HALF_SECTORS as usize)
 }
 
 /// The data of a sector of this kind, where it is what was written there.

@@ -7,7 +7,9 @@ use crate::types::{Ballot, Identity, Index, LogId, WriteSeq};
 use crate::wal::batch::{self, blocks_for};
 use crate::wal::codec::Record;
 use crate::wal::disk::{Disk, DiskError, FileName, Operation, Slot};
-use crate::wal::header::{BatchHeader, HEADER_BLOCKS, Link, SegmentHeader, Summary, TERMS, Vote, salt};
+use crate::wal::header::{
+    BatchHeader, HEADER_BLOCKS, Link, SegmentHeader, Summary, TERMS, VOTE_BLOCKS, VOTE_COPIES, Vote, salt,
+};
 use crate::wal::patient::Patient;
 use crate::wal::places::{Change, Place, Places};
 use crate::wal::recovery::{self, OpenError, RecoverError, Recovery};
@@ -17,6 +19,9 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+
+/// How many copies of the vote there are.
+const SLOTS: usize = 2;
 
 /// How a log is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -65,9 +70,7 @@ pub struct Wal {
     segment: Segment,
     spare: Spare,
     tail: Tail,
-    /// What the copies of the vote say, and how often they were written.
-    copied: Option<Copied>,
-    generation: u64,
+    copies: Copies,
     places: Places,
     /// Every segment whose entries the log may need, and the last entry before it.
     segments: BTreeMap<u64, Kept>,
@@ -124,9 +127,6 @@ struct Tail {
     snapshot: Option<Snapshot>,
     base: LogId,
     terms: Terms,
-    /// Whether something other than the last batch itself shows that it was durable, and says what it held. The name of a
-    /// segment does the first for its first batch, and not the second.
-    covered: bool,
 }
 
 impl Tail {
@@ -145,6 +145,11 @@ impl Tail {
 }
 
 impl Tail {
+    /// Takes over what a write says of anything but the log.
+    fn take(&mut self, write: &Write) {
+        (self.ballot, self.starts, self.committed) = (write.ballot, write.starts, write.committed);
+    }
+
     /// Takes over what records say of the log.
     fn advance(&mut self, records: &[Record]) {
         for record in records {
@@ -171,7 +176,20 @@ fn kept(last: Index, records: &[Record]) -> Index {
     truncated.fold(last, Index::min)
 }
 
-/// What the two copies of the vote must be up to date with.
+/// The two copies of the vote. One is written over while the other stands, so an unfinished write spoils none that counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Copies {
+    /// How often one of them was written.
+    generation: u64,
+    /// The one that was written last, and what it must be up to date with.
+    latest: Slot,
+    says: Option<Copied>,
+    /// How many of them name the last batch, and so show that it was durable and what it held. The name of a segment does the
+    /// first for its first batch, and not the second.
+    current: usize,
+}
+
+/// What a copy of the vote must be up to date with before a write is reported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Copied {
     ballot: Ballot,
@@ -328,6 +346,9 @@ impl Wal {
         if self.flight.is_some() || self.queue.is_empty() {
             return None;
         }
+        if let Some(count) = self.ballots() {
+            return Some(self.write_ballot(count));
+        }
         let rest = self.segment.rest();
         let spare = match self.spare {
             Spare::Ready { blocks } => u64::from(blocks - HEADER_BLOCKS),
@@ -344,13 +365,42 @@ impl Wal {
         let header = roll.then(|| self.roll());
         for (write, bytes) in self.queue.drain(..count) {
             joined.add(&write);
-            (self.tail.ballot, self.tail.starts, self.tail.committed) =
-                (write.ballot, write.starts, write.committed);
+            self.tail.take(&write);
             through = write.seq;
             self.queued -= bytes;
         }
         let records = joined.records(self.tail.terms.last().index);
         Some(self.seal(&records, header, through))
+    }
+
+    /// How many of the submitted writes, from the first on, leave the log as it is. None where they change nothing.
+    fn ballots(&self) -> Option<usize> {
+        let count = self.queue.iter().take_while(|(_, bytes)| *bytes == 0).count();
+        let (last, _) = self.queue.get(count.checked_sub(1)?)?;
+        ((last.ballot, last.starts) != (self.tail.ballot, self.tail.starts)).then_some(count)
+    }
+
+    /// Makes so many writes durable which change the ballot alone: one sync, for an election waits for it. They need no room in a segment.
+    fn write_ballot(&mut self, count: usize) -> Vec<Operation> {
+        let mut through = self.durable;
+        for (write, _) in self.queue.drain(..count) {
+            self.tail.take(&write);
+            through = write.seq;
+        }
+        self.copies.current = 0;
+        self.write_copy(through)
+    }
+
+    /// A job that writes a copy of the vote and nothing else.
+    fn write_copy(&mut self, through: WriteSeq) -> Vec<Operation> {
+        self.flight = Some(Flight {
+            through,
+            base: self.tail.base.index,
+            segment: self.segment.seal.file,
+            opens: None,
+            changes: Vec::new(),
+        });
+        self.copy_vote()
     }
 
     /// How many of the submitted writes fit into so many blocks, as one batch.
@@ -364,30 +414,21 @@ impl Wal {
     }
 
     /// What makes it known, wherever the last batch should be damaged, that it was durable once, and which entries it held: worth a sync
-    /// where nothing follows for a while. None where that is known, and where something waits to be written. Reported by
-    /// [`completed`](Self::completed) like any other job.
+    /// where nothing follows for a while. It takes a job for each copy of the vote that does not say so yet, so that what is to be
+    /// written meanwhile waits for one sync at most: ask again. None where both say so, and where something waits to be written.
+    /// Reported by [`completed`](Self::completed) like any other job.
     pub fn mark(&mut self) -> Option<Vec<Operation>> {
-        if !self.is_idle() || self.tail.covered {
+        if !self.is_idle() || self.is_marked() {
             return None;
         }
         // It stands elsewhere than the log: it needs no room, even where the disk is full, and what damages the end of the log leaves it.
-        // Both copies, so that neither alone is all that tells of the last batch.
-        let vote = self.vote();
-        let operations = copies(&vote).collect();
-        self.tail.covered = true;
-        self.flight = Some(Flight {
-            through: self.durable,
-            base: self.tail.base.index,
-            segment: self.segment.seal.file,
-            opens: None,
-            changes: Vec::new(),
-        });
-        Some(operations)
+        // Both copies, so that neither alone is all that tells of the last batch and the ballot.
+        Some(self.write_copy(self.durable))
     }
 
-    #[cfg(test)]
-    pub(super) fn is_covered(&self) -> bool {
-        self.tail.covered
+    /// Whether there is nothing to [`mark`](Self::mark).
+    pub(super) fn is_marked(&self) -> bool {
+        self.copies.current == SLOTS
     }
 
     /// Makes a batch of records; the first of a segment where its header is given.
@@ -399,8 +440,11 @@ impl Wal {
     ) -> Vec<Operation> {
         let before = self.tail.terms.last();
         self.tail.advance(records);
-        let operations = self.write(records, header, before, through);
-        self.copy_vote(operations)
+        let mut operations = self.write(records, header, before, through);
+        if self.copies.says != Some(Copied::of(&self.tail.summary())) {
+            operations.extend(self.copy_vote());
+        }
+        operations
     }
 
     /// The same, where the tail is already as it will be after it.
@@ -437,7 +481,7 @@ impl Wal {
         self.segment.used += head + blocks;
         self.written += u64::from(head + blocks) * BLOCK as u64;
         self.tail.link = link;
-        self.tail.covered = false;
+        self.copies.current = 0;
         let changes =
             records.iter().zip(begins).filter_map(|(record, begin)| change(record, begin)).collect();
         let opens = header.as_ref().map(|_| Kept { salt: Some(seal.salt), before: before.index });
@@ -465,29 +509,31 @@ impl Wal {
         }
     }
 
-    /// Adds what keeps the copies of the vote up to date, where the batch has changed what they hold.
-    fn copy_vote(&mut self, mut operations: Vec<Operation>) -> Vec<Operation> {
+    /// Brings the copy of the vote up to date that was not written last. It stands in two blocks: no bad one takes it, and one sync
+    /// makes both durable.
+    fn copy_vote(&mut self) -> Vec<Operation> {
         let summary = self.tail.summary();
-        let copied = Copied::of(&summary);
-        if self.copied != Some(copied) {
-            self.copied = Some(copied);
-            let vote = self.vote();
-            operations.extend(copies(&vote));
-            self.tail.covered = true;
-        }
-        operations
-    }
-
-    /// What the copies of the vote are to say now.
-    fn vote(&mut self) -> Vote {
-        self.generation += 1;
-        Vote {
+        let Copies { generation, latest, current, .. } = self.copies;
+        self.copies = Copies {
+            generation: generation + 1,
+            latest: latest.other(),
+            says: Some(Copied::of(&summary)),
+            current: SLOTS.min(current + 1),
+        };
+        let vote = Vote {
             identity: self.identity,
-            generation: self.generation,
+            generation: generation + 1,
             synced: self.tail.link,
-            summary: self.tail.summary(),
+            summary,
             snapshot: self.tail.snapshot.clone(),
-        }
+        };
+        let slot = latest.other();
+        let file = FileName::Vote(slot);
+        let write = |block| {
+            let bytes = vote.encode(slot, block).into();
+            Operation::Write { file, at: block_at(block), bytes }
+        };
+        VOTE_COPIES.map(write).into_iter().chain([Operation::Sync(file)]).collect()
     }
 
     /// The job in flight is durable. Returns the last write that is: report it to the kernel with
@@ -685,8 +731,10 @@ pub(super) struct Start {
     /// Those that are void already, and files that are useless once it has begun.
     pub(super) void: Vec<u64>,
     pub(super) useless: Vec<FileName>,
-    /// How often the copies of the vote were written, and which of them are there.
+    /// How often a copy of the vote was written, which of them to write first, and in which
+    /// something was ever written: where nothing was, not even the name of the file need be durable.
     pub(super) generation: u64,
+    pub(super) first_copy: Slot,
     pub(super) slots: Vec<Slot>,
     /// Spare segments that are there.
     pub(super) spares: Vec<u64>,
@@ -735,10 +783,13 @@ impl Wal {
                 snapshot: durable.snapshot.clone(),
                 base: durable.base,
                 terms,
-                covered: true,
             },
-            copied: None,
-            generation: start.generation,
+            copies: Copies {
+                generation: start.generation,
+                latest: start.first_copy.other(),
+                says: None,
+                current: 0,
+            },
             places: start.places,
             segments,
             useless: start.useless,
@@ -759,11 +810,14 @@ impl Wal {
         first.extend(wal.write(&records, Some(header), last_before, WriteSeq::ZERO));
         let missing = [Slot::A, Slot::B].into_iter().filter(|slot| !start.slots.contains(slot));
         let missing: Vec<_> = missing.map(FileName::Vote).collect();
-        let create = |file: &FileName| Operation::Create { file: *file, length: BLOCK as u64 };
-        first.extend(missing.iter().map(create));
-        first = wal.copy_vote(first);
+        let create = |file: &FileName| Operation::Create { file: *file, length: block_at(VOTE_BLOCKS) };
         if !missing.is_empty() {
-            first.push(Operation::SyncDirectory);
+            // Before the second is written the first is there for good.
+            first.extend(missing.iter().map(create).chain([Operation::SyncDirectory]));
+        }
+        // What was read of the copies need not be durable; but the segment is by now, and holds the ballot.
+        for _ in 0..SLOTS {
+            first.extend(wal.copy_vote());
         }
         wal.completed();
         (wal, first)
@@ -808,12 +862,4 @@ fn written(segment: u64, new: bool, at: u64, bytes: Arc<[u8]>) -> Vec<Operation>
         Operation::Rename { from: spare, to: file },
         Operation::SyncDirectory,
     ])
-}
-
-/// The operations that write both copies of the vote, the second only when the first is durable.
-fn copies(vote: &Vote) -> impl Iterator<Item = Operation> {
-    [Slot::A, Slot::B].into_iter().zip(0..).flat_map(|(slot, number)| {
-        let (file, bytes) = (FileName::Vote(slot), vote.encode(number).into());
-        [Operation::Write { file, at: 0, bytes }, Operation::Sync(file)]
-    })
 }

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   submit(write)…  next_job() ─► [Write, Sync, …] ─► completed() = everything through this write is durable
-//!                   mark()     ─► names the last batch, where nothing follows for a while
+//!                   mark()     ─► names the last batch, where nothing follows for a while; until there is no more
 //!                   upkeep()   ─► [Create, …] or [Remove, …], beside the above ─► upkeep_done()
 //!                   locate()   ─► Extent ─► [Read] ─► entries()
 //! ```

@@ -110,15 +110,19 @@ impl Fragile {
         }
     }
 
-    /// Damages one sector of those that were ever written, or all of its block. Says which.
-    fn damage(&mut self, choices: &mut Choices) -> (FileName, usize) {
+    /// Damages one sector of those that were ever written, or all of its block; of the vote alone where that is asked. Says which.
+    fn damage(&mut self, choices: &mut Choices, vote_alone: bool) -> (FileName, usize) {
         let written = |(name, id): (&FileName, &u64)| {
             let (name, bytes) = (*name, &self.files[id].durable);
             let sectors = bytes.chunks(SECTOR).enumerate();
             let used = sectors.filter(|(_, sector)| sector.iter().any(|&byte| byte != 0));
             used.map(move |(sector, _)| (name, sector)).collect::<Vec<_>>()
         };
-        let logs = self.names.iter().filter(|(name, _)| !matches!(name, FileName::Spare(_)));
+        let logs = self.names.iter().filter(|(name, _)| match name {
+            FileName::Vote(_) => true,
+            FileName::Spare(_) => false,
+            _ => !vote_alone,
+        });
         let all: Vec<_> = logs.flat_map(written).collect();
         let (name, sector) = all[choices.below(all.len() as u64) as usize];
         let other = all[choices.below(all.len() as u64) as usize];
@@ -455,9 +459,10 @@ fn lives(choices: &mut Choices, options: Options, rots: bool) {
                         alive = perform(&operations, &mut disk, choices, true);
                         wal.completed();
                     }
-                    if rots && alive && wal.is_idle() && wal.is_covered() && choices.once_in(2) {
+                    // A vote needs no mark: no bad block takes it.
+                    if rots && alive && wal.is_idle() && choices.once_in(2) {
                         alive = false;
-                        damages.push(disk.damage(choices));
+                        damages.push(disk.damage(choices, !wal.is_marked()));
                     }
                 }
                 _ => {

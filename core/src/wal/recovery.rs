@@ -17,7 +17,7 @@ use crate::wal::batch::{self, Sectors};
 use crate::wal::codec::Record;
 use crate::wal::disk::{Disk, DiskError, FileName, Operation, Slot};
 use crate::wal::header::{
-    BatchHeader, HEADER_BLOCKS, Link, NoHeader, SegmentHeader, Summary, VERSION, Vote, salt,
+    BatchHeader, HEADER_BLOCKS, Link, NoHeader, SegmentHeader, Summary, VERSION, VOTE_BLOCKS, Vote, salt,
 };
 use crate::wal::log::{Options, Start, Wal, change};
 use crate::wal::places::{Change, Places};
@@ -95,7 +95,7 @@ pub enum RecoverError {
         /// Its format.
         found: u32,
     },
-    /// Nobody knows whom this member has voted for: both copies of its vote are damaged, and so is the end of its log.
+    /// Nobody knows whom this member has voted for: no copy of its vote can be read.
     VoteLost,
     /// Too much is damaged to know even what is lost.
     TooMuch(Missing),
@@ -154,7 +154,7 @@ pub(super) fn recover<D: Disk>(
     files.segments.sort_unstable();
     let votes = Votes::read(disk, &files, identity)?;
     if files.segments.is_empty() {
-        return if votes.written {
+        return if !votes.written.is_empty() {
             Err(Missing::Log.into())
         } else {
             new(disk, identity, options, begin, files)
@@ -165,7 +165,7 @@ pub(super) fn recover<D: Disk>(
     let mut scan = Scan {
         disk,
         options,
-        synced: votes.latest.as_ref().map_or(0, |vote| vote.synced.number),
+        synced: votes.latest.as_ref().map_or(0, |(_, vote)| vote.synced.number),
         found: Found { bad_votes: votes.bad, ..Found::default() },
         model: Model::new(&votes, &segments, &shelf, options.cached_bytes),
         last: None,
@@ -176,8 +176,13 @@ pub(super) fn recover<D: Disk>(
         }
         result => result?,
     }
-    if let Some(vote) = &votes.latest {
-        scan.adopt(vote)?;
+    match &votes.latest {
+        Some((_, vote)) => scan.adopt(vote)?,
+        // A ballot alone stands nowhere else.
+        None if votes.written.contains(&Slot::B) || scan.model.durable.starts > begin.starts => {
+            return Err(RecoverError::VoteLost);
+        }
+        None => {}
     }
     scan.finish(identity, files, &segments, votes, shelf)
 }
@@ -221,7 +226,8 @@ fn new<D: Disk>(
         void: Vec::new(),
         useless: Vec::new(),
         generation: 0,
-        slots: files.slots,
+        first_copy: Slot::A,
+        slots: Vec::new(),
         spares: files.spares,
     };
     let mut durable = Durable { applied: Index::ZERO, ..begin.clone() };
@@ -307,36 +313,49 @@ impl Shelf {
 
 /// The two copies of the vote.
 struct Votes {
-    latest: Option<Vote>,
+    latest: Option<(Slot, Vote)>,
     /// The snapshots that they name.
     snapshots: Vec<Snapshot>,
-    /// Whether there ever was one.
-    written: bool,
+    /// Those in which anything was ever written. Slot A was whole before slot B was begun.
+    written: Vec<Slot>,
     bad: u64,
 }
 
 impl Votes {
     fn read<D: Disk>(disk: &mut D, files: &Files, identity: Identity) -> Result<Self, RecoverError> {
-        let mut votes = Self { latest: None, snapshots: Vec::new(), written: false, bad: 2 };
-        for slot in &files.slots {
-            let file = FileName::Vote(*slot);
-            let mut block = [0; BLOCK];
-            disk.read(file, 0, &mut block)?;
-            votes.written |= block.iter().any(|&byte| byte != 0);
-            match Vote::decode(&block, u64::from(*slot == Slot::B)) {
+        let mut votes = Self { latest: None, snapshots: Vec::new(), written: Vec::new(), bad: 2 };
+        for &slot in &files.slots {
+            let file = FileName::Vote(slot);
+            let mut bytes = [0; BLOCK * VOTE_BLOCKS as usize];
+            disk.read(file, 0, &mut bytes)?;
+            if bytes.iter().any(|&byte| byte != 0) {
+                votes.written.push(slot);
+            }
+            match Vote::decode(&bytes, slot) {
                 Ok(vote) => {
                     check_identity(vote.identity, identity)?;
                     votes.bad -= 1;
                     votes.snapshots.extend(vote.snapshot.clone());
-                    let later =
-                        votes.latest.as_ref().is_none_or(|latest| latest.generation < vote.generation);
-                    votes.latest = if later { Some(vote) } else { votes.latest };
+                    let latest = votes.latest.as_ref().map(|(_, latest)| latest.generation);
+                    if latest.is_none_or(|latest| latest < vote.generation) {
+                        votes.latest = Some((slot, vote));
+                    }
                 }
                 Err(NoHeader::Version(found)) => return Err(RecoverError::Version { file, found }),
                 Err(NoHeader::Unreadable) => {}
             }
         }
         Ok(votes)
+    }
+
+    /// The copy to be written over first. The latest may have been read from a cache and not be durable: what there is of the other one
+    /// stands until it is. Where that cannot be read, its writing was cut short, and the latest is durable.
+    fn first_copy(&self) -> Slot {
+        match &self.latest {
+            Some((latest, _)) if self.bad > 0 && self.written.contains(&latest.other()) => latest.other(),
+            Some((latest, _)) => *latest,
+            None => Slot::A,
+        }
     }
 }
 
@@ -424,8 +443,9 @@ impl Model {
     fn new(votes: &Votes, segments: &[SegmentFile], shelf: &Shelf, cached_bytes: u64) -> Self {
         let headers = segments.iter().filter_map(|segment| segment.header.as_ref());
         let bases = headers.clone().map(|header| header.summary.base);
-        let base =
-            bases.chain(votes.latest.as_ref().map(|vote| vote.summary.base)).max_by_key(|base| base.index);
+        let base = bases
+            .chain(votes.latest.as_ref().map(|(_, vote)| vote.summary.base))
+            .max_by_key(|base| base.index);
         let bytes: u64 = segments.iter().map(|segment| block_at(segment.blocks)).sum();
         Self {
             durable: Durable::default(),
@@ -863,6 +883,10 @@ impl<D: Disk> Scan<'_, D> {
             self.model.reconcile(&vote.summary, vote.summary.last.index, committed)?;
             self.model.reached(vote.synced, &vote.summary);
             self.last = None;
+        } else if vote.synced == self.model.now.link {
+            // It was written after that batch.
+            let durable = &mut self.model.durable;
+            durable.committed = durable.committed.max(vote.summary.committed).min(durable.last().index);
         }
         Ok(())
     }
@@ -946,8 +970,9 @@ impl<D: Disk> Scan<'_, D> {
                 .map(FileName::Segment)
                 .collect(),
             void,
-            generation: votes.latest.map_or(0, |vote| vote.generation),
-            slots: files.slots,
+            generation: votes.latest.as_ref().map_or(0, |(_, vote)| vote.generation),
+            first_copy: votes.first_copy(),
+            slots: votes.written,
             spares: files.spares,
         };
         let (wal, first) = Wal::start(start, &durable);
@@ -1089,7 +1114,7 @@ impl fmt::Display for RecoverError {
                 write!(f, "{file} is of format {found}, and this library reads {VERSION}: take a later one")
             }
             Self::VoteLost => {
-                write!(f, "both copies of the vote and the end of the log are damaged: {REPLACE}")
+                write!(f, "both copies of the vote are damaged: {REPLACE}")
             }
             Self::TooMuch(missing) => write!(f, "{missing}: {REPLACE}"),
             Self::Beginning => f.write_str(

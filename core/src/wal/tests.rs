@@ -120,11 +120,16 @@ impl Used {
         }
     }
 
-    fn mark(&mut self) -> bool {
-        let operations = self.wal.mark();
-        self.perform(operations.as_deref().unwrap_or_default());
-        self.wal.completed();
-        operations.is_some()
+    /// Marks what was written last. Returns how many jobs it took.
+    fn mark(&mut self) -> u64 {
+        let mut jobs = 0;
+        while let Some(operations) = self.wal.mark() {
+            assert_eq!(syncs(&operations), 1, "{operations:?}");
+            self.perform(&operations);
+            self.wal.completed();
+            jobs += 1;
+        }
+        jobs
     }
 
     fn recover(&self) -> Result<Recovery, RecoverError> {
@@ -143,6 +148,13 @@ impl Used {
         let first = HEADER_BLOCKS as usize * BLOCK / SECTOR;
         (*file, (first..bytes.len() / SECTOR).filter(used).collect())
     }
+}
+
+/// How long each file of the vote is.
+const VOTE: usize = 3 * BLOCK;
+
+fn syncs(job: &[Operation]) -> usize {
+    job.iter().filter(|operation| matches!(operation, Operation::Sync(_) | Operation::SyncDirectory)).count()
 }
 
 fn entries(last: u64, sizes: &[usize]) -> Vec<Entry> {
@@ -173,22 +185,178 @@ fn writes_that_wait_share_a_sync() {
     assert_eq!(plain(used.recover().unwrap().durable), used.state);
 }
 
+/// Where a job writes, and what it syncs.
+fn places(job: &[Operation]) -> Vec<(FileName, Option<u64>)> {
+    let place = |operation: &Operation| match operation {
+        Operation::Write { file, at, .. } => (*file, Some(*at / BLOCK as u64)),
+        Operation::Sync(file) => (*file, None),
+        other => panic!("{other:?}"),
+    };
+    job.iter().map(place).collect()
+}
+
+/// An election waits for it on both sides.
 #[test]
-fn a_vote_is_durable_thrice_before_it_is_reported() {
+fn a_ballot_alone_takes_one_sync() {
     let mut used = Used::new();
-    used.append(&[]);
-    let job = used.wal.next_job().unwrap();
-    let files: Vec<_> = job
-        .iter()
-        .map(|operation| match operation {
-            Operation::Write { file, .. } => (*file, false),
-            Operation::Sync(file) => (*file, true),
-            other => panic!("{other:?}"),
-        })
-        .collect();
     let [a, b] = [Slot::A, Slot::B].map(FileName::Vote);
+    for (term, file) in (1..).zip([a, b, a, b]) {
+        used.replace(term, 0, 0);
+        let job = used.wal.next_job().unwrap();
+        assert_eq!(places(&job), [(file, Some(0)), (file, Some(2)), (file, None)], "the other one stands");
+        used.perform(&job);
+        assert_eq!(used.wal.completed(), WriteSeq::new(used.seq));
+        assert_eq!(plain(used.recover().unwrap().durable), used.state);
+    }
+    // What follows it waits for the next job, and does not make it wait.
+    used.replace(7, 0, 0);
+    used.append(&[10]);
+    assert_eq!(
+        (used.wal.next_job().map(|job| syncs(&job)), used.wal.completed()),
+        (Some(1), WriteSeq::new(5))
+    );
+    let job = used.wal.next_job().unwrap();
     let log = FileName::Segment(1);
-    assert_eq!(files, [(log, false), (log, true), (a, false), (a, true), (b, false), (b, true)]);
+    assert_eq!(places(&job)[..2], [(log, Some(3)), (log, None)], "the ballots took no room");
+}
+
+/// The vote of a write with entries stands beside their batch as well.
+#[test]
+fn a_ballot_with_entries_is_written_behind_them() {
+    let mut used = Used::new();
+    used.append(&[10]);
+    let job = used.wal.next_job().unwrap();
+    let (log, vote) = (FileName::Segment(1), FileName::Vote(Slot::A));
+    let expected = [(log, Some(3)), (log, None), (vote, Some(0)), (vote, Some(2)), (vote, None)];
+    assert_eq!(places(&job), expected);
+}
+
+/// Without any mark.
+#[test]
+fn no_bad_block_takes_a_vote() {
+    for ballots in 1..4 {
+        let mut used = Used::new();
+        used.append(&[10]);
+        used.write();
+        for term in 2..2 + ballots {
+            used.replace(term, 1, 0);
+            used.write();
+        }
+        assert!(!used.wal.is_marked());
+        let files: Vec<_> = used.disk.files.keys().copied().collect();
+        for file in files {
+            let blank = |block: &usize| used.disk.files[&file][block * BLOCK..][..BLOCK] == [0; BLOCK];
+            for block in (0..used.disk.files[&file].len() / BLOCK).filter(|block| !blank(block)) {
+                for rot in [0, 7, 0xa5] {
+                    let mut damaged = used.fork();
+                    damaged.file(file)[block * BLOCK..][..BLOCK].fill(rot);
+                    match damaged.recover() {
+                        Ok(recovery) => {
+                            assert_eq!(recovery.durable.ballot, used.state.ballot, "{file} {block}");
+                        }
+                        Err(error) => panic!("{file} {block}: {error}"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unfinished_ballot_leaves_the_one_before() {
+    let mut used = Used::new();
+    for term in 1..6 {
+        let before = used.state.ballot;
+        used.replace(term, 0, 0);
+        let job = used.wal.next_job().unwrap();
+        for torn in 0..3 {
+            let mut cut = used.fork();
+            for operation in &job[..2] {
+                let Operation::Write { file, at, bytes } = operation else { panic!("{operation:?}") };
+                let place = &mut cut.file(*file)[usize::try_from(*at).unwrap()..][..BLOCK];
+                for (sector, new) in place.chunks_mut(SECTOR).zip(bytes.chunks(SECTOR)) {
+                    let kept = [0, 100, 500][torn];
+                    sector[..kept].copy_from_slice(&new[..kept]);
+                }
+            }
+            let recovery = cut.recover().unwrap();
+            assert_eq!((recovery.durable.ballot, recovery.found.bad_votes), (before, u64::from(torn > 0)));
+        }
+        used.perform(&job);
+        used.wal.completed();
+    }
+}
+
+/// Earlier libraries wrote one block, and both copies.
+#[test]
+fn a_copy_of_one_block_is_read_and_written_in_full() {
+    let mut used = Used::new();
+    used.append(&[10]);
+    used.write();
+    for slot in [Slot::A, Slot::B] {
+        used.file(FileName::Vote(slot)).truncate(BLOCK);
+    }
+    assert_eq!(used.recover().unwrap().found.bad_votes, 0);
+    let used = Used::on(used.disk);
+    for slot in [Slot::A, Slot::B] {
+        assert_eq!(used.disk.files[&FileName::Vote(slot)].len(), VOTE);
+    }
+}
+
+/// What was read of a copy may be in the memory of a machine whose process was killed. So the other one stands until it is durable.
+#[test]
+fn a_start_writes_the_latest_copy_of_the_vote_first() {
+    for ballots in 1..4 {
+        let mut used = Used::new();
+        for term in 1..=ballots {
+            used.replace(term, 0, 0);
+            used.write();
+        }
+        let [latest, other] = if ballots % 2 == 1 { [Slot::A, Slot::B] } else { [Slot::B, Slot::A] };
+        let order = |used: &Used| -> Vec<FileName> {
+            let first = used.recover().unwrap().first;
+            let synced = first.iter().filter_map(|operation| match operation {
+                Operation::Sync(file @ FileName::Vote(_)) => Some(*file),
+                _ => None,
+            });
+            synced.collect()
+        };
+        assert_eq!(order(&used), [latest, other].map(FileName::Vote));
+        // The only one that can be read stands until there is another.
+        used.file(FileName::Vote(other)).fill(7);
+        assert_eq!(order(&used), [other, latest].map(FileName::Vote));
+    }
+}
+
+/// A ballot alone stands in no other file; but a start that was cut short has written none.
+#[test]
+fn without_any_copy_of_the_vote_a_member_that_ran_does_not_start() {
+    let recovery = Wal::recover(&mut MemoryDisk::default(), identity(), OPTIONS, &group()).unwrap();
+    let mut disk = MemoryDisk::default();
+    let mut is_torn = false;
+    for operation in &recovery.first {
+        operation.perform(&mut disk).unwrap();
+        if let Operation::Write { file: FileName::Vote(Slot::A), .. } = operation {
+            let mut torn = disk.clone();
+            torn.files.get_mut(&FileName::Vote(Slot::A)).unwrap()[50..].fill(0);
+            Wal::open(&mut torn, identity(), OPTIONS, &group()).unwrap();
+            is_torn = true;
+        }
+    }
+    assert!(is_torn);
+    let (mut bare, mut entries) = (Used::on(disk.clone()), Used::on(disk));
+    bare.replace(1, 0, 0);
+    entries.state.starts += 1;
+    entries.append(&[10]);
+    bare.write();
+    entries.write();
+    for (used, rot) in [(&bare, 7), (&entries, 7), (&entries, 0)] {
+        let mut used = used.fork();
+        for slot in [Slot::A, Slot::B] {
+            used.file(FileName::Vote(slot)).fill(rot);
+        }
+        assert_eq!(used.recover().unwrap_err(), RecoverError::VoteLost);
+    }
 }
 
 #[test]
@@ -388,8 +556,8 @@ fn without_a_mark_the_last_batch_may_be_unfinished_and_with_one_it_is_damaged() 
         used.append(&[400; 5]);
         used.write();
         let (file, sectors) = used.used_sectors();
-        assert_eq!(marked, marked && used.mark());
-        assert!(!marked || !used.mark(), "one is enough");
+        assert!(!marked || used.mark() == 2);
+        assert!(!marked || used.mark() == 0, "once is enough");
         // The last sector is what would be written last.
         used.file(file)[sectors[sectors.len() - 1] * SECTOR..][..SECTOR].fill(0);
         let Recovery { durable, found, .. } = used.recover().unwrap();
@@ -429,7 +597,7 @@ fn after_a_mark_the_last_block_may_be_gone_and_its_entries_are_known() {
         used.write();
         used.append(&[100; 5]);
         used.write();
-        assert!(used.mark());
+        assert_eq!(used.mark(), 2);
         let (file, sectors) = used.used_sectors();
         let last = sectors[sectors.len() - 8] * SECTOR;
         used.file(file)[last..last + BLOCK].fill(rot);
@@ -448,7 +616,7 @@ fn a_mark_is_known_from_either_copy() {
         used.write();
         used.append(&[100; 5]);
         used.write();
-        assert!(used.mark());
+        assert_eq!(used.mark(), 2);
         let (file, sectors) = used.used_sectors();
         used.file(file)[sectors[sectors.len() - 8] * SECTOR..].fill(0);
         used.file(FileName::Vote(slot)).fill(0);
@@ -470,7 +638,7 @@ fn what_a_mark_does_not_name_is_not_taken_for_what_it_names() {
         let before = used.state.last();
         used.append(&[size]);
         used.write();
-        assert!(used.mark());
+        assert_eq!(used.mark(), 2);
         let named = used.state.last();
         if unnamed {
             used.append(&[100]);
@@ -505,7 +673,7 @@ fn the_first_batch_of_a_segment_is_marked_as_well() {
             used.append(&[10]);
             used.write();
         }
-        assert!(used.mark(), "only the segment's name tells of it");
+        assert_eq!(used.mark(), 2, "only the segment's name tells of it");
         let (file, sectors) = used.used_sectors();
         assert_eq!(sectors.len(), 8, "one block, with both headers");
         used.file(file)[sectors[0] * SECTOR..][..BLOCK].fill(rot);
@@ -528,7 +696,7 @@ fn a_mark_needs_no_room() {
     }
     let (_, sectors) = used.used_sectors();
     assert_eq!(sectors.len(), 14 * 8, "the segment is full");
-    assert!(!used.wal.is_covered() && used.mark() && used.wal.is_covered());
+    assert!(!used.wal.is_marked() && used.mark() == 2 && used.wal.is_marked());
     assert_eq!(plain(used.recover().unwrap().durable), used.state);
 }
 
@@ -658,16 +826,18 @@ fn damage_where_nothing_was_written_is_none() {
     }
 }
 
+/// A mark brings both copies up to date, and so does whatever else is written often enough.
 #[test]
-fn the_vote_survives_in_any_of_its_copies() {
+fn after_a_mark_the_vote_survives_in_any_of_its_copies() {
     let mut used = Used::new();
     used.append(&[]);
     used.write();
+    assert_eq!(used.mark(), 1, "one copy says so already");
     let ballot = Ballot::new(Term::new(1), Some(node(2)));
     for slot in [Slot::A, Slot::B] {
         let mut damaged = used.disk.clone();
         damaged.files.get_mut(&FileName::Vote(slot)).unwrap().fill(7);
-        // What the log has of it goes too.
+        // What the log has goes too.
         let segment = damaged.files.get_mut(&FileName::Segment(1)).unwrap();
         segment[3 * BLOCK..].fill(0);
         let recovery = Wal::open(&mut damaged, identity(), OPTIONS, &group()).unwrap();
@@ -675,12 +845,6 @@ fn the_vote_survives_in_any_of_its_copies() {
         let again = Wal::recover(&mut damaged, identity(), OPTIONS, &group()).unwrap();
         assert_eq!(again.found.bad_votes, 0);
     }
-    // And in the log, where both copies are gone.
-    for slot in [Slot::A, Slot::B] {
-        used.disk.files.remove(&FileName::Vote(slot));
-    }
-    let recovery = used.recover().unwrap();
-    assert_eq!((recovery.durable.ballot, recovery.found.bad_votes), (ballot, 2));
 }
 
 #[test]
@@ -764,11 +928,11 @@ fn a_directory_is_opened_by_nobody_else_and_by_no_older_library() {
     assert_eq!(open(Identity { member: other, ..identity() }), error);
     let error = RecoverError::OtherCluster { found: ClusterId(7), expected: ClusterId(8) };
     assert_eq!(open(Identity { cluster: ClusterId(8), ..identity() }), error);
-    let segment = (FileName::Segment(1), Seal { salt: 0, file: 1 }, Kind::Segment, [0, 8]);
-    let vote = (FileName::Vote(Slot::A), Seal { salt: 0, file: 0 }, Kind::Vote, [0, 4]);
+    let segment = (FileName::Segment(1), Seal { salt: 0, file: 1 }, Kind::Segment, [0, 8].as_slice());
+    let vote = (FileName::Vote(Slot::A), Slot::A.seal(), Kind::Vote, [0, 4, 16, 20].as_slice());
     for (file, seal, kind, firsts) in [segment, vote] {
         let mut later = Used { disk: used.disk.clone(), wal: used.wal.clone(), state: group(), seq: 0 };
-        for first in firsts {
+        for &first in firsts {
             let sector = &mut later.file(file)[first as usize * SECTOR..][..SECTOR];
             sector[10] = 2;
             seal.close(sector, first, kind);
@@ -782,8 +946,8 @@ fn a_damaged_version_is_damage_and_not_a_later_format() {
     let mut used = Used::new();
     used.append(&[]);
     used.write();
-    for sector in [0, 4] {
-        used.file(FileName::Vote(Slot::A))[sector * SECTOR + 11] ^= 4;
+    for sector in [0, 4, 16, 20] {
+        used.file(FileName::Vote(Slot::B))[sector * SECTOR + 11] ^= 4;
     }
     let recovery = used.recover().unwrap();
     assert_eq!(plain(recovery.durable), used.state, "the other copy of the vote is good");
@@ -946,11 +1110,8 @@ fn the_later_copy_of_the_vote_counts_and_the_later_ballot() {
     let mut log = used.fork();
     used.replace(9, 0, 0);
     let job = used.wal.next_job().unwrap();
-    let (done, rest) = job.split_at(job.len() - 2);
-    used.perform(done);
-    assert!(matches!(rest[0], Operation::Write { file: FileName::Vote(Slot::B), .. }));
-    // The batch itself is gone.
-    used.file(FileName::Segment(1))[4 * BLOCK..].fill(0);
+    assert!(matches!(job[0], Operation::Write { file: FileName::Vote(Slot::B), .. }));
+    used.perform(&job);
     let ballot = Ballot::new(Term::new(9), None);
     assert_eq!(used.recover().unwrap().durable.ballot, ballot);
     // In a log that has gone on otherwise it counts too.
@@ -958,8 +1119,8 @@ fn the_later_copy_of_the_vote_counts_and_the_later_ballot() {
         log.append(&[10]);
         log.write();
     }
-    let copy = used.disk.files[&FileName::Vote(Slot::A)].clone();
-    *log.file(FileName::Vote(Slot::A)) = copy;
+    let copy = used.disk.files[&FileName::Vote(Slot::B)].clone();
+    *log.file(FileName::Vote(Slot::B)) = copy;
     let durable = log.recover().unwrap().durable;
     assert_eq!((durable.ballot, durable.last()), (ballot, LogId::new(1, 3)));
 }
@@ -983,8 +1144,8 @@ fn the_format_stays() {
         used.disk.files.iter().map(|(file, bytes)| (*file, bytes.len(), CRC64.checksum(bytes))).collect();
     let golden = [
         (FileName::Segment(1), 16 * BLOCK, 18113474028284829811),
-        (FileName::Vote(Slot::A), BLOCK, 2340452726988105921),
-        (FileName::Vote(Slot::B), BLOCK, 9160028051890584212),
+        (FileName::Vote(Slot::A), VOTE, 2033907137215641295),
+        (FileName::Vote(Slot::B), VOTE, 13082556266047610780),
     ];
     assert_eq!(digests, golden, "{digests:#x?}");
     // Its first record, by hand: entry 1 of term 1, five bytes.

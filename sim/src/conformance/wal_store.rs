@@ -83,10 +83,10 @@ impl<D: Disk> LogStore for WalStore<D> {
 
     fn idle(&mut self) -> Result<(), StoreError> {
         self.upkeep()?;
-        match self.wal.mark() {
-            Some(operations) => self.job(&operations),
-            None => Ok(()),
+        while let Some(operations) = self.wal.mark() {
+            self.job(&operations)?;
         }
+        Ok(())
     }
 
     fn snapshot(&mut self, snapshot: &Snapshot, bytes: &[u8]) -> Result<(), StoreError> {

@@ -18,6 +18,10 @@ pub(crate) struct Written {
     before_last: Option<Place>,
     /// Whether a batch was lost of which the vote alone tells.
     only_the_vote_tells: bool,
+    /// The copy of the vote that was written last in this life: the latest ballot may stand in no other.
+    latest_vote: Option<Slot>,
+    /// Whether that was damaged since.
+    vote_spoiled: bool,
     /// Whether a batch was lost of which only its segment tells, and not what was in it.
     nothing_says_what: bool,
     /// Whether the first batch of the next segment is to be damaged, and when.
@@ -65,14 +69,20 @@ impl Written {
             self.before_last = self.last.take().map(|last| last.place);
             self.last = Some(Last { place, is_first, told_by: Vec::new(), untold: false, durable: false });
         }
-        if let Some(last) = self.last.as_mut().filter(|_| done == operations.len()) {
-            let slots = operations.iter().filter_map(|operation| match operation {
-                Operation::Write { file: FileName::Vote(slot), .. } => Some(*slot),
-                _ => None,
-            });
+        if done < operations.len() {
+            return;
+        }
+        let vote = operations.iter().rev().find_map(|operation| match operation {
+            Operation::Write { file: FileName::Vote(slot), .. } => Some(*slot),
+            _ => None,
+        });
+        if vote.is_some() {
+            (self.latest_vote, self.vote_spoiled) = (vote, false);
+        }
+        if let Some(last) = &mut self.last {
             last.durable = true;
-            last.told_by = slots.collect();
-            last.untold &= last.told_by.is_empty();
+            last.untold &= vote.is_none();
+            last.told_by.extend(vote.filter(|slot| !last.told_by.contains(slot)));
         }
     }
 
@@ -137,7 +147,12 @@ impl Written {
             last.told_by.clear();
             last.untold = true;
         }
-        !self.only_the_vote_tells
+        !self.only_the_vote_tells && !std::mem::replace(&mut self.vote_spoiled, true)
+    }
+
+    /// Whether this copy of the vote is up to date: of such a one some must stay.
+    pub(crate) fn has_latest_vote(&self, slot: Slot) -> bool {
+        self.latest_vote.is_none_or(|latest| latest == slot)
     }
 
     /// Whether a batch was lost of which is known that it was there, and not what it held.
@@ -254,7 +269,28 @@ mod tests {
         assert!(written.spoil_vote());
         assert_eq!(written.lose_last(), None);
         carry_out(&mut written, &told);
-        assert_eq!(written.lose_last(), Some((FILE, 0..12_288)), "both copies are written again");
+        assert_eq!(written.lose_last(), Some((FILE, 0..12_288)), "it is written again");
+    }
+
+    #[test]
+    fn a_ballot_alone_stands_in_the_latest_copy_of_the_vote() {
+        let mut written = Written::default();
+        assert!(written.has_latest_vote(Slot::A) && written.has_latest_vote(Slot::B));
+        let copy = |slot| [write(FileName::Vote(slot), 0), Operation::Sync(FileName::Vote(slot))];
+        carry_out(&mut written, &[write(FILE, 0), Operation::Sync(FILE)]);
+        carry_out(&mut written, &copy(Slot::A));
+        written.carried_out(&copy(Slot::B), 1);
+        assert!(written.has_latest_vote(Slot::A) && !written.has_latest_vote(Slot::B), "it is not durable");
+        carry_out(&mut written, &copy(Slot::B));
+        assert!(written.has_latest_vote(Slot::B) && !written.has_latest_vote(Slot::A));
+        assert!(written.spoil_vote());
+        assert!(!written.spoil_vote(), "what is left of it must stay");
+        carry_out(&mut written, &copy(Slot::A));
+        assert_eq!(
+            written.lose_told(),
+            Some(((FILE, 0..12_288), vec![Slot::A])),
+            "and not by what is damaged"
+        );
     }
 
     #[test]

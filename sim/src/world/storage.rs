@@ -14,7 +14,7 @@ use std::ops::Range;
 /// A sector, and a block of them.
 const SECTOR: u64 = 512;
 const BLOCK: u64 = 4_096;
-/// Each copy of the vote stands in its file twice, in two halves.
+/// Each copy of the vote stands in its file four times: in two blocks, and in both halves of each.
 const HALF: u64 = BLOCK / 2;
 
 impl World<'_> {
@@ -202,8 +202,9 @@ impl World<'_> {
                 })
             }
             Rotten::Vote => {
-                let copies = [(Slot::A, 0), (Slot::A, HALF), (Slot::B, 0), (Slot::B, HALF)];
-                self.vote_place(member, &copies)
+                let places = [0, HALF, 2 * BLOCK, 2 * BLOCK + HALF];
+                let copies = [Slot::A, Slot::B].into_iter().flat_map(|slot| places.map(|at| (slot, at)));
+                self.vote_place(member, &copies.collect::<Vec<_>>())
             }
             Rotten::Snapshot => self.snapshot_place(member),
         };
@@ -273,14 +274,17 @@ impl World<'_> {
         }
     }
 
-    /// One of the `copies` of the vote; now and then all but one are lost, and with them the last batch, of which that one tells.
+    /// One of the `copies` of the vote; now and then all but one are lost, and with them the last batch, of which that one tells. The one
+    /// that is left has the latest ballot.
     fn vote_place(&mut self, member: usize, copies: &[(Slot, u64)]) -> Option<Place> {
         let Host { stream, written, storage, .. } = &mut self.hosts[member];
         let told = if stream.below(4) == 0 { written.lose_told() } else { None };
         if told.is_none() && !written.spoil_vote() {
             return None;
         }
-        let tells = |slot: &Slot| told.as_ref().is_none_or(|(_, told_by)| told_by.contains(slot));
+        let tells = |slot: &Slot| {
+            told.as_ref().is_none_or(|(_, told_by)| told_by.contains(slot)) && written.has_latest_vote(*slot)
+        };
         let may_stay: Vec<_> = copies.iter().filter(|(slot, _)| tells(slot)).collect();
         let spared = **stream.pick(&may_stay);
         let others = copies.iter().filter(|copy| **copy != spared);

@@ -29,6 +29,8 @@ pub(super) struct Wire {
     pub(super) to: NodeId,
     pub(super) lane: Lane,
     pub(super) frame: Decoded,
+    /// How often its sender had synced its log's files by then.
+    pub(super) syncs: usize,
     bytes: Vec<u8>,
 }
 
@@ -43,6 +45,8 @@ pub(super) struct Host {
     pub(super) replica: Option<Replica>,
     pub(super) worker: Worker<Kv>,
     jobs: BTreeMap<Lane, VecDeque<DiskJob>>,
+    /// How often this life has synced in the lane of the log.
+    syncs: usize,
     machine: VecDeque<MachineJob>,
     pub(super) answers: Vec<(RequestId, Answer)>,
     pub(super) watch: Steps,
@@ -126,6 +130,7 @@ impl Group {
             replica: None,
             worker: Worker::new(Machine::new(Kv::default())),
             jobs: BTreeMap::new(),
+            syncs: 0,
             machine: VecDeque::new(),
             answers: Vec::new(),
             watch: Steps::default(),
@@ -186,6 +191,7 @@ impl Group {
         let host = self.host(id);
         host.replica = None;
         host.jobs.clear();
+        host.syncs = 0;
         host.machine.clear();
     }
 
@@ -207,7 +213,7 @@ impl Group {
                 Output::Frame { to, lane, bytes } => {
                     assert!(host.halted.is_none(), "nothing leaves a member that has halted");
                     let frame = frame::decode(&bytes, wire::VERSION, 1 << 24).unwrap();
-                    frames.push(Wire { from, to: to.id, lane, frame, bytes });
+                    frames.push(Wire { from, to: to.id, lane, frame, syncs: host.syncs, bytes });
                 }
                 Output::Disk(job) => host.jobs.entry(job.lane).or_default().push_back(job),
                 Output::Machine(job) => host.machine.push_back(job),
@@ -372,6 +378,12 @@ impl Host {
                 };
                 let concerns =
                     |error: &DiskError| *error != DiskError::Full || job.operations.iter().any(grows);
+                let is_sync = |operation: &&Operation| {
+                    matches!(operation, Operation::Sync(_) | Operation::SyncDirectory)
+                };
+                if lane == Lane::Log {
+                    self.syncs += job.operations.iter().filter(is_sync).count();
+                }
                 let error = self.disk_error.clone();
                 return Some(Some(
                     match error.filter(|(broken, error)| *broken == lane && concerns(error)) {

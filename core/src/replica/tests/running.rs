@@ -5,13 +5,17 @@ use crate::event::{Proposal, ReadVia};
 use crate::kv;
 use crate::machine::{self, Command};
 use crate::membership::Change;
+use crate::message::Body;
+use crate::replica::frame::Envelope;
 use crate::replica::tests::group::{Group, in_session, put, reply, small};
 use crate::replica::{Answer, Ask, Halt, Input, Lane, Options, Refusal};
 use crate::status::RoleKind;
 use crate::types::{Index, LogId, Member, RequestId};
 use alloc::boxed::Box;
+use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 
 #[test]
 fn a_group_elects_a_leader_writes_and_reads_at_any_member() {
@@ -28,6 +32,32 @@ fn a_group_elects_a_leader_writes_and_reads_at_any_member() {
     assert_eq!(group.put(follower, "x", "2"), refused);
     group.converge();
     assert_eq!(group.replica(leader).waiting(), 0);
+}
+
+/// An election takes one sync of the candidate and one of its voters, however slow they are.
+#[test]
+fn a_request_for_votes_and_a_vote_each_leave_after_one_sync() {
+    let mut group = Group::of(3, &small());
+    let sent = Rc::new(RefCell::new(Vec::new()));
+    let seen = sent.clone();
+    group.network = Box::new(move |wire| {
+        if let Envelope::Raft(message) = &wire.frame.envelope
+            && matches!(message.body, Body::RequestVote { .. } | Body::Voted { granted: true })
+        {
+            seen.borrow_mut().push((wire.from.get(), wire.syncs));
+        }
+        1
+    });
+    for _ in 0..3 {
+        let leader = group.elect();
+        let votes = sent.take();
+        assert!(
+            votes.iter().any(|(from, _)| *from == leader) && votes.iter().any(|(from, _)| *from != leader)
+        );
+        assert!(votes.iter().all(|(_, syncs)| *syncs == 1), "{votes:?}");
+        // In their next lives, all of them begin with a ballot again.
+        (1..=3).for_each(|id| group.restart(id));
+    }
 }
 
 #[test]
