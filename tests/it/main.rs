@@ -1,5 +1,6 @@
 //! Kontiki's tests across crates: the paper, scripts, properties and house rules.
 
+mod api;
 mod conformance;
 mod contract;
 mod damage;
