@@ -184,6 +184,7 @@ fn words_are_found_whole() {
 #[test]
 fn every_planted_bug_says_what_it_is_and_who_must_find_it() {
     let mut violations = String::new();
+    let catalogue = fs::read_to_string(root().join("tests/planted/PITFALLS.md")).expect("the catalogue");
     for (name, text) in files("tests/planted", "patch") {
         let header = text.split("diff --git").next().unwrap_or_default();
         for field in ["Bug:", "Pitfall:", "Property:"] {
@@ -195,10 +196,46 @@ fn every_planted_bug_says_what_it_is_and_who_must_find_it() {
                 );
             }
         }
+        let code = header.lines().find_map(|line| line.strip_prefix("Pitfall:")).unwrap_or_default().trim();
+        let section = catalogue.split("\n### ").find(|section| section.starts_with(&format!("{code}: ")));
+        let bug = Path::new(&name).file_stem().expect("a file has a name").to_string_lossy();
+        if !section.is_some_and(|section| section.contains(&format!("`{bug}`"))) {
+            let _ = writeln!(
+                violations,
+                "{name}: name the bug under `### {code}: ...` of tests/planted/PITFALLS.md, or the code leads nowhere"
+            );
+        }
         if header.len() == text.len() {
             let _ = writeln!(violations, "{name}: there is no `diff --git` in it; make it with `git diff`");
         }
     }
+    tidy(&violations);
+}
+
+/// A document that names a file which is not there sends its reader nowhere.
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut violations = String::new();
+    let documents = ["docs", "core", "sim", "net-tokio", "tests"].map(|dir| files(dir, "md")).concat();
+    let at_the_root = ["README", "ARCHITECTURE", "CONTRIBUTING", "CHANGELOG"].map(|name| {
+        let name = format!("{name}.md");
+        let text = fs::read_to_string(root().join(&name)).expect("a text file");
+        (name, text)
+    });
+    let mut links = 0;
+    for (name, text) in documents.into_iter().chain(at_the_root) {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            if link.contains("://") || file.is_empty() {
+                continue;
+            }
+            links += 1;
+            if !root().join(&name).with_file_name(file).exists() {
+                let _ = writeln!(violations, "{name}: `{link}` is not there: give the path from this file");
+            }
+        }
+    }
+    assert!(links > 50, "{links} links were found: the documents have more");
     tidy(&violations);
 }
 
