@@ -146,6 +146,14 @@ impl Progress {
         }
     }
 
+    /// How many bytes of entries are in flight.
+    pub(crate) fn in_flight_bytes(&self) -> u64 {
+        match &self.flow {
+            Flow::Stream { in_flight, .. } => in_flight.bytes,
+            Flow::Probe { .. } | Flow::Snapshot { .. } => 0,
+        }
+    }
+
     /// Whether another append may leave now, of a log that ends at `last`. A probe leaves even where there is nothing left
     /// to send, or nothing may be sent: it asks whether the logs agree.
     pub(crate) fn may_send(&self, last: Index, window: Window) -> bool {

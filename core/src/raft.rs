@@ -30,7 +30,7 @@ use crate::role::candidate::Candidate;
 use crate::role::follower::{self, Follower};
 use crate::role::leader::Leader;
 use crate::role::{Next, Phase, voter};
-use crate::status::{DropReason, Drops, FlowKind, PeerStatus, RoleKind, Space, Status};
+use crate::status::{DropReason, Drops, FlowKind, Held, PeerStatus, RoleKind, Space, Status};
 use crate::time::Instant;
 use crate::types::{Ballot, Index, LogId, Member, NodeId, RequestId, Term, WriteSeq};
 use alloc::boxed::Box;
@@ -707,6 +707,21 @@ impl Raft {
         };
         common.log.compact(snapshot, tail.min(needed));
         Next::Stay
+    }
+
+    /// What it holds in memory that its settings limit.
+    pub fn held(&self) -> Held {
+        let Common { log, durability, .. } = &self.common;
+        let held = Held {
+            cached_bytes: log.cached_size(),
+            waiting_reads: self.common.waiting_reads(),
+            waiting_answers: durability.waiting(),
+            ..Held::default()
+        };
+        match &self.role {
+            Role::Leader(leader) => leader.held(held),
+            _ => held,
+        }
     }
 
     /// What the log keeps, and why.

@@ -81,6 +81,24 @@ impl Space {
     }
 }
 
+/// What a member holds in memory that its [`Options`](crate::config::Options) limit; of what a leader keeps for each other member, the most that it
+/// keeps for any.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// Bytes of entries in memory.
+    pub cached_bytes: u64,
+    /// Appends on their way to one member that are not acknowledged.
+    pub in_flight_messages: u64,
+    /// Their bytes of entries.
+    pub in_flight_bytes: u64,
+    /// Bytes of entries that a leader waits to commit.
+    pub uncommitted_bytes: u64,
+    /// Reads that wait to be confirmed or applied.
+    pub waiting_reads: usize,
+    /// Messages that wait for the disk.
+    pub waiting_answers: usize,
+}
+
 /// What a leader knows of another member.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

@@ -6,6 +6,7 @@
 
 pub mod acknowledged_writes;
 pub mod bounded_log;
+pub mod bounded_memory;
 pub mod bounded_work;
 pub mod durable_commit;
 pub mod election_restriction;
@@ -27,9 +28,10 @@ pub mod voters_only;
 
 use crate::ledger::{Known, Link};
 use kontiki_core::action::Action;
+use kontiki_core::config::Options;
 use kontiki_core::event::Event;
 use kontiki_core::membership::Membership;
-use kontiki_core::status::Status;
+use kontiki_core::status::{Held, Status};
 use kontiki_core::types::{Ballot, Index, LogId, Member, NodeId};
 
 /// One step of one member, as the checks see it.
@@ -102,6 +104,7 @@ pub struct Checks {
     snapshot_prefix: snapshot_prefix::SnapshotPrefix,
     bounded_log: bounded_log::BoundedLog,
     bounded_work: bounded_work::BoundedWork,
+    bounded_memory: bounded_memory::BoundedMemory,
     paused_flow: paused_flow::PausedFlow,
 }
 
@@ -144,6 +147,17 @@ impl Checks {
         self.bounded_work.limited_to(limits);
     }
 
+    /// Members, so many of them, have these settings.
+    pub fn holds_within(&mut self, members: u64, options: &Options) {
+        self.bounded_memory.limited_to(members, options);
+    }
+
+    /// What a member holds after a step.
+    pub fn holds(&mut self, member: usize, id: NodeId, held: &Held) -> Result<(), Violated> {
+        let checked = self.bounded_memory.holds(member, held);
+        checked.map_err(|detail| (bounded_memory::NAME, format!("member {id} holds {detail}")))
+    }
+
     /// Something happens at this time, in nanoseconds.
     pub fn happens(&mut self, now: u64) -> Result<(), Violated> {
         self.bounded_work.happens(now).map_err(|detail| (bounded_work::BoundedWork::NAME, detail))
@@ -173,6 +187,7 @@ impl Checks {
 
     /// A member starts again with what its disk holds.
     pub fn restarted(&mut self, member: usize, ballot: Ballot) -> Result<(), Violated> {
+        self.bounded_memory.restarted(member);
         self.vote_durability
             .restarted(member, ballot)
             .map_err(|detail| (vote_durability::VoteDurability::NAME, detail))

@@ -234,6 +234,7 @@ impl<'t> World<'t> {
         world.checks.begins_with(membership);
         world.checks.limited_to(scenario.options.retained_bytes);
         let clients = world.clients.count() as u64;
+        world.checks.holds_within(size as u64, &scenario.options);
         world.checks.works_within(Limits::of(size as u64, clients, &scenario.options));
         world.prepare();
         Ok(world)

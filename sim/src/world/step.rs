@@ -165,6 +165,9 @@ impl World<'_> {
         };
         self.show(&taken);
         self.check(member, &taken)?;
+        if self.counters.steps.is_multiple_of(LOOKS) {
+            self.checks.holds(member, id, &raft.held())?;
+        }
         self.count(member, &taken);
         self.release_after(member, &taken);
         self.contest_after(member, &taken);
@@ -430,6 +433,9 @@ fn lane_of(body: &Body, bytes: usize) -> Lane {
         _ => Lane::Log,
     }
 }
+
+/// After how many steps it is looked at what a member holds: what is held beyond a limit is held for a while.
+const LOOKS: u64 = 8;
 
 /// A frame of more bytes is large, whatever it holds.
 const MAX_SHORT: usize = 16 << 10;

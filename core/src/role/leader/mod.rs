@@ -18,7 +18,7 @@ use crate::message::Body;
 use crate::progress::Progress;
 use crate::quorum::Tally;
 use crate::role::Next;
-use crate::status::DropReason;
+use crate::status::{DropReason, Held};
 use crate::time::Instant;
 use crate::types::{Index, LogId, Member, NodeId, RequestId, Term};
 use alloc::boxed::Box;
@@ -128,6 +128,18 @@ impl Leader {
     /// How many bytes wait to be committed; see [`Entry::size`](crate::log::Entry::size).
     pub(crate) fn uncommitted_size(&self) -> u64 {
         self.inherited_size + self.proposed_size + self.change_size
+    }
+
+    /// Adds what a leader holds.
+    pub(crate) fn held(&self, held: Held) -> Held {
+        let most = |of: fn(&Progress) -> u64| self.peers.iter().map(of).max().unwrap_or(0);
+        Held {
+            in_flight_messages: most(|peer| peer.in_flight() as u64),
+            in_flight_bytes: most(Progress::in_flight_bytes),
+            uncommitted_bytes: self.uncommitted_size(),
+            waiting_reads: held.waiting_reads + self.reads.waiting(),
+            ..held
+        }
     }
 
     pub(crate) fn on_message(

@@ -67,6 +67,11 @@ impl Reads {
         self.sent.iter().rev().find(|(sent, _)| *sent == round).map(|&(_, at)| at)
     }
 
+    /// How many reads wait to be confirmed.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn leased_until(&self) -> Instant {
         self.leased_until
     }

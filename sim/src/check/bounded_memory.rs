@@ -1,0 +1,144 @@
+//! Bounded Memory: after a step a member holds no more than its settings allow: bytes of the log, what is on its way to each other member, what
+//! waits to be committed, and reads and answers that wait. What it had when it started may be more, until it has worked that off.
+
+use kontiki_core::config::Options;
+use kontiki_core::status::Held;
+use std::collections::BTreeMap;
+
+/// The property's name.
+pub const NAME: &str = "Bounded Memory";
+
+/// How much each member may hold, and what it held when it started.
+#[derive(Default, Debug)]
+pub struct BoundedMemory {
+    /// None where no limit is known: then everything is within it.
+    limit: Option<Held>,
+    /// What a member has started with that is beyond the limit, until it is within.
+    started: BTreeMap<usize, Start>,
+    /// The largest entry that is appended without a limit of its own: a membership, a blank one, what a message may carry.
+    message: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    /// It has not taken a step.
+    Fresh,
+    /// So many bytes of the log.
+    With(u64),
+}
+
+/// What a command or a membership adds to an entry, at most, for each member.
+const OVERHEAD: u64 = 1_024;
+
+impl BoundedMemory {
+    /// Members, so many of them, have these settings.
+    pub fn limited_to(&mut self, members: u64, options: &Options) {
+        // One item may be beyond each limit: what is larger still goes, alone.
+        let entry = options.max_payload_bytes + OVERHEAD * (members + 1);
+        self.message = options.max_append_bytes.max(entry);
+        self.limit = Some(Held {
+            cached_bytes: options
+                .max_cached_bytes
+                .saturating_add(options.max_uncommitted_bytes)
+                .saturating_add(2 * self.message),
+            in_flight_messages: options.max_in_flight_messages as u64,
+            in_flight_bytes: options.max_in_flight_bytes.saturating_add(self.message),
+            uncommitted_bytes: options.max_uncommitted_bytes.saturating_add(2 * self.message),
+            // Those that wait to be confirmed, and those that wait to be applied.
+            waiting_reads: options.max_waiting_reads.saturating_mul(2),
+            // Votes, requests for them, and questions are few and wait beside the answers.
+            waiting_answers: options.max_waiting_answers + 4 * members as usize,
+        });
+    }
+
+    /// A member starts again, with what its disk holds.
+    pub fn restarted(&mut self, member: usize) {
+        self.started.insert(member, Start::Fresh);
+    }
+
+    /// What a member holds after a step.
+    pub fn holds(&mut self, member: usize, held: &Held) -> Result<(), String> {
+        let Some(limit) = self.limit else { return Ok(()) };
+        let cached = self.allowed(member, held.cached_bytes, limit.cached_bytes);
+        let all = [
+            ("bytes of the log in memory", held.cached_bytes, cached),
+            ("messages on their way to a member", held.in_flight_messages, limit.in_flight_messages),
+            ("bytes on their way to a member", held.in_flight_bytes, limit.in_flight_bytes),
+            ("bytes that wait to be committed", held.uncommitted_bytes, limit.uncommitted_bytes),
+            ("reads that wait", held.waiting_reads as u64, limit.waiting_reads as u64),
+            ("answers that wait for the disk", held.waiting_answers as u64, limit.waiting_answers as u64),
+        ];
+        match all.into_iter().find(|(_, held, limit)| held > limit) {
+            None => Ok(()),
+            Some((what, held, limit)) => Err(format!("{held} {what}, more than {limit}")),
+        }
+    }
+
+    /// How many bytes of its log a member may hold.
+    fn allowed(&mut self, member: usize, cached: u64, limit: u64) -> u64 {
+        let Some(start) = self.started.get_mut(&member) else { return limit };
+        if cached <= limit && !matches!(start, Start::Fresh) {
+            self.started.remove(&member);
+            return limit;
+        }
+        let had = match *start {
+            Start::Fresh => cached,
+            Start::With(had) => had,
+        };
+        *start = Start::With(had);
+        limit.max(had.saturating_add(2 * self.message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limited() -> BoundedMemory {
+        let options = Options {
+            max_cached_bytes: 10_000,
+            max_uncommitted_bytes: 5_000,
+            max_append_bytes: 1_000,
+            max_payload_bytes: 100,
+            max_in_flight_bytes: 2_000,
+            max_in_flight_messages: 4,
+            max_waiting_reads: 3,
+            max_waiting_answers: 3,
+            ..Options::default()
+        };
+        let mut check = BoundedMemory::default();
+        check.limited_to(3, &options);
+        check
+    }
+
+    #[test]
+    fn fires_on_each_thing_that_is_held_beyond_its_limit() {
+        let limit = limited().limit.expect("it is limited");
+        assert_eq!(limited().holds(0, &limit), Ok(()));
+        let beyond = [
+            Held { cached_bytes: limit.cached_bytes + 1, ..limit },
+            Held { in_flight_messages: limit.in_flight_messages + 1, ..limit },
+            Held { in_flight_bytes: limit.in_flight_bytes + 1, ..limit },
+            Held { uncommitted_bytes: limit.uncommitted_bytes + 1, ..limit },
+            Held { waiting_reads: limit.waiting_reads + 1, ..limit },
+            Held { waiting_answers: limit.waiting_answers + 1, ..limit },
+        ];
+        for held in beyond {
+            assert!(limited().holds(0, &held).is_err(), "{held:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_member_starts_with_may_be_more_until_it_is_worked_off() {
+        let mut check = limited();
+        let holds = |check: &mut BoundedMemory, cached_bytes| {
+            check.holds(0, &Held { cached_bytes, ..Held::default() })
+        };
+        check.restarted(0);
+        assert_eq!(holds(&mut check, 90_000), Ok(()));
+        assert_eq!(holds(&mut check, 90_100), Ok(()));
+        assert!(holds(&mut check, 190_000).is_err());
+        assert_eq!(holds(&mut check, 1_000), Ok(()));
+        assert!(holds(&mut check, 90_000).is_err(), "it was within the limit by then");
+    }
+}
