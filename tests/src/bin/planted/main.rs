@@ -22,6 +22,7 @@ mod rebase;
 
 use clap::Parser;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::io::Read as _;
@@ -38,7 +39,7 @@ struct Cli {
     /// Only every N-th bug, as a sample
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     every: Option<u16>,
-    /// Rewrite the table in tests/planted/README.md
+    /// Write what is found into the table of tests/planted/README.md, bug by bug; the rows of other bugs stay
     #[arg(long)]
     write: bool,
     /// Merge each patch with the present tree, rewrite those that have moved, and list those that need a hand
@@ -100,17 +101,20 @@ impl Cli {
             "{:<34} {:<9} {:<30} {:>8} {:>8}",
             "bug", "pitfall", "property that fired", "seeds", "seconds"
         );
-        let mut rows = Vec::new();
+        let table = Table(root.join("tests/planted/README.md"));
         let mut missed = Vec::new();
         for bug in &bugs {
             let started = Instant::now();
             let found = workshop.plant(bug);
             let seconds = started.elapsed().as_secs();
+            if self.write {
+                let row = found.as_ref().ok().filter(|found| bug.properties.contains(&found.property));
+                table.write(bug, row)?;
+            }
             match found {
                 Ok(found) if bug.properties.contains(&found.property) => {
                     let (property, seeds) = (&found.property, &found.seeds);
                     println!("{:<34} {:<9} {property:<30} {seeds:>8} {seconds:>8}", bug.name, bug.pitfall);
-                    rows.push(bug.row(&found));
                 }
                 Ok(found) => {
                     let expected = bug.properties.join(" | ");
@@ -134,14 +138,6 @@ impl Cli {
         }
         println!("\n{} of {} planted bugs found", bugs.len() - missed.len(), bugs.len());
         missed.iter().for_each(|missed| println!("MISSED  {missed}"));
-        if self.write {
-            if self.name.is_some() || self.every.is_some() || !missed.is_empty() {
-                return Err(
-                    "the table is only written from a run in which every bug was planted and found".into()
-                );
-            }
-            write_table(&root.join("tests/planted/README.md"), &rows)?;
-        }
         Ok(missed.is_empty())
     }
 
@@ -343,13 +339,27 @@ fn remove(path: &Path) -> Result<(), Failure> {
 
 const BEGIN: &str = "<!-- table: written by `cargo planted --write` -->\n";
 const END: &str = "<!-- end of the table -->\n";
+const HEAD: &str =
+    "| bug | pitfall | what is wrong | property that fired | seeds needed |\n|---|---|---|---|--:|\n";
 
-fn write_table(readme: &Path, rows: &[String]) -> Result<(), Failure> {
-    let text = fs::read_to_string(readme)?;
-    let (before, rest) =
-        text.split_once(BEGIN).ok_or("the README has lost the mark where its table begins")?;
-    let (_, after) = rest.split_once(END).ok_or("the README has lost the mark where its table ends")?;
-    let head =
-        "| bug | pitfall | what is wrong | property that fired | seeds needed |\n|---|---|---|---|--:|\n";
-    Ok(fs::write(readme, format!("{before}{BEGIN}{head}{}\n{END}{after}", rows.join("\n")))?)
+/// The table of all bugs, in a file between two marks.
+struct Table(PathBuf);
+
+impl Table {
+    /// Gives a bug its row, or none where it was not found. Rows of bugs that are there no more go.
+    fn write(&self, bug: &Bug, found: Option<&Found>) -> Result<(), Failure> {
+        let text = fs::read_to_string(&self.0)?;
+        let (before, rest) =
+            text.split_once(BEGIN).ok_or("the README has lost the mark where its table begins")?;
+        let (table, after) =
+            rest.split_once(END).ok_or("the README has lost the mark where its table ends")?;
+        let name = |row: &str| Some(row.strip_prefix("| `")?.split_once('`')?.0.to_owned());
+        let named = |row: &str| name(row).map(|name| (name, row.to_owned()));
+        let mut rows: BTreeMap<String, String> = table.lines().filter_map(named).collect();
+        rows.retain(|name, _| bug.patch.with_file_name(name).with_extension("patch").exists());
+        rows.remove(&bug.name);
+        rows.extend(found.map(|found| (bug.name.clone(), bug.row(found))));
+        let rows: String = rows.into_values().map(|row| row + "\n").collect();
+        Ok(fs::write(&self.0, format!("{before}{BEGIN}{HEAD}{rows}{END}{after}"))?)
+    }
 }
