@@ -112,12 +112,13 @@ impl Replica {
         out: &mut Vec<Output>,
     ) {
         self.reading.from_disk = false;
-        let answer = match self.wal.entries(extent, bytes) {
+        let log = self.raft.log();
+        let answer = match self.wal.entries(extent, bytes).map(|entries| still_in(log, entries)) {
             // They have been written elsewhere meanwhile, or have left the log: it is looked for anew.
             Ok(entries) if entries.is_empty() => return,
             Ok(entries) => {
-                let committed = self.raft.log().committed();
-                Answer::Entries(LogPage { after, through, entries, committed })
+                let through = through.min(log.last().index);
+                Answer::Entries(LogPage { after, through, entries, committed: log.committed() })
             }
             Err(damage) => Answer::Refused(Refusal::Unreadable { index: after.next(), damage: Some(damage) }),
         };
@@ -129,6 +130,14 @@ impl Replica {
         if let Some(Wanted { request, .. }) = self.reading.waiting.pop_front() {
             self.tell(Origin::Client(request), answer, out);
         }
+    }
+}
+
+/// The first of these entries, up to one that has left the log since. The disk holds it until the write is done that takes it out.
+fn still_in(log: &Log, entries: Entries) -> Entries {
+    match entries.iter().position(|entry| !log.contains(entry.id)) {
+        Some(gone) => entries.iter().take(gone).cloned().collect(),
+        None => entries,
     }
 }
 
