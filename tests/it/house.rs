@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The modules of `core`, the lowest first: each may use those before it.
 const LAYERS: &[&str] = &[
@@ -207,6 +208,24 @@ fn every_planted_bug_says_what_it_is_and_who_must_find_it() {
         }
         if header.len() == text.len() {
             let _ = writeln!(violations, "{name}: there is no `diff --git` in it; make it with `git diff`");
+        }
+    }
+    tidy(&violations);
+}
+
+/// A patch that does not apply tests nothing, and only a run of all planted bugs would tell.
+#[test]
+fn every_planted_bug_applies() {
+    let mut violations = String::new();
+    for (name, _) in files("tests/planted", "patch") {
+        let mut git = Command::new("git");
+        // Not as part of a repository around this one, or what lies outside of it is left out without a word.
+        git.current_dir(root()).env("GIT_CEILING_DIRECTORIES", root().parent().unwrap_or(&root()));
+        let applied =
+            git.args(["apply", "--check", &name]).output().expect("git is there: `cargo planted` needs it");
+        if !applied.status.success() {
+            let why = String::from_utf8_lossy(&applied.stderr);
+            let _ = writeln!(violations, "{name}: {}: run `cargo planted --rebase`", why.trim());
         }
     }
     tidy(&violations);

@@ -95,7 +95,7 @@ pub enum RecoverError {
         /// Its format.
         found: u32,
     },
-    /// Nobody knows whom this member has voted for: no copy of its vote can be read.
+    /// No copy of the vote can be read, so the vote of this member is unknown.
     VoteLost,
     /// Too much is damaged to know even what is lost.
     TooMuch(Missing),
