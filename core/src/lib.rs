@@ -133,7 +133,7 @@ pub mod raft;
 #[cfg(feature = "record")]
 pub mod record;
 pub mod recover;
-mod refill;
+mod repair;
 #[cfg(feature = "replica")]
 pub mod replica;
 mod rng;

@@ -25,7 +25,7 @@ use crate::log::{
 use crate::membership::Membership;
 use crate::message::{Body, Message};
 use crate::progress::Flow;
-use crate::refill;
+use crate::repair;
 use crate::role::candidate::Candidate;
 use crate::role::follower::{self, Follower};
 use crate::role::leader::Leader;
@@ -516,14 +516,14 @@ impl Raft {
             }
             (_, Body::Outdated | Body::Misaddressed) => {}
             (_, Body::Missing { after, through }) => {
-                refill::on_missing(&mut self.common, from, *after, *through, out);
+                repair::on_missing(&mut self.common, from, *after, *through, out);
             }
             (_, Body::MissingSnapshot { last }) => {
-                refill::on_missing_snapshot(&mut self.common, from, *last, out);
+                repair::on_missing_snapshot(&mut self.common, from, *last, out);
             }
-            (_, Body::Refill { slice }) => refill::on_refill(&mut self.common, from, slice, out),
+            (_, Body::Refill { slice }) => repair::on_refill(&mut self.common, from, slice, out),
             (_, Body::RefillSnapshot { snapshot }) => {
-                refill::on_refill_snapshot(&mut self.common, from, snapshot, out);
+                repair::on_refill_snapshot(&mut self.common, from, snapshot, out);
             }
             (Role::Follower(follower), body) => {
                 return follower.on_message(&mut self.common, from, body, out);
@@ -605,7 +605,7 @@ impl Raft {
             Role::Leader(leader) => leader.peers.iter().all(|peer| peer.member != message.from),
             _ => self.common.is_loyal(),
         };
-        refill::admit(&mut self.common, message.from, knows)
+        repair::admit(&mut self.common, message.from, knows)
     }
 
     /// Whether the term of an answer is anything to this member.
@@ -762,7 +762,7 @@ impl Raft {
     }
 
     fn on_entries_loaded(&mut self, loaded: EntriesLoaded, out: &mut Vec<Action>) {
-        refill::on_entries_loaded(&mut self.common, &loaded, out);
+        repair::on_entries_loaded(&mut self.common, &loaded, out);
         if let Role::Leader(leader) = &mut self.role {
             leader.on_entries_loaded(&mut self.common, loaded, out);
         }

@@ -4,7 +4,7 @@
 
 use crate::address_book::AddressBook;
 use crate::clock::Clock;
-use crate::node::presence::Presence;
+use crate::node::handle::Presence;
 use crate::node::service;
 use crate::storage::Storage;
 use crate::tls::{Reloads, Role, Tls, TlsError};

@@ -4,7 +4,7 @@
 use crate::hash::StableHasher;
 use crate::history::witness::Committed;
 use crate::history::{Call, History, OperationId, Value};
-use crate::host::whole::{command, put_command};
+use crate::host::full_replica::{command, put_command};
 use crate::ledger::Link;
 use crate::scenario::{ReplicaSpec, WorkloadSpec};
 use crate::store::Put;

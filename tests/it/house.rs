@@ -23,7 +23,7 @@ const LAYERS: &[&str] = &[
     "action",
     "durability",
     "common",
-    "refill",
+    "repair",
     "role",
     "raft",
     "recover",

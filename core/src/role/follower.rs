@@ -6,7 +6,7 @@ use crate::event::Read;
 use crate::log::{Entry, EntryBody, LogSlice, Snapshot};
 use crate::membership::{Membership, Standing};
 use crate::message::{Body, ReadContext};
-use crate::refill;
+use crate::repair;
 use crate::role::{Next, Phase};
 use crate::status::{DropReason, PauseReason};
 use crate::time::Instant;
@@ -65,7 +65,7 @@ impl Follower {
                 _ => self.leader = Some(from),
             }
             common.heard_from_leader();
-            refill::ask(common, [from], out);
+            repair::ask(common, [from], out);
         }
         match *body {
             Body::Append { ref slice, commit } => self.on_append(common, from, slice, commit, out),
@@ -364,7 +364,7 @@ fn wrong_in(common: &Common, membership: &Membership) -> Option<Violation> {
 pub(crate) fn on_election_deadline(common: &mut Common, out: &mut Vec<Action>) -> Next {
     if !common.may_lead() || common.disk_stalls() || common.is_writing_ballot() {
         common.rearm_election_timer();
-        refill::ask_everybody(common, out);
+        repair::ask_everybody(common, out);
         // The leader, if there was one, is gone, or this member is none of its group any more: nothing more may ever come to be
         // applied here.
         common.refuse_reads(Refusal::NotLeader { leader: None }, out);

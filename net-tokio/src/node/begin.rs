@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::host::Host;
 use crate::identity::{self, IdentityError};
-use crate::node::presence::Presence;
+use crate::node::handle::Presence;
 use crate::protocol::{self, Ask, NodeStatus, Phase, Refused, Reply, Request, Response, Who};
 use crate::tls::Tls;
 use crate::transport::{self, ClientHello};

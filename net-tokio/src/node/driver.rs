@@ -11,7 +11,7 @@
 
 use crate::clock::Clock;
 use crate::host::Host;
-use crate::node::presence::Presence;
+use crate::node::handle::Presence;
 use crate::node::worker::Work;
 use crate::protocol::{MemberStatus, NodeStatus, Phase, Reply};
 use crate::record::FlightRecorder;

@@ -23,16 +23,16 @@
 //! # }
 //! ```
 
+#[cfg(feature = "admin")]
+mod admin_backend;
 mod begin;
 mod builder;
 mod committed;
 pub(crate) mod driver;
 mod failure;
+pub(crate) mod handle;
 mod log;
-#[cfg(feature = "admin")]
-mod operated;
 mod options;
-pub(crate) mod presence;
 pub(crate) mod service;
 mod session;
 mod worker;
@@ -51,7 +51,7 @@ use crate::identity::{self, IdentityError};
 use crate::metrics::Metrics;
 use crate::node::begin::BeginError;
 use crate::node::driver::{Desk, Driver, Told};
-use crate::node::presence::Presence;
+use crate::node::handle::Presence;
 use crate::node::session::Raw;
 use crate::protocol::{LogEntry, MemberStatus, NodeStatus, Phase, Range};
 use crate::record::FlightRecorder;

@@ -3,7 +3,7 @@
 use crate::host::Host;
 use crate::node::Error;
 use crate::node::driver::{Said, Waiter};
-use crate::node::presence::Presence;
+use crate::node::handle::Presence;
 use crate::protocol::{self, Ask, Refused, Reply, Request, Response};
 use crate::transport::Stream;
 use kontiki_core::action;

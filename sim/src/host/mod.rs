@@ -1,6 +1,6 @@
 //! A simulated host: one kernel, its disk, its clock, its state machine, and what befalls them.
 
-pub(crate) mod whole;
+pub(crate) mod full_replica;
 pub(crate) mod written;
 
 use crate::clock::Clock;
@@ -11,6 +11,7 @@ use crate::scenario::MemberSpec;
 use crate::storage::SimDisk;
 use crate::store::{Put, Store};
 use crate::stream::Stream;
+use full_replica::Whole;
 use kontiki_core::config::{Config, Options};
 use kontiki_core::event::Event;
 use kontiki_core::log::{Entries, EntryBody, Snapshot};
@@ -21,7 +22,6 @@ use kontiki_core::status::Status;
 use kontiki_core::time::Instant;
 use kontiki_core::types::{ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId};
 use std::collections::VecDeque;
-use whole::Whole;
 use written::Written;
 
 /// One member and its surroundings.

@@ -2,6 +2,7 @@
 
 mod contest;
 mod faults;
+mod full_replica;
 mod healing;
 mod log_reader;
 mod marks;
@@ -10,7 +11,6 @@ mod operator;
 mod probe;
 mod step;
 mod storage;
-mod whole;
 
 pub use step::quiet_kernel_panics;
 pub(crate) use step::{quietly, text_of};

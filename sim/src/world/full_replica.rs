@@ -6,7 +6,7 @@ use crate::check::Check as _;
 use crate::check::bounded_work::{self, BoundedWork};
 use crate::clients::Asked;
 use crate::contract::Contract;
-use crate::host::whole::{DiskWork, Whole, Worked, found as found_in, query};
+use crate::host::full_replica::{DiskWork, Whole, Worked, found as found_in, query};
 use crate::host::written::Written;
 use crate::host::{Damage, Room, Up};
 use crate::network::Sent;

@@ -1,4 +1,4 @@
-//! `docs/seed.md` says which test shows what: each of them exists, and none of this target's is left out.
+//! `docs/from-go-raft.md` says which test shows what: each of them exists, and none of this target's is left out.
 
 use crate::harness::Result;
 use std::fs;
@@ -36,15 +36,15 @@ fn rows(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn every_test_that_the_table_names_exists() -> Result {
-    let table = fs::read_to_string(root().join("docs/seed.md"))?;
+    let table = fs::read_to_string(root().join("docs/from-go-raft.md"))?;
     let mut named = 0;
     for (path, name) in quoted(&table).filter_map(|quoted| quoted.split_once("::")).filter(is_path) {
         let file = fs::read_to_string(root().join(path)).map_err(|error| format!("{path}: {error}"))?;
-        assert!(is_test(&file, name), "docs/seed.md names {path}::{name}, and there is no such test");
+        assert!(is_test(&file, name), "docs/from-go-raft.md names {path}::{name}, and there is no such test");
         named += 1;
     }
     for patch in quoted(&table).filter(|quoted| quoted.ends_with(".patch")) {
-        assert!(root().join("tests/planted").join(patch).is_file(), "docs/seed.md names {patch}");
+        assert!(root().join("tests/planted").join(patch).is_file(), "docs/from-go-raft.md names {patch}");
     }
     assert!(named > 100, "only {named} tests are named: are they written as `path::name`?");
     Ok(())
@@ -56,7 +56,7 @@ fn is_path((path, _): &(&str, &str)) -> bool {
 
 #[test]
 fn every_row_of_the_table_names_a_test() -> Result {
-    let table = fs::read_to_string(root().join("docs/seed.md"))?;
+    let table = fs::read_to_string(root().join("docs/from-go-raft.md"))?;
     for row in rows(&table) {
         let last = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
         assert!(last.contains(".rs::"), "nothing shows this: {row}");
@@ -70,15 +70,15 @@ fn every_row_of_the_table_names_a_test() -> Result {
 
 #[test]
 fn every_test_of_this_target_is_in_the_table() -> Result {
-    let table = fs::read_to_string(root().join("docs/seed.md"))?;
+    let table = fs::read_to_string(root().join("docs/from-go-raft.md"))?;
     for module in ["elections", "commits", "crashes", "life"] {
-        let path = format!("net-tokio/tests/seed/{module}.rs");
+        let path = format!("net-tokio/tests/go_compat/{module}.rs");
         let file = fs::read_to_string(root().join(&path))?;
         let functions = file.lines().filter_map(|line| line.trim_start_matches("async ").strip_prefix("fn "));
         let names = functions.filter_map(|rest| rest.split_once('(')).map(|(name, _)| name);
         for name in names.filter(|name| is_test(&file, name)) {
             let quoted = format!("`{path}::{name}`");
-            assert!(table.contains(&quoted), "docs/seed.md does not say what {path}::{name} shows");
+            assert!(table.contains(&quoted), "docs/from-go-raft.md does not say what {path}::{name} shows");
         }
     }
     Ok(())
