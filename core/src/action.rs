@@ -82,7 +82,7 @@ pub struct Write {
     pub rebase: Option<Box<Rebase>>,
     /// Put the body of each of these in the place of one that was lost: see [`EntryBody::Lost`](crate::log::EntryBody::Lost). They
     /// are of the log as it was before this write.
-    pub refilled: Entries,
+    pub repaired: Entries,
     /// Then append these.
     pub append: Entries,
     /// How far the log, as it is after this write, was known to be committed. Saves a restarted member the wait for
@@ -220,14 +220,14 @@ pub enum Violation {
     /// The host reported a snapshot of what it has not applied, or of what it was told to forget long ago.
     UnknownSnapshot(Index),
     /// The group has this member's id under another incarnation: this one has lost its memory, or was replaced.
-    Disowned {
+    StaleIncarnation {
         /// Which this one is.
         ours: Incarnation,
         /// Which the group has.
         theirs: Incarnation,
     },
     /// The group takes this member for a witness and it is none, or the other way round.
-    WrongStanding {
+    WrongMemberKind {
         /// Whether the group takes it for a witness.
         witness: bool,
     },
@@ -382,14 +382,14 @@ impl fmt::Display for Violation {
             Self::UnknownSnapshot(index) => {
                 write!(f, "the host reported a snapshot through entry {index}, which it has not applied")
             }
-            Self::Disowned { ours, theirs } => write!(
+            Self::StaleIncarnation { ours, theirs } => write!(
                 f,
                 "this member is incarnation {ours} and its group has {theirs}: its memory is lost; remove it from the group, add it under its new incarnation, and start it again"
             ),
-            Self::WrongStanding { witness: true } => {
+            Self::WrongMemberKind { witness: true } => {
                 f.write_str("the group takes this member for a witness: start it as one")
             }
-            Self::WrongStanding { witness: false } => f.write_str(
+            Self::WrongMemberKind { witness: false } => f.write_str(
                 "this member is a witness, and its group takes it for more: start it as what it is",
             ),
         }

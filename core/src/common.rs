@@ -4,7 +4,7 @@ use crate::action::{Action, Outcome, Refusal};
 use crate::config::{Config, MAX_PRIORITY, Options};
 use crate::durability::Durability;
 use crate::log::{Applicable, Entry, Log, Snapshot};
-use crate::membership::{Membership, Standing};
+use crate::membership::{MemberKind, Membership};
 use crate::message::{Body, Message};
 use crate::rng::Rng;
 use crate::status::{DropReason, Drops, PauseReason};
@@ -31,7 +31,7 @@ pub(crate) struct Common {
     campaigns: u32,
     /// Until then this member refuses its vote to others: it has heard from a leader, or it has just started and may
     /// have heard from one before, or it has led and given a lease.
-    loyal_until: Instant,
+    vote_lock_until: Instant,
     /// How often this member has started, this time included.
     pub(crate) starts: u64,
     /// The number of the last question to a leader in this life: see [`ReadContext`](crate::message::ReadContext).
@@ -43,11 +43,11 @@ pub(crate) struct Common {
     /// Whether the disk has no space for more.
     pub(crate) disk_full: bool,
     /// What is under way to fill again what disks have damaged; nothing, nearly always.
-    pub(crate) refills: Option<Box<Refills>>,
+    pub(crate) repairs: Option<Box<Repairs>>,
     /// Reads that may be served once the log is applied so far.
     reads: VecDeque<ConfirmedRead>,
     /// Requests of a leader that has left its office in this step.
-    deposed: Vec<(LogId, RequestId)>,
+    undecided: Vec<(LogId, RequestId)>,
     rng: Rng,
 }
 
@@ -63,7 +63,7 @@ const WITNESSED: u64 = 64;
 /// What is under way to fill again what disks have damaged, here or elsewhere.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Refills {
+pub(crate) struct Repairs {
     /// When this member last asked.
     pub(crate) asked: Option<Instant>,
     /// For whom the host reads entries back, after which entry. At most one for each member.
@@ -101,16 +101,16 @@ impl Common {
             must_write: false,
             fetching: None,
             disk_full: false,
-            refills: None,
+            repairs: None,
             reads: VecDeque::new(),
-            deposed: Vec::new(),
+            undecided: Vec::new(),
             durability: Durability::new(ballot),
             drops: Drops::default(),
             now,
             election_deadline: now,
             election_timeout: Nanos::ZERO,
             campaigns: 0,
-            loyal_until: now + config.timing.election_min,
+            vote_lock_until: now + config.timing.election_min,
             config,
             ballot,
             log,
@@ -133,8 +133,8 @@ impl Common {
     }
 
     /// What the group takes this member for.
-    pub(crate) fn standing(&self) -> Standing {
-        self.membership().standing(self.member())
+    pub(crate) fn kind(&self) -> MemberKind {
+        self.membership().kind(self.member())
     }
 
     /// Whether this member may stand for election. A voter may; and so may one whose removal is not known to be committed: it may be the
@@ -145,7 +145,7 @@ impl Common {
         if !self.log.is_whole() {
             return false;
         }
-        let votes = |membership: &Membership| membership.standing(self.member()) == Standing::Voter;
+        let votes = |membership: &Membership| membership.kind(self.member()) == MemberKind::Voter;
         votes(self.membership()) || self.log.fallback().is_some_and(votes)
     }
 
@@ -207,7 +207,7 @@ impl Common {
     pub(crate) fn heard_from_leader(&mut self) {
         self.end_campaigns();
         self.rearm_election_timer();
-        self.loyal_until = self.now + self.config.timing.election_min;
+        self.vote_lock_until = self.now + self.config.timing.election_min;
     }
 
     /// The host has lost the connection to the leader: consider an election soon, after a short delay that keeps
@@ -216,20 +216,20 @@ impl Common {
     /// Where leaders give leases, the promise that they rest on is kept first: the host may be wrong.
     pub(crate) fn leader_unreachable(&mut self) {
         if !self.config.options.lease_reads {
-            self.loyal_until = self.now;
+            self.vote_lock_until = self.now;
         }
         let delay = self.rng.below(Nanos::new(self.config.timing.spread.get() / 2)) + self.priority_delay();
-        self.election_deadline = self.election_deadline.min(self.now.max(self.loyal_until) + delay);
+        self.election_deadline = self.election_deadline.min(self.now.max(self.vote_lock_until) + delay);
     }
 
     /// This member has given a lease until then: no vote for anybody else before.
-    pub(crate) fn stay_loyal_until(&mut self, until: Instant) {
-        self.loyal_until = self.loyal_until.max(until);
+    pub(crate) fn extend_vote_lock(&mut self, until: Instant) {
+        self.vote_lock_until = self.vote_lock_until.max(until);
     }
 
     /// Whether a leader was heard so recently that nobody else should get this member's vote (thesis 6.2).
-    pub(crate) fn is_loyal(&self) -> bool {
-        self.now < self.loyal_until
+    pub(crate) fn has_live_leader(&self) -> bool {
+        self.now < self.vote_lock_until
     }
 
     /// Whether the disk has owed a write for longer than an election takes, and for far longer than its last writes took: a
@@ -372,22 +372,22 @@ impl Common {
     }
 
     /// A leader leaves its office with a request whose entry is not committed yet.
-    pub(crate) fn depose(&mut self, entry: LogId, request: RequestId) {
-        self.deposed.push((entry, request));
+    pub(crate) fn step_down_with(&mut self, entry: LogId, request: RequestId) {
+        self.undecided.push((entry, request));
     }
 
     /// Answers the requests of a leader that has left its office in this step: an entry may commit or not, unless the log
     /// knows better by now.
     #[inline]
-    pub(crate) fn answer_deposed(&mut self, out: &mut Vec<Action>) {
-        if !self.deposed.is_empty() {
-            self.answer_each_deposed(out);
+    pub(crate) fn answer_unknown(&mut self, out: &mut Vec<Action>) {
+        if !self.undecided.is_empty() {
+            self.answer_each_unknown(out);
         }
     }
 
     #[cold]
-    fn answer_each_deposed(&mut self, out: &mut Vec<Action>) {
-        for (entry, request) in self.deposed.drain(..) {
+    fn answer_each_unknown(&mut self, out: &mut Vec<Action>) {
+        for (entry, request) in self.undecided.drain(..) {
             let outcome = match self.log.term(entry.index) {
                 Some(term) if entry.index <= self.log.committed() && term == entry.term => {
                     Outcome::Committed(entry)

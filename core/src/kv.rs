@@ -21,7 +21,7 @@
 
 use crate::digest::fingerprint;
 use crate::machine::bytes::{Items, Reader};
-use crate::machine::{BadSnapshot, Picture, Restore, StateMachine};
+use crate::machine::{BadSnapshot, Restore, SnapshotReader, StateMachine};
 use crate::types::LogId;
 use alloc::collections::{BTreeMap, btree_map};
 use alloc::sync::Arc;
@@ -43,7 +43,7 @@ pub const MAX_SCAN: usize = 1 << 20;
 
 /// A map of keys to values.
 ///
-/// A [`picture`](StateMachine::picture) shares all keys and values, but copies the map of pointers to them: about 50 ns an entry,
+/// A [`snapshot`](StateMachine::snapshot) shares all keys and values, but copies the map of pointers to them: about 50 ns an entry,
 /// during which nothing is applied. That is right for a reference and for a million entries; a larger state wants a map that shares
 /// its structure too.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -140,7 +140,7 @@ fn fits(key: &[u8], value: &[u8]) -> bool {
 }
 
 impl StateMachine for Kv {
-    type Picture = KvPicture;
+    type Snapshot = KvSnapshot;
     type Restore = KvRestore;
 
     fn apply(&mut self, _at: LogId, command: &[u8]) -> Vec<u8> {
@@ -159,8 +159,8 @@ impl StateMachine for Kv {
         reply.encode()
     }
 
-    fn picture(&self) -> KvPicture {
-        KvPicture { entries: self.entries.clone().into_iter() }
+    fn snapshot(&self) -> KvSnapshot {
+        KvSnapshot { entries: self.entries.clone().into_iter() }
     }
 
     fn restore(&self) -> KvRestore {
@@ -172,14 +172,14 @@ impl StateMachine for Kv {
     }
 }
 
-/// A frozen picture of a [`Kv`]. Its bytes are the entries by rising key, each the key and the value behind their lengths (4,
+/// The state of a [`Kv`] at one moment, to be read as a snapshot. Its bytes are the entries by rising key, each the key and the value behind their lengths (4,
 /// little-endian).
 #[derive(Debug)]
-pub struct KvPicture {
+pub struct KvSnapshot {
     entries: btree_map::IntoIter<Arc<[u8]>, Arc<[u8]>>,
 }
 
-impl Picture for KvPicture {
+impl SnapshotReader for KvSnapshot {
     fn read(&mut self, enough: usize, out: &mut Vec<u8>) {
         let goal = out.len().saturating_add(enough.max(1));
         while out.len() < goal

@@ -41,7 +41,7 @@
 //! [incarnations](types::Incarnation), each drawn when its data directory was made. Whoever comes later starts from an empty
 //! [`Durable`] and waits; [`Change::AddVoter`] brings it in as a learner, and makes it a voter
 //! once it has caught up. Several changes in one request take effect together. A member whose disk was lost is nobody: it is halted with
-//! the word that it was disowned; remove it, start it under a new incarnation, and add it again. Where a majority is lost for good there
+//! `Violation::StaleIncarnation`; remove it, start it under a new incarnation, and add it again. Where a majority is lost for good there
 //! is [`recover`].
 //!
 //! # Snapshots

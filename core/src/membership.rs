@@ -32,7 +32,7 @@ pub const MAX_MEMBERS: usize = 64;
 /// What a member is in its group.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub enum Standing {
+pub enum MemberKind {
     /// It votes, holds everything, and may lead.
     Voter,
     /// It votes and remembers which entries there are, but not what is in them; it never leads.
@@ -40,7 +40,7 @@ pub enum Standing {
     /// It receives the log and decides nothing.
     Learner,
     /// It is no member: it was removed, or is not yet added.
-    Outsider,
+    NonMember,
 }
 
 /// One step that a [`Reconfigure`](crate::event::Reconfigure) asks for. Several in one request take effect together.
@@ -174,29 +174,29 @@ impl Membership {
         voters: impl IntoIterator<Item = M>,
         learners: impl IntoIterator<Item = M>,
     ) -> Result<Self, MembershipError> {
-        let voters = voters.into_iter().map(|member| (member.into(), Standing::Voter));
-        let learners = learners.into_iter().map(|member| (member.into(), Standing::Learner));
-        Self::from_standings(voters.chain(learners))
+        let voters = voters.into_iter().map(|member| (member.into(), MemberKind::Voter));
+        let learners = learners.into_iter().map(|member| (member.into(), MemberKind::Learner));
+        Self::from_kinds(voters.chain(learners))
     }
 
-    /// A group of anybody, each with what it is; outsiders are left out.
-    pub fn from_standings(
-        members: impl IntoIterator<Item = (Member, Standing)>,
+    /// The membership of these members, each with its kind; non-members are left out.
+    pub fn from_kinds(
+        members: impl IntoIterator<Item = (Member, MemberKind)>,
     ) -> Result<Self, MembershipError> {
         let all: Vec<_> = members
             .into_iter()
-            .filter(|(_, standing)| *standing != Standing::Outsider)
+            .filter(|(_, kind)| *kind != MemberKind::NonMember)
             .take(MAX_MEMBERS + 1)
             .collect();
-        let ids = |of: &[Standing]| -> Vec<NodeId> {
-            all.iter().filter(|(_, standing)| of.contains(standing)).map(|(member, _)| member.id).collect()
+        let ids = |of: &[MemberKind]| -> Vec<NodeId> {
+            all.iter().filter(|(_, kind)| of.contains(kind)).map(|(member, _)| member.id).collect()
         };
         Self::checked(Sets {
-            voters: ids(&[Standing::Voter, Standing::Witness]),
+            voters: ids(&[MemberKind::Voter, MemberKind::Witness]),
             outgoing: Vec::new(),
-            learners: ids(&[Standing::Learner]),
+            learners: ids(&[MemberKind::Learner]),
             demoted: Vec::new(),
-            witnesses: ids(&[Standing::Witness]),
+            witnesses: ids(&[MemberKind::Witness]),
             members: all.iter().map(|(member, _)| *member).collect(),
         })
     }
@@ -366,16 +366,16 @@ impl Membership {
     }
 
     /// What this very member is here.
-    pub fn standing(&self, member: Member) -> Standing {
+    pub fn kind(&self, member: Member) -> MemberKind {
         let id = member.id;
         if !self.contains(member) {
-            Standing::Outsider
+            MemberKind::NonMember
         } else if !self.is_voter(id) {
-            Standing::Learner
+            MemberKind::Learner
         } else if self.is_witness(id) {
-            Standing::Witness
+            MemberKind::Witness
         } else {
-            Standing::Voter
+            MemberKind::Voter
         }
     }
 
@@ -428,8 +428,7 @@ impl Membership {
         if changes.is_empty() {
             return Err(ChangeError::Nothing);
         }
-        let mut standings: Vec<_> =
-            self.members.iter().map(|&member| (member, self.standing(member))).collect();
+        let mut kinds: Vec<_> = self.members.iter().map(|&member| (member, self.kind(member))).collect();
         let mut named = Vec::new();
         for change in changes {
             let id = change.subject();
@@ -437,9 +436,9 @@ impl Membership {
                 return Err(ChangeError::NamedTwice(id));
             }
             named.push(id);
-            self.change_one(*change, &mut standings)?;
+            self.change_one(*change, &mut kinds)?;
         }
-        let changed = Self::from_standings(standings).map(|changed| Self {
+        let changed = Self::from_kinds(kinds).map(|changed| Self {
             // A witness that is still catching up is a learner, and stays what it was brought in for.
             witnesses: changed
                 .members
@@ -467,33 +466,33 @@ impl Membership {
         self.members.len() + other.members.iter().filter(|member| !self.contains(**member)).count()
     }
 
-    fn change_one(&self, change: Change, standings: &mut Vec<(Member, Standing)>) -> Result<(), ChangeError> {
+    fn change_one(&self, change: Change, kinds: &mut Vec<(Member, MemberKind)>) -> Result<(), ChangeError> {
         let id = change.subject();
-        let now = standings.iter_mut().find(|(member, _)| member.id == id);
-        let (newcomer, standing) = match change {
-            Change::AddVoter(member) => (Some(member), Standing::Voter),
-            Change::AddWitness(member) => (Some(member), Standing::Witness),
-            Change::AddLearner(member) => (Some(member), Standing::Learner),
-            Change::Promote(_) => (None, Standing::Voter),
-            Change::Demote(_) => (None, Standing::Learner),
-            Change::Remove(_) => (None, Standing::Outsider),
+        let now = kinds.iter_mut().find(|(member, _)| member.id == id);
+        let (newcomer, kind) = match change {
+            Change::AddVoter(member) => (Some(member), MemberKind::Voter),
+            Change::AddWitness(member) => (Some(member), MemberKind::Witness),
+            Change::AddLearner(member) => (Some(member), MemberKind::Learner),
+            Change::Promote(_) => (None, MemberKind::Voter),
+            Change::Demote(_) => (None, MemberKind::Learner),
+            Change::Remove(_) => (None, MemberKind::NonMember),
         };
         match (now, newcomer) {
-            (None, Some(member)) => standings.push((member, standing)),
+            (None, Some(member)) => kinds.push((member, kind)),
             (Some((known, _)), Some(member)) if *known == member => {
                 return Err(ChangeError::AlreadyMember(id));
             }
             (Some(_), Some(_)) => return Err(ChangeError::OtherIncarnation(id)),
             (None, None) => return Err(ChangeError::Stranger(id)),
-            (Some((_, was)), None) => match (&*was, standing) {
+            (Some((_, was)), None) => match (&*was, kind) {
                 // A witness that is still a learner is promoted to what it was brought in for.
-                (Standing::Learner, Standing::Voter) if self.is_witness(id) => *was = Standing::Witness,
-                (Standing::Voter | Standing::Witness, Standing::Voter) => {
+                (MemberKind::Learner, MemberKind::Voter) if self.is_witness(id) => *was = MemberKind::Witness,
+                (MemberKind::Voter | MemberKind::Witness, MemberKind::Voter) => {
                     return Err(ChangeError::AlreadyVoter(id));
                 }
-                (Standing::Learner, Standing::Learner) => return Err(ChangeError::AlreadyLearner(id)),
-                (Standing::Witness, Standing::Learner) => return Err(ChangeError::Witness(id)),
-                _ => *was = standing,
+                (MemberKind::Learner, MemberKind::Learner) => return Err(ChangeError::AlreadyLearner(id)),
+                (MemberKind::Witness, MemberKind::Learner) => return Err(ChangeError::Witness(id)),
+                _ => *was = kind,
             },
         }
         Ok(())
@@ -709,9 +708,9 @@ mod tests {
         assert_eq!(Membership::of(ids(&[1, 2, 1])), Err(MembershipError::Duplicate(id(1))));
         assert_eq!(Membership::new(ids(&[1, 2]), ids(&[2])), Err(MembershipError::Duplicate(id(2))));
         assert_eq!(Membership::of(ids(&(1..100).collect::<Vec<_>>())), Err(MembershipError::TooMany(65)));
-        let half = [(id(1), Standing::Voter), (id(2), Standing::Witness)];
-        let half = half.map(|(id, standing)| (Member::from(id), standing));
-        assert_eq!(Membership::from_standings(half), Err(MembershipError::TooManyWitnesses));
+        let half = [(id(1), MemberKind::Voter), (id(2), MemberKind::Witness)];
+        let half = half.map(|(id, kind)| (Member::from(id), kind));
+        assert_eq!(Membership::from_kinds(half), Err(MembershipError::TooManyWitnesses));
     }
 
     #[test]

@@ -119,9 +119,9 @@ pub enum Body {
         index: Index,
     },
     /// "You mean another incarnation of me."
-    Misaddressed,
-    /// "My group has your id under another incarnation." The answer to [`Body::Misaddressed`].
-    Disowned {
+    WrongIncarnation,
+    /// "My group has your id under another incarnation." The answer to [`Body::WrongIncarnation`].
+    StaleIncarnation {
         /// Which.
         incarnation: Incarnation,
     },
@@ -130,24 +130,24 @@ pub enum Body {
     Outdated,
     /// "My disk has damaged what stands after the one entry, through the other. Have you got it?" To anybody: an entry of the same
     /// id is the same entry (paper §5.3).
-    Missing {
+    RepairRequest {
         /// The entry before the first.
         after: LogId,
         /// The last.
         through: LogId,
     },
     /// "My disk has damaged the snapshot with this last entry. Have you got one that goes as far?" To anybody.
-    MissingSnapshot {
+    RepairSnapshotRequest {
         /// The last entry in it.
         last: LogId,
     },
-    /// "Here is some of what you miss." The answer to [`Body::Missing`].
-    Refill {
+    /// "Here is some of what you miss." The answer to [`Body::RepairRequest`].
+    RepairResponse {
         /// The entries, after the one that was named.
         slice: LogSlice,
     },
-    /// "What you miss is in this snapshot: fetch it from me." The answer to [`Body::Missing`] and [`Body::MissingSnapshot`].
-    RefillSnapshot {
+    /// "What you miss is in this snapshot: fetch it from me." The answer to [`Body::RepairRequest`] and [`Body::RepairSnapshotRequest`].
+    RepairSnapshot {
         /// Which.
         snapshot: Snapshot,
     },
@@ -190,19 +190,19 @@ impl Message {
                 Body::PreVote { last } | Body::RequestVote { last, .. } | Body::TimeoutNow { last } => {
                     last.term <= self.term
                 }
-                Body::OfferSnapshot { snapshot } | Body::RefillSnapshot { snapshot } => {
+                Body::OfferSnapshot { snapshot } | Body::RepairSnapshot { snapshot } => {
                     snapshot.last.term <= self.term
                         && snapshot.last.index <= Index::MAX
                         && snapshot.is_well_formed()
                 }
                 Body::ReadIndexIs { index, .. } => *index <= Index::MAX,
-                Body::Append { slice, .. } | Body::Refill { slice } => {
+                Body::Append { slice, .. } | Body::RepairResponse { slice } => {
                     slice.last().term <= self.term && slice.last().index <= Index::MAX
                 }
                 Body::Rejected { prev, hint } => hint.index <= *prev && *prev <= Index::MAX,
                 Body::Appended { matched } => *matched <= Index::MAX,
-                Body::Missing { after, through } => after < through && through.index <= Index::MAX,
-                Body::MissingSnapshot { last } => last.index <= Index::MAX,
+                Body::RepairRequest { after, through } => after < through && through.index <= Index::MAX,
+                Body::RepairSnapshotRequest { last } => last.index <= Index::MAX,
                 Body::HeartbeatAck { received, matched, .. } => {
                     matched <= received && *received <= Index::MAX
                 }
@@ -218,8 +218,8 @@ impl Message {
                 | Body::Commit { .. }
                 | Body::SnapshotUnavailable { .. }
                 | Body::ReadIndex { .. }
-                | Body::Misaddressed
-                | Body::Disowned { .. }
+                | Body::WrongIncarnation
+                | Body::StaleIncarnation { .. }
                 | Body::Outdated => true,
             }
     }
@@ -240,12 +240,12 @@ impl Body {
 
     /// Whether this answers, so that only somebody who was asked may say it.
     pub(crate) fn is_answer(&self) -> bool {
-        !self.is_from_leader() && !self.asks_for_vote() && !self.asks_for_refill()
+        !self.is_from_leader() && !self.asks_for_vote() && !self.asks_for_repair()
     }
 
     /// Whether this asks for what a disk has damaged.
-    pub(crate) fn asks_for_refill(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::MissingSnapshot { .. })
+    pub(crate) fn asks_for_repair(&self) -> bool {
+        matches!(self, Self::RepairRequest { .. } | Self::RepairSnapshotRequest { .. })
     }
 
     /// Whether this asks for a vote or a promise of one.
@@ -290,14 +290,18 @@ impl fmt::Display for Body {
             Self::ReadIndexIs { context, index } => {
                 write!(f, "ReadIndexIs {}.{} index={index}", context.start, context.number)
             }
-            Self::Misaddressed => f.write_str("Misaddressed"),
-            Self::Disowned { incarnation } => write!(f, "Disowned, known as {incarnation:?}"),
+            Self::WrongIncarnation => f.write_str("WrongIncarnation"),
+            Self::StaleIncarnation { incarnation } => write!(f, "StaleIncarnation, known as {incarnation:?}"),
             Self::Outdated => f.write_str("Outdated"),
-            Self::Missing { after, through } => write!(f, "Missing after={after} through={through}"),
-            Self::MissingSnapshot { last } => write!(f, "MissingSnapshot {last}"),
-            Self::Refill { slice } => write!(f, "Refill prev={} {}", slice.prev(), slice.entries()),
-            Self::RefillSnapshot { snapshot } => {
-                write!(f, "RefillSnapshot {} {}", snapshot.last, snapshot.membership)
+            Self::RepairRequest { after, through } => {
+                write!(f, "RepairRequest after={after} through={through}")
+            }
+            Self::RepairSnapshotRequest { last } => write!(f, "RepairSnapshotRequest {last}"),
+            Self::RepairResponse { slice } => {
+                write!(f, "RepairResponse prev={} {}", slice.prev(), slice.entries())
+            }
+            Self::RepairSnapshot { snapshot } => {
+                write!(f, "RepairSnapshot {} {}", snapshot.last, snapshot.membership)
             }
             Self::Pause { round, received, matched, last, reason } => {
                 write!(f, "Pause {reason} round={round} received={received} matched={matched} last={last}")

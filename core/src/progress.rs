@@ -25,7 +25,7 @@ pub(crate) struct Progress {
     /// The last heartbeat that it answered: it still followed when that had been sent.
     pub(crate) answered_round: u64,
     /// When that heartbeat was sent. Since then at the earliest, the follower is loyal (thesis 6.4.1).
-    pub(crate) loyal_since: Instant,
+    pub(crate) lease_promised_at: Instant,
     /// Set on one that is no member any more, and shall only learn of it.
     pub(crate) leaving: Option<Leaving>,
     /// Why it takes no entries at present, as it has said: none are sent until it says otherwise.
@@ -112,7 +112,7 @@ impl Progress {
             sent_at_heartbeat: Index::ZERO,
             watched_round: 0,
             answered_round: 0,
-            loyal_since: Instant::ZERO,
+            lease_promised_at: Instant::ZERO,
             leaving: None,
             paused: None,
             flow: Flow::Probe { next: last.next(), awaiting: false },

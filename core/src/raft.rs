@@ -136,9 +136,9 @@ impl Durable {
         if let Some(after) = write.truncate_after {
             self.entries.truncate(self.position_after(after));
         }
-        for entry in write.refilled.iter() {
+        for entry in write.repaired.iter() {
             if entry.id.index <= self.skipped_through().index {
-                self.skipped.refill(entry);
+                self.skipped.repair(entry);
                 continue;
             }
             let position = self.position_after(entry.id.index.prev().unwrap_or_default());
@@ -256,7 +256,7 @@ pub enum RestoreError {
         base: LogId,
     },
     /// The directory is that of a witness and the member is started as none, or the other way round.
-    WrongStanding {
+    WrongMemberKind {
         /// Whether the directory is that of a witness.
         witness: bool,
     },
@@ -296,7 +296,7 @@ impl Raft {
         let witness = config.options.witness;
         let withheld = |entry: &Entry| entry.body == EntryBody::Withheld;
         if !witness && entries.iter().any(withheld) {
-            return Err(RestoreError::WrongStanding { witness: true });
+            return Err(RestoreError::WrongMemberKind { witness: true });
         }
         if after.index > committed.max(floor.index) {
             return Err(RestoreError::SkippedUncommitted { skipped: after, committed });
@@ -305,7 +305,7 @@ impl Raft {
         let log = Log::restore(stored);
         let (group, me) = (log.membership(), config.member());
         if group.contains(me) && group.is_witness(me.id) != witness {
-            return Err(RestoreError::WrongStanding { witness: !witness });
+            return Err(RestoreError::WrongMemberKind { witness: !witness });
         }
         if let Some((after, through)) = log.missing()
             && group.members() == [me]
@@ -347,7 +347,7 @@ impl Raft {
             Event::ProposeBatch(proposals) => self.on_propose(proposals.into_iter(), out),
             Event::Persisted(seq) => self.on_persisted(seq, out),
             Event::Applied(index) => self.on_applied(index),
-            event => self.on_seldom(event, out),
+            event => self.on_rare_event(event, out),
         };
         self.become_(next, out);
         if self.common.now >= self.deadline() {
@@ -374,7 +374,7 @@ impl Raft {
     }
 
     /// The events that are not of every moment.
-    fn on_seldom(&mut self, event: Event, out: &mut Vec<Action>) -> Next {
+    fn on_rare_event(&mut self, event: Event, out: &mut Vec<Action>) -> Next {
         match event {
             Event::Read(read) => self.on_read(read, out),
             Event::Reconfigure(reconfigure) => return self.on_reconfigure(reconfigure, out),
@@ -392,7 +392,7 @@ impl Raft {
             }
             Event::Shutdown => {
                 if let Role::Leader(leader) = &mut self.role {
-                    leader.bid_farewell(&self.common, out);
+                    leader.transfer_on_shutdown(&self.common, out);
                 }
                 return Next::Stop;
             }
@@ -429,7 +429,7 @@ impl Raft {
         Status {
             id: self.common.id(),
             role,
-            standing: self.common.standing(),
+            kind: self.common.kind(),
             term: self.common.term(),
             vote: self.common.ballot.vote(),
             leader,
@@ -506,24 +506,26 @@ impl Raft {
             (_, Body::RequestVote { last, .. }) => {
                 voter::on_request_vote(&mut self.common, from, *last, out);
             }
-            (_, Body::Disowned { incarnation }) => {
+            (_, Body::StaleIncarnation { incarnation }) => {
                 // Unless the group has it after all, as far as this member's log or its leader tell.
                 let follows = matches!(&self.role, Role::Follower(follower) if follower.leader == Some(from));
                 if !follows && !self.common.membership().contains(self.common.member()) {
                     let (ours, theirs) = (self.common.member().incarnation, *incarnation);
-                    return Next::halt(Violation::Disowned { ours, theirs });
+                    return Next::halt(Violation::StaleIncarnation { ours, theirs });
                 }
             }
-            (_, Body::Outdated | Body::Misaddressed) => {}
-            (_, Body::Missing { after, through }) => {
-                repair::on_missing(&mut self.common, from, *after, *through, out);
+            (_, Body::Outdated | Body::WrongIncarnation) => {}
+            (_, Body::RepairRequest { after, through }) => {
+                repair::on_repair_request(&mut self.common, from, *after, *through, out);
             }
-            (_, Body::MissingSnapshot { last }) => {
-                repair::on_missing_snapshot(&mut self.common, from, *last, out);
+            (_, Body::RepairSnapshotRequest { last }) => {
+                repair::on_repair_snapshot_request(&mut self.common, from, *last, out);
             }
-            (_, Body::Refill { slice }) => repair::on_refill(&mut self.common, from, slice, out),
-            (_, Body::RefillSnapshot { snapshot }) => {
-                repair::on_refill_snapshot(&mut self.common, from, snapshot, out);
+            (_, Body::RepairResponse { slice }) => {
+                repair::on_repair_response(&mut self.common, from, slice, out)
+            }
+            (_, Body::RepairSnapshot { snapshot }) => {
+                repair::on_repair_snapshot(&mut self.common, from, snapshot, out);
             }
             (Role::Follower(follower), body) => {
                 return follower.on_message(&mut self.common, from, body, out);
@@ -557,12 +559,12 @@ impl Raft {
         }
         if to.incarnation != me.member.incarnation {
             if !body.is_answer() {
-                self.common.send(*from, Body::Misaddressed, out);
+                self.common.send(*from, Body::WrongIncarnation, out);
             }
             return Err(DropReason::OtherIncarnation);
         }
-        if let Body::Misaddressed = body {
-            self.on_misaddressed(message, out);
+        if let Body::WrongIncarnation = body {
+            self.on_wrong_incarnation(message, out);
             return Err(DropReason::OtherIncarnation);
         }
         if self.refuses_elections(body) {
@@ -576,7 +578,7 @@ impl Raft {
             return Err(DropReason::LeaderAlive);
         }
         if *term < self.common.term() {
-            if body.asks_for_vote() || body.is_from_leader() || body.asks_for_refill() {
+            if body.asks_for_vote() || body.is_from_leader() || body.asks_for_repair() {
                 self.common.send(*from, Body::Outdated, out);
             }
             return Err(DropReason::OlderTerm);
@@ -598,12 +600,12 @@ impl Raft {
     /// Whether a question for what is damaged is answered. Who leads knows who is a member, and whom to see off; and leaves nobody to those
     /// who hear it.
     fn admit(&mut self, message: &Message) -> Result<(), DropReason> {
-        if !message.body.asks_for_refill() {
+        if !message.body.asks_for_repair() {
             return Ok(());
         }
         let knows = match &self.role {
             Role::Leader(leader) => leader.peers.iter().all(|peer| peer.member != message.from),
-            _ => self.common.is_loyal(),
+            _ => self.common.has_live_leader(),
         };
         repair::admit(&mut self.common, message.from, knows)
     }
@@ -611,16 +613,18 @@ impl Raft {
     /// Whether the term of an answer is anything to this member.
     fn listens_to(&self, from: Member, body: &Body) -> bool {
         let membership = self.common.membership();
-        membership.contains(from) || membership.members().is_empty() || matches!(body, Body::Disowned { .. })
+        membership.contains(from)
+            || membership.members().is_empty()
+            || matches!(body, Body::StaleIncarnation { .. })
     }
 
     /// A message of ours reached another incarnation of whom we meant. A leader knows which is of the group.
-    fn on_misaddressed(&mut self, message: &Message, out: &mut Vec<Action>) {
+    fn on_wrong_incarnation(&mut self, message: &Message, out: &mut Vec<Action>) {
         let from = message.from;
         if let Role::Leader(leader) = &mut self.role {
             match self.common.membership().incarnation(from.id) {
                 Some(incarnation) if incarnation != from.incarnation => {
-                    self.common.send(from, Body::Disowned { incarnation }, out);
+                    self.common.send(from, Body::StaleIncarnation { incarnation }, out);
                 }
                 _ => leader.forget_former(from.id),
             }
@@ -631,7 +635,7 @@ impl Raft {
     /// away too easily would only let them disturb; pre-votes would be pointless without this.
     fn refuses_elections(&self, body: &Body) -> bool {
         let leads = matches!(self.role, Role::Leader(_));
-        let loyal = leads || self.common.is_loyal();
+        let loyal = leads || self.common.has_live_leader();
         let check_quorum = self.common.config.options.check_quorum;
         match body {
             // Loyalty to a leader that does not check its quorum could outlast its leadership for ever.
@@ -841,7 +845,7 @@ impl Raft {
             };
             match &mut self.role {
                 Role::Leader(leader) => {
-                    leader.leave_office(&mut self.common, successor, out);
+                    leader.step_down(&mut self.common, successor, out);
                     self.common.restart_election_timer();
                 }
                 Role::Follower(follower) => follower.leave(successor, out),
@@ -873,7 +877,7 @@ impl Raft {
                 }
                 Next::Lead => {
                     self.common.end_campaigns();
-                    let leader = Leader::take_office(&mut self.common, out);
+                    let leader = Leader::become_leader(&mut self.common, out);
                     (Role::Leader(Box::new(leader)), Next::Stay)
                 }
                 Next::Stop => self.end(Refusal::Stopped, out),
@@ -889,7 +893,7 @@ impl Raft {
     /// Nothing more will be done; whoever waits is told.
     fn end(&mut self, refusal: Refusal, out: &mut Vec<Action>) -> (Role, Next) {
         self.common.refuse_reads(refusal, out);
-        self.common.answer_deposed(out);
+        self.common.answer_unknown(out);
         (Role::Halted(refusal), Next::Stay)
     }
 
@@ -906,14 +910,14 @@ impl Raft {
         if log.has_unwritten() || *ballot != durability.written_ballot() || *must_write {
             *must_write = false;
             let unwritten = log.take_unwritten(durability.next_seq());
-            let Unwritten { rebase, truncate_after, refilled, append, replaced_after } = unwritten;
+            let Unwritten { rebase, truncate_after, repaired, append, replaced_after } = unwritten;
             out.push(Action::Persist(Write {
                 seq: durability.issue(*ballot, replaced_after, log.last().index, *now),
                 ballot: *ballot,
                 starts: *starts,
                 truncate_after,
                 rebase: rebase.map(Box::new),
-                refilled,
+                repaired,
                 append,
                 committed: log.committed(),
             }));
@@ -925,7 +929,7 @@ impl Raft {
             Some(Applicable::Restore(snapshot)) => out.push(Action::Restore(snapshot)),
         }
         self.common.serve_reads(out);
-        self.common.answer_deposed(out);
+        self.common.answer_unknown(out);
         self.common.log.evict(self.common.config.options.max_cached_bytes);
     }
 
@@ -1025,10 +1029,10 @@ impl fmt::Display for RestoreError {
                      Durable::write, and leave out with Durable::skip"
                 );
             }
-            Self::WrongStanding { witness: true } => {
+            Self::WrongMemberKind { witness: true } => {
                 return f.write_str("the directory is that of a witness: start the member as one");
             }
-            Self::WrongStanding { witness: false } => {
+            Self::WrongMemberKind { witness: false } => {
                 return f.write_str("the directory is not that of a witness: start the member as what it is");
             }
             Self::NoSnapshot { base } => {

@@ -26,9 +26,9 @@ pub(crate) fn ask(common: &mut Common, whom: impl IntoIterator<Item = Member>, o
         && !waits_for_disk(common)
     {
         let (now, pause) = (common.now, common.config.timing.heartbeat);
-        let refills = common.refills.get_or_insert_default();
-        if refills.asked.is_none_or(|asked| now - asked >= pause) {
-            refills.asked = Some(now);
+        let repairs = common.repairs.get_or_insert_default();
+        if repairs.asked.is_none_or(|asked| now - asked >= pause) {
+            repairs.asked = Some(now);
             whom.into_iter().for_each(|member| ask_for(common, member, after, through, out));
         }
     }
@@ -46,7 +46,7 @@ pub(crate) fn ask_everybody(common: &mut Common, out: &mut Vec<Action>) {
 
 /// Whether so much has come back that waits to be written that no more should be taken in.
 fn waits_for_disk(common: &Common) -> bool {
-    common.log.refilling() >= common.config.options.max_in_flight_bytes
+    common.log.repairing() >= common.config.options.max_in_flight_bytes
 }
 
 /// Whether somebody who misses something is answered now. `knows` says whether this member can tell who is a member.
@@ -59,7 +59,7 @@ pub(crate) fn admit(common: &mut Common, from: Member, knows: bool) -> Result<()
     let (now, pause, options) = (common.now, common.config.timing.heartbeat, &common.config.options);
     let bytes = options.max_in_flight_bytes / options.max_append_bytes;
     let most = bytes.clamp(1, options.max_in_flight_messages as u64);
-    let answered = &mut common.refills.get_or_insert_default().answered;
+    let answered = &mut common.repairs.get_or_insert_default().answered;
     answered.retain(|answered| now - answered.since < pause);
     let member = known.then_some(from);
     match answered.iter_mut().find(|answered| answered.member == member) {
@@ -73,9 +73,9 @@ pub(crate) fn admit(common: &mut Common, from: Member, knows: bool) -> Result<()
 fn ask_for(common: &Common, whom: Member, after: LogId, through: LogId, out: &mut Vec<Action>) {
     let snapshot = common.log.snapshot().map_or(LogId::ZERO, |snapshot| snapshot.last);
     let body = if after == LogId::ZERO && through == snapshot {
-        Body::MissingSnapshot { last: snapshot }
+        Body::RepairSnapshotRequest { last: snapshot }
     } else {
-        Body::Missing { after, through }
+        Body::RepairRequest { after, through }
     };
     common.send(whom, body, out);
 }
@@ -87,7 +87,7 @@ fn has_bytes_for(common: &Common, whom: Member, snapshot: &Snapshot) -> bool {
 }
 
 /// Another member misses entries.
-pub(crate) fn on_missing(
+pub(crate) fn on_repair_request(
     common: &mut Common,
     from: Member,
     after: LogId,
@@ -101,7 +101,7 @@ pub(crate) fn on_missing(
         let Some(snapshot) = covered.filter(|snapshot| has_bytes_for(common, from, snapshot)) else {
             return common.drops.add(DropReason::Late);
         };
-        return common.send(from, Body::RefillSnapshot { snapshot }, out);
+        return common.send(from, Body::RepairSnapshot { snapshot }, out);
     }
     let through = through.index.min(log.readable_after(after.index));
     if !log.contains(after) || through <= after.index {
@@ -113,20 +113,20 @@ pub(crate) fn on_missing(
         return send(common, from, slice, out);
     }
     let through = through.min(log.evicted());
-    let refills = common.refills.get_or_insert_default();
-    let asks_once = refills.loading.iter().all(|(member, _)| *member != from);
-    if asks_once && refills.loading.len() < MAX_MEMBERS {
-        refills.loading.push((from, after));
+    let repairs = common.repairs.get_or_insert_default();
+    let asks_once = repairs.loading.iter().all(|(member, _)| *member != from);
+    if asks_once && repairs.loading.len() < MAX_MEMBERS {
+        repairs.loading.push((from, after));
         out.push(Action::LoadEntries { to: from.id, after, through, max_bytes });
     }
 }
 
 /// What another member misses was read back.
 pub(crate) fn on_entries_loaded(common: &mut Common, loaded: &EntriesLoaded, out: &mut Vec<Action>) {
-    let Some(refills) = &mut common.refills else { return };
+    let Some(repairs) = &mut common.repairs else { return };
     let wanted = |(member, after): &(Member, LogId)| member.id == loaded.to && *after == loaded.after;
-    let Some(position) = refills.loading.iter().position(wanted) else { return };
-    let (from, after) = refills.loading.swap_remove(position);
+    let Some(position) = repairs.loading.iter().position(wanted) else { return };
+    let (from, after) = repairs.loading.swap_remove(position);
     let ours = loaded.entries.iter().all(|entry| common.log.contains(entry.id));
     if let Ok(slice) = LogSlice::new(after, loaded.entries.clone())
         && ours
@@ -139,16 +139,21 @@ fn send(common: &Common, to: Member, slice: LogSlice, out: &mut Vec<Action>) {
     let witness = common.membership().is_witness(to.id);
     let slice = if witness { slice.withheld() } else { slice };
     if slice.entries() != &Entries::EMPTY {
-        common.send(to, Body::Refill { slice }, out);
+        common.send(to, Body::RepairResponse { slice }, out);
     }
 }
 
 /// Another member misses its snapshot.
-pub(crate) fn on_missing_snapshot(common: &mut Common, from: Member, last: LogId, out: &mut Vec<Action>) {
+pub(crate) fn on_repair_snapshot_request(
+    common: &mut Common,
+    from: Member,
+    last: LogId,
+    out: &mut Vec<Action>,
+) {
     match common.log.snapshot() {
         Some(snapshot) if snapshot.last.index >= last.index && has_bytes_for(common, from, snapshot) => {
             let snapshot = snapshot.clone();
-            common.send(from, Body::RefillSnapshot { snapshot }, out);
+            common.send(from, Body::RepairSnapshot { snapshot }, out);
         }
         _ if common.log.applied() >= last.index && !common.config.options.witness => {
             out.push(Action::TakeSnapshot);
@@ -158,7 +163,7 @@ pub(crate) fn on_missing_snapshot(common: &mut Common, from: Member, last: LogId
 }
 
 /// Some of what is missing here.
-pub(crate) fn on_refill(common: &mut Common, from: Member, slice: &LogSlice, out: &mut Vec<Action>) {
+pub(crate) fn on_repair_response(common: &mut Common, from: Member, slice: &LogSlice, out: &mut Vec<Action>) {
     let before = common.log.missing();
     if before.is_none() {
         return common.drops.add(DropReason::Late);
@@ -169,7 +174,7 @@ pub(crate) fn on_refill(common: &mut Common, from: Member, slice: &LogSlice, out
     // What a witness sends in the place of a payload is no copy of it.
     let witness = common.config.options.witness;
     let copies = slice.entries().iter().filter(|entry| witness || entry.body != EntryBody::Withheld);
-    common.log.refill(copies);
+    common.log.repair(copies);
     if common.log.missing() != before
         && let Some((after, through)) = common.log.missing()
         && !waits_for_disk(common)
@@ -179,7 +184,7 @@ pub(crate) fn on_refill(common: &mut Common, from: Member, slice: &LogSlice, out
 }
 
 /// A snapshot that holds what is missing here.
-pub(crate) fn on_refill_snapshot(
+pub(crate) fn on_repair_snapshot(
     common: &mut Common,
     from: Member,
     snapshot: &Snapshot,

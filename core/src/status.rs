@@ -1,6 +1,6 @@
 //! What a member can be asked at any time, for nothing.
 
-use crate::membership::Standing;
+use crate::membership::MemberKind;
 use crate::time::Instant;
 use crate::types::{Index, LogId, NodeId, Term};
 use core::fmt;
@@ -30,7 +30,7 @@ pub struct Status {
     /// What it is.
     pub role: RoleKind,
     /// What its group takes it for.
-    pub standing: Standing,
+    pub kind: MemberKind,
     /// The latest term it has seen.
     pub term: Term,
     /// Whom it voted for in this term.

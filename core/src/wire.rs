@@ -98,13 +98,13 @@ pub fn version_of(body: &Body) -> u8 {
         | Body::SnapshotUnavailable { .. }
         | Body::ReadIndex { .. }
         | Body::ReadIndexIs { .. }
-        | Body::Misaddressed
-        | Body::Disowned { .. }
+        | Body::WrongIncarnation
+        | Body::StaleIncarnation { .. }
         | Body::Outdated => 1,
-        Body::Missing { .. }
-        | Body::MissingSnapshot { .. }
-        | Body::Refill { .. }
-        | Body::RefillSnapshot { .. } => 2,
+        Body::RepairRequest { .. }
+        | Body::RepairSnapshotRequest { .. }
+        | Body::RepairResponse { .. }
+        | Body::RepairSnapshot { .. } => 2,
         Body::Pause { .. } => 3,
     }
 }

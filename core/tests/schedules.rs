@@ -4,7 +4,7 @@ use kontiki_core::action::{Action, Outcome, Violation, Write};
 use kontiki_core::config::{Config, Options};
 use kontiki_core::event::{Event, Proposal, Read, ReadVia, Reconfigure};
 use kontiki_core::log::{Entry, EntryBody, LogSlice, Snapshot};
-use kontiki_core::membership::{Change, MAX_MEMBERS, Membership, Standing};
+use kontiki_core::membership::{Change, MAX_MEMBERS, MemberKind, Membership};
 use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::{Durable, Raft, RestoreError};
 use kontiki_core::status::RoleKind;
@@ -232,8 +232,8 @@ fn a_snapshot_never_says_that_the_group_is_empty() {
 #[test]
 fn two_of_three_go_on_when_the_witness_is_ahead() {
     let mut net = Net::new();
-    let group = [(m(1), Standing::Voter), (m(2), Standing::Voter), (m(3), Standing::Witness)];
-    let group = Durable::bootstrap(Membership::from_standings(group).unwrap());
+    let group = [(m(1), MemberKind::Voter), (m(2), MemberKind::Voter), (m(3), MemberKind::Witness)];
+    let group = Durable::bootstrap(Membership::from_kinds(group).unwrap());
     net.add(1, Options::default(), group.clone());
     net.add(2, Options::default(), group.clone());
     net.add(3, Options { witness: true, ..Options::default() }, group);
@@ -316,7 +316,7 @@ fn a_read_of_a_removed_member_is_answered() {
     let gone = leader % 3 + 1;
     net.change(leader, 1, &[Change::Remove(id(gone))]);
     net.pass(5000);
-    assert_eq!(net.raft(gone).status().standing, Standing::Outsider);
+    assert_eq!(net.raft(gone).status().kind, MemberKind::NonMember);
     net.step(gone, Event::Read(Read { request: RequestId(2), via: ReadVia::Quorum }));
     net.run();
     net.pass(600_000);
@@ -326,8 +326,8 @@ fn a_read_of_a_removed_member_is_answered() {
 /// A witness that shall keep everything.
 #[test]
 fn a_witness_that_retains_everything_does_not_overflow() {
-    let group = [(m(1), Standing::Voter), (m(2), Standing::Voter), (m(3), Standing::Witness)];
-    let membership = Membership::from_standings(group).unwrap();
+    let group = [(m(1), MemberKind::Voter), (m(2), MemberKind::Voter), (m(3), MemberKind::Witness)];
+    let membership = Membership::from_kinds(group).unwrap();
     let mut net = Net::new();
     let options = Options { witness: true, retained_entries: u64::MAX, ..Options::default() };
     net.add(3, options, Durable::bootstrap(membership.clone()));
@@ -365,8 +365,8 @@ fn a_late_word_of_disowning_does_not_halt_whom_a_later_leader_has() {
     let mut net = Net::new();
     net.add(4, Options::default(), Durable::default());
     net.step(4, append(1, m(4), 2, LogId::ZERO, vec![entry(1, 1, EntryBody::Blank)], 1));
-    let disowned = Body::Disowned { incarnation: Incarnation(77) };
-    net.step(4, Event::Receive(Message::new(me(m(2)), m(4), Term::new(1), disowned)));
+    let stale = Body::StaleIncarnation { incarnation: Incarnation(77) };
+    net.step(4, Event::Receive(Message::new(me(m(2)), m(4), Term::new(1), stale)));
     assert_eq!(net.nodes[&4].halted, None);
 }
 
@@ -390,7 +390,7 @@ fn a_witness_that_the_group_takes_for_a_voter_does_not_start() {
     let group = Durable::bootstrap(Membership::of([id(1), id(2)]).unwrap());
     let config = Config::new(me(m(1)), Options { witness: true, ..Options::default() }).unwrap();
     let error = Raft::restore(config, group, Instant::ZERO).unwrap_err();
-    assert_eq!(error, RestoreError::WrongStanding { witness: false });
+    assert_eq!(error, RestoreError::WrongMemberKind { witness: false });
 }
 
 /// A newcomer that has the log but not yet an entry with a membership becomes a voter, and gives no vote: one failure
@@ -488,7 +488,7 @@ fn a_removed_follower_that_alone_has_the_entry_still_stands_for_election() {
     let removed = leader % 4 + 1;
     net.drop = Box::new(move |m| matches!(m.body, Body::Append { .. }) && m.to.id.get() != removed);
     net.change(leader, 1, &[Change::Remove(id(removed))]);
-    assert_eq!(net.raft(removed).status().standing, Standing::Outsider);
+    assert_eq!(net.raft(removed).status().kind, MemberKind::NonMember);
     net.nodes.get_mut(&leader).unwrap().up = false;
     net.drop = Box::new(|_| false);
     net.queue.clear();

@@ -7,7 +7,7 @@
 //! The same bank with a process for each member, one of which is killed: the example `cluster`.
 
 use kontiki_core::NodeId;
-use kontiki_core::machine::{BadSnapshot, Gather, StateMachine, Whole, fingerprint};
+use kontiki_core::machine::{BadSnapshot, BufferedRestore, BufferedSnapshot, StateMachine, fingerprint};
 use kontiki_core::types::LogId;
 use kontiki_net_tokio::node::{Builder, Node};
 use serde::{Deserialize, Serialize};
@@ -74,8 +74,8 @@ impl Bank {
 }
 
 impl StateMachine for Bank {
-    type Picture = Whole;
-    type Restore = Gather<Self>;
+    type Snapshot = BufferedSnapshot;
+    type Restore = BufferedRestore<Self>;
 
     /// The same on each member: no clock, no random number, no panic, whatever the bytes are.
     fn apply(&mut self, _at: LogId, command: &[u8]) -> Vec<u8> {
@@ -96,12 +96,12 @@ impl StateMachine for Bank {
         encode(&answer)
     }
 
-    fn picture(&self) -> Whole {
-        Whole::new(encode(&self.accounts))
+    fn snapshot(&self) -> BufferedSnapshot {
+        BufferedSnapshot::new(encode(&self.accounts))
     }
 
-    fn restore(&self) -> Gather<Self> {
-        Gather::new(|bytes| match postcard::from_bytes(bytes) {
+    fn restore(&self) -> BufferedRestore<Self> {
+        BufferedRestore::new(|bytes| match postcard::from_bytes(bytes) {
             Ok(accounts) => Ok(Self { accounts }),
             Err(error) => Err(BadSnapshot::new(error.to_string())),
         })

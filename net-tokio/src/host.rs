@@ -4,7 +4,7 @@
 
 use crate::address_book::AddressBook;
 use crate::clock::Clock;
-use crate::node::handle::Presence;
+use crate::node::handle::NodeHandle;
 use crate::node::service;
 use crate::storage::Storage;
 use crate::tls::{Reloads, Role, Tls, TlsError};
@@ -33,9 +33,9 @@ pub struct Host {
 
 #[derive(Debug, Default)]
 struct Groups {
-    running: BTreeMap<ClusterId, Arc<Presence>>,
+    running: BTreeMap<ClusterId, Arc<NodeHandle>>,
     /// Those that have no group yet.
-    waiting: Vec<Arc<Presence>>,
+    waiting: Vec<Arc<NodeHandle>>,
 }
 
 /// Why a host cannot be there.
@@ -241,25 +241,25 @@ impl Host {
     }
 
     /// A node is there, and has no group yet.
-    pub(crate) fn await_group(&self, presence: Arc<Presence>) {
-        self.change(|groups| groups.waiting.push(presence));
+    pub(crate) fn await_group(&self, handle: Arc<NodeHandle>) {
+        self.change(|groups| groups.waiting.push(handle));
     }
 
     /// A node is in this group from now on.
-    pub(crate) fn enter(&self, cluster: ClusterId, presence: Arc<Presence>) {
+    pub(crate) fn enter(&self, cluster: ClusterId, handle: Arc<NodeHandle>) {
         self.change(|groups| {
-            groups.waiting.retain(|waiting| !Arc::ptr_eq(waiting, &presence));
-            groups.running.insert(cluster, presence);
+            groups.waiting.retain(|waiting| !Arc::ptr_eq(waiting, &handle));
+            groups.running.insert(cluster, handle);
         });
     }
 
     /// A node is gone.
-    pub(crate) fn leave(&self, presence: &Arc<Presence>) {
+    pub(crate) fn leave(&self, handle: &Arc<NodeHandle>) {
         self.change(|groups| {
-            groups.waiting.retain(|waiting| !Arc::ptr_eq(waiting, presence));
-            groups.running.retain(|_, running| !Arc::ptr_eq(running, presence));
+            groups.waiting.retain(|waiting| !Arc::ptr_eq(waiting, handle));
+            groups.running.retain(|_, running| !Arc::ptr_eq(running, handle));
         });
-        if let Some(cluster) = presence.record().cluster {
+        if let Some(cluster) = handle.record().cluster {
             self.book.with(|book| book.forget_group(cluster));
         }
     }
@@ -278,7 +278,7 @@ impl Host {
     fn hello(&self) -> Hello {
         let groups = self.read(|groups| {
             let all = groups.running.values().chain(&groups.waiting);
-            all.filter_map(|presence| Some((presence.cluster()?, presence.member().incarnation))).collect()
+            all.filter_map(|handle| Some((handle.cluster()?, handle.member().incarnation))).collect()
         });
         let (own, known) = self.book.with(|book| (book.own().cloned(), book.known()));
         Hello { id: self.id, groups, address: own.unwrap_or_else(|| Address::undated("")), known }
@@ -304,7 +304,7 @@ impl Host {
     }
 
     /// The node that a client means: the one of this group, or the only one there is.
-    fn node_of(&self, cluster: Option<ClusterId>) -> Option<Arc<Presence>> {
+    fn node_of(&self, cluster: Option<ClusterId>) -> Option<Arc<NodeHandle>> {
         self.read(|groups| match cluster {
             Some(cluster) => {
                 let waiting = || groups.waiting.iter().find(|waiting| waiting.cluster() == Some(cluster));
@@ -370,23 +370,23 @@ impl transport::Host for Calls {
 
     fn deliver(&self, _: NodeId, group: ClusterId, frame: Vec<u8>) -> bool {
         let Some(host) = self.host.upgrade() else { return false };
-        let presence = host.read(|groups| groups.running.get(&group).cloned());
-        presence.is_some_and(|presence| presence.deliver(frame))
+        let handle = host.read(|groups| groups.running.get(&group).cloned());
+        handle.is_some_and(|handle| handle.deliver(frame))
     }
 
     fn broken(&self, peer: NodeId) {
         if let Some(host) = self.host.upgrade() {
             let all: Vec<_> = host.read(|groups| groups.running.values().cloned().collect());
-            all.iter().for_each(|presence| presence.broken(peer));
+            all.iter().for_each(|handle| handle.broken(peer));
         }
     }
 
     fn client(&self, stream: Stream, cluster: Option<ClusterId>, peer: SocketAddr) {
         let Some(host) = self.host.upgrade() else { return };
-        let Some(presence) = host.node_of(cluster) else {
+        let Some(handle) = host.node_of(cluster) else {
             tracing::debug!(%peer, "a client of another group");
             return;
         };
-        tokio::spawn(async move { service::serve(stream, &presence, &host).await });
+        tokio::spawn(async move { service::serve(stream, &handle, &host).await });
     }
 }

@@ -13,7 +13,7 @@ pub use text::{CONTENT_TYPE, Family, Kind, Sample, Value};
 
 use crate::protocol::{MemberStatus, NodeStatus, Phase};
 use history::History;
-use kontiki_core::membership::{Membership, Standing};
+use kontiki_core::membership::{MemberKind, Membership};
 use kontiki_core::replica::Counters;
 use kontiki_core::status::{Drops, PauseReason, RoleKind, Space};
 use kontiki_core::types::{Index, NodeId};
@@ -40,7 +40,7 @@ struct Inner {
 
 /// What the member counts itself, at one moment.
 #[derive(Clone, Default, Debug)]
-pub struct Figures {
+pub struct MetricsSample {
     /// By the replica.
     pub counters: Counters,
     /// Messages that the kernel dropped.
@@ -95,9 +95,14 @@ impl Metrics {
         lock(&self.0.history).events().cloned().collect()
     }
 
-    /// Everything, in the text format of Prometheus ([`CONTENT_TYPE`]). `figures` is `None` where the member did not answer in time: the page says so,
+    /// Everything, in the text format of Prometheus ([`CONTENT_TYPE`]). `sample` is `None` where the member did not answer in time: the page says so,
     /// and shows what is known without it.
-    pub fn render(&self, status: &NodeStatus, members: &[MemberStatus], figures: Option<&Figures>) -> String {
+    pub fn render(
+        &self,
+        status: &NodeStatus,
+        members: &[MemberStatus],
+        sample: Option<&MetricsSample>,
+    ) -> String {
         let mut page = Page::default();
         put_status(&mut page, status);
         put_members(&mut page, status, members);
@@ -136,10 +141,10 @@ impl Metrics {
                 vec![(&status.to_string(), count)],
             );
         }
-        let answers = u64::from(figures.is_some());
+        let answers = u64::from(sample.is_some());
         page.add("kontiki_driver_answers", ANSWERS, Kind::Gauge, &[], Value::Whole(answers));
-        if let Some(figures) = figures {
-            put_figures(&mut page, figures);
+        if let Some(sample) = sample {
+            put_sample(&mut page, sample);
         }
         page.finish()
     }
@@ -227,13 +232,13 @@ fn put_status(page: &mut Page, status: &NodeStatus) {
 }
 
 fn put_members(page: &mut Page, status: &NodeStatus, members: &[MemberStatus]) {
-    for standing in [Standing::Voter, Standing::Witness, Standing::Learner] {
-        let count = members.iter().filter(|member| member.standing == standing).count();
+    for kind in [MemberKind::Voter, MemberKind::Witness, MemberKind::Learner] {
+        let count = members.iter().filter(|member| member.kind == kind).count();
         page.add(
             "kontiki_members",
             "Members of the group, by what they are taken for.",
             Kind::Gauge,
-            &[("standing", standing_word(standing))],
+            &[("kind", kind_word(kind))],
             Value::Whole(count as u64),
         );
     }
@@ -291,16 +296,16 @@ fn put_history(page: &mut Page, history: &History) {
     }
 }
 
-fn put_figures(page: &mut Page, figures: &Figures) {
-    for (reason, count) in figures.drops.iter() {
+fn put_sample(page: &mut Page, sample: &MetricsSample) {
+    for (reason, count) in sample.drops.iter() {
         let labels = [("code", reason.code())];
         page.add("kontiki_dropped_total", DROPPED, Kind::Counter, &labels, Value::Whole(count));
     }
     let Counters {
         bad_frames,
         unknown_versions,
-        unsaid,
-        stray_notes,
+        unsupported_version,
+        unexpected_messages,
         pieces_sent,
         pieces_taken,
         pieces_dropped,
@@ -310,7 +315,7 @@ fn put_figures(page: &mut Page, figures: &Figures) {
         snapshots_failed,
         fetches_resumed,
         forwarded,
-    } = figures.counters;
+    } = sample.counters;
     for (name, help, count) in [
         (
             "kontiki_bad_frames_total",
@@ -323,11 +328,15 @@ fn put_figures(page: &mut Page, figures: &Figures) {
             unknown_versions,
         ),
         (
-            "kontiki_unsaid_total",
+            "kontiki_unsupported_version_total",
             "Messages not sent because their addressee speaks too old a version.",
-            unsaid,
+            unsupported_version,
         ),
-        ("kontiki_stray_notes_total", "Notes of strangers, to others, or to nothing asked.", stray_notes),
+        (
+            "kontiki_unexpected_messages_total",
+            "Messages from non-members, for other members, or that answer nothing asked.",
+            unexpected_messages,
+        ),
         ("kontiki_snapshot_pieces_sent_total", "Pieces of snapshots that were sent.", pieces_sent),
         (
             "kontiki_snapshot_pieces_taken_total",
@@ -356,7 +365,7 @@ fn put_figures(page: &mut Page, figures: &Figures) {
     ] {
         page.add(name, help, Kind::Counter, &[], Value::Whole(count));
     }
-    figures.more.iter().for_each(|family| page.family(family));
+    sample.more.iter().for_each(|family| page.family(family));
 }
 
 const ROLES: [RoleKind; 5] =
@@ -373,13 +382,13 @@ pub(crate) fn phase_word(phase: &Phase) -> &'static str {
     }
 }
 
-/// The standing as one word.
-pub(crate) fn standing_word(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Voter => "voter",
-        Standing::Witness => "witness",
-        Standing::Learner => "learner",
-        Standing::Outsider => "outsider",
+/// The kind of a member as one word.
+pub(crate) fn kind_word(kind: MemberKind) -> &'static str {
+    match kind {
+        MemberKind::Voter => "voter",
+        MemberKind::Witness => "witness",
+        MemberKind::Learner => "learner",
+        MemberKind::NonMember => "non-member",
     }
 }
 

@@ -20,7 +20,7 @@ pub use kontiki_core::replica::formation::{Founder, Introduction, Who};
 
 use kontiki_core::event::ReadVia;
 use kontiki_core::machine;
-use kontiki_core::membership::{Change, Standing};
+use kontiki_core::membership::{Change, MemberKind};
 use kontiki_core::status::{PauseReason, RoleKind, Space};
 use kontiki_core::types::{ClusterId, Index, LogId, Member, NodeId, Payload, Term};
 use kontiki_core::wire::{self, FrameError};
@@ -174,7 +174,7 @@ pub struct NodeStatus {
     /// What it is.
     pub role: RoleKind,
     /// What its group takes it for.
-    pub standing: Standing,
+    pub kind: MemberKind,
     /// The latest term it has seen.
     pub term: Term,
     /// Whom it voted for in this term.
@@ -205,7 +205,7 @@ pub struct MemberStatus {
     /// Where it is to be reached, where that is known.
     pub address: Option<String>,
     /// What the group takes it for.
-    pub standing: Standing,
+    pub kind: MemberKind,
     /// Whether it leads.
     pub leads: bool,
     /// How long ago something was heard from it, in milliseconds; nothing ever, where not set. Zero for the member that answers.

@@ -1,7 +1,7 @@
 //! Groups whose members come back at other addresses, with nothing deleted by hand.
 
 use kontiki_core::kv::{Command, Kv, Query, Reply};
-use kontiki_core::membership::Standing;
+use kontiki_core::membership::MemberKind;
 use kontiki_core::types::NodeId;
 use kontiki_net_tokio::node::{Builder, Node, Options, StartError};
 use std::net::{SocketAddr, TcpListener};
@@ -110,7 +110,7 @@ async fn an_unspecified_address_is_never_announced() -> Result {
     let first = start(&[first]).await?.remove(0);
     let second = builder(root.path(), 2, everywhere(at[1])).options(options.clone()).join(at[0].to_string());
     let second = start(&[second]).await?.remove(0);
-    within(second.watch().wait_for(|status| status.standing == Standing::Voter)).await??;
+    within(second.watch().wait_for(|status| status.kind == MemberKind::Voter)).await??;
     for node in [&first, &second] {
         let addresses = async {
             loop {

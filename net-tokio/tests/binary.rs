@@ -334,12 +334,12 @@ fn members_come_and_go_and_hand_over() {
     group.members.push(None);
     drop(listener);
     group.start_with(4, &["--join", &seed]);
-    let standing = |group: &Group, id: u64| {
+    let kind = |group: &Group, id: u64| {
         let members = group.json(&["members"])["members"].as_array().cloned().unwrap_or_default();
-        members.into_iter().find(|member| member["id"] == id).map(|member| member["standing"].clone())
+        members.into_iter().find(|member| member["id"] == id).map(|member| member["kind"].clone())
     };
     let becomes = |group: &Group, id, wanted: Option<&str>| {
-        wait_for("another standing", || match standing(group, id) {
+        wait_for("another kind", || match kind(group, id) {
             found if found.as_ref().and_then(Value::as_str) == wanted => Ok(()),
             found => Err(format!("{found:?} instead of {wanted:?}; its log:\n{}", group.log(4))),
         });

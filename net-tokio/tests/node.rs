@@ -1,7 +1,7 @@
 //! A group over real sockets and files, as an application sees it.
 
 use kontiki_core::kv::{Command, Kv, Query, Reply};
-use kontiki_core::membership::Standing;
+use kontiki_core::membership::MemberKind;
 use kontiki_core::replica::Refusal;
 use kontiki_core::types::{ClusterId, Index, NodeId};
 use kontiki_net_tokio::host::Host;
@@ -83,7 +83,7 @@ async fn three_members_agree_and_remember() -> Result {
         assert_eq!((last[0].id, last[0].committed), (applied.id, true));
         assert_eq!(last[0].content, Content::Command(put("colour", "red").as_slice().into()));
         let members = within(node.members(false)).await??;
-        assert!(members.iter().all(|member| member.standing == Standing::Voter && member.address.is_some()));
+        assert!(members.iter().all(|member| member.kind == MemberKind::Voter && member.address.is_some()));
         assert_eq!(members.iter().filter(|member| member.leads).count(), 1);
     }
     for node in &nodes {
@@ -155,7 +155,7 @@ async fn a_member_joins_and_another_leaves() -> Result {
     let seed = nodes[0].local_addr().ok_or("it runs")?.to_string();
     let newcomer =
         Builder::new(id(2), Kv::default).directory(root.path().join("2")).join(seed).start().await?;
-    until(&newcomer, |status| status.standing == Standing::Voter).await?;
+    until(&newcomer, |status| status.kind == MemberKind::Voter).await?;
     assert_eq!(get(&newcomer, "a").await?.as_deref(), Some("1"));
     // The promotion is not over for the leader before it is committed.
     while let Err(error) = within(nodes[0].remove(id(2))).await? {
@@ -204,7 +204,7 @@ async fn a_newcomer_whose_leader_is_lost_is_promoted_by_the_next() -> Result {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     within(leader.shutdown()).await?;
-    until(&newcomer, |status| status.standing == Standing::Voter).await?;
+    until(&newcomer, |status| status.kind == MemberKind::Voter).await?;
     Ok(())
 }
 

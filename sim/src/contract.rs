@@ -79,7 +79,7 @@ enum Kind {
     Proposal,
     Read,
     /// Of the leader's office: another membership, another leader.
-    Office,
+    Leadership,
 }
 
 /// Who broke the contract, and how.
@@ -172,7 +172,7 @@ impl Contract {
             Event::Reconfigure(Reconfigure { request, .. })
             | Event::CancelChange(request)
             | Event::Transfer(Transfer { request, .. }) => {
-                self.open(*request, Kind::Office);
+                self.open(*request, Kind::Leadership);
             }
             Event::Wake
             | Event::Receive(_)
@@ -327,7 +327,7 @@ impl Contract {
         let leads = after.role == RoleKind::Leader;
         let may_wait = |open: &Open| match open.kind {
             Kind::Proposal => leads && after.committed < after.last.index,
-            Kind::Office => leads,
+            Kind::Leadership => leads,
             Kind::Read => after.role != RoleKind::Halted,
         };
         let stuck = self.open.iter().find(|(_, open)| !may_wait(open));
@@ -366,7 +366,7 @@ mod tests {
     use kontiki_core::action::Outcome;
     use kontiki_core::event::Proposal;
     use kontiki_core::log::Entries;
-    use kontiki_core::membership::Standing;
+    use kontiki_core::membership::MemberKind;
     use kontiki_core::status::Space;
     use kontiki_core::types::{ClusterId, Identity, LogId, Payload};
 
@@ -389,7 +389,7 @@ mod tests {
             durable: LogId::ZERO,
             committed: Index::ZERO,
             applied: Index::ZERO,
-            standing: Standing::Voter,
+            kind: MemberKind::Voter,
             snapshot: LogId::ZERO,
             configured: LogId::ZERO,
             space: Space::Free,
@@ -403,7 +403,7 @@ mod tests {
             seq: WriteSeq::new(seq),
             ballot: Ballot::new(Term::new(1), NodeId::new(vote)),
             truncate_after: None,
-            refilled: Entries::EMPTY,
+            repaired: Entries::EMPTY,
             append: Entries::EMPTY,
             committed: Index::ZERO,
         })

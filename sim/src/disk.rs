@@ -249,7 +249,7 @@ mod tests {
             starts: 1,
             truncate_after: None,
             rebase: None,
-            refilled: Entries::EMPTY,
+            repaired: Entries::EMPTY,
             append: Entries::EMPTY,
             committed: Index::ZERO,
         }

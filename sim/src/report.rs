@@ -48,7 +48,7 @@ counted! {
         /// A campaign ended without a leader.
         CampaignFailed = "campaign_failed",
         /// A request for a vote was refused for the sake of a living leader.
-        Loyal = "loyal",
+        VoteLocked = "vote_locked",
         /// A proposal's outcome was unknown.
         Unknown = "unknown",
         /// A proposal was refused because too much was waiting.
@@ -136,7 +136,7 @@ counted! {
         /// A session had expired when its client came back.
         SessionExpired = "session_expired",
         /// A member filled again from others what its disk had damaged.
-        Refilled = "refilled",
+        EntriesRepaired = "entries_repaired",
         /// A member found a copy of its vote damaged.
         VoteDamaged = "vote_damaged",
         /// A member found that the snapshot on which its log rests was damaged.

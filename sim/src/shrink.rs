@@ -3,7 +3,7 @@
 use crate::report::Failure;
 use crate::scenario::{Fault, Heal, Scenario, SnapshotSpec};
 use kontiki_core::config::{MAX_PRIORITY, Options};
-use kontiki_core::membership::Standing;
+use kontiki_core::membership::MemberKind;
 
 /// A scenario that fails, and how.
 #[derive(Clone, PartialEq, Debug)]
@@ -65,7 +65,7 @@ const CHANGES: [fn(&mut Scenario); 36] = [
     |it| it.snapshots = SnapshotSpec::default(),
     |it| it.snapshots.fail = 0,
     |it| it.members.iter_mut().for_each(|member| member.witness = false),
-    |it| it.members.iter_mut().for_each(|member| member.initially = Standing::Voter),
+    |it| it.members.iter_mut().for_each(|member| member.initially = MemberKind::Voter),
     |it| it.options.lease_reads = false,
     |it| it.members.iter_mut().for_each(|member| member.clock_ppm = 0),
     |it| it.members.iter_mut().for_each(|member| member.priority = MAX_PRIORITY),

@@ -150,10 +150,10 @@ fn action_text(action: &Action) -> String {
             let cut = write.truncate_after.map(|after| format!(" cut after {after}")).unwrap_or_default();
             let rebase = write.rebase.as_ref();
             let rebase = rebase.map(|it| format!(" {} from {}", it.snapshot, it.base)).unwrap_or_default();
-            let refilled =
-                if write.refilled.is_empty() { String::new() } else { format!(" refill {}", write.refilled) };
+            let repaired =
+                if write.repaired.is_empty() { String::new() } else { format!(" repair {}", write.repaired) };
             let (seq, term) = (write.seq.get(), write.ballot.term());
-            format!("write {seq} t{term}{vote}{cut}{refilled}{rebase} {}", write.append)
+            format!("write {seq} t{term}{vote}{cut}{repaired}{rebase} {}", write.append)
         }
         Action::Apply { through } => format!("apply through {through}"),
         Action::Restore(snapshot) => format!("restore {snapshot}"),

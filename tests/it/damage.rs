@@ -46,7 +46,7 @@ fn nothing_beyond_the_damage_is_applied_or_acknowledged() {
     lab.isolate(2);
     let write = lab.propose(1, "e");
     lab.heartbeat(1);
-    while lab.lose("Refill") > 0 || !lab.in_flight().is_empty() {
+    while lab.lose("RepairResponse") > 0 || !lab.in_flight().is_empty() {
         lab.deliver_at(0);
     }
     assert_eq!(lab.status(3).last, LogId::new(1, 6), "it takes what comes");
@@ -373,7 +373,7 @@ fn strangers_are_answered_where_nobody_leads_and_all_together_as_one() {
     lab.deliver();
     lab.beat(1);
     (1..=2).for_each(|member| lab.slow_transfers(member));
-    let missing = Body::Missing { after: LogId::ZERO, through: LogId::new(1, 3) };
+    let missing = Body::RepairRequest { after: LogId::ZERO, through: LogId::new(1, 3) };
     let loads = |lab: &mut Lab, to: u64| {
         let term = lab.status(to).term.get();
         let actions =
@@ -393,12 +393,11 @@ fn strangers_are_answered_where_nobody_leads_and_all_together_as_one() {
 #[test]
 fn nobody_is_answered_without_an_end() {
     let mut lab = led();
-    let missing = Body::Missing { after: LogId::ZERO, through: LogId::new(1, 3) };
+    let missing = Body::RepairRequest { after: LogId::ZERO, through: LogId::new(1, 3) };
     let answers = |lab: &mut Lab| {
         let actions = (0..100).flat_map(|_| lab.arrive(message(3, 1, 1, missing.clone())));
-        let refills =
-            |action: &Action| matches!(action, Action::Send(m) if matches!(m.body, Body::Refill { .. }));
-        actions.filter(refills).count()
+        let repairs = |action: &Action| matches!(action, Action::Send(m) if matches!(m.body, Body::RepairResponse { .. }));
+        actions.filter(repairs).count()
     };
     assert_eq!(answers(&mut lab), 8, "eight times a megabyte is on its way to a follower at most");
     assert_eq!(lab.raft(1).drops().count(DropReason::TooOften), 92);
@@ -418,7 +417,7 @@ fn a_member_that_is_added_again_is_mended() {
             lab.beat(1);
         }
         if !lab.raft(1).membership().contains(id(3).into()) {
-            let missing = Body::Missing { after: LogId::ZERO, through: LogId::new(1, 3) };
+            let missing = Body::RepairRequest { after: LogId::ZERO, through: LogId::new(1, 3) };
             lab.arrive(message(3, 1, lab.status(1).term.get(), missing));
             assert_eq!(lab.raft(1).drops().count(DropReason::Stranger), 1);
             lab.heal();
@@ -481,10 +480,10 @@ fn a_snapshot_is_had_from_a_member_that_is_damaged_elsewhere() {
     assert!(lab.raft(3).log().is_whole(), "{}", lab.take_transcript());
     // And one that has lost its snapshot offers it to nobody.
     lab.damage_snapshot(3);
-    let missing = Body::Missing { after: LogId::ZERO, through: LogId::new(1, 2) };
+    let missing = Body::RepairRequest { after: LogId::ZERO, through: LogId::new(1, 2) };
     lab.wait();
     let actions = lab.arrive(message(2, 3, lab.status(3).term.get(), missing));
     let offers =
-        |action: &Action| matches!(action, Action::Send(m) if matches!(m.body, Body::RefillSnapshot { .. }));
+        |action: &Action| matches!(action, Action::Send(m) if matches!(m.body, Body::RepairSnapshot { .. }));
     assert!(!actions.iter().any(offers), "{actions:?}");
 }

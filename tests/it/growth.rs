@@ -1,7 +1,7 @@
 //! A group of one grows to three, five and seven members and shrinks back to one, under load and with
 //! everything going wrong.
 
-use kontiki_core::membership::Standing;
+use kontiki_core::membership::MemberKind;
 use kontiki_core::types::NodeId;
 use kontiki_sim::scenario::{Alteration, Heal, Operation, Profile, Scenario, Target, TimedOperation};
 
@@ -14,7 +14,7 @@ fn id(number: u64) -> NodeId {
 fn there_and_back(seed: u64, profile: Profile) -> Scenario {
     let mut scenario = Scenario::draw(seed, 7, profile);
     for (position, member) in scenario.members.iter_mut().enumerate() {
-        member.initially = if position == 0 { Standing::Voter } else { Standing::Outsider };
+        member.initially = if position == 0 { MemberKind::Voter } else { MemberKind::NonMember };
         member.witness = false;
     }
     // Whoever has left and does not know it must not disturb (thesis 4.2.3).

@@ -29,7 +29,7 @@ fn m15_messages_of_another_cluster_are_dropped_and_counted() {
         Body::Heartbeat { round: 1, commit: Index::new(9) },
         Body::RequestVote { last: LogId::new(9, 9), transfer: true },
         Body::TimeoutNow { last: LogId::ZERO },
-        Body::Disowned { incarnation: Incarnation(7) },
+        Body::StaleIncarnation { incarnation: Incarnation(7) },
         Body::Outdated,
     ];
     let mut lab = led();
@@ -47,7 +47,7 @@ fn messages_to_another_life_of_a_member_are_dropped_and_their_senders_told() {
     let heartbeat = Body::Heartbeat { round: 1, commit: Index::ZERO };
     lab.arrive(Message { to: second_life(3), ..message(2, 3, 9, heartbeat) });
     assert_eq!((dropped(&lab, 3, DropReason::OtherIncarnation), lab.status(3).term), (1, Term::new(1)));
-    assert_eq!(lab.count("3→2 Misaddressed"), 1);
+    assert_eq!(lab.count("3→2 WrongIncarnation"), 1);
     // Answers to a former life are not answered: two who mistake each other must not go on for ever.
     lab.lose("");
     let matched = Index::new(1);
@@ -93,7 +93,7 @@ fn a_member_that_is_told_that_it_is_another_halts_and_says_what_to_do() {
     let mut lab = led();
     lab.wipe(3);
     lab.beat(1);
-    let violation = Violation::Disowned { ours: Incarnation(1), theirs: Incarnation(0) };
+    let violation = Violation::StaleIncarnation { ours: Incarnation(1), theirs: Incarnation(0) };
     assert_eq!(lab.halted(3), Some(violation));
     assert!(violation.to_string().contains("remove it from the"), "{violation}");
     assert_eq!(lab.leaders(), [1]);
@@ -106,13 +106,13 @@ fn a_member_that_was_added_again_does_not_halt_on_what_was_said_before() {
     lab.wipe(3);
     lab.heartbeat(1);
     lab.deliver_only("1→3");
-    lab.deliver_only("3→1 Misaddressed");
-    assert_eq!(lab.hold("Disowned"), 1);
+    lab.deliver_only("3→1 WrongIncarnation");
+    assert_eq!(lab.hold("StaleIncarnation"), 1);
     for change in [Change::Remove(id(3)), Change::AddVoter(second_life(3))] {
         lab.reconfigure(1, &[change], None);
         lab.deliver();
     }
-    lab.release("Disowned");
+    lab.release("StaleIncarnation");
     assert_eq!((lab.halted(3), lab.raft(1).membership().to_string()), (None, "{1 2 3@1}".into()));
     let request = lab.propose(1, "x");
     lab.isolate(2);

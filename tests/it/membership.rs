@@ -3,7 +3,7 @@
 
 use kontiki_core::action::{Outcome, Refusal, Violation};
 use kontiki_core::config::Options;
-use kontiki_core::membership::{Change, ChangeError, MAX_MEMBERS, Membership, Standing};
+use kontiki_core::membership::{Change, ChangeError, MAX_MEMBERS, MemberKind, Membership};
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::Nanos;
 use kontiki_core::types::{Incarnation, LogId, Member, RequestId};
@@ -81,8 +81,8 @@ fn only_the_leader_changes_the_membership() {
     assert_eq!(refused(&mut lab, 2, &[ADD]), Refusal::NotLeader { leader });
     assert_eq!(refused(&mut lab, 5, &[ADD]), Refusal::NotLeader { leader: None });
     assert_eq!(
-        Membership::of([1, 2].map(id)).map(|group| group.standing(id(5).into())),
-        Ok(Standing::Outsider)
+        Membership::of([1, 2].map(id)).map(|group| group.kind(id(5).into())),
+        Ok(MemberKind::NonMember)
     );
 }
 
@@ -400,7 +400,7 @@ fn a_member_that_is_a_witness_and_should_not_be_halts_and_the_other_way_round() 
         let change = if witness { Change::AddWitness(newcomer) } else { Change::AddLearner(newcomer) };
         lab.reconfigure(1, &[change], None);
         lab.deliver();
-        assert_eq!(lab.halted(4), Some(Violation::WrongStanding { witness }));
+        assert_eq!(lab.halted(4), Some(Violation::WrongMemberKind { witness }));
         assert_eq!((lab.status(4).role, lab.leaders()), (RoleKind::Halted, vec![1]));
     }
 }

@@ -1,7 +1,7 @@
 //! A large state goes to a newcomer over a slow link that breaks on the way.
 
 use crate::harness::{Group, Result, id, run, until, within};
-use kontiki_core::membership::{Change, Standing};
+use kontiki_core::membership::{Change, MemberKind};
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{Index, NodeId};
 use kontiki_net_tokio::client::{Again, Client, Options};
@@ -90,12 +90,12 @@ fn a_large_snapshot_that_is_broken_off_goes_on_where_it_was() {
                 addresses: vec![],
             };
             until("the newcomer votes", async || {
-                let standing = group.status(new).await?.standing;
-                if standing == Standing::Learner {
+                let kind = group.status(new).await?.kind;
+                if kind == MemberKind::Learner {
                     // It may be refused for a moment; then once more.
                     let _ = group.at_member(old).ask(change(), Again::Safe).await;
                 }
-                (standing == Standing::Voter).then_some(())
+                (kind == MemberKind::Voter).then_some(())
             })
             .await?;
             told("the newcomer votes");

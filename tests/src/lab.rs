@@ -15,7 +15,7 @@ use kontiki_core::action::{Action, Outcome, Violation, Write};
 use kontiki_core::config::{Config, Options};
 use kontiki_core::event::{EntriesLoaded, Event, Proposal, Read, ReadVia, Reconfigure, Transfer};
 use kontiki_core::log::{Entries, Entry, EntryBody, LogSlice, Snapshot};
-use kontiki_core::membership::{Change, Membership, Standing};
+use kontiki_core::membership::{Change, MemberKind, Membership};
 use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::{Durable, Raft};
 use kontiki_core::status::{RoleKind, Status};
@@ -59,15 +59,15 @@ impl Cast {
         self.voters + self.witnesses + self.learners + self.spares
     }
 
-    fn standing(self, number: u64) -> Standing {
+    fn kind(self, number: u64) -> MemberKind {
         if number <= self.voters {
-            Standing::Voter
+            MemberKind::Voter
         } else if number <= self.voters + self.witnesses {
-            Standing::Witness
+            MemberKind::Witness
         } else if number <= self.voters + self.witnesses + self.learners {
-            Standing::Learner
+            MemberKind::Learner
         } else {
-            Standing::Outsider
+            MemberKind::NonMember
         }
     }
 }
@@ -236,10 +236,9 @@ impl Lab {
     /// A group of these, and spares beside it.
     pub fn with(cast: Cast, options: &Options) -> Self {
         let all = 1..=cast.count();
-        let founders = Membership::from_standings(
-            all.clone().map(|number| (identity(number).member, cast.standing(number))),
-        )
-        .expect("distinct ids");
+        let founders =
+            Membership::from_kinds(all.clone().map(|number| (identity(number).member, cast.kind(number))))
+                .expect("distinct ids");
         let mut lab = Self {
             founders: founders.clone(),
             members: BTreeMap::new(),
@@ -255,10 +254,10 @@ impl Lab {
             tells_sends: true,
         };
         for number in all {
-            let standing = cast.standing(number);
-            let witness = standing == Standing::Witness;
-            let disk = match standing {
-                Standing::Outsider => Durable::default(),
+            let kind = cast.kind(number);
+            let witness = kind == MemberKind::Witness;
+            let disk = match kind {
+                MemberKind::NonMember => Durable::default(),
                 _ => Durable::bootstrap(founders.clone()),
             };
             let member = Member {

@@ -82,7 +82,7 @@ pub struct Log {
 pub(crate) struct Unwritten {
     pub(crate) rebase: Option<Rebase>,
     pub(crate) truncate_after: Option<Index>,
-    pub(crate) refilled: Entries,
+    pub(crate) repaired: Entries,
     pub(crate) append: Entries,
     /// Where set, writes that were handed out before say nothing of the log after this index any more.
     pub(crate) replaced_after: Option<Index>,
@@ -316,7 +316,7 @@ impl Log {
         debug_assert!(self.contains(slice.prev()));
         let entries = slice.entries();
         if !self.is_whole() {
-            self.refill(entries.iter());
+            self.repair(entries.iter());
         }
         let new_from = entries.iter().position(|entry| !self.contains(entry.id));
         let Some(new_from) = new_from else {
@@ -408,12 +408,12 @@ impl Log {
     }
 
     /// The size of the entries that have come back and are not on the disk again yet.
-    pub(crate) fn refilling(&self) -> u64 {
+    pub(crate) fn repairing(&self) -> u64 {
         self.holes.as_ref().map_or(0, |holes| holes.waiting())
     }
 
     /// Takes the bodies of lost entries from another member's copy: the same id is the same entry (Log Matching).
-    pub(crate) fn refill<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) {
+    pub(crate) fn repair<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) {
         for entry in entries {
             let lost = self.holes.as_ref().is_some_and(|holes| holes.is_lost(entry.id.index));
             if !lost || !self.contains(entry.id) || entry.body == EntryBody::Lost {
@@ -459,7 +459,7 @@ impl Log {
 
     /// What the disk must be told next, with write `seq`.
     pub(crate) fn take_unwritten(&mut self, seq: WriteSeq) -> Unwritten {
-        let refilled = self.holes.as_mut().map_or(Entries::EMPTY, |holes| holes.take_filled(seq));
+        let repaired = self.holes.as_mut().map_or(Entries::EMPTY, |holes| holes.take_filled(seq));
         let last = self.last().index;
         let append = self.shared(self.written, last);
         self.written = last;
@@ -469,7 +469,7 @@ impl Log {
         Unwritten {
             rebase,
             truncate_after: self.cut.take(),
-            refilled,
+            repaired,
             append,
             replaced_after: self.replaced.take(),
         }

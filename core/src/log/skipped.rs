@@ -44,7 +44,7 @@ impl Skipped {
     }
 
     /// An entry has come back. Whether it was lost here.
-    pub(crate) fn refill(&mut self, entry: &Entry) -> bool {
+    pub(crate) fn repair(&mut self, entry: &Entry) -> bool {
         let index = entry.id.index;
         if !self.lost.contains(index) || self.id(index) != Some(entry.id) {
             return false;
@@ -111,9 +111,9 @@ mod tests {
         }
         let back =
             |term, index| Entry { id: LogId::new(term, index), body: EntryBody::Config(membership.clone()) };
-        assert!(!skipped.refill(&back(1, 3)), "another entry");
-        assert!(!skipped.refill(&back(2, 6)), "not lost");
-        assert!(skipped.refill(&back(2, 3)) && !skipped.refill(&back(2, 3)));
+        assert!(!skipped.repair(&back(1, 3)), "another entry");
+        assert!(!skipped.repair(&back(2, 6)), "not lost");
+        assert!(skipped.repair(&back(2, 3)) && !skipped.repair(&back(2, 3)));
         let configs: Vec<u64> = skipped.configs.iter().map(|(id, _)| id.index.get()).collect();
         assert_eq!(configs, [3, 4]);
         skipped.forget(Index::new(2));

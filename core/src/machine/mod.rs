@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use kontiki_core::log::{Entry, EntryBody};
-//! use kontiki_core::machine::{Answer, BadSnapshot, Command, Gather, Machine, Picture, Restore, StateMachine, Whole};
+//! use kontiki_core::machine::{Answer, BadSnapshot, Command, BufferedRestore, Machine, SnapshotReader, Restore, StateMachine, BufferedSnapshot};
 //! use kontiki_core::types::LogId;
 //!
 //! /// Adds up what it is told.
@@ -13,8 +13,8 @@
 //! struct Sum(u64);
 //!
 //! impl StateMachine for Sum {
-//!     type Picture = Whole;
-//!     type Restore = Gather<Self>;
+//!     type Snapshot = BufferedSnapshot;
+//!     type Restore = BufferedRestore<Self>;
 //!
 //!     fn apply(&mut self, _at: LogId, command: &[u8]) -> Vec<u8> {
 //!         self.0 += command.len() as u64;
@@ -25,12 +25,12 @@
 //!         self.0.to_le_bytes().to_vec()
 //!     }
 //!
-//!     fn picture(&self) -> Whole {
-//!         Whole::new(self.0.to_le_bytes().to_vec())
+//!     fn snapshot(&self) -> BufferedSnapshot {
+//!         BufferedSnapshot::new(self.0.to_le_bytes().to_vec())
 //!     }
 //!
-//!     fn restore(&self) -> Gather<Self> {
-//!         Gather::new(|bytes| match bytes.try_into() {
+//!     fn restore(&self) -> BufferedRestore<Self> {
+//!         BufferedRestore::new(|bytes| match bytes.try_into() {
 //!             Ok(bytes) => Ok(Sum(u64::from_le_bytes(bytes))),
 //!             Err(_) => Err(BadSnapshot::new("a sum has eight bytes")),
 //!         })
@@ -55,8 +55,8 @@
 //! assert_eq!(machine.state().0, 4);
 //!
 //! // Another member gets its snapshot, and knows the session too.
-//! let (mut picture, mut bytes) = (machine.picture(), Vec::new());
-//! picture.read(usize::MAX, &mut bytes);
+//! let (mut snapshot, mut bytes) = (machine.snapshot(), Vec::new());
+//! snapshot.read(usize::MAX, &mut bytes);
 //! let mut restore = Machine::new(Sum::default()).restore();
 //! restore.write(&bytes)?;
 //! let mut other = restore.finish()?;
@@ -87,8 +87,8 @@ pub use answer::Answer;
 pub use client::{Client, TooMany};
 pub use command::{Command, Garbled, SessionId};
 pub use sessions::{Limits, LimitsError};
-pub use snapshot::{MachinePicture, MachineRestore};
-pub use state::{BadSnapshot, Gather, Picture, Restore, StateMachine, Whole};
+pub use snapshot::{MachineRestore, MachineSnapshot};
+pub use state::{BadSnapshot, BufferedRestore, BufferedSnapshot, Restore, SnapshotReader, StateMachine};
 
 use crate::log::{Discontinuity, Entry, EntryBody, LogSlice};
 use crate::types::{Index, LogId, Payload};
@@ -211,9 +211,9 @@ impl<S: StateMachine> Machine<S> {
         self.sessions.len()
     }
 
-    /// A frozen picture of all of it, to read a snapshot from while the machine goes on.
-    pub fn picture(&self) -> MachinePicture<S::Picture> {
-        MachinePicture::new(self.applied, &self.sessions, self.state.picture())
+    /// The machine at this moment, to be read as a snapshot while the machine goes on.
+    pub fn snapshot(&self) -> MachineSnapshot<S::Snapshot> {
+        MachineSnapshot::new(self.applied, &self.sessions, self.state.snapshot())
     }
 
     /// Begins to build the machine of a snapshot. When that is finished it takes the place of this one, which stays as it is until then.

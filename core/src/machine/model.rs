@@ -13,8 +13,8 @@ use proptest::sample;
 struct Record(Vec<Vec<u8>>);
 
 impl StateMachine for Record {
-    type Picture = Whole;
-    type Restore = Gather<Self>;
+    type Snapshot = BufferedSnapshot;
+    type Restore = BufferedRestore<Self>;
 
     fn apply(&mut self, at: LogId, command: &[u8]) -> Vec<u8> {
         self.0.push(command.to_vec());
@@ -26,17 +26,17 @@ impl StateMachine for Record {
         vec![self.0.len() as u8]
     }
 
-    fn picture(&self) -> Whole {
+    fn snapshot(&self) -> BufferedSnapshot {
         let strings = self.0.iter().map(|command| {
             let mut out = vec![];
             bytes::put_string(&mut out, command);
             out
         });
-        Whole::new(strings.flatten().collect())
+        BufferedSnapshot::new(strings.flatten().collect())
     }
 
-    fn restore(&self) -> Gather<Self> {
-        Gather::new(|bytes| {
+    fn restore(&self) -> BufferedRestore<Self> {
+        BufferedRestore::new(|bytes| {
             let (mut reader, mut record) = (bytes::Reader(bytes), Self::default());
             while reader.end().is_none() {
                 let command = reader.string().ok_or_else(|| BadSnapshot::new("it ends in a command"))?;
@@ -180,11 +180,11 @@ impl Book {
 }
 
 fn replaced(machine: &Machine<Record>, enough: usize, pieces: &[usize]) -> Machine<Record> {
-    let (mut picture, mut bytes, mut restore) = (machine.picture(), vec![], machine.restore());
+    let (mut snapshot, mut bytes, mut restore) = (machine.snapshot(), vec![], machine.restore());
     let mut lengths = pieces.iter().cycle();
     loop {
         let before = bytes.len();
-        picture.read(enough, &mut bytes);
+        snapshot.read(enough, &mut bytes);
         if bytes.len() == before {
             break;
         }
@@ -326,7 +326,7 @@ proptest! {
             machine.apply(&[Entry { id, body: EntryBody::Data(command.encode()) }]).unwrap();
         }
         let mut bytes = vec![];
-        machine.picture().read(usize::MAX, &mut bytes);
+        machine.snapshot().read(usize::MAX, &mut bytes);
         for (place, byte) in changes {
             let place = place.index(bytes.len());
             bytes[place] = byte;

@@ -67,7 +67,7 @@ impl Limits {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Sessions {
     limits: Limits,
-    /// Shared with pictures: a session is copied when it changes while a picture holds it.
+    /// Shared with snapshots: a session is copied when it changes while a snapshot holds it.
     by_id: BTreeMap<SessionId, Arc<Session>>,
     /// The same sessions by the entry that used them last. An entry uses one session at most, so this finds each.
     by_use: BTreeMap<Index, SessionId>,

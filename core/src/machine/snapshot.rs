@@ -21,7 +21,7 @@ use super::Machine;
 use super::bytes::{Items, Reader, put_string};
 use super::command::SessionId;
 use super::sessions::{Kept, Limits, Session, Sessions};
-use super::state::{BadSnapshot, Picture, Restore, StateMachine};
+use super::state::{BadSnapshot, Restore, SnapshotReader, StateMachine};
 use crate::types::{Index, LogId, Payload, Term};
 use alloc::format;
 use alloc::sync::Arc;
@@ -31,9 +31,9 @@ use core::mem;
 const MAGIC: [u8; 4] = *b"KMac";
 const VERSION: u8 = 1;
 
-/// A frozen picture of a [`Machine`]: of its state, and of its sessions with it. The machine goes on while it is read.
+/// A [`Machine`] at one moment, to be read as a snapshot: its state and its sessions. The machine goes on while it is read.
 #[derive(Debug)]
-pub struct MachinePicture<P> {
+pub struct MachineSnapshot<P> {
     applied: LogId,
     limits: Limits,
     /// How many sessions there are in all, until that has been said.
@@ -42,7 +42,7 @@ pub struct MachinePicture<P> {
     state: P,
 }
 
-impl<P: Picture> MachinePicture<P> {
+impl<P: SnapshotReader> MachineSnapshot<P> {
     pub(super) fn new(applied: LogId, sessions: &Sessions, state: P) -> Self {
         let frozen: Vec<_> = sessions.iter().map(|(id, session)| (id, session.clone())).collect();
         Self {
@@ -73,7 +73,7 @@ impl<P: Picture> MachinePicture<P> {
     }
 }
 
-impl<P: Picture> Picture for MachinePicture<P> {
+impl<P: SnapshotReader> SnapshotReader for MachineSnapshot<P> {
     fn read(&mut self, enough: usize, out: &mut Vec<u8>) {
         let goal = out.len().saturating_add(enough.max(1));
         if let Some(sessions) = self.announce.take() {

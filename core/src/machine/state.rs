@@ -13,10 +13,10 @@ use core::fmt;
 ///
 /// It lives in memory: when a member starts, it is made anew from the last snapshot and the log after it.
 ///
-/// A state that fits into one buffer gets its snapshots nearly for free, with [`Whole`] and [`Gather`]; [`machine`](super) shows it.
+/// A state that fits into one buffer gets its snapshots nearly for free, with [`BufferedSnapshot`] and [`BufferedRestore`]; [`machine`](super) shows it.
 pub trait StateMachine: Sized {
-    /// A frozen picture of the state, from which a snapshot is read while the state goes on.
-    type Picture: Picture;
+    /// The state at one moment, from which a snapshot is read while the state goes on.
+    type Snapshot: SnapshotReader;
     /// A state that is being built from a snapshot.
     type Restore: Restore<State = Self>;
 
@@ -29,8 +29,8 @@ pub trait StateMachine: Sized {
     fn query(&self, query: &[u8]) -> Vec<u8>;
 
     /// The state as it is now. No command is applied before this returns, so it should be quick: share what it can, and leave
-    /// the writing to [`Picture::read`].
-    fn picture(&self) -> Self::Picture;
+    /// the writing to [`SnapshotReader::read`].
+    fn snapshot(&self) -> Self::Snapshot;
 
     /// Begins to build the state of a snapshot, which may then take the place of this one. This one gives what is no part of any
     /// state (its configuration, say) and stays as it is.
@@ -42,13 +42,13 @@ pub trait StateMachine: Sized {
 }
 
 /// What a snapshot is read from: bytes, bit by bit.
-pub trait Picture {
+pub trait SnapshotReader {
     /// Appends the next bytes of the snapshot to `out`, about `enough` of them: it may stop at the first good place after that many.
     /// It appends nothing only at the end, and from then on. Equal states need not give equal bytes.
     fn read(&mut self, enough: usize, out: &mut Vec<u8>);
 }
 
-/// What a state is built from: the bytes of a snapshot, as its [`Picture`] gave them, but cut anywhere.
+/// What a state is built from: the bytes of a snapshot, as its [`SnapshotReader`] gave them, but cut anywhere.
 pub trait Restore {
     /// What comes of it.
     type State;
@@ -82,21 +82,21 @@ impl fmt::Display for BadSnapshot {
 
 impl core::error::Error for BadSnapshot {}
 
-/// The picture of a state that was written into one buffer.
+/// A snapshot that was written into one buffer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Whole {
+pub struct BufferedSnapshot {
     bytes: Vec<u8>,
     read: usize,
 }
 
-impl Whole {
+impl BufferedSnapshot {
     /// A snapshot that consists of these bytes.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self { bytes, read: 0 }
     }
 }
 
-impl Picture for Whole {
+impl SnapshotReader for BufferedSnapshot {
     fn read(&mut self, enough: usize, out: &mut Vec<u8>) {
         let left = &self.bytes[self.read..];
         let taken = left.len().min(enough.max(1));
@@ -107,19 +107,19 @@ impl Picture for Whole {
 
 /// Gathers all bytes of a snapshot, and builds the state from them at once. It holds the whole snapshot meanwhile.
 #[derive(Clone, Debug)]
-pub struct Gather<S> {
+pub struct BufferedRestore<S> {
     bytes: Vec<u8>,
     build: fn(&[u8]) -> Result<S, BadSnapshot>,
 }
 
-impl<S> Gather<S> {
-    /// `build` makes the state of its bytes: the reverse of what went into [`Whole::new`].
+impl<S> BufferedRestore<S> {
+    /// `build` makes the state of its bytes: the reverse of what went into [`BufferedSnapshot::new`].
     pub fn new(build: fn(&[u8]) -> Result<S, BadSnapshot>) -> Self {
         Self { bytes: Vec::new(), build }
     }
 }
 
-impl<S> Restore for Gather<S> {
+impl<S> Restore for BufferedRestore<S> {
     type State = S;
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), BadSnapshot> {

@@ -56,11 +56,11 @@ fn written() -> Answer {
     Answer::Applied(Payload::from(&kv::Reply::Written.encode()[..]))
 }
 
-fn bytes_of<P: Picture>(mut picture: P, enough: usize) -> Vec<u8> {
+fn bytes_of<P: SnapshotReader>(mut snapshot: P, enough: usize) -> Vec<u8> {
     let mut bytes = vec![];
     loop {
         let before = bytes.len();
-        picture.read(enough, &mut bytes);
+        snapshot.read(enough, &mut bytes);
         if bytes.len() == before {
             return bytes;
         }
@@ -70,7 +70,7 @@ fn bytes_of<P: Picture>(mut picture: P, enough: usize) -> Vec<u8> {
 /// A machine as another member has it, from pieces of this length.
 fn copy(machine: &Machine<Kv>, piece: usize) -> Machine<Kv> {
     let mut restore = Machine::with_limits(Kv::default(), LIMITS).unwrap().restore();
-    for piece in bytes_of(machine.picture(), 7).chunks(piece) {
+    for piece in bytes_of(machine.snapshot(), 7).chunks(piece) {
         restore.write(piece).unwrap();
     }
     restore.finish().unwrap()
@@ -233,19 +233,19 @@ fn a_restored_machine_is_the_same_wherever_the_pieces_are_cut() {
 }
 
 #[test]
-fn a_picture_is_not_touched_by_what_comes_after_it() {
+fn a_snapshot_is_not_changed_by_later_commands() {
     let mut run = full();
-    let (before, picture) = (bytes_of(run.0.picture(), 1), run.0.picture());
+    let (before, snapshot) = (bytes_of(run.0.snapshot(), 1), run.0.snapshot());
     run.once(SessionId(1), 3, 3);
     run.command(Command::Close { session: SessionId(5) });
-    assert_eq!(bytes_of(picture, 1000), before);
-    assert_ne!(bytes_of(run.0.picture(), 1), before);
+    assert_eq!(bytes_of(snapshot, 1000), before);
+    assert_ne!(bytes_of(run.0.snapshot(), 1), before);
 }
 
 #[test]
 fn a_snapshot_that_is_cut_or_of_other_limits_or_of_another_format_is_refused() {
     let run = full();
-    let bytes = bytes_of(run.0.picture(), 1000);
+    let bytes = bytes_of(run.0.snapshot(), 1000);
     let read = |limits, bytes: &[u8]| {
         let mut restore = Machine::with_limits(Kv::default(), limits).unwrap().restore();
         restore.write(bytes)?;
@@ -253,7 +253,7 @@ fn a_snapshot_that_is_cut_or_of_other_limits_or_of_another_format_is_refused() {
     };
     assert_eq!(read(LIMITS, &bytes), Ok(run.0.clone()));
     // At a border between two of the map's entries the end is like any other: the file around it knows its length.
-    let state = bytes.len() - bytes_of(run.0.state().picture(), 1000).len();
+    let state = bytes.len() - bytes_of(run.0.state().snapshot(), 1000).len();
     for cut in 0..state {
         assert!(read(LIMITS, &bytes[..cut]).is_err(), "cut at {cut}");
     }
@@ -271,13 +271,13 @@ fn what_was_refused_stays_refused() {
     let run = full();
     let mut restore = run.0.restore();
     assert!(restore.write(b"no snapshot").is_err());
-    assert!(restore.write(&bytes_of(run.0.picture(), 1000)).is_err());
+    assert!(restore.write(&bytes_of(run.0.snapshot(), 1000)).is_err());
     assert!(restore.finish().is_err());
 }
 
 #[test]
 fn sessions_that_no_machine_could_have_are_refused() {
-    let bytes = bytes_of(full().0.picture(), 1000);
+    let bytes = bytes_of(full().0.snapshot(), 1000);
     let read = |at: usize, byte: u8| {
         let mut bytes = bytes.clone();
         bytes[at] = byte;
@@ -311,7 +311,7 @@ fn sessions_that_no_machine_could_have_are_refused() {
 #[test]
 fn what_the_state_refuses_stays_refused() {
     let run = full();
-    let (mut restore, bytes) = (run.0.restore(), bytes_of(run.0.picture(), 1000));
+    let (mut restore, bytes) = (run.0.restore(), bytes_of(run.0.snapshot(), 1000));
     restore.write(&bytes).unwrap();
     assert!(restore.write(&[0xff; 4]).is_err());
     assert!(restore.write(&[]).is_err());

@@ -161,7 +161,7 @@ impl Replica {
                     self.tell(reading.origin, Answer::Read { index, until, answer }, out);
                 }
             }
-            MachineDone::Chunk { task, bytes } => self.on_picture(task, &bytes, out),
+            MachineDone::Chunk { task, bytes } => self.on_snapshot_chunk(task, &bytes, out),
             MachineDone::Fed { task, result } => self.on_fed(task, result, out),
             MachineDone::Restored { task, result } => self.on_restored(task, result, out),
         }

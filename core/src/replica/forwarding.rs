@@ -11,7 +11,7 @@ use crate::membership::MAX_MEMBERS;
 use crate::replica::Replica;
 use crate::replica::answer::{Answer, Refusal};
 use crate::replica::clients::Origin;
-use crate::replica::frame::{ForwardId, Note, Reply};
+use crate::replica::frame::{ForwardId, ReplicaBody, Reply};
 use crate::replica::io::{Lane, Output};
 use crate::replica::repeats::LONG;
 use crate::status::{RoleKind, Status};
@@ -128,7 +128,7 @@ impl Replica {
         self.forwards.due.insert((due, number));
         self.counters.forwarded += 1;
         let id = ForwardId { life: self.forwards.life, number };
-        self.send_note(leader, Lane::Log, Note::Forward { term, id, command }, out);
+        self.send_replica(leader, Lane::Log, ReplicaBody::Forward { term, id, command }, out);
     }
 
     /// A member sends a client's command on to this one, which it takes for the leader of `term`.
@@ -146,7 +146,7 @@ impl Replica {
             self.forwards.taken.retain(|id, _| membership.incarnation(*id).is_some());
         }
         if !membership.contains(from) || !self.forwards.is_first(from, id) {
-            self.counters.stray_notes += 1;
+            self.counters.unexpected_messages += 1;
             return;
         }
         let status = self.raft.status();
@@ -179,13 +179,13 @@ impl Replica {
             Answer::Refused(Refusal::Raft(refusal)) => Reply::Refused(refusal),
             _ => Reply::Unknown,
         };
-        self.send_note(to, Lane::Log, Note::Forwarded { id, reply }, out);
+        self.send_replica(to, Lane::Log, ReplicaBody::Forwarded { id, reply }, out);
     }
 
     pub(super) fn on_forwarded(&mut self, from: Member, id: ForwardId, reply: Reply, out: &mut Vec<Output>) {
         let is_asked = |sent: &Sent| sent.to == from && self.forwards.life == id.life;
         if !self.forwards.sent.get(&id.number).is_some_and(is_asked) {
-            self.counters.stray_notes += 1;
+            self.counters.unexpected_messages += 1;
             return;
         }
         let answer = match reply {

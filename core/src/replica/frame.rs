@@ -10,7 +10,7 @@
 //!
 //! A member sends in the older of its own version and its peer's, and takes a peer for one that speaks the oldest until it
 //! has heard otherwise. What that version cannot say is not sent. So that two members that both speak a later one find out, each says so
-//! now and then in a [`Note::Hello`], which an older member drops as a frame of a version it does not know.
+//! now and then in a [`ReplicaBody::Hello`], which an older member drops as a frame of a version it does not know.
 //!
 //! ```
 //! use kontiki_core::message::{Body, Message};
@@ -43,12 +43,12 @@ pub enum Envelope {
     /// What one kernel says to another.
     Raft(Message),
     /// What one replica says to another.
-    Replica(Letter),
+    Replica(ReplicaMessage),
 }
 
-/// A note with its sender and its addressee.
+/// A body with its sender and its addressee.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct Letter {
+pub struct ReplicaMessage {
     /// Whose it is: no other cluster listens to it.
     pub cluster: ClusterId,
     /// Who sent it.
@@ -56,12 +56,12 @@ pub struct Letter {
     /// Whom it is for.
     pub to: Member,
     /// What it says.
-    pub note: Note,
+    pub body: ReplicaBody,
 }
 
 /// What replicas say to one another. Notes may be lost, repeated, delayed and reordered at will, like messages.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub enum Note {
+pub enum ReplicaBody {
     /// "I speak the version that stands in front of this."
     Hello,
     /// "Send me this piece of your snapshot."
@@ -100,7 +100,7 @@ pub enum Note {
         /// What to propose.
         command: Payload,
     },
-    /// The answer to [`Note::Forward`].
+    /// The answer to [`ReplicaBody::Forward`].
     Forwarded {
         /// Which command it was.
         id: ForwardId,
@@ -160,7 +160,7 @@ pub fn max_body(options: &config::Options) -> usize {
     wire::max_body(options).max(MAX_CHUNK_BYTES as usize + FIXED)
 }
 
-/// More than all of a note but its bytes takes.
+/// More than all of a body but its bytes takes.
 const FIXED: usize = 256;
 
 /// Appends the frame of `envelope` in this version to `out`, from a sender that speaks `speaks`. Says whether the version can say it:

@@ -168,7 +168,7 @@ pub fn perform(operations: &[Operation], disk: &mut impl Disk) -> Result<Vec<Vec
     Ok(read)
 }
 
-/// Which picture or which restoration: what belongs to one that was given up is recognized.
+/// Which snapshot or which restoration: what belongs to one that was given up is recognized.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TaskId(pub u64);
 
@@ -184,16 +184,16 @@ pub enum MachineJob {
         /// What is asked.
         query: Vec<u8>,
     },
-    /// Freeze a picture of the state, and hold it. Answered by nothing.
-    Picture(TaskId),
-    /// Read on in the picture. Answered by [`MachineDone::Chunk`].
+    /// Take a snapshot of the state, and hold it. Answered by nothing.
+    Snapshot(TaskId),
+    /// Read on in the snapshot. Answered by [`MachineDone::Chunk`].
     Chunk {
-        /// Of which picture.
+        /// Of which snapshot.
         task: TaskId,
         /// How many bytes at most.
         max_bytes: u32,
     },
-    /// Let go of the picture. Answered by nothing.
+    /// Let go of the snapshot. Answered by nothing.
     Forget(TaskId),
     /// A piece of a snapshot, to be restored. The first of a task begins anew. Answered by [`MachineDone::Fed`].
     Feed {
@@ -226,7 +226,7 @@ pub enum MachineDone {
         /// The answer.
         answer: Vec<u8>,
     },
-    /// What follows in a picture.
+    /// What follows in a snapshot.
     Chunk {
         /// Of which.
         task: TaskId,

@@ -105,12 +105,12 @@ impl Peers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replica::frame::{Envelope, Letter, Note};
+    use crate::replica::frame::{Envelope, ReplicaBody, ReplicaMessage};
     use crate::types::ClusterId;
 
     fn frame(from: Member, speaks: Option<u8>) -> Decoded {
-        let letter = Letter { cluster: ClusterId(1), from, to: from, note: Note::Hello };
-        Decoded { envelope: Envelope::Replica(letter), version: 1, speaks }
+        let message = ReplicaMessage { cluster: ClusterId(1), from, to: from, body: ReplicaBody::Hello };
+        Decoded { envelope: Envelope::Replica(message), version: 1, speaks }
     }
 
     #[test]

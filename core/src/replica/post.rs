@@ -3,7 +3,7 @@
 use crate::event::Event;
 use crate::message::{Body, Message};
 use crate::replica::Replica;
-use crate::replica::frame::{self, Envelope, Letter, Note};
+use crate::replica::frame::{self, Envelope, ReplicaBody, ReplicaMessage};
 use crate::replica::io::{Lane, Output};
 use crate::types::Member;
 use crate::wire::{self, FrameError};
@@ -18,9 +18,9 @@ pub struct Counters {
     /// Frames of a version that this member does not speak.
     pub unknown_versions: u64,
     /// What was not sent because the version that its addressee is known to speak cannot say it.
-    pub unsaid: u64,
+    pub unsupported_version: u64,
     /// Notes of strangers, to others, or to nothing that was asked.
-    pub stray_notes: u64,
+    pub unexpected_messages: u64,
     /// Pieces of snapshots that were sent.
     pub pieces_sent: u64,
     /// Pieces of snapshots that came and were wanted.
@@ -52,7 +52,7 @@ impl Replica {
         let me = self.raft.config().identity();
         let (cluster, from, to) = match &decoded.envelope {
             Envelope::Raft(message) => (message.cluster, message.from, message.to),
-            Envelope::Replica(letter) => (letter.cluster, letter.from, letter.to),
+            Envelope::Replica(message) => (message.cluster, message.from, message.to),
         };
         if cluster == me.cluster && from.id != me.member.id {
             self.peers.heard(from, &decoded, self.now);
@@ -62,11 +62,11 @@ impl Replica {
                 self.note_offer(&message);
                 self.events.push_back(Event::Receive(message));
             }
-            Envelope::Replica(letter) => {
+            Envelope::Replica(message) => {
                 if cluster == me.cluster && to == me.member && from.id != me.member.id {
-                    self.on_note(from, letter.note, out);
+                    self.on_replica_message(from, message.body, out);
                 } else {
-                    self.counters.stray_notes += 1;
+                    self.counters.unexpected_messages += 1;
                 }
             }
         }
@@ -74,31 +74,31 @@ impl Replica {
 
     /// Whoever offers a snapshot has it.
     fn note_offer(&mut self, message: &Message) {
-        if let Body::OfferSnapshot { snapshot } | Body::RefillSnapshot { snapshot } = &message.body {
+        if let Body::OfferSnapshot { snapshot } | Body::RepairSnapshot { snapshot } = &message.body {
             self.offered(message.from, snapshot);
         }
     }
 
-    fn on_note(&mut self, from: Member, note: Note, out: &mut Vec<Output>) {
+    fn on_replica_message(&mut self, from: Member, body: ReplicaBody, out: &mut Vec<Output>) {
         if self.phase.is_ending() {
             return;
         }
-        match note {
+        match body {
             // A member that has just started says little until it knows what this one understands, and may wait for an answer to it.
-            Note::Hello => {
+            ReplicaBody::Hello => {
                 if self.peers.answers(from, self.now) {
                     self.greet(from, out);
                 }
             }
-            Note::SnapshotRequest { last, edition, piece } => {
+            ReplicaBody::SnapshotRequest { last, edition, piece } => {
                 self.on_piece_asked(from, last, edition, piece, out);
             }
-            Note::SnapshotPiece { last, edition, piece, bytes } => {
+            ReplicaBody::SnapshotPiece { last, edition, piece, bytes } => {
                 self.on_piece(from, last, edition, piece, &bytes, out);
             }
-            Note::SnapshotGone { last, edition } => self.on_gone(from, last, edition),
-            Note::Forward { term, id, command } => self.on_forward(from, term, id, command, out),
-            Note::Forwarded { id, reply } => self.on_forwarded(from, id, reply, out),
+            ReplicaBody::SnapshotGone { last, edition } => self.on_gone(from, last, edition),
+            ReplicaBody::Forward { term, id, command } => self.on_forward(from, term, id, command, out),
+            ReplicaBody::Forwarded { id, reply } => self.on_forwarded(from, id, reply, out),
         }
     }
 
@@ -108,10 +108,16 @@ impl Replica {
         self.send(to, lane, &Envelope::Raft(message), out);
     }
 
-    pub(super) fn send_note(&mut self, to: Member, lane: Lane, note: Note, out: &mut Vec<Output>) -> bool {
+    pub(super) fn send_replica(
+        &mut self,
+        to: Member,
+        lane: Lane,
+        body: ReplicaBody,
+        out: &mut Vec<Output>,
+    ) -> bool {
         let me = self.raft.config().identity();
-        let letter = Letter { cluster: me.cluster, from: me.member, to, note };
-        self.send(to, lane, &Envelope::Replica(letter), out)
+        let message = ReplicaMessage { cluster: me.cluster, from: me.member, to, body };
+        self.send(to, lane, &Envelope::Replica(message), out)
     }
 
     /// Sends in the older of two versions; and tells those who seem to speak an older one that this member speaks a later.
@@ -126,7 +132,7 @@ impl Replica {
             let lane = if bytes.len() > MAX_SHORT { Lane::Bulk } else { lane };
             out.push(Output::Frame { to, lane, bytes });
         } else {
-            self.counters.unsaid += 1;
+            self.counters.unsupported_version += 1;
         }
         said
     }
@@ -134,8 +140,8 @@ impl Replica {
     /// Says which version this member speaks.
     fn greet(&self, to: Member, out: &mut Vec<Output>) {
         let me = self.raft.config().identity();
-        let letter = Letter { cluster: me.cluster, from: me.member, to, note: Note::Hello };
-        let hello = Envelope::Replica(letter);
+        let message = ReplicaMessage { cluster: me.cluster, from: me.member, to, body: ReplicaBody::Hello };
+        let hello = Envelope::Replica(message);
         let mut bytes = Vec::new();
         frame::encode(&hello, frame::version_of(&hello), self.peers.speaks(), &mut bytes);
         out.push(Output::Frame { to, lane: Lane::Log, bytes });
@@ -146,7 +152,7 @@ impl Replica {
 /// it, and an empty append asks what became of those before it.
 fn lane_of(body: &Body) -> Lane {
     match body {
-        Body::Append { .. } | Body::Refill { .. } => Lane::Bulk,
+        Body::Append { .. } | Body::RepairResponse { .. } => Lane::Bulk,
         _ => Lane::Log,
     }
 }

@@ -1,7 +1,9 @@
 //! The state machine's side: does what a replica asks of it, on whatever thread the host likes.
 
 use crate::log::Snapshot;
-use crate::machine::{BadSnapshot, Machine, MachinePicture, MachineRestore, Picture, Restore, StateMachine};
+use crate::machine::{
+    BadSnapshot, Machine, MachineRestore, MachineSnapshot, Restore, SnapshotReader, StateMachine,
+};
 use crate::replica::io::{MachineDone, MachineJob, TaskId};
 use crate::types::LogId;
 use alloc::vec::Vec;
@@ -21,7 +23,7 @@ use core::fmt;
 /// ```
 pub struct Worker<S: StateMachine> {
     machine: Machine<S>,
-    picture: Option<(TaskId, MachinePicture<S::Picture>)>,
+    snapshot: Option<(TaskId, MachineSnapshot<S::Snapshot>)>,
     restore: Option<(TaskId, Restoring<S>)>,
 }
 
@@ -31,7 +33,7 @@ type Restoring<S> = Result<MachineRestore<S>, BadSnapshot>;
 impl<S: StateMachine> Worker<S> {
     /// A worker that begins with this machine, which must have applied nothing: the replica tells it what to begin with.
     pub fn new(machine: Machine<S>) -> Self {
-        Self { machine, picture: None, restore: None }
+        Self { machine, snapshot: None, restore: None }
     }
 
     /// The machine as it is now.
@@ -50,19 +52,19 @@ impl<S: StateMachine> Worker<S> {
             MachineJob::Query { read, query } => {
                 Some(MachineDone::Queried { read, answer: self.machine.query(&query) })
             }
-            MachineJob::Picture(task) => {
-                self.picture = Some((task, self.machine.picture()));
+            MachineJob::Snapshot(task) => {
+                self.snapshot = Some((task, self.machine.snapshot()));
                 None
             }
             MachineJob::Chunk { task, max_bytes } => {
                 let mut bytes = Vec::new();
-                if let Some((_, picture)) = self.picture.as_mut().filter(|(current, _)| *current == task) {
-                    picture.read(max_bytes as usize, &mut bytes);
+                if let Some((_, snapshot)) = self.snapshot.as_mut().filter(|(current, _)| *current == task) {
+                    snapshot.read(max_bytes as usize, &mut bytes);
                 }
                 Some(MachineDone::Chunk { task, bytes })
             }
             MachineJob::Forget(task) => {
-                self.picture.take_if(|(current, _)| *current == task);
+                self.snapshot.take_if(|(current, _)| *current == task);
                 None
             }
             MachineJob::Feed { task, bytes } => Some(self.feed(task, &bytes)),

@@ -4,7 +4,7 @@ use crate::action::{Action, Outcome, Refusal, Violation};
 use crate::common::{Common, ConfirmedRead};
 use crate::event::Read;
 use crate::log::{Entry, EntryBody, LogSlice, Snapshot};
-use crate::membership::{Membership, Standing};
+use crate::membership::{MemberKind, Membership};
 use crate::message::{Body, ReadContext};
 use crate::repair;
 use crate::role::{Next, Phase};
@@ -154,7 +154,7 @@ impl Follower {
             common.send(from, Body::Rejected { prev: prev.index, hint }, out);
             return Next::Stay;
         }
-        if let Some(violation) = slice.entries().iter().find_map(|entry| wrong_standing(common, entry)) {
+        if let Some(violation) = slice.entries().iter().find_map(|entry| wrong_member_kind(common, entry)) {
             return Next::halt(violation);
         }
         let matched = match common.log.adopt(slice, self.agreed) {
@@ -172,7 +172,7 @@ impl Follower {
 
     /// The leader bids this member to take over. Only one who has all of its log, and could lead and take more, can.
     fn on_timeout_now(common: &mut Common, last: LogId) -> Next {
-        let able = common.standing() == Standing::Voter
+        let able = common.kind() == MemberKind::Voter
             && common.log.is_whole()
             && !common.disk_stalls()
             && !common.disk_full;
@@ -343,11 +343,11 @@ fn is_better(offered: &Snapshot, fetching: &Snapshot) -> bool {
 }
 
 /// Whether an entry shows that the group takes this member for a witness, or for none, and is wrong.
-fn wrong_standing(common: &Common, entry: &Entry) -> Option<Violation> {
+fn wrong_member_kind(common: &Common, entry: &Entry) -> Option<Violation> {
     match &entry.body {
         EntryBody::Config(membership) => wrong_in(common, membership),
         EntryBody::Withheld if !common.config.options.witness => {
-            Some(Violation::WrongStanding { witness: true })
+            Some(Violation::WrongMemberKind { witness: true })
         }
         _ => None,
     }
@@ -356,7 +356,7 @@ fn wrong_standing(common: &Common, entry: &Entry) -> Option<Violation> {
 fn wrong_in(common: &Common, membership: &Membership) -> Option<Violation> {
     let witness = membership.is_witness(common.id());
     let wrong = membership.contains(common.member()) && witness != common.config.options.witness;
-    wrong.then_some(Violation::WrongStanding { witness })
+    wrong.then_some(Violation::WrongMemberKind { witness })
 }
 
 /// The election timeout has passed without a leader. A member waits on if it cannot lead, has no working disk, or is still

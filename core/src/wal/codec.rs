@@ -173,7 +173,7 @@ impl Sink for Length {
 ///   1 byte    which
 ///   4 bytes   length of the rest
 ///   rest      1 truncate: the index after which everything goes (8)
-///             2 refill:   an entry, in the place of the same one that was lost
+///             2 repair:   an entry, in the place of the same one that was lost
 ///             3 rebase:   the base (16), the snapshot: last (16), configured (16), membership
 ///             4 append:   an entry: term (8), index (8), body: 1 byte which, then
 ///                         0 blank, 1 the payload, 2 a membership, 3 withheld
@@ -182,7 +182,7 @@ impl Sink for Length {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Record {
     Truncate(Index),
-    Refill(Entry),
+    RepairResponse(Entry),
     Rebase(Rebase),
     Append(Entry),
     /// Nothing. What stands before and what stands behind it share no sector.
@@ -198,7 +198,7 @@ impl Record {
         self.encode_body(&mut length);
         out.put_u8(match self {
             Self::Truncate(_) => 1,
-            Self::Refill(_) => 2,
+            Self::RepairResponse(_) => 2,
             Self::Rebase(_) => 3,
             Self::Append(_) => 4,
             Self::Space => 5,
@@ -215,7 +215,7 @@ impl Record {
                 out.put_log_id(*base);
                 out.put_snapshot(snapshot);
             }
-            Self::Refill(entry) | Self::Append(entry) => {
+            Self::RepairResponse(entry) | Self::Append(entry) => {
                 out.put_log_id(entry.id);
                 match &entry.body {
                     EntryBody::Blank => out.put_u8(0),
@@ -252,7 +252,7 @@ impl Record {
         let mut body = Reader(reader.bytes(length)?);
         let record = match kind {
             1 => Self::Truncate(body.index()?),
-            2 => Self::Refill(entry(&mut body)?),
+            2 => Self::RepairResponse(entry(&mut body)?),
             3 => {
                 let base = body.log_id()?;
                 Self::Rebase(Rebase { base, snapshot: body.snapshot()? })
@@ -280,7 +280,7 @@ fn entry(body: &mut Reader<'_>) -> Option<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::membership::Standing;
+    use crate::membership::MemberKind;
     use alloc::vec;
 
     fn node(id: u64) -> NodeId {
@@ -289,15 +289,15 @@ mod tests {
 
     fn records() -> Vec<Record> {
         let joint = Membership::joint([1, 2, 3].map(node), [3, 4, 5].map(node), [6].map(node)).unwrap();
-        let standings = [Standing::Voter, Standing::Voter, Standing::Witness, Standing::Learner];
-        let witness = (1..).zip(standings).map(|(id, standing)| (Member::from(node(id)), standing));
-        let witness = Arc::new(Membership::from_standings(witness).unwrap());
+        let kinds = [MemberKind::Voter, MemberKind::Voter, MemberKind::Witness, MemberKind::Learner];
+        let witness = (1..).zip(kinds).map(|(id, kind)| (Member::from(node(id)), kind));
+        let witness = Arc::new(Membership::from_kinds(witness).unwrap());
         let snapshot = Snapshot { last: LogId::new(3, 9), configured: LogId::new(2, 5), membership: witness };
         let entry = |index, body| Entry { id: LogId::new(4, index), body };
         vec![
             Record::Truncate(Index::new(7)),
             Record::Rebase(Rebase { snapshot, base: LogId::new(3, 8) }),
-            Record::Refill(entry(9, EntryBody::Blank)),
+            Record::RepairResponse(entry(9, EntryBody::Blank)),
             Record::Append(entry(10, EntryBody::Data(Payload::from("hello")))),
             Record::Append(entry(11, EntryBody::Config(Arc::new(joint)))),
             Record::Append(entry(12, EntryBody::Withheld)),

@@ -161,7 +161,7 @@ impl Tail {
                     self.snapshot = Some(rebase.snapshot.clone());
                 }
                 Record::Append(entry) => self.terms.push(entry.id.term),
-                Record::Refill(_) | Record::Space => {}
+                Record::RepairResponse(_) | Record::Space => {}
             }
         }
     }
@@ -226,7 +226,7 @@ enum Upkeep {
 #[derive(Default)]
 struct Joined {
     truncate: Option<Index>,
-    refilled: Vec<Entry>,
+    repaired: Vec<Entry>,
     rebase: Option<Box<Rebase>>,
     append: Vec<Entry>,
 }
@@ -235,12 +235,12 @@ impl Joined {
     fn add(&mut self, write: &Write) {
         if let Some(after) = write.truncate_after {
             self.truncate = Some(self.truncate.map_or(after, |earlier| earlier.min(after)));
-            self.refilled.retain(|entry| entry.id.index <= after);
+            self.repaired.retain(|entry| entry.id.index <= after);
             self.append.retain(|entry| entry.id.index <= after);
         }
-        self.refilled.extend(write.refilled.iter().cloned());
+        self.repaired.extend(write.repaired.iter().cloned());
         if let Some(rebase) = &write.rebase {
-            self.refilled.retain(|entry| entry.id.index > rebase.base.index);
+            self.repaired.retain(|entry| entry.id.index > rebase.base.index);
             self.append.retain(|entry| entry.id.index > rebase.base.index);
             self.rebase = Some(rebase.clone());
         }
@@ -249,14 +249,14 @@ impl Joined {
 
     fn records(self, last: Index) -> Vec<Record> {
         let truncate = self.truncate.filter(|after| *after < last).map(Record::Truncate);
-        let refilled = self.refilled.into_iter().map(Record::Refill);
+        let repaired = self.repaired.into_iter().map(Record::RepairResponse);
         // Twice: in a member that keeps no snapshots it is the only place that tells the membership.
         let rebase = self.rebase.into_iter().flat_map(|rebase| {
             let rebase = Record::Rebase(*rebase);
             [rebase.clone(), Record::Space, rebase]
         });
         let append = self.append.into_iter().map(Record::Append);
-        truncate.into_iter().chain(refilled).chain(rebase).chain(append).collect()
+        truncate.into_iter().chain(repaired).chain(rebase).chain(append).collect()
     }
 }
 
@@ -688,7 +688,7 @@ impl Wal {
             let there = bytes.len() / SECTOR;
             let piece = &bytes[sectors.start.min(there) * SECTOR..sectors.end.min(there) * SECTOR];
             for (record, _) in batch::read(piece, extent.seal, place.begin).records {
-                let (Record::Append(entry) | Record::Refill(entry)) = record else { continue };
+                let (Record::Append(entry) | Record::RepairResponse(entry)) = record else { continue };
                 if entry.id.index != next || next > last {
                     continue;
                 }
@@ -831,7 +831,7 @@ fn length(write: &Write) -> u64 {
         .rebase
         .as_ref()
         .map_or(0, |rebase| 2 * Record::Rebase((**rebase).clone()).length() + Record::Space.length());
-    let entries = write.refilled.iter().chain(write.append.iter());
+    let entries = write.repaired.iter().chain(write.append.iter());
     truncate + rebase + entries.map(|entry| Record::Append(entry.clone()).length()).sum::<u64>()
 }
 
@@ -844,7 +844,7 @@ pub(super) fn change(record: &Record, begin: u32) -> Option<Change> {
         Record::Truncate(after) => Some(Change::Truncate(*after)),
         Record::Rebase(rebase) => Some(Change::Forget(rebase.base.index)),
         Record::Append(entry) => Some(Change::Append { index: entry.id.index, begin, end }),
-        Record::Refill(entry) => Some(Change::Refill { index: entry.id.index, begin, end }),
+        Record::RepairResponse(entry) => Some(Change::RepairResponse { index: entry.id.index, begin, end }),
         Record::Space => None,
     }
 }

@@ -235,7 +235,7 @@ impl Writer {
             starts: state.starts,
             truncate_after: None,
             rebase: None,
-            refilled: Default::default(),
+            repaired: Default::default(),
             append: Default::default(),
             committed: state.committed,
         };
@@ -253,7 +253,7 @@ impl Writer {
         }
         let known = self.state.entries.iter().filter(|entry| entry.id.index <= last.index);
         let lost = known.filter(|entry| entry.body == EntryBody::Lost).map(|entry| entry.id);
-        write.refilled = lost.map(|id| Entry { id, body: body(id) }).collect();
+        write.repaired = lost.map(|id| Entry { id, body: body(id) }).collect();
         let committed = self.state.committed.max(self.state.base.index);
         match choices.below(12) {
             10 if committed > self.state.base.index && last.index >= committed => {
@@ -266,7 +266,7 @@ impl Writer {
                 last = LogId { term: write.ballot.term(), index: Index::new(beyond) };
                 write.rebase = Some(Box::new(Rebase { snapshot: snapshot(last), base: last }));
                 write.committed = last.index;
-                write.refilled = Default::default();
+                write.repaired = Default::default();
             }
             _ => {}
         }

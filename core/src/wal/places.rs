@@ -27,7 +27,7 @@ pub(super) enum Change {
     /// The entry now stands in these sectors, and none follows it.
     Append { index: Index, begin: u32, end: u32 },
     /// The entry now stands in these sectors, and those that follow it stay where they are.
-    Refill { index: Index, begin: u32, end: u32 },
+    RepairResponse { index: Index, begin: u32, end: u32 },
 }
 
 /// Enough for one place: who looks for an entry reads at most so much in vain.
@@ -49,7 +49,7 @@ impl Places {
                 self.truncate(index.prev().unwrap_or_default());
                 self.append(Place { first: index, last: index, segment, begin, end });
             }
-            Change::Refill { index, begin, end } => {
+            Change::RepairResponse { index, begin, end } => {
                 self.replace(Place { first: index, last: index, segment, begin, end });
             }
         }

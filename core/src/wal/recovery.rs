@@ -538,7 +538,7 @@ impl Model {
                 self.durable.entries.push(entry.clone());
                 self.place(segment, record, sector);
             }
-            Record::Refill(entry) => self.fill(segment, entry, sector),
+            Record::RepairResponse(entry) => self.fill(segment, entry, sector),
             Record::Space => {}
         }
         Ok(())
@@ -552,10 +552,10 @@ impl Model {
                 true
             }
             Some(_) => false,
-            None => self.durable.skipped.refill(entry),
+            None => self.durable.skipped.repair(entry),
         };
         if fills {
-            self.place(segment, &Record::Refill(entry.clone()), sector);
+            self.place(segment, &Record::RepairResponse(entry.clone()), sector);
         }
     }
 
@@ -852,7 +852,7 @@ impl<D: Disk> Scan<'_, D> {
             self.found.rotten_sectors += damaged + unwritten;
             self.model.reconcile(summary, summary.last.index, batch.kept)?;
             for (record, sector) in &records {
-                if let Record::Append(entry) | Record::Refill(entry) = record {
+                if let Record::Append(entry) | Record::RepairResponse(entry) = record {
                     self.model.fill(segment, entry, *sector);
                 }
             }
@@ -928,10 +928,10 @@ impl<D: Disk> Scan<'_, D> {
             // what can be read of its entries fills them once more.
             Some(last) => {
                 let records = last.records.into_iter().filter_map(|record| match record {
-                    Record::Append(entry) | Record::Refill(entry) => {
+                    Record::Append(entry) | Record::RepairResponse(entry) => {
                         let is_there = now.summary.id(entry.id.index) == Some(entry.id)
                             && entry.id.index > durable.base.index;
-                        is_there.then_some(Record::Refill(entry))
+                        is_there.then_some(Record::RepairResponse(entry))
                     }
                     Record::Truncate(_) | Record::Rebase(_) | Record::Space => None,
                 });
@@ -945,7 +945,7 @@ impl<D: Disk> Scan<'_, D> {
                 return Err(Missing::Membership(snapshot.last).into());
             }
         }
-        let is_entry = |record: &&Record| matches!(record, Record::Append(_) | Record::Refill(_));
+        let is_entry = |record: &&Record| matches!(record, Record::Append(_) | Record::RepairResponse(_));
         found.rewritten = records.iter().filter(is_entry).count() as u64;
         let greatest = segments.iter().map(|segment| segment.number).max().unwrap_or(0);
         let needed = needed(segments, &useless, before.summary.last.index);

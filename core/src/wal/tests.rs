@@ -68,7 +68,7 @@ impl Used {
             starts: self.state.starts,
             truncate_after: None,
             rebase: None,
-            refilled: Default::default(),
+            repaired: Default::default(),
             append: Default::default(),
             committed: self.state.committed,
         }
@@ -510,7 +510,7 @@ fn a_log_larger_than_memory_is_left_out_of_it_past_what_is_lost() {
     // What has come back is there after the next start, in its place.
     used = Used::on_with(used.disk, options);
     let mut write = used.blank();
-    write.refilled = entries(0, &[400, 400]).into_iter().collect();
+    write.repaired = entries(0, &[400, 400]).into_iter().collect();
     used.submit(write);
     used.write();
     let expected = used.state;

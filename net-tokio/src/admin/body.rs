@@ -1,7 +1,7 @@
 //! What operators send, and what they are shown, as JSON. Incarnations and cluster ids are strings: they need all 64 bits, and JSON's numbers
 //! have 53 in many a reader.
 
-use crate::metrics::{phase_word, standing_word};
+use crate::metrics::{kind_word, phase_word};
 use crate::protocol::{Content, LogEntry, MemberStatus, NodeStatus, Phase, Range};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -63,12 +63,12 @@ pub(super) struct Newcomer {
     pub(super) incarnation: Option<Incarnation>,
     pub(super) address: String,
     #[serde(default, rename = "as")]
-    standing: NewStanding,
+    kind: NewMemberKind,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum NewStanding {
+enum NewMemberKind {
     #[default]
     Voter,
     Learner,
@@ -105,10 +105,10 @@ impl MembersBody {
 impl Newcomer {
     pub(super) fn change(&self, incarnation: Incarnation) -> Change {
         let member = Member::new(self.id, incarnation);
-        match self.standing {
-            NewStanding::Voter => Change::AddVoter(member),
-            NewStanding::Learner => Change::AddLearner(member),
-            NewStanding::Witness => Change::AddWitness(member),
+        match self.kind {
+            NewMemberKind::Voter => Change::AddVoter(member),
+            NewMemberKind::Learner => Change::AddLearner(member),
+            NewMemberKind::Witness => Change::AddWitness(member),
         }
     }
 }
@@ -177,7 +177,7 @@ pub(super) fn status(status: &NodeStatus) -> Value {
         "phase": phase_word(&status.phase),
         "why": why,
         "role": status.role.to_string(),
-        "standing": standing_word(status.standing),
+        "kind": kind_word(status.kind),
         "term": status.term,
         "vote": status.vote,
         "leader": status.leader,
@@ -198,7 +198,7 @@ pub(super) fn members(members: &[MemberStatus]) -> Value {
             "id": it.member.id,
             "incarnation": it.member.incarnation.to_string(),
             "address": it.address,
-            "standing": standing_word(it.standing),
+            "kind": kind_word(it.kind),
             "leads": it.leads,
             "last_contact_ms": it.last_contact_ms,
             "matched": it.matched,

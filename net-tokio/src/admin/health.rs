@@ -1,7 +1,7 @@
 //! Whether the member lives, and whether it is of use.
 
 use crate::protocol::{NodeStatus, Phase};
-use kontiki_core::membership::Standing;
+use kontiki_core::membership::MemberKind;
 use kontiki_core::status::Space;
 
 /// Why it should be started again, if it should. A member that merely waits for others is alive.
@@ -21,7 +21,7 @@ pub(super) fn ready(status: &NodeStatus, max_lag: u64) -> Result<(), String> {
         Phase::Refusing(why) => return Err(format!("it refuses everything: {why}")),
         Phase::Running | Phase::Halted(_) | Phase::Stopped => {}
     }
-    if status.standing == Standing::Outsider {
+    if status.kind == MemberKind::NonMember {
         return Err("it is no member of its group: add it, or shut it down".to_owned());
     }
     if status.leader.is_none() {
@@ -59,7 +59,7 @@ mod tests {
             member: Member::new(id, Incarnation(1)),
             phase: Phase::Running,
             role: RoleKind::Follower,
-            standing: Standing::Voter,
+            kind: MemberKind::Voter,
             term: Term::new(1),
             vote: None,
             leader: Some(id),
@@ -76,7 +76,7 @@ mod tests {
         for (status, is_live, why) in [
             (NodeStatus { leader: None, ..well.clone() }, true, "no leader"),
             (NodeStatus { committed: Index::new(21), ..well.clone() }, true, "11 committed entries"),
-            (NodeStatus { standing: Standing::Outsider, ..well.clone() }, true, "no member"),
+            (NodeStatus { kind: MemberKind::NonMember, ..well.clone() }, true, "no member"),
             (phase(Phase::Starting("two are missing".to_owned())), true, "two are missing"),
             (phase(Phase::Refusing("segment 3".to_owned())), true, "segment 3"),
             (phase(Phase::Halted("two leaders".to_owned())), false, "two leaders"),

@@ -18,7 +18,7 @@ mod token;
 
 pub use token::{MAX_TOKEN, MIN_TOKEN, Token, TokenError};
 
-use crate::metrics::{Figures, Metrics};
+use crate::metrics::{Metrics, MetricsSample};
 use crate::protocol::{Ask, NodeStatus, Reply, Who};
 use std::fmt;
 use std::io;
@@ -31,23 +31,23 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// What the port needs of the member.
-pub trait Operated: Send + Sync + 'static {
+pub trait AdminBackend: Send + Sync + 'static {
     /// What [`Ask`] asks. May take as long as it likes: it is given up after [`Options::request_timeout`].
-    fn ask(&self, ask: Ask) -> Answering<'_, Reply>;
+    fn ask(&self, ask: Ask) -> BoxFuture<'_, Reply>;
     /// How the member is. Answered at once, even where its driver is stuck.
     fn status(&self) -> NodeStatus;
     /// What the member counts itself.
-    fn figures(&self) -> Answering<'_, Figures>;
+    fn sample(&self) -> BoxFuture<'_, MetricsSample>;
     /// The options in force, for people to read; nothing secret.
     fn options(&self) -> serde_json::Value;
     /// Who is to be reached at an address; why nobody is, in words.
-    fn find<'a>(&'a self, address: &'a str) -> Answering<'a, Result<Who, String>>;
+    fn find<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Who, String>>;
     /// What is counted of the member. The port adds its own counts.
     fn metrics(&self) -> &Metrics;
 }
 
 /// An answer in the making.
-pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// How to open the port.
 #[derive(Clone, Debug)]
@@ -128,7 +128,7 @@ impl Admin {
 }
 
 /// Opens the port. It is served by a task of the runtime that this is called in, until the [`Admin`] is shut down or dropped.
-pub async fn serve(node: impl Operated, options: Options) -> Result<Admin, AdminError> {
+pub async fn serve(node: impl AdminBackend, options: Options) -> Result<Admin, AdminError> {
     let listen = options.listen;
     if !options.allow_insecure && !listen.ip().is_loopback() {
         return Err(AdminError::Exposed(listen));

@@ -2,8 +2,8 @@
 
 use super::body::{self, CommandBody, MembersBody, TransferBody, Verb};
 use super::reply::{Failure, done, json_of, unexpected};
-use super::{Operated, Options, health, page};
-use crate::metrics::{self, Figures};
+use super::{AdminBackend, Options, health, page};
+use crate::metrics::{self, MetricsSample};
 use crate::places::Place;
 use crate::protocol::{Ask, MemberStatus, Reply};
 use axum::body::Bytes;
@@ -25,12 +25,12 @@ use tokio::time;
 
 /// What all endpoints share.
 pub(super) struct Shared {
-    node: Box<dyn Operated>,
+    node: Box<dyn AdminBackend>,
     options: Options,
 }
 
 impl Shared {
-    pub(super) fn new(node: impl Operated, options: Options) -> Self {
+    pub(super) fn new(node: impl AdminBackend, options: Options) -> Self {
         Self { node: Box::new(node), options }
     }
 }
@@ -54,8 +54,8 @@ const ENDPOINTS: [(&str, &str); 12] = [
     ("POST /transfer", "have another leader"),
 ];
 
-/// How long figures are waited for, where something can be shown without them.
-const FIGURES_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a sample is waited for, where something can be shown without them.
+const SAMPLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let health =
@@ -189,15 +189,15 @@ async fn ready_health(State(shared): Member) -> Answer {
 
 async fn show_metrics(State(shared): Member) -> Response {
     let node = &shared.node;
-    let (members, figures) = tokio::join!(soon(member_list(&shared)), soon(node.figures()));
+    let (members, sample) = tokio::join!(soon(member_list(&shared)), soon(node.sample()));
     let members = members.and_then(Result::ok).unwrap_or_default();
-    let page = node.metrics().render(&node.status(), &members, figures.as_ref());
+    let page = node.metrics().render(&node.status(), &members, sample.as_ref());
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
 }
 
 /// What comes of it soon; without it, a page shows the rest.
 async fn soon<T>(answering: impl Future<Output = T>) -> Option<T> {
-    time::timeout(FIGURES_TIMEOUT, answering).await.ok()
+    time::timeout(SAMPLE_TIMEOUT, answering).await.ok()
 }
 
 async fn member_list(shared: &Shared) -> Result<Vec<MemberStatus>, Failure> {
@@ -210,11 +210,11 @@ async fn member_list(shared: &Shared) -> Result<Vec<MemberStatus>, Failure> {
 /// Everything that is known of the member. What its driver would have to say is left out where it does not answer.
 async fn info(State(shared): Member) -> Response {
     let node = &shared.node;
-    let (members, figures) = tokio::join!(soon(member_list(&shared)), soon(node.figures()));
+    let (members, sample) = tokio::join!(soon(member_list(&shared)), soon(node.sample()));
     let mut info = body::status(&node.status());
     info["version"] = env!("CARGO_PKG_VERSION").into();
     info["members"] = members.and_then(Result::ok).map_or(Value::Null, |members| body::members(&members));
-    info["counters"] = figures.map_or(Value::Null, |Figures { counters, .. }| json!(counters));
+    info["counters"] = sample.map_or(Value::Null, |MetricsSample { counters, .. }| json!(counters));
     info["options"] = node.options();
     json_of(&info).into_response()
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::protocol::{self, Phase, Request, Response, Who};
 use connection::lock;
 use kontiki_core::machine::SessionId;
-use kontiki_core::membership::Standing;
+use kontiki_core::membership::MemberKind;
 use kontiki_core::status::{RoleKind, Space};
 use kontiki_core::types::{ClusterId, Index, Member, NodeId, Term};
 use kontiki_core::wire::FrameError;
@@ -134,7 +134,7 @@ fn status(member: Member, leader: Option<NodeId>) -> NodeStatus {
         member,
         phase: Phase::Running,
         role: if leader == Some(member.id) { RoleKind::Leader } else { RoleKind::Follower },
-        standing: Standing::Voter,
+        kind: MemberKind::Voter,
         term: Term::new(1),
         vote: None,
         leader,

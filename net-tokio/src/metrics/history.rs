@@ -1,9 +1,9 @@
 //! What went on, told from how the status changes.
 
 use super::MAX_EVENTS;
-use crate::metrics::standing_word;
+use crate::metrics::kind_word;
 use crate::protocol::{NodeStatus, Phase};
-use kontiki_core::membership::{Membership, Standing};
+use kontiki_core::membership::{MemberKind, Membership};
 use kontiki_core::status::{RoleKind, Space};
 use kontiki_core::types::{Incarnation, Index, NodeId, Term};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub struct Event {
     /// When, in milliseconds since 1970 by this machine's clock; the last time, where it happened several times.
     pub at_ms: u64,
-    /// What it is about: `phase`, `leader`, `term`, `election`, `standing`, `space`, `members` or `snapshot`.
+    /// What it is about: `phase`, `leader`, `term`, `election`, `kind`, `space`, `members` or `snapshot`.
     pub kind: &'static str,
     /// What happened.
     pub text: String,
@@ -39,7 +39,7 @@ pub(super) struct Counts {
 pub(super) struct History {
     last: Option<NodeStatus>,
     /// The members as they were last told, each with the life of its directory and what it is.
-    members: Option<BTreeMap<NodeId, (Incarnation, Standing)>>,
+    members: Option<BTreeMap<NodeId, (Incarnation, MemberKind)>>,
     counts: Counts,
     events: VecDeque<Event>,
     /// The last term in which this member stood.
@@ -73,8 +73,8 @@ impl History {
             self.push(at_ms, "phase", phase_text(&status.phase));
         }
         self.note_election(at_ms, &before, status);
-        if before.standing != status.standing {
-            self.push(at_ms, "standing", standing_text(status.standing).to_owned());
+        if before.kind != status.kind {
+            self.push(at_ms, "kind", kind_text(status.kind).to_owned());
         }
         if before.space != status.space {
             self.push(at_ms, "space", space_text(status.space).to_owned());
@@ -96,7 +96,7 @@ impl History {
         let now: BTreeMap<_, _> = membership
             .members()
             .iter()
-            .map(|member| (member.id, (member.incarnation, membership.standing(*member))))
+            .map(|member| (member.id, (member.incarnation, membership.kind(*member))))
             .collect();
         let Some(before) = self.members.replace(now.clone()) else {
             let ids: Vec<_> = now.keys().map(NodeId::to_string).collect();
@@ -105,13 +105,13 @@ impl History {
             }
             return;
         };
-        for (id, (incarnation, standing)) in now.iter().filter(|(id, _)| **id != me) {
+        for (id, (incarnation, kind)) in now.iter().filter(|(id, _)| **id != me) {
             let what = match before.get(id) {
-                None => format!("was added as a {}", standing_word(*standing)),
+                None => format!("was added as a {}", kind_word(*kind)),
                 Some((other, _)) if other != incarnation => {
                     "was added again, with an empty directory".to_owned()
                 }
-                Some((_, other)) if other != standing => format!("is a {} now", standing_word(*standing)),
+                Some((_, other)) if other != kind => format!("is a {} now", kind_word(*kind)),
                 Some(_) => continue,
             };
             self.push(at_ms, "members", format!("member {id} {what}"));
@@ -204,12 +204,12 @@ fn space_text(space: Space) -> &'static str {
     }
 }
 
-fn standing_text(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Voter => "this member votes in its group",
-        Standing::Witness => "this member is a witness of its group: it votes and holds no values",
-        Standing::Learner => "this member is a learner of its group: it does not vote",
-        Standing::Outsider => "this member is not in its group",
+fn kind_text(kind: MemberKind) -> &'static str {
+    match kind {
+        MemberKind::Voter => "this member votes in its group",
+        MemberKind::Witness => "this member is a witness of its group: it votes and holds no values",
+        MemberKind::Learner => "this member is a learner of its group: it does not vote",
+        MemberKind::NonMember => "this member is not in its group",
     }
 }
 

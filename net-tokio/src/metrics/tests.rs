@@ -11,7 +11,7 @@ fn follower() -> NodeStatus {
         member: Member::new(id(1), Incarnation(9)),
         phase: Phase::Running,
         role: RoleKind::Follower,
-        standing: Standing::Voter,
+        kind: MemberKind::Voter,
         term: Term::new(1),
         vote: None,
         leader: None,
@@ -48,7 +48,7 @@ fn a_life_is_told_in_events_and_counted() {
     note(&|it| it.leader = None);
     note(&|it| it.leader = Some(id(2)));
     note(&|it| it.snapshot = LogId::new(3, 5));
-    note(&|it| it.standing = Standing::Learner);
+    note(&|it| it.kind = MemberKind::Learner);
     note(&|it| it.phase = Phase::Halted("the disk failed".to_owned()));
     let told = [
         "this member is running",
@@ -94,7 +94,7 @@ fn changes_of_the_membership_are_told_by_member() {
         "member 3 was removed",
         "member 2 was added again, with an empty directory",
     ];
-    assert_eq!(texts(&history), told, "what becomes of this member its standing tells");
+    assert_eq!(texts(&history), told, "what becomes of this member its own status tells");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn every_sample_of_the_page_has_a_type_and_every_histogram_is_cumulative() {
     let other = MemberStatus {
         member: Member::from(id(2)),
         address: None,
-        standing: Standing::Voter,
+        kind: MemberKind::Voter,
         leads: false,
         last_contact_ms: Some(1500),
         matched: Some(Index::new(4)),
@@ -172,8 +172,8 @@ fn every_sample_of_the_page_has_a_type_and_every_histogram_is_cumulative() {
         kind: Kind::Counter,
         samples: vec![Sample { labels: vec![("way", "sent".to_owned())], value: Value::Whole(8) }],
     };
-    let figures = Figures { more: vec![family], ..Figures::default() };
-    let page = metrics.render(&follower(), &[other], Some(&figures));
+    let sample = MetricsSample { more: vec![family], ..MetricsSample::default() };
+    let page = metrics.render(&follower(), &[other], Some(&sample));
     check(&page).unwrap_or_else(|error| panic!("{error}\n{page}"));
     for line in [
         "kontiki_role{role=\"follower\"} 1",

@@ -1,7 +1,7 @@
 //! What the port for operators needs of a node.
 
-use crate::admin::{Answering, Operated};
-use crate::metrics::{Family, Figures, Kind, Metrics, Sample, Value};
+use crate::admin::{AdminBackend, BoxFuture};
+use crate::metrics::{Family, Kind, Metrics, MetricsSample, Sample, Value};
 use crate::node::{Node, begin, service};
 use crate::protocol::{Ask, NodeStatus, Refused, Reply, Who};
 use crate::record;
@@ -12,12 +12,12 @@ use kontiki_core::raft::Retention;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-impl Operated for Node {
-    fn ask(&self, ask: Ask) -> Answering<'_, Reply> {
-        let presence = self.0.presence.read().unwrap_or_else(PoisonError::into_inner).clone();
+impl AdminBackend for Node {
+    fn ask(&self, ask: Ask) -> BoxFuture<'_, Reply> {
+        let handle = self.0.handle.read().unwrap_or_else(PoisonError::into_inner).clone();
         Box::pin(async move {
-            match presence {
-                Some((presence, host)) => service::answer(ask, &presence, &host).await,
+            match handle {
+                Some((handle, host)) => service::answer(ask, &handle, &host).await,
                 None => Reply::Refused(stopped()),
             }
         })
@@ -27,7 +27,7 @@ impl Operated for Node {
         self.status()
     }
 
-    fn figures(&self) -> Answering<'_, Figures> {
+    fn sample(&self) -> BoxFuture<'_, MetricsSample> {
         Box::pin(async move {
             let counters = self.counters().await.unwrap_or_default();
             let mut more = vec![Family {
@@ -44,7 +44,7 @@ impl Operated for Node {
                 more.extend(of_transport(&transport.counters()));
                 more.extend(host.tls().map(|tls| of_tls(&tls.reloads())));
             }
-            Figures { counters: counters.replica, drops: counters.drops, more }
+            MetricsSample { counters: counters.replica, drops: counters.drops, more }
         })
     }
 
@@ -52,7 +52,7 @@ impl Operated for Node {
         serde_json::to_value(self.options()).unwrap_or_default()
     }
 
-    fn find<'a>(&'a self, address: &'a str) -> Answering<'a, Result<Who, String>> {
+    fn find<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Who, String>> {
         Box::pin(async move {
             let host = self.host().ok_or_else(|| stopped().text)?;
             let found = begin::who(address, host.tls()).await;

@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::host::Host;
 use crate::identity::{self, IdentityError};
-use crate::node::handle::Presence;
+use crate::node::handle::NodeHandle;
 use crate::protocol::{self, Ask, NodeStatus, Phase, Refused, Reply, Request, Response, Who};
 use crate::tls::Tls;
 use crate::transport::{self, ClientHello};
@@ -52,21 +52,21 @@ pub(super) type Entered = oneshot::Sender<Result<(), BeginError>>;
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Brings a member into its group, and goes on as long as there is something to do. Ends when the member does.
-pub(super) async fn form(presence: Arc<Presence>, host: Arc<Host>, directory: PathBuf, entered: Entered) {
+pub(super) async fn form(handle: Arc<NodeHandle>, host: Arc<Host>, directory: PathBuf, entered: Entered) {
     let (clock, mut entered) = (Clock::start(), Some(entered));
     let (tell, mut answers) = mpsc::unbounded_channel();
-    let (mut asking, mut status) = (JoinSet::new(), presence.status_sender().subscribe());
+    let (mut asking, mut status) = (JoinSet::new(), handle.status_sender().subscribe());
     let (mut inputs, mut outputs, mut placed) = (VecDeque::from([Input::Wake]), Vec::new(), None);
     loop {
         while let Some(input) = inputs.pop_front() {
             host.with_addresses(|book| {
-                presence.form(|formation| formation.handle(clock.now(), input, book, &mut outputs));
+                handle.form(|formation| formation.handle(clock.now(), input, book, &mut outputs));
             });
             for output in outputs.drain(..) {
                 match output {
                     Output::Ask { question, address, ask, patience } => {
                         let (host, tell) = (Arc::clone(&host), tell.clone());
-                        let cluster = presence.cluster();
+                        let cluster = handle.cluster();
                         asking.spawn(async move {
                             let patience = Duration::from_nanos(patience.get());
                             let answer = put(&address, host.tls(), cluster, ask, patience).await;
@@ -85,13 +85,13 @@ pub(super) async fn form(presence: Arc<Presence>, host: Arc<Host>, directory: Pa
                         }
                     }
                     Output::Connect(members) => host.connect(&members, &[]),
-                    Output::Report(report) => tell_operator(&presence, &report),
+                    Output::Report(report) => tell_operator(&handle, &report),
                     Output::Fail(error) => return end(entered, BeginError::Formation(error)),
                 }
             }
         }
         while asking.try_join_next().is_some() {}
-        let deadline = clock.sleep_until(presence.form(|formation| formation.deadline()));
+        let deadline = clock.sleep_until(handle.form(|formation| formation.deadline()));
         tokio::select! {
             answer = answers.recv() => inputs.extend(answer),
             changed = status.changed() => {
@@ -139,17 +139,17 @@ fn place(status: &NodeStatus) -> Result<Option<Place>, ()> {
     match status.phase {
         Phase::Starting(_) => Ok(None),
         Phase::Running => {
-            let NodeStatus { configured, committed, standing, leader, .. } = *status;
-            Ok(Some(Place::new(configured.index, committed, standing, leader)))
+            let NodeStatus { configured, committed, kind, leader, .. } = *status;
+            Ok(Some(Place::new(configured.index, committed, kind, leader)))
         }
         Phase::Refusing(_) | Phase::Halted(_) | Phase::Stopped => Err(()),
     }
 }
 
-fn tell_operator(presence: &Presence, report: &Report) {
-    let member = presence.member().id;
+fn tell_operator(handle: &NodeHandle, report: &Report) {
+    let member = handle.member().id;
     if report.is_waiting() {
-        presence.set_phase(Phase::Starting(report.to_string()));
+        handle.set_phase(Phase::Starting(report.to_string()));
     }
     match report {
         Report::NotAdded { needs_operator: true, .. } | Report::SeedOfOtherGroup { .. } => {

@@ -45,8 +45,8 @@ impl Committed {
                 Ok(status) if !status.is_over() => status.committed,
                 _ => return Err(Error::Stopped),
             };
-            let presence = self.node.presence()?;
-            let page = presence.page(Range::Between(self.after, through), PAGE).await?;
+            let handle = self.node.handle()?;
+            let page = handle.page(Range::Between(self.after, through), PAGE).await?;
             self.read.extend(log::entries(&page));
         }
     }

@@ -11,7 +11,7 @@
 
 use crate::clock::Clock;
 use crate::host::Host;
-use crate::node::handle::Presence;
+use crate::node::handle::NodeHandle;
 use crate::node::worker::Work;
 use crate::protocol::{MemberStatus, NodeStatus, Phase, Reply};
 use crate::record::FlightRecorder;
@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// What the driver is told.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(crate) enum DriverEvent {
     /// A frame came from another member.
     Frame(Vec<u8>),
     /// The connection of this member broke.
@@ -103,17 +103,17 @@ pub(super) struct Driver {
     pub(super) host: Arc<Host>,
     pub(super) directory: Directory,
     pub(super) work: Work,
-    pub(super) presence: Arc<Presence>,
-    pub(super) told: mpsc::Receiver<Told>,
+    pub(super) handle: Arc<NodeHandle>,
+    pub(super) told: mpsc::Receiver<DriverEvent>,
     pub(super) disk_done: mpsc::UnboundedReceiver<Done>,
     pub(super) machine_done: mpsc::UnboundedReceiver<MachineDone>,
     pub(super) done: mpsc::UnboundedSender<Done>,
-    pub(super) desk: Desk,
+    pub(super) pending: PendingRequests,
 }
 
 /// Who waits for what, and what is put together meanwhile.
 #[derive(Default)]
-pub(super) struct Desk {
+pub(super) struct PendingRequests {
     last: u64,
     waiting: HashMap<RequestId, (Waiter, Option<std::time::Instant>)>,
     commands: Vec<Proposal>,
@@ -133,13 +133,13 @@ impl Driver {
         if let Member::Refusing(_, missing) = &self.member {
             let phase = Phase::Refusing(missing.clone());
             tracing::error!(member = %self.identity.member.id, missing, "refuses everything");
-            self.presence.set_phase(phase);
+            self.handle.set_phase(phase);
         }
         self.handle(Input::Wake);
         self.publish();
         let mut sleep = Box::pin(tokio::time::sleep(self.clock.sleep_until(self.deadline())));
         let (mut told, mut disk_done, mut machine_done) = (Vec::new(), Vec::new(), Vec::new());
-        while !self.desk.stopped {
+        while !self.pending.stopped {
             tokio::select! {
                 biased;
                 _ = self.disk_done.recv_many(&mut disk_done, MANY) => {}
@@ -152,12 +152,12 @@ impl Driver {
                 count = self.told.recv_many(&mut told, MANY) => {
                     if count == 0 {
                         // Nobody has a handle any more.
-                        told.push(Told::Shutdown);
+                        told.push(DriverEvent::Shutdown);
                     }
                 }
                 () = &mut sleep => {}
             }
-            if told.iter().any(|told| matches!(told, Told::Ask(..))) {
+            if told.iter().any(|told| matches!(told, DriverEvent::Ask(..))) {
                 // Whoever else is about to ask shares the write, and the messages to the followers.
                 tokio::task::yield_now().await;
             }
@@ -178,7 +178,7 @@ impl Driver {
             }
             disk_done.drain(..).for_each(|Done { job, result }| self.handle(Input::Disk { job, result }));
             machine_done.drain(..).for_each(|done| self.handle(Input::Machine(done)));
-            told.drain(..).for_each(|told| self.on_told(told));
+            told.drain(..).for_each(|told| self.on_event(told));
             self.propose();
             if self.clock.now() >= self.deadline() {
                 self.handle(Input::Wake);
@@ -200,44 +200,44 @@ impl Driver {
         }
     }
 
-    fn on_told(&mut self, told: Told) {
+    fn on_event(&mut self, told: DriverEvent) {
         match told {
-            Told::Frame(bytes) => {
-                self.presence.taken(bytes.len());
+            DriverEvent::Frame(bytes) => {
+                self.handle.taken(bytes.len());
                 self.handle(Input::Frame { bytes });
             }
-            Told::Broken(peer) => self.handle(Input::PeerUnreachable(peer)),
-            Told::Ask(replica::Ask::Command(payload), waiter) => {
+            DriverEvent::Broken(peer) => self.handle(Input::PeerUnreachable(peer)),
+            DriverEvent::Ask(replica::Ask::Command(payload), waiter) => {
                 let request = self.number(waiter, Some(std::time::Instant::now()));
-                self.desk.commands.push(Proposal { request, payload });
+                self.pending.commands.push(Proposal { request, payload });
             }
-            Told::Ask(ask, waiter) => {
+            DriverEvent::Ask(ask, waiter) => {
                 self.propose();
                 let request = self.number(waiter, None);
                 self.handle(Input::Request { request, ask });
             }
-            Told::Members(reply) => drop(reply.send(self.members())),
-            Told::Counters(reply) => drop(reply.send(self.counters())),
-            Told::Shutdown => {
+            DriverEvent::Members(reply) => drop(reply.send(self.members())),
+            DriverEvent::Counters(reply) => drop(reply.send(self.counters())),
+            DriverEvent::Shutdown => {
                 self.propose();
                 self.handle(Input::Shutdown);
                 // Whoever refuses everything has nothing to finish.
-                self.desk.stopped |= matches!(self.member, Member::Refusing(..)) || self.is_halted();
+                self.pending.stopped |= matches!(self.member, Member::Refusing(..)) || self.is_halted();
             }
         }
     }
 
     fn number(&mut self, waiter: Waiter, since: Option<std::time::Instant>) -> RequestId {
-        self.desk.last += 1;
-        let request = RequestId(self.desk.last);
-        self.desk.waiting.insert(request, (waiter, since));
+        self.pending.last += 1;
+        let request = RequestId(self.pending.last);
+        self.pending.waiting.insert(request, (waiter, since));
         request
     }
 
     /// All commands that came together share one write, and one message to each follower.
     fn propose(&mut self) {
-        if !self.desk.commands.is_empty() {
-            let commands = std::mem::take(&mut self.desk.commands);
+        if !self.pending.commands.is_empty() {
+            let commands = std::mem::take(&mut self.pending.commands);
             self.handle(Input::Commands(commands));
         }
     }
@@ -245,7 +245,7 @@ impl Driver {
     /// Tells the member something, and carries out what it decides. The clock is read here, so after whatever is told has come: a lease that
     /// ended while this process stood still is over.
     fn handle(&mut self, input: Input) {
-        let mut outputs = std::mem::take(&mut self.desk.outputs);
+        let mut outputs = std::mem::take(&mut self.pending.outputs);
         let now = self.clock.now();
         match (&mut self.member, &mut self.recorder) {
             (Member::Replica(replica), None) => replica.handle(now, input, &mut outputs),
@@ -255,7 +255,7 @@ impl Driver {
             (Member::Refusing(refusing, _), _) => refusing.handle(input, &mut outputs),
         }
         outputs.drain(..).for_each(|output| self.carry_out(output));
-        self.desk.outputs = outputs;
+        self.pending.outputs = outputs;
     }
 
     fn carry_out(&mut self, output: Output) {
@@ -264,7 +264,7 @@ impl Driver {
                 self.host.send(to.id, lane, self.identity.cluster, bytes);
             }
             Output::Disk(job) => {
-                let whose = (&self.done, self.presence.metrics());
+                let whose = (&self.done, self.handle.metrics());
                 self.host.storage().hand(&self.directory, job.lane, job.operations, job.id, whose);
             }
             Output::Machine(job) => self.work.hand(job),
@@ -274,10 +274,10 @@ impl Driver {
     }
 
     fn answer(&mut self, request: RequestId, answer: Answer) {
-        let Some((waiter, since)) = self.desk.waiting.remove(&request) else { return };
+        let Some((waiter, since)) = self.pending.waiting.remove(&request) else { return };
         match (&answer, since) {
-            (Answer::Refused(refusal), _) => self.presence.metrics().refused(refusal.code()),
-            (Answer::Applied { .. }, Some(since)) => self.presence.metrics().applied(since.elapsed()),
+            (Answer::Refused(refusal), _) => self.handle.metrics().refused(refusal.code()),
+            (Answer::Applied { .. }, Some(since)) => self.handle.metrics().applied(since.elapsed()),
             _ => {}
         }
         waiter.tell(answer);
@@ -285,15 +285,15 @@ impl Driver {
 
     fn on_halt(&mut self, why: &Halt) {
         if matches!(why, Halt::Stopped) {
-            self.desk.stopped = true;
+            self.pending.stopped = true;
             return;
         }
         tracing::error!(member = %self.identity.member.id, %why, "halted");
-        self.presence.set_phase(Phase::Halted(why.to_string()));
+        self.handle.set_phase(Phase::Halted(why.to_string()));
     }
 
     fn is_halted(&self) -> bool {
-        matches!(self.presence.status_sender().borrow().phase, Phase::Halted(_))
+        matches!(self.handle.status_sender().borrow().phase, Phase::Halted(_))
     }
 
     fn counters(&self) -> Counters {
@@ -328,7 +328,7 @@ impl Driver {
             MemberStatus {
                 member: *member,
                 address: self.host.address_of(member.id),
-                standing: raft.log().membership().standing(*member),
+                kind: raft.log().membership().kind(*member),
                 leads: status.leader == Some(member.id),
                 last_contact_ms: if member.id == me {
                     Some(0)
@@ -351,21 +351,21 @@ impl Driver {
     fn publish(&mut self) {
         let Member::Replica(replica) = &self.member else { return };
         let now = replica.status();
-        let before = self.desk.published.replace(now);
+        let before = self.pending.published.replace(now);
         if before == Some(now) {
             return;
         }
         let Identity { cluster, member } = self.identity;
-        self.presence.status_sender().send_modify(|status| {
+        self.handle.status_sender().send_modify(|status| {
             let phase = match &status.phase {
                 Phase::Starting(_) => Phase::Running,
                 other => other.clone(),
             };
             *status = NodeStatus::of(cluster, member, phase, &now);
         });
-        self.presence.metrics().status(&self.presence.status_sender().borrow());
+        self.handle.metrics().status(&self.handle.status_sender().borrow());
         if before.is_none_or(|before| before.configured != now.configured) {
-            self.presence.metrics().membership(member.id, replica.raft().log().membership());
+            self.handle.metrics().membership(member.id, replica.raft().log().membership());
             self.connect();
         }
     }
@@ -377,32 +377,33 @@ impl Driver {
         self.host.expect(self.identity.cluster, replica.raft().log().membership().members());
         let ids = replica.raft().log().membership().members().iter().map(|member| member.id);
         let members: Vec<_> = ids.filter(|id| *id != me).collect();
-        let gone: Vec<_> = self.desk.connected.iter().filter(|id| !members.contains(id)).copied().collect();
+        let gone: Vec<_> =
+            self.pending.connected.iter().filter(|id| !members.contains(id)).copied().collect();
         self.host.connect(&members, &gone);
-        self.desk.connected = members;
+        self.pending.connected = members;
     }
 
     /// The thread of the state machine is gone. Nothing that is committed from here on could be answered.
     fn lose_machine(&self) {
         let why = "the state machine has panicked: mend it, and start the member again".to_owned();
         tracing::error!(member = %self.identity.member.id, why, "halted");
-        self.presence.set_phase(Phase::Halted(why));
+        self.handle.set_phase(Phase::Halted(why));
     }
 
     async fn end(mut self) {
-        self.host.connect(&[], &self.desk.connected);
+        self.host.connect(&[], &self.pending.connected);
         // Whoever still waits was not answered by the replica: it may have come to pass, or not.
-        self.desk.waiting.drain().for_each(|(_, (waiter, _))| waiter.tell(Answer::Unknown));
+        self.pending.waiting.drain().for_each(|(_, (waiter, _))| waiter.tell(Answer::Unknown));
         self.told.close();
         // Somebody may be at the very moment of handing something in: that is waited for, or it would wait for ever.
         while let Some(told) = self.told.recv().await {
-            if let Told::Ask(_, waiter) = told {
+            if let DriverEvent::Ask(_, waiter) = told {
                 let refusal = kontiki_core::action::Refusal::Stopped;
                 waiter.tell(Answer::Refused(replica::Refusal::Raft(refusal)));
             }
         }
-        if !matches!(self.presence.status().phase, Phase::Halted(_)) {
-            self.presence.set_phase(Phase::Stopped);
+        if !matches!(self.handle.status().phase, Phase::Halted(_)) {
+            self.handle.set_phase(Phase::Stopped);
         }
     }
 }

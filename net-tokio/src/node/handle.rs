@@ -1,7 +1,7 @@
 //! What there is of a node for everybody else in its process: a way to its driver, and what the driver tells of it.
 
 use crate::metrics::Metrics;
-use crate::node::driver::{Counters, Told, Waiter};
+use crate::node::driver::{Counters, DriverEvent, Waiter};
 use crate::node::{Error, log};
 use crate::protocol::{LogEntry, MemberStatus, NodeStatus, Phase, Range};
 use kontiki_core::log::Entry;
@@ -16,10 +16,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// One life of a node, from start to stop.
 #[derive(Debug)]
-pub(crate) struct Presence {
+pub(crate) struct NodeHandle {
     formation: Mutex<Formation>,
     status: Arc<watch::Sender<NodeStatus>>,
-    told: mpsc::Sender<Told>,
+    told: mpsc::Sender<DriverEvent>,
     /// How many bytes of frames wait for the driver.
     frames: AtomicUsize,
     metrics: Metrics,
@@ -35,19 +35,19 @@ const FRAMES: usize = 64 << 20;
 const MAX_ENTRIES: usize = 10_000;
 const MAX_BYTES: u64 = 1 << 20;
 
-impl Presence {
+impl NodeHandle {
     pub(super) fn new(
         formation: Formation,
         status: Arc<watch::Sender<NodeStatus>>,
         metrics: Metrics,
         max_payload: u64,
-    ) -> (Arc<Self>, mpsc::Receiver<Told>) {
+    ) -> (Arc<Self>, mpsc::Receiver<DriverEvent>) {
         let (told, queue) = mpsc::channel(QUEUE);
         let max_request =
             usize::try_from(max_payload).unwrap_or(usize::MAX).saturating_add(Command::OVERHEAD + 1024);
         let formation = Mutex::new(formation);
-        let presence = Self { formation, status, told, frames: AtomicUsize::new(0), metrics, max_request };
-        (Arc::new(presence), queue)
+        let handle = Self { formation, status, told, frames: AtomicUsize::new(0), metrics, max_request };
+        (Arc::new(handle), queue)
     }
 
     /// How it comes to its group.
@@ -102,7 +102,7 @@ impl Presence {
             self.taken(length);
             return false;
         }
-        let is_full = self.told.try_send(Told::Frame(frame)).is_err();
+        let is_full = self.told.try_send(DriverEvent::Frame(frame)).is_err();
         if is_full {
             self.taken(length);
         }
@@ -116,13 +116,13 @@ impl Presence {
 
     /// A connection broke. Only a hint: where there is no room for it, time will tell.
     pub(crate) fn broken(&self, peer: NodeId) {
-        let _ = self.told.try_send(Told::Broken(peer));
+        let _ = self.told.try_send(DriverEvent::Broken(peer));
     }
 
     /// Asks the member something, without waiting for room.
     pub(crate) fn ask(&self, ask: replica::Ask, waiter: Waiter) -> Result<(), Error> {
         self.check()?;
-        match self.told.try_send(Told::Ask(ask, waiter)) {
+        match self.told.try_send(DriverEvent::Ask(ask, waiter)) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(_)) => Err(Error::Refused(Refusal::TooMany)),
             Err(TrySendError::Closed(_)) => Err(Error::Stopped),
@@ -131,16 +131,16 @@ impl Presence {
 
     /// Asks the member something. Where it takes that and ends without an answer, as in a crash, it may have done it or not.
     pub(super) async fn request(&self, ask: replica::Ask) -> Result<Answer, Error> {
-        let answer = self.hand(|waiter| Told::Ask(ask, Waiter::Alone(waiter))).await?;
+        let answer = self.hand(|waiter| DriverEvent::Ask(ask, Waiter::Alone(waiter))).await?;
         answer.await.map_err(|_| Error::Unknown)
     }
 
     pub(crate) async fn members(&self) -> Result<Vec<MemberStatus>, Error> {
-        self.inquire(Told::Members).await
+        self.inquire(DriverEvent::Members).await
     }
 
     pub(crate) async fn counters(&self) -> Result<Counters, Error> {
-        self.inquire(Told::Counters).await
+        self.inquire(DriverEvent::Counters).await
     }
 
     /// Entries of the log: at most [`MAX_BYTES`], but one at least where there is one.
@@ -168,22 +168,22 @@ impl Presence {
 
     pub(super) async fn shut_down(&self) {
         // One that is gone needs not be told.
-        let _ = self.told.send(Told::Shutdown).await;
+        let _ = self.told.send(DriverEvent::Shutdown).await;
     }
 
     /// The same without waiting: for whoever is being dropped.
     pub(super) fn abandon(&self) {
-        let _ = self.told.try_send(Told::Shutdown);
+        let _ = self.told.try_send(DriverEvent::Shutdown);
     }
 
     /// Asks what changes nothing.
-    async fn inquire<T>(&self, what: impl FnOnce(oneshot::Sender<T>) -> Told) -> Result<T, Error> {
+    async fn inquire<T>(&self, what: impl FnOnce(oneshot::Sender<T>) -> DriverEvent) -> Result<T, Error> {
         self.hand(what).await?.await.map_err(|_| Error::Stopped)
     }
 
     async fn hand<T>(
         &self,
-        what: impl FnOnce(oneshot::Sender<T>) -> Told,
+        what: impl FnOnce(oneshot::Sender<T>) -> DriverEvent,
     ) -> Result<oneshot::Receiver<T>, Error> {
         self.check()?;
         let (reply, answer) = oneshot::channel();

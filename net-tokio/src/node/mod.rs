@@ -50,8 +50,8 @@ use crate::host::{Host, HostError};
 use crate::identity::{self, IdentityError};
 use crate::metrics::Metrics;
 use crate::node::begin::BeginError;
-use crate::node::driver::{Desk, Driver, Told};
-use crate::node::handle::Presence;
+use crate::node::driver::{Driver, DriverEvent, PendingRequests};
+use crate::node::handle::NodeHandle;
 use crate::node::session::Raw;
 use crate::protocol::{LogEntry, MemberStatus, NodeStatus, Phase, Range};
 use crate::record::FlightRecorder;
@@ -59,7 +59,7 @@ use crate::storage::Directory;
 use kontiki_core::config::{Config, ConfigError};
 use kontiki_core::event::ReadVia;
 use kontiki_core::machine::{self, LimitsError};
-use kontiki_core::membership::{Change, Membership, Standing};
+use kontiki_core::membership::{Change, MemberKind, Membership};
 use kontiki_core::raft::Durable;
 use kontiki_core::replica::formation::{Formation, FormationError, Plan, Setup, is_unspecified};
 use kontiki_core::replica::{self, Answer, Ask, OptionsError, Refusing, Replica};
@@ -87,12 +87,12 @@ struct Shared {
     /// For starting and stopping, one at a time.
     running: Mutex<Option<Running>>,
     /// For everybody else.
-    presence: RwLock<Option<(Arc<Presence>, Arc<Host>)>>,
+    handle: RwLock<Option<(Arc<NodeHandle>, Arc<Host>)>>,
 }
 
 #[derive(Debug)]
 struct Running {
-    presence: Arc<Presence>,
+    handle: Arc<NodeHandle>,
     host: Arc<Host>,
     task: JoinHandle<()>,
     /// What goes on beside it, and ends with it.
@@ -177,14 +177,14 @@ impl NodeStatus {
     }
 
     pub(super) fn of(cluster: ClusterId, member: Member, phase: Phase, status: &Status) -> Self {
-        let Status { role, standing, term, vote, leader, .. } = *status;
+        let Status { role, kind, term, vote, leader, .. } = *status;
         let Status { last, durable, committed, applied, snapshot, configured, space, .. } = *status;
         Self {
             cluster,
             member,
             phase,
             role,
-            standing,
+            kind,
             term,
             vote,
             leader,
@@ -213,7 +213,7 @@ impl NodeStatus {
             member: id.into(),
             phase: Phase::Stopped,
             role: RoleKind::Follower,
-            standing: Standing::Outsider,
+            kind: MemberKind::NonMember,
             term: Term::new(0),
             vote: None,
             leader: None,
@@ -237,7 +237,7 @@ impl Node {
             status,
             metrics,
             running: Mutex::new(None),
-            presence: RwLock::default(),
+            handle: RwLock::default(),
         }))
     }
 
@@ -251,8 +251,8 @@ impl Node {
             self.stop(old).await;
         }
         let started = self.0.begin().await?;
-        let here = Some((Arc::clone(&started.presence), Arc::clone(&started.host)));
-        *self.0.presence.write().unwrap_or_else(PoisonError::into_inner) = here;
+        let here = Some((Arc::clone(&started.handle), Arc::clone(&started.host)));
+        *self.0.handle.write().unwrap_or_else(PoisonError::into_inner) = here;
         *running = Some(started);
         Ok(())
     }
@@ -262,7 +262,7 @@ impl Node {
     pub async fn shutdown(&self) {
         let mut running = self.0.running.lock().await;
         if let Some(mut old) = running.take() {
-            old.presence.shut_down().await;
+            old.handle.shut_down().await;
             self.stop(&mut old).await;
         }
     }
@@ -281,7 +281,7 @@ impl Node {
         let Ok(mut running) = running.await else { return Err(late(Unended::OtherShutdown)) };
         let Some(mut old) = running.take() else { return Ok(()) };
         let stopping = async {
-            old.presence.shut_down().await;
+            old.handle.shut_down().await;
             self.stop(&mut old).await;
         };
         if tokio::time::timeout_at(until, stopping).await.is_ok() {
@@ -319,22 +319,22 @@ impl Node {
     /// Ends everything but the member's own task, and what the disk is at.
     async fn close(&self, old: &mut Running) {
         old.beside.shutdown().await;
-        old.host.leave(&old.presence);
+        old.host.leave(&old.handle);
         if self.0.builder.host.is_none() {
             old.host.shutdown().await;
         }
-        *self.0.presence.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.0.handle.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn presence(&self) -> Result<Arc<Presence>, Error> {
-        let presence = self.0.presence.read().unwrap_or_else(PoisonError::into_inner);
-        presence.as_ref().map(|(presence, _)| Arc::clone(presence)).ok_or(Error::Stopped)
+    fn handle(&self) -> Result<Arc<NodeHandle>, Error> {
+        let handle = self.0.handle.read().unwrap_or_else(PoisonError::into_inner);
+        handle.as_ref().map(|(handle, _)| Arc::clone(handle)).ok_or(Error::Stopped)
     }
 
     /// The host on which it lives, while it runs.
     pub fn host(&self) -> Option<Arc<Host>> {
-        let presence = self.0.presence.read().unwrap_or_else(PoisonError::into_inner);
-        presence.as_ref().map(|(_, host)| Arc::clone(host))
+        let handle = self.0.handle.read().unwrap_or_else(PoisonError::into_inner);
+        handle.as_ref().map(|(_, host)| Arc::clone(host))
     }
 
     /// Where it listens, while it runs.
@@ -364,7 +364,7 @@ impl Node {
 
     /// What its replica has counted.
     pub async fn counters(&self) -> Result<Counters, Error> {
-        self.presence()?.counters().await
+        self.handle()?.counters().await
     }
 
     /// Waits until it is in a group that has a leader.
@@ -388,7 +388,7 @@ impl Node {
     /// the longest election timeout; to another member, which of most hears nothing but that they are there, within twice
     /// [`keep_alive`](crate::transport::Options::keep_alive) where that is longer.
     pub async fn members(&self, alive: bool) -> Result<Vec<MemberStatus>, Error> {
-        let mut members = self.presence()?.members().await?;
+        let mut members = self.handle()?.members().await?;
         if alive {
             let Options { raft, transport, .. } = self.options();
             let limit = match self.status().role {
@@ -408,7 +408,7 @@ impl Node {
     /// [`Error::Refused`]: with [`Refusal::Compacted`](replica::Refusal::Compacted) where the range begins before the log does, and with
     /// [`Refusal::Unreadable`](replica::Refusal::Unreadable) where this member cannot read one of the entries.
     pub async fn logs(&self, range: Range) -> Result<Vec<LogEntry>, Error> {
-        self.presence()?.logs(range).await
+        self.handle()?.logs(range).await
     }
 
     /// Every committed entry after this one, as they come.
@@ -530,7 +530,7 @@ impl Node {
     }
 
     async fn request(&self, ask: Ask) -> Result<Answer, Error> {
-        self.presence()?.request(ask).await
+        self.handle()?.request(ask).await
     }
 }
 
@@ -548,10 +548,10 @@ fn failed(answer: Answer) -> Error {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let running = self.presence.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some((presence, host)) = running {
-            presence.abandon();
-            host.leave(presence);
+        let running = self.handle.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some((handle, host)) = running {
+            handle.abandon();
+            host.leave(handle);
         }
     }
 }
@@ -596,21 +596,21 @@ impl Shared {
         {
             host.listed_at(address);
         }
-        let (presence, told) = Presence::new(formation, status, metrics, options.raft.max_payload_bytes);
-        host.await_group(Arc::clone(&presence));
+        let (handle, told) = NodeHandle::new(formation, status, metrics, options.raft.max_payload_bytes);
+        host.await_group(Arc::clone(&handle));
         let (enter, entered) = oneshot::channel();
         let life = Life {
             builder: self.builder.clone(),
-            presence: Arc::clone(&presence),
+            handle: Arc::clone(&handle),
             host: Arc::clone(&host),
             told,
             entered,
         };
         let mut beside = JoinSet::new();
         let directory = self.builder.directory.clone();
-        beside.spawn(begin::form(Arc::clone(&presence), Arc::clone(&host), directory, enter));
+        beside.spawn(begin::form(Arc::clone(&handle), Arc::clone(&host), directory, enter));
         beside.spawn(remember(Arc::clone(&host), self.builder.directory.clone()));
-        Ok(Running { presence, host, task: tokio::spawn(life.live(disk)), beside })
+        Ok(Running { handle, host, task: tokio::spawn(life.live(disk)), beside })
     }
 
     /// What is wrong with the options is said before anything is touched.
@@ -650,9 +650,9 @@ const BETWEEN_WRITES: Duration = Duration::from_secs(2);
 /// One life of a node, from start to stop.
 struct Life {
     builder: Builder,
-    presence: Arc<Presence>,
+    handle: Arc<NodeHandle>,
     host: Arc<Host>,
-    told: mpsc::Receiver<Told>,
+    told: mpsc::Receiver<DriverEvent>,
     /// Says when the member has a group.
     entered: oneshot::Receiver<Result<(), BeginError>>,
 }
@@ -672,7 +672,7 @@ impl Life {
                 Phase::Halted(error.to_string())
             }
         };
-        self.presence.set_phase(phase);
+        self.handle.set_phase(phase);
     }
 
     async fn come_to_a_group(&mut self) -> Result<Identity, Ending> {
@@ -682,7 +682,7 @@ impl Life {
         };
         entered.map_err(Ending::Begin)?;
         let none = Ending::Begin(BeginError::Formation(FormationError::NoPlan));
-        self.presence.record().identity().ok_or(none)
+        self.handle.record().identity().ok_or(none)
     }
 
     async fn open(&mut self, disk: FileDisk, identity: Identity) -> Result<Driver, Ending> {
@@ -690,7 +690,7 @@ impl Life {
         let seed = if raft.seed == 0 { crate::entropy().map_err(Ending::System)? } else { raft.seed };
         let config =
             Config::new(identity, kontiki_core::config::Options { seed, ..raft }).map_err(Ending::Config)?;
-        let (record, ring) = (self.presence.record(), self.builder.record.clone());
+        let (record, ring) = (self.handle.record(), self.builder.record.clone());
         let clock = Clock::start();
         let opening = tokio::task::spawn_blocking(move || {
             let mut disk = disk;
@@ -722,8 +722,8 @@ impl Life {
         let (done, disk_done) = mpsc::unbounded_channel();
         let (_, nobody) = mpsc::channel(1);
         let told = std::mem::replace(&mut self.told, nobody);
-        let (host, presence) = (Arc::clone(&self.host), Arc::clone(&self.presence));
-        host.enter(identity.cluster, Arc::clone(&presence));
+        let (host, handle) = (Arc::clone(&self.host), Arc::clone(&self.handle));
+        host.enter(identity.cluster, Arc::clone(&handle));
         Ok(Driver {
             identity,
             member,
@@ -732,19 +732,19 @@ impl Life {
             host,
             directory,
             work,
-            presence,
+            handle,
             told,
             disk_done,
             machine_done,
             done,
-            desk: Desk::default(),
+            pending: PendingRequests::default(),
         })
     }
 }
 
-async fn shut_down(told: &mut mpsc::Receiver<Told>) {
+async fn shut_down(told: &mut mpsc::Receiver<DriverEvent>) {
     // Requests are refused before they come here as long as there is no group.
-    while !matches!(told.recv().await, Some(Told::Shutdown) | None) {}
+    while !matches!(told.recv().await, Some(DriverEvent::Shutdown) | None) {}
 }
 
 /// Says what recovery has found, where that is worth a word.

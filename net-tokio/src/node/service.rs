@@ -3,7 +3,7 @@
 use crate::host::Host;
 use crate::node::Error;
 use crate::node::driver::{Said, Waiter};
-use crate::node::handle::Presence;
+use crate::node::handle::NodeHandle;
 use crate::protocol::{self, Ask, Refused, Reply, Request, Response};
 use crate::transport::Stream;
 use kontiki_core::action;
@@ -17,8 +17,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc::{self, UnboundedSender};
 
 /// Serves one client until it goes, sends what is no request, or has asked nothing for so long that another needs its place.
-pub(crate) async fn serve(mut stream: Stream, presence: &Arc<Presence>, host: &Arc<Host>) {
-    let max_body = presence.max_request();
+pub(crate) async fn serve(mut stream: Stream, handle: &Arc<NodeHandle>, host: &Arc<Host>) {
+    let max_body = handle.max_request();
     let limit = host.max_requests_of_a_client();
     let (say, mut said) = mpsc::unbounded_channel();
     let (mut read, mut write) = (Vec::with_capacity(BUFFER), Vec::with_capacity(BUFFER));
@@ -39,12 +39,12 @@ pub(crate) async fn serve(mut stream: Stream, presence: &Arc<Presence>, host: &A
         match requests(&mut read, max_body, |request| {
             open += 1;
             stream.begin();
-            take(request, presence, host, &say);
+            take(request, handle, host, &say);
         }) {
             Ok(()) => {}
             Err(error) => {
                 tracing::debug!(%error, "a client sent what is no request");
-                presence.metrics().refused("bad_request");
+                handle.metrics().refused("bad_request");
                 return;
             }
         }
@@ -54,7 +54,7 @@ pub(crate) async fn serve(mut stream: Stream, presence: &Arc<Presence>, host: &A
         let answered = !some.is_empty();
         open -= some.len();
         for (number, said) in some.drain(..) {
-            protocol::encode(&Response { number, reply: reply(said, presence, host) }, &mut write);
+            protocol::encode(&Response { number, reply: reply(said, handle, host) }, &mut write);
         }
         if !write.is_empty() {
             if stream.write_all(&write).await.is_err() || stream.flush().await.is_err() {
@@ -90,7 +90,7 @@ fn requests(read: &mut Vec<u8>, max_body: usize, mut each: impl FnMut(Request)) 
 }
 
 /// Hands a request to whoever can answer it. What comes of it is told by way of `say`.
-fn take(request: Request, presence: &Arc<Presence>, host: &Arc<Host>, say: &UnboundedSender<(u64, Said)>) {
+fn take(request: Request, handle: &Arc<NodeHandle>, host: &Arc<Host>, say: &UnboundedSender<(u64, Said)>) {
     let Request { number, ask } = request;
     let ask = match ask {
         Ask::Command(payload) => replica::Ask::Command(payload),
@@ -103,51 +103,50 @@ fn take(request: Request, presence: &Arc<Presence>, host: &Arc<Host>, say: &Unbo
             replica::Ask::Reconfigure { expected, changes, force }
         }
         other => {
-            let (presence, host, say) = (Arc::clone(presence), Arc::clone(host), say.clone());
+            let (handle, host, say) = (Arc::clone(handle), Arc::clone(host), say.clone());
             tokio::spawn(async move {
                 // Whoever is gone needs no answer.
-                let _ = say.send((number, Said::Replied(look(other, &presence, &host).await)));
+                let _ = say.send((number, Said::Replied(look(other, &handle, &host).await)));
             });
             return;
         }
     };
     let waiter = Waiter::Numbered(number, say.clone());
-    if let Err(error) = presence.ask(ask, waiter) {
-        presence.metrics().refused(error.code());
-        let _ = say.send((number, Said::Replied(Reply::Refused(refused(&error, presence, host)))));
+    if let Err(error) = handle.ask(ask, waiter) {
+        handle.metrics().refused(error.code());
+        let _ = say.send((number, Said::Replied(Reply::Refused(refused(&error, handle, host)))));
     }
 }
 
 /// The one reply to one request, for whoever asks within this process.
 #[cfg(feature = "admin")]
-pub(super) async fn answer(ask: Ask, presence: &Arc<Presence>, host: &Arc<Host>) -> Reply {
+pub(super) async fn answer(ask: Ask, handle: &Arc<NodeHandle>, host: &Arc<Host>) -> Reply {
     let (say, mut said) = mpsc::unbounded_channel();
-    take(Request { number: 0, ask }, presence, host, &say);
+    take(Request { number: 0, ask }, handle, host, &say);
     drop(say);
     // Whoever should have answered may be gone.
-    said.recv().await.map_or(Reply::Unknown, |(_, said)| reply(said, presence, host))
+    said.recv().await.map_or(Reply::Unknown, |(_, said)| reply(said, handle, host))
 }
 
 /// What is only looked at.
-async fn look(ask: Ask, presence: &Arc<Presence>, host: &Arc<Host>) -> Reply {
+async fn look(ask: Ask, handle: &Arc<NodeHandle>, host: &Arc<Host>) -> Reply {
     let looked = match ask {
-        Ask::Status => Ok(Reply::Status(presence.status())),
-        Ask::Members => presence.members().await.map(Reply::Members),
-        Ask::Logs(range) => presence.logs(range).await.map(Reply::Logs),
+        Ask::Status => Ok(Reply::Status(handle.status())),
+        Ask::Members => handle.members().await.map(Reply::Members),
+        Ask::Logs(range) => handle.logs(range).await.map(Reply::Logs),
         Ask::Introduce(peer) => {
-            let who =
-                host.with_addresses(|book| presence.form(|formation| formation.introduced(&peer, book)));
+            let who = host.with_addresses(|book| handle.form(|formation| formation.introduced(&peer, book)));
             who.map(Reply::Who).map_err(|error| Error::Starting(error.to_string()))
         }
         _ => {
-            let who = host.with_addresses(|book| presence.form(|formation| formation.who(book)));
+            let who = host.with_addresses(|book| handle.form(|formation| formation.who(book)));
             who.map(Reply::Who).ok_or_else(|| Error::Starting(NoIdentity::Writing.to_string()))
         }
     };
-    looked.unwrap_or_else(|error| Reply::Refused(refused(&error, presence, host)))
+    looked.unwrap_or_else(|error| Reply::Refused(refused(&error, handle, host)))
 }
 
-fn reply(said: Said, presence: &Presence, host: &Host) -> Reply {
+fn reply(said: Said, handle: &NodeHandle, host: &Host) -> Reply {
     let answer = match said {
         Said::Answered(answer) => answer,
         Said::Replied(reply) => return reply,
@@ -162,18 +161,18 @@ fn reply(said: Said, presence: &Presence, host: &Host) -> Reply {
         Answer::Transferred => Reply::Transferred,
         Answer::NotTransferred => Reply::NotTransferred,
         Answer::Snapshot(id) => Reply::Snapshot(id),
-        Answer::Refused(refusal) => Reply::Refused(refused(&Error::Refused(refusal), presence, host)),
+        Answer::Refused(refusal) => Reply::Refused(refused(&Error::Refused(refusal), handle, host)),
         // Entries are asked for by way of `look`.
         Answer::Entries(_) | Answer::Unknown => Reply::Unknown,
     }
 }
 
 /// Why nothing was done, and who might do it.
-fn refused(error: &Error, presence: &Presence, host: &Host) -> Refused {
+fn refused(error: &Error, handle: &NodeHandle, host: &Host) -> Refused {
     let leader = match error {
         Error::Refused(Refusal::Raft(action::Refusal::NotLeader { leader })) => *leader,
         Error::Refused(Refusal::Raft(action::Refusal::Transferring { to })) => Some(*to),
-        _ => presence.leader(),
+        _ => handle.leader(),
     };
     let at = |id: NodeId| (id, host.address_of(id));
     Refused {

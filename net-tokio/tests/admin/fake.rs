@@ -1,11 +1,11 @@
 //! A member that says what it is told to, and a client that says whatever it likes.
 
 use kontiki_core::machine::{Answer, Command};
-use kontiki_core::membership::Standing;
+use kontiki_core::membership::MemberKind;
 use kontiki_core::status::{PauseReason, RoleKind, Space};
 use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, Member, NodeId, Payload, Term};
-use kontiki_net_tokio::admin::{self, Admin, Answering, Operated, Options, Token};
-use kontiki_net_tokio::metrics::{Figures, Metrics};
+use kontiki_net_tokio::admin::{self, Admin, AdminBackend, BoxFuture, Options, Token};
+use kontiki_net_tokio::metrics::{Metrics, MetricsSample};
 use kontiki_net_tokio::protocol::{
     Ask, Content, LogEntry, MemberStatus, NodeStatus, Phase, Range, Refused, Reply, Who,
 };
@@ -47,7 +47,7 @@ impl Fake {
             member: Member::new(id(1), Incarnation(u64::MAX)),
             phase: Phase::Running,
             role: RoleKind::Leader,
-            standing: Standing::Voter,
+            kind: MemberKind::Voter,
             term: Term::new(4),
             vote: Some(id(1)),
             leader: Some(id(1)),
@@ -118,10 +118,10 @@ pub(crate) fn refused(code: &str, retry: bool) -> Reply {
 }
 
 fn members() -> Vec<MemberStatus> {
-    let member = |number, standing, contact, lag| MemberStatus {
+    let member = |number, kind, contact, lag| MemberStatus {
         member: Member::new(id(number), Incarnation(number)),
         address: Some(format!("10.0.0.{number}:7000")),
-        standing,
+        kind,
         leads: number == 1,
         last_contact_ms: contact,
         matched: Some(Index::new(1290 - lag)),
@@ -129,9 +129,9 @@ fn members() -> Vec<MemberStatus> {
         paused: (number == 3).then_some(PauseReason::DiskFull),
     };
     vec![
-        member(1, Standing::Voter, Some(0), 0),
-        member(2, Standing::Voter, Some(37), 2),
-        member(3, Standing::Learner, Some(4200), 1234),
+        member(1, MemberKind::Voter, Some(0), 0),
+        member(2, MemberKind::Voter, Some(37), 2),
+        member(3, MemberKind::Learner, Some(4200), 1234),
     ]
 }
 
@@ -151,8 +151,8 @@ fn entries(range: Range) -> Vec<LogEntry> {
     (first..=last).map(entry).collect()
 }
 
-impl Operated for Fake {
-    fn ask(&self, ask: Ask) -> Answering<'_, Reply> {
+impl AdminBackend for Fake {
+    fn ask(&self, ask: Ask) -> BoxFuture<'_, Reply> {
         if *lock(&self.0.is_stuck) {
             return Box::pin(future::pending());
         }
@@ -165,18 +165,18 @@ impl Operated for Fake {
         lock(&self.0.status).clone()
     }
 
-    fn figures(&self) -> Answering<'_, Figures> {
+    fn sample(&self) -> BoxFuture<'_, MetricsSample> {
         if *lock(&self.0.is_stuck) {
             return Box::pin(future::pending());
         }
-        Box::pin(future::ready(Figures::default()))
+        Box::pin(future::ready(MetricsSample::default()))
     }
 
     fn options(&self) -> Value {
         json!({ "raft": { "pre_vote": true } })
     }
 
-    fn find<'a>(&'a self, address: &'a str) -> Answering<'a, Result<Who, String>> {
+    fn find<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Who, String>> {
         let found = match address {
             "nowhere:1" => Err("nobody answers at nowhere:1".to_owned()),
             _ => Ok(Who {

@@ -5,7 +5,7 @@ mod member;
 mod page;
 
 use fake::{Fake, Heard, PATIENCE, TOKEN, ask, id, open, refused, request, say};
-use kontiki_core::membership::{Change, Standing};
+use kontiki_core::membership::{Change, MemberKind};
 use kontiki_core::status::{RoleKind, Space};
 use kontiki_core::types::{Incarnation, Index, LogId, Member, NodeId};
 use kontiki_net_tokio::admin::{self, Admin, AdminError, Options, Token};
@@ -76,7 +76,7 @@ async fn info_shows_everything_of_the_member() {
         ("cluster", json!("6b6f6e74696b69")),
         ("phase", json!("running")),
         ("role", json!("leader")),
-        ("standing", json!("voter")),
+        ("kind", json!("voter")),
         ("term", json!(4)),
         ("vote", json!(1)),
         ("leader", json!(1)),
@@ -100,7 +100,7 @@ async fn members_have_their_lag_and_last_contact() {
     let (fake, admin) = open(|_| {}).await;
     let members = ask(&admin, "GET /members", "").await.json();
     let third = json!({
-        "id": 3, "incarnation": "3", "address": "10.0.0.3:7000", "standing": "learner", "leads": false,
+        "id": 3, "incarnation": "3", "address": "10.0.0.3:7000", "kind": "learner", "leads": false,
         "last_contact_ms": 4200, "matched": 56, "lag": 1234, "paused": "disk_full",
     });
     assert_eq!(members["members"][2], third);
@@ -524,7 +524,7 @@ async fn shutting_it_down_closes_everything() {
 #[tokio::test]
 async fn what_the_page_shows_has_members_and_events() {
     let (fake, admin) = open(|_| {}).await;
-    fake.change(|status| status.standing = Standing::Learner);
+    fake.change(|status| status.kind = MemberKind::Learner);
     let shown = ask(&admin, "GET /status.json", "").await.json();
     assert_eq!(shown["members"].as_array().map(Vec::len), Some(3));
     assert!(shown["now_ms"].as_u64().is_some_and(|now| now > 1_700_000_000_000));

@@ -63,7 +63,7 @@ async fn a_member_is_operated_through_it() {
         "kontiki_driver_answers 1",
         "kontiki_role{role=\"leader\"} 1",
         "kontiki_snapshots_taken_total 1",
-        "kontiki_members{standing=\"voter\"} 1",
+        "kontiki_members{kind=\"voter\"} 1",
     ] {
         assert!(page.lines().any(|it| it == line), "{line} is missing in:\n{page}");
     }
@@ -96,7 +96,7 @@ async fn whoever_is_at_an_address_is_asked_who_it_is() {
     let members = timeout(PATIENCE, async {
         loop {
             let members = ask(&admin, "GET /members", "").await.json();
-            if members["members"][1]["standing"] == "voter" {
+            if members["members"][1]["kind"] == "voter" {
                 return members;
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -1,6 +1,6 @@
 //! A state machine that also notes down what it applies: what was done twice, or in another order elsewhere, is seen.
 
-use kontiki_core::kv::{Kv, KvPicture, KvRestore};
+use kontiki_core::kv::{Kv, KvRestore, KvSnapshot};
 use kontiki_core::machine::{BadSnapshot, Restore, StateMachine};
 use kontiki_core::types::LogId;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,7 +34,7 @@ pub(crate) struct Noted {
 }
 
 impl StateMachine for Noted {
-    type Picture = KvPicture;
+    type Snapshot = KvSnapshot;
     type Restore = Restored;
 
     fn apply(&mut self, at: LogId, command: &[u8]) -> Vec<u8> {
@@ -46,8 +46,8 @@ impl StateMachine for Noted {
         self.kv.query(query)
     }
 
-    fn picture(&self) -> KvPicture {
-        self.kv.picture()
+    fn snapshot(&self) -> KvSnapshot {
+        self.kv.snapshot()
     }
 
     fn restore(&self) -> Restored {

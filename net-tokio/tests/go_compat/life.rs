@@ -6,7 +6,7 @@ use crate::harness::{
 };
 use kontiki_core::config::ConfigError;
 use kontiki_core::kv::{Command, Kv, Query, Reply};
-use kontiki_core::membership::{Change, Standing};
+use kontiki_core::membership::{Change, MemberKind};
 use kontiki_core::replica::Refusal;
 use kontiki_core::replica::formation::FormationError;
 use kontiki_core::status::RoleKind;
@@ -78,7 +78,7 @@ async fn test_main_functions() -> Result {
     for (number, at) in (2..).zip(at) {
         let (builder, diary) = newcomer(number, &group, at, id(number - 1))?;
         let node = builder.start().await?;
-        until(&node, |status| status.standing == Standing::Voter).await?;
+        until(&node, |status| status.kind == MemberKind::Voter).await?;
         group.adopt(id(number), node, diary);
     }
     for number in 1..=3 {
@@ -501,7 +501,7 @@ async fn a_stranger_that_introduces_itself_is_no_member() -> Result {
         let members = node.members(false).await?;
         let ids: Vec<_> = members.iter().map(|member| member.member.id).collect();
         assert_eq!(ids, [id(1), id(2), id(3)]);
-        assert!(members.iter().all(|member| member.standing == Standing::Voter));
+        assert!(members.iter().all(|member| member.kind == MemberKind::Voter));
         assert!(node.status().term >= before.term && node.status().vote != Some(id(9)));
     }
     transport.shutdown().await;

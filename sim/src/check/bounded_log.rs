@@ -44,7 +44,7 @@ impl Check for BoundedLog {
                     written.offered = Some(message.term);
                 }
                 Action::Persist(write) => {
-                    for entry in write.append.iter().chain(write.refilled.iter()) {
+                    for entry in write.append.iter().chain(write.repaired.iter()) {
                         written.sizes.insert(entry.id.index, entry.size());
                     }
                     let Some(rebase) = &write.rebase else { continue };

@@ -81,7 +81,7 @@ struct Sent {
 impl Sent {
     fn add(&mut self, body: &Body) {
         self.messages += 1;
-        if let Body::Append { slice, .. } | Body::Refill { slice } = body {
+        if let Body::Append { slice, .. } | Body::RepairResponse { slice } = body {
             self.appends += 1;
             self.bytes += slice.entries().iter().map(Entry::size).sum::<u64>();
         }
@@ -149,8 +149,8 @@ impl Check for BoundedWork {
         for action in step.actions {
             match action {
                 Action::Send(message) => self.sends(message.to, &message.body),
-                Action::Persist(Write { append, refilled, .. }) => {
-                    let bytes: u64 = append.iter().chain(refilled.iter()).map(Entry::size).sum();
+                Action::Persist(Write { append, repaired, .. }) => {
+                    let bytes: u64 = append.iter().chain(repaired.iter()).map(Entry::size).sum();
                     if bytes > limits.written {
                         return Err(format!("a step writes {bytes} bytes, more than {}", limits.written));
                     }
@@ -253,7 +253,7 @@ mod tests {
                 starts: 1,
                 truncate_after: None,
                 rebase: None,
-                refilled: Entries::EMPTY,
+                repaired: Entries::EMPTY,
                 append,
                 committed: Index::ZERO,
             };

@@ -52,7 +52,7 @@ mod tests {
             seq: WriteSeq::new(1),
             ballot: Ballot::default(),
             truncate_after: Some(Index::new(3)),
-            refilled: Entries::EMPTY,
+            repaired: Entries::EMPTY,
             append: Entries::EMPTY,
             committed: Index::ZERO,
         });

@@ -241,7 +241,7 @@ pub(crate) mod testing {
 
     use super::*;
     use kontiki_core::log::{Entry, EntryBody};
-    use kontiki_core::membership::Standing;
+    use kontiki_core::membership::MemberKind;
     use kontiki_core::status::{RoleKind, Space};
     use kontiki_core::types::{Payload, Term};
 
@@ -264,7 +264,7 @@ pub(crate) mod testing {
             durable: LogId::ZERO,
             committed: Index::new(committed),
             applied: Index::ZERO,
-            standing: Standing::Voter,
+            kind: MemberKind::Voter,
             snapshot: LogId::ZERO,
             configured: LogId::ZERO,
             space: Space::Free,

@@ -18,11 +18,11 @@ const MOST: u32 = 2;
 /// What each leader has sent to its followers, and heard from them, in its term.
 #[derive(Default, Debug)]
 pub struct PausedFlow {
-    leaders: BTreeMap<usize, Office>,
+    leaders: BTreeMap<usize, Leadership>,
 }
 
 #[derive(Default, Debug)]
-struct Office {
+struct Leadership {
     term: Term,
     flows: BTreeMap<Member, Flow>,
 }
@@ -106,24 +106,24 @@ impl Check for PausedFlow {
             self.leaders.remove(&step.member);
             return Ok(());
         }
-        let office = self.leaders.entry(step.member).or_default();
-        if office.term != step.after.term {
-            *office = Office { term: step.after.term, ..Office::default() };
+        let leadership = self.leaders.entry(step.member).or_default();
+        if leadership.term != step.after.term {
+            *leadership = Leadership { term: step.after.term, ..Leadership::default() };
         }
         if step.before.configured != step.after.configured {
             // Of a member that leaves or comes nothing is known.
             let both = [step.membership_before, step.membership];
-            office.flows.retain(|member, _| both.iter().all(|it| it.contains(*member)));
+            leadership.flows.retain(|member, _| both.iter().all(|it| it.contains(*member)));
         }
         if let Event::Receive(Message { from, term, body, .. }) = step.event
-            && *term == office.term
-            && (step.membership.contains(*from) || office.flows.contains_key(from))
+            && *term == leadership.term
+            && (step.membership.contains(*from) || leadership.flows.contains_key(from))
         {
-            office.flows.entry(*from).or_default().hear(body);
+            leadership.flows.entry(*from).or_default().hear(body);
         }
         for action in step.actions {
             let Action::Send(Message { to, body, .. }) = action else { continue };
-            let flow = office.flows.entry(*to).or_default();
+            let flow = leadership.flows.entry(*to).or_default();
             flow.send(body).map_err(|what| format!("leader {} sends {to} {what}", step.after.id))?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! one whose removal it does not know to be committed: it may be needed to bring that about (thesis 4.2.2).
 
 use super::{Check, Observation};
-use kontiki_core::membership::Standing;
+use kontiki_core::membership::MemberKind;
 use kontiki_core::status::RoleKind;
 
 /// Needs to remember nothing.
@@ -18,15 +18,12 @@ impl Check for VotersOnly {
         let stands = matches!(after.role, RoleKind::PreCandidate | RoleKind::Candidate | RoleKind::Leader);
         let new = before.role != after.role || before.term != after.term;
         // By the membership and by who it is, not by what the kernel takes itself for.
-        let standing = step.membership.standing(step.me);
-        let leaving = after.configured.index > after.committed && standing != Standing::Witness;
-        if !stands || !new || leaving || standing == Standing::Voter {
+        let kind = step.membership.kind(step.me);
+        let leaving = after.configured.index > after.committed && kind != MemberKind::Witness;
+        if !stands || !new || leaving || kind == MemberKind::Voter {
             return Ok(());
         }
-        Err(format!(
-            "member {} becomes {} and is {:?} in {}",
-            after.id, after.role, standing, step.membership
-        ))
+        Err(format!("member {} becomes {} and is {:?} in {}", after.id, after.role, kind, step.membership))
     }
 }
 
@@ -36,11 +33,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outsider_that_campaigns_is_seen_whatever_it_takes_itself_for() {
+    fn a_non_member_that_campaigns_is_seen() {
         let before = status(4, RoleKind::Follower, 1, 0);
         let after = status(4, RoleKind::Candidate, 2, 0);
-        assert_eq!(after.standing, Standing::Voter);
-        assert!(show(&mut VotersOnly, &before, &after, &[]).unwrap_err().contains("Outsider"));
+        assert_eq!(after.kind, MemberKind::Voter);
+        assert!(show(&mut VotersOnly, &before, &after, &[]).unwrap_err().contains("NonMember"));
         let before = status(1, RoleKind::Follower, 1, 0);
         assert_eq!(show(&mut VotersOnly, &before, &status(1, RoleKind::Candidate, 2, 0), &[]), Ok(()));
     }

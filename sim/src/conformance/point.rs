@@ -177,7 +177,7 @@ pub enum Rule {
     /// What was acknowledged and then damaged is reported as lost, or not opened; it is never missing, and never another.
     ReportsDamage,
     /// What was lost and is filled again is as it was.
-    Refills,
+    Repairs,
 }
 
 /// A promise that was broken, and the one call that shows it again.

@@ -360,15 +360,15 @@ impl<'a, S: LogStore, O: Open<S>> Run<'a, S, O> {
         let verdict = self.promise.judge_damaged(&found);
         self.checked(point, verdict)?;
         let mut writer = Writer::after(&found);
-        let refill = writer.refill(&self.promise.acknowledged);
-        if refill.refilled.is_empty() && !found.snapshot_lost {
+        let repair = writer.repair(&self.promise.acknowledged);
+        if repair.repaired.is_empty() && !found.snapshot_lost {
             return Ok(());
         }
         self.passed.reported += 1;
-        if found.snapshot_lost || refill.refilled.is_empty() {
+        if found.snapshot_lost || repair.repaired.is_empty() {
             return Ok(());
         }
-        let verdict = match store.write(&refill).and_then(|()| store.sync()) {
+        let verdict = match store.write(&repair).and_then(|()| store.sync()) {
             Ok(_) => {
                 drop(store);
                 disk.change(|disk| Crash::Power(Plan::KeepNone).apply(disk));
@@ -377,10 +377,10 @@ impl<'a, S: LogStore, O: Open<S>> Run<'a, S, O> {
                 if whole {
                     Ok(())
                 } else {
-                    Err((Rule::Refills, "every entry is whole".to_owned(), describe(&again)))
+                    Err((Rule::Repairs, "every entry is whole".to_owned(), describe(&again)))
                 }
             }
-            Err(error) => Err((Rule::Refills, "it takes what it has lost".to_owned(), error.to_string())),
+            Err(error) => Err((Rule::Repairs, "it takes what it has lost".to_owned(), error.to_string())),
         };
         self.checked(point, verdict)
     }

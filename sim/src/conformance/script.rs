@@ -150,12 +150,12 @@ impl Writer {
     }
 
     /// Fills what was lost again, as it was.
-    pub(super) fn refill(&mut self, whole: &Durable) -> Write {
+    pub(super) fn repair(&mut self, whole: &Durable) -> Write {
         let runs = self.log.lost();
         let lost =
             |entry: &&Entry| runs.iter().any(|(after, through)| *after < entry.id && entry.id <= *through);
-        let refilled = whole.entries.iter().filter(lost).cloned().collect();
-        let write = Write { refilled, ..self.blank() };
+        let repaired = whole.entries.iter().filter(lost).cloned().collect();
+        let write = Write { repaired, ..self.blank() };
         self.hand_out(write)
     }
 
@@ -168,7 +168,7 @@ impl Writer {
             starts: self.starts,
             truncate_after: None,
             rebase: None,
-            refilled: Entries::EMPTY,
+            repaired: Entries::EMPTY,
             append: Entries::EMPTY,
             committed: self.log.committed.max(committed),
         }

@@ -213,7 +213,7 @@ impl Process {
     /// Its place in its group, as its kernel sees it.
     pub(super) fn placed(&self) -> Option<Place> {
         let status = self.raft.as_ref()?.status();
-        Some(Place::new(status.configured.index, status.committed, status.standing, status.leader))
+        Some(Place::new(status.configured.index, status.committed, status.kind, status.leader))
     }
 
     /// The member at the other end of each link that is connected.

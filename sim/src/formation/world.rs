@@ -8,7 +8,7 @@ use crate::report::Failure;
 use crate::stream::Stream;
 use kontiki_core::action::{Action, Outcome, Refusal, Violation};
 use kontiki_core::event::{Event as Kernel, Reconfigure};
-use kontiki_core::membership::{Change, Standing};
+use kontiki_core::membership::{Change, MemberKind};
 use kontiki_core::message::Message;
 use kontiki_core::raft::Raft;
 use kontiki_core::replica::formation::{
@@ -598,7 +598,7 @@ impl<'a> World<'a> {
             match action {
                 Action::Send(message) => self.send(unit, message),
                 Action::Respond { request, outcome } => self.respond(unit, request, outcome),
-                Action::Halt(Violation::Disowned { .. }) => {
+                Action::Halt(Violation::StaleIncarnation { .. }) => {
                     self.end(unit, "its group has another".to_owned());
                 }
                 Action::Halt(violation) => return self.fail("Halt", format!("unit {unit}: {violation}")),
@@ -626,7 +626,7 @@ impl<'a> World<'a> {
             process.book.expect(cluster, &members);
         }
         process.wanted.retain(|id| {
-            members.iter().any(|member| member.id == *id) || place.standing == Standing::Outsider
+            members.iter().any(|member| member.id == *id) || place.kind == MemberKind::NonMember
         });
         process.wanted.extend(members.iter().map(|member| member.id).filter(|id| *id != me));
         if process.place.replace(place) != Some(place) {
@@ -1069,7 +1069,7 @@ impl<'a> World<'a> {
                 return Some(format!("unit {number} is not in the group of its list"));
             }
             let place = process.placed();
-            if !place.is_some_and(|place| place.standing == Standing::Voter && place.is_committed) {
+            if !place.is_some_and(|place| place.kind == MemberKind::Voter && place.is_committed) {
                 return Some(format!("unit {number} is no voter of its group"));
             }
             if record.joining.is_some() {

@@ -2,7 +2,7 @@
 
 use crate::scenario::{ReplicaSpec, Scenario};
 use crate::store::Put;
-use kontiki_core::kv::{self, Kv, KvPicture, KvRestore};
+use kontiki_core::kv::{self, Kv, KvRestore, KvSnapshot};
 use kontiki_core::machine::{BadSnapshot, Command, Limits, Machine, Restore, StateMachine, fingerprint};
 use kontiki_core::replica::{self, DiskJob, Lane, MachineDone, MachineJob, Replica, Worker};
 use kontiki_core::types::{Index, LogId, NodeId, Payload};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// A replica and what works for it.
 #[derive(Debug)]
-pub(crate) struct Whole {
+pub(crate) struct FullReplica {
     pub(crate) replica: Replica,
     worker: Worker<Watched>,
     log: VecDeque<DiskWork>,
@@ -49,7 +49,7 @@ pub(crate) struct Watched {
 pub(crate) struct Rebuilt(KvRestore);
 
 impl StateMachine for Watched {
-    type Picture = KvPicture;
+    type Snapshot = KvSnapshot;
     type Restore = Rebuilt;
 
     fn apply(&mut self, at: LogId, command: &[u8]) -> Vec<u8> {
@@ -61,8 +61,8 @@ impl StateMachine for Watched {
         self.kv.query(query)
     }
 
-    fn picture(&self) -> KvPicture {
-        self.kv.picture()
+    fn snapshot(&self) -> KvSnapshot {
+        self.kv.snapshot()
     }
 
     fn restore(&self) -> Rebuilt {
@@ -86,7 +86,7 @@ impl Restore for Rebuilt {
     }
 }
 
-impl Whole {
+impl FullReplica {
     pub(crate) fn new(replica: Replica, limits: Limits) -> Self {
         let machine = Machine::with_limits(Watched::default(), limits).expect("limits that were checked");
         Self {

@@ -11,7 +11,7 @@ use crate::scenario::MemberSpec;
 use crate::storage::SimDisk;
 use crate::store::{Put, Store};
 use crate::stream::Stream;
-use full_replica::Whole;
+use full_replica::FullReplica;
 use kontiki_core::config::{Config, Options};
 use kontiki_core::event::Event;
 use kontiki_core::log::{Entries, EntryBody, Snapshot};
@@ -61,13 +61,13 @@ pub(crate) struct Host {
     pub(crate) paused: bool,
     /// What the clock of a suspended host showed, where it does not count the suspension.
     pub(crate) clock_stopped: Option<Instant>,
-    pub(crate) backlog: VecDeque<Told>,
+    pub(crate) backlog: VecDeque<MemberEvent>,
     /// Crash after carrying out so many more actions.
     pub(crate) crash_after: Option<u32>,
     /// How many faults keep it down.
     pub(crate) down: u32,
-    /// Set once its group has disowned it: it stays down until the operator has seen to it.
-    pub(crate) disowned: bool,
+    /// Set once its incarnation is stale: it stays down until the operator has replaced it.
+    pub(crate) is_stale: bool,
     /// The state machine, whether it survives a crash or not, and how far it has got.
     pub(crate) store: Store,
     pub(crate) applied: Index,
@@ -103,7 +103,7 @@ pub(crate) struct Up {
 
 /// What a member is told.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(crate) enum MemberEvent {
     /// Of a kernel, and of a whole member where it has a meaning.
     Event(Event),
     /// Of a whole member.
@@ -114,16 +114,16 @@ pub(crate) enum Told {
 #[derive(Debug)]
 pub(crate) enum Room {
     /// The kernel alone: disk, snapshots and state machine are played.
-    Bare(Box<Bare>),
+    KernelOnly(Box<KernelOnly>),
     /// All of it but the disk.
-    Whole(Box<Whole>),
+    FullReplica(Box<FullReplica>),
     /// It is at work this very moment.
-    Away,
+    Down,
 }
 
 /// A kernel, and what its host does besides.
 #[derive(Debug)]
-pub(crate) struct Bare {
+pub(crate) struct KernelOnly {
     pub(crate) raft: Raft,
     /// What the state machine is at work on.
     work: Option<Work>,
@@ -140,18 +140,18 @@ impl Up {
     /// When it wants to be woken.
     pub(crate) fn deadline(&self) -> Instant {
         match &self.room {
-            Room::Bare(bare) => bare.raft.deadline(),
-            Room::Whole(whole) => whole.replica.deadline(),
-            Room::Away => Instant::NEVER,
+            Room::KernelOnly(bare) => bare.raft.deadline(),
+            Room::FullReplica(whole) => whole.replica.deadline(),
+            Room::Down => Instant::NEVER,
         }
     }
 
     /// The kernel, between two steps.
     pub(crate) fn raft(&self) -> &Raft {
         match &self.room {
-            Room::Bare(bare) => &bare.raft,
-            Room::Whole(whole) => whole.replica.raft(),
-            Room::Away => unreachable!("a member is looked at between its steps"),
+            Room::KernelOnly(bare) => &bare.raft,
+            Room::FullReplica(whole) => whole.replica.raft(),
+            Room::Down => unreachable!("a member is looked at between its steps"),
         }
     }
 }
@@ -202,7 +202,7 @@ impl Host {
         let membership = raft.membership().clone();
         let chain = self.disk.chain.clone();
         self.life += 1;
-        let bare = Bare {
+        let bare = KernelOnly {
             raft,
             work: None,
             apply_through: self.applied,
@@ -211,7 +211,7 @@ impl Host {
             snapshotting: false,
         };
         self.up = Some(Up {
-            room: Room::Bare(Box::new(bare)),
+            room: Room::KernelOnly(Box::new(bare)),
             contract,
             status,
             membership,
@@ -253,10 +253,10 @@ impl Host {
     }
 
     /// The kernel that runs alone, where it is up.
-    pub(crate) fn bare(&mut self) -> Option<&mut Bare> {
+    pub(crate) fn bare(&mut self) -> Option<&mut KernelOnly> {
         match &mut self.up.as_mut()?.room {
-            Room::Bare(bare) => Some(bare),
-            Room::Whole(_) | Room::Away => None,
+            Room::KernelOnly(bare) => Some(bare),
+            Room::FullReplica(_) | Room::Down => None,
         }
     }
 
@@ -278,7 +278,7 @@ impl Host {
     /// Gives the state machine all that is to be done, if it has nothing to do. Returns when it will be done.
     pub(crate) fn start_apply(&mut self, now: u64) -> Option<u64> {
         let up = self.up.as_mut()?;
-        let Room::Bare(bare) = &mut up.room else { return None };
+        let Room::KernelOnly(bare) = &mut up.room else { return None };
         if bare.work.is_some() {
             return None;
         }

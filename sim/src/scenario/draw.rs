@@ -11,7 +11,7 @@ use super::{
 use crate::fault::{Entry, FaultPlan, Realm, span_us, target};
 use crate::stream::Stream;
 use kontiki_core::config::{MAX_PRIORITY, Options};
-use kontiki_core::membership::Standing;
+use kontiki_core::membership::MemberKind;
 use kontiki_core::types::NodeId;
 use std::fmt;
 use std::time::Duration;
@@ -68,7 +68,7 @@ struct Draw {
     profile: Profile,
     ids: Vec<NodeId>,
     /// What each is in the beginning, and whether it is a witness.
-    roles: Vec<(Standing, bool)>,
+    roles: Vec<(MemberKind, bool)>,
     /// How far clocks may be from true, in parts per million.
     drift_ppm: u64,
     leases: bool,
@@ -90,7 +90,7 @@ impl Scenario {
         let election_min_us = stream.skewed(50_000, 1_000_000);
         let election_max_us = election_min_us * stream.between(14, 25) / 10;
         let ids: Vec<_> = (1..=u64::from(members.max(1))).filter_map(NodeId::new).collect();
-        let roles = vec![(Standing::Voter, false); ids.len()];
+        let roles = vec![(MemberKind::Voter, false); ids.len()];
         let drift_ppm = 200_000;
         Draw { seed, stream, profile, ids, roles, drift_ppm, leases: false, election_min_us, election_max_us }
             .scenario()
@@ -180,7 +180,7 @@ impl Draw {
             let learns = self.stream.coin();
             for (position, role) in self.roles.iter_mut().enumerate().skip(voters) {
                 let learner = learns && position == voters;
-                role.0 = if learner { Standing::Learner } else { Standing::Outsider };
+                role.0 = if learner { MemberKind::Learner } else { MemberKind::NonMember };
             }
         }
         // Witnesses are less than half of any set of voters, whoever else comes and goes: so there is one at most.
@@ -190,7 +190,7 @@ impl Draw {
     }
 
     fn voters(&self) -> Vec<NodeId> {
-        let votes = |(_, (standing, _)): &(&NodeId, &(Standing, bool))| *standing == Standing::Voter;
+        let votes = |(_, (kind, _)): &(&NodeId, &(MemberKind, bool))| *kind == MemberKind::Voter;
         self.ids.iter().zip(&self.roles).filter(votes).map(|(id, _)| *id).collect()
     }
 
@@ -265,7 +265,7 @@ impl Draw {
         let extreme = self.stream.coin();
         let bound = self.drift_ppm as i64;
         let slowest = self.stream.skewed(10, self.election_max_us);
-        let mut member = |&(initially, witness): &(Standing, bool)| MemberSpec {
+        let mut member = |&(initially, witness): &(MemberKind, bool)| MemberSpec {
             initially,
             witness,
             priority: if priorities {
@@ -524,8 +524,7 @@ impl Draw {
             let count = if on { draw.stream.skewed(1, most) } else { 0 };
             (0..count).map(|_| draw.stream.below(chaos_us)).collect()
         };
-        let mut inside: Vec<_> =
-            self.roles.iter().map(|(standing, _)| *standing != Standing::Outsider).collect();
+        let mut inside: Vec<_> = self.roles.iter().map(|(kind, _)| *kind != MemberKind::NonMember).collect();
         let mut moments = times(self, changes, 12);
         moments.sort_unstable();
         for at_us in moments {

@@ -11,7 +11,7 @@ pub use draw::Profile;
 pub use storage::{Decay, ReplicaSpec, Rotten};
 
 use kontiki_core::config::{Config, ConfigError, MAX_PRIORITY, Options};
-use kontiki_core::membership::{Membership, MembershipError, Standing};
+use kontiki_core::membership::{MemberKind, Membership, MembershipError};
 use kontiki_core::types::{ClusterId, Identity, Member, NodeId};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -80,17 +80,17 @@ pub struct MemberSpec {
     /// How much longer a message to or from it takes, now and once the world has healed.
     #[serde(default)]
     pub link_us: u64,
-    /// What it is in the beginning: one of the first members, or, as an outsider, a host that knows of no group
+    /// What it is in the beginning: one of the first members, or, as a non-member, a host that knows of no group
     /// and waits to be added.
     #[serde(default = "voter")]
-    pub initially: Standing,
+    pub initially: MemberKind,
     /// Whether it is a witness, from the beginning or once it is added.
     #[serde(default)]
     pub witness: bool,
 }
 
-fn voter() -> Standing {
-    Standing::Voter
+fn voter() -> MemberKind {
+    MemberKind::Voter
 }
 
 /// When members take snapshots, and how those travel.
@@ -396,13 +396,13 @@ impl Scenario {
 
     /// The first membership.
     pub fn membership(&self) -> Result<Membership, ScenarioError> {
-        let standing = |spec: &MemberSpec| match spec.initially {
-            Standing::Voter if spec.witness => Standing::Witness,
-            standing => standing,
+        let kind = |spec: &MemberSpec| match spec.initially {
+            MemberKind::Voter if spec.witness => MemberKind::Witness,
+            kind => kind,
         };
         let members = self.ids().into_iter().zip(&self.members);
-        let standings = members.map(|(id, spec)| (Member::from(id), standing(spec)));
-        Membership::from_standings(standings).map_err(ScenarioError::Membership)
+        let kinds = members.map(|(id, spec)| (Member::from(id), kind(spec)));
+        Membership::from_kinds(kinds).map_err(ScenarioError::Membership)
     }
 
     /// Whether who belongs to the group may change on the way.

@@ -1,6 +1,6 @@
 //! What a disk does wrong: all of it asked for, one call each, and counted.
 
-use super::file::Standing;
+use super::file::WriteState;
 use super::{SimDisk, position};
 use crate::stream::Stream;
 use kontiki_core::wal::{DiskError, FileName};
@@ -129,20 +129,20 @@ impl SimDisk {
     }
 
     /// What becomes of a write that is acknowledged.
-    pub(super) fn lie(&mut self, file: FileName, bytes: &[u8]) -> Standing {
+    pub(super) fn lie(&mut self, file: FileName, bytes: &[u8]) -> WriteState {
         match self.disarm_one(Call::Write, Some(file), |wrong| *wrong != Wrong::Fail) {
             Some(Wrong::Misdirect { to, at }) => {
                 self.counters.misdirected_writes += 1;
                 if let (Ok(other), Ok(at)) = (self.file(to), position(at)) {
                     other.rot(at..at.saturating_add(bytes.len()), |position, _| bytes[position - at]);
                 }
-                Standing::Lost
+                WriteState::Lost
             }
             Some(_) => {
                 self.counters.lost_writes += 1;
-                Standing::Lost
+                WriteState::Lost
             }
-            None => Standing::Waiting,
+            None => WriteState::Waiting,
         }
     }
 

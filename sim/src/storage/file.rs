@@ -25,12 +25,12 @@ struct Pending {
     other: Vec<u8>,
     /// How long the file was before it.
     length_before: usize,
-    standing: Standing,
+    state: WriteState,
 }
 
 /// What will become of a write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Standing {
+pub(super) enum WriteState {
     /// The next sync makes it durable; until then a crash may.
     Waiting,
     /// The disk said that it was written. It never will be.
@@ -71,20 +71,20 @@ impl File {
         Ok(length)
     }
 
-    pub(super) fn write(&mut self, order: u64, at: usize, written: &[u8], standing: Standing) {
+    pub(super) fn write(&mut self, order: u64, at: usize, written: &[u8], state: WriteState) {
         let end = at + written.len();
         let length_before = self.len();
         let bytes = Arc::make_mut(&mut self.bytes);
         bytes.resize(length_before.max(end), 0);
         let other = bytes[at..end].to_vec();
         bytes[at..end].copy_from_slice(written);
-        self.pending.push(Pending { order, at, other, length_before, standing });
+        self.pending.push(Pending { order, at, other, length_before, state });
         self.unreadable.retain(|bad| bad.start < at || end < bad.end);
     }
 
     /// Everything that waits is on the medium now.
     pub(super) fn sync(&mut self) {
-        if self.pending.iter().all(|pending| pending.standing == Standing::Waiting) {
+        if self.pending.iter().all(|pending| pending.state == WriteState::Waiting) {
             return self.pending.clear();
         }
         let shown = self.bytes.clone();
@@ -92,13 +92,13 @@ impl File {
         let mut missing = Vec::new();
         for pending in std::mem::take(&mut self.pending) {
             let end = pending.at + pending.other.len();
-            match pending.standing {
-                Standing::Waiting => self.land(pending.at, &pending.other, 0..pending.other.len()),
+            match pending.state {
+                WriteState::Waiting => self.land(pending.at, &pending.other, 0..pending.other.len()),
                 // Its blocks are there, and its bytes are not.
-                Standing::Lost => self.grow(end),
-                Standing::Dropped => {}
+                WriteState::Lost => self.grow(end),
+                WriteState::Dropped => {}
             }
-            if pending.standing != Standing::Waiting {
+            if pending.state != WriteState::Waiting {
                 missing.push(pending);
             }
         }
@@ -120,13 +120,13 @@ impl File {
     /// A sync has failed: what waited was dropped, though reads go on showing it.
     pub(super) fn drop_waiting(&mut self) {
         for pending in &mut self.pending {
-            pending.standing = Standing::Dropped;
+            pending.state = WriteState::Dropped;
         }
     }
 
     /// What waits for a sync, the oldest first.
     pub(super) fn waiting(&self) -> impl Iterator<Item = Waiting> {
-        let waiting = self.pending.iter().filter(|pending| pending.standing == Standing::Waiting);
+        let waiting = self.pending.iter().filter(|pending| pending.state == WriteState::Waiting);
         waiting.map(|pending| Waiting { order: pending.order, at: pending.at, length: pending.other.len() })
     }
 
@@ -134,7 +134,7 @@ impl File {
     pub(super) fn crash(&mut self, mut landed: impl FnMut(u64) -> Landed) {
         self.rewind();
         for pending in std::mem::take(&mut self.pending) {
-            if pending.standing != Standing::Waiting {
+            if pending.state != WriteState::Waiting {
                 continue;
             }
             let Landed { parts, grown } = landed(pending.order);

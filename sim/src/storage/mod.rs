@@ -34,7 +34,7 @@ pub use fault::{Call, Rot};
 
 use crash::Naming;
 use fault::Armed;
-use file::{File, Standing};
+use file::{File, WriteState};
 use kontiki_core::wal::{Disk, DiskError, FileName};
 use std::collections::BTreeMap;
 
@@ -183,7 +183,7 @@ impl Disk for SimDisk {
         let id = FileId(self.next());
         self.change_names(Change::Created(file), Some(id));
         let mut made = File::default();
-        made.write(self.next(), position(length)?, &[], Standing::Waiting);
+        made.write(self.next(), position(length)?, &[], WriteState::Waiting);
         self.files.insert(id, made);
         self.called.insert(id, file);
         Ok(())
@@ -210,12 +210,12 @@ impl Disk for SimDisk {
         let at = position(at)?;
         if let Err(error) = self.fails(Call::Write, Some(file)) {
             let order = self.next();
-            self.file(file)?.write(order, at, &bytes[..bytes.len() / 2], Standing::Waiting);
+            self.file(file)?.write(order, at, &bytes[..bytes.len() / 2], WriteState::Waiting);
             return Err(error);
         }
-        let standing = self.lie(file, bytes);
+        let state = self.lie(file, bytes);
         let order = self.next();
-        self.file(file)?.write(order, at, bytes, standing);
+        self.file(file)?.write(order, at, bytes, state);
         self.counters.writes += 1;
         self.counters.bytes_written += bytes.len() as u64;
         Ok(())

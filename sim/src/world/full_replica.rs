@@ -6,7 +6,7 @@ use crate::check::Check as _;
 use crate::check::bounded_work::{self, BoundedWork};
 use crate::clients::Asked;
 use crate::contract::Contract;
-use crate::host::full_replica::{DiskWork, Whole, Worked, found as found_in, query};
+use crate::host::full_replica::{DiskWork, FullReplica, Worked, found as found_in, query};
 use crate::host::written::Written;
 use crate::host::{Damage, Room, Up};
 use crate::network::Sent;
@@ -56,10 +56,10 @@ impl World<'_> {
         let host = &mut self.hosts[member];
         let local = host.clock.local(self.now);
         let Some(up) = &mut host.up else { return Ok(()) };
-        if !matches!(up.room, Room::Whole(_)) {
+        if !matches!(up.room, Room::FullReplica(_)) {
             return Ok(());
         }
-        let Room::Whole(mut whole) = std::mem::replace(&mut up.room, Room::Away) else {
+        let Room::FullReplica(mut whole) = std::mem::replace(&mut up.room, Room::Down) else {
             return Ok(());
         };
         let mut outputs = std::mem::take(&mut self.outputs);
@@ -77,7 +77,7 @@ impl World<'_> {
         }
         let host = &mut self.hosts[member];
         if let Some(up) = &mut host.up {
-            up.room = Room::Whole(whole);
+            up.room = Room::FullReplica(whole);
         }
         // A crash falls between two outputs: what the replica decided beyond it never happened to anybody else.
         let carried_out = host.crash_after.map_or(outputs.len(), |left| outputs.len().min(left as usize));
@@ -127,8 +127,8 @@ impl World<'_> {
         let host = &mut self.hosts[member];
         for action in actions {
             if let Action::Persist(write) = action {
-                if !write.refilled.is_empty() {
-                    self.counters.mark(Mark::Refilled);
+                if !write.repaired.is_empty() {
+                    self.counters.mark(Mark::EntriesRepaired);
                 }
                 if write.truncate_after.is_some() {
                     host.written.takes_back();
@@ -160,9 +160,9 @@ impl World<'_> {
         Ok(())
     }
 
-    pub(super) fn whole(&mut self, member: usize) -> Option<&mut Whole> {
+    pub(super) fn whole(&mut self, member: usize) -> Option<&mut FullReplica> {
         match &mut self.hosts[member].up.as_mut()?.room {
-            Room::Whole(whole) => Some(whole),
+            Room::FullReplica(whole) => Some(whole),
             _ => None,
         }
     }
@@ -200,7 +200,7 @@ impl World<'_> {
             let now = self.now;
             let host = &mut self.hosts[member];
             let life = host.life;
-            let Some(Up { room: Room::Whole(whole), .. }) = &mut host.up else { return Ok(()) };
+            let Some(Up { room: Room::FullReplica(whole), .. }) = &mut host.up else { return Ok(()) };
             let Some(work) = whole.lane(lane).front_mut() else { return Ok(()) };
             let Some(operation) = work.job.operations.get(work.done) else {
                 let job = work.job.id;
@@ -217,7 +217,7 @@ impl World<'_> {
             }
             self.trace_operation(member, lane);
             let host = &mut self.hosts[member];
-            let Some(Up { room: Room::Whole(whole), .. }) = &mut host.up else { return Ok(()) };
+            let Some(Up { room: Room::FullReplica(whole), .. }) = &mut host.up else { return Ok(()) };
             let Some(work) = whole.lane(lane).front_mut() else { return Ok(()) };
             if let Err(error) = perform(work, &mut host.storage, &mut host.written) {
                 return self.disk_failed(member, lane, error);
@@ -253,7 +253,7 @@ impl World<'_> {
         }
         self.trace_operation(member, lane);
         let host = &mut self.hosts[member];
-        let Some(Up { room: Room::Whole(whole), .. }) = &mut host.up else { return Ok(()) };
+        let Some(Up { room: Room::FullReplica(whole), .. }) = &mut host.up else { return Ok(()) };
         let Some(work) = whole.lane(lane).front_mut() else { return Ok(()) };
         if let Err(error) = perform(work, &mut host.storage, &mut host.written) {
             return self.disk_failed(member, lane, error);
@@ -275,7 +275,7 @@ impl World<'_> {
     fn start_machine(&mut self, member: usize) {
         let host = &mut self.hosts[member];
         let life = host.life;
-        let Some(Up { room: Room::Whole(whole), .. }) = &mut host.up else { return };
+        let Some(Up { room: Room::FullReplica(whole), .. }) = &mut host.up else { return };
         let slow = match whole.machine_job() {
             None => return,
             Some(MachineJob::Apply(_)) => host.spec.apply_us * 1_000,
@@ -289,7 +289,8 @@ impl World<'_> {
         if self.hosts[member].life != life {
             return Ok(());
         }
-        let Some(Worked { done, digests, carried_out }) = self.whole(member).and_then(Whole::work) else {
+        let Some(Worked { done, digests, carried_out }) = self.whole(member).and_then(FullReplica::work)
+        else {
             return Ok(());
         };
         let id = self.hosts[member].id;
@@ -396,9 +397,9 @@ impl World<'_> {
         self.trace_world(|| format!("replica {id} halts: {halt}"));
         match halt {
             Halt::Stopped => Ok(()),
-            Halt::Violation(Violation::Disowned { .. }) => {
+            Halt::Violation(Violation::StaleIncarnation { .. }) => {
                 self.counters.mark(Mark::WipeRefused);
-                self.hosts[member].disowned = true;
+                self.hosts[member].is_stale = true;
                 Ok(())
             }
             Halt::Disk(_) | Halt::Damaged(_) if self.hosts[member].spoiled => {
@@ -478,7 +479,7 @@ impl World<'_> {
         host.life += 1;
         host.written.starts();
         host.up = Some(Up {
-            room: Room::Whole(Box::new(Whole::new(replica, spec.limits()))),
+            room: Room::FullReplica(Box::new(FullReplica::new(replica, spec.limits()))),
             contract,
             status,
             membership,

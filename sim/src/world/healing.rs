@@ -45,7 +45,7 @@ impl World<'_> {
             // Its group has it again, though something that was late has told it otherwise.
             let me = self.hosts[member].member();
             if self.hosts.iter().filter_map(Host::membership).any(|it| it.contains(me)) {
-                self.hosts[member].disowned = false;
+                self.hosts[member].is_stale = false;
             }
             if core.contains(&member) {
                 self.hosts[member].disk.heal();
@@ -199,10 +199,10 @@ impl World<'_> {
         }
     }
 
-    /// Starts those again whom their group has disowned and then taken in: the operator has told them to.
+    /// Restarts the members whose incarnation was stale and that their group has added again: the operator starts them.
     fn readmit(&mut self) -> Checked {
         for member in self.group() {
-            if self.hosts[member].disowned && self.leader().is_some() {
+            if self.hosts[member].is_stale && self.leader().is_some() {
                 self.start_anew(member)?;
             }
         }

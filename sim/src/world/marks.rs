@@ -6,7 +6,7 @@ use crate::ledger::Link;
 use crate::report::Mark;
 use kontiki_core::action::{Action, Outcome, Refusal, Write};
 use kontiki_core::event::Event;
-use kontiki_core::membership::Standing;
+use kontiki_core::membership::MemberKind;
 use kontiki_core::message::{Body, Message};
 use kontiki_core::status::RoleKind::{Candidate, Follower, Leader, PreCandidate};
 
@@ -59,7 +59,7 @@ fn marks_of_status(taken: &Taken<'_>, chain: &[Link], mut mark: impl FnMut(Mark)
         (Candidate, Candidate) if !same_term => mark(Mark::CampaignFailed),
         _ => {}
     }
-    if (before.role, after.role) == (Leader, Follower) && same_term && after.standing != Standing::Voter {
+    if (before.role, after.role) == (Leader, Follower) && same_term && after.kind != MemberKind::Voter {
         mark(Mark::LeaderRemoved);
     }
     let refused = taken.actions.iter().any(|action| matches!(action, Action::Respond { .. }));
@@ -96,14 +96,14 @@ fn marks_of_actions(taken: &Taken<'_>, mut mark: impl FnMut(Mark)) {
             Action::Send(Message { body: Body::Voted { granted: false }, .. })
                 if taken.after.leader.is_some() =>
             {
-                mark(Mark::Loyal);
+                mark(Mark::VoteLocked);
             }
             Action::Restore(_) if taken.after.committed > taken.before.applied => {
                 mark(Mark::SnapshotInstalled);
             }
             Action::Send(Message { body: Body::OfferSnapshot { .. }, .. }) => mark(Mark::SnapshotOffered),
             Action::Send(Message { body: Body::Appended { .. }, .. })
-                if taken.after.standing == Standing::Witness =>
+                if taken.after.kind == MemberKind::Witness =>
             {
                 mark(Mark::WitnessHeld);
             }

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::disk::{Disk, Synced};
 use crate::fault::Episode;
 use crate::hash::StableHasher;
-use crate::host::{Crashed, Host, Room, Stored, Told};
+use crate::host::{Crashed, Host, MemberEvent, Room, Stored};
 use crate::network::{Connection, Network};
 use crate::report::{Counters, Failure, FaultKind, Mark, Report};
 use crate::scenario::{MemberSpec, Scenario, ScenarioError};
@@ -34,7 +34,7 @@ use contest::Contests;
 use kontiki_core::action::{Action, Outcome};
 use kontiki_core::event::{EntriesLoaded, Event, ReadVia};
 use kontiki_core::log::Snapshot;
-use kontiki_core::membership::Standing;
+use kontiki_core::membership::MemberKind;
 use kontiki_core::raft::Durable;
 use kontiki_core::record::Recorder;
 use kontiki_core::replica::{Input, Lane, Output};
@@ -158,7 +158,7 @@ impl<'t> World<'t> {
         let (seed, size) = (scenario.seed, scenario.members.len());
         let membership = scenario.membership()?;
         let begins = |spec: &MemberSpec| match spec.initially {
-            Standing::Outsider => Durable::default(),
+            MemberKind::NonMember => Durable::default(),
             _ => Durable::bootstrap(membership.clone()),
         };
         let host = |id: NodeId| {
@@ -181,7 +181,7 @@ impl<'t> World<'t> {
                 spoiled: false,
                 full: false,
                 snapshots: VecDeque::new(),
-                disowned: false,
+                is_stale: false,
                 store: Default::default(),
                 clock: Clock::new(origin, spec.clock_ppm),
                 spec,
@@ -379,7 +379,7 @@ impl<'t> World<'t> {
     fn start(&mut self, member: usize) -> Checked {
         let now = self.now;
         let host = &mut self.hosts[member];
-        if host.disowned {
+        if host.is_stale {
             return Ok(());
         }
         if self.scenario.replica.is_some() {
@@ -443,16 +443,16 @@ impl<'t> World<'t> {
 
     /// Tells a member of an event.
     fn tell(&mut self, member: usize, event: Event) -> Checked {
-        self.tell_that(member, Told::Event(event))
+        self.tell_that(member, MemberEvent::Event(event))
     }
 
     /// Tells a whole member of something.
     fn tell_input(&mut self, member: usize, input: Input) -> Checked {
-        self.tell_that(member, Told::Input(input))
+        self.tell_that(member, MemberEvent::Input(input))
     }
 
     /// Tells a member of something; one that stands still hears of it later, one that is down never.
-    fn tell_that(&mut self, member: usize, told: Told) -> Checked {
+    fn tell_that(&mut self, member: usize, told: MemberEvent) -> Checked {
         let host = &mut self.hosts[member];
         if !host.is_awake() {
             if host.up.is_some() {
@@ -461,9 +461,9 @@ impl<'t> World<'t> {
             return Ok(());
         }
         match told {
-            Told::Input(input) => self.handle(member, input),
-            Told::Event(event) if self.scenario.replica.is_none() => self.step(member, event),
-            Told::Event(event) => match self.input_of(event) {
+            MemberEvent::Input(input) => self.handle(member, input),
+            MemberEvent::Event(event) if self.scenario.replica.is_none() => self.step(member, event),
+            MemberEvent::Event(event) => match self.input_of(event) {
                 Some(input) => self.handle(member, input),
                 None => Ok(()),
             },
@@ -596,7 +596,8 @@ impl<'t> World<'t> {
     /// past the end, and its state machine holds all that its kernel knows to be committed.
     fn may_serve_unasked(&self, member: usize) -> bool {
         let host = &self.hosts[member];
-        let Some(up) = host.up.as_ref().filter(|up| !host.paused && matches!(up.room, Room::Bare(_))) else {
+        let Some(up) = host.up.as_ref().filter(|up| !host.paused && matches!(up.room, Room::KernelOnly(_)))
+        else {
             return false;
         };
         let holds = up.leased_until.is_some_and(|until| host.clock.local(self.now) < until);

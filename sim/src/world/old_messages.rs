@@ -45,12 +45,12 @@ impl Kind {
             Body::HeartbeatAck { .. } | Body::Pause { .. } => Self::HeartbeatAck,
             Body::ReadIndex { .. } | Body::ReadIndexIs { .. } => Self::Read,
             Body::OfferSnapshot { .. } | Body::SnapshotUnavailable { .. } => Self::Snapshot,
-            Body::Missing { .. }
-            | Body::MissingSnapshot { .. }
-            | Body::Refill { .. }
-            | Body::RefillSnapshot { .. } => Self::Repair,
+            Body::RepairRequest { .. }
+            | Body::RepairSnapshotRequest { .. }
+            | Body::RepairResponse { .. }
+            | Body::RepairSnapshot { .. } => Self::Repair,
             Body::TimeoutNow { .. } => Self::Transfer,
-            Body::Misaddressed | Body::Disowned { .. } | Body::Outdated => Self::Identity,
+            Body::WrongIncarnation | Body::StaleIncarnation { .. } | Body::Outdated => Self::Identity,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::report::{FaultKind, Mark};
 use crate::scenario::{Alteration, Operation, Target, TimedOperation};
 use kontiki_core::action::{Outcome, Refusal};
 use kontiki_core::event::{Event, Reconfigure, Transfer};
-use kontiki_core::membership::{Change, Membership, Standing};
+use kontiki_core::membership::{Change, MemberKind, Membership};
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::{Instant, Nanos};
 use kontiki_core::types::{Member, NodeId, RequestId};
@@ -261,13 +261,13 @@ impl World<'_> {
     pub(super) fn start_anew(&mut self, member: usize) -> Checked {
         let host = &mut self.hosts[member];
         let stays_down = host.down > 0;
-        if std::mem::take(&mut host.disowned) && !stays_down { self.start(member) } else { Ok(()) }
+        if std::mem::take(&mut host.is_stale) && !stays_down { self.start(member) } else { Ok(()) }
     }
 
     /// Whether a voter has lost its memory, or some of it, and is still counted on.
     fn has_lost_one(&self, membership: &Membership) -> bool {
         let lost = |member: &Member| {
-            membership.standing(*member) != Standing::Learner
+            membership.kind(*member) != MemberKind::Learner
                 && (self.hosts[position(member.id)].member() != *member
                     || self.hosts[position(member.id)].damaged.is_some())
         };
@@ -345,7 +345,7 @@ impl World<'_> {
             position(*id) != member && host.damaged.is_none() && membership.contains(host.member())
         };
         let is_safe = |membership: Membership| {
-            if membership.standing(me) == Standing::Outsider {
+            if membership.kind(me) == MemberKind::NonMember {
                 return true;
             }
             let most = |set: &[NodeId]| {
@@ -357,7 +357,7 @@ impl World<'_> {
                 && most(membership.voters())
                 && most(membership.outgoing())
         };
-        let known = |membership: &Membership| membership.standing(me) != Standing::Outsider;
+        let known = |membership: &Membership| membership.kind(me) != MemberKind::NonMember;
         let memberships = || self.hosts.iter().filter_map(Host::membership);
         !self.is_reconfiguring() && memberships().any(|it| known(&it)) && memberships().all(is_safe)
     }

@@ -4,7 +4,7 @@ use super::{Checked, Happening, World, position};
 use crate::check::acknowledged_writes::Acknowledged;
 use crate::check::{Checks, Observation, Violated, linearizable_reads};
 use crate::clients::Asked;
-use crate::host::{Bare, Room, Up};
+use crate::host::{KernelOnly, Room, Up};
 use crate::ledger::{Links, last_of, write_to};
 use crate::network::Sent;
 use crate::report::{FaultKind, Mark};
@@ -76,7 +76,7 @@ impl World<'_> {
         let host = &mut self.hosts[member];
         let local = host.clock.local(self.now);
         let Some(up) = &mut host.up else { return Ok(()) };
-        let Room::Bare(mut bare) = std::mem::replace(&mut up.room, Room::Away) else { return Ok(()) };
+        let Room::KernelOnly(mut bare) = std::mem::replace(&mut up.room, Room::Down) else { return Ok(()) };
         let before = Before::of(&bare.raft);
         let told = event.clone();
         if let Some(recorder) = self.recorders.get_mut(member) {
@@ -99,7 +99,7 @@ impl World<'_> {
         let stepped = Stepped { event: &event, decided: actions, carried_out, crashes };
         let links = self.observe(member, &stepped, before, &bare.raft)?;
         if let Some(up) = &mut self.hosts[member].up {
-            up.room = Room::Bare(bare);
+            up.room = Room::KernelOnly(bare);
         }
         actions.drain(..).take(carried_out).try_for_each(|action| self.carry_out(member, action, &links))?;
         self.end_step(member, crashes)
@@ -124,7 +124,7 @@ impl World<'_> {
     pub(super) fn end_step(&mut self, member: usize, crashes: bool) -> Checked {
         if crashes {
             self.crash(member, FaultKind::CrashMidStep);
-        } else if self.hosts[member].disowned {
+        } else if self.hosts[member].is_stale {
             self.crash(member, FaultKind::Crash);
         } else {
             self.schedule_wake(member);
@@ -242,7 +242,7 @@ impl World<'_> {
             Action::Respond { request, outcome } => return self.respond(member, request, outcome, None),
             Action::Halt(_) => {
                 self.counters.mark(Mark::WipeRefused);
-                self.hosts[member].disowned = true;
+                self.hosts[member].is_stale = true;
             }
         }
         Ok(())
@@ -307,7 +307,7 @@ impl World<'_> {
         let reachable = source.up.is_some() && !self.network.is_cut(from, member);
         let found = source.snapshots.iter().find(|stored| stored.snapshot == snapshot).cloned();
         let host = &mut self.hosts[member];
-        let wanted = |bare: &mut Bare| bare.fetching.as_ref() == Some(&snapshot);
+        let wanted = |bare: &mut KernelOnly| bare.fetching.as_ref() == Some(&snapshot);
         if host.life != life || !host.bare().is_some_and(wanted) {
             return Ok(());
         }
@@ -428,7 +428,7 @@ impl World<'_> {
 /// By which connection the host of a kernel alone sends a message, as a replica does: all that carries entries by the same.
 fn lane_of(body: &Body, bytes: usize) -> Lane {
     match body {
-        Body::Append { .. } | Body::Refill { .. } => Lane::Bulk,
+        Body::Append { .. } | Body::RepairResponse { .. } => Lane::Bulk,
         _ if bytes > MAX_SHORT => Lane::Bulk,
         _ => Lane::Log,
     }
@@ -440,10 +440,10 @@ const LOOKS: u64 = 8;
 /// A frame of more bytes is large, whatever it holds.
 const MAX_SHORT: usize = 16 << 10;
 
-/// What makes a member halt though its group has not disowned it.
+/// What makes a member halt though its incarnation is not stale.
 fn unexpected(actions: &[Action]) -> Option<&Violation> {
     actions.iter().find_map(|action| match action {
-        Action::Halt(Violation::Disowned { .. }) => None,
+        Action::Halt(Violation::StaleIncarnation { .. }) => None,
         Action::Halt(violation) => Some(violation),
         _ => None,
     })

@@ -6,7 +6,7 @@
 use super::holds;
 use kontiki_core::config::Options;
 use kontiki_core::event::{Event, ReadVia};
-use kontiki_core::membership::{Change, Membership, Standing};
+use kontiki_core::membership::{Change, MemberKind, Membership};
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::Nanos;
 use kontiki_tests::lab::{Cast, Lab, id};
@@ -204,13 +204,13 @@ fn has_timer(lab: &Lab, member: u64) -> bool {
 /// A kind of change that fits what `who` is in the group that `asked` knows.
 fn sensible(lab: &Lab, asked: u64, kind: u8, who: u64) -> u8 {
     let membership = lab.raft(asked).membership();
-    match membership.standing(lab.identity(who).member) {
+    match membership.kind(lab.identity(who).member) {
         // Whoever is there in an earlier life goes first.
-        Standing::Outsider if membership.incarnation(id(who)).is_some() => 4,
-        Standing::Outsider => kind % 2,
-        Standing::Learner => [2, 2, 4][usize::from(kind % 3)],
-        Standing::Voter => [3, 4][usize::from(kind % 2)],
-        Standing::Witness => 4,
+        MemberKind::NonMember if membership.incarnation(id(who)).is_some() => 4,
+        MemberKind::NonMember => kind % 2,
+        MemberKind::Learner => [2, 2, 4][usize::from(kind % 3)],
+        MemberKind::Voter => [3, 4][usize::from(kind % 2)],
+        MemberKind::Witness => 4,
     }
 }
 

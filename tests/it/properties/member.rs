@@ -84,8 +84,8 @@ enum Said {
     SnapshotUnavailable(Number, Number),
     ReadIndex(u64),
     ReadIndexIs(u64, u64, Number),
-    Misaddressed,
-    Disowned(u64),
+    WrongIncarnation,
+    StaleIncarnation(u64),
 }
 
 fn number() -> impl Strategy<Value = Number> {
@@ -120,8 +120,8 @@ fn said() -> impl Strategy<Value = Said> {
         1 => (0..4_u64).prop_map(Said::ReadIndex),
         2 => (0..3_u64, 0..4_u64, number())
             .prop_map(|(start, number, index)| Said::ReadIndexIs(start, number, index)),
-        1 => Just(Said::Misaddressed),
-        1 => (0..2_u64).prop_map(Said::Disowned),
+        1 => Just(Said::WrongIncarnation),
+        1 => (0..2_u64).prop_map(Said::StaleIncarnation),
     ]
 }
 
@@ -448,8 +448,8 @@ impl Host {
             Said::ReadIndexIs(start, number, index) => {
                 Body::ReadIndexIs { context: ReadContext { start, number }, index: self.index(index) }
             }
-            Said::Misaddressed => Body::Misaddressed,
-            Said::Disowned(number) => Body::Disowned { incarnation: Incarnation(number) },
+            Said::WrongIncarnation => Body::WrongIncarnation,
+            Said::StaleIncarnation(number) => Body::StaleIncarnation { incarnation: Incarnation(number) },
         }
     }
 

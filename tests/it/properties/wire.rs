@@ -2,7 +2,7 @@
 
 use super::holds;
 use kontiki_core::log::{Entry, EntryBody, LogSlice, Snapshot};
-use kontiki_core::membership::{Membership, Standing};
+use kontiki_core::membership::{MemberKind, Membership};
 use kontiki_core::message::{Body, Message, ReadContext};
 use kontiki_core::status::PauseReason;
 use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, Member, NodeId, Payload, Term};
@@ -31,22 +31,22 @@ fn membership() -> impl Strategy<Value = Arc<Membership>> {
         let others: Vec<_> = others
             .iter()
             .zip(1..)
-            .map(|(&(incarnation, standing), distance)| {
+            .map(|(&(incarnation, kind), distance)| {
                 let id = NodeId::new(first.id.get().wrapping_add(distance).max(1)).expect("not zero");
-                (Member::new(id, Incarnation(incarnation)), standing)
+                (Member::new(id, Incarnation(incarnation)), kind)
             })
             .collect();
-        let standings = others.iter().map(|&(member, standing)| match standing {
-            0 => (member, Standing::Learner),
-            1 => (member, Standing::Witness),
-            _ => (member, Standing::Voter),
+        let kinds = others.iter().map(|&(member, kind)| match kind {
+            0 => (member, MemberKind::Learner),
+            1 => (member, MemberKind::Witness),
+            _ => (member, MemberKind::Voter),
         });
         let of = |wanted: u8| others.iter().filter(move |(_, it)| *it == wanted).map(|(member, _)| *member);
         let incoming = std::iter::once(first).chain(of(4)).chain(of(3));
-        let joint = others.iter().any(|(_, standing)| *standing == 3);
+        let joint = others.iter().any(|(_, kind)| *kind == 3);
         let membership = match joint {
             true => Membership::joint(incoming, of(3).chain(of(2)), of(0)),
-            false => Membership::from_standings(standings.chain([(first, Standing::Voter)])),
+            false => Membership::from_kinds(kinds.chain([(first, MemberKind::Voter)])),
         };
         // Half of them may be witnesses by chance, or ids collide at the end of all numbers: then the first alone.
         Arc::new(membership.unwrap_or_else(|_| Membership::of([first]).expect("one voter")))
@@ -102,8 +102,8 @@ fn body() -> impl Strategy<Value = Body> {
         1 => log_id().prop_map(|last| Body::SnapshotUnavailable { last }),
         1 => context().prop_map(|context| Body::ReadIndex { context }),
         1 => (context(), index()).prop_map(|(context, index)| Body::ReadIndexIs { context, index }),
-        1 => Just(Body::Misaddressed),
-        1 => any::<u64>().prop_map(|number| Body::Disowned { incarnation: Incarnation(number) }),
+        1 => Just(Body::WrongIncarnation),
+        1 => any::<u64>().prop_map(|number| Body::StaleIncarnation { incarnation: Incarnation(number) }),
     ]
 }
 

@@ -79,7 +79,7 @@ fn write(directory: &Path, gigabytes: u64, after: u64) -> Result<(), Failure> {
             starts: 1,
             truncate_after: None,
             rebase: rebase.map(Box::new),
-            refilled: Entries::EMPTY,
+            repaired: Entries::EMPTY,
             append,
             committed: Index::new(last),
         });

@@ -1,6 +1,6 @@
 //! What goes into a [`Formation`](crate::replica::formation::Formation) and what comes out of it: plain data.
 
-use crate::membership::{Change, Standing};
+use crate::membership::{Change, MemberKind};
 use crate::replica::formation::record::{Introduction, Record, Who};
 use crate::time::Nanos;
 use crate::types::{ClusterId, Index, LogId, NodeId};
@@ -59,16 +59,16 @@ pub struct Place {
     /// Whether that membership is known to be committed.
     pub is_committed: bool,
     /// What the latest membership that it knows takes it for.
-    pub standing: Standing,
+    pub kind: MemberKind,
     /// The leader, if it knows one.
     pub leader: Option<NodeId>,
 }
 
 impl Place {
     /// The place of a member whose membership is that of the entry at `configured`.
-    pub fn new(configured: Index, committed: Index, standing: Standing, leader: Option<NodeId>) -> Self {
-        let is_configured = configured > Index::ZERO || standing != Standing::Outsider;
-        Self { is_configured, is_committed: configured <= committed, standing, leader }
+    pub fn new(configured: Index, committed: Index, kind: MemberKind, leader: Option<NodeId>) -> Self {
+        let is_configured = configured > Index::ZERO || kind != MemberKind::NonMember;
+        Self { is_configured, is_committed: configured <= committed, kind, leader }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Joining: a newcomer learns the name of its group, and asks to be added until it votes.
 
-use crate::membership::{Change, Standing};
+use crate::membership::{Change, MemberKind};
 use crate::replica::formation::address_book::{AddressBook, Source};
 use crate::replica::formation::io::{ChangeRefused, Output, Place, Question, QuestionId, Reply, Report};
 use crate::replica::formation::record::{Address, Admission, Who};
@@ -125,22 +125,22 @@ impl Formation {
             true => Change::AddWitness(me),
             false => Change::AddVoter(me),
         };
-        match (self.record.joining, place.standing) {
+        match (self.record.joining, place.kind) {
             (None, _) if !place.is_configured && self.seed().is_some() => {
                 Duty::Become(Some(Admission::Wanted))
             }
             (None, _) => Duty::Nothing,
-            (Some(_), Standing::Voter | Standing::Witness) if place.is_committed => Duty::Become(None),
-            (Some(_), Standing::Voter | Standing::Witness) => Duty::Wait,
-            (Some(Admission::Wanted), Standing::Outsider) => Duty::Ask(add),
-            (Some(Admission::Wanted), Standing::Learner) if place.is_committed => {
+            (Some(_), MemberKind::Voter | MemberKind::Witness) if place.is_committed => Duty::Become(None),
+            (Some(_), MemberKind::Voter | MemberKind::Witness) => Duty::Wait,
+            (Some(Admission::Wanted), MemberKind::NonMember) => Duty::Ask(add),
+            (Some(Admission::Wanted), MemberKind::Learner) if place.is_committed => {
                 Duty::Become(Some(Admission::Learner))
             }
-            (Some(Admission::Wanted), Standing::Learner) => Duty::Wait,
-            (Some(Admission::Learner), Standing::Learner) if self.setup.witness => Duty::Wait,
-            (Some(Admission::Learner), Standing::Learner) => Duty::Ask(Change::Promote(me.id)),
-            (Some(Admission::Learner), Standing::Outsider) if place.is_committed => Duty::Become(None),
-            (Some(Admission::Learner), Standing::Outsider) => Duty::Wait,
+            (Some(Admission::Wanted), MemberKind::Learner) => Duty::Wait,
+            (Some(Admission::Learner), MemberKind::Learner) if self.setup.witness => Duty::Wait,
+            (Some(Admission::Learner), MemberKind::Learner) => Duty::Ask(Change::Promote(me.id)),
+            (Some(Admission::Learner), MemberKind::NonMember) if place.is_committed => Duty::Become(None),
+            (Some(Admission::Learner), MemberKind::NonMember) => Duty::Wait,
         }
     }
 
@@ -155,7 +155,7 @@ impl Formation {
             }
             Duty::Wait => {}
             Duty::Become(joining) => {
-                if joining.is_none() && place.standing != Standing::Outsider {
+                if joining.is_none() && place.kind != MemberKind::NonMember {
                     self.report(Report::Joined, out);
                 }
                 self.record.joining = joining;

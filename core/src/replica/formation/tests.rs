@@ -1,5 +1,5 @@
 use super::*;
-use crate::membership::{Change, Standing};
+use crate::membership::{Change, MemberKind};
 use crate::types::Member;
 use alloc::string::ToString;
 use alloc::vec;
@@ -58,9 +58,9 @@ impl Lab {
         self.handle(now, Input::Answered { question, answer })
     }
 
-    fn place(&mut self, now: Instant, standing: Standing, is_committed: bool) -> Vec<Output> {
-        let is_configured = standing != Standing::Outsider || is_committed;
-        let place = Place { is_configured, is_committed, standing, leader: None };
+    fn place(&mut self, now: Instant, kind: MemberKind, is_committed: bool) -> Vec<Output> {
+        let is_configured = kind != MemberKind::NonMember || is_committed;
+        let place = Place { is_configured, is_committed, kind, leader: None };
         self.handle(now, Input::Placed(place))
     }
 }
@@ -168,30 +168,30 @@ fn a_newcomer_asks_until_it_votes_by_what_is_committed() {
     let out = four.answer(ms(201), asked[0].0, who(1, &founders()));
     assert!(matches!(&out[..], [Output::Store(Record { joining: Some(Admission::Wanted), .. })]), "{out:?}");
     four.handle(ms(202), Input::Stored);
-    let out = four.place(ms(203), Standing::Outsider, false);
+    let out = four.place(ms(203), MemberKind::NonMember, false);
     assert_eq!(changes(&out), [Change::AddVoter(member(4))]);
     // It hears of memberships without it first, and of one with it that is not committed.
     let question = questions(&out)[0].0;
     four.answer(ms(204), question, Ok(Reply::Unknown));
-    assert_eq!(changes(&four.place(ms(400), Standing::Outsider, true)), [Change::AddVoter(member(4))]);
-    assert!(four.place(ms(401), Standing::Learner, false).is_empty());
-    let out = four.place(ms(402), Standing::Learner, true);
+    assert_eq!(changes(&four.place(ms(400), MemberKind::NonMember, true)), [Change::AddVoter(member(4))]);
+    assert!(four.place(ms(401), MemberKind::Learner, false).is_empty());
+    let out = four.place(ms(402), MemberKind::Learner, true);
     assert!(matches!(&out[..], [Output::Store(Record { joining: Some(Admission::Learner), .. })]), "{out:?}");
     // It is restarted, and the present leader knows it for a learner only.
     let record = four.formation.record().clone();
     let mut four = Lab::new(record.clone(), Plan::Resume);
     four.book.note(id(1), Address::undated("host-1:1"), Source::Remembered);
     assert_eq!(four.handle(ms(0), Input::Wake), [Output::Enter(record)]);
-    assert_eq!(changes(&four.place(ms(1), Standing::Learner, true)), [Change::Promote(id(4))]);
-    assert!(four.place(ms(2), Standing::Voter, false).is_empty());
-    let out = four.place(ms(3), Standing::Voter, true);
+    assert_eq!(changes(&four.place(ms(1), MemberKind::Learner, true)), [Change::Promote(id(4))]);
+    assert!(four.place(ms(2), MemberKind::Voter, false).is_empty());
+    let out = four.place(ms(3), MemberKind::Voter, true);
     assert!(
         matches!(&out[..], [Output::Report(Report::Joined), Output::Store(Record { joining: None, .. })]),
         "{out:?}"
     );
     four.handle(ms(4), Input::Stored);
     // An operator makes it a learner: that stays.
-    assert!(four.place(ms(5), Standing::Learner, true).is_empty());
+    assert!(four.place(ms(5), MemberKind::Learner, true).is_empty());
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn a_learner_that_was_removed_does_not_ask_again() {
     let record = Record { cluster: Some(GROUP), joining: Some(Admission::Learner), ..blank(4) };
     let mut four = Lab::new(record, Plan::Join("seed:1".into()));
     four.wake(ms(0));
-    let out = four.place(ms(1), Standing::Outsider, true);
+    let out = four.place(ms(1), MemberKind::NonMember, true);
     assert!(matches!(&out[..], [Output::Store(Record { joining: None, .. })]), "{out:?}");
 }
 
@@ -208,7 +208,7 @@ fn members_that_name_each_other_as_leader_are_not_asked_without_a_pause() {
     let record = Record { cluster: Some(GROUP), joining: Some(Admission::Wanted), ..blank(4) };
     let mut four = Lab::new(record, Plan::Join("a:1".into()));
     four.wake(ms(0));
-    let mut out = four.place(ms(1), Standing::Outsider, false);
+    let mut out = four.place(ms(1), MemberKind::NonMember, false);
     let mut asked = 0;
     while let [(question, address)] = &questions(&out)[..] {
         asked += 1;
@@ -226,7 +226,7 @@ fn a_member_of_a_group_asks_for_addresses_where_it_should_join() {
     let record = Record { cluster: Some(GROUP), founders: founders(), ..blank(2) };
     let mut two = Lab::new(record, Plan::Join("new-1:1".into()));
     two.wake(ms(0));
-    let out = two.place(ms(1), Standing::Voter, true);
+    let out = two.place(ms(1), MemberKind::Voter, true);
     let asked = questions(&out);
     assert_eq!(asked[0].1, "new-1:1");
     let of_other =

@@ -8,7 +8,7 @@
 use crate::event::Event;
 use crate::log::Snapshot;
 use crate::replica::Replica;
-use crate::replica::frame::Note;
+use crate::replica::frame::ReplicaBody;
 use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::Job;
 use crate::replica::snapshots::fetch::{Check, Fetch, Piece, State, write_where_it_stands};
@@ -110,7 +110,7 @@ impl Replica {
         ask.extend(wanted);
         let (to, last, edition) = (fetch.from, fetch.snapshot.last, fetch.edition());
         for piece in ask {
-            self.send_note(to, Lane::Log, Note::SnapshotRequest { last, edition, piece }, out);
+            self.send_replica(to, Lane::Log, ReplicaBody::SnapshotRequest { last, edition, piece }, out);
         }
     }
 
@@ -256,14 +256,14 @@ impl Replica {
             fetch.state == State::Asking && (fetch.from, fetch.snapshot.last) == (from, last)
         };
         let Some(fetch) = self.snapshots.fetch.as_mut().filter(is_asked) else {
-            self.counters.stray_notes += 1;
+            self.counters.unexpected_messages += 1;
             return;
         };
         match (fetch.edition(), edition) {
             (Some(known), Some(asked)) if known == asked => self.fetch_anew(),
             (_, None) => self.fetch_failed(),
             // The answer to what was asked before it was begun anew.
-            _ => self.counters.stray_notes += 1,
+            _ => self.counters.unexpected_messages += 1,
         }
     }
 

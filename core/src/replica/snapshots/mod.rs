@@ -149,7 +149,7 @@ impl Replica {
         match job {
             SnapshotJob::HeaderToRestore => self.on_header_to_restore(bytes, out),
             SnapshotJob::ChunkToRestore => self.on_chunk_to_restore(bytes, out),
-            SnapshotJob::Taken => self.picture_on(out),
+            SnapshotJob::Taken => self.read_on(out),
             SnapshotJob::TakenWhole => self.taken(out),
             SnapshotJob::HeaderToSend(last) => self.on_header_to_send(last, bytes, out),
             SnapshotJob::PieceToSend { to, last, piece } => self.on_piece_read(to, last, piece, bytes, out),

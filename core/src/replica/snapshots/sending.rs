@@ -3,7 +3,7 @@
 //! Nothing is remembered of a follower but what it has asked for and not got yet: so nothing is lost when this member starts anew.
 
 use crate::replica::Replica;
-use crate::replica::frame::Note;
+use crate::replica::frame::ReplicaBody;
 use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::Job;
 use crate::replica::snapshots::{SnapshotJob, edition_of, file};
@@ -100,7 +100,7 @@ impl Replica {
         out: &mut Vec<Output>,
     ) {
         if !self.raft.membership().contains(from) {
-            self.counters.stray_notes += 1;
+            self.counters.unexpected_messages += 1;
             return;
         }
         let has = match self.snapshots.files.get(&last) {
@@ -113,7 +113,7 @@ impl Replica {
         if has {
             self.snapshots.sending.ask(from, last, piece, self.now);
         } else {
-            self.send_note(from, Lane::Log, Note::SnapshotGone { last, edition }, out);
+            self.send_replica(from, Lane::Log, ReplicaBody::SnapshotGone { last, edition }, out);
         }
     }
 
@@ -189,7 +189,7 @@ impl Replica {
         sending.send_at = sending.send_at.max(earliest) + takes;
         self.counters.pieces_sent += 1;
         let bytes = Payload::from(bytes);
-        self.send_note(to, Lane::Bulk, Note::SnapshotPiece { last, edition, piece, bytes }, out);
+        self.send_replica(to, Lane::Bulk, ReplicaBody::SnapshotPiece { last, edition, piece, bytes }, out);
     }
 
     /// The file is damaged or gone: whoever fetches it must take another.
@@ -199,7 +199,7 @@ impl Replica {
         let members: Vec<Member> = of_it.map(|transfer| transfer.member).collect();
         self.snapshots.sending.transfers.retain(|_, transfer| transfer.last != last);
         for to in members {
-            self.send_note(to, Lane::Log, Note::SnapshotGone { last, edition: None }, out);
+            self.send_replica(to, Lane::Log, ReplicaBody::SnapshotGone { last, edition: None }, out);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A snapshot of this member's own state: a frozen picture of it, read and written piece by piece while the state goes on.
+//! A snapshot of this member's own state, read and written piece by piece while the state goes on.
 
 use crate::event::Event;
 use crate::log::Snapshot;
@@ -49,7 +49,7 @@ impl Replica {
             || applying.entries_since >= options.snapshot_every_entries
     }
 
-    /// Begins a snapshot if it is time for one, between two pieces of work of the state machine: so the picture is of exactly what the kernel
+    /// Begins a snapshot if it is time for one, between two pieces of work of the state machine: so the snapshot is of exactly what the kernel
     /// knows to be applied.
     pub(super) fn take_snapshot(&mut self, out: &mut Vec<Output>) {
         let is_asked = !self.snapshots.waiting.is_empty();
@@ -80,12 +80,12 @@ impl Replica {
         self.snapshots.taking = Some(Taking { task, snapshot, writer });
         self.snapshots.wanted = false;
         self.applying.count_anew(self.wal.written());
-        out.push(Output::Machine(MachineJob::Picture(task)));
-        self.picture_on(out);
+        out.push(Output::Machine(MachineJob::Snapshot(task)));
+        self.read_on(out);
     }
 
-    /// What was read of the picture is written: read on.
-    pub(super) fn picture_on(&mut self, out: &mut Vec<Output>) {
+    /// What was read of the snapshot is written: read on.
+    pub(super) fn read_on(&mut self, out: &mut Vec<Output>) {
         let Some(taking) = &self.snapshots.taking else {
             return;
         };
@@ -97,8 +97,13 @@ impl Replica {
         out.push(Output::Machine(MachineJob::Chunk { task: taking.task, max_bytes }));
     }
 
-    /// The state machine has read on in the picture.
-    pub(in crate::replica) fn on_picture(&mut self, task: TaskId, bytes: &[u8], out: &mut Vec<Output>) {
+    /// The state machine has read on in the snapshot.
+    pub(in crate::replica) fn on_snapshot_chunk(
+        &mut self,
+        task: TaskId,
+        bytes: &[u8],
+        out: &mut Vec<Output>,
+    ) {
         let Some(taking) = self.snapshots.taking.as_mut().filter(|taking| taking.task == task) else {
             return;
         };
@@ -108,7 +113,7 @@ impl Replica {
             (SnapshotJob::Taken, taking.writer.push(bytes))
         };
         if operations.is_empty() {
-            return self.picture_on(out);
+            return self.read_on(out);
         }
         self.start(Job::Snapshot(job), Lane::Bulk, operations, out);
     }

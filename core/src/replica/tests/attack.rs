@@ -3,7 +3,7 @@
 use crate::config::{self, Config};
 use crate::message::{Body, Message};
 use crate::raft::Durable;
-use crate::replica::frame::{self, Envelope, Letter, Note};
+use crate::replica::frame::{self, Envelope, ReplicaBody, ReplicaMessage};
 use crate::replica::tests::group::{Group, node, small};
 use crate::replica::{Answer, Ask, DiskJob, Halt, Input, Lane, MachineDone, MachineJob, Output, Replica};
 use crate::time::Instant;
@@ -37,11 +37,11 @@ fn handle(replica: &mut Replica, input: Input) -> Vec<Output> {
 }
 
 /// A frame of member 2 to member 1.
-fn frame(note: Note) -> Input {
+fn frame(body: ReplicaBody) -> Input {
     let [from, to] = [2, 1].map(|id| Member::from(node(id)));
-    let letter = Letter { cluster: ClusterId(7), from, to, note };
+    let message = ReplicaMessage { cluster: ClusterId(7), from, to, body };
     let mut bytes = Vec::new();
-    assert!(frame::encode(&Envelope::Replica(letter), wire::VERSION, wire::VERSION, &mut bytes));
+    assert!(frame::encode(&Envelope::Replica(message), wire::VERSION, wire::VERSION, &mut bytes));
     Input::Frame { bytes }
 }
 
@@ -70,7 +70,8 @@ fn no_piece_is_read_that_a_snapshot_does_not_have() {
     let length = disk.files[&file(last)].len() as u64;
     let mut outputs = Vec::new();
     for piece in [u64::MAX, 1 << 40] {
-        outputs.extend(handle(&mut replica, frame(Note::SnapshotRequest { last, edition: None, piece })));
+        outputs
+            .extend(handle(&mut replica, frame(ReplicaBody::SnapshotRequest { last, edition: None, piece })));
     }
     let mut seen = 0;
     while let Some(job) = reads(&outputs, file(last)).first() {
@@ -98,7 +99,7 @@ fn a_restoration_does_not_wait_for_a_file_that_is_given_up() {
         let job = reads(&outputs, file(last)).remove(0);
         outputs = handle(&mut replica, job.run(&mut disk));
     };
-    let asked = handle(&mut replica, frame(Note::SnapshotRequest { last, edition: None, piece: 2 }));
+    let asked = handle(&mut replica, frame(ReplicaBody::SnapshotRequest { last, edition: None, piece: 2 }));
     let sent = reads(&asked, file(last)).remove(0);
     let fed = handle(&mut replica, Input::Machine(MachineDone::Fed { task, result: Ok(()) }));
     let restored = reads(&fed, file(last)).remove(0);

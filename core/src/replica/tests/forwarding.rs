@@ -3,17 +3,17 @@
 use crate::action;
 use crate::kv;
 use crate::machine::{self, Command, SessionId};
-use crate::replica::frame::{Envelope, Note};
+use crate::replica::frame::{Envelope, ReplicaBody};
 use crate::replica::tests::group::{Group, Wire, in_session, put, reply, small};
 use crate::replica::{Answer, Ask, Lane, Options, Refusal};
 use alloc::boxed::Box;
 
 fn is_forward(wire: &Wire) -> bool {
-    matches!(&wire.frame.envelope, Envelope::Replica(letter) if matches!(letter.note, Note::Forward { .. }))
+    matches!(&wire.frame.envelope, Envelope::Replica(message) if matches!(message.body, ReplicaBody::Forward { .. }))
 }
 
 fn is_forwarded(wire: &Wire) -> bool {
-    matches!(&wire.frame.envelope, Envelope::Replica(letter) if matches!(letter.note, Note::Forwarded { .. }))
+    matches!(&wire.frame.envelope, Envelope::Replica(message) if matches!(message.body, ReplicaBody::Forwarded { .. }))
 }
 
 fn forwarding() -> (Group, u64, u64) {

@@ -5,7 +5,9 @@ use crate::log::{Entry, EntryBody, LogSlice, Snapshot};
 use crate::machine;
 use crate::membership::Membership;
 use crate::message::{Body, Message, ReadContext};
-use crate::replica::frame::{Decoded, Envelope, ForwardId, Letter, Note, Reply, decode, encode, version_of};
+use crate::replica::frame::{
+    Decoded, Envelope, ForwardId, ReplicaBody, ReplicaMessage, Reply, decode, encode, version_of,
+};
 use crate::status::PauseReason;
 use crate::types::{ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId, Payload, Term};
 use crate::wire::{self, FrameError, VERSION};
@@ -60,13 +62,13 @@ fn bodies() -> Vec<Body> {
         Body::SnapshotUnavailable { last },
         Body::ReadIndex { context },
         Body::ReadIndexIs { context, index: matched },
-        Body::Misaddressed,
-        Body::Disowned { incarnation: Incarnation(9) },
+        Body::WrongIncarnation,
+        Body::StaleIncarnation { incarnation: Incarnation(9) },
         Body::Outdated,
-        Body::Missing { after: LogId::new(2, 100), through: last },
-        Body::MissingSnapshot { last },
-        Body::Refill { slice: slice() },
-        Body::RefillSnapshot { snapshot: snapshot() },
+        Body::RepairRequest { after: LogId::new(2, 100), through: last },
+        Body::RepairSnapshotRequest { last },
+        Body::RepairResponse { slice: slice() },
+        Body::RepairSnapshot { snapshot: snapshot() },
         Body::Pause {
             round: 7,
             received: matched,
@@ -95,28 +97,28 @@ fn place(body: &Body) -> usize {
         Body::SnapshotUnavailable { .. } => 12,
         Body::ReadIndex { .. } => 13,
         Body::ReadIndexIs { .. } => 14,
-        Body::Misaddressed => 15,
-        Body::Disowned { .. } => 16,
+        Body::WrongIncarnation => 15,
+        Body::StaleIncarnation { .. } => 16,
         Body::Outdated => 17,
-        Body::Missing { .. } => 18,
-        Body::MissingSnapshot { .. } => 19,
-        Body::Refill { .. } => 20,
-        Body::RefillSnapshot { .. } => 21,
+        Body::RepairRequest { .. } => 18,
+        Body::RepairSnapshotRequest { .. } => 19,
+        Body::RepairResponse { .. } => 20,
+        Body::RepairSnapshot { .. } => 21,
         Body::Pause { .. } => 22,
     }
 }
 
-fn notes() -> Vec<Note> {
+fn replica_bodies() -> Vec<ReplicaBody> {
     let last = LogId::new(3, 200);
     let id = ForwardId { life: 5, number: 300 };
-    let forwarded = |reply| Note::Forwarded { id, reply };
+    let forwarded = |reply| ReplicaBody::Forwarded { id, reply };
     vec![
-        Note::Hello,
-        Note::SnapshotRequest { last, edition: None, piece: 0 },
-        Note::SnapshotRequest { last, edition: Some(77), piece: 300 },
-        Note::SnapshotPiece { last, edition: 77, piece: 1, bytes: Payload::from("bytes") },
-        Note::SnapshotGone { last, edition: Some(77) },
-        Note::Forward { term: Term::new(4), id, command: Payload::from("do it") },
+        ReplicaBody::Hello,
+        ReplicaBody::SnapshotRequest { last, edition: None, piece: 0 },
+        ReplicaBody::SnapshotRequest { last, edition: Some(77), piece: 300 },
+        ReplicaBody::SnapshotPiece { last, edition: 77, piece: 1, bytes: Payload::from("bytes") },
+        ReplicaBody::SnapshotGone { last, edition: Some(77) },
+        ReplicaBody::Forward { term: Term::new(4), id, command: Payload::from("do it") },
         forwarded(Reply::Applied { id: last, answer: machine::Answer::Applied(Payload::from("done")) }),
         forwarded(Reply::Applied { id: last, answer: machine::Answer::SessionExpired }),
         forwarded(Reply::Unanswered(last)),
@@ -125,15 +127,15 @@ fn notes() -> Vec<Note> {
     ]
 }
 
-fn place_of_note(note: &Note) -> usize {
-    match note {
-        Note::Hello => 0,
-        Note::SnapshotRequest { edition: None, .. } => 1,
-        Note::SnapshotRequest { edition: Some(_), .. } => 2,
-        Note::SnapshotPiece { .. } => 3,
-        Note::SnapshotGone { .. } => 4,
-        Note::Forward { .. } => 5,
-        Note::Forwarded { reply, .. } => match reply {
+fn place_of_replica(body: &ReplicaBody) -> usize {
+    match body {
+        ReplicaBody::Hello => 0,
+        ReplicaBody::SnapshotRequest { edition: None, .. } => 1,
+        ReplicaBody::SnapshotRequest { edition: Some(_), .. } => 2,
+        ReplicaBody::SnapshotPiece { .. } => 3,
+        ReplicaBody::SnapshotGone { .. } => 4,
+        ReplicaBody::Forward { .. } => 5,
+        ReplicaBody::Forwarded { reply, .. } => match reply {
             Reply::Applied { answer: machine::Answer::Applied(_), .. } => 6,
             Reply::Applied { .. } => 7,
             Reply::Unanswered(_) => 8,
@@ -145,9 +147,10 @@ fn place_of_note(note: &Note) -> usize {
 
 fn envelopes() -> Vec<Envelope> {
     let (from, to) = members();
-    let message = |body| Envelope::Raft(Message::new(from, to, Term::new(4), body));
-    let letter = |note| Envelope::Replica(Letter { cluster: from.cluster, from: from.member, to, note });
-    bodies().into_iter().map(message).chain(notes().into_iter().map(letter)).collect()
+    let raft = |body| Envelope::Raft(Message::new(from, to, Term::new(4), body));
+    let replica =
+        |body| Envelope::Replica(ReplicaMessage { cluster: from.cluster, from: from.member, to, body });
+    bodies().into_iter().map(raft).chain(replica_bodies().into_iter().map(replica)).collect()
 }
 
 fn frame(envelope: &Envelope, version: u8) -> Option<Vec<u8>> {
@@ -158,7 +161,7 @@ fn frame(envelope: &Envelope, version: u8) -> Option<Vec<u8>> {
 fn name(envelope: &Envelope) -> String {
     match envelope {
         Envelope::Raft(message) => format!("{}", message.body),
-        Envelope::Replica(letter) => format!("{:?}", letter.note),
+        Envelope::Replica(message) => format!("{:?}", message.body),
     }
 }
 
@@ -167,8 +170,8 @@ fn every_kind_has_its_golden_bytes() {
     for (position, body) in bodies().iter().enumerate() {
         assert_eq!(place(body), position);
     }
-    for (position, note) in notes().iter().enumerate() {
-        assert_eq!(place_of_note(note), position);
+    for (position, body) in replica_bodies().iter().enumerate() {
+        assert_eq!(place_of_replica(body), position);
     }
 }
 
@@ -212,7 +215,7 @@ fn a_later_version_and_what_an_older_one_cannot_say_are_refused() {
 
     // A message that version 1 does not know, in a frame that says it is of version 1.
     let (from, to) = members();
-    let missing = Body::MissingSnapshot { last: LogId::new(3, 200) };
+    let missing = Body::RepairSnapshotRequest { last: LogId::new(3, 200) };
     let mut forged = vec![];
     wire::encode(&Message::new(from, to, Term::new(4), missing), &mut forged);
     assert_eq!(decode(&forged, VERSION, MAX), Err(FrameError::Body));

@@ -2,7 +2,7 @@
 
 use crate::membership::Change;
 use crate::message::Body;
-use crate::replica::frame::{Envelope, Letter, Note};
+use crate::replica::frame::{Envelope, ReplicaBody, ReplicaMessage};
 use crate::replica::tests::group::{Group, Network, Wire, node, small};
 use crate::replica::{Answer, Ask, Lane, Options};
 use crate::types::{Index, Member};
@@ -10,15 +10,15 @@ use crate::wal::{FileName, SnapshotHeader};
 use alloc::boxed::Box;
 use alloc::vec;
 
-fn note(wire: &Wire) -> Option<&Note> {
+fn body(wire: &Wire) -> Option<&ReplicaBody> {
     match &wire.frame.envelope {
-        Envelope::Replica(Letter { note, .. }) => Some(note),
+        Envelope::Replica(ReplicaMessage { body, .. }) => Some(body),
         Envelope::Raft(_) => None,
     }
 }
 
 fn is_piece(wire: &Wire) -> bool {
-    matches!(note(wire), Some(Note::SnapshotPiece { .. }))
+    matches!(body(wire), Some(ReplicaBody::SnapshotPiece { .. }))
 }
 
 fn has_entries(wire: &Wire) -> bool {
@@ -269,21 +269,24 @@ fn a_sender_keeps_to_its_rate_and_serves_only_members() {
     assert!(took > 500, "{took} ms for two thousand bytes at that rate");
 
     group.join(9);
-    let stranger =
-        Note::SnapshotRequest { last: group.replica(leader).status().snapshot, edition: None, piece: 0 };
+    let stranger = ReplicaBody::SnapshotRequest {
+        last: group.replica(leader).status().snapshot,
+        edition: None,
+        piece: 0,
+    };
     let before = group.replica(leader).counters().pieces_sent;
-    let letter = Letter {
+    let message = ReplicaMessage {
         cluster: crate::types::ClusterId(7),
         from: Member::from(node(9)),
         to: Member::from(node(leader)),
-        note: stranger,
+        body: stranger,
     };
     let mut bytes = vec![];
-    assert!(crate::replica::frame::encode(&Envelope::Replica(letter), 2, 2, &mut bytes));
+    assert!(crate::replica::frame::encode(&Envelope::Replica(message), 2, 2, &mut bytes));
     group.input(leader, crate::replica::Input::Frame { bytes });
     group.run(100);
     assert_eq!(group.replica(leader).counters().pieces_sent, before);
-    assert_eq!(group.replica(leader).counters().stray_notes, 1);
+    assert_eq!(group.replica(leader).counters().unexpected_messages, 1);
 }
 
 #[test]

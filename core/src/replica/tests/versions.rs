@@ -2,7 +2,7 @@
 
 use crate::message::Body;
 use crate::replica::Options;
-use crate::replica::frame::{Envelope, Note, version_of};
+use crate::replica::frame::{Envelope, ReplicaBody, version_of};
 use crate::replica::tests::group::{Group, small};
 use crate::replica::{Answer, Ask, Lane};
 use crate::status::{PauseReason, RoleKind};
@@ -22,7 +22,8 @@ fn members_of_two_versions_make_one_group_and_speak_the_older_to_one_another() {
     group.fill(leader, 0..10, 10);
     group.run(3_000);
     group.network = Box::new(|wire| {
-        let hello = matches!(&wire.frame.envelope, Envelope::Replica(letter) if letter.note == Note::Hello);
+        let hello =
+            matches!(&wire.frame.envelope, Envelope::Replica(message) if message.body == ReplicaBody::Hello);
         let old = [wire.from, wire.to].iter().any(|id| id.get() == 3);
         let expected = match (hello, old) {
             (true, _) => 2,
@@ -80,7 +81,7 @@ fn what_an_old_version_cannot_say_is_counted_and_not_sent() {
     group.run(5_000);
     assert_eq!(group.host(4).applied(), Index::ZERO);
     let counters = group.replica(4).counters();
-    assert!(counters.unsaid > 0 && counters.snapshots_failed > 0, "{counters:?}");
+    assert!(counters.unsupported_version > 0 && counters.snapshots_failed > 0, "{counters:?}");
     group.host(4).options.wire_version = VERSION;
     group.restart(4);
     group.until("it has all", |group| group.host(4).applied() >= Index::new(22));
@@ -135,7 +136,8 @@ fn a_member_that_starts_again_learns_the_version_of_those_that_are_silent() {
     let hellos = Rc::new(Cell::new(0));
     let seen = hellos.clone();
     group.network = Box::new(move |wire| {
-        let hello = matches!(&wire.frame.envelope, Envelope::Replica(letter) if letter.note == Note::Hello);
+        let hello =
+            matches!(&wire.frame.envelope, Envelope::Replica(message) if message.body == ReplicaBody::Hello);
         seen.set(seen.get() + u32::from(hello));
         usize::from(wire.to.get() != other || hello)
     });

@@ -12,7 +12,7 @@ use crate::action::{Action, Outcome, Refusal};
 use crate::common::Common;
 use crate::event::Reconfigure;
 use crate::log::EntryBody;
-use crate::membership::{Change, ChangeError, MAX_MEMBERS, Membership, Standing};
+use crate::membership::{Change, ChangeError, MAX_MEMBERS, MemberKind, Membership};
 use crate::progress::{Leaving, Progress};
 use crate::quorum::Tally;
 use crate::role::Next;
@@ -348,7 +348,7 @@ impl Leader {
             out.push(Action::Respond { request: change.request, outcome });
         }
         // Who is no voter any more has led the group to its new membership, and is done.
-        self.resigned = common.standing() != Standing::Voter;
+        self.resigned = common.kind() != MemberKind::Voter;
         self.settled = Some(configured);
         false
     }

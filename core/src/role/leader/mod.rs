@@ -13,7 +13,7 @@ use crate::action::{Action, Outcome, Refusal};
 use crate::common::Common;
 use crate::event::Proposal;
 use crate::log::EntryBody;
-use crate::membership::Standing;
+use crate::membership::MemberKind;
 use crate::message::Body;
 use crate::progress::Progress;
 use crate::quorum::Tally;
@@ -73,7 +73,7 @@ pub(crate) struct Waiting {
 impl Leader {
     /// Takes office: assumes nothing of anybody, and appends a blank entry of its own term, with which everything
     /// before it commits too (thesis 6.4).
-    pub(crate) fn take_office(common: &mut Common, out: &mut Vec<Action>) -> Self {
+    pub(crate) fn become_leader(common: &mut Common, out: &mut Vec<Action>) -> Self {
         let last = common.log.last().index;
         let others = common.membership().members().iter().filter(|&&member| member != common.member());
         let mut leader = Self {
@@ -101,7 +101,7 @@ impl Leader {
     }
 
     /// Leaves office: what is still open may or may not commit, and what was only asked was not done.
-    pub(crate) fn leave_office(
+    pub(crate) fn step_down(
         &mut self,
         common: &mut Common,
         successor: Option<NodeId>,
@@ -109,9 +109,9 @@ impl Leader {
     ) {
         let term = self.term;
         for Waiting { index, request, .. } in self.proposals.drain(..) {
-            common.depose(LogId { term, index }, request);
+            common.step_down_with(LogId { term, index }, request);
         }
-        common.stay_loyal_until(self.reads.leased_until());
+        common.extend_vote_lock(self.reads.leased_until());
         let not_leader = Outcome::Refused(Refusal::NotLeader { leader: successor });
         for request in self.reads.drain() {
             out.push(Action::Respond { request, outcome: not_leader });
@@ -243,7 +243,7 @@ impl Leader {
     }
 
     /// The host is about to stop this member: somebody who has everything may take over at once.
-    pub(crate) fn bid_farewell(&mut self, common: &Common, out: &mut Vec<Action>) {
+    pub(crate) fn transfer_on_shutdown(&mut self, common: &Common, out: &mut Vec<Action>) {
         if common.now >= self.reads.leased_until()
             && let Some(best) = self.best_successor(common)
             && best.matched == common.log.last().index
@@ -260,7 +260,7 @@ impl Leader {
         let timing = &common.config.timing;
         let last = common.log.last();
         let able = |peer: &&Progress| {
-            common.membership().standing(peer.member) == Standing::Voter
+            common.membership().kind(peer.member) == MemberKind::Voter
                 && common.now - peer.contact < timing.election_max
                 && peer.has_answered()
                 && !peer.is_full()
@@ -326,7 +326,7 @@ impl Leader {
             self.answer_reads(common, out);
         }
         if self.resigned {
-            self.bid_farewell(common, out);
+            self.transfer_on_shutdown(common, out);
         }
     }
 

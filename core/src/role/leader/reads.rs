@@ -102,7 +102,7 @@ impl Leader {
         if now - self.heartbeat_deadline >= common.config.timing.heartbeat {
             self.reads.sent.clear();
             for peer in &mut self.peers {
-                peer.loyal_since = Instant::ZERO;
+                peer.lease_promised_at = Instant::ZERO;
             }
         }
     }
@@ -196,13 +196,13 @@ impl Leader {
         {
             return None;
         }
-        let loyal_since = |member| {
+        let lease_promised_at = |member| {
             if member == common.id() {
                 return common.now;
             }
-            self.peer(member).map_or(Instant::ZERO, |peer| peer.loyal_since)
+            self.peer(member).map_or(Instant::ZERO, |peer| peer.lease_promised_at)
         };
-        let since = common.membership().reached_beyond(Instant::ZERO, loyal_since);
+        let since = common.membership().reached_beyond(Instant::ZERO, lease_promised_at);
         let until = since + common.config.timing.lease;
         (since > Instant::ZERO && common.now < until).then_some(until)
     }

@@ -124,7 +124,7 @@ impl Leader {
         let peer = &mut self.peers[position];
         if round > peer.answered_round {
             peer.answered_round = round;
-            peer.loyal_since = self.reads.sent_at(round).unwrap_or(peer.loyal_since);
+            peer.lease_promised_at = self.reads.sent_at(round).unwrap_or(peer.lease_promised_at);
         }
     }
 

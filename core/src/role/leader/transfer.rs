@@ -5,7 +5,7 @@ use crate::action::{Action, Outcome, Refusal};
 use crate::common::Common;
 use crate::event::Transfer;
 use crate::log::Entry;
-use crate::membership::Standing;
+use crate::membership::MemberKind;
 use crate::message::Body;
 use crate::progress::{Flow, Progress};
 use crate::time::Instant;
@@ -33,7 +33,7 @@ impl Transferring {
 
     /// Nobody takes over who could not be elected any more.
     pub(super) fn membership_changed(&mut self, common: &Common) {
-        if common.membership().standing(self.to) != Standing::Voter {
+        if common.membership().kind(self.to) != MemberKind::Voter {
             self.deadline = common.now;
         }
     }
@@ -66,7 +66,7 @@ impl Leader {
             None => self.best_successor(common).ok_or(Refusal::NobodyElse)?,
             Some(id) if id == common.id() => return Err(Refusal::LeadsAlready),
             Some(id) => {
-                let could = |peer: &&Progress| common.membership().standing(peer.member) == Standing::Voter;
+                let could = |peer: &&Progress| common.membership().kind(peer.member) == MemberKind::Voter;
                 self.peer(id).filter(could).ok_or(Refusal::CannotLead(id))?
             }
         };
@@ -96,7 +96,7 @@ impl Leader {
 
     /// Who would take over best: of those that could lead, one that nothing hinders, and of these one that has most of the log.
     pub(super) fn best_successor(&self, common: &Common) -> Option<&Progress> {
-        let could = |peer: &&Progress| common.membership().standing(peer.member) == Standing::Voter;
+        let could = |peer: &&Progress| common.membership().kind(peer.member) == MemberKind::Voter;
         // The first of those that are equally good.
         let fitness = |peer: &&Progress| (self.obstacle(common, peer).is_none(), peer.matched);
         self.peers.iter().rev().filter(could).max_by_key(fitness)

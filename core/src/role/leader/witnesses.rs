@@ -6,7 +6,7 @@
 
 use super::Leader;
 use crate::common::Common;
-use crate::membership::{Membership, Standing};
+use crate::membership::{MemberKind, Membership};
 use crate::progress::Progress;
 use crate::quorum;
 use crate::types::{Index, NodeId};
@@ -39,7 +39,7 @@ impl Leader {
         let holders = || {
             let could_lead = |peer: &&Progress| {
                 set.contains(&peer.member.id)
-                    && membership.standing(peer.member) == Standing::Voter
+                    && membership.kind(peer.member) == MemberKind::Voter
                     && self.is_heard(common, peer)
             };
             self.peers.iter().filter(could_lead).map(|peer| peer.matched)

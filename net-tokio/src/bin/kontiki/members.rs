@@ -5,7 +5,7 @@ use crate::output::{Format, Table, json_bytes, readable};
 use crate::target::{Target, host_port, node_id};
 use clap::Args;
 use kontiki_core::kv;
-use kontiki_core::membership::{Change, Standing};
+use kontiki_core::membership::{Change, MemberKind};
 use kontiki_core::status::{PauseReason, Space};
 use kontiki_core::types::{Index, LogId, Member, NodeId};
 use kontiki_net_tokio::client::{Again, Client, unexpected};
@@ -113,7 +113,7 @@ fn one(status: &NodeStatus) -> String {
         snapshot => format!("of everything through {snapshot}"),
     };
     let lines = [
-        ("member", format!("{member}, {} of group {}", standing(status.standing), status.cluster)),
+        ("member", format!("{member}, {} of group {}", kind(status.kind), status.cluster)),
         ("state", phase(&status.phase)),
         ("role", status.role.to_string()),
         ("term", term.to_string()),
@@ -154,12 +154,12 @@ fn phase_json(phase: &Phase) -> (&'static str, Option<&str>) {
     }
 }
 
-fn standing(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Voter => "voter",
-        Standing::Witness => "witness",
-        Standing::Learner => "learner",
-        Standing::Outsider => "outsider",
+fn kind(kind: MemberKind) -> &'static str {
+    match kind {
+        MemberKind::Voter => "voter",
+        MemberKind::Witness => "witness",
+        MemberKind::Learner => "learner",
+        MemberKind::NonMember => "non-member",
     }
 }
 
@@ -172,7 +172,7 @@ fn status_json(status: &NodeStatus) -> Value {
         "phase": phase,
         "phase_reason": why,
         "role": status.role.to_string(),
-        "standing": standing(status.standing),
+        "kind": kind(status.kind),
         "term": status.term.get(),
         "vote": status.vote.map(NodeId::get),
         "leader": status.leader.map(NodeId::get),
@@ -267,7 +267,7 @@ impl Members {
                 table.row([
                     member.member.id.to_string(),
                     member.address.clone().unwrap_or_else(|| "unknown".to_owned()),
-                    standing(member.standing).to_owned(),
+                    kind(member.kind).to_owned(),
                     if member.leads { "yes".to_owned() } else { String::new() },
                     member.last_contact_ms.map_or_else(|| "never".to_owned(), ago),
                     member.matched.map_or_else(dash, |matched| matched.to_string()),
@@ -297,7 +297,7 @@ fn member_json(status: &MemberStatus) -> Value {
         "id": member.id.get(),
         "incarnation": member.incarnation.to_string(),
         "address": address,
-        "standing": standing(status.standing),
+        "kind": kind(status.kind),
         "leads": leads,
         "last_contact_ms": last_contact_ms,
         "matched": matched.map(Index::get),

@@ -6,7 +6,7 @@ use crate::rng::Rng;
 use kontiki_core::kv::{self, Kv, Query, Reply};
 use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::machine::{
-    Answer, BadSnapshot, Command, Limits, Machine, Picture, Restore, SessionId, StateMachine,
+    Answer, BadSnapshot, Command, Limits, Machine, Restore, SessionId, SnapshotReader, StateMachine,
 };
 use kontiki_core::types::{Index, LogId, Payload};
 
@@ -152,10 +152,10 @@ const RESTORED: u64 = 64;
 fn snapshots(rng: &mut Rng) -> &'static str {
     let machine = machine(rng);
     let snapshot = |machine: &Machine<Kv>, enough| {
-        let (mut bytes, mut picture) = (Vec::new(), machine.picture());
+        let (mut bytes, mut snapshot) = (Vec::new(), machine.snapshot());
         while {
             let before = bytes.len();
-            picture.read(enough, &mut bytes);
+            snapshot.read(enough, &mut bytes);
             bytes.len() > before
         } {}
         bytes

@@ -1,4 +1,4 @@
-//! What members send one another: frames of every kind of message and note, of every version, changed, half of them with checksums that fit again.
+//! What members send one another: frames of every kind of message and body, of every version, changed, half of them with checksums that fit again.
 
 use crate::memory::bounded;
 use crate::mutate::mutate;
@@ -11,7 +11,7 @@ use kontiki_core::machine::{Answer, SessionId};
 use kontiki_core::membership::Membership;
 use kontiki_core::message::{Body, Message, ReadContext};
 use kontiki_core::raft::{Durable, Raft};
-use kontiki_core::replica::frame::{self, Decoded, Envelope, ForwardId, Letter, Note, Reply};
+use kontiki_core::replica::frame::{self, Decoded, Envelope, ForwardId, ReplicaBody, ReplicaMessage, Reply};
 use kontiki_core::status::PauseReason;
 use kontiki_core::time::Instant;
 use kontiki_core::types::{ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId, Payload, Term};
@@ -69,7 +69,7 @@ pub(crate) fn case(rng: &mut Rng) -> &'static str {
             receive(message, rng);
             end
         }
-        Envelope::Replica(letter) => note_kind(&letter.note),
+        Envelope::Replica(message) => replica_kind(&message.body),
     }
 }
 
@@ -87,11 +87,11 @@ fn read(bytes: &[u8], speaks: u8) -> Result<Decoded, FrameError> {
 /// Anything that is said in any version that can say it.
 fn decoded(rng: &mut Rng) -> Decoded {
     let envelope = match rng.below(3) {
-        0 => Envelope::Replica(Letter {
+        0 => Envelope::Replica(ReplicaMessage {
             cluster: ClusterId(rng.number()),
             from: member(rng),
             to: member(rng),
-            note: note(rng),
+            body: replica_body(rng),
         }),
         _ => Envelope::Raft(message(rng)),
     };
@@ -100,21 +100,25 @@ fn decoded(rng: &mut Rng) -> Decoded {
     Decoded { envelope, version, speaks }
 }
 
-fn note(rng: &mut Rng) -> Note {
+fn replica_body(rng: &mut Rng) -> ReplicaBody {
     let id = ForwardId { life: rng.number(), number: rng.number() };
     let edition = rng.one_in(2).then(|| rng.number());
     match rng.below(8) {
-        0 => Note::Hello,
-        1 => Note::SnapshotRequest { last: log_id(rng), edition, piece: rng.number() },
-        2 => Note::SnapshotGone { last: log_id(rng), edition },
-        3 | 4 => Note::SnapshotPiece {
+        0 => ReplicaBody::Hello,
+        1 => ReplicaBody::SnapshotRequest { last: log_id(rng), edition, piece: rng.number() },
+        2 => ReplicaBody::SnapshotGone { last: log_id(rng), edition },
+        3 | 4 => ReplicaBody::SnapshotPiece {
             last: log_id(rng),
             edition: rng.number(),
             piece: rng.number(),
             bytes: Payload::from(&rng.bytes(100)[..]),
         },
-        5 => Note::Forward { term: Term::new(rng.number()), id, command: Payload::from(&rng.bytes(100)[..]) },
-        _ => Note::Forwarded { id, reply: reply(rng) },
+        5 => ReplicaBody::Forward {
+            term: Term::new(rng.number()),
+            id,
+            command: Payload::from(&rng.bytes(100)[..]),
+        },
+        _ => ReplicaBody::Forwarded { id, reply: reply(rng) },
     }
 }
 
@@ -141,14 +145,14 @@ fn answer(rng: &mut Rng) -> Answer {
     }
 }
 
-/// The kind of a note, by name: does not compile where there is a kind that is not among them, and so perhaps not drawn.
-fn note_kind(note: &Note) -> &'static str {
-    match note {
-        Note::Hello => "read: hellos",
-        Note::SnapshotRequest { .. } | Note::SnapshotPiece { .. } | Note::SnapshotGone { .. } => {
-            "read: pieces"
-        }
-        Note::Forward { .. } | Note::Forwarded { .. } => "read: forwarded",
+/// The kind of a body, by name: does not compile where there is a kind that is not among them, and so perhaps not drawn.
+fn replica_kind(body: &ReplicaBody) -> &'static str {
+    match body {
+        ReplicaBody::Hello => "read: hellos",
+        ReplicaBody::SnapshotRequest { .. }
+        | ReplicaBody::SnapshotPiece { .. }
+        | ReplicaBody::SnapshotGone { .. } => "read: pieces",
+        ReplicaBody::Forward { .. } | ReplicaBody::Forwarded { .. } => "read: forwarded",
     }
 }
 
@@ -269,10 +273,10 @@ fn kind(body: &Body) -> &'static str {
             "read: heartbeats"
         }
         Body::OfferSnapshot { .. } | Body::SnapshotUnavailable { .. } => "read: snapshots",
-        Body::Missing { .. } | Body::MissingSnapshot { .. } => "read: missing",
-        Body::Refill { .. } | Body::RefillSnapshot { .. } => "read: refills",
+        Body::RepairRequest { .. } | Body::RepairSnapshotRequest { .. } => "read: missing",
+        Body::RepairResponse { .. } | Body::RepairSnapshot { .. } => "read: repairs",
         Body::ReadIndex { .. } | Body::ReadIndexIs { .. } => "read: reads",
-        Body::Misaddressed | Body::Disowned { .. } | Body::Outdated => "read: complaints",
+        Body::WrongIncarnation | Body::StaleIncarnation { .. } | Body::Outdated => "read: complaints",
     }
 }
 
@@ -292,11 +296,11 @@ fn body(rng: &mut Rng) -> Body {
         10 => Body::SnapshotUnavailable { last: log_id(rng) },
         11 => Body::ReadIndex { context: context(rng) },
         12 => Body::ReadIndexIs { context: context(rng), index: index(rng) },
-        13 => Body::Misaddressed,
-        14 => Body::Disowned { incarnation: Incarnation(rng.number()) },
+        13 => Body::WrongIncarnation,
+        14 => Body::StaleIncarnation { incarnation: Incarnation(rng.number()) },
         15 => Body::Outdated,
-        16 => Body::Missing { after: log_id(rng), through: log_id(rng) },
-        17 => Body::MissingSnapshot { last: log_id(rng) },
+        16 => Body::RepairRequest { after: log_id(rng), through: log_id(rng) },
+        17 => Body::RepairSnapshotRequest { last: log_id(rng) },
         18 => Body::Pause {
             round: rng.number(),
             received: index(rng),
@@ -305,8 +309,8 @@ fn body(rng: &mut Rng) -> Body {
             reason: rng.pick(&PauseReason::ALL),
         },
         19 | 20 => Body::OfferSnapshot { snapshot: snapshot(rng) },
-        21 | 22 => Body::RefillSnapshot { snapshot: snapshot(rng) },
-        23 | 24 => Body::Refill { slice: slice(rng) },
+        21 | 22 => Body::RepairSnapshot { snapshot: snapshot(rng) },
+        23 | 24 => Body::RepairResponse { slice: slice(rng) },
         _ => Body::Append { slice: slice(rng), commit: index(rng) },
     }
 }

@@ -190,7 +190,7 @@ impl History {
             starts: durable.starts + 1,
             truncate_after,
             rebase,
-            refilled: Default::default(),
+            repaired: Default::default(),
             append,
             committed,
         }
