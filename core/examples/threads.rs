@@ -99,11 +99,11 @@ fn start(place: &Place, addresses: &BTreeMap<NodeId, SocketAddr>) -> Result<Memb
     let identity = Identity::new(ClusterId(7), place.id);
     let mut disk = open(&place.directory)?;
     let group = Durable::bootstrap(Membership::of(addresses.keys().copied())?);
-    let recovery = Wal::open(&mut disk, identity, wal::Options::default(), &group)?;
+    let recovery = Wal::open(&mut disk, identity, wal::WalOptions::default(), &group)?;
     let config = Config::new(identity, options())?;
     let clock = Clock(time::Instant::now());
     // Members pass commands on to their leader.
-    let options = replica::Options { forward: true, ..replica::Options::default() };
+    let options = replica::ReplicaOptions { forward: true, ..replica::ReplicaOptions::default() };
     let replica = Replica::open(config, options, recovery, clock.now())?;
 
     let (inputs, received) = channel();

@@ -12,7 +12,7 @@ mod bank;
 use bank::{Bank, Command, Outcome, Query, encode, free_addresses, list};
 use kontiki_core::NodeId;
 use kontiki_core::event::ReadVia;
-use kontiki_net_tokio::client::{Client, Options};
+use kontiki_net_tokio::client::{Client, ClientOptions};
 use kontiki_net_tokio::node::Builder;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -58,7 +58,7 @@ async fn lead_the_cluster() -> Result {
     for (id, _) in list(&addresses) {
         members.insert(id, start(id, &root, &addresses)?);
     }
-    let options = Options { deadline: Duration::from_secs(60), ..Options::default() };
+    let options = ClientOptions { deadline: Duration::from_secs(60), ..ClientOptions::default() };
     let client = Client::new(addresses.map(|it| it.to_string()), None, options)?;
 
     let accounts = ["ada", "bo", "cy"];

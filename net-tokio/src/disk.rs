@@ -44,9 +44,9 @@ type Open<F> = Arc<Mutex<BTreeMap<FileName, Arc<F>>>>;
 
 impl FileDisk {
     /// Takes possession of a directory, which is made where there is none.
-    pub fn open(directory: impl AsRef<Path>) -> Result<Self, OpenError> {
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, DiskOpenError> {
         let directory = directory.as_ref();
-        let failed = |error| OpenError::Failed { directory: directory.to_owned(), error };
+        let failed = |error| DiskOpenError::Failed { directory: directory.to_owned(), error };
         let made: Vec<_> = directory.ancestors().take_while(|path| !path.exists()).collect();
         fs::create_dir_all(directory).map_err(failed)?;
         // The names of the directories that were made must be durable as well.
@@ -58,7 +58,7 @@ impl FileDisk {
         let lock = lock.map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self::over(Os { directory: directory.to_owned(), _lock: Arc::new(lock) })),
-            Err(TryLockError::WouldBlock) => Err(OpenError::Taken { directory: directory.to_owned() }),
+            Err(TryLockError::WouldBlock) => Err(DiskOpenError::Taken { directory: directory.to_owned() }),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
@@ -341,7 +341,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 
 /// Why a directory cannot be had.
 #[derive(Debug)]
-pub enum OpenError {
+pub enum DiskOpenError {
     /// Another process, or another part of this one, has it open.
     Taken {
         /// Which directory.
@@ -356,7 +356,7 @@ pub enum OpenError {
     },
 }
 
-impl fmt::Display for OpenError {
+impl fmt::Display for DiskOpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Taken { directory } => write!(
@@ -369,7 +369,7 @@ impl fmt::Display for OpenError {
     }
 }
 
-impl error::Error for OpenError {
+impl error::Error for DiskOpenError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
             Self::Taken { .. } => None,

@@ -75,7 +75,7 @@ impl Host {
         listen: SocketAddr,
         advertise: Option<String>,
         tls: Option<Tls>,
-        options: &crate::node::Options,
+        options: &crate::node::NodeOptions,
     ) -> Result<Arc<Self>, HostError> {
         if let Some(tls) = &tls {
             tls.check(Role::Member).map_err(HostError::Tls)?;
@@ -92,7 +92,7 @@ impl Host {
             max_requests_of_a_client: options.max_requests_of_a_client,
         });
         let max_body = options.transport.max_body.max(frame::max_body(&options.raft));
-        let sockets = transport::Options { listen, tls, max_body, ..options.transport.clone() };
+        let sockets = transport::TransportOptions { listen, tls, max_body, ..options.transport.clone() };
         let calls = Arc::new(Calls { id, host: Arc::downgrade(&host) });
         let transport = Transport::start(sockets, calls).await.map_err(HostError::Transport)?;
         host.announce(advertise.unwrap_or_else(|| transport.local_addr().to_string()));

@@ -11,10 +11,10 @@ mod text;
 pub use history::Event;
 pub use text::{CONTENT_TYPE, Family, Kind, Sample, Value};
 
-use crate::protocol::{MemberStatus, NodeStatus, Phase};
+use crate::protocol::{MemberStatus, NodePhase, NodeStatus};
 use history::History;
 use kontiki_core::membership::{MemberKind, Membership};
-use kontiki_core::replica::Counters;
+use kontiki_core::replica::ReplicaCounters;
 use kontiki_core::status::{Drops, PauseReason, RoleKind, Space};
 use kontiki_core::types::{Index, NodeId};
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ struct Inner {
 #[derive(Clone, Default, Debug)]
 pub struct MetricsSample {
     /// By the replica.
-    pub counters: Counters,
+    pub counters: ReplicaCounters,
     /// Messages that the kernel dropped.
     pub drops: Drops,
     /// Whatever else there is, such as the transport's counts.
@@ -301,7 +301,7 @@ fn put_sample(page: &mut Page, sample: &MetricsSample) {
         let labels = [("code", reason.code())];
         page.add("kontiki_dropped_total", DROPPED, Kind::Counter, &labels, Value::Whole(count));
     }
-    let Counters {
+    let ReplicaCounters {
         bad_frames,
         unknown_versions,
         unsupported_version,
@@ -372,13 +372,13 @@ const ROLES: [RoleKind; 5] =
     [RoleKind::Follower, RoleKind::PreCandidate, RoleKind::Candidate, RoleKind::Leader, RoleKind::Halted];
 
 /// The phase as one word.
-pub(crate) fn phase_word(phase: &Phase) -> &'static str {
+pub(crate) fn phase_word(phase: &NodePhase) -> &'static str {
     match phase {
-        Phase::Starting(_) => "starting",
-        Phase::Running => "running",
-        Phase::Refusing(_) => "refusing",
-        Phase::Halted(_) => "halted",
-        Phase::Stopped => "stopped",
+        NodePhase::Starting(_) => "starting",
+        NodePhase::Running => "running",
+        NodePhase::Refusing(_) => "refusing",
+        NodePhase::Halted(_) => "halted",
+        NodePhase::Stopped => "stopped",
     }
 }
 

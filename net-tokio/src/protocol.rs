@@ -137,7 +137,7 @@ pub enum Reply {
 /// Why nothing was done, and what to do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Refused {
-    /// The reason's code, the same in logs and metrics: [`kontiki_core::replica::Refusal::code`], or one of this crate's.
+    /// The reason's code, the same in logs and metrics: [`kontiki_core::replica::ReplicaRefusal::code`], or one of this crate's.
     pub code: String,
     /// The reason in words, and what to do.
     pub text: String,
@@ -149,7 +149,7 @@ pub struct Refused {
 
 /// How far a member is in its life.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Phase {
+pub enum NodePhase {
     /// It waits to be in a group: this says for what.
     Starting(String),
     /// It takes part.
@@ -170,7 +170,7 @@ pub struct NodeStatus {
     /// The member.
     pub member: Member,
     /// How far it is in its life.
-    pub phase: Phase,
+    pub phase: NodePhase,
     /// What it is.
     pub role: RoleKind,
     /// What its group takes it for.

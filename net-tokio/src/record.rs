@@ -72,7 +72,7 @@ pub struct FlightRecorder {
 
 /// What became of a recording so far.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Counters {
+pub struct RecorderCounters {
     /// How many recordings were begun: one, and one each time that half of the ring was full, or after a gap.
     pub recordings: u64,
     /// How many bytes were written.
@@ -129,7 +129,7 @@ struct Queue {
     idle: bool,
     /// A buffer to be used again.
     spare: Vec<u8>,
-    counters: Counters,
+    counters: RecorderCounters,
 }
 
 #[derive(Debug)]
@@ -178,14 +178,14 @@ impl FlightRecorder {
     }
 
     /// What became of it so far.
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> RecorderCounters {
         let counters = self.shared.lock().counters.clone();
         let missed = counters.missed + self.missed_in_all;
-        Counters { missed, too_large: self.too_large, ..counters }
+        RecorderCounters { missed, too_large: self.too_large, ..counters }
     }
 
     /// Writes what is left, waiting for the disk, and ends.
-    pub fn close(mut self) -> Counters {
+    pub fn close(mut self) -> RecorderCounters {
         self.end();
         self.counters()
     }

@@ -5,7 +5,7 @@
 //! name and not by the address, so that members can move. Only TLS 1.3 is spoken. `examples/certificates.rs` makes certificates to try this
 //! with.
 
-use crate::transport::Refusal;
+use crate::transport::HandshakeRefusal;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::{error, fmt, io};
@@ -269,7 +269,7 @@ pub(crate) fn is_member(certificate: &CertificateDer<'_>) -> bool {
 /// What is wrong between the two ends of a connection.
 pub(crate) enum Trouble {
     /// The other end says that it does not like this one's certificate.
-    Ours(Refusal),
+    Ours(HandshakeRefusal),
     /// The other end's certificate is not good enough, or missing.
     Theirs(rustls::Error),
     /// The two do not understand one another.
@@ -281,7 +281,9 @@ pub(crate) fn trouble(error: &io::Error) -> Option<Trouble> {
     use AlertDescription as Alert;
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     Some(match error {
-        rustls::Error::AlertReceived(Alert::CertificateRequired) => Trouble::Ours(Refusal::NoCertificate),
+        rustls::Error::AlertReceived(Alert::CertificateRequired) => {
+            Trouble::Ours(HandshakeRefusal::NoCertificate)
+        }
         rustls::Error::AlertReceived(
             Alert::BadCertificate
             | Alert::UnsupportedCertificate
@@ -291,7 +293,7 @@ pub(crate) fn trouble(error: &io::Error) -> Option<Trouble> {
             | Alert::UnknownCA
             | Alert::AccessDenied
             | Alert::DecryptError,
-        ) => Trouble::Ours(Refusal::BadCertificate),
+        ) => Trouble::Ours(HandshakeRefusal::BadCertificate),
         rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_) => {
             Trouble::Theirs(error.clone())
         }

@@ -3,7 +3,7 @@
 use kontiki_core::kv::{Command, Kv, Query, Reply};
 use kontiki_core::membership::MemberKind;
 use kontiki_core::types::NodeId;
-use kontiki_net_tokio::node::{Builder, Node, Options, StartError};
+use kontiki_net_tokio::node::{Builder, Node, NodeOptions, StartError};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
@@ -101,7 +101,7 @@ async fn a_whole_group_moves_to_new_addresses() -> Result {
 #[tokio::test]
 async fn an_unspecified_address_is_never_announced() -> Result {
     let root = tempfile::tempdir()?;
-    let mut options = Options::default();
+    let mut options = NodeOptions::default();
     options.transport.allow_insecure = true;
     let at = ports(2)?;
     let everywhere = |at: SocketAddr| SocketAddr::from(([0, 0, 0, 0], at.port()));

@@ -2,11 +2,11 @@
 
 use kontiki_core::kv::{Command, Kv, Query, Reply};
 use kontiki_core::membership::MemberKind;
-use kontiki_core::replica::Refusal;
+use kontiki_core::replica::ReplicaRefusal;
 use kontiki_core::types::{ClusterId, Index, NodeId};
 use kontiki_net_tokio::host::Host;
-use kontiki_net_tokio::node::{Builder, Error, Node, Options};
-use kontiki_net_tokio::protocol::{Content, NodeStatus, Phase, Range};
+use kontiki_net_tokio::node::{Builder, Error, Node, NodeOptions};
+use kontiki_net_tokio::protocol::{Content, NodePhase, NodeStatus, Range};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
@@ -88,7 +88,7 @@ async fn three_members_agree_and_remember() -> Result {
     }
     for node in &nodes {
         within(node.shutdown()).await?;
-        assert_eq!(node.status().phase, Phase::Stopped);
+        assert_eq!(node.status().phase, NodePhase::Stopped);
         assert_eq!(node.propose(&put("colour", "blue")).await, Err(Error::Stopped));
     }
     for node in &nodes {
@@ -112,7 +112,7 @@ async fn three_members_agree_and_remember() -> Result {
 #[tokio::test]
 async fn a_page_of_the_log_that_cannot_be_read_is_an_error() -> Result {
     let root = tempfile::tempdir()?;
-    let mut options = Options::default();
+    let mut options = NodeOptions::default();
     options.raft.max_cached_bytes = 256;
     options.raft.retained_entries = 4;
     let node = builders(1, root.path())?.remove(0).options(options).start().await?;
@@ -132,7 +132,9 @@ async fn a_page_of_the_log_that_cannot_be_read_is_an_error() -> Result {
     }
     let told = within(node.logs(Range::Between(Index::new(4), Index::new(9)))).await?;
     let Err(Error::Refused(refusal)) = told else { return Err(format!("{told:?}").into()) };
-    assert!(matches!(refusal, Refusal::Unreadable { index, damage: Some(_) } if index == Index::new(5)));
+    assert!(
+        matches!(refusal, ReplicaRefusal::Unreadable { index, damage: Some(_) } if index == Index::new(5))
+    );
     assert!(refusal.to_string().contains("entry 5 cannot be read"), "{refusal}");
     let told = within(node.committed(Index::new(4)).next()).await?;
     assert_eq!(told, Err(Error::Refused(refusal)), "the stream waits for nothing that does not come");
@@ -140,7 +142,7 @@ async fn a_page_of_the_log_that_cannot_be_read_is_an_error() -> Result {
     let snapshot = within(node.snapshot()).await??;
     until(&node, |status| status.snapshot == snapshot).await?;
     let told = within(node.logs(Range::Between(Index::ZERO, Index::MAX))).await?;
-    let Err(Error::Refused(Refusal::Compacted { first })) = told else {
+    let Err(Error::Refused(ReplicaRefusal::Compacted { first })) = told else {
         return Err(format!("{told:?}").into());
     };
     assert_eq!(within(node.logs(Range::First(1))).await??[0].id.index, first);
@@ -216,7 +218,7 @@ async fn a_directory_that_was_emptied_founds_no_second_group() -> Result {
     std::fs::remove_dir_all(root.path().join("1"))?;
     nodes[0].start().await?;
     let status = until(&nodes[0], NodeStatus::is_over).await?;
-    let Phase::Halted(why) = &status.phase else { return Err(format!("{status:?}").into()) };
+    let NodePhase::Halted(why) = &status.phase else { return Err(format!("{status:?}").into()) };
     assert!(why.contains("directory was lost or emptied"), "{why}");
     Ok(())
 }
@@ -229,7 +231,7 @@ async fn two_groups_share_their_hosts() -> Result {
     let peers: Vec<_> = (1..).map(id).zip(at.iter().map(ToString::to_string)).collect();
     let mut hosts = Vec::new();
     for (number, at) in (1..).zip(&at) {
-        hosts.push(Host::start(id(number), *at, None, None, &Options::default()).await?);
+        hosts.push(Host::start(id(number), *at, None, None, &NodeOptions::default()).await?);
     }
     let mut groups = Vec::new();
     for cluster in [ClusterId(7), ClusterId(8)] {

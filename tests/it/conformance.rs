@@ -1,7 +1,7 @@
 //! Our own storage, and storage that is not to be trusted, under the conformance kit.
 
 use kontiki_core::wal::{Disk, DiskError, FileName, Slot};
-use kontiki_net_tokio::disk::{FileDisk, OpenError, Syscalls};
+use kontiki_net_tokio::disk::{DiskOpenError, FileDisk, Syscalls};
 use kontiki_sim::conformance::{self, Rule, TestDisk};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -232,7 +232,7 @@ fn a_directory_is_one_member_s() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("of/member/1");
     let disk = FileDisk::open(&path).unwrap();
-    assert!(matches!(FileDisk::open(&path), Err(OpenError::Taken { .. })));
+    assert!(matches!(FileDisk::open(&path), Err(DiskOpenError::Taken { .. })));
     drop(disk);
     FileDisk::open(&path).expect("nobody has it any more");
 }

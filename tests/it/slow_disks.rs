@@ -62,7 +62,7 @@ impl Group {
             let config = Config::new(identity(number), options).expect("options that fit");
             let group = Durable::bootstrap(Membership::of(ids.clone()).expect("distinct ids"));
             let mut disk = MemoryDisk::default();
-            let recovery = Wal::open(&mut disk, identity(number), wal::Options::default(), &group);
+            let recovery = Wal::open(&mut disk, identity(number), wal::WalOptions::default(), &group);
             let wal = recovery.expect("a new disk").wal;
             let raft = Raft::restore(config, group, Instant::ZERO).expect("a new disk");
             Member { raft, up: true, sync: sync * MS, wal, disk, writing: false, mark_at: u64::MAX }

@@ -70,7 +70,8 @@ fn one_large_value_over_a_narrow_link_costs_no_leader() {
     in_namespaces(CALM, async |group, net| {
         net.narrow("100mbit")?;
         let (leader, term) = (group.leader().await?, group.latest_term().await?);
-        let patient = || group.client(client::Options { deadline: PATIENCE, ..client::Options::default() });
+        let patient =
+            || group.client(client::ClientOptions { deadline: PATIENCE, ..client::ClientOptions::default() });
         let (large, small) = (patient(), patient());
         small.kv().put(b"small", b"before").await?;
         let value = vec![b'x'; 16_000_000];

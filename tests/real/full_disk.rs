@@ -4,7 +4,7 @@ use crate::harness::{CALM, Group, Result, id, run, skip, until};
 use crate::load::{Load, Plan};
 use kontiki_core::status::Space;
 use kontiki_core::types::NodeId;
-use kontiki_net_tokio::client::{Again, Options};
+use kontiki_net_tokio::client::{Again, ClientOptions};
 use kontiki_net_tokio::protocol::Ask;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -44,7 +44,7 @@ fn a_member_without_space_refuses_work_and_nothing_else_until_there_is_some() {
             let kept = write_until_handed_over(group, small).await?;
             // Another leads, which has space; all that was acknowledged is there.
             for key in &kept {
-                let held = group.client(Options::default()).kv().get(key).await?;
+                let held = group.client(ClientOptions::default()).kv().get(key).await?;
                 assert_eq!(held, Some(value(key)), "it was acknowledged");
             }
             disk.make_space()?;
@@ -112,7 +112,8 @@ fn a_member_without_space_is_not_handed_the_lead_and_a_group_without_any_says_so
 
             disks[0].fill()?;
             disks[2].fill()?;
-            let client = group.client(Options { deadline: Duration::from_secs(1), ..Options::default() });
+            let client =
+                group.client(ClientOptions { deadline: Duration::from_secs(1), ..ClientOptions::default() });
             let mut kept = Vec::new();
             until("a leader says that its group has no space", async || {
                 let key = format!("x-last-{}", kept.len()).into_bytes();
@@ -164,7 +165,7 @@ fn value(key: &[u8]) -> Vec<u8> {
 
 /// Writes until this leader, whose disk is full, has handed over to another. What was acknowledged before.
 async fn write_until_handed_over(group: &Group, leader: NodeId) -> Result<Vec<Vec<u8>>> {
-    let client = group.client(Options::default());
+    let client = group.client(ClientOptions::default());
     let mut kept = Vec::new();
     for number in 0..100 {
         let key = format!("x{number}").into_bytes();
@@ -179,7 +180,7 @@ async fn write_until_handed_over(group: &Group, leader: NodeId) -> Result<Vec<Ve
 
 /// Writes more by way of the others than this member has room for.
 async fn write_past(group: &Group, member: NodeId) -> Result {
-    let client = group.client(Options::default());
+    let client = group.client(ClientOptions::default());
     for number in 0..50 {
         let key = format!("x-past-{number}").into_bytes();
         client.kv().put(&key, &value(&key)).await?;

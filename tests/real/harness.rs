@@ -2,8 +2,8 @@
 
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{NodeId, Term};
-use kontiki_net_tokio::client::{Again, Client, Options};
-use kontiki_net_tokio::protocol::{Ask, NodeStatus, Phase, Reply};
+use kontiki_net_tokio::client::{Again, Client, ClientOptions};
+use kontiki_net_tokio::protocol::{Ask, NodePhase, NodeStatus, Reply};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -166,14 +166,15 @@ impl Group {
     }
 
     /// A client of the group.
-    pub(crate) fn client(&self, options: Options) -> Client {
+    pub(crate) fn client(&self, options: ClientOptions) -> Client {
         Client::new(self.addresses(), None, options).expect("there are members")
     }
 
     /// A client of one member alone.
     pub(crate) fn at_member(&self, id: NodeId) -> Client {
         let deadline = Duration::from_secs(10);
-        self.client(Options { deadline, ..Options::default() }).at(self.members[&id].address.to_string())
+        self.client(ClientOptions { deadline, ..ClientOptions::default() })
+            .at(self.members[&id].address.to_string())
     }
 
     /// How a member is; nothing where it does not say at once.
@@ -235,7 +236,7 @@ impl Group {
             self.until("the leader says how far it is", async || self.status(leader).await).await?.committed;
         self.until("the one that was away has caught up", async || {
             let status = self.status(id).await?;
-            (status.phase == Phase::Running && status.applied >= committed).then_some(())
+            (status.phase == NodePhase::Running && status.applied >= committed).then_some(())
         })
         .await
     }
@@ -247,7 +248,7 @@ impl Group {
             let one = all.iter().find(|status| status.role == RoleKind::Leader)?;
             let alike = |it: &NodeStatus| {
                 let same = (it.term, it.leader, it.last) == (one.term, Some(one.member.id), one.last);
-                same && it.phase == Phase::Running
+                same && it.phase == NodePhase::Running
                     && it.committed == it.last.index
                     && it.applied == it.committed
             };

@@ -11,7 +11,7 @@ use crate::harness::{Group, PATIENCE, Result, within};
 use kontiki_core::event::ReadVia;
 use kontiki_core::kv;
 use kontiki_core::types::{Index, LogId, NodeId};
-use kontiki_net_tokio::client::{Again, Client, Error, Options, Swap};
+use kontiki_net_tokio::client::{Again, Client, ClientOptions, Error, Swap};
 use kontiki_net_tokio::protocol::{Ask, Content, LogEntry, Range, Reply};
 use kontiki_sim::history::{self, Call, History, OperationId, Value, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,7 +125,7 @@ impl Load {
     pub(crate) fn start(group: &Group, plan: Plan) -> Self {
         let mut load = Self::idle(plan);
         for number in 0..plan.clients {
-            let options = Options { deadline: plan.deadline, ..Options::default() };
+            let options = ClientOptions { deadline: plan.deadline, ..ClientOptions::default() };
             load.add(number, group.client(options));
         }
         load

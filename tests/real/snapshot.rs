@@ -4,7 +4,7 @@ use crate::harness::{Group, Result, id, run, until, within};
 use kontiki_core::membership::{Change, MemberKind};
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{Index, NodeId};
-use kontiki_net_tokio::client::{Again, Client, Options};
+use kontiki_net_tokio::client::{Again, Client, ClientOptions};
 use kontiki_net_tokio::protocol::{Ask, Reply};
 use std::collections::BTreeMap;
 use std::fs;
@@ -125,8 +125,8 @@ const LONG: Duration = Duration::from_secs(180);
 /// Pieces that were on their way, or written and not yet synced, when the newcomer died; and the first and the last.
 const SLACK: u64 = 24;
 
-fn patient() -> Options {
-    Options { deadline: LONG, reply_timeout: LONG, ..Options::default() }
+fn patient() -> ClientOptions {
+    ClientOptions { deadline: LONG, reply_timeout: LONG, ..ClientOptions::default() }
 }
 
 /// Values that no compression and no mistake makes alike.

@@ -48,19 +48,19 @@ pub enum Answer {
     /// Entries of the log.
     Entries(LogPage),
     /// Nothing was done, and nothing will be.
-    Refused(Refusal),
+    Refused(ReplicaRefusal),
     /// It may come to pass, or not. In a session, the same command again is applied once and brings the answer.
     Unknown,
 }
 
 /// Why a request was refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Refusal {
+pub enum ReplicaRefusal {
     /// By the kernel.
     Raft(action::Refusal),
     /// Too many requests wait already.
     TooMany,
-    /// The query is longer than [`Options::max_query_bytes`](crate::replica::Options::max_query_bytes).
+    /// The query is longer than [`Options::max_query_bytes`](crate::replica::ReplicaOptions::max_query_bytes).
     QueryTooLarge {
         /// The longest that is taken.
         max: u64,
@@ -107,7 +107,7 @@ pub enum Halt {
     Apply(ApplyError),
 }
 
-impl Refusal {
+impl ReplicaRefusal {
     /// The reason as one word: the same in logs, metrics and simulations.
     pub fn code(&self) -> &'static str {
         match self {
@@ -167,7 +167,7 @@ impl fmt::Display for Answer {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ReplicaRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Raft(refusal) => refusal.fmt(f),
@@ -223,5 +223,5 @@ impl fmt::Display for Halt {
     }
 }
 
-impl core::error::Error for Refusal {}
+impl core::error::Error for ReplicaRefusal {}
 impl core::error::Error for Halt {}

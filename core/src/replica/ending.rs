@@ -2,7 +2,7 @@
 
 use crate::action;
 use crate::event::{Event, Proposal};
-use crate::replica::answer::{Answer, Halt, Refusal};
+use crate::replica::answer::{Answer, Halt, ReplicaRefusal};
 use crate::replica::clients::Origin;
 use crate::replica::io::{Input, Output};
 use crate::replica::{Phase, Replica};
@@ -13,7 +13,7 @@ impl Replica {
         if self.phase == Phase::Running {
             self.phase = Phase::Stopping;
             self.events.push_back(Event::Shutdown);
-            let refusal = Answer::Refused(Refusal::Raft(action::Refusal::Stopped));
+            let refusal = Answer::Refused(ReplicaRefusal::Raft(action::Refusal::Stopped));
             self.answer_outside_the_kernel(&refusal, out);
         }
     }
@@ -39,7 +39,7 @@ impl Replica {
             return;
         }
         self.phase = Phase::Halted;
-        let refusal = Answer::Refused(Refusal::Raft(match why {
+        let refusal = Answer::Refused(ReplicaRefusal::Raft(match why {
             Halt::Stopped => action::Refusal::Stopped,
             _ => action::Refusal::Halted,
         }));
@@ -60,12 +60,12 @@ impl Replica {
 
     /// This member has halted: whatever is asked is refused, and everything else is nothing to it any more.
     pub(super) fn refuse(&self, input: Input, out: &mut Vec<Output>) {
-        refuse_all(input, &Refusal::Raft(action::Refusal::Halted), out);
+        refuse_all(input, &ReplicaRefusal::Raft(action::Refusal::Halted), out);
     }
 }
 
 /// Refuses whatever is asked.
-pub(super) fn refuse_all(input: Input, refusal: &Refusal, out: &mut Vec<Output>) {
+pub(super) fn refuse_all(input: Input, refusal: &ReplicaRefusal, out: &mut Vec<Output>) {
     let mut refuse = |request| out.push(Output::Answer { request, answer: Answer::Refused(refusal.clone()) });
     match input {
         Input::Request { request, .. } => refuse(request),

@@ -9,7 +9,7 @@
 use crate::action;
 use crate::membership::MAX_MEMBERS;
 use crate::replica::Replica;
-use crate::replica::answer::{Answer, Refusal};
+use crate::replica::answer::{Answer, ReplicaRefusal};
 use crate::replica::clients::Origin;
 use crate::replica::frame::{ForwardId, ReplicaBody, Reply};
 use crate::replica::io::{Lane, Output};
@@ -117,7 +117,7 @@ impl Replica {
     ) {
         let max = self.raft.config().options().max_payload_bytes;
         if command.len() as u64 > max {
-            let refusal = Refusal::Raft(action::Refusal::TooLarge { max });
+            let refusal = ReplicaRefusal::Raft(action::Refusal::TooLarge { max });
             return self.tell(origin, Answer::Refused(refusal), out);
         }
         self.forwards.last += 1;
@@ -165,7 +165,7 @@ impl Replica {
             }
             return;
         };
-        self.tell(origin, Answer::Refused(Refusal::Raft(refusal)), out);
+        self.tell(origin, Answer::Refused(ReplicaRefusal::Raft(refusal)), out);
     }
 
     /// Answers a member that sent a command on. One that has halted says nothing more.
@@ -176,7 +176,7 @@ impl Replica {
         let reply = match answer {
             Answer::Applied { id, answer } => Reply::Applied { id, answer },
             Answer::Unanswered(id) => Reply::Unanswered(id),
-            Answer::Refused(Refusal::Raft(refusal)) => Reply::Refused(refusal),
+            Answer::Refused(ReplicaRefusal::Raft(refusal)) => Reply::Refused(refusal),
             _ => Reply::Unknown,
         };
         self.send_replica(to, Lane::Log, ReplicaBody::Forwarded { id, reply }, out);
@@ -191,7 +191,7 @@ impl Replica {
         let answer = match reply {
             Reply::Applied { id, answer } => Answer::Applied { id, answer },
             Reply::Unanswered(id) => Answer::Unanswered(id),
-            Reply::Refused(refusal) => Answer::Refused(Refusal::Raft(refusal)),
+            Reply::Refused(refusal) => Answer::Refused(ReplicaRefusal::Raft(refusal)),
             Reply::Unknown => Answer::Unknown,
         };
         if let Some(sent) = self.forwards.remove(id.number) {

@@ -78,7 +78,7 @@ pub enum Ask {
     Entries {
         /// Which entries.
         range: LogRange,
-        /// How many bytes of them at most, but one entry at least: see [`Options::max_page_bytes`](crate::replica::Options::max_page_bytes).
+        /// How many bytes of them at most, but one entry at least: see [`Options::max_page_bytes`](crate::replica::ReplicaOptions::max_page_bytes).
         max_bytes: u64,
     },
 }

@@ -33,9 +33,9 @@
 //! let identity = Identity::new(ClusterId(7), id);
 //! let mut disk = MemoryDisk::default();
 //! let group = Durable::bootstrap(Membership::of([id])?);
-//! let recovery = Wal::open(&mut disk, identity, wal::Options::default(), &group)?;
+//! let recovery = Wal::open(&mut disk, identity, wal::WalOptions::default(), &group)?;
 //! let config = Config::new(identity, Options::default())?;
-//! let mut replica = Replica::open(config, replica::Options::default(), recovery, Instant::ZERO)?;
+//! let mut replica = Replica::open(config, replica::ReplicaOptions::default(), recovery, Instant::ZERO)?;
 //! let mut worker = Worker::new(Machine::new(Kv::default()));
 //!
 //! // Carry out whatever is to be done, and report it, until nothing is.
@@ -101,11 +101,11 @@ mod tests;
 mod watch;
 mod worker;
 
-pub use answer::{Answer, Halt, Refusal};
+pub use answer::{Answer, Halt, ReplicaRefusal};
 pub use io::{Ask, DiskJob, Input, JobId, Lane, LogRange, MachineDone, MachineJob, Output, TaskId, perform};
-pub use opening::OpenError;
-pub use options::{MAX_CHUNK_BYTES, Options, OptionsError};
-pub use post::Counters;
+pub use opening::ReplicaOpenError;
+pub use options::{MAX_CHUNK_BYTES, ReplicaOptions, ReplicaOptionsError};
+pub use post::ReplicaCounters;
 pub use reading::LogPage;
 pub use refusing::Refusing;
 pub use watch::Watch;
@@ -137,7 +137,7 @@ use alloc::vec::Vec;
 pub struct Replica {
     raft: Raft,
     wal: Wal,
-    options: Options,
+    options: ReplicaOptions,
     now: Instant,
     phase: Phase,
     /// What the kernel is to be told next, in order.
@@ -153,7 +153,7 @@ pub struct Replica {
     repeats: Repeats,
     snapshots: Snapshots,
     reading: Reading,
-    counters: Counters,
+    counters: ReplicaCounters,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -293,7 +293,7 @@ impl Replica {
     }
 
     /// Its settings.
-    pub fn options(&self) -> &Options {
+    pub fn options(&self) -> &ReplicaOptions {
         &self.options
     }
 
@@ -309,7 +309,7 @@ impl Replica {
     }
 
     /// How often things happened that are nobody's request.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &ReplicaCounters {
         &self.counters
     }
 

@@ -7,9 +7,9 @@ use crate::replica::clients::Clients;
 use crate::replica::forwarding::Forwards;
 use crate::replica::jobs::Jobs;
 use crate::replica::log_lane::LogLane;
-use crate::replica::options::{Options, OptionsError};
+use crate::replica::options::{ReplicaOptions, ReplicaOptionsError};
 use crate::replica::peers::Peers;
-use crate::replica::post::Counters;
+use crate::replica::post::ReplicaCounters;
 use crate::replica::reading::Reading;
 use crate::replica::repeats::Repeats;
 use crate::replica::snapshots::Snapshots;
@@ -23,14 +23,14 @@ use core::fmt;
 
 /// Why a replica cannot be made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OpenError {
+pub enum ReplicaOpenError {
     /// The options are wrong.
-    Options(OptionsError),
+    Options(ReplicaOptionsError),
     /// What recovery has found cannot be gone on from.
     Restore(RestoreError),
 }
 
-impl fmt::Display for OpenError {
+impl fmt::Display for ReplicaOpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Options(error) => error.fmt(f),
@@ -39,25 +39,25 @@ impl fmt::Display for OpenError {
     }
 }
 
-impl core::error::Error for OpenError {}
+impl core::error::Error for ReplicaOpenError {}
 
 impl Replica {
     /// A member as its directory remembers it, after everything in [`Recovery::first`] was carried out. Its state machine has applied
     /// nothing yet.
     pub fn open(
         config: Config,
-        options: Options,
+        options: ReplicaOptions,
         recovery: Recovery,
         now: Instant,
-    ) -> Result<Self, OpenError> {
-        options.check().map_err(OpenError::Options)?;
+    ) -> Result<Self, ReplicaOpenError> {
+        options.check().map_err(ReplicaOpenError::Options)?;
         let Recovery { wal, mut durable, found, .. } = recovery;
         // The state machine lives in memory; and a witness has no snapshot's bytes to lose.
         durable.applied = Index::ZERO;
         durable.snapshot_lost &= !config.options().witness;
         let rests_on = durable.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last);
         let life = wal.life();
-        let raft = Raft::restore(config, durable, now).map_err(OpenError::Restore)?;
+        let raft = Raft::restore(config, durable, now).map_err(ReplicaOpenError::Restore)?;
         Ok(Self {
             now,
             phase: Phase::Fresh,
@@ -73,7 +73,7 @@ impl Replica {
             repeats: Repeats::default(),
             snapshots: Snapshots::new(&found, now),
             reading: Reading::default(),
-            counters: Counters::default(),
+            counters: ReplicaCounters::default(),
             raft,
             wal,
             options,

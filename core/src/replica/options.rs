@@ -10,7 +10,7 @@ use core::time::Duration;
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
-pub struct Options {
+pub struct ReplicaOptions {
     /// How many requests may wait for their answers before further ones are refused as too many. Default 65,536.
     pub max_requests: usize,
     /// The largest query, in bytes. Default 1 MiB.
@@ -60,7 +60,7 @@ pub struct Options {
 /// The largest chunk of a snapshot, in bytes: what every member is ready to receive.
 pub const MAX_CHUNK_BYTES: u32 = 1 << 20;
 
-impl Default for Options {
+impl Default for ReplicaOptions {
     fn default() -> Self {
         Self {
             max_requests: 1 << 16,
@@ -86,9 +86,9 @@ impl Default for Options {
     }
 }
 
-/// What is wrong with [`Options`], and what to do.
+/// What is wrong with [`ReplicaOptions`], and what to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OptionsError {
+pub enum ReplicaOptionsError {
     /// A limit is zero, and so nothing would ever be done.
     Zero(&'static str),
     /// A chunk is larger than other members are ready to receive.
@@ -104,17 +104,17 @@ pub enum OptionsError {
     WireVersion(u8),
 }
 
-impl Options {
+impl ReplicaOptions {
     /// Checks everything that can be checked about them.
     ///
     /// ```
-    /// use kontiki_core::replica::{Options, OptionsError};
+    /// use kontiki_core::replica::{ReplicaOptions, ReplicaOptionsError};
     ///
-    /// assert_eq!(Options::default().check(), Ok(()));
-    /// let wrong = Options { keep_snapshots: 0, ..Options::default() };
-    /// assert_eq!(wrong.check(), Err(OptionsError::Zero("keep_snapshots")));
+    /// assert_eq!(ReplicaOptions::default().check(), Ok(()));
+    /// let wrong = ReplicaOptions { keep_snapshots: 0, ..ReplicaOptions::default() };
+    /// assert_eq!(wrong.check(), Err(ReplicaOptionsError::Zero("keep_snapshots")));
     /// ```
-    pub fn check(&self) -> Result<(), OptionsError> {
+    pub fn check(&self) -> Result<(), ReplicaOptionsError> {
         let is_zero = [
             ("max_requests", self.max_requests == 0),
             ("max_query_bytes", self.max_query_bytes == 0),
@@ -134,25 +134,25 @@ impl Options {
             ("max_page_bytes", self.max_page_bytes == 0),
         ];
         if let Some((name, _)) = is_zero.into_iter().find(|(_, zero)| *zero) {
-            return Err(OptionsError::Zero(name));
+            return Err(ReplicaOptionsError::Zero(name));
         }
         let chunk_bytes = self.snapshot_chunk_bytes;
         if chunk_bytes > MAX_CHUNK_BYTES {
-            return Err(OptionsError::ChunkTooLarge(chunk_bytes));
+            return Err(ReplicaOptionsError::ChunkTooLarge(chunk_bytes));
         }
         if !(wire::OLDEST..=wire::VERSION).contains(&self.wire_version) {
-            return Err(OptionsError::WireVersion(self.wire_version));
+            return Err(ReplicaOptionsError::WireVersion(self.wire_version));
         }
         let bytes_per_second = self.snapshot_bytes_per_second;
         let sent = u128::from(bytes_per_second) * u128::from(Nanos::from(self.snapshot_timeout).get());
         if sent < u128::from(chunk_bytes) * 1_000_000_000 {
-            return Err(OptionsError::SnapshotsTooSlow { bytes_per_second, chunk_bytes });
+            return Err(ReplicaOptionsError::SnapshotsTooSlow { bytes_per_second, chunk_bytes });
         }
         Ok(())
     }
 }
 
-impl fmt::Display for OptionsError {
+impl fmt::Display for ReplicaOptionsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Zero(name) => write!(f, "{name} is zero: set at least 1, or nothing is ever done"),
@@ -177,7 +177,7 @@ impl fmt::Display for OptionsError {
     }
 }
 
-impl core::error::Error for OptionsError {}
+impl core::error::Error for ReplicaOptionsError {}
 
 #[cfg(test)]
 mod tests {
@@ -186,20 +186,24 @@ mod tests {
 
     #[test]
     fn each_wrong_value_has_its_own_error_that_says_what_to_do() {
-        let with = |change: fn(&mut Options)| {
-            let mut options = Options::default();
+        let with = |change: fn(&mut ReplicaOptions)| {
+            let mut options = ReplicaOptions::default();
             change(&mut options);
             options.check()
         };
-        let slow = OptionsError::SnapshotsTooSlow { bytes_per_second: 1 << 10, chunk_bytes: 256 << 10 };
+        let slow =
+            ReplicaOptionsError::SnapshotsTooSlow { bytes_per_second: 1 << 10, chunk_bytes: 256 << 10 };
         let cases = [
-            (with(|o| o.max_requests = 0), OptionsError::Zero("max_requests")),
-            (with(|o| o.snapshot_window = 0), OptionsError::Zero("snapshot_window")),
-            (with(|o| o.snapshot_timeout = Duration::ZERO), OptionsError::Zero("snapshot_timeout")),
-            (with(|o| o.snapshot_chunk_bytes = (1 << 20) + 1), OptionsError::ChunkTooLarge((1 << 20) + 1)),
+            (with(|o| o.max_requests = 0), ReplicaOptionsError::Zero("max_requests")),
+            (with(|o| o.snapshot_window = 0), ReplicaOptionsError::Zero("snapshot_window")),
+            (with(|o| o.snapshot_timeout = Duration::ZERO), ReplicaOptionsError::Zero("snapshot_timeout")),
+            (
+                with(|o| o.snapshot_chunk_bytes = (1 << 20) + 1),
+                ReplicaOptionsError::ChunkTooLarge((1 << 20) + 1),
+            ),
             (with(|o| o.snapshot_bytes_per_second = 1 << 10), slow),
-            (with(|o| o.wire_version = 0), OptionsError::WireVersion(0)),
-            (with(|o| o.wire_version = 4), OptionsError::WireVersion(4)),
+            (with(|o| o.wire_version = 0), ReplicaOptionsError::WireVersion(0)),
+            (with(|o| o.wire_version = 4), ReplicaOptionsError::WireVersion(4)),
         ];
         for (got, expected) in cases {
             assert_eq!(got, Err(expected));

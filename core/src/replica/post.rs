@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 /// How often things happened that are nobody's request.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Counters {
+pub struct ReplicaCounters {
     /// Frames that were damaged, or held nothing that can be read.
     pub bad_frames: u64,
     /// Frames of a version that this member does not speak.

@@ -2,7 +2,7 @@
 
 use crate::log::{Entries, Log};
 use crate::replica::Replica;
-use crate::replica::answer::{Answer, Refusal};
+use crate::replica::answer::{Answer, ReplicaRefusal};
 use crate::replica::applying::fitting;
 use crate::replica::clients::Origin;
 use crate::replica::io::{Lane, LogRange, Output};
@@ -91,7 +91,7 @@ impl Replica {
         }
     }
 
-    fn find_page(&self, &Wanted { range, max_bytes, .. }: &Wanted) -> Result<Page, Refusal> {
+    fn find_page(&self, &Wanted { range, max_bytes, .. }: &Wanted) -> Result<Page, ReplicaRefusal> {
         let log = self.raft.log();
         let (after, through) = bounds(range, log)?;
         let page_end = plus(after, self.options.max_page_entries).min(through);
@@ -100,7 +100,7 @@ impl Replica {
             return Ok(Page::Here(LogPage { after, through, entries, committed: log.committed() }));
         }
         let extent = self.wal.locate(after, page_end, max_bytes);
-        let extent = extent.ok_or(Refusal::Unreadable { index: after.next(), damage: None })?;
+        let extent = extent.ok_or(ReplicaRefusal::Unreadable { index: after.next(), damage: None })?;
         Ok(Page::OnDisk { after, through, extent })
     }
 
@@ -120,7 +120,9 @@ impl Replica {
                 let through = through.min(log.last().index);
                 Answer::Entries(LogPage { after, through, entries, committed: log.committed() })
             }
-            Err(damage) => Answer::Refused(Refusal::Unreadable { index: after.next(), damage: Some(damage) }),
+            Err(damage) => {
+                Answer::Refused(ReplicaRefusal::Unreadable { index: after.next(), damage: Some(damage) })
+            }
         };
         self.answer_reading(answer, out);
     }
@@ -142,7 +144,7 @@ fn still_in(log: &Log, entries: Entries) -> Entries {
 }
 
 /// After which index a range begins in this log, and through which it goes.
-fn bounds(range: LogRange, log: &Log) -> Result<(Index, Index), Refusal> {
+fn bounds(range: LogRange, log: &Log) -> Result<(Index, Index), ReplicaRefusal> {
     let (base, last) = (log.base(), log.last().index);
     let (after, through) = match range {
         LogRange::First(count) => (base, plus(base, count)),
@@ -150,7 +152,7 @@ fn bounds(range: LogRange, log: &Log) -> Result<(Index, Index), Refusal> {
         LogRange::Between(after, through) => (after, through),
     };
     if after < base {
-        return Err(Refusal::Compacted { first: base.next() });
+        return Err(ReplicaRefusal::Compacted { first: base.next() });
     }
     Ok((after, through.min(last).max(after)))
 }

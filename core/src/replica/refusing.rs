@@ -1,6 +1,6 @@
 //! What takes a replica's place where its directory is damaged beyond what others can mend.
 
-use crate::replica::answer::Refusal;
+use crate::replica::answer::ReplicaRefusal;
 use crate::replica::ending::refuse_all;
 use crate::replica::io::{Input, Output};
 use alloc::string::ToString;
@@ -11,7 +11,7 @@ use core::fmt::Display;
 /// nothing: what is left of the directory stays as it is for whoever can make something of it.
 ///
 /// ```
-/// use kontiki_core::replica::{Answer, Ask, Input, Output, Refusal, Refusing};
+/// use kontiki_core::replica::{Answer, Ask, Input, Output, ReplicaRefusal, Refusing};
 /// use kontiki_core::types::RequestId;
 ///
 /// let mut member = Refusing::new(&"both copies of the vote cannot be read");
@@ -22,13 +22,13 @@ use core::fmt::Display;
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusing {
-    why: Refusal,
+    why: ReplicaRefusal,
 }
 
 impl Refusing {
     /// A member that says this: the error of [`Wal::recover`](crate::wal::Wal::recover), as a rule.
     pub fn new(missing: &impl Display) -> Self {
-        Self { why: Refusal::Damaged(missing.to_string()) }
+        Self { why: ReplicaRefusal::Damaged(missing.to_string()) }
     }
 
     /// Takes one input: answers whatever is asked, and leaves everything else.

@@ -3,7 +3,7 @@
 use crate::action;
 use crate::action::Outcome;
 use crate::event::{Event, Proposal, Read, ReadVia, Reconfigure, Transfer};
-use crate::replica::answer::{Answer, Refusal};
+use crate::replica::answer::{Answer, ReplicaRefusal};
 use crate::replica::clients::{Asked, Clients, Origin, Told};
 use crate::replica::io::{Ask, MachineJob, Output};
 use crate::replica::{Phase, Replica};
@@ -38,20 +38,20 @@ impl Replica {
     }
 
     /// Why this cannot be done, where the kernel need not be asked.
-    fn refusal(&self, ask: &Ask) -> Option<Refusal> {
+    fn refusal(&self, ask: &Ask) -> Option<ReplicaRefusal> {
         if self.phase == Phase::Stopping {
-            return Some(Refusal::Raft(action::Refusal::Stopped));
+            return Some(ReplicaRefusal::Raft(action::Refusal::Stopped));
         }
         if self.waiting() >= self.options.max_requests {
-            return Some(Refusal::TooMany);
+            return Some(ReplicaRefusal::TooMany);
         }
         if let Ask::Query { query, .. } = ask {
             let (length, max) = (query.len() as u64, self.options.max_query_bytes);
             if length > max {
-                return Some(Refusal::QueryTooLarge { max });
+                return Some(ReplicaRefusal::QueryTooLarge { max });
             }
             if self.clients.query_bytes() + length > self.options.max_waiting_query_bytes {
-                return Some(Refusal::TooMany);
+                return Some(ReplicaRefusal::TooMany);
             }
         }
         None
@@ -89,7 +89,7 @@ impl Replica {
                     proposals.push(Proposal { request, payload });
                 }
                 (refusal, _) => {
-                    let refusal = refusal.unwrap_or(Refusal::TooMany);
+                    let refusal = refusal.unwrap_or(ReplicaRefusal::TooMany);
                     self.tell(origin, Answer::Refused(refusal), out);
                 }
             }
@@ -158,7 +158,7 @@ fn plain(outcome: Outcome) -> Answer {
         Outcome::NotTransferred => Answer::NotTransferred,
         Outcome::NotCaughtUp(id) => Answer::NotCaughtUp(id),
         Outcome::Cancelled => Answer::Cancelled,
-        Outcome::Refused(refusal) => Answer::Refused(Refusal::Raft(refusal)),
+        Outcome::Refused(refusal) => Answer::Refused(ReplicaRefusal::Raft(refusal)),
         Outcome::Ready { .. } | Outcome::Unknown => Answer::Unknown,
     }
 }

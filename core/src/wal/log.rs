@@ -12,7 +12,7 @@ use crate::wal::header::{
 };
 use crate::wal::patient::Patient;
 use crate::wal::places::{Change, Place, Places};
-use crate::wal::recovery::{self, OpenError, RecoverError, Recovery};
+use crate::wal::recovery::{self, RecoverError, Recovery, WalOpenError};
 use crate::wal::sector::{BLOCK, SECTOR, SECTORS_PER_BLOCK, Seal, block_at};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -27,7 +27,7 @@ const SLOTS: usize = 2;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
-pub struct Options {
+pub struct WalOptions {
     /// How long a segment is, in bytes: rounded up to whole blocks of 4096, at least 16 of them. A batch that is larger gets one of its
     /// own. 64 MiB unless told. May differ from start to start.
     pub segment_bytes: u64,
@@ -35,13 +35,13 @@ pub struct Options {
     pub cached_bytes: u64,
 }
 
-impl Default for Options {
+impl Default for WalOptions {
     fn default() -> Self {
         Self { segment_bytes: 64 << 20, cached_bytes: 64 << 20 }
     }
 }
 
-impl Options {
+impl WalOptions {
     /// How many blocks a segment has.
     fn segment_blocks(&self) -> u64 {
         self.segment_bytes.div_ceil(BLOCK as u64).clamp(16, u64::from(MAX_BLOCKS))
@@ -59,7 +59,7 @@ const MAX_BLOCKS: u32 = u32::MAX / SECTORS_PER_BLOCK - 1;
 #[derive(Clone, PartialEq, Debug)]
 pub struct Wal {
     identity: Identity,
-    options: Options,
+    options: WalOptions,
     /// What is submitted, each with the bytes that it takes at most, and the sum of these.
     queue: VecDeque<(Write, u64)>,
     queued: u64,
@@ -307,12 +307,12 @@ impl Wal {
     /// In a directory that holds no log a new one begins, with `begin`: [`Durable::bootstrap`], or the default for a member that joins
     /// later.
     ///
-    /// Takes memory for [`Options::cached_bytes`], for what is not committed, and for the largest batch; and time for reading what lies
+    /// Takes memory for [`WalOptions::cached_bytes`], for what is not committed, and for the largest batch; and time for reading what lies
     /// after the log's base.
     pub fn recover(
         disk: &mut impl Disk,
         identity: Identity,
-        options: Options,
+        options: WalOptions,
         begin: &Durable,
     ) -> Result<Recovery, RecoverError> {
         recovery::recover(&mut Patient::new(disk), identity, options, begin)
@@ -322,12 +322,12 @@ impl Wal {
     pub fn open(
         disk: &mut impl Disk,
         identity: Identity,
-        options: Options,
+        options: WalOptions,
         begin: &Durable,
-    ) -> Result<Recovery, OpenError> {
-        let mut recovery = Self::recover(disk, identity, options, begin).map_err(OpenError::Recover)?;
+    ) -> Result<Recovery, WalOpenError> {
+        let mut recovery = Self::recover(disk, identity, options, begin).map_err(WalOpenError::Recover)?;
         for operation in recovery.first.drain(..) {
-            operation.perform(disk).map_err(OpenError::Disk)?;
+            operation.perform(disk).map_err(WalOpenError::Disk)?;
         }
         Ok(recovery)
     }
@@ -552,7 +552,7 @@ impl Wal {
         self.written
     }
 
-    /// How many segments the log has, that being written to included: files of [`Options::segment_bytes`] or more.
+    /// How many segments the log has, that being written to included: files of [`WalOptions::segment_bytes`] or more.
     pub fn segments(&self) -> usize {
         self.segments.len()
     }
@@ -713,7 +713,7 @@ impl Wal {
 /// What a log goes on from.
 pub(super) struct Start {
     pub(super) identity: Identity,
-    pub(super) options: Options,
+    pub(super) options: WalOptions,
     /// The segment to begin, and what its salt is made of.
     pub(super) number: u64,
     pub(super) salt: u64,

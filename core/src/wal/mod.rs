@@ -29,12 +29,12 @@
 //! use kontiki_core::membership::Membership;
 //! use kontiki_core::raft::Durable;
 //! use kontiki_core::types::{ClusterId, Identity, NodeId};
-//! use kontiki_core::wal::{MemoryDisk, Options, Wal};
+//! use kontiki_core::wal::{MemoryDisk, WalOptions, Wal};
 //!
 //! let me = NodeId::new(1).expect("not zero");
 //! let identity = Identity::new(ClusterId(7), me);
 //! let group = Durable::bootstrap(Membership::of([me])?);
-//! let options = Options { segment_bytes: 1 << 20, ..Options::default() };
+//! let options = WalOptions { segment_bytes: 1 << 20, ..WalOptions::default() };
 //!
 //! let mut disk = MemoryDisk::default();
 //! let recovery = Wal::open(&mut disk, identity, options, &group)?;
@@ -60,9 +60,9 @@ mod tests;
 
 pub use disk::{Disk, DiskError, FileName, Operation, Slot};
 pub use header::VERSION;
-pub use log::{Damage, Extent, Options, Wal};
+pub use log::{Damage, Extent, Wal, WalOptions};
 pub use memory::MemoryDisk;
-pub use recovery::{Found, Missing, OpenError, RecoverError, Recovery};
+pub use recovery::{Found, Missing, RecoverError, Recovery, WalOpenError};
 #[cfg(feature = "replica")]
 pub(crate) use snapshot_file::SnapshotDigest;
 pub use snapshot_file::{SnapshotHeader, SnapshotWriter};

@@ -216,7 +216,7 @@ fn group() -> Durable {
     Durable::bootstrap((*membership(3)).clone())
 }
 
-const SMALL: Options = Options { segment_bytes: 16 * 4096, cached_bytes: u64::MAX };
+const SMALL: WalOptions = WalOptions { segment_bytes: 16 * 4096, cached_bytes: u64::MAX };
 
 /// What a kernel could write, and the log that this makes.
 struct Writer {
@@ -380,7 +380,7 @@ fn perform(operations: &[Operation], disk: &mut Fragile, choices: &mut Choices, 
 
 /// One life after the other on a disk that loses what was not synced; and, where it rots, damages a sector now and then, of what is
 /// known to be durable.
-fn lives(choices: &mut Choices, options: Options, rots: bool) {
+fn lives(choices: &mut Choices, options: WalOptions, rots: bool) {
     let mut disk = Fragile::default();
     let mut damages = Vec::new();
     let mut terms = 0;
@@ -491,7 +491,7 @@ proptest! {
     /// What is left out of memory is left out of nothing else.
     #[test]
     fn a_log_larger_than_memory_survives_as_well(list in any_vec(any::<u16>(), 0..600), rots: bool) {
-        let options = Options { cached_bytes: 20_000, ..SMALL };
+        let options = WalOptions { cached_bytes: 20_000, ..SMALL };
         lives(&mut Choices::new(list), options, rots);
     }
 

@@ -19,7 +19,7 @@ use crate::wal::disk::{Disk, DiskError, FileName, Operation, Slot};
 use crate::wal::header::{
     BatchHeader, HEADER_BLOCKS, Link, NoHeader, SegmentHeader, Summary, VERSION, VOTE_BLOCKS, Vote, salt,
 };
-use crate::wal::log::{Options, Start, Wal, change};
+use crate::wal::log::{Start, Wal, WalOptions, change};
 use crate::wal::places::{Change, Places};
 use crate::wal::sector::{BLOCK, Kind, SECTOR, SECTORS_PER_BLOCK, Seal, Sector, block_at, first_sector};
 use crate::wal::snapshot_file::{SnapshotHeader, whole};
@@ -123,7 +123,7 @@ pub enum Missing {
 
 /// Why a directory could not be opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum OpenError {
+pub enum WalOpenError {
     /// What is in it cannot be gone on from.
     Recover(RecoverError),
     /// The disk failed at what had to be done first. [`DiskError::Full`]: make space, and open it again.
@@ -146,7 +146,7 @@ impl From<Missing> for RecoverError {
 pub(super) fn recover<D: Disk>(
     disk: &mut D,
     identity: Identity,
-    options: Options,
+    options: WalOptions,
     begin: &Durable,
 ) -> Result<Recovery, RecoverError> {
     let mut files = Files::default();
@@ -191,7 +191,7 @@ pub(super) fn recover<D: Disk>(
 fn new<D: Disk>(
     disk: &mut D,
     identity: Identity,
-    options: Options,
+    options: WalOptions,
     begin: &Durable,
     files: Files,
 ) -> Result<Recovery, RecoverError> {
@@ -653,7 +653,7 @@ struct Last {
 
 struct Scan<'a, D> {
     disk: &'a mut D,
-    options: Options,
+    options: WalOptions,
     /// Batches through this number were durable, by the copies of the vote.
     synced: u64,
     found: Found,
@@ -1126,7 +1126,7 @@ impl fmt::Display for RecoverError {
 
 impl core::error::Error for RecoverError {}
 
-impl fmt::Display for OpenError {
+impl fmt::Display for WalOpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Recover(error) => error.fmt(f),
@@ -1135,4 +1135,4 @@ impl fmt::Display for OpenError {
     }
 }
 
-impl core::error::Error for OpenError {}
+impl core::error::Error for WalOpenError {}

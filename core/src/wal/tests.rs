@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 use proptest::collection::vec as any_vec;
 use proptest::prelude::*;
 
-const OPTIONS: Options = Options { segment_bytes: 16 * BLOCK as u64, cached_bytes: u64::MAX };
+const OPTIONS: WalOptions = WalOptions { segment_bytes: 16 * BLOCK as u64, cached_bytes: u64::MAX };
 
 fn node(id: u64) -> NodeId {
     NodeId::new(id).unwrap()
@@ -49,7 +49,7 @@ impl Used {
         Self::on_with(disk, OPTIONS)
     }
 
-    fn on_with(mut disk: MemoryDisk, options: Options) -> Self {
+    fn on_with(mut disk: MemoryDisk, options: WalOptions) -> Self {
         let Recovery { wal, durable, .. } = Wal::open(&mut disk, identity(), options, &group()).unwrap();
         Self { disk, wal, state: durable, seq: 0 }
     }
@@ -496,7 +496,7 @@ fn a_log_larger_than_memory_is_left_out_of_it_past_what_is_lost() {
     }
     let hole = 3 * BLOCK + SECTOR;
     used.file(FileName::Segment(1))[hole] ^= 1;
-    let options = Options { cached_bytes: 5_000, ..OPTIONS };
+    let options = WalOptions { cached_bytes: 5_000, ..OPTIONS };
     let Recovery { durable, found, wal, .. } =
         Wal::recover(&mut used.disk.clone(), identity(), options, &group()).unwrap();
     assert_eq!(found.lost, [(LogId::ZERO, LogId::new(1, 2))]);
@@ -538,7 +538,7 @@ fn what_is_lost_takes_no_memory_for_each_entry() {
         used.keep_up();
     }
     used.file(FileName::Segment(2)).fill(7);
-    let options = Options { cached_bytes: 2_000, ..OPTIONS };
+    let options = WalOptions { cached_bytes: 2_000, ..OPTIONS };
     let Recovery { durable, found, .. } =
         Wal::recover(&mut used.disk.clone(), identity(), options, &group()).unwrap();
     let [(after, through)] = found.lost[..] else { panic!("{:?}", found.lost) };

@@ -2,7 +2,7 @@
 //! have 53 in many a reader.
 
 use crate::metrics::{kind_word, phase_word};
-use crate::protocol::{Content, LogEntry, MemberStatus, NodeStatus, Phase, Range};
+use crate::protocol::{Content, LogEntry, MemberStatus, NodePhase, NodeStatus, Range};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use kontiki_core::membership::Change;
@@ -167,8 +167,8 @@ pub(super) fn range(query: &str) -> Result<Range, String> {
 /// How a member is.
 pub(super) fn status(status: &NodeStatus) -> Value {
     let why = match &status.phase {
-        Phase::Starting(why) | Phase::Refusing(why) | Phase::Halted(why) => Some(why),
-        Phase::Running | Phase::Stopped => None,
+        NodePhase::Starting(why) | NodePhase::Refusing(why) | NodePhase::Halted(why) => Some(why),
+        NodePhase::Running | NodePhase::Stopped => None,
     };
     json!({
         "cluster": status.cluster.to_string(),

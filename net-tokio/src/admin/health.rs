@@ -1,15 +1,15 @@
 //! Whether the member lives, and whether it is of use.
 
-use crate::protocol::{NodeStatus, Phase};
+use crate::protocol::{NodePhase, NodeStatus};
 use kontiki_core::membership::MemberKind;
 use kontiki_core::status::Space;
 
 /// Why it should be started again, if it should. A member that merely waits for others is alive.
 pub(super) fn live(status: &NodeStatus) -> Result<(), String> {
     match &status.phase {
-        Phase::Starting(_) | Phase::Running | Phase::Refusing(_) => Ok(()),
-        Phase::Halted(why) => Err(format!("halted: {why}")),
-        Phase::Stopped => Err("it was shut down".to_owned()),
+        NodePhase::Starting(_) | NodePhase::Running | NodePhase::Refusing(_) => Ok(()),
+        NodePhase::Halted(why) => Err(format!("halted: {why}")),
+        NodePhase::Stopped => Err("it was shut down".to_owned()),
     }
 }
 
@@ -17,9 +17,9 @@ pub(super) fn live(status: &NodeStatus) -> Result<(), String> {
 pub(super) fn ready(status: &NodeStatus, max_lag: u64) -> Result<(), String> {
     live(status)?;
     match &status.phase {
-        Phase::Starting(why) => return Err(format!("it waits to be in a group: {why}")),
-        Phase::Refusing(why) => return Err(format!("it refuses everything: {why}")),
-        Phase::Running | Phase::Halted(_) | Phase::Stopped => {}
+        NodePhase::Starting(why) => return Err(format!("it waits to be in a group: {why}")),
+        NodePhase::Refusing(why) => return Err(format!("it refuses everything: {why}")),
+        NodePhase::Running | NodePhase::Halted(_) | NodePhase::Stopped => {}
     }
     if status.kind == MemberKind::NonMember {
         return Err("it is no member of its group: add it, or shut it down".to_owned());
@@ -57,7 +57,7 @@ mod tests {
         let well = NodeStatus {
             cluster: ClusterId(1),
             member: Member::new(id, Incarnation(1)),
-            phase: Phase::Running,
+            phase: NodePhase::Running,
             role: RoleKind::Follower,
             kind: MemberKind::Voter,
             term: Term::new(1),
@@ -77,10 +77,10 @@ mod tests {
             (NodeStatus { leader: None, ..well.clone() }, true, "no leader"),
             (NodeStatus { committed: Index::new(21), ..well.clone() }, true, "11 committed entries"),
             (NodeStatus { kind: MemberKind::NonMember, ..well.clone() }, true, "no member"),
-            (phase(Phase::Starting("two are missing".to_owned())), true, "two are missing"),
-            (phase(Phase::Refusing("segment 3".to_owned())), true, "segment 3"),
-            (phase(Phase::Halted("two leaders".to_owned())), false, "two leaders"),
-            (phase(Phase::Stopped), false, "shut down"),
+            (phase(NodePhase::Starting("two are missing".to_owned())), true, "two are missing"),
+            (phase(NodePhase::Refusing("segment 3".to_owned())), true, "segment 3"),
+            (phase(NodePhase::Halted("two leaders".to_owned())), false, "two leaders"),
+            (phase(NodePhase::Stopped), false, "shut down"),
         ] {
             assert_eq!(live(&status).is_ok(), is_live, "{status:?}");
             assert!(ready(&status, 10).is_err_and(|error| error.contains(why)), "{status:?}");

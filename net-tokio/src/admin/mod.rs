@@ -4,7 +4,7 @@
 //! `POST`. docs/admin.md has every endpoint with an example.
 //!
 //! It speaks plain HTTP, so anybody on the way could read the token. It therefore listens on loopback alone, unless
-//! [`Options::allow_insecure`] says otherwise; for other machines, put it behind a proxy that speaks TLS.
+//! [`AdminOptions::allow_insecure`] says otherwise; for other machines, put it behind a proxy that speaks TLS.
 //!
 //! There is no decision in it: requests become an [`Ask`], and each [`Reply`] an HTTP status.
 
@@ -32,7 +32,7 @@ use tokio::task::JoinHandle;
 
 /// What the port needs of the member.
 pub trait AdminBackend: Send + Sync + 'static {
-    /// What [`Ask`] asks. May take as long as it likes: it is given up after [`Options::request_timeout`].
+    /// What [`Ask`] asks. May take as long as it likes: it is given up after [`AdminOptions::request_timeout`].
     fn ask(&self, ask: Ask) -> BoxFuture<'_, Reply>;
     /// How the member is. Answered at once, even where its driver is stuck.
     fn status(&self) -> NodeStatus;
@@ -51,7 +51,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// How to open the port.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct AdminOptions {
     /// Where to listen. Port 0 takes a free one: see [`Admin::local_addr`].
     pub listen: SocketAddr,
     /// What whoever asks must bring.
@@ -75,7 +75,7 @@ pub struct Options {
     pub request_timeout: Duration,
 }
 
-impl Options {
+impl AdminOptions {
     /// The defaults.
     pub fn new(listen: SocketAddr, token: Token) -> Self {
         Self {
@@ -128,7 +128,7 @@ impl Admin {
 }
 
 /// Opens the port. It is served by a task of the runtime that this is called in, until the [`Admin`] is shut down or dropped.
-pub async fn serve(node: impl AdminBackend, options: Options) -> Result<Admin, AdminError> {
+pub async fn serve(node: impl AdminBackend, options: AdminOptions) -> Result<Admin, AdminError> {
     let listen = options.listen;
     if !options.allow_insecure && !listen.ip().is_loopback() {
         return Err(AdminError::Exposed(listen));

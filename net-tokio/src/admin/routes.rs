@@ -2,7 +2,7 @@
 
 use super::body::{self, CommandBody, MembersBody, TransferBody, Verb};
 use super::reply::{Failure, done, json_of, unexpected};
-use super::{AdminBackend, Options, health, page};
+use super::{AdminBackend, AdminOptions, health, page};
 use crate::metrics::{self, MetricsSample};
 use crate::places::Place;
 use crate::protocol::{Ask, MemberStatus, Reply};
@@ -26,11 +26,11 @@ use tokio::time;
 /// What all endpoints share.
 pub(super) struct Shared {
     node: Box<dyn AdminBackend>,
-    options: Options,
+    options: AdminOptions,
 }
 
 impl Shared {
-    pub(super) fn new(node: impl AdminBackend, options: Options) -> Self {
+    pub(super) fn new(node: impl AdminBackend, options: AdminOptions) -> Self {
         Self { node: Box::new(node), options }
     }
 }

@@ -1,6 +1,6 @@
 //! Connections: how many, how long, and how they end.
 
-use super::Options;
+use super::AdminOptions;
 use crate::places::{Place, Places};
 use axum::Extension;
 use axum::Router;
@@ -24,7 +24,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    pub(super) fn of(options: &Options) -> Self {
+    pub(super) fn of(options: &AdminOptions) -> Self {
         Self {
             connections: options.max_connections,
             header: options.header_timeout,

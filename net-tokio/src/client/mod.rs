@@ -12,10 +12,10 @@
 //! the middle of a command goes on as though nothing had happened. [`Client::kv`] speaks to the key-value store of `kontiki_core`.
 //!
 //! ```no_run
-//! use kontiki_net_tokio::client::{Client, Options};
+//! use kontiki_net_tokio::client::{Client, ClientOptions};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::new(["127.0.0.1:7001".to_owned(), "127.0.0.1:7002".to_owned()], None, Options::default())?;
+//! let client = Client::new(["127.0.0.1:7001".to_owned(), "127.0.0.1:7002".to_owned()], None, ClientOptions::default())?;
 //! client.kv().put(b"colour", b"red").await?;
 //! assert_eq!(client.kv().get(b"colour").await?, Some(b"red".to_vec()));
 //! client.close().await;
@@ -55,7 +55,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// How a client behaves. All have a default.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ClientOptions {
     /// The group that is meant: members of any other refuse. Where not set, any will do.
     pub cluster: Option<ClusterId>,
     /// How long a request is tried before it fails with [`Error::Deadline`]. Default 10 s.
@@ -81,7 +81,7 @@ pub struct Options {
     pub window: u32,
 }
 
-impl Default for Options {
+impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             cluster: None,
@@ -98,7 +98,7 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl ClientOptions {
     fn behaviour(&self) -> Behaviour {
         Behaviour {
             max_response_bytes: self.max_response_bytes,
@@ -122,7 +122,7 @@ pub struct Client {
 }
 
 struct Shared {
-    options: Options,
+    options: ClientOptions,
     router: Router,
     sessions: Sessions,
 }
@@ -141,7 +141,7 @@ impl Client {
     pub fn new(
         addresses: impl IntoIterator<Item = String>,
         tls: Option<Tls>,
-        options: Options,
+        options: ClientOptions,
     ) -> Result<Self, Error> {
         let (hello, limit) = (ClientHello { cluster: options.cluster }, options.dial_timeout);
         let dialler: Dialler = Arc::new(move |address| {
@@ -160,7 +160,7 @@ impl Client {
     pub fn with_dialler(
         addresses: impl IntoIterator<Item = String>,
         dialler: Dialler,
-        options: Options,
+        options: ClientOptions,
     ) -> Result<Self, Error> {
         let addresses: Vec<_> = addresses.into_iter().collect();
         if addresses.is_empty() {
@@ -301,7 +301,7 @@ impl Client {
 impl Client {
     /// Asks, and waits for the reply as long as it may still be under way.
     async fn patiently(&self, connection: &Connection, ask: Ask) -> Result<Result<Reply, Lost>, Failure> {
-        let Options { reply_timeout, heartbeat, .. } = self.shared.options;
+        let ClientOptions { reply_timeout, heartbeat, .. } = self.shared.options;
         let bytes = if let Ask::Command(payload) = &ask { payload.len() } else { 0 };
         let patience =
             reply_timeout + Duration::from_secs(1) * u32::try_from(bytes / SLOWEST).unwrap_or(u32::MAX);

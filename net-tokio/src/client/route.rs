@@ -1,7 +1,7 @@
 //! Whom to ask: the leader, where that is known and can be reached, and otherwise whoever answers.
 
 use super::connection::{Behaviour, Broken, Connection, lock};
-use super::{Dialler, Failure, Options};
+use super::{ClientOptions, Dialler, Failure};
 use kontiki_core::types::NodeId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -59,7 +59,7 @@ impl State {
 }
 
 impl Router {
-    pub(super) fn new(addresses: Vec<String>, dialler: Dialler, options: &Options) -> Self {
+    pub(super) fn new(addresses: Vec<String>, dialler: Dialler, options: &ClientOptions) -> Self {
         Self {
             dialler,
             behaviour: options.behaviour(),

@@ -1,7 +1,7 @@
 //! A client against members that do what a test tells them.
 
 use super::*;
-use crate::protocol::{self, Phase, Request, Response, Who};
+use crate::protocol::{self, NodePhase, Request, Response, Who};
 use connection::lock;
 use kontiki_core::machine::SessionId;
 use kontiki_core::membership::MemberKind;
@@ -48,12 +48,12 @@ impl World {
     }
 
     fn client(&self, addresses: &[&str]) -> Client {
-        let options = Options {
+        let options = ClientOptions {
             deadline: Duration::from_secs(5),
             reply_timeout: Duration::from_millis(200),
             backoff_min: Duration::from_millis(1),
             backoff_max: Duration::from_millis(5),
-            ..Options::default()
+            ..ClientOptions::default()
         };
         Client::with_dialler(addresses.iter().map(ToString::to_string), self.dialler(), options).unwrap()
     }
@@ -132,7 +132,7 @@ fn status(member: Member, leader: Option<NodeId>) -> NodeStatus {
     NodeStatus {
         cluster: ClusterId(1),
         member,
-        phase: Phase::Running,
+        phase: NodePhase::Running,
         role: if leader == Some(member.id) { RoleKind::Leader } else { RoleKind::Follower },
         kind: MemberKind::Voter,
         term: Term::new(1),
@@ -208,7 +208,7 @@ async fn a_client_goes_where_the_leader_has_gone_without_a_request_that_fails() 
     let client = Client::with_dialler(
         ["m1".to_owned()],
         world.dialler(),
-        Options { heartbeat: Duration::from_millis(5), ..Options::default() },
+        ClientOptions { heartbeat: Duration::from_millis(5), ..ClientOptions::default() },
     );
     let client = client.unwrap();
     client.command_once(b"x").await.unwrap();
@@ -375,7 +375,7 @@ async fn commands_that_are_given_up_do_not_fill_the_session() {
     });
     let client = world.client(&["m1"]);
     client.command(b"first").await.unwrap();
-    for _ in 0..3 * Options::default().window {
+    for _ in 0..3 * ClientOptions::default().window {
         let given_up = client.with_deadline(Duration::from_millis(2)).command(b"never").await;
         assert_eq!(given_up.unwrap_err().code(), "deadline");
     }

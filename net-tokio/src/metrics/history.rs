@@ -2,7 +2,7 @@
 
 use super::MAX_EVENTS;
 use crate::metrics::kind_word;
-use crate::protocol::{NodeStatus, Phase};
+use crate::protocol::{NodePhase, NodeStatus};
 use kontiki_core::membership::{MemberKind, Membership};
 use kontiki_core::status::{RoleKind, Space};
 use kontiki_core::types::{Incarnation, Index, NodeId, Term};
@@ -213,12 +213,12 @@ fn kind_text(kind: MemberKind) -> &'static str {
     }
 }
 
-fn phase_text(phase: &Phase) -> String {
+fn phase_text(phase: &NodePhase) -> String {
     match phase {
-        Phase::Starting(why) => format!("this member waits to be in a group: {why}"),
-        Phase::Running => "this member is running".to_owned(),
-        Phase::Refusing(why) => format!("this member refuses everything: {why}"),
-        Phase::Halted(why) => format!("this member halted: {why}"),
-        Phase::Stopped => "this member was shut down".to_owned(),
+        NodePhase::Starting(why) => format!("this member waits to be in a group: {why}"),
+        NodePhase::Running => "this member is running".to_owned(),
+        NodePhase::Refusing(why) => format!("this member refuses everything: {why}"),
+        NodePhase::Halted(why) => format!("this member halted: {why}"),
+        NodePhase::Stopped => "this member was shut down".to_owned(),
     }
 }

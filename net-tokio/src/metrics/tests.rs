@@ -9,7 +9,7 @@ fn follower() -> NodeStatus {
     NodeStatus {
         cluster: ClusterId(7),
         member: Member::new(id(1), Incarnation(9)),
-        phase: Phase::Running,
+        phase: NodePhase::Running,
         role: RoleKind::Follower,
         kind: MemberKind::Voter,
         term: Term::new(1),
@@ -49,7 +49,7 @@ fn a_life_is_told_in_events_and_counted() {
     note(&|it| it.leader = Some(id(2)));
     note(&|it| it.snapshot = LogId::new(3, 5));
     note(&|it| it.kind = MemberKind::Learner);
-    note(&|it| it.phase = Phase::Halted("the disk failed".to_owned()));
+    note(&|it| it.phase = NodePhase::Halted("the disk failed".to_owned()));
     let told = [
         "this member is running",
         "this member stands for election (term 3)",

@@ -74,7 +74,7 @@ fn whole(labels: Vec<(&'static str, String)>, value: u64) -> Sample {
     Sample { labels, value: Value::Whole(value) }
 }
 
-fn of_recorder(counters: &record::Counters) -> [Family; 5] {
+fn of_recorder(counters: &record::RecorderCounters) -> [Family; 5] {
     let family = |name, help, count| {
         let samples = vec![whole(Vec::new(), count)];
         Family { name, help, kind: Kind::Counter, samples }
@@ -158,8 +158,8 @@ const OF_PEERS: [OfPeer; 7] = [
     }),
 ];
 
-fn of_transport(counters: &transport::Counters) -> Vec<Family> {
-    let transport::Counters { refused, peers, clients } = counters;
+fn of_transport(counters: &transport::TransportCounters) -> Vec<Family> {
+    let transport::TransportCounters { refused, peers, clients } = counters;
     let mut families: Vec<_> = OF_PEERS
         .into_iter()
         .map(|(name, help, kind, count)| {

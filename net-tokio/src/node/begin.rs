@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::host::Host;
 use crate::identity::{self, IdentityError};
 use crate::node::handle::NodeHandle;
-use crate::protocol::{self, Ask, NodeStatus, Phase, Refused, Reply, Request, Response, Who};
+use crate::protocol::{self, Ask, NodePhase, NodeStatus, Refused, Reply, Request, Response, Who};
 use crate::tls::Tls;
 use crate::transport::{self, ClientHello};
 use kontiki_core::replica::formation::{
@@ -137,19 +137,19 @@ async fn store(record: Record, directory: &Path, must: bool) -> Result<(), Ident
 /// The member's place in its group, if it has one; an error where the member goes no further.
 fn place(status: &NodeStatus) -> Result<Option<Place>, ()> {
     match status.phase {
-        Phase::Starting(_) => Ok(None),
-        Phase::Running => {
+        NodePhase::Starting(_) => Ok(None),
+        NodePhase::Running => {
             let NodeStatus { configured, committed, kind, leader, .. } = *status;
             Ok(Some(Place::new(configured.index, committed, kind, leader)))
         }
-        Phase::Refusing(_) | Phase::Halted(_) | Phase::Stopped => Err(()),
+        NodePhase::Refusing(_) | NodePhase::Halted(_) | NodePhase::Stopped => Err(()),
     }
 }
 
 fn tell_operator(handle: &NodeHandle, report: &Report) {
     let member = handle.member().id;
     if report.is_waiting() {
-        handle.set_phase(Phase::Starting(report.to_string()));
+        handle.set_phase(NodePhase::Starting(report.to_string()));
     }
     match report {
         Report::NotAdded { needs_operator: true, .. } | Report::SeedOfOtherGroup { .. } => {

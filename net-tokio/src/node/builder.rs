@@ -2,7 +2,7 @@
 
 use crate::host::Host;
 use crate::node::worker::Start;
-use crate::node::{Node, Options, StartError};
+use crate::node::{Node, NodeOptions, StartError};
 use crate::tls::Tls;
 use kontiki_core::machine::StateMachine;
 use kontiki_core::replica::formation::Plan;
@@ -23,7 +23,7 @@ pub struct Builder {
     pub(super) listen: SocketAddr,
     pub(super) advertise: Option<String>,
     pub(super) plan: Plan,
-    pub(super) options: Options,
+    pub(super) options: NodeOptions,
     pub(super) tls: Option<Tls>,
     pub(super) host: Option<Arc<Host>>,
     pub(super) record: Option<(PathBuf, u64)>,
@@ -41,7 +41,7 @@ impl Builder {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             advertise: None,
             plan: Plan::Resume,
-            options: Options::default(),
+            options: NodeOptions::default(),
             tls: None,
             host: None,
             record: None,
@@ -95,7 +95,7 @@ impl Builder {
 
     /// All settings that have a default.
     #[must_use]
-    pub fn options(mut self, options: Options) -> Self {
+    pub fn options(mut self, options: NodeOptions) -> Self {
         self.options = options;
         self
     }

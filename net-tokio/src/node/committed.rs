@@ -30,8 +30,8 @@ impl Committed {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Refusal::Compacted`](kontiki_core::replica::Refusal::Compacted) where the next entry is no longer in the log, and
-    /// with [`Refusal::Unreadable`](kontiki_core::replica::Refusal::Unreadable) where the member's disk has lost it: the next call tries again,
+    /// [`Error::Refused`] with [`Refusal::Compacted`](kontiki_core::replica::ReplicaRefusal::Compacted) where the next entry is no longer in the log, and
+    /// with [`Refusal::Unreadable`](kontiki_core::replica::ReplicaRefusal::Unreadable) where the member's disk has lost it: the next call tries again,
     /// and succeeds once another member has sent the entry. [`Error::Stopped`] when the node is stopped.
     pub async fn next(&mut self) -> Result<LogEntry, Error> {
         loop {

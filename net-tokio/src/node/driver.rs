@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::host::Host;
 use crate::node::handle::NodeHandle;
 use crate::node::worker::Work;
-use crate::protocol::{MemberStatus, NodeStatus, Phase, Reply};
+use crate::protocol::{MemberStatus, NodePhase, NodeStatus, Reply};
 use crate::record::FlightRecorder;
 use crate::storage::{Directory, Done};
 use kontiki_core::event::Proposal;
@@ -37,7 +37,7 @@ pub(crate) enum DriverEvent {
     /// Somebody wants to know who is in the group.
     Members(oneshot::Sender<Vec<MemberStatus>>),
     /// Somebody wants the counters.
-    Counters(oneshot::Sender<Counters>),
+    Counters(oneshot::Sender<NodeCounters>),
     /// It is time to go.
     Shutdown,
 }
@@ -72,9 +72,9 @@ impl Waiter {
 
 /// What the replica and its kernel have counted.
 #[derive(Clone, Debug, Default)]
-pub struct Counters {
+pub struct NodeCounters {
     /// The replica's.
-    pub replica: replica::Counters,
+    pub replica: replica::ReplicaCounters,
     /// What the kernel dropped, and why.
     pub drops: kontiki_core::status::Drops,
     /// What the log keeps, and why.
@@ -84,7 +84,7 @@ pub struct Counters {
     /// How many requests wait for their answers.
     pub waiting: usize,
     /// What became of the recording, where there is one.
-    pub recorder: Option<crate::record::Counters>,
+    pub recorder: Option<crate::record::RecorderCounters>,
 }
 
 /// The member, or what takes its place where its directory is damaged beyond what others can mend.
@@ -131,7 +131,7 @@ const MANY: usize = 512;
 impl Driver {
     pub(super) async fn run(mut self) {
         if let Member::Refusing(_, missing) = &self.member {
-            let phase = Phase::Refusing(missing.clone());
+            let phase = NodePhase::Refusing(missing.clone());
             tracing::error!(member = %self.identity.member.id, missing, "refuses everything");
             self.handle.set_phase(phase);
         }
@@ -289,16 +289,16 @@ impl Driver {
             return;
         }
         tracing::error!(member = %self.identity.member.id, %why, "halted");
-        self.handle.set_phase(Phase::Halted(why.to_string()));
+        self.handle.set_phase(NodePhase::Halted(why.to_string()));
     }
 
     fn is_halted(&self) -> bool {
-        matches!(self.handle.status_sender().borrow().phase, Phase::Halted(_))
+        matches!(self.handle.status_sender().borrow().phase, NodePhase::Halted(_))
     }
 
-    fn counters(&self) -> Counters {
+    fn counters(&self) -> NodeCounters {
         match &self.member {
-            Member::Replica(replica) => Counters {
+            Member::Replica(replica) => NodeCounters {
                 replica: *replica.counters(),
                 drops: *replica.raft().drops(),
                 retention: replica.raft().retention(),
@@ -306,7 +306,7 @@ impl Driver {
                 waiting: replica.waiting(),
                 recorder: self.recorder.as_ref().map(FlightRecorder::counters),
             },
-            Member::Refusing(..) => Counters::default(),
+            Member::Refusing(..) => NodeCounters::default(),
         }
     }
 
@@ -358,7 +358,7 @@ impl Driver {
         let Identity { cluster, member } = self.identity;
         self.handle.status_sender().send_modify(|status| {
             let phase = match &status.phase {
-                Phase::Starting(_) => Phase::Running,
+                NodePhase::Starting(_) => NodePhase::Running,
                 other => other.clone(),
             };
             *status = NodeStatus::of(cluster, member, phase, &now);
@@ -387,7 +387,7 @@ impl Driver {
     fn lose_machine(&self) {
         let why = "the state machine has panicked: mend it, and start the member again".to_owned();
         tracing::error!(member = %self.identity.member.id, why, "halted");
-        self.handle.set_phase(Phase::Halted(why));
+        self.handle.set_phase(NodePhase::Halted(why));
     }
 
     async fn end(mut self) {
@@ -399,11 +399,11 @@ impl Driver {
         while let Some(told) = self.told.recv().await {
             if let DriverEvent::Ask(_, waiter) = told {
                 let refusal = kontiki_core::action::Refusal::Stopped;
-                waiter.tell(Answer::Refused(replica::Refusal::Raft(refusal)));
+                waiter.tell(Answer::Refused(replica::ReplicaRefusal::Raft(refusal)));
             }
         }
-        if !matches!(self.handle.status().phase, Phase::Halted(_)) {
-            self.handle.set_phase(Phase::Stopped);
+        if !matches!(self.handle.status().phase, NodePhase::Halted(_)) {
+            self.handle.set_phase(NodePhase::Stopped);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a node's requests come to where they do not succeed.
 
 use kontiki_core::machine;
-use kontiki_core::replica::Refusal;
+use kontiki_core::replica::ReplicaRefusal;
 use kontiki_core::types::{LogId, NodeId};
 use std::time::Duration;
 use std::{error, fmt};
@@ -10,7 +10,7 @@ use std::{error, fmt};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Error {
     /// Nothing was done, and nothing will be.
-    Refused(Refusal),
+    Refused(ReplicaRefusal),
     /// It may come to pass, or not.
     Unknown,
     /// The command is committed and applied, and its answer is not to be had here.

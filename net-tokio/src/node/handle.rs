@@ -1,13 +1,13 @@
 //! What there is of a node for everybody else in its process: a way to its driver, and what the driver tells of it.
 
 use crate::metrics::Metrics;
-use crate::node::driver::{Counters, DriverEvent, Waiter};
+use crate::node::driver::{DriverEvent, NodeCounters, Waiter};
 use crate::node::{Error, log};
-use crate::protocol::{LogEntry, MemberStatus, NodeStatus, Phase, Range};
+use crate::protocol::{LogEntry, MemberStatus, NodePhase, NodeStatus, Range};
 use kontiki_core::log::Entry;
 use kontiki_core::machine::Command;
 use kontiki_core::replica::formation::{Formation, Record};
-use kontiki_core::replica::{self, Answer, LogPage, Refusal};
+use kontiki_core::replica::{self, Answer, LogPage, ReplicaRefusal};
 use kontiki_core::types::{ClusterId, Member, NodeId};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -90,7 +90,7 @@ impl NodeHandle {
     }
 
     /// The member is so far in its life now.
-    pub(super) fn set_phase(&self, phase: Phase) {
+    pub(super) fn set_phase(&self, phase: NodePhase) {
         self.status.send_modify(|status| status.set_aside(phase));
         self.metrics.status(&self.status.borrow());
     }
@@ -124,7 +124,7 @@ impl NodeHandle {
         self.check()?;
         match self.told.try_send(DriverEvent::Ask(ask, waiter)) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => Err(Error::Refused(Refusal::TooMany)),
+            Err(TrySendError::Full(_)) => Err(Error::Refused(ReplicaRefusal::TooMany)),
             Err(TrySendError::Closed(_)) => Err(Error::Stopped),
         }
     }
@@ -139,7 +139,7 @@ impl NodeHandle {
         self.inquire(DriverEvent::Members).await
     }
 
-    pub(crate) async fn counters(&self) -> Result<Counters, Error> {
+    pub(crate) async fn counters(&self) -> Result<NodeCounters, Error> {
         self.inquire(DriverEvent::Counters).await
     }
 
@@ -193,10 +193,10 @@ impl NodeHandle {
 
     fn check(&self) -> Result<(), Error> {
         match &self.status.borrow().phase {
-            Phase::Starting(waiting) => Err(Error::Starting(waiting.clone())),
-            Phase::Stopped => Err(Error::Stopped),
+            NodePhase::Starting(waiting) => Err(Error::Starting(waiting.clone())),
+            NodePhase::Stopped => Err(Error::Stopped),
             // What has halted or refuses says so itself.
-            Phase::Running | Phase::Refusing(_) | Phase::Halted(_) => Ok(()),
+            NodePhase::Running | NodePhase::Refusing(_) | NodePhase::Halted(_) => Ok(()),
         }
     }
 }

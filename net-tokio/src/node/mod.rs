@@ -39,9 +39,9 @@ mod worker;
 
 pub use builder::Builder;
 pub use committed::Committed;
-pub use driver::Counters;
+pub use driver::NodeCounters;
 pub use failure::{Error, ShutdownError, Unended};
-pub use options::Options;
+pub use options::NodeOptions;
 pub use session::Session;
 
 use crate::clock::Clock;
@@ -53,7 +53,7 @@ use crate::node::begin::BeginError;
 use crate::node::driver::{Driver, DriverEvent, PendingRequests};
 use crate::node::handle::NodeHandle;
 use crate::node::session::Raw;
-use crate::protocol::{LogEntry, MemberStatus, NodeStatus, Phase, Range};
+use crate::protocol::{LogEntry, MemberStatus, NodePhase, NodeStatus, Range};
 use crate::record::FlightRecorder;
 use crate::storage::Directory;
 use kontiki_core::config::{Config, ConfigError};
@@ -62,10 +62,10 @@ use kontiki_core::machine::{self, LimitsError};
 use kontiki_core::membership::{Change, MemberKind, Membership};
 use kontiki_core::raft::Durable;
 use kontiki_core::replica::formation::{Formation, FormationError, Plan, Setup, is_unspecified};
-use kontiki_core::replica::{self, Answer, Ask, OptionsError, Refusing, Replica};
+use kontiki_core::replica::{self, Answer, Ask, Refusing, Replica, ReplicaOptionsError};
 use kontiki_core::status::{RoleKind, Space, Status};
 use kontiki_core::types::{ClusterId, Identity, Index, LogId, Member, NodeId, Payload, Term};
-use kontiki_core::wal::{DiskError, OpenError, RecoverError, Recovery, Wal};
+use kontiki_core::wal::{DiskError, RecoverError, Recovery, Wal, WalOpenError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -114,11 +114,11 @@ pub enum StartError {
     /// Its options are wrong.
     Config(ConfigError),
     /// Its options are wrong.
-    Replica(OptionsError),
+    Replica(ReplicaOptionsError),
     /// Its options are wrong.
     Sessions(LimitsError),
     /// Its directory cannot be had.
-    Directory(disk::OpenError),
+    Directory(disk::DiskOpenError),
     /// Its directory is not its own.
     Identity(IdentityError),
     /// It cannot come to the group that it should be in.
@@ -173,10 +173,10 @@ impl error::Error for StartError {}
 impl NodeStatus {
     /// Whether this member will do nothing more until it is started again.
     pub fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Stopped | Phase::Halted(_))
+        matches!(self.phase, NodePhase::Stopped | NodePhase::Halted(_))
     }
 
-    pub(super) fn of(cluster: ClusterId, member: Member, phase: Phase, status: &Status) -> Self {
+    pub(super) fn of(cluster: ClusterId, member: Member, phase: NodePhase, status: &Status) -> Self {
         let Status { role, kind, term, vote, leader, .. } = *status;
         let Status { last, durable, committed, applied, snapshot, configured, space, .. } = *status;
         Self {
@@ -199,9 +199,9 @@ impl NodeStatus {
     }
 
     /// From now on this member takes no part: it leads nobody and follows nobody, whatever it did last.
-    pub(super) fn set_aside(&mut self, phase: Phase) {
+    pub(super) fn set_aside(&mut self, phase: NodePhase) {
         self.role = match phase {
-            Phase::Starting(_) => RoleKind::Follower,
+            NodePhase::Starting(_) => RoleKind::Follower,
             _ => RoleKind::Halted,
         };
         (self.phase, self.leader) = (phase, None);
@@ -211,7 +211,7 @@ impl NodeStatus {
         Self {
             cluster: ClusterId(0),
             member: id.into(),
-            phase: Phase::Stopped,
+            phase: NodePhase::Stopped,
             role: RoleKind::Follower,
             kind: MemberKind::NonMember,
             term: Term::new(0),
@@ -291,7 +291,7 @@ impl Node {
         let waits_for = if is_disk { Unended::Disk } else { Unended::StateMachine };
         old.task.abort();
         self.close(&mut old).await;
-        self.0.status.send_modify(|status| status.set_aside(Phase::Stopped));
+        self.0.status.send_modify(|status| status.set_aside(NodePhase::Stopped));
         Err(late(waits_for))
     }
 
@@ -302,7 +302,7 @@ impl Node {
         if let Some(mut old) = running.take() {
             old.task.abort();
             self.stop(&mut old).await;
-            self.0.status.send_modify(|status| status.set_aside(Phase::Stopped));
+            self.0.status.send_modify(|status| status.set_aside(NodePhase::Stopped));
         }
     }
 
@@ -343,7 +343,7 @@ impl Node {
     }
 
     /// The settings that it was made with.
-    pub fn options(&self) -> &Options {
+    pub fn options(&self) -> &NodeOptions {
         &self.0.builder.options
     }
 
@@ -363,7 +363,7 @@ impl Node {
     }
 
     /// What its replica has counted.
-    pub async fn counters(&self) -> Result<Counters, Error> {
+    pub async fn counters(&self) -> Result<NodeCounters, Error> {
         self.handle()?.counters().await
     }
 
@@ -371,26 +371,26 @@ impl Node {
     pub async fn ready(&self) -> Result<NodeStatus, Error> {
         let mut status = self.watch();
         let ready = |status: &NodeStatus| {
-            status.is_over() || matches!(status.phase, Phase::Refusing(_)) || status.leader.is_some()
+            status.is_over() || matches!(status.phase, NodePhase::Refusing(_)) || status.leader.is_some()
         };
         let status = status.wait_for(ready).await.map_err(|_| Error::Stopped)?.clone();
         match &status.phase {
-            Phase::Refusing(why) => Err(Error::Refused(replica::Refusal::Damaged(why.clone()))),
-            Phase::Halted(_) => {
-                Err(Error::Refused(replica::Refusal::Raft(kontiki_core::action::Refusal::Halted)))
+            NodePhase::Refusing(why) => Err(Error::Refused(replica::ReplicaRefusal::Damaged(why.clone()))),
+            NodePhase::Halted(_) => {
+                Err(Error::Refused(replica::ReplicaRefusal::Raft(kontiki_core::action::Refusal::Halted)))
             }
-            Phase::Stopped => Err(Error::Stopped),
-            Phase::Starting(_) | Phase::Running => Ok(status),
+            NodePhase::Stopped => Err(Error::Stopped),
+            NodePhase::Starting(_) | NodePhase::Running => Ok(status),
         }
     }
 
     /// Who is in the group; with `alive`, only those of whom something was heard lately. To a leader, which hears from all, that is within
     /// the longest election timeout; to another member, which of most hears nothing but that they are there, within twice
-    /// [`keep_alive`](crate::transport::Options::keep_alive) where that is longer.
+    /// [`keep_alive`](crate::transport::TransportOptions::keep_alive) where that is longer.
     pub async fn members(&self, alive: bool) -> Result<Vec<MemberStatus>, Error> {
         let mut members = self.handle()?.members().await?;
         if alive {
-            let Options { raft, transport, .. } = self.options();
+            let NodeOptions { raft, transport, .. } = self.options();
             let limit = match self.status().role {
                 RoleKind::Leader => raft.election_timeout_max,
                 _ => raft.election_timeout_max.max(transport.keep_alive * 2),
@@ -405,8 +405,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`]: with [`Refusal::Compacted`](replica::Refusal::Compacted) where the range begins before the log does, and with
-    /// [`Refusal::Unreadable`](replica::Refusal::Unreadable) where this member cannot read one of the entries.
+    /// [`Error::Refused`]: with [`Refusal::Compacted`](replica::ReplicaRefusal::Compacted) where the range begins before the log does, and with
+    /// [`Refusal::Unreadable`](replica::ReplicaRefusal::Unreadable) where this member cannot read one of the entries.
     pub async fn logs(&self, range: Range) -> Result<Vec<LogEntry>, Error> {
         self.handle()?.logs(range).await
     }
@@ -424,7 +424,7 @@ impl Node {
     /// [`Error::Refused`] where this member cannot take the command now, and nothing was done. With
     /// [`NotLeader`](kontiki_core::action::Refusal::NotLeader) there is no leader that this member could send the command on to: for
     /// about an election timeout after a leader has stopped, or for longer where
-    /// [`forward`](kontiki_core::replica::Options::forward) is off. [`Error::Unknown`] where the command may have been applied or not,
+    /// [`forward`](kontiki_core::replica::ReplicaOptions::forward) is off. [`Error::Unknown`] where the command may have been applied or not,
     /// or may still be. [`Error::is_retryable`] tells which errors pass.
     pub async fn propose(&self, command: &[u8]) -> Result<Applied, Error> {
         let Raw { id, answer } = self.apply(session::plain(command)).await?;
@@ -587,7 +587,7 @@ impl Shared {
         let (status, metrics) = (Arc::clone(&self.status), self.metrics.clone());
         status.send_modify(|status| {
             status.member = formation.record().member();
-            status.set_aside(Phase::Starting("it opens its log".to_owned()));
+            status.set_aside(NodePhase::Starting("it opens its log".to_owned()));
         });
         metrics.status(&status.borrow());
         host.address_book().load(&self.builder.directory);
@@ -666,10 +666,10 @@ impl Life {
         };
         let phase = match driver {
             Ok(driver) => return driver.run().await,
-            Err(Ending::Begin(BeginError::Shutdown)) => Phase::Stopped,
+            Err(Ending::Begin(BeginError::Shutdown)) => NodePhase::Stopped,
             Err(error) => {
                 tracing::error!(member = %self.builder.id, %error, "cannot start");
-                Phase::Halted(error.to_string())
+                NodePhase::Halted(error.to_string())
             }
         };
         self.handle.set_phase(phase);
@@ -686,7 +686,7 @@ impl Life {
     }
 
     async fn open(&mut self, disk: FileDisk, identity: Identity) -> Result<Driver, Ending> {
-        let Options { raft, replica, wal, sessions, .. } = self.builder.options.clone();
+        let NodeOptions { raft, replica, wal, sessions, .. } = self.builder.options.clone();
         let seed = if raft.seed == 0 { crate::entropy().map_err(Ending::System)? } else { raft.seed };
         let config =
             Config::new(identity, kontiki_core::config::Options { seed, ..raft }).map_err(Ending::Config)?;
@@ -706,7 +706,7 @@ impl Life {
                     report(&recovery);
                     Replica::open(config, replica, recovery, clock.now()).map_err(|error| error.to_string())
                 }
-                Err(OpenError::Disk(error) | OpenError::Recover(RecoverError::Disk(error))) => {
+                Err(WalOpenError::Disk(error) | WalOpenError::Recover(RecoverError::Disk(error))) => {
                     return Err(Ending::Disk(error));
                 }
                 Err(error) => Err(error.to_string()),

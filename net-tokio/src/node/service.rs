@@ -8,7 +8,7 @@ use crate::protocol::{self, Ask, Refused, Reply, Request, Response};
 use crate::transport::Stream;
 use kontiki_core::action;
 use kontiki_core::replica::formation::NoIdentity;
-use kontiki_core::replica::{self, Answer, Refusal};
+use kontiki_core::replica::{self, Answer, ReplicaRefusal};
 use kontiki_core::types::NodeId;
 use kontiki_core::wire::FrameError;
 use std::pin::pin;
@@ -170,8 +170,8 @@ fn reply(said: Said, handle: &NodeHandle, host: &Host) -> Reply {
 /// Why nothing was done, and who might do it.
 fn refused(error: &Error, handle: &NodeHandle, host: &Host) -> Refused {
     let leader = match error {
-        Error::Refused(Refusal::Raft(action::Refusal::NotLeader { leader })) => *leader,
-        Error::Refused(Refusal::Raft(action::Refusal::Transferring { to })) => Some(*to),
+        Error::Refused(ReplicaRefusal::Raft(action::Refusal::NotLeader { leader })) => *leader,
+        Error::Refused(ReplicaRefusal::Raft(action::Refusal::Transferring { to })) => Some(*to),
         _ => handle.leader(),
     };
     let at = |id: NodeId| (id, host.address_of(id));

@@ -105,7 +105,7 @@ fn what_is_recorded_is_lived_again() {
     let counters = recorder.close();
     let bytes = fs::read(&path).unwrap();
     let length = bytes.len() as u64;
-    assert_eq!(counters, Counters { recordings: 1, bytes: length, ..Counters::default() });
+    assert_eq!(counters, RecorderCounters { recordings: 1, bytes: length, ..RecorderCounters::default() });
     let found = record::recordings(&bytes).unwrap();
     assert_eq!((found.len(), replayed(&found[0])), (1, (life.steps, life.raft)));
     let about = found[0].play().unwrap().about().clone();

@@ -1,6 +1,6 @@
 //! What happened on the connections, in numbers.
 
-use crate::transport::wire::Refusal;
+use crate::transport::wire::HandshakeRefusal;
 use kontiki_core::types::NodeId;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 /// What happened on all connections since the transport started.
 #[derive(Clone, Default, Debug)]
-pub struct Counters {
+pub struct TransportCounters {
     /// How many connections were refused or given up, and why.
-    pub refused: BTreeMap<Refusal, u64>,
+    pub refused: BTreeMap<HandshakeRefusal, u64>,
     /// What happened with each member that was ever spoken to or heard of.
     pub peers: BTreeMap<NodeId, PeerCounters>,
     /// How many clients are connected now.
@@ -140,7 +140,7 @@ fn add([frames, bytes]: &[AtomicU64; 2], more: u64, length: usize) {
 #[derive(Debug)]
 pub(super) struct Refusals {
     interval: Duration,
-    of: Mutex<[OfOneKind; Refusal::ALL.len()]>,
+    of: Mutex<[OfOneKind; HandshakeRefusal::ALL.len()]>,
 }
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -155,7 +155,7 @@ impl Refusals {
     }
 
     /// Counts one, and logs it with those since the last that was logged, unless that was lately.
-    pub(super) fn add(&self, refusal: Refusal, who: &dyn fmt::Display) {
+    pub(super) fn add(&self, refusal: HandshakeRefusal, who: &dyn fmt::Display) {
         let since = {
             let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
             let kind = &mut all[refusal as usize];
@@ -171,9 +171,9 @@ impl Refusals {
         tracing::warn!(reason = refusal.as_str(), from = %who, since_last_logged = since, "connection refused");
     }
 
-    pub(super) fn counted(&self) -> BTreeMap<Refusal, u64> {
+    pub(super) fn counted(&self) -> BTreeMap<HandshakeRefusal, u64> {
         let all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = Refusal::ALL.iter().map(|&refusal| (refusal, all[refusal as usize].count));
+        let counts = HandshakeRefusal::ALL.iter().map(|&refusal| (refusal, all[refusal as usize].count));
         counts.filter(|(_, count)| *count > 0).collect()
     }
 }

@@ -6,7 +6,7 @@ use crate::transport::counters::Dropped;
 use crate::transport::outbound::write;
 use crate::transport::stream::Stream;
 use crate::transport::wire::{
-    self, Answer, Arrived, Hello, Inflow, NoIntroduction, Opening, Refusal, VERSION,
+    self, Answer, Arrived, HandshakeRefusal, Hello, Inflow, NoIntroduction, Opening, VERSION,
 };
 use crate::transport::{Inner, Peer, is_loopback, lock};
 use kontiki_core::types::ClusterId;
@@ -25,7 +25,7 @@ use tokio_rustls::rustls;
 const MAX_HANDSHAKES: usize = 128;
 /// How long to wait when the system gives no more connections, because it has no room.
 const BREATHER: Duration = Duration::from_millis(50);
-/// A frame that goes on must grow by so many bytes in each [`frame_timeout`](super::Options::frame_timeout).
+/// A frame that goes on must grow by so many bytes in each [`frame_timeout`](super::TransportOptions::frame_timeout).
 const SLOWEST: u64 = 64 << 10;
 /// What says that the acceptor is there.
 const BEAT: &[u8] = &[0];
@@ -112,9 +112,9 @@ async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr) {
     let limit = inner.options.handshake_timeout;
     let greeted = tokio::select! {
         greeted = timeout(limit, greet(&inner, tcp, from)) => {
-            greeted.unwrap_or_else(|_| Err(Refusal::Timeout.into()))
+            greeted.unwrap_or_else(|_| Err(HandshakeRefusal::Timeout.into()))
         }
-        () = give_up.notified() => Err(Refusal::TooManyConnections.into()),
+        () = give_up.notified() => Err(HandshakeRefusal::TooManyConnections.into()),
     };
     let ended = match greeted {
         Ok(Guest::Client { stream, cluster }) => {
@@ -153,12 +153,12 @@ enum Guest {
 
 /// Who is not welcome; and the connection, where the other end has been told.
 struct Refused {
-    why: Refusal,
+    why: HandshakeRefusal,
     stream: Option<Stream>,
 }
 
-impl From<Refusal> for Refused {
-    fn from(why: Refusal) -> Self {
+impl From<HandshakeRefusal> for Refused {
+    fn from(why: HandshakeRefusal) -> Self {
         Self { why, stream: None }
     }
 }
@@ -167,10 +167,10 @@ impl From<Refusal> for Refused {
 async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest, Refused> {
     let options = &inner.options;
     if options.tls.is_none() && !options.allow_insecure && !is_loopback(from) {
-        return Err(Refusal::Insecure.into());
+        return Err(HandshakeRefusal::Insecure.into());
     }
-    tcp.set_nodelay(true).map_err(|_| Refusal::Left)?;
-    let here = tcp.local_addr().map_err(|_| Refusal::Left)?;
+    tcp.set_nodelay(true).map_err(|_| HandshakeRefusal::Left)?;
+    let here = tcp.local_addr().map_err(|_| HandshakeRefusal::Left)?;
     let mut stream = match &options.tls {
         None => Stream::plain(tcp),
         Some(tls) => {
@@ -182,7 +182,7 @@ async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest,
     match judged(inner, &mut stream).await {
         Ok((opening, mine, place)) => {
             let welcome = wire::introduction(&wire::welcome(mine));
-            write(&mut stream, &welcome).await.map_err(|_| Refusal::Left)?;
+            write(&mut stream, &welcome).await.map_err(|_| HandshakeRefusal::Left)?;
             Ok(match (opening, place) {
                 (Opening::Member { hello, bulk, .. }, Room::Member(place)) => {
                     inner.host.reached_at(here);
@@ -192,7 +192,7 @@ async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest,
                     Guest::Client { stream: stream.holding(place), cluster }
                 }
                 // Each gets a place of its kind.
-                (_, Room::Member(_) | Room::Client(_)) => return Err(Refusal::Malformed.into()),
+                (_, Room::Member(_) | Room::Client(_)) => return Err(HandshakeRefusal::Malformed.into()),
             })
         }
         Err(why) if why.is_told() => {
@@ -210,11 +210,11 @@ enum Room {
 }
 
 /// Reads an opening, and finds a place for it if it is good; with it, how this member introduces itself.
-async fn judged(inner: &Inner, stream: &mut Stream) -> Result<(Opening, Hello, Room), Refusal> {
+async fn judged(inner: &Inner, stream: &mut Stream) -> Result<(Opening, Hello, Room), HandshakeRefusal> {
     let opening = match wire::introduced::<Opening>(stream).await {
         Ok((VERSION, Some(opening))) if opening.is_bounded() => opening,
-        Ok((VERSION, _)) => return Err(Refusal::Malformed),
-        Ok(_) => return Err(Refusal::Version),
+        Ok((VERSION, _)) => return Err(HandshakeRefusal::Malformed),
+        Ok(_) => return Err(HandshakeRefusal::Version),
         Err(NoIntroduction::Not(refusal)) => return Err(refusal),
         Err(NoIntroduction::Ended(error)) => return Err(fault(&error)),
     };
@@ -222,45 +222,45 @@ async fn judged(inner: &Inner, stream: &mut Stream) -> Result<(Opening, Hello, R
     let room = match &opening {
         Opening::Client { cluster } => {
             if cluster.is_some_and(|cluster| !mine.has(cluster)) {
-                return Err(Refusal::OtherCluster);
+                return Err(HandshakeRefusal::OtherCluster);
             }
             inner.clients.enter().await.map(Room::Client)
         }
         Opening::Member { hello, to, .. } => {
             if !stream.may_be_member() {
-                return Err(Refusal::NotAMember);
+                return Err(HandshakeRefusal::NotAMember);
             }
             fits(&mine, hello)?;
             if !inner.host.visited(*to, hello) {
-                return Err(Refusal::WrongMember);
+                return Err(HandshakeRefusal::WrongMember);
             }
             if inner.peer(hello.id).is_some_and(|peer| peer.is_blocked()) {
-                return Err(Refusal::Blocked);
+                return Err(HandshakeRefusal::Blocked);
             }
             Semaphore::try_acquire_owned(inner.members.clone()).ok().map(Room::Member)
         }
     };
-    Ok((opening, mine, room.ok_or(Refusal::TooManyConnections)?))
+    Ok((opening, mine, room.ok_or(HandshakeRefusal::TooManyConnections)?))
 }
 
 /// Whether this member and the one that says this of itself should talk.
-fn fits(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
+fn fits(mine: &Hello, theirs: &Hello) -> Result<(), HandshakeRefusal> {
     if theirs.id == mine.id {
-        return Err(Refusal::Itself);
+        return Err(HandshakeRefusal::Itself);
     }
     if mine.is_foreign_to(theirs) {
-        return Err(Refusal::OtherCluster);
+        return Err(HandshakeRefusal::OtherCluster);
     }
     Ok(())
 }
 
 /// What an error before the introduction was over says of the other end.
-fn fault(error: &io::Error) -> Refusal {
+fn fault(error: &io::Error) -> HandshakeRefusal {
     match tls::trouble(error) {
-        Some(Trouble::Theirs(rustls::Error::NoCertificatesPresented)) => Refusal::NoCertificate,
-        Some(Trouble::Theirs(_) | Trouble::Ours(_)) => Refusal::BadCertificate,
-        Some(Trouble::Other(_)) => Refusal::Tls,
-        None => Refusal::Left,
+        Some(Trouble::Theirs(rustls::Error::NoCertificatesPresented)) => HandshakeRefusal::NoCertificate,
+        Some(Trouble::Theirs(_) | Trouble::Ours(_)) => HandshakeRefusal::BadCertificate,
+        Some(Trouble::Other(_)) => HandshakeRefusal::Tls,
+        None => HandshakeRefusal::Left,
     }
 }
 
@@ -274,8 +274,8 @@ async fn hear_out(mut stream: Stream) {
 }
 
 /// Reads what a member sends, until the connection ends. An error is the member's own fault.
-async fn host(inner: &Arc<Inner>, stream: Stream, hello: &Hello, bulk: bool) -> Result<(), Refusal> {
-    let peer = inner.peer(hello.id).ok_or(Refusal::TooManyConnections)?;
+async fn host(inner: &Arc<Inner>, stream: Stream, hello: &Hello, bulk: bool) -> Result<(), HandshakeRefusal> {
+    let peer = inner.peer(hello.id).ok_or(HandshakeRefusal::TooManyConnections)?;
     let (number, cut) = lock(&peer.inbound).enter(bulk);
     let _leaves = Leaves { inner, peer: &peer, number };
     if peer.is_blocked() {
@@ -313,7 +313,7 @@ impl Drop for Leaves<'_> {
     }
 }
 
-async fn read(inner: &Inner, peer: &Peer, stream: Stream) -> Result<(), Refusal> {
+async fn read(inner: &Inner, peer: &Peer, stream: Stream) -> Result<(), HandshakeRefusal> {
     let options = &inner.options;
     let (mut from, mut to) = tokio::io::split(stream);
     let mut inflow = Inflow::new(options.max_body);
@@ -332,12 +332,12 @@ async fn read(inner: &Inner, peer: &Peer, stream: Stream) -> Result<(), Refusal>
                     && since.elapsed() >= options.frame_timeout
                 {
                     if came - then < SLOWEST {
-                        return Err(Refusal::Slow);
+                        return Err(HandshakeRefusal::Slow);
                     }
                     begun = Some((Instant::now(), came));
                 }
                 if heard.elapsed() >= options.idle_timeout {
-                    return Err(Refusal::Silent);
+                    return Err(HandshakeRefusal::Silent);
                 }
                 // Whoever does not read one byte now and then is as good as gone.
                 if !matches!(timeout(options.idle_timeout, write(&mut to, BEAT)).await, Ok(Ok(()))) {
@@ -366,7 +366,7 @@ async fn read(inner: &Inner, peer: &Peer, stream: Stream) -> Result<(), Refusal>
                         peer.tally.dropped(Dropped::NotTaken, 1);
                     }
                 }
-                Arrived::Hello(hello) if hello.id != peer.id => return Err(Refusal::Malformed),
+                Arrived::Hello(hello) if hello.id != peer.id => return Err(HandshakeRefusal::Malformed),
                 Arrived::Hello(hello) => {
                     let mine = inner.host.hello();
                     fits(&mine, &hello)?;

@@ -8,7 +8,7 @@
 //! Each member dials each other: what it sends goes by the connections that it has made, what it receives comes by those that others
 //! have made to it. A member has one for each [`Lane`], so that heartbeats, votes and acknowledgements overtake entries and snapshots.
 //!
-//! Frames may be lost, and for one lane of one connection keep their order; of what is lost [`Counters`] tell how much and why. Nobody waits
+//! Frames may be lost, and for one lane of one connection keep their order; of what is lost [`TransportCounters`] tell how much and why. Nobody waits
 //! for anybody: every queue is bounded and drops what does not fit, every connection has a task of its own, and whoever has not
 //! introduced itself gets little room and little time. What the bytes are is said in `wire.rs`.
 
@@ -19,11 +19,11 @@ mod outbound;
 mod stream;
 mod wire;
 
-pub use self::counters::{Counters, Dropped, PeerCounters};
-pub use self::options::{Options, OptionsError};
+pub use self::counters::{Dropped, PeerCounters, TransportCounters};
+pub use self::options::{TransportOptions, TransportOptionsError};
 pub use self::outbound::{ClientHello, DialError, dial};
 pub use self::stream::Stream;
-pub use self::wire::{Hello, Refusal};
+pub use self::wire::{HandshakeRefusal, Hello};
 pub use kontiki_core::replica::Lane;
 pub use kontiki_core::replica::formation::{Address, Verdict};
 
@@ -85,7 +85,7 @@ pub struct Transport {
 
 impl Transport {
     /// Listens, and serves whoever connects. To be called in the runtime that is to do the work.
-    pub async fn start(options: Options, host: Arc<dyn Host>) -> Result<Self, StartError> {
+    pub async fn start(options: TransportOptions, host: Arc<dyn Host>) -> Result<Self, StartError> {
         options.check().map_err(StartError::Options)?;
         let listen = options.listen;
         if options.tls.is_none() && !options.allow_insecure && !is_loopback(listen) {
@@ -167,14 +167,14 @@ impl Transport {
     }
 
     /// What happened until now.
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> TransportCounters {
         let peers = lock(&self.inner.peers).clone();
         let peers = peers.into_iter().map(|(id, peer)| {
             let outbound = peer.links.iter().filter(|link| link.is_connected()).count();
             let inbound = lock(&peer.inbound).count();
             (id, PeerCounters { outbound, inbound, ..peer.tally.counters(self.inner.started) })
         });
-        Counters {
+        TransportCounters {
             refused: self.inner.refusals.counted(),
             peers: peers.collect(),
             clients: self.inner.clients.taken(),
@@ -199,7 +199,7 @@ impl fmt::Debug for Transport {
 
 /// What all tasks share.
 struct Inner {
-    options: Options,
+    options: TransportOptions,
     host: Arc<dyn Host>,
     local: SocketAddr,
     started: Instant,
@@ -328,7 +328,7 @@ fn is_loopback(address: SocketAddr) -> bool {
 #[derive(Debug)]
 pub enum StartError {
     /// The options are wrong.
-    Options(OptionsError),
+    Options(TransportOptionsError),
     /// Everybody who reaches this address would be believed.
     Insecure {
         /// Where it should listen.

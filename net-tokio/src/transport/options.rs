@@ -11,7 +11,7 @@ use std::{error, fmt};
 /// How to listen and to dial, and how much of everything at most.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Options {
+pub struct TransportOptions {
     /// Where to listen. Port 0 takes any that is free.
     pub listen: SocketAddr,
     /// The certificates. Without them everything is sent in clear, and everybody is believed.
@@ -56,7 +56,7 @@ pub struct Options {
     pub log_interval: Duration,
 }
 
-impl Default for Options {
+impl Default for TransportOptions {
     fn default() -> Self {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
@@ -78,9 +78,9 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl TransportOptions {
     /// Says what is wrong with these values, if anything.
-    pub fn check(&self) -> Result<(), OptionsError> {
+    pub fn check(&self) -> Result<(), TransportOptionsError> {
         let zero = [
             ("backoff_min", self.backoff_min.is_zero()),
             ("tls_interval", self.tls_interval.is_zero()),
@@ -92,29 +92,32 @@ impl Options {
             ("queue_frames", self.queue_frames == 0),
         ];
         if let Some((name, _)) = zero.iter().find(|(_, is_zero)| *is_zero) {
-            return Err(OptionsError::Zero(name));
+            return Err(TransportOptionsError::Zero(name));
         }
         if self.backoff_min > self.backoff_max {
-            return Err(OptionsError::Backoff { min: self.backoff_min, max: self.backoff_max });
+            return Err(TransportOptionsError::Backoff { min: self.backoff_min, max: self.backoff_max });
         }
         if self.idle_timeout <= self.keep_alive {
-            return Err(OptionsError::Silence { keep_alive: self.keep_alive, idle: self.idle_timeout });
+            return Err(TransportOptionsError::Silence {
+                keep_alive: self.keep_alive,
+                idle: self.idle_timeout,
+            });
         }
         let needed = self.max_body.saturating_add(super::wire::HEAD);
         if self.queue_bytes < needed {
-            return Err(OptionsError::Queue { bytes: self.queue_bytes, needed });
+            return Err(TransportOptionsError::Queue { bytes: self.queue_bytes, needed });
         }
         // The lengths of frames are sent in four bytes, and what is read at once must be countable.
         if u32::try_from(self.max_body).is_err() {
-            return Err(OptionsError::Body(self.max_body));
+            return Err(TransportOptionsError::Body(self.max_body));
         }
         Ok(())
     }
 }
 
-/// What is wrong with [`Options`].
+/// What is wrong with [`TransportOptions`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OptionsError {
+pub enum TransportOptionsError {
     /// A value is zero that must not be; its name.
     Zero(&'static str),
     /// The shortest wait before dialling is longer than the longest.
@@ -142,7 +145,7 @@ pub enum OptionsError {
     Body(usize),
 }
 
-impl fmt::Display for OptionsError {
+impl fmt::Display for TransportOptionsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Zero(name) => write!(f, "{name} is zero: give it a value, or leave it out"),
@@ -166,4 +169,4 @@ impl fmt::Display for OptionsError {
     }
 }
 
-impl error::Error for OptionsError {}
+impl error::Error for TransportOptionsError {}

@@ -2,9 +2,9 @@
 
 use crate::tls::{self, Tls, Trouble};
 use crate::transport::counters::Dropped;
-use crate::transport::options::Options;
+use crate::transport::options::TransportOptions;
 use crate::transport::stream::Stream;
-use crate::transport::wire::{self, Answer, Hello, NoIntroduction, Opening, Refusal, VERSION};
+use crate::transport::wire::{self, Answer, HandshakeRefusal, Hello, NoIntroduction, Opening, VERSION};
 use crate::transport::{Inner, Lane, Peer, Verdict, is_loopback, lock};
 use kontiki_core::types::{ClusterId, NodeId};
 use kontiki_core::wire::HEADER;
@@ -59,7 +59,13 @@ pub(super) enum Pushed {
 }
 
 impl Link {
-    pub(super) fn push(&self, peer: &Peer, group: ClusterId, frame: &[u8], options: &Options) -> Pushed {
+    pub(super) fn push(
+        &self,
+        peer: &Peer,
+        group: ClusterId,
+        frame: &[u8],
+        options: &TransportOptions,
+    ) -> Pushed {
         if frame.len() > options.max_body + HEADER {
             return Pushed::Dropped(Dropped::TooLong);
         }
@@ -222,7 +228,7 @@ pub(super) async fn run(inner: Arc<Inner>, peer: Arc<Peer>, lane: Lane) {
 }
 
 /// How long to wait after so many failures.
-fn backoff(options: &Options, failures: u32, random: u64) -> Duration {
+fn backoff(options: &TransportOptions, failures: u32, random: u64) -> Duration {
     let doubled = 2u32.saturating_pow(failures - 1);
     let longest = options.backoff_min.saturating_mul(doubled).min(options.backoff_max);
     longest / 2 + (longest / 2 / 1024) * (random % 1025) as u32
@@ -396,7 +402,7 @@ async fn introduce(
         Ok((VERSION, Some(answer @ Answer::Welcome(_)))) if !answer.is_bounded() => Err(DialError::Garbage),
         Ok((VERSION, Some(Answer::Welcome(hello)))) => Ok((stream, hello, here)),
         Ok((version, _)) => Err(DialError::Version(version)),
-        Err(NoIntroduction::Not(Refusal::NotKontiki)) => Err(DialError::NotKontiki),
+        Err(NoIntroduction::Not(HandshakeRefusal::NotKontiki)) => Err(DialError::NotKontiki),
         Err(NoIntroduction::Not(_)) => Err(DialError::Garbage),
         Err(NoIntroduction::Ended(error)) => Err(DialError::of(error)),
     }
@@ -426,7 +432,7 @@ pub enum DialError {
     /// The other end speaks this protocol, but what it says makes no sense.
     Garbage,
     /// The other end refuses.
-    Refused(Refusal),
+    Refused(HandshakeRefusal),
     /// Another member is there.
     WrongMember {
         /// Who should be.

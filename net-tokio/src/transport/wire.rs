@@ -100,12 +100,12 @@ pub(super) enum Opening {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     Welcome(Hello),
-    Refused(Refusal),
+    Refused(HandshakeRefusal),
 }
 
 /// Why a connection is not served, or no longer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub enum Refusal {
+pub enum HandshakeRefusal {
     /// The first bytes are not those of this protocol.
     NotKontiki,
     /// It speaks another version of this protocol.
@@ -146,7 +146,7 @@ pub enum Refusal {
     Blocked,
 }
 
-impl Refusal {
+impl HandshakeRefusal {
     /// All of them, in order.
     pub const ALL: [Self; 19] = [
         Self::NotKontiki,
@@ -201,7 +201,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for HandshakeRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -229,7 +229,7 @@ pub(super) fn welcome(hello: Hello) -> Answer {
 #[derive(Debug)]
 pub(super) enum NoIntroduction {
     /// What came is none.
-    Not(Refusal),
+    Not(HandshakeRefusal),
     /// The connection ended.
     Ended(io::Error),
 }
@@ -242,7 +242,7 @@ pub(super) async fn introduced<T: DeserializeOwned>(
     let mut head = [0; MAGIC.len() + 1];
     from.read_exact(&mut head).await.map_err(Ended)?;
     if !head.starts_with(MAGIC) {
-        return Err(Not(Refusal::NotKontiki));
+        return Err(Not(HandshakeRefusal::NotKontiki));
     }
     let version = head[MAGIC.len()];
     let mut bytes = vec![0; HEADER];
@@ -252,14 +252,14 @@ pub(super) async fn introduced<T: DeserializeOwned>(
             bytes.resize(needed, 0);
             from.read_exact(&mut bytes[HEADER..]).await.map_err(Ended)?;
         }
-        Err(FrameError::TooLong { .. }) => return Err(Not(Refusal::Oversized)),
+        Err(FrameError::TooLong { .. }) => return Err(Not(HandshakeRefusal::Oversized)),
         Ok(_) | Err(_) => {}
     }
-    let frame = wire::open(&bytes, MAX_HELLO).map_err(|_| Not(Refusal::Corrupt))?;
+    let frame = wire::open(&bytes, MAX_HELLO).map_err(|_| Not(HandshakeRefusal::Corrupt))?;
     let said = postcard::from_bytes(frame.body).ok();
     // Of another version it may hold anything, also what can be read here: a refusal.
     if said.is_none() && version == VERSION {
-        return Err(Not(Refusal::Malformed));
+        return Err(Not(HandshakeRefusal::Malformed));
     }
     Ok((version, said))
 }
@@ -343,7 +343,7 @@ impl Inflow {
     }
 
     /// The next frame that is whole, checked.
-    pub(super) fn next(&mut self) -> Result<Option<Arrived>, Refusal> {
+    pub(super) fn next(&mut self) -> Result<Option<Arrived>, HandshakeRefusal> {
         if let Some((_, bytes, whole)) = &self.large {
             if bytes.len() < *whole {
                 return Ok(None);
@@ -374,22 +374,24 @@ impl Inflow {
     }
 }
 
-fn arrived(group: ClusterId, version: u8, bytes: Vec<u8>) -> Result<Arrived, Refusal> {
+fn arrived(group: ClusterId, version: u8, bytes: Vec<u8>) -> Result<Arrived, HandshakeRefusal> {
     match (group, version) {
         (ClusterId(0), CONTROL) if bytes.len() == HEADER => Ok(Arrived::Beat),
         (ClusterId(0), CONTROL) => match postcard::from_bytes::<Hello>(&bytes[HEADER..]) {
             Ok(hello) if hello.is_bounded() => Ok(Arrived::Hello(hello)),
-            Ok(_) | Err(_) => Err(Refusal::Malformed),
+            Ok(_) | Err(_) => Err(HandshakeRefusal::Malformed),
         },
         _ => Ok(Arrived::Frame(group, bytes)),
     }
 }
 
-fn broken(error: FrameError) -> Refusal {
+fn broken(error: FrameError) -> HandshakeRefusal {
     match error {
-        FrameError::TooLong { .. } => Refusal::Oversized,
-        FrameError::Checksum => Refusal::Corrupt,
-        FrameError::Incomplete { .. } | FrameError::Version(_) | FrameError::Body => Refusal::Malformed,
+        FrameError::TooLong { .. } => HandshakeRefusal::Oversized,
+        FrameError::Checksum => HandshakeRefusal::Corrupt,
+        FrameError::Incomplete { .. } | FrameError::Version(_) | FrameError::Body => {
+            HandshakeRefusal::Malformed
+        }
     }
 }
 
@@ -414,7 +416,7 @@ mod tests {
         out
     }
 
-    async fn all(bytes: &[u8], chunk: usize, max_body: usize) -> Result<Vec<Arrived>, Refusal> {
+    async fn all(bytes: &[u8], chunk: usize, max_body: usize) -> Result<Vec<Arrived>, HandshakeRefusal> {
         let (mut inflow, mut arrived) = (Inflow::new(max_body), vec![]);
         for mut piece in bytes.chunks(chunk) {
             while !piece.is_empty() {
@@ -444,13 +446,13 @@ mod tests {
     #[tokio::test]
     async fn a_frame_that_is_changed_or_too_long_is_none() {
         let long = frame(9, 2, &[2; 40_000]);
-        assert_eq!(all(&long, 4096, 39_999).await, Err(Refusal::Oversized));
+        assert_eq!(all(&long, 4096, 39_999).await, Err(HandshakeRefusal::Oversized));
         for body in [100, 40_000] {
             let mut bytes = frame(9, 2, &vec![2; body]);
             *bytes.last_mut().unwrap() ^= 1;
-            assert_eq!(all(&bytes, 4096, 1 << 20).await, Err(Refusal::Corrupt));
+            assert_eq!(all(&bytes, 4096, 1 << 20).await, Err(HandshakeRefusal::Corrupt));
         }
-        assert_eq!(all(&frame(0, CONTROL, b"?"), 4096, 1 << 20).await, Err(Refusal::Malformed));
+        assert_eq!(all(&frame(0, CONTROL, b"?"), 4096, 1 << 20).await, Err(HandshakeRefusal::Malformed));
     }
 
     /// If this fails, a member of another version of this library cannot read what this one writes.
@@ -461,9 +463,9 @@ mod tests {
         assert_eq!(bytes[..8], *b"KONTIKI\x01");
         assert_eq!((bytes[8], bytes[16]), (19, 1));
         assert_eq!(bytes[17..], body);
-        assert_eq!(introduction(&Answer::Refused(Refusal::Silent))[17..], [1, 17]);
+        assert_eq!(introduction(&Answer::Refused(HandshakeRefusal::Silent))[17..], [1, 17]);
         assert_eq!(introduction(&Opening::Client { cluster: None })[17..], [1, 0]);
-        for (refusal, number) in Refusal::ALL.into_iter().zip(0..) {
+        for (refusal, number) in HandshakeRefusal::ALL.into_iter().zip(0..) {
             assert_eq!(postcard::to_allocvec(&refusal).unwrap(), [number], "{refusal}");
         }
     }

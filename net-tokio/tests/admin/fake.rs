@@ -4,10 +4,10 @@ use kontiki_core::machine::{Answer, Command};
 use kontiki_core::membership::MemberKind;
 use kontiki_core::status::{PauseReason, RoleKind, Space};
 use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, Member, NodeId, Payload, Term};
-use kontiki_net_tokio::admin::{self, Admin, AdminBackend, BoxFuture, Options, Token};
+use kontiki_net_tokio::admin::{self, Admin, AdminBackend, AdminOptions, BoxFuture, Token};
 use kontiki_net_tokio::metrics::{Metrics, MetricsSample};
 use kontiki_net_tokio::protocol::{
-    Ask, Content, LogEntry, MemberStatus, NodeStatus, Phase, Range, Refused, Reply, Who,
+    Ask, Content, LogEntry, MemberStatus, NodePhase, NodeStatus, Range, Refused, Reply, Who,
 };
 use serde_json::{Value, json};
 use std::future;
@@ -45,7 +45,7 @@ impl Fake {
         let status = NodeStatus {
             cluster: ClusterId(0x006b_6f6e_7469_6b69),
             member: Member::new(id(1), Incarnation(u64::MAX)),
-            phase: Phase::Running,
+            phase: NodePhase::Running,
             role: RoleKind::Leader,
             kind: MemberKind::Voter,
             term: Term::new(4),
@@ -195,9 +195,9 @@ impl AdminBackend for Fake {
 }
 
 /// A fake with its port, on loopback.
-pub(crate) async fn open(change: impl FnOnce(&mut Options)) -> (Fake, Admin) {
+pub(crate) async fn open(change: impl FnOnce(&mut AdminOptions)) -> (Fake, Admin) {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut options = Options::new(listen, Token::new(TOKEN).expect("a token"));
+    let mut options = AdminOptions::new(listen, Token::new(TOKEN).expect("a token"));
     change(&mut options);
     let fake = Fake::new();
     let admin = admin::serve(fake.clone(), options).await.expect("a free port");

@@ -8,8 +8,8 @@ use fake::{Fake, Heard, PATIENCE, TOKEN, ask, id, open, refused, request, say};
 use kontiki_core::membership::{Change, MemberKind};
 use kontiki_core::status::{RoleKind, Space};
 use kontiki_core::types::{Incarnation, Index, LogId, Member, NodeId};
-use kontiki_net_tokio::admin::{self, Admin, AdminError, Options, Token};
-use kontiki_net_tokio::protocol::{Ask, Phase, Range, Reply};
+use kontiki_net_tokio::admin::{self, Admin, AdminError, AdminOptions, Token};
+use kontiki_net_tokio::protocol::{Ask, NodePhase, Range, Reply};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -313,7 +313,7 @@ async fn health_says_whether_the_member_is_of_use_and_why_not() {
     assert_eq!((heard.status, &*heard.code()), (503, "not_ready"));
     assert!(heard.body.contains("no leader") && heard.has("retry-after: 1"), "{heard:?}");
     assert_eq!(health("live").await.status, 200, "it would help nobody to start it again");
-    fake.change(|status| status.phase = Phase::Halted("the disk failed".to_owned()));
+    fake.change(|status| status.phase = NodePhase::Halted("the disk failed".to_owned()));
     assert_eq!((health("live").await.code(), health("live").await.status), ("not_alive".to_owned(), 503));
     fake.stick();
     assert_eq!(health("live").await.status, 503, "answered though the driver is stuck");
@@ -494,14 +494,14 @@ async fn nothing_is_kept_framed_or_guessed() {
 async fn the_port_is_not_open_to_other_machines_by_mistake() {
     let token = || Token::new(TOKEN).expect("a token");
     let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
-    let refused = admin::serve(Fake::new(), Options::new(everywhere, token())).await;
+    let refused = admin::serve(Fake::new(), AdminOptions::new(everywhere, token())).await;
     assert!(matches!(refused, Err(AdminError::Exposed(_))), "{refused:?}");
-    let allowed = Options { allow_insecure: true, ..Options::new(everywhere, token()) };
+    let allowed = AdminOptions { allow_insecure: true, ..AdminOptions::new(everywhere, token()) };
     let admin = admin::serve(Fake::new(), allowed).await.expect("it is wished for");
     let taken = SocketAddr::from(([127, 0, 0, 1], admin.local_addr().port()));
-    let refused = admin::serve(Fake::new(), Options::new(taken, token())).await;
+    let refused = admin::serve(Fake::new(), AdminOptions::new(taken, token())).await;
     assert!(matches!(refused, Err(AdminError::Bind(..))), "{refused:?}");
-    let nothing = Options { max_connections: 0, ..Options::new(taken, token()) };
+    let nothing = AdminOptions { max_connections: 0, ..AdminOptions::new(taken, token()) };
     let refused = admin::serve(Fake::new(), nothing).await;
     assert!(matches!(refused, Err(AdminError::Zero("max_connections"))), "{refused:?}");
 }

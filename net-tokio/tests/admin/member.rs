@@ -2,7 +2,7 @@
 
 use crate::fake::{PATIENCE, TOKEN, ask, id, request};
 use kontiki_core::kv::{Command, Kv};
-use kontiki_net_tokio::admin::{self, Admin, Options, Token};
+use kontiki_net_tokio::admin::{self, Admin, AdminOptions, Token};
 use kontiki_net_tokio::node::{Builder, Node};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 async fn port(node: &Node) -> Admin {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let options = Options::new(listen, Token::new(TOKEN).expect("a token"));
+    let options = AdminOptions::new(listen, Token::new(TOKEN).expect("a token"));
     admin::serve(node.clone(), options).await.expect("a free port")
 }
 

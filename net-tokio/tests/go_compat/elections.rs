@@ -2,13 +2,13 @@
 
 use crate::harness::{Group, Result, command, id, options, within};
 use kontiki_core::action;
-use kontiki_core::replica::Refusal;
-use kontiki_net_tokio::node::{Error, Options};
+use kontiki_core::replica::ReplicaRefusal;
+use kontiki_net_tokio::node::{Error, NodeOptions};
 use std::time::Duration;
 
 /// Where it matters that nobody stands for election who need not: a machine that has much else to do may keep a member waiting
 /// for longer than a short timeout.
-fn unhurried(pre_vote: bool) -> Options {
+fn unhurried(pre_vote: bool) -> NodeOptions {
     let mut options = options();
     options.raft.election_timeout_min = Duration::from_millis(600);
     options.raft.election_timeout_max = Duration::from_millis(900);
@@ -172,7 +172,7 @@ async fn submit_non_leader_fails() -> Result {
         let mut named = 0;
         for (other, number) in group.others(leader.by).into_iter().zip(&mut numbers) {
             match within(group.node(other).propose(&command(number))).await? {
-                Err(Error::Refused(Refusal::Raft(action::Refusal::NotLeader { leader: told }))) => {
+                Err(Error::Refused(ReplicaRefusal::Raft(action::Refusal::NotLeader { leader: told }))) => {
                     refused.push(number);
                     named += usize::from(told == Some(leader.by));
                 }

@@ -7,8 +7,8 @@ use crate::diary::Diary;
 use kontiki_core::kv::Command;
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{Index, LogId, NodeId, Payload, Term};
-use kontiki_net_tokio::node::{Applied, Builder, Error, Node, Options};
-use kontiki_net_tokio::protocol::{Content, LogEntry, NodeStatus, Phase, Range};
+use kontiki_net_tokio::node::{Applied, Builder, Error, Node, NodeOptions};
+use kontiki_net_tokio::protocol::{Content, LogEntry, NodePhase, NodeStatus, Range};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -59,8 +59,8 @@ pub(crate) fn command(number: u64) -> Vec<u8> {
 }
 
 /// Times that are short, and yet not so short that a busy machine makes leaders come and go; and small files.
-pub(crate) fn options() -> Options {
-    let mut options = Options::default();
+pub(crate) fn options() -> NodeOptions {
+    let mut options = NodeOptions::default();
     options.raft.election_timeout_min = Duration::from_millis(250);
     options.raft.election_timeout_max = Duration::from_millis(500);
     options.raft.heartbeat_interval = Duration::from_millis(50);
@@ -89,7 +89,7 @@ pub(crate) fn addresses(count: u64) -> Result<Vec<SocketAddr>> {
 }
 
 /// Descriptions of the first members of a group, each with its directory below `root`; and what their machines will note down.
-fn described(count: u64, root: &Path, options: &Options) -> Result<Vec<(Builder, Diary)>> {
+fn described(count: u64, root: &Path, options: &NodeOptions) -> Result<Vec<(Builder, Diary)>> {
     let at = addresses(count)?;
     let peers: Vec<_> = (1..).map(id).zip(at.iter().map(ToString::to_string)).collect();
     let one = |(number, at): (u64, &SocketAddr)| {
@@ -104,7 +104,7 @@ fn described(count: u64, root: &Path, options: &Options) -> Result<Vec<(Builder,
     Ok((1..).zip(&at).map(one).collect())
 }
 
-pub(crate) fn builders(count: u64, root: &Path, options: &Options) -> Result<Vec<Builder>> {
+pub(crate) fn builders(count: u64, root: &Path, options: &NodeOptions) -> Result<Vec<Builder>> {
     Ok(described(count, root, options)?.into_iter().map(|(builder, _)| builder).collect())
 }
 
@@ -147,7 +147,7 @@ impl Group {
         Self::with(count, &options()).await
     }
 
-    pub(crate) async fn with(count: u64, options: &Options) -> Result<Self> {
+    pub(crate) async fn with(count: u64, options: &NodeOptions) -> Result<Self> {
         let root = tempfile::tempdir()?;
         let described = described(count, root.path(), options)?;
         let mut group = Self {
@@ -237,7 +237,7 @@ impl Group {
     pub(crate) async fn stop(&mut self, id: NodeId) -> Result {
         self.down.insert(id);
         within(self.node(id).shutdown()).await?;
-        assert_eq!(self.node(id).status().phase, Phase::Stopped);
+        assert_eq!(self.node(id).status().phase, NodePhase::Stopped);
         Ok(())
     }
 

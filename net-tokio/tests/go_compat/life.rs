@@ -7,14 +7,14 @@ use crate::harness::{
 use kontiki_core::config::ConfigError;
 use kontiki_core::kv::{Command, Kv, Query, Reply};
 use kontiki_core::membership::{Change, MemberKind};
-use kontiki_core::replica::Refusal;
+use kontiki_core::replica::ReplicaRefusal;
 use kontiki_core::replica::formation::FormationError;
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{ClusterId, Incarnation, Index, Member, NodeId};
 use kontiki_net_tokio::disk;
 use kontiki_net_tokio::identity::IdentityError;
 use kontiki_net_tokio::node::{Builder, Error, Node, StartError};
-use kontiki_net_tokio::protocol::{Content, Phase, Range};
+use kontiki_net_tokio::protocol::{Content, NodePhase, Range};
 use kontiki_net_tokio::transport::{self, Address, Hello, Stream, Transport};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -54,12 +54,13 @@ async fn test_raft() -> Result {
     let two = builders(2, &root.path().join("two"), &options())?;
     let waiting = two[0].start().await?;
     let status =
-        until(&waiting, |status| matches!(&status.phase, Phase::Starting(why) if why.contains('2'))).await?;
+        until(&waiting, |status| matches!(&status.phase, NodePhase::Starting(why) if why.contains('2')))
+            .await?;
     assert_eq!((status.leader, status.role), (None, RoleKind::Follower));
     let refused = waiting.propose(&command(1)).await;
     assert!(matches!(refused, Err(Error::Starting(_))), "{refused:?}");
     within(waiting.shutdown()).await?;
-    assert_eq!(waiting.status().phase, Phase::Stopped);
+    assert_eq!(waiting.status().phase, NodePhase::Stopped);
 
     let alone = builders(1, &root.path().join("one"), &options())?[0].start().await?;
     within(alone.ready()).await??;
@@ -131,16 +132,16 @@ async fn starting_and_stopping_twice_changes_nothing_and_a_stopped_node_starts_a
             within(node.shutdown()).await?;
         }
         let status = node.status();
-        assert_eq!((status.phase, node.local_addr()), (Phase::Stopped, None));
+        assert_eq!((status.phase, node.local_addr()), (NodePhase::Stopped, None));
         assert_eq!((status.leader, status.role), (None, RoleKind::Halted), "it led, and does no more");
         assert_eq!(node.members(false).await, Err(Error::Stopped));
-        within(watch.wait_for(|status| status.phase == Phase::Stopped)).await??;
+        within(watch.wait_for(|status| status.phase == NodePhase::Stopped)).await??;
         for _ in 0..2 {
             node.start().await?;
         }
-        assert_eq!(within(node.ready()).await??.phase, Phase::Running);
+        assert_eq!(within(node.ready()).await??.phase, NodePhase::Running);
         assert_eq!(node.local_addr(), at);
-        within(watch.wait_for(|status| status.phase == Phase::Running)).await??;
+        within(watch.wait_for(|status| status.phase == NodePhase::Running)).await??;
         assert_eq!(get(&node, "1").await?.as_deref(), Some(b"1".as_slice()));
     }
     within(node.shutdown()).await
@@ -150,7 +151,7 @@ async fn starting_and_stopping_twice_changes_nothing_and_a_stopped_node_starts_a
 async fn wrong_settings_are_refused_each_with_its_reason_and_nothing_is_touched() -> Result {
     let root = tempfile::tempdir()?;
     let directory = root.path().join("1");
-    let with = |change: fn(&mut kontiki_net_tokio::node::Options)| {
+    let with = |change: fn(&mut kontiki_net_tokio::node::NodeOptions)| {
         let mut options = options();
         change(&mut options);
         Builder::new(id(1), Kv::default)
@@ -192,7 +193,7 @@ async fn two_nodes_do_not_share_a_directory() -> Result {
     let node = builder.start().await?;
     within(node.ready()).await??;
     let same = builder.clone().listen(addresses(1)?[0]).start().await;
-    assert!(matches!(same, Err(StartError::Directory(disk::OpenError::Taken { .. }))), "{same:?}");
+    assert!(matches!(same, Err(StartError::Directory(disk::DiskOpenError::Taken { .. }))), "{same:?}");
     within(node.shutdown()).await?;
     let other =
         Builder::new(id(2), Kv::default).directory(root.path().join("1")).peers([(id(2), String::new())]);
@@ -246,10 +247,10 @@ async fn a_damaged_file_is_refused_and_never_removed() -> Result {
     fs::write(file, &damaged)?;
     node.start().await?;
     // It is the only one that had it: nobody could give it back.
-    let status = until(&node, |status| !matches!(status.phase, Phase::Starting(_))).await?;
-    assert!(matches!(status.phase, Phase::Refusing(_)), "{status:?}");
+    let status = until(&node, |status| !matches!(status.phase, NodePhase::Starting(_))).await?;
+    assert!(matches!(status.phase, NodePhase::Refusing(_)), "{status:?}");
     let refused = within(node.propose(&command(4))).await?;
-    assert!(matches!(refused, Err(Error::Refused(Refusal::Damaged(_)))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Refused(ReplicaRefusal::Damaged(_)))), "{refused:?}");
     within(node.shutdown()).await?;
     assert_eq!(fs::read(file)?, damaged, "it is left as it is");
 
@@ -482,7 +483,7 @@ async fn a_stranger_that_introduces_itself_is_no_member() -> Result {
     let addresses = addresses.filter_map(|(id, at)| Some((id, at?.to_string()))).collect();
     let cluster = group.node(id(1)).status().cluster;
     let stranger = Arc::new(Stranger { groups: vec![(cluster, Incarnation(9))], addresses });
-    let transport = Transport::start(transport::Options::default(), stranger).await?;
+    let transport = Transport::start(transport::TransportOptions::default(), stranger).await?;
     for number in 1..=3 {
         transport.connect(id(number));
     }
@@ -546,7 +547,7 @@ async fn a_follower_that_was_away_for_long_gets_a_snapshot() -> Result {
     let leader = group.single_leader().await;
     let snapshot = within(group.node(leader.by).snapshot()).await??;
     let first = match group.node(leader.by).logs(Range::Between(Index::ZERO, snapshot.index)).await {
-        Err(Error::Refused(Refusal::Compacted { first })) => first,
+        Err(Error::Refused(ReplicaRefusal::Compacted { first })) => first,
         other => return Err(format!("the log begins where it began: {other:?}").into()),
     };
     assert!(group.node(follower).status().last.index.next() < first, "it lacks what is no more in the log");
@@ -558,7 +559,7 @@ async fn a_follower_that_was_away_for_long_gets_a_snapshot() -> Result {
         assert_eq!(get(group.node(follower), &number).await?.as_deref(), Some(number.as_bytes()));
     }
     let told = within(group.node(follower).committed(Index::ZERO).next()).await?;
-    assert!(matches!(told, Err(Error::Refused(Refusal::Compacted { .. }))), "{told:?}");
+    assert!(matches!(told, Err(Error::Refused(ReplicaRefusal::Compacted { .. }))), "{told:?}");
     group.finish().await
 }
 
@@ -600,7 +601,9 @@ async fn reconfigure(group: &Group, changes: Vec<Change>) -> Result {
         match within(group.node(leader).reconfigure(None, changes.clone())).await? {
             Ok(_) => return Ok(()),
             Err(error) if error.is_retryable() => {}
-            Err(Error::Refused(Refusal::Raft(kontiki_core::action::Refusal::Change(_)))) => return Ok(()),
+            Err(Error::Refused(ReplicaRefusal::Raft(kontiki_core::action::Refusal::Change(_)))) => {
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -679,7 +682,7 @@ async fn logged(builder: &Builder, level: Level) -> Result<bool> {
     let listener = Listener { level, heard: Arc::clone(&heard) };
     let _guard = tracing::subscriber::set_default(listener);
     let node = builder.start().await?;
-    until(&node, |status| matches!(&status.phase, Phase::Starting(why) if why.contains('2'))).await?;
+    until(&node, |status| matches!(&status.phase, NodePhase::Starting(why) if why.contains('2'))).await?;
     within(node.shutdown()).await?;
     let heard = heard.lock().expect("nobody panics").clone();
     assert!(heard.iter().all(|(of, _)| *of <= level), "{heard:?}");

@@ -3,7 +3,7 @@
 use crate::certificates::Authority;
 use crate::world::{LONG, Node, get_through, id, options, pair, until};
 use kontiki_net_tokio::tls::{Lack, Role, Tls, TlsError};
-use kontiki_net_tokio::transport::{ClientHello, DialError, Lane, Options, Refusal, dial};
+use kontiki_net_tokio::transport::{ClientHello, DialError, HandshakeRefusal, Lane, TransportOptions, dial};
 use rcgen::CertificateParams;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -56,9 +56,9 @@ impl Ca {
     }
 }
 
-fn with(tls: Tls) -> Options {
+fn with(tls: Tls) -> TransportOptions {
     // It is safe with TLS: anybody may connect.
-    Options { tls: Some(tls), ..options() }
+    TransportOptions { tls: Some(tls), ..options() }
 }
 
 async fn dialled(to: &Node, tls: Option<&Tls>) -> DialError {
@@ -94,7 +94,8 @@ async fn members_and_clients_of_one_authority_talk() {
 
     // With certificates, other machines may connect.
     let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let open = Node::try_start(3, Options { listen: everywhere, ..with(ca.tls("third", true)) }).await;
+    let open =
+        Node::try_start(3, TransportOptions { listen: everywhere, ..with(ca.tls("third", true)) }).await;
     assert!(open.is_ok());
 }
 
@@ -183,16 +184,16 @@ async fn whoever_has_no_good_certificate_is_refused_and_the_others_are_undisturb
     // Another authority's, both ways: the dialler is the first to notice.
     let error = dialled(&two, Some(&other.tls("member", true))).await;
     assert!(matches!(error, DialError::Certificate(_)), "{error:?}");
-    until("a wrong authority", || two.refused(Refusal::BadCertificate) == 1).await;
+    until("a wrong authority", || two.refused(HandshakeRefusal::BadCertificate) == 1).await;
     // One that trusts this cluster, and is not of it.
     let [certificate, key] = other.sign("foreign", true, |_| {});
     let foreign = Tls::from_files(ca.path("ca.pem"), certificate, key).unwrap();
     let error = dialled(&two, Some(&foreign)).await;
-    assert!(matches!(error, DialError::Refused(Refusal::BadCertificate)), "{error:?}");
+    assert!(matches!(error, DialError::Refused(HandshakeRefusal::BadCertificate)), "{error:?}");
     // An expired one.
     let error = dialled(&two, Some(&ca.expired())).await;
-    assert!(matches!(error, DialError::Refused(Refusal::BadCertificate)), "{error:?}");
-    until("a foreign and an expired one", || two.refused(Refusal::BadCertificate) == 3).await;
+    assert!(matches!(error, DialError::Refused(HandshakeRefusal::BadCertificate)), "{error:?}");
+    until("a foreign and an expired one", || two.refused(HandshakeRefusal::BadCertificate) == 3).await;
 
     // None at all.
     let mut roots = RootCertStore::empty();
@@ -202,12 +203,12 @@ async fn whoever_has_no_good_certificate_is_refused_and_the_others_are_undisturb
     let name = ServerName::try_from("member.kontiki").unwrap();
     let mut bare = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
     assert!(bare.read_u8().await.is_err());
-    until("none", || two.refused(Refusal::NoCertificate) == 1).await;
+    until("none", || two.refused(HandshakeRefusal::NoCertificate) == 1).await;
 
     // In clear.
     let error = dialled(&two, None).await;
     assert!(matches!(error, DialError::NotKontiki | DialError::Closed(_)), "{error:?}");
-    until("in clear", || two.refused(Refusal::Tls) == 1).await;
+    until("in clear", || two.refused(HandshakeRefusal::Tls) == 1).await;
 
     get_through(&one, &two, Lane::Log, b"still here").await;
     assert_eq!((one.broken(), two.broken()), (0, 0));
@@ -220,7 +221,7 @@ async fn a_clients_certificate_makes_no_member() {
     // As a dialler: everybody who is asked for a member refuses it.
     let posing = Node::start(3, with(ca.tls("client", false))).await;
     posing.connect(&two);
-    until("it is refused", || two.refused(Refusal::NotAMember) > 0).await;
+    until("it is refused", || two.refused(HandshakeRefusal::NotAMember) > 0).await;
     assert!(!two.notes.heard.lock().unwrap().iter().any(|hello| hello.id == id(3)));
     // As an acceptor: nobody tells it anything.
     one.connect(&posing);

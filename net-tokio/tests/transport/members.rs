@@ -4,7 +4,8 @@ use crate::world::{GROUP, LONG, Node, answer, frame, get_through, id, opening, o
 use kontiki_core::types::{ClusterId, Incarnation};
 use kontiki_core::wire::HEADER;
 use kontiki_net_tokio::transport::{
-    Address, ClientHello, DialError, Dropped, Hello, Lane, Options, OptionsError, Refusal, StartError, dial,
+    Address, ClientHello, DialError, Dropped, HandshakeRefusal, Hello, Lane, StartError, TransportOptions,
+    TransportOptionsError, dial,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::Ordering::SeqCst;
@@ -57,7 +58,7 @@ async fn a_member_that_comes_back_at_its_address_is_found_again() {
         failed > 0 && one.dropped(id(2), Dropped::Unreachable) > 0
     })
     .await;
-    let two = Node::start(2, Options { listen: address, ..options() }).await;
+    let two = Node::start(2, TransportOptions { listen: address, ..options() }).await;
     get_through(&one, &two, Lane::Log, b"after").await;
     assert!(!two.received(&one).contains(&b"meanwhile".to_vec()), "what is old is not sent");
 }
@@ -65,7 +66,7 @@ async fn a_member_that_comes_back_at_its_address_is_found_again() {
 /// Whoever takes nothing delays nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_drops_and_counts_and_the_others_go_on() {
-    let small = Options { max_body: 1 << 16, queue_bytes: 1 << 17, ..options() };
+    let small = TransportOptions { max_body: 1 << 16, queue_bytes: 1 << 17, ..options() };
     let [one, two] = pair(small).await;
     // A member that answers and then reads nothing.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -108,7 +109,8 @@ async fn welcomed(listener: &TcpListener, as_member: u64) -> TcpStream {
 /// A host that has lost its power does not hang up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_gives_no_sign_of_life_is_dialled_again() {
-    let one = Node::start(1, Options { idle_timeout: Duration::from_millis(300), ..options() }).await;
+    let one =
+        Node::start(1, TransportOptions { idle_timeout: Duration::from_millis(300), ..options() }).await;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     one.knows(id(3), listener.local_addr().unwrap());
     one.transport.connect(id(3));
@@ -138,12 +140,12 @@ async fn what_changed_is_told_on_the_same_connection() {
     // Whoever is in none of the other's groups any more has nothing to say to it.
     one.notes.hello.lock().unwrap().groups = vec![(ClusterId(8), Incarnation(1))];
     one.transport.rehello();
-    until("it is refused", || two.refused(Refusal::OtherCluster) > 0).await;
+    until("it is refused", || two.refused(HandshakeRefusal::OtherCluster) > 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_that_nobody_keeps_is_closed_when_it_is_idle_and_dialled_again_when_it_is_not() {
-    let [one, two] = pair(Options { idle_timeout: Duration::from_millis(400), ..options() }).await;
+    let [one, two] = pair(TransportOptions { idle_timeout: Duration::from_millis(400), ..options() }).await;
     one.transport.forget(id(2));
     for lane in [Lane::Log, Lane::Bulk] {
         get_through(&one, &two, lane, &[lane as u8]).await;
@@ -158,7 +160,7 @@ async fn a_lane_that_nobody_keeps_is_closed_when_it_is_idle_and_dialled_again_wh
 /// A snapshot, a large value: what is on the bulk lane, and is not taken by the other end for as long as it likes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_fills_the_bulk_lane_does_not_hold_up_the_other() {
-    let one = Node::start(1, Options { max_body: 1 << 24, queue_bytes: 1 << 25, ..options() }).await;
+    let one = Node::start(1, TransportOptions { max_body: 1 << 24, queue_bytes: 1 << 25, ..options() }).await;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     one.knows(id(3), listener.local_addr().unwrap());
     one.transport.connect(id(3));
@@ -231,7 +233,7 @@ async fn a_blocked_member_is_cut_off_both_ways_until_it_is_not() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_gets_a_connection_of_its_own_as_long_as_there_is_room() {
-    let node = Node::start(1, Options { max_connections: 1, ..options() }).await;
+    let node = Node::start(1, TransportOptions { max_connections: 1, ..options() }).await;
     let address = node.address().to_string();
     let hello = ClientHello { cluster: Some(GROUP) };
     let (mut stream, theirs) = dial(&address, None, hello, LONG).await.unwrap();
@@ -247,7 +249,7 @@ async fn a_client_gets_a_connection_of_its_own_as_long_as_there_is_room() {
 
     let other = ClientHello { cluster: Some(ClusterId(99)) };
     let other = dial(&address, None, other, LONG).await;
-    assert!(matches!(other, Err(DialError::Refused(Refusal::OtherCluster))), "{other:?}");
+    assert!(matches!(other, Err(DialError::Refused(HandshakeRefusal::OtherCluster))), "{other:?}");
     assert_eq!(node.transport.counters().clients, 1);
     drop(served);
     assert_eq!(node.transport.counters().clients, 0);
@@ -259,12 +261,12 @@ async fn a_client_gets_a_connection_of_its_own_as_long_as_there_is_room() {
 #[tokio::test]
 async fn without_tls_only_loopback_is_listened_on_unless_it_is_allowed() {
     let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let wrong = Node::try_start(1, Options { listen: everywhere, ..options() }).await.err();
+    let wrong = Node::try_start(1, TransportOptions { listen: everywhere, ..options() }).await.err();
     assert!(matches!(wrong, Some(StartError::Insecure { listen }) if listen == everywhere), "{wrong:?}");
-    let allowed = Options { listen: everywhere, allow_insecure: true, ..options() };
+    let allowed = TransportOptions { listen: everywhere, allow_insecure: true, ..options() };
     assert!(Node::try_start(1, allowed).await.is_ok());
     let taken = Node::start(1, options()).await;
-    let twice = Node::try_start(2, Options { listen: taken.address(), ..options() }).await.err();
+    let twice = Node::try_start(2, TransportOptions { listen: taken.address(), ..options() }).await.err();
     assert!(matches!(twice, Some(StartError::Listen { .. })), "{twice:?}");
 }
 
@@ -272,27 +274,30 @@ async fn without_tls_only_loopback_is_listened_on_unless_it_is_allowed() {
 fn wrong_options_are_refused_each_with_its_reason() {
     let ms = Duration::from_millis;
     let cases = [
-        (Options { max_connections: 0, ..options() }, OptionsError::Zero("max_connections")),
-        (Options { keep_alive: ms(0), ..options() }, OptionsError::Zero("keep_alive")),
         (
-            Options { backoff_min: ms(9), backoff_max: ms(8), ..options() },
-            OptionsError::Backoff { min: ms(9), max: ms(8) },
+            TransportOptions { max_connections: 0, ..options() },
+            TransportOptionsError::Zero("max_connections"),
+        ),
+        (TransportOptions { keep_alive: ms(0), ..options() }, TransportOptionsError::Zero("keep_alive")),
+        (
+            TransportOptions { backoff_min: ms(9), backoff_max: ms(8), ..options() },
+            TransportOptionsError::Backoff { min: ms(9), max: ms(8) },
         ),
         (
-            Options { keep_alive: ms(9), idle_timeout: ms(9), ..options() },
-            OptionsError::Silence { keep_alive: ms(9), idle: ms(9) },
+            TransportOptions { keep_alive: ms(9), idle_timeout: ms(9), ..options() },
+            TransportOptionsError::Silence { keep_alive: ms(9), idle: ms(9) },
         ),
         (
-            Options { max_body: 1000, queue_bytes: 1016, ..options() },
-            OptionsError::Queue { bytes: 1016, needed: 1017 },
+            TransportOptions { max_body: 1000, queue_bytes: 1016, ..options() },
+            TransportOptionsError::Queue { bytes: 1016, needed: 1017 },
         ),
     ];
     for (options, error) in cases {
         assert_eq!(options.check(), Err(error), "{error}");
     }
-    assert_eq!(Options::default().check(), Ok(()));
-    let text = serde_json::to_string(&Options::default()).unwrap();
-    let read: Options = serde_json::from_str(&text).unwrap();
+    assert_eq!(TransportOptions::default().check(), Ok(()));
+    let text = serde_json::to_string(&TransportOptions::default()).unwrap();
+    let read: TransportOptions = serde_json::from_str(&text).unwrap();
     assert_eq!(serde_json::to_string(&read).unwrap(), text);
-    assert!(serde_json::from_str::<Options>(r#"{ "max_boddy": 5 }"#).is_err());
+    assert!(serde_json::from_str::<TransportOptions>(r#"{ "max_boddy": 5 }"#).is_err());
 }

@@ -4,7 +4,7 @@ use crate::world::{
     GROUP, LONG, Node, Random, answer, id, member, on_the_wire, opening, options, pair, refusal, say, until,
 };
 use kontiki_core::types::ClusterId;
-use kontiki_net_tokio::transport::{ClientHello, Lane, Options, Refusal, dial};
+use kontiki_net_tokio::transport::{ClientHello, HandshakeRefusal, Lane, TransportOptions, dial};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -21,7 +21,8 @@ async fn is_undisturbed(one: &Node, two: &Node, sent: u32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_introduces_itself_wrongly_is_refused_with_a_reason() {
-    let [one, two] = pair(Options { handshake_timeout: Duration::from_millis(500), ..options() }).await;
+    let [one, two] =
+        pair(TransportOptions { handshake_timeout: Duration::from_millis(500), ..options() }).await;
     let good = member(3, GROUP, 2);
     let changed = |at: usize, to: u8| {
         let mut bytes = good.clone();
@@ -30,17 +31,17 @@ async fn whoever_introduces_itself_wrongly_is_refused_with_a_reason() {
     };
     // What is said, why it is refused, and whether it is told.
     let cases = [
-        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), Refusal::NotKontiki, false),
-        (changed(7, 9), Refusal::Version, true),
-        (member(3, ClusterId(8), 2), Refusal::OtherCluster, true),
-        (member(3, GROUP, 4), Refusal::WrongMember, true),
-        (member(2, GROUP, 2), Refusal::Itself, true),
-        (opening(1, b"\x07what?"), Refusal::Malformed, true),
-        (opening(1, &[0; 3]), Refusal::Malformed, true),
-        (changed(good.len() - 1, 9), Refusal::Corrupt, true),
-        (changed(10, 0xff), Refusal::Oversized, true),
-        (good[..good.len() - 1].to_vec(), Refusal::Timeout, false),
-        (vec![], Refusal::Timeout, false),
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), HandshakeRefusal::NotKontiki, false),
+        (changed(7, 9), HandshakeRefusal::Version, true),
+        (member(3, ClusterId(8), 2), HandshakeRefusal::OtherCluster, true),
+        (member(3, GROUP, 4), HandshakeRefusal::WrongMember, true),
+        (member(2, GROUP, 2), HandshakeRefusal::Itself, true),
+        (opening(1, b"\x07what?"), HandshakeRefusal::Malformed, true),
+        (opening(1, &[0; 3]), HandshakeRefusal::Malformed, true),
+        (changed(good.len() - 1, 9), HandshakeRefusal::Corrupt, true),
+        (changed(10, 0xff), HandshakeRefusal::Oversized, true),
+        (good[..good.len() - 1].to_vec(), HandshakeRefusal::Timeout, false),
+        (vec![], HandshakeRefusal::Timeout, false),
     ];
     for (number, (bytes, reason, is_told)) in (0u32..).zip(cases) {
         let before = two.refused(reason);
@@ -55,13 +56,13 @@ async fn whoever_introduces_itself_wrongly_is_refused_with_a_reason() {
         is_undisturbed(&one, &two, number + 1).await;
     }
     drop(TcpStream::connect(two.address()).await.unwrap());
-    until("whoever leaves is counted", || two.refused(Refusal::Left) == 1).await;
+    until("whoever leaves is counted", || two.refused(HandshakeRefusal::Left) == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_sends_what_is_no_frame_loses_its_connection() {
     let quick = Duration::from_millis(300);
-    let [one, two] = pair(Options { max_body: 1_000, frame_timeout: quick, ..options() }).await;
+    let [one, two] = pair(TransportOptions { max_body: 1_000, frame_timeout: quick, ..options() }).await;
     let mut corrupt = on_the_wire(b"hello");
     *corrupt.last_mut().unwrap() ^= 1;
     let long = on_the_wire(&[0; 1_001]);
@@ -69,10 +70,10 @@ async fn a_member_that_sends_what_is_no_frame_loses_its_connection() {
     let mut not_control = vec![0; 8];
     kontiki_core::wire::seal(0, &mut not_control, |out| out.push(b'?'));
     let cases = [
-        (corrupt, Refusal::Corrupt),
-        (long[..17].to_vec(), Refusal::Oversized),
-        (on_the_wire(b"hello")[..20].to_vec(), Refusal::Slow),
-        (not_control, Refusal::Malformed),
+        (corrupt, HandshakeRefusal::Corrupt),
+        (long[..17].to_vec(), HandshakeRefusal::Oversized),
+        (on_the_wire(b"hello")[..20].to_vec(), HandshakeRefusal::Slow),
+        (not_control, HandshakeRefusal::Malformed),
     ];
     for (number, (bytes, reason)) in (0u32..).zip(cases) {
         let said = say(two.address(), &[member(3, GROUP, 2), on_the_wire(b"first"), bytes].concat()).await;
@@ -89,12 +90,12 @@ async fn a_member_that_sends_what_is_no_frame_loses_its_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_falls_silent_loses_its_connection() {
-    let [_one, two] = pair(Options { idle_timeout: Duration::from_millis(500), ..options() }).await;
+    let [_one, two] = pair(TransportOptions { idle_timeout: Duration::from_millis(500), ..options() }).await;
     let said = say(two.address(), &member(3, GROUP, 2)).await;
     assert_eq!(refusal(&said), None);
     // The last bytes are those by which the acceptor says that it is there.
     assert_eq!(said.last(), Some(&0));
-    until("it is counted", || two.refused(Refusal::Silent) >= 1).await;
+    until("it is counted", || two.refused(HandshakeRefusal::Silent) >= 1).await;
     until("it is told", || two.notes.broken.lock().unwrap().contains(&id(3))).await;
 }
 
@@ -105,7 +106,8 @@ async fn many_who_say_nothing_keep_nobody_out() {
     for _ in 0..300 {
         silent.push(TcpStream::connect(node.address()).await.unwrap());
     }
-    until("the oldest are given up", || node.refused(Refusal::TooManyConnections) == 300 - 128).await;
+    until("the oldest are given up", || node.refused(HandshakeRefusal::TooManyConnections) == 300 - 128)
+        .await;
     assert_eq!(answer(&mut silent[0]).await, b"");
     dial(&node.address().to_string(), None, ClientHello::default(), LONG).await.expect("there is room");
 }
@@ -115,7 +117,7 @@ async fn many_who_say_nothing_keep_nobody_out() {
 async fn garbage_harms_nobody() {
     const CONNECTIONS: u64 = 4_000;
     const AT_ONCE: usize = 32;
-    let quick = Options { max_body: 1 << 16, max_connections: 100, ..options() };
+    let quick = TransportOptions { max_body: 1 << 16, max_connections: 100, ..options() };
     let [one, two] = pair(quick).await;
     let address = two.address();
     let (mut random, mut at_work, mut sent) = (Random(5), JoinSet::new(), 0u32);
@@ -141,8 +143,13 @@ async fn garbage_harms_nobody() {
     }
     is_undisturbed(&one, &two, sent).await;
     let refused = two.transport.counters().refused;
-    for reason in [Refusal::NotKontiki, Refusal::Version, Refusal::Corrupt, Refusal::Oversized, Refusal::Left]
-    {
+    for reason in [
+        HandshakeRefusal::NotKontiki,
+        HandshakeRefusal::Version,
+        HandshakeRefusal::Corrupt,
+        HandshakeRefusal::Oversized,
+        HandshakeRefusal::Left,
+    ] {
         assert!(refused.contains_key(&reason), "{reason} of {refused:?}");
     }
     // What came of those who had said who they are was what they had sent.

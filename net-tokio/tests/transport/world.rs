@@ -3,7 +3,7 @@
 use kontiki_core::types::{ClusterId, Incarnation, NodeId};
 use kontiki_core::wire;
 use kontiki_net_tokio::transport::{
-    Address, Dropped, Hello, Host, Lane, Options, Refusal, StartError, Stream, Transport,
+    Address, Dropped, HandshakeRefusal, Hello, Host, Lane, StartError, Stream, Transport, TransportOptions,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,8 +24,8 @@ pub(crate) fn id(number: u64) -> NodeId {
 }
 
 /// Quick where it can be, patient where a slow machine must not matter.
-pub(crate) fn options() -> Options {
-    Options {
+pub(crate) fn options() -> TransportOptions {
+    TransportOptions {
         max_body: 1 << 20,
         backoff_min: Duration::from_millis(5),
         backoff_max: Duration::from_millis(50),
@@ -33,7 +33,7 @@ pub(crate) fn options() -> Options {
         idle_timeout: LONG,
         handshake_timeout: LONG,
         frame_timeout: LONG,
-        ..Options::default()
+        ..TransportOptions::default()
     }
 }
 
@@ -86,11 +86,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) async fn start(number: u64, options: Options) -> Self {
+    pub(crate) async fn start(number: u64, options: TransportOptions) -> Self {
         Self::try_start(number, options).await.expect("a port that is free")
     }
 
-    pub(crate) async fn try_start(number: u64, options: Options) -> Result<Self, StartError> {
+    pub(crate) async fn try_start(number: u64, options: TransportOptions) -> Result<Self, StartError> {
         let address = Address { text: format!("member-{number}"), stamp: 1 };
         let groups = vec![(GROUP, Incarnation(number))];
         let hello = Hello { id: id(number), groups, address, known: vec![] };
@@ -132,7 +132,7 @@ impl Node {
         of.map(|(_, _, frame)| frame[wire::HEADER..].to_vec()).collect()
     }
 
-    pub(crate) fn refused(&self, refusal: Refusal) -> u64 {
+    pub(crate) fn refused(&self, refusal: HandshakeRefusal) -> u64 {
         self.transport.counters().refused.get(&refusal).copied().unwrap_or_default()
     }
 
@@ -147,7 +147,7 @@ impl Node {
 }
 
 /// Two members that have a connection both ways.
-pub(crate) async fn pair(options: Options) -> [Node; 2] {
+pub(crate) async fn pair(options: TransportOptions) -> [Node; 2] {
     let nodes = [Node::start(1, options.clone()).await, Node::start(2, options).await];
     nodes[0].connect(&nodes[1]);
     nodes[1].connect(&nodes[0]);
@@ -224,7 +224,7 @@ pub(crate) async fn answer(tcp: &mut TcpStream) -> Vec<u8> {
 }
 
 /// What an answer refuses for.
-pub(crate) fn refusal(answer: &[u8]) -> Option<Refusal> {
+pub(crate) fn refusal(answer: &[u8]) -> Option<HandshakeRefusal> {
     assert_eq!(answer.get(..8), Some(&b"KONTIKI\x01"[..]), "{answer:?}");
     match wire::open(&answer[8..], 1 << 16).expect("an answer").body.split_first() {
         Some((1, reason)) => Some(postcard::from_bytes(reason).expect("a reason")),

@@ -4,7 +4,7 @@
 use crate::hash::StableHasher;
 use crate::ledger::{Link, link_at};
 use kontiki_core::log::{Entry, EntryBody};
-use kontiki_core::replica::{Answer, LogPage, LogRange, Refusal};
+use kontiki_core::replica::{Answer, LogPage, LogRange, ReplicaRefusal};
 use kontiki_core::types::Index;
 
 /// The property's name.
@@ -54,17 +54,17 @@ impl Reader<'_> {
     pub fn judge(&self, asked: Asked, answer: &Answer) -> Result<Read, String> {
         match answer {
             Answer::Entries(page) => self.judge_page(asked, page).map(|()| Read::Entries),
-            Answer::Refused(Refusal::Compacted { first }) => match asked.range {
+            Answer::Refused(ReplicaRefusal::Compacted { first }) => match asked.range {
                 LogRange::Between(after, _) if after.next() < *first && *first <= self.base.next() => {
                     Ok(Read::Compacted)
                 }
                 range => Err(format!("{range:?} is compacted, says a log that begins after {}", self.base)),
             },
-            Answer::Refused(Refusal::Unreadable { .. }) if !self.is_damaged => {
+            Answer::Refused(ReplicaRefusal::Unreadable { .. }) if !self.is_damaged => {
                 Err(format!("nothing is damaged, and {:?} was answered: {answer}", asked.range))
             }
-            Answer::Refused(Refusal::Unreadable { .. }) => Ok(Read::Unreadable),
-            Answer::Refused(Refusal::Raft(_) | Refusal::TooMany) => Ok(Read::Refused),
+            Answer::Refused(ReplicaRefusal::Unreadable { .. }) => Ok(Read::Unreadable),
+            Answer::Refused(ReplicaRefusal::Raft(_) | ReplicaRefusal::TooMany) => Ok(Read::Refused),
             other => Err(format!("{:?} was answered: {other}", asked.range)),
         }
     }
@@ -170,10 +170,11 @@ mod tests {
 
     #[test]
     fn a_refusal_must_be_true() {
-        let compacted = |first| judge(&Answer::Refused(Refusal::Compacted { first: Index::new(first) }));
+        let compacted =
+            |first| judge(&Answer::Refused(ReplicaRefusal::Compacted { first: Index::new(first) }));
         assert!(compacted(3).is_err(), "the log begins with entry 1");
-        let lost = Refusal::Unreadable { index: Index::new(2), damage: None };
+        let lost = ReplicaRefusal::Unreadable { index: Index::new(2), damage: None };
         assert!(judge(&Answer::Refused(lost)).is_err(), "nothing is damaged");
-        assert_eq!(judge(&Answer::Refused(Refusal::TooMany)), Ok(Read::Refused));
+        assert_eq!(judge(&Answer::Refused(ReplicaRefusal::TooMany)), Ok(Read::Refused));
     }
 }

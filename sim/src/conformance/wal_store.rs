@@ -6,7 +6,9 @@ use kontiki_core::log::Snapshot;
 use kontiki_core::membership::Membership;
 use kontiki_core::raft::Durable;
 use kontiki_core::types::{ClusterId, Identity, NodeId, WriteSeq};
-use kontiki_core::wal::{Disk, DiskError, OpenError, Operation, Options, RecoverError, SnapshotWriter, Wal};
+use kontiki_core::wal::{
+    Disk, DiskError, Operation, RecoverError, SnapshotWriter, Wal, WalOpenError, WalOptions,
+};
 
 /// The log of a member, and the disk that it is on. It does with them what a host does, one thing after the other.
 #[derive(Debug)]
@@ -23,7 +25,7 @@ impl<D: Disk> WalStore<D> {
         let ids = (1..=3).filter_map(NodeId::new);
         let begin = Durable::bootstrap(Membership::of(ids).expect("three members are a group"));
         let member = NodeId::new(1).expect("not zero");
-        let options = Options { segment_bytes: SEGMENT_BYTES, ..Options::default() };
+        let options = WalOptions { segment_bytes: SEGMENT_BYTES, ..WalOptions::default() };
         let recovery = Wal::open(&mut disk, Identity::new(ClusterId(7), member), options, &begin)?;
         let store = Self { wal: recovery.wal, disk, last: WriteSeq::ZERO, failed: None };
         Ok((store, recovery.durable))
@@ -100,10 +102,10 @@ impl<D: Disk> LogStore for WalStore<D> {
     }
 }
 
-impl From<OpenError> for StoreError {
-    fn from(error: OpenError) -> Self {
+impl From<WalOpenError> for StoreError {
+    fn from(error: WalOpenError) -> Self {
         match error {
-            OpenError::Disk(error) | OpenError::Recover(RecoverError::Disk(error)) => error.into(),
+            WalOpenError::Disk(error) | WalOpenError::Recover(RecoverError::Disk(error)) => error.into(),
             error => Self::Failed(error.to_string()),
         }
     }

@@ -179,9 +179,9 @@ impl FullReplica {
 
 impl ReplicaSpec {
     /// The log's settings.
-    pub(crate) fn wal(&self) -> wal::Options {
+    pub(crate) fn wal(&self) -> wal::WalOptions {
         let segment_bytes = u64::from(self.segment_blocks) * 4_096;
-        wal::Options { segment_bytes, cached_bytes: self.cached_bytes }
+        wal::WalOptions { segment_bytes, cached_bytes: self.cached_bytes }
     }
 
     /// The settings of sessions.
@@ -190,12 +190,12 @@ impl ReplicaSpec {
     }
 
     /// The settings of a replica.
-    pub(crate) fn options(&self, scenario: &Scenario, id: NodeId) -> replica::Options {
+    pub(crate) fn options(&self, scenario: &Scenario, id: NodeId) -> replica::ReplicaOptions {
         let us = Duration::from_micros;
         let every = scenario.snapshots.every;
         let election = scenario.options.election_timeout_max;
         let old = self.old_wire.contains(&id);
-        replica::Options {
+        replica::ReplicaOptions {
             apply_bytes: self.apply_bytes,
             snapshot_every_bytes: u64::MAX,
             snapshot_every_entries: if every == 0 { u64::MAX } else { every },
@@ -209,7 +209,7 @@ impl ReplicaSpec {
             hello_interval: election,
             max_page_entries: 24,
             wire_version: if old { wire::OLDEST } else { wire::VERSION },
-            ..replica::Options::default()
+            ..replica::ReplicaOptions::default()
         }
     }
 }

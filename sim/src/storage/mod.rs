@@ -54,7 +54,7 @@ pub struct SimDisk {
     next: u64,
     capacity: Option<u64>,
     armed: Vec<Armed>,
-    counters: Counters,
+    counters: DiskCounters,
     /// How many bytes of each block were read, where that is counted.
     reads: Option<BTreeMap<(FileName, u64), u64>>,
 }
@@ -65,7 +65,7 @@ struct FileId(u64);
 
 /// What was done to a disk, and what it did.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Counters {
+pub struct DiskCounters {
     /// Writes carried out, the lost and the misdirected ones included.
     pub writes: u64,
     /// Their bytes.
@@ -119,7 +119,7 @@ impl SimDisk {
     }
 
     /// What was done to it, and what it did.
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> DiskCounters {
         self.counters
     }
 

@@ -384,7 +384,7 @@ impl World<'_> {
             Answer::Cancelled => Outcome::Cancelled,
             Answer::Transferred => Outcome::Transferred,
             Answer::NotTransferred => Outcome::NotTransferred,
-            Answer::Refused(replica::Refusal::Raft(refusal)) => Outcome::Refused(refusal),
+            Answer::Refused(replica::ReplicaRefusal::Raft(refusal)) => Outcome::Refused(refusal),
             Answer::Refused(_) => Outcome::Refused(Refusal::Busy),
             Answer::Unknown | Answer::Snapshot(_) | Answer::Entries(_) => Outcome::Unknown,
         };
@@ -570,7 +570,7 @@ fn perform(work: &mut DiskWork, disk: &mut SimDisk, written: &mut Written) -> Re
 fn quietly_recover(
     disk: &mut SimDisk,
     identity: Identity,
-    options: wal::Options,
+    options: wal::WalOptions,
     begin: &Durable,
 ) -> Result<Result<Recovery, RecoverError>, String> {
     let mut recovered = None;

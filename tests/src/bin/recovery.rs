@@ -9,7 +9,7 @@ use kontiki_core::log::{Entries, Entry, EntryBody, Rebase, Snapshot};
 use kontiki_core::membership::Membership;
 use kontiki_core::raft::Durable;
 use kontiki_core::types::{Ballot, ClusterId, Identity, Index, LogId, NodeId, Payload, Term, WriteSeq};
-use kontiki_core::wal::{Operation, Options, SnapshotWriter, Wal};
+use kontiki_core::wal::{Operation, SnapshotWriter, Wal, WalOptions};
 use kontiki_net_tokio::disk::FileDisk;
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -56,10 +56,10 @@ fn main() -> Result<(), Failure> {
     measured
 }
 
-fn member() -> (Identity, Durable, Options) {
+fn member() -> (Identity, Durable, WalOptions) {
     let me = NodeId::new(1).expect("not zero");
     let group = Membership::of([me]).expect("one member");
-    (Identity::new(ClusterId(1), me), Durable::bootstrap(group), Options::default())
+    (Identity::new(ClusterId(1), me), Durable::bootstrap(group), WalOptions::default())
 }
 
 fn write(directory: &Path, gigabytes: u64, after: u64) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use crate::event::Event;
 use crate::log::Snapshot;
 use crate::replica::Replica;
-use crate::replica::answer::{Answer, Refusal};
+use crate::replica::answer::{Answer, ReplicaRefusal};
 use crate::replica::clients::Origin;
 use crate::replica::io::{Lane, MachineJob, Output, TaskId};
 use crate::replica::jobs::Job;
@@ -24,11 +24,11 @@ pub(super) struct Taking {
 impl Replica {
     pub(in crate::replica) fn on_snapshot_asked(&mut self, request: RequestId, out: &mut Vec<Output>) {
         let refusal = if self.raft.config().options().witness {
-            Refusal::Witness
+            ReplicaRefusal::Witness
         } else if self.snapshots.taking.is_some() || self.is_fetching() {
-            Refusal::SnapshotUnderWay
+            ReplicaRefusal::SnapshotUnderWay
         } else if self.raft.log().applied() == Index::ZERO {
-            Refusal::NothingToSnapshot
+            ReplicaRefusal::NothingToSnapshot
         } else {
             return self.snapshots.waiting.push(request);
         };
@@ -73,7 +73,7 @@ impl Replica {
         }
         let Some(snapshot) = self.raft.snapshot_at(at).filter(|_| at > Index::ZERO) else {
             self.snapshots.wanted = false;
-            return self.answer_waiting(&Answer::Refused(Refusal::NothingToSnapshot), out);
+            return self.answer_waiting(&Answer::Refused(ReplicaRefusal::NothingToSnapshot), out);
         };
         let task = self.next_task();
         let writer = SnapshotWriter::new(snapshot.clone(), self.options.snapshot_chunk_bytes);
@@ -140,7 +140,7 @@ impl Replica {
         self.remove_file(partial(snapshot.last), out);
         self.snapshots.wanted = true;
         self.snapshots.take_at = self.now + Nanos::from(self.options.full_disk_retry);
-        self.answer_waiting(&Answer::Refused(Refusal::DiskFull), out);
+        self.answer_waiting(&Answer::Refused(ReplicaRefusal::DiskFull), out);
     }
 
     fn answer_waiting(&mut self, answer: &Answer, out: &mut Vec<Output>) {

@@ -6,7 +6,7 @@ use crate::kv;
 use crate::log::Snapshot;
 use crate::machine::{self, Command, SessionId};
 use crate::replica::tests::group::{Group, in_session, put, small};
-use crate::replica::{Answer, Ask, Halt, Lane, Options};
+use crate::replica::{Answer, Ask, Halt, Lane, ReplicaOptions};
 use crate::rng::Rng;
 use crate::time::Nanos;
 use crate::types::RequestId;
@@ -64,7 +64,7 @@ fn run(seed: u64) -> BTreeMap<&'static str, u64> {
         max_cached_bytes: pick(&mut rng, 200, 2_000),
         ..Default::default()
     };
-    let options = Options {
+    let options = ReplicaOptions {
         snapshot_every_entries: pick(&mut rng, 5, 40),
         apply_bytes: pick(&mut rng, 1, 1_000),
         forward: chance(&mut rng, 50),

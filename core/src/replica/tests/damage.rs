@@ -4,7 +4,7 @@ use crate::action;
 use crate::event::ReadVia;
 use crate::kv;
 use crate::replica::tests::group::{Group, put, small};
-use crate::replica::{Answer, Ask, Halt, Lane, Options, Refusal};
+use crate::replica::{Answer, Ask, Halt, Lane, ReplicaOptions, ReplicaRefusal};
 use crate::types::Index;
 use crate::wal::{DiskError, FileName};
 use alloc::string::String;
@@ -26,7 +26,7 @@ fn a_write_that_failed_ends_the_member_and_everybody_is_told() {
     group.run(10);
     assert_eq!(group.host(leader).halted, Some(Halt::Disk(broken())));
     assert!(group.answer(leader, command).is_some() && group.answer(leader, read).is_some());
-    let refused = Answer::Refused(Refusal::Raft(action::Refusal::Halted));
+    let refused = Answer::Refused(ReplicaRefusal::Raft(action::Refusal::Halted));
     assert_eq!(group.asked(leader, put("z", "1")), refused);
 
     // The others go on; and so does this one once it is started again.
@@ -41,14 +41,14 @@ fn a_write_that_failed_ends_the_member_and_everybody_is_told() {
 
 #[test]
 fn a_disk_without_space_for_a_snapshot_stops_nothing_and_it_is_tried_again() {
-    let options = Options { snapshot_every_entries: 10, ..small() };
+    let options = ReplicaOptions { snapshot_every_entries: 10, ..small() };
     let mut group = Group::of(1, &options);
     let leader = group.elect();
     group.host(leader).disk_error = Some((Lane::Bulk, DiskError::Full));
     group.fill(leader, 0..20, 10);
     assert_eq!(group.host(leader).halted, None);
     assert_eq!(group.replica(leader).counters().snapshots_taken, 0);
-    assert_eq!(group.asked(leader, Ask::Snapshot), Answer::Refused(Refusal::DiskFull));
+    assert_eq!(group.asked(leader, Ask::Snapshot), Answer::Refused(ReplicaRefusal::DiskFull));
     group.host(leader).disk_error = None;
     group.run(1_500);
     assert_eq!(group.replica(leader).counters().snapshots_taken, 1);
@@ -68,7 +68,7 @@ fn a_full_disk_refuses_new_work_serves_reads_and_goes_on_when_there_is_space() {
         }
         assert!(written < 1_000, "the disk has no space for so much");
     };
-    assert_eq!(refused, Answer::Refused(Refusal::Raft(action::Refusal::DiskFull)));
+    assert_eq!(refused, Answer::Refused(ReplicaRefusal::Raft(action::Refusal::DiskFull)));
     assert_eq!(group.get(leader, "x"), Some(b"1".to_vec()));
     assert_eq!(group.host(leader).halted, None);
     group.host(leader).disk_error = None;
@@ -82,7 +82,7 @@ fn a_full_disk_refuses_new_work_serves_reads_and_goes_on_when_there_is_space() {
 
 #[test]
 fn what_is_left_of_a_snapshot_goes_once_a_later_one_is_there() {
-    let options = Options { keep_snapshots: 1, ..small() };
+    let options = ReplicaOptions { keep_snapshots: 1, ..small() };
     let config = crate::config::Options { retained_entries: 0, ..Default::default() };
     let mut group = Group::with(1, &config, &options);
     let leader = group.elect();

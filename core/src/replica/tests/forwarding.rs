@@ -5,7 +5,7 @@ use crate::kv;
 use crate::machine::{self, Command, SessionId};
 use crate::replica::frame::{Envelope, ReplicaBody};
 use crate::replica::tests::group::{Group, Wire, in_session, put, reply, small};
-use crate::replica::{Answer, Ask, Lane, Options, Refusal};
+use crate::replica::{Answer, Ask, Lane, ReplicaOptions, ReplicaRefusal};
 use alloc::boxed::Box;
 
 fn is_forward(wire: &Wire) -> bool {
@@ -17,7 +17,7 @@ fn is_forwarded(wire: &Wire) -> bool {
 }
 
 fn forwarding() -> (Group, u64, u64) {
-    let mut group = Group::of(3, &Options { forward: true, ..small() });
+    let mut group = Group::of(3, &ReplicaOptions { forward: true, ..small() });
     let leader = group.elect();
     group.run(2_000);
     (group, leader, 1 + leader % 3)
@@ -159,6 +159,6 @@ fn what_is_too_large_for_the_leader_is_refused_at_once() {
     let max = group.replica(follower).raft().config().options().max_payload_bytes;
     let large = crate::types::Payload::from(&alloc::vec![0; max as usize + 1][..]);
     let answer = group.asked(follower, Ask::Command(large));
-    assert_eq!(answer, Answer::Refused(Refusal::Raft(action::Refusal::TooLarge { max })));
+    assert_eq!(answer, Answer::Refused(ReplicaRefusal::Raft(action::Refusal::TooLarge { max })));
     let _ = put("x", "1");
 }

@@ -10,7 +10,7 @@ use crate::membership::{Change, Membership};
 use crate::raft::{Durable, Raft};
 use crate::replica::frame::{self, Decoded};
 use crate::replica::{
-    Answer, Ask, DiskJob, Halt, Input, Lane, MachineJob, Options, Output, Replica, Watch, Worker,
+    Answer, Ask, DiskJob, Halt, Input, Lane, MachineJob, Output, Replica, ReplicaOptions, Watch, Worker,
 };
 use crate::status::{RoleKind, Status};
 use crate::time::{Instant, Nanos};
@@ -38,8 +38,8 @@ pub(super) struct Wire {
 pub(super) struct Host {
     pub(super) member: Member,
     pub(super) config: config::Options,
-    pub(super) options: Options,
-    pub(super) wal: wal::Options,
+    pub(super) options: ReplicaOptions,
+    pub(super) wal: wal::WalOptions,
     begin: Durable,
     pub(super) disk: MemoryDisk,
     pub(super) replica: Option<Replica>,
@@ -93,17 +93,17 @@ pub(super) fn node(id: u64) -> NodeId {
     NodeId::new(id).unwrap()
 }
 
-pub(super) fn small() -> Options {
-    Options { snapshot_chunk_bytes: 64, snapshot_window: 3, ..Options::default() }
+pub(super) fn small() -> ReplicaOptions {
+    ReplicaOptions { snapshot_chunk_bytes: 64, snapshot_window: 3, ..ReplicaOptions::default() }
 }
 
 impl Group {
     /// This many members that know one another.
-    pub(super) fn of(count: u64, options: &Options) -> Self {
+    pub(super) fn of(count: u64, options: &ReplicaOptions) -> Self {
         Self::with(count, &config::Options::default(), options)
     }
 
-    pub(super) fn with(count: u64, config: &config::Options, options: &Options) -> Self {
+    pub(super) fn with(count: u64, config: &config::Options, options: &ReplicaOptions) -> Self {
         let begin = Durable::bootstrap(Membership::of((1..=count).map(node)).unwrap());
         let mut group = Self {
             hosts: Vec::new(),
@@ -119,12 +119,12 @@ impl Group {
         group
     }
 
-    fn add(&mut self, id: u64, begin: &Durable, config: &config::Options, options: &Options) {
+    fn add(&mut self, id: u64, begin: &Durable, config: &config::Options, options: &ReplicaOptions) {
         let host = Host {
             member: node(id).into(),
             config: config::Options { seed: 7, ..config.clone() },
             options: options.clone(),
-            wal: wal::Options { segment_bytes: 64 << 10, ..wal::Options::default() },
+            wal: wal::WalOptions { segment_bytes: 64 << 10, ..wal::WalOptions::default() },
             begin: begin.clone(),
             disk: MemoryDisk::default(),
             replica: None,

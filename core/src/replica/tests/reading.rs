@@ -4,13 +4,13 @@ use crate::action;
 use crate::config;
 use crate::log::{Entry, EntryBody};
 use crate::replica::tests::group::{Group, small};
-use crate::replica::{Answer, Ask, Halt, Input, Lane, LogPage, LogRange, Options, Refusal};
+use crate::replica::{Answer, Ask, Halt, Input, Lane, LogPage, LogRange, ReplicaOptions, ReplicaRefusal};
 use crate::types::Index;
 use crate::wal::{Damage, FileName};
 use alloc::vec::Vec;
 
 /// A member that has most of its log on the disk alone.
-fn group(options: &Options) -> Group {
+fn group(options: &ReplicaOptions) -> Group {
     let config = config::Options { max_cached_bytes: 256, retained_entries: 4, ..Default::default() };
     let mut group = Group::with(1, &config, options);
     let leader = group.elect();
@@ -68,7 +68,7 @@ fn a_page_is_empty_only_at_the_end_of_the_log_and_where_nothing_was_asked_for() 
 
 #[test]
 fn a_page_has_no_more_entries_and_bytes_than_the_options_allow() {
-    let options = Options { max_page_entries: 3, max_page_bytes: 200, ..small() };
+    let options = ReplicaOptions { max_page_entries: 3, max_page_bytes: 200, ..small() };
     let mut group = group(&options);
     let last = group.replica(1).status().last.index;
     for range in [LogRange::First(10), LogRange::Last(10), LogRange::Between(Index::new(9), last)] {
@@ -89,7 +89,7 @@ fn what_is_compacted_is_refused_with_the_first_entry_that_is_there() {
     group.run(200);
     let first = group.replica(1).raft().log().base().next();
     assert!(first > Index::new(30), "the log begins with {first}");
-    let compacted = Answer::Refused(Refusal::Compacted { first });
+    let compacted = Answer::Refused(ReplicaRefusal::Compacted { first });
     assert_eq!(group.asked(1, ask(LogRange::Between(Index::ZERO, Index::MAX))), compacted);
     assert_eq!(read(&mut group, LogRange::First(1)).entries[0].id.index, first);
     assert_eq!(read(&mut group, LogRange::Last(1_000)).entries[0].id.index, first);
@@ -107,7 +107,9 @@ fn what_the_disk_has_damaged_is_refused_and_the_member_goes_on() {
     }
     let answer = group.asked(1, ask(LogRange::Between(Index::new(4), Index::new(9))));
     let Answer::Refused(refusal) = answer else { panic!("{answer}") };
-    let Refusal::Unreadable { index, damage: Some(Damage(file)) } = &refusal else { panic!("{refusal}") };
+    let ReplicaRefusal::Unreadable { index, damage: Some(Damage(file)) } = &refusal else {
+        panic!("{refusal}")
+    };
     assert!(*index == Index::new(5) && damaged.contains(file));
     assert!(refusal.is_retryable(), "another member has it");
     assert_eq!(group.host(1).halted, None);
@@ -139,7 +141,7 @@ fn a_member_that_stops_refuses_what_waits_for_the_disk() {
     group.settle();
     group.input(1, Input::Shutdown);
     group.settle();
-    let stopped = Answer::Refused(Refusal::Raft(action::Refusal::Stopped));
+    let stopped = Answer::Refused(ReplicaRefusal::Raft(action::Refusal::Stopped));
     for request in asked {
         assert_eq!(group.answer(1, request), Some(stopped.clone()));
     }

@@ -8,7 +8,7 @@ use crate::membership::Change;
 use crate::message::Body;
 use crate::replica::frame::Envelope;
 use crate::replica::tests::group::{Group, in_session, put, reply, small};
-use crate::replica::{Answer, Ask, Halt, Input, Lane, Options, Refusal};
+use crate::replica::{Answer, Ask, Halt, Input, Lane, ReplicaOptions, ReplicaRefusal};
 use crate::status::RoleKind;
 use crate::types::{Index, LogId, Member, RequestId};
 use alloc::boxed::Box;
@@ -26,7 +26,7 @@ fn a_group_elects_a_leader_writes_and_reads_at_any_member() {
         assert_eq!(group.get(id, "x"), Some(b"1".to_vec()), "at member {id}");
     }
     let follower = 1 + leader % 3;
-    let refused = Answer::Refused(Refusal::Raft(action::Refusal::NotLeader {
+    let refused = Answer::Refused(ReplicaRefusal::Raft(action::Refusal::NotLeader {
         leader: Some(super::group::node(leader)),
     }));
     assert_eq!(group.put(follower, "x", "2"), refused);
@@ -165,7 +165,7 @@ fn what_is_large_on_the_disk_keeps_nobody_waiting() {
 
 #[test]
 fn snapshots_are_taken_when_so_much_was_applied_and_old_ones_go() {
-    let options = Options { snapshot_every_entries: 10, ..small() };
+    let options = ReplicaOptions { snapshot_every_entries: 10, ..small() };
     let config = crate::config::Options { retained_entries: 5, ..Default::default() };
     let mut group = Group::with(3, &config, &options);
     let leader = group.elect();
@@ -186,7 +186,8 @@ fn snapshots_are_taken_when_so_much_was_applied_and_old_ones_go() {
 /// A small entry that is written alone takes a block on the disk: a log of such entries is as long as its blocks.
 #[test]
 fn snapshots_are_taken_when_so_much_was_written_however_small_the_entries_are() {
-    let options = Options { snapshot_every_bytes: 20 * 4096, snapshot_every_entries: u64::MAX, ..small() };
+    let options =
+        ReplicaOptions { snapshot_every_bytes: 20 * 4096, snapshot_every_entries: u64::MAX, ..small() };
     let config = crate::config::Options { retained_bytes: 1_000, ..Default::default() };
     let mut group = Group::with(1, &config, &options);
     let leader = group.elect();
@@ -218,15 +219,15 @@ fn a_snapshot_asked_for_twice_is_taken_once() {
 
 #[test]
 fn too_many_requests_and_too_large_queries_are_refused() {
-    let options = Options { max_requests: 3, max_query_bytes: 10, ..small() };
+    let options = ReplicaOptions { max_requests: 3, max_query_bytes: 10, ..small() };
     let mut group = Group::of(1, &options);
     let leader = group.elect();
     let large = Ask::Query { query: vec![0; 11], via: ReadVia::Quorum };
-    assert_eq!(group.asked(leader, large), Answer::Refused(Refusal::QueryTooLarge { max: 10 }));
+    assert_eq!(group.asked(leader, large), Answer::Refused(ReplicaRefusal::QueryTooLarge { max: 10 }));
     group.host(1).machine_stands = true;
     let requests: Vec<_> = (0..5).map(|_| group.ask(leader, put("x", "1"))).collect();
     group.run(10);
-    let refused = Some(Answer::Refused(Refusal::TooMany));
+    let refused = Some(Answer::Refused(ReplicaRefusal::TooMany));
     let answers: Vec<_> = requests.iter().map(|request| group.answer(leader, *request)).collect();
     assert_eq!(answers, [None, None, None, refused.clone(), refused]);
     group.host(1).machine_stands = false;
@@ -259,7 +260,7 @@ fn a_member_that_is_shut_down_answers_everybody_and_finishes_its_writes() {
 
 #[test]
 fn a_log_larger_than_memory_is_applied_from_the_disk_after_a_restart() {
-    let options = Options { apply_bytes: 500, ..small() };
+    let options = ReplicaOptions { apply_bytes: 500, ..small() };
     let config = crate::config::Options { max_cached_bytes: 1_000, ..Default::default() };
     let mut group = Group::with(3, &config, &options);
     (1..=3).for_each(|id| group.host(id).wal.cached_bytes = 1_000);
@@ -312,7 +313,7 @@ fn a_witness_keeps_no_state_and_is_asked_for_none() {
     let added = group.asked(leader, Ask::Reconfigure { expected: None, changes, force: false });
     assert!(matches!(added, Answer::Reconfigured(_)), "{added}");
     group.fill(leader, 0..100, 10);
-    assert_eq!(group.asked(3, Ask::Snapshot), Answer::Refused(Refusal::Witness));
+    assert_eq!(group.asked(3, Ask::Snapshot), Answer::Refused(ReplicaRefusal::Witness));
     let query = Ask::Query { query: kv::Query::Get { key: b"x" }.encode(), via: ReadVia::Quorum };
     assert!(matches!(group.asked(3, query), Answer::Refused(_)));
     assert_eq!(group.host(3).applied(), Index::ZERO);

@@ -4,7 +4,7 @@ use crate::membership::Change;
 use crate::message::Body;
 use crate::replica::frame::{Envelope, ReplicaBody, ReplicaMessage};
 use crate::replica::tests::group::{Group, Network, Wire, node, small};
-use crate::replica::{Answer, Ask, Lane, Options};
+use crate::replica::{Answer, Ask, Lane, ReplicaOptions};
 use crate::types::{Index, Member};
 use crate::wal::{FileName, SnapshotHeader};
 use alloc::boxed::Box;
@@ -52,7 +52,7 @@ fn with_snapshot_cut(keys: u64, chunk_bytes: u32) -> (Group, u64) {
 }
 
 /// Three members with a snapshot of this many keys each, and nothing before it in their logs.
-fn with_snapshot(keys: u64, options: &Options) -> (Group, u64) {
+fn with_snapshot(keys: u64, options: &ReplicaOptions) -> (Group, u64) {
     let config = crate::config::Options { retained_entries: 0, ..Default::default() };
     let mut group = Group::with(3, &config, options);
     let leader = group.elect();
@@ -180,7 +180,7 @@ fn a_transfer_goes_on_from_another_sender_and_begins_anew_where_its_file_is_anot
 
 /// Three members with snapshots, of which the leader's is later; and a newcomer that has some of that. Then the next leader offers its own.
 fn offered_less() -> (Group, u64, u64) {
-    let options = Options { snapshot_bytes_per_second: 8_000, ..small() };
+    let options = ReplicaOptions { snapshot_bytes_per_second: 8_000, ..small() };
     let (mut group, leader) = with_snapshot(30, &options);
     group.fill(leader, 30..150, 50);
     assert!(matches!(group.asked(leader, Ask::Snapshot), Answer::Snapshot(_)));
@@ -227,7 +227,7 @@ fn a_transfer_whose_sender_is_gone_begins_anew_with_what_there_is() {
 
 #[test]
 fn a_transfer_that_was_given_up_is_resumed_where_it_ended() {
-    let (mut group, _) = with_snapshot(30, &Options { snapshot_retries: 2, ..small() });
+    let (mut group, _) = with_snapshot(30, &ReplicaOptions { snapshot_retries: 2, ..small() });
     group.network = after_pieces(8);
     group.join(4);
     group.add_voter(4);
@@ -259,7 +259,7 @@ fn a_snapshot_that_is_gone_is_replaced_by_the_latest() {
 
 #[test]
 fn a_sender_keeps_to_its_rate_and_serves_only_members() {
-    let options = Options { snapshot_bytes_per_second: 2_000, ..small() };
+    let options = ReplicaOptions { snapshot_bytes_per_second: 2_000, ..small() };
     let (mut group, leader) = with_snapshot(30, &options);
     group.join(4);
     group.add_voter(4);

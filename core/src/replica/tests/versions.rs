@@ -1,7 +1,7 @@
 //! Members that speak different versions of the wire format.
 
 use crate::message::Body;
-use crate::replica::Options;
+use crate::replica::ReplicaOptions;
 use crate::replica::frame::{Envelope, ReplicaBody, version_of};
 use crate::replica::tests::group::{Group, small};
 use crate::replica::{Answer, Ask, Lane};
@@ -68,7 +68,7 @@ fn a_member_that_is_updated_is_spoken_to_in_the_later_version_and_one_that_is_ta
 #[test]
 fn what_an_old_version_cannot_say_is_counted_and_not_sent() {
     let config = crate::config::Options { retained_entries: 0, ..Default::default() };
-    let options = Options { snapshot_retries: 1, ..small() };
+    let options = ReplicaOptions { snapshot_retries: 1, ..small() };
     let mut group = Group::with(3, &config, &options);
     let leader = group.elect();
     group.fill(leader, 0..20, 10);

@@ -1,20 +1,20 @@
 //! The configuration file: TOML, every option of a node by its own name, with times as people write them.
 
 use crate::failure::Failure;
-use kontiki_net_tokio::node::Options;
+use kontiki_net_tokio::node::NodeOptions;
 use std::fs;
 use std::path::Path;
 use toml::{Table, Value};
 
 /// The options in a file; those that are not in it have their defaults.
-pub(crate) fn load(path: &Path) -> Result<Options, Failure> {
+pub(crate) fn load(path: &Path) -> Result<NodeOptions, Failure> {
     let shown = path.display();
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::usage(format!("cannot read the configuration {shown}: {error}")))?;
     parse(&text).map_err(|error| Failure::usage(format!("{shown}: {error}")))
 }
 
-fn parse(text: &str) -> Result<Options, String> {
+fn parse(text: &str) -> Result<NodeOptions, String> {
     let table: Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
     for key in SET_ELSEWHERE {
         let (section, name) = key.split_once('.').unwrap_or(("", key));
@@ -47,7 +47,7 @@ mod tests {
         assert!(options.raft.lease_reads && !options.replica.forward);
         assert_eq!(options.wal.segment_bytes, 1 << 20);
         assert_eq!(options.transport.idle_timeout, Duration::from_secs(60));
-        assert_eq!(options.sessions, Options::default().sessions);
+        assert_eq!(options.sessions, NodeOptions::default().sessions);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use crate::members::leader;
 use crate::output::{Format, Table, note};
 use clap::Args;
 use kontiki_core::types::NodeId;
-use kontiki_net_tokio::client::{Client, Options};
-use kontiki_net_tokio::disk::{FileDisk, OpenError};
+use kontiki_net_tokio::client::{Client, ClientOptions};
+use kontiki_net_tokio::disk::{DiskOpenError, FileDisk};
 use rustix::process::{Pid, getuid, test_kill_process};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -215,7 +215,7 @@ impl Dev {
         events: &mut mpsc::UnboundedReceiver<Event>,
         format: Format,
     ) -> Result<Exit, Failure> {
-        let client = Client::new(group.running.addresses(), None, Options::default())?;
+        let client = Client::new(group.running.addresses(), None, ClientOptions::default())?;
         let first = tokio::select! {
             // Nothing has been typed yet: a member that ends now has not begun well.
             event = events.recv() => return match event {
@@ -406,7 +406,7 @@ async fn wait_for_another_leader(client: &Client, before: Option<NodeId>) -> Nod
 fn in_use(directory: &Path, members: u64) -> Option<u64> {
     (1..=members).find(|id| {
         let directory = directory.join(id.to_string());
-        directory.is_dir() && matches!(FileDisk::open(&directory), Err(OpenError::Taken { .. }))
+        directory.is_dir() && matches!(FileDisk::open(&directory), Err(DiskOpenError::Taken { .. }))
     })
 }
 

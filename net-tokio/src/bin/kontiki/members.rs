@@ -10,7 +10,7 @@ use kontiki_core::status::{PauseReason, Space};
 use kontiki_core::types::{Index, LogId, Member, NodeId};
 use kontiki_net_tokio::client::{Again, Client, unexpected};
 use kontiki_net_tokio::protocol::{
-    Ask, Content, LogEntry, MemberStatus, NodeStatus, Phase, Range, Reply, Who,
+    Ask, Content, LogEntry, MemberStatus, NodePhase, NodeStatus, Range, Reply, Who,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -96,8 +96,8 @@ impl Status {
 
 fn exit_of(status: &NodeStatus) -> Exit {
     match status.phase {
-        Phase::Halted(_) | Phase::Refusing(_) => Exit::Halted,
-        Phase::Starting(_) | Phase::Running | Phase::Stopped => Exit::Done,
+        NodePhase::Halted(_) | NodePhase::Refusing(_) => Exit::Halted,
+        NodePhase::Starting(_) | NodePhase::Running | NodePhase::Stopped => Exit::Done,
     }
 }
 
@@ -134,23 +134,23 @@ fn space(space: Space) -> &'static str {
     }
 }
 
-fn phase(phase: &Phase) -> String {
+fn phase(phase: &NodePhase) -> String {
     match phase {
-        Phase::Starting(why) => format!("starting: {why}"),
-        Phase::Running => "running".to_owned(),
-        Phase::Refusing(why) => format!("refuses everything: {why}"),
-        Phase::Halted(why) => format!("halted: {why}"),
-        Phase::Stopped => "stopped".to_owned(),
+        NodePhase::Starting(why) => format!("starting: {why}"),
+        NodePhase::Running => "running".to_owned(),
+        NodePhase::Refusing(why) => format!("refuses everything: {why}"),
+        NodePhase::Halted(why) => format!("halted: {why}"),
+        NodePhase::Stopped => "stopped".to_owned(),
     }
 }
 
-fn phase_json(phase: &Phase) -> (&'static str, Option<&str>) {
+fn phase_json(phase: &NodePhase) -> (&'static str, Option<&str>) {
     match phase {
-        Phase::Starting(why) => ("starting", Some(why)),
-        Phase::Running => ("running", None),
-        Phase::Refusing(why) => ("refusing", Some(why)),
-        Phase::Halted(why) => ("halted", Some(why)),
-        Phase::Stopped => ("stopped", None),
+        NodePhase::Starting(why) => ("starting", Some(why)),
+        NodePhase::Running => ("running", None),
+        NodePhase::Refusing(why) => ("refusing", Some(why)),
+        NodePhase::Halted(why) => ("halted", Some(why)),
+        NodePhase::Stopped => ("stopped", None),
     }
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use kontiki_core::raft::Durable;
 use kontiki_core::recover::force_new_cluster;
 use kontiki_core::types::{ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId};
-use kontiki_core::wal::{FileName, Options, Wal};
+use kontiki_core::wal::{FileName, Wal, WalOptions};
 use kontiki_net_tokio::disk::FileDisk;
 use kontiki_net_tokio::identity::{self, Record};
 use serde_json::json;
@@ -192,7 +192,7 @@ impl Plan {
 }
 
 /// All of the log is wanted, whatever memory it takes.
-const ALL: Options = Options { segment_bytes: 64 << 20, cached_bytes: u64::MAX };
+const ALL: WalOptions = WalOptions { segment_bytes: 64 << 20, cached_bytes: u64::MAX };
 
 const CONFIRMATION: &str = "lose what the others had";
 

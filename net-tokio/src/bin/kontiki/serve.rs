@@ -9,7 +9,7 @@ use kontiki_core::kv::Kv;
 use kontiki_core::types::NodeId;
 use kontiki_net_tokio::admin::{self, Token};
 use kontiki_net_tokio::node::{Builder, Node};
-use kontiki_net_tokio::protocol::Phase;
+use kontiki_net_tokio::protocol::NodePhase;
 use std::fmt::Display;
 use std::io::Read as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -149,13 +149,13 @@ impl Serve {
         Failure::new(Exit::Not, "start", format!("member {} cannot start: {error}", self.id))
     }
 
-    fn admin(&self) -> Result<Option<admin::Options>, Failure> {
+    fn admin(&self) -> Result<Option<admin::AdminOptions>, Failure> {
         let (Some(listen), Some(file)) = (self.admin, &self.admin_token_file) else {
             return Ok(None);
         };
         let token = Token::from_file(file).map_err(Failure::usage)?;
-        let options = admin::Options::new(listen, token);
-        Ok(Some(admin::Options { allow_insecure: self.allow_insecure, ..options }))
+        let options = admin::AdminOptions::new(listen, token);
+        Ok(Some(admin::AdminOptions { allow_insecure: self.allow_insecure, ..options }))
     }
 
     fn builder(&self, target: &Target) -> Result<Builder, Failure> {
@@ -191,11 +191,11 @@ impl Serve {
 async fn halted(node: &Node) -> String {
     let mut status = node.watch();
     match status
-        .wait_for(|status| matches!(status.phase, Phase::Halted(_)))
+        .wait_for(|status| matches!(status.phase, NodePhase::Halted(_)))
         .await
         .map(|status| status.phase.clone())
     {
-        Ok(Phase::Halted(why)) => why,
+        Ok(NodePhase::Halted(why)) => why,
         // The watched end is the node's, which is here.
         Ok(_) | Err(_) => std::future::pending().await,
     }

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use clap::Args;
 use kontiki_core::time::span;
 use kontiki_core::types::NodeId;
-use kontiki_net_tokio::client::{Client, Options};
+use kontiki_net_tokio::client::{Client, ClientOptions};
 use kontiki_net_tokio::tls::Tls;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub(crate) struct Target {
 impl Target {
     /// A client that goes to whoever leads.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        self.client_with(Options::default().deadline)
+        self.client_with(ClientOptions::default().deadline)
     }
 
     /// The same, with another default of how long to try.
@@ -44,7 +44,8 @@ impl Target {
             false => self.at.clone(),
             true => Running::find().ok_or_else(nowhere)?.addresses(),
         };
-        let options = Options { deadline: self.timeout.unwrap_or(deadline), ..Options::default() };
+        let options =
+            ClientOptions { deadline: self.timeout.unwrap_or(deadline), ..ClientOptions::default() };
         Ok(Client::new(addresses, self.tls()?, options)?)
     }
 

@@ -147,7 +147,7 @@ fn the_manual_knows_every_command_and_every_option() {
 #[test]
 fn the_manual_knows_every_option_of_the_configuration() {
     let manual = include_str!("../../../../docs/kontiki.md");
-    let options = serde_json::to_value(kontiki_net_tokio::node::Options::default()).unwrap();
+    let options = serde_json::to_value(kontiki_net_tokio::node::NodeOptions::default()).unwrap();
     let mut count = 0;
     for (section, values) in options.as_object().unwrap() {
         assert!(manual.contains(section), "docs/kontiki.md lacks {section}");

@@ -7,10 +7,10 @@ use kontiki_core::log::{Entry, EntryBody, LogSlice, Rebase, Snapshot};
 use kontiki_core::membership::Membership;
 use kontiki_core::raft::Durable;
 use kontiki_core::types::{Ballot, ClusterId, Identity, Index, LogId, NodeId, Payload, Term, WriteSeq};
-use kontiki_core::wal::{FileName, MemoryDisk, Operation, Options, Wal};
+use kontiki_core::wal::{FileName, MemoryDisk, Operation, Wal, WalOptions};
 use std::collections::BTreeMap;
 
-/// Recovery reads with one buffer, and keeps what [`Options::cached_bytes`] allows: so nothing for each byte that there is, but for
+/// Recovery reads with one buffer, and keeps what [`WalOptions::cached_bytes`] allows: so nothing for each byte that there is, but for
 /// batches, which are small here.
 const EACH: u64 = 1;
 const FIXED: u64 = 1 << 20;
@@ -66,7 +66,7 @@ pub(crate) fn case(rng: &mut Rng) -> &'static str {
 /// What was ever written, and where.
 struct History {
     identity: Identity,
-    options: Options,
+    options: WalOptions,
     first: Durable,
     disk: MemoryDisk,
     /// The directory at earlier times.
@@ -84,7 +84,7 @@ impl History {
     fn begin(rng: &mut Rng) -> Self {
         let ids = [1, 2, 3].map(|number| NodeId::new(number).expect("not zero"));
         let first = Durable::bootstrap(Membership::of(ids).expect("distinct ids"));
-        let options = Options {
+        let options = WalOptions {
             segment_bytes: rng.pick(&[1 << 16, 1 << 17]),
             cached_bytes: rng.pick(&[0, 1000, 1 << 20]),
         };
