@@ -1,11 +1,12 @@
-//! The smallest host of the kernel: three members in one thread, with a queue for a network, a value for a disk, and a clock that jumps to
-//! the next deadline.
+//! The smallest host of the kernel: three members in one thread, with a queue for a network, a value for a
+//! disk, and a clock that jumps to the next deadline.
 //!
 //! ```text
 //! cargo run -p kontiki-core --example minimal_host
 //! ```
 //!
-//! A host of your own has the same four parts: [`Host::carry_out`] is where its sockets, its files, its state machine and its clients go.
+//! A host of your own has the same four parts: [`Host::carry_out`] is where its sockets, its files, its state
+//! machine and its clients go.
 
 use kontiki_core::log::EntryBody;
 use kontiki_core::{

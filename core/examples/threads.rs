@@ -1,5 +1,6 @@
-//! A host of [`Replica`] with nothing but the standard library: threads, `std::net` and files. Three members of a replicated key-value store
-//! in one process; one of them is stopped, and started again from its directory.
+//! A host of [`Replica`] with nothing but the standard library: threads, `std::net` and files. Three members
+//! of a replicated key-value store in one process; one of them is stopped, and started again from its
+//! directory.
 //!
 //! ```text
 //! cargo run -p kontiki-core --features replica --example threads
@@ -11,8 +12,9 @@
 //!   clock ───────────────────────┘                    └──► writer, one per peer and lane, which dials
 //! ```
 //!
-//! All threads send [`Input`]s to the driver, which alone has the replica. `docs/hosts.md` explains framing, dialling and order. What a host
-//! for production has besides (TLS, handshakes, limits on strangers) is in `kontiki-net-tokio`.
+//! All threads send [`Input`]s to the driver, which alone has the replica. `docs/hosts.md` explains framing,
+//! dialling and order. What a host for production has besides (TLS, handshakes, limits on strangers) is in
+//! `kontiki-net-tokio`.
 
 // The kernel has no clock and no threads; a host has both.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -200,7 +202,8 @@ fn disk_lane(mut disk: FileDisk, inputs: &Sender<Input>) -> Sender<replica::Disk
     jobs.0
 }
 
-/// Has the state machine of this member, which starts empty: the replica restores a snapshot first where there is one.
+/// Has the state machine of this member, which starts empty: the replica restores a snapshot first where
+/// there is one.
 fn state_machine(inputs: &Sender<Input>) -> Sender<replica::MachineJob> {
     let (jobs, inputs) = (channel(), inputs.clone());
     thread::spawn(move || {
@@ -223,7 +226,8 @@ fn accept(listener: TcpListener, inbox: Inbox) {
     });
 }
 
-/// Cuts a connection's bytes into frames. A frame that is damaged or longer than allowed ends the connection; the peer dials again.
+/// Cuts a connection's bytes into frames. A frame that is damaged or longer than allowed ends the connection;
+/// the peer dials again.
 fn read(mut stream: TcpStream, inputs: &Sender<Input>) -> Result {
     let max_body = frame::max_body(&options());
     let (mut bytes, mut piece) = (Vec::new(), vec![0; 64 << 10]);
@@ -243,7 +247,8 @@ fn read(mut stream: TcpStream, inputs: &Sender<Input>) -> Result {
     }
 }
 
-/// Keeps a connection to a peer, and writes frames to it. What cannot be sent is dropped, and the replica is told that the peer is gone.
+/// Keeps a connection to a peer, and writes frames to it. What cannot be sent is dropped, and the replica is
+/// told that the peer is gone.
 fn writer(to: NodeId, address: SocketAddr, inputs: Sender<Input>) -> SyncSender<Vec<u8>> {
     let (frames, queue) = sync_channel::<Vec<u8>>(QUEUE);
     thread::spawn(move || {
@@ -267,7 +272,8 @@ fn writer(to: NodeId, address: SocketAddr, inputs: Sender<Input>) -> SyncSender<
     frames
 }
 
-/// Asks a member until it has done it. A command without a session may be done twice when it is asked twice; these two do no harm then.
+/// Asks a member until it has done it. A command without a session may be done twice when it is asked twice;
+/// these two do no harm then.
 fn ask(members: &mut BTreeMap<NodeId, Member>, at: NodeId, ask: &Ask) -> Result<Answer> {
     let member = members.get_mut(&at).ok_or("the member is down")?;
     let end = time::Instant::now() + Duration::from_secs(60);

@@ -8,37 +8,41 @@ use crate::types::{Ballot, Incarnation, Index, LogId, NodeId, RequestId, Term, W
 use alloc::boxed::Box;
 use core::fmt;
 
-/// Something for the host to do. There is nothing to get wrong about their order: whatever must wait for the disk is
-/// withheld by the kernel until [`Event::Persisted`](crate::event::Event::Persisted).
+/// Something for the host to do. There is nothing to get wrong about their order: whatever must wait for the
+/// disk is withheld by the kernel until [`Event::Persisted`](crate::event::Event::Persisted).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Action {
     /// Send this message, at once and without waiting for anything. It may get lost.
     Send(Message),
-    /// Put this on the disk. Carry writes out in the order in which they come, and report the last that is durable.
+    /// Put this on the disk. Carry writes out in the order in which they come, and report the last that is
+    /// durable.
     Persist(Write),
     /// Apply the entries after the last ones named, through `through`, in order: read them with
     /// [`Log::entries`](crate::log::Log::entries). They are committed and on this member's disk. Report with
-    /// [`Event::Applied`](crate::event::Event::Applied). Where the log does not hold them any more by the time that the host comes to
-    /// it, a snapshot has taken their place: leave it, a [`Restore`](Self::Restore) follows.
+    /// [`Event::Applied`](crate::event::Event::Applied). Where the log does not hold them any more by the
+    /// time that the host comes to it, a snapshot has taken their place: leave it, a
+    /// [`Restore`](Self::Restore) follows.
     Apply {
         /// The last entry to apply.
         through: Index,
     },
-    /// Put the state machine into the state of this snapshot, which is installed on this member's disk, instead of whatever
-    /// it was told to apply before and has not yet done. Report with [`Event::Applied`](crate::event::Event::Applied).
+    /// Put the state machine into the state of this snapshot, which is installed on this member's disk,
+    /// instead of whatever it was told to apply before and has not yet done. Report with
+    /// [`Event::Applied`](crate::event::Event::Applied).
     Restore(Snapshot),
-    /// Get the bytes of this snapshot from member `from`, by whatever means the host has, and keep them beside what there is. Report
-    /// with [`Event::SnapshotFetched`](crate::event::Event::SnapshotFetched) once they are durable, or
-    /// [`Event::SnapshotFailed`](crate::event::Event::SnapshotFailed). Abandons any fetch that came before.
+    /// Get the bytes of this snapshot from member `from`, by whatever means the host has, and keep them
+    /// beside what there is. Report with [`Event::SnapshotFetched`](crate::event::Event::SnapshotFetched)
+    /// once they are durable, or [`Event::SnapshotFailed`](crate::event::Event::SnapshotFailed). Abandons any
+    /// fetch that came before.
     FetchSnapshot {
         /// Who has it.
         from: NodeId,
         /// Which.
         snapshot: Snapshot,
     },
-    /// Read entries back from this member's log, for a follower that lags behind what is in memory, and bring them with
-    /// [`Event::EntriesLoaded`](crate::event::Event::EntriesLoaded).
+    /// Read entries back from this member's log, for a follower that lags behind what is in memory, and bring
+    /// them with [`Event::EntriesLoaded`](crate::event::Event::EntriesLoaded).
     LoadEntries {
         /// For whom.
         to: NodeId,
@@ -49,8 +53,8 @@ pub enum Action {
         /// Enough when this many bytes are read; at least one entry.
         max_bytes: u64,
     },
-    /// Take a snapshot soon, of whatever is applied by now: a member whose own is damaged needs one. Report it with
-    /// [`Event::SnapshotTaken`](crate::event::Event::SnapshotTaken).
+    /// Take a snapshot soon, of whatever is applied by now: a member whose own is damaged needs one. Report
+    /// it with [`Event::SnapshotTaken`](crate::event::Event::SnapshotTaken).
     TakeSnapshot,
     /// The one answer to a request.
     Respond {
@@ -59,9 +63,9 @@ pub enum Action {
         /// What became of it.
         outcome: Outcome,
     },
-    /// This member cannot go on: safety is already broken, here or elsewhere, or it is not who its group thinks it is. Stop it and
-    /// call a human, with the reason, which says what to do. Said once; afterwards the member answers no peer and refuses
-    /// every request.
+    /// This member cannot go on: safety is already broken, here or elsewhere, or it is not who its group
+    /// thinks it is. Stop it and call a human, with the reason, which says what to do. Said once; afterwards
+    /// the member answers no peer and refuses every request.
     Halt(Violation),
 }
 
@@ -71,8 +75,8 @@ pub enum Action {
 pub struct Write {
     /// Its number in the stream of writes.
     pub seq: WriteSeq,
-    /// The term and vote to remember, whether they changed or not, so that no entry is ever durable before the term
-    /// that wrote it.
+    /// The term and vote to remember, whether they changed or not, so that no entry is ever durable before
+    /// the term that wrote it.
     pub ballot: Ballot,
     /// How often this member has started.
     pub starts: u64,
@@ -80,13 +84,13 @@ pub struct Write {
     pub truncate_after: Option<Index>,
     /// Where set, the log then rests on this snapshot, whose bytes the host has, and begins after its base.
     pub rebase: Option<Box<Rebase>>,
-    /// Put the body of each of these in the place of one that was lost: see [`EntryBody::Lost`](crate::log::EntryBody::Lost). They
-    /// are of the log as it was before this write.
+    /// Put the body of each of these in the place of one that was lost: see
+    /// [`EntryBody::Lost`](crate::log::EntryBody::Lost). They are of the log as it was before this write.
     pub repaired: Entries,
     /// Then append these.
     pub append: Entries,
-    /// How far the log, as it is after this write, was known to be committed. Saves a restarted member the wait for
-    /// a leader's word; may be lost without harm.
+    /// How far the log, as it is after this write, was known to be committed. Saves a restarted member the
+    /// wait for a leader's word; may be lost without harm.
     pub committed: Index,
 }
 
@@ -94,35 +98,38 @@ pub struct Write {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Outcome {
-    /// The proposal is committed, as this entry, and will never be lost. For a [`Reconfigure`](crate::event::Reconfigure),
-    /// the entry that holds the new membership.
+    /// The proposal is committed, as this entry, and will never be lost. For a
+    /// [`Reconfigure`](crate::event::Reconfigure), the entry that holds the new membership.
     Committed(LogId),
     /// Read now: this member's state machine holds all that the read must see.
     Ready {
         /// Everything through here is what it must see.
         index: Index,
-        /// For a read by lease: until this instant of this member's clock nobody else can be elected. A further read that arrives
-        /// before it may be served without asking, once the state machine holds all that
-        /// [`Log::committed`](crate::log::Log::committed) told at its arrival. A host that may have been paused looks at its
-        /// clock *after* the read has arrived.
+        /// For a read by lease: until this instant of this member's clock nobody else can be elected. A
+        /// further read that arrives before it may be served without asking, once the state machine holds all
+        /// that [`Log::committed`](crate::log::Log::committed) told at its arrival. A host that may have been
+        /// paused looks at its clock *after* the read has arrived.
         until: Option<Instant>,
     },
     /// This member leads no more; who does, the status will say.
     Transferred,
     /// The chosen member did not take over in time, and this member leads on.
     NotTransferred,
-    /// This newcomer did not catch up in time. It is a learner now and will go on learning: remove it, or promote it later.
-    /// Nothing else of the request was done.
+    /// This newcomer did not catch up in time. It is a learner now and will go on learning: remove it, or
+    /// promote it later. Nothing else of the request was done.
     NotCaughtUp(NodeId),
-    /// A change of the membership was given up while it waited for newcomers: by [`Event::CancelChange`](crate::event::Event::CancelChange),
-    /// for a change that removes one of them, or because its time was up and something other than its newcomers was in the way. Those that
-    /// it had added are learners and will go on learning; nothing else of it was done. The request to cancel is answered with it as well.
+    /// A change of the membership was given up while it waited for newcomers: by
+    /// [`Event::CancelChange`](crate::event::Event::CancelChange), for a change that removes one of them, or
+    /// because its time was up and something other than its newcomers was in the way. Those that it had added
+    /// are learners and will go on learning; nothing else of it was done. The request to cancel is answered
+    /// with it as well.
     Cancelled,
     /// Nothing was done, and nothing will be.
     Refused(Refusal),
-    /// It may commit, or not: leadership was lost while the request was on its way; or a change of the membership is in the log and was not
-    /// decided in [`catch_up_timeout`](crate::config::Options::catch_up_timeout). Look before asking for it again, or make it harmless to
-    /// apply twice.
+    /// It may commit, or not: leadership was lost while the request was on its way; or a change of the
+    /// membership is in the log and was not decided in
+    /// [`catch_up_timeout`](crate::config::Options::catch_up_timeout). Look before asking for it again, or
+    /// make it harmless to apply twice.
     Unknown,
 }
 
@@ -158,12 +165,14 @@ pub enum Refusal {
         /// The entry that holds it; the one before it while newcomers catch up.
         configured: LogId,
     },
-    /// A change of the membership waits for this newcomer to catch up: wait, cancel the change, or remove the newcomer.
+    /// A change of the membership waits for this newcomer to catch up: wait, cancel the change, or remove the
+    /// newcomer.
     CatchingUp(NodeId),
     /// No change of the membership waits for newcomers.
     NothingToCancel,
-    /// These voters have not been heard of lately, and of the voters that the change would leave no majority would be left without them.
-    /// [`Reconfigure::force`](crate::event::Reconfigure::force) does it all the same.
+    /// These voters have not been heard of lately, and of the voters that the change would leave no majority
+    /// would be left without them. [`Reconfigure::force`](crate::event::Reconfigure::force) does it all the
+    /// same.
     NoReachableMajority {
         /// The silent voters.
         unreachable: SomeMembers,
@@ -219,7 +228,8 @@ pub enum Violation {
     UnknownApply(Index),
     /// The host reported a snapshot of what it has not applied, or of what it was told to forget long ago.
     UnknownSnapshot(Index),
-    /// The group has this member's id under another incarnation: this one has lost its memory, or was replaced.
+    /// The group has this member's id under another incarnation: this one has lost its memory, or was
+    /// replaced.
     StaleIncarnation {
         /// Which this one is.
         ours: Incarnation,
@@ -261,7 +271,8 @@ impl Refusal {
         }
     }
 
-    /// Whether the same request may be taken a little later, or by another member. Where not, it is the request that is wrong.
+    /// Whether the same request may be taken a little later, or by another member. Where not, it is the
+    /// request that is wrong.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::NotLeader { .. }

@@ -29,12 +29,13 @@ pub(crate) struct Common {
     election_timeout: Nanos,
     /// How many elections this member has begun since it last led or heard a leader.
     campaigns: u32,
-    /// Until then this member refuses its vote to others: it has heard from a leader, or it has just started and may
-    /// have heard from one before, or it has led and given a lease.
+    /// Until then this member refuses its vote to others: it has heard from a leader, or it has just started
+    /// and may have heard from one before, or it has led and given a lease.
     vote_lock_until: Instant,
     /// How often this member has started, this time included.
     pub(crate) starts: u64,
-    /// The number of the last question to a leader in this life: see [`ReadContext`](crate::message::ReadContext).
+    /// The number of the last question to a leader in this life: see
+    /// [`ReadContext`](crate::message::ReadContext).
     pub(crate) asked: u64,
     /// Whether a write must go out in this step even where it has nothing else to say.
     pub(crate) must_write: bool,
@@ -51,7 +52,8 @@ pub(crate) struct Common {
     rng: Rng,
 }
 
-/// How many times as long as the first an election may be made to last by those before it that brought no leader.
+/// How many times as long as the first an election may be made to last by those before it that brought no
+/// leader.
 const MAX_BACKOFF: u64 = 16;
 
 /// How many times as long as the last write another one takes before the disk is said to stall.
@@ -137,8 +139,9 @@ impl Common {
         self.membership().kind(self.member())
     }
 
-    /// Whether this member may stand for election. A voter may; and so may one whose removal is not known to be committed: it may be the
-    /// only one who has the entry that removes it, and then nobody can be elected but by its help (thesis 4.2.2).
+    /// Whether this member may stand for election. A voter may; and so may one whose removal is not known to
+    /// be committed: it may be the only one who has the entry that removes it, and then nobody can be elected
+    /// but by its help (thesis 4.2.2).
     ///
     /// Not where the disk has damaged something: what a leader does not have it cannot give to others.
     pub(crate) fn may_lead(&self) -> bool {
@@ -163,8 +166,9 @@ impl Common {
         self.draw_election_timeout(1);
     }
 
-    /// An election begins. Each one in a row that brings no leader makes the next one twice as long, up to [`MAX_BACKOFF`]
-    /// times: votes may take longer than a timeout to reach the disks, and rivals need time to step aside.
+    /// An election begins. Each one in a row that brings no leader makes the next one twice as long, up to
+    /// [`MAX_BACKOFF`] times: votes may take longer than a timeout to reach the disks, and rivals need time
+    /// to step aside.
     pub(crate) fn begin_campaign(&mut self) {
         self.draw_election_timeout(1 << self.campaigns.min(MAX_BACKOFF.ilog2()));
         self.campaigns += 1;
@@ -189,16 +193,17 @@ impl Common {
         self.election_deadline = self.now + self.election_timeout + self.priority_delay();
     }
 
-    /// The ballot is on the disk, and what waited for it has left: the election of this term is given its time from here on, and
-    /// as much more as this disk took, since the others' disks may be as slow.
+    /// The ballot is on the disk, and what waited for it has left: the election of this term is given its
+    /// time from here on, and as much more as this disk took, since the others' disks may be as slow.
     pub(crate) fn ballot_written(&mut self) {
         self.rearm_election_timer();
         let disk = self.durability.last_took().min(self.config.timing.election_max.times(MAX_BACKOFF));
         self.election_deadline = self.election_deadline + disk;
     }
 
-    /// Whether the term that this member is in, or its vote, is on its way to the disk, since an earlier step. Until it is
-    /// there, the member neither stands nor promises its next vote: the election of this term has not had its time.
+    /// Whether the term that this member is in, or its vote, is on its way to the disk, since an earlier
+    /// step. Until it is there, the member neither stands nor promises its next vote: the election of this
+    /// term has not had its time.
     pub(crate) fn is_writing_ballot(&self) -> bool {
         self.durability.durable_ballot() != self.durability.written_ballot()
     }
@@ -210,8 +215,8 @@ impl Common {
         self.vote_lock_until = self.now + self.config.timing.election_min;
     }
 
-    /// The host has lost the connection to the leader: consider an election soon, after a short delay that keeps
-    /// those who noticed at the same moment apart.
+    /// The host has lost the connection to the leader: consider an election soon, after a short delay that
+    /// keeps those who noticed at the same moment apart.
     ///
     /// Where leaders give leases, the promise that they rest on is kept first: the host may be wrong.
     pub(crate) fn leader_unreachable(&mut self) {
@@ -232,9 +237,10 @@ impl Common {
         self.now < self.vote_lock_until
     }
 
-    /// Whether the disk has owed a write for longer than an election takes, and for far longer than its last writes took: a
-    /// member that cannot write can neither lead nor win. One that is merely slow can, so what its disk is known to need
-    /// counts; but only up to [`MAX_BACKOFF`] election timeouts, so that a disk that hung once is not trusted for ever.
+    /// Whether the disk has owed a write for longer than an election takes, and for far longer than its last
+    /// writes took: a member that cannot write can neither lead nor win. One that is merely slow can, so what
+    /// its disk is known to need counts; but only up to [`MAX_BACKOFF`] election timeouts, so that a disk
+    /// that hung once is not trusted for ever.
     pub(crate) fn disk_stalls(&self) -> bool {
         let timeout = self.config.timing.election_max;
         let usual =
@@ -243,8 +249,8 @@ impl Common {
         owed.is_some_and(|owed| owed >= usual && owed >= usual + self.writing_time())
     }
 
-    /// How long a slow disk takes for the entries that it owes: they may be large, and a disk that writes them does not stall. Bounded, so
-    /// that one that hangs is noticed.
+    /// How long a slow disk takes for the entries that it owes: they may be large, and a disk that writes
+    /// them does not stall. Bounded, so that one that hangs is noticed.
     fn writing_time(&self) -> Nanos {
         let owed = self.log.entries(self.log.durable(), self.log.last().index).map(Entry::size).sum::<u64>();
         Nanos::new(owed.saturating_sub(SMALL).saturating_mul(NANOS_PER_BYTE))
@@ -260,17 +266,19 @@ impl Common {
         out.push(Action::Send(self.message(to, body)));
     }
 
-    /// Says to the leader that the log agrees with its own through `matched`, once that is durable: as far as nothing before is damaged.
+    /// Says to the leader that the log agrees with its own through `matched`, once that is durable: as far as
+    /// nothing before is damaged.
     pub(crate) fn acknowledge(&mut self, to: Member, matched: Index) {
         let matched = matched.min(self.log.held());
         self.send_once_durable(to, Body::Appended { matched });
     }
 
-    /// Sends once everything that this member knows in this step is on its disk: for everything that would be a lie
-    /// if a crash made this member forget.
+    /// Sends once everything that this member knows in this step is on its disk: for everything that would be
+    /// a lie if a crash made this member forget.
     ///
-    /// Acknowledgements that wait are limited; the next one says the same and more. Votes and requests for them are
-    /// few, and an election needs every one, so they are not; one that waits already is not kept twice.
+    /// Acknowledgements that wait are limited; the next one says the same and more. Votes and requests for
+    /// them are few, and an election needs every one, so they are not; one that waits already is not kept
+    /// twice.
     pub(crate) fn send_once_durable(&mut self, to: Member, body: Body) {
         let acknowledges = matches!(body, Body::Appended { .. });
         let message = self.message(to, body);
@@ -281,8 +289,8 @@ impl Common {
         }
     }
 
-    /// How often this member has started will be on its disk after this step, so that what it asks in this life is not taken for
-    /// what it asked in another.
+    /// How often this member has started will be on its disk after this step, so that what it asks in this
+    /// life is not taken for what it asked in another.
     pub(crate) fn record_start(&mut self) {
         self.must_write |= self.durability.issued() == WriteSeq::ZERO;
     }
@@ -292,7 +300,8 @@ impl Common {
         self.holds_too_much(self.config.options.max_uncommitted_bytes)
     }
 
-    /// Whether there are entries to apply or to write, and no fewer bytes in memory than the cache and this much more.
+    /// Whether there are entries to apply or to write, and no fewer bytes in memory than the cache and this
+    /// much more.
     fn holds_too_much(&self, more: u64) -> bool {
         let limit = self.config.options.max_cached_bytes.saturating_add(more);
         let works = self.log.applied() < self.log.committed() || self.log.durable() < self.log.last().index;
@@ -308,8 +317,8 @@ impl Common {
         }
     }
 
-    /// Why the leader should send no further entries, if it should not. One that was told so is told otherwise once there is room for more
-    /// than the next entry: for half of what may wait.
+    /// Why the leader should send no further entries, if it should not. One that was told so is told
+    /// otherwise once there is room for more than the next entry: for half of what may wait.
     pub(crate) fn pause(&self, told: Option<PauseReason>) -> Option<PauseReason> {
         let half = self.config.options.max_uncommitted_bytes / 2;
         let still = told.is_some() && self.holds_too_much(half);
@@ -351,8 +360,8 @@ impl Common {
         }
     }
 
-    /// A witness has no state machine: what is committed and on its disk counts as applied, and what is applied leaves its log
-    /// from time to time.
+    /// A witness has no state machine: what is committed and on its disk counts as applied, and what is
+    /// applied leaves its log from time to time.
     pub(crate) fn apply_as_witness(&mut self) {
         while let Some(applicable) = self.log.take_applicable() {
             self.log.applied_to(match applicable {
@@ -376,8 +385,8 @@ impl Common {
         self.undecided.push((entry, request));
     }
 
-    /// Answers the requests of a leader that has left its office in this step: an entry may commit or not, unless the log
-    /// knows better by now.
+    /// Answers the requests of a leader that has left its office in this step: an entry may commit or not,
+    /// unless the log knows better by now.
     #[inline]
     pub(crate) fn answer_unknown(&mut self, out: &mut Vec<Action>) {
         if !self.undecided.is_empty() {
@@ -399,14 +408,16 @@ impl Common {
         }
     }
 
-    /// A member whose disk is full stands after those of the lowest priority: it could lead, and take nothing.
+    /// A member whose disk is full stands after those of the lowest priority: it could lead, and take
+    /// nothing.
     fn priority_delay(&self) -> Nanos {
         let below = u64::from(MAX_PRIORITY - self.config.options.priority);
         let full = if self.disk_full { u64::from(MAX_PRIORITY) + 1 } else { 0 };
         self.config.timing.spread.times(below + full)
     }
 
-    /// Whether there is space on the disk has changed: the election timeout goes by it from the same moment as before.
+    /// Whether there is space on the disk has changed: the election timeout goes by it from the same moment
+    /// as before.
     pub(crate) fn set_disk_full(&mut self, full: bool) {
         let before = self.priority_delay();
         self.disk_full = full;

@@ -1,4 +1,5 @@
-//! What a member is told once, when it is made; every value is checked, and every wrong one has its own error.
+//! What a member is told once, when it is made; every value is checked, and every wrong one has its own
+//! error.
 
 use crate::time::Nanos;
 use crate::types::{Identity, Member, NodeId};
@@ -10,72 +11,80 @@ use core::time::Duration;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Options {
-    /// A follower waits at least this long for its leader before it thinks of an election. It also refuses votes to
-    /// others for this long after it last heard from its leader. Default 150 ms.
+    /// A follower waits at least this long for its leader before it thinks of an election. It also refuses
+    /// votes to others for this long after it last heard from its leader. Default 150 ms.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub election_timeout_min: Duration,
-    /// ... and less than this; the time is drawn anew for each attempt, so that two seldom try at once. Default 300 ms.
+    /// ... and less than this; the time is drawn anew for each attempt, so that two seldom try at once.
+    /// Default 300 ms.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub election_timeout_max: Duration,
     /// How often a leader that has nothing else to say shows that it is alive. Default 50 ms.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub heartbeat_interval: Duration,
-    /// Ask whether an election could be won before disturbing anybody with a new term (thesis 9.6). Default on.
+    /// Ask whether an election could be won before disturbing anybody with a new term (thesis 9.6). Default
+    /// on.
     pub pre_vote: bool,
-    /// A leader that has not heard from a quorum for `election_timeout_max` steps down, and followers that hear from
-    /// a leader refuse to vote (paper §6, thesis 6.2). The two belong together: refusing votes for the sake of a
-    /// leader that has no quorum could leave a group without one for ever. Default on.
+    /// A leader that has not heard from a quorum for `election_timeout_max` steps down, and followers that
+    /// hear from a leader refuse to vote (paper §6, thesis 6.2). The two belong together: refusing votes for
+    /// the sake of a leader that has no quorum could leave a group without one for ever. Default on.
     pub check_quorum: bool,
-    /// How much this member should lead, from 0 to [`MAX_PRIORITY`]. For each step below the highest, it waits one
-    /// more `election_timeout_max - election_timeout_min` before it campaigns. It is a preference: safety and
-    /// progress do not depend on it. Default the highest.
+    /// How much this member should lead, from 0 to [`MAX_PRIORITY`]. For each step below the highest, it
+    /// waits one more `election_timeout_max - election_timeout_min` before it campaigns. It is a preference:
+    /// safety and progress do not depend on it. Default the highest.
     pub priority: u8,
     /// The most bytes of entries in one append; one larger entry still travels, alone. Default 1 MiB.
     pub max_append_bytes: u64,
     /// How many unanswered appends may be on their way to one follower. Default 64.
     pub max_in_flight_messages: usize,
-    /// How many unanswered bytes may be on their way to one follower before the next append waits. Default 8 MiB.
+    /// How many unanswered bytes may be on their way to one follower before the next append waits. Default 8
+    /// MiB.
     pub max_in_flight_bytes: u64,
     /// How many bytes may wait to be committed before further proposals are refused as busy. Default 64 MiB.
     pub max_uncommitted_bytes: u64,
     /// The largest payload that may be proposed. Default 16 MiB.
     pub max_payload_bytes: u64,
-    /// How many acknowledgements may wait for this member's disk before further ones are dropped; the leader hears of
-    /// the rest with the next heartbeat. Default 4,096.
+    /// How many acknowledgements may wait for this member's disk before further ones are dropped; the leader
+    /// hears of the rest with the next heartbeat. Default 4,096.
     pub max_waiting_answers: usize,
-    /// How many entries a log keeps behind its latest snapshot, so that a follower that is a little slow need not be sent a
-    /// snapshot. Default 10,000.
+    /// How many entries a log keeps behind its latest snapshot, so that a follower that is a little slow need
+    /// not be sent a snapshot. Default 10,000.
     pub retained_entries: u64,
-    /// ... and how many bytes of entries at most, whichever is less. While a follower is getting a snapshot, what it needs after that
-    /// stays as well. Default 64 MiB.
+    /// ... and how many bytes of entries at most, whichever is less. While a follower is getting a snapshot,
+    /// what it needs after that stays as well. Default 64 MiB.
     pub retained_bytes: u64,
-    /// How many bytes of entries that are applied stay in memory for followers that lag behind; what is older is asked back
-    /// from the host with [`Action::LoadEntries`](crate::action::Action::LoadEntries). A host that keeps no log outside
-    /// memory sets it to the maximum, and its log in memory is as long as its snapshots let it be. Default 64 MiB.
+    /// How many bytes of entries that are applied stay in memory for followers that lag behind; what is older
+    /// is asked back from the host with [`Action::LoadEntries`](crate::action::Action::LoadEntries). A host
+    /// that keeps no log outside memory sets it to the maximum, and its log in memory is as long as its
+    /// snapshots let it be. Default 64 MiB.
     pub max_cached_bytes: u64,
-    /// How many reads may wait to be confirmed or applied before further ones are refused as busy. Default 65,536.
+    /// How many reads may wait to be confirmed or applied before further ones are refused as busy. Default
+    /// 65,536.
     pub max_waiting_reads: usize,
-    /// Whether leaders may serve reads by lease, asking nobody (thesis 6.4.1). It costs a slower failover: a voter
-    /// keeps its promise not to elect another leader for `election_timeout_min`, even where its host says that the leader
-    /// is gone. All members of a group must have the same. It needs `check_quorum`. Default off.
+    /// Whether leaders may serve reads by lease, asking nobody (thesis 6.4.1). It costs a slower failover: a
+    /// voter keeps its promise not to elect another leader for `election_timeout_min`, even where its host
+    /// says that the leader is gone. All members of a group must have the same. It needs `check_quorum`.
+    /// Default off.
     pub lease_reads: bool,
-    /// How far the rate of a member's clock may be from true, as a ratio in parts per million: leases are shorter than the promise
-    /// they rest on by twice that. Ordinary clocks stay within 200; a clock beyond it makes lease reads stale, and
-    /// nothing else. Default 10,000, which is one in a hundred.
+    /// How far the rate of a member's clock may be from true, as a ratio in parts per million: leases are
+    /// shorter than the promise they rest on by twice that. Ordinary clocks stay within 200; a clock beyond
+    /// it makes lease reads stale, and nothing else. Default 10,000, which is one in a hundred.
     ///
-    /// A host's clock must count the time for which the machine was suspended. A guest whose hypervisor pauses it, and does not set its
-    /// clock right before it goes on, is beyond any drift: keep `lease_reads` off there.
+    /// A host's clock must count the time for which the machine was suspended. A guest whose hypervisor
+    /// pauses it, and does not set its clock right before it goes on, is beyond any drift: keep `lease_reads`
+    /// off there.
     pub max_clock_drift_ppm: u32,
-    /// How long a newcomer that shall vote may take to catch up with the log before the request is answered with
-    /// [`Outcome::NotCaughtUp`](crate::action::Outcome::NotCaughtUp); and how long a change of the membership that is in the log may take
-    /// to be decided before its request is answered with [`Outcome::Unknown`](crate::action::Outcome::Unknown). Default ten minutes.
+    /// How long a newcomer that shall vote may take to catch up with the log before the request is answered
+    /// with [`Outcome::NotCaughtUp`](crate::action::Outcome::NotCaughtUp); and how long a change of the
+    /// membership that is in the log may take to be decided before its request is answered with
+    /// [`Outcome::Unknown`](crate::action::Outcome::Unknown). Default ten minutes.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub catch_up_timeout: Duration,
-    /// Whether this member is a witness: it votes, and stores no payloads. It must be what the group takes it for. Default
-    /// off.
+    /// Whether this member is a witness: it votes, and stores no payloads. It must be what the group takes it
+    /// for. Default off.
     pub witness: bool,
-    /// Where the member's chances come from. Members of one group may share a seed: their ids keep them apart.
-    /// Draw it from the system's entropy in production; fix it in a test. Default 0.
+    /// Where the member's chances come from. Members of one group may share a seed: their ids keep them
+    /// apart. Draw it from the system's entropy in production; fix it in a test. Default 0.
     pub seed: u64,
 }
 
@@ -266,8 +275,8 @@ impl Config {
     }
 }
 
-/// How much of a promise of `promised`, counted by a clock that may be as fast as allowed, is certain to be left by a clock
-/// that may be as slow.
+/// How much of a promise of `promised`, counted by a clock that may be as fast as allowed, is certain to be
+/// left by a clock that may be as slow.
 fn lease(promised: Nanos, drift_ppm: u32) -> Nanos {
     const MILLION: u128 = 1_000_000;
     let drift = u128::from(drift_ppm);

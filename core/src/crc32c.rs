@@ -1,7 +1,7 @@
 //! CRC-32C (Castagnoli): what frames, sectors and snapshots are checked by.
 //!
-//! With the feature `hardware-crc` it is the processor's own instruction, where there is one; otherwise, and without `std`, a table. Both
-//! give the same numbers.
+//! With the feature `hardware-crc` it is the processor's own instruction, where there is one; otherwise, and
+//! without `std`, a table. Both give the same numbers.
 
 /// The checksum.
 #[derive(Clone, Copy, Debug)]

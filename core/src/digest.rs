@@ -1,10 +1,11 @@
 //! A fingerprint of bytes that is the same on every machine.
 
-/// A 64-bit fingerprint of a list of byte strings, for `StateMachine::digest`. The same strings give the
-/// same number on every platform and in every version of this library; `["a", "bc"]` and `["ab", "c"]` give two.
+/// A 64-bit fingerprint of a list of byte strings, for `StateMachine::digest`. The same strings give the same
+/// number on every platform and in every version of this library; `["a", "bc"]` and `["ab", "c"]` give two.
 ///
-/// Sums of fingerprints (wrapping) do not depend on order, so the digest of a map can follow its changes: add the fingerprint of what
-/// comes, subtract that of what goes. It finds mistakes, and not malice: whoever tries can make two states with one digest.
+/// Sums of fingerprints (wrapping) do not depend on order, so the digest of a map can follow its changes: add
+/// the fingerprint of what comes, subtract that of what goes. It finds mistakes, and not malice: whoever
+/// tries can make two states with one digest.
 ///
 /// ```
 /// use kontiki_core::machine::fingerprint;

@@ -1,8 +1,8 @@
 //! What waits for the disk: the writes that were handed out, and the promises that depend on them.
 //!
-//! A promise (a vote, an acknowledgement) leaves this member only once everything that it promises is durable. It is
-//! held as the whole message, stamped with the term in which it was made: a vote given in term 5 must never leave as
-//! a vote in term 6.
+//! A promise (a vote, an acknowledgement) leaves this member only once everything that it promises is
+//! durable. It is held as the whole message, stamped with the term in which it was made: a vote given in term
+//! 5 must never leave as a vote in term 6.
 
 use crate::action::Action;
 use crate::message::{Body, Message};
@@ -25,8 +25,8 @@ pub(crate) struct Durability {
     pending: VecDeque<Pending>,
     /// How long the last completed writes took: the longest of those that completed together.
     last_took: Nanos,
-    /// The promises, each with the write it waits for, in the order of the writes. One that was made in this step
-    /// waits for the next write, until it turns out that this step wrote nothing.
+    /// The promises, each with the write it waits for, in the order of the writes. One that was made in this
+    /// step waits for the next write, until it turns out that this step wrote nothing.
     waiting: VecDeque<(WriteSeq, Message)>,
 }
 
@@ -35,8 +35,8 @@ pub(crate) struct Durability {
 struct Pending {
     seq: WriteSeq,
     ballot: Ballot,
-    /// The log is durable through here once this write is, as far as it was not truncated since: a completed write
-    /// says nothing about an entry that a later write has put in the place of one of its own.
+    /// The log is durable through here once this write is, as far as it was not truncated since: a completed
+    /// write says nothing about an entry that a later write has put in the place of one of its own.
     through: Index,
     issued_at: Instant,
 }
@@ -103,8 +103,8 @@ impl Durability {
         self.waiting.push_back((self.next_seq(), message));
     }
 
-    /// The next write is born, and leaves the log ending at `through`. What earlier writes brought after `replaced_after` is
-    /// no longer of this log. Returns its number.
+    /// The next write is born, and leaves the log ending at `through`. What earlier writes brought after
+    /// `replaced_after` is no longer of this log. Returns its number.
     pub(crate) fn issue(
         &mut self,
         ballot: Ballot,

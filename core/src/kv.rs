@@ -1,6 +1,7 @@
 //! The reference state machine: a map of byte strings, in memory.
 //!
-//! The simulator, the adapter and the examples use it, and it is small enough to be read as an example itself.
+//! The simulator, the adapter and the examples use it, and it is small enough to be read as an example
+//! itself.
 //!
 //! ```
 //! use kontiki_core::kv::{Command, Kv, Query, Reply};
@@ -43,9 +44,9 @@ pub const MAX_SCAN: usize = 1 << 20;
 
 /// A map of keys to values.
 ///
-/// A [`snapshot`](StateMachine::snapshot) shares all keys and values, but copies the map of pointers to them: about 50 ns an entry,
-/// during which nothing is applied. That is right for a reference and for a million entries; a larger state wants a map that shares
-/// its structure too.
+/// A [`snapshot`](StateMachine::snapshot) shares all keys and values, but copies the map of pointers to them:
+/// about 50 ns an entry, during which nothing is applied. That is right for a reference and for a million
+/// entries; a larger state wants a map that shares its structure too.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Kv {
     entries: BTreeMap<Arc<[u8]>, Arc<[u8]>>,
@@ -172,8 +173,8 @@ impl StateMachine for Kv {
     }
 }
 
-/// The state of a [`Kv`] at one moment, to be read as a snapshot. Its bytes are the entries by rising key, each the key and the value behind their lengths (4,
-/// little-endian).
+/// The state of a [`Kv`] at one moment, to be read as a snapshot. Its bytes are the entries by rising key,
+/// each the key and the value behind their lengths (4, little-endian).
 #[derive(Debug)]
 pub struct KvSnapshot {
     entries: btree_map::IntoIter<Arc<[u8]>, Arc<[u8]>>,

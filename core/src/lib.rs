@@ -20,9 +20,10 @@
 //! | [`Halt`](action::Action::Halt) | stops the member, and calls a human with the reason | nothing |
 //! | [`Raft::deadline`](raft::Raft::deadline) | sends [`Wake`](event::Event::Wake) no later than then | |
 //!
-//! Nothing else is to be kept in mind about order: whatever must wait for the disk is withheld by the kernel until the
-//! disk has reported. A slow disk is an event that comes late; a crash is events that never come. After a crash, sum up
-//! the durable writes ([`Durable::write`](raft::Durable::write) does) and [`restore`](raft::Raft::restore) the member.
+//! Nothing else is to be kept in mind about order: whatever must wait for the disk is withheld by the kernel
+//! until the disk has reported. A slow disk is an event that comes late; a crash is events that never come.
+//! After a crash, sum up the durable writes ([`Durable::write`](raft::Durable::write) does) and
+//! [`restore`](raft::Raft::restore) the member.
 //!
 //! # What clients and operators ask
 //!
@@ -37,19 +38,20 @@
 //!
 //! # Beginning, growing, shrinking
 //!
-//! A group begins with members that all start from the same [`Durable::bootstrap`](raft::Durable::bootstrap): it lists them with their
-//! [incarnations](types::Incarnation), each drawn when its data directory was made. Whoever comes later starts from an empty
-//! [`Durable`] and waits; [`Change::AddVoter`] brings it in as a learner, and makes it a voter
-//! once it has caught up. Several changes in one request take effect together. A member whose disk was lost is nobody: it is halted with
-//! `Violation::StaleIncarnation`; remove it, start it under a new incarnation, and add it again. Where a majority is lost for good there
-//! is [`recover`].
+//! A group begins with members that all start from the same [`Durable::bootstrap`](raft::Durable::bootstrap):
+//! it lists them with their [incarnations](types::Incarnation), each drawn when its data directory was made.
+//! Whoever comes later starts from an empty [`Durable`] and waits; [`Change::AddVoter`] brings it in as a
+//! learner, and makes it a voter once it has caught up. Several changes in one request take effect together.
+//! A member whose disk was lost is nobody: it is halted with `Violation::StaleIncarnation`; remove it, start
+//! it under a new incarnation, and add it again. Where a majority is lost for good there is [`recover`].
 //!
 //! # Snapshots
 //!
-//! When to take one is for the host to decide. It asks [`Raft::snapshot_at`](raft::Raft::snapshot_at) for what belongs beside the
-//! bytes, stores both, and then reports [`SnapshotTaken`](event::Event::SnapshotTaken); the kernel forgets what is no longer needed, but for
-//! [a tail](config::Options::retained_entries), and says so in its next write. Of the entries that are applied, only
-//! [`max_cached_bytes`](config::Options::max_cached_bytes) stay in memory.
+//! When to take one is for the host to decide. It asks [`Raft::snapshot_at`](raft::Raft::snapshot_at) for
+//! what belongs beside the bytes, stores both, and then reports
+//! [`SnapshotTaken`](event::Event::SnapshotTaken); the kernel forgets what is no longer needed, but for [a
+//! tail](config::Options::retained_entries), and says so in its next write. Of the entries that are applied,
+//! only [`max_cached_bytes`](config::Options::max_cached_bytes) stay in memory.
 //!
 //! # A cluster of three, by hand
 //!
@@ -98,13 +100,14 @@
 //!
 //! # Where to read on
 //!
-//! [`event`] and [`action`] are the whole border; [`raft`] is the flow of a step, on one page; the roles behind it hold
-//! only what they alone need. With the feature `replica` there is what is replicated: the `machine` module, its trait `StateMachine` and
-//! the sessions that make a client's command count once, and `kv`, a map to look at or to use. With the feature `serde` all public
-//! data can be serialized; with `wire`, messages travel as checksummed frames (the `wire` module); with `record`, all that happens
-//! to a kernel can be kept and happen again (the `record` module); with `hardware-crc`, which needs the standard library, all checksums are
-//! the processor's own work. With `replica` there is all of the above in one piece, with its log, its clients and its
-//! snapshots (the `replica` module): a host then only moves bytes.
+//! [`event`] and [`action`] are the whole border; [`raft`] is the flow of a step, on one page; the roles
+//! behind it hold only what they alone need. With the feature `replica` there is what is replicated: the
+//! `machine` module, its trait `StateMachine` and the sessions that make a client's command count once, and
+//! `kv`, a map to look at or to use. With the feature `serde` all public data can be serialized; with `wire`,
+//! messages travel as checksummed frames (the `wire` module); with `record`, all that happens to a kernel can
+//! be kept and happen again (the `record` module); with `hardware-crc`, which needs the standard library, all
+//! checksums are the processor's own work. With `replica` there is all of the above in one piece, with its
+//! log, its clients and its snapshots (the `replica` module): a host then only moves bytes.
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

@@ -5,12 +5,13 @@ use crate::types::{Incarnation, Index, Member, NodeId};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// The members of a group: voters, of whom some may be witnesses, and learners, which receive the log and decide nothing.
+/// The members of a group: voters, of whom some may be witnesses, and learners, which receive the log and
+/// decide nothing.
 ///
-/// While the group moves from one set of voters to another (joint consensus, paper §6), `outgoing` holds the old
-/// set, and every decision needs a majority of both. All sets are sorted and free of duplicates, a learner is in no
-/// voting set, there is at least one voter, and in each voting set less than half are witnesses: so every majority
-/// has somebody who holds the payloads.
+/// While the group moves from one set of voters to another (joint consensus, paper §6), `outgoing` holds the
+/// old set, and every decision needs a majority of both. All sets are sorted and free of duplicates, a
+/// learner is in no voting set, there is at least one voter, and in each voting set less than half are
+/// witnesses: so every majority has somebody who holds the payloads.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "Sets", into = "Sets"))]
@@ -25,8 +26,8 @@ pub struct Membership {
     members: Vec<Member>,
 }
 
-/// The most members of a group. Decisions are counted without sorting, which is fast for real groups and would
-/// not be for large ones.
+/// The most members of a group. Decisions are counted without sorting, which is fast for real groups and
+/// would not be for large ones.
 pub const MAX_MEMBERS: usize = 64;
 
 /// What a member is in its group.
@@ -43,7 +44,8 @@ pub enum MemberKind {
     NonMember,
 }
 
-/// One step that a [`Reconfigure`](crate::event::Reconfigure) asks for. Several in one request take effect together.
+/// One step that a [`Reconfigure`](crate::event::Reconfigure) asks for. Several in one request take effect
+/// together.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Change {
@@ -61,7 +63,8 @@ pub enum Change {
     Remove(NodeId),
 }
 
-/// Some members: the first few by their ids, and how many more there are. A copy, and as small as an answer should be.
+/// Some members: the first few by their ids, and how many more there are. A copy, and as small as an answer
+/// should be.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SomeMembers {
@@ -402,7 +405,8 @@ impl Membership {
         self.reached_beyond(Index::ZERO, index_of)
     }
 
-    /// The greatest value beyond `floor` that a majority of every set has reached; `floor` where there is none.
+    /// The greatest value beyond `floor` that a majority of every set has reached; `floor` where there is
+    /// none.
     pub(crate) fn reached_beyond<T: Copy + Ord>(&self, floor: T, value_of: impl Fn(NodeId) -> T) -> T {
         let incoming = quorum::reached_beyond(floor, &self.voters, &value_of);
         if !self.is_joint() {
@@ -503,7 +507,8 @@ impl Membership {
         target.voters.iter().copied().filter(|&id| !self.is_voter(id)).collect()
     }
 
-    /// This group, with those of `newcomers` that are not yet members as learners; none where all of them are.
+    /// This group, with those of `newcomers` that are not yet members as learners; none where all of them
+    /// are.
     pub(crate) fn staging(&self, newcomers: &[NodeId], target: &Self) -> Option<Self> {
         let mut staged = self.clone();
         for &id in newcomers {
@@ -524,8 +529,8 @@ impl Membership {
         Some(staged)
     }
 
-    /// The first step from here to `target`: the target itself where any majority of one shares a member with any majority of
-    /// the other, and the joint group of both otherwise (paper §6, thesis 4.1).
+    /// The first step from here to `target`: the target itself where any majority of one shares a member with
+    /// any majority of the other, and the joint group of both otherwise (paper §6, thesis 4.1).
     pub(crate) fn step_to(&self, target: &Self) -> Self {
         let gone = self.voters.iter().filter(|id| target.voters.binary_search(id).is_err()).count();
         let come = target.voters.iter().filter(|id| self.voters.binary_search(id).is_err()).count();
@@ -588,7 +593,8 @@ fn sorted(mut ids: Vec<NodeId>) -> Result<Vec<NodeId>, MembershipError> {
     }
 }
 
-/// Written as `{1 2 3}`; while joint `{2 3 4}&{1 2 3}`; learners after a `+`, witnesses with a `w`, incarnations as in `3@7`.
+/// Written as `{1 2 3}`; while joint `{2 3 4}&{1 2 3}`; learners after a `+`, witnesses with a `w`,
+/// incarnations as in `3@7`.
 impl fmt::Display for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let set = |f: &mut fmt::Formatter<'_>, ids: &[NodeId]| {

@@ -15,8 +15,8 @@ pub struct Message {
     pub from: Member,
     /// Whom it is for.
     pub to: Member,
-    /// The sender's term when it made this message, in every kind of message. A member that sees a later term than
-    /// its own enters it; that is how all terms travel.
+    /// The sender's term when it made this message, in every kind of message. A member that sees a later term
+    /// than its own enters it; that is how all terms travel.
     pub term: Term,
     /// What it says.
     pub body: Body,
@@ -40,8 +40,8 @@ pub enum Body {
     RequestVote {
         /// The last entry of the candidate's log.
         last: LogId,
-        /// Whether the leader itself has bidden the candidate to stand: loyalty to that leader is then no reason to refuse (thesis
-        /// 3.10).
+        /// Whether the leader itself has bidden the candidate to stand: loyalty to that leader is then no
+        /// reason to refuse (thesis 3.10).
         transfer: bool,
     },
     /// The answer to [`Body::RequestVote`]. A grant leaves only once it is on the voter's disk.
@@ -84,8 +84,8 @@ pub enum Body {
         /// The same, on its disk: what [`Body::Appended`] says, in case that was lost.
         matched: Index,
     },
-    /// "The commit index has moved." Sent when there are no entries to carry the news; never answered, since a
-    /// heartbeat repeats it.
+    /// "The commit index has moved." Sent when there are no entries to carry the news; never answered, since
+    /// a heartbeat repeats it.
     Commit {
         /// How far the follower may commit.
         commit: Index,
@@ -95,8 +95,8 @@ pub enum Body {
         /// The last entry of the leader's log.
         last: LogId,
     },
-    /// "What you lack is no longer in my log. Get this snapshot instead" (paper §7). Only what it is; the bytes are the hosts'
-    /// affair.
+    /// "What you lack is no longer in my log. Get this snapshot instead" (paper §7). Only what it is; the
+    /// bytes are the hosts' affair.
     OfferSnapshot {
         /// What it is.
         snapshot: Snapshot,
@@ -111,7 +111,8 @@ pub enum Body {
         /// Which question it is.
         context: ReadContext,
     },
-    /// The answer to [`Body::ReadIndex`]: the leader still led when it had been asked, and this was committed.
+    /// The answer to [`Body::ReadIndex`]: the leader still led when it had been asked, and this was
+    /// committed.
     ReadIndexIs {
         /// The question.
         context: ReadContext,
@@ -128,15 +129,16 @@ pub enum Body {
     /// "Your term is over": the answer to any question asked in an earlier term. The later term stands in
     /// [`Message::term`].
     Outdated,
-    /// "My disk has damaged what stands after the one entry, through the other. Have you got it?" To anybody: an entry of the same
-    /// id is the same entry (paper §5.3).
+    /// "My disk has damaged what stands after the one entry, through the other. Have you got it?" To anybody:
+    /// an entry of the same id is the same entry (paper §5.3).
     RepairRequest {
         /// The entry before the first.
         after: LogId,
         /// The last.
         through: LogId,
     },
-    /// "My disk has damaged the snapshot with this last entry. Have you got one that goes as far?" To anybody.
+    /// "My disk has damaged the snapshot with this last entry. Have you got one that goes as far?" To
+    /// anybody.
     RepairSnapshotRequest {
         /// The last entry in it.
         last: LogId,
@@ -146,13 +148,15 @@ pub enum Body {
         /// The entries, after the one that was named.
         slice: LogSlice,
     },
-    /// "What you miss is in this snapshot: fetch it from me." The answer to [`Body::RepairRequest`] and [`Body::RepairSnapshotRequest`].
+    /// "What you miss is in this snapshot: fetch it from me." The answer to [`Body::RepairRequest`] and
+    /// [`Body::RepairSnapshotRequest`].
     RepairSnapshot {
         /// Which.
         snapshot: Snapshot,
     },
-    /// "I follow you, and take no entries at present: send none." Takes the place of [`Body::HeartbeatAck`] for as long as that is so, and
-    /// answers the first append that is dropped. The next [`Body::HeartbeatAck`] ends it, and is sent at once when it does.
+    /// "I follow you, and take no entries at present: send none." Takes the place of [`Body::HeartbeatAck`]
+    /// for as long as that is so, and answers the first append that is dropped. The next
+    /// [`Body::HeartbeatAck`] ends it, and is sent at once when it does.
     Pause {
         /// The last heartbeat that the follower has heard, or the one that this answers.
         round: u64,
@@ -167,7 +171,8 @@ pub enum Body {
     },
 }
 
-/// Which question of which life of its asker: an answer to a question of an earlier life must not pass for one of this.
+/// Which question of which life of its asker: an answer to a question of an earlier life must not pass for
+/// one of this.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ReadContext {

@@ -11,15 +11,15 @@ use alloc::collections::VecDeque;
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Progress {
     pub(crate) member: Member,
-    /// The follower's log is known to match the leader's through here, on the follower's disk. It only grows: a
-    /// leader never changes its own log, so what matched once matches for the whole term.
+    /// The follower's log is known to match the leader's through here, on the follower's disk. It only grows:
+    /// a leader never changes its own log, so what matched once matches for the whole term.
     pub(crate) matched: Index,
     /// The commit index that the follower was last told.
     pub(crate) told_commit: Index,
     /// When the follower was last heard from.
     pub(crate) contact: Instant,
-    /// The last entry sent when the watched heartbeat left: an answer to that or a later one that knows less tells of a
-    /// message that was lost.
+    /// The last entry sent when the watched heartbeat left: an answer to that or a later one that knows less
+    /// tells of a message that was lost.
     sent_at_heartbeat: Index,
     watched_round: u64,
     /// The last heartbeat that it answered: it still followed when that had been sent.
@@ -45,11 +45,14 @@ pub(crate) struct Leaving {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Flow {
-    /// Looking for the last entry that both logs share: one message at a time, the next entry to send being `next`.
+    /// Looking for the last entry that both logs share: one message at a time, the next entry to send being
+    /// `next`.
     Probe { next: Index, awaiting: bool },
-    /// The logs are known to match: entries are sent as they come, up to the window. While the host reads some back, none.
+    /// The logs are known to match: entries are sent as they come, up to the window. While the host reads
+    /// some back, none.
     Stream { next: Index, in_flight: InFlight, load: Load },
-    /// What it lacks is no longer in the log: it was offered this snapshot, and is offered it again until it has it.
+    /// What it lacks is no longer in the log: it was offered this snapshot, and is offered it again until it
+    /// has it.
     Snapshot { offered: Snapshot },
 }
 
@@ -101,8 +104,8 @@ impl InFlight {
 }
 
 impl Progress {
-    /// What a new leader whose log ends at `last` assumes of everybody: nothing is known to match, and the first
-    /// guess is that the logs are equal.
+    /// What a new leader whose log ends at `last` assumes of everybody: nothing is known to match, and the
+    /// first guess is that the logs are equal.
     pub(crate) fn new(member: Member, last: Index, now: Instant) -> Self {
         Self {
             member,
@@ -119,7 +122,8 @@ impl Progress {
         }
     }
 
-    /// Whether it has acknowledged anything in this term: a leader counts everybody as heard of when it begins.
+    /// Whether it has acknowledged anything in this term: a leader counts everybody as heard of when it
+    /// begins.
     pub(crate) fn has_answered(&self) -> bool {
         self.answered_round > 0 || self.matched > Index::ZERO
     }
@@ -154,8 +158,8 @@ impl Progress {
         }
     }
 
-    /// Whether another append may leave now, of a log that ends at `last`. A probe leaves even where there is nothing left
-    /// to send, or nothing may be sent: it asks whether the logs agree.
+    /// Whether another append may leave now, of a log that ends at `last`. A probe leaves even where there is
+    /// nothing left to send, or nothing may be sent: it asks whether the logs agree.
     pub(crate) fn may_send(&self, last: Index, window: Window) -> bool {
         match &self.flow {
             Flow::Probe { awaiting, .. } => !awaiting,
@@ -180,8 +184,9 @@ impl Progress {
         }
     }
 
-    /// A heartbeat leaves by which losses will be noticed. While an earlier one is not answered, that is waited for: where the way
-    /// there and back takes longer than a heartbeat's interval, the latest is never the one that is answered.
+    /// A heartbeat leaves by which losses will be noticed. While an earlier one is not answered, that is
+    /// waited for: where the way there and back takes longer than a heartbeat's interval, the latest is never
+    /// the one that is answered.
     pub(crate) fn watch(&mut self, round: u64) {
         if self.answered_round >= self.watched_round {
             self.sent_at_heartbeat = self.next().prev().unwrap_or_default();
@@ -192,8 +197,8 @@ impl Progress {
         }
     }
 
-    /// The follower has everything through `matched` on its disk. Repeated and late acknowledgements are as true as
-    /// the first, and move nothing back. Returns whether this one was news.
+    /// The follower has everything through `matched` on its disk. Repeated and late acknowledgements are as
+    /// true as the first, and move nothing back. Returns whether this one was news.
     pub(crate) fn acknowledge(&mut self, matched: Index) -> bool {
         match &mut self.flow {
             Flow::Probe { .. } if matched < self.matched => return false,
@@ -209,8 +214,8 @@ impl Progress {
         news
     }
 
-    /// Whether a refusal of entries after `prev` answers something that still matters. A refusal may arrive long
-    /// after the follower has caught up by other means.
+    /// Whether a refusal of entries after `prev` answers something that still matters. A refusal may arrive
+    /// long after the follower has caught up by other means.
     pub(crate) fn is_current_rejection(&self, prev: Index) -> bool {
         match self.flow {
             Flow::Probe { next, awaiting } => awaiting && prev.next() == next && prev > self.matched,
@@ -219,7 +224,8 @@ impl Progress {
         }
     }
 
-    /// Goes back to looking for agreement after the entry at `shared`, but never below what is known to match.
+    /// Goes back to looking for agreement after the entry at `shared`, but never below what is known to
+    /// match.
     pub(crate) fn probe_after(&mut self, shared: Index) {
         self.flow = Flow::Probe { next: shared.max(self.matched).next(), awaiting: false };
         self.sent_at_heartbeat = Index::ZERO;
@@ -229,9 +235,9 @@ impl Progress {
         self.flow = Flow::Stream { next: shared.next(), in_flight: InFlight::default(), load: Load::Idle };
     }
 
-    /// Goes on after the entry at `shared`, where the follower knows that both logs agree. A follower that knows of less
-    /// than this leader does, since it has restarted or stood for election in between, is reminded by a probe, empty if
-    /// need be: it commits nothing beyond what it knows to agree.
+    /// Goes on after the entry at `shared`, where the follower knows that both logs agree. A follower that
+    /// knows of less than this leader does, since it has restarted or stood for election in between, is
+    /// reminded by a probe, empty if need be: it commits nothing beyond what it knows to agree.
     fn resume_after(&mut self, shared: Index) {
         if shared < self.matched {
             return self.probe_after(shared);
@@ -240,8 +246,8 @@ impl Progress {
         self.sent_at_heartbeat = Index::ZERO;
     }
 
-    /// The follower takes no entries at present. Its log agrees with the leader's through `received`, and may agree through `shared`: an
-    /// empty probe asks. What else was sent counts as lost.
+    /// The follower takes no entries at present. Its log agrees with the leader's through `received`, and may
+    /// agree through `shared`: an empty probe asks. What else was sent counts as lost.
     pub(crate) fn pause(&mut self, reason: PauseReason, received: Index, shared: Index) {
         self.paused = Some(reason);
         if matches!(&self.flow, Flow::Snapshot { offered } if received < offered.last.index) {
@@ -254,16 +260,18 @@ impl Progress {
         }
     }
 
-    /// The follower, whose log agrees with the leader's through `received`, takes entries again, if it did not: those after that.
+    /// The follower, whose log agrees with the leader's through `received`, takes entries again, if it did
+    /// not: those after that.
     pub(crate) fn unpause(&mut self, received: Index) {
         if self.paused.take().is_some() && !matches!(self.flow, Flow::Snapshot { .. }) {
             self.resume_after(received);
         }
     }
 
-    /// The answer to a heartbeat came, from a follower whose log agrees with the leader's through
-    /// `received`, on disk or not. A probe that was received has found the agreement it looked for. Returns whether something that
-    /// was sent before the watched heartbeat has still not been received: it is lost, or the heartbeat has overtaken it.
+    /// The answer to a heartbeat came, from a follower whose log agrees with the leader's through `received`,
+    /// on disk or not. A probe that was received has found the agreement it looked for. Returns whether
+    /// something that was sent before the watched heartbeat has still not been received: it is lost, or the
+    /// heartbeat has overtaken it.
     pub(crate) fn heartbeat_answered(&mut self, round: u64, received: Index) -> bool {
         if round < self.watched_round {
             return false;
@@ -274,7 +282,8 @@ impl Progress {
             Flow::Snapshot { offered } if received >= offered.last.index => self.resume_after(received),
             Flow::Snapshot { .. } => {}
             Flow::Stream { next, .. } => {
-                // It may have got by other ways what this leader is about to repeat, one load from the disk after the other.
+                // It may have got by other ways what this leader is about to repeat, one load from the disk
+                // after the other.
                 *next = (*next).max(received.next());
                 return received < self.sent_at_heartbeat;
             }

@@ -1,7 +1,7 @@
 //! Majorities, and what they have decided: pure functions over a set of voters.
 //!
-//! Everything is asked through a closure and counted without allocating. The cost grows with the square of the
-//! number of voters, which for the three to seven of a real group is less than sorting would cost.
+//! Everything is asked through a closure and counted without allocating. The cost grows with the square of
+//! the number of voters, which for the three to seven of a real group is less than sorting would cost.
 
 use crate::types::NodeId;
 

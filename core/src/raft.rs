@@ -40,10 +40,11 @@ use core::fmt;
 
 /// One member of one group, as a pure state machine.
 ///
-/// The same config (its seed included), durable state and sequence of (now, event) give the same actions, bit for bit,
-/// on every platform. The verbs: [`restore`](Self::restore) it from what its disk holds, [`step`](Self::step) it with
-/// whatever happens and carry out the actions, [`Wake`](Event::Wake) it at its [`deadline`](Self::deadline), and look
-/// at it with [`status`](Self::status), [`leader`](Self::leader) and [`log`](Self::log).
+/// The same config (its seed included), durable state and sequence of (now, event) give the same actions, bit
+/// for bit, on every platform. The verbs: [`restore`](Self::restore) it from what its disk holds,
+/// [`step`](Self::step) it with whatever happens and carry out the actions, [`Wake`](Event::Wake) it at its
+/// [`deadline`](Self::deadline), and look at it with [`status`](Self::status), [`leader`](Self::leader) and
+/// [`log`](Self::log).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Raft {
@@ -63,11 +64,11 @@ enum Role {
     Halted(Refusal),
 }
 
-/// What a member finds on its disk when it starts: the sum of all its durable [`Write`]s, and how far its state machine
-/// has got.
+/// What a member finds on its disk when it starts: the sum of all its durable [`Write`]s, and how far its
+/// state machine has got.
 ///
-/// The default is a member that has never run and knows of no group: it waits to be added to one. A new group begins with
-/// members that all start from the same [`bootstrap`](Self::bootstrap).
+/// The default is a member that has never run and knows of no group: it waits to be added to one. A new group
+/// begins with members that all start from the same [`bootstrap`](Self::bootstrap).
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Durable {
@@ -77,7 +78,8 @@ pub struct Durable {
     pub starts: u64,
     /// What the log rests on; none in a member that knows of no group.
     pub snapshot: Option<Snapshot>,
-    /// Whether the snapshot's bytes are damaged: they must be had from another member before anything can be applied.
+    /// Whether the snapshot's bytes are damaged: they must be had from another member before anything can be
+    /// applied.
     pub snapshot_lost: bool,
     /// The entry before the first of the log, which is in the snapshot.
     pub base: LogId,
@@ -92,9 +94,9 @@ pub struct Durable {
 }
 
 impl Durable {
-    /// The beginning of a group of these members. Each of them is started from it, once; later ones are added by
-    /// [`Event::Reconfigure`] and start from the default. The first members must have the incarnations that it
-    /// lists, so their directories are made together.
+    /// The beginning of a group of these members. Each of them is started from it, once; later ones are added
+    /// by [`Event::Reconfigure`] and start from the default. The first members must have the incarnations
+    /// that it lists, so their directories are made together.
     pub fn bootstrap(membership: Membership) -> Self {
         let membership = Arc::new(membership);
         let snapshot = Snapshot { last: LogId::ZERO, configured: LogId::ZERO, membership };
@@ -111,8 +113,9 @@ impl Durable {
         self.skipped.last.unwrap_or(self.base)
     }
 
-    /// Leaves out of `entries` what is committed, as long as they take more than `max_bytes`: a log that does not fit into memory
-    /// is summed up piece by piece. The member asks its host for what is left out when it needs it; and others for what is lost of that.
+    /// Leaves out of `entries` what is committed, as long as they take more than `max_bytes`: a log that does
+    /// not fit into memory is summed up piece by piece. The member asks its host for what is left out when it
+    /// needs it; and others for what is lost of that.
     pub fn skip(&mut self, max_bytes: u64) {
         let mut size: u64 = self.entries.iter().map(Entry::size).sum();
         let mut skipped = 0;
@@ -128,7 +131,8 @@ impl Durable {
         }
     }
 
-    /// Adds a write to what is durable: what a disk does, in memory. Writes come in the order of their numbers.
+    /// Adds a write to what is durable: what a disk does, in memory. Writes come in the order of their
+    /// numbers.
     pub fn write(&mut self, write: &Write) {
         self.ballot = write.ballot;
         self.starts = write.starts;
@@ -157,7 +161,8 @@ impl Durable {
         self.entries.extend(write.append.iter().cloned());
     }
 
-    /// Begins after the last lost entry that the snapshot holds: what is lost there nobody needs. Whether there is one.
+    /// Begins after the last lost entry that the snapshot holds: what is lost there nobody needs. Whether
+    /// there is one.
     fn leave_lost_behind(&mut self) -> bool {
         let floor = self.snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last.index);
         let Some(base) = self.lost_runs().last_through(floor).and_then(|last| self.id(last)) else {
@@ -234,9 +239,10 @@ pub enum RestoreError {
         /// The last entry.
         last: LogId,
     },
-    /// Entries are damaged, and this member knows of no other that could have them. If one of them was the membership that added others,
-    /// they may have all: but it is the only thing that names them. Alone this member must not lead; and started without leading, nobody
-    /// whom it could ask, nor anybody who needs its vote, would ever be told why the group stands.
+    /// Entries are damaged, and this member knows of no other that could have them. If one of them was the
+    /// membership that added others, they may have all: but it is the only thing that names them. Alone this
+    /// member must not lead; and started without leading, nobody whom it could ask, nor anybody who needs its
+    /// vote, would ever be told why the group stands.
     LastCopyLost {
         /// The last entry before the damage.
         after: LogId,
@@ -270,8 +276,8 @@ pub enum RestoreError {
 }
 
 impl Raft {
-    /// A member as its disk remembers it, a follower of nobody yet. It gives no vote for `election_timeout_min`: it
-    /// may have heard from a leader just before it stopped.
+    /// A member as its disk remembers it, a follower of nobody yet. It gives no vote for
+    /// `election_timeout_min`: it may have heard from a leader just before it stopped.
     #[inline]
     pub fn restore(config: Config, mut durable: Durable, now: Instant) -> Result<Self, RestoreError> {
         let trimmed = durable.leave_lost_behind();
@@ -326,8 +332,8 @@ impl Raft {
 
     /// [`step`](Self::step) into a buffer that the host keeps: the actions are appended to it.
     ///
-    /// A clock that goes back counts as one that stands still, and a leader that sees it gives no leases any more. `now` is read after
-    /// the event happened.
+    /// A clock that goes back counts as one that stands still, and a leader that sees it gives no leases any
+    /// more. `now` is read after the event happened.
     pub fn step_into(&mut self, now: Instant, event: Event, out: &mut Vec<Action>) {
         if let Role::Leader(leader) = &mut self.role {
             if now < self.common.now {
@@ -464,15 +470,16 @@ impl Raft {
         &self.common.log
     }
 
-    /// The membership in force here: the latest in this member's log, committed or not. Of nobody on a member that has never heard
-    /// of its group.
+    /// The membership in force here: the latest in this member's log, committed or not. Of nobody on a member
+    /// that has never heard of its group.
     pub fn membership(&self) -> &Membership {
         self.common.membership()
     }
 
-    /// What a snapshot of everything applied through `index` says beside its bytes: for the host to store with them, and to hand to
-    /// those who fetch it. `None` where `index` is not applied, or is older than the log or the latest snapshot; and on a member that has
-    /// only just joined, before the first membership in its log: no snapshot can be taken of that.
+    /// What a snapshot of everything applied through `index` says beside its bytes: for the host to store
+    /// with them, and to hand to those who fetch it. `None` where `index` is not applied, or is older than
+    /// the log or the latest snapshot; and on a member that has only just joined, before the first membership
+    /// in its log: no snapshot can be taken of that.
     pub fn snapshot_at(&self, index: Index) -> Option<Snapshot> {
         let log = &self.common.log;
         let latest = log.snapshot().map_or(Index::ZERO, |snapshot| snapshot.last.index);
@@ -484,7 +491,8 @@ impl Raft {
         &self.common.config
     }
 
-    /// Whether the host has said that the disk is full: no new work is taken until it says that there is space again.
+    /// Whether the host has said that the disk is full: no new work is taken until it says that there is
+    /// space again.
     pub fn is_disk_full(&self) -> bool {
         self.common.disk_full
     }
@@ -543,8 +551,8 @@ impl Raft {
         Next::Stay
     }
 
-    /// Decides whether a message may be looked at, and brings this member into its term. The only place where terms
-    /// are compared.
+    /// Decides whether a message may be looked at, and brings this member into its term. The only place where
+    /// terms are compared.
     fn gate(&mut self, message: &Message, out: &mut Vec<Action>) -> Result<(), DropReason> {
         let Message { cluster, from, to, term, body } = message;
         let me = self.common.config.identity;
@@ -568,7 +576,8 @@ impl Raft {
             return Err(DropReason::OtherIncarnation);
         }
         if self.refuses_elections(body) {
-            // Without entering the term: a member that was away must not unseat a leader that others still hear.
+            // Without entering the term: a member that was away must not unseat a leader that others still
+            // hear.
             let refusal = match body {
                 Body::PreVote { .. } => Body::PreVoted { granted: false },
                 _ => Body::Voted { granted: false },
@@ -585,7 +594,8 @@ impl Raft {
         }
         let leader = body.is_from_leader().then_some(*from);
         if *term > self.common.term() {
-            // Nobody whom this member would ask answers in a later term and is a stranger: such a one has left, and must not disturb.
+            // Nobody whom this member would ask answers in a later term and is a stranger: such a one has
+            // left, and must not disturb.
             if body.is_answer() && !self.listens_to(*from, body) {
                 return Err(DropReason::Stranger);
             }
@@ -597,8 +607,8 @@ impl Raft {
         Ok(())
     }
 
-    /// Whether a question for what is damaged is answered. Who leads knows who is a member, and whom to see off; and leaves nobody to those
-    /// who hear it.
+    /// Whether a question for what is damaged is answered. Who leads knows who is a member, and whom to see
+    /// off; and leaves nobody to those who hear it.
     fn admit(&mut self, message: &Message) -> Result<(), DropReason> {
         if !message.body.asks_for_repair() {
             return Ok(());
@@ -631,8 +641,8 @@ impl Raft {
         }
     }
 
-    /// Whether a leader is known to be alive, and a vote, or the promise of one, is refused for its sake. Giving votes
-    /// away too easily would only let them disturb; pre-votes would be pointless without this.
+    /// Whether a leader is known to be alive, and a vote, or the promise of one, is refused for its sake.
+    /// Giving votes away too easily would only let them disturb; pre-votes would be pointless without this.
     fn refuses_elections(&self, body: &Body) -> bool {
         let leads = matches!(self.role, Role::Leader(_));
         let loyal = leads || self.common.has_live_leader();
@@ -692,8 +702,8 @@ impl Raft {
         out.push(Action::Respond { request: transfer.request, outcome: self.not_leader() });
     }
 
-    /// The host has a snapshot. A tail of the log stays for those who are a little slow, and whatever those will need who are
-    /// getting an earlier one.
+    /// The host has a snapshot. A tail of the log stays for those who are a little slow, and whatever those
+    /// will need who are getting an earlier one.
     fn on_snapshot_taken(&mut self, index: Index) -> Next {
         let Self { common, role } = self;
         if index > common.log.applied() {
@@ -745,7 +755,8 @@ impl Raft {
     }
 
     fn on_snapshot_fetched(&mut self, snapshot: Snapshot) -> Next {
-        // What was asked for is a snapshot of what is committed, whoever leads by now; a leader has all of it.
+        // What was asked for is a snapshot of what is committed, whoever leads by now; a leader has all of
+        // it.
         if self.common.fetching.as_ref() != Some(&snapshot) {
             return Next::Stay;
         }
@@ -897,8 +908,9 @@ impl Raft {
         (Role::Halted(refusal), Next::Stay)
     }
 
-    /// Compares what this member knows with what its disk and its state machine were last told, and tells them the
-    /// difference. The only place where `Persist` and `Apply` are born, so that no handler can forget one.
+    /// Compares what this member knows with what its disk and its state machine were last told, and tells
+    /// them the difference. The only place where `Persist` and `Apply` are born, so that no handler can
+    /// forget one.
     fn settle(&mut self, out: &mut Vec<Action>) {
         if let Role::Halted(_) = self.role {
             return;

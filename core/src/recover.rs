@@ -2,16 +2,18 @@
 //!
 //! # Danger
 //!
-//! This is for a cluster that has lost its majority **for good**, and will never be asked again. It breaks what Raft
-//! promises:
+//! This is for a cluster that has lost its majority **for good**, and will never be asked again. It breaks
+//! what Raft promises:
 //!
-//! - What was committed and the survivor does not have **is lost**, though clients were told that it is safe. Take the survivor with
-//!   the greatest [`Durable::last`].
-//! - What the survivor has and was *not* committed **becomes committed**, though clients were told that the outcome is unknown.
-//! - If any of the old members still runs, or comes back, **there are two clusters** with two truths. The new one has another
-//!   [`ClusterId`], so that they do not mix; but the clients of the old do not know that.
+//! - What was committed and the survivor does not have **is lost**, though clients were told that it is safe.
+//!   Take the survivor with the greatest [`Durable::last`].
+//! - What the survivor has and was *not* committed **becomes committed**, though clients were told that the
+//!   outcome is unknown.
+//! - If any of the old members still runs, or comes back, **there are two clusters** with two truths. The new
+//!   one has another [`ClusterId`], so that they do not mix; but the clients of the old do not know that.
 //!
-//! Everything here is plain data: nothing is written before the host writes it. Keep a copy of the old directory.
+//! Everything here is plain data: nothing is written before the host writes it. Keep a copy of the old
+//! directory.
 //!
 //! ```
 //! use kontiki_core::membership::Membership;
@@ -46,16 +48,18 @@ pub enum RecoverError {
     SameIncarnation(Identity),
     /// The member has never heard of its group: there is nothing to recover from.
     Blank,
-    /// The member is a witness: it knows which entries there were, and not what was in them. The entry shows it.
+    /// The member is a witness: it knows which entries there were, and not what was in them. The entry shows
+    /// it.
     Witness(LogId),
     /// Its disk has damaged this entry.
     Damaged(LogId),
 }
 
-/// What the survivor `old` must find on its disk to start as `new`, the only member of a new cluster. Read what this module says before.
+/// What the survivor `old` must find on its disk to start as `new`, the only member of a new cluster. Read
+/// what this module says before.
 ///
-/// Its log stays as it is, with one more entry: the new membership, in a new term. Nothing is executed twice: the state machine goes
-/// on from where it was.
+/// Its log stays as it is, with one more entry: the new membership, in a new term. Nothing is executed twice:
+/// the state machine goes on from where it was.
 pub fn force_new_cluster(durable: Durable, old: Identity, new: Identity) -> Result<Durable, RecoverError> {
     if old.cluster == new.cluster {
         return Err(RecoverError::SameCluster(new.cluster));

@@ -1,13 +1,17 @@
-//! Filling again what a disk has damaged, from whoever has it (Alagappan et al., "Protocol-Aware Recovery", FAST'18).
+//! Filling again what a disk has damaged, from whoever has it (Alagappan et al., "Protocol-Aware Recovery",
+//! FAST'18).
 //!
-//! A member whose disk has lost entries knows their ids. By Log Matching (paper §5.3) whoever has an entry of the same id has the same
-//! entry, and the same before it; so anybody may fill it again, whoever leads, and whether anybody does. It asks its leader whenever that is
-//! heard, and everybody where nobody leads: it may be the very member without which nobody can be elected.
+//! A member whose disk has lost entries knows their ids. By Log Matching (paper §5.3) whoever has an entry of
+//! the same id has the same entry, and the same before it; so anybody may fill it again, whoever leads, and
+//! whether anybody does. It asks its leader whenever that is heard, and everybody where nobody leads: it may
+//! be the very member without which nobody can be elected.
 //!
-//! Nobody is answered without an end: in a heartbeat's time a member gets what a leader would have on its way to it at most, and all
-//! strangers together as much. Who knows a leader leaves strangers to that: it knows whoever is a member, and has all that they can miss.
+//! Nobody is answered without an end: in a heartbeat's time a member gets what a leader would have on its way
+//! to it at most, and all strangers together as much. Who knows a leader leaves strangers to that: it knows
+//! whoever is a member, and has all that they can miss.
 //!
-//! A witness can give no more than it has: which entries there were, and what stood in those that hold no payload.
+//! A witness can give no more than it has: which entries there were, and what stood in those that hold no
+//! payload.
 
 use crate::action::Action;
 use crate::common::{Answered, Common};
@@ -49,7 +53,8 @@ fn waits_for_disk(common: &Common) -> bool {
     common.log.repairing() >= common.config.options.max_in_flight_bytes
 }
 
-/// Whether somebody who misses something is answered now. `knows` says whether this member can tell who is a member.
+/// Whether somebody who misses something is answered now. `knows` says whether this member can tell who is a
+/// member.
 pub(crate) fn admit(common: &mut Common, from: Member, knows: bool) -> Result<(), DropReason> {
     let is_member = |membership: &Membership| membership.contains(from);
     let known = is_member(common.membership()) || common.log.fallback().is_some_and(is_member);
@@ -80,7 +85,8 @@ fn ask_for(common: &Common, whom: Member, after: LogId, through: LogId, out: &mu
     common.send(whom, body, out);
 }
 
-/// Whether this member has the bytes of its snapshot, where another needs any: a witness has none, and only another witness needs none.
+/// Whether this member has the bytes of its snapshot, where another needs any: a witness has none, and only
+/// another witness needs none.
 fn has_bytes_for(common: &Common, whom: Member, snapshot: &Snapshot) -> bool {
     let has = !common.config.options.witness && common.log.held() >= snapshot.last.index;
     has || common.membership().is_witness(whom.id)

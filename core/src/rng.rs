@@ -4,8 +4,8 @@ use crate::time::Nanos;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
-/// A random stream as two numbers, so that a member stays small, comparable and hashable. The block that holds a
-/// draw is computed anew for each draw; there is one per election, so that costs nothing.
+/// A random stream as two numbers, so that a member stays small, comparable and hashable. The block that
+/// holds a draw is computed anew for each draw; there is one per election, so that costs nothing.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Rng {
@@ -14,8 +14,8 @@ pub(crate) struct Rng {
 }
 
 impl Rng {
-    /// The stream of member `id` in a group seeded with `seed`. Two members never share one, even where the host
-    /// gives all of them the same seed: equal streams would be perpetual split votes.
+    /// The stream of member `id` in a group seeded with `seed`. Two members never share one, even where the
+    /// host gives all of them the same seed: equal streams would be perpetual split votes.
     pub(crate) fn new(seed: u64, id: crate::types::NodeId) -> Self {
         // An odd multiplier permutes the numbers, so different members get different streams.
         Self { seed: seed ^ id.get().wrapping_mul(0x9e37_79b9_7f4a_7c15), drawn: 0 }

@@ -62,8 +62,8 @@ pub enum Space {
     Free,
     /// There is none on this member's disk.
     Full,
-    /// This member leads, and there is none on the disks of so many voters that the others are no majority: nothing can be committed
-    /// until there is.
+    /// This member leads, and there is none on the disks of so many voters that the others are no majority:
+    /// nothing can be committed until there is.
     GroupFull,
 }
 
@@ -81,8 +81,8 @@ impl Space {
     }
 }
 
-/// What a member holds in memory that its [`Options`](crate::config::Options) limit; of what a leader keeps for each other member, the most that it
-/// keeps for any.
+/// What a member holds in memory that its [`Options`](crate::config::Options) limit; of what a leader keeps
+/// for each other member, the most that it keeps for any.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Held {
     /// Bytes of entries in memory.
@@ -111,7 +111,8 @@ pub struct PeerStatus {
     pub next: Index,
     /// How entries go to it.
     pub flow: FlowKind,
-    /// Why it has said that it takes no entries at present. It gets heartbeats, and no entries, until it says that it takes them again.
+    /// Why it has said that it takes no entries at present. It gets heartbeats, and no entries, until it says
+    /// that it takes them again.
     pub paused: Option<PauseReason>,
     /// How many appends are on their way to it.
     pub in_flight: usize,
@@ -171,7 +172,8 @@ pub enum DropReason {
     OtherIncarnation,
     /// It is addressed to another member, or claims to be from this one.
     Misrouted,
-    /// Its fields contradict one another or cannot be meant: an entry of a later term than its leader's, an absurd term or index.
+    /// Its fields contradict one another or cannot be meant: an entry of a later term than its leader's, an
+    /// absurd term or index.
     Malformed,
     /// It is from an earlier term.
     OlderTerm,

@@ -9,9 +9,10 @@ use core::time::Duration;
 /// A point of a host's monotonic clock, in nanoseconds since any origin that the host likes. Only differences
 /// matter, and only within one life of one member: clocks of different members are never compared.
 ///
-/// Leases need a clock that goes on while the host is suspended (`CLOCK_BOOTTIME` on Linux): a leader whose clock stood
-/// still takes a lease for valid that has long ended. A jump forward ends every lease until a fresh round of heartbeats is
-/// answered. A virtual machine that is paused, with its clock, shows the kernel nothing: use no leases there.
+/// Leases need a clock that goes on while the host is suspended (`CLOCK_BOOTTIME` on Linux): a leader whose
+/// clock stood still takes a lease for valid that has long ended. A jump forward ends every lease until a
+/// fresh round of heartbeats is answered. A virtual machine that is paused, with its clock, shows the kernel
+/// nothing: use no leases there.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Instant(u64);

@@ -27,22 +27,24 @@ impl NodeId {
     }
 }
 
-/// The name of a whole cluster, drawn when it is made. Members refuse the messages of any other, so that two clusters whose
-/// members have the same numbers never mix.
+/// The name of a whole cluster, drawn when it is made. Members refuse the messages of any other, so that two
+/// clusters whose members have the same numbers never mix.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ClusterId(pub u64);
 
-/// Which life of a member's data directory this is: drawn when the directory is made, and recorded in the membership.
+/// Which life of a member's data directory this is: drawn when the directory is made, and recorded in the
+/// membership.
 ///
-/// A member whose disk was wiped has forgotten its votes and acknowledgements. It comes back under the same id with another
-/// incarnation, and so as nobody: until the group has it again, nothing that it says counts. Draw it from the
-/// system's entropy, or count directories; only equality matters.
+/// A member whose disk was wiped has forgotten its votes and acknowledgements. It comes back under the same
+/// id with another incarnation, and so as nobody: until the group has it again, nothing that it says counts.
+/// Draw it from the system's entropy, or count directories; only equality matters.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Incarnation(pub u64);
 
-/// One member, as one life of its data directory: what a membership lists, and what messages are addressed to.
+/// One member, as one life of its data directory: what a membership lists, and what messages are addressed
+/// to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Member {
@@ -91,9 +93,10 @@ pub struct Term(u64);
 impl Term {
     /// Before the first election.
     pub const ZERO: Self = Self(0);
-    /// The greatest term that a peer may claim. At one election a nanosecond it is reached after a century, so
-    /// a message beyond it is garbage, and [`Term::next`] can never overflow. A member that lies could still drive a group
-    /// to it and end all elections: Raft tolerates members that fail, not members that lie.
+    /// The greatest term that a peer may claim. At one election a nanosecond it is reached after a century,
+    /// so a message beyond it is garbage, and [`Term::next`] can never overflow. A member that lies could
+    /// still drive a group to it and end all elections: Raft tolerates members that fail, not members that
+    /// lie.
     pub const MAX: Self = Self(1 << 62);
 
     /// The term with this number.
@@ -168,8 +171,8 @@ impl Sub for Index {
 
 /// The identity of an entry: no two different entries ever have the same one (Log Matching, paper §5.3).
 ///
-/// The order of the fields makes the derived order the paper's "at least as up-to-date" (§5.4.1): the later term
-/// wins, and in the same term the longer log.
+/// The order of the fields makes the derived order the paper's "at least as up-to-date" (§5.4.1): the later
+/// term wins, and in the same term the longer log.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LogId {
@@ -189,7 +192,8 @@ impl LogId {
     }
 }
 
-/// What a member must never forget: the latest term it has seen, and whom it voted for in it (paper, figure 2).
+/// What a member must never forget: the latest term it has seen, and whom it voted for in it (paper, figure
+/// 2).
 ///
 /// The fields are private so that a new term cannot keep an old vote, and a vote cannot be changed.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
@@ -273,8 +277,8 @@ impl Deref for Payload {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RequestId(pub u64);
 
-/// The number of a write in a member's one ordered stream of writes. The first is 1; numbering starts anew with
-/// each [`Raft::restore`](crate::raft::Raft::restore).
+/// The number of a write in a member's one ordered stream of writes. The first is 1; numbering starts anew
+/// with each [`Raft::restore`](crate::raft::Raft::restore).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct WriteSeq(u64);

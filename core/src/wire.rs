@@ -7,9 +7,10 @@
 //!   length    the body; in version 1 the message, as postcard
 //! ```
 //!
-//! The first nine bytes are the same in every version. A frame that was changed on its way is refused, never misread; what a frame makes
-//! this member allocate is bounded by its length, which is bounded by the caller. What the body of a later version holds is known to
-//! whoever sends more than messages: [`seal`] and [`open`] are the framing alone.
+//! The first nine bytes are the same in every version. A frame that was changed on its way is refused, never
+//! misread; what a frame makes this member allocate is bounded by its length, which is bounded by the caller.
+//! What the body of a later version holds is known to whoever sends more than messages: [`seal`] and [`open`]
+//! are the framing alone.
 //!
 //! ```
 //! use kontiki_core::config::Options;
@@ -69,18 +70,20 @@ pub enum FrameError {
     Body,
 }
 
-/// The longest body of a frame that members with these options send: the limit to give to [`decode`]. All members of a
-/// group should have the same, or one may refuse for ever what another keeps sending.
+/// The longest body of a frame that members with these options send: the limit to give to [`decode`]. All
+/// members of a group should have the same, or one may refuse for ever what another keeps sending.
 pub fn max_body(options: &Options) -> usize {
     let entries = options.max_append_bytes.max(options.max_payload_bytes.saturating_add(Entry::OVERHEAD));
     usize::try_from(entries.saturating_add(FIXED)).unwrap_or(usize::MAX)
 }
 
-/// More than all of a message but its entries takes, or all of one that holds a membership. What an entry takes besides its payload
-/// is less than [`Entry::OVERHEAD`], and so is what a membership takes for each member.
+/// More than all of a message but its entries takes, or all of one that holds a membership. What an entry
+/// takes besides its payload is less than [`Entry::OVERHEAD`], and so is what a membership takes for each
+/// member.
 const FIXED: u64 = 128 + 2 * MAX_MEMBERS as u64 * Entry::OVERHEAD;
 
-/// The oldest version that can say this. What a version cannot say is not sent to a member that speaks no later one.
+/// The oldest version that can say this. What a version cannot say is not sent to a member that speaks no
+/// later one.
 pub fn version_of(body: &Body) -> u8 {
     match body {
         Body::PreVote { .. }
@@ -109,8 +112,8 @@ pub fn version_of(body: &Body) -> u8 {
     }
 }
 
-/// Puts a message into words that this version has, where it has none for it and others say the most important part: a member that
-/// takes no entries has still heard the heartbeat.
+/// Puts a message into words that this version has, where it has none for it and others say the most
+/// important part: a member that takes no entries has still heard the heartbeat.
 pub fn reword(message: Message, version: u8) -> Message {
     match message.body {
         Body::Pause { round, received, matched, .. } if version < version_of(&message.body) => {
@@ -120,14 +123,14 @@ pub fn reword(message: Message, version: u8) -> Message {
     }
 }
 
-/// Appends the frame of a message to `out`, in the oldest format, whether an older member understands all of it or not: see
-/// [`version_of`].
+/// Appends the frame of a message to `out`, in the oldest format, whether an older member understands all of
+/// it or not: see [`version_of`].
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
     seal(OLDEST, out, |out| postcard(message, out));
 }
 
-/// Reads the message in the frame at the start of `bytes`, which must be of the oldest format, and says how many of them it took. A body of
-/// more than `max_body` bytes is refused before anything is done about it.
+/// Reads the message in the frame at the start of `bytes`, which must be of the oldest format, and says how
+/// many of them it took. A body of more than `max_body` bytes is refused before anything is done about it.
 pub fn decode(bytes: &[u8], max_body: usize) -> Result<(Message, usize), FrameError> {
     let Frame { version, body, length } = open(bytes, max_body)?;
     if version != OLDEST {
@@ -159,8 +162,8 @@ pub fn seal(version: u8, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// Reads the frame at the start of `bytes`, of whatever version. A body of more than `max_body` bytes is refused before anything is done
-/// about it.
+/// Reads the frame at the start of `bytes`, of whatever version. A body of more than `max_body` bytes is
+/// refused before anything is done about it.
 pub fn open(bytes: &[u8], max_body: usize) -> Result<Frame<'_>, FrameError> {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
         return Err(FrameError::Incomplete { needed: HEADER });

@@ -227,8 +227,8 @@ fn a_snapshot_never_says_that_the_group_is_empty() {
     assert_eq!(net.raft(4).log().last(), LogId::ZERO);
 }
 
-/// Two of three members are up and connected, for ever, and nobody can lead: the witness got the entry before the
-/// other voter did.
+/// Two of three members are up and connected, for ever, and nobody can lead: the witness got the entry before
+/// the other voter did.
 #[test]
 fn two_of_three_go_on_when_the_witness_is_ahead() {
     let mut net = Net::new();
@@ -253,7 +253,8 @@ fn two_of_three_go_on_when_the_witness_is_ahead() {
     assert!(net.leader().is_some(), "a minute without a leader");
 }
 
-/// A former witness is started as an ordinary member on the same directory: its log has entries without payloads.
+/// A former witness is started as an ordinary member on the same directory: its log has entries without
+/// payloads.
 #[test]
 fn a_log_with_withheld_entries_is_refused_by_a_member_that_is_no_witness() {
     let membership = Membership::of([id(1), id(2), id(3)]).unwrap();
@@ -393,8 +394,8 @@ fn a_witness_that_the_group_takes_for_a_voter_does_not_start() {
     assert_eq!(error, RestoreError::WrongMemberKind { witness: false });
 }
 
-/// A newcomer that has the log but not yet an entry with a membership becomes a voter, and gives no vote: one failure
-/// of four stops the group for ever.
+/// A newcomer that has the log but not yet an entry with a membership becomes a voter, and gives no vote: one
+/// failure of four stops the group for ever.
 #[test]
 fn a_promoted_voter_is_never_blank() {
     let options = Options { max_append_bytes: 1, ..Options::default() };
@@ -404,8 +405,8 @@ fn a_promoted_voter_is_never_blank() {
     net.pass(200);
     net.add(4, options, Durable::default());
     let staged = net.raft(leader).log().last().index.next();
-    // The entry that makes it a learner, and what follows, is lost on its way to the newcomer, and to one other
-    // what follows.
+    // The entry that makes it a learner, and what follows, is lost on its way to the newcomer, and to one
+    // other what follows.
     let lost_on = leader % 3 + 1;
     net.drop = Box::new(move |message| match &message.body {
         Body::Append { slice, .. } => {
@@ -464,9 +465,10 @@ fn a_newcomer_that_is_gone_again_is_not_promoted() {
     assert!(!net.raft(leader).membership().voters().contains(&id(4)), "dead for thirty seconds, and a voter");
 }
 
-/// Thesis 4.2.2: "a server that is not part of its own latest configuration should still start new elections",
-/// not counting itself. The leader of two removes itself while the other is away, and steps down for want of a
-/// quorum: then it refuses its vote to the other, whose log is shorter, and does not stand itself.
+/// Thesis 4.2.2: "a server that is not part of its own latest configuration should still start new
+/// elections", not counting itself. The leader of two removes itself while the other is away, and steps down
+/// for want of a quorum: then it refuses its vote to the other, whose log is shorter, and does not stand
+/// itself.
 #[test]
 fn a_leader_that_removed_itself_still_leads_the_group_out_of_it() {
     let mut net = Net::group(&[1, 2], &Options::default());
@@ -511,7 +513,8 @@ fn a_late_refusal_does_not_offer_a_snapshot_of_what_the_follower_has() {
     net.step(leader, Event::SnapshotTaken(applied));
     net.propose(leader, 10);
     net.run();
-    // Entries are on their way to the slow one; a refusal of the first of them from before it caught up is late.
+    // Entries are on their way to the slow one; a refusal of the first of them from before it caught up is
+    // late.
     net.drop = Box::new(move |message| message.to.id.get() == slow);
     net.propose(leader, 11);
     net.propose(leader, 12);

@@ -1,4 +1,5 @@
-//! A state machine of your own, replicated: accounts, and transfers between them. Three members in one process, over real sockets and files.
+//! A state machine of your own, replicated: accounts, and transfers between them. Three members in one
+//! process, over real sockets and files.
 //!
 //! ```text
 //! cargo run -p kontiki-net-tokio --example bank

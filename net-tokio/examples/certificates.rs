@@ -1,5 +1,5 @@
-//! Makes certificates to try TLS with: an authority, a member's and a client's. Not for production: the key of the authority lies beside
-//! them.
+//! Makes certificates to try TLS with: an authority, a member's and a client's. Not for production: the key
+//! of the authority lies beside them.
 //!
 //! ```text
 //! cargo run -p kontiki-net-tokio --example certificates -- DIRECTORY
@@ -31,7 +31,8 @@ impl Authority {
         self.0.pem()
     }
 
-    /// A certificate and its key, as PEM; of a member, or else of a client. `change` may change it before it is signed.
+    /// A certificate and its key, as PEM; of a member, or else of a client. `change` may change it before it
+    /// is signed.
     pub(crate) fn sign(
         &self,
         name: &str,

@@ -1,5 +1,6 @@
-//! The bank of the example `bank` as a cluster of processes. This process starts three copies of itself, each a member, and is their client. It
-//! kills the leader in the middle of the work, and no money is lost or made.
+//! The bank of the example `bank` as a cluster of processes. This process starts three copies of itself, each
+//! a member, and is their client. It kills the leader in the middle of the work, and no money is lost or
+//! made.
 //!
 //! ```text
 //! cargo run -p kontiki-net-tokio --example cluster
@@ -101,7 +102,8 @@ fn start(id: NodeId, root: &Path, addresses: &[SocketAddr]) -> Result<Child> {
     Ok(program.stdin(Stdio::piped()).spawn()?)
 }
 
-/// Applied once, whatever happens to members meanwhile: the client sends it again under the same number of its session.
+/// Applied once, whatever happens to members meanwhile: the client sends it again under the same number of
+/// its session.
 async fn command(client: &Client, command: &Command) -> Result<Outcome> {
     Ok(postcard::from_bytes(&client.command(&encode(command)).await?)?)
 }

@@ -16,7 +16,8 @@ impl AddressBook {
         Self(Mutex::new(formation::AddressBook::new(id)))
     }
 
-    /// Reads what an earlier life has written. A file that cannot be read is as good as none: these are hints.
+    /// Reads what an earlier life has written. A file that cannot be read is as good as none: these are
+    /// hints.
     pub(crate) fn load(&self, directory: &Path) {
         let Ok(text) = fs::read(directory.join(NAME)) else { return };
         let known: Vec<(NodeId, Address)> = serde_json::from_slice(&text).unwrap_or_default();

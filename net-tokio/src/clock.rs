@@ -1,12 +1,13 @@
 //! The host's clock, as the kernel reads it.
 //!
-//! It counts the time for which the machine was suspended, for the other members' clocks went on meanwhile: a lease that was read by a
-//! clock that stood still would outlive the promise it rests on. It is `CLOCK_BOOTTIME` on Linux, Android, Fuchsia and OpenBSD, and
-//! `CLOCK_MONOTONIC` elsewhere on Unix, which counts suspension on Apple's systems; on FreeBSD, NetBSD and where there is no such clock
-//! it may stand still, and lease reads should be off.
+//! It counts the time for which the machine was suspended, for the other members' clocks went on meanwhile: a
+//! lease that was read by a clock that stood still would outlive the promise it rests on. It is
+//! `CLOCK_BOOTTIME` on Linux, Android, Fuchsia and OpenBSD, and `CLOCK_MONOTONIC` elsewhere on Unix, which
+//! counts suspension on Apple's systems; on FreeBSD, NetBSD and where there is no such clock it may stand
+//! still, and lease reads should be off.
 //!
-//! **Limit.** No clock of a guest counts the time for which its hypervisor has paused the guest, unless the hypervisor sets it right
-//! before the guest goes on.
+//! **Limit.** No clock of a guest counts the time for which its hypervisor has paused the guest, unless the
+//! hypervisor sets it right before the guest goes on.
 
 use kontiki_core::time::Instant;
 use std::time::Duration;
@@ -48,8 +49,9 @@ impl Source for System {
     }
 }
 
-/// How long a timer is set for at most. Timers of tokio stand still with the machine: after a suspension, deadlines are looked at again
-/// within this time. A follower in a running group is woken more often by heartbeats.
+/// How long a timer is set for at most. Timers of tokio stand still with the machine: after a suspension,
+/// deadlines are looked at again within this time. A follower in a running group is woken more often by
+/// heartbeats.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
 /// How long a timer is set for where nothing is waited for.
@@ -79,7 +81,8 @@ impl<S: Source> Clock<S> {
         Instant::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// How long a timer is to be set for, so that the deadline is looked at when it comes, or soon after the machine was suspended.
+    /// How long a timer is to be set for, so that the deadline is looked at when it comes, or soon after the
+    /// machine was suspended.
     pub(crate) fn sleep_until(&self, deadline: Instant) -> Duration {
         if deadline == Instant::NEVER {
             return FAR;

@@ -1,7 +1,8 @@
 //! A member's directory as real files.
 //!
-//! [`FileDisk`] is the [`Disk`] of `kontiki_core::wal` on a file system: nothing but calls to the operating system, in the right order, and
-//! their errors told apart. It passes the conformance kit of `kontiki-sim`, which runs this code with simulated system calls under it.
+//! [`FileDisk`] is the [`Disk`] of `kontiki_core::wal` on a file system: nothing but calls to the operating
+//! system, in the right order, and their errors told apart. It passes the conformance kit of `kontiki-sim`,
+//! which runs this code with simulated system calls under it.
 //!
 //! ```
 //! use kontiki_core::wal::{Disk as _, FileName};
@@ -28,7 +29,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{error, fmt};
 
-/// One directory of a file system. While there is one of these, no other opens the directory, in this process or another.
+/// One directory of a file system. While there is one of these, no other opens the directory, in this process
+/// or another.
 ///
 /// Files are opened once and kept open, so that a sync reports the errors of the writes before it.
 #[derive(Debug)]
@@ -39,7 +41,8 @@ pub struct FileDisk<S: Syscalls = Os> {
     new: &'static str,
 }
 
-/// What is open, for all lanes of one directory: a file that one of them removes must not stay open in another, or its room stays taken.
+/// What is open, for all lanes of one directory: a file that one of them removes must not stay open in
+/// another, or its room stays taken.
 type Open<F> = Arc<Mutex<BTreeMap<FileName, Arc<F>>>>;
 
 impl FileDisk {
@@ -65,8 +68,8 @@ impl FileDisk {
 }
 
 impl FileDisk {
-    /// The same directory for a second thread: for the second [`Lane`](kontiki_core::replica::Lane) of a replica, whose jobs may overtake those
-    /// of the first. There must be no third.
+    /// The same directory for a second thread: for the second [`Lane`](kontiki_core::replica::Lane) of a
+    /// replica, whose jobs may overtake those of the first. There must be no third.
     pub fn for_another_lane(&self) -> Self {
         let os = Os { directory: self.os.directory.clone(), _lock: Arc::clone(&self.os._lock) };
         Self { os, open: Arc::clone(&self.open), new: NEW_TOO }
@@ -94,7 +97,8 @@ impl<S: Syscalls> FileDisk<S> {
         Ok(opened)
     }
 
-    /// Makes a file of zeros. On a file system that puts off finding room until it must, it is the sync that finds it.
+    /// Makes a file of zeros. On a file system that puts off finding room until it must, it is the sync that
+    /// finds it.
     fn fill(&mut self, length: u64) -> io::Result<S::File> {
         let made = self.os.create(self.new)?;
         let zeros = vec![0; ZEROS];
@@ -169,7 +173,8 @@ impl<S: Syscalls> Disk for FileDisk<S> {
 
     fn sync(&mut self, file: FileName) -> Result<(), DiskError> {
         let opened = self.file(file)?;
-        // Whatever the error is, a full disk too: what should have been durable is perhaps not, and never will be.
+        // Whatever the error is, a full disk too: what should have been durable is perhaps not, and never
+        // will be.
         self.os.sync(&opened).map_err(|error| told(file, "sync", &error))
     }
 
@@ -229,7 +234,8 @@ const LOCK: &str = "lock";
 /// How many zeros are written at once.
 const ZEROS: usize = 1 << 18;
 
-/// The system calls that a [`FileDisk`] makes, in one directory: as they are in Linux. Names are plain file names, never paths.
+/// The system calls that a [`FileDisk`] makes, in one directory: as they are in Linux. Names are plain file
+/// names, never paths.
 #[doc(hidden)]
 pub trait Syscalls {
     /// An open file: the file, whatever it is called by then.

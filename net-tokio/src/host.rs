@@ -1,6 +1,7 @@
 //! What all groups of a process share: its sockets, its disk threads, and the addresses that it knows.
 //!
-//! A [`Node`](crate::node::Node) makes its own host, unless it is told to live on one together with the members of other groups.
+//! A [`Node`](crate::node::Node) makes its own host, unless it is told to live on one together with the
+//! members of other groups.
 
 use crate::address_book::AddressBook;
 use crate::clock::Clock;
@@ -69,7 +70,8 @@ impl fmt::Display for HostError {
 impl error::Error for HostError {}
 
 impl Host {
-    /// Takes the port, and begins to listen. `advertise` is where others reach it, where that is not what it listens on.
+    /// Takes the port, and begins to listen. `advertise` is where others reach it, where that is not what it
+    /// listens on.
     pub async fn start(
         id: NodeId,
         listen: SocketAddr,
@@ -103,8 +105,8 @@ impl Host {
         Ok(host)
     }
 
-    /// Reads the files of its TLS material again, and logs what comes of it. Returns what has come of this and of all times before; none
-    /// without TLS.
+    /// Reads the files of its TLS material again, and logs what comes of it. Returns what has come of this
+    /// and of all times before; none without TLS.
     pub async fn reload_tls(&self) -> Option<Reloads> {
         let tls = self.tls.clone()?;
         let read = tokio::task::spawn_blocking(move || {
@@ -194,8 +196,8 @@ impl Host {
         }
     }
 
-    /// A connection with another member ends here. A host that listens on all of its interfaces, and was not told what to announce,
-    /// announces this.
+    /// A connection with another member ends here. A host that listens on all of its interfaces, and was not
+    /// told what to announce, announces this.
     fn reached_at(&self, here: SocketAddr) {
         let Some(listens) = self.local_addr().filter(|at| at.ip().to_canonical().is_unspecified()) else {
             return;

@@ -1,8 +1,9 @@
 //! Whose a data directory is.
 //!
-//! Beside the log lies one small file that says which member of which group the directory belongs to, and how that group began. It is
-//! written before anything else is, and once more when the group is known. A directory of another member or another group is refused, and
-//! so is one whose file is gone while its log is there: started as if it were new, the member would have forgotten its votes.
+//! Beside the log lies one small file that says which member of which group the directory belongs to, and how
+//! that group began. It is written before anything else is, and once more when the group is known. A
+//! directory of another member or another group is refused, and so is one whose file is gone while its log is
+//! there: started as if it were new, the member would have forgotten its votes.
 
 use kontiki_core::types::{Incarnation, NodeId};
 use kontiki_core::wal::FileName;

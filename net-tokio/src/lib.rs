@@ -1,7 +1,7 @@
 //! Kontiki over real sockets and files: the thin tokio adapter.
 //!
-//! It holds no protocol decision: all of those are in `kontiki-core`, where they are simulated. What it adds to a
-//! [`Replica`](kontiki_core::replica::Replica) is bytes, files, time and tasks:
+//! It holds no protocol decision: all of those are in `kontiki-core`, where they are simulated. What it adds
+//! to a [`Replica`](kontiki_core::replica::Replica) is bytes, files, time and tasks:
 //!
 //! - [`node`]: a member, from start to stop, and the handle with which an application uses it;
 //! - [`transport`]: sockets between members, and to clients, with or without [`tls`];

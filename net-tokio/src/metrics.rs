@@ -1,7 +1,8 @@
 //! What is counted and timed of a member, for its operators.
 //!
-//! The driver tells [`Metrics`] what happens, which costs it a few additions; [`Metrics::render`] makes a page in the text format of Prometheus of that
-//! and of what is asked of the member at that moment. All names begin with `kontiki_`, all units are seconds, bytes and entries.
+//! The driver tells [`Metrics`] what happens, which costs it a few additions; [`Metrics::render`] makes a
+//! page in the text format of Prometheus of that and of what is asked of the member at that moment. All names
+//! begin with `kontiki_`, all units are seconds, bytes and entries.
 //!
 //! It also remembers the latest [`Event`]s in words, for a person who wants to know what went on.
 
@@ -23,7 +24,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use text::Page;
 
-/// What is counted of one member. A clone counts into the same. It survives the member's being stopped and started again.
+/// What is counted of one member. A clone counts into the same. It survives the member's being stopped and
+/// started again.
 #[derive(Clone, Default)]
 pub struct Metrics(Arc<Inner>);
 
@@ -95,8 +97,8 @@ impl Metrics {
         lock(&self.0.history).events().cloned().collect()
     }
 
-    /// Everything, in the text format of Prometheus ([`CONTENT_TYPE`]). `sample` is `None` where the member did not answer in time: the page says so,
-    /// and shows what is known without it.
+    /// Everything, in the text format of Prometheus ([`CONTENT_TYPE`]). `sample` is `None` where the member
+    /// did not answer in time: the page says so, and shows what is known without it.
     pub fn render(
         &self,
         status: &NodeStatus,
@@ -392,7 +394,8 @@ pub(crate) fn kind_word(kind: MemberKind) -> &'static str {
     }
 }
 
-/// The upper bounds of the buckets, in nanoseconds and as they are written: from what a fast disk takes to what nobody waits for.
+/// The upper bounds of the buckets, in nanoseconds and as they are written: from what a fast disk takes to
+/// what nobody waits for.
 const BOUNDS: [(u64, &str); 17] = [
     (50_000, "0.00005"),
     (100_000, "0.0001"),

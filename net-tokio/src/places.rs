@@ -1,8 +1,9 @@
 //! Places for connections: a bounded number, of which none is kept by a client that asks nothing.
 //!
-//! A connection waits for a request, or its request is answered. When all places are taken, the one that has waited longest gives way to
-//! the one that comes; but each is given [`GRACE`] for its request to arrive. So clients that send half a request, or none, keep nobody
-//! out, however many they are and however often they come back: a client that asks at once is served when its turn comes.
+//! A connection waits for a request, or its request is answered. When all places are taken, the one that has
+//! waited longest gives way to the one that comes; but each is given [`GRACE`] for its request to arrive. So
+//! clients that send half a request, or none, keep nobody out, however many they are and however often they
+//! come back: a client that asks at once is served when its turn comes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,7 +57,8 @@ impl Places {
         Arc::new(Self { most, reserved, state: Mutex::default() })
     }
 
-    /// A place for one more connection, as soon as another may give way; none where all are taken by requests that are answered.
+    /// A place for one more connection, as soon as another may give way; none where all are taken by requests
+    /// that are answered.
     pub(crate) async fn enter(self: &Arc<Self>) -> Option<Place> {
         loop {
             match self.try_enter(Instant::now()) {
@@ -111,8 +113,8 @@ impl State {
 }
 
 impl Place {
-    /// A request is complete, perhaps one of the kind that is always answered. Whether it may be answered now; if so, say when it
-    /// [is](Self::end).
+    /// A request is complete, perhaps one of the kind that is always answered. Whether it may be answered
+    /// now; if so, say when it [is](Self::end).
     pub(crate) fn begin(&self, always: bool) -> bool {
         let (mut at, mut state) = (lock(&self.at), lock(&self.places.state));
         let At::Waiting(number) = *at else { return true };

@@ -1,8 +1,8 @@
 //! What a client and a member say to each other.
 //!
-//! After the handshake of [`transport`](crate::transport), a connection carries frames of [`wire`] in both directions: requests, each with a
-//! number that its client chose, and one response to each, in whatever order they come about. A frame's body is a [`Request`] or a
-//! [`Response`], as postcard.
+//! After the handshake of [`transport`](crate::transport), a connection carries frames of [`wire`] in both
+//! directions: requests, each with a number that its client chose, and one response to each, in whatever
+//! order they come about. A frame's body is a [`Request`] or a [`Response`], as postcard.
 //!
 //! ```
 //! use kontiki_net_tokio::protocol::{self, Ask, Request};
@@ -74,7 +74,8 @@ pub enum Ask {
     Transfer(Option<NodeId>),
     /// Take a snapshot here, now.
     Snapshot,
-    /// "I am this member: who are you?" Answered by [`Reply::Who`], unless the member is just writing down its group.
+    /// "I am this member: who are you?" Answered by [`Reply::Who`], unless the member is just writing down
+    /// its group.
     Introduce(Introduction),
     /// Give up the change of the membership that waits for newcomers. Answered by [`Reply::Cancelled`].
     CancelChange,
@@ -101,7 +102,8 @@ pub enum Reply {
         /// What the state machine made of it.
         answer: machine::Answer,
     },
-    /// The command is committed and applied, and its answer is not to be had here. In a session, the same command again brings it.
+    /// The command is committed and applied, and its answer is not to be had here. In a session, the same
+    /// command again brings it.
     Unanswered(LogId),
     /// The state machine's answer to a query.
     Read {
@@ -128,7 +130,8 @@ pub enum Reply {
     Snapshot(LogId),
     /// Nothing was done, and nothing will be.
     Refused(Refused),
-    /// It may come to pass, or not. In a session, the same command again is applied once and brings the answer.
+    /// It may come to pass, or not. In a session, the same command again is applied once and brings the
+    /// answer.
     Unknown,
     /// The change of the membership was given up while it waited for newcomers, which stay learners.
     Cancelled,
@@ -137,7 +140,8 @@ pub enum Reply {
 /// Why nothing was done, and what to do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Refused {
-    /// The reason's code, the same in logs and metrics: [`kontiki_core::replica::ReplicaRefusal::code`], or one of this crate's.
+    /// The reason's code, the same in logs and metrics: [`kontiki_core::replica::ReplicaRefusal::code`], or
+    /// one of this crate's.
     pub code: String,
     /// The reason in words, and what to do.
     pub text: String,
@@ -208,7 +212,8 @@ pub struct MemberStatus {
     pub kind: MemberKind,
     /// Whether it leads.
     pub leads: bool,
-    /// How long ago something was heard from it, in milliseconds; nothing ever, where not set. Zero for the member that answers.
+    /// How long ago something was heard from it, in milliseconds; nothing ever, where not set. Zero for the
+    /// member that answers.
     pub last_contact_ms: Option<u64>,
     /// How far its log agrees with the leader's, on its disk: known to the leader alone.
     pub matched: Option<Index>,
@@ -265,7 +270,8 @@ pub fn encode(body: &impl Serialize, out: &mut Vec<u8>) {
     });
 }
 
-/// Reads the first frame of `bytes`; how long it is. A body of more than `max_body` bytes is refused before anything is done about it.
+/// Reads the first frame of `bytes`; how long it is. A body of more than `max_body` bytes is refused before
+/// anything is done about it.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], max_body: usize) -> Result<(T, usize), FrameError> {
     let frame = wire::open(bytes, max_body)?;
     if frame.version != VERSION {

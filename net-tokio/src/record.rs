@@ -1,25 +1,27 @@
 //! The flight recorder: what a member lives through, in a file that does not grow.
 //!
-//! A [`FlightRecorder`] watches the kernel inside a [`Replica`](kontiki_core::replica::Replica) and writes recordings
-//! ([`kontiki_core::record`]) to a file, which `kontiki-sim replay` lives again. It is meant to run always: when something has gone wrong,
-//! the last part of the member's life is there.
+//! A [`FlightRecorder`] watches the kernel inside a [`Replica`](kontiki_core::replica::Replica) and writes
+//! recordings ([`kontiki_core::record`]) to a file, which `kontiki-sim replay` lives again. It is meant to
+//! run always: when something has gone wrong, the last part of the member's life is there.
 //!
 //! ```text
 //!   step ──► buffer (bounded) ──► a thread ──► FILE ──► when half of the bytes are used up: FILE.previous, and FILE anew
 //! ```
 //!
-//! - **It never waits for the disk**, and nothing is synced: what the operating system has survives a crash of the process, not one of the
-//!   machine. Where the disk cannot follow, the recording ends, and another begins when it can: the gap is counted, and is in
-//!   the recording too.
-//! - **It never destroys what it finds.** A member that starts again goes on in the same file, with a recording of its own: the life that
-//!   crashed is the one of interest. Only the ring moves on, and an older half goes when a newer one is full.
-//! - **It holds everything that the member was told**: every payload, and the entries that were in memory. The file is its owner's
-//!   alone (on Unix), and to be guarded as the data itself.
+//! - **It never waits for the disk**, and nothing is synced: what the operating system has survives a crash
+//!   of the process, not one of the machine. Where the disk cannot follow, the recording ends, and another
+//!   begins when it can: the gap is counted, and is in the recording too.
+//! - **It never destroys what it finds.** A member that starts again goes on in the same file, with a
+//!   recording of its own: the life that crashed is the one of interest. Only the ring moves on, and an older
+//!   half goes when a newer one is full.
+//! - **It holds everything that the member was told**: every payload, and the entries that were in memory.
+//!   The file is its owner's alone (on Unix), and to be guarded as the data itself.
 //!
-//! Each recording begins with a copy of the kernel, so a ring should be several times as large as what members keep of the log in memory
-//! ([`max_cached_bytes`](kontiki_core::config::Options::max_cached_bytes), and what is not yet committed): where that exceeds three tenths of the
-//! ring, nothing is recorded until it does not. The defaults fit into a ring of 256 MiB with half of each file left for steps. A
-//! single step of more than a sixteenth of the ring, or of 8 MiB, is a gap.
+//! Each recording begins with a copy of the kernel, so a ring should be several times as large as what
+//! members keep of the log in memory ([`max_cached_bytes`](kontiki_core::config::Options::max_cached_bytes),
+//! and what is not yet committed): where that exceeds three tenths of the ring, nothing is recorded until it
+//! does not. The defaults fit into a ring of 256 MiB with half of each file left for steps. A single step of
+//! more than a sixteenth of the ring, or of 8 MiB, is a gap.
 
 use kontiki_core::action::Action;
 use kontiki_core::event::Event;
@@ -43,7 +45,8 @@ pub const MIN_BYTES: u64 = 64 << 10;
 /// How much may wait for the disk, where the ring is large.
 const MAX_WAITING: usize = 8 << 20;
 
-/// How long what was recorded may wait for more, so that a step does not wake the writer: what a kill costs at most, besides the write.
+/// How long what was recorded may wait for more, so that a step does not wake the writer: what a kill costs
+/// at most, besides the write.
 const LINGER: Duration = Duration::from_millis(5);
 
 /// After a gap, copies of the kernel are taken no more often than this.
@@ -51,8 +54,8 @@ const PAUSE: Nanos = Nanos::new(1_000_000_000);
 
 /// Records the life of one member into a ring of two files; see the [module](self).
 ///
-/// It is the [`Watch`] of one replica. Dropping it writes what is left, waiting for the disk, as [`close`](Self::close) does: even the event
-/// that a kernel panicked over.
+/// It is the [`Watch`] of one replica. Dropping it writes what is left, waiting for the disk, as
+/// [`close`](Self::close) does: even the event that a kernel panicked over.
 #[derive(Debug)]
 pub struct FlightRecorder {
     shared: Arc<Shared>,
@@ -141,11 +144,12 @@ enum Piece {
 }
 
 impl FlightRecorder {
-    /// Begins to record into the file at `path` and the one beside it whose name has `.previous` at its end, which take no more than
-    /// `max_bytes` together.
+    /// Begins to record into the file at `path` and the one beside it whose name has `.previous` at its end,
+    /// which take no more than `max_bytes` together.
     ///
-    /// Fails where the ring would be smaller than [`MIN_BYTES`], where another process records into the file, where there is something that
-    /// is no recording at either place, and where the file cannot be opened. What goes wrong later is [counted](Self::counters).
+    /// Fails where the ring would be smaller than [`MIN_BYTES`], where another process records into the file,
+    /// where there is something that is no recording at either place, and where the file cannot be opened.
+    /// What goes wrong later is [counted](Self::counters).
     pub fn create(path: impl Into<PathBuf>, max_bytes: u64) -> io::Result<Self> {
         if max_bytes < MIN_BYTES {
             let message = format!("a ring of {max_bytes} bytes is too small: give it at least {MIN_BYTES}");
@@ -258,14 +262,16 @@ impl FlightRecorder {
         }
         queue.waiting += step.len();
         queue.file += step.len() as u64;
-        // The next one may be as long as any, and this file has no room for it: the next recording begins with the next step.
+        // The next one may be as long as any, and this file has no room for it: the next recording begins
+        // with the next step.
         self.recording = queue.file + limits.waiting as u64 <= limits.file;
         if queue.idle || queue.waiting >= limits.waiting / 4 {
             self.shared.wake(queue);
         }
     }
 
-    /// The ring has no room for a kernel or a step. Told once, and then more and more seldom: it may be so for every step.
+    /// The ring has no room for a kernel or a step. Told once, and then more and more seldom: it may be so
+    /// for every step.
     fn is_too_large(&mut self) {
         self.too_large += 1;
         if self.too_large.is_power_of_two() {
@@ -321,7 +327,8 @@ impl Drop for FlightRecorder {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing panics while it holds the lock; and what is in the queue is whole between any two statements.
+        // Nothing panics while it holds the lock; and what is in the queue is whole between any two
+        // statements.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

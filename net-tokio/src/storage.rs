@@ -1,8 +1,8 @@
 //! The threads that work on disks: one for the logs, one for all that is large.
 //!
-//! A driver never waits for a disk. It hands its jobs to these threads and is told of the outcome. While one batch is written and synced,
-//! whatever else is proposed queues in the driver's log and goes into the next: group commit, without a timer. All groups of a host share the two
-//! threads.
+//! A driver never waits for a disk. It hands its jobs to these threads and is told of the outcome. While one
+//! batch is written and synced, whatever else is proposed queues in the driver's log and goes into the next:
+//! group commit, without a timer. All groups of a host share the two threads.
 
 use crate::disk::FileDisk;
 use crate::metrics::Metrics;

@@ -1,9 +1,9 @@
 //! Mutual TLS: who may talk to this cluster at all, and who of them is a member.
 //!
-//! One authority signs the certificates of one cluster, and nobody else's count. A *member's* certificate has the name [`MEMBER`] among its
-//! subject alternative names; a client's has not, and so cannot speak as a member. Whoever dials demands a member at the other end, by that
-//! name and not by the address, so that members can move. Only TLS 1.3 is spoken. `examples/certificates.rs` makes certificates to try this
-//! with.
+//! One authority signs the certificates of one cluster, and nobody else's count. A *member's* certificate has
+//! the name [`MEMBER`] among its subject alternative names; a client's has not, and so cannot speak as a
+//! member. Whoever dials demands a member at the other end, by that name and not by the address, so that
+//! members can move. Only TLS 1.3 is spoken. `examples/certificates.rs` makes certificates to try this with.
 
 use crate::transport::HandshakeRefusal;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 /// The name that makes a certificate a member's.
 pub const MEMBER: &str = "member.kontiki";
 
-/// What one end needs for mutual TLS: the authority that it trusts, and its own certificate and key. Cheap to clone; all clones use the
-/// same material, which [`reload`](Self::reload) replaces for all of them.
+/// What one end needs for mutual TLS: the authority that it trusts, and its own certificate and key. Cheap to
+/// clone; all clones use the same material, which [`reload`](Self::reload) replaces for all of them.
 #[derive(Clone)]
 pub struct Tls(Arc<Shared>);
 
@@ -79,8 +79,9 @@ pub enum Role {
 }
 
 impl Tls {
-    /// Reads PEM files: the certificates of the authority, this end's certificate (with those between it and the authority, if any, after
-    /// it), and its private key (PKCS #8, SEC 1 or PKCS #1). They are read again by [`reload`](Self::reload).
+    /// Reads PEM files: the certificates of the authority, this end's certificate (with those between it and
+    /// the authority, if any, after it), and its private key (PKCS #8, SEC 1 or PKCS #1). They are read again
+    /// by [`reload`](Self::reload).
     ///
     /// # Errors
     ///
@@ -96,8 +97,9 @@ impl Tls {
         Ok(Self(Arc::new(Shared { files, current, reloads: Mutex::default() })))
     }
 
-    /// Reads the files again, and returns whether they hold other material than before. New connections use it from then on; those that
-    /// there are go on. Material that cannot be used, or not as `role`, changes nothing.
+    /// Reads the files again, and returns whether they hold other material than before. New connections use
+    /// it from then on; those that there are go on. Material that cannot be used, or not as `role`, changes
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -137,7 +139,8 @@ impl Tls {
         self.0.reloads.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Checks that the certificate is good for this role. One that has expired is let pass: it can be replaced while the member runs.
+    /// Checks that the certificate is good for this role. One that has expired is let pass: it can be
+    /// replaced while the member runs.
     ///
     /// # Errors
     ///

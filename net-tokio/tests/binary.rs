@@ -409,7 +409,8 @@ fn a_member_that_cannot_start_or_go_on_says_why() {
     let other = Ran::of(other.output().expect("it runs"));
     assert_eq!(other.code, 1);
     assert!(other.err.contains("member 1"), "{}", other.err);
-    // It is a voter to its group, and comes back as one that holds nothing: it refuses everything, and says so to whoever asks.
+    // It is a voter to its group, and comes back as one that holds nothing: it refuses everything, and says
+    // so to whoever asks.
     group.start(1, &["--witness"]);
     let address = group.addresses[0].clone();
     wait_for("its refusal", || {
@@ -795,7 +796,8 @@ fn what_is_wrong_is_named_with_its_size_and_its_limit() {
     );
 }
 
-/// The log is bounded by its bytes: 60 values of a megabyte, with a snapshot every four, leave a handful of files.
+/// The log is bounded by its bytes: 60 values of a megabyte, with a snapshot every four, leave a handful of
+/// files.
 #[test]
 fn the_log_on_the_disk_does_not_keep_what_snapshots_have() {
     let mut group = Group::of(1, &[]);
@@ -815,7 +817,8 @@ fn the_log_on_the_disk_does_not_keep_what_snapshots_have() {
         let files = fs::read_dir(&data).map_err(|error| error.to_string())?;
         let logs = files.flatten().filter(|file| file.file_name().to_string_lossy().starts_with("log-"));
         let bytes: u64 = logs.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
-        // What is retained, what the next snapshot will have, and a file that is being written, and one before it.
+        // What is retained, what the next snapshot will have, and a file that is being written, and one
+        // before it.
         if (1..=20 << 20).contains(&bytes) { Ok(()) } else { Err(format!("{bytes} bytes")) }
     });
 }

@@ -29,7 +29,8 @@ pub(crate) struct Clients {
     open: BTreeMap<RequestId, Open>,
     /// What every payload that was ever proposed writes, by its hash.
     puts: BTreeMap<u64, Put>,
-    /// Every payload that was ever proposed to whole members, by its hash; and which operation it was of, where it was sent in a session.
+    /// Every payload that was ever proposed to whole members, by its hash; and which operation it was of,
+    /// where it was sent in a session.
     payloads: BTreeMap<u64, Payload>,
     in_sessions: BTreeMap<u64, OperationId>,
     /// Where each command of a session took effect, by its fingerprint.
@@ -194,8 +195,8 @@ impl Clients {
         self.clients.iter().filter(|client| !client.is_served()).count()
     }
 
-    /// Clients that have been served leave the room that there is to the others, and an answer counts that comes after its client
-    /// has given it up.
+    /// Clients that have been served leave the room that there is to the others, and an answer counts that
+    /// comes after its client has given it up.
     pub(crate) fn yield_to_unserved(&mut self) {
         self.yielding = true;
     }
@@ -205,8 +206,8 @@ impl Clients {
         self.still = true;
     }
 
-    /// A client's timer has gone off: the pause is over, or the answer is overdue. `number` tells which attempt
-    /// the timer belongs to; `committed` is what the group has committed.
+    /// A client's timer has gone off: the pause is over, or the answer is overdue. `number` tells which
+    /// attempt the timer belongs to; `committed` is what the group has committed.
     pub(crate) fn on_timer(
         &mut self,
         now: u64,
@@ -223,7 +224,8 @@ impl Clients {
             // It will be told once more; nothing else is asked meanwhile.
             self.clients[client].target = self.stream.below(self.members as u64) as usize;
         } else if self.clients[client].waiting > 0 {
-            // Its answer is overdue. Whoever waits on may not begin anything else; so it goes on as somebody else.
+            // Its answer is overdue. Whoever waits on may not begin anything else; so it goes on as somebody
+            // else.
             self.clients[client].name = self.names;
             self.names += 1;
             self.clients[client].target = self.stream.below(self.members as u64) as usize;
@@ -272,7 +274,8 @@ impl Clients {
         })
     }
 
-    /// Adds a client beside those of the workload. Its timer never runs, and no answer begins another attempt.
+    /// Adds a client beside those of the workload. Its timer never runs, and no answer begins another
+    /// attempt.
     fn probe(&mut self, ask: impl FnOnce(&mut Self, usize) -> Event) -> Event {
         let (client, name) = (self.clients.len(), self.names);
         self.names += 1;
@@ -352,7 +355,8 @@ impl Clients {
         self.next_turn(client, now, 0)
     }
 
-    /// A session is no more: what waited for its answer may have been done or not. The client goes on as somebody else.
+    /// A session is no more: what waited for its answer may have been done or not. The client goes on as
+    /// somebody else.
     pub(crate) fn expired(&mut self, now: u64, request: RequestId) -> Option<Turn> {
         let Open { client, asked, .. } = self.open.remove(&request)?;
         let state = &mut self.clients[client];
@@ -394,8 +398,8 @@ impl Clients {
         Some(Turn { client, at: now + self.stream.between(0, patience) * 1_000 + 1, number })
     }
 
-    /// What the commands in this log did, in their order: copies of a session's command that came later, or too late, did nothing.
-    /// Tells the history where commands of sessions took effect.
+    /// What the commands in this log did, in their order: copies of a session's command that came later, or
+    /// too late, did nothing. Tells the history where commands of sessions took effect.
     pub(crate) fn effects(&mut self, log: &[Link]) -> Vec<Committed> {
         let limits = self.replica.as_ref().map(ReplicaSpec::limits);
         let mut machine = limits.map(|limits| Machine::with_limits(Kv::default(), limits).expect("limits"));

@@ -1,8 +1,9 @@
 //! The contract between a kernel and its host, watched from outside: what goes in and what comes out.
 //!
-//! A [`Contract`] sees every event and every action of one life of one member and knows nothing else. It holds both
-//! sides to their word: the kernel promises nothing that is not durable and answers each request once; the host
-//! reports writes in order and applies what it was told to. Run it in the tests of your own host:
+//! A [`Contract`] sees every event and every action of one life of one member and knows nothing else. It
+//! holds both sides to their word: the kernel promises nothing that is not durable and answers each request
+//! once; the host reports writes in order and applies what it was told to. Run it in the tests of your own
+//! host:
 //!
 //! ```
 //! use kontiki_core::config::{Config, Options};
@@ -300,8 +301,8 @@ impl Contract {
         }
     }
 
-    /// The furthest that the durable log reached in `term`. Nothing can be promised in a term of which nothing is durable
-    /// yet: a crash would go back to an earlier one.
+    /// The furthest that the durable log reached in `term`. Nothing can be promised in a term of which
+    /// nothing is durable yet: a crash would go back to an earlier one.
     fn durable_end_in(&self, term: Term) -> Index {
         match self.durable.range(..=term).next_back() {
             Some((&last, _)) if last < term && last == self.last_durable => Index::ZERO,

@@ -1,4 +1,5 @@
-//! A member's disk: writes become durable in order, one sync at a time, and a crash loses what was not synced.
+//! A member's disk: writes become durable in order, one sync at a time, and a crash loses what was not
+//! synced.
 
 use crate::ledger::{Link, Links};
 use crate::scenario::DiskSpec;
@@ -58,7 +59,8 @@ impl Disk {
         }
     }
 
-    /// The disk after the chaos: at times quicker than the network, at times slower, and as slow as it is for good.
+    /// The disk after the chaos: at times quicker than the network, at times slower, and as slow as it is for
+    /// good.
     pub(crate) fn heal(&mut self) {
         self.spec = DiskSpec { sync_min_us: 50, sync_max_us: 20_000, tail: 0, tail_max_us: 20_000 };
         self.stalled_until = 0;
@@ -106,9 +108,10 @@ impl Disk {
         }
     }
 
-    /// A whole member has found this on its disk: everything that it had said to be durable, and of what it had handed out beyond that
-    /// the first so many writes. Entries may be lost where the disk is known to be `damaged`; or found again, in a batch that was void
-    /// until the segment was damaged that went on before it.
+    /// A whole member has found this on its disk: everything that it had said to be durable, and of what it
+    /// had handed out beyond that the first so many writes. Entries may be lost where the disk is known to be
+    /// `damaged`; or found again, in a batch that was void until the segment was damaged that went on before
+    /// it.
     pub(crate) fn reconcile(&mut self, found: &Durable, damaged: bool) -> Result<(), String> {
         let expected = describe(&self.durable);
         let mut differences = Vec::new();
@@ -139,7 +142,8 @@ impl Disk {
         Ok(())
     }
 
-    /// Loses all but a prefix of what was not synced, as much as chance will have it. Returns how many writes were lost.
+    /// Loses all but a prefix of what was not synced, as much as chance will have it. Returns how many writes
+    /// were lost.
     pub(crate) fn crash(&mut self) -> u64 {
         let kept = self.stream.below(self.unsynced.len() as u64 + 1);
         for _ in 0..kept {
@@ -207,7 +211,8 @@ fn differs(expected: &Durable, found: &Durable, damaged: bool) -> Option<String>
         let is_lost = expected.body == EntryBody::Lost || found.body == EntryBody::Lost;
         expected == found || (expected.id == found.id && is_lost && damaged)
     };
-    // What was lost before is lost until the disk has it again, or the log begins behind it. A crash may have lost the write that says so.
+    // What was lost before is lost until the disk has it again, or the log begins behind it. A crash may have
+    // lost the write that says so.
     let known = |(after, through): &(LogId, LogId)| {
         let run = expected.entries.iter().filter(|entry| *after < entry.id && entry.id <= *through);
         run.clone().count() as u64 == through.index - after.index

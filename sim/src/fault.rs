@@ -1,7 +1,9 @@
-//! What can go wrong, one entry a fault: its name, how it is drawn, whom it befalls, how it begins and how it ends.
+//! What can go wrong, one entry a fault: its name, how it is drawn, whom it befalls, how it begins and how it
+//! ends.
 //!
-//! A new fault is a new entry here, and the functions of the world that it begins and ends with. Each fault draws from a
-//! stream of its own, so an entry that is added leaves what all seeds draw of the others as it was.
+//! A new fault is a new entry here, and the functions of the world that it begins and ends with. Each fault
+//! draws from a stream of its own, so an entry that is added leaves what all seeds draw of the others as it
+//! was.
 
 use crate::report::counted;
 use crate::scenario::{Decay, Leading, Rotten, Target, TimedFault};
@@ -34,7 +36,8 @@ pub(crate) enum Realm {
     Space,
     /// The syncs of the disks of whole members. A crash often follows.
     Sync,
-    /// What was durable on the disks of whole members. A crash often follows, since damage is found when it is read.
+    /// What was durable on the disks of whole members. A crash often follows, since damage is found when it
+    /// is read.
     Damage,
 }
 
@@ -69,8 +72,8 @@ macro_rules! faults {
         }
 
         counted! {
-            /// Everything that can go wrong in a simulated world, for counting: what happens by chance, what follows from
-            /// faults, and every fault.
+            /// Everything that can go wrong in a simulated world, for counting: what happens by chance, what
+            /// follows from faults, and every fault.
             pub enum FaultKind {
                 $($(#[$counted_doc])* $Counted = $counted,)*
                 $($(#[$doc])* $Fault = $name,)*
@@ -221,7 +224,8 @@ faults! {
     begins |world, at| world.cut(FaultKind::OneWay, &world.links_between(from, to)),
     ends |world, at| world.mend(&world.links_between(from, to));
 
-    /// What is sent to or from this member arrives when the fault is over, as over a connection that sends again.
+    /// What is sent to or from this member arrives when the fault is over, as over a connection that sends
+    /// again.
     Stall = "stall" {
         /// Which.
         member: Target,
@@ -258,8 +262,8 @@ faults! {
     },
     ends |world, at| Ok(());
 
-    /// A member stops after carrying out so many more actions, forgets what it had in memory, and keeps only a
-    /// prefix of the writes that were not yet synced. It starts again when the fault ends.
+    /// A member stops after carrying out so many more actions, forgets what it had in memory, and keeps only
+    /// a prefix of the writes that were not yet synced. It starts again when the fault ends.
     Crash = "crash" {
         /// Which.
         member: Target,
@@ -290,12 +294,13 @@ faults! {
     begins |world, at| world.pause(at.member),
     ends |world, at| world.resume(at.member);
 
-    /// A host is suspended: nothing of it goes on, neither the member nor its disk, while the world does. Then it hears
-    /// at once of all that has happened.
+    /// A host is suspended: nothing of it goes on, neither the member nor its disk, while the world does.
+    /// Then it hears at once of all that has happened.
     Suspend = "suspend" {
         /// Which.
         member: Target,
-        /// Whether its clock counts the suspension, as leases require. One that does not goes on where it stood.
+        /// Whether its clock counts the suspension, as leases require. One that does not goes on where it
+        /// stood.
         counted: bool,
     }
     drawn Member 60 |draw| {
@@ -374,9 +379,9 @@ faults! {
     begins |world, at| world.stall_disk(at),
     ends |world, at| Ok(());
 
-    /// A member loses its disk and starts again when the fault ends, under a new incarnation, knowing nothing.
-    /// The operator has to remove the old one and add the new. Nothing happens where that could take the last
-    /// copy of something from the group.
+    /// A member loses its disk and starts again when the fault ends, under a new incarnation, knowing
+    /// nothing. The operator has to remove the old one and add the new. Nothing happens where that could take
+    /// the last copy of something from the group.
     Wipe = "wipe" {
         /// Which.
         member: Target,
@@ -396,8 +401,8 @@ faults! {
     begins |world, at| world.alarm_falsely(at.member),
     ends |world, at| Ok(());
 
-    /// The next sync of a disk fails, and what it should have made durable never will be, though it is read back (as
-    /// Linux does). Of whole members only.
+    /// The next sync of a disk fails, and what it should have made durable never will be, though it is read
+    /// back (as Linux does). Of whole members only.
     SyncFails = "sync_fails" {
         /// Whose.
         member: Target,
@@ -420,8 +425,9 @@ faults! {
         Ok(())
     };
 
-    /// The next write to a disk never gets there, though the disk says so. This fault and those below are of whole members
-    /// only, and damage what may have been acknowledged: they do nothing where that could leave too few members with everything.
+    /// The next write to a disk never gets there, though the disk says so. This fault and those below are of
+    /// whole members only, and damage what may have been acknowledged: they do nothing where that could leave
+    /// too few members with everything.
     LostWrite = "lost_write" {
         /// Whose.
         member: Target,
@@ -542,7 +548,8 @@ impl FaultDraw<'_> {
         [Some(TimedFault { at_us, for_us, fault }), crash].into_iter().flatten().collect()
     }
 
-    /// Whom a fault befalls: half of the time the leader, since nothing else changes the course of things so much.
+    /// Whom a fault befalls: half of the time the leader, since nothing else changes the course of things so
+    /// much.
     fn target(&mut self) -> Target {
         target(&mut self.stream, &self.world.ids)
     }
@@ -581,8 +588,8 @@ pub(crate) fn target(stream: &mut Stream, ids: &[NodeId]) -> Target {
     if stream.coin() { Target::Member(member) } else { Target::Leading(Leading::Leader) }
 }
 
-/// How long a fault lasts: half of them any order of magnitude, half of them about as long as it takes to elect
-/// another leader.
+/// How long a fault lasts: half of them any order of magnitude, half of them about as long as it takes to
+/// elect another leader.
 pub(crate) fn span_us(stream: &mut Stream, (shortest, longest): (u64, u64)) -> u64 {
     if stream.coin() { stream.skewed(1_000, 6 * longest) } else { stream.between(shortest / 2, 3 * longest) }
 }

@@ -2,8 +2,8 @@
 
 use std::hash::{Hash, Hasher};
 
-/// Multiply and rotate over 64-bit words. The standard hashers may change with the library and the platform; a trace
-/// hash must not. It need not withstand an adversary.
+/// Multiply and rotate over 64-bit words. The standard hashers may change with the library and the platform;
+/// a trace hash must not. It need not withstand an adversary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StableHasher(u64);
 

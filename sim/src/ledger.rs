@@ -1,5 +1,5 @@
-//! What the checks know of every member's log: a rolling hash of each prefix, so that two logs are compared by
-//! comparing two numbers.
+//! What the checks know of every member's log: a rolling hash of each prefix, so that two logs are compared
+//! by comparing two numbers.
 
 use crate::hash::StableHasher;
 use kontiki_core::action::Write;
@@ -61,8 +61,8 @@ pub trait Known {
     fn content(&self, id: LogId) -> Option<u64>;
 }
 
-/// Does to a chain what `write` does to a log, and returns how. An installed snapshot stands for what the group
-/// has committed so far.
+/// Does to a chain what `write` does to a log, and returns how. An installed snapshot stands for what the
+/// group has committed so far.
 pub fn write_to(chain: &mut Chain, write: &Write, known: &impl Known) -> Links {
     let mut links = Links::default();
     if let Some(after) = write.truncate_after {

@@ -1,10 +1,10 @@
 //! Seeded, simulated Raft clusters: run under faults, checked after every step, and replayed from a number.
 //!
 //! A [`Scenario`] is drawn from a seed, or written by hand: who is in the cluster, what the network and the
-//! disks are like, what clients do, and a list of what goes wrong when. [`run`] plays it in virtual time on one
-//! thread, with the kernel of `kontiki-core`, unchanged, in the middle: its messages encoded and decoded as on
-//! a real wire, its writes lost in crashes, its clocks drifting. Every property of [`check`] is checked after
-//! every step, and when the chaos is over the cluster must make progress.
+//! disks are like, what clients do, and a list of what goes wrong when. [`run`] plays it in virtual time on
+//! one thread, with the kernel of `kontiki-core`, unchanged, in the middle: its messages encoded and decoded
+//! as on a real wire, its writes lost in crashes, its clocks drifting. Every property of [`check`] is checked
+//! after every step, and when the chaos is over the cluster must make progress.
 //!
 //! What clients asked and were told makes a [`history`], which is checked by itself, of simulated clusters or
 //! real ones.
@@ -73,8 +73,8 @@ pub fn run_traced(scenario: &Scenario, tracer: Tracer<'_>) -> Result<Report, Sce
     Ok(World::new(scenario, Some(tracer))?.run())
 }
 
-/// Runs a scenario, and records what every member lives through: for each, in the order of their ids, its lives one after the other, as
-/// [`kontiki_core::record`] keeps them.
+/// Runs a scenario, and records what every member lives through: for each, in the order of their ids, its
+/// lives one after the other, as [`kontiki_core::record`] keeps them.
 pub fn run_recorded(scenario: &Scenario) -> Result<(Report, Vec<Vec<u8>>), ScenarioError> {
     Ok(World::new(scenario, None)?.run_recorded())
 }

@@ -17,11 +17,13 @@ pub(crate) struct Network {
     cuts: Vec<u32>,
     /// Until when each link is stalled: nothing arrives before.
     stalls: Vec<u64>,
-    /// When the last frame of each lane of each link arrives: frames keep their order unless a fault reorders them.
+    /// When the last frame of each lane of each link arrives: frames keep their order unless a fault reorders
+    /// them.
     arrivals: Vec<[u64; 2]>,
     /// Until when each lane of each link is busy with what was sent, where a link carries only so much.
     busy: Vec<[u64; 2]>,
-    /// How often the connections of each link broke: what was on its way then is lost, where a link carries only so much.
+    /// How often the connections of each link broke: what was on its way then is lost, where a link carries
+    /// only so much.
     breaks: Vec<u32>,
 }
 
@@ -160,8 +162,9 @@ impl Network {
         [Some(first), second]
     }
 
-    /// When the last byte of a frame leaves; none where too much waits. Both lanes get a fair share of the link: a short
-    /// frame passes what is large, packet by packet, and holds it up by as much as it takes itself.
+    /// When the last byte of a frame leaves; none where too much waits. Both lanes get a fair share of the
+    /// link: a short frame passes what is large, packet by packet, and holds it up by as much as it takes
+    /// itself.
     fn leaves(&mut self, now: u64, sent: Sent, count: &mut impl FnMut(FaultKind)) -> Option<u64> {
         let Some(Bandwidth { bytes_per_ms, queue_bytes }) = self.spec.bandwidth else { return Some(now) };
         let takes = |bytes: u64| bytes * 1_000_000 / bytes_per_ms;

@@ -1,5 +1,5 @@
-//! Recordings of members, lived again: what a flight recorder has kept of a real life, or [`run_recorded`](crate::run_recorded) of a
-//! simulated one.
+//! Recordings of members, lived again: what a flight recorder has kept of a real life, or
+//! [`run_recorded`](crate::run_recorded) of a simulated one.
 
 use crate::trace::Traced;
 use crate::world::{quietly, text_of};
@@ -63,7 +63,8 @@ pub enum Wrong {
     Damaged(End),
 }
 
-/// Lives every recording in `bytes` again, in order, each until it is over or something is not the same, and shows every step to `tracer`.
+/// Lives every recording in `bytes` again, in order, each until it is over or something is not the same, and
+/// shows every step to `tracer`.
 pub fn replay(bytes: &[u8], tracer: &mut dyn FnMut(&Traced<'_>)) -> Result<Vec<Replayed>, NotARecording> {
     let mut replayed = Vec::new();
     let mut before = None;

@@ -32,8 +32,8 @@ macro_rules! counted {
 pub(crate) use counted;
 
 counted! {
-    /// Something that is sometimes true of a correct cluster, and must be seen in a sweep: green without coverage is not
-    /// green.
+    /// Something that is sometimes true of a correct cluster, and must be seen in a sweep: green without
+    /// coverage is not green.
     pub enum Mark {
         /// A follower's log contradicted its leader's and was cut.
         Truncated = "truncated",

@@ -16,9 +16,9 @@ pub struct Shrunk {
     pub tried: u64,
 }
 
-/// Makes `scenario` smaller as long as it still violates the same property: fewer faults and operations first,
-/// then a quieter world, then fewer members, plainer settings and less time. None where it violates nothing, or
-/// cannot be run.
+/// Makes `scenario` smaller as long as it still violates the same property: fewer faults and operations
+/// first, then a quieter world, then fewer members, plainer settings and less time. None where it violates
+/// nothing, or cannot be run.
 ///
 /// The outcome depends on the scenario alone. Nothing smaller by one change of those listed here fails in the
 /// same way; something smaller by two might.
@@ -152,7 +152,8 @@ mod tests {
     use super::*;
     use crate::scenario::Profile;
 
-    /// Commands that are larger than members take are never served; nothing else that the seed holds has anything to do with it.
+    /// Commands that are larger than members take are never served; nothing else that the seed holds has
+    /// anything to do with it.
     #[test]
     fn what_does_not_matter_goes_and_what_matters_stays() {
         let mut scenario = Scenario::draw(9, 3, Profile::Chaos);

@@ -8,7 +8,8 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 pub struct Stream(ChaCha8Rng);
 
 impl Stream {
-    /// The stream of this name, number and seed. Equal names are equal streams; different names are independent.
+    /// The stream of this name, number and seed. Equal names are equal streams; different names are
+    /// independent.
     pub fn named(seed: u64, name: &str, number: u64) -> Self {
         let mut id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         for byte in name.bytes() {
@@ -35,8 +36,8 @@ impl Stream {
         low + self.below(high - low + 1)
     }
 
-    /// A number from `low` through `high` that is as likely to have one order of magnitude as another: most are
-    /// small, a few are large.
+    /// A number from `low` through `high` that is as likely to have one order of magnitude as another: most
+    /// are small, a few are large.
     pub fn skewed(&mut self, low: u64, high: u64) -> u64 {
         let halvings = u64::from((high / low.max(1)).max(1).ilog2());
         let high = (high >> self.below(halvings + 1)).max(low);

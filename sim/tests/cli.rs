@@ -159,8 +159,8 @@ fn a_call_that_names_nothing_to_replay_or_shrink_hears_of_both_ways() {
     }
 }
 
-/// Commands that are larger than members take are never served: a failure that can be had from a correct kernel, to see that
-/// failures are reported as they should be.
+/// Commands that are larger than members take are never served: a failure that can be had from a correct
+/// kernel, to see that failures are reported as they should be.
 #[test]
 fn a_failure_names_its_property_and_exits_with_one() {
     let mut unserved: Value =

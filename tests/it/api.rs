@@ -1,8 +1,8 @@
 //! The public API of each crate, listed in `golden/api`, so that a change of it shows in review.
 //!
-//! The list is read off the source: each `pub` item of each module (clippy sees to it that such items can be reached from outside), with its
-//! signature and without its body. What a macro makes is not in it. A wanted change is blessed with
-//! `BLESS=1 cargo test -p kontiki-tests --test it api`.
+//! The list is read off the source: each `pub` item of each module (clippy sees to it that such items can be
+//! reached from outside), with its signature and without its body. What a macro makes is not in it. A wanted
+//! change is blessed with `BLESS=1 cargo test -p kontiki-tests --test it api`.
 
 use std::collections::BTreeSet;
 use std::fs;

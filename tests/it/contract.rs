@@ -1,6 +1,6 @@
 //! What the kernel promises its host beyond the paper: an outcome for every request, promises only when they
-//! are durable, garbage dropped and counted, proof of broken safety answered by a halt. The names of some tests
-//! begin with the pitfall, of other implementations, that they show to be avoided.
+//! are durable, garbage dropped and counted, proof of broken safety answered by a halt. The names of some
+//! tests begin with the pitfall, of other implementations, that they show to be avoided.
 
 use kontiki_core::action::{Action, Outcome, Refusal, Violation};
 use kontiki_core::config::{Config, Options};
@@ -83,8 +83,8 @@ fn who_knows_no_leader_says_so() {
     assert_eq!(lab.outcomes(request), [Outcome::Refused(Refusal::NotLeader { leader: None })]);
 }
 
-/// The entry that was given up as unknown may commit, or be replaced: "failed" would have been a lie in one case, and
-/// "committed" in the other.
+/// The entry that was given up as unknown may commit, or be replaced: "failed" would have been a lie in one
+/// case, and "committed" in the other.
 #[test]
 fn x3_a_proposal_of_a_lost_leadership_is_unknown_whether_it_commits_or_not() {
     for survives in [true, false] {
@@ -168,9 +168,10 @@ fn a_member_that_is_stopped_answers_what_waits_and_refuses_what_comes() {
 
 // ---- promises and the disk ----
 
-/// The schedule that this prevents: member 3 stands for term 2 on the strength of 2:1, which is not yet on its
-/// disk; member 2 votes for it. Member 3 crashes and comes back with neither 2:1 nor term 2, stands for term 2
-/// again, and the first grant arrives late: member 3 leads without 2:1, which members 1 and 2 have committed.
+/// The schedule that this prevents: member 3 stands for term 2 on the strength of 2:1, which is not yet on
+/// its disk; member 2 votes for it. Member 3 crashes and comes back with neither 2:1 nor term 2, stands for
+/// term 2 again, and the first grant arrives late: member 3 leads without 2:1, which members 1 and 2 have
+/// committed.
 #[test]
 fn e2_a_candidate_asks_for_no_vote_before_its_term_and_its_log_are_durable() {
     let mut lab = led_with(|options| options.pre_vote = false);
@@ -201,7 +202,8 @@ fn e2_a_candidate_does_not_count_its_own_vote_before_it_is_durable() {
     assert_eq!(lab.status(1).role, RoleKind::Leader);
 }
 
-/// A vote that waits for the disk is given in the term in which it was promised, even if it leaves in a later one.
+/// A vote that waits for the disk is given in the term in which it was promised, even if it leaves in a later
+/// one.
 #[test]
 fn a_withheld_vote_keeps_its_term() {
     let mut lab = Lab::of(3);
@@ -262,8 +264,9 @@ fn a_heartbeat_answer_promises_nothing_before_its_term_is_durable() {
     assert_eq!(lab.count("3→2 t3 HeartbeatAck received=3 matched=3"), 1);
 }
 
-/// The same, played to its end: member 3 answers the heartbeat of the leader of term 3, crashes, forgets term 3, and
-/// takes a late message of the leader of term 2 that puts another entry in the place of the one it had confirmed.
+/// The same, played to its end: member 3 answers the heartbeat of the leader of term 3, crashes, forgets term
+/// 3, and takes a late message of the leader of term 2 that puts another entry in the place of the one it had
+/// confirmed.
 #[test]
 fn a_follower_that_forgot_a_term_is_repaired_by_its_leader() {
     let mut lab = Lab::new(5, 0, &Options { pre_vote: false, ..Options::default() });
@@ -334,7 +337,8 @@ fn a_follower_that_asked_for_votes_commits_what_it_had_acknowledged() {
     assert_eq!(lab.status(3).committed, lab.status(1).committed);
 }
 
-/// PITFALLS E11: a leader that does not check its quorum may have lost it, and loyalty to it must not outlast that.
+/// PITFALLS E11: a leader that does not check its quorum may have lost it, and loyalty to it must not outlast
+/// that.
 #[test]
 fn e11_pre_vote_without_check_quorum_does_not_keep_a_leader_that_reaches_nobody() {
     let mut lab = led_with(|options| options.check_quorum = false);
@@ -348,8 +352,8 @@ fn e11_pre_vote_without_check_quorum_does_not_keep_a_leader_that_reaches_nobody(
     assert!(lab.leaders().iter().any(|&leader| leader != 1), "{:?}", lab.leaders());
 }
 
-/// Requests for votes wait for the disk as well, but are no answers: the limit must not keep a member from ever
-/// winning.
+/// Requests for votes wait for the disk as well, but are no answers: the limit must not keep a member from
+/// ever winning.
 #[test]
 fn the_limit_of_waiting_answers_does_not_silence_a_candidate() {
     let options = Options { max_waiting_answers: 1, ..Options::default() };
@@ -404,8 +408,8 @@ fn a_disk_that_cannot_be_a_members_own_is_refused_and_each_error_says_what_is_wr
     assert!(matches!(restore(ahead), Err(RestoreError::ApplyBeyondLog { .. })));
 }
 
-/// The commit index on the disk is the one of the last write and may lag: "may be lost without harm". A state machine
-/// that keeps its own state on disk is then ahead of it, which proves only that more was committed.
+/// The commit index on the disk is the one of the last write and may lag: "may be lost without harm". A state
+/// machine that keeps its own state on disk is then ahead of it, which proves only that more was committed.
 #[test]
 fn a_member_whose_state_machine_is_ahead_of_the_written_commit_index_restarts() {
     let mut lab = led();
@@ -487,8 +491,8 @@ fn r8_an_acknowledgement_of_an_earlier_term_counts_for_nothing() {
     assert_eq!(dropped(&lab, 1, DropReason::OlderTerm), before + 2);
 }
 
-/// A new leader asks each follower with one message whether their logs agree, and waits. The answer to a heartbeat
-/// tells it that this message, or its answer, must have been lost.
+/// A new leader asks each follower with one message whether their logs agree, and waits. The answer to a
+/// heartbeat tells it that this message, or its answer, must have been lost.
 #[test]
 fn r18_a_lost_probe_is_sent_again_after_the_next_heartbeat() {
     for lost in ["1→ Append", "→1 Appended"] {
@@ -525,8 +529,8 @@ fn r31_a_new_leader_commits_what_earlier_leaders_left_without_a_proposal() {
     assert!((1..=3).all(|member| lab.status(member).committed == Index::new(3)));
 }
 
-/// Member 3 was alone and raised its term (without pre-vote). It is not shut out for ever: the leader's next message
-/// brings the term back to the leader, and there is an election.
+/// Member 3 was alone and raised its term (without pre-vote). It is not shut out for ever: the leader's next
+/// message brings the term back to the leader, and there is an election.
 #[test]
 fn e23_a_member_with_a_later_term_finds_its_way_back() {
     let mut lab = led_with(|options| options.pre_vote = false);
@@ -568,7 +572,8 @@ fn d4_a_clock_that_goes_back_counts_as_one_that_stands_still() {
     assert!(raft.deadline() >= later + MIN_TIMEOUT, "counted from the latest time that was seen");
 }
 
-/// A host that slept for a minute wakes its member once, not once for each heartbeat or timeout that it missed.
+/// A host that slept for a minute wakes its member once, not once for each heartbeat or timeout that it
+/// missed.
 #[test]
 fn d1_a_pause_is_one_late_wake_and_not_many() {
     let minute = Instant::from_millis(60_000);
@@ -604,7 +609,8 @@ fn a_time_that_never_comes_is_a_time_like_any_other() {
 
 // ---- garbage ----
 
-/// Absurd numbers are garbage: no peer is so old. Nothing of such a message is looked at, its term least of all.
+/// Absurd numbers are garbage: no peer is so old. Nothing of such a message is looked at, its term least of
+/// all.
 #[test]
 fn absurd_terms_and_indexes_are_dropped_and_counted() {
     let (absurd, max) = (Index::new(u64::MAX), Term::MAX.get());
@@ -722,8 +728,8 @@ fn a_halted_member_refuses_every_request_and_gives_up_its_own() {
     assert_eq!((dropped(&lab, 1, DropReason::Halted), lab.status(1).term), (1, Term::new(1)));
 }
 
-/// A leader that sends one thing and then another for the same place has changed its own log: safety is broken, and
-/// the follower, which has acknowledged the first, must say so rather than follow, or fall over.
+/// A leader that sends one thing and then another for the same place has changed its own log: safety is
+/// broken, and the follower, which has acknowledged the first, must say so rather than follow, or fall over.
 #[test]
 fn a_leader_that_rewrites_its_own_log_halts_its_follower() {
     let mut lab = Lab::of(3);
@@ -742,7 +748,8 @@ fn a_request_id_may_be_used_again() {
     assert_eq!(actions.len(), 2);
 }
 
-/// What is large takes its time on a disk, too: a leader that writes it does not stall, one whose disk hangs does.
+/// What is large takes its time on a disk, too: a leader that writes it does not stall, one whose disk hangs
+/// does.
 #[test]
 fn a_leader_leads_on_while_its_disk_writes_what_is_large_and_no_longer() {
     let mut lab = led();

@@ -1,4 +1,5 @@
-//! What a member does whose disk has damaged what it had acknowledged: it keeps its word, and gets it back from others.
+//! What a member does whose disk has damaged what it had acknowledged: it keeps its word, and gets it back
+//! from others.
 
 use kontiki_core::action::{Action, Outcome, Refusal};
 use kontiki_core::config::{Config, Options};
@@ -96,7 +97,8 @@ fn a_member_with_damage_does_not_stand_for_election() {
     assert_eq!(lab.leaders(), [3], "once it is whole it may");
 }
 
-/// Every committed entry is intact on somebody, and nobody is whole: they fill one another again without a leader.
+/// Every committed entry is intact on somebody, and nobody is whole: they fill one another again without a
+/// leader.
 #[test]
 fn members_with_different_damage_help_one_another() {
     let mut lab = led();
@@ -167,7 +169,8 @@ fn what_the_leader_has_only_on_its_disk_is_read_back_for_it() {
     assert_eq!((lost(&lab, 3), lab.applied(3).len()), (0, 4));
 }
 
-/// Seed 302 of three members on bad disks: the state machine was restored beyond the damage, which then left memory unfilled.
+/// Seed 302 of three members on bad disks: the state machine was restored beyond the damage, which then left
+/// memory unfilled.
 #[test]
 fn what_is_lost_before_the_snapshot_nobody_needs() {
     let mut lab = led();
@@ -298,8 +301,8 @@ fn a_follower_with_a_full_disk_is_sent_heartbeats_and_nothing_else() {
     assert_eq!((paused(&lab), lab.status(3).last), (None, lab.status(1).last));
 }
 
-/// A follower that was restarted knows of less agreement than its log holds. While its disk is full it takes no entries, and still learns
-/// how far its log agrees with its leader's: what it has counts.
+/// A follower that was restarted knows of less agreement than its log holds. While its disk is full it takes
+/// no entries, and still learns how far its log agrees with its leader's: what it has counts.
 #[test]
 fn a_full_follower_that_was_restarted_counts_for_what_it_has() {
     let mut lab = led();
@@ -319,7 +322,8 @@ fn a_full_follower_that_was_restarted_counts_for_what_it_has() {
     assert_eq!(lab.outcomes(waits), [Outcome::Committed(last)]);
 }
 
-/// A witness knows which entries there were, and not what was in them: what it sends must not take their place.
+/// A witness knows which entries there were, and not what was in them: what it sends must not take their
+/// place.
 #[test]
 fn a_witness_fills_nothing_with_its_empty_entries() {
     let cast = Cast { voters: 2, witnesses: 1, ..Cast::default() };
@@ -362,8 +366,9 @@ fn the_only_voter_gets_back_from_a_learner_what_its_disk_has_lost() {
     assert_eq!(lab.applied(1), ["a", "b"]);
 }
 
-/// Anybody may say that something is missing, under any name. Who leads knows who is a member; and whoever hears a leader leaves the others to
-/// that. Where nobody leads a stranger may be a member all the same: all of them together get what one member would.
+/// Anybody may say that something is missing, under any name. Who leads knows who is a member; and whoever
+/// hears a leader leaves the others to that. Where nobody leads a stranger may be a member all the same: all
+/// of them together get what one member would.
 #[test]
 fn strangers_are_answered_where_nobody_leads_and_all_together_as_one() {
     let options = Options { max_cached_bytes: 0, max_in_flight_bytes: 4 << 20, ..Options::default() };
@@ -430,7 +435,8 @@ fn a_member_that_is_added_again_is_mended() {
     assert_eq!(lab.applied(3), ["a", "b", "c", "d"]);
 }
 
-/// What comes back waits for the disk: no more of it is taken in meanwhile than may be on its way to a follower.
+/// What comes back waits for the disk: no more of it is taken in meanwhile than may be on its way to a
+/// follower.
 #[test]
 fn a_slow_disk_is_not_flooded_with_what_it_has_lost() {
     let options = Options { max_in_flight_bytes: 100, max_append_bytes: 1, ..Options::default() };
@@ -450,7 +456,8 @@ fn a_slow_disk_is_not_flooded_with_what_it_has_lost() {
     assert!(lab.raft(3).log().is_whole());
 }
 
-/// The membership that added others is lost with the rest: nobody is left whom this member could ask, and it says what can be done.
+/// The membership that added others is lost with the rest: nobody is left whom this member could ask, and it
+/// says what can be done.
 #[test]
 fn who_takes_itself_for_the_only_one_names_the_ways_out() {
     let lost = RestoreError::LastCopyLost { after: LogId::new(1, 1), through: LogId::new(1, 2) };

@@ -1,4 +1,5 @@
-//! A follower that takes nothing, since its disk is full or its state machine lags, is not sent the same entries over and over.
+//! A follower that takes nothing, since its disk is full or its state machine lags, is not sent the same
+//! entries over and over.
 
 use kontiki_core::config::Options;
 use kontiki_core::event::Event;

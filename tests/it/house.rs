@@ -141,7 +141,8 @@ fn is_role(module: &str) -> bool {
     ["follower", "candidate", "leader"].contains(&module)
 }
 
-/// Whether a file below `role/` may name this role: the role's own parts may, and the module that lists them all.
+/// Whether a file below `role/` may name this role: the role's own parts may, and the module that lists them
+/// all.
 fn is_part_of(file: &str, role: &str) -> bool {
     file == "mod" || file.split('/').next() == Some(role)
 }

@@ -1,9 +1,9 @@
 //! Leases and clocks: as long as clocks keep to the bound, no read is stale; beyond it reads are, and the
 //! simulator sees it.
 //!
-//! The published failures of lease reads (PITFALLS L7 to L10) need a leader that is cut off and still asked by
-//! clients, a leader that hands over, or a voter that restarts: each has its script in tests/data. Here the
-//! whole cluster runs.
+//! The published failures of lease reads (PITFALLS L7 to L10) need a leader that is cut off and still asked
+//! by clients, a leader that hands over, or a voter that restarts: each has its script in tests/data. Here
+//! the whole cluster runs.
 
 use kontiki_core::action::{Action, Outcome};
 use kontiki_core::config::Options;
@@ -21,8 +21,8 @@ use std::time::Duration;
 /// What clocks may be off by, in parts per million.
 const BOUND: u32 = 20_000;
 
-/// Three members under many readers. Again and again the leader is cut off from the others, though not from its
-/// clients, while its clock runs at `slow` and those of the others at `fast`.
+/// Three members under many readers. Again and again the leader is cut off from the others, though not from
+/// its clients, while its clock runs at `slow` and those of the others at `fast`.
 fn cut_off(seed: u64, slow: i64, fast: i64) -> Scenario {
     let mut scenario = Scenario::draw(seed, 3, Profile::Calm);
     scenario.options.election_timeout_min = Duration::from_millis(150);
@@ -129,8 +129,8 @@ fn no_lease_is_broken_by_voters_that_restart() {
     }
 }
 
-/// A host was suspended and its clock tells of it only in part: a leader that is woken a heartbeat interval late serves no read by
-/// lease before a fresh round of heartbeats is answered, however long its leases are.
+/// A host was suspended and its clock tells of it only in part: a leader that is woken a heartbeat interval
+/// late serves no read by lease before a fresh round of heartbeats is answered, however long its leases are.
 #[test]
 fn a_jump_of_the_clock_ends_the_lease_until_a_fresh_round_is_answered() {
     let options = Options {

@@ -1,5 +1,5 @@
-//! What operators are told of changes of the membership and of handing over: every refusal has its own reason,
-//! and names what to do about it. What the changes themselves look like is in tests/data.
+//! What operators are told of changes of the membership and of handing over: every refusal has its own
+//! reason, and names what to do about it. What the changes themselves look like is in tests/data.
 
 use kontiki_core::action::{Outcome, Refusal, Violation};
 use kontiki_core::config::Options;
@@ -247,7 +247,8 @@ fn a_change_that_waits_for_a_newcomer_can_be_cancelled_and_no_other() {
     assert_eq!(lab.outcomes(decided), [Outcome::Committed(configured)]);
 }
 
-/// The newcomer comes while leadership is being handed over: the log must come to an end that the other can have.
+/// The newcomer comes while leadership is being handed over: the log must come to an end that the other can
+/// have.
 #[test]
 fn a_newcomer_does_not_vote_while_leadership_is_handed_over() {
     let (mut lab, waiting) = waiting_for_newcomer(&Options::default());
@@ -262,7 +263,8 @@ fn a_newcomer_does_not_vote_while_leadership_is_handed_over() {
     assert_eq!(lab.raft(1).membership().to_string(), "{1 2 3 4}");
 }
 
-/// What is in the log and is not decided in time may commit yet, or not; no later change is begun before it has.
+/// What is in the log and is not decided in time may commit yet, or not; no later change is begun before it
+/// has.
 #[test]
 fn a_change_that_is_not_decided_in_time_is_unknown() {
     let options =

@@ -1,6 +1,6 @@
-//! The Raft paper (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", extended version),
-//! sections 5.1 to 5.5, sentence by sentence. A test's name is the sentence; after every step the lab checks the
-//! properties of figure 3 besides.
+//! The Raft paper (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", extended
+//! version), sections 5.1 to 5.5, sentence by sentence. A test's name is the sentence; after every step the
+//! lab checks the properties of figure 3 besides.
 
 use kontiki_core::action::{Action, Outcome, Refusal};
 use kontiki_core::config::Options;
@@ -48,7 +48,8 @@ fn request_vote(term: u64, index: u64) -> Body {
     Body::RequestVote { last, transfer: false }
 }
 
-/// The shortest election timeout, for which a member refuses its vote after it heard from a leader or started.
+/// The shortest election timeout, for which a member refuses its vote after it heard from a leader or
+/// started.
 const MIN_TIMEOUT: Nanos = Nanos::new(150_000_000);
 
 const GRANTED: Body = Body::Voted { granted: true };
@@ -159,8 +160,8 @@ fn every_message_carries_the_current_term_of_its_sender() {
     assert_eq!(lab.count("1→2"), 2);
 }
 
-/// §5.1: "if one server's current term is smaller than the other's, then it updates its current term to the larger
-/// value."
+/// §5.1: "if one server's current term is smaller than the other's, then it updates its current term to the
+/// larger value."
 #[test]
 fn a_server_that_sees_a_larger_term_updates_its_own() {
     for body in [Body::Outdated, REFUSED, request_vote(0, 0), append(LogId::ZERO, &[], 0)] {
@@ -172,7 +173,8 @@ fn a_server_that_sees_a_larger_term_updates_its_own() {
     }
 }
 
-/// §5.1: "If a candidate or leader discovers that its term is out of date, it immediately reverts to follower state."
+/// §5.1: "If a candidate or leader discovers that its term is out of date, it immediately reverts to follower
+/// state."
 #[test]
 fn a_candidate_or_leader_that_is_out_of_date_reverts_to_follower() {
     let mut lab = led(3);
@@ -236,8 +238,8 @@ fn a_server_remains_a_follower_as_long_as_it_hears_from_a_leader() {
     assert_eq!((lab.status(2).term, lab.leaders()), (Term::new(1), vec![1]));
 }
 
-/// §5.2: a server that grants its vote has heard from a valid candidate, and waits anew (also figure 2, rules for
-/// followers). PITFALLS E15: a pre-vote, which binds nobody, does not have that effect.
+/// §5.2: a server that grants its vote has heard from a valid candidate, and waits anew (also figure 2, rules
+/// for followers). PITFALLS E15: a pre-vote, which binds nobody, does not have that effect.
 #[test]
 fn e15_a_vote_puts_off_the_voters_own_election_and_a_pre_vote_does_not() {
     let mut lab = plain(3);
@@ -291,8 +293,8 @@ fn a_candidate_votes_for_itself_and_requests_votes_from_each_of_the_others() {
     }
 }
 
-/// §5.2: "A candidate wins an election if it receives votes from a majority of the servers in the full cluster for
-/// the same term."
+/// §5.2: "A candidate wins an election if it receives votes from a majority of the servers in the full
+/// cluster for the same term."
 #[test]
 fn a_candidate_wins_with_votes_from_a_majority_of_the_full_cluster() {
     let mut lab = plain(5);
@@ -306,7 +308,8 @@ fn a_candidate_wins_with_votes_from_a_majority_of_the_full_cluster() {
     assert_eq!(lab.status(1).role, RoleKind::Leader);
 }
 
-/// §5.2: "Each server will vote for at most one candidate in a given term, on a first-come-first-served basis."
+/// §5.2: "Each server will vote for at most one candidate in a given term, on a first-come-first-served
+/// basis."
 #[test]
 fn each_server_votes_for_at_most_one_candidate_in_a_term_first_come_first_served() {
     let mut lab = plain(3);
@@ -322,8 +325,9 @@ fn each_server_votes_for_at_most_one_candidate_in_a_term_first_come_first_served
     assert_eq!(answer(&mut lab, message(2, 3, 2, request_vote(1, 9))), [GRANTED], "another term");
 }
 
-/// §5.2 and figure 2: votedFor is "persistent state on all servers, updated on stable storage before responding".
-/// PITFALLS E1, E3, E8: term and vote are one record, and the vote is not given before it is on disk.
+/// §5.2 and figure 2: votedFor is "persistent state on all servers, updated on stable storage before
+/// responding". PITFALLS E1, E3, E8: term and vote are one record, and the vote is not given before it is on
+/// disk.
 #[test]
 fn a_vote_survives_a_crash() {
     let mut lab = plain(3);
@@ -336,8 +340,9 @@ fn a_vote_survives_a_crash() {
     assert_eq!(answer(&mut lab, message(1, 3, 1, request_vote(0, 0))), [GRANTED]);
 }
 
-/// §5.2: "Once a candidate wins an election, it becomes leader. It then sends heartbeat messages to all of the other
-/// servers to establish its authority and prevent new elections." Here the blank entry of its term does that.
+/// §5.2: "Once a candidate wins an election, it becomes leader. It then sends heartbeat messages to all of
+/// the other servers to establish its authority and prevent new elections." Here the blank entry of its term
+/// does that.
 #[test]
 fn a_candidate_that_wins_establishes_its_authority_at_once() {
     let mut lab = plain(3);
@@ -362,8 +367,8 @@ fn e22_a_candidate_that_hears_from_a_leader_of_its_term_returns_to_follower() {
     }
 }
 
-/// §5.2: "If the term in the RPC is smaller than the candidate's current term, then the candidate rejects the RPC and
-/// continues in candidate state."
+/// §5.2: "If the term in the RPC is smaller than the candidate's current term, then the candidate rejects the
+/// RPC and continues in candidate state."
 #[test]
 fn a_candidate_rejects_a_leader_of_a_smaller_term_and_continues() {
     let mut lab = led(3);
@@ -373,8 +378,8 @@ fn a_candidate_rejects_a_leader_of_a_smaller_term_and_continues() {
     assert_eq!((lab.status(3).role, lab.terms(3)), (RoleKind::Candidate, vec![1]));
 }
 
-/// §5.2: "each candidate will time out and start a new election by incrementing its term and initiating another
-/// round of RequestVote RPCs."
+/// §5.2: "each candidate will time out and start a new election by incrementing its term and initiating
+/// another round of RequestVote RPCs."
 #[test]
 fn a_candidate_without_an_outcome_times_out_and_starts_a_new_election() {
     let mut lab = plain(3);
@@ -385,8 +390,8 @@ fn a_candidate_without_an_outcome_times_out_and_starts_a_new_election() {
     assert_eq!(lab.count("1→ t2 RequestVote"), 2);
 }
 
-/// §5.2: "election timeouts are chosen randomly from a fixed interval (e.g., 150–300ms)." PITFALLS E19: members with
-/// the same seed draw differently.
+/// §5.2: "election timeouts are chosen randomly from a fixed interval (e.g., 150–300ms)." PITFALLS E19:
+/// members with the same seed draw differently.
 #[test]
 fn election_timeouts_are_chosen_randomly_from_a_fixed_interval() {
     let mut drawn = BTreeSet::new();
@@ -415,8 +420,8 @@ fn a_candidate_restarts_its_timeout_at_the_start_of_an_election() {
 
 // ---- §5.3 Log replication ----
 
-/// §5.3: "The leader appends the command to its log as a new entry, then issues AppendEntries RPCs in parallel
-/// to each of the other servers."
+/// §5.3: "The leader appends the command to its log as a new entry, then issues AppendEntries RPCs in
+/// parallel to each of the other servers."
 #[test]
 fn the_leader_appends_a_command_to_its_log_and_sends_it_to_each_of_the_others() {
     let mut lab = led(3);
@@ -438,8 +443,9 @@ fn the_client_is_answered_when_the_entry_is_safely_replicated_and_not_before() {
     assert_eq!(lab.applied(1), ["x"]);
 }
 
-/// §5.3: "If followers crash or run slowly, or if network packets are lost, the leader retries AppendEntries RPCs
-/// indefinitely (even after it has responded to the client) until all followers eventually store all log entries."
+/// §5.3: "If followers crash or run slowly, or if network packets are lost, the leader retries AppendEntries
+/// RPCs indefinitely (even after it has responded to the client) until all followers eventually store all log
+/// entries."
 #[test]
 fn the_leader_retries_until_all_followers_store_all_entries() {
     let mut lab = led(3);
@@ -455,8 +461,8 @@ fn the_leader_retries_until_all_followers_store_all_entries() {
     assert_eq!(lab.applied(3), ["x"]);
 }
 
-/// §5.3: "Each log entry stores a state machine command along with the term number when the entry was received by the
-/// leader. ... Each log entry also has an integer index identifying its position in the log."
+/// §5.3: "Each log entry stores a state machine command along with the term number when the entry was
+/// received by the leader. ... Each log entry also has an integer index identifying its position in the log."
 #[test]
 fn each_entry_has_the_term_in_which_the_leader_received_it_and_its_position() {
     let mut lab = led(3);
@@ -467,8 +473,8 @@ fn each_entry_has_the_term_in_which_the_leader_received_it_and_its_position() {
     assert_eq!(ids, [LogId::new(1, 1), LogId::new(2, 2), LogId::new(2, 3)]);
 }
 
-/// §5.3: "A log entry is committed once the leader that created the entry has replicated it on a majority of the
-/// servers."
+/// §5.3: "A log entry is committed once the leader that created the entry has replicated it on a majority of
+/// the servers."
 #[test]
 fn an_entry_is_committed_once_its_leader_has_replicated_it_on_a_majority() {
     let mut lab = led(5);
@@ -492,9 +498,9 @@ fn a_commit_also_commits_all_preceding_entries_of_previous_leaders() {
     }
 }
 
-/// §5.3: "The leader keeps track of the highest index it knows to be committed, and it includes that index in future
-/// AppendEntries RPCs (including heartbeats) so that the other servers eventually find out." The heartbeat names no
-/// more than the follower is known to have.
+/// §5.3: "The leader keeps track of the highest index it knows to be committed, and it includes that index in
+/// future AppendEntries RPCs (including heartbeats) so that the other servers eventually find out." The
+/// heartbeat names no more than the follower is known to have.
 #[test]
 fn the_commit_index_travels_with_entries_and_with_heartbeats() {
     let mut lab = led(3);
@@ -508,8 +514,8 @@ fn the_commit_index_travels_with_entries_and_with_heartbeats() {
     assert_eq!((lab.count("1→2 Heartbeat commit=2"), lab.count("1→3 Heartbeat commit=1")), (1, 1));
 }
 
-/// §5.3: "Once a follower learns that a log entry is committed, it applies the entry to its local state machine (in
-/// log order)."
+/// §5.3: "Once a follower learns that a log entry is committed, it applies the entry to its local state
+/// machine (in log order)."
 #[test]
 fn a_follower_applies_what_it_learns_to_be_committed_in_log_order() {
     let mut lab = led(3);
@@ -523,8 +529,8 @@ fn a_follower_applies_what_it_learns_to_be_committed_in_log_order() {
     assert_eq!(lab.applied(2), payloads);
 }
 
-/// §5.3: "a leader creates at most one entry with a given log index in a given term, and log entries never change
-/// their position in the log."
+/// §5.3: "a leader creates at most one entry with a given log index in a given term, and log entries never
+/// change their position in the log."
 #[test]
 fn entries_never_change_their_position() {
     let mut lab = led(3);
@@ -538,8 +544,8 @@ fn entries_never_change_their_position() {
     assert_eq!(lab.disk(1).entries.len(), before.len() + 2);
 }
 
-/// §5.3: "When sending an AppendEntries RPC, the leader includes the index and term of the entry in its log that
-/// immediately precedes the new entries."
+/// §5.3: "When sending an AppendEntries RPC, the leader includes the index and term of the entry in its log
+/// that immediately precedes the new entries."
 #[test]
 fn an_append_names_the_entry_that_precedes_the_new_ones() {
     let mut lab = led(3);
@@ -548,8 +554,8 @@ fn an_append_names_the_entry_that_precedes_the_new_ones() {
     assert_eq!((lab.count("1→2 prev=1:1 2:1"), lab.count("1→2 prev=2:1 3:1")), (1, 1));
 }
 
-/// §5.3: "If the follower does not find an entry in its log with the same index and term, then it refuses the new
-/// entries." PITFALLS R5: an index beyond the log is not a match, whatever its term.
+/// §5.3: "If the follower does not find an entry in its log with the same index and term, then it refuses the
+/// new entries." PITFALLS R5: an index beyond the log is not a match, whatever its term.
 #[test]
 fn a_follower_that_does_not_find_the_preceding_entry_refuses_the_new_ones() {
     for prev in [LogId::new(2, 2), LogId::new(1, 3), LogId::new(0, 3), LogId::new(0, 2)] {
@@ -560,9 +566,9 @@ fn a_follower_that_does_not_find_the_preceding_entry_refuses_the_new_ones() {
     }
 }
 
-/// §5.3: "the leader handles inconsistencies by forcing the followers' logs to duplicate its own. This means that
-/// conflicting entries in follower logs will be overwritten with entries from the leader's log." Figure 7, all six
-/// followers at once; tests/data/figure7.txt shows each message.
+/// §5.3: "the leader handles inconsistencies by forcing the followers' logs to duplicate its own. This means
+/// that conflicting entries in follower logs will be overwritten with entries from the leader's log." Figure
+/// 7, all six followers at once; tests/data/figure7.txt shows each message.
 #[test]
 fn figure_7_the_leader_forces_all_logs_to_duplicate_its_own() {
     let leader = [1, 1, 1, 4, 4, 5, 5, 6, 6, 6];
@@ -593,8 +599,8 @@ fn a_new_leader_begins_after_the_last_entry_of_its_own_log() {
     assert_eq!((lab.count("1→2 prev=3:3"), lab.count("1→3 prev=3:3")), (1, 1));
 }
 
-/// §5.3: "After a rejection, the leader decrements nextIndex and retries the AppendEntries RPC. Eventually nextIndex
-/// will reach a point where the leader and follower logs match."
+/// §5.3: "After a rejection, the leader decrements nextIndex and retries the AppendEntries RPC. Eventually
+/// nextIndex will reach a point where the leader and follower logs match."
 #[test]
 fn after_a_rejection_the_leader_goes_back_and_retries() {
     let mut lab = with_logs(&[&[1, 2, 3], &[1, 2], &[1, 1, 1]]);
@@ -604,8 +610,8 @@ fn after_a_rejection_the_leader_goes_back_and_retries() {
     assert_eq!((lab.terms(2), lab.terms(3)), (vec![1, 2, 3, 4], vec![1, 2, 3, 4]));
 }
 
-/// §5.3: "one AppendEntries RPC will be required for each term with conflicting entries, rather than one RPC per
-/// entry." PITFALLS R21.
+/// §5.3: "one AppendEntries RPC will be required for each term with conflicting entries, rather than one RPC
+/// per entry." PITFALLS R21.
 #[test]
 fn r21_a_conflict_costs_a_round_trip_a_term_and_not_one_an_entry() {
     let long = [vec![1], vec![3; 500], vec![5; 500], vec![7; 500]].concat();
@@ -630,8 +636,8 @@ fn r32_a_leader_never_overwrites_or_deletes_entries_in_its_log() {
     assert_eq!(lab.terms(1), before);
 }
 
-/// §5.3: "in the normal case a new entry can be replicated with a single round of RPCs to a majority of the cluster;
-/// and a single slow follower will not impact performance."
+/// §5.3: "in the normal case a new entry can be replicated with a single round of RPCs to a majority of the
+/// cluster; and a single slow follower will not impact performance."
 #[test]
 fn one_round_trip_to_a_majority_commits_and_a_slow_follower_does_not_matter() {
     let mut lab = led(3);
@@ -644,8 +650,8 @@ fn one_round_trip_to_a_majority_commits_and_a_slow_follower_does_not_matter() {
 
 // ---- §5.4 Safety ----
 
-/// §5.4.1: "Raft uses the voting process to prevent a candidate from winning an election unless its log contains all
-/// committed entries."
+/// §5.4.1: "Raft uses the voting process to prevent a candidate from winning an election unless its log
+/// contains all committed entries."
 #[test]
 fn a_candidate_whose_log_lacks_a_committed_entry_cannot_win() {
     let mut lab = led(3);
@@ -661,8 +667,8 @@ fn a_candidate_whose_log_lacks_a_committed_entry_cannot_win() {
     assert_eq!(lab.applied(3), ["x"]);
 }
 
-/// §5.4.1: "Log entries only flow in one direction, from leaders to followers, and leaders never overwrite existing
-/// entries in their logs."
+/// §5.4.1: "Log entries only flow in one direction, from leaders to followers, and leaders never overwrite
+/// existing entries in their logs."
 #[test]
 fn entries_flow_only_from_leaders_to_followers() {
     let mut lab = with_logs(&[&[1], &[1, 1], &[1, 1]]);
@@ -673,8 +679,8 @@ fn entries_flow_only_from_leaders_to_followers() {
     assert_eq!(lab.terms(1), lab.terms(2));
 }
 
-/// §5.4.1: "the voter denies its vote if its own log is more up-to-date than that of the candidate." PITFALLS E4: an
-/// equal log is up-to-date enough; the term counts before the length.
+/// §5.4.1: "the voter denies its vote if its own log is more up-to-date than that of the candidate." PITFALLS
+/// E4: an equal log is up-to-date enough; the term counts before the length.
 #[test]
 fn e4_a_voter_denies_its_vote_if_its_own_log_is_more_up_to_date() {
     let verdict = |last: (u64, u64)| {
@@ -688,7 +694,8 @@ fn e4_a_voter_denies_its_vote_if_its_own_log_is_more_up_to_date() {
     assert_eq!(verdict((4, 1)), [GRANTED], "of a later term, however short");
 }
 
-/// §5.4.1: "If the logs have last entries with different terms, then the log with the later term is more up-to-date."
+/// §5.4.1: "If the logs have last entries with different terms, then the log with the later term is more
+/// up-to-date."
 #[test]
 fn the_log_with_the_later_last_term_is_more_up_to_date() {
     let mut lab = with_logs(&[&[1, 2], &[1, 1, 1, 1], &[1, 1, 1, 1]]);
@@ -753,8 +760,8 @@ fn an_entry_of_the_current_term_commits_all_before_it() {
     assert_eq!(lab.status(1).committed, Index::new(3));
 }
 
-/// §5.4.2: "log entries retain their original term numbers when a leader replicates entries from previous terms."
-/// PITFALLS R30.
+/// §5.4.2: "log entries retain their original term numbers when a leader replicates entries from previous
+/// terms." PITFALLS R30.
 #[test]
 fn r30_entries_retain_their_term_when_a_later_leader_replicates_them() {
     let mut lab = with_logs(&[&[1, 2, 4], &[], &[]]);
@@ -764,9 +771,9 @@ fn r30_entries_retain_their_term_when_a_later_leader_replicates_them() {
 
 // ---- §5.5 Follower and candidate crashes ----
 
-/// §5.5: "Raft RPCs are idempotent, so this causes no harm. For example, if a follower receives an AppendEntries
-/// request that includes log entries already present in its log, it ignores those entries in the new request."
-/// PITFALLS R4: it does not truncate what follows them either.
+/// §5.5: "Raft RPCs are idempotent, so this causes no harm. For example, if a follower receives an
+/// AppendEntries request that includes log entries already present in its log, it ignores those entries in
+/// the new request." PITFALLS R4: it does not truncate what follows them either.
 #[test]
 fn r4_entries_that_are_already_present_are_ignored() {
     let mut lab = led(3);
@@ -785,8 +792,8 @@ fn r4_entries_that_are_already_present_are_ignored() {
     assert_eq!((lab.terms(2), lab.disk(2)), (vec![1, 1, 1], &before));
 }
 
-/// §5.5: "If a server crashes after completing an RPC but before responding, then it will receive the same RPC again
-/// after it restarts."
+/// §5.5: "If a server crashes after completing an RPC but before responding, then it will receive the same
+/// RPC again after it restarts."
 #[test]
 fn a_server_that_crashed_before_responding_is_asked_again() {
     let mut lab = led(3);

@@ -54,7 +54,8 @@ fn a_read_is_refused_where_there_is_nobody_to_ask_or_nothing_to_read() {
     );
 }
 
-/// Bounded, with a typed refusal beyond: on the leader, on a follower, and for those that only wait to be applied.
+/// Bounded, with a typed refusal beyond: on the leader, on a follower, and for those that only wait to be
+/// applied.
 #[test]
 fn reads_beyond_the_limit_are_refused_as_busy() {
     for member in [1, 3] {

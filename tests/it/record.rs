@@ -1,4 +1,5 @@
-//! Recordings: whatever a member lives through, it lives through again, from any step on, and comes to the same.
+//! Recordings: whatever a member lives through, it lives through again, from any step on, and comes to the
+//! same.
 
 use kontiki_core::config::Options;
 use kontiki_core::raft::Raft;
@@ -145,7 +146,8 @@ fn a_kernel_that_behaves_differently_is_found_at_the_first_step_where_it_does() 
                 assert_ne!(difference.recorded, difference.replayed);
                 assert!(line.contains(" => ") || line.contains(" t"), "{line}");
             }
-            // What it is told is what another kernel would be told: it may see that as a breach of its contract.
+            // What it is told is what another kernel would be told: it may see that as a breach of its
+            // contract.
             Some(Wrong::Panicked { again: false, .. }) => found += 1,
             wrong => panic!("{wrong:?}"),
         }

@@ -1,11 +1,11 @@
 //! Runs the scripts of tests/data: what is done to a cluster, `----`, and what the cluster did.
 //!
-//! A script is read like a play. A line that is not indented says what happened, the indented ones below it what the
-//! member did about it. `deliver` shows every message once, as it arrives; the other commands also show messages as
-//! they are sent. The commands are those of [`play_line`].
+//! A script is read like a play. A line that is not indented says what happened, the indented ones below it
+//! what the member did about it. `deliver` shows every message once, as it arrives; the other commands also
+//! show messages as they are sent. The commands are those of [`play_line`].
 //!
-//! When the kernel's behaviour changes on purpose, `BLESS=1 cargo test -p kontiki-tests scripts` writes down what it
-//! does now, and the review is the diff.
+//! When the kernel's behaviour changes on purpose, `BLESS=1 cargo test -p kontiki-tests scripts` writes down
+//! what it does now, and the review is the diff.
 
 use kontiki_core::config::Options;
 use kontiki_core::event::ReadVia;
@@ -140,8 +140,8 @@ fn play_line(lab: &mut Lab, line: &str) {
         "quietly" => lab.quietly(|lab| play_line(lab, rest)),
         // A whole election, with everybody helping: tests/data/election.txt shows what that takes.
         "elect" => elect(lab, number(0)),
-        // Timers: a member's, whoever's is first, or time that passes without any going off. A beat is a heartbeat and
-        // all that follows from it.
+        // Timers: a member's, whoever's is first, or time that passes without any going off. A beat is a
+        // heartbeat and all that follows from it.
         "campaign" => lab.campaign(number(0)),
         "heartbeat" => (0..count()).for_each(|_| lab.heartbeat(number(0))),
         "beat" => (0..count()).for_each(|_| lab.beat(number(0))),
@@ -161,9 +161,9 @@ fn play_line(lab: &mut Lab, line: &str) {
             let via = if words.get(1) == Some(&"lease") { ReadVia::Lease } else { ReadVia::Quorum };
             lab.read(number(0), via);
         }
-        // Operators: `reconfigure 1 add-voter 4, remove 2 if=3:1`; with `force` at the end, no heartbeat asks first who is there, and the
-        // new voters are in the log at once; `cancel 1`, `transfer 1`,
-        // `transfer 1 3`.
+        // Operators: `reconfigure 1 add-voter 4, remove 2 if=3:1`; with `force` at the end, no heartbeat asks
+        // first who is there, and the new voters are in the log at once; `cancel 1`, `transfer 1`, `transfer
+        // 1 3`.
         "reconfigure" => reconfigure(lab, number(0), &words[1..]),
         "cancel" => {
             lab.cancel_change(number(0));
@@ -221,7 +221,8 @@ fn some(line: &str, count: usize) {
     assert!(count > 0, "{line:?}: no such message is in flight");
 }
 
-/// `cluster 3 witnesses=1 learners=1 spares=2 pre_vote=false`: 3 voters, then the others, numbered in this order.
+/// `cluster 3 witnesses=1 learners=1 spares=2 pre_vote=false`: 3 voters, then the others, numbered in this
+/// order.
 fn cluster(line: &str) -> Lab {
     let words: Vec<_> = line.split_whitespace().collect();
     let voters = words[0].parse().expect("a number of voters");

@@ -1,5 +1,5 @@
-//! Groups whose disks are slow for good or full: any finite speed elects a leader, which stays and commits; a member without
-//! space leads last.
+//! Groups whose disks are slow for good or full: any finite speed elects a leader, which stays and commits; a
+//! member without space leads last.
 
 use kontiki_core::action::{Action, Outcome, Refusal};
 use kontiki_core::config::{Config, Options};
@@ -21,7 +21,8 @@ const THINK: u64 = 50 * MS;
 const HEARTBEAT: u64 = 50 * MS;
 const SEEDS: u64 = 7;
 
-/// Members whose logs are on disks that take a fixed time for each sync; writes that come meanwhile share the next.
+/// Members whose logs are on disks that take a fixed time for each sync; writes that come meanwhile share the
+/// next.
 struct Group {
     now: u64,
     members: Vec<Member>,
@@ -203,7 +204,8 @@ impl Group {
     }
 }
 
-/// How many elections each seed needs for its first leader, and after a crash of that for the next; in the median.
+/// How many elections each seed needs for its first leader, and after a crash of that for the next; in the
+/// median.
 fn elects(syncs_ms: &[u64], options: &Options, seeds: u64) -> (usize, usize) {
     let slowest = *syncs_ms.iter().max().expect("there are members");
     let (mut first, mut next) = (Vec::new(), Vec::new());
@@ -242,8 +244,8 @@ fn assert_elects_soon(syncs_ms: &[u64], options: &Options) {
     assert!(first <= 10 && next <= 10, "syncs of {syncs_ms:?} ms: {first} elections, then {next}");
 }
 
-/// Syncs of a second, elections of 150 to 300 ms: half of the seeds have a leader within ten elections, at the start and after
-/// a crash.
+/// Syncs of a second, elections of 150 to 300 ms: half of the seeds have a leader within ten elections, at
+/// the start and after a crash.
 #[test]
 fn syncs_of_a_second_elect_within_ten_attempts() {
     for members in [3, 5] {
@@ -280,7 +282,8 @@ fn slow_disks_elect_without_pre_votes_too() {
     }
 }
 
-/// Each election in a row that brings no leader makes the next one twice as long, up to sixteen times; a leader ends that.
+/// Each election in a row that brings no leader makes the next one twice as long, up to sixteen times; a
+/// leader ends that.
 #[test]
 fn elections_that_fail_last_longer_until_a_leader_is_heard() {
     let options = Options { pre_vote: false, ..Options::default() };
@@ -298,7 +301,8 @@ fn elections_that_fail_last_longer_until_a_leader_is_heard() {
     assert!((150..300).contains(&ms(&lab)), "{} ms with a leader", ms(&lab));
 }
 
-/// The election of a candidate has its whole time from the moment at which it asks, however long its own disk took.
+/// The election of a candidate has its whole time from the moment at which it asks, however long its own disk
+/// took.
 #[test]
 fn an_election_begins_when_the_requests_for_votes_leave() {
     let mut lab = Lab::of(3);
@@ -341,7 +345,8 @@ fn a_voter_that_writes_its_vote_gives_that_election_its_time() {
     assert_eq!((lab.leaders(), lab.status(1).term), (vec![1], term), "the vote counts, late as it is");
 }
 
-/// A leader whose disk is slow, and known to be, goes on; one whose disk takes far longer than it is known to take gives up.
+/// A leader whose disk is slow, and known to be, goes on; one whose disk takes far longer than it is known to
+/// take gives up.
 #[test]
 fn a_slow_disk_is_not_a_stalled_one() {
     let mut lab = Lab::of(3);
@@ -364,7 +369,8 @@ fn a_slow_disk_is_not_a_stalled_one() {
     assert!(!write(&mut lab, 100), "five seconds");
 }
 
-/// A member whose disk is full stands after all others, and does not take over when it is bidden to by a leader that does not know.
+/// A member whose disk is full stands after all others, and does not take over when it is bidden to by a
+/// leader that does not know.
 #[test]
 fn a_full_member_stands_last() {
     let mut lab = Lab::of(3);
@@ -387,8 +393,8 @@ fn a_full_member_stands_last() {
     assert_eq!(lab.leaders(), [2]);
 }
 
-/// A leader without space hands over to a voter that has everything, and some space; where there is none, it leads on and says
-/// why it takes nothing.
+/// A leader without space hands over to a voter that has everything, and some space; where there is none, it
+/// leads on and says why it takes nothing.
 #[test]
 fn a_leader_without_space_hands_over_to_a_voter_that_has_some() {
     let mut lab = Lab::of(3);

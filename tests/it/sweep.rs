@@ -31,10 +31,11 @@ fn groups_form_whatever_happens_to_their_members() {
 }
 
 /// What so small a sweep seldom comes to, if ever. Each is played in tests/data:
-/// `joint_left_by_another_leader`, `never_catches_up`, `rolled_back_change` and `transfer`; and that a proposal
-/// is known to be overwritten at the very moment at which its leader is deposed takes a message that honest
-/// peers do not send, in `contract.rs`. That a member finds damage while it reads its log back, before it restarts, is tested with
-/// the replica. A snapshot on which a log rests is damaged, and a session expires, a few times in a thousand seeds.
+/// `joint_left_by_another_leader`, `never_catches_up`, `rolled_back_change` and `transfer`; and that a
+/// proposal is known to be overwritten at the very moment at which its leader is deposed takes a message that
+/// honest peers do not send, in `contract.rs`. That a member finds damage while it reads its log back, before
+/// it restarts, is tested with the replica. A snapshot on which a log rests is damaged, and a session
+/// expires, a few times in a thousand seeds.
 const RARE: &[&str] = &[
     "damage_found",
     "session_expired",

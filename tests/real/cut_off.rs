@@ -1,4 +1,5 @@
-//! Members in network namespaces of their own, joined by a bridge, that are cut off from the others: without a word, as by a pulled cable.
+//! Members in network namespaces of their own, joined by a bridge, that are cut off from the others: without
+//! a word, as by a pulled cable.
 //!
 //! ```text
 //!   hub: the bridge, the clients, 10.91.0.254 ── m1: 10.91.0.1

@@ -42,7 +42,8 @@ pub(crate) fn run(
     });
 }
 
-/// Says that a test cannot be done here. It goes around what catches a test's output: nobody shall take it for done.
+/// Says that a test cannot be done here. It goes around what catches a test's output: nobody shall take it
+/// for done.
 pub(crate) fn skip(why: &str) -> Result {
     use std::io::Write as _;
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
@@ -258,7 +259,8 @@ impl Group {
     }
 }
 
-/// Where a test has failed, says what the members said last, where everything is, and how to run the test again.
+/// Where a test has failed, says what the members said last, where everything is, and how to run the test
+/// again.
 impl Drop for Group {
     fn drop(&mut self) {
         self.members.values_mut().for_each(|member| drop(member.end(Signal::KILL)));
@@ -293,7 +295,8 @@ impl Member {
         let mut words = self.wrapper.iter().map(String::as_str).chain([program()?]);
         let mut command = Command::new(words.next().ok_or("a program")?);
         command.args(words).args(&self.arguments).stdout(log.try_clone()?).stderr(log);
-        // The process ends when its input does, which is when this one is gone: even where that was killed itself.
+        // The process ends when its input does, which is when this one is gone: even where that was killed
+        // itself.
         command.stdin(Stdio::piped()).process_group(0);
         self.child = Some(command.spawn()?);
         self.lives += 1;
@@ -372,8 +375,8 @@ pub(crate) fn id(number: u64) -> NodeId {
     NodeId::new(number).expect("members count from one")
 }
 
-/// A port that is free now, at an address of this process and this member alone. Whoever dials one that nobody listens on takes a port of
-/// 127.0.0.1: so it cannot take the one of a member that is down.
+/// A port that is free now, at an address of this process and this member alone. Whoever dials one that
+/// nobody listens on takes a port of 127.0.0.1: so it cannot take the one of a member that is down.
 pub(crate) fn free_address(member: u64) -> Result<SocketAddr> {
     let [.., high, low] = std::process::id().to_be_bytes();
     let ip = IpAddr::V4(Ipv4Addr::new(127, high, low, u8::try_from(member)?));

@@ -58,7 +58,8 @@ fn a_leader_that_stood_still_serves_nothing_stale_by_its_lease() {
     run(|| Group::new(3, &config), async |group| frozen(group, ReadVia::Lease).await);
 }
 
-/// The leader is frozen for longer than an election takes; meanwhile it is asked, and answers when it is thawed.
+/// The leader is frozen for longer than an election takes; meanwhile it is asked, and answers when it is
+/// thawed.
 async fn frozen(group: &mut Group, via: ReadVia) -> Result {
     group.start_all()?;
     group.leader().await?;

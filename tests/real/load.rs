@@ -1,11 +1,14 @@
 //! Clients that read and write while something is broken, and what must be true of what they were told.
 //!
-//! Every value is written once, by one client. So three things can be held against the log and the store when all is over:
+//! Every value is written once, by one client. So three things can be held against the log and the store when
+//! all is over:
 //!
-//! - The history of all reads and writes is linearizable ([`kontiki_sim::history`]), a last read of every key at every member included.
-//! - What was acknowledged is in the log, what was refused is not, and what was sent without a session is in it once at most.
-//! - The log, played with each command counted once, gives what clients were told of each compare-and-swap, and what every member holds. A command
-//!   that took effect a second time would show in both.
+//! - The history of all reads and writes is linearizable ([`kontiki_sim::history`]), a last read of every key
+//!   at every member included.
+//! - What was acknowledged is in the log, what was refused is not, and what was sent without a session is in
+//!   it once at most.
+//! - The log, played with each command counted once, gives what clients were told of each compare-and-swap,
+//!   and what every member holds. A command that took effect a second time would show in both.
 
 use crate::harness::{Group, PATIENCE, Result, within};
 use kontiki_core::event::ReadVia;
@@ -375,7 +378,8 @@ impl Caller {
         self.swap(key, expected).await;
     }
 
-    /// Of a key that nobody else writes: where it does not find what it wrote last, something has happened twice or not at all.
+    /// Of a key that nobody else writes: where it does not find what it wrote last, something has happened
+    /// twice or not at all.
     async fn swap_own(&mut self) {
         let (key, expected) = (OWN * (self.generation + 1) + self.number, self.own);
         match self.swap(key, expected).await {

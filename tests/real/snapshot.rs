@@ -122,7 +122,8 @@ async fn last(group: &Group, leader: NodeId) -> Result<Index> {
 
 /// For what takes time on a busy machine.
 const LONG: Duration = Duration::from_secs(180);
-/// Pieces that were on their way, or written and not yet synced, when the newcomer died; and the first and the last.
+/// Pieces that were on their way, or written and not yet synced, when the newcomer died; and the first and
+/// the last.
 const SLACK: u64 = 24;
 
 fn patient() -> ClientOptions {

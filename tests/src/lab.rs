@@ -1,13 +1,13 @@
 //! A cluster of real kernels in lockstep, for scripts and for tests that follow the paper line by line.
 //!
 //! Nothing happens by itself. Messages wait until they are delivered, a slow disk until it is told to go on,
-//! and a timer goes off only on command: time passes for everybody alike, but a member whose timer is about to
-//! go off waits just before it, like one whose clock is a little slow. So a test says what happens, and nothing
-//! else does. Where that is too slow for a lease, [`Lab::run`] lets time pass for all clocks alike, with every
-//! timer when it is due.
+//! and a timer goes off only on command: time passes for everybody alike, but a member whose timer is about
+//! to go off waits just before it, like one whose clock is a little slow. So a test says what happens, and
+//! nothing else does. Where that is too slow for a lease, [`Lab::run`] lets time pass for all clocks alike,
+//! with every timer when it is due.
 //!
-//! After every step the [`Lab`] checks the paper's safety properties (figure 3) over all members, and that the kernel
-//! keeps its side of the [`Contract`]; and of every read that is answered, that it missed nothing.
+//! After every step the [`Lab`] checks the paper's safety properties (figure 3) over all members, and that
+//! the kernel keeps its side of the [`Contract`]; and of every read that is answered, that it missed nothing.
 
 mod safety;
 
@@ -284,8 +284,8 @@ impl Lab {
         lab
     }
 
-    /// Starts a member anew with this on its disk. Where that does not say of which group it is, and the member
-    /// is one of those with whom the group began, it is of this one.
+    /// Starts a member anew with this on its disk. Where that does not say of which group it is, and the
+    /// member is one of those with whom the group began, it is of this one.
     pub fn set_disk(&mut self, member: u64, disk: Durable) {
         let founder = self.founders.contains(self.member(member).identity.member);
         let group = founder.then(|| Durable::bootstrap(self.founders.clone()).snapshot).flatten();
@@ -323,8 +323,8 @@ impl Lab {
         actions
     }
 
-    /// Time passes until this member's timer goes off: an election of one that does not lead, the heartbeat of one
-    /// that does.
+    /// Time passes until this member's timer goes off: an election of one that does not lead, the heartbeat
+    /// of one that does.
     pub fn fire(&mut self, member: u64) -> Vec<Action> {
         let deadline = self.raft(member).deadline();
         assert_ne!(deadline, Instant::NEVER, "member {member} has no timer");
@@ -657,8 +657,9 @@ impl Lab {
         self.tells_sends = true;
     }
 
-    /// Delivers the messages that are in flight now and match, but nothing that this causes. A message matches where
-    /// the line that it prints as has every word of the filter: `1→2 Append`. Returns how many there were.
+    /// Delivers the messages that are in flight now and match, but nothing that this causes. A message
+    /// matches where the line that it prints as has every word of the filter: `1→2 Append`. Returns how many
+    /// there were.
     pub fn deliver_only(&mut self, filter: &str) -> usize {
         let chosen = self.take(filter);
         let count = chosen.len();
@@ -1070,8 +1071,8 @@ impl Lab {
         }
     }
 
-    /// What a host does at once after a step: it lets the disk work, reports what was applied, and brings what
-    /// was asked for.
+    /// What a host does at once after a step: it lets the disk work, reports what was applied, and brings
+    /// what was asked for.
     fn follow_up(&mut self, number: u64) {
         let Some(raft) = &self.member(number).raft else {
             return;

@@ -13,8 +13,8 @@ use core::fmt;
 ///               3  CompareAndSwap:  key, value, expected
 /// ```
 ///
-/// A byte string stands behind its length (4, little-endian); one that may be missing behind a byte that is 1 where it is there, or
-/// else is a byte 0.
+/// A byte string stands behind its length (4, little-endian); one that may be missing behind a byte that is 1
+/// where it is there, or else is a byte 0.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Command<'a> {
     /// Gives a key a value, whatever it had.
@@ -81,7 +81,8 @@ pub enum Query<'a> {
 pub enum Reply {
     /// Nothing was done: the bytes are no command and no query.
     Malformed,
-    /// Nothing was done: the key or the value is too long, see [`MAX_KEY`](super::MAX_KEY) and [`MAX_VALUE`](super::MAX_VALUE).
+    /// Nothing was done: the key or the value is too long, see [`MAX_KEY`](super::MAX_KEY) and
+    /// [`MAX_VALUE`](super::MAX_VALUE).
     TooLong,
     /// The key has the value.
     Written,
@@ -101,7 +102,8 @@ pub enum Reply {
     Found {
         /// Keys and values.
         entries: Vec<(Vec<u8>, Vec<u8>)>,
-        /// Whether the limit, or [`MAX_SCAN`](super::MAX_SCAN), left out some: go on behind the last of these.
+        /// Whether the limit, or [`MAX_SCAN`](super::MAX_SCAN), left out some: go on behind the last of
+        /// these.
         more: bool,
     },
 }

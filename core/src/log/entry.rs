@@ -24,20 +24,23 @@ pub enum EntryBody {
     Blank,
     /// What the host proposed.
     Data(Payload),
-    /// The membership from this entry on: it takes effect as soon as it is in a log, committed or not (paper §6).
+    /// The membership from this entry on: it takes effect as soon as it is in a log, committed or not (paper
+    /// §6).
     Config(Arc<Membership>),
-    /// What a witness gets in the place of [`EntryBody::Data`]: that there is an entry, and not what is in it.
+    /// What a witness gets in the place of [`EntryBody::Data`]: that there is an entry, and not what is in
+    /// it.
     Withheld,
-    /// What stands in this member's own log for an entry that its disk has damaged: which entry it was is known, what was in it is
-    /// not. Never sent, never written and never applied; filled again from another member's copy.
+    /// What stands in this member's own log for an entry that its disk has damaged: which entry it was is
+    /// known, what was in it is not. Never sent, never written and never applied; filled again from another
+    /// member's copy.
     Lost,
 }
 
 const _: () = assert!(size_of::<Entry>() == 40);
 
 impl Entry {
-    /// What this entry counts for against the byte limits of [`Options`](crate::config::Options): its payload, and
-    /// a fixed part for the rest.
+    /// What this entry counts for against the byte limits of [`Options`](crate::config::Options): its
+    /// payload, and a fixed part for the rest.
     pub fn size(&self) -> u64 {
         self.body.size()
     }
@@ -196,7 +199,8 @@ impl Term {
     }
 }
 
-/// On the wire an entry is its term and its body; the index follows from `prev`, so a gap cannot be written down.
+/// On the wire an entry is its term and its body; the index follows from `prev`, so a gap cannot be written
+/// down.
 #[cfg(feature = "serde")]
 mod serde_slice {
     use super::{Entries, Entry, EntryBody, LogSlice};

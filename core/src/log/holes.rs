@@ -1,10 +1,12 @@
 //! What of a log its member's disk has damaged, and what has come back of it since.
 //!
-//! Which entries are lost is known, what was in them is not (Alagappan et al., "Protocol-Aware Recovery", FAST'18). Their ids count
-//! in votes like any others: they were acknowledged. But who has lost entries does not stand for election, applies nothing beyond
-//! the first, and acknowledges nothing beyond it, until others have filled it again.
+//! Which entries are lost is known, what was in them is not (Alagappan et al., "Protocol-Aware Recovery",
+//! FAST'18). Their ids count in votes like any others: they were acknowledged. But who has lost entries does
+//! not stand for election, applies nothing beyond the first, and acknowledges nothing beyond it, until others
+//! have filled it again.
 //!
-//! A hole may lie in what is not in memory: what comes back of it is here until it is handed out to be written.
+//! A hole may lie in what is not in memory: what comes back of it is here until it is handed out to be
+//! written.
 
 use crate::log::{Entries, Entry, Runs};
 use crate::types::{Index, WriteSeq};

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The log owns these cursors and their order. No index is ever a position in a vector: the log begins after
-//! `base`, wherever that is, and the entries in memory begin after `evicted`. Of every entry after `base` the term is
-//! known, and every membership that a truncation could bring back.
+//! `base`, wherever that is, and the entries in memory begin after `evicted`. Of every entry after `base` the
+//! term is known, and every membership that a truncation could bring back.
 
 mod configs;
 mod entry;
@@ -57,14 +57,15 @@ pub struct Log {
     holes: Option<Box<Holes>>,
     /// The size of `entries`.
     cached_size: u64,
-    /// The run of entries that was built or received last, to be shared by whoever needs the same run next: the
-    /// write and every peer's message.
+    /// The run of entries that was built or received last, to be shared by whoever needs the same run next:
+    /// the write and every peer's message.
     batch: Entries,
     /// Everything through here was handed out to be written, if not since truncated.
     written: Index,
     /// Set where entries that were handed out to be written are gone, until the next write says so.
     cut: Option<Index>,
-    /// Set where what was handed out to be written has been replaced after this index, until the next write says so.
+    /// Set where what was handed out to be written has been replaced after this index, until the next write
+    /// says so.
     replaced: Option<Index>,
     /// Set where the snapshot or the base has changed, until the next write says so.
     rebased: bool,
@@ -102,11 +103,11 @@ pub struct Span {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rebase {
-    /// What the log rests on from now on. The host keeps the bytes of the one before until the write with this one is durable: a crash
-    /// may take the log back to it.
+    /// What the log rests on from now on. The host keeps the bytes of the one before until the write with
+    /// this one is durable: a crash may take the log back to it.
     pub snapshot: Snapshot,
-    /// The log begins after this entry, which is in the snapshot: forget everything through it, and where the log ends
-    /// before it, everything.
+    /// The log begins after this entry, which is in the snapshot: forget everything through it, and where the
+    /// log ends before it, everything.
     pub base: LogId,
 }
 
@@ -119,8 +120,8 @@ pub(crate) enum Applicable {
     Apply(Index),
 }
 
-/// What a log is restored from. The caller has checked that `entries` follow `base`, that `base` is in the snapshot, if there is one,
-/// and that `applied <= committed <= last`.
+/// What a log is restored from. The caller has checked that `entries` follow `base`, that `base` is in the
+/// snapshot, if there is one, and that `applied <= committed <= last`.
 pub(crate) struct Stored {
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) snapshot_lost: bool,
@@ -210,8 +211,8 @@ impl Log {
         self.snapshot.as_ref()
     }
 
-    /// The membership in force: the latest in this log, committed or not (paper §6). Of nobody on a member that has
-    /// never heard of its group.
+    /// The membership in force: the latest in this log, committed or not (paper §6). Of nobody on a member
+    /// that has never heard of its group.
     pub fn membership(&self) -> &Membership {
         &self.configs.latest().1
     }
@@ -256,7 +257,8 @@ impl Log {
         self.terms.get(index)
     }
 
-    /// Whether this log has the entry `id`, which by Log Matching means everything before it too (paper §5.3).
+    /// Whether this log has the entry `id`, which by Log Matching means everything before it too (paper
+    /// §5.3).
     pub fn contains(&self, id: LogId) -> bool {
         self.term(id.index) == Some(id.term)
     }
@@ -268,21 +270,22 @@ impl Log {
     }
 
     /// The entries after `after`, through `through`, as far as they are in memory: what
-    /// [`Action::Apply`](crate::action::Action::Apply) names always is until it is reported as applied, or a snapshot takes its place.
+    /// [`Action::Apply`](crate::action::Action::Apply) names always is until it is reported as applied, or a
+    /// snapshot takes its place.
     pub fn entries(&self, after: Index, through: Index) -> impl ExactSizeIterator<Item = &Entry> + Clone {
         let (after, through) = (after.clamp(self.evicted, self.last().index), through.min(self.last().index));
         self.entries.range(self.position_after(after)..self.position_after(through.max(after)))
     }
 
-    /// The entry after which this log is to begin when a snapshot of everything through `index` was taken: so many entries stay at
-    /// most, of so many bytes, for followers that lag a little.
+    /// The entry after which this log is to begin when a snapshot of everything through `index` was taken: so
+    /// many entries stay at most, of so many bytes, for followers that lag a little.
     pub(crate) fn tail(&self, index: Index, max_entries: u64, max_bytes: u64) -> Index {
         let by_count = Index::new(index.get().saturating_sub(max_entries));
         by_count.max(self.sizes.tail(index, max_bytes))
     }
 
-    /// How many entries there are after `after` through `through`, on the disk or in memory, and how many bytes they have, to within
-    /// some 4 KiB and an entry.
+    /// How many entries there are after `after` through `through`, on the disk or in memory, and how many
+    /// bytes they have, to within some 4 KiB and an entry.
     pub(crate) fn span(&self, after: Index, through: Index) -> Span {
         let after = after.max(self.base).min(through);
         match through - after {
@@ -308,10 +311,10 @@ impl Log {
         id
     }
 
-    /// Takes over what a leader sent, of which [`LogSlice::prev`] is known to match. Entries that are already here
-    /// stay (a stale or repeated message removes nothing); the first that conflicts goes, with all that follow it
-    /// (paper, figure 2). Returns how far this log now agrees with the leader's. Nothing through `agreed`, which is
-    /// committed or came from the same leader before, may conflict.
+    /// Takes over what a leader sent, of which [`LogSlice::prev`] is known to match. Entries that are already
+    /// here stay (a stale or repeated message removes nothing); the first that conflicts goes, with all that
+    /// follow it (paper, figure 2). Returns how far this log now agrees with the leader's. Nothing through
+    /// `agreed`, which is committed or came from the same leader before, may conflict.
     pub(crate) fn adopt(&mut self, slice: &LogSlice, agreed: Index) -> Result<Index, Contradiction> {
         debug_assert!(self.contains(slice.prev()));
         let entries = slice.entries();
@@ -344,8 +347,8 @@ impl Log {
         Ok(slice.last().index)
     }
 
-    /// Where this log could last agree with a leader that just asked about `prev` and was refused. Whole terms of
-    /// ours that are later than the leader's are skipped at once.
+    /// Where this log could last agree with a leader that just asked about `prev` and was refused. Whole
+    /// terms of ours that are later than the leader's are skipped at once.
     pub(crate) fn conflict_hint(&self, prev: LogId) -> LogId {
         self.terms.last_at_most(prev.index, prev.term)
     }
@@ -355,8 +358,8 @@ impl Log {
         self.terms.last_at_most(hint.index, hint.term)
     }
 
-    /// The entries after `after`, through `last`, as many as fit into `max_size` but at least one if there is one, and their size. They must
-    /// be in memory.
+    /// The entries after `after`, through `last`, as many as fit into `max_size` but at least one if there is
+    /// one, and their size. They must be in memory.
     pub(crate) fn slice(&mut self, after: LogId, last: Index, max_size: u64) -> (LogSlice, u64) {
         let mut size = 0;
         let mut through = after.index;
@@ -398,7 +401,8 @@ impl Log {
         self.holes.as_ref().map_or(Index::MAX, |holes| holes.readable_after(after))
     }
 
-    /// The first run of entries that are lost: the one before the first, and the last. A lost snapshot is lost from the very beginning.
+    /// The first run of entries that are lost: the one before the first, and the last. A lost snapshot is
+    /// lost from the very beginning.
     pub(crate) fn missing(&self) -> Option<(LogId, LogId)> {
         let (after, through) = self.holes.as_ref()?.missing()?;
         let snapshot = self.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last);
@@ -412,7 +416,8 @@ impl Log {
         self.holes.as_ref().map_or(0, |holes| holes.waiting())
     }
 
-    /// Takes the bodies of lost entries from another member's copy: the same id is the same entry (Log Matching).
+    /// Takes the bodies of lost entries from another member's copy: the same id is the same entry (Log
+    /// Matching).
     pub(crate) fn repair<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) {
         for entry in entries {
             let lost = self.holes.as_ref().is_some_and(|holes| holes.is_lost(entry.id.index));
@@ -495,8 +500,9 @@ impl Log {
         Some(Applicable::Apply(through))
     }
 
-    /// What a snapshot of everything through `index`, which is applied, says beside its bytes. `None` where the membership as of then is
-    /// not known: before the latest snapshot, and on a newcomer before the first membership in its log.
+    /// What a snapshot of everything through `index`, which is applied, says beside its bytes. `None` where
+    /// the membership as of then is not known: before the latest snapshot, and on a newcomer before the first
+    /// membership in its log.
     pub(crate) fn snapshot_at(&self, index: Index) -> Option<Snapshot> {
         let last = self.term(index)?.at(index);
         let (configured, membership) = self.configs.as_of(index).clone();
@@ -506,7 +512,8 @@ impl Log {
         Some(Snapshot { last, configured, membership })
     }
 
-    /// The host has this snapshot of its own state: entries through `through`, which are in it, are no longer needed.
+    /// The host has this snapshot of its own state: entries through `through`, which are in it, are no longer
+    /// needed.
     pub(crate) fn compact(&mut self, snapshot: Snapshot, through: Index) {
         let through = through.min(snapshot.last.index).max(self.base);
         let Some(base) = self.term(through).map(|term| term.at(through)) else {
@@ -518,8 +525,8 @@ impl Log {
         self.begin_after(base);
     }
 
-    /// Puts a snapshot, which goes further than what is committed here, in the place of everything (paper §7). Whatever this
-    /// log has beyond it conflicts with it, or the snapshot would not be needed.
+    /// Puts a snapshot, which goes further than what is committed here, in the place of everything (paper
+    /// §7). Whatever this log has beyond it conflicts with it, or the snapshot would not be needed.
     pub(crate) fn install(&mut self, snapshot: Snapshot) {
         let last = snapshot.last;
         assert!(last.index > self.committed && !self.contains(last), "a snapshot that brings nothing");
@@ -538,13 +545,15 @@ impl Log {
         self.rebased = true;
         self.restoring = true;
         self.written = last.index;
-        // What was durable is no longer of this log; the write that installs brings it to where the log now begins.
+        // What was durable is no longer of this log; the write that installs brings it to where the log now
+        // begins.
         self.durable = self.durable.min(self.committed);
         self.replaced = Some(self.replaced.map_or(self.committed, |replaced| replaced.min(self.committed)));
         self.committed = last.index;
     }
 
-    /// Puts a snapshot of what this log has, and has lost in part, in the place of everything through its last entry.
+    /// Puts a snapshot of what this log has, and has lost in part, in the place of everything through its
+    /// last entry.
     pub(crate) fn rest_on(&mut self, snapshot: Snapshot) {
         let last = snapshot.last;
         assert!(self.contains(last), "a snapshot of another log");
@@ -652,7 +661,8 @@ impl Log {
         self.batch = Entries::EMPTY;
     }
 
-    /// The entries after `after` through `through`, behind one pointer for all who ask for the same run in turn.
+    /// The entries after `after` through `through`, behind one pointer for all who ask for the same run in
+    /// turn.
     fn shared(&mut self, after: Index, through: Index) -> Entries {
         if after >= through {
             return Entries::EMPTY;

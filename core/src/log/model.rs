@@ -255,8 +255,8 @@ proptest! {
         }
     }
 
-    /// Two logs whose entries of one term are the same, as Log Matching has it, agree after at most one round trip for
-    /// each term of either; and where they then agree, nothing before differs.
+    /// Two logs whose entries of one term are the same, as Log Matching has it, agree after at most one round
+    /// trip for each term of either; and where they then agree, nothing before differs.
     #[test]
     fn the_hints_of_any_two_logs_lead_to_where_they_agree(
         shared in any_vec(0..2_u64, 0..6),

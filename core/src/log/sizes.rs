@@ -3,8 +3,8 @@
 use crate::types::Index;
 use alloc::collections::VecDeque;
 
-/// Sums of the sizes of entries, to within a [`GRAIN`]: a mark stands after each grain, so the memory that it takes does not
-/// depend on how small entries are.
+/// Sums of the sizes of entries, to within a [`GRAIN`]: a mark stands after each grain, so the memory that it
+/// takes does not depend on how small entries are.
 #[derive(Clone, Default, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Sizes {
@@ -14,7 +14,8 @@ pub(crate) struct Sizes {
     floor: (Index, u64),
     /// The same for entries after that, by rising index.
     marks: VecDeque<(Index, u64)>,
-    /// What lost entries turned out to have when they came back, and the last of them: it lies somewhere before that.
+    /// What lost entries turned out to have when they came back, and the last of them: it lies somewhere
+    /// before that.
     grown: (Index, u64),
 }
 
@@ -64,13 +65,15 @@ impl Sizes {
         }
     }
 
-    /// The size of the entries after `after` through `through`, and at most a grain and two entries more, or what has come back.
+    /// The size of the entries after `after` through `through`, and at most a grain and two entries more, or
+    /// what has come back.
     pub(crate) fn between(&self, after: Index, through: Index) -> u64 {
         let grown = if after < self.grown.0 { self.grown.1 } else { 0 };
         self.at_most(through).saturating_sub(self.at_least(after).1).saturating_add(grown)
     }
 
-    /// The first entry such that those after it, through `through`, have at most `max` bytes: `through` itself where none fits.
+    /// The first entry such that those after it, through `through`, have at most `max` bytes: `through`
+    /// itself where none fits.
     pub(crate) fn tail(&self, through: Index, max: u64) -> Index {
         // Where what has come back lies is not known: as if it were all there.
         let enough = self.at_most(through).saturating_sub(max.saturating_sub(self.grown.1));

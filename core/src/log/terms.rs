@@ -3,8 +3,8 @@
 use crate::types::{Index, LogId, Term};
 use alloc::vec::Vec;
 
-/// Where each term begins. Runs are in the order of both their indexes and their terms, so both are searched by
-/// halving, and the term of a recent entry is found at once.
+/// Where each term begins. Runs are in the order of both their indexes and their terms, so both are searched
+/// by halving, and the term of a recent entry is found at once.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Terms {
@@ -79,8 +79,8 @@ impl Terms {
         self.last = self.last.min(index);
     }
 
-    /// The term of the entry at `index`; `None` where this log knows nothing of it. An unknown term is never zero:
-    /// zero would match a peer that knows nothing either.
+    /// The term of the entry at `index`; `None` where this log knows nothing of it. An unknown term is never
+    /// zero: zero would match a peer that knows nothing either.
     pub(crate) fn get(&self, index: Index) -> Option<Term> {
         if index == self.base.index {
             return Some(self.base.term);
@@ -96,8 +96,8 @@ impl Terms {
         Some(self.runs[after - 1].term)
     }
 
-    /// The last entry at or before `index` whose term is at most `term`: the last place where a log that ends so
-    /// could agree with this one. The base where there is no such entry.
+    /// The last entry at or before `index` whose term is at most `term`: the last place where a log that ends
+    /// so could agree with this one. The base where there is no such entry.
     pub(crate) fn last_at_most(&self, index: Index, term: Term) -> LogId {
         let run = self.runs.partition_point(|run| run.term <= term && run.index <= index);
         let Some(found) = run.checked_sub(1).map(|run| self.runs[run]) else {

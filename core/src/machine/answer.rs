@@ -7,7 +7,8 @@ use core::fmt;
 /// What became of a command that was committed. Its `Display` says what to do about it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Answer {
-    /// It was applied, and this is what the state machine answered; to the same command of a session again the same.
+    /// It was applied, and this is what the state machine answered; to the same command of a session again
+    /// the same.
     Applied(Payload),
     /// A session is open under this name.
     Opened(SessionId),
@@ -22,7 +23,8 @@ pub enum Answer {
     },
     /// Not applied now: the client has said that it has the answer already.
     Superseded,
-    /// Not applied: there is no such session. Whether an earlier copy of the same command was applied is not known any more.
+    /// Not applied: there is no such session. Whether an earlier copy of the same command was applied is not
+    /// known any more.
     SessionExpired,
     /// Not applied: too many answers of this session are not acknowledged.
     TooManyPending,

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-/// What is left of some bytes. Whatever it is asked for is `None` where the bytes end before it; nothing is copied.
+/// What is left of some bytes. Whatever it is asked for is `None` where the bytes end before it; nothing is
+/// copied.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
@@ -55,15 +56,16 @@ pub(crate) fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Items that come in pieces, cut anywhere. Between the pieces it holds the item that is not yet whole, and no more.
+/// Items that come in pieces, cut anywhere. Between the pieces it holds the item that is not yet whole, and
+/// no more.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Items {
     begun: Vec<u8>,
 }
 
 impl Items {
-    /// Takes a piece, and hands out every item that is whole by now. `item` reads one: `Ok(None)` says that its bytes go on, or that
-    /// it wants no more of them.
+    /// Takes a piece, and hands out every item that is whole by now. `item` reads one: `Ok(None)` says that
+    /// its bytes go on, or that it wants no more of them.
     pub(crate) fn feed<E>(
         &mut self,
         piece: &[u8],

@@ -6,8 +6,9 @@ use crate::types::Payload;
 use alloc::collections::BTreeMap;
 use core::fmt;
 
-/// What a client knows of its session: numbers its commands, keeps them until they are answered, and tells the group which answers it
-/// has. With it no command is applied twice, however often and in whatever order the payloads that it makes are proposed.
+/// What a client knows of its session: numbers its commands, keeps them until they are answered, and tells
+/// the group which answers it has. With it no command is applied twice, however often and in whatever order
+/// the payloads that it makes are proposed.
 ///
 /// ```
 /// use kontiki_core::machine::{Client, Limits, SessionId};

@@ -27,7 +27,8 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// What a client wants. As bytes, which [`encode`](Self::encode) makes and an entry's payload holds, all numbers little-endian:
+/// What a client wants. As bytes, which [`encode`](Self::encode) makes and an entry's payload holds, all
+/// numbers little-endian:
 ///
 /// ```text
 ///   1 byte    version of this format: 1
@@ -39,8 +40,9 @@ impl fmt::Debug for SessionId {
 ///               4  Close:      session (8)
 /// ```
 ///
-/// Every member must read the same in the same bytes, or their states part. A later format is therefore to be proposed only once
-/// every member knows it: whoever does not answers [`Garbled`](super::Answer::Garbled) and changes nothing.
+/// Every member must read the same in the same bytes, or their states part. A later format is therefore to be
+/// proposed only once every member knows it: whoever does not answers [`Garbled`](super::Answer::Garbled) and
+/// changes nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Command<'a> {
     /// Applied each time it is committed: a client that tries again may find it applied twice.
@@ -51,9 +53,11 @@ pub enum Command<'a> {
     InSession {
         /// In which session.
         session: SessionId,
-        /// Its number: the client gives each command of a session another one, and the same one when it tries again.
+        /// Its number: the client gives each command of a session another one, and the same one when it tries
+        /// again.
         sequence: u64,
-        /// The client has the answers to all lower numbers and will never send those again; they are forgotten. At most `sequence`.
+        /// The client has the answers to all lower numbers and will never send those again; they are
+        /// forgotten. At most `sequence`.
         acknowledged: u64,
         /// What to apply.
         command: &'a [u8],

@@ -1,7 +1,8 @@
 //! What is replicated: a [`StateMachine`], and the client sessions that make a command count once.
 //!
-//! A [`Machine`] takes the committed entries of the log, in order, and gives the answers. It is plain code without a clock or a disk, and
-//! may live on a thread of its own: a slow command then delays answers, and nothing else.
+//! A [`Machine`] takes the committed entries of the log, in order, and gives the answers. It is plain code
+//! without a clock or a disk, and may live on a thread of its own: a slow command then delays answers, and
+//! nothing else.
 //!
 //! ```
 //! use kontiki_core::log::{Entry, EntryBody};
@@ -68,11 +69,13 @@
 //!
 //! # Sessions
 //!
-//! A client that has had no answer does not know whether its command was applied, and must try again; the command then lies in the log
-//! twice. Within a session ([`Command::Register`] opens one) it is applied once, and the later copies get the first one's
-//! answer. A client may have up to [`Limits::max_answers`] commands under way at a time; they are applied in the order of the log, which may
-//! be another than that of their numbers. [`Client`] keeps the books at the client's end. Sessions end by [`Command::Close`], or expire, see [`Limits`]; a command of a session that there is
-//! not is never applied ([`Answer::SessionExpired`]), for it might be the second time. They are part of the state and of its snapshots.
+//! A client that has had no answer does not know whether its command was applied, and must try again; the
+//! command then lies in the log twice. Within a session ([`Command::Register`] opens one) it is applied once,
+//! and the later copies get the first one's answer. A client may have up to [`Limits::max_answers`] commands
+//! under way at a time; they are applied in the order of the log, which may be another than that of their
+//! numbers. [`Client`] keeps the books at the client's end. Sessions end by [`Command::Close`], or expire,
+//! see [`Limits`]; a command of a session that there is not is never applied ([`Answer::SessionExpired`]),
+//! for it might be the second time. They are part of the state and of its snapshots.
 
 mod answer;
 pub(crate) mod bytes;
@@ -107,7 +110,8 @@ pub struct Machine<S> {
 /// These entries cannot be applied. None of them was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ApplyError {
-    /// They do not follow what was applied last, or one another: an entry would be applied twice, or left out.
+    /// They do not follow what was applied last, or one another: an entry would be applied twice, or left
+    /// out.
     Discontinuity(Discontinuity),
     /// What is in this entry is not known here.
     Lost(LogId),
@@ -129,20 +133,23 @@ impl fmt::Display for ApplyError {
 impl core::error::Error for ApplyError {}
 
 impl<S: StateMachine> Machine<S> {
-    /// A machine that has applied nothing yet: this is the state at the beginning of the log, the same on every member.
+    /// A machine that has applied nothing yet: this is the state at the beginning of the log, the same on
+    /// every member.
     pub fn new(state: S) -> Self {
         let sessions = Sessions::new(Limits::default());
         Self { state, sessions, applied: LogId::ZERO }
     }
 
-    /// The same with other limits of sessions, which must be the same on every member for the whole life of a group.
+    /// The same with other limits of sessions, which must be the same on every member for the whole life of a
+    /// group.
     pub fn with_limits(state: S, limits: Limits) -> Result<Self, LimitsError> {
         limits.check()?;
         Ok(Self { state, sessions: Sessions::new(limits), applied: LogId::ZERO })
     }
 
-    /// Applies committed entries. The first must be the one after [`applied`](Self::applied). Gives the answers to those that hold a
-    /// payload; all others count as applied and change nothing but the age of sessions.
+    /// Applies committed entries. The first must be the one after [`applied`](Self::applied). Gives the
+    /// answers to those that hold a payload; all others count as applied and change nothing but the age of
+    /// sessions.
     pub fn apply(&mut self, entries: &[Entry]) -> Result<Vec<(Index, Answer)>, ApplyError> {
         LogSlice::check(self.applied, entries).map_err(ApplyError::Discontinuity)?;
         if let Some(entry) = entries.iter().find(|entry| entry.body == EntryBody::Lost) {
@@ -216,13 +223,14 @@ impl<S: StateMachine> Machine<S> {
         MachineSnapshot::new(self.applied, &self.sessions, self.state.snapshot())
     }
 
-    /// Begins to build the machine of a snapshot. When that is finished it takes the place of this one, which stays as it is until then.
+    /// Begins to build the machine of a snapshot. When that is finished it takes the place of this one, which
+    /// stays as it is until then.
     pub fn restore(&self) -> MachineRestore<S> {
         MachineRestore::new(self.sessions.limits(), self.state.restore())
     }
 
-    /// A number that machines have in common exactly when their states, their sessions and what they have applied are the same
-    /// (but for one chance in 2^64).
+    /// A number that machines have in common exactly when their states, their sessions and what they have
+    /// applied are the same (but for one chance in 2^64).
     pub fn digest(&self) -> u64 {
         let LogId { term, index } = self.applied;
         let numbers = [term.get(), index.get(), self.sessions.digest(), self.state.digest()];

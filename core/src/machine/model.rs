@@ -1,5 +1,5 @@
-//! Random clients that try again, mix up, give up and come back, against the plainest book of sessions there could be; and snapshots
-//! at any point, cut anywhere.
+//! Random clients that try again, mix up, give up and come back, against the plainest book of sessions there
+//! could be; and snapshots at any point, cut anywhere.
 
 use super::*;
 use alloc::collections::BTreeMap;
@@ -8,7 +8,8 @@ use proptest::collection::vec as any_vec;
 use proptest::prelude::*;
 use proptest::sample;
 
-/// Remembers every command that it was told, and answers with how many those are: so it tells a second execution from a repeated answer.
+/// Remembers every command that it was told, and answers with how many those are: so it tells a second
+/// execution from a repeated answer.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 struct Record(Vec<Vec<u8>>);
 
@@ -98,7 +99,8 @@ fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
-/// The book: sessions by id, with the last entry that used each, what it has acknowledged, and all answers ever given in it.
+/// The book: sessions by id, with the last entry that used each, what it has acknowledged, and all answers
+/// ever given in it.
 #[derive(Default)]
 struct Book {
     open: BTreeMap<u64, Page>,
@@ -256,8 +258,8 @@ proptest! {
         prop_assert_eq!(once.len(), all);
     }
 
-    /// A client that keeps its books with [`Client`], over a network that repeats, delays and reorders what it proposes, and loses answers:
-    /// each command is carried out once, and the client learns its answer.
+    /// A client that keeps its books with [`Client`], over a network that repeats, delays and reorders what
+    /// it proposes, and loses answers: each command is carried out once, and the client learns its answer.
     #[test]
     fn what_a_client_begins_is_carried_out_once_whatever_becomes_of_its_copies(
         choices in any_vec((0..5_u8, any::<sample::Index>(), any::<bool>()), 1..200),

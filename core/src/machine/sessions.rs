@@ -1,4 +1,5 @@
-//! What makes a command that comes twice count once (thesis 6.3): part of the replicated state, and of its snapshots.
+//! What makes a command that comes twice count once (thesis 6.3): part of the replicated state, and of its
+//! snapshots.
 
 use super::answer::Answer;
 use super::command::SessionId;
@@ -9,21 +10,24 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::mem;
 
-/// How much is remembered of sessions: at most `max_sessions * max_answers * max_answer_bytes` bytes, and a little for each.
+/// How much is remembered of sessions: at most `max_sessions * max_answers * max_answer_bytes` bytes, and a
+/// little for each.
 ///
-/// Which commands are applied depends on these numbers, so they are part of the replicated state: **they must be the same on every
-/// member for the whole life of a group**, or the members' states part. A snapshot holds them, and is refused where they differ.
+/// Which commands are applied depends on these numbers, so they are part of the replicated state: **they must
+/// be the same on every member for the whole life of a group**, or the members' states part. A snapshot holds
+/// them, and is refused where they differ.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// How many sessions there are at most. One more, and the one that was not used for longest expires.
     pub max_sessions: u32,
-    /// How many answers a session keeps that its client has not acknowledged: how many commands it can have under way.
+    /// How many answers a session keeps that its client has not acknowledged: how many commands it can have
+    /// under way.
     pub max_answers: u32,
     /// The longest answer that is kept, in bytes. Of a longer one only its length is.
     pub max_answer_bytes: u32,
-    /// After how many entries of the log, of whomever, a session expires that was not used. There is no clock in it: members
-    /// whose clocks differ would expire a session at different entries.
+    /// After how many entries of the log, of whomever, a session expires that was not used. There is no clock
+    /// in it: members whose clocks differ would expire a session at different entries.
     pub idle_entries: u64,
 }
 
@@ -69,7 +73,8 @@ pub(super) struct Sessions {
     limits: Limits,
     /// Shared with snapshots: a session is copied when it changes while a snapshot holds it.
     by_id: BTreeMap<SessionId, Arc<Session>>,
-    /// The same sessions by the entry that used them last. An entry uses one session at most, so this finds each.
+    /// The same sessions by the entry that used them last. An entry uses one session at most, so this finds
+    /// each.
     by_use: BTreeMap<Index, SessionId>,
     /// The sum of the fingerprints of all that is in them.
     digest: u64,
@@ -153,7 +158,8 @@ impl Sessions {
         self.by_id.iter().map(|(id, session)| (*id, session))
     }
 
-    /// Ends every session that has not been used for too many entries before `now`. To be called at each entry.
+    /// Ends every session that has not been used for too many entries before `now`. To be called at each
+    /// entry.
     pub(super) fn expire(&mut self, now: Index) {
         while let Some((&last_used, &id)) = self.by_use.first_key_value()
             && now - last_used > self.limits.idle_entries
@@ -162,7 +168,8 @@ impl Sessions {
         }
     }
 
-    /// Opens the session of the entry `now`. Where there is no room, the one that was not used for longest expires.
+    /// Opens the session of the entry `now`. Where there is no room, the one that was not used for longest
+    /// expires.
     pub(super) fn open(&mut self, now: Index) -> SessionId {
         if self.is_full()
             && let Some((_, &id)) = self.by_use.first_key_value()
@@ -202,7 +209,8 @@ impl Sessions {
         true
     }
 
-    /// Entry `now` uses a session, and drops the answers that its client has. Whether there is such a session.
+    /// Entry `now` uses a session, and drops the answers that its client has. Whether there is such a
+    /// session.
     pub(super) fn touch(&mut self, id: SessionId, now: Index, acknowledged: u64) -> bool {
         let Some(session) = self.by_id.get_mut(&id).map(Arc::make_mut) else {
             return false;
@@ -222,7 +230,8 @@ impl Sessions {
         true
     }
 
-    /// What to answer instead of applying the command of this number; `None`: apply it, and then [`keep`](Self::keep) the answer.
+    /// What to answer instead of applying the command of this number; `None`: apply it, and then
+    /// [`keep`](Self::keep) the answer.
     pub(super) fn verdict(&self, id: SessionId, sequence: u64) -> Option<Answer> {
         let Some(session) = self.by_id.get(&id) else {
             return Some(Answer::SessionExpired);

@@ -15,7 +15,8 @@
 //!   the rest  the state's own
 //! ```
 //!
-//! All numbers are little-endian. Sessions come first, for the end of the state's bytes is known to nobody but the state.
+//! All numbers are little-endian. Sessions come first, for the end of the state's bytes is known to nobody
+//! but the state.
 
 use super::Machine;
 use super::bytes::{Items, Reader, put_string};
@@ -31,7 +32,8 @@ use core::mem;
 const MAGIC: [u8; 4] = *b"KMac";
 const VERSION: u8 = 1;
 
-/// A [`Machine`] at one moment, to be read as a snapshot: its state and its sessions. The machine goes on while it is read.
+/// A [`Machine`] at one moment, to be read as a snapshot: its state and its sessions. The machine goes on
+/// while it is read.
 #[derive(Debug)]
 pub struct MachineSnapshot<P> {
     applied: LogId,
@@ -120,7 +122,8 @@ fn put_session(id: SessionId, session: &Session, out: &mut Vec<u8>) {
 
 /// A [`Machine`] that is being built from a snapshot, while the one whose place it is to take goes on.
 ///
-/// Besides the state it holds at most one session that is not yet whole: it is bounded by the limits, and not by what the bytes claim.
+/// Besides the state it holds at most one session that is not yet whole: it is bounded by the limits, and not
+/// by what the bytes claim.
 #[derive(Debug)]
 pub struct MachineRestore<S: StateMachine> {
     items: Items,

@@ -252,7 +252,8 @@ fn a_snapshot_that_is_cut_or_of_other_limits_or_of_another_format_is_refused() {
         restore.finish()
     };
     assert_eq!(read(LIMITS, &bytes), Ok(run.0.clone()));
-    // At a border between two of the map's entries the end is like any other: the file around it knows its length.
+    // At a border between two of the map's entries the end is like any other: the file around it knows its
+    // length.
     let state = bytes.len() - bytes_of(run.0.state().snapshot(), 1000).len();
     for cut in 0..state {
         assert!(read(LIMITS, &bytes[..cut]).is_err(), "cut at {cut}");

@@ -1,11 +1,12 @@
 //! Recordings: all that happened to a kernel, kept so that it can happen again.
 //!
-//! A kernel does the same whenever it is told the same ([`Raft`]). So whoever keeps what one kernel was and every event since then has the
-//! member's life: it can be lived again elsewhere, step by step, and must come to the same actions. An incident in production
-//! becomes a test.
+//! A kernel does the same whenever it is told the same ([`Raft`]). So whoever keeps what one kernel was and
+//! every event since then has the member's life: it can be lived again elsewhere, step by step, and must come
+//! to the same actions. An incident in production becomes a test.
 //!
-//! A recording begins with a *checkpoint*, the whole kernel as it was before the first step, and goes on with the steps: the time, the
-//! event, and a [`Footprint`] of what came of it. It is a string of bytes, to which bytes are appended and nothing else:
+//! A recording begins with a *checkpoint*, the whole kernel as it was before the first step, and goes on with
+//! the steps: the time, the event, and a [`Footprint`] of what came of it. It is a string of bytes, to which
+//! bytes are appended and nothing else:
 //!
 //! ```text
 //!   8 bytes   "kontrec\n"
@@ -14,12 +15,12 @@
 //!   frame...  a step each: (time, event, footprint, if the step ended)
 //! ```
 //!
-//! A frame is that of [`wire`]: length, CRC-32C, format, and here postcard. Recordings may follow one another, in one file or
-//! in several that are joined. They are read by the version of the library that wrote them: what a kernel keeps between steps is its own
-//! affair, and [`FORMAT`] rises whenever that changes.
+//! A frame is that of [`wire`]: length, CRC-32C, format, and here postcard. Recordings may follow one
+//! another, in one file or in several that are joined. They are read by the version of the library that wrote
+//! them: what a kernel keeps between steps is its own affair, and [`FORMAT`] rises whenever that changes.
 //!
-//! What is in it is what the kernel was told: **every payload** of the time, and those of the log that were in memory. Guard a recording
-//! as the data itself.
+//! What is in it is what the kernel was told: **every payload** of the time, and those of the log that were
+//! in memory. Guard a recording as the data itself.
 //!
 //! ```
 //! use kontiki_core::config::{Config, Options};
@@ -93,7 +94,8 @@ pub struct About {
     pub library: String,
     /// When it began, in milliseconds since 1970 (UTC), where the host said so.
     pub unix_millis: Option<u64>,
-    /// How many steps of the same life were not recorded since the recording before this one; none in the first of a life.
+    /// How many steps of the same life were not recorded since the recording before this one; none in the
+    /// first of a life.
     pub missed: Option<u64>,
 }
 
@@ -122,9 +124,11 @@ pub struct TooLarge {
     pub bytes: usize,
 }
 
-/// Appends the beginning of a recording to `out`: what it is of, and the kernel as it is before the first step.
+/// Appends the beginning of a recording to `out`: what it is of, and the kernel as it is before the first
+/// step.
 ///
-/// It takes as long as the log in memory is large, so a host in a hurry gives a copy of the kernel, which is cheaper, to somebody else.
+/// It takes as long as the log in memory is large, so a host in a hurry gives a copy of the kernel, which is
+/// cheaper, to somebody else.
 pub fn begin(about: &About, raft: &Raft, out: &mut Vec<u8>) -> Result<(), TooLarge> {
     let mut kernel = Vec::new();
     wire::postcard(raft, &mut kernel);
@@ -161,7 +165,8 @@ impl Steps {
         self.begun
     }
 
-    /// The step that has begun ended with these actions, and left the kernel like this: appends it to `out`. Where none has begun, nothing.
+    /// The step that has begun ended with these actions, and left the kernel like this: appends it to `out`.
+    /// Where none has begun, nothing.
     pub fn ends(&mut self, actions: &[Action], after: &Raft, out: &mut Vec<u8>) -> Result<(), TooLarge> {
         if !self.begun {
             return Ok(());
@@ -170,7 +175,8 @@ impl Steps {
         self.append(Some(footprint), out)
     }
 
-    /// The step that has begun never ended, as where the kernel panicked in it: appends what it was told to `out`.
+    /// The step that has begun never ended, as where the kernel panicked in it: appends what it was told to
+    /// `out`.
     pub fn breaks_off(&mut self, out: &mut Vec<u8>) -> Result<(), TooLarge> {
         if self.begun { self.append(None, out) } else { Ok(()) }
     }

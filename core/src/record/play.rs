@@ -70,7 +70,8 @@ pub fn is_recording(bytes: &[u8]) -> bool {
     bytes.starts_with(&MAGIC)
 }
 
-/// Every recording in `bytes`, in order. After a torn or damaged one, the next is looked for by how it begins.
+/// Every recording in `bytes`, in order. After a torn or damaged one, the next is looked for by how it
+/// begins.
 pub fn recordings(bytes: &[u8]) -> Result<Vec<Recording<'_>>, NotARecording> {
     if !is_recording(bytes) {
         return Err(NotARecording);
@@ -147,7 +148,8 @@ impl<'a> Recording<'a> {
     }
 }
 
-/// A crash leaves the beginning of a record, or, where even that had not reached the disk, zeros in its place. Anything else is damage.
+/// A crash leaves the beginning of a record, or, where even that had not reached the disk, zeros in its
+/// place. Anything else is damage.
 fn how_it_ended(lost: &[u8], at: usize) -> End {
     let bytes = lost.len();
     let incomplete = matches!(wire::open(lost, MAX_FRAME), Err(FrameError::Incomplete { .. }));
@@ -161,10 +163,11 @@ fn take_frame<'a>(rest: &mut &'a [u8]) -> Option<Frame<'a>> {
     Some(frame)
 }
 
-/// Lives a recorded life again: as an iterator over its steps, or, where a step may panic, with [`next_told`](Self::next_told) and
-/// [`tell`](Self::tell).
+/// Lives a recorded life again: as an iterator over its steps, or, where a step may panic, with
+/// [`next_told`](Self::next_told) and [`tell`](Self::tell).
 ///
-/// A recording whose checksums hold is taken for what a recorder wrote. A kernel that was made up by hand may panic, as may one that did.
+/// A recording whose checksums hold is taken for what a recorder wrote. A kernel that was made up by hand may
+/// panic, as may one that did.
 #[derive(Clone, Debug)]
 pub struct Player<'a> {
     about: About,

@@ -277,7 +277,8 @@ fn a_checkpoint_cut_anywhere_is_refused_and_settings_are_checked_again() {
     assert!(wire::from_postcard::<Raft>(&configs).is_err(), "an election timeout of nothing");
 }
 
-/// The bytes of this format. If this fails, what was recorded before cannot be replayed any more: raise [`FORMAT`], and say so in the changelog.
+/// The bytes of this format. If this fails, what was recorded before cannot be replayed any more: raise
+/// [`FORMAT`], and say so in the changelog.
 #[test]
 fn the_format_stays() {
     let (bytes, raft) = recorded();

@@ -21,8 +21,9 @@ pub enum Answer {
         /// What the state machine made of it.
         answer: machine::Answer,
     },
-    /// The command is committed as this entry and applied everywhere, but this member cannot say what its answer was: a snapshot took the entry's
-    /// place, or the member stops. In a session, the same command again brings it.
+    /// The command is committed as this entry and applied everywhere, but this member cannot say what its
+    /// answer was: a snapshot took the entry's place, or the member stops. In a session, the same command
+    /// again brings it.
     Unanswered(LogId),
     /// The state machine's answer to a query.
     Read {
@@ -37,7 +38,8 @@ pub enum Answer {
     Reconfigured(LogId),
     /// This newcomer did not catch up in time: it stays a learner. Nothing else of the request was done.
     NotCaughtUp(NodeId),
-    /// The change of the membership was given up while it waited for newcomers, which stay learners; or this request has given it up.
+    /// The change of the membership was given up while it waited for newcomers, which stay learners; or this
+    /// request has given it up.
     Cancelled,
     /// This member leads no more.
     Transferred,
@@ -49,7 +51,8 @@ pub enum Answer {
     Entries(LogPage),
     /// Nothing was done, and nothing will be.
     Refused(ReplicaRefusal),
-    /// It may come to pass, or not. In a session, the same command again is applied once and brings the answer.
+    /// It may come to pass, or not. In a session, the same command again is applied once and brings the
+    /// answer.
     Unknown,
 }
 
@@ -60,7 +63,8 @@ pub enum ReplicaRefusal {
     Raft(action::Refusal),
     /// Too many requests wait already.
     TooMany,
-    /// The query is longer than [`Options::max_query_bytes`](crate::replica::ReplicaOptions::max_query_bytes).
+    /// The query is longer than
+    /// [`Options::max_query_bytes`](crate::replica::ReplicaOptions::max_query_bytes).
     QueryTooLarge {
         /// The longest that is taken.
         max: u64,
@@ -84,8 +88,8 @@ pub enum ReplicaRefusal {
     Unreadable {
         /// The entry.
         index: Index,
-        /// The file that cannot be read; not set where the member knows already that its disk has lost the entry, and is about to get it from
-        /// other members.
+        /// The file that cannot be read; not set where the member knows already that its disk has lost the
+        /// entry, and is about to get it from other members.
         damage: Option<Damage>,
     },
 }
@@ -97,9 +101,11 @@ pub enum Halt {
     Stopped,
     /// Safety is broken, here or elsewhere.
     Violation(Violation),
-    /// The disk failed: what is on it is not known any more. Start the member again: it recovers from what is truly there.
+    /// The disk failed: what is on it is not known any more. Start the member again: it recovers from what is
+    /// truly there.
     Disk(DiskError),
-    /// What the disk acknowledged cannot be read back. Start the member again: recovery finds what is damaged, and gets it from the others.
+    /// What the disk acknowledged cannot be read back. Start the member again: recovery finds what is
+    /// damaged, and gets it from the others.
     Damaged(Damage),
     /// A snapshot that is whole is none of this state machine.
     Restore(BadSnapshot),
@@ -124,7 +130,8 @@ impl ReplicaRefusal {
         }
     }
 
-    /// Whether the same request may be taken a little later, or by another member. Where not, it is the request that is wrong.
+    /// Whether the same request may be taken a little later, or by another member. Where not, it is the
+    /// request that is wrong.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Raft(refusal) => refusal.is_retryable(),

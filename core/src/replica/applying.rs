@@ -238,7 +238,8 @@ impl Replica {
         }
         self.applying.count_anew(self.wal.written());
         self.has_applied(through);
-        // What was committed here before and lies in the snapshot is applied; what came of it, only its first copy's machine knows.
+        // What was committed here before and lies in the snapshot is applied; what came of it, only its first
+        // copy's machine knows.
         self.tell_all(|clients, told| clients.passed(through, told), out);
     }
 

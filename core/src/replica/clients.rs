@@ -154,8 +154,9 @@ impl Clients {
         }
     }
 
-    /// Nobody will be answered any more by the kernel or the state machine: what is left to say. A command that the kernel was given may
-    /// commit; a query or anything else that it had not answered may be refused.
+    /// Nobody will be answered any more by the kernel or the state machine: what is left to say. A command
+    /// that the kernel was given may commit; a query or anything else that it had not answered may be
+    /// refused.
     pub(super) fn end(&mut self, refusal: &Answer, told: &mut Told) {
         for (_, asked) in core::mem::take(&mut self.asked) {
             let answer = match &asked {

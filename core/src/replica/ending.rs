@@ -18,8 +18,8 @@ impl Replica {
         }
     }
 
-    /// While it is being shut down: nothing new is applied, so whoever waits for that is told; and once nothing is under way any more, the
-    /// member may go.
+    /// While it is being shut down: nothing new is applied, so whoever waits for that is told; and once
+    /// nothing is under way any more, the member may go.
     pub(super) fn stop_when_done(&mut self, out: &mut Vec<Output>) {
         if self.phase != Phase::Stopping {
             return;

@@ -1,10 +1,10 @@
 //! Commands that are sent on to the leader: once each, and by one hop.
 //!
-//! A command is sent on once and never again: what comes of it if the answer stays away is unknown, and only a session makes it harmless to
-//! try again (the client does, under the same number). A long one takes its time: as long as its addressee leads, it is waited for
-//! one more second for each 64 KiB. The network may still copy the frame. The leader takes each [`ForwardId`]
-//! once while it lives; and it takes only what is addressed to the term in which it leads, which a member that was restarted never
-//! leads again.
+//! A command is sent on once and never again: what comes of it if the answer stays away is unknown, and only
+//! a session makes it harmless to try again (the client does, under the same number). A long one takes its
+//! time: as long as its addressee leads, it is waited for one more second for each 64 KiB. The network may
+//! still copy the frame. The leader takes each [`ForwardId`] once while it lives; and it takes only what is
+//! addressed to the term in which it leads, which a member that was restarted never leads again.
 
 use crate::action;
 use crate::membership::MAX_MEMBERS;
@@ -100,7 +100,8 @@ impl Forwards {
 }
 
 impl Replica {
-    /// Whom to send commands on to, and the term in which that member leads: none where this member may not, need not or cannot.
+    /// Whom to send commands on to, and the term in which that member leads: none where this member may not,
+    /// need not or cannot.
     pub(super) fn forwards_to(&self) -> Option<(Member, Term)> {
         let status = self.raft.status();
         let leader = status.leader.filter(|leader| self.options.forward && *leader != status.id)?;

@@ -1,4 +1,5 @@
-//! What travels between two replicas: the kernel's messages, and what the replicas say to one another beside them.
+//! What travels between two replicas: the kernel's messages, and what the replicas say to one another beside
+//! them.
 //!
 //! A frame is that of [`wire`]; its version says what the body is:
 //!
@@ -8,9 +9,10 @@
 //! | 2 | one byte, the latest version that the sender speaks; then an [`Envelope`], as postcard |
 //! | 3 | the same, with [`Body::Pause`](crate::message::Body::Pause) |
 //!
-//! A member sends in the older of its own version and its peer's, and takes a peer for one that speaks the oldest until it
-//! has heard otherwise. What that version cannot say is not sent. So that two members that both speak a later one find out, each says so
-//! now and then in a [`ReplicaBody::Hello`], which an older member drops as a frame of a version it does not know.
+//! A member sends in the older of its own version and its peer's, and takes a peer for one that speaks the
+//! oldest until it has heard otherwise. What that version cannot say is not sent. So that two members that
+//! both speak a later one find out, each says so now and then in a [`ReplicaBody::Hello`], which an older
+//! member drops as a frame of a version it does not know.
 //!
 //! ```
 //! use kontiki_core::message::{Body, Message};
@@ -59,7 +61,8 @@ pub struct ReplicaMessage {
     pub body: ReplicaBody,
 }
 
-/// What replicas say to one another. Notes may be lost, repeated, delayed and reordered at will, like messages.
+/// What replicas say to one another. Notes may be lost, repeated, delayed and reordered at will, like
+/// messages.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum ReplicaBody {
     /// "I speak the version that stands in front of this."
@@ -109,7 +112,8 @@ pub enum ReplicaBody {
     },
 }
 
-/// Which command of which life of a member. The leader takes each once: a copy that the network made is no second command.
+/// Which command of which life of a member. The leader takes each once: a copy that the network made is no
+/// second command.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct ForwardId {
     /// Which life of the member that sends it on: no two have the same.
@@ -155,7 +159,8 @@ pub fn version_of(envelope: &Envelope) -> u8 {
     }
 }
 
-/// The longest body of a frame between members with these options, chunks of snapshots included: the limit to give to [`decode`].
+/// The longest body of a frame between members with these options, chunks of snapshots included: the limit to
+/// give to [`decode`].
 pub fn max_body(options: &config::Options) -> usize {
     wire::max_body(options).max(MAX_CHUNK_BYTES as usize + FIXED)
 }
@@ -163,8 +168,8 @@ pub fn max_body(options: &config::Options) -> usize {
 /// More than all of a body but its bytes takes.
 const FIXED: usize = 256;
 
-/// Appends the frame of `envelope` in this version to `out`, from a sender that speaks `speaks`. Says whether the version can say it:
-/// where it cannot, nothing is appended.
+/// Appends the frame of `envelope` in this version to `out`, from a sender that speaks `speaks`. Says whether
+/// the version can say it: where it cannot, nothing is appended.
 pub fn encode(envelope: &Envelope, version: u8, speaks: u8, out: &mut Vec<u8>) -> bool {
     if version < version_of(envelope) {
         return false;
@@ -179,8 +184,8 @@ pub fn encode(envelope: &Envelope, version: u8, speaks: u8, out: &mut Vec<u8>) -
     true
 }
 
-/// Reads the one frame that `bytes` are, of any version through `speaks`. A body of more than `max_body` bytes is refused before anything is
-/// done about it.
+/// Reads the one frame that `bytes` are, of any version through `speaks`. A body of more than `max_body`
+/// bytes is refused before anything is done about it.
 pub fn decode(bytes: &[u8], speaks: u8, max_body: usize) -> Result<Decoded, FrameError> {
     let wire::Frame { version, body, length } = wire::open(bytes, max_body)?;
     if length != bytes.len() {

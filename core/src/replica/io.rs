@@ -26,7 +26,8 @@ pub enum Input {
         /// What is wanted.
         ask: Ask,
     },
-    /// Several commands at once, each an [`Ask::Command`] of its own: they share one write and one message to each follower.
+    /// Several commands at once, each an [`Ask::Command`] of its own: they share one write and one message to
+    /// each follower.
     Commands(Vec<Proposal>),
     /// A [`DiskJob`] is done.
     Disk {
@@ -37,10 +38,11 @@ pub enum Input {
     },
     /// A [`MachineJob`] is done.
     Machine(MachineDone),
-    /// The connection to this member broke: a hint, see [`Event::PeerUnreachable`](crate::event::Event::PeerUnreachable).
+    /// The connection to this member broke: a hint, see
+    /// [`Event::PeerUnreachable`](crate::event::Event::PeerUnreachable).
     PeerUnreachable(NodeId),
-    /// The member is about to be stopped. Everything that waits is answered; what is being written still is, and then
-    /// [`Halt::Stopped`] says that it may go.
+    /// The member is about to be stopped. Everything that waits is answered; what is being written still is,
+    /// and then [`Halt::Stopped`] says that it may go.
     Shutdown,
 }
 
@@ -65,7 +67,8 @@ pub enum Ask {
         /// Though no majority may be left that can be reached.
         force: bool,
     },
-    /// To have the change given up that waits for newcomers: see [`CancelChange`](crate::event::Event::CancelChange).
+    /// To have the change given up that waits for newcomers: see
+    /// [`CancelChange`](crate::event::Event::CancelChange).
     CancelChange,
     /// To have another leader: see [`Transfer`](crate::event::Transfer).
     Transfer {
@@ -78,7 +81,8 @@ pub enum Ask {
     Entries {
         /// Which entries.
         range: LogRange,
-        /// How many bytes of them at most, but one entry at least: see [`Options::max_page_bytes`](crate::replica::ReplicaOptions::max_page_bytes).
+        /// How many bytes of them at most, but one entry at least: see
+        /// [`Options::max_page_bytes`](crate::replica::ReplicaOptions::max_page_bytes).
         max_bytes: u64,
     },
 }
@@ -124,8 +128,9 @@ pub enum Output {
 
 /// Two ways for two kinds of work: neither may wait for the other, and each keeps its own order.
 ///
-/// Between two members these are two connections. Whatever is on the bulk lane, a heartbeat, a vote and an acknowledgement overtake it: so
-/// no entry is so large, and no link so slow, that a leader seems to be gone while it sends.
+/// Between two members these are two connections. Whatever is on the bulk lane, a heartbeat, a vote and an
+/// acknowledgement overtake it: so no entry is so large, and no link so slow, that a leader seems to be gone
+/// while it sends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Lane {
     /// What elections and commits wait for: short messages; the log's batches.
@@ -138,7 +143,8 @@ pub enum Lane {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct JobId(pub u64);
 
-/// Some operations on the member's directory, to be carried out in order, and not further than to the first that fails.
+/// Some operations on the member's directory, to be carried out in order, and not further than to the first
+/// that fails.
 #[derive(Clone, PartialEq, Debug)]
 pub struct DiskJob {
     /// Its number.
@@ -172,7 +178,8 @@ pub fn perform(operations: &[Operation], disk: &mut impl Disk) -> Result<Vec<Vec
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TaskId(pub u64);
 
-/// Work for the state machine, which a [`Worker`](crate::replica::Worker) does: one after the other, in order.
+/// Work for the state machine, which a [`Worker`](crate::replica::Worker) does: one after the other, in
+/// order.
 #[derive(Clone, PartialEq, Debug)]
 pub enum MachineJob {
     /// Apply these entries, which follow those applied before. Answered by [`MachineDone::Applied`].
@@ -195,7 +202,8 @@ pub enum MachineJob {
     },
     /// Let go of the snapshot. Answered by nothing.
     Forget(TaskId),
-    /// A piece of a snapshot, to be restored. The first of a task begins anew. Answered by [`MachineDone::Fed`].
+    /// A piece of a snapshot, to be restored. The first of a task begins anew. Answered by
+    /// [`MachineDone::Fed`].
     Feed {
         /// Which restoration.
         task: TaskId,

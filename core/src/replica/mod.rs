@@ -1,10 +1,11 @@
-//! One member of one group with everything that a host would write again: the kernel, its durable log, its clients, snapshots on their way,
-//! and the frames that all of it travels in.
+//! One member of one group with everything that a host would write again: the kernel, its durable log, its
+//! clients, snapshots on their way, and the frames that all of it travels in.
 //!
-//! A [`Replica`] decides everything and waits for nothing. It has no clock, no socket, no file and no thread: a host tells it what happened,
-//! as an [`Input`], and carries out what it decides, as a list of [`Output`]s. Two kinds of work are handed out, which the host may do on
-//! threads of their own: [`DiskJob`]s, which any [`Disk`](crate::wal::Disk) can do, and [`MachineJob`]s, which a [`Worker`] does with the
-//! embedder's [`StateMachine`](crate::machine::StateMachine). A slow state machine delays answers, never elections.
+//! A [`Replica`] decides everything and waits for nothing. It has no clock, no socket, no file and no thread:
+//! a host tells it what happened, as an [`Input`], and carries out what it decides, as a list of [`Output`]s.
+//! Two kinds of work are handed out, which the host may do on threads of their own: [`DiskJob`]s, which any
+//! [`Disk`](crate::wal::Disk) can do, and [`MachineJob`]s, which a [`Worker`] does with the embedder's
+//! [`StateMachine`](crate::machine::StateMachine). A slow state machine delays answers, never elections.
 //!
 //! ```text
 //!                       Request, Frame, Wake
@@ -69,13 +70,15 @@
 //! # What a host does
 //!
 //! Open the directory ([`Wal::open`]), make the replica, send [`Input::Wake`] at once and again whenever its
-//! [`deadline`](Replica::deadline) has come, and carry out the outputs: frames and answers at once, the jobs of a [`Lane`] in their order,
-//! the state machine's jobs in theirs. That is all; nothing may be left out, and nothing else is to be kept in mind about order.
+//! [`deadline`](Replica::deadline) has come, and carry out the outputs: frames and answers at once, the jobs
+//! of a [`Lane`] in their order, the state machine's jobs in theirs. That is all; nothing may be left out,
+//! and nothing else is to be kept in mind about order.
 //!
 //! # When things go wrong
 //!
-//! Any error of the disk but a full one ends the member ([`Halt`]): it sends nothing more, and is to be started again, when recovery finds what
-//! is truly there. Where that says that too much is lost to go on, [`Refusing`] takes the replica's place and tells everybody what is missing.
+//! Any error of the disk but a full one ends the member ([`Halt`]): it sends nothing more, and is to be
+//! started again, when recovery finds what is truly there. Where that says that too much is lost to go on,
+//! [`Refusing`] takes the replica's place and tells everybody what is missing.
 
 mod answer;
 mod applying;
@@ -302,8 +305,8 @@ impl Replica {
         &self.wal
     }
 
-    /// Whether nothing is being written to the log, nothing waits to be, and the last batch is marked: no single damaged block is too
-    /// much then.
+    /// Whether nothing is being written to the log, nothing waits to be, and the last batch is marked: no
+    /// single damaged block is too much then.
     pub fn is_log_at_rest(&self) -> bool {
         self.wal.is_idle() && self.log.is_at_rest()
     }

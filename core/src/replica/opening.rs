@@ -42,8 +42,8 @@ impl fmt::Display for ReplicaOpenError {
 impl core::error::Error for ReplicaOpenError {}
 
 impl Replica {
-    /// A member as its directory remembers it, after everything in [`Recovery::first`] was carried out. Its state machine has applied
-    /// nothing yet.
+    /// A member as its directory remembers it, after everything in [`Recovery::first`] was carried out. Its
+    /// state machine has applied nothing yet.
     pub fn open(
         config: Config,
         options: ReplicaOptions,

@@ -5,50 +5,58 @@ use crate::wire;
 use core::fmt;
 use core::time::Duration;
 
-/// The settings of a [`Replica`](crate::replica::Replica), all of which have a default. Plain data: checked by
-/// [`Replica::open`](crate::replica::Replica::open).
+/// The settings of a [`Replica`](crate::replica::Replica), all of which have a default. Plain data: checked
+/// by [`Replica::open`](crate::replica::Replica::open).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct ReplicaOptions {
-    /// How many requests may wait for their answers before further ones are refused as too many. Default 65,536.
+    /// How many requests may wait for their answers before further ones are refused as too many. Default
+    /// 65,536.
     pub max_requests: usize,
     /// The largest query, in bytes. Default 1 MiB.
     pub max_query_bytes: u64,
     /// How many bytes of queries may wait before further ones are refused as too many. Default 64 MiB.
     pub max_waiting_query_bytes: u64,
-    /// How many bytes of entries the state machine gets at a time; one larger entry still goes, alone. Default 1 MiB.
+    /// How many bytes of entries the state machine gets at a time; one larger entry still goes, alone.
+    /// Default 1 MiB.
     pub apply_bytes: u64,
-    /// A snapshot is taken when so many bytes of entries were applied since the last, or so many were written to the log: whole blocks,
-    /// however small the entries are. Default 256 MiB.
+    /// A snapshot is taken when so many bytes of entries were applied since the last, or so many were written
+    /// to the log: whole blocks, however small the entries are. Default 256 MiB.
     pub snapshot_every_bytes: u64,
     /// ... or so many entries. Default 1,000,000.
     pub snapshot_every_entries: u64,
-    /// How large the pieces are in which a snapshot is written, checked and sent, in bytes; at most [`MAX_CHUNK_BYTES`]. Default 256 KiB.
+    /// How large the pieces are in which a snapshot is written, checked and sent, in bytes; at most
+    /// [`MAX_CHUNK_BYTES`]. Default 256 KiB.
     pub snapshot_chunk_bytes: u32,
     /// How many snapshots are kept, the one that the log rests on among them. Default 2.
     pub keep_snapshots: usize,
-    /// How many chunks of a snapshot are asked for before the first of them has come: this many are in memory at most. Default 4.
+    /// How many chunks of a snapshot are asked for before the first of them has come: this many are in memory
+    /// at most. Default 4.
     pub snapshot_window: u32,
     /// How many bytes of snapshots are sent in a second, to all followers together. Default 64 MiB.
     pub snapshot_bytes_per_second: u64,
     /// How long a chunk is waited for before it is asked for again. Default 1 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub snapshot_timeout: Duration,
-    /// How often in a row it is asked for again in vain before the snapshot counts as not to be had. Default 10.
+    /// How often in a row it is asked for again in vain before the snapshot counts as not to be had. Default
+    /// 10.
     pub snapshot_retries: u32,
     /// How long a full disk is left alone before it is tried again. Default 1 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub full_disk_retry: Duration,
-    /// The latest wire format to speak: [`wire::VERSION`], or an older one while older members must be able to follow. Default the latest.
+    /// The latest wire format to speak: [`wire::VERSION`], or an older one while older members must be able
+    /// to follow. Default the latest.
     pub wire_version: u8,
-    /// How often a member that seems to speak an older format than this one is told that this one speaks a later. Default 1 s.
+    /// How often a member that seems to speak an older format than this one is told that this one speaks a
+    /// later. Default 1 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub hello_interval: Duration,
-    /// Whether a member that does not lead sends commands on to the leader, rather than refuse them. Default off.
+    /// Whether a member that does not lead sends commands on to the leader, rather than refuse them. Default
+    /// off.
     pub forward: bool,
-    /// How long a command that was sent on is waited for before its outcome counts as unknown; one more second for each 64 KiB of it, as
-    /// long as the member that it was sent to leads. Default 5 s.
+    /// How long a command that was sent on is waited for before its outcome counts as unknown; one more
+    /// second for each 64 KiB of it, as long as the member that it was sent to leads. Default 5 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub forward_timeout: Duration,
     /// How many entries of the log a client gets at a time. Default 10,000.

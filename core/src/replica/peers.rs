@@ -48,8 +48,8 @@ impl Peers {
         known.map_or(wire::OLDEST, |peer| peer.speaks).min(self.speaks)
     }
 
-    /// A frame has come from this member. Whoever speaks a later version says so at intervals, so one who has long sent nothing but the
-    /// oldest is an older program by now.
+    /// A frame has come from this member. Whoever speaks a later version says so at intervals, so one who has
+    /// long sent nothing but the oldest is an older program by now.
     pub(super) fn heard(&mut self, from: Member, frame: &Decoded, now: Instant) {
         let patience = self.hello_interval.times(3);
         let peer = self.peer(from, now);
@@ -61,7 +61,8 @@ impl Peers {
         }
     }
 
-    /// Whether a member that is about to be sent something should be told first which version this member speaks. It counts as told.
+    /// Whether a member that is about to be sent something should be told first which version this member
+    /// speaks. It counts as told.
     pub(super) fn greet(&mut self, to: Member, now: Instant) -> bool {
         let (speaks, interval) = (self.speaks, self.hello_interval);
         if speaks == wire::OLDEST {
@@ -76,8 +77,8 @@ impl Peers {
         true
     }
 
-    /// Whether a member that has said which version it speaks should be told the same of this one. It counts as told. Of two that greet
-    /// each other, one answers.
+    /// Whether a member that has said which version it speaks should be told the same of this one. It counts
+    /// as told. Of two that greet each other, one answers.
     pub(super) fn answers(&mut self, to: Member, now: Instant) -> bool {
         let (speaks, interval) = (self.speaks, self.hello_interval);
         let peer = self.peer(to, now);

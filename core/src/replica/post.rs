@@ -25,7 +25,8 @@ pub struct ReplicaCounters {
     pub pieces_sent: u64,
     /// Pieces of snapshots that came and were wanted.
     pub pieces_taken: u64,
-    /// Pieces of snapshots that came and were not: copies, late ones, those of another snapshot, damaged ones.
+    /// Pieces of snapshots that came and were not: copies, late ones, those of another snapshot, damaged
+    /// ones.
     pub pieces_dropped: u64,
     /// Pieces of snapshots that were asked for again.
     pub pieces_asked_again: u64,
@@ -84,7 +85,8 @@ impl Replica {
             return;
         }
         match body {
-            // A member that has just started says little until it knows what this one understands, and may wait for an answer to it.
+            // A member that has just started says little until it knows what this one understands, and may
+            // wait for an answer to it.
             ReplicaBody::Hello => {
                 if self.peers.answers(from, self.now) {
                     self.greet(from, out);
@@ -120,7 +122,8 @@ impl Replica {
         self.send(to, lane, &Envelope::Replica(message), out)
     }
 
-    /// Sends in the older of two versions; and tells those who seem to speak an older one that this member speaks a later.
+    /// Sends in the older of two versions; and tells those who seem to speak an older one that this member
+    /// speaks a later.
     fn send(&mut self, to: Member, lane: Lane, envelope: &Envelope, out: &mut Vec<Output>) -> bool {
         let (speaks, version) = (self.peers.speaks(), self.peers.version(to));
         if self.peers.greet(to, self.now) {
@@ -148,8 +151,8 @@ impl Replica {
     }
 }
 
-/// By which way a message goes. All that carries entries goes by the same, however few they are: what follows an append must not overtake
-/// it, and an empty append asks what became of those before it.
+/// By which way a message goes. All that carries entries goes by the same, however few they are: what follows
+/// an append must not overtake it, and an empty append asks what became of those before it.
 fn lane_of(body: &Body) -> Lane {
     match body {
         Body::Append { .. } | Body::RepairResponse { .. } => Lane::Bulk,

@@ -14,8 +14,8 @@ use alloc::vec::Vec;
 
 /// A piece of the log.
 ///
-/// **Invariant:** its entries are consecutive and begin after `after`. There are none only where `through` is `after`: where nothing was
-/// asked for, or at the end of the log.
+/// **Invariant:** its entries are consecutive and begin after `after`. There are none only where `through` is
+/// `after`: where nothing was asked for, or at the end of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogPage {
     /// The index before the first entry.
@@ -135,7 +135,8 @@ impl Replica {
     }
 }
 
-/// The first of these entries, up to one that has left the log since. The disk holds it until the write is done that takes it out.
+/// The first of these entries, up to one that has left the log since. The disk holds it until the write is
+/// done that takes it out.
 fn still_in(log: &Log, entries: Entries) -> Entries {
     match entries.iter().position(|entry| !log.contains(entry.id)) {
         Some(gone) => entries.iter().take(gone).cloned().collect(),

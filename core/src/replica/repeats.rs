@@ -1,8 +1,9 @@
 //! Long commands that are under way, so that none of them is under way twice.
 //!
-//! A client that has waited for too long sends its command again, under the same number of its session. Where the command is long, so is
-//! its way to the other members: were it proposed or sent on once more, the copies would keep each other from arriving. So a repeat
-//! waits for the answer to the command that is under way. Short commands are not looked at: a copy costs less.
+//! A client that has waited for too long sends its command again, under the same number of its session. Where
+//! the command is long, so is its way to the other members: were it proposed or sent on once more, the copies
+//! would keep each other from arriving. So a repeat waits for the answer to the command that is under way.
+//! Short commands are not looked at: a copy costs less.
 
 use crate::machine::{Command, SessionId};
 use crate::replica::clients::Origin;

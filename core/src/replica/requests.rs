@@ -104,8 +104,8 @@ impl Replica {
         self.events.push_back(Event::Read(Read { request, via }));
     }
 
-    /// The kernel has answered. A command that it has committed waits on, for what the state machine makes of it; a query that may be
-    /// put to the state machine is.
+    /// The kernel has answered. A command that it has committed waits on, for what the state machine makes of
+    /// it; a query that may be put to the state machine is.
     pub(super) fn on_outcome(&mut self, request: RequestId, outcome: Outcome, out: &mut Vec<Output>) {
         let Some(asked) = self.clients.answered(request) else {
             return;

@@ -7,12 +7,14 @@ use crate::status::Status;
 use crate::time::Instant;
 use alloc::vec::Vec;
 
-/// Sees every step of the kernel inside a replica: where the simulator's checks hang. `()` watches nothing, and costs nothing.
+/// Sees every step of the kernel inside a replica: where the simulator's checks hang. `()` watches nothing,
+/// and costs nothing.
 pub trait Watch {
     /// Whether anything is watched; where not, nothing is copied for it.
     const WATCHES: bool = true;
 
-    /// The kernel, which is still `before`, is about to take `event`: what is known even of a step that it does not survive.
+    /// The kernel, which is still `before`, is about to take `event`: what is known even of a step that it
+    /// does not survive.
     fn begins(&mut self, now: Instant, event: &Event, before: &Raft) {
         let _ = (now, event, before);
     }

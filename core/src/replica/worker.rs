@@ -9,7 +9,8 @@ use crate::types::LogId;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A [`Machine`] at work. Give it the [`MachineJob`]s in the order in which they come, and the replica what it answers.
+/// A [`Machine`] at work. Give it the [`MachineJob`]s in the order in which they come, and the replica what
+/// it answers.
 ///
 /// ```
 /// use kontiki_core::kv::Kv;
@@ -31,7 +32,8 @@ pub struct Worker<S: StateMachine> {
 type Restoring<S> = Result<MachineRestore<S>, BadSnapshot>;
 
 impl<S: StateMachine> Worker<S> {
-    /// A worker that begins with this machine, which must have applied nothing: the replica tells it what to begin with.
+    /// A worker that begins with this machine, which must have applied nothing: the replica tells it what to
+    /// begin with.
     pub fn new(machine: Machine<S>) -> Self {
         Self { machine, snapshot: None, restore: None }
     }
@@ -41,7 +43,8 @@ impl<S: StateMachine> Worker<S> {
         &self.machine
     }
 
-    /// Does a job, and gives what to report with [`Input::Machine`](crate::replica::Input::Machine), where there is something.
+    /// Does a job, and gives what to report with [`Input::Machine`](crate::replica::Input::Machine), where
+    /// there is something.
     pub fn run(&mut self, job: MachineJob) -> Option<MachineDone> {
         match job {
             MachineJob::Apply(entries) => {

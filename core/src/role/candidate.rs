@@ -15,8 +15,9 @@ pub(crate) struct Candidate {
     pub(crate) phase: Phase,
     /// What the other voters answered in this phase.
     answers: Answers,
-    /// What they answered to the request for votes in the term that this member is still in, if it made one and now asks
-    /// whether another would succeed. A vote that took long to reach its voter's disk still counts.
+    /// What they answered to the request for votes in the term that this member is still in, if it made one
+    /// and now asks whether another would succeed. A vote that took long to reach its voter's disk still
+    /// counts.
     votes: Answers,
 }
 
@@ -24,8 +25,9 @@ pub(crate) struct Candidate {
 type Answers = Vec<(Member, Option<bool>)>;
 
 impl Candidate {
-    /// Asks the other voters for their votes. The requests leave once the candidate's own vote is on its disk, and with it the
-    /// log that it claims: a candidate that forgot either could use the votes that others gave to what it was.
+    /// Asks the other voters for their votes. The requests leave once the candidate's own vote is on its
+    /// disk, and with it the log that it claims: a candidate that forgot either could use the votes that
+    /// others gave to what it was.
     pub(crate) fn ask(transfer: bool, common: &mut Common) -> Self {
         let last = common.log.last();
         let answers = unanswered(common);
@@ -35,7 +37,8 @@ impl Candidate {
         Self { phase: Phase::Vote { transfer }, answers, votes: Vec::new() }
     }
 
-    /// Asks whether they would vote for this member. Whatever `votes` come meanwhile for the term it is still in are counted.
+    /// Asks whether they would vote for this member. Whatever `votes` come meanwhile for the term it is still
+    /// in are counted.
     pub(crate) fn ask_beforehand(votes: Answers, common: &Common, out: &mut Vec<Action>) -> Self {
         let last = common.log.last();
         let answers = unanswered(common);
@@ -76,7 +79,8 @@ impl Candidate {
         self.verdict(common)
     }
 
-    /// The time for this election is over. It has not begun while the candidate's own vote is on its way to the disk.
+    /// The time for this election is over. It has not begun while the candidate's own vote is on its way to
+    /// the disk.
     pub(crate) fn on_deadline(&self, common: &mut Common, out: &mut Vec<Action>) -> Next {
         if common.is_writing_ballot() {
             common.rearm_election_timer();
@@ -86,8 +90,8 @@ impl Candidate {
         follower::on_election_deadline(common, out)
     }
 
-    /// What the answers so far come to. The candidate's own vote is one of them, once it is durable; before that it does
-    /// not lead, whatever others claim to have answered: they cannot have been asked.
+    /// What the answers so far come to. The candidate's own vote is one of them, once it is durable; before
+    /// that it does not lead, whatever others claim to have answered: they cannot have been asked.
     pub(crate) fn verdict(&self, common: &Common) -> Next {
         let voted = common.durability.durable_ballot() == common.ballot;
         match self.phase {

@@ -19,7 +19,8 @@ use alloc::vec::Vec;
 pub(crate) struct Follower {
     /// The leader of this term, once it has been heard.
     pub(crate) leader: Option<Member>,
-    /// The log agrees with this leader's through here: what this leader confirmed, and what is committed anyway.
+    /// The log agrees with this leader's through here: what this leader confirmed, and what is committed
+    /// anyway.
     pub(crate) agreed: Index,
     /// The latest heartbeat of this leader.
     round: u64,
@@ -105,7 +106,8 @@ impl Follower {
         common.send(leader, body, out);
     }
 
-    /// Tells a leader that was asked to pause as soon as entries are taken again: it need not wait for the next heartbeat.
+    /// Tells a leader that was asked to pause as soon as entries are taken again: it need not wait for the
+    /// next heartbeat.
     #[inline]
     pub(crate) fn review_pause(&mut self, common: &mut Common, out: &mut Vec<Action>) {
         // Nearly every step has none.
@@ -141,7 +143,8 @@ impl Follower {
         if slice.last().index > common.log.last().index
             && let Some(reason) = common.takes_no_more()
         {
-            // Also where something before it is missing: a leader that does not understand pauses would send it all again at once.
+            // Also where something before it is missing: a leader that does not understand pauses would send
+            // it all again at once.
             common.drops.add(reason.into());
             if self.paused.is_none() {
                 self.paused = Some(reason);
@@ -170,7 +173,8 @@ impl Follower {
         Next::Stay
     }
 
-    /// The leader bids this member to take over. Only one who has all of its log, and could lead and take more, can.
+    /// The leader bids this member to take over. Only one who has all of its log, and could lead and take
+    /// more, can.
     fn on_timeout_now(common: &mut Common, last: LogId) -> Next {
         let able = common.kind() == MemberKind::Voter
             && common.log.is_whole()
@@ -183,7 +187,8 @@ impl Follower {
         Next::Campaign(Phase::Vote { transfer: true })
     }
 
-    /// The leader no longer has what this member lacks. A witness needs no bytes; everybody else gets them first.
+    /// The leader no longer has what this member lacks. A witness needs no bytes; everybody else gets them
+    /// first.
     fn on_offer(
         &mut self,
         common: &mut Common,
@@ -215,8 +220,9 @@ impl Follower {
         Next::Stay
     }
 
-    /// The bytes of a snapshot are here: it takes the place of the log, unless that has got as far by other means. What the log agreed
-    /// upon with this leader, or committed, cannot be another than the snapshot's: both hold what is committed.
+    /// The bytes of a snapshot are here: it takes the place of the log, unless that has got as far by other
+    /// means. What the log agreed upon with this leader, or committed, cannot be another than the snapshot's:
+    /// both hold what is committed.
     pub(crate) fn install(&mut self, common: &mut Common, snapshot: Snapshot) -> Next {
         let last = snapshot.last.index;
         if let Some(term) = common.log.term(last)
@@ -271,8 +277,8 @@ impl Follower {
         out.push(Action::Respond { request, outcome: Outcome::Refused(refusal) });
     }
 
-    /// Asks once more: the answer will do for every read that waits. The question leaves once it is on the disk in which life
-    /// of this member it is asked.
+    /// Asks once more: the answer will do for every read that waits. The question leaves once it is on the
+    /// disk in which life of this member it is asked.
     fn ask(&mut self, common: &mut Common, leader: Member) {
         self.questions.open = Some(common.now);
         common.asked += 1;
@@ -281,8 +287,9 @@ impl Follower {
         common.send_once_durable(leader, Body::ReadIndex { context });
     }
 
-    /// A heartbeat has come: a question that has waited for as long as one takes may be lost. One that is younger has perhaps
-    /// brought about this very heartbeat, by which the leader asks whether it still leads.
+    /// A heartbeat has come: a question that has waited for as long as one takes may be lost. One that is
+    /// younger has perhaps brought about this very heartbeat, by which the leader asks whether it still
+    /// leads.
     fn ask_again(&mut self, common: &mut Common, leader: Member) {
         let overdue = |asked| common.now - asked >= common.config.timing.heartbeat;
         let waits = !self.questions.reads.is_empty() && !common.durability.withholds_question();
@@ -310,8 +317,9 @@ impl Follower {
         }
     }
 
-    /// How far the log agrees with the leader's on this disk, for good. Nothing before the leader's term is on the disk
-    /// too: a crash could take this member back to an earlier term, whose leader may still change what agreed.
+    /// How far the log agrees with the leader's on this disk, for good. Nothing before the leader's term is
+    /// on the disk too: a crash could take this member back to an earlier term, whose leader may still change
+    /// what agreed.
     fn durably_agreed(&self, common: &Common) -> Index {
         if common.durability.durable_ballot().term() < common.term() {
             return Index::ZERO;
@@ -319,8 +327,8 @@ impl Follower {
         self.agreed.min(common.log.durable()).min(common.log.held())
     }
 
-    /// Commits what the leader says, as far as our log is known to agree with the leader's: a heartbeat may overtake
-    /// the entries it speaks of.
+    /// Commits what the leader says, as far as our log is known to agree with the leader's: a heartbeat may
+    /// overtake the entries it speaks of.
     fn commit_to(&self, common: &mut Common, commit: Index) {
         common.log.commit_to(commit.min(self.agreed));
     }
@@ -336,8 +344,8 @@ impl Follower {
     }
 }
 
-/// Whether a snapshot is worth giving up the fetch of another. One that reaches further than what the leader offers will do as well, and
-/// some of it is here: it is gone on with for as long as it can be had.
+/// Whether a snapshot is worth giving up the fetch of another. One that reaches further than what the leader
+/// offers will do as well, and some of it is here: it is gone on with for as long as it can be had.
 fn is_better(offered: &Snapshot, fetching: &Snapshot) -> bool {
     offered != fetching && offered.last.index >= fetching.last.index
 }
@@ -359,14 +367,14 @@ fn wrong_in(common: &Common, membership: &Membership) -> Option<Violation> {
     wrong.then_some(Violation::WrongMemberKind { witness })
 }
 
-/// The election timeout has passed without a leader. A member waits on if it cannot lead, has no working disk, or is still
-/// writing its ballot.
+/// The election timeout has passed without a leader. A member waits on if it cannot lead, has no working
+/// disk, or is still writing its ballot.
 pub(crate) fn on_election_deadline(common: &mut Common, out: &mut Vec<Action>) -> Next {
     if !common.may_lead() || common.disk_stalls() || common.is_writing_ballot() {
         common.rearm_election_timer();
         repair::ask_everybody(common, out);
-        // The leader, if there was one, is gone, or this member is none of its group any more: nothing more may ever come to be
-        // applied here.
+        // The leader, if there was one, is gone, or this member is none of its group any more: nothing more
+        // may ever come to be applied here.
         common.refuse_reads(Refusal::NotLeader { leader: None }, out);
         return Next::Follow(None);
     }

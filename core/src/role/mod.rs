@@ -1,7 +1,7 @@
 //! The three roles of a member (paper §5.1), each with only the state that it alone needs.
 //!
-//! A role's handlers act on [`Common`](crate::common::Common) and *return* what the member should become; only
-//! `Raft::become_` changes the role.
+//! A role's handlers act on [`Common`](crate::common::Common) and *return* what the member should become;
+//! only `Raft::become_` changes the role.
 
 pub(crate) mod candidate;
 pub(crate) mod follower;

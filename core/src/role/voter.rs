@@ -9,18 +9,19 @@ use crate::types::{LogId, Member};
 use alloc::vec::Vec;
 
 /// Whether a real vote would be given. Promises nothing, and in particular does not put off this member's own
-/// election. While the ballot is on its way to the disk, the election of its term has not had its time, and no other would be
-/// done sooner: the next vote would wait for the same disk.
+/// election. While the ballot is on its way to the disk, the election of its term has not had its time, and
+/// no other would be done sooner: the next vote would wait for the same disk.
 pub(crate) fn on_pre_vote(common: &mut Common, candidate: Member, last: LogId, out: &mut Vec<Action>) {
     let granted = last >= common.log.last() && !common.is_blank() && !common.is_writing_ballot();
     common.send(candidate, Body::PreVoted { granted }, out);
 }
 
-/// Gives the vote of this term to the first who asks with a log at least as up-to-date as ours. The grant leaves
-/// once it is durable; a refusal at once.
+/// Gives the vote of this term to the first who asks with a log at least as up-to-date as ours. The grant
+/// leaves once it is durable; a refusal at once.
 ///
-/// It is given to a candidate that this member's own membership does not know, and by a member that takes itself for a learner
-/// still: who votes is for the candidate's log to say, which may be ahead of ours. But a blank member gives none.
+/// It is given to a candidate that this member's own membership does not know, and by a member that takes
+/// itself for a learner still: who votes is for the candidate's log to say, which may be ahead of ours. But a
+/// blank member gives none.
 pub(crate) fn on_request_vote(common: &mut Common, candidate: Member, last: LogId, out: &mut Vec<Action>) {
     let up_to_date = last >= common.log.last() && !common.is_blank();
     if up_to_date && common.ballot.may_vote_for(candidate.id) {

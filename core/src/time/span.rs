@@ -1,4 +1,5 @@
-//! Spans of time as people write them: `150ms`, `10s`, `2m`. One reader for command lines, configuration files and scenarios.
+//! Spans of time as people write them: `150ms`, `10s`, `2m`. One reader for command lines, configuration
+//! files and scenarios.
 
 use core::fmt;
 use core::time::Duration;
@@ -78,8 +79,8 @@ fn write(span: Duration) -> Option<alloc::string::String> {
     Some(alloc::format!("{}{name}", nanos / length))
 }
 
-/// Writes a span as text where the format is for people, for `#[serde(with = "span")]`. Other formats keep what serde has for
-/// [`Duration`].
+/// Writes a span as text where the format is for people, for `#[serde(with = "span")]`. Other formats keep
+/// what serde has for [`Duration`].
 ///
 /// # Errors
 ///
@@ -92,7 +93,8 @@ pub fn serialize<S: serde::Serializer>(span: &Duration, serializer: S) -> Result
     }
 }
 
-/// Reads what [`serialize`] wrote; where the format is for people, also the `secs` and `nanos` that serde has for [`Duration`].
+/// Reads what [`serialize`] wrote; where the format is for people, also the `secs` and `nanos` that serde has
+/// for [`Duration`].
 ///
 /// # Errors
 ///

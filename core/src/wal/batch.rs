@@ -1,7 +1,8 @@
 //! Batches: what one sync makes durable.
 //!
-//! A batch begins with a block and lies in one segment. Its first sector is its header, its last one is its header again, and its
-//! records are spread over those between, which are all written, so that a blank sector in a batch is one that was not.
+//! A batch begins with a block and lies in one segment. Its first sector is its header, its last one is its
+//! header again, and its records are spread over those between, which are all written, so that a blank sector
+//! in a batch is one that was not.
 
 use crate::wal::codec::{Record, Sink};
 use crate::wal::header::{BatchHeader, Link, digest};
@@ -15,8 +16,9 @@ pub(super) fn blocks_for(records: u64) -> u64 {
     (records.div_ceil(DATA as u64) + 2).div_ceil(u64::from(SECTORS_PER_BLOCK))
 }
 
-/// Writes a batch to the blocks that it will take, the first of which has this number; what the header says of its length and its
-/// records is filled in. Returns the batch, for the next one to follow, and the sector where each record begins.
+/// Writes a batch to the blocks that it will take, the first of which has this number; what the header says
+/// of its length and its records is filled in. Returns the batch, for the next one to follow, and the sector
+/// where each record begins.
 pub(super) fn encode(
     header: &mut BatchHeader,
     records: &[Record],

@@ -1,6 +1,7 @@
 //! Numbers, ids and memberships as bytes, little-endian; and the records that a batch is made of.
 //!
-//! Reading is bounded by the bytes that there are, and never panics: `None` is what was not written by this library.
+//! Reading is bounded by the bytes that there are, and never panics: `None` is what was not written by this
+//! library.
 
 use crate::log::{Entry, EntryBody, Rebase, Snapshot};
 use crate::membership::{MAX_MEMBERS, Membership};
@@ -243,8 +244,8 @@ impl Record {
         length.0 + PREFIX as u64
     }
 
-    /// The record at the front of some bytes, and how many of them it takes; none where it goes on behind them, where it is none, and
-    /// where only padding is left.
+    /// The record at the front of some bytes, and how many of them it takes; none where it goes on behind
+    /// them, where it is none, and where only padding is left.
     pub(super) fn decode(bytes: &[u8]) -> Option<(Self, usize)> {
         let mut reader = Reader(bytes);
         let kind = reader.u8()?;

@@ -10,19 +10,21 @@ use core::fmt;
 /// One directory of files. Bytes in, bytes out, and what a crash leaves.
 ///
 /// The contract, which `kontiki_sim::conformance` checks of any implementation:
-/// - what was written is read back at once, but survives a crash only if a [`sync`](Self::sync) of that file that began after the write
-///   has returned `Ok`. Until then a crash may keep any part of it, in any order, torn at any byte;
-/// - a file that was created, renamed or removed is so after a crash only if a [`sync_directory`](Self::sync_directory) that began
-///   later has returned `Ok`. Until then a crash may leave either state, but a rename is never half done: its target is the one file or
-///   the other;
-/// - a sync that fails says nothing of what it should have covered, ever: what was written may be lost although it is read back, and a
-///   later sync that succeeds does not cover it.
+/// - what was written is read back at once, but survives a crash only if a [`sync`](Self::sync) of that file
+///   that began after the write has returned `Ok`. Until then a crash may keep any part of it, in any order,
+///   torn at any byte;
+/// - a file that was created, renamed or removed is so after a crash only if a
+///   [`sync_directory`](Self::sync_directory) that began later has returned `Ok`. Until then a crash may
+///   leave either state, but a rename is never half done: its target is the one file or the other;
+/// - a sync that fails says nothing of what it should have covered, ever: what was written may be lost
+///   although it is read back, and a later sync that succeeds does not cover it.
 pub trait Disk {
-    /// The files that there are, with their lengths, in any order. What is no [`FileName`] is left out and left alone.
+    /// The files that there are, with their lengths, in any order. What is no [`FileName`] is left out and
+    /// left alone.
     fn list(&mut self) -> Result<Vec<(FileName, u64)>, DiskError>;
 
-    /// Makes a file of this length, filled with zeros, whose blocks are allocated: a later write into it does not fail for want of space.
-    /// Where there is one of this name, it is replaced.
+    /// Makes a file of this length, filled with zeros, whose blocks are allocated: a later write into it does
+    /// not fail for want of space. Where there is one of this name, it is replaced.
     fn create(&mut self, file: FileName, length: u64) -> Result<(), DiskError>;
 
     /// Reads from `at` on, until `into` is full or the file ends. Says how many bytes that were.
@@ -174,8 +176,9 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Carries it out. What was read, where it reads: where some sectors cannot be read, others stand in for them, which are no valid ones.
-    /// Whoever needs what was there finds it damaged, and whoever does not goes on.
+    /// Carries it out. What was read, where it reads: where some sectors cannot be read, others stand in for
+    /// them, which are no valid ones. Whoever needs what was there finds it damaged, and whoever does not
+    /// goes on.
     pub fn perform(&self, disk: &mut impl Disk) -> Result<Vec<u8>, DiskError> {
         match *self {
             Self::Create { file, length } => disk.create(file, length)?,
@@ -198,7 +201,8 @@ impl Operation {
 /// Why a disk did not do what it was asked.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum DiskError {
-    /// There is no space left for what was to be made or to grow. Nothing was done, and everything else is as it was.
+    /// There is no space left for what was to be made or to grow. Nothing was done, and everything else is as
+    /// it was.
     Full,
     /// There is no such file.
     Missing(FileName),

@@ -1,6 +1,7 @@
 //! What stands in front: of a segment, of a batch, and what a copy of the vote holds.
 //!
-//! Each of them sums up the member's state but for the bodies of its entries, so that what is damaged elsewhere is known to have been.
+//! Each of them sums up the member's state but for the bodies of its entries, so that what is damaged
+//! elsewhere is known to have been.
 
 use crate::crc32c::CRC32;
 use crate::log::Snapshot;
@@ -44,7 +45,8 @@ pub(super) struct Summary {
     /// The last entry of the snapshot that the log rests on.
     pub(super) snapshot: Option<LogId>,
     pub(super) last: LogId,
-    /// The first entries of the last terms, at most [`TERMS`]: so the ids of entries are known that are not there any more.
+    /// The first entries of the last terms, at most [`TERMS`]: so the ids of entries are known that are not
+    /// there any more.
     pub(super) terms: Vec<LogId>,
 }
 
@@ -187,8 +189,9 @@ pub(super) enum NoHeader {
 }
 
 impl NoHeader {
-    /// What the first sector of a header says, where it is what was written there. Later formats keep that sector's checksum and first
-    /// fields where they are, so that one says it is too new rather than damaged, and a damaged version says nothing.
+    /// What the first sector of a header says, where it is what was written there. Later formats keep that
+    /// sector's checksum and first fields where they are, so that one says it is too new rather than damaged,
+    /// and a damaged version says nothing.
     fn of(first: Option<&[u8]>, magic: &[u8; 8]) -> Self {
         let version = first.and_then(|data| {
             let mut reader = Reader(data);
@@ -273,11 +276,13 @@ pub(super) struct Vote {
     pub(super) snapshot: Option<Snapshot>,
 }
 
-/// How long a copy of the vote is, and in which of its blocks it stands: the block between is blank, so that no disk writes both as one.
+/// How long a copy of the vote is, and in which of its blocks it stands: the block between is blank, so that
+/// no disk writes both as one.
 pub(super) const VOTE_BLOCKS: u32 = 3;
 pub(super) const VOTE_COPIES: [u32; 2] = [0, 2];
 
-/// Each of these blocks has two halves which are the same: a sector of all else, and what is known of the snapshot in the rest.
+/// Each of these blocks has two halves which are the same: a sector of all else, and what is known of the
+/// snapshot in the rest.
 const HALF: usize = BLOCK / 2;
 const HALF_SECTORS: u32 = SECTORS_PER_BLOCK / 2;
 

@@ -28,8 +28,8 @@ const SLOTS: usize = 2;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct WalOptions {
-    /// How long a segment is, in bytes: rounded up to whole blocks of 4096, at least 16 of them. A batch that is larger gets one of its
-    /// own. 64 MiB unless told. May differ from start to start.
+    /// How long a segment is, in bytes: rounded up to whole blocks of 4096, at least 16 of them. A batch that
+    /// is larger gets one of its own. 64 MiB unless told. May differ from start to start.
     pub segment_bytes: u64,
     /// How much of the log recovery leaves in memory, in bytes: see [`Durable::skip`]. 64 MiB unless told.
     pub cached_bytes: u64,
@@ -53,9 +53,10 @@ const MAX_BLOCKS: u32 = u32::MAX / SECTORS_PER_BLOCK - 1;
 
 /// A member's log on its disk, without the disk: what is to be done to it is handed out as data.
 ///
-/// The verbs: [`open`](Self::open) it, [`submit`](Self::submit) writes, carry out the [`next_job`](Self::next_job) and say that it is
-/// [`completed`](Self::completed). Beside that, [`upkeep`](Self::upkeep). A job any of whose operations failed must not be reported:
-/// stop the member, and open it again.
+/// The verbs: [`open`](Self::open) it, [`submit`](Self::submit) writes, carry out the
+/// [`next_job`](Self::next_job) and say that it is [`completed`](Self::completed). Beside that,
+/// [`upkeep`](Self::upkeep). A job any of whose operations failed must not be reported: stop the member, and
+/// open it again.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Wal {
     identity: Identity,
@@ -176,7 +177,8 @@ fn kept(last: Index, records: &[Record]) -> Index {
     truncated.fold(last, Index::min)
 }
 
-/// The two copies of the vote. One is written over while the other stands, so an unfinished write spoils none that counts.
+/// The two copies of the vote. One is written over while the other stands, so an unfinished write spoils none
+/// that counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Copies {
     /// How often one of them was written.
@@ -184,8 +186,8 @@ struct Copies {
     /// The one that was written last, and what it must be up to date with.
     latest: Slot,
     says: Option<Copied>,
-    /// How many of them name the last batch, and so show that it was durable and what it held. The name of a segment does the
-    /// first for its first batch, and not the second.
+    /// How many of them name the last batch, and so show that it was durable and what it held. The name of a
+    /// segment does the first for its first batch, and not the second.
     current: usize,
 }
 
@@ -283,8 +285,8 @@ impl Extent {
     }
 }
 
-/// What was durable cannot be read back: the disk has damaged this file. Stop the member and open its log again: recovery finds
-/// out what is lost, and it is had from others.
+/// What was durable cannot be read back: the disk has damaged this file. Stop the member and open its log
+/// again: recovery finds out what is lost, and it is had from others.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Damage(pub FileName);
 
@@ -301,14 +303,14 @@ impl fmt::Display for Damage {
 impl core::error::Error for Damage {}
 
 impl Wal {
-    /// Reads a member's directory, and changes nothing in it. Nothing that the member had written is to be relied upon before
-    /// [`Recovery::first`] is carried out.
+    /// Reads a member's directory, and changes nothing in it. Nothing that the member had written is to be
+    /// relied upon before [`Recovery::first`] is carried out.
     ///
-    /// In a directory that holds no log a new one begins, with `begin`: [`Durable::bootstrap`], or the default for a member that joins
-    /// later.
+    /// In a directory that holds no log a new one begins, with `begin`: [`Durable::bootstrap`], or the
+    /// default for a member that joins later.
     ///
-    /// Takes memory for [`WalOptions::cached_bytes`], for what is not committed, and for the largest batch; and time for reading what lies
-    /// after the log's base.
+    /// Takes memory for [`WalOptions::cached_bytes`], for what is not committed, and for the largest batch;
+    /// and time for reading what lies after the log's base.
     pub fn recover(
         disk: &mut impl Disk,
         identity: Identity,
@@ -339,9 +341,9 @@ impl Wal {
         self.queue.push_back((write, bytes));
     }
 
-    /// What makes all submitted writes durable: to be carried out in order, and then reported by [`completed`](Self::completed). None
-    /// while a job is in flight, where nothing waits, and where there is no room until [`upkeep`](Self::upkeep) has made some; then the
-    /// writes go on waiting.
+    /// What makes all submitted writes durable: to be carried out in order, and then reported by
+    /// [`completed`](Self::completed). None while a job is in flight, where nothing waits, and where there is
+    /// no room until [`upkeep`](Self::upkeep) has made some; then the writes go on waiting.
     pub fn next_job(&mut self) -> Option<Vec<Operation>> {
         if self.flight.is_some() || self.queue.is_empty() {
             return None;
@@ -373,14 +375,16 @@ impl Wal {
         Some(self.seal(&records, header, through))
     }
 
-    /// How many of the submitted writes, from the first on, leave the log as it is. None where they change nothing.
+    /// How many of the submitted writes, from the first on, leave the log as it is. None where they change
+    /// nothing.
     fn ballots(&self) -> Option<usize> {
         let count = self.queue.iter().take_while(|(_, bytes)| *bytes == 0).count();
         let (last, _) = self.queue.get(count.checked_sub(1)?)?;
         ((last.ballot, last.starts) != (self.tail.ballot, self.tail.starts)).then_some(count)
     }
 
-    /// Makes so many writes durable which change the ballot alone: one sync, for an election waits for it. They need no room in a segment.
+    /// Makes so many writes durable which change the ballot alone: one sync, for an election waits for it.
+    /// They need no room in a segment.
     fn write_ballot(&mut self, count: usize) -> Vec<Operation> {
         let mut through = self.durable;
         for (write, _) in self.queue.drain(..count) {
@@ -413,16 +417,18 @@ impl Wal {
         self.queue.iter().take_while(fits).count()
     }
 
-    /// What makes it known, wherever the last batch should be damaged, that it was durable once, and which entries it held: worth a sync
-    /// where nothing follows for a while. It takes a job for each copy of the vote that does not say so yet, so that what is to be
-    /// written meanwhile waits for one sync at most: ask again. None where both say so, and where something waits to be written.
-    /// Reported by [`completed`](Self::completed) like any other job.
+    /// What makes it known, wherever the last batch should be damaged, that it was durable once, and which
+    /// entries it held: worth a sync where nothing follows for a while. It takes a job for each copy of the
+    /// vote that does not say so yet, so that what is to be written meanwhile waits for one sync at most: ask
+    /// again. None where both say so, and where something waits to be written. Reported by
+    /// [`completed`](Self::completed) like any other job.
     pub fn mark(&mut self) -> Option<Vec<Operation>> {
         if !self.is_idle() || self.is_marked() {
             return None;
         }
-        // It stands elsewhere than the log: it needs no room, even where the disk is full, and what damages the end of the log leaves it.
-        // Both copies, so that neither alone is all that tells of the last batch and the ballot.
+        // It stands elsewhere than the log: it needs no room, even where the disk is full, and what damages
+        // the end of the log leaves it. Both copies, so that neither alone is all that tells of the last
+        // batch and the ballot.
         Some(self.write_copy(self.durable))
     }
 
@@ -509,8 +515,8 @@ impl Wal {
         }
     }
 
-    /// Brings the copy of the vote up to date that was not written last. It stands in two blocks: no bad one takes it, and one sync
-    /// makes both durable.
+    /// Brings the copy of the vote up to date that was not written last. It stands in two blocks: no bad one
+    /// takes it, and one sync makes both durable.
     fn copy_vote(&mut self) -> Vec<Operation> {
         let summary = self.tail.summary();
         let Copies { generation, latest, current, .. } = self.copies;
@@ -547,12 +553,14 @@ impl Wal {
         self.durable
     }
 
-    /// How many bytes this life has written to the log, whole blocks each: a small entry that is written alone takes one.
+    /// How many bytes this life has written to the log, whole blocks each: a small entry that is written
+    /// alone takes one.
     pub fn written(&self) -> u64 {
         self.written
     }
 
-    /// How many segments the log has, that being written to included: files of [`WalOptions::segment_bytes`] or more.
+    /// How many segments the log has, that being written to included: files of [`WalOptions::segment_bytes`]
+    /// or more.
     pub fn segments(&self) -> usize {
         self.segments.len()
     }
@@ -562,9 +570,10 @@ impl Wal {
         self.flight.is_none() && self.queue.is_empty()
     }
 
-    /// What to do beside the writing: prepare the next segment, or remove what the log has left behind. To be carried out in order and
-    /// reported by [`upkeep_done`](Self::upkeep_done); a job of [`next_job`](Self::next_job) may be in flight meanwhile, and reads. None
-    /// where there is nothing to do, and while one is in flight.
+    /// What to do beside the writing: prepare the next segment, or remove what the log has left behind. To be
+    /// carried out in order and reported by [`upkeep_done`](Self::upkeep_done); a job of
+    /// [`next_job`](Self::next_job) may be in flight meanwhile, and reads. None where there is nothing to do,
+    /// and while one is in flight.
     pub fn upkeep(&mut self) -> Option<Vec<Operation>> {
         if self.upkeep.is_some() {
             return None;
@@ -601,7 +610,8 @@ impl Wal {
         }
     }
 
-    /// Segments that hold no entry after the base go, the oldest first: so that what is left is the end of the log, without a gap.
+    /// Segments that hold no entry after the base go, the oldest first: so that what is left is the end of
+    /// the log, without a gap.
     fn leave_behind(&mut self) {
         // Not that of what is being written.
         let base = self.durable_base;
@@ -614,8 +624,8 @@ impl Wal {
         }
     }
 
-    /// What became of the last [`upkeep`](Self::upkeep). A disk that is full is not a failure: the next call asks for the same again.
-    /// After any other error the member must be stopped.
+    /// What became of the last [`upkeep`](Self::upkeep). A disk that is full is not a failure: the next call
+    /// asks for the same again. After any other error the member must be stopped.
     pub fn upkeep_done(&mut self, result: Result<(), &DiskError>) {
         match (self.upkeep.take(), result) {
             (Some(Upkeep::Prepare { blocks }), Ok(())) => self.spare = Spare::Ready { blocks },
@@ -625,8 +635,9 @@ impl Wal {
         }
     }
 
-    /// Whether there is room for more than what is submitted already. Where not, the disk had no space for another segment and this one
-    /// is used up but for a quarter: take no new work. Try [`upkeep`](Self::upkeep) again from time to time.
+    /// Whether there is room for more than what is submitted already. Where not, the disk had no space for
+    /// another segment and this one is used up but for a quarter: take no new work. Try
+    /// [`upkeep`](Self::upkeep) again from time to time.
     pub fn has_room(&self) -> bool {
         if self.spare != Spare::Refused {
             return true;
@@ -639,8 +650,9 @@ impl Wal {
         self.life
     }
 
-    /// Where the durable entries after `after` through `through` stand, as far as one read of about `max_bytes` goes, but one entry at
-    /// least. None where the first of them is not durable, is lost, or has left the log.
+    /// Where the durable entries after `after` through `through` stand, as far as one read of about
+    /// `max_bytes` goes, but one entry at least. None where the first of them is not durable, is lost, or has
+    /// left the log.
     pub fn locate(&self, after: Index, through: Index, max_bytes: u64) -> Option<Extent> {
         let first = after.next();
         let places = self.places.from(first);
@@ -672,8 +684,8 @@ impl Wal {
         })
     }
 
-    /// The entries that were read, each checked: at least one, and not many more than fit into the `max_bytes` of
-    /// [`locate`](Self::locate). None, where meanwhile they have left the log.
+    /// The entries that were read, each checked: at least one, and not many more than fit into the
+    /// `max_bytes` of [`locate`](Self::locate). None, where meanwhile they have left the log.
     pub fn entries(&self, extent: &Extent, bytes: &[u8]) -> Result<Entries, Damage> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut size = 0;

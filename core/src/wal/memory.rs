@@ -5,8 +5,8 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// A directory in memory that loses nothing: whatever is written is durable at once. A clone of it is what a crash at that moment
-/// would leave.
+/// A directory in memory that loses nothing: whatever is written is durable at once. A clone of it is what a
+/// crash at that moment would leave.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
 pub struct MemoryDisk {
     /// Each file with its bytes.

@@ -62,7 +62,8 @@ struct Fragile {
     files: BTreeMap<u64, File>,
     names: BTreeMap<FileName, u64>,
     durable_names: BTreeMap<FileName, u64>,
-    /// What was done to the names since they were synced: which is of this file now, if any, and which is of none.
+    /// What was done to the names since they were synced: which is of this file now, if any, and which is of
+    /// none.
     renamed: Vec<(FileName, Option<u64>, Option<FileName>)>,
     next: u64,
 }
@@ -110,7 +111,8 @@ impl Fragile {
         }
     }
 
-    /// Damages one sector of those that were ever written, or all of its block; of the vote alone where that is asked. Says which.
+    /// Damages one sector of those that were ever written, or all of its block; of the vote alone where that
+    /// is asked. Says which.
     fn damage(&mut self, choices: &mut Choices, vote_alone: bool) -> (FileName, usize) {
         let written = |(name, id): (&FileName, &u64)| {
             let (name, bytes) = (*name, &self.files[id].durable);
@@ -378,8 +380,8 @@ fn perform(operations: &[Operation], disk: &mut Fragile, choices: &mut Choices, 
     })
 }
 
-/// One life after the other on a disk that loses what was not synced; and, where it rots, damages a sector now and then, of what is
-/// known to be durable.
+/// One life after the other on a disk that loses what was not synced; and, where it rots, damages a sector
+/// now and then, of what is known to be durable.
 fn lives(choices: &mut Choices, options: WalOptions, rots: bool) {
     let mut disk = Fragile::default();
     let mut damages = Vec::new();
@@ -495,7 +497,8 @@ proptest! {
         lives(&mut Choices::new(list), options, rots);
     }
 
-    /// What rots is told by its ids, and nothing else is lost; what is had from others again is there after the next crash.
+    /// What rots is told by its ids, and nothing else is lost; what is had from others again is there after
+    /// the next crash.
     #[test]
     fn damage_is_never_silent(list in any_vec(any::<u16>(), 0..600)) {
         lives(&mut Choices::new(list), SMALL, true);

@@ -3,8 +3,9 @@
 use crate::wal::disk::{Disk, DiskError, FileName};
 use crate::wal::sector::SECTOR;
 
-/// A disk whose unreadable sectors read as damaged ones: the bytes are gone either way, and what else there is shall not go with them.
-/// A disk of which nothing at all can be read is another matter, and stays an error.
+/// A disk whose unreadable sectors read as damaged ones: the bytes are gone either way, and what else there
+/// is shall not go with them. A disk of which nothing at all can be read is another matter, and stays an
+/// error.
 pub(super) struct Patient<'d, D> {
     disk: &'d mut D,
     /// Whether anything could be read.

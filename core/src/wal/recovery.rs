@@ -36,8 +36,8 @@ pub struct Recovery {
     pub durable: Durable,
     /// What there was to be seen.
     pub found: Found,
-    /// What must be carried out, in order and all of it, before the member may start: only then is what was found durable. Empty after
-    /// [`Wal::open`].
+    /// What must be carried out, in order and all of it, before the member may start: only then is what was
+    /// found durable. Empty after [`Wal::open`].
     pub first: Vec<Operation>,
 }
 
@@ -60,12 +60,13 @@ pub struct Found {
     pub bad_votes: u64,
     /// How many segments have a header that cannot be read.
     pub bad_segments: u64,
-    /// The last entries of the snapshots whose files are there. The one that the log rests on is whole, or not among them; of the others
-    /// no more was read than their beginning.
+    /// The last entries of the snapshots whose files are there. The one that the log rests on is whole, or
+    /// not among them; of the others no more was read than their beginning.
     pub snapshots: Vec<LogId>,
     /// The last entries of those whose files are damaged, as far as that was looked at.
     pub bad_snapshots: Vec<LogId>,
-    /// The last entries of those whose files are not whole: what was being taken or fetched, and may be gone on with.
+    /// The last entries of those whose files are not whole: what was being taken or fetched, and may be gone
+    /// on with.
     pub partial_snapshots: Vec<LogId>,
 }
 
@@ -348,8 +349,9 @@ impl Votes {
         Ok(votes)
     }
 
-    /// The copy to be written over first. The latest may have been read from a cache and not be durable: what there is of the other one
-    /// stands until it is. Where that cannot be read, its writing was cut short, and the latest is durable.
+    /// The copy to be written over first. The latest may have been read from a cache and not be durable: what
+    /// there is of the other one stands until it is. Where that cannot be read, its writing was cut short,
+    /// and the latest is durable.
     fn first_copy(&self) -> Slot {
         match &self.latest {
             Some((latest, _)) if self.bad > 0 && self.written.contains(&latest.other()) => latest.other(),
@@ -467,7 +469,8 @@ impl Model {
     fn begin(&mut self, header: &SegmentHeader) -> Result<(), Missing> {
         let summary = &header.summary;
         let base = if self.base.index > summary.base.index { self.base } else { summary.base };
-        // What lies before the base was left behind with older segments. Anything else that is not here is lost.
+        // What lies before the base was left behind with older segments. Anything else that is not here is
+        // lost.
         self.durable.base = if summary.last.index <= base.index { summary.last } else { base };
         self.durable.snapshot = header.snapshot.clone();
         self.lose(summary, summary.last.index)?;
@@ -574,8 +577,9 @@ impl Model {
         }
     }
 
-    /// Makes the log what a header says that it is, through `through`: the same id is the same entry, and before it everything is the
-    /// same (Log Matching). What is not here is lost. Everything through `kept` is as it was.
+    /// Makes the log what a header says that it is, through `through`: the same id is the same entry, and
+    /// before it everything is the same (Log Matching). What is not here is lost. Everything through `kept`
+    /// is as it was.
     fn reconcile(&mut self, summary: &Summary, through: Index, kept: Index) -> Result<(), Missing> {
         self.forget(summary.base);
         self.rest_on(summary.snapshot);
@@ -603,7 +607,8 @@ impl Model {
         let mut next = after.index.next();
         while next <= through {
             let last = self.durable.last();
-            // Before the first term that is known there may be others; unless the log was in that very term already.
+            // Before the first term that is known there may be others; unless the log was in that very term
+            // already.
             let same = summary.terms.first().filter(|first| first.term == last.term && first.index > next);
             let id = summary.id(next).or(same.map(|first| LogId { term: first.term, index: next }));
             let id = id.filter(|id| id.term >= last.term).ok_or(unknown)?;
@@ -719,7 +724,8 @@ impl<D: Disk> Scan<'_, D> {
                 sectors.records.clear();
             }
             let end = block + batch.blocks;
-            // The checksum of a batch stands for everything before it. Where that is not there, it was once: it was durable before this.
+            // The checksum of a batch stands for everything before it. Where that is not there, it was once:
+            // it was durable before this.
             let follows = link.chain == batch.previous;
             let covered = first_of_segment
                 || !follows
@@ -737,7 +743,8 @@ impl<D: Disk> Scan<'_, D> {
         Ok(())
     }
 
-    /// Whether something stands behind a batch that ends at this block, or once did: nothing is written there before that is durable.
+    /// Whether something stands behind a batch that ends at this block, or once did: nothing is written there
+    /// before that is durable.
     fn is_followed(
         &mut self,
         segment: &SegmentFile,
@@ -772,7 +779,8 @@ impl<D: Disk> Scan<'_, D> {
         if at >= segment.blocks {
             return Ok(());
         }
-        // Of a batch that was acknowledged no sector is blank; and what a write leaves unfinished is not damaged.
+        // Of a batch that was acknowledged no sector is blank; and what a write leaves unfinished is not
+        // damaged.
         let named = self.synced.saturating_sub(self.model.now.link.number);
         let (blank, damaged) = window.faults(self.disk, at)?;
         let (hidden, end) = match blank == 0 && damaged > 0 {
@@ -780,8 +788,8 @@ impl<D: Disk> Scan<'_, D> {
             false => (0, at),
         };
         let mut is_more = hidden > named;
-        // Where something is blank, its write may have been lost, and another may stand behind it. Each of those that the vote names takes a
-        // block at least.
+        // Where something is blank, its write may have been lost, and another may stand behind it. Each of
+        // those that the vote names takes a block at least.
         let behind = at.saturating_add(u32::try_from(named.max(1)).unwrap_or(u32::MAX)).max(end);
         for block in behind..segment.blocks {
             is_more |= self.was_written(window, block)?;
@@ -793,9 +801,10 @@ impl<D: Disk> Scan<'_, D> {
         Ok(())
     }
 
-    /// How many batches may once have been durable in the blocks from `at` on, where no header can be read: the one that began there, and
-    /// one for every block that may be the first of another. What the vote does not name of them nobody knows anything of. And where that
-    /// ends: at the first block of which something is blank.
+    /// How many batches may once have been durable in the blocks from `at` on, where no header can be read:
+    /// the one that began there, and one for every block that may be the first of another. What the vote does
+    /// not name of them nobody knows anything of. And where that ends: at the first block of which something
+    /// is blank.
     fn hidden(
         &mut self,
         segment: &SegmentFile,
@@ -913,7 +922,8 @@ impl<D: Disk> Scan<'_, D> {
         found = shelf.tell(disk, &mut durable, found)?;
         durable.skip(options.cached_bytes);
         found.lost = durable.lost();
-        // What only its own batch shows to be durable is written again; and what is alone in its segment, so that this one is left.
+        // What only its own batch shows to be durable is written again; and what is alone in its segment, so
+        // that this one is left.
         let again = last.filter(|last| last.first_of_segment || last.number > synced);
         let void: Vec<_> = segments.iter().filter(|segment| segment.is_void()).map(|it| it.number).collect();
         let mut useless = void.clone();
@@ -924,8 +934,8 @@ impl<D: Disk> Scan<'_, D> {
                 }
                 (last.before, last.records)
             }
-            // What stands behind something that is gone cannot be repeated from before it: what it says is said as the new segment begins, and
-            // what can be read of its entries fills them once more.
+            // What stands behind something that is gone cannot be repeated from before it: what it says is
+            // said as the new segment begins, and what can be read of its entries fills them once more.
             Some(last) => {
                 let records = last.records.into_iter().filter_map(|record| match record {
                     Record::Append(entry) | Record::RepairResponse(entry) => {
@@ -980,8 +990,9 @@ impl<D: Disk> Scan<'_, D> {
     }
 }
 
-/// The segments but for those that are useless, each with the last entry before it; the next one begins after `end`. Where a header cannot
-/// be read, that is not known: whatever such a segment held lies before the next one, and so do those before it.
+/// The segments but for those that are useless, each with the last entry before it; the next one begins after
+/// `end`. Where a header cannot be read, that is not known: whatever such a segment held lies before the next
+/// one, and so do those before it.
 fn needed(segments: &[SegmentFile], useless: &[u64], end: Index) -> Vec<(u64, Option<u64>, Index)> {
     let mut before = end;
     let needed = segments.iter().rev().filter(|segment| !useless.contains(&segment.number));

@@ -7,8 +7,9 @@
 //!   511       the kind, which is never zero
 //! ```
 //!
-//! A file is full of zeros before it is written, and each sector is written once. So what an unfinished write leaves in a sector, the
-//! first of its bytes and zeros behind them, ends with a zero; and what was once written whole and has changed since, does not.
+//! A file is full of zeros before it is written, and each sector is written once. So what an unfinished write
+//! leaves in a sector, the first of its bytes and zeros behind them, ends with a zero; and what was once
+//! written whole and has changed since, does not.
 
 use crate::crc32c::CRC32;
 
@@ -22,7 +23,8 @@ const FIRST: usize = 2;
 const CHECKSUM_AT: usize = FIRST + DATA;
 const KIND_AT: usize = SECTOR - 1;
 
-/// What a sector is for. Each of these bytes has more than one bit set, so that no single flipped bit makes it zero.
+/// What a sector is for. Each of these bytes has more than one bit set, so that no single flipped bit makes
+/// it zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(super) enum Kind {
@@ -46,8 +48,8 @@ impl Kind {
     }
 }
 
-/// What the sectors of one file are sealed with, so that those of another file, or of an earlier one of the same name, are not taken
-/// for its own.
+/// What the sectors of one file are sealed with, so that those of another file, or of an earlier one of the
+/// same name, are not taken for its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Seal {
     pub(super) salt: u64,

@@ -7,8 +7,8 @@
 //!   …         chunk n, 4096 + n * (4 + bytes of a chunk); all are full but the last
 //! ```
 //!
-//! Nothing in it says whose it is: a file serves every member of the group as it is. The header is written last. What is not whole yet
-//! is called [`FileName::Partial`].
+//! Nothing in it says whose it is: a file serves every member of the group as it is. The header is written
+//! last. What is not whole yet is called [`FileName::Partial`].
 
 use crate::crc32c::CRC32;
 use crate::log::Snapshot;
@@ -25,7 +25,8 @@ const CHECKED: usize = 16;
 /// What stands in front of each chunk's content.
 const PREFIX: u64 = 4;
 
-/// Writes a snapshot's file, piece by piece. The operations are carried out in order; it holds one chunk in memory.
+/// Writes a snapshot's file, piece by piece. The operations are carried out in order; it holds one chunk in
+/// memory.
 ///
 /// A snapshot that is given up leaves a [`FileName::Partial`], to be removed by whoever gives it up.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -95,7 +96,8 @@ impl SnapshotHeader {
         self.length
     }
 
-    /// A checksum of all content. Two files with the same snapshot and digest are the same, however they are cut into chunks.
+    /// A checksum of all content. Two files with the same snapshot and digest are the same, however they are
+    /// cut into chunks.
     pub fn digest(&self) -> u64 {
         self.digest
     }
@@ -116,8 +118,8 @@ impl SnapshotHeader {
         n.saturating_mul(u64::from(self.chunk_bytes) + PREFIX).saturating_add(BLOCK as u64)
     }
 
-    /// The operation that reads chunk `n` of a file, the first of which is zero: what [`check_chunk`](Self::check_chunk) takes, and what
-    /// stands there in every other copy.
+    /// The operation that reads chunk `n` of a file, the first of which is zero: what
+    /// [`check_chunk`](Self::check_chunk) takes, and what stands there in every other copy.
     pub fn read_chunk(&self, file: FileName, n: u64) -> Operation {
         let length = usize::try_from(self.content(n) + PREFIX).unwrap_or(usize::MAX);
         Operation::Read { file, at: self.position(n), length }
@@ -251,12 +253,13 @@ mod crc_state {
             self.resumed().finalize()
         }
 
-        /// Goes on from a checksum that was finished: what this kind of CRC does to it in the end is undone first.
+        /// Goes on from a checksum that was finished: what this kind of CRC does to it in the end is undone
+        /// first.
         fn resumed(&self) -> crc::Digest<'static, u64, crc::Table<16>> {
             match self.0 {
                 None => CRC64.digest(),
-                // The register is kept reversed, as the checksum is, so only the inversion at the end is to be undone;
-                // and the initial value is given the other way round.
+                // The register is kept reversed, as the checksum is, so only the inversion at the end is to
+                // be undone; and the initial value is given the other way round.
                 Some(checksum) => CRC64.digest_with_initial((!checksum).reverse_bits()),
             }
         }

@@ -140,7 +140,8 @@ impl Used {
         self.disk.files.get_mut(&file).unwrap()
     }
 
-    /// The sectors of the segment that is written to which hold something behind its header, by their numbers.
+    /// The sectors of the segment that is written to which hold something behind its header, by their
+    /// numbers.
     fn used_sectors(&self) -> (FileName, Vec<usize>) {
         let mut segments = self.disk.files.iter().filter(|(file, _)| matches!(file, FileName::Segment(_)));
         let (file, bytes) = segments.next_back().unwrap();
@@ -303,7 +304,8 @@ fn a_copy_of_one_block_is_read_and_written_in_full() {
     }
 }
 
-/// What was read of a copy may be in the memory of a machine whose process was killed. So the other one stands until it is durable.
+/// What was read of a copy may be in the memory of a machine whose process was killed. So the other one
+/// stands until it is durable.
 #[test]
 fn a_start_writes_the_latest_copy_of_the_vote_first() {
     for ballots in 1..4 {
@@ -607,7 +609,8 @@ fn after_a_mark_the_last_block_may_be_gone_and_its_entries_are_known() {
     }
 }
 
-/// Either copy of the vote tells of the last batch, also where the other is damaged with it. Simulation, Durable Log.
+/// Either copy of the vote tells of the last batch, also where the other is damaged with it. Simulation,
+/// Durable Log.
 #[test]
 fn a_mark_is_known_from_either_copy() {
     for slot in [Slot::A, Slot::B] {
@@ -626,8 +629,8 @@ fn a_mark_is_known_from_either_copy() {
     }
 }
 
-/// What was written after the mark may be gone with what was written before: then nobody knows what it was, and nobody may say that there
-/// was nothing.
+/// What was written after the mark may be gone with what was written before: then nobody knows what it was,
+/// and nobody may say that there was nothing.
 #[test]
 fn what_a_mark_does_not_name_is_not_taken_for_what_it_names() {
     // The last batch that is named has one block, or three of which only the headers are gone.
@@ -683,7 +686,8 @@ fn the_first_batch_of_a_segment_is_marked_as_well() {
     }
 }
 
-/// The last batch is known to be durable where the segment ends with it, and where the disk has no space for another.
+/// The last batch is known to be durable where the segment ends with it, and where the disk has no space for
+/// another.
 #[test]
 fn a_mark_needs_no_room() {
     let mut used = Used::new();
@@ -700,7 +704,8 @@ fn a_mark_needs_no_room() {
     assert_eq!(plain(used.recover().unwrap().durable), used.state);
 }
 
-/// Nothing in it can be read, and where all that it can have held lies before the base, nothing in it is needed.
+/// Nothing in it can be read, and where all that it can have held lies before the base, nothing in it is
+/// needed.
 #[test]
 fn a_segment_without_a_header_goes_when_the_log_begins_behind_it() {
     let segments = |used: &Used| {
@@ -1125,7 +1130,8 @@ fn the_later_copy_of_the_vote_counts_and_the_later_ballot() {
     assert_eq!((durable.ballot, durable.last()), (ballot, LogId::new(1, 3)));
 }
 
-/// The bytes of format 1. If this fails, an older library cannot read what this one writes: see docs/log-format.md.
+/// The bytes of format 1. If this fails, an older library cannot read what this one writes: see
+/// docs/log-format.md.
 #[test]
 fn the_format_stays() {
     let mut used = Used::new();
@@ -1157,8 +1163,8 @@ fn the_format_stays() {
 }
 
 proptest! {
-    /// Bytes that no library wrote are refused or read, and never make it panic: not even where their checksums are right. And what was
-    /// made of damage once is made of it again.
+    /// Bytes that no library wrote are refused or read, and never make it panic: not even where their
+    /// checksums are right. And what was made of damage once is made of it again.
     #[test]
     fn no_bytes_make_recovery_panic(
         writes in any_vec((0..3_usize, 0..900_usize, 0..6_u64), 0..12),
@@ -1239,7 +1245,8 @@ fn a_segment_whose_first_batch_is_gone_is_damaged() {
     assert_eq!(used.recover().unwrap_err(), error);
 }
 
-/// What an earlier start has made ready, or left behind, must not keep the next one from the space that it needs.
+/// What an earlier start has made ready, or left behind, must not keep the next one from the space that it
+/// needs.
 #[test]
 fn a_start_gives_back_space_before_it_takes_any() {
     let mut used = Used::new();

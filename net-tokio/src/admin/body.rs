@@ -1,5 +1,5 @@
-//! What operators send, and what they are shown, as JSON. Incarnations and cluster ids are strings: they need all 64 bits, and JSON's numbers
-//! have 53 in many a reader.
+//! What operators send, and what they are shown, as JSON. Incarnations and cluster ids are strings: they need
+//! all 64 bits, and JSON's numbers have 53 in many a reader.
 
 use crate::metrics::{kind_word, phase_word};
 use crate::protocol::{Content, LogEntry, MemberStatus, NodePhase, NodeStatus, Range};
@@ -39,7 +39,8 @@ pub(super) struct TransferBody {
     pub(super) to: Option<NodeId>,
 }
 
-/// The body of `POST /members`: one of five verbs, the membership that it is meant for, and whether it is done at any risk.
+/// The body of `POST /members`: one of five verbs, the membership that it is meant for, and whether it is
+/// done at any risk.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MembersBody {

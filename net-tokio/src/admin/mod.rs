@@ -1,10 +1,12 @@
 //! The port for operators: HTTP, with JSON for programs and one page for people.
 //!
-//! [`serve`] opens it for a member. Whoever wants something brings the [`Token`] in the header `Authorization: Bearer ...`; what changes anything is a
-//! `POST`. docs/admin.md has every endpoint with an example.
+//! [`serve`] opens it for a member. Whoever wants something brings the [`Token`] in the header
+//! `Authorization: Bearer ...`; what changes anything is a `POST`. docs/admin.md has every endpoint with an
+//! example.
 //!
-//! It speaks plain HTTP, so anybody on the way could read the token. It therefore listens on loopback alone, unless
-//! [`AdminOptions::allow_insecure`] says otherwise; for other machines, put it behind a proxy that speaks TLS.
+//! It speaks plain HTTP, so anybody on the way could read the token. It therefore listens on loopback alone,
+//! unless [`AdminOptions::allow_insecure`] says otherwise; for other machines, put it behind a proxy that
+//! speaks TLS.
 //!
 //! There is no decision in it: requests become an [`Ask`], and each [`Reply`] an HTTP status.
 
@@ -32,7 +34,8 @@ use tokio::task::JoinHandle;
 
 /// What the port needs of the member.
 pub trait AdminBackend: Send + Sync + 'static {
-    /// What [`Ask`] asks. May take as long as it likes: it is given up after [`AdminOptions::request_timeout`].
+    /// What [`Ask`] asks. May take as long as it likes: it is given up after
+    /// [`AdminOptions::request_timeout`].
     fn ask(&self, ask: Ask) -> BoxFuture<'_, Reply>;
     /// How the member is. Answered at once, even where its driver is stuck.
     fn status(&self) -> NodeStatus;
@@ -56,7 +59,8 @@ pub struct AdminOptions {
     pub listen: SocketAddr,
     /// What whoever asks must bring.
     pub token: Token,
-    /// Whether to listen where other machines can reach it, without TLS: the token can be read on the way. Default off.
+    /// Whether to listen where other machines can reach it, without TLS: the token can be read on the way.
+    /// Default off.
     pub allow_insecure: bool,
     /// Whether `/health/live` and `/health/ready` need no token. They tell little. Default on.
     pub open_health: bool,
@@ -66,8 +70,9 @@ pub struct AdminOptions {
     pub ready_lag: u64,
     /// The largest body of a request, in bytes. Default 16 MiB.
     pub max_body_bytes: usize,
-    /// How many requests are answered at once, and connections there are, beside a few more that may ask for the member's health alone. Of
-    /// more connections, the one that has been longest without a complete request gives way. Default 64.
+    /// How many requests are answered at once, and connections there are, beside a few more that may ask for
+    /// the member's health alone. Of more connections, the one that has been longest without a complete
+    /// request gives way. Default 64.
     pub max_connections: usize,
     /// How long the head of a request may take to come, and a connection may stay idle. Default 10 s.
     pub header_timeout: Duration,
@@ -127,7 +132,8 @@ impl Admin {
     }
 }
 
-/// Opens the port. It is served by a task of the runtime that this is called in, until the [`Admin`] is shut down or dropped.
+/// Opens the port. It is served by a task of the runtime that this is called in, until the [`Admin`] is shut
+/// down or dropped.
 pub async fn serve(node: impl AdminBackend, options: AdminOptions) -> Result<Admin, AdminError> {
     let listen = options.listen;
     if !options.allow_insecure && !listen.ip().is_loopback() {

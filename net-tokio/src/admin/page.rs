@@ -1,5 +1,5 @@
-//! The page for people. It holds nothing of the member: its script asks for the token, keeps it for as long as the tab is open, and fetches
-//! `/status.json` with it each second.
+//! The page for people. It holds nothing of the member: its script asks for the token, keeps it for as long
+//! as the tab is open, and fetches `/status.json` with it each second.
 
 use super::reply::Failure;
 use axum::http::{StatusCode, header};
@@ -10,7 +10,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 const PAGE: &str = include_str!("status.html");
 const PLACE: &str = "{{nonce}}";
 
-/// The page, whose one script and one style are told from any other by a number that is drawn for each answer.
+/// The page, whose one script and one style are told from any other by a number that is drawn for each
+/// answer.
 pub(super) async fn show() -> Response {
     let mut nonce = [0; 16];
     if let Err(error) = getrandom::fill(&mut nonce) {

@@ -77,7 +77,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .merge(guard(health, shared.options.open_health))
         .merge(guard(metrics, shared.options.open_metrics))
         .merge(guard(guarded, false))
-        // There is nothing in these two but what is in the source: the page asks for the token, and then for what it shows.
+        // There is nothing in these two but what is in the source: the page asks for the token, and then for
+        // what it shows.
         .route("/status", get(page::show))
         .route("/", get(index))
         .fallback(unknown_path)
@@ -207,7 +208,8 @@ async fn member_list(shared: &Shared) -> Result<Vec<MemberStatus>, Failure> {
     }
 }
 
-/// Everything that is known of the member. What its driver would have to say is left out where it does not answer.
+/// Everything that is known of the member. What its driver would have to say is left out where it does not
+/// answer.
 async fn info(State(shared): Member) -> Response {
     let node = &shared.node;
     let (members, sample) = tokio::join!(soon(member_list(&shared)), soon(node.sample()));

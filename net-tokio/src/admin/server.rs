@@ -33,11 +33,13 @@ impl Limits {
     }
 }
 
-/// How long a connection lasts: whoever keeps one without reading what it is sent holds it no longer than that.
+/// How long a connection lasts: whoever keeps one without reading what it is sent holds it no longer than
+/// that.
 const LIFE: Duration = Duration::from_secs(300);
 /// How long requests under way are waited for when the port is closed.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long to wait before accepting again when the system has no more sockets or memory, or all requests are being answered.
+/// How long to wait before accepting again when the system has no more sockets or memory, or all requests are
+/// being answered.
 const PAUSE: Duration = Duration::from_millis(100);
 /// So many requests for the member's health are answered beside all others.
 const PLACES_FOR_HEALTH: usize = 16;

@@ -11,8 +11,8 @@ pub const MIN_TOKEN: usize = 16;
 /// The most.
 pub const MAX_TOKEN: usize = 1024;
 
-/// What whoever asks something of the admin port must bring. Never empty; 16 to 1024 visible ASCII characters. Make one with
-/// `openssl rand -hex 32`.
+/// What whoever asks something of the admin port must bring. Never empty; 16 to 1024 visible ASCII
+/// characters. Make one with `openssl rand -hex 32`.
 #[derive(Clone)]
 pub struct Token(String);
 
@@ -53,7 +53,8 @@ impl Token {
         }
     }
 
-    /// Reads it from a file; white space around it does not count. Warns in the log where other users may read the file.
+    /// Reads it from a file; white space around it does not count. Warns in the log where other users may
+    /// read the file.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, TokenError> {
         let path = path.as_ref();
         let failed = |error| TokenError::File(path.to_owned(), error);
@@ -71,7 +72,8 @@ impl Token {
         text.and_then(Self::new).map_err(|error| TokenError::InFile(path.to_owned(), Box::new(error)))
     }
 
-    /// Whether this is the token. It takes as long for one that is wrong in its first character as in its last; the length is no secret.
+    /// Whether this is the token. It takes as long for one that is wrong in its first character as in its
+    /// last; the length is no secret.
     pub(super) fn is(&self, brought: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(brought).into()
     }

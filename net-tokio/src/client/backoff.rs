@@ -19,7 +19,8 @@ impl Backoff {
         Self { min, max, failures: 0, redirections: 0, random: RandomState::new().hash_one(0) | 1 }
     }
 
-    /// The next wait: none where somebody has said where to go, but for members that send a client round in circles.
+    /// The next wait: none where somebody has said where to go, but for members that send a client round in
+    /// circles.
     pub(super) fn next(&mut self, redirected: bool) -> Duration {
         if redirected && self.redirections < REDIRECTIONS {
             self.redirections += 1;

@@ -1,8 +1,8 @@
 //! One connection to one member: many requests at a time, and their responses in whatever order they come.
 //!
-//! One task has the connection. It sends everything that waits in one write, and reads all that has come in one read, so that a request costs
-//! neither a task nor a system call of its own where there are many. Now and then it asks how the member is: that shows whether the connection
-//! is alive, and who leads.
+//! One task has the connection. It sends everything that waits in one write, and reads all that has come in
+//! one read, so that a request costs neither a task nor a system call of its own where there are many. Now
+//! and then it asks how the member is: that shows whether the connection is alive, and who leads.
 
 use crate::protocol::{self, Ask, NodeStatus, Reply, Request, Response, Who};
 use kontiki_core::types::NodeId;
@@ -35,7 +35,8 @@ pub enum Broken {
     Closed,
     /// The operating system reports this.
     Failed(String),
-    /// What came is no response: the other end is no member of this version of the library, or somebody meddles with the connection.
+    /// What came is no response: the other end is no member of this version of the library, or somebody
+    /// meddles with the connection.
     Garbage(FrameError),
     /// A response to what was never asked.
     NeverAsked(u64),
@@ -114,7 +115,8 @@ impl Default for Activity {
 }
 
 impl Connection {
-    /// Takes over a stream whose handshake is done, and asks the member who it is and who leads. Returns when it has said so.
+    /// Takes over a stream whose handshake is done, and asks the member who it is and who leads. Returns when
+    /// it has said so.
     pub(super) async fn open(
         address: String,
         stream: Box<dyn Stream>,
@@ -157,8 +159,9 @@ impl Connection {
         replied.await.map_err(|_| Lost { sent: true, broken: self.broken() })
     }
 
-    /// When a request that was made at `begun` counts as left without a reply, if nothing more is heard: `patience` after the last bytes of
-    /// it, or of others before it, could be written, and earlier where the member has not been heard for `silence`.
+    /// When a request that was made at `begun` counts as left without a reply, if nothing more is heard:
+    /// `patience` after the last bytes of it, or of others before it, could be written, and earlier where the
+    /// member has not been heard for `silence`.
     pub(super) fn gives_up_at(&self, begun: Instant, patience: Duration, silence: Duration) -> Instant {
         let Activity { written, read } = *lock(&self.seen.activity);
         let written = begun.max(written);
@@ -249,7 +252,8 @@ impl Task {
         let mut batch = Vec::new();
         loop {
             self.input.reserve(READ);
-            // Where the other end takes nothing, or too many wait, no more is taken from those who ask: they wait, and no memory grows.
+            // Where the other end takes nothing, or too many wait, no more is taken from those who ask: they
+            // wait, and no memory grows.
             let open = self.unsent() < MAX_OUTPUT && self.waiting.len() < self.behaviour.max_requests;
             tokio::select! {
                 count = self.queue.recv_many(&mut batch, BATCH), if open => {
@@ -283,7 +287,8 @@ impl Task {
     }
 
     fn was_sent(&mut self, count: usize) {
-        // The question how the member is may be behind a long request: as long as that goes out, the member is there.
+        // The question how the member is may be behind a long request: as long as that goes out, the member
+        // is there.
         self.unheard = 0;
         if self.sent > 0 || count < self.unsent() {
             lock(&self.seen.activity).written = Instant::now();
@@ -367,7 +372,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The number of the connection's own questions how the member is, and who it is; the clients' numbers come after.
+/// The number of the connection's own questions how the member is, and who it is; the clients' numbers come
+/// after.
 const STATUS: u64 = 0;
 const WHO: u64 = 1;
 const LAST_OWN: u64 = WHO;

@@ -104,7 +104,8 @@ pub enum Error {
     Unknown(Failure),
     /// It was done, as this entry; the answer is lost.
     Unanswered(LogId),
-    /// The command was done, once; its answer of so many bytes was too long to be kept for the second time of asking.
+    /// The command was done, once; its answer of so many bytes was too long to be kept for the second time of
+    /// asking.
     NotKept {
         /// How long the answer was.
         length: u64,
@@ -176,8 +177,9 @@ impl Error {
         }
     }
 
-    /// Returns whether the same request may succeed a little later. The client has tried until its deadline already. It is not the
-    /// same as safe: where [`may_be_done`](Self::may_be_done) holds too, a write outside a session may be applied twice.
+    /// Returns whether the same request may succeed a little later. The client has tried until its deadline
+    /// already. It is not the same as safe: where [`may_be_done`](Self::may_be_done) holds too, a write
+    /// outside a session may be applied twice.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Deadline { .. } | Self::Unknown(_) | Self::SessionExpired | Self::NotTransferred => true,

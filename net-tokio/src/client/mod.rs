@@ -7,9 +7,10 @@
 //!             the deadline ────────────────────────► Error::Deadline: what went wrong last, and whether it may be done
 //! ```
 //!
-//! A [`Client`] is cheap to clone, and all its clones share one connection, on which any number of requests may be under way. Commands go
-//! through a [session](kontiki_core::machine#sessions): however often one is sent again it is applied once, so a client that loses a leader in
-//! the middle of a command goes on as though nothing had happened. [`Client::kv`] speaks to the key-value store of `kontiki_core`.
+//! A [`Client`] is cheap to clone, and all its clones share one connection, on which any number of requests
+//! may be under way. Commands go through a [session](kontiki_core::machine#sessions): however often one is
+//! sent again it is applied once, so a client that loses a leader in the middle of a command goes on as
+//! though nothing had happened. [`Client::kv`] speaks to the key-value store of `kontiki_core`.
 //!
 //! ```no_run
 //! use kontiki_net_tokio::client::{Client, ClientOptions};
@@ -60,24 +61,26 @@ pub struct ClientOptions {
     pub cluster: Option<ClusterId>,
     /// How long a request is tried before it fails with [`Error::Deadline`]. Default 10 s.
     pub deadline: Duration,
-    /// How long a member is given to reply, before another is asked: for what is answered at once. A command is given one more second for
-    /// each 64 KiB, counted from when all of it is sent, unless the member falls silent: what is still under way is not sent again. Default
-    /// 3 s.
+    /// How long a member is given to reply, before another is asked: for what is answered at once. A command
+    /// is given one more second for each 64 KiB, counted from when all of it is sent, unless the member falls
+    /// silent: what is still under way is not sent again. Default 3 s.
     pub reply_timeout: Duration,
     /// How long a connection may take until it can be used. Default 2 s.
     pub dial_timeout: Duration,
-    /// How long to wait after the first failure before trying again; it doubles up to the longest, and each is cut at random. Default 5 ms.
+    /// How long to wait after the first failure before trying again; it doubles up to the longest, and each
+    /// is cut at random. Default 5 ms.
     pub backoff_min: Duration,
     /// The longest such wait. Default 300 ms.
     pub backoff_max: Duration,
-    /// How often a member is asked how it is; after three times without a word its connection counts as broken. Default 2 s.
+    /// How often a member is asked how it is; after three times without a word its connection counts as
+    /// broken. Default 2 s.
     pub heartbeat: Duration,
     /// How many requests may be under way on one connection; further ones wait. Default 4,096.
     pub max_requests: usize,
     /// The longest response that is accepted, in bytes. Default 64 MiB.
     pub max_response_bytes: usize,
-    /// How many commands of the session may be under way: at most [`Limits::max_answers`](kontiki_core::machine::Limits::max_answers) of the
-    /// group. Default 32.
+    /// How many commands of the session may be under way: at most
+    /// [`Limits::max_answers`](kontiki_core::machine::Limits::max_answers) of the group. Default 32.
     pub window: u32,
 }
 
@@ -137,7 +140,8 @@ pub enum Again {
 }
 
 impl Client {
-    /// A client of the group that the members at these addresses belong to, each `host:port`. Nothing is done before the first request.
+    /// A client of the group that the members at these addresses belong to, each `host:port`. Nothing is done
+    /// before the first request.
     pub fn new(
         addresses: impl IntoIterator<Item = String>,
         tls: Option<Tls>,
@@ -155,8 +159,8 @@ impl Client {
         Self::with_dialler(addresses, dialler, options)
     }
 
-    /// A client of the group that the members at these addresses belong to, which connects in its own way. Nothing is done before the first
-    /// request.
+    /// A client of the group that the members at these addresses belong to, which connects in its own way.
+    /// Nothing is done before the first request.
     pub fn with_dialler(
         addresses: impl IntoIterator<Item = String>,
         dialler: Dialler,
@@ -178,7 +182,8 @@ impl Client {
         Self { shared: Arc::clone(&self.shared), deadline }
     }
 
-    /// A client of one member alone, whoever leads: what it is asked, it answers itself, or sends on, or refuses.
+    /// A client of one member alone, whoever leads: what it is asked, it answers itself, or sends on, or
+    /// refuses.
     #[must_use]
     pub fn at(&self, address: impl Into<String>) -> Self {
         let options = self.shared.options.clone();
@@ -187,13 +192,14 @@ impl Client {
         Self { shared: Arc::new(Shared { options, router, sessions }), deadline: self.deadline }
     }
 
-    /// Has a command applied, once, and gives the state machine's answer. The session that this takes is opened with the first command.
+    /// Has a command applied, once, and gives the state machine's answer. The session that this takes is
+    /// opened with the first command.
     pub async fn command(&self, command: &[u8]) -> Result<Payload, Error> {
         session::command(self, command).await
     }
 
-    /// Has a command applied without a session: one entry of the log for one command, and where the outcome is not known,
-    /// [`Error::Unknown`] and no second try.
+    /// Has a command applied without a session: one entry of the log for one command, and where the outcome
+    /// is not known, [`Error::Unknown`] and no second try.
     pub async fn command_once(&self, command: &[u8]) -> Result<Payload, Error> {
         let ask = Ask::Command(Command::Plain(command).encode());
         let (_, answer) = applied(self.ask(ask, Again::Unsafe).await?)?;
@@ -217,8 +223,8 @@ impl Client {
         }
     }
 
-    /// Asks anything, and gives the reply. What can be tried again is tried again until the deadline, as far as that is safe: so
-    /// [`Reply::Refused`] and [`Reply::Unknown`] are never given, but come as errors.
+    /// Asks anything, and gives the reply. What can be tried again is tried again until the deadline, as far
+    /// as that is safe: so [`Reply::Refused`] and [`Reply::Unknown`] are never given, but come as errors.
     pub async fn ask(&self, ask: Ask, again: Again) -> Result<Reply, Error> {
         self.ask_each(again, || Some(ask.clone())).await
     }

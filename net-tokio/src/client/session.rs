@@ -24,7 +24,8 @@ struct Session {
     room: Notify,
 }
 
-/// A command under way. Whoever gives up waiting for it says so by dropping this: it will never be sent again, and the session goes on.
+/// A command under way. Whoever gives up waiting for it says so by dropping this: it will never be sent
+/// again, and the session goes on.
 struct Begun {
     session: Arc<Session>,
     number: u64,
@@ -118,7 +119,8 @@ pub(super) async fn command(client: &Client, command: &[u8]) -> Result<Payload, 
         let (_, answer) = applied(reply?)?;
         if answer == Answer::SessionExpired {
             sessions.forget(&session);
-            // The only copy of the command that there ever was has just not been applied: it may go into another session.
+            // The only copy of the command that there ever was has just not been applied: it may go into
+            // another session.
             if *lock(&attempts) == 1 {
                 continue;
             }

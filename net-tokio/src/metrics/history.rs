@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 /// Something that a person may want to know afterwards.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Event {
-    /// When, in milliseconds since 1970 by this machine's clock; the last time, where it happened several times.
+    /// When, in milliseconds since 1970 by this machine's clock; the last time, where it happened several
+    /// times.
     pub at_ms: u64,
     /// What it is about: `phase`, `leader`, `term`, `election`, `kind`, `space`, `members` or `snapshot`.
     pub kind: &'static str,

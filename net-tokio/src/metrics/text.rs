@@ -1,5 +1,5 @@
-//! The text format of Prometheus, version 0.0.4. Whole numbers only: what is measured in seconds is counted in nanoseconds and written as a
-//! decimal fraction, so nothing is rounded.
+//! The text format of Prometheus, version 0.0.4. Whole numbers only: what is measured in seconds is counted
+//! in nanoseconds and written as a decimal fraction, so nothing is rounded.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -58,7 +58,8 @@ struct Written {
     histograms: String,
 }
 
-/// A page in the making. However it is filled, it comes out well-formed: each name stands there once, and each set of labels once in it.
+/// A page in the making. However it is filled, it comes out well-formed: each name stands there once, and
+/// each set of labels once in it.
 #[derive(Default)]
 pub(super) struct Page(BTreeMap<&'static str, Written>);
 
@@ -85,7 +86,8 @@ impl Page {
         *line = line.plus(value);
     }
 
-    /// Adds a histogram: how many measurements were in each bucket, by its upper bound, and their sum in nanoseconds. The last bucket has no bound.
+    /// Adds a histogram: how many measurements were in each bucket, by its upper bound, and their sum in
+    /// nanoseconds. The last bucket has no bound.
     pub(super) fn histogram(
         &mut self,
         name: &'static str,

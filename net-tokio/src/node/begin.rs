@@ -1,4 +1,5 @@
-//! Carries out what [`formation`](kontiki_core::replica::formation) decides about a member's way into its group.
+//! Carries out what [`formation`](kontiki_core::replica::formation) decides about a member's way into its
+//! group.
 
 use crate::clock::Clock;
 use crate::host::Host;
@@ -51,7 +52,8 @@ pub(super) type Entered = oneshot::Sender<Result<(), BeginError>>;
 /// How long to wait before a record that could not be written is written again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Brings a member into its group, and goes on as long as there is something to do. Ends when the member does.
+/// Brings a member into its group, and goes on as long as there is something to do. Ends when the member
+/// does.
 pub(super) async fn form(handle: Arc<NodeHandle>, host: Arc<Host>, directory: PathBuf, entered: Entered) {
     let (clock, mut entered) = (Clock::start(), Some(entered));
     let (tell, mut answers) = mpsc::unbounded_channel();

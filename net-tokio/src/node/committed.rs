@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 /// Committed entries, each once and in order, blank ones and memberships included.
 ///
-/// It is pulled: nothing is kept for whoever does not ask, so a slow consumer delays nobody but itself. One that is so slow that the log has gone
-/// on without it is told where the log begins now.
+/// It is pulled: nothing is kept for whoever does not ask, so a slow consumer delays nobody but itself. One
+/// that is so slow that the log has gone on without it is told where the log begins now.
 #[derive(Debug)]
 pub struct Committed {
     node: Node,
@@ -30,9 +30,11 @@ impl Committed {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Refusal::Compacted`](kontiki_core::replica::ReplicaRefusal::Compacted) where the next entry is no longer in the log, and
-    /// with [`Refusal::Unreadable`](kontiki_core::replica::ReplicaRefusal::Unreadable) where the member's disk has lost it: the next call tries again,
-    /// and succeeds once another member has sent the entry. [`Error::Stopped`] when the node is stopped.
+    /// [`Error::Refused`] with [`Refusal::Compacted`](kontiki_core::replica::ReplicaRefusal::Compacted) where
+    /// the next entry is no longer in the log, and with
+    /// [`Refusal::Unreadable`](kontiki_core::replica::ReplicaRefusal::Unreadable) where the member's disk has
+    /// lost it: the next call tries again, and succeeds once another member has sent the entry.
+    /// [`Error::Stopped`] when the node is stopped.
     pub async fn next(&mut self) -> Result<LogEntry, Error> {
         loop {
             if let Some(entry) = self.read.pop_front() {

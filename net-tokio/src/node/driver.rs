@@ -1,5 +1,5 @@
-//! The task that runs one member: it carries inputs to the replica, and what the replica decides to the disk, the state machine, the network
-//! and whoever waits for an answer. It decides nothing.
+//! The task that runs one member: it carries inputs to the replica, and what the replica decides to the disk,
+//! the state machine, the network and whoever waits for an answer. It decides nothing.
 //!
 //! ```text
 //!   frames ──►┐                         ┌─► transport
@@ -242,8 +242,8 @@ impl Driver {
         }
     }
 
-    /// Tells the member something, and carries out what it decides. The clock is read here, so after whatever is told has come: a lease that
-    /// ended while this process stood still is over.
+    /// Tells the member something, and carries out what it decides. The clock is read here, so after whatever
+    /// is told has come: a lease that ended while this process stood still is over.
     fn handle(&mut self, input: Input) {
         let mut outputs = std::mem::take(&mut self.pending.outputs);
         let now = self.clock.now();
@@ -321,8 +321,9 @@ impl Driver {
             } else {
                 peer.map(|peer| peer.matched)
             };
-            // A new leader counts everybody as heard of when it began: what has come by the sockets says more. And they may serve
-            // several groups: what the leader of this one has heard says more than they do.
+            // A new leader counts everybody as heard of when it began: what has come by the sockets says
+            // more. And they may serve several groups: what the leader of this one has heard says more than
+            // they do.
             let counted = peer.map(|peer| (now - peer.last_contact).get() / 1_000_000);
             let heard = self.host.last_heard_ms(member.id);
             MemberStatus {
@@ -370,7 +371,8 @@ impl Driver {
         }
     }
 
-    /// Members keep connections to each other, even with nothing to say: so their addresses spread, and a broken one is noticed.
+    /// Members keep connections to each other, even with nothing to say: so their addresses spread, and a
+    /// broken one is noticed.
     fn connect(&mut self) {
         let Member::Replica(replica) = &self.member else { return };
         let me = self.identity.member.id;
@@ -395,7 +397,8 @@ impl Driver {
         // Whoever still waits was not answered by the replica: it may have come to pass, or not.
         self.pending.waiting.drain().for_each(|(_, (waiter, _))| waiter.tell(Answer::Unknown));
         self.told.close();
-        // Somebody may be at the very moment of handing something in: that is waited for, or it would wait for ever.
+        // Somebody may be at the very moment of handing something in: that is waited for, or it would wait
+        // for ever.
         while let Some(told) = self.told.recv().await {
             if let DriverEvent::Ask(_, waiter) = told {
                 let refusal = kontiki_core::action::Refusal::Stopped;

@@ -45,8 +45,8 @@ impl Error {
         }
     }
 
-    /// Whether the same request may succeed a little later, or at another member. For a command outside a session that is not the same as
-    /// safe: after [`Error::Unknown`] it may be applied twice.
+    /// Whether the same request may succeed a little later, or at another member. For a command outside a
+    /// session that is not the same as safe: after [`Error::Unknown`] it may be applied twice.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.is_retryable(),

@@ -1,4 +1,5 @@
-//! What there is of a node for everybody else in its process: a way to its driver, and what the driver tells of it.
+//! What there is of a node for everybody else in its process: a way to its driver, and what the driver tells
+//! of it.
 
 use crate::metrics::Metrics;
 use crate::node::driver::{DriverEvent, NodeCounters, Waiter};
@@ -29,7 +30,8 @@ pub(crate) struct NodeHandle {
 
 /// How many requests and frames may wait for the driver.
 pub(super) const QUEUE: usize = 16 << 10;
-/// How many bytes of frames may wait for the driver before further ones are dropped: about eight full windows of a leader.
+/// How many bytes of frames may wait for the driver before further ones are dropped: about eight full windows
+/// of a leader.
 const FRAMES: usize = 64 << 20;
 /// The most entries that are looked at in one request, and the most bytes of them.
 const MAX_ENTRIES: usize = 10_000;
@@ -129,7 +131,8 @@ impl NodeHandle {
         }
     }
 
-    /// Asks the member something. Where it takes that and ends without an answer, as in a crash, it may have done it or not.
+    /// Asks the member something. Where it takes that and ends without an answer, as in a crash, it may have
+    /// done it or not.
     pub(super) async fn request(&self, ask: replica::Ask) -> Result<Answer, Error> {
         let answer = self.hand(|waiter| DriverEvent::Ask(ask, Waiter::Alone(waiter))).await?;
         answer.await.map_err(|_| Error::Unknown)

@@ -74,8 +74,8 @@ use std::{error, fmt, io};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
-/// One member of one group: a handle, to be cloned at will. The member is stopped when the last one is dropped, or by
-/// [`shutdown`](Self::shutdown), and can be started again.
+/// One member of one group: a handle, to be cloned at will. The member is stopped when the last one is
+/// dropped, or by [`shutdown`](Self::shutdown), and can be started again.
 #[derive(Clone, Debug)]
 pub struct Node(Arc<Shared>);
 
@@ -134,7 +134,8 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Returns whether the options are wrong or contradict one another: the same start fails again until they are changed.
+    /// Returns whether the options are wrong or contradict one another: the same start fails again until they
+    /// are changed.
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::Config(_) | Self::Replica(_) | Self::Sessions(_) | Self::Unspecified(_) => true,
@@ -257,8 +258,9 @@ impl Node {
         Ok(())
     }
 
-    /// Stops the node: whoever waits is answered, what is being written is synced, the sockets are closed. It can be started again. Takes
-    /// as long as the disk and the state machine take: see [`shutdown_within`](Self::shutdown_within).
+    /// Stops the node: whoever waits is answered, what is being written is synced, the sockets are closed. It
+    /// can be started again. Takes as long as the disk and the state machine take: see
+    /// [`shutdown_within`](Self::shutdown_within).
     pub async fn shutdown(&self) {
         let mut running = self.0.running.lock().await;
         if let Some(mut old) = running.take() {
@@ -267,9 +269,10 @@ impl Node {
         }
     }
 
-    /// The same, and after so long without what has not ended by then: whoever still waits is told that the outcome is unknown, and the
-    /// sockets are closed. Nothing that was acknowledged is lost, for it was synced before. A thread that waits for a disk which has hung
-    /// keeps the directory until the disk comes back; until then the node cannot be started again in it.
+    /// The same, and after so long without what has not ended by then: whoever still waits is told that the
+    /// outcome is unknown, and the sockets are closed. Nothing that was acknowledged is lost, for it was
+    /// synced before. A thread that waits for a disk which has hung keeps the directory until the disk comes
+    /// back; until then the node cannot be started again in it.
     ///
     /// # Errors
     ///
@@ -352,7 +355,8 @@ impl Node {
         self.0.status.borrow().clone()
     }
 
-    /// How it is, and each change of that: leadership, membership, commits. Survives the node's being stopped and started again.
+    /// How it is, and each change of that: leadership, membership, commits. Survives the node's being stopped
+    /// and started again.
     pub fn watch(&self) -> watch::Receiver<NodeStatus> {
         self.0.status.subscribe()
     }
@@ -384,8 +388,9 @@ impl Node {
         }
     }
 
-    /// Who is in the group; with `alive`, only those of whom something was heard lately. To a leader, which hears from all, that is within
-    /// the longest election timeout; to another member, which of most hears nothing but that they are there, within twice
+    /// Who is in the group; with `alive`, only those of whom something was heard lately. To a leader, which
+    /// hears from all, that is within the longest election timeout; to another member, which of most hears
+    /// nothing but that they are there, within twice
     /// [`keep_alive`](crate::transport::TransportOptions::keep_alive) where that is longer.
     pub async fn members(&self, alive: bool) -> Result<Vec<MemberStatus>, Error> {
         let mut members = self.handle()?.members().await?;
@@ -406,7 +411,8 @@ impl Node {
     /// # Errors
     ///
     /// [`Error::Refused`]: with [`Refusal::Compacted`](replica::ReplicaRefusal::Compacted) where the range begins before the log does, and with
-    /// [`Refusal::Unreadable`](replica::ReplicaRefusal::Unreadable) where this member cannot read one of the entries.
+    /// [`Refusal::Unreadable`](replica::ReplicaRefusal::Unreadable) where this member cannot read one of the
+    /// entries.
     pub async fn logs(&self, range: Range) -> Result<Vec<LogEntry>, Error> {
         self.handle()?.logs(range).await
     }
@@ -416,16 +422,17 @@ impl Node {
         Committed::new(self.clone(), after)
     }
 
-    /// Has a command applied, and gives its answer. It is tried once: a [`session`](Self::session) tries again until the command is
-    /// applied, and applies it once.
+    /// Has a command applied, and gives its answer. It is tried once: a [`session`](Self::session) tries
+    /// again until the command is applied, and applies it once.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`] where this member cannot take the command now, and nothing was done. With
-    /// [`NotLeader`](kontiki_core::action::Refusal::NotLeader) there is no leader that this member could send the command on to: for
-    /// about an election timeout after a leader has stopped, or for longer where
-    /// [`forward`](kontiki_core::replica::ReplicaOptions::forward) is off. [`Error::Unknown`] where the command may have been applied or not,
-    /// or may still be. [`Error::is_retryable`] tells which errors pass.
+    /// [`NotLeader`](kontiki_core::action::Refusal::NotLeader) there is no leader that this member could send
+    /// the command on to: for about an election timeout after a leader has stopped, or for longer where
+    /// [`forward`](kontiki_core::replica::ReplicaOptions::forward) is off. [`Error::Unknown`] where the
+    /// command may have been applied or not, or may still be. [`Error::is_retryable`] tells which errors
+    /// pass.
     pub async fn propose(&self, command: &[u8]) -> Result<Applied, Error> {
         let Raw { id, answer } = self.apply(session::plain(command)).await?;
         match answer {
@@ -459,13 +466,14 @@ impl Node {
         }
     }
 
-    /// Has other members; to be asked of the leader. With `expected`, only if the membership is still that of this entry.
+    /// Has other members; to be asked of the leader. With `expected`, only if the membership is still that of
+    /// this entry.
     pub async fn reconfigure(&self, expected: Option<LogId>, changes: Vec<Change>) -> Result<LogId, Error> {
         self.ask_to_reconfigure(Ask::Reconfigure { expected, changes, force: false }).await
     }
 
-    /// The same, even where no majority of the voters that the change leaves has been heard of lately. Until enough of them are back, the
-    /// group can then decide nothing, not even to undo it.
+    /// The same, even where no majority of the voters that the change leaves has been heard of lately. Until
+    /// enough of them are back, the group can then decide nothing, not even to undo it.
     pub async fn force_reconfigure(
         &self,
         expected: Option<LogId>,
@@ -481,8 +489,8 @@ impl Node {
         }
     }
 
-    /// Gives up the change of the membership that waits for newcomers to catch up; to be asked of the leader. Those that it has added stay
-    /// learners, and whoever asked for it is told [`Error::Cancelled`].
+    /// Gives up the change of the membership that waits for newcomers to catch up; to be asked of the leader.
+    /// Those that it has added stay learners, and whoever asked for it is told [`Error::Cancelled`].
     pub async fn cancel_change(&self) -> Result<(), Error> {
         match self.request(Ask::CancelChange).await? {
             Answer::Cancelled => Ok(()),
@@ -490,7 +498,8 @@ impl Node {
         }
     }
 
-    /// Adds a voter, once it has caught up. Newcomers that are told to [`join`](Builder::join) ask for it themselves.
+    /// Adds a voter, once it has caught up. Newcomers that are told to [`join`](Builder::join) ask for it
+    /// themselves.
     pub async fn add(&self, member: Member, address: impl Into<String>) -> Result<LogId, Error> {
         if let Some(host) = self.host() {
             host.configure(member.id, address.into());

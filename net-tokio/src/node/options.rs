@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeOptions {
-    /// The kernel's: times, limits, what is on. Its `seed` is drawn from the system's entropy where it is zero.
+    /// The kernel's: times, limits, what is on. Its `seed` is drawn from the system's entropy where it is
+    /// zero.
     pub raft: config::Options,
-    /// The replica's: snapshots, limits, whether commands are sent on to the leader (here they are unless told).
+    /// The replica's: snapshots, limits, whether commands are sent on to the leader (here they are unless
+    /// told).
     pub replica: replica::ReplicaOptions,
     /// The log's.
     pub wal: wal::WalOptions,
@@ -19,7 +21,8 @@ pub struct NodeOptions {
     pub sessions: Limits,
     /// The sockets'.
     pub transport: transport::TransportOptions,
-    /// How many requests of one connection may wait for their answers before it is read no further. Default 1,024.
+    /// How many requests of one connection may wait for their answers before it is read no further. Default
+    /// 1,024.
     pub max_requests_of_a_client: usize,
 }
 

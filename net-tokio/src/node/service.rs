@@ -16,7 +16,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc::{self, UnboundedSender};
 
-/// Serves one client until it goes, sends what is no request, or has asked nothing for so long that another needs its place.
+/// Serves one client until it goes, sends what is no request, or has asked nothing for so long that another
+/// needs its place.
 pub(crate) async fn serve(mut stream: Stream, handle: &Arc<NodeHandle>, host: &Arc<Host>) {
     let max_body = handle.max_request();
     let limit = host.max_requests_of_a_client();
@@ -28,7 +29,8 @@ pub(crate) async fn serve(mut stream: Stream, handle: &Arc<NodeHandle>, host: &A
     loop {
         tokio::select! {
             () = &mut gives_way => return,
-            // A client that has too much under way is read no further: its own sockets fill, and nobody else's.
+            // A client that has too much under way is read no further: its own sockets fill, and nobody
+            // else's.
             got = stream.read_buf(&mut read), if open < limit => {
                 if !matches!(got, Ok(1..)) {
                     return;

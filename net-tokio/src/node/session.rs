@@ -7,10 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Exactly-once commands. It retries by itself, for as long as its caller waits: combine it with [`tokio::time::timeout`].
+/// Exactly-once commands. It retries by itself, for as long as its caller waits: combine it with
+/// [`tokio::time::timeout`].
 ///
-/// Many commands may be under way at once, up to [`Limits::max_answers`]; a further one waits. A session that nobody uses ends after
-/// [`Limits::idle_entries`] entries of the log.
+/// Many commands may be under way at once, up to [`Limits::max_answers`]; a further one waits. A session that
+/// nobody uses ends after [`Limits::idle_entries`] entries of the log.
 #[derive(Debug)]
 pub struct Session {
     node: Node,
@@ -37,8 +38,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::NotApplied`] where the session has expired, [`Error::Refused`] where the command will never be taken, and
-    /// [`Error::Stopped`].
+    /// [`Error::NotApplied`] where the session has expired, [`Error::Refused`] where the command will never
+    /// be taken, and [`Error::Stopped`].
     pub async fn propose(&self, command: &[u8]) -> Result<Applied, Error> {
         let begun = loop {
             let answered = self.answered.notified();

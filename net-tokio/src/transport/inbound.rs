@@ -21,11 +21,13 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::rustls;
 
-/// So many connections may be introducing themselves at once. Of more, the oldest is given up: a good one takes milliseconds.
+/// So many connections may be introducing themselves at once. Of more, the oldest is given up: a good one
+/// takes milliseconds.
 const MAX_HANDSHAKES: usize = 128;
 /// How long to wait when the system gives no more connections, because it has no room.
 const BREATHER: Duration = Duration::from_millis(50);
-/// A frame that goes on must grow by so many bytes in each [`frame_timeout`](super::TransportOptions::frame_timeout).
+/// A frame that goes on must grow by so many bytes in each
+/// [`frame_timeout`](super::TransportOptions::frame_timeout).
 const SLOWEST: u64 = 64 << 10;
 /// What says that the acceptor is there.
 const BEAT: &[u8] = &[0];
@@ -264,8 +266,8 @@ fn fault(error: &io::Error) -> HandshakeRefusal {
     }
 }
 
-/// Lets the other end read why it is refused: a connection that is closed while something is unread is broken, and takes back what was said
-/// on it.
+/// Lets the other end read why it is refused: a connection that is closed while something is unread is
+/// broken, and takes back what was said on it.
 async fn hear_out(mut stream: Stream) {
     let mut rest = [0; 1024];
     if stream.shutdown().await.is_ok() {

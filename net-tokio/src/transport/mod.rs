@@ -5,12 +5,14 @@
 //!          one for each member and lane                    one-way    one for each connection
 //! ```
 //!
-//! Each member dials each other: what it sends goes by the connections that it has made, what it receives comes by those that others
-//! have made to it. A member has one for each [`Lane`], so that heartbeats, votes and acknowledgements overtake entries and snapshots.
+//! Each member dials each other: what it sends goes by the connections that it has made, what it receives
+//! comes by those that others have made to it. A member has one for each [`Lane`], so that heartbeats, votes
+//! and acknowledgements overtake entries and snapshots.
 //!
-//! Frames may be lost, and for one lane of one connection keep their order; of what is lost [`TransportCounters`] tell how much and why. Nobody waits
-//! for anybody: every queue is bounded and drops what does not fit, every connection has a task of its own, and whoever has not
-//! introduced itself gets little room and little time. What the bytes are is said in `wire.rs`.
+//! Frames may be lost, and for one lane of one connection keep their order; of what is lost
+//! [`TransportCounters`] tell how much and why. Nobody waits for anybody: every queue is bounded and drops
+//! what does not fit, every connection has a task of its own, and whoever has not introduced itself gets
+//! little room and little time. What the bytes are is said in `wire.rs`.
 
 mod counters;
 mod inbound;
@@ -47,20 +49,24 @@ use tokio::task::{AbortHandle, JoinSet};
 /// Of so many members something is remembered at once, besides those that [`Transport::connect`] names.
 const MAX_PEERS: usize = 1024;
 
-/// Whom the transport works for. It is called from the transport's tasks and never under its locks; no call may block.
+/// Whom the transport works for. It is called from the transport's tasks and never under its locks; no call
+/// may block.
 pub trait Host: Send + Sync + 'static {
     /// How this member introduces itself now.
     fn hello(&self) -> Hello;
-    /// Another member has introduced itself, or again because something changed. What it says of addresses is a hint.
+    /// Another member has introduced itself, or again because something changed. What it says of addresses is
+    /// a hint.
     fn heard(&self, hello: &Hello);
-    /// Another member looks for this one here, and introduces itself. Returns whether it has come to the right place.
+    /// Another member looks for this one here, and introduces itself. Returns whether it has come to the
+    /// right place.
     fn visited(&self, sought: NodeId, hello: &Hello) -> bool {
         sought == self.hello().id && hello.id != sought
     }
-    /// Where this member may be, each as `host:port`, the most likely first; asked at each dial, and resolved then.
+    /// Where this member may be, each as `host:port`, the most likely first; asked at each dial, and resolved
+    /// then.
     fn addresses(&self, of: NodeId) -> Vec<String>;
-    /// What became of dialling a member at one of these addresses: a peer that said this of itself, or nothing. Says whether it is
-    /// the member.
+    /// What became of dialling a member at one of these addresses: a peer that said this of itself, or
+    /// nothing. Says whether it is the member.
     fn dialled(&self, of: NodeId, address: &str, found: Option<&Hello>) -> Verdict {
         let _ = address;
         if found.is_some_and(|hello| hello.id == of) { Verdict::Verified } else { Verdict::Other }
@@ -77,7 +83,8 @@ pub trait Host: Send + Sync + 'static {
     fn client(&self, stream: Stream, cluster: Option<ClusterId>, peer: SocketAddr);
 }
 
-/// The connections of one process: a handle to them, cheap to clone. They last until [`Self::shutdown`], or the end of the runtime.
+/// The connections of one process: a handle to them, cheap to clone. They last until [`Self::shutdown`], or
+/// the end of the runtime.
 #[derive(Clone)]
 pub struct Transport {
     inner: Arc<Inner>,
@@ -115,7 +122,8 @@ impl Transport {
         self.inner.local
     }
 
-    /// Sends a frame, sooner or later or never; never waits. Frames to one member in one lane arrive in this order, those that arrive.
+    /// Sends a frame, sooner or later or never; never waits. Frames to one member in one lane arrive in this
+    /// order, those that arrive.
     pub fn send(&self, to: NodeId, lane: Lane, group: ClusterId, frame: &[u8]) {
         let Some(peer) = self.inner.peer(to) else { return };
         match peer.link(lane).push(&peer, group, frame, &self.inner.options) {
@@ -125,7 +133,8 @@ impl Transport {
         }
     }
 
-    /// Keeps connections to this member from now on, also with nothing to say: both learn what the other knows, and notice when it ends.
+    /// Keeps connections to this member from now on, also with nothing to say: both learn what the other
+    /// knows, and notice when it ends.
     pub fn connect(&self, to: NodeId) {
         let peer = self.inner.named(to);
         peer.kept.store(true, Relaxed);
@@ -146,7 +155,8 @@ impl Transport {
         }
     }
 
-    /// Tells every member anew who this is: groups or addresses have changed. Members that could not be reached are dialled at once.
+    /// Tells every member anew who this is: groups or addresses have changed. Members that could not be
+    /// reached are dialled at once.
     pub fn rehello(&self) {
         for peer in lock(&self.inner.peers).values() {
             peer.links.iter().for_each(Link::rehello);
@@ -181,8 +191,8 @@ impl Transport {
         }
     }
 
-    /// Ends every connection but those that the host was given, and waits until all are closed and nothing listens. What waits to be sent
-    /// is dropped.
+    /// Ends every connection but those that the host was given, and waits until all are closed and nothing
+    /// listens. What waits to be sent is dropped.
     pub async fn shutdown(&self) {
         let tasks = lock(&self.inner.tasks).take();
         if let Some(mut tasks) = tasks {

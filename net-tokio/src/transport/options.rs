@@ -17,20 +17,22 @@ pub struct TransportOptions {
     /// The certificates. Without them everything is sent in clear, and everybody is believed.
     #[serde(skip)]
     pub tls: Option<Tls>,
-    /// How often the files of the certificates are looked at: where they have changed, new connections use the new ones.
+    /// How often the files of the certificates are looked at: where they have changed, new connections use
+    /// the new ones.
     #[serde(with = "kontiki_core::time::span")]
     pub tls_interval: Duration,
-    /// Whether to go without TLS where others than this machine can listen in. Without TLS and this, only loopback addresses are listened on,
-    /// dialled and answered.
+    /// Whether to go without TLS where others than this machine can listen in. Without TLS and this, only
+    /// loopback addresses are listened on, dialled and answered.
     pub allow_insecure: bool,
     /// The longest body of a frame, in bytes; the same at all members: see [`frame::max_body`].
     pub max_body: usize,
-    /// How many bytes may wait for each member, in each of the two lanes, those being written included. What does not fit is dropped.
+    /// How many bytes may wait for each member, in each of the two lanes, those being written included. What
+    /// does not fit is dropped.
     pub queue_bytes: usize,
     /// How many frames may wait, likewise.
     pub queue_frames: usize,
-    /// How long to wait before dialling again after a first failure. It doubles with each further one, and of each wait a random part of up
-    /// to half is left out.
+    /// How long to wait before dialling again after a first failure. It doubles with each further one, and of
+    /// each wait a random part of up to half is left out.
     #[serde(with = "kontiki_core::time::span")]
     pub backoff_min: Duration,
     /// The longest such wait.
@@ -39,7 +41,8 @@ pub struct TransportOptions {
     /// How often to say that a connection is alive on which nothing else is said.
     #[serde(with = "kontiki_core::time::span")]
     pub keep_alive: Duration,
-    /// After how much silence a connection is given up. Connections that nobody needs are closed after the same time.
+    /// After how much silence a connection is given up. Connections that nobody needs are closed after the
+    /// same time.
     #[serde(with = "kontiki_core::time::span")]
     pub idle_timeout: Duration,
     /// How long connecting and introducing oneself may take.
@@ -48,8 +51,8 @@ pub struct TransportOptions {
     /// How long a frame that has begun may take to arrive; one of more than 64 KiB, for each 64 KiB of it.
     #[serde(with = "kontiki_core::time::span")]
     pub frame_timeout: Duration,
-    /// How many clients may be connected at once; of more, the one that has been longest without a complete request gives way. And, apart
-    /// from them, how many connections members may have made.
+    /// How many clients may be connected at once; of more, the one that has been longest without a complete
+    /// request gives way. And, apart from them, how many connections members may have made.
     pub max_connections: usize,
     /// How often at most refusals of one kind are logged.
     #[serde(with = "kontiki_core::time::span")]

@@ -133,7 +133,8 @@ impl Link {
         lock(&self.state).is_running()
     }
 
-    /// Exchanges what waits for what was written, which is empty: how many frames it is, and whether to introduce oneself before.
+    /// Exchanges what waits for what was written, which is empty: how many frames it is, and whether to
+    /// introduce oneself before.
     fn take(&self, written: &mut Vec<u8>) -> (u64, bool) {
         let mut state = lock(&self.state);
         mem::swap(&mut state.waiting, written);
@@ -151,8 +152,9 @@ impl Link {
         lock(&self.state).connected = true;
     }
 
-    /// The connection broke, after it had worked for good or not, or there never was one. Says how often in a row it did not work, and how
-    /// many frames are lost by it: those that wait are kept where the other can perhaps be reached at once.
+    /// The connection broke, after it had worked for good or not, or there never was one. Says how often in a
+    /// row it did not work, and how many frames are lost by it: those that wait are kept where the other can
+    /// perhaps be reached at once.
     fn failed(&self, worked: bool) -> (u32, u64) {
         let mut state = lock(&self.state);
         let mut lost = mem::take(&mut state.writing).1;
@@ -251,7 +253,8 @@ async fn carry(inner: &Inner, peer: &Peer, lane: Lane, stream: Stream) -> Ended 
     }
 }
 
-/// Waits for the other end to leave, or to have been silent for too long: it says now and then that it is there.
+/// Waits for the other end to leave, or to have been silent for too long: it says now and then that it is
+/// there.
 async fn watch(inner: &Inner, peer: &Peer, mut from: impl AsyncRead + Unpin) -> io::Error {
     let mut beats = [0; 64];
     loop {
@@ -306,7 +309,8 @@ pub(super) async fn write(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> i
     to.flush().await
 }
 
-/// Dials a member, wherever it may be, until it is found. A peer that may be the member is kept if no other address leads to it.
+/// Dials a member, wherever it may be, until it is found. A peer that may be the member is kept if no other
+/// address leads to it.
 async fn reach(inner: &Inner, peer: &Peer, lane: Lane) -> Result<Stream, DialError> {
     let (mut doubtful, mut failed) = (None, None);
     for address in inner.host.addresses(peer.id) {
@@ -358,7 +362,8 @@ pub struct ClientHello {
     pub cluster: Option<ClusterId>,
 }
 
-/// Connects to a member as a client, within this time: the connection, and how the member introduces itself. An address is `host:port`.
+/// Connects to a member as a client, within this time: the connection, and how the member introduces itself.
+/// An address is `host:port`.
 pub async fn dial(
     address: &str,
     tls: Option<&Tls>,

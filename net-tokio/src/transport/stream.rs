@@ -8,7 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-/// A connection after its handshake: bytes both ways. Flush what must go out now: with TLS, what was written may wait otherwise.
+/// A connection after its handshake: bytes both ways. Flush what must go out now: with TLS, what was written
+/// may wait otherwise.
 #[derive(Debug)]
 pub struct Stream {
     io: Io,
@@ -62,7 +63,8 @@ impl Stream {
         }
     }
 
-    /// Whether the other end may speak as a member, as far as its certificate says. Without TLS there is none, and nobody is asked.
+    /// Whether the other end may speak as a member, as far as its certificate says. Without TLS there is
+    /// none, and nobody is asked.
     pub(super) fn may_be_member(&self) -> bool {
         match &self.io {
             Io::Plain(_) => true,

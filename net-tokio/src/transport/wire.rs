@@ -8,9 +8,9 @@
 //! the acceptor   1 byte now and then
 //! ```
 //!
-//! A frame is one of [`kontiki_core::wire`]: its first bytes are its length, its checksum and the version of its body. A frame of version 0 to
-//! group 0 is the transport's own: empty, it says that the dialler is alive; otherwise it holds a new [`Hello`]. What a client and its
-//! member say after the answer is theirs.
+//! A frame is one of [`kontiki_core::wire`]: its first bytes are its length, its checksum and the version of
+//! its body. A frame of version 0 to group 0 is the transport's own: empty, it says that the dialler is
+//! alive; otherwise it holds a new [`Hello`]. What a client and its member say after the answer is theirs.
 //!
 //! Nothing here waits but the functions that read; nothing makes room for more than the limits.
 
@@ -24,7 +24,8 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 const MAGIC: &[u8; 7] = b"KONTIKI";
-/// The version of everything here. A member that speaks others as well dials again with what the answer names.
+/// The version of everything here. A member that speaks others as well dials again with what the answer
+/// names.
 pub(super) const VERSION: u8 = 1;
 /// The version of the frames that hold an [`Opening`] or an [`Answer`].
 const HANDSHAKE: u8 = 1;
@@ -32,7 +33,8 @@ const HANDSHAKE: u8 = 1;
 const CONTROL: u8 = 0;
 /// The bytes in front of each frame's body.
 pub(super) const HEAD: usize = 8 + HEADER;
-/// More groups than this are not told, and where there are so many, having none in common is no reason to refuse.
+/// More groups than this are not told, and where there are so many, having none in common is no reason to
+/// refuse.
 const MAX_GROUPS: usize = 1024;
 /// More addresses than this are not told.
 const MAX_KNOWN: usize = 64;
@@ -80,7 +82,8 @@ impl Hello {
         self.groups.len() >= MAX_GROUPS || self.groups.iter().any(|(cluster, _)| *cluster == group)
     }
 
-    /// Whether there is nothing that the two could have to say to one another: both are in groups, and none is the same.
+    /// Whether there is nothing that the two could have to say to one another: both are in groups, and none
+    /// is the same.
     pub(super) fn is_foreign_to(&self, other: &Self) -> bool {
         let groups = !self.groups.is_empty() && !other.groups.is_empty();
         groups && !other.groups.iter().any(|(group, _)| self.has(*group)) && other.groups.len() < MAX_GROUPS
@@ -234,7 +237,8 @@ pub(super) enum NoIntroduction {
     Ended(io::Error),
 }
 
-/// Reads an opening or an answer, and not a byte more; and the version it is of. Of another version there may be nothing that can be read.
+/// Reads an opening or an answer, and not a byte more; and the version it is of. Of another version there may
+/// be nothing that can be read.
 pub(super) async fn introduced<T: DeserializeOwned>(
     from: &mut (impl AsyncRead + Unpin),
 ) -> Result<(u8, Option<T>), NoIntroduction> {
@@ -326,8 +330,8 @@ impl Inflow {
         self.large.is_some() || self.at < self.buffer.len()
     }
 
-    /// Reads on, once; to be asked for when [`Self::next`] has no more. Says how much has come: nothing at the end. May be given up at any
-    /// time.
+    /// Reads on, once; to be asked for when [`Self::next`] has no more. Says how much has come: nothing at
+    /// the end. May be given up at any time.
     pub(super) async fn fill(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
         if let Some((_, bytes, whole)) = &mut self.large {
             let missing = *whole - bytes.len();

@@ -431,7 +431,8 @@ async fn whoever_says_nothing_is_cut_off_and_makes_room() {
     }
 }
 
-/// Several times as many as there are places, each with half a request, and for each that is hung up on there is another at once.
+/// Several times as many as there are places, each with half a request, and for each that is hung up on there
+/// is another at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_clients_keep_nobody_from_what_orchestrators_ask() {
     let (_fake, admin) = open(|options| {

@@ -90,7 +90,8 @@ async fn dump(chromium: &str, url: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Stands before the port as the same origin, with one more page that does what a person would: it gives the token to the tab.
+/// Stands before the port as the same origin, with one more page that does what a person would: it gives the
+/// token to the tab.
 async fn log_in(front: TcpListener, behind: SocketAddr) -> io::Result<()> {
     loop {
         let (browser, _) = front.accept().await?;

@@ -42,8 +42,9 @@ async fn commit_with_disconnection_and_recover() -> Result {
     group.finish().await
 }
 
-/// The original asserted that "8" is never committed, and was lucky: its leader of old may be the next, and then "8" is. What Raft promises is
-/// that all have it or nobody, once; and what the library promises is that its client is not told what nobody knows.
+/// The original asserted that "8" is never committed, and was lucky: its leader of old may be the next, and
+/// then "8" is. What Raft promises is that all have it or nobody, once; and what the library promises is that
+/// its client is not told what nobody knows.
 #[tokio::test]
 async fn no_commit_with_no_quorum() -> Result {
     let mut group = Group::start(3).await?;

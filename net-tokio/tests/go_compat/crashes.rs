@@ -1,6 +1,7 @@
 //! What survives when members crash: everything that was acknowledged, out of their files.
 //!
-//! A crash here ends the member's tasks at once, with nobody told; what was only in memory is lost. The original's crashes kept its log in memory.
+//! A crash here ends the member's tasks at once, with nobody told; what was only in memory is lost. The
+//! original's crashes kept its log in memory.
 
 use crate::harness::{Group, Result, id};
 use kontiki_net_tokio::node::Error;
@@ -76,8 +77,8 @@ async fn crash_then_restart_all() -> Result {
     group.finish().await
 }
 
-/// The original (it had this commented out) wanted "5" not to be committed before "6" is. A new leader commits what it has with an entry of its
-/// own, at once: what Raft promises is that all have "5" or nobody.
+/// The original (it had this commented out) wanted "5" not to be committed before "6" is. A new leader
+/// commits what it has with an entry of its own, at once: what Raft promises is that all have "5" or nobody.
 #[tokio::test]
 async fn crash_after_submit() -> Result {
     let mut group = Group::start(3).await?;

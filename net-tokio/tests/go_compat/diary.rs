@@ -1,4 +1,5 @@
-//! A state machine that also notes down what it applies: what was done twice, or in another order elsewhere, is seen.
+//! A state machine that also notes down what it applies: what was done twice, or in another order elsewhere,
+//! is seen.
 
 use kontiki_core::kv::{Kv, KvRestore, KvSnapshot};
 use kontiki_core::machine::{BadSnapshot, Restore, StateMachine};
@@ -8,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What was applied, in this order, since the machine was made.
 type Page = Arc<Mutex<Vec<(LogId, Vec<u8>)>>>;
 
-/// Where a member's machines note it down, one after the other: each start has a page of its own, on which a machine that is only now
-/// coming to its end cannot write.
+/// Where a member's machines note it down, one after the other: each start has a page of its own, on which a
+/// machine that is only now coming to its end cannot write.
 #[derive(Clone, Default)]
 pub(crate) struct Diary(Arc<Mutex<Page>>);
 

@@ -6,8 +6,8 @@ use kontiki_core::replica::ReplicaRefusal;
 use kontiki_net_tokio::node::{Error, NodeOptions};
 use std::time::Duration;
 
-/// Where it matters that nobody stands for election who need not: a machine that has much else to do may keep a member waiting
-/// for longer than a short timeout.
+/// Where it matters that nobody stands for election who need not: a machine that has much else to do may keep
+/// a member waiting for longer than a short timeout.
 fn unhurried(pre_vote: bool) -> NodeOptions {
     let mut options = options();
     options.raft.election_timeout_min = Duration::from_millis(600);
@@ -70,8 +70,9 @@ async fn disconnect_all_then_restore() -> Result {
     group.finish().await
 }
 
-/// The old leader comes back when it has noticed that it leads no more. With pre-vote it has not touched its term meanwhile, and so disturbs
-/// nobody: that is so each time. That nobody *else* stands for election just then is likely.
+/// The old leader comes back when it has noticed that it leads no more. With pre-vote it has not touched its
+/// term meanwhile, and so disturbs nobody: that is so each time. That nobody *else* stands for election just
+/// then is likely.
 #[tokio::test]
 async fn election_leader_disconnect_then_reconnect() -> Result {
     let mut group = Group::with(5, &unhurried(true)).await?;
@@ -107,7 +108,8 @@ async fn election_leader_disconnect_then_reconnect_5() -> Result {
     Err("the leader changed each time that the old one came back".into())
 }
 
-/// Without pre-vote a member that hears from nobody raises its term again and again, and brings it to the others when it comes back.
+/// Without pre-vote a member that hears from nobody raises its term again and again, and brings it to the
+/// others when it comes back.
 #[tokio::test]
 async fn election_follower_comes_back_without_pre_vote() -> Result {
     let mut group = Group::with(5, &unhurried(false)).await?;

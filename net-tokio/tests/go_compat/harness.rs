@@ -1,7 +1,7 @@
 //! A group of members in one process, on real sockets and real directories, and the verbs of the scenarios.
 //!
-//! Nothing here sleeps for luck: every wait is for something that can be seen, and has a bound that only a fault reaches.
-//! At each look it is asserted that no term has two leaders.
+//! Nothing here sleeps for luck: every wait is for something that can be seen, and has a bound that only a
+//! fault reaches. At each look it is asserted that no term has two leaders.
 
 use crate::diary::Diary;
 use kontiki_core::kv::Command;
@@ -70,8 +70,9 @@ pub(crate) fn options() -> NodeOptions {
     options
 }
 
-/// An address of the loopback interface that no other test has, where the system has more than one: so no port can be taken
-/// between its being found free and its member's listening there, nor while the member is down.
+/// An address of the loopback interface that no other test has, where the system has more than one: so no
+/// port can be taken between its being found free and its member's listening there, nor while the member is
+/// down.
 fn own_loopback() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -88,7 +89,8 @@ pub(crate) fn addresses(count: u64) -> Result<Vec<SocketAddr>> {
     Ok(listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
 }
 
-/// Descriptions of the first members of a group, each with its directory below `root`; and what their machines will note down.
+/// Descriptions of the first members of a group, each with its directory below `root`; and what their
+/// machines will note down.
 fn described(count: u64, root: &Path, options: &NodeOptions) -> Result<Vec<(Builder, Diary)>> {
     let at = addresses(count)?;
     let peers: Vec<_> = (1..).map(id).zip(at.iter().map(ToString::to_string)).collect();
@@ -207,8 +209,8 @@ impl Group {
         self.lay_wires();
     }
 
-    /// Blocks on both sides what is to be blocked. A host that was restarted begins with no block of its own: until it is
-    /// told, that of the other side holds.
+    /// Blocks on both sides what is to be blocked. A host that was restarted begins with no block of its own:
+    /// until it is told, that of the other side holds.
     fn lay_wires(&self) {
         for (here, node) in self.running() {
             let host = node.host();
@@ -290,8 +292,8 @@ impl Group {
         self.until("one leader for all who are connected", leader).await
     }
 
-    /// Waits until nobody leads, cut off or not, and asserts that it stays so: until each has tried again and again to be
-    /// elected, and its requests were lost.
+    /// Waits until nobody leads, cut off or not, and asserts that it stays so: until each has tried again and
+    /// again to be elected, and its requests were lost.
     pub(crate) async fn no_leader(&self) {
         let leads = |seen: &BTreeMap<NodeId, NodeStatus>| {
             seen.values().any(|status| status.role == RoleKind::Leader || status.leader.is_some())
@@ -305,8 +307,8 @@ impl Group {
         self.until("each tries to be elected", tried).await;
     }
 
-    /// How often a member that does not lead has tried to be elected, as far as it could not be heard: each try is one
-    /// message to each other member, and who is waited for here has none that answers.
+    /// How often a member that does not lead has tried to be elected, as far as it could not be heard: each
+    /// try is one message to each other member, and who is waited for here has none that answers.
     pub(crate) fn tries(&self, id: NodeId) -> u64 {
         let Some(host) = self.node(id).host() else { return 0 };
         let Some(transport) = host.transport() else { return 0 };
@@ -353,8 +355,8 @@ impl Group {
         Ok(())
     }
 
-    /// Waits until a command is committed on so many of those that are connected: once on each, in the same place with the
-    /// same term. Says where.
+    /// Waits until a command is committed on so many of those that are connected: once on each, in the same
+    /// place with the same term. Says where.
     pub(crate) async fn committed(&self, number: u64, on: usize) -> Result<LogId> {
         let began = Instant::now();
         loop {
@@ -379,7 +381,8 @@ impl Group {
         let mut found = Vec::new();
         for (_, node) in nodes {
             let log = log(node).await?;
-            // Where its first try was lost with a leader, a session may have put it in the log twice: it is applied once.
+            // Where its first try was lost with a leader, a session may have put it in the log twice: it is
+            // applied once.
             let mut committed = places(&log, number).filter(|entry| entry.committed);
             found.extend(committed.next().map(|entry| entry.id));
         }
@@ -387,8 +390,8 @@ impl Group {
         Ok(found)
     }
 
-    /// Waits until all who are connected have committed and applied everything, and asserts that their logs are the same, and that all
-    /// have applied the same, in the same order, nothing twice.
+    /// Waits until all who are connected have committed and applied everything, and asserts that their logs
+    /// are the same, and that all have applied the same, in the same order, nothing twice.
     pub(crate) async fn agree(&self) -> Result<Vec<LogEntry>> {
         let began = Instant::now();
         loop {

@@ -1,4 +1,5 @@
-//! A node's life as its application sees it: starting and stopping, asking and being told, joining and leaving.
+//! A node's life as its application sees it: starting and stopping, asking and being told, joining and
+//! leaving.
 
 use crate::diary::Diary;
 use crate::harness::{
@@ -46,8 +47,8 @@ fn newcomer(number: u64, group: &Group, at: SocketAddr, seed: NodeId) -> Result<
     Ok((builder, diary))
 }
 
-/// What the original's README does: start, commit, stop, with a peer that is not there. With one member that is a group; with a member that
-/// nobody has seen it is none yet, and says for whom it waits.
+/// What the original's README does: start, commit, stop, with a peer that is not there. With one member that
+/// is a group; with a member that nobody has seen it is none yet, and says for whom it waits.
 #[tokio::test]
 async fn test_raft() -> Result {
     let root = tempfile::tempdir()?;
@@ -71,7 +72,8 @@ async fn test_raft() -> Result {
     Ok(())
 }
 
-/// Members come one after the other, each by way of another; commands go in everywhere; some stop, and come back.
+/// Members come one after the other, each by way of another; commands go in everywhere; some stop, and come
+/// back.
 #[tokio::test]
 async fn test_main_functions() -> Result {
     let mut group = Group::start(1).await?;
@@ -430,7 +432,8 @@ async fn committed_entries_come_from_any_place_on_and_who_does_not_read_delays_n
     group.finish().await
 }
 
-/// The original gave out its own current term with each entry, so that two members told of one entry differently.
+/// The original gave out its own current term with each entry, so that two members told of one entry
+/// differently.
 #[tokio::test]
 async fn an_entry_has_the_term_it_was_proposed_in_whoever_tells_of_it() -> Result {
     let mut group = Group::start(3).await?;
@@ -569,7 +572,8 @@ async fn a_group_shrinks_and_the_dead_count_no_more() -> Result {
     let mut group = Group::start(5).await?;
     group.commit([1]).await?;
     for expected in [3, 2] {
-        // One that is down, and at five another, which is not: of five members three must be up, of three two.
+        // One that is down, and at five another, which is not: of five members three must be up, of three
+        // two.
         let leader = group.single_leader().await.by;
         let others = group.others(leader);
         let leaving = if expected == 3 { &others[..2] } else { &others[..1] };
@@ -668,7 +672,8 @@ async fn what_is_logged_is_for_the_application_to_choose() -> Result {
     let two = builders(2, root.path(), &options())?;
     assert!(!logged(&two[0], Level::ERROR).await?, "that it waits is no error");
     for _ in 0..5 {
-        // A line that another test comes to for the first time just now may not have heard of this subscriber.
+        // A line that another test comes to for the first time just now may not have heard of this
+        // subscriber.
         if logged(&two[0], Level::INFO).await? {
             return Ok(());
         }

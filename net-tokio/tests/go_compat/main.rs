@@ -1,5 +1,5 @@
-//! The scenarios that the Go library this one descends from was tested with, over real sockets and files; and what it
-//! promised beside them, each thing shown once. `docs/from-go-raft.md` says which test is which.
+//! The scenarios that the Go library this one descends from was tested with, over real sockets and files; and
+//! what it promised beside them, each thing shown once. `docs/from-go-raft.md` says which test is which.
 //!
 //! Where the original asserted what Raft does not promise, the test asserts what it does: see the comments.
 

@@ -1,4 +1,5 @@
-//! `docs/from-go-raft.md` says which test shows what: each of them exists, and none of this target's is left out.
+//! `docs/from-go-raft.md` says which test shows what: each of them exists, and none of this target's is left
+//! out.
 
 use crate::harness::Result;
 use std::fs;
@@ -13,7 +14,8 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// Whether this is the name of a test in that file: a function that is marked as one, or a script that is listed.
+/// Whether this is the name of a test in that file: a function that is marked as one, or a script that is
+/// listed.
 fn is_test(file: &str, name: &str) -> bool {
     let lines: Vec<_> = file.lines().map(str::trim).collect();
     let begins = |line: &str| {

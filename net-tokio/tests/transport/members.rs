@@ -157,7 +157,8 @@ async fn a_lane_that_nobody_keeps_is_closed_when_it_is_idle_and_dialled_again_wh
     }
 }
 
-/// A snapshot, a large value: what is on the bulk lane, and is not taken by the other end for as long as it likes.
+/// A snapshot, a large value: what is on the bulk lane, and is not taken by the other end for as long as it
+/// likes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_fills_the_bulk_lane_does_not_hold_up_the_other() {
     let one = Node::start(1, TransportOptions { max_body: 1 << 24, queue_bytes: 1 << 25, ..options() }).await;

@@ -1,4 +1,5 @@
-//! Whoever is no member, or does not behave like one: refused with a reason, and a good member notices nothing of it.
+//! Whoever is no member, or does not behave like one: refused with a reason, and a good member notices
+//! nothing of it.
 
 use crate::world::{
     GROUP, LONG, Node, Random, answer, id, member, on_the_wire, opening, options, pair, refusal, say, until,

@@ -1,5 +1,5 @@
-//! Acknowledged Writes: what a client was told is committed is in the group's log, where it was told, and stays there;
-//! what it was told is refused never gets there.
+//! Acknowledged Writes: what a client was told is committed is in the group's log, where it was told, and
+//! stays there; what it was told is refused never gets there.
 
 use crate::ledger::{Link, link_at};
 use kontiki_core::types::{LogId, NodeId, RequestId};

@@ -1,5 +1,5 @@
-//! Bounded Log: when a snapshot was taken, the log keeps no more bytes behind it than `retained_bytes`. A leader that has offered a
-//! snapshot in its term may keep more: what the follower will need that fetches it.
+//! Bounded Log: when a snapshot was taken, the log keeps no more bytes behind it than `retained_bytes`. A
+//! leader that has offered a snapshot in its term may keep more: what the follower will need that fetches it.
 
 use super::{Check, Observation};
 use kontiki_core::action::Action;

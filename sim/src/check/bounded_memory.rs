@@ -1,5 +1,6 @@
-//! Bounded Memory: after a step a member holds no more than its settings allow: bytes of the log, what is on its way to each other member, what
-//! waits to be committed, and reads and answers that wait. What it had when it started may be more, until it has worked that off.
+//! Bounded Memory: after a step a member holds no more than its settings allow: bytes of the log, what is on
+//! its way to each other member, what waits to be committed, and reads and answers that wait. What it had
+//! when it started may be more, until it has worked that off.
 
 use kontiki_core::config::Options;
 use kontiki_core::status::Held;
@@ -15,7 +16,8 @@ pub struct BoundedMemory {
     limit: Option<Held>,
     /// What a member has started with that is beyond the limit, until it is within.
     started: BTreeMap<usize, Start>,
-    /// The largest entry that is appended without a limit of its own: a membership, a blank one, what a message may carry.
+    /// The largest entry that is appended without a limit of its own: a membership, a blank one, what a
+    /// message may carry.
     message: u64,
 }
 

@@ -1,6 +1,7 @@
-//! Bounded Work: what happens at one instant, what happens in a heartbeat's time, what one step sends and writes, and what a recovery reads are
-//! bounded by the members, the clients and their settings. Members that keep each other busy, and a step that says more and more, are
-//! failures and no hangs. (A step that computes without an end is found by the clock of `kontiki-sim run`.)
+//! Bounded Work: what happens at one instant, what happens in a heartbeat's time, what one step sends and
+//! writes, and what a recovery reads are bounded by the members, the clients and their settings. Members that
+//! keep each other busy, and a step that says more and more, are failures and no hangs. (A step that computes
+//! without an end is found by the clock of `kontiki-sim run`.)
 
 use super::{Check, Observation};
 use kontiki_core::action::{Action, Write};
@@ -17,7 +18,8 @@ pub struct Limits {
     /// How many may happen in a heartbeat's time, and how long that is, in nanoseconds.
     in_a_heartbeat: u64,
     heartbeat: u64,
-    /// How many messages one step may send to one member, how many of them with entries, and how many bytes of these.
+    /// How many messages one step may send to one member, how many of them with entries, and how many bytes
+    /// of these.
     messages: u64,
     appends: u64,
     bytes: u64,
@@ -53,8 +55,9 @@ const OVERHEAD: u64 = 1_024;
 const AT_ONCE: u64 = 4_000;
 /// What a step sends to a member beside entries and answers: a heartbeat, an offer, a bidding and the like.
 const FEW: u64 = 8;
-/// How often one recovery may read a block, each piece counted for its part: for its file's header, in search of a batch, as part of a batch, in
-/// search of what follows it; and all that once more where sectors that cannot be read are read around.
+/// How often one recovery may read a block, each piece counted for its part: for its file's header, in search
+/// of a batch, as part of a batch, in search of what follows it; and all that once more where sectors that
+/// cannot be read are read around.
 pub const READS_OF_A_BLOCK: u64 = 8;
 
 /// How much was done lately.

@@ -1,6 +1,6 @@
-//! Durable Commit: when a leader commits an entry, that entry and all before it are on the disks of a majority
-//! of the voters, of both sets while there are two. It is what an acknowledgement means, and it is lost as soon
-//! as anybody acknowledges what is only in memory, or for somebody else.
+//! Durable Commit: when a leader commits an entry, that entry and all before it are on the disks of a
+//! majority of the voters, of both sets while there are two. It is what an acknowledgement means, and it is
+//! lost as soon as anybody acknowledges what is only in memory, or for somebody else.
 
 use super::{Check, Observation};
 use crate::ledger::link_at;
@@ -31,7 +31,8 @@ impl Check for DurableCommit {
             };
             membership.tally(holds) == Tally::Won
         };
-        // A commit may bring about the next membership, and so be decided by the one before. A request for another takes effect first.
+        // A commit may bring about the next membership, and so be decided by the one before. A request for
+        // another takes effect first.
         let by_the_one_before = !matches!(step.event, Event::Reconfigure(_)) && held(step.membership_before);
         if prefix.is_some() && (held(step.membership) || by_the_one_before) {
             return Ok(());

@@ -1,5 +1,5 @@
-//! Election Restriction: a voter denies its vote if its own log is more up-to-date than that of the candidate (paper
-//! §5.4.1). Leader Completeness rests on it, and shows its breach only much later.
+//! Election Restriction: a voter denies its vote if its own log is more up-to-date than that of the candidate
+//! (paper §5.4.1). Leader Completeness rests on it, and shows its breach only much later.
 
 use super::{Check, Observation};
 use kontiki_core::event::Event;

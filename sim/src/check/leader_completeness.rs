@@ -30,7 +30,8 @@ impl Check for LeaderCompleteness {
         if !elected {
             return Ok(());
         }
-        // The furthest commit of any earlier term: commits of the terms between went less far, and are part of it.
+        // The furthest commit of any earlier term: commits of the terms between went less far, and are part
+        // of it.
         let Some((term, (index, prefix))) = self.committed.range(..after.term).next_back() else {
             return Ok(());
         };

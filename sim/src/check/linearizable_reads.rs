@@ -12,8 +12,8 @@ pub const NAME: &str = "Linearizable Reads";
 /// How many states the search may remember; the simulator's clients write each value once, and never need it.
 const BUDGET: u64 = 1_000_000;
 
-/// A member whose state machine holds everything through `applied` lets a client read that asked when the group
-/// had committed everything through `committed`.
+/// A member whose state machine holds everything through `applied` lets a client read that asked when the
+/// group had committed everything through `committed`.
 pub fn served(member: NodeId, applied: Index, committed: Index) -> Result<(), String> {
     if applied >= committed {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Log Matching: if two logs contain an entry with the same index and term, then the logs are identical in all
-//! entries up through the given index (paper §5.3, figure 3).
+//! Log Matching: if two logs contain an entry with the same index and term, then the logs are identical in
+//! all entries up through the given index (paper §5.3, figure 3).
 
 use super::{Check, Observation};
 use crate::ledger::Link;

@@ -1,5 +1,6 @@
-//! Log Reads: a page of the log that a client is given holds what was committed at those indexes, is no larger than it may be, and is empty only
-//! where nothing follows. A page that cannot be had is refused, with a reason that is true.
+//! Log Reads: a page of the log that a client is given holds what was committed at those indexes, is no
+//! larger than it may be, and is empty only where nothing follows. A page that cannot be had is refused, with
+//! a reason that is true.
 
 use crate::hash::StableHasher;
 use crate::ledger::{Link, link_at};

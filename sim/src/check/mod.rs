@@ -1,8 +1,8 @@
 //! What must hold of a cluster, checked after every step: one property a file, named as in the paper.
 //!
-//! The checks see only what goes into members, what comes out of them, and their public status; logs they know from
-//! the writes that members hand out, as rolling prefix hashes, so each check costs a comparison or two a step,
-//! however long the logs are.
+//! The checks see only what goes into members, what comes out of them, and their public status; logs they
+//! know from the writes that members hand out, as rolling prefix hashes, so each check costs a comparison or
+//! two a step, however long the logs are.
 
 pub mod acknowledged_writes;
 pub mod bounded_log;

@@ -1,6 +1,6 @@
-//! One Change at a Time: a leader appends a membership only once the one before it is committed, and with it an
-//! entry of the leader's own term; and any majority that decides under one of them shares a member with any
-//! that decides under the other (paper §6, thesis 4.1 and its erratum of 2015).
+//! One Change at a Time: a leader appends a membership only once the one before it is committed, and with it
+//! an entry of the leader's own term; and any majority that decides under one of them shares a member with
+//! any that decides under the other (paper §6, thesis 4.1 and its erratum of 2015).
 
 use super::{Check, Observation};
 use crate::ledger::link_at;

@@ -1,5 +1,6 @@
-//! One Election at a Time: a member makes a new term only by campaigning, one term a step, however long it has slept.
-//! Terms that grow faster than elections are held tell of timers that fire several times for one silence.
+//! One Election at a Time: a member makes a new term only by campaigning, one term a step, however long it
+//! has slept. Terms that grow faster than elections are held tell of timers that fire several times for one
+//! silence.
 
 use super::{Check, Observation};
 use kontiki_core::event::Event;

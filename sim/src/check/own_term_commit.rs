@@ -1,5 +1,5 @@
-//! Own-Term Commit: a leader commits by counting replicas only entries of its own term; those of earlier terms commit
-//! along with one of them (paper §5.4.2, figure 8).
+//! Own-Term Commit: a leader commits by counting replicas only entries of its own term; those of earlier
+//! terms commit along with one of them (paper §5.4.2, figure 8).
 
 use super::{Check, Observation};
 use crate::ledger::link_at;

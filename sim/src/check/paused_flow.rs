@@ -1,6 +1,6 @@
-//! Paused Flow: a leader sends no entries to a follower that has said that it takes none, until that says otherwise, and does not bid
-//! it to take over where its disk is full. And to one that answers, takes nothing and does not say so, it does not send whole
-//! windows of the same entries over and over.
+//! Paused Flow: a leader sends no entries to a follower that has said that it takes none, until that says
+//! otherwise, and does not bid it to take over where its disk is full. And to one that answers, takes nothing
+//! and does not say so, it does not send whole windows of the same entries over and over.
 
 use super::{Check, Observation};
 use kontiki_core::action::Action;
@@ -10,9 +10,11 @@ use kontiki_core::status::{PauseReason, RoleKind};
 use kontiki_core::types::{Index, Member, Term};
 use std::collections::BTreeMap;
 
-/// Between how many heartbeats a leader may repeat a window of entries until it must have found out that a follower takes nothing.
+/// Between how many heartbeats a leader may repeat a window of entries until it must have found out that a
+/// follower takes nothing.
 const PATIENCE: u32 = 3;
-/// How many messages may repeat entries between two heartbeats then, besides one for each answer of the follower.
+/// How many messages may repeat entries between two heartbeats then, besides one for each answer of the
+/// follower.
 const MOST: u32 = 2;
 
 /// What each leader has sent to its followers, and heard from them, in its term.
@@ -36,8 +38,8 @@ struct Flow {
     /// The last entry that was ever sent, and the last that is known to be there.
     sent: Index,
     reached: Index,
-    /// Between how many heartbeats a window was repeated since the follower got further or the leader had a reason to begin anew. Once
-    /// is right: all that was sent may be lost.
+    /// Between how many heartbeats a window was repeated since the follower got further or the leader had a
+    /// reason to begin anew. Once is right: all that was sent may be lost.
     repeats: u32,
     /// How many messages have repeated entries since the last heartbeat, and how many answers have come.
     repeated: u32,

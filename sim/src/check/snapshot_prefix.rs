@@ -1,6 +1,6 @@
-//! Snapshot Prefix: a snapshot on which a log rests holds what the group has committed, through its last entry,
-//! with the membership as of that entry (thesis 5.1); and members that have applied the same have the same
-//! state.
+//! Snapshot Prefix: a snapshot on which a log rests holds what the group has committed, through its last
+//! entry, with the membership as of that entry (thesis 5.1); and members that have applied the same have the
+//! same state.
 
 use super::{Check, Observation};
 use crate::ledger::{Link, link_at};

@@ -1,5 +1,5 @@
-//! Vote Durability: each server votes for at most one candidate in a given term (paper §5.2), across crashes too: a
-//! vote that has left a member is still on its disk when it starts again.
+//! Vote Durability: each server votes for at most one candidate in a given term (paper §5.2), across crashes
+//! too: a vote that has left a member is still on its disk when it starts again.
 
 use super::{Check, Observation};
 use kontiki_core::action::Action;

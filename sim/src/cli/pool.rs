@@ -16,7 +16,8 @@ pub(crate) struct Pool {
     /// How many seeds to run at the same time; all cores by default
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
-    /// How long one seed may take on this machine before it counts as one that does not end (property "Bounded Work")
+    /// How long one seed may take on this machine before it counts as one that does not end (property
+    /// "Bounded Work")
     #[arg(long, default_value = "60s", value_parser = timeout)]
     seed_timeout: Duration,
 }
@@ -41,15 +42,16 @@ impl Hung {
 /// What a thread is at, and since when.
 type Place = Mutex<Option<(u64, Instant)>>;
 
-/// The stack of a thread that runs seeds. What a disk reads takes no time, so a member that reads a snapshot back piece by piece does it
-/// all within one step, each piece inside the one before.
+/// The stack of a thread that runs seeds. What a disk reads takes no time, so a member that reads a snapshot
+/// back piece by piece does it all within one step, each piece inside the one before.
 const STACK: usize = 64 << 20;
 /// How often the threads are looked at, at least.
 const GLANCE: Duration = Duration::from_millis(100);
 
 impl Pool {
-    /// Runs seeds, and hands over what comes of each, until all are run or `each` says that it is enough. Returns the seed that does not end,
-    /// where there is one; its thread cannot be ended, so the program is to.
+    /// Runs seeds, and hands over what comes of each, until all are run or `each` says that it is enough.
+    /// Returns the seed that does not end, where there is one; its thread cannot be ended, so the program is
+    /// to.
     pub(super) fn run<R: Send + 'static>(
         self,
         seeds: Range<u64>,

@@ -18,7 +18,8 @@ pub(crate) struct Replay {
     /// The seed to run again
     #[arg(long)]
     seed: Option<u64>,
-    /// A scenario file, as written by `scenario` or `run --out`; or the recordings of a member, the oldest first
+    /// A scenario file, as written by `scenario` or `run --out`; or the recordings of a member, the oldest
+    /// first
     files: Vec<PathBuf>,
     #[command(flatten)]
     cluster: Cluster,
@@ -28,7 +29,8 @@ pub(crate) struct Replay {
     /// Show every step: one line each, or one JSON object each
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "human")]
     trace: Option<Trace>,
-    /// Write down what each member of the simulated cluster lives through: a recording for each in this directory
+    /// Write down what each member of the simulated cluster lives through: a recording for each in this
+    /// directory
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
 }

@@ -18,7 +18,8 @@ pub(crate) struct Shrink {
 }
 
 impl Shrink {
-    /// Prints the smallest scenario, and beside it what it violates. It still fails, so it ends like any failing run.
+    /// Prints the smallest scenario, and beside it what it violates. It still fails, so it ends like any
+    /// failing run.
     pub(crate) fn run(self) -> Result<bool, String> {
         let scenario = self.cluster.choose(self.file.as_deref(), self.seed)?;
         scenario.validate().map_err(|error| format!("the scenario is wrong: {error}"))?;

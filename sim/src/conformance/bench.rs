@@ -1,4 +1,5 @@
-//! The disk that what is under test sits on: a simulated one that counts its calls, and remembers how it was before each.
+//! The disk that what is under test sits on: a simulated one that counts its calls, and remembers how it was
+//! before each.
 
 use super::point::Fault;
 use crate::storage::{Call, SimDisk};
@@ -6,7 +7,8 @@ use kontiki_core::wal::{Disk, DiskError, FileName};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The kit's simulated disk, as it is handed to what is under test. A clone is the same disk: give it to as many parts as there are.
+/// The kit's simulated disk, as it is handed to what is under test. A clone is the same disk: give it to as
+/// many parts as there are.
 #[derive(Clone, Debug)]
 pub struct TestDisk(Arc<Mutex<Bench>>);
 

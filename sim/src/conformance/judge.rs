@@ -8,7 +8,8 @@ use kontiki_core::raft::Durable;
 use kontiki_core::types::{Index, WriteSeq};
 use std::fmt::Write as _;
 
-/// What a store owes: everything acknowledged, and then as much of what was written as it likes, from the first on.
+/// What a store owes: everything acknowledged, and then as much of what was written as it likes, from the
+/// first on.
 #[derive(Clone, Debug)]
 pub(super) struct Promise {
     pub(super) acknowledged: Durable,
@@ -97,7 +98,8 @@ impl Promise {
         Rule::NothingButWhatWasWritten
     }
 
-    /// After damage to what was acknowledged, with nothing written that is not. Lost entries are in order, and others not.
+    /// After damage to what was acknowledged, with nothing written that is not. Lost entries are in order,
+    /// and others not.
     pub(super) fn judge_damaged(&self, found: &Durable) -> Verdict {
         let owed = &self.acknowledged;
         let verdict = |rule| Err((rule, self.expected(), describe(found)));

@@ -1,12 +1,14 @@
 //! Is this storage safe? A kit that finds out, of any [`Disk`] and of any log store.
 //!
-//! What is under test sits on a simulated disk. The kit lets it go through a workload (votes, entries small and large, entries
-//! overwritten, the log compacted, a snapshot installed), cuts the run off before every call to the disk in every way in which a process
-//! can die and power can fail, opens it again, and compares. Then once more for each call to the disk with that call failing, with the
-//! disk full from there on, and with the write lost or landing elsewhere; and for each sector with that sector rotten. The first promise
+//! What is under test sits on a simulated disk. The kit lets it go through a workload (votes, entries small
+//! and large, entries overwritten, the log compacted, a snapshot installed), cuts the run off before every
+//! call to the disk in every way in which a process can die and power can fail, opens it again, and compares.
+//! Then once more for each call to the disk with that call failing, with the disk full from there on, and
+//! with the write lost or landing elsewhere; and for each sector with that sector rotten. The first promise
 //! that is broken comes back as a [`Violation`], with the one call that shows it again.
 //!
-//! A disk of your own is put over the kit's, and our own log over that. This one trusts a sync that has failed once it is tried again:
+//! A disk of your own is put over the kit's, and our own log over that. This one trusts a sync that has
+//! failed once it is tried again:
 //!
 //! ```
 //! use kontiki_core::wal::{Disk, DiskError, FileName};
@@ -35,7 +37,8 @@
 //! assert_eq!(conformance::disk_at(violation.point, |kit| Ok(MyDisk(kit))), Err(violation));
 //! ```
 //!
-//! A log store of your own implements [`LogStore`], and keeps its files on the [`TestDisk`] that it is given. This one keeps nothing:
+//! A log store of your own implements [`LogStore`], and keeps its files on the [`TestDisk`] that it is given.
+//! This one keeps nothing:
 //!
 //! ```
 //! use kontiki_core::{action::Write, raft::Durable, types::WriteSeq};
@@ -57,8 +60,8 @@
 //! assert_eq!(violation.rule, Rule::KeepsTheVote);
 //! ```
 //!
-//! What it does not find: reads that are slow, a cache of the operating system that lies about `fsync` altogether, and what two processes
-//! do to one directory.
+//! What it does not find: reads that are slow, a cache of the operating system that lies about `fsync`
+//! altogether, and what two processes do to one directory.
 
 mod bench;
 mod judge;
@@ -94,13 +97,14 @@ pub trait LogStore {
     /// [`StoreError::Full`] says that what was taken waits for space; the kit asks again once there is some.
     fn sync(&mut self) -> Result<WriteSeq, StoreError>;
 
-    /// There is nothing to do for a while: whatever is done in the background is done now. Afterwards, damage to what was
-    /// acknowledged must be noticed.
+    /// There is nothing to do for a while: whatever is done in the background is done now. Afterwards, damage
+    /// to what was acknowledged must be noticed.
     fn idle(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Stores a snapshot, durably: the log is about to rest on it. For a store that keeps them; one that does not leaves it alone.
+    /// Stores a snapshot, durably: the log is about to rest on it. For a store that keeps them; one that does
+    /// not leaves it alone.
     fn snapshot(&mut self, _snapshot: &Snapshot, _bytes: &[u8]) -> Result<(), StoreError> {
         Ok(())
     }
@@ -115,9 +119,11 @@ pub enum StoreError {
     Failed(String),
 }
 
-/// Runs a log store through everything. `open` opens what is on a disk, and says what it found there, or why it cannot go on.
+/// Runs a log store through everything. `open` opens what is on a disk, and says what it found there, or why
+/// it cannot go on.
 ///
-/// `open` is called thousands of times, each time on another disk; whatever it returns is dropped without notice, as in a crash.
+/// `open` is called thousands of times, each time on another disk; whatever it returns is dropped without
+/// notice, as in a crash.
 pub fn store<S: LogStore>(
     open: impl Fn(TestDisk) -> Result<(S, Durable), StoreError>,
 ) -> Result<Passed, Box<Violation>> {
@@ -143,8 +149,8 @@ pub fn store_at<S: LogStore>(
     Ok(passed)
 }
 
-/// Runs our own log over a disk of yours through everything. `over` opens the disk over the kit's: what it would do to an operating
-/// system's files, it does to that.
+/// Runs our own log over a disk of yours through everything. `over` opens the disk over the kit's: what it
+/// would do to an operating system's files, it does to that.
 pub fn disk<D: Disk>(over: impl Fn(TestDisk) -> Result<D, DiskError>) -> Result<Passed, Box<Violation>> {
     store(|disk| WalStore::open(over(disk)?)).map_err(of_disk)
 }

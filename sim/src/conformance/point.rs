@@ -6,7 +6,8 @@ use crate::stream::Stream;
 use kontiki_core::wal::FileName;
 use std::fmt;
 
-/// One point of one run of the kit: what goes wrong on the way, and how the run is cut off. Two runs to the same point do the same.
+/// One point of one run of the kit: what goes wrong on the way, and how the run is cut off. Two runs to the
+/// same point do the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Point {
     /// What goes wrong at which call to the disk, counted from zero.
@@ -33,13 +34,15 @@ pub enum Fault {
 /// How a run is cut off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Crash {
-    /// The process dies and the machine does not: everything written is still read back, and what was not synced is still not durable.
+    /// The process dies and the machine does not: everything written is still read back, and what was not
+    /// synced is still not durable.
     Killed,
     /// Power fails, and this is left of what was not synced.
     Power(Plan),
     /// Power fails, and chance decides, by this seed, what is left of what was not synced.
     Chance(u64),
-    /// Power fails, and nothing is left of what was not synced; then these bytes, durable as they were, go bad.
+    /// Power fails, and nothing is left of what was not synced; then these bytes, durable as they were, go
+    /// bad.
     Rots {
         /// In which file.
         file: FileName,
@@ -166,7 +169,8 @@ pub enum Rule {
     KeepsTheVote,
     /// No entry is durable before the term that wrote it.
     TermBeforeEntries,
-    /// Beyond what was acknowledged there is only a prefix of what was written, each write wholly or not at all.
+    /// Beyond what was acknowledged there is only a prefix of what was written, each write wholly or not at
+    /// all.
     NothingButWhatWasWritten,
     /// A mere crash is not reported as damage.
     NoFalseAlarm,
@@ -174,7 +178,8 @@ pub enum Rule {
     KeepsWhatWasFound,
     /// A full disk is reported as such, loses nothing, and is no hindrance any more once there is space.
     OutlivesAFullDisk,
-    /// What was acknowledged and then damaged is reported as lost, or not opened; it is never missing, and never another.
+    /// What was acknowledged and then damaged is reported as lost, or not opened; it is never missing, and
+    /// never another.
     ReportsDamage,
     /// What was lost and is filled again is as it was.
     Repairs,

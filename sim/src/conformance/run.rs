@@ -79,7 +79,8 @@ impl<'a, S: LogStore, O: Open<S>> Run<'a, S, O> {
             let left = format!("{} writes are not acknowledged", self.promise.written.len());
             return Err(self.violation(Crash::Killed, Rule::Works, "all is acknowledged", &left));
         }
-        // What a disk has lied about is held against the store whenever it has idled, and the workload ends so.
+        // What a disk has lied about is held against the store whenever it has idled, and the workload ends
+        // so.
         if !self.was_lied_to() {
             self.check_now(&Crash::few())?;
         }
@@ -164,7 +165,8 @@ impl<'a, S: LogStore, O: Open<S>> Run<'a, S, O> {
         self.checked(self.here(Crash::Killed), verdict)
     }
 
-    /// Asks something of the store, cuts the run off at every call to the disk that this makes, and deals with errors.
+    /// Asks something of the store, cuts the run off at every call to the disk that this makes, and deals
+    /// with errors.
     fn call(&mut self, mut ask: impl FnMut(&mut S) -> Result<(), StoreError>) -> Checked<Next> {
         let Some(store) = self.store.as_mut() else {
             return Ok(Next::Stop);
@@ -243,7 +245,8 @@ impl<'a, S: LogStore, O: Open<S>> Run<'a, S, O> {
         match opened {
             Err(_) if self.was_lied_to() => Ok(Next::Stop),
             Err(error) => Err(self.violation(Crash::Killed, Rule::Opens, "it opens", &error.to_string())),
-            // What the lie has taken was perhaps not yet covered by anything: there is nothing to hold the store to.
+            // What the lie has taken was perhaps not yet covered by anything: there is nothing to hold the
+            // store to.
             Ok((_, found)) if self.was_lied_to() && self.promise.judge(&found).is_err() => Ok(Next::Stop),
             Ok((store, found)) => {
                 let verdict = self.promise.judge(&found);
@@ -257,7 +260,8 @@ impl<'a, S: LogStore, O: Open<S>> Run<'a, S, O> {
         }
     }
 
-    /// Everything is acknowledged, and the store had time to make sure of it: from now on damage must be noticed.
+    /// Everything is acknowledged, and the store had time to make sure of it: from now on damage must be
+    /// noticed.
     fn after_idling(&mut self) -> Checked<Next> {
         if !self.promise.written.is_empty() {
             return Ok(Next::Go);
@@ -316,8 +320,8 @@ impl<'a, S: LogStore, O: Open<S>> Run<'a, S, O> {
         Ok(())
     }
 
-    /// A store comes back with what it owes, and what it comes back with is there when power fails again: at once, or after it has
-    /// gone on.
+    /// A store comes back with what it owes, and what it comes back with is there when power fails again: at
+    /// once, or after it has gone on.
     fn check_crashed(&mut self, point: Point, disk: SimDisk, goes_on: bool) -> Checked<()> {
         self.passed.points += 1;
         let disk = TestDisk::of(disk);

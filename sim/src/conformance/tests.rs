@@ -39,7 +39,8 @@ enum Sloppy {
     IgnoresFullDisk,
 }
 
-/// One file of records, each of whole sectors: the first sums up all before it, each other is a write or a mark.
+/// One file of records, each of whole sectors: the first sums up all before it, each other is a write or a
+/// mark.
 struct Records {
     disk: TestDisk,
     sloppy: Sloppy,

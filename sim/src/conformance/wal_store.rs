@@ -10,7 +10,8 @@ use kontiki_core::wal::{
     Disk, DiskError, Operation, RecoverError, SnapshotWriter, Wal, WalOpenError, WalOptions,
 };
 
-/// The log of a member, and the disk that it is on. It does with them what a host does, one thing after the other.
+/// The log of a member, and the disk that it is on. It does with them what a host does, one thing after the
+/// other.
 #[derive(Debug)]
 pub(super) struct WalStore<D> {
     wal: Wal,

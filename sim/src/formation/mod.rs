@@ -1,9 +1,9 @@
 //! Groups that form: a small world of its own around `kontiki_core::replica::formation`.
 //!
-//! A seed draws one or two groups of first members and newcomers, and what goes wrong while they form: processes
-//! crash, move to other addresses, exchange them, cannot reach each other, and lose their directories; names
-//! resolve late, and a list names a member of another group. Their kernels are real, their disks take no time.
-//! An operator does what the documentation says. Then everything heals.
+//! A seed draws one or two groups of first members and newcomers, and what goes wrong while they form:
+//! processes crash, move to other addresses, exchange them, cannot reach each other, and lose their
+//! directories; names resolve late, and a list names a member of another group. Their kernels are real, their
+//! disks take no time. An operator does what the documentation says. Then everything heals.
 //!
 //! | property | what holds |
 //! |---|---|

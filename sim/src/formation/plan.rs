@@ -113,9 +113,9 @@ impl Plan {
         faults
     }
 
-    /// One member of a group with a majority of others may lose its memory: the first member with the lowest id,
-    /// which founds, another, or the last newcomer. A group in which a majority loses its memory is lost, as it
-    /// must be.
+    /// One member of a group with a majority of others may lose its memory: the first member with the lowest
+    /// id, which founds, another, or the last newcomer. A group in which a majority loses its memory is lost,
+    /// as it must be.
     fn may_be_wiped((first, founders, newcomers): (usize, usize, usize), seed: u64) -> Option<usize> {
         let last = first + founders + newcomers - 1;
         (founders >= 3).then(|| match seed % 4 {

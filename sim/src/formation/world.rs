@@ -552,7 +552,8 @@ impl<'a> World<'a> {
             let Some(now) = self.units[unit].member().filter(|_| self.units[unit].group == group) else {
                 continue;
             };
-            // The founder told it of a group, and lost its directory before any other founder had entered that group.
+            // The founder told it of a group, and lost its directory before any other founder had entered
+            // that group.
             let record = self.units[unit].directory.record.as_ref();
             if self.healed
                 && record.is_some_and(|record| record.cluster.is_some() && record.cluster != cluster)

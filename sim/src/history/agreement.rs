@@ -1,7 +1,7 @@
 //! On small histories drawn at random, every check agrees with the definition.
 //!
-//! A history is drawn from an order that explains it, and then a few things in it are changed. The draws are the same
-//! in every run; `PROPTEST_CASES=100000 cargo test -p kontiki-sim agree` makes more.
+//! A history is drawn from an order that explains it, and then a few things in it are changed. The draws are
+//! the same in every run; `PROPTEST_CASES=100000 cargo test -p kontiki-sim agree` makes more.
 
 use super::operation::{Call, End, Operation, Value};
 use super::witness::{self, Committed};
@@ -13,8 +13,8 @@ use proptest::test_runner::{RngSeed, TestRunner};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-/// One operation of an order: whether it writes, how long after the one before it takes effect, how much sooner it is
-/// invoked and how much later it returns, and what the client is told.
+/// One operation of an order: whether it writes, how long after the one before it takes effect, how much
+/// sooner it is invoked and how much later it returns, and what the client is told.
 type Draft = (bool, u64, u64, u64, Fate);
 
 #[derive(Clone, Copy, Debug)]
@@ -135,8 +135,8 @@ struct Drawn {
     linearizable: bool,
 }
 
-/// Draws histories whose writes have values less than `values`, large ones before small ones and after. The property
-/// says whether each is right; many must be, and many not.
+/// Draws histories whose writes have values less than `values`, large ones before small ones and after. The
+/// property says whether each is right; many must be, and many not.
 fn agree(values: u64, property: impl Fn(&Drawn) -> bool) {
     let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {

@@ -1,8 +1,8 @@
 //! Histories as pictures, known to be right or wrong, and what both black-box checks say of them.
 //!
-//! Each line is a process, and time runs to the right. `|w1--|` is a write of 1, `|r1--|` a read that found 1, `|r--|`
-//! one that found nothing. What ends with `x` was refused, with `?` is unknown. `@2` names another key than key 1,
-//! `#5` the index at which the operation took effect.
+//! Each line is a process, and time runs to the right. `|w1--|` is a write of 1, `|r1--|` a read that found
+//! 1, `|r--|` one that found nothing. What ends with `x` was refused, with `?` is unknown. `@2` names another
+//! key than key 1, `#5` the index at which the operation took effect.
 
 use super::operation::{Call, End, Operation, Value};
 use super::violation::Reason;

@@ -1,19 +1,22 @@
-//! What clients asked of a store of registers and what they were told, and whether one store could have told it.
+//! What clients asked of a store of registers and what they were told, and whether one store could have told
+//! it.
 //!
-//! A [`History`] knows nothing of Raft nor of the simulator: its times are readings of one clock, its keys and values
-//! are numbers. So it can be recorded of real clusters, stored, and checked here.
+//! A [`History`] knows nothing of Raft nor of the simulator: its times are readings of one clock, its keys
+//! and values are numbers. So it can be recorded of real clusters, stored, and checked here.
 //!
-//! A history is *linearizable* (Herlihy and Wing, "Linearizability", ACM TOPLAS 1990) if every operation can be
-//! given one moment between its invocation and its return, such that reads find what was last written before
-//! them. There are two ways to know:
+//! A history is *linearizable* (Herlihy and Wing, "Linearizability", ACM TOPLAS 1990) if every operation can
+//! be given one moment between its invocation and its return, such that reads find what was last written
+//! before them. There are two ways to know:
 //!
-//! - [`check`] sees the history alone. Keys are independent of one another (linearizability is *local*, theorem 1
-//!   there). Where the values written to a key differ, [`zones`] decide; where they repeat, a [`search`] with a budget.
-//! - [`witness::check`] is told in which order the cluster believes it all happened, its log, and verifies that, all
-//!   keys at once. It is more severe: it also wants the log to hold what was acknowledged, once, and nothing else.
+//! - [`check`] sees the history alone. Keys are independent of one another (linearizability is *local*,
+//!   theorem 1 there). Where the values written to a key differ, [`zones`] decide; where they repeat, a
+//!   [`search`] with a budget.
+//! - [`witness::check`] is told in which order the cluster believes it all happened, its log, and verifies
+//!   that, all keys at once. It is more severe: it also wants the log to hold what was acknowledged, once,
+//!   and nothing else.
 //!
-//! An operation that returned before another was invoked comes before it. If the two happened in the same nanosecond
-//! they may have overlapped, and either order will do.
+//! An operation that returned before another was invoked comes before it. If the two happened in the same
+//! nanosecond they may have overlapped, and either order will do.
 //!
 //! # Example
 //!
@@ -56,17 +59,18 @@ use search::OutOfBudget;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Operations on a store of registers, in the order in which they were recorded. At first every register holds
-/// nothing.
+/// Operations on a store of registers, in the order in which they were recorded. At first every register
+/// holds nothing.
 ///
-/// To record costs the same however long the history is. Histories of several recorders that share a clock are put
-/// together, in any order, by `History::try_from`.
+/// To record costs the same however long the history is. Histories of several recorders that share a clock
+/// are put together, in any order, by `History::try_from`.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Operation>")]
 pub struct History(Vec<Operation>);
 
 impl History {
-    /// A process asks for something. Until its end is recorded, if ever, the operation's end is [`End::Unknown`].
+    /// A process asks for something. Until its end is recorded, if ever, the operation's end is
+    /// [`End::Unknown`].
     pub fn invoke(&mut self, process: u64, key: u64, call: Call, at: u64) -> OperationId {
         self.0.push(Operation { process, key, call, invoked: at, ended: End::Unknown, index: None });
         OperationId(self.0.len() - 1)
@@ -178,9 +182,9 @@ pub enum Verdict {
 
 /// Whether a history is linearizable, by what the clients saw alone.
 ///
-/// A register whose written values all differ is decided in any case, in O(n log n). For others `budget` is how many
-/// states the [`search`] may remember, for each key anew: more than there are writes, or it cannot find any order. A
-/// state takes some hundred bytes.
+/// A register whose written values all differ is decided in any case, in O(n log n). For others `budget` is
+/// how many states the [`search`] may remember, for each key anew: more than there are writes, or it cannot
+/// find any order. A state takes some hundred bytes.
 pub fn check(history: &History, budget: u64) -> Verdict {
     let mut keys = Vec::new();
     for register in history.registers() {

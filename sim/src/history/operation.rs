@@ -11,9 +11,9 @@ pub struct Value(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Operation {
-    /// Who asked: a client under one name, which has one operation at a time. A client that was left without an answer
-    /// goes on under a new name, since what it asked for may still be under way. It is for the reader; the checks do
-    /// without.
+    /// Who asked: a client under one name, which has one operation at a time. A client that was left without
+    /// an answer goes on under a new name, since what it asked for may still be under way. It is for the
+    /// reader; the checks do without.
     pub process: u64,
     /// Which register.
     pub key: u64,
@@ -23,8 +23,9 @@ pub struct Operation {
     pub invoked: u64,
     /// What came of it.
     pub ended: End,
-    /// Where in the cluster's log it took effect, for [`witness::check`](super::witness::check): of a write the index
-    /// of its entry, of a read the index as of which it was served. It counts where the operation returned.
+    /// Where in the cluster's log it took effect, for [`witness::check`](super::witness::check): of a write
+    /// the index of its entry, of a read the index as of which it was served. It counts where the operation
+    /// returned.
     #[serde(default)]
     pub index: Option<u64>,
 }
@@ -32,8 +33,8 @@ pub struct Operation {
 /// What a client asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Call {
-    /// That the register hold this. It had better be what nobody else writes to that key: histories with equal values
-    /// are much harder to check.
+    /// That the register hold this. It had better be what nobody else writes to that key: histories with
+    /// equal values are much harder to check.
     Write(Value),
     /// What the register holds.
     Read,

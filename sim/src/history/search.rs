@@ -1,13 +1,15 @@
-//! Any register, by trying orders: complete where the budget lasts, and exponential in how much happens at once.
+//! Any register, by trying orders: complete where the budget lasts, and exponential in how much happens at
+//! once.
 //!
-//! The search is that of J. M. Wing and C. Gong, "Testing and Verifying Concurrent Objects", J. Parallel Distrib.
-//! Comput. 17, 1993: what comes next is an operation before which no other has returned. What was placed and what the
-//! register then holds are remembered, as G. Lowe proposed ("Testing for Linearizability", Concurrency Comput. 29,
-//! 2017), since the order in which they were placed no longer matters. Three things are known of registers besides:
+//! The search is that of J. M. Wing and C. Gong, "Testing and Verifying Concurrent Objects", J. Parallel
+//! Distrib. Comput. 17, 1993: what comes next is an operation before which no other has returned. What was
+//! placed and what the register then holds are remembered, as G. Lowe proposed ("Testing for
+//! Linearizability", Concurrency Comput. 29, 2017), since the order in which they were placed no longer
+//! matters. Three things are known of registers besides:
 //!
 //! - A read that could come next, and found what is there, may as well come next: it changes nothing.
-//! - An unknown write need not be placed. It is worth placing only right before a read that found its value: before
-//!   anything else it could be left out.
+//! - An unknown write need not be placed. It is worth placing only right before a read that found its value:
+//!   before anything else it could be left out.
 //! - Operations that were refused, and reads that told nothing, are left out.
 
 use super::operation::{OperationId, Recorded, Value};
@@ -128,8 +130,8 @@ impl Puzzle {
         Self { required, optional }
     }
 
-    /// The required operations that can come next. One that is invoked later returns later too, so that what was open
-    /// when it was looked at stays so.
+    /// The required operations that can come next. One that is invoked later returns later too, so that what
+    /// was open when it was looked at stays so.
     fn open(&self, state: &State) -> Vec<usize> {
         let (mut open, mut horizon) = (Vec::new(), u64::MAX);
         for (at, piece) in self.required.iter().enumerate().skip(state.first) {

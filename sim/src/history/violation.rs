@@ -36,8 +36,8 @@ pub enum Reason {
         /// The read that found nothing.
         gone: OperationId,
     },
-    /// Each of two values comes before the other: an operation that knows of `one` returned before one that knows of
-    /// `other` was invoked, and one that knows of `other` before one that knows of `one`.
+    /// Each of two values comes before the other: an operation that knows of `one` returned before one that
+    /// knows of `other` was invoked, and one that knows of `other` before one that knows of `one`.
     Interleaved {
         /// A value.
         one: Value,

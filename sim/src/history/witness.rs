@@ -1,12 +1,13 @@
 //! All registers at once, where the cluster says in which order everything took effect.
 //!
 //! The order is that of the log: the write of an entry, then the reads that were served as of its index, then
-//! the next entry. It is verified, not trusted: that every operation returned what it must have in this order;
-//! that the log holds the effect of each write at most once and of refused ones never; and that no operation
-//! comes behind one that was invoked after it had returned. A history that passes is linearizable, and its log
-//! shows how.
+//! the next entry. It is verified, not trusted: that every operation returned what it must have in this
+//! order; that the log holds the effect of each write at most once and of refused ones never; and that no
+//! operation comes behind one that was invoked after it had returned. A history that passes is linearizable,
+//! and its log shows how.
 //!
-//! What was drawn up so has only to be gone through: after sorting, once over the log and once over the operations.
+//! What was drawn up so has only to be gone through: after sorting, once over the log and once over the
+//! operations.
 
 use super::History;
 use super::operation::{Call, End, Operation, Recorded, Value};
@@ -26,9 +27,10 @@ pub struct Committed {
 
 /// Whether everything happened in the order of the log.
 ///
-/// `log` is every write that was committed, in ascending order of distinct indexes; entries that write nothing
-/// are left out. An operation that returned must have its [`index`](super::Operation::index). Which entries
-/// unknown writes became is found from their keys and values; where those repeat, in the way that allows most.
+/// `log` is every write that was committed, in ascending order of distinct indexes; entries that write
+/// nothing are left out. An operation that returned must have its [`index`](super::Operation::index). Which
+/// entries unknown writes became is found from their keys and values; where those repeat, in the way that
+/// allows most.
 pub fn check(history: &History, log: impl IntoIterator<Item = Committed>) -> Result<(), Violation> {
     let log: Vec<_> = log.into_iter().collect();
     assert!(log.windows(2).all(|pair| pair[0].index < pair[1].index), "a log ascends");
@@ -67,8 +69,8 @@ struct Placed<'a> {
     index: u64,
 }
 
-/// Finds who asked for the entries that nobody was told of. The first of equal entries goes to the first of equal
-/// writes: what was invoked later must come behind more.
+/// Finds who asked for the entries that nobody was told of. The first of equal entries goes to the first of
+/// equal writes: what was invoked later must come behind more.
 fn unknown_writes<'a, 'b>(
     operations: &'a [Recorded],
     entries: impl Iterator<Item = &'b Committed>,
@@ -113,8 +115,8 @@ fn reads_find_what_was_written(placed: &[Placed<'_>], log: &[Committed]) -> Resu
     Ok(())
 }
 
-/// No operation comes behind one that was invoked after it had returned. A read as of an index comes behind the write
-/// there; two reads as of one index may come in either order.
+/// No operation comes behind one that was invoked after it had returned. A read as of an index comes behind
+/// the write there; two reads as of one index may come in either order.
 fn order_is_that_of_time(mut placed: Vec<Placed<'_>>) -> Result<(), Violation> {
     placed.sort_by_key(|it| it.recorded.operation.returned());
     let mut returned =

@@ -1,31 +1,31 @@
 //! Registers whose written values all differ: decided from when each value was first and last known of.
 //!
-//! Then it is known which write each read found (a *read mapping*), and the problem, NP-complete in general, takes
-//! O(n log n): P. B. Gibbons and E. Korach, "Testing Shared Memories", SIAM J. Comput. 26(4), 1997, on linearizability
-//! with a read mapping. Here is why.
+//! Then it is known which write each read found (a *read mapping*), and the problem, NP-complete in general,
+//! takes O(n log n): P. B. Gibbons and E. Korach, "Testing Shared Memories", SIAM J. Comput. 26(4), 1997, on
+//! linearizability with a read mapping. Here is why.
 //!
-//! **What is left out.** A refused operation has no effect, and an unknown read told nothing. An unknown write that no
-//! read found can be taken out of any order, for what follows it at once is no read. One that some read found did
-//! take effect; it only has no return.
+//! **What is left out.** A refused operation has no effect, and an unknown read told nothing. An unknown
+//! write that no read found can be taken out of any order, for what follows it at once is no read. One that
+//! some read found did take effect; it only has no return.
 //!
-//! **Clusters.** The write of a value and the reads that found it form its cluster, and in any order that explains the
-//! history they stand together, the write first, since no other write may come between. The reads that found nothing
-//! are the cluster of a write before all time. Let f be when the first operation of a cluster returned, and s when the
-//! last was invoked. Cluster C must come before D if some operation of C returned before one of D was invoked, that
-//! is, if f(C) < s(D).
+//! **Clusters.** The write of a value and the reads that found it form its cluster, and in any order that
+//! explains the history they stand together, the write first, since no other write may come between. The
+//! reads that found nothing are the cluster of a write before all time. Let f be when the first operation of
+//! a cluster returned, and s when the last was invoked. Cluster C must come before D if some operation of C
+//! returned before one of D was invoked, that is, if f(C) < s(D).
 //!
-//! **An order of clusters is enough.** If no read returned before its write was invoked, the write followed by its
-//! reads as they were invoked is a good order within a cluster. So all that is needed is an order of the clusters
-//! with C before D wherever f(C) < s(D): the relation must have no cycle.
+//! **An order of clusters is enough.** If no read returned before its write was invoked, the write followed
+//! by its reads as they were invoked is a good order within a cluster. So all that is needed is an order of
+//! the clusters with C before D wherever f(C) < s(D): the relation must have no cycle.
 //!
 //! **Where there is a cycle there is one of two clusters.** Take any, and in it C with the least f, with B
-//! before C and A before B: f(A) < s(B) and f(B) < s(C). If A is C, the cycle has two. Otherwise f(C) ≤ f(A) < s(B)
-//! says that C comes before B too, and C and B are a cycle of two.
+//! before C and A before B: f(A) < s(B) and f(B) < s(C). If A is C, the cycle has two. Otherwise f(C) ≤ f(A)
+//! < s(B) says that C comes before B too, and C and B are a cycle of two.
 //!
-//! **Zones.** So we look for two clusters with f(C) < s(D) and f(D) < s(C). A cluster with f < s has a *forward zone*
-//! from f to s, through all of which its value was there; others have a *backward zone* from s to f, at some moment of
-//! which it was. Two forward zones must not overlap; no backward zone may lie within a forward one; two backward zones
-//! never conflict, as s(C) ≤ f(C) < s(D) ≤ f(D) < s(C) is impossible.
+//! **Zones.** So we look for two clusters with f(C) < s(D) and f(D) < s(C). A cluster with f < s has a
+//! *forward zone* from f to s, through all of which its value was there; others have a *backward zone* from s
+//! to f, at some moment of which it was. Two forward zones must not overlap; no backward zone may lie within
+//! a forward one; two backward zones never conflict, as s(C) ≤ f(C) < s(D) ≤ f(D) < s(C) is impossible.
 
 use super::operation::{Call, End, OperationId, Recorded, Value};
 use super::violation::{Reason, Violation};

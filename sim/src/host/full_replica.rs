@@ -37,7 +37,8 @@ pub(crate) struct Worked {
     pub(crate) carried_out: Vec<(Index, u64)>,
 }
 
-/// A map that remembers what it was last told to do: so what is carried out twice shows, whatever the sessions say.
+/// A map that remembers what it was last told to do: so what is carried out twice shows, whatever the
+/// sessions say.
 #[derive(Default, Debug)]
 pub(crate) struct Watched {
     kv: Kv,

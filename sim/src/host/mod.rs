@@ -37,7 +37,8 @@ pub(crate) struct Host {
     pub(crate) spec: MemberSpec,
     /// The kernel and what watches it; none while the member is down.
     pub(crate) up: Option<Up>,
-    /// What its disk holds, as its writes tell it: of a kernel alone the disk itself, of a whole member what the disk must hold.
+    /// What its disk holds, as its writes tell it: of a kernel alone the disk itself, of a whole member what
+    /// the disk must hold.
     pub(crate) disk: Disk,
     /// The disk of a whole member, and what an empty one begins with.
     pub(crate) storage: SimDisk,
@@ -176,7 +177,8 @@ enum Work {
 pub(crate) struct Damage {
     /// The member's life in which it did so last.
     pub(crate) life: u32,
-    /// How often it did; a write that got to the place of another may have taken the last batch, of which nothing else tells, and counts for many.
+    /// How often it did; a write that got to the place of another may have taken the last batch, of which
+    /// nothing else tells, and counts for many.
     pub(crate) times: u32,
 }
 
@@ -405,7 +407,8 @@ impl Host {
 
     fn recovered(&self) -> Durable {
         let durable = self.disk.durable.clone();
-        // A state machine that was told to go on from a snapshot and did not get to it starts from the snapshot.
+        // A state machine that was told to go on from a snapshot and did not get to it starts from the
+        // snapshot.
         let applied = if self.spec.keeps_state { self.applied } else { Index::ZERO };
         Durable { applied, ..durable }
     }

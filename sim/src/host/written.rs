@@ -1,4 +1,5 @@
-//! Where the log of a whole member stands on its disk: what may be lost there so that a restart must know of it.
+//! Where the log of a whole member stands on its disk: what may be lost there so that a restart must know of
+//! it.
 
 use kontiki_core::wal::{FileName, Operation, Slot};
 use std::ops::Range;
@@ -126,7 +127,8 @@ impl Written {
         self.last.take().map(|last| last.place)
     }
 
-    /// The batch before the last, to be damaged; and the last one, which tells of it: it must not be blank, or it was never there.
+    /// The batch before the last, to be damaged; and the last one, which tells of it: it must not be blank,
+    /// or it was never there.
     pub(crate) fn lose_before_last(&mut self) -> Option<(Place, Place)> {
         let before = self.before_last.take_if(|_| self.last.as_ref().is_some_and(|last| last.durable))?;
         let last = self.last.take()?;
@@ -141,7 +143,8 @@ impl Written {
         self.lose_last().map(|place| (place, told_by))
     }
 
-    /// Copies of the vote are to be damaged. Whether they may be; and what they told of must not be lost after that.
+    /// Copies of the vote are to be damaged. Whether they may be; and what they told of must not be lost
+    /// after that.
     pub(crate) fn spoil_vote(&mut self) -> bool {
         if let Some(last) = &mut self.last {
             last.told_by.clear();

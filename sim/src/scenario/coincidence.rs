@@ -1,7 +1,7 @@
 //! Coincidences: ordinary events that meet at a moment at which they seldom meet by chance.
 //!
-//! Each is a few faults and operations of the kinds that there are, timed to one another. They are drawn from a
-//! stream of their own, so they leave all other draws as they are.
+//! Each is a few faults and operations of the kinds that there are, timed to one another. They are drawn from
+//! a stream of their own, so they leave all other draws as they are.
 
 use super::{
     Alteration, Fault, Leading, Operation, ReplicaSpec, Scenario, Target, TimedFault, TimedOperation,
@@ -22,7 +22,8 @@ enum Coincidence {
     PartedInChange,
     /// The leader never comes back.
     NeverReturns,
-    /// Leaders fall before they have told anybody how far the log is committed, while snapshots are taken all the time.
+    /// Leaders fall before they have told anybody how far the log is committed, while snapshots are taken all
+    /// the time.
     SnapshotOfTheUninformed,
 }
 

@@ -1,8 +1,9 @@
-//! Contests of leadership: a leader and its successor at the same time, at the moment at which a mistake shows.
+//! Contests of leadership: a leader and its successor at the same time, at the moment at which a mistake
+//! shows.
 //!
-//! A lease, a promise or a joint phase goes wrong in a few milliseconds, between members in certain roles. Faults at
-//! drawn times hardly ever meet that, so the world holds these contests by itself: it chooses the members by their
-//! roles, and the moment by what they do.
+//! A lease, a promise or a joint phase goes wrong in a few milliseconds, between members in certain roles.
+//! Faults at drawn times hardly ever meet that, so the world holds these contests by itself: it chooses the
+//! members by their roles, and the moment by what they do.
 
 use super::{Heal, Scenario};
 use crate::stream::Stream;
@@ -38,10 +39,11 @@ pub enum ContestKind {
     HandingOver,
     /// Its bidding to take over arrives when it has given that up, and it is cut off then.
     LateBidding,
-    /// It begins a joint phase, and only those hear of it who are a majority of the new voters and not of the old.
+    /// It begins a joint phase, and only those hear of it who are a majority of the new voters and not of the
+    /// old.
     HalfOfJoint,
-    /// The answer that it gave to a follower's question arrives when that has started again, asks another, and does
-    /// not hear what was committed meanwhile.
+    /// The answer that it gave to a follower's question arrives when that has started again, asks another,
+    /// and does not hear what was committed meanwhile.
     EarlierAnswer,
 }
 
@@ -59,8 +61,8 @@ impl ContestKind {
 }
 
 impl Scenario {
-    /// Adds contests to a sixth of all scenarios. Half of those are calm otherwise: what is contested takes a few
-    /// round trips, and other faults mostly prevent it.
+    /// Adds contests to a sixth of all scenarios. Half of those are calm otherwise: what is contested takes a
+    /// few round trips, and other faults mostly prevent it.
     pub(super) fn add_contests(&mut self) {
         let mut stream = Stream::named(self.seed, "contests", 0);
         let voters = self.membership().map_or(0, |membership| membership.voters().len());

@@ -1,8 +1,8 @@
 //! Drawing scenarios from seeds.
 //!
-//! Each seed turns a random subset of features and faults on, with random intensities (swarm testing, Groce et al.,
-//! ISSTA 2012): a run with everything on at once hides what needs something to be off. Latencies of network and disk
-//! are spread across the election timeout, or the interesting interleavings never happen.
+//! Each seed turns a random subset of features and faults on, with random intensities (swarm testing, Groce
+//! et al., ISSTA 2012): a run with everything on at once hides what needs something to be off. Latencies of
+//! network and disk are spread across the election timeout, or the interesting interleavings never happen.
 
 use super::{
     Alteration, Bandwidth, DiskSpec, Fault, Heal, Leading, MemberSpec, NetworkSpec, OldMessageSpec,
@@ -56,8 +56,9 @@ enum Kind {
     Setting,
 }
 
-/// The slowest sync that is drawn for good, in thousandths of the longest election timeout; and the slowest way, of
-/// the shortest, so that an answer comes in half of it where both are slow: beyond that elections cannot be won.
+/// The slowest sync that is drawn for good, in thousandths of the longest election timeout; and the slowest
+/// way, of the shortest, so that an answer comes in half of it where both are slow: beyond that elections
+/// cannot be won.
 const SLOWEST_SYNC: u64 = 3_000;
 const SLOWEST_LINK: u64 = 120;
 
@@ -166,7 +167,8 @@ impl Draw {
         }
         scenario.faults.sort_by_key(|timed| timed.at_us);
         if scenario.churns() {
-            // Who has left and does not know it would disturb for ever, were it not for these two (thesis 4.2.3).
+            // Who has left and does not know it would disturb for ever, were it not for these two (thesis
+            // 4.2.3).
             (scenario.options.pre_vote, scenario.options.check_quorum) = (true, true);
         }
         scenario
@@ -183,7 +185,8 @@ impl Draw {
                 role.0 = if learner { MemberKind::Learner } else { MemberKind::NonMember };
             }
         }
-        // Witnesses are less than half of any set of voters, whoever else comes and goes: so there is one at most.
+        // Witnesses are less than half of any set of voters, whoever else comes and goes: so there is one at
+        // most.
         if self.on(Kind::Setting) && self.stream.coin() && self.voters().len() >= 3 {
             self.roles[2].1 = true;
         }
@@ -287,8 +290,8 @@ impl Draw {
         self.roles.iter().map(&mut member).collect()
     }
 
-    /// In some seeds links carry only so much, and a large payload, of up to all that is allowed, takes up to twice the
-    /// longest election timeout. What is short takes little of a link.
+    /// In some seeds links carry only so much, and a large payload, of up to all that is allowed, takes up to
+    /// twice the longest election timeout. What is short takes little of a link.
     fn bandwidth(&mut self, scenario: &mut Scenario) {
         if !(self.on(Kind::Network) && self.stream.below(4) == 0) {
             return;
@@ -307,8 +310,8 @@ impl Draw {
         scenario.workload.timeout_us += 2 * scenario.slowest_us();
     }
 
-    /// In some seeds a few voters, less than half, take nothing for most of the run, since their disks are full or
-    /// their state machines lag, while all else is well and clients ask for much.
+    /// In some seeds a few voters, less than half, take nothing for most of the run, since their disks are
+    /// full or their state machines lag, while all else is well and clients ask for much.
     fn refusal(&mut self, scenario: &mut Scenario) {
         let voters = self.voters();
         if !(self.on(Kind::Member) && self.stream.below(8) == 0) || voters.len() < 3 {
@@ -344,8 +347,8 @@ impl Draw {
         scenario.workload.think_us = self.election_max_us / 4;
     }
 
-    /// In some seeds disks, links and state machines are slow for good, of one member, of most or of all, and each
-    /// as slow as it likes. Clients know it, and wait for longer.
+    /// In some seeds disks, links and state machines are slow for good, of one member, of most or of all, and
+    /// each as slow as it likes. Clients know it, and wait for longer.
     fn slow(&mut self, scenario: &mut Scenario) {
         let (disks, links, machines) = (self.is_slow(), self.is_slow(), self.is_slow());
         let longest = |permille: u64| (self.election_max_us * permille / 1_000).max(2_000);
@@ -567,8 +570,9 @@ impl Draw {
         Operation::Reconfigure { changes: subjects.into_iter().map(|id| change(self, id)).collect() }
     }
 
-    /// Operators err: they remove a live voter while another is down, wait for a newcomer that does not come, hand over to a member that
-    /// is silent, ask for two changes in a hurry, and cancel and force what they asked for.
+    /// Operators err: they remove a live voter while another is down, wait for a newcomer that does not come,
+    /// hand over to a member that is silent, ask for two changes in a hurry, and cancel and force what they
+    /// asked for.
     fn err(&mut self, scenario: &mut Scenario) {
         if !(self.on(Kind::Setting) && self.stream.coin()) || self.ids.len() < 3 {
             return;
@@ -577,7 +581,8 @@ impl Draw {
             let chosen = self.stream.sample(&self.ids, 2);
             let (silent, other) = (chosen[0], chosen[1]);
             let at_us = self.stream.below(scenario.chaos_us);
-            // Mostly it has been silent for long enough to be known for it; sometimes it fails a moment before, or after.
+            // Mostly it has been silent for long enough to be known for it; sometimes it fails a moment
+            // before, or after.
             let later = |draw: &mut Self| at_us + draw.stream.below(4 * draw.election_max_us);
             let member = Target::Member(silent);
             let fails = match self.stream.coin() {

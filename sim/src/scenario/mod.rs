@@ -17,8 +17,8 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 
-/// One run of a cluster, whole: who is in it, what the world around it is like, and what goes wrong when. All times
-/// are virtual, in microseconds; all odds are out of ten thousand.
+/// One run of a cluster, whole: who is in it, what the world around it is like, and what goes wrong when. All
+/// times are virtual, in microseconds; all odds are out of ten thousand.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
@@ -56,8 +56,8 @@ pub struct Scenario {
     /// Not where disks are dead, since a leader that has nothing to write does not notice its own.
     #[serde(default)]
     pub quiet: bool,
-    /// Where set, the members are whole: replicas with a durable log each, on a simulated disk. Otherwise they are kernels, and
-    /// everything around them is played.
+    /// Where set, the members are whole: replicas with a durable log each, on a simulated disk. Otherwise
+    /// they are kernels, and everything around them is played.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica: Option<ReplicaSpec>,
 }
@@ -80,8 +80,8 @@ pub struct MemberSpec {
     /// How much longer a message to or from it takes, now and once the world has healed.
     #[serde(default)]
     pub link_us: u64,
-    /// What it is in the beginning: one of the first members, or, as a non-member, a host that knows of no group
-    /// and waits to be added.
+    /// What it is in the beginning: one of the first members, or, as a non-member, a host that knows of no
+    /// group and waits to be added.
     #[serde(default = "voter")]
     pub initially: MemberKind,
     /// Whether it is a witness, from the beginning or once it is added.
@@ -162,8 +162,8 @@ pub enum Alteration {
     Remove(Target),
 }
 
-/// Messages that the network keeps back until their addressee is elected, stands, starts again, reads, or changes
-/// its snapshot or membership, until their sender starts again, or until some elections have passed.
+/// Messages that the network keeps back until their addressee is elected, stands, starts again, reads, or
+/// changes its snapshot or membership, until their sender starts again, or until some elections have passed.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OldMessageSpec {
@@ -206,8 +206,8 @@ pub struct NetworkSpec {
     pub bandwidth: Option<Bandwidth>,
 }
 
-/// How much a link carries, each way. What is short and what is large go by two connections, as in the transport, which
-/// share the link.
+/// How much a link carries, each way. What is short and what is large go by two connections, as in the
+/// transport, which share the link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bandwidth {
@@ -231,8 +231,8 @@ pub struct DiskSpec {
     pub tail_max_us: u64,
 }
 
-/// What clients do, from the start to the end. A client has one request at a time, and makes a new one, of new
-/// payloads, after each answer; after a refusal, or where the answer is overdue, it asks another member.
+/// What clients do, from the start to the end. A client has one request at a time, and makes a new one, of
+/// new payloads, after each answer; after a refusal, or where the answer is overdue, it asks another member.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadSpec {
@@ -261,8 +261,8 @@ pub struct WorkloadSpec {
     /// Odds that a read is by lease rather than by quorum.
     #[serde(default)]
     pub lease: u32,
-    /// Whether a leader that does not know of its successor is read from, under its lease, as soon as the successor has
-    /// acknowledged a write; and the successor is given one as soon as it is elected.
+    /// Whether a leader that does not know of its successor is read from, under its lease, as soon as the
+    /// successor has acknowledged a write; and the successor is given one as soon as it is elected.
     #[serde(default)]
     pub probe: bool,
     /// Odds that a read goes to anybody rather than to whoever is believed to lead.
@@ -345,7 +345,8 @@ pub enum Heal {
     Everything,
     /// Only what is between these, a majority. For good, the others are down or reach them at most one way.
     Quorum(Vec<NodeId>),
-    /// Everything but the disks of all but these, a majority: the others' take writes and finish none, for good.
+    /// Everything but the disks of all but these, a majority: the others' take writes and finish none, for
+    /// good.
     Disks(Vec<NodeId>),
 }
 
@@ -512,8 +513,8 @@ impl Scenario {
         max + (max - min) * u64::from(MAX_PRIORITY - lowest)
     }
 
-    /// How long the slowest that never heals takes, once: the longest sync, the longest way there and back, and the
-    /// slowest state machine. An operation of a client takes a few of these.
+    /// How long the slowest that never heals takes, once: the longest sync, the longest way there and back,
+    /// and the slowest state machine. An operation of a client takes a few of these.
     pub fn slowest_us(&self) -> u64 {
         let longest = |of: fn(&MemberSpec) -> u64| self.members.iter().map(of).max().unwrap_or(0);
         let hosts = 2 * longest(|spec| spec.sync_us)

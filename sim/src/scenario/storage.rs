@@ -5,17 +5,20 @@ use crate::stream::Stream;
 use kontiki_core::types::NodeId;
 use serde::{Deserialize, Serialize};
 
-/// What whole members are like: [`Replica`](kontiki_core::replica::Replica)s with their logs on simulated disks.
+/// What whole members are like: [`Replica`](kontiki_core::replica::Replica)s with their logs on simulated
+/// disks.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplicaSpec {
     /// The size of a piece of the log, in blocks of 4 KiB.
     pub segment_blocks: u32,
-    /// How many bytes of the log are read into memory when a member starts; the rest is read when it is needed.
+    /// How many bytes of the log are read into memory when a member starts; the rest is read when it is
+    /// needed.
     pub cached_bytes: u64,
     /// How many bytes of entries the state machine gets at a time.
     pub apply_bytes: u64,
-    /// The size of the pieces in which snapshots are written and sent; some members' are by a byte or two larger.
+    /// The size of the pieces in which snapshots are written and sent; some members' are by a byte or two
+    /// larger.
     pub chunk_bytes: u32,
     /// How many pieces of a snapshot are asked for at a time.
     pub window: u32,

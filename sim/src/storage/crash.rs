@@ -49,7 +49,8 @@ pub enum Fate {
     },
 }
 
-/// A crash that is laid down beforehand. Changes are counted from zero, in the order of [`SimDisk::unsynced`].
+/// A crash that is laid down beforehand. Changes are counted from zero, in the order of
+/// [`SimDisk::unsynced`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Plan {
     /// Only what syncs have covered is left.
@@ -68,8 +69,8 @@ pub enum Plan {
     TearAfter(usize, u64),
     /// Nothing is left but a prefix of this one, of so many bytes.
     KeepOnlyPrefix(usize, u64),
-    /// Everything is left but the first so many bytes of this one, and the rest of the sector that they end in: of one sector it is the
-    /// beginning that is written first.
+    /// Everything is left but the first so many bytes of this one, and the rest of the sector that they end
+    /// in: of one sector it is the beginning that is written first.
     LoseOnlyPrefix(usize, u64),
 }
 
@@ -148,8 +149,9 @@ impl SimDisk {
         self.changes().into_iter().map(|(_, change)| change).collect()
     }
 
-    /// Power fails. Of what no sync has covered any subset survives: each write whole, not at all, or torn at any byte; each change of
-    /// names wholly or not at all, and never without the earlier ones of the same names.
+    /// Power fails. Of what no sync has covered any subset survives: each write whole, not at all, or torn at
+    /// any byte; each change of names wholly or not at all, and never without the earlier ones of the same
+    /// names.
     pub fn crash(&mut self, chance: &mut Stream) -> Lost {
         // Whole crashes that keep nearly everything, or nearly nothing, are as likely as those in between.
         let keep = *chance.pick(&[0, 1_000, 5_000, 9_000, 10_000]);
@@ -172,7 +174,8 @@ impl SimDisk {
         self.crash_with(|position, change| plan.fate(position, change, &changes))
     }
 
-    /// Power fails, and `decide` says what becomes of each change, the oldest first, with its number in [`unsynced`](Self::unsynced).
+    /// Power fails, and `decide` says what becomes of each change, the oldest first, with its number in
+    /// [`unsynced`](Self::unsynced).
     pub fn crash_with(&mut self, mut decide: impl FnMut(usize, &Change) -> Fate) -> Lost {
         let mut lost = Lost::default();
         let mut landed = BTreeMap::new();

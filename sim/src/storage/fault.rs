@@ -48,10 +48,12 @@ enum Wrong {
 }
 
 impl SimDisk {
-    /// The next call of this kind, of this file or of any, fails with [`DiskError::Failed`]. What that leaves behind:
+    /// The next call of this kind, of this file or of any, fails with [`DiskError::Failed`]. What that leaves
+    /// behind:
     /// - of a write, the first half, as if only that had been written;
-    /// - of a sync, nothing that it should have covered, ever: reads go on showing it, later syncs return `Ok`, and the next crash takes
-    ///   it. So does Linux, which marks pages clean whose writing failed (Rebello et al., ATC'20);
+    /// - of a sync, nothing that it should have covered, ever: reads go on showing it, later syncs return
+    ///   `Ok`, and the next crash takes it. So does Linux, which marks pages clean whose writing failed
+    ///   (Rebello et al., ATC'20);
     /// - of a sync of the directory, likewise;
     /// - of any other call, nothing.
     pub fn fail_next(&mut self, call: Call, file: Option<FileName>) {
@@ -63,13 +65,15 @@ impl SimDisk {
         self.fail_next(Call::Sync, file);
     }
 
-    /// The next write to this file, or to any, is acknowledged, shown by reads and synced, and never reaches the medium.
+    /// The next write to this file, or to any, is acknowledged, shown by reads and synced, and never reaches
+    /// the medium.
     pub fn lose_next_write(&mut self, file: Option<FileName>) {
         self.armed.push(Armed { call: Call::Write, file, wrong: Wrong::Lose });
     }
 
-    /// The next write to this file, or to any, is acknowledged, shown by reads and synced, and lands elsewhere on the medium: `at` so many
-    /// bytes of file `to`, as far as that reaches. The right place keeps what it had.
+    /// The next write to this file, or to any, is acknowledged, shown by reads and synced, and lands
+    /// elsewhere on the medium: `at` so many bytes of file `to`, as far as that reaches. The right place
+    /// keeps what it had.
     pub fn misdirect_next_write(&mut self, file: Option<FileName>, to: FileName, at: u64) {
         self.armed.push(Armed { call: Call::Write, file, wrong: Wrong::Misdirect { to, at } });
     }
@@ -84,7 +88,8 @@ impl SimDisk {
         !self.armed.is_empty()
     }
 
-    /// These bytes of a file change on the medium. Reads see it, but for what was written and is not on the medium yet.
+    /// These bytes of a file change on the medium. Reads see it, but for what was written and is not on the
+    /// medium yet.
     pub fn rot(&mut self, file: FileName, range: Range<u64>, how: Rot) -> Result<(), DiskError> {
         let range = position(range.start)?..position(range.end)?;
         let bits = (range.len() as u64 * 8).max(1);
@@ -100,7 +105,8 @@ impl SimDisk {
         Ok(())
     }
 
-    /// Bytes that were meant for another place land here, on the medium. Reads see it, as they see what [rots](Self::rot).
+    /// Bytes that were meant for another place land here, on the medium. Reads see it, as they see what
+    /// [rots](Self::rot).
     pub fn overwrite(&mut self, file: FileName, at: u64, bytes: &[u8]) -> Result<(), DiskError> {
         let at = position(at)?;
         self.file(file)?.rot(at..at.saturating_add(bytes.len()), |position, _| bytes[position - at]);

@@ -4,8 +4,8 @@ use crate::stream::Stream;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A file. It shows every write at once, and remembers what each has covered, so that those which never reached the medium can be
-/// taken back: no write and no crash copies more than what was written.
+/// A file. It shows every write at once, and remembers what each has covered, so that those which never
+/// reached the medium can be taken back: no write and no crash copies more than what was written.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(super) struct File {
     /// What reads show. Shared between clones of a disk until one of them writes.
@@ -147,7 +147,8 @@ impl File {
         }
     }
 
-    /// The medium changes by itself. Reads show it, but where a write that the medium does not have is in the way.
+    /// The medium changes by itself. Reads show it, but where a write that the medium does not have is in the
+    /// way.
     pub(super) fn rot(&mut self, range: Range<usize>, mut change: impl FnMut(usize, u8) -> u8) {
         for position in range.start..range.end.min(self.len()) {
             let covers =
@@ -177,7 +178,8 @@ impl File {
         }
     }
 
-    /// Takes every pending write back, the youngest first: `bytes` is what the medium has, and each write holds its own bytes.
+    /// Takes every pending write back, the youngest first: `bytes` is what the medium has, and each write
+    /// holds its own bytes.
     fn rewind(&mut self) {
         if self.pending.is_empty() {
             return;
@@ -197,7 +199,8 @@ impl Landed {
     }
 }
 
-/// The bytes of a write of `length` at `at` that a crash leaves: a prefix, or some of its sectors, one of them torn.
+/// The bytes of a write of `length` at `at` that a crash leaves: a prefix, or some of its sectors, one of
+/// them torn.
 pub(super) fn tear(chance: &mut Stream, at: u64, length: u64) -> Vec<Range<u64>> {
     if length == 0 {
         return Vec::new();

@@ -1,9 +1,11 @@
-//! A disk that does everything that disks do: one simulated directory of files, whose every lie is asked for or drawn from a seed.
+//! A disk that does everything that disks do: one simulated directory of files, whose every lie is asked for
+//! or drawn from a seed.
 //!
-//! [`SimDisk`] keeps two states: what reads show, and what is on the medium. Writes and changes of names reach the medium by a sync, or in
-//! a crash, of which each may lose, keep or tear whatever no sync has covered. Beyond crashes, which are free, it can be told to break
-//! its word: to fail a sync and forget what it should have covered, to lose a write that it has acknowledged or put it elsewhere, to rot,
-//! to be full, to be unreadable.
+//! [`SimDisk`] keeps two states: what reads show, and what is on the medium. Writes and changes of names
+//! reach the medium by a sync, or in a crash, of which each may lose, keep or tear whatever no sync has
+//! covered. Beyond crashes, which are free, it can be told to break its word: to fail a sync and forget what
+//! it should have covered, to lose a write that it has acknowledged or put it elsewhere, to rot, to be full,
+//! to be unreadable.
 //!
 //! ```
 //! use kontiki_core::wal::{Disk as _, FileName};
@@ -38,7 +40,8 @@ use file::{File, WriteState};
 use kontiki_core::wal::{Disk, DiskError, FileName};
 use std::collections::BTreeMap;
 
-/// A simulated directory of files. Equal ones have seen the same; a clone goes its own way, and shares what neither changes.
+/// A simulated directory of files. Equal ones have seen the same; a clone goes its own way, and shares what
+/// neither changes.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct SimDisk {
     files: BTreeMap<FileId, File>,
@@ -93,7 +96,8 @@ pub struct DiskCounters {
 }
 
 impl SimDisk {
-    /// Limits the room that is left: so many bytes more can be taken by new files and by files that grow. `None` is no limit.
+    /// Limits the room that is left: so many bytes more can be taken by new files and by files that grow.
+    /// `None` is no limit.
     pub fn set_space(&mut self, bytes: Option<u64>) {
         self.capacity = bytes.map(|bytes| self.used().saturating_add(bytes));
     }
@@ -103,8 +107,8 @@ impl SimDisk {
         self.reads = Some(BTreeMap::new());
     }
 
-    /// How often the block was read that was read most since [`count_reads`](Self::count_reads), each piece of it counted for its part. No further
-    /// reads are counted.
+    /// How often the block was read that was read most since [`count_reads`](Self::count_reads), each piece
+    /// of it counted for its part. No further reads are counted.
     pub fn take_reads(&mut self) -> u64 {
         let most = self.reads.take().and_then(|reads| reads.into_values().max());
         most.unwrap_or(0).div_ceil(BLOCK)

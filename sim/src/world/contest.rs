@@ -1,5 +1,5 @@
-//! Contests of leadership (see [`crate::scenario::ContestSpec`]): one scene after another, each of which waits for
-//! what certain members do next. Links are cut before what a step has decided leaves its member.
+//! Contests of leadership (see [`crate::scenario::ContestSpec`]): one scene after another, each of which
+//! waits for what certain members do next. Links are cut before what a step has decided leaves its member.
 
 use super::step::Taken;
 use super::{Happening, World, position};
@@ -57,8 +57,8 @@ enum Scene {
     TakenBack { leader: usize, kept: (usize, Vec<u8>), answers: u32 },
     /// The leader will begin a joint phase.
     Changing { leader: usize },
-    /// `one` has started again, and will hear the leader. Then it is asked to read, or, where the leader's answer to an
-    /// earlier question is kept, does not hear the leader any more.
+    /// `one` has started again, and will hear the leader. Then it is asked to read, or, where the leader's
+    /// answer to an earlier question is kept, does not hear the leader any more.
     Reborn { leader: usize, one: usize, answer: Option<Vec<u8>> },
     /// It asks the leader, whose answer will not arrive.
     Asking { leader: usize, one: usize },

@@ -1,4 +1,5 @@
-//! What goes wrong, when it begins and when it ends: what the entries of [`Fault`](crate::fault::Fault) begin and end with.
+//! What goes wrong, when it begins and when it ends: what the entries of [`Fault`](crate::fault::Fault) begin
+//! and end with.
 
 use super::{Checked, Happening, World, position};
 use crate::fault::Episode;

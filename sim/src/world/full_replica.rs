@@ -79,7 +79,8 @@ impl World<'_> {
         if let Some(up) = &mut host.up {
             up.room = Room::FullReplica(whole);
         }
-        // A crash falls between two outputs: what the replica decided beyond it never happened to anybody else.
+        // A crash falls between two outputs: what the replica decided beyond it never happened to anybody
+        // else.
         let carried_out = host.crash_after.map_or(outputs.len(), |left| outputs.len().min(left as usize));
         let crashes = host.crash_after.is_some_and(|left| left as usize == carried_out);
         if let Some(left) = &mut host.crash_after {

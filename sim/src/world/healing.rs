@@ -9,8 +9,8 @@ use kontiki_core::status::RoleKind;
 use kontiki_core::types::{Incarnation, NodeId, Term};
 use std::mem;
 
-/// How long nothing may move before a cluster counts as resting, and how long it may take to get there: in longest
-/// election timeouts.
+/// How long nothing may move before a cluster counts as resting, and how long it may take to get there: in
+/// longest election timeouts.
 const REST: u64 = 3;
 const BOUND: u64 = 60;
 
@@ -32,7 +32,8 @@ impl World<'_> {
         self.network.heal();
         self.core = self.choose_core();
         for member in 0..self.hosts.len() {
-            // A leader whose disk is full refuses all work until there is space, which one that is dead as well never tells.
+            // A leader whose disk is full refuses all work until there is space, which one that is dead as
+            // well never tells.
             let full = self.whole(member).is_some_and(|whole| whole.replica.raft().is_disk_full());
             if dead_disks && full && !self.core.contains(&member) {
                 self.core.push(member);
@@ -119,7 +120,8 @@ impl World<'_> {
         if let (Stage::Converging, Stage::Resting { .. }) = (stage, next)
             && !mem::replace(&mut self.has_rested, true)
         {
-            // A group that took all of the time to converge may rest as long as any other. Once: one that is restless comes to an end.
+            // A group that took all of the time to converge may rest as long as any other. Once: one that is
+            // restless comes to an end.
             self.bound = self.bound.max(self.now + 2 * rest);
         }
         if self.now > self.bound {
@@ -166,9 +168,9 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Where entries travel one by one, catching up takes its time: as long as somebody gets further in as long
-    /// as a few elections take, it goes on. But only under one leader: each of those that follow one another
-    /// commits something, and gets nowhere.
+    /// Where entries travel one by one, catching up takes its time: as long as somebody gets further in as
+    /// long as a few elections take, it goes on. But only under one leader: each of those that follow one
+    /// another commits something, and gets nowhere.
     fn extend_bound(&mut self) {
         let ups = || self.group().into_iter().filter_map(|member| self.hosts[member].up.as_ref());
         let progress = ups().map(|up| up.status.committed.get()).sum();
@@ -180,9 +182,9 @@ impl World<'_> {
         }
     }
 
-    /// Where the slow part lets few entries through at once, a client may find no room for long, or wait behind
-    /// everything that was proposed before. So at the end of the time the clients that have been served make way, and
-    /// what is in the logs is waited for, as long as it is being committed.
+    /// Where the slow part lets few entries through at once, a client may find no room for long, or wait
+    /// behind everything that was proposed before. So at the end of the time the clients that have been
+    /// served make way, and what is in the logs is waited for, as long as it is being committed.
     fn extend_service(&mut self) {
         let ups = || self.group().into_iter().filter_map(|member| self.hosts[member].up.as_ref());
         match self.queue_end {
@@ -199,7 +201,8 @@ impl World<'_> {
         }
     }
 
-    /// Restarts the members whose incarnation was stale and that their group has added again: the operator starts them.
+    /// Restarts the members whose incarnation was stale and that their group has added again: the operator
+    /// starts them.
     fn readmit(&mut self) -> Checked {
         for member in self.group() {
             if self.hosts[member].is_stale && self.leader().is_some() {
@@ -222,7 +225,8 @@ impl World<'_> {
         let witnesses = self.scenario.members.iter().any(|spec| spec.witness);
         // Where something is damaged, whoever still has it may be needed.
         let damaged = self.hosts.iter().any(|host| host.damaged.is_some());
-        // While a change of the membership is being prepared, its voters are not in any log yet, and they will decide.
+        // While a change of the membership is being prepared, its voters are not in any log yet, and they
+        // will decide.
         let changing = self.is_reconfiguring();
         if self.scenario.heal == Heal::Everything || witnesses || damaged || changing {
             // Where a witness votes, whoever holds the payloads that it has acknowledged may be needed.
@@ -251,8 +255,8 @@ impl World<'_> {
         core
     }
 
-    /// The positions of those who must come to agree: all that heal, and that belong to the group as its leader
-    /// sees it.
+    /// The positions of those who must come to agree: all that heal, and that belong to the group as its
+    /// leader sees it.
     fn group(&self) -> Vec<usize> {
         let leads = |member: &&usize| {
             self.hosts[**member].up.as_ref().is_some_and(|up| up.status.role == RoleKind::Leader)

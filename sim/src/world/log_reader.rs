@@ -103,7 +103,8 @@ impl World<'_> {
         Ok(())
     }
 
-    /// The world has come to rest: what was asked of members that have lived on since, and whose disks work, is answered.
+    /// The world has come to rest: what was asked of members that have lived on since, and whose disks work,
+    /// is answered.
     pub(super) fn check_log_reads(&self) -> Checked {
         let unanswered = |open: &&Open| {
             let host = &self.hosts[open.member];

@@ -1,4 +1,5 @@
-//! The simulated world: one thread, virtual time, one queue of what will happen, in the order of (time, sequence).
+//! The simulated world: one thread, virtual time, one queue of what will happen, in the order of (time,
+//! sequence).
 
 mod contest;
 mod faults;
@@ -82,9 +83,11 @@ pub(crate) struct World<'t> {
     stage: Option<Stage>,
     /// When the healed world must have come to rest.
     bound: u64,
-    /// How much had been committed, all members taken together, when that was last put off, and in which term.
+    /// How much had been committed, all members taken together, when that was last put off, and in which
+    /// term.
     progress: (u64, Term),
-    /// While clients wait to be served: the end of what was proposed when the time was up, and how much of it has been committed.
+    /// While clients wait to be served: the end of what was proposed when the time was up, and how much of it
+    /// has been committed.
     queue_end: Option<Index>,
     queue_committed: Index,
     /// Whether it has come to rest once.
@@ -484,8 +487,8 @@ impl<'t> World<'t> {
         self.tell(member, Event::Wake)
     }
 
-    /// Makes sure that the member will be woken at its deadline, or a little later: hosts are not punctual. A wake-up
-    /// that comes too early, since the deadline has moved, only looks at the clock.
+    /// Makes sure that the member will be woken at its deadline, or a little later: hosts are not punctual. A
+    /// wake-up that comes too early, since the deadline has moved, only looks at the clock.
     fn schedule_wake(&mut self, member: usize) {
         let host = &mut self.hosts[member];
         let Some(up) = &mut host.up else { return };

@@ -1,9 +1,9 @@
 //! Old messages: what the network keeps back until its addressee is in a state in which it may do harm.
 //!
 //! A message that is merely late seldom meets anything: it is of an earlier term, or says what is known. The
-//! network therefore aims. It keeps messages of each kind back, each for a [`Moment`]: its addressee is elected,
-//! stands, starts again, reads, installs a snapshot or changes its membership; its sender starts again; some
-//! elections have passed. At that moment the message arrives.
+//! network therefore aims. It keeps messages of each kind back, each for a [`Moment`]: its addressee is
+//! elected, stands, starts again, reads, installs a snapshot or changes its membership; its sender starts
+//! again; some elections have passed. At that moment the message arrives.
 
 use super::step::Taken;
 use super::{Happening, World, position};
@@ -17,7 +17,8 @@ use kontiki_core::replica::frame::{self, Envelope};
 use kontiki_core::status::RoleKind::{Candidate, Follower, Leader, PreCandidate};
 use kontiki_core::types::NodeId;
 
-/// What a message is about. Of each kind a few are kept, so that the rare kinds are met as often as the common.
+/// What a message is about. Of each kind a few are kept, so that the rare kinds are met as often as the
+/// common.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     VoteRequest,
@@ -145,8 +146,8 @@ impl OldMessages {
         }
     }
 
-    /// Keeps a copy of a message, where the odds say so. A kind of which enough is kept gives up one of its own.
-    /// Returns whether the message itself is kept back, rather than a copy of it.
+    /// Keeps a copy of a message, where the odds say so. A kind of which enough is kept gives up one of its
+    /// own. Returns whether the message itself is kept back, rather than a copy of it.
     fn keep(
         &mut self,
         kind: Kind,

@@ -70,7 +70,8 @@ impl World<'_> {
         self.operator.ask(Asked { task, member, life: self.hosts[member].life, until })
     }
 
-    /// A change of the membership has at most two stages, and each has its deadline: the first step after both answers it.
+    /// A change of the membership has at most two stages, and each has its deadline: the first step after
+    /// both answers it.
     pub(super) fn check_change_deadlines(&self, member: usize) -> Checked {
         if self.operator.open.is_empty() {
             return Ok(());
@@ -182,7 +183,8 @@ impl World<'_> {
                 None => return Ok(None),
             },
             Task::Operation(operation) => match self.scenario.operations[*operation].operation.clone() {
-                // Who takes a voter away while another has lost its memory may end with no quorum that remembers.
+                // Who takes a voter away while another has lost its memory may end with no quorum that
+                // remembers.
                 Operation::Reconfigure { .. } | Operation::Force { .. } if self.has_lost_one(&membership) => {
                     self.try_later(number);
                     return Ok(None);
@@ -233,7 +235,8 @@ impl World<'_> {
         }
     }
 
-    /// The next step for a member that was wiped: its old self goes, then it starts, then its new self is added.
+    /// The next step for a member that was wiped: its old self goes, then it starts, then its new self is
+    /// added.
     fn treatment(
         &mut self,
         member: usize,

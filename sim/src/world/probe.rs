@@ -1,5 +1,5 @@
-//! Reads at the worst moment: from a leader that does not know of its successor yet, under its lease, of what the
-//! successor has just acknowledged. The clients of the workload meet that moment by chance alone.
+//! Reads at the worst moment: from a leader that does not know of its successor yet, under its lease, of what
+//! the successor has just acknowledged. The clients of the workload meet that moment by chance alone.
 
 use super::{Checked, Happening, World};
 use crate::host::Host;
@@ -11,14 +11,16 @@ use kontiki_core::types::{Index, Term};
 const PROBES: u32 = 200;
 
 impl World<'_> {
-    /// A member has been elected. Where another still leads in an earlier term, there is something to find out.
+    /// A member has been elected. Where another still leads in an earlier term, there is something to find
+    /// out.
     pub(super) fn probe_elected(&mut self, leader: usize, term: Term) {
         if self.probes_leases() && self.has_stale_leader(term) {
             self.schedule(self.now + 1, Happening::ProbeWrite { leader });
         }
     }
 
-    /// A write has been acknowledged in this term: it must be seen wherever a leader of an earlier term serves reads.
+    /// A write has been acknowledged in this term: it must be seen wherever a leader of an earlier term
+    /// serves reads.
     pub(super) fn probe_committed(&mut self, term: Term, content: u64) {
         if !self.probes_leases() || !self.has_stale_leader(term) {
             return;

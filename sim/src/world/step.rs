@@ -90,7 +90,8 @@ impl World<'_> {
         self.note_leader(member, &before, &bare.raft);
         let host = &mut self.hosts[member];
 
-        // A crash falls between two actions: what the kernel decided beyond it never happened to anybody else.
+        // A crash falls between two actions: what the kernel decided beyond it never happened to anybody
+        // else.
         let carried_out = host.crash_after.map_or(actions.len(), |left| actions.len().min(left as usize));
         let crashes = host.crash_after.is_some_and(|left| left as usize == carried_out);
         if let Some(left) = &mut host.crash_after {
@@ -425,7 +426,8 @@ impl World<'_> {
     }
 }
 
-/// By which connection the host of a kernel alone sends a message, as a replica does: all that carries entries by the same.
+/// By which connection the host of a kernel alone sends a message, as a replica does: all that carries
+/// entries by the same.
 fn lane_of(body: &Body, bytes: usize) -> Lane {
     match body {
         Body::Append { .. } | Body::RepairResponse { .. } => Lane::Bulk,
@@ -461,7 +463,8 @@ fn note_membership(up: &mut Up, raft: &Raft, before: &Status) -> Option<Membersh
     Some(std::mem::replace(&mut up.membership, membership))
 }
 
-/// Keeps the log of a member as its writes tell it, and returns what they do to it: one step makes one write at most.
+/// Keeps the log of a member as its writes tell it, and returns what they do to it: one step makes one write
+/// at most.
 fn note_writes(up: &mut Up, actions: &[Action], checks: &Checks) -> Links {
     let write = actions.iter().find_map(|action| match action {
         Action::Persist(write) => Some(write),
@@ -484,8 +487,8 @@ pub(crate) fn quietly(kernel: impl FnOnce() + UnwindSafe) -> std::thread::Result
     result
 }
 
-/// Keeps panics of simulated kernels, which are reported as violated properties, from being printed where they happen.
-/// Other panics are printed as before.
+/// Keeps panics of simulated kernels, which are reported as violated properties, from being printed where
+/// they happen. Other panics are printed as before.
 pub fn quiet_kernel_panics() {
     let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -26,7 +26,8 @@ impl World<'_> {
         }
     }
 
-    /// A disk has room for no more, or for little. The host of a kernel alone says so; a whole member finds out.
+    /// A disk has room for no more, or for little. The host of a kernel alone says so; a whole member finds
+    /// out.
     pub(crate) fn fill_disk(&mut self, member: usize) {
         self.counters.fault(FaultKind::DiskFull);
         if self.scenario.replica.is_some() {
@@ -51,7 +52,8 @@ impl World<'_> {
         self.tell(member, Event::DiskFull(full))
     }
 
-    /// A disk damages something. A member that is damaged beyond repair has lost its memory, so the others must be able to do without it.
+    /// A disk damages something. A member that is damaged beyond repair has lost its memory, so the others
+    /// must be able to do without it.
     pub(crate) fn spoil(&mut self, member: usize, damage: impl FnOnce(&mut Self, usize)) {
         if self.scenario.replica.is_some() && self.may_wipe(member) {
             damage(self, member);
@@ -104,8 +106,9 @@ impl World<'_> {
         None
     }
 
-    /// A write that was acknowledged was never there: the first of the next segment, once it is marked; one that took entries back, one of the last two where something else tells of it, or any
-    /// before. Of others nobody could ever know.
+    /// A write that was acknowledged was never there: the first of the next segment, once it is marked; one
+    /// that took entries back, one of the last two where something else tells of it, or any before. Of others
+    /// nobody could ever know.
     pub(crate) fn lose_write(&mut self, member: usize) {
         let place = match self.hosts[member].stream.below(3) {
             0 => self.taking_back(member),
@@ -131,7 +134,8 @@ impl World<'_> {
         }
     }
 
-    /// The batch before the last. Now and then all of the last one turns to garbage, which shows that something was there all the same.
+    /// The batch before the last. Now and then all of the last one turns to garbage, which shows that
+    /// something was there all the same.
     fn one_before_the_last(&mut self, member: usize) -> Option<Place> {
         let Host { stream, written, storage, .. } = &mut self.hosts[member];
         let (before, (file, last)) = written.lose_before_last()?;
@@ -241,7 +245,8 @@ impl World<'_> {
         (file, sector * SECTOR..(sector + 1) * SECTOR)
     }
 
-    /// Where the first batch of a segment is to be damaged and has just become durable: it is, and power fails soon.
+    /// Where the first batch of a segment is to be damaged and has just become durable: it is, and power
+    /// fails soon.
     pub(super) fn spoil_first_batch(&mut self, member: usize) {
         // Once the world heals, nothing is damaged any more.
         if self.stage.is_some() || !self.may_wipe(member) {
@@ -252,7 +257,8 @@ impl World<'_> {
         self.lose_and_fail(member, sector);
     }
 
-    /// Where the first batch of a segment is to be damaged and its member is at rest: all of it is lost, and power fails soon.
+    /// Where the first batch of a segment is to be damaged and its member is at rest: all of it is lost, and
+    /// power fails soon.
     pub(super) fn spoil_marked_batch(&mut self, member: usize) {
         let wanted = self.hosts[member].written.spoils_at_rest();
         if !wanted || self.stage.is_some() || !self.may_wipe(member) {
@@ -274,8 +280,8 @@ impl World<'_> {
         }
     }
 
-    /// One of the `copies` of the vote; now and then all but one are lost, and with them the last batch, of which that one tells. The one
-    /// that is left has the latest ballot.
+    /// One of the `copies` of the vote; now and then all but one are lost, and with them the last batch, of
+    /// which that one tells. The one that is left has the latest ballot.
     fn vote_place(&mut self, member: usize, copies: &[(Slot, u64)]) -> Option<Place> {
         let Host { stream, written, storage, .. } = &mut self.hosts[member];
         let told = if stream.below(4) == 0 { written.lose_told() } else { None };
@@ -327,8 +333,8 @@ impl World<'_> {
         self.trace_world(|| format!("the disk of member {id} is damaged: {}", kind.name()));
     }
 
-    /// A member that has started since its disk was damaged knows all of the damage; once its log is whole again, nothing of it is
-    /// left.
+    /// A member that has started since its disk was damaged knows all of the damage; once its log is whole
+    /// again, nothing of it is left.
     pub(super) fn note_recovery(&mut self, member: usize, raft: &Raft) {
         let host = &mut self.hosts[member];
         if host.damaged.is_some_and(|damage| damage.life < host.life) && raft.log().is_whole() {

@@ -107,7 +107,8 @@ fn schedule(wipes: bool) -> impl Strategy<Value = Schedule> {
     (cast, options, vec(happening(wipes), 0..400)).prop_map(move |(cast, options, happenings)| {
         let (pre_vote, check_quorum, lease, window, append, cached, retained) = options;
         let options = Options {
-            // With neither, a member that was removed and does not know it disturbs the others for ever (paper §6).
+            // With neither, a member that was removed and does not know it disturbs the others for ever
+            // (paper §6).
             pre_vote: pre_vote || (!wipes && !check_quorum),
             check_quorum,
             lease_reads: lease && check_quorum,
@@ -239,8 +240,8 @@ fn told(schedule: &Schedule, act: impl Fn(&mut Lab)) -> String {
     format!("how it ended:\n{}\n", lines[lines.len().saturating_sub(80)..].join("\n"))
 }
 
-/// Whoever is up is shut down; then every request has its one outcome, but those whose member went down before
-/// it could answer.
+/// Whoever is up is shut down; then every request has its one outcome, but those whose member went down
+/// before it could answer.
 fn end(lab: &mut Lab) {
     for member in lab.up().collect::<Vec<_>>() {
         if lab.status(member).role != RoleKind::Halted {

@@ -131,8 +131,8 @@ fn a_cluster_is_safe_under_any_schedule() {
     holds(name, 250, schedule(), property, |schedule| told(&schedule, |_| ()));
 }
 
-/// Whatever has happened: once all are up, connected and have working disks again, there is one leader, what is
-/// proposed to it commits, and all logs become equal. The worst that a schedule may cost is time.
+/// Whatever has happened: once all are up, connected and have working disks again, there is one leader, what
+/// is proposed to it commits, and all logs become equal. The worst that a schedule may cost is time.
 #[test]
 fn a_cluster_recovers_from_any_schedule() {
     let property = |schedule: Schedule| {

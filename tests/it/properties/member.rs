@@ -1,5 +1,5 @@
-//! One member and any sequence of events: wakes at any time, messages that make sense and messages that do not,
-//! requests of every kind, disks that do writes one by one or several at once, late reports, snapshots,
+//! One member and any sequence of events: wakes at any time, messages that make sense and messages that do
+//! not, requests of every kind, disks that do writes one by one or several at once, late reports, snapshots,
 //! crashes.
 
 use super::holds;
@@ -186,7 +186,8 @@ struct Host {
     committed: BTreeMap<Index, LogId>,
     snapshots: Vec<Snapshot>,
     fetching: Option<Snapshot>,
-    /// Since a snapshot may have come from a leader that lies, it may not agree with what was committed before.
+    /// Since a snapshot may have come from a leader that lies, it may not agree with what was committed
+    /// before.
     restored: bool,
     halted: bool,
     /// Everything that was done, to compare with another run.
@@ -490,7 +491,8 @@ impl Host {
             .unwrap_or_else(|_| LogSlice::new(LogId::ZERO, Default::default()).expect("empty"))
     }
 
-    /// The end: a later term comes, so that a leader gives up what it has open, and the disk does all it owes.
+    /// The end: a later term comes, so that a leader gives up what it has open, and the disk does all it
+    /// owes.
     fn end(&mut self) {
         let later = self.raft.status().term.get() + 1;
         self.step(Event::Receive(message(2, 1, later, Body::Outdated)));

@@ -48,7 +48,8 @@ fn membership() -> impl Strategy<Value = Arc<Membership>> {
             true => Membership::joint(incoming, of(3).chain(of(2)), of(0)),
             false => Membership::from_kinds(kinds.chain([(first, MemberKind::Voter)])),
         };
-        // Half of them may be witnesses by chance, or ids collide at the end of all numbers: then the first alone.
+        // Half of them may be witnesses by chance, or ids collide at the end of all numbers: then the first
+        // alone.
         Arc::new(membership.unwrap_or_else(|_| Membership::of([first]).expect("one voter")))
     })
 }
@@ -152,8 +153,8 @@ fn no_bytes_make_the_decoder_panic() {
     holds(name, 5000, vec(any::<u8>(), 0..200), property, |_| String::new());
 }
 
-/// A frame that a peer made wrong on purpose: its bytes are changed and its checksum fits. It may decode to another
-/// message, which then takes another frame of the same length at most; or it is refused.
+/// A frame that a peer made wrong on purpose: its bytes are changed and its checksum fits. It may decode to
+/// another message, which then takes another frame of the same length at most; or it is refused.
 #[test]
 fn no_forged_frame_makes_the_decoder_panic() {
     let name = "properties::wire::no_forged_frame_makes_the_decoder_panic";

@@ -1,4 +1,5 @@
-//! What the bare kernel costs: seven workloads, counted. `docs/performance.md` says what they are and what came out.
+//! What the bare kernel costs: seven workloads, counted. `docs/performance.md` says what they are and what
+//! came out.
 //!
 //! ```text
 //! cargo run --release -p kontiki-tests --bin bench -- --workload all               one JSON line a workload
@@ -291,8 +292,8 @@ struct Member {
     digest: u64,
 }
 
-/// What drives the members: a clock that stands still unless told, messages in the order in which they were sent, and
-/// a disk that has finished before it began.
+/// What drives the members: a clock that stands still unless told, messages in the order in which they were
+/// sent, and a disk that has finished before it began.
 #[derive(Default)]
 struct Host {
     now: Instant,

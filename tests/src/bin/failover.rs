@@ -1,12 +1,14 @@
-//! How long a group of three real members does without a leader: the leader is killed under load, and the next write is waited for.
+//! How long a group of three real members does without a leader: the leader is killed under load, and the
+//! next write is waited for.
 //!
 //! ```text
 //! cargo build --release -p kontiki-net-tokio --bin kontiki
 //! cargo run --release -p kontiki-tests --bin failover -- --rounds 50
 //! ```
 //!
-//! The time runs from just before SIGKILL until the first acknowledgement of a write that began after it. At the end everything is checked that the tests
-//! of real members check: the history is linearizable, and nothing acknowledged is lost.
+//! The time runs from just before SIGKILL until the first acknowledgement of a write that began after it. At
+//! the end everything is checked that the tests of real members check: the history is linearizable, and
+//! nothing acknowledged is lost.
 #![allow(clippy::float_arithmetic, reason = "figures for people: nothing is decided by them")]
 
 #[allow(dead_code, reason = "tests use all of it")]
@@ -33,7 +35,8 @@ struct Arguments {
     /// How long each waits between two requests, in milliseconds.
     #[arg(long, default_value_t = 2)]
     pause: u64,
-    /// The longest election timeout, in milliseconds; the shortest is half of it, and heartbeats come six times as often.
+    /// The longest election timeout, in milliseconds; the shortest is half of it, and heartbeats come six
+    /// times as often.
     #[arg(long, default_value_t = 300)]
     timeout: u64,
 }

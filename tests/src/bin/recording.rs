@@ -1,11 +1,13 @@
-//! What recording costs: the life of a leader of three, lived with and without. `docs/recording.md` says what came out.
+//! What recording costs: the life of a leader of three, lived with and without. `docs/recording.md` says what
+//! came out.
 //!
 //! ```text
 //! cargo run --release -p kontiki-tests --bin recording
 //! ```
 //!
-//! The life is that of one kernel: proposals one by one, each written, acknowledged by two followers and applied before the next. It
-//! is lived again from the same beginning: by the kernel alone, with a recorder in memory, and with the flight recorder.
+//! The life is that of one kernel: proposals one by one, each written, acknowledged by two followers and
+//! applied before the next. It is lived again from the same beginning: by the kernel alone, with a recorder
+//! in memory, and with the flight recorder.
 #![allow(clippy::float_arithmetic, reason = "figures for people: nothing is decided by them")]
 
 use clap::{Parser, ValueEnum};

@@ -1,7 +1,8 @@
 //! `recovery`: how long a member takes to recover its log from a real disk, and in how much memory.
 //!
-//! It writes a log of the given size into a directory, compacts it so that the given part lies after the last snapshot, and then recovers it in
-//! a process of its own, whose largest size it reports. `cargo run --release -p kontiki-tests --bin recovery -- --gigabytes 10 --after 1`
+//! It writes a log of the given size into a directory, compacts it so that the given part lies after the last
+//! snapshot, and then recovers it in a process of its own, whose largest size it reports. `cargo run
+//! --release -p kontiki-tests --bin recovery -- --gigabytes 10 --after 1`
 
 use clap::Parser;
 use kontiki_core::action::Write;

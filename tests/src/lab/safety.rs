@@ -54,8 +54,8 @@ impl Ids {
     }
 }
 
-/// The properties of the paper's figure 3, over the whole cluster and its whole history, and what follows from
-/// them for memberships and snapshots.
+/// The properties of the paper's figure 3, over the whole cluster and its whole history, and what follows
+/// from them for memberships and snapshots.
 #[derive(Debug)]
 pub(super) struct Safety {
     leaders: BTreeMap<Term, NodeId>,
@@ -190,8 +190,8 @@ impl Safety {
         assert_eq!((log.configured(), log.membership()), expected, "the membership of member {id}");
     }
 
-    /// A leader has every entry that was committed in its own term or an earlier one. One of an earlier term may
-    /// not know yet that it is deposed, and is not asked.
+    /// A leader has every entry that was committed in its own term or an earlier one. One of an earlier term
+    /// may not know yet that it is deposed, and is not asked.
     fn leader_completeness(&self, members: &BTreeMap<u64, Member>) {
         let raft = members.values().filter_map(|member| member.raft.as_ref());
         let newest =
@@ -241,8 +241,8 @@ fn one_change_at_a_time(raft: &Raft) {
 }
 
 /// What a leader commits is on the disks of a quorum: of the membership that was in force before the step or
-/// after it. The disk of a former life counts: it did hold the entry, and that the new one does not is for the
-/// votes to respect.
+/// after it. The disk of a former life counts: it did hold the entry, and that the new one does not is for
+/// the votes to respect.
 fn durable_on_a_quorum(raft: &Raft, before: &Before, disks: &Disks<'_>) {
     let status = raft.status();
     let id = LogId { term: raft.log().term(status.committed).unwrap_or_default(), index: status.committed };

@@ -118,8 +118,8 @@ impl AddressBook {
         is_news
     }
 
-    /// Returns the members of which there are new addresses since this was asked last: they are worth dialling
-    /// at once.
+    /// Returns the members of which there are new addresses since this was asked last: they are worth
+    /// dialling at once.
     pub fn take_news(&mut self) -> BTreeSet<NodeId> {
         core::mem::take(&mut self.news)
     }
@@ -131,8 +131,8 @@ impl AddressBook {
 
     /// Takes in what a peer says of itself and of others in its handshake.
     ///
-    /// The peer may have dialled this host, which then has no reason to dial, and verifies nothing. What the peer says
-    /// of itself is then what others are told.
+    /// The peer may have dialled this host, which then has no reason to dial, and verifies nothing. What the
+    /// peer says of itself is then what others are told.
     pub fn heard(&mut self, id: NodeId, own: &Address, known: &[(NodeId, Address)]) {
         self.note(id, own.clone(), Source::Announced);
         if let Some(entry) = self.entries.get_mut(&id) {
@@ -143,10 +143,11 @@ impl AddressBook {
         }
     }
 
-    /// A peer looks for the member `sought` here, and introduces itself. Returns whether it has come to the right place.
+    /// A peer looks for the member `sought` here, and introduces itself. Returns whether it has come to the
+    /// right place.
     ///
-    /// Where it has not, the peer knows of an old address, and nothing better. So it may be up to this host to dial
-    /// the peer, whose own address is news in either case.
+    /// Where it has not, the peer knows of an old address, and nothing better. So it may be up to this host
+    /// to dial the peer, whose own address is news in either case.
     pub fn visited(
         &mut self,
         sought: NodeId,
@@ -177,7 +178,8 @@ impl AddressBook {
         candidates.into_iter().map(|candidate| candidate.address.text.clone()).collect()
     }
 
-    /// Returns the most likely address of a member, to tell others; for this host's own id, what it announces.
+    /// Returns the most likely address of a member, to tell others; for this host's own id, what it
+    /// announces.
     pub fn best(&self, id: NodeId) -> Option<&str> {
         if id == self.id {
             return self.own.as_ref().map(|address| &*address.text);

@@ -164,9 +164,9 @@ impl Formation {
         self.store_group(record, out);
     }
 
-    /// Whether the answer is older than what is known: since the question was asked, another incarnation of the
-    /// peer, or of a founder that it names, has introduced itself and has this member's word that it has no
-    /// group. The next answer counts.
+    /// Whether the answer is older than what is known: since the question was asked, another incarnation of
+    /// the peer, or of a founder that it names, has introduced itself and has this member's word that it has
+    /// no group. The next answer counts.
     fn is_outdated(&self, heard: &Heard) -> bool {
         let founders = heard.who.founders.iter().map(|founder| (founder.id, founder.incarnation));
         let peer = (heard.who.member.id, heard.who.member.incarnation);

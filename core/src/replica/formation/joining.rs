@@ -117,8 +117,8 @@ impl Formation {
         }
     }
 
-    /// **Invariant:** only a committed membership ends the joining. One that is not committed may be undone, and
-    /// one that is older than this member's addition does not have it.
+    /// **Invariant:** only a committed membership ends the joining. One that is not committed may be undone,
+    /// and one that is older than this member's addition does not have it.
     fn duty(&self, place: Place) -> Duty {
         let me = self.record.member();
         let add = match self.setup.witness {
@@ -181,8 +181,9 @@ impl Formation {
         self.stage = Stage::Locating { open: question, pause: RETRY };
     }
 
-    /// The log that decides comes from a leader, which must know where this member is; and after a restart this member may know
-    /// only the member to join by. It introduces itself to that member, which answers with the addresses it knows.
+    /// The log that decides comes from a leader, which must know where this member is; and after a restart
+    /// this member may know only the member to join by. It introduces itself to that member, which answers
+    /// with the addresses it knows.
     fn be_found(&mut self, book: &AddressBook, out: &mut Vec<Output>) {
         out.push(Output::Connect(book.ids().collect()));
         let Some(address) = self.seed().map(String::from) else { return };

@@ -1,8 +1,8 @@
 //! How a member comes to its group: as one of the first members, or by joining.
 //!
-//! A [`Formation`] decides and waits for nothing. Like the kernel it has no clock, no socket and no file: a host
-//! tells it what happened, as an [`Input`], wakes it at its [`deadline`](Formation::deadline), and carries out
-//! its [`Output`]s. The simulator runs the same code (`cargo sim formation`).
+//! A [`Formation`] decides and waits for nothing. Like the kernel it has no clock, no socket and no file: a
+//! host tells it what happened, as an [`Input`], wakes it at its [`deadline`](Formation::deadline), and
+//! carries out its [`Output`]s. The simulator runs the same code (`cargo sim formation`).
 //!
 //! ```text
 //!   Plan::Found ─► Founding ─┐                    ┌─► Joining ─► Settled     not a voter yet
@@ -14,23 +14,24 @@
 //!
 //! All first members are started with the same list. Each asks the others for their identity, and introduces
 //! itself by asking. When all of them are there and none has a group, the member with the lowest id names the
-//! group and writes down its members, each with the incarnation of its directory. The others find themselves in
-//! what it wrote, and write it down as well. A member whose directory was emptied later does not find itself: it
-//! neither founds the group a second time nor votes in it without its memory.
+//! group and writes down its members, each with the incarnation of its directory. The others find themselves
+//! in what it wrote, and write it down as well. A member whose directory was emptied later does not find
+//! itself: it neither founds the group a second time nor votes in it without its memory.
 //!
 //! Members that were started with other lists do not tell each other their identity: two groups whose members
 //! have the same ids do not mix, although an address leads from one to the other.
 //!
 //! **Invariant:** no two groups come from one list. A founder needs the word of all others that they have no
 //! group. A member that has given its word adopts no group that another incarnation of the peer has founded,
-//! unless it is told of it in answer to a later question; and it answers no question about its identity while it writes.
+//! unless it is told of it in answer to a later question; and it answers no question about its identity while
+//! it writes.
 //!
 //! # Joining
 //!
-//! A newcomer asks one member for the group's name, starts as a member that knows nothing, and asks the leader
-//! to be added. It receives the log, or a snapshot, like any follower, and votes once it has caught up. Only the
-//! log decides whether it is added. It asks all members that it knows of, until its own replica says that it
-//! votes; it is written down that it has not finished, so a restart does not end the attempt.
+//! A newcomer asks one member for the group's name, starts as a member that knows nothing, and asks the
+//! leader to be added. It receives the log, or a snapshot, like any follower, and votes once it has caught
+//! up. Only the log decides whether it is added. It asks all members that it knows of, until its own replica
+//! says that it votes; it is written down that it has not finished, so a restart does not end the attempt.
 //!
 //! # Addresses
 //!
@@ -85,8 +86,8 @@ pub struct Formation {
     last_question: u64,
     /// When what was asked may be asked again.
     retry_at: Instant,
-    /// The first members that have introduced themselves: the latest incarnation of each, and the last question
-    /// that had been asked then.
+    /// The first members that have introduced themselves: the latest incarnation of each, and the last
+    /// question that had been asked then.
     introduced: BTreeMap<NodeId, (Incarnation, QuestionId)>,
     reported: Option<Report>,
 }
@@ -177,8 +178,8 @@ impl Formation {
         self.go_on(now, book, out);
     }
 
-    /// What the member says when it is asked for its identity. Nothing while it writes down its group: what it
-    /// says must be true after a crash as well.
+    /// What the member says when it is asked for its identity. Nothing while it writes down its group: what
+    /// it says must be true after a crash as well.
     pub fn who(&self, book: &AddressBook) -> Option<Who> {
         let is_writing_group = matches!(&self.stage, Stage::Storing(_)) && self.place.is_none();
         if is_writing_group || self.stage == Stage::Fresh {

@@ -23,8 +23,8 @@ pub struct Record {
     pub cluster: Option<ClusterId>,
     /// The group's first members, if this member is one of them.
     pub founders: Vec<Founder>,
-    /// How far the member is in joining its group, until it votes. A member that is restarted while it catches
-    /// up goes on asking; a member that an operator keeps as a learner does not ask.
+    /// How far the member is in joining its group, until it votes. A member that is restarted while it
+    /// catches up goes on asking; a member that an operator keeps as a learner does not ask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joining: Option<Admission>,
 }
@@ -35,8 +35,8 @@ pub struct Record {
 pub enum Admission {
     /// It is to be added.
     Wanted,
-    /// It is a learner, by a membership that is committed, and is to be promoted. If it is no member any more,
-    /// it was removed, and does not ask again.
+    /// It is a learner, by a membership that is committed, and is to be promoted. If it is no member any
+    /// more, it was removed, and does not ask again.
     Learner,
 }
 

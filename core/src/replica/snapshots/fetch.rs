@@ -1,4 +1,5 @@
-//! The book of a fetch: which pieces of a snapshot are written, which are asked for, and what all of them are held against.
+//! The book of a fetch: which pieces of a snapshot are written, which are asked for, and what all of them are
+//! held against.
 
 use crate::log::Snapshot;
 use crate::replica::snapshots::{edition_of, header_of, partial};

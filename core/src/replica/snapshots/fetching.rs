@@ -1,9 +1,12 @@
-//! A snapshot from another member: asked for piece by piece, checked, written, and put in the place of nothing before it is whole.
+//! A snapshot from another member: asked for piece by piece, checked, written, and put in the place of
+//! nothing before it is whole.
 //!
-//! The member that fetches keeps the book: which pieces are written, which are asked for. A piece that is lost is asked for again; one that
-//! comes twice, too late, or from another snapshot changes nothing. Where the sender goes away, whoever offers the same snapshot (the same
-//! last entry, and the same file of it) is asked for the rest. Before the first piece is asked for, and again when the last is written, all of
-//! it is read back: so a fetch goes on after this member was restarted too, and what comes of it is what its digest says.
+//! The member that fetches keeps the book: which pieces are written, which are asked for. A piece that is
+//! lost is asked for again; one that comes twice, too late, or from another snapshot changes nothing. Where
+//! the sender goes away, whoever offers the same snapshot (the same last entry, and the same file of it) is
+//! asked for the rest. Before the first piece is asked for, and again when the last is written, all of it is
+//! read back: so a fetch goes on after this member was restarted too, and what comes of it is what its digest
+//! says.
 
 use crate::event::Event;
 use crate::log::Snapshot;
@@ -48,7 +51,8 @@ impl Replica {
         self.now + Nanos::from(self.options.snapshot_timeout)
     }
 
-    /// The kernel wants a snapshot. What is written of the same one already is kept; a part of any other is removed.
+    /// The kernel wants a snapshot. What is written of the same one already is kept; a part of any other is
+    /// removed.
     pub(in crate::replica) fn fetch(&mut self, from: NodeId, snapshot: Snapshot, out: &mut Vec<Output>) {
         if self.now < self.snapshots.fetch_at {
             // It is offered again.
@@ -196,8 +200,8 @@ impl Replica {
         };
         let was_whole = fetch.is_whole();
         let check = fetch.check(piece, bytes);
-        // What an earlier life of this member wrote can be read back and not be on the disk, and a sync would not know: its own may
-        // have failed. So it is written again.
+        // What an earlier life of this member wrote can be read back and not be on the disk, and a sync would
+        // not know: its own may have failed. So it is written again.
         let mut operations = match &check {
             Check::Next(_) | Check::Whole if !was_whole => fetch.write_again(piece, bytes),
             _ => Vec::new(),
@@ -250,7 +254,8 @@ impl Replica {
         self.snapshots.leftovers.retain(|(leftover, _)| *leftover != last);
     }
 
-    /// The sender says that it does not have it. If it has another of the same entries, that one will do, from the beginning.
+    /// The sender says that it does not have it. If it has another of the same entries, that one will do,
+    /// from the beginning.
     pub(in crate::replica) fn on_gone(&mut self, from: Member, last: LogId, edition: Option<u64>) {
         let is_asked = |fetch: &&mut Fetch| {
             fetch.state == State::Asking && (fetch.from, fetch.snapshot.last) == (from, last)

@@ -1,4 +1,5 @@
-//! Which snapshots stay: whatever a crash may take the log back to, whatever somebody is fetching, and a few more.
+//! Which snapshots stay: whatever a crash may take the log back to, whatever somebody is fetching, and a few
+//! more.
 
 use crate::replica::Replica;
 use crate::replica::io::{Lane, Output};
@@ -16,7 +17,8 @@ impl Replica {
         if self.snapshots.files.len() <= self.options.keep_snapshots {
             return;
         }
-        // A crash may take the log back to whatever it rests on by the last write that is durable; what is newer than that is rested on soon.
+        // A crash may take the log back to whatever it rests on by the last write that is durable; what is
+        // newer than that is rested on soon.
         let rests_on = self.log.rests_on;
         let patience = self.sending_patience();
         let restoring = self.applying.restores();
@@ -37,7 +39,8 @@ impl Replica {
         old.into_iter().for_each(|last| self.remove_file(file(last), out));
     }
 
-    /// Removes what is damaged or was never whole, once the log on the disk rests on something later: then nothing can need it.
+    /// Removes what is damaged or was never whole, once the log on the disk rests on something later: then
+    /// nothing can need it.
     fn remove_leftovers(&mut self, out: &mut Vec<Output>) {
         let rests_on = self.log.rests_on;
         if let Some(last) = self.snapshots.given_up_before(rests_on) {

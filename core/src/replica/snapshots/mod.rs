@@ -52,7 +52,8 @@ pub(super) enum SnapshotJob {
 pub(super) struct Snapshots {
     /// The whole files in the directory, with their headers once they were read.
     files: BTreeMap<LogId, Option<SnapshotHeader>>,
-    /// Files that are damaged or were never whole, by the last entry: they go once the log rests on something later.
+    /// Files that are damaged or were never whole, by the last entry: they go once the log rests on something
+    /// later.
     leftovers: Vec<(LogId, FileName)>,
     /// A file is damaged: a new snapshot shall take its place, although the log may not have moved.
     wanted: bool,
@@ -86,7 +87,8 @@ impl Snapshots {
         }
     }
 
-    /// Forgets a fetch that was given up, if the log rests on something later by now. Its last entry, where there was one.
+    /// Forgets a fetch that was given up, if the log rests on something later by now. Its last entry, where
+    /// there was one.
     fn given_up_before(&mut self, rests_on: LogId) -> Option<LogId> {
         let is_late = |fetch: &mut Fetch| fetch.state == State::Resting && fetch.snapshot.last < rests_on;
         self.fetch.take_if(is_late).map(|fetch| fetch.snapshot.last)
@@ -135,7 +137,8 @@ impl Replica {
                 SnapshotJob::Fetched { .. } | SnapshotJob::Checked { .. } | SnapshotJob::FetchedWhole(_),
                 Err(DiskError::Full),
             ) => return self.give_up_fetching(out),
-            // What may be gone: a file that others fetch, what was fetched before, what was given up before anything was written.
+            // What may be gone: a file that others fetch, what was fetched before, what was given up before
+            // anything was written.
             (
                 SnapshotJob::HeaderToSend(_)
                 | SnapshotJob::PieceToSend { .. }
@@ -202,7 +205,8 @@ impl Replica {
     }
 }
 
-/// The header in `bytes`, if it is that of this snapshot, and its chunks are no larger than any member makes them.
+/// The header in `bytes`, if it is that of this snapshot, and its chunks are no larger than any member makes
+/// them.
 fn header_of(snapshot: &Snapshot, bytes: &[u8]) -> Result<SnapshotHeader, Damage> {
     let file = file(snapshot.last);
     let header = SnapshotHeader::decode(file, bytes)?;
@@ -221,8 +225,8 @@ fn chunk_length(header: &SnapshotHeader) -> usize {
     }
 }
 
-/// Which file exactly a snapshot's is: two that hold the same and are cut into the same chunks have the same number, and each piece of the
-/// one is that of the other.
+/// Which file exactly a snapshot's is: two that hold the same and are cut into the same chunks have the same
+/// number, and each piece of the one is that of the other.
 fn edition_of(header: &SnapshotHeader) -> u64 {
     header.digest() ^ (chunk_length(header) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -1,6 +1,7 @@
 //! Snapshots for others: a piece whenever one is asked for, as fast as the options allow.
 //!
-//! Nothing is remembered of a follower but what it has asked for and not got yet: so nothing is lost when this member starts anew.
+//! Nothing is remembered of a follower but what it has asked for and not got yet: so nothing is lost when
+//! this member starts anew.
 
 use crate::replica::Replica;
 use crate::replica::frame::ReplicaBody;
@@ -16,7 +17,8 @@ use alloc::vec::Vec;
 
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Sending {
-    /// One transfer for each follower: a request for another snapshot takes the place of what it asked before.
+    /// One transfer for each follower: a request for another snapshot takes the place of what it asked
+    /// before.
     transfers: BTreeMap<NodeId, Transfer>,
     /// Who was served last: the next in turn comes next.
     served: Option<NodeId>,

@@ -49,8 +49,8 @@ impl Replica {
             || applying.entries_since >= options.snapshot_every_entries
     }
 
-    /// Begins a snapshot if it is time for one, between two pieces of work of the state machine: so the snapshot is of exactly what the kernel
-    /// knows to be applied.
+    /// Begins a snapshot if it is time for one, between two pieces of work of the state machine: so the
+    /// snapshot is of exactly what the kernel knows to be applied.
     pub(super) fn take_snapshot(&mut self, out: &mut Vec<Output>) {
         let is_asked = !self.snapshots.waiting.is_empty();
         let is_due = self.now >= self.snapshots.take_at && self.is_snapshot_due();
@@ -149,7 +149,8 @@ impl Replica {
         }
     }
 
-    /// The file of this snapshot is damaged. Where the state machine has what was in it, another takes its place.
+    /// The file of this snapshot is damaged. Where the state machine has what was in it, another takes its
+    /// place.
     pub(super) fn replace_damaged(&mut self, last: LogId) {
         self.snapshots.files.remove(&last);
         self.snapshots.leftovers.push((last, file(last)));

@@ -83,7 +83,8 @@ fn no_piece_is_read_that_a_snapshot_does_not_have() {
     assert!(seen > 0, "at least its header was read");
 }
 
-/// While it is restored from a snapshot, another member that fetches the same one comes upon damage in it first.
+/// While it is restored from a snapshot, another member that fetches the same one comes upon damage in it
+/// first.
 #[test]
 fn a_restoration_does_not_wait_for_a_file_that_is_given_up() {
     let (mut replica, mut disk, last) = started();
@@ -137,7 +138,8 @@ fn one_snapshot_is_enough_for_who_asks_for_it_many_times() {
     assert_eq!(group.replica(leader).counters().snapshots_taken, 1);
 }
 
-/// After a sync that failed, what was written may be read back and be nowhere: no later sync makes it durable.
+/// After a sync that failed, what was written may be read back and be nowhere: no later sync makes it
+/// durable.
 #[test]
 fn what_an_earlier_life_has_fetched_is_written_again_before_it_counts() {
     let options = config::Options { retained_entries: 0, ..Default::default() };

@@ -1,5 +1,5 @@
-//! Everything at once, drawn from a seed: frames lost, copied and out of order, members that crash and come back, slow machines, and
-//! snapshots at every turn.
+//! Everything at once, drawn from a seed: frames lost, copied and out of order, members that crash and come
+//! back, slow machines, and snapshots at every turn.
 
 use crate::event::ReadVia;
 use crate::kv;

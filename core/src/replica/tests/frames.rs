@@ -175,8 +175,8 @@ fn every_kind_has_its_golden_bytes() {
     }
 }
 
-/// The bytes of every kind of frame, in every version that can say it. If this fails, other members cannot read what this one sends:
-/// give the format a new version.
+/// The bytes of every kind of frame, in every version that can say it. If this fails, other members cannot
+/// read what this one sends: give the format a new version.
 #[test]
 fn the_formats_stay() {
     let mut lines = String::new();

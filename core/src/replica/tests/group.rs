@@ -1,4 +1,5 @@
-//! The smallest host: members with disks in memory, a network that does as it is told, and a clock that jumps.
+//! The smallest host: members with disks in memory, a network that does as it is told, and a clock that
+//! jumps.
 
 use crate::action::Action;
 use crate::config::{self, Config};
@@ -176,7 +177,8 @@ impl Group {
         self.input(id, Input::Wake);
     }
 
-    /// Crashes in the middle of what is next for the disk: so many operations of each lane's next job are done.
+    /// Crashes in the middle of what is next for the disk: so many operations of each lane's next job are
+    /// done.
     pub(super) fn crash_midway(&mut self, id: u64, operations: usize) {
         let host = self.host(id);
         for job in host.jobs.values().filter_map(VecDeque::front) {
@@ -244,8 +246,8 @@ impl Group {
         false
     }
 
-    /// Does everything that can be done now; or much of it: members that will not stop talking are cut short, since here no time passes
-    /// between a question and its answer.
+    /// Does everything that can be done now; or much of it: members that will not stop talking are cut short,
+    /// since here no time passes between a question and its answer.
     pub(super) fn settle(&mut self) {
         let mut left = 5_000;
         while left > 0 && self.act() {

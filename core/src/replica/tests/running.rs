@@ -183,7 +183,8 @@ fn snapshots_are_taken_when_so_much_was_applied_and_old_ones_go() {
     assert_eq!(group.host(2).worker.machine().state().len(), 100);
 }
 
-/// A small entry that is written alone takes a block on the disk: a log of such entries is as long as its blocks.
+/// A small entry that is written alone takes a block on the disk: a log of such entries is as long as its
+/// blocks.
 #[test]
 fn snapshots_are_taken_when_so_much_was_written_however_small_the_entries_are() {
     let options =

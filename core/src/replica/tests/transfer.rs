@@ -178,7 +178,8 @@ fn a_transfer_goes_on_from_another_sender_and_begins_anew_where_its_file_is_anot
     }
 }
 
-/// Three members with snapshots, of which the leader's is later; and a newcomer that has some of that. Then the next leader offers its own.
+/// Three members with snapshots, of which the leader's is later; and a newcomer that has some of that. Then
+/// the next leader offers its own.
 fn offered_less() -> (Group, u64, u64) {
     let options = ReplicaOptions { snapshot_bytes_per_second: 8_000, ..small() };
     let (mut group, leader) = with_snapshot(30, &options);

@@ -87,7 +87,8 @@ fn what_an_old_version_cannot_say_is_counted_and_not_sent() {
     group.until("it has all", |group| group.host(4).applied() >= Index::new(22));
 }
 
-/// A member of version 2 knows no pause: it is told with the heartbeat's answer how far the follower has got, as before.
+/// A member of version 2 knows no pause: it is told with the heartbeat's answer how far the follower has got,
+/// as before.
 #[test]
 fn a_leader_that_knows_no_pause_gets_the_answer_to_its_heartbeat() {
     for version in [2, VERSION] {
@@ -123,8 +124,8 @@ fn a_leader_that_knows_no_pause_gets_the_answer_to_its_heartbeat() {
     }
 }
 
-/// One that has just started asks what the others understand before it says what the oldest version cannot, and the others may have
-/// nothing to say to it.
+/// One that has just started asks what the others understand before it says what the oldest version cannot,
+/// and the others may have nothing to say to it.
 #[test]
 fn a_member_that_starts_again_learns_the_version_of_those_that_are_silent() {
     let mut group = Group::of(3, &small());

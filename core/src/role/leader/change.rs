@@ -1,11 +1,13 @@
 //! Who belongs to the group (paper §6, thesis 4).
 //!
-//! A change goes through up to three memberships, each an entry of the log: newcomers that shall vote are learners first; once
-//! they have caught up, old and new voters decide together; once that is committed, the new alone. The last step is taken by
-//! whoever leads by then, not by whoever began: it follows from the log alone.
+//! A change goes through up to three memberships, each an entry of the log: newcomers that shall vote are
+//! learners first; once they have caught up, old and new voters decide together; once that is committed, the
+//! new alone. The last step is taken by whoever leads by then, not by whoever began: it follows from the log
+//! alone.
 //!
-//! Before the voters change, a majority of each set that will have to decide answers a heartbeat that was sent for it. So a change does not
-//! leave the group without a majority, even if a member failed a moment ago (etcd's strict reconfiguration check asks for recent contact).
+//! Before the voters change, a majority of each set that will have to decide answers a heartbeat that was
+//! sent for it. So a change does not leave the group without a majority, even if a member failed a moment ago
+//! (etcd's strict reconfiguration check asks for recent contact).
 
 use super::Leader;
 use crate::action::{Action, Outcome, Refusal};
@@ -39,15 +41,16 @@ pub(super) struct Changing {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 enum Stage {
-    /// The voters are still the old ones. Those that shall vote catch up, and then a majority must answer a heartbeat: the one with this
-    /// number, or a later one.
+    /// The voters are still the old ones. Those that shall vote catch up, and then a majority must answer a
+    /// heartbeat: the one with this number, or a later one.
     Preparing { target: Membership, newcomers: Vec<Newcomer>, asked: Option<u64> },
     /// Every step that is left follows from the log.
     Deciding,
 }
 
-/// One that catches up, in rounds: in each it gets what the log had when the round began. A round that is over sooner than
-/// followers wait for a leader is the last (thesis 4.2.1), and so is one after which nothing is left to get.
+/// One that catches up, in rounds: in each it gets what the log had when the round began. A round that is
+/// over sooner than followers wait for a leader is the last (thesis 4.2.1), and so is one after which nothing
+/// is left to get.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 struct Newcomer {
@@ -139,7 +142,8 @@ impl Leader {
         {
             return Err(Refusal::CatchingUp(newcomer));
         }
-        // A leader that has committed nothing of its own may not know of a change that is committed (Ongaro's erratum of 2015).
+        // A leader that has committed nothing of its own may not know of a change that is committed (Ongaro's
+        // erratum of 2015).
         if !self.has_committed(common) {
             return Err(Refusal::NotReady);
         }
@@ -161,8 +165,8 @@ impl Leader {
         Ok(target)
     }
 
-    /// Whether a voter has answered the heartbeat of this round or a later one. Not, once it has been silent for so long that a leader
-    /// without a quorum steps down.
+    /// Whether a voter has answered the heartbeat of this round or a later one. Not, once it has been silent
+    /// for so long that a leader without a quorum steps down.
     fn answered(&self, common: &Common, id: NodeId, round: u64) -> Option<bool> {
         if id == common.id() {
             return Some(true);
@@ -173,15 +177,16 @@ impl Leader {
         }
     }
 
-    /// Whether new voters are about to be in the log, or are there and not committed, or not the only ones yet: by a change of this leader
-    /// or of one before it.
+    /// Whether new voters are about to be in the log, or are there and not committed, or not the only ones
+    /// yet: by a change of this leader or of one before it.
     pub(super) fn is_deciding(&self, common: &Common) -> bool {
         self.change.as_ref().is_some_and(|change| !change.is_catching_up())
             || common.membership().is_joint()
             || common.log.configured().index > common.log.committed()
     }
 
-    /// Newcomers that shall vote become learners now. The rest follows when the change is reviewed, at the end of this step at the earliest.
+    /// Newcomers that shall vote become learners now. The rest follows when the change is reviewed, at the
+    /// end of this step at the earliest.
     fn begin_change(
         &mut self,
         common: &mut Common,
@@ -213,7 +218,8 @@ impl Leader {
         self.meet_members(common);
     }
 
-    /// Brings the list of peers into line with the membership. Those that have left shall still learn of it, for a while.
+    /// Brings the list of peers into line with the membership. Those that have left shall still learn of it,
+    /// for a while.
     fn meet_members(&mut self, common: &Common) {
         let (last, me) = (common.log.last().index, common.member());
         let until = common.now + common.config.timing.election_max.times(FAREWELL);
@@ -260,9 +266,9 @@ impl Leader {
         self.change.as_ref().map_or(Instant::NEVER, |change| change.deadline)
     }
 
-    /// Looks at the change that is under way again, after every event: what it waits for may be an acknowledgement, any other sign of life,
-    /// a commit, the end of a transfer, or time. This is the only place where newcomers are judged and where time runs out, so no handler
-    /// can forget either.
+    /// Looks at the change that is under way again, after every event: what it waits for may be an
+    /// acknowledgement, any other sign of life, a commit, the end of a transfer, or time. This is the only
+    /// place where newcomers are judged and where time runs out, so no handler can forget either.
     pub(crate) fn review_change(&mut self, common: &mut Common, out: &mut Vec<Action>) -> Next {
         self.note_newcomers(common);
         self.advance_commit(common, out);
@@ -297,14 +303,16 @@ impl Leader {
             })
     }
 
-    /// Which of its newcomers a change waits for; the first where all keep up and something else is waited for.
+    /// Which of its newcomers a change waits for; the first where all keep up and something else is waited
+    /// for.
     fn slowest(&self, common: &Common, change: &Changing) -> Option<NodeId> {
         let newcomers = change.awaited()?;
         let slow = newcomers.iter().find(|newcomer| !self.keeps_up(common, newcomer));
         slow.or(newcomers.first()).map(|newcomer| newcomer.id)
     }
 
-    /// Answers a request whose time is up. What is being prepared is given up; what is in the log is decided without the request.
+    /// Answers a request whose time is up. What is being prepared is given up; what is in the log is decided
+    /// without the request.
     fn end_overdue_change(&mut self, common: &Common, out: &mut Vec<Action>) {
         let Some(change) = self.change.take_if(|change| common.now >= change.deadline) else { return };
         let slow = |newcomer: &&Newcomer| !self.keeps_up(common, newcomer);
@@ -353,8 +361,9 @@ impl Leader {
         false
     }
 
-    /// The next membership, once all newcomers keep up, no transfer is under way, and a majority of each of its sets has shown that it is
-    /// there. Asks for that by a heartbeat, and refuses the change where so many are silent that it cannot be had.
+    /// The next membership, once all newcomers keep up, no transfer is under way, and a majority of each of
+    /// its sets has shown that it is there. Asks for that by a heartbeat, and refuses the change where so
+    /// many are silent that it cannot be had.
     fn prepared_step(&mut self, common: &mut Common, out: &mut Vec<Action>) -> Option<Membership> {
         let change = self.change.as_ref().filter(|_| self.transfer.is_none())?;
         let Stage::Preparing { target, newcomers, asked } = &change.stage else { return None };

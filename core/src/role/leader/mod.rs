@@ -1,7 +1,8 @@
 //! A leader takes proposals and replicates them (paper §5.3).
 //!
-//! Its parts: what goes to whom ([`replication`]), what readers must see ([`reads`]), who belongs to the group ([`change`]),
-//! handing over ([`transfer`]), and how far witnesses may be ahead of others ([`witnesses`]).
+//! Its parts: what goes to whom ([`replication`]), what readers must see ([`reads`]), who belongs to the
+//! group ([`change`]), handing over ([`transfer`]), and how far witnesses may be ahead of others
+//! ([`witnesses`]).
 
 mod change;
 mod reads;
@@ -71,8 +72,8 @@ pub(crate) struct Waiting {
 }
 
 impl Leader {
-    /// Takes office: assumes nothing of anybody, and appends a blank entry of its own term, with which everything
-    /// before it commits too (thesis 6.4).
+    /// Takes office: assumes nothing of anybody, and appends a blank entry of its own term, with which
+    /// everything before it commits too (thesis 6.4).
     pub(crate) fn become_leader(common: &mut Common, out: &mut Vec<Action>) -> Self {
         let last = common.log.last().index;
         let others = common.membership().members().iter().filter(|&&member| member != common.member());
@@ -217,7 +218,8 @@ impl Leader {
         self.next()
     }
 
-    /// A heartbeat is due, if anybody still follows: a leader that has lost its quorum or its disk steps down.
+    /// A heartbeat is due, if anybody still follows: a leader that has lost its quorum or its disk steps
+    /// down.
     pub(crate) fn on_deadline(&mut self, common: &mut Common, out: &mut Vec<Action>) -> Next {
         if common.now < self.heartbeat_deadline {
             return Next::Stay;
@@ -253,9 +255,9 @@ impl Leader {
         }
     }
 
-    /// The disk is full: the voters that have everything, and space, are bidden in turn to take over, each with the time of an election.
-    /// One that speaks an older version does not say that its disk is full as well, and does not take over; where there is no other, this
-    /// member leads on and refuses new work.
+    /// The disk is full: the voters that have everything, and space, are bidden in turn to take over, each
+    /// with the time of an election. One that speaks an older version does not say that its disk is full as
+    /// well, and does not take over; where there is no other, this member leads on and refuses new work.
     fn hand_over_when_full(&mut self, common: &Common, out: &mut Vec<Action>) {
         let timing = &common.config.timing;
         let last = common.log.last();
@@ -330,9 +332,9 @@ impl Leader {
         }
     }
 
-    /// Commits through the greatest index that a quorum has on disk, if its entry is of this leader's own term:
-    /// entries of earlier terms commit only along with it (paper §5.4.2, figure 8). The leader counts itself like any other
-    /// member, so not at all where it is none any more.
+    /// Commits through the greatest index that a quorum has on disk, if its entry is of this leader's own
+    /// term: entries of earlier terms commit only along with it (paper §5.4.2, figure 8). The leader counts
+    /// itself like any other member, so not at all where it is none any more.
     fn commit_reached(&mut self, common: &mut Common, out: &mut Vec<Action>) {
         let own = common.log.durable();
         let id = common.id();
@@ -375,7 +377,8 @@ impl Leader {
         }
     }
 
-    /// Whether a quorum was heard from within an election timeout, the leader being one of them. Learners do not count.
+    /// Whether a quorum was heard from within an election timeout, the leader being one of them. Learners do
+    /// not count.
     fn has_quorum(&self, common: &Common) -> bool {
         let heard = |member| {
             let recent = |peer: &Progress| self.is_heard(common, peer);

@@ -1,9 +1,10 @@
 //! What readers must see: everything that was committed when they asked, by whomever.
 //!
-//! A leader that still leads has committed everything that is committed. Whether it still leads, a round of heartbeats tells that is
-//! sent after the read has come: its answers show that at that time no quorum had followed another (thesis 6.4). One round serves
-//! all who wait. A lease saves the round: whoever has answered a heartbeat votes for nobody else for a while, counted from
-//! its *sending*, and shorter than the promise by as much as two clocks may differ (thesis 6.4.1).
+//! A leader that still leads has committed everything that is committed. Whether it still leads, a round of
+//! heartbeats tells that is sent after the read has come: its answers show that at that time no quorum had
+//! followed another (thesis 6.4). One round serves all who wait. A lease saves the round: whoever has
+//! answered a heartbeat votes for nobody else for a while, counted from its *sending*, and shorter than the
+//! promise by as much as two clocks may differ (thesis 6.4.1).
 
 use super::Leader;
 use crate::action::{Action, Outcome, Refusal};
@@ -27,8 +28,8 @@ pub(super) struct Reads {
     sent: VecDeque<(u64, Instant)>,
     /// The latest instant until which a lease was given to the host, who may use it without asking.
     leased_until: Instant,
-    /// Set once no lease can be trusted in this term any more: somebody was bidden to take over, which may come to pass at any later
-    /// time, against all promises; or the clock has gone back.
+    /// Set once no lease can be trusted in this term any more: somebody was bidden to take over, which may
+    /// come to pass at any later time, against all promises; or the clock has gone back.
     ended: bool,
 }
 
@@ -96,8 +97,9 @@ impl Leader {
         self.reads.end_leases();
     }
 
-    /// The host has woken this leader a whole heartbeat interval late, or later: it was suspended, or its clock was set. Such a
-    /// clock may have missed more than it shows, so no lease rests on a round that was sent before.
+    /// The host has woken this leader a whole heartbeat interval late, or later: it was suspended, or its
+    /// clock was set. Such a clock may have missed more than it shows, so no lease rests on a round that was
+    /// sent before.
     pub(crate) fn distrust_rounds_before_a_jump(&mut self, common: &Common, now: Instant) {
         if now - self.heartbeat_deadline >= common.config.timing.heartbeat {
             self.reads.sent.clear();
@@ -143,7 +145,8 @@ impl Leader {
         self.answer_reads(common, out);
     }
 
-    /// Answers every read that a round has confirmed, and sends another round if there are reads that came after the last.
+    /// Answers every read that a round has confirmed, and sends another round if there are reads that came
+    /// after the last.
     #[inline]
     pub(super) fn answer_reads(&mut self, common: &mut Common, out: &mut Vec<Action>) {
         if !self.reads.waiting.is_empty() {

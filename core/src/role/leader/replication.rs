@@ -93,7 +93,8 @@ impl Leader {
         self.replicate(common, position, out);
     }
 
-    /// A follower takes no entries at present. Heartbeats go on; how far the logs agree can be asked without entries.
+    /// A follower takes no entries at present. Heartbeats go on; how far the logs agree can be asked without
+    /// entries.
     pub(super) fn on_pause(
         &mut self,
         common: &mut Common,
@@ -128,9 +129,10 @@ impl Leader {
         }
     }
 
-    /// Asks behind everything that was sent whether the logs agree there. A heartbeat may overtake entries that are on their way, by
-    /// another connection or since they are many; an empty append does not: its refusal says that they are lost. A
-    /// follower that knows of less agreement than this leader, since it has restarted or stood for election, is reminded by it.
+    /// Asks behind everything that was sent whether the logs agree there. A heartbeat may overtake entries
+    /// that are on their way, by another connection or since they are many; an empty append does not: its
+    /// refusal says that they are lost. A follower that knows of less agreement than this leader, since it
+    /// has restarted or stood for election, is reminded by it.
     fn ask_behind(&mut self, common: &Common, position: usize, out: &mut Vec<Action>) {
         let after = self.peers[position].next().prev().unwrap_or_default();
         if let Some(term) = common.log.term(after) {
@@ -176,7 +178,8 @@ impl Leader {
         }
     }
 
-    /// Entries that the host has read back. Whatever does not fit any more is dropped, and asked for again if need be.
+    /// Entries that the host has read back. Whatever does not fit any more is dropped, and asked for again if
+    /// need be.
     pub(crate) fn on_entries_loaded(
         &mut self,
         common: &mut Common,
@@ -210,7 +213,8 @@ impl Leader {
         }
     }
 
-    /// Sends a follower what it lacks, as far as its window allows, and tells it of commits that it could make.
+    /// Sends a follower what it lacks, as far as its window allows, and tells it of commits that it could
+    /// make.
     pub(super) fn replicate(&mut self, common: &mut Common, position: usize, out: &mut Vec<Action>) {
         let last = self.through_for(common, position);
         let options = &common.config.options;
@@ -277,7 +281,8 @@ impl Leader {
         common.send(peer.member, Body::OfferSnapshot { snapshot: snapshot.clone() }, out);
     }
 
-    /// Offers once more to those who have not got their snapshots: the offer, or word of its end, may be lost.
+    /// Offers once more to those who have not got their snapshots: the offer, or word of its end, may be
+    /// lost.
     pub(super) fn offer_again(&mut self, common: &Common, out: &mut Vec<Action>) {
         for peer in &self.peers {
             if let Flow::Snapshot { offered } = &peer.flow {
@@ -286,8 +291,8 @@ impl Leader {
         }
     }
 
-    /// How far the log may be compacted without taking from a follower what it will need when it has its snapshot. Who has
-    /// not been heard of for long is not waited for.
+    /// How far the log may be compacted without taking from a follower what it will need when it has its
+    /// snapshot. Who has not been heard of for long is not waited for.
     pub(crate) fn compactable(&self, common: &Common) -> Index {
         let patience = common.config.timing.election_max.times(PATIENCE);
         let needed = self.peers.iter().filter_map(|peer| match &peer.flow {
@@ -298,7 +303,9 @@ impl Leader {
     }
 }
 
-/// The most bytes of entries that a probe carries: it may be sent with every heartbeat, and what it carries in vain.
+/// The most bytes of entries that a probe carries: it may be sent with every heartbeat, and what it carries
+/// in vain.
 const MAX_PROBE_BYTES: u64 = 16 << 10;
-/// How many election timeouts a member that gets a snapshot may be silent before the log stops waiting for it.
+/// How many election timeouts a member that gets a snapshot may be silent before the log stops waiting for
+/// it.
 const PATIENCE: u64 = 10;

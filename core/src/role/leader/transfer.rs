@@ -94,7 +94,8 @@ impl Leader {
         self.transfer.as_ref().is_some_and(|transfer| transfer.to == member)
     }
 
-    /// Who would take over best: of those that could lead, one that nothing hinders, and of these one that has most of the log.
+    /// Who would take over best: of those that could lead, one that nothing hinders, and of these one that
+    /// has most of the log.
     pub(super) fn best_successor(&self, common: &Common) -> Option<&Progress> {
         let could = |peer: &&Progress| common.membership().kind(peer.member) == MemberKind::Voter;
         // The first of those that are equally good.
@@ -102,8 +103,8 @@ impl Leader {
         self.peers.iter().rev().filter(could).max_by_key(fitness)
     }
 
-    /// Bids the chosen one to stand as soon as it has the whole log and no lease holds, unless its disk is full by now; again and
-    /// again, since the bidding may be lost. Takes office back when time is up.
+    /// Bids the chosen one to stand as soon as it has the whole log and no lease holds, unless its disk is
+    /// full by now; again and again, since the bidding may be lost. Takes office back when time is up.
     pub(super) fn pursue_transfer(&mut self, common: &Common, out: &mut Vec<Action>) {
         let Some(Transferring { request, to, deadline }) = self.transfer else {
             return;
@@ -122,7 +123,8 @@ impl Leader {
     }
 }
 
-/// Whether a peer lacks more of the log than may be on its way to it at once, or what is not in memory any more.
+/// Whether a peer lacks more of the log than may be on its way to it at once, or what is not in memory any
+/// more.
 fn is_behind(common: &Common, peer: &Progress) -> bool {
     if matches!(peer.flow, Flow::Snapshot { .. }) || peer.matched < common.log.evicted() {
         return true;

@@ -1,8 +1,9 @@
 //! How far the log goes to witnesses.
 //!
-//! A witness remembers which entries there are, and not what is in them; so it votes for nobody who lacks one of them, and cannot give it to
-//! anybody. An entry that a witness has before the other voters can leave the group without a leader: if this one does not return, no other
-//! may be elected and none could be given what it lacks.
+//! A witness remembers which entries there are, and not what is in them; so it votes for nobody who lacks one
+//! of them, and cannot give it to anybody. An entry that a witness has before the other voters can leave the
+//! group without a leader: if this one does not return, no other may be elected and none could be given what
+//! it lacks.
 
 use super::Leader;
 use crate::common::Common;
@@ -12,11 +13,12 @@ use crate::quorum;
 use crate::types::{Index, NodeId};
 
 impl Leader {
-    /// How far the log may go to this peer now. **Invariant:** a witness gets an entry only once so many voters hold it with its payload
-    /// that one of them is left when as many members fail as the group can do without.
+    /// How far the log may go to this peer now. **Invariant:** a witness gets an entry only once so many
+    /// voters hold it with its payload that one of them is left when as many members fail as the group can do
+    /// without.
     ///
-    /// Voters that are silent are not waited for: a witness is there for when the others are not. And when nothing has been committed for an
-    /// election timeout, it gets everything.
+    /// Voters that are silent are not waited for: a witness is there for when the others are not. And when
+    /// nothing has been committed for an election timeout, it gets everything.
     pub(super) fn through_for(&self, common: &Common, position: usize) -> Index {
         let last = common.log.last().index;
         let membership = common.membership();
@@ -31,8 +33,8 @@ impl Leader {
         held.into_iter().min().unwrap_or(last).max(common.log.committed())
     }
 
-    /// How far the log is on the disks of so many voters of this set, this leader among them, as may fail and one more; or on those of all
-    /// that are heard, where these are fewer.
+    /// How far the log is on the disks of so many voters of this set, this leader among them, as may fail and
+    /// one more; or on those of all that are heard, where these are fewer.
     fn held_by_enough(&self, common: &Common, set: &[NodeId]) -> Index {
         let last = common.log.last().index;
         let membership = common.membership();
@@ -54,7 +56,8 @@ impl Leader {
     }
 }
 
-/// How many voters of a set must hold an entry with its payload so that one is left when all fail that the set can do without.
+/// How many voters of a set must hold an entry with its payload so that one is left when all fail that the
+/// set can do without.
 fn copies(membership: &Membership, set: &[NodeId]) -> usize {
     let holding = set.iter().filter(|id| !membership.is_witness(**id)).count();
     (set.len() + 1).saturating_sub(quorum::majority(set)).min(holding)

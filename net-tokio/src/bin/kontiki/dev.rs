@@ -184,7 +184,8 @@ impl Dev {
         outcome
     }
 
-    /// The members with their addresses: those of before, where the directory remembers them and they are free, or else any that are.
+    /// The members with their addresses: those of before, where the directory remembers them and they are
+    /// free, or else any that are.
     fn addresses(&self, remembered: Option<Running>) -> io::Result<Vec<Member>> {
         let remembered = remembered.map(|running| running.members).unwrap_or_default();
         // All are held until all are had, so that none is given twice.
@@ -402,7 +403,8 @@ async fn wait_for_another_leader(client: &Client, before: Option<NodeId>) -> Nod
     }
 }
 
-/// The first member whose directory a process has open: one that was started by hand, as `kontiki dev` advises.
+/// The first member whose directory a process has open: one that was started by hand, as `kontiki dev`
+/// advises.
 fn in_use(directory: &Path, members: u64) -> Option<u64> {
     (1..=members).find(|id| {
         let directory = directory.join(id.to_string());
@@ -410,7 +412,8 @@ fn in_use(directory: &Path, members: u64) -> Option<u64> {
     })
 }
 
-/// The place of the one group that commands find by themselves, as long as this lives: a lock, which no process leaves behind.
+/// The place of the one group that commands find by themselves, as long as this lives: a lock, which no
+/// process leaves behind.
 struct Place {
     path: PathBuf,
     _lock: File,
@@ -423,7 +426,8 @@ impl Place {
         let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let lock = open().map_err(failed)?;
         match lock.try_lock() {
-            // The file was deleted by its last owner after it was opened here: it is not the one that others lock.
+            // The file was deleted by its last owner after it was opened here: it is not the one that others
+            // lock.
             Ok(()) if !is_at(&lock, &path) => Self::take(known),
             Ok(()) => Ok(Self { path, _lock: lock }),
             Err(TryLockError::WouldBlock) => {

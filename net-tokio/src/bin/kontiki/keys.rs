@@ -188,7 +188,8 @@ impl Scan {
     }
 }
 
-/// Does something in a session, and ends the session: whoever runs a command after another would fill the group with them.
+/// Does something in a session, and ends the session: whoever runs a command after another would fill the
+/// group with them.
 async fn done_with<T>(client: &Client, work: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
     let done = work.await;
     client.close().await;

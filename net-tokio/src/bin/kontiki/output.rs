@@ -37,7 +37,8 @@ pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// Rows under a heading, each column as wide as it must be, the last as wide as it likes up to the width of a terminal.
+/// Rows under a heading, each column as wide as it must be, the last as wide as it likes up to the width of a
+/// terminal.
 #[derive(Debug)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,

@@ -1,5 +1,5 @@
-//! `kontiki recover --force-new-cluster`: a new group of the one member that is left. What decides is in `kontiki_core::recover`; here it is
-//! only carried from one directory to another, and the old one is kept.
+//! `kontiki recover --force-new-cluster`: a new group of the one member that is left. What decides is in
+//! `kontiki_core::recover`; here it is only carried from one directory to another, and the old one is kept.
 
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, note};
@@ -17,11 +17,13 @@ use std::fs::{self, File};
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
-/// DANGER. For a group that has lost the majority of its members for good: makes a new group of one that is left.
+/// DANGER. For a group that has lost the majority of its members for good: makes a new group of one that is
+/// left.
 ///
-/// What was committed and this member does not have is lost, though clients were told that it is safe: take the member whose log goes
-/// furthest. What it has and was not committed counts from now on. If any of the others ever comes back, there are two groups with two
-/// truths: destroy their directories. This member must be stopped. Its old directory is kept beside the new one.
+/// What was committed and this member does not have is lost, though clients were told that it is safe: take
+/// the member whose log goes furthest. What it has and was not committed counts from now on. If any of the
+/// others ever comes back, there are two groups with two truths: destroy their directories. This member must
+/// be stopped. Its old directory is kept beside the new one.
 #[derive(Args, Debug)]
 pub(crate) struct Recover {
     /// The member that is left

@@ -12,8 +12,8 @@ use kontiki_core::types::{Index, LogId, Payload};
 
 const LIMITS: Limits = Limits { max_sessions: 4, max_answers: 4, max_answer_bytes: 40, idle_entries: 50 };
 
-/// A reply takes one byte for a flag where it takes a list in memory, and eight for an entry that takes 48, three times while
-/// the list grows.
+/// A reply takes one byte for a flag where it takes a list in memory, and eight for an entry that takes 48,
+/// three times while the list grows.
 const EACH: u64 = 24;
 const FIXED: u64 = 1 << 10;
 
@@ -146,7 +146,8 @@ fn answers(rng: &mut Rng) -> &'static str {
     }
 }
 
-/// What a map's entry takes of memory besides its bytes, of which it has eight at least, or what a session's answer does.
+/// What a map's entry takes of memory besides its bytes, of which it has eight at least, or what a session's
+/// answer does.
 const RESTORED: u64 = 64;
 
 fn snapshots(rng: &mut Rng) -> &'static str {

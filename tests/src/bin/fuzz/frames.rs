@@ -1,4 +1,5 @@
-//! What members send one another: frames of every kind of message and body, of every version, changed, half of them with checksums that fit again.
+//! What members send one another: frames of every kind of message and body, of every version, changed, half
+//! of them with checksums that fit again.
 
 use crate::memory::bounded;
 use crate::mutate::mutate;
@@ -20,7 +21,8 @@ use std::sync::Arc;
 
 const MAX_BODY: usize = 1 << 16;
 
-/// An entry takes two bytes of a frame at least, 40 of memory, and while a list of them grows it is there three times.
+/// An entry takes two bytes of a frame at least, 40 of memory, and while a list of them grows it is there
+/// three times.
 const EACH: u64 = 100;
 const FIXED: u64 = 1 << 10;
 
@@ -145,7 +147,8 @@ fn answer(rng: &mut Rng) -> Answer {
     }
 }
 
-/// The kind of a body, by name: does not compile where there is a kind that is not among them, and so perhaps not drawn.
+/// The kind of a body, by name: does not compile where there is a kind that is not among them, and so perhaps
+/// not drawn.
 fn replica_kind(body: &ReplicaBody) -> &'static str {
     match body {
         ReplicaBody::Hello => "read: hellos",
@@ -263,7 +266,8 @@ fn snapshot(rng: &mut Rng) -> Snapshot {
     Snapshot { last: log_id(rng), configured: log_id(rng), membership: membership(rng) }
 }
 
-/// The kind of a message, by name: does not compile where there is a kind that is not among them, and so perhaps not drawn.
+/// The kind of a message, by name: does not compile where there is a kind that is not among them, and so
+/// perhaps not drawn.
 fn kind(body: &Body) -> &'static str {
     match body {
         Body::PreVote { .. } | Body::PreVoted { .. } => "read: pre-votes",

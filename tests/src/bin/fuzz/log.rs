@@ -10,8 +10,8 @@ use kontiki_core::types::{Ballot, ClusterId, Identity, Index, LogId, NodeId, Pay
 use kontiki_core::wal::{FileName, MemoryDisk, Operation, Wal, WalOptions};
 use std::collections::BTreeMap;
 
-/// Recovery reads with one buffer, and keeps what [`WalOptions::cached_bytes`] allows: so nothing for each byte that there is, but for
-/// batches, which are small here.
+/// Recovery reads with one buffer, and keeps what [`WalOptions::cached_bytes`] allows: so nothing for each
+/// byte that there is, but for batches, which are small here.
 const EACH: u64 = 1;
 const FIXED: u64 = 1 << 20;
 

@@ -1,8 +1,10 @@
-//! `cargo fuzzing TARGET`: bytes that were made to be read, then changed at random, are read again. Nothing may panic, nothing may take
-//! more memory than its bytes account for, and what is accepted must be what was written.
+//! `cargo fuzzing TARGET`: bytes that were made to be read, then changed at random, are read again. Nothing
+//! may panic, nothing may take more memory than its bytes account for, and what is accepted must be what was
+//! written.
 //!
-//! Unlike a fuzzer that is led by coverage it needs neither another compiler nor a corpus, and the same seed makes the same bytes on every
-//! machine, so that it can run in CI for a fixed number of cases. A failure names its case, and the one command that runs it again.
+//! Unlike a fuzzer that is led by coverage it needs neither another compiler nor a corpus, and the same seed
+//! makes the same bytes on every machine, so that it can run in CI for a fixed number of cases. A failure
+//! names its case, and the one command that runs it again.
 
 mod commands;
 mod frames;

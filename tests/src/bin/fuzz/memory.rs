@@ -45,8 +45,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Runs something that has `bytes` bytes to read, and checks that it never holds more than `each` for every one of them and
-/// `fixed` beside.
+/// Runs something that has `bytes` bytes to read, and checks that it never holds more than `each` for every
+/// one of them and `fixed` beside.
 pub(crate) fn bounded<T>(bytes: usize, each: u64, fixed: u64, act: impl FnOnce() -> T) -> T {
     let before = LIVE.get();
     MOST.set(before);

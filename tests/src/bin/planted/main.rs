@@ -1,8 +1,9 @@
-//! `cargo planted [NAME]`: plants known bugs in a copy of the kernel, one at a time, and sees whether the simulator
-//! finds them. A simulator that finds nothing proves nothing until it is known to find what is there.
+//! `cargo planted [NAME]`: plants known bugs in a copy of the kernel, one at a time, and sees whether the
+//! simulator finds them. A simulator that finds nothing proves nothing until it is known to find what is
+//! there.
 //!
-//! Each `tests/planted/NAME.patch` changes a few lines of `core`, below a header that says what is wrong and which
-//! property must fire:
+//! Each `tests/planted/NAME.patch` changes a few lines of `core`, below a header that says what is wrong and
+//! which property must fire:
 //!
 //! ```text
 //! Bug: a follower acknowledges entries before they are on its disk
@@ -12,11 +13,11 @@
 //! Seeds: 2000
 //! ```
 //!
-//! `Property` may name several, of which one must fire; `Command` (of `kontiki-sim`: `run`, unless `formation` is
-//! named), `Run` (further arguments of it) and `Seeds` (the budget) may be left out, and `Scenario: FILE` replays a directed scenario instead of seeds. A
-//! patch that no longer applies, a bug that is not found within its budget, one that trips another property,
-//! and one that makes the simulator run on without end (longer than [`LIMIT`]; it is stopped then) are
-//! failures.
+//! `Property` may name several, of which one must fire; `Command` (of `kontiki-sim`: `run`, unless
+//! `formation` is named), `Run` (further arguments of it) and `Seeds` (the budget) may be left out, and
+//! `Scenario: FILE` replays a directed scenario instead of seeds. A patch that no longer applies, a bug that
+//! is not found within its budget, one that trips another property, and one that makes the simulator run on
+//! without end (longer than [`LIMIT`]; it is stopped then) are failures.
 
 mod rebase;
 

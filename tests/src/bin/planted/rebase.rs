@@ -1,16 +1,17 @@
 //! `cargo planted --rebase`: moves planted bugs along with the code that they change.
 //!
-//! A patch is bound to the text around it. Each one was made against the commit that last touched its file, so
-//! that commit with the patch applied is one side of a three-way merge, and the present tree is the other. Git
-//! finds renames on the way. A merge without conflicts is written back as the new patch, below the old header.
+//! A patch is bound to the text around it. Each one was made against the commit that last touched its file,
+//! so that commit with the patch applied is one side of a three-way merge, and the present tree is the other.
+//! Git finds renames on the way. A merge without conflicts is written back as the new patch, below the old
+//! header.
 
 use crate::{Bug, Failure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// How many commits before the one that last touched a patch are tried, where the patch does not apply there: a
-/// history that was itself rebased can have them in another order.
+/// How many commits before the one that last touched a patch are tried, where the patch does not apply there:
+/// a history that was itself rebased can have them in another order.
 const ANCESTORS: &str = "40";
 
 /// What became of a patch.
