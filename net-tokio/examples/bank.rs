@@ -1,11 +1,11 @@
-//! A state machine of your own, replicated: accounts, and transfers between them. Three members in one
+//! An application's own state machine, replicated: accounts, and transfers between them. Three members in one
 //! process, over real sockets and files.
 //!
 //! ```text
 //! cargo run -p kontiki-net-tokio --example bank
 //! ```
 //!
-//! The same bank with a process for each member, one of which is killed: the example `cluster`.
+//! The example `cluster` runs the same bank with a process for each member, and kills one.
 
 use kontiki_core::NodeId;
 use kontiki_core::machine::{BadSnapshot, BufferedRestore, BufferedSnapshot, StateMachine, fingerprint};
@@ -16,21 +16,21 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
 
-/// What clients may do. It travels in the log, so later programs must still read it.
+/// The commands. They are stored in the log, so later versions of the program must still read them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Command {
     Deposit { account: String, amount: u64 },
     Transfer { from: String, to: String, amount: u64 },
 }
 
-/// What clients may ask.
+/// The queries.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Query {
     Balance(String),
     Total,
 }
 
-/// What came of a command: the balance of the account that it names first; or why nothing was done.
+/// The result of a command: the balance of the account it names first, or why it had no effect.
 pub(crate) type Outcome = Result<u64, Refusal>;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -40,7 +40,8 @@ pub(crate) enum Refusal {
     TooMuch,
 }
 
-/// The state: what each account holds. Each member has it, and applies the same commands in the same order.
+/// The state: the balance of each account. Each member has it, and applies the same commands in the same
+/// order.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Bank {
     accounts: BTreeMap<String, u64>,
@@ -117,7 +118,7 @@ pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
     postcard::to_allocvec(value).expect("writing to memory does not fail")
 }
 
-/// Loopback addresses whose ports are free now.
+/// Free loopback addresses.
 pub(crate) fn free_addresses() -> std::io::Result<[SocketAddr; 3]> {
     let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
     let [first, second, third] = listeners;
@@ -143,7 +144,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         node.ready().await?;
     }
 
-    // A command of a session is applied once, however often it has to be sent. Any member finds the leader.
+    // A command of a session is applied once, however often it is sent. Any member finds the leader.
     let session = nodes[0].session().await?;
     let run = async |command: Command| -> Result<Outcome, Box<dyn Error>> {
         let applied = session.propose(&encode(&command)).await?;
@@ -156,7 +157,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(run(transfer(30)).await?, Ok(70));
     assert_eq!(run(transfer(100)).await?, Err(Refusal::InsufficientFunds { balance: 70 }));
 
-    // A read misses nothing that was answered before, at any member.
+    // A read at any member reflects everything acknowledged before.
     for node in &nodes {
         let ask = async |query: Query| -> Result<Outcome, Box<dyn Error>> {
             Ok(postcard::from_bytes(&node.read(encode(&query)).await?)?)

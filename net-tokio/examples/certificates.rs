@@ -1,5 +1,5 @@
 //! Makes certificates to try TLS with: an authority, a member's and a client's. Not for production: the key
-//! of the authority lies beside them.
+//! of the authority is stored beside them.
 //!
 //! ```text
 //! cargo run -p kontiki-net-tokio --example certificates -- DIRECTORY
@@ -13,11 +13,11 @@ use rcgen::{KeyPair, KeyUsagePurpose};
 use std::path::Path;
 use std::{env, fs, io};
 
-/// What signs the certificates of one cluster.
+/// The authority of one cluster.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    /// A new one.
+    /// Returns a new authority.
     pub(crate) fn new(name: &str) -> Result<Self, Error> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -26,13 +26,13 @@ impl Authority {
         CertifiedIssuer::self_signed(params, KeyPair::generate()?).map(Self)
     }
 
-    /// Its own certificate, as PEM: what members and clients trust.
+    /// Returns its own certificate as PEM: the trust anchor of members and clients.
     pub(crate) fn certificate(&self) -> String {
         self.0.pem()
     }
 
-    /// A certificate and its key, as PEM; of a member, or else of a client. `change` may change it before it
-    /// is signed.
+    /// Returns a certificate and its key as PEM, of a member or a client. `change` may modify it before it is
+    /// signed.
     pub(crate) fn sign(
         &self,
         name: &str,
@@ -43,7 +43,7 @@ impl Authority {
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        // A member dials as well as answers.
+        // A member dials and accepts.
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         if is_member {
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);

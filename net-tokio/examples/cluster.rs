@@ -1,6 +1,6 @@
 //! The bank of the example `bank` as a cluster of processes. This process starts three copies of itself, each
 //! a member, and is their client. It kills the leader in the middle of the work, and no money is lost or
-//! made.
+//! created.
 //!
 //! ```text
 //! cargo run -p kontiki-net-tokio --example cluster
@@ -38,7 +38,7 @@ async fn main() -> Result {
     }
 }
 
-/// A member, until its parent has gone.
+/// A member, until its parent has ended.
 async fn be_a_member(number: u64, directory: PathBuf, addresses: &[SocketAddr]) -> Result {
     let members = list(addresses);
     let id = NodeId::new(number).ok_or("ids begin with 1")?;
@@ -102,8 +102,8 @@ fn start(id: NodeId, root: &Path, addresses: &[SocketAddr]) -> Result<Child> {
     Ok(program.stdin(Stdio::piped()).spawn()?)
 }
 
-/// Applied once, whatever happens to members meanwhile: the client sends it again under the same number of
-/// its session.
+/// Applied once, even if members fail meanwhile: the client sends it again with the same number in its
+/// session.
 async fn command(client: &Client, command: &Command) -> Result<Outcome> {
     Ok(postcard::from_bytes(&client.command(&encode(command)).await?)?)
 }

@@ -1,5 +1,5 @@
-//! The addresses that a host knows, in memory and as a file. What they are worth is decided by
-//! [`formation::AddressBook`].
+//! The addresses that a host knows, in memory and as a file. [`formation::AddressBook`] decides which address
+//! counts.
 
 use kontiki_core::replica::formation::{self, Address, Source};
 use kontiki_core::types::NodeId;
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::{fs, io};
 
-/// A host's address book, shared by all of its groups and connections.
+/// A host's address book, shared by all its groups and connections.
 #[derive(Debug)]
 pub(crate) struct AddressBook(Mutex<formation::AddressBook>);
 
@@ -16,7 +16,7 @@ impl AddressBook {
         Self(Mutex::new(formation::AddressBook::new(id)))
     }
 
-    /// Reads what an earlier life has written. A file that cannot be read is as good as none: these are
+    /// Reads the file that an earlier run has written. An unreadable file counts as empty: addresses are
     /// hints.
     pub(crate) fn load(&self, directory: &Path) {
         let Ok(text) = fs::read(directory.join(NAME)) else { return };
@@ -28,7 +28,7 @@ impl AddressBook {
         });
     }
 
-    /// Writes everything for a later life. It need not be durable: these are hints.
+    /// Writes the file for a later run. It need not be durable: addresses are hints.
     pub(crate) fn store(&self, directory: &Path) -> io::Result<()> {
         let new = directory.join(NEW);
         fs::write(&new, serde_json::to_vec_pretty(&self.with(|book| book.known()))?)?;

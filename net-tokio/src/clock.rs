@@ -1,23 +1,23 @@
 //! The host's clock, as the kernel reads it.
 //!
-//! It counts the time for which the machine was suspended, for the other members' clocks went on meanwhile: a
-//! lease that was read by a clock that stood still would outlive the promise it rests on. It is
-//! `CLOCK_BOOTTIME` on Linux, Android, Fuchsia and OpenBSD, and `CLOCK_MONOTONIC` elsewhere on Unix, which
-//! counts suspension on Apple's systems; on FreeBSD, NetBSD and where there is no such clock it may stand
-//! still, and lease reads should be off.
+//! It counts the time for which the machine was suspended, because the other members' clocks went on
+//! meanwhile: a lease measured with a stopped clock would outlive the promise it rests on. It is
+//! `CLOCK_BOOTTIME` on Linux, Android, Fuchsia and OpenBSD, and `CLOCK_MONOTONIC` on other Unix systems. That
+//! clock counts suspension on Apple's systems; on FreeBSD, NetBSD and others it may stop, and lease reads
+//! should be off.
 //!
-//! **Limit.** No clock of a guest counts the time for which its hypervisor has paused the guest, unless the
-//! hypervisor sets it right before the guest goes on.
+//! **Limit.** No guest clock counts the time for which the hypervisor has paused the guest, unless the
+//! hypervisor adjusts it before the guest resumes.
 
 use kontiki_core::time::Instant;
 use std::time::Duration;
 
-/// What tells the time since some origin. It never goes back.
+/// A source of time since some origin. It never goes back.
 pub(crate) trait Source {
     fn read(&self) -> Duration;
 }
 
-/// The clock of the system that counts suspension.
+/// The system clock that counts suspension.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct System;
 
@@ -49,15 +49,14 @@ impl Source for System {
     }
 }
 
-/// How long a timer is set for at most. Timers of tokio stand still with the machine: after a suspension,
-/// deadlines are looked at again within this time. A follower in a running group is woken more often by
-/// heartbeats.
+/// The longest duration of a timer. tokio's timers stop while the machine is suspended: after a suspension,
+/// deadlines are checked within this time. In a running group, heartbeats wake a follower more often.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
-/// How long a timer is set for where nothing is waited for.
+/// The duration of a timer when there is no deadline.
 const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Monotonic time since this was made, suspensions included.
+/// Monotonic time since this was made, including suspensions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock<S = System> {
     source: S,
@@ -81,8 +80,8 @@ impl<S: Source> Clock<S> {
         Instant::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// How long a timer is to be set for, so that the deadline is looked at when it comes, or soon after the
-    /// machine was suspended.
+    /// Returns how long to sleep, so that the deadline is checked when it is due, or soon after the machine
+    /// resumes.
     pub(crate) fn sleep_until(&self, deadline: Instant) -> Duration {
         if deadline == Instant::NEVER {
             return FAR;
@@ -109,7 +108,7 @@ mod tests {
         assert_eq!(clock.now(), Instant::ZERO);
         source.set(source.get() + Duration::from_millis(7));
         assert_eq!(clock.now(), Instant::from_millis(7));
-        // An hour of suspension is an hour.
+        // An hour of suspension counts as an hour.
         source.set(source.get() + Duration::from_secs(3_600));
         assert_eq!(clock.now(), Instant::from_millis(3_600_007));
         // A source that goes back does not take the kernel before its origin.

@@ -1,8 +1,8 @@
 //! A member's directory as real files.
 //!
-//! [`FileDisk`] is the [`Disk`] of `kontiki_core::wal` on a file system: nothing but calls to the operating
-//! system, in the right order, and their errors told apart. It passes the conformance kit of `kontiki-sim`,
-//! which runs this code with simulated system calls under it.
+//! [`FileDisk`] implements the [`Disk`] of `kontiki_core::wal` on a file system: system calls in the right
+//! order, and their errors classified. It passes the conformance kit of `kontiki-sim`, which runs this code
+//! over simulated system calls.
 //!
 //! ```
 //! use kontiki_core::wal::{Disk as _, FileName};
@@ -273,7 +273,7 @@ pub struct Os {
 }
 
 impl Os {
-    /// The path of a file, which must be a plain one: nobody leads us elsewhere by a link.
+    /// Returns the path of a plain file: a symbolic link must not lead outside the directory.
     fn plain(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.directory.join(name);
         match fs::symlink_metadata(&path) {

@@ -1,6 +1,6 @@
-//! What all groups of a process share: its sockets, its disk threads, and the addresses that it knows.
+//! What all groups of a process share: the sockets, the disk threads, and the known addresses.
 //!
-//! A [`Node`](crate::node::Node) makes its own host, unless it is told to live on one together with the
+//! A [`Node`](crate::node::Node) makes a host of its own, unless it is configured to share one with the
 //! members of other groups.
 
 use crate::address_book::AddressBook;
@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{error, fmt, io};
 
-/// One process's place among the members: everything but the members themselves.
+/// The sockets, disk threads and addresses of one process.
 #[derive(Debug)]
 pub struct Host {
     id: NodeId,
@@ -35,14 +35,14 @@ pub struct Host {
 #[derive(Debug, Default)]
 struct Groups {
     running: BTreeMap<ClusterId, Arc<NodeHandle>>,
-    /// Those that have no group yet.
+    /// The nodes that have no group yet.
     waiting: Vec<Arc<NodeHandle>>,
 }
 
-/// Why a host cannot be there.
+/// The reason a host cannot be started.
 #[derive(Debug)]
 pub enum HostError {
-    /// The port cannot be had, or not like this.
+    /// The transport cannot listen.
     Transport(transport::StartError),
     /// A thread cannot be started.
     Thread(io::Error),
@@ -70,8 +70,8 @@ impl fmt::Display for HostError {
 impl error::Error for HostError {}
 
 impl Host {
-    /// Takes the port, and begins to listen. `advertise` is where others reach it, where that is not what it
-    /// listens on.
+    /// Binds the port and begins to listen. `advertise` is the address that other members dial, if it differs
+    /// from the one listened on.
     pub async fn start(
         id: NodeId,
         listen: SocketAddr,
@@ -105,8 +105,8 @@ impl Host {
         Ok(host)
     }
 
-    /// Reads the files of its TLS material again, and logs what comes of it. Returns what has come of this
-    /// and of all times before; none without TLS.
+    /// Reads the TLS files again, and logs the result. Returns the results of this and all earlier reloads;
+    /// `None` without TLS.
     pub async fn reload_tls(&self) -> Option<Reloads> {
         let tls = self.tls.clone()?;
         let read = tokio::task::spawn_blocking(move || {
@@ -126,17 +126,17 @@ impl Host {
         Some(reloads)
     }
 
-    /// Where it listens.
+    /// Returns the address it listens on.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.transport.get().map(Transport::local_addr)
     }
 
-    /// The sockets, for their counters and for tests.
+    /// Returns the transport, for its counters and for tests.
     pub fn transport(&self) -> Option<&Transport> {
         self.transport.get()
     }
 
-    /// Closes the port and all connections. Its nodes must be shut down before.
+    /// Closes the port and all connections. Shut down its nodes before.
     pub async fn shutdown(&self) {
         if let Some(transport) = self.transport.get() {
             transport.shutdown().await;
@@ -161,7 +161,7 @@ impl Host {
         }
     }
 
-    /// Keeps connections to these, and none to those.
+    /// Keeps connections to the first members, and none to the second.
     pub(crate) fn connect(&self, to: &[NodeId], not: &[NodeId]) {
         if let Some(transport) = self.transport.get() {
             to.iter().for_each(|id| transport.connect(*id));
@@ -169,7 +169,7 @@ impl Host {
         }
     }
 
-    /// The addresses that this host knows. Members of which there are new ones are dialled at once.
+    /// Updates the known addresses. Members with a new address are dialled at once.
     pub(crate) fn with_addresses<T>(&self, look: impl FnOnce(&mut formation::AddressBook) -> T) -> T {
         let (looked, news) = self.book.with(|book| (look(book), book.take_news()));
         if let Some(transport) = self.transport.get() {
@@ -182,29 +182,29 @@ impl Host {
         &self.book
     }
 
-    /// From now on others are told to dial this address, unless it names no host.
+    /// From now on other members are told to dial this address, unless it names no host.
     fn announce(&self, text: String) {
-        // By the clock on the wall: it only says which of two addresses of one member is the later.
+        // Wall-clock time: it only orders two addresses of the same member.
         let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs().max(1));
         self.book.with(|book| book.announce(Address { text, stamp }));
     }
 
-    /// An operator's list has this address for this very host: it is announced if nothing else is known.
+    /// An operator's list has this address for this host: it is advertised if no other is known.
     pub(crate) fn listed_at(&self, address: &str) {
         if self.own_address().is_none() && !is_unspecified(address) {
             self.announce(address.to_owned());
         }
     }
 
-    /// A connection with another member ends here. A host that listens on all of its interfaces, and was not
-    /// told what to announce, announces this.
+    /// A connection with another member ends at this local address. A host that listens on all interfaces and
+    /// has no configured address to advertise, advertises this one.
     fn reached_at(&self, here: SocketAddr) {
         let Some(listens) = self.local_addr().filter(|at| at.ip().to_canonical().is_unspecified()) else {
             return;
         };
         let is_better = match self.own_address() {
             None => true,
-            // What the loopback interface is to others nobody knows.
+            // A loopback address means nothing to other machines.
             Some(own) => {
                 let own = own.parse::<SocketAddr>();
                 own.is_ok_and(|own| own.ip().is_loopback()) && !here.ip().to_canonical().is_loopback()
@@ -218,7 +218,7 @@ impl Host {
         }
     }
 
-    /// Where this host is to be reached, if it knows.
+    /// Returns the address at which this host can be dialled, if known.
     pub(crate) fn own_address(&self) -> Option<String> {
         self.book.with(|book| book.own().map(|own| own.text.clone()))
     }
@@ -227,12 +227,12 @@ impl Host {
         self.book.with(|book| book.best(id).map(str::to_owned))
     }
 
-    /// An operator's word on where a member is to be reached.
+    /// Sets a member's address as given by an operator.
     pub(crate) fn configure(&self, id: NodeId, address: String) {
         self.with_addresses(|book| book.note(id, Address::undated(address), Source::Configured));
     }
 
-    /// A group has these members from now on.
+    /// Sets the members of a group.
     pub(crate) fn expect(&self, cluster: ClusterId, members: &[Member]) {
         self.book.with(|book| book.expect(cluster, members));
     }
@@ -242,12 +242,12 @@ impl Host {
         u64::try_from(heard.elapsed().as_millis()).ok()
     }
 
-    /// A node is there, and has no group yet.
+    /// Adds a node that has no group yet.
     pub(crate) fn await_group(&self, handle: Arc<NodeHandle>) {
         self.change(|groups| groups.waiting.push(handle));
     }
 
-    /// A node is in this group from now on.
+    /// Sets the group of a node.
     pub(crate) fn enter(&self, cluster: ClusterId, handle: Arc<NodeHandle>) {
         self.change(|groups| {
             groups.waiting.retain(|waiting| !Arc::ptr_eq(waiting, &handle));
@@ -255,7 +255,7 @@ impl Host {
         });
     }
 
-    /// A node is gone.
+    /// Removes a node.
     pub(crate) fn leave(&self, handle: &Arc<NodeHandle>) {
         self.change(|groups| {
             groups.waiting.retain(|waiting| !Arc::ptr_eq(waiting, handle));
@@ -305,7 +305,7 @@ impl Host {
         })
     }
 
-    /// The node that a client means: the one of this group, or the only one there is.
+    /// Returns the node that a client means: the one of this group, or the only one.
     fn node_of(&self, cluster: Option<ClusterId>) -> Option<Arc<NodeHandle>> {
         self.read(|groups| match cluster {
             Some(cluster) => {
@@ -320,7 +320,7 @@ impl Host {
     }
 }
 
-/// Looks from time to time whether the files of the TLS material have changed, as long as the host is there.
+/// Checks periodically whether the TLS files have changed, while the host exists.
 async fn watch_tls(host: Weak<Host>, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
@@ -329,7 +329,7 @@ async fn watch_tls(host: Weak<Host>, interval: Duration) {
     }
 }
 
-/// What the transport calls. It does not keep the host: the host keeps it.
+/// The transport's callbacks. They hold no strong reference to the host, which owns the transport.
 struct Calls {
     id: NodeId,
     host: Weak<Host>,

@@ -1,9 +1,9 @@
-//! Whose a data directory is.
+//! The identity of a data directory.
 //!
-//! Beside the log lies one small file that says which member of which group the directory belongs to, and how
-//! that group began. It is written before anything else is, and once more when the group is known. A
-//! directory of another member or another group is refused, and so is one whose file is gone while its log is
-//! there: started as if it were new, the member would have forgotten its votes.
+//! Beside the log lies one small file that names the member and the group of the directory, and how the group
+//! began. It is written before anything else, and once more when the group is known. The directory of another
+//! member or group is refused, and so is one whose identity file is missing while its log exists: started as
+//! new, the member would have forgotten its votes.
 
 use kontiki_core::types::{Incarnation, NodeId};
 use kontiki_core::wal::FileName;
@@ -14,12 +14,12 @@ use std::{error, fmt};
 
 pub use kontiki_core::replica::formation::Record;
 
-/// The record of a new directory of this member.
+/// Returns the record of a new directory of this member.
 pub(crate) fn blank(id: NodeId) -> io::Result<Record> {
     Ok(Record::blank(id, Incarnation(crate::entropy()?)))
 }
 
-/// What a directory says; nothing, where it is empty.
+/// Returns the identity stored in a directory; `None` if it is empty.
 pub fn load(directory: &Path, id: NodeId) -> Result<Option<Record>, IdentityError> {
     let path = directory.join(NAME);
     let failed = |error| IdentityError::Failed { path: path.clone(), error };
@@ -45,7 +45,7 @@ pub fn load(directory: &Path, id: NodeId) -> Result<Option<Record>, IdentityErro
     Ok(Some(record))
 }
 
-/// Writes the file; it is durable when this returns, and at no time half of one.
+/// Writes the file. It is durable when this returns, and never half written.
 pub fn store(record: &Record, directory: &Path) -> Result<(), IdentityError> {
     let path = directory.join(NAME);
     let write = || {
@@ -63,42 +63,42 @@ pub fn store(record: &Record, directory: &Path) -> Result<(), IdentityError> {
 const NAME: &str = "identity.json";
 const NEW: &str = "identity.new";
 
-/// Why a directory cannot be this member's.
+/// The reason a directory cannot be used by this member.
 #[derive(Debug)]
 pub enum IdentityError {
     /// The file cannot be read or written.
     Failed {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         error: io::Error,
     },
-    /// There is a log and no file.
+    /// There is a log but no identity file.
     Gone {
-        /// Where it should be.
+        /// The expected path.
         path: PathBuf,
     },
-    /// The file is not what was written.
+    /// The file is damaged.
     Garbled {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The damage.
         why: String,
     },
-    /// A later version of this library has written it.
+    /// The file was written by a later version of this library.
     Format {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Its format.
+        /// Its format version.
         format: u32,
     },
     /// The directory belongs to another member.
     OtherMember {
-        /// Which file says so.
+        /// The identity file.
         path: PathBuf,
-        /// Whose it is.
+        /// The member that owns the directory.
         found: NodeId,
-        /// Who wanted it.
+        /// The member that tried to open it.
         wanted: NodeId,
     },
 }
@@ -114,18 +114,18 @@ impl fmt::Display for IdentityError {
                 path.display()
             ),
             Self::Garbled { path, why } => {
-                write!(f, "{} is not what was written: {why}; put it back", path.display())
+                write!(f, "{} is damaged ({why}): restore it from a backup", path.display())
             }
             Self::Format { path, format } => {
                 write!(
                     f,
-                    "{} is of format {format}: a later version of kontiki has written it, use that",
+                    "{} has format {format}, of a later version of kontiki: use that version",
                     path.display()
                 )
             }
             Self::OtherMember { path, found, wanted } => write!(
                 f,
-                "{} says that this is the directory of member {found}: give member {wanted} its own",
+                "{} says that the directory belongs to member {found}: give member {wanted} its own",
                 path.display()
             ),
         }

@@ -1,10 +1,10 @@
-//! What is counted and timed of a member, for its operators.
+//! The metrics of a member, for its operators.
 //!
-//! The driver tells [`Metrics`] what happens, which costs it a few additions; [`Metrics::render`] makes a
-//! page in the text format of Prometheus of that and of what is asked of the member at that moment. All names
-//! begin with `kontiki_`, all units are seconds, bytes and entries.
+//! The driver reports events to [`Metrics`], at the cost of a few additions. [`Metrics::render`] combines
+//! them with the member's current status into a page in the text format of Prometheus. All names begin with
+//! `kontiki_`; units are seconds, bytes and entries.
 //!
-//! It also remembers the latest [`Event`]s in words, for a person who wants to know what went on.
+//! It also keeps the latest [`Event`]s as text, for people.
 
 mod history;
 mod text;
@@ -24,8 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use text::Page;
 
-/// What is counted of one member. A clone counts into the same. It survives the member's being stopped and
-/// started again.
+/// The metrics of one member. Clones share the same counters, which survive stops and restarts of the member.
 #[derive(Clone, Default)]
 pub struct Metrics(Arc<Inner>);
 
@@ -40,29 +39,29 @@ struct Inner {
     history: Mutex<History>,
 }
 
-/// What the member counts itself, at one moment.
+/// A sample of the counters that the member keeps itself.
 #[derive(Clone, Default, Debug)]
 pub struct MetricsSample {
-    /// By the replica.
+    /// The replica's counters.
     pub counters: ReplicaCounters,
     /// Messages that the kernel dropped.
     pub drops: Drops,
-    /// Whatever else there is, such as the transport's counts.
+    /// Further families, such as the transport's.
     pub more: Vec<Family>,
 }
 
 impl Metrics {
-    /// The disk took so long to make a batch of writes durable.
+    /// Records how long the disk took to make a batch of writes durable.
     pub fn synced(&self, took: Duration) {
         self.0.synced.observe(took);
     }
 
-    /// A command was answered so long after it was proposed here.
+    /// Records the latency of a command, from its proposal here to its answer.
     pub fn applied(&self, took: Duration) {
         self.0.answered.observe(took);
     }
 
-    /// The member's status is now this. To be told at each change, and free to be told more often.
+    /// Records the member's status. Call it at each change; more often does no harm.
     pub fn status(&self, status: &NodeStatus) {
         let now = Instant::now();
         let replicated = lock(&self.0.history).note(unix_millis(), now, status);
@@ -71,34 +70,34 @@ impl Metrics {
         }
     }
 
-    /// The membership in force is now this, as far as this member knows.
+    /// Records the membership in force, as far as this member knows it.
     pub fn membership(&self, me: NodeId, membership: &Membership) {
         lock(&self.0.history).note_members(unix_millis(), me, membership);
     }
 
-    /// A request was refused, for the reason with this code.
+    /// Counts a refused request, by the reason's code.
     pub fn refused(&self, code: &'static str) {
         add(&self.0.refused, code, 1);
     }
 
-    /// So many messages were dropped, for the reason with this code.
+    /// Counts dropped messages, by the reason's code.
     pub fn dropped(&self, code: &'static str, count: u64) {
         add(&self.0.dropped, code, count);
     }
 
-    /// A request of the admin port was answered with this HTTP status.
+    /// Counts a response of the admin port, by HTTP status.
     #[cfg_attr(not(feature = "admin"), expect(dead_code, reason = "there is no admin port"))]
     pub(crate) fn served(&self, http_status: u16) {
         add(&self.0.requests, http_status, 1);
     }
 
-    /// The latest events, the oldest first: at most [`MAX_EVENTS`].
+    /// Returns the latest events, the oldest first: at most [`MAX_EVENTS`].
     pub fn events(&self) -> Vec<Event> {
         lock(&self.0.history).events().cloned().collect()
     }
 
-    /// Everything, in the text format of Prometheus ([`CONTENT_TYPE`]). `sample` is `None` where the member
-    /// did not answer in time: the page says so, and shows what is known without it.
+    /// Returns all metrics in the text format of Prometheus ([`CONTENT_TYPE`]). `sample` is `None` if the
+    /// member did not answer in time: the page says so, and shows the other metrics.
     pub fn render(
         &self,
         status: &NodeStatus,
@@ -110,19 +109,15 @@ impl Metrics {
         put_members(&mut page, status, members);
         put_history(&mut page, &lock(&self.0.history));
         for (name, help, histogram) in [
-            (
-                "kontiki_fsync_seconds",
-                "How long the disk took to make a batch of writes durable.",
-                &self.0.synced,
-            ),
+            ("kontiki_fsync_seconds", "Time for the disk to make a batch of writes durable.", &self.0.synced),
             (
                 "kontiki_proposal_seconds",
-                "From a command's being proposed here to its answer.",
+                "Latency of commands, from the proposal here to the answer.",
                 &self.0.answered,
             ),
             (
                 "kontiki_replication_seconds",
-                "From an entry's being appended by this leader to its being committed; one entry at a time is timed.",
+                "Time from append to commit at this leader; one entry at a time is timed.",
                 &self.0.replicated,
             ),
         ] {
@@ -138,7 +133,7 @@ impl Metrics {
         for (status, count) in copied(&self.0.requests) {
             put(
                 "kontiki_admin_responses_total",
-                "Answers of the admin port, by HTTP status.",
+                "Responses of the admin port, by HTTP status.",
                 "status",
                 vec![(&status.to_string(), count)],
             );
@@ -158,12 +153,12 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
-/// How many events are remembered.
+/// The number of events kept.
 pub const MAX_EVENTS: usize = 100;
 
-const REFUSED: &str = "Requests that were refused, by the reason's code.";
-const DROPPED: &str = "Messages that were dropped, by the reason's code; the protocol tolerates loss.";
-const ANSWERS: &str = "1 where the member's driver answered the admin port in time.";
+const REFUSED: &str = "Refused requests, by reason.";
+const DROPPED: &str = "Dropped messages, by reason; the protocol tolerates loss.";
+const ANSWERS: &str = "1 if the member's driver answered the admin port in time.";
 
 fn put_status(page: &mut Page, status: &NodeStatus) {
     let NodeStatus { cluster, member, .. } = status;
@@ -173,22 +168,22 @@ fn put_status(page: &mut Page, status: &NodeStatus) {
         ("incarnation", &*member.incarnation.to_string()),
         ("version", env!("CARGO_PKG_VERSION")),
     ];
-    page.add("kontiki_info", "Who this is; always 1.", Kind::Gauge, &labels, Value::Whole(1));
+    page.add(
+        "kontiki_info",
+        "The member's identity and version; always 1.",
+        Kind::Gauge,
+        &labels,
+        Value::Whole(1),
+    );
     for phase in ["starting", "running", "refusing", "halted", "stopped"] {
         let value = Value::Whole(u64::from(phase_word(&status.phase) == phase));
-        page.add(
-            "kontiki_phase",
-            "1 for how far the member is in its life.",
-            Kind::Gauge,
-            &[("phase", phase)],
-            value,
-        );
+        page.add("kontiki_phase", "1 for the member's phase.", Kind::Gauge, &[("phase", phase)], value);
     }
     for role in ROLES {
         let value = Value::Whole(u64::from(status.role == role));
         page.add(
             "kontiki_role",
-            "1 for what the member is.",
+            "1 for the member's role.",
             Kind::Gauge,
             &[("role", &role.to_string())],
             value,
@@ -196,26 +191,30 @@ fn put_status(page: &mut Page, status: &NodeStatus) {
     }
     let at = Index::get;
     let gauges = [
-        ("kontiki_term", "The latest term seen.", status.term.get()),
-        ("kontiki_leader_known", "1 where the member knows who leads.", u64::from(status.leader.is_some())),
+        ("kontiki_term", "The member's current term.", status.term.get()),
+        ("kontiki_leader_known", "1 if the member knows a leader.", u64::from(status.leader.is_some())),
         (
             "kontiki_leader_id",
-            "The id of the leader; 0 where none is known.",
+            "The id of the leader; 0 if none is known.",
             status.leader.map_or(0, NodeId::get),
         ),
-        ("kontiki_last_index", "The last entry of the log.", at(status.last.index)),
-        ("kontiki_durable_index", "The last entry of the log that is on the disk.", at(status.durable.index)),
-        ("kontiki_committed_index", "How far the log is known to be committed.", at(status.committed)),
-        ("kontiki_applied_index", "How far the state machine has applied the log.", at(status.applied)),
-        ("kontiki_snapshot_index", "The last entry of the latest snapshot.", at(status.snapshot.index)),
+        ("kontiki_last_index", "Index of the last log entry.", at(status.last.index)),
+        ("kontiki_durable_index", "Index of the last durable log entry.", at(status.durable.index)),
+        ("kontiki_committed_index", "The commit index.", at(status.committed)),
+        ("kontiki_applied_index", "Index of the last applied entry.", at(status.applied)),
+        (
+            "kontiki_snapshot_index",
+            "Index of the last entry in the latest snapshot.",
+            at(status.snapshot.index),
+        ),
         (
             "kontiki_commit_lag_entries",
-            "Entries of the log that are not known to be committed.",
+            "Log entries that are not known to be committed.",
             at(status.last.index).saturating_sub(at(status.committed)),
         ),
         (
             "kontiki_apply_lag_entries",
-            "Committed entries that are not applied here.",
+            "Committed entries that are not applied yet.",
             at(status.committed).saturating_sub(at(status.applied)),
         ),
     ];
@@ -225,7 +224,7 @@ fn put_status(page: &mut Page, status: &NodeStatus) {
     for space in Space::ALL {
         page.add(
             "kontiki_space",
-            "1 for whether there is space for more entries, on this disk and on those of a majority.",
+            "1 for the state of the disk space, on this member and in the group.",
             Kind::Gauge,
             &[("space", space.code())],
             Value::Whole(u64::from(status.space == space)),
@@ -238,7 +237,7 @@ fn put_members(page: &mut Page, status: &NodeStatus, members: &[MemberStatus]) {
         let count = members.iter().filter(|member| member.kind == kind).count();
         page.add(
             "kontiki_members",
-            "Members of the group, by what they are taken for.",
+            "Members of the group, by kind.",
             Kind::Gauge,
             &[("kind", kind_word(kind))],
             Value::Whole(count as u64),
@@ -253,24 +252,24 @@ fn put_members(page: &mut Page, status: &NodeStatus, members: &[MemberStatus]) {
         };
         put(
             "kontiki_member_last_contact_seconds",
-            "How long ago something was heard from the member.",
+            "Time since the member was last heard from.",
             other.last_contact_ms.map(|millis| Value::Nanos(millis.saturating_mul(1_000_000))),
         );
         put(
             "kontiki_member_lag_entries",
-            "Entries of the leader's log that the member lacks; shown by the leader.",
+            "Entries of the leader's log that the member lacks; on the leader only.",
             other.lag.map(Value::Whole),
         );
         put(
             "kontiki_member_matched_index",
-            "How far the member's log agrees with the leader's, on its disk; shown by the leader.",
+            "Index through which the member's durable log matches the leader's; on the leader only.",
             other.matched.map(|index| Value::Whole(index.get())),
         );
         if status.leader == Some(status.member.id) {
             for reason in PauseReason::ALL {
                 page.add(
                     "kontiki_member_paused",
-                    "1 where the member takes no entries, by why; shown by the leader.",
+                    "1 if the member takes no entries, by reason; on the leader only.",
                     Kind::Gauge,
                     &[("member", &id), ("reason", reason.code())],
                     Value::Whole(u64::from(other.paused == Some(reason))),
@@ -283,16 +282,12 @@ fn put_members(page: &mut Page, status: &NodeStatus, members: &[MemberStatus]) {
 fn put_history(page: &mut Page, history: &History) {
     let counts = history.counts();
     for (name, help, count) in [
-        ("kontiki_elections_total", "Elections in which this member stood.", counts.elections),
+        ("kontiki_elections_total", "Elections in which this member was a candidate.", counts.elections),
         ("kontiki_elections_won_total", "Elections that this member won.", counts.won),
-        ("kontiki_term_changes_total", "How often the term rose.", counts.terms),
-        (
-            "kontiki_leader_changes_total",
-            "How often another leader, or the same in another term, was seen.",
-            counts.leaders,
-        ),
-        ("kontiki_committed_entries_total", "Entries that became known as committed.", counts.committed),
-        ("kontiki_applied_entries_total", "Entries that were applied.", counts.applied),
+        ("kontiki_term_changes_total", "Increases of the term.", counts.terms),
+        ("kontiki_leader_changes_total", "Changes of the known leader or its term.", counts.leaders),
+        ("kontiki_committed_entries_total", "Entries committed.", counts.committed),
+        ("kontiki_applied_entries_total", "Entries applied.", counts.applied),
     ] {
         page.add(name, help, Kind::Counter, &[], Value::Whole(count));
     }
@@ -319,51 +314,31 @@ fn put_sample(page: &mut Page, sample: &MetricsSample) {
         forwarded,
     } = sample.counters;
     for (name, help, count) in [
-        (
-            "kontiki_bad_frames_total",
-            "Frames that were damaged, or held nothing that can be read.",
-            bad_frames,
-        ),
-        (
-            "kontiki_unknown_versions_total",
-            "Frames of a version that this member does not speak.",
-            unknown_versions,
-        ),
+        ("kontiki_bad_frames_total", "Frames that were damaged or could not be decoded.", bad_frames),
+        ("kontiki_unknown_versions_total", "Frames of an unsupported version.", unknown_versions),
         (
             "kontiki_unsupported_version_total",
-            "Messages not sent because their addressee speaks too old a version.",
+            "Messages not sent because the receiver supports only an older version.",
             unsupported_version,
         ),
         (
             "kontiki_unexpected_messages_total",
-            "Messages from non-members, for other members, or that answer nothing asked.",
+            "Messages from non-members, for other members, or without a matching request.",
             unexpected_messages,
         ),
-        ("kontiki_snapshot_pieces_sent_total", "Pieces of snapshots that were sent.", pieces_sent),
-        (
-            "kontiki_snapshot_pieces_taken_total",
-            "Pieces of snapshots that came and were wanted.",
-            pieces_taken,
-        ),
-        (
-            "kontiki_snapshot_pieces_dropped_total",
-            "Pieces of snapshots that came and were not wanted.",
-            pieces_dropped,
-        ),
-        (
-            "kontiki_snapshot_pieces_asked_again_total",
-            "Pieces of snapshots that were asked for again.",
-            pieces_asked_again,
-        ),
-        ("kontiki_snapshots_taken_total", "Snapshots that were taken here.", snapshots_taken),
-        ("kontiki_snapshots_fetched_total", "Snapshots that were fetched whole.", snapshots_fetched),
-        ("kontiki_snapshots_failed_total", "Snapshots that could not be had.", snapshots_failed),
+        ("kontiki_snapshot_pieces_sent_total", "Snapshot chunks sent.", pieces_sent),
+        ("kontiki_snapshot_pieces_taken_total", "Snapshot chunks received and used.", pieces_taken),
+        ("kontiki_snapshot_pieces_dropped_total", "Snapshot chunks received and not used.", pieces_dropped),
+        ("kontiki_snapshot_pieces_asked_again_total", "Snapshot chunks requested again.", pieces_asked_again),
+        ("kontiki_snapshots_taken_total", "Snapshots taken by this member.", snapshots_taken),
+        ("kontiki_snapshots_fetched_total", "Snapshots fetched completely.", snapshots_fetched),
+        ("kontiki_snapshots_failed_total", "Snapshot fetches that failed.", snapshots_failed),
         (
             "kontiki_snapshot_fetches_resumed_total",
-            "Fetches that went on where another ended.",
+            "Snapshot fetches resumed from another member or after an interruption.",
             fetches_resumed,
         ),
-        ("kontiki_forwarded_total", "Commands that were sent on to the leader.", forwarded),
+        ("kontiki_forwarded_total", "Commands forwarded to the leader.", forwarded),
     ] {
         page.add(name, help, Kind::Counter, &[], Value::Whole(count));
     }
@@ -373,7 +348,7 @@ fn put_sample(page: &mut Page, sample: &MetricsSample) {
 const ROLES: [RoleKind; 5] =
     [RoleKind::Follower, RoleKind::PreCandidate, RoleKind::Candidate, RoleKind::Leader, RoleKind::Halted];
 
-/// The phase as one word.
+/// Returns the phase as one word.
 pub(crate) fn phase_word(phase: &NodePhase) -> &'static str {
     match phase {
         NodePhase::Starting(_) => "starting",
@@ -384,7 +359,7 @@ pub(crate) fn phase_word(phase: &NodePhase) -> &'static str {
     }
 }
 
-/// The kind of a member as one word.
+/// Returns the kind of a member as one word.
 pub(crate) fn kind_word(kind: MemberKind) -> &'static str {
     match kind {
         MemberKind::Voter => "voter",
@@ -394,8 +369,8 @@ pub(crate) fn kind_word(kind: MemberKind) -> &'static str {
     }
 }
 
-/// The upper bounds of the buckets, in nanoseconds and as they are written: from what a fast disk takes to
-/// what nobody waits for.
+/// The upper bounds of the buckets, in nanoseconds and as text: from the latency of a fast disk to one that
+/// no operator accepts.
 const BOUNDS: [(u64, &str); 17] = [
     (50_000, "0.00005"),
     (100_000, "0.0001"),
@@ -416,11 +391,11 @@ const BOUNDS: [(u64, &str); 17] = [
     (10_000_000_000, "10"),
 ];
 
-/// How long something took, each time.
+/// A histogram of durations.
 #[derive(Default)]
 struct Histogram {
     counts: [AtomicU64; BOUNDS.len() + 1],
-    /// In nanoseconds: centuries fit.
+    /// In nanoseconds: `u64` holds centuries.
     sum: AtomicU64,
 }
 
@@ -452,7 +427,7 @@ fn copied<K: Copy>(counts: &Mutex<BTreeMap<K, u64>>) -> Vec<(K, u64)> {
     lock(counts).iter().map(|(key, count)| (*key, *count)).collect()
 }
 
-/// Milliseconds since 1970, by the wall clock: shown to people, and compared with nothing.
+/// Milliseconds since 1970 by the wall clock: shown to people, and compared with nothing.
 pub(crate) fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

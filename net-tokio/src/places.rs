@@ -1,24 +1,25 @@
-//! Places for connections: a bounded number, of which none is kept by a client that asks nothing.
+//! Connection slots: a bounded number, none of which an idle client can hold.
 //!
-//! A connection waits for a request, or its request is answered. When all places are taken, the one that has
-//! waited longest gives way to the one that comes; but each is given [`GRACE`] for its request to arrive. So
-//! clients that send half a request, or none, keep nobody out, however many they are and however often they
-//! come back: a client that asks at once is served when its turn comes.
+//! A connection waits for a request, or its request is being answered. When all slots are taken, the
+//! connection that has waited longest is closed for the new one; but each has [`GRACE`] for its request to
+//! arrive. Clients that send half a request, or none, therefore keep no other client out, however many they
+//! are and however often they reconnect: a client that sends its request at once is served when its turn
+//! comes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// How long a connection may wait for a request before it gives way to another.
+/// How long a connection may wait for a request before it can be closed for another.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// All places of one port.
+/// All slots of one port.
 #[derive(Debug)]
 pub(crate) struct Places {
-    /// How many requests may be answered at once.
+    /// The number of requests that may be answered at once.
     most: usize,
-    /// How many more where they are of the kind that is always answered.
+    /// The number of additional slots for requests that are always answered.
     reserved: usize,
     state: Mutex<State>,
 }
@@ -27,15 +28,15 @@ pub(crate) struct Places {
 struct State {
     /// The number of the last wait.
     last: u64,
-    /// The connections that wait for a request, and since when: those that have waited longest first.
+    /// The connections that wait for a request, and since when, the longest wait first.
     waiting: BTreeMap<u64, (Instant, Arc<Notify>)>,
-    /// How many are answered.
+    /// The number of requests being answered.
     answered: usize,
-    /// How many of them are of the kind that is always answered.
+    /// The number of those that are of the kind that is always answered.
     always: usize,
 }
 
-/// One connection's place, given back when it is dropped.
+/// One connection's slot, returned when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
@@ -43,12 +44,12 @@ pub(crate) struct Place {
     at: Mutex<At>,
 }
 
-/// What a connection is at.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug)]
 enum At {
-    /// It waits for a request, under this number.
+    /// Waiting for a request, under this number.
     Waiting(u64),
-    /// Its request is answered, perhaps one of the kind that always is.
+    /// Its request is being answered; `always` if it is of the kind that always is.
     Answered { always: bool },
 }
 
@@ -57,8 +58,8 @@ impl Places {
         Arc::new(Self { most, reserved, state: Mutex::default() })
     }
 
-    /// A place for one more connection, as soon as another may give way; none where all are taken by requests
-    /// that are answered.
+    /// Returns a slot for a new connection, as soon as another may be closed for it; `None` if requests are
+    /// being answered in all slots.
     pub(crate) async fn enter(self: &Arc<Self>) -> Option<Place> {
         loop {
             match self.try_enter(Instant::now()) {
@@ -85,18 +86,18 @@ impl Places {
         Ok(Place { places: Arc::clone(self), give_way, at })
     }
 
-    /// How many places are taken.
+    /// Returns the number of slots taken.
     pub(crate) fn taken(&self) -> usize {
         lock(&self.state).taken()
     }
 }
 
-/// Why there is no place.
+/// The reason there is no free slot.
 #[derive(PartialEq, Eq, Debug)]
 enum Full {
-    /// The connection that has waited longest has not waited for long enough: for so long.
+    /// The longest wait is still within its grace period, for this long.
     For(Duration),
-    /// All requests are answered.
+    /// Requests are being answered in all slots.
     OfAnswered,
 }
 
@@ -113,15 +114,15 @@ impl State {
 }
 
 impl Place {
-    /// A request is complete, perhaps one of the kind that is always answered. Whether it may be answered
-    /// now; if so, say when it [is](Self::end).
+    /// A request is complete; `always` if it is of the kind that is always answered. Returns whether it may
+    /// be answered now; call [`end`](Self::end) when it is.
     pub(crate) fn begin(&self, always: bool) -> bool {
         let (mut at, mut state) = (lock(&self.at), lock(&self.places.state));
         let At::Waiting(number) = *at else { return true };
         if !always && state.answered - state.always >= self.places.most {
             return false;
         }
-        // One that has given way has no place any more.
+        // A connection that was closed for another has no slot any more.
         let is_here = state.waiting.remove(&number).is_some();
         if is_here {
             state.answered += 1;
@@ -141,7 +142,7 @@ impl Place {
         }
     }
 
-    /// Until another connection needs this place.
+    /// Waits until another connection needs this slot.
     pub(crate) fn gives_way(&self) -> impl Future<Output = ()> + use<> {
         let give_way = Arc::clone(&self.give_way);
         async move { give_way.notified().await }
@@ -161,7 +162,7 @@ impl Drop for Place {
     }
 }
 
-/// No lock is held where anything can panic.
+/// No code that can panic runs under the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

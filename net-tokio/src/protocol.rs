@@ -1,8 +1,8 @@
-//! What a client and a member say to each other.
+//! The protocol between clients and members.
 //!
 //! After the handshake of [`transport`](crate::transport), a connection carries frames of [`wire`] in both
-//! directions: requests, each with a number that its client chose, and one response to each, in whatever
-//! order they come about. A frame's body is a [`Request`] or a [`Response`], as postcard.
+//! directions: requests, each with a number that the client chooses, and one response to each, in any order.
+//! A frame's body is a [`Request`] or a [`Response`], encoded with postcard.
 //!
 //! ```
 //! use kontiki_net_tokio::protocol::{self, Ask, Request};
@@ -30,27 +30,27 @@ use serde::{Deserialize, Serialize};
 /// The version of the bodies.
 pub const VERSION: u8 = 1;
 
-/// What a client wants.
+/// A request of a client.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Request {
-    /// The client's number for it, which comes back with the response.
+    /// The client's number for the request, returned with the response.
     pub number: u64,
-    /// What is wanted.
+    /// The question or command.
     pub ask: Ask,
 }
 
-/// What may be wanted.
+/// The kinds of requests.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Ask {
-    /// Who are you? Answered by [`Reply::Who`], by a member that waits to be founded as well.
+    /// Asks the member for its identity. Answered by [`Reply::Who`], even before the member has a group.
     Who,
-    /// Apply this: an encoded [`machine::Command`].
+    /// Applies a command: an encoded [`machine::Command`].
     Command(Payload),
-    /// Ask the state machine.
+    /// Queries the state machine.
     Query {
-        /// What; the state machine knows what it means.
+        /// The query, in the state machine's own encoding.
         query: Vec<u8>,
-        /// How it is made sure that nothing is missed.
+        /// How linearizability is ensured.
         via: ReadVia,
     },
     /// Answered by [`Reply::Status`].
@@ -59,183 +59,183 @@ pub enum Ask {
     Members,
     /// Answered by [`Reply::Logs`].
     Logs(Range),
-    /// Have other members.
+    /// Changes the membership.
     Reconfigure {
-        /// Only if the membership is still that of this entry.
+        /// Refuse unless the membership is still that of this entry.
         expected: Option<LogId>,
-        /// What to change.
+        /// The changes.
         changes: Vec<Change>,
-        /// Though no majority may be left that can be reached.
+        /// Allow a change after which no majority of the voters may be reachable.
         force: bool,
-        /// Where newcomers are to be reached.
+        /// The addresses of new members.
         addresses: Vec<(NodeId, String)>,
     },
-    /// Have another leader; where not set, whoever has most of the log.
+    /// Transfers leadership to this member; without one, to the member with the most complete log.
     Transfer(Option<NodeId>),
-    /// Take a snapshot here, now.
+    /// Takes a snapshot on this member now.
     Snapshot,
-    /// "I am this member: who are you?" Answered by [`Reply::Who`], unless the member is just writing down
-    /// its group.
+    /// Introduces the sender, and asks the member for its identity. Answered by [`Reply::Who`], unless the
+    /// member is just writing its group's record.
     Introduce(Introduction),
-    /// Give up the change of the membership that waits for newcomers. Answered by [`Reply::Cancelled`].
+    /// Cancels the membership change that waits for new members. Answered by [`Reply::Cancelled`].
     CancelChange,
 }
 
-/// A response.
+/// A response to a client.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Response {
     /// The number of the request.
     pub number: u64,
-    /// What came of it.
+    /// The outcome.
     pub reply: Reply,
 }
 
-/// What may come of a request.
+/// The outcomes of requests.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Reply {
-    /// Who this is.
+    /// The member's identity.
     Who(Who),
     /// The command is committed and applied.
     Applied {
-        /// The entry that holds it.
+        /// The id of its entry.
         id: LogId,
-        /// What the state machine made of it.
+        /// The state machine's answer.
         answer: machine::Answer,
     },
-    /// The command is committed and applied, and its answer is not to be had here. In a session, the same
-    /// command again brings it.
+    /// The command is committed and applied, but this member does not have its answer. In a session, sending
+    /// the command again returns it.
     Unanswered(LogId),
     /// The state machine's answer to a query.
     Read {
-        /// It held everything through here at least.
+        /// The state machine had applied at least the entries through this index.
         index: Index,
         /// The answer.
         answer: Vec<u8>,
     },
-    /// How the member is.
+    /// The member's status.
     Status(NodeStatus),
-    /// Who is in the group.
+    /// The members of the group.
     Members(Vec<MemberStatus>),
-    /// Entries, by rising index.
+    /// Log entries, by rising index.
     Logs(Vec<LogEntry>),
     /// The new membership is committed, as this entry.
     Reconfigured(LogId),
-    /// This newcomer did not catch up in time: it stays a learner.
+    /// This new member did not catch up in time: it stays a learner.
     NotCaughtUp(NodeId),
-    /// The member leads no more.
+    /// The member has transferred leadership.
     Transferred,
-    /// Nobody took over in time: the member leads on.
+    /// No member took over in time: this member still leads.
     NotTransferred,
-    /// There is a snapshot of everything through this entry.
+    /// There is a snapshot of all entries through this one.
     Snapshot(LogId),
-    /// Nothing was done, and nothing will be.
+    /// The request had no effect, and will have none.
     Refused(Refused),
-    /// It may come to pass, or not. In a session, the same command again is applied once and brings the
-    /// answer.
+    /// The outcome is unknown: the request may take effect or not. In a session, send the command again: it
+    /// is applied once.
     Unknown,
-    /// The change of the membership was given up while it waited for newcomers, which stay learners.
+    /// The membership change was cancelled while it waited for new members, which stay learners.
     Cancelled,
 }
 
-/// Why nothing was done, and what to do.
+/// The reason for a refusal, and what to do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Refused {
-    /// The reason's code, the same in logs and metrics: [`kontiki_core::replica::ReplicaRefusal::code`], or
-    /// one of this crate's.
+    /// The reason's code, the same in logs and metrics: [`kontiki_core::replica::ReplicaRefusal::code`], or a
+    /// code of this crate.
     pub code: String,
-    /// The reason in words, and what to do.
+    /// The reason as text, and what to do.
     pub text: String,
-    /// Whether the same request may be taken a little later, or elsewhere.
+    /// Whether the same request may be accepted later, or by another member.
     pub retry: bool,
-    /// Who leads, and where it is to be reached, as far as this member knows.
+    /// The leader and its address, as far as this member knows them.
     pub leader: Option<(NodeId, Option<String>)>,
 }
 
-/// How far a member is in its life.
+/// The phases of a member.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum NodePhase {
-    /// It waits to be in a group: this says for what.
+    /// It waits to enter a group. The text says for what.
     Starting(String),
-    /// It takes part.
+    /// It runs.
     Running,
-    /// Too much of its directory is damaged: it refuses everything, and says what is missing.
+    /// Too much of its directory is damaged: it refuses all requests. The text describes the damage.
     Refusing(String),
-    /// It goes no further: this says why. Start it again.
+    /// It has stopped because of an error, described by the text. Start it again.
     Halted(String),
     /// It was shut down.
     Stopped,
 }
 
-/// How a member is at one moment.
+/// The status of a member.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct NodeStatus {
-    /// Its group; zero as long as it has none.
+    /// Its group; zero while it has none.
     pub cluster: ClusterId,
     /// The member.
     pub member: Member,
-    /// How far it is in its life.
+    /// Its phase.
     pub phase: NodePhase,
-    /// What it is.
+    /// Its role.
     pub role: RoleKind,
-    /// What its group takes it for.
+    /// Its kind in the membership in force.
     pub kind: MemberKind,
     /// The latest term it has seen.
     pub term: Term,
-    /// Whom it voted for in this term.
+    /// The candidate it voted for in this term.
     pub vote: Option<NodeId>,
-    /// Who leads this term, where it knows; never a mere candidate.
+    /// The leader of this term, if known; never a candidate.
     pub leader: Option<NodeId>,
     /// The last entry of its log.
     pub last: LogId,
-    /// The last entry of its log that is on its disk.
+    /// The last entry of its log that is durable on its disk.
     pub durable: LogId,
-    /// How far it knows the log to be committed.
+    /// Its commit index.
     pub committed: Index,
-    /// How far its state machine has applied the log.
+    /// The index through which its state machine has applied the log.
     pub applied: Index,
-    /// The last entry of its latest snapshot; zero where there is none.
+    /// The last entry of its latest snapshot; zero if there is none.
     pub snapshot: LogId,
     /// The entry that holds the membership in force.
     pub configured: LogId,
-    /// Whether there is space for more entries, on its disk and on those of the group.
+    /// Whether there is disk space for more entries, here and in the group.
     pub space: Space,
 }
 
-/// A member of the group, as one member sees it.
+/// A member of the group, as seen by one member.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct MemberStatus {
     /// The member.
     pub member: Member,
-    /// Where it is to be reached, where that is known.
+    /// Its address, if known.
     pub address: Option<String>,
-    /// What the group takes it for.
+    /// Its kind in the membership in force.
     pub kind: MemberKind,
     /// Whether it leads.
     pub leads: bool,
-    /// How long ago something was heard from it, in milliseconds; nothing ever, where not set. Zero for the
-    /// member that answers.
+    /// The time since it was last heard from, in milliseconds; `None` if never. Zero for the member that
+    /// answers.
     pub last_contact_ms: Option<u64>,
-    /// How far its log agrees with the leader's, on its disk: known to the leader alone.
+    /// The index through which its durable log matches the leader's. Known to the leader only.
     pub matched: Option<Index>,
-    /// How many entries it lacks of the leader's log: known to the leader alone.
+    /// The number of the leader's entries that it lacks. Known to the leader only.
     pub lag: Option<u64>,
-    /// Why it takes no entries at present, if it takes none: known to the leader alone.
+    /// The reason it takes no entries at present, if it takes none. Known to the leader only.
     pub paused: Option<PauseReason>,
 }
 
-/// An entry of the log.
+/// A log entry.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LogEntry {
-    /// Its place, and the term in which it was proposed: the entry's own, whoever tells of it.
+    /// Its index, and the term in which it was proposed: the entry's own, whichever member reports it.
     pub id: LogId,
     /// Whether it is known to be committed here.
     pub committed: bool,
-    /// What is in it.
+    /// Its content.
     pub content: Content,
 }
 
 impl LogEntry {
-    /// About how many bytes it takes.
+    /// Returns its approximate size in bytes.
     pub fn size(&self) -> u64 {
         let content = match &self.content {
             Content::Command(command) => command.len(),
@@ -246,20 +246,20 @@ impl LogEntry {
     }
 }
 
-/// What is in an entry.
+/// The content of a log entry.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Content {
-    /// Nothing: a leader began with it.
+    /// Blank: the first entry of a leader's term.
     Blank,
     /// A client's command, as the state machine gets it.
     Command(Payload),
-    /// A client opens, keeps or closes a session, or proposed what is no command.
+    /// The opening, renewal or closing of a client session, or a payload that is not a command.
     Session,
-    /// A membership, in words.
+    /// A membership, as text.
     Members(String),
-    /// A witness does not hold it.
+    /// A witness does not hold the command.
     Withheld,
-    /// This member's disk has lost it; it will be had from others.
+    /// This member's disk has lost it; it will be repaired from other members.
     Lost,
 }
 
@@ -270,8 +270,8 @@ pub fn encode(body: &impl Serialize, out: &mut Vec<u8>) {
     });
 }
 
-/// Reads the first frame of `bytes`; how long it is. A body of more than `max_body` bytes is refused before
-/// anything is done about it.
+/// Reads the first frame of `bytes`, and returns its length too. A body of more than `max_body` bytes is
+/// refused before it is decoded.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], max_body: usize) -> Result<(T, usize), FrameError> {
     let frame = wire::open(bytes, max_body)?;
     if frame.version != VERSION {

@@ -1,27 +1,27 @@
-//! The flight recorder: what a member lives through, in a file that does not grow.
+//! The flight recorder: a member's inputs, in a file of bounded size.
 //!
 //! A [`FlightRecorder`] watches the kernel inside a [`Replica`](kontiki_core::replica::Replica) and writes
-//! recordings ([`kontiki_core::record`]) to a file, which `kontiki-sim replay` lives again. It is meant to
-//! run always: when something has gone wrong, the last part of the member's life is there.
+//! recordings ([`kontiki_core::record`]) to a file, which `kontiki-sim replay` runs again. It is meant to be
+//! always on: after a failure, the last part of the member's run is available.
 //!
 //! ```text
 //!   step ──► buffer (bounded) ──► a thread ──► FILE ──► when half of the bytes are used up: FILE.previous, and FILE anew
 //! ```
 //!
-//! - **It never waits for the disk**, and nothing is synced: what the operating system has survives a crash
-//!   of the process, not one of the machine. Where the disk cannot follow, the recording ends, and another
-//!   begins when it can: the gap is counted, and is in the recording too.
-//! - **It never destroys what it finds.** A member that starts again goes on in the same file, with a
-//!   recording of its own: the life that crashed is the one of interest. Only the ring moves on, and an older
-//!   half goes when a newer one is full.
-//! - **It holds everything that the member was told**: every payload, and the entries that were in memory.
-//!   The file is its owner's alone (on Unix), and to be guarded as the data itself.
+//! - **It never waits for the disk**, and nothing is synced: data handed to the operating system survives a
+//!   crash of the process, but not of the machine. If the disk is too slow, the recording ends, and another
+//!   begins when it has caught up: the gap is counted, and noted in the recording.
+//! - **It never destroys what it finds.** A restarted member continues in the same file, with a recording of
+//!   its own: the run that crashed is the one of interest. Only the ring drops an older half when a newer one
+//!   is full.
+//! - **It contains everything the member received**: every payload, and the entries that were in memory. The
+//!   file is readable by its owner only (on Unix), and needs the same protection as the data itself.
 //!
-//! Each recording begins with a copy of the kernel, so a ring should be several times as large as what
-//! members keep of the log in memory ([`max_cached_bytes`](kontiki_core::config::Options::max_cached_bytes),
-//! and what is not yet committed): where that exceeds three tenths of the ring, nothing is recorded until it
-//! does not. The defaults fit into a ring of 256 MiB with half of each file left for steps. A single step of
-//! more than a sixteenth of the ring, or of 8 MiB, is a gap.
+//! Each recording begins with a copy of the kernel, so a ring should be several times as large as the part of
+//! the log that members keep in memory
+//! ([`max_cached_bytes`](kontiki_core::config::Options::max_cached_bytes), plus uncommitted entries): while
+//! that exceeds three tenths of the ring, nothing is recorded. The defaults fit into a ring of 256 MiB with
+//! half of each file left for steps. A single step larger than a sixteenth of the ring, or 8 MiB, is a gap.
 
 use kontiki_core::action::Action;
 use kontiki_core::event::Event;
@@ -42,20 +42,20 @@ use std::time::{Duration, SystemTime};
 /// The smallest ring.
 pub const MIN_BYTES: u64 = 64 << 10;
 
-/// How much may wait for the disk, where the ring is large.
+/// The most bytes that may wait for the disk, if the ring is large.
 const MAX_WAITING: usize = 8 << 20;
 
-/// How long what was recorded may wait for more, so that a step does not wake the writer: what a kill costs
-/// at most, besides the write.
+/// How long the writer waits for more steps after the first, so that not every step wakes it: what a kill can
+/// lose, besides the current write.
 const LINGER: Duration = Duration::from_millis(5);
 
-/// After a gap, copies of the kernel are taken no more often than this.
+/// After a gap, the kernel is copied no more often than this.
 const PAUSE: Nanos = Nanos::new(1_000_000_000);
 
-/// Records the life of one member into a ring of two files; see the [module](self).
+/// Records one member into a ring of two files; see the [module](self).
 ///
 /// It is the [`Watch`] of one replica. Dropping it writes what is left, waiting for the disk, as
-/// [`close`](Self::close) does: even the event that a kernel panicked over.
+/// [`close`](Self::close) does: even the event during which a kernel panicked.
 #[derive(Debug)]
 pub struct FlightRecorder {
     shared: Arc<Shared>,
@@ -73,38 +73,38 @@ pub struct FlightRecorder {
     missed_in_all: u64,
 }
 
-/// What became of a recording so far.
+/// The counters of a recorder.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct RecorderCounters {
-    /// How many recordings were begun: one, and one each time that half of the ring was full, or after a gap.
+    /// Recordings started: one, and one more each time half of the ring is full, or after a gap.
     pub recordings: u64,
-    /// How many bytes were written.
+    /// Bytes written.
     pub bytes: u64,
-    /// How many steps were not recorded.
+    /// Steps not recorded.
     pub missed: u64,
-    /// How many of them because the kernel or the step was too large for the ring.
+    /// Of these, the steps for which the ring is too small.
     pub too_large: u64,
-    /// How often writing failed.
+    /// Failed writes.
     pub failures: u64,
-    /// How it failed last.
+    /// The last write error.
     pub failure: Option<String>,
 }
 
-/// What a ring of some size allows.
+/// The limits that follow from the size of a ring.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// The bytes of one of its two files.
+    /// The size of one of its two files.
     file: u64,
-    /// Those of a kernel in memory.
+    /// The largest kernel in memory.
     kernel: u64,
-    /// How many bytes of steps may wait for the disk.
+    /// The most bytes of steps that may wait for the disk.
     waiting: usize,
 }
 
 impl Limits {
     fn of(max_bytes: u64) -> Self {
         let waiting = usize::try_from(max_bytes / 16).map_or(MAX_WAITING, |bytes| bytes.min(MAX_WAITING));
-        // A kernel, and twice what may wait, leave room for steps in a file.
+        // A file has room for a kernel, twice the waiting bytes, and further steps.
         Self { file: max_bytes / 2, kernel: max_bytes / 16 * 5, waiting }
     }
 }
@@ -115,22 +115,22 @@ struct Shared {
     changed: Condvar,
 }
 
-/// What is on its way to the disk.
+/// The data queued for the disk.
 #[derive(Debug, Default)]
 struct Queue {
     pieces: Vec<Piece>,
-    /// How many bytes of steps are in `pieces`.
+    /// The number of bytes of steps in `pieces`.
     waiting: usize,
-    /// How long the file is or will be, as far as is known: a checkpoint counts once it is written.
+    /// The length of the file after all writes, as far as known: a checkpoint counts once it is written.
     file: u64,
-    /// A recording is to be begun.
+    /// A recording is about to begin.
     begins: bool,
     /// The recording could not be written; until the next one begins.
     broken: bool,
     closed: bool,
-    /// Whether the writer sleeps until there is anything at all.
+    /// Whether the writer sleeps until there is anything to write.
     idle: bool,
-    /// A buffer to be used again.
+    /// A buffer for reuse.
     spare: Vec<u8>,
     counters: RecorderCounters,
 }
@@ -139,17 +139,19 @@ struct Queue {
 enum Piece {
     /// A recording begins with this kernel.
     Begin(About, Box<Raft>),
-    /// So many steps.
+    /// Encoded steps, and their number.
     Steps(Vec<u8>, u64),
 }
 
 impl FlightRecorder {
-    /// Begins to record into the file at `path` and the one beside it whose name has `.previous` at its end,
-    /// which take no more than `max_bytes` together.
+    /// Begins to record into the file at `path` and the one beside it with the suffix `.previous`, which take
+    /// no more than `max_bytes` together.
     ///
-    /// Fails where the ring would be smaller than [`MIN_BYTES`], where another process records into the file,
-    /// where there is something that is no recording at either place, and where the file cannot be opened.
-    /// What goes wrong later is [counted](Self::counters).
+    /// # Errors
+    ///
+    /// Fails if the ring would be smaller than [`MIN_BYTES`], if another process records into the file, if
+    /// either file exists and is not a recording, and if the file cannot be opened. Later failures are
+    /// [counted](Self::counters).
     pub fn create(path: impl Into<PathBuf>, max_bytes: u64) -> io::Result<Self> {
         if max_bytes < MIN_BYTES {
             let message = format!("a ring of {max_bytes} bytes is too small: give it at least {MIN_BYTES}");
@@ -159,7 +161,7 @@ impl FlightRecorder {
         Self::over(Ring::open(path.into(), limits)?, limits)
     }
 
-    /// The same, to anything that takes the bytes.
+    /// The same, for any writer.
     fn over(tape: impl Tape, limits: Limits) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let writing = shared.clone();
@@ -181,7 +183,7 @@ impl FlightRecorder {
         })
     }
 
-    /// What became of it so far.
+    /// Returns the counters.
     pub fn counters(&self) -> RecorderCounters {
         let counters = self.shared.lock().counters.clone();
         let missed = counters.missed + self.missed_in_all;
@@ -196,7 +198,7 @@ impl FlightRecorder {
 
     fn end(&mut self) {
         let Some(writer) = self.writer.take() else { return };
-        // A step that did not end: the kernel has panicked in it.
+        // An unfinished step: the kernel has panicked in it.
         self.frame.clear();
         match self.steps.breaks_off(&mut self.frame) {
             Ok(()) if !self.frame.is_empty() => self.hand_over(),
@@ -205,11 +207,11 @@ impl FlightRecorder {
         }
         self.shared.lock().closed = true;
         self.shared.changed.notify_all();
-        // The writer catches its errors; were it to panic, there would be nothing left to be done.
+        // The writer handles its errors; if it panicked, nothing is left to do.
         let _ = writer.join();
     }
 
-    /// Whether a recording has begun with this kernel.
+    /// Begins a recording with this kernel; returns whether it has begun.
     fn begin(&mut self, now: Instant, raft: &Raft) -> bool {
         if raft.log().cached_size() > self.limits.kernel {
             self.is_too_large();
@@ -236,7 +238,7 @@ impl FlightRecorder {
         true
     }
 
-    /// Gives the writer the step that has just ended.
+    /// Queues the step that has just ended for the writer.
     fn hand_over(&mut self) {
         let (step, limits) = (&self.frame, self.limits);
         let mut queue = self.shared.lock();
@@ -262,7 +264,7 @@ impl FlightRecorder {
         }
         queue.waiting += step.len();
         queue.file += step.len() as u64;
-        // The next one may be as long as any, and this file has no room for it: the next recording begins
+        // The next step may have any length, and this file may lack room for it: the next recording begins
         // with the next step.
         self.recording = queue.file + limits.waiting as u64 <= limits.file;
         if queue.idle || queue.waiting >= limits.waiting / 4 {
@@ -270,8 +272,8 @@ impl FlightRecorder {
         }
     }
 
-    /// The ring has no room for a kernel or a step. Told once, and then more and more seldom: it may be so
-    /// for every step.
+    /// The ring has no room for a kernel or a step. Logged at powers of two, because it may happen at every
+    /// step.
     fn is_too_large(&mut self) {
         self.too_large += 1;
         if self.too_large.is_power_of_two() {
@@ -279,12 +281,12 @@ impl FlightRecorder {
             tracing::warn!(
                 missed,
                 ring,
-                "not recorded: the ring is too small for this member, make it larger"
+                "not recorded: the ring is too small for this member: make it larger"
             );
         }
     }
 
-    /// A step is not recorded: whatever comes after it needs a checkpoint of its own.
+    /// A step was not recorded: later steps need a new checkpoint.
     fn miss(&mut self) {
         self.recording = false;
         self.missed_in_all += 1;
@@ -327,19 +329,18 @@ impl Drop for FlightRecorder {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing panics while it holds the lock; and what is in the queue is whole between any two
-        // statements.
+        // No code panics under the lock, and the queue is consistent between any two statements.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There is something for the writer to do.
+    /// Wakes the writer.
     fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
         queue.idle = false;
         drop(queue);
         self.changed.notify_all();
     }
 
-    /// Waits until there is something to write. None once there will never be anything more.
+    /// Waits until there is something to write. Returns `None` once the queue is closed and empty.
     fn next_pieces(&self, threshold: usize) -> Option<Vec<Piece>> {
         let mut queue = self.lock();
         while queue.pieces.is_empty() && !queue.closed {
@@ -359,17 +360,17 @@ impl Shared {
     }
 }
 
-/// Where recordings are written.
+/// The destination of recordings.
 trait Tape: Send + 'static {
-    /// The beginning of a recording. Returns how long the file is with it.
+    /// Writes the beginning of a recording. Returns the length of the file with it.
     fn begin(&mut self, bytes: &[u8]) -> io::Result<u64>;
-    /// What follows.
+    /// Appends to the recording.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
-/// The writer: writes until there is nothing left to be written and never will be.
+/// The writer thread: writes until the queue is closed and empty.
 fn write_all(mut tape: impl Tape, shared: &Shared, threshold: usize) {
-    // Between a failure and the next beginning nothing is written: it would belong to nothing.
+    // Between a failure and the next beginning nothing is written: it would belong to no recording.
     let (mut whole, mut lost) = (false, 0);
     while let Some(pieces) = shared.next_pieces(threshold) {
         for piece in pieces {
@@ -383,7 +384,7 @@ fn write_all(mut tape: impl Tape, shared: &Shared, threshold: usize) {
                 Piece::Steps(steps, count) => {
                     let appended = if whole { append(&mut tape, shared, steps) } else { Ok(()) };
                     if !whole || appended.is_err() {
-                        // How many of them are there nobody knows: those that are will be found.
+                        // Some of these steps may have been written; the reader finds them.
                         shared.lock().counters.missed += count;
                         lost += count;
                     }
@@ -393,7 +394,7 @@ fn write_all(mut tape: impl Tape, shared: &Shared, threshold: usize) {
             if let Err(error) = written {
                 whole = false;
                 let mut queue = shared.lock();
-                // Unless another has been begun already, which may go better.
+                // Unless another recording is about to begin, which may succeed.
                 queue.broken = !queue.begins;
                 queue.counters.failures += 1;
                 let failures = queue.counters.failures;
@@ -410,7 +411,7 @@ fn write_all(mut tape: impl Tape, shared: &Shared, threshold: usize) {
 fn begin(tape: &mut impl Tape, shared: &Shared, about: &About, raft: Box<Raft>) -> io::Result<()> {
     let mut bytes = Vec::new();
     record::begin(about, &raft, &mut bytes).map_err(io::Error::other)?;
-    // Dropped before anything waits for the disk: it shares the entries of the log.
+    // Dropped before waiting for the disk: it shares the entries of the log.
     drop(raft);
     let length = tape.begin(&bytes)?;
     let mut queue = shared.lock();
@@ -430,13 +431,13 @@ fn append(tape: &mut impl Tape, shared: &Shared, mut steps: Vec<u8>) -> io::Resu
     appended
 }
 
-/// Two files, of which the older makes room.
+/// Two files; the older one is dropped for the newer.
 #[derive(Debug)]
 struct Ring {
     path: PathBuf,
     previous: PathBuf,
     limits: Limits,
-    /// None where it could not be made anew.
+    /// `None` if it could not be created.
     file: Option<File>,
     length: u64,
 }
@@ -454,7 +455,7 @@ impl Ring {
         Ok(Self { path, previous, limits, file: Some(file), length })
     }
 
-    /// The file becomes the previous one.
+    /// Makes the current file the previous one.
     fn turn(&mut self) -> io::Result<()> {
         self.file = None;
         fs::rename(&self.path, &self.previous)?;
@@ -468,7 +469,7 @@ impl Ring {
             none => none.insert(open_locked(&self.path)?),
         };
         let written = file.write_all(bytes);
-        // Part of it may be there.
+        // Part of it may have been written.
         self.length = file.metadata()?.len();
         written
     }
@@ -476,7 +477,7 @@ impl Ring {
 
 impl Tape for Ring {
     fn begin(&mut self, bytes: &[u8]) -> io::Result<u64> {
-        // What is on its way was let through before the length of this was known.
+        // The queued steps were accepted before the length of this was known.
         let room = bytes.len() as u64 + 2 * self.limits.waiting as u64;
         if room > self.limits.file {
             let message = format!("a kernel of {} bytes is too large: make the ring larger", bytes.len());
@@ -494,7 +495,7 @@ impl Tape for Ring {
     }
 }
 
-/// What is there must be empty, or a recording: a ring takes the place of what it finds.
+/// Checks that the file is empty or a recording: a ring replaces what it finds.
 fn check_is_ours(path: &Path) -> io::Result<()> {
     let mut begin = Vec::new();
     match File::open(path) {
@@ -502,11 +503,12 @@ fn check_is_ours(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    // One that was torn off at once is a recording too.
+    // A recording that was cut off at once counts too.
     if record::MAGIC.starts_with(&begin) {
         return Ok(());
     }
-    let message = format!("{} is no recording and is left alone: record into another file", path.display());
+    let message =
+        format!("{} is not a recording and is left alone: record into another file", path.display());
     Err(io::Error::new(ErrorKind::AlreadyExists, message))
 }
 
@@ -516,7 +518,7 @@ fn open_locked(path: &Path) -> io::Result<File> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             let message =
-                format!("{} is being recorded into already: name a file for each member", path.display());
+                format!("{} is already being recorded into: use one file for each member", path.display());
             Err(io::Error::new(ErrorKind::ResourceBusy, message))
         }
         Err(TryLockError::Error(error)) => Err(error),

@@ -1,8 +1,8 @@
-//! The threads that work on disks: one for the logs, one for all that is large.
+//! The disk threads: one for the logs, one for large data such as snapshots.
 //!
-//! A driver never waits for a disk. It hands its jobs to these threads and is told of the outcome. While one
-//! batch is written and synced, whatever else is proposed queues in the driver's log and goes into the next:
-//! group commit, without a timer. All groups of a host share the two threads.
+//! A driver never waits for a disk. It hands jobs to these threads, which report the outcome. While one batch
+//! is written and synced, further proposals queue in the driver's log and form the next batch: group commit,
+//! without a timer. All groups of a host share the two threads.
 
 use crate::disk::FileDisk;
 use crate::metrics::Metrics;
@@ -15,31 +15,31 @@ use std::{io, thread};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-/// The threads. They end when nobody has one of these any more, and their jobs are done.
+/// The threads. They end when the last handle is dropped and their jobs are done.
 #[derive(Clone, Debug)]
 pub(crate) struct Storage {
     log: mpsc::Sender<Task>,
     bulk: mpsc::Sender<Task>,
-    /// How many jobs were handed out and are not done.
+    /// The number of jobs handed out and not finished.
     unfinished: Arc<AtomicUsize>,
 }
 
-/// One directory, as each lane has it open.
+/// One directory, opened once for each lane.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     log: Arc<Mutex<FileDisk>>,
     bulk: Arc<Mutex<FileDisk>>,
 }
 
-/// What a thread is given.
+/// A message to a thread.
 #[derive(Debug)]
 enum Task {
     Work(Work),
-    /// Everything before this is done.
+    /// Reports that all earlier jobs are done.
     Barrier(oneshot::Sender<()>),
 }
 
-/// What is to be done, and who is told.
+/// A job, and the receiver of its outcome.
 #[derive(Debug)]
 struct Work {
     disk: Arc<Mutex<FileDisk>>,
@@ -50,7 +50,7 @@ struct Work {
     unfinished: Arc<AtomicUsize>,
 }
 
-/// What came of a job: what its reads have read, or how it failed.
+/// The outcome of a job: the results of its reads, or its error.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) job: JobId,
@@ -75,12 +75,12 @@ impl Storage {
         Ok(Self { log: lane("log")?, bulk: lane("bulk")?, unfinished: Arc::default() })
     }
 
-    /// Whether something that was handed out is not done.
+    /// Returns whether a job is unfinished.
     pub(crate) fn is_busy(&self) -> bool {
         self.unfinished.load(Ordering::Relaxed) > 0
     }
 
-    /// Has this done, after all that this lane was given before.
+    /// Queues a job behind all earlier jobs of this lane.
     pub(crate) fn hand(
         &self,
         directory: &Directory,
@@ -97,21 +97,21 @@ impl Storage {
         let unfinished = Arc::clone(&self.unfinished);
         unfinished.fetch_add(1, Ordering::Relaxed);
         let work = Work { disk, operations, job, done, metrics, unfinished };
-        // A thread that is gone has panicked: to its members it is a disk that failed.
+        // A thread that has ended has panicked. To its members that is a failed disk.
         if let Err(mpsc::SendError(Task::Work(work))) = tasks.send(Task::Work(work)) {
-            let result = Err(DiskError::Failed("the thread that works on it has ended".to_owned()));
+            let result = Err(DiskError::Failed("the disk thread has ended".to_owned()));
             work.unfinished.fetch_sub(1, Ordering::Relaxed);
-            // Whoever is gone needs no answer.
+            // A driver that has ended needs no answer.
             let _ = work.done.send(Done { job: work.job, result });
         }
     }
 
-    /// Waits until everything is done that was handed out before.
+    /// Waits until all earlier jobs are done.
     pub(crate) async fn settle(&self) {
         for tasks in [&self.log, &self.bulk] {
             let (barrier, reached) = oneshot::channel();
             if tasks.send(Task::Barrier(barrier)).is_ok() {
-                // A thread that has ended is past everything.
+                // A thread that has ended has no jobs left.
                 let _ = reached.await;
             }
         }
@@ -135,10 +135,10 @@ impl Work {
         if operations.iter().any(|operation| matches!(operation, Operation::Sync(_))) {
             metrics.synced(began.elapsed());
         }
-        // Whoever hears that it is done may want the directory for itself.
+        // Count the job before reporting it: the receiver may want to open the directory itself.
         drop(disk);
         unfinished.fetch_sub(1, Ordering::Relaxed);
-        // Whoever is gone needs no answer.
+        // A driver that has ended needs no answer.
         let _ = done.send(Done { job, result });
     }
 }

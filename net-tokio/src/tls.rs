@@ -1,9 +1,10 @@
-//! Mutual TLS: who may talk to this cluster at all, and who of them is a member.
+//! Mutual TLS: which peers may connect to this cluster, and which of them are members.
 //!
-//! One authority signs the certificates of one cluster, and nobody else's count. A *member's* certificate has
-//! the name [`MEMBER`] among its subject alternative names; a client's has not, and so cannot speak as a
-//! member. Whoever dials demands a member at the other end, by that name and not by the address, so that
-//! members can move. Only TLS 1.3 is spoken. `examples/certificates.rs` makes certificates to try this with.
+//! One authority signs the certificates of one cluster; certificates of other authorities are refused. A
+//! *member's* certificate has the name [`MEMBER`] among its subject alternative names. A client's certificate
+//! lacks it, so a client cannot connect as a member. A dialler requires a member's certificate at the other
+//! end, by that name and not by the address, so that members can move. Only TLS 1.3 is accepted.
+//! `examples/certificates.rs` makes certificates to try this with.
 
 use crate::transport::HandshakeRefusal;
 use std::path::{Path, PathBuf};
@@ -19,11 +20,11 @@ use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{self, AlertDescription, ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// The name that makes a certificate a member's.
+/// The name that marks a member's certificate.
 pub const MEMBER: &str = "member.kontiki";
 
-/// What one end needs for mutual TLS: the authority that it trusts, and its own certificate and key. Cheap to
-/// clone; all clones use the same material, which [`reload`](Self::reload) replaces for all of them.
+/// The TLS material of one end: the trusted authority, and its own certificate and key. Cheap to clone; all
+/// clones share the material, which [`reload`](Self::reload) replaces for all of them.
 #[derive(Clone)]
 pub struct Tls(Arc<Shared>);
 
@@ -42,7 +43,7 @@ struct Current {
     chain: Vec<CertificateDer<'static>>,
 }
 
-/// Where the material is read.
+/// The files the material is read from.
 #[derive(Clone)]
 struct Files {
     ca: PathBuf,
@@ -50,7 +51,7 @@ struct Files {
     key: PathBuf,
 }
 
-/// What the files hold: the authority's certificates, this end's, and its key.
+/// The content of the files: the authority's certificates, this end's certificate, and its key.
 #[derive(PartialEq, Eq)]
 struct Pem {
     ca: Vec<u8>,
@@ -58,34 +59,34 @@ struct Pem {
     key: Vec<u8>,
 }
 
-/// What has come of reading the files again.
+/// The results of all reloads of the files.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Reloads {
-    /// How often new material was taken.
+    /// The number of times new material was accepted.
     pub taken: u64,
-    /// How often new material could not be used, and the old was kept.
+    /// The number of times new material was refused and the old was kept.
     pub refused: u64,
-    /// Why the files cannot be used as they are now; none where what they hold is in use.
+    /// The reason the present files cannot be used; `None` if their content is in use.
     pub problem: Option<String>,
 }
 
-/// What a certificate is to be good for.
+/// The role that a certificate must support.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// It is a member's, which dials members and answers members and clients.
+    /// A member, which dials members and accepts members and clients.
     Member,
-    /// It is a client's, which only dials members.
+    /// A client, which only dials members.
     Client,
 }
 
 impl Tls {
-    /// Reads PEM files: the certificates of the authority, this end's certificate (with those between it and
-    /// the authority, if any, after it), and its private key (PKCS #8, SEC 1 or PKCS #1). They are read again
-    /// by [`reload`](Self::reload).
+    /// Reads PEM files: the certificates of the authority, this end's certificate (followed by intermediate
+    /// certificates, if any), and its private key (PKCS #8, SEC 1 or PKCS #1). [`reload`](Self::reload) reads
+    /// them again.
     ///
     /// # Errors
     ///
-    /// Returns what is wrong with which file.
+    /// Returns the file and what is wrong with it.
     pub fn from_files(
         ca: impl AsRef<Path>,
         certificate: impl AsRef<Path>,
@@ -97,13 +98,13 @@ impl Tls {
         Ok(Self(Arc::new(Shared { files, current, reloads: Mutex::default() })))
     }
 
-    /// Reads the files again, and returns whether they hold other material than before. New connections use
-    /// it from then on; those that there are go on. Material that cannot be used, or not as `role`, changes
+    /// Reads the files again, and returns whether their content has changed. New connections use the new
+    /// material; existing connections continue. Material that is invalid, or unfit for `role`, changes
     /// nothing.
     ///
     /// # Errors
     ///
-    /// Returns what is wrong with the new material. The old is kept.
+    /// Returns what is wrong with the new material. The old material is kept.
     pub fn reload(&self, role: Role) -> Result<bool, TlsError> {
         let new = self.0.files.read().and_then(|pem| {
             if self.current().pem == pem {
@@ -126,7 +127,7 @@ impl Tls {
             }
             Err(error) => {
                 let problem = Some(error.to_string());
-                // The same files are looked at over and over: each problem counts once.
+                // The same files are checked repeatedly: each problem counts once.
                 reloads.refused += u64::from(reloads.problem != problem);
                 reloads.problem = problem;
                 Err(error)
@@ -134,13 +135,13 @@ impl Tls {
         }
     }
 
-    /// What has come of reading the files again.
+    /// Returns the results of all reloads.
     pub fn reloads(&self) -> Reloads {
         self.0.reloads.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Checks that the certificate is good for this role. One that has expired is let pass: it can be
-    /// replaced while the member runs.
+    /// Checks that the certificate supports this role. An expired certificate is accepted: it can be replaced
+    /// while the member runs.
     ///
     /// # Errors
     ///
@@ -194,7 +195,7 @@ impl Files {
         Ok(Current { pem, acceptor, connector, roots, chain })
     }
 
-    /// Checks what the other ends will check of this end's certificate.
+    /// Checks what peers will check of this end's certificate.
     fn check(&self, current: &Current, role: Role) -> Result<(), TlsError> {
         let lacking = match role {
             Role::Member => lacks_for_answering(current).or_else(|| lacks_for_dialling(current)),
@@ -230,7 +231,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// What accepts connections with this material, and what makes them.
+/// The acceptor and the connector built from this material.
 fn ends(
     roots: &Arc<RootCertStore>,
     chain: &[CertificateDer<'static>],
@@ -242,7 +243,7 @@ fn ends(
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(verifier.build().map_err(|error| other(&error))?)
         .with_single_cert(chain.to_vec(), key.clone_key())?;
-    // Connections last: nothing is resumed, and so every certificate is looked at every time.
+    // Connections are long-lived: sessions are not resumed, so every certificate is verified.
     server.send_tls13_tickets = 0;
     let mut client = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
@@ -258,28 +259,28 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// The name that whoever dials demands.
+/// The server name that a dialler requires.
 pub(crate) fn member() -> ServerName<'static> {
     ServerName::try_from(MEMBER).expect("it is a DNS name")
 }
 
-/// Whether this verified certificate is a member's.
+/// Returns whether this verified certificate is a member's.
 pub(crate) fn is_member(certificate: &CertificateDer<'_>) -> bool {
     ParsedCertificate::try_from(certificate)
         .is_ok_and(|parsed| verify_server_name(&parsed, &member()).is_ok())
 }
 
-/// What is wrong between the two ends of a connection.
+/// A TLS failure between the two ends of a connection.
 pub(crate) enum Trouble {
-    /// The other end says that it does not like this one's certificate.
+    /// The other end rejects this end's certificate.
     Ours(HandshakeRefusal),
-    /// The other end's certificate is not good enough, or missing.
+    /// The other end's certificate is invalid or missing.
     Theirs(rustls::Error),
-    /// The two do not understand one another.
+    /// The two ends have no TLS version or parameters in common.
     Other(rustls::Error),
 }
 
-/// Looks for it in an error of a connection: there is none where the connection merely ended.
+/// Finds the TLS failure in a connection's error; `None` if the connection merely ended.
 pub(crate) fn trouble(error: &io::Error) -> Option<Trouble> {
     use AlertDescription as Alert;
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
@@ -320,71 +321,71 @@ fn unreadable(file: &Path, what: &'static str, error: pem::Error) -> TlsError {
     }
 }
 
-/// Why certificates cannot be used.
+/// The reason certificates cannot be used.
 #[derive(Debug)]
 pub enum TlsError {
     /// The file cannot be read.
     Read {
-        /// Which file.
+        /// The file.
         file: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
-    /// The file does not hold what it should, as PEM.
+    /// The file lacks the expected PEM content.
     Pem {
-        /// Which file.
+        /// The file.
         file: PathBuf,
-        /// What it should hold.
+        /// The expected content.
         what: &'static str,
-        /// What is wrong.
+        /// The parser's error.
         error: pem::Error,
     },
-    /// The certificate of the authority cannot be used as one.
+    /// The authority's certificate is invalid.
     Authority {
-        /// Which file.
+        /// The file.
         file: PathBuf,
-        /// What is wrong.
+        /// The error.
         error: rustls::Error,
     },
-    /// The certificate and the key cannot be used, or not together.
+    /// The certificate and the key are invalid, or do not match.
     Pair {
-        /// The file of the certificate.
+        /// The certificate's file.
         certificate: PathBuf,
-        /// The file of the key.
+        /// The key's file.
         key: PathBuf,
-        /// What is wrong.
+        /// The error.
         error: rustls::Error,
     },
-    /// The certificate is not good for what it is used for.
+    /// The certificate does not support its role.
     Unfit {
-        /// The file of the certificate.
+        /// The certificate's file.
         certificate: PathBuf,
-        /// What it is used for.
+        /// The role.
         role: Role,
         /// What it lacks.
         lacks: Lack,
     },
 }
 
-/// What a certificate lacks.
+/// A requirement that a certificate does not meet.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Lack {
-    /// The name [`MEMBER`] among its subject alternative names: it is a client's.
+    /// The name [`MEMBER`] among its subject alternative names: it is a client's certificate.
     Name,
-    /// The extended key usage that lets it answer connections.
+    /// The extended key usage for accepting connections.
     ServerUse,
-    /// The extended key usage that lets it make connections.
+    /// The extended key usage for making connections.
     ClientUse,
-    /// A signature of the authority.
+    /// The authority's signature.
     Signature,
-    /// It has expired, or is not valid yet.
+    /// Its period of validity includes the present.
     Time(rustls::Error),
-    /// Anything else.
+    /// Another requirement.
     Other(rustls::Error),
 }
 
 impl Lack {
-    /// What the error of a verification means; `usage` is the purpose that was verified.
+    /// Classifies a verification error; `usage` is the purpose that was verified.
     fn of(error: rustls::Error, usage: Self) -> Self {
         use rustls::CertificateError as Bad;
         let rustls::Error::InvalidCertificate(bad) = &error else {
@@ -426,7 +427,7 @@ impl fmt::Display for TlsError {
             }
             Self::Pair { certificate, key, error } => write!(
                 f,
-                "{} and {} are no certificate with its key: {error}",
+                "{} and {} are not a certificate and its key: {error}",
                 certificate.display(),
                 key.display()
             ),

@@ -1,4 +1,4 @@
-//! Groups whose members come back at other addresses, with nothing deleted by hand.
+//! Groups whose members return at other addresses, with no file deleted by hand.
 
 use kontiki_core::kv::{Command, Kv, Query, Reply};
 use kontiki_core::membership::MemberKind;
@@ -79,7 +79,7 @@ async fn a_whole_group_moves_to_new_addresses() -> Result {
     within(session.propose(&Command::Put { key: b"colour", value: b"red" }.encode())).await??;
     drop(session);
     stop(&nodes).await?;
-    // With a new list. What each has written down of the old one does not matter.
+    // With a new list; the addresses each has stored from the old one do not matter.
     let at = ports(3)?;
     let nodes = start(&builders(&at)).await?;
     for node in &nodes {
@@ -105,7 +105,7 @@ async fn an_unspecified_address_is_never_announced() -> Result {
     options.transport.allow_insecure = true;
     let at = ports(2)?;
     let everywhere = |at: SocketAddr| SocketAddr::from(([0, 0, 0, 0], at.port()));
-    // One announces its address in the list, the other the address by which it was reached.
+    // One advertises its address in the list, the other the address at which it was reached.
     let first = builder(root.path(), 1, everywhere(at[0])).options(options.clone()).peers(list(&at[..1]));
     let first = start(&[first]).await?.remove(0);
     let second = builder(root.path(), 2, everywhere(at[1])).options(options.clone()).join(at[0].to_string());

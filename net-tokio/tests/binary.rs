@@ -1,4 +1,4 @@
-//! The binary `kontiki`, as somebody uses it who has nothing but a terminal: processes, signals, exit codes.
+//! The binary `kontiki` as used from a terminal: processes, signals, exit codes.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -12,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long anything may take on a machine that is busy with other things.
+/// A bound for any wait on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn kontiki() -> Command {
@@ -21,7 +21,7 @@ fn kontiki() -> Command {
     command
 }
 
-/// Waits for something, and says what is there where it does not come.
+/// Waits for a condition, and fails with its last description.
 #[track_caller]
 fn wait_for<T>(what: &str, mut found: impl FnMut() -> Result<T, String>) -> T {
     let until = Instant::now() + PATIENCE;
@@ -34,7 +34,7 @@ fn wait_for<T>(what: &str, mut found: impl FnMut() -> Result<T, String>) -> T {
     }
 }
 
-/// A process that ends when the test does, however the test ends.
+/// A process that ends with the test, however the test ends.
 struct Process(Child);
 
 impl Process {
@@ -54,7 +54,7 @@ impl Process {
     }
 
     fn kill(&mut self) {
-        // One that has ended already is as dead as it should be.
+        // A process that has already ended needs no signal.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -70,7 +70,7 @@ fn pid(number: u32) -> Pid {
     i32::try_from(number).ok().and_then(Pid::from_raw).expect("the id of a process")
 }
 
-/// What a command printed, and how it ended.
+/// The output of a command, and its exit code.
 struct Ran {
     code: i32,
     out: String,
@@ -101,16 +101,16 @@ struct Group {
     directory: TempDir,
     addresses: Vec<String>,
     members: Vec<Option<Process>>,
-    /// What all members and clients are told besides.
+    /// Arguments of all members and clients.
     more: Vec<String>,
-    /// What is loaded into members before anything else: system calls that hang.
+    /// A library preloaded into members: system calls that hang.
     preload: Option<PathBuf>,
 }
 
 impl Group {
-    /// Describes a group, and starts nobody.
+    /// Describes a group, and starts no member.
     fn of(count: usize, more: &[String]) -> Self {
-        // All are held until all are had, so that none is given twice.
+        // All are bound before any is released, so that none is used twice.
         let held: Vec<_> =
             (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
         let address = |listener: &TcpListener| listener.local_addr().expect("a bound port").to_string();
@@ -153,7 +153,7 @@ impl Group {
         self.members[id - 1] = Some(Process::spawn(&mut command));
     }
 
-    /// While there is this file, the member's disk hangs.
+    /// While this file exists, the member's disk hangs.
     fn hang(&self, id: usize) -> PathBuf {
         self.directory.path().join(format!("{id}.hang"))
     }
@@ -171,7 +171,7 @@ impl Group {
         fs::read_to_string(self.directory.path().join(format!("{id}.log"))).expect("a log")
     }
 
-    /// Runs a command of a client.
+    /// Runs a client's command.
     fn run(&self, arguments: &[&str]) -> Ran {
         let mut command = kontiki();
         command.args(arguments).args(&self.more).env("KONTIKI_AT", self.addresses.join(","));
@@ -192,7 +192,7 @@ impl Group {
         })
     }
 
-    /// How one member is, by its own word.
+    /// Returns a member's own status.
     fn status(&self, id: usize) -> Value {
         self.json(&["status", "--timeout", "2s", "--at", &self.addresses[id - 1]])
     }
@@ -249,7 +249,7 @@ fn a_group_of_processes_serves_its_clients_and_survives_its_leader() {
     });
     assert_eq!(group.run(&["status", "--each"]).code, 0);
 
-    // Each stops when it is told to, and says so by its exit code.
+    // Each stops when asked to, and reports it by its exit code.
     for id in 1..=3 {
         group.member(id).signal(Signal::TERM);
         assert_eq!(group.member(id).exit().code(), Some(0), "{}", group.log(id));
@@ -296,7 +296,7 @@ fn a_member_stops_in_time_also_when_its_disk_hangs() {
     assert_eq!(group.member(leader).exit().code(), Some(4));
     assert!(group.log(leader).contains("ends at once"), "{}", group.log(leader));
 
-    // Nothing that was acknowledged is lost, whatever the disk had not done.
+    // Nothing that was acknowledged is lost, whatever the disk had not written.
     fs::remove_file(group.hang(leader)).expect("it was there");
     group.start(leader, &[]);
     for (key, value) in [("a", "1\n"), ("b", "2\n"), ("c", "3\n")] {
@@ -327,7 +327,7 @@ fn a_value_may_be_any_bytes_from_a_file() {
 fn members_come_and_go_and_hand_over() {
     let mut group = Group::started(3);
     group.run(&["put", "colour", "red", "--timeout", "60s"]).is(0, "done\n");
-    // The fourth is in nobody's list, and joins.
+    // The fourth is in no list, and joins.
     let seed = group.addresses[0].clone();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     group.addresses.push(listener.local_addr().expect("a bound port").to_string());
@@ -369,7 +369,7 @@ fn members_come_and_go_and_hand_over() {
 }
 
 #[test]
-fn where_nobody_is_reached_the_exit_code_says_so_and_the_outcome() {
+fn when_no_member_is_reached_the_exit_code_and_the_message_say_so() {
     let group = Group::of(1, &[]);
     let put = group.run(&["put", "a", "b", "--timeout", "200ms", "--format", "json"]);
     let error = &put.json()["error"];
@@ -381,7 +381,7 @@ fn where_nobody_is_reached_the_exit_code_says_so_and_the_outcome() {
         put.err
     );
 
-    // Nor is there anywhere to look: no address, and nothing that runs.
+    // There is no other way to find a group: no address, and no running `kontiki dev`.
     let nowhere = TempDir::new().expect("a directory");
     let mut command = kontiki();
     command.env("XDG_RUNTIME_DIR", nowhere.path()).args(["get", "a"]);
@@ -409,21 +409,21 @@ fn a_member_that_cannot_start_or_go_on_says_why() {
     let other = Ran::of(other.output().expect("it runs"));
     assert_eq!(other.code, 1);
     assert!(other.err.contains("member 1"), "{}", other.err);
-    // It is a voter to its group, and comes back as one that holds nothing: it refuses everything, and says
-    // so to whoever asks.
+    // It is a voter to its group, and returns configured as a witness: it refuses all requests, and reports
+    // this to every client.
     group.start(1, &["--witness"]);
     let address = group.addresses[0].clone();
     wait_for("its refusal", || {
         let status = group.run(&["status", "--timeout", "2s", "--at", &address]);
-        let refuses = status.code == 4 && status.out.contains("refuses everything: ");
+        let refuses = status.code == 4 && status.out.contains("refuses all requests: ");
         if refuses { Ok(()) } else { Err(format!("{} {}", status.out, status.err)) }
     });
-    // One that believes to be of the first when the group was founded without it.
+    // One that is configured as a first member of a group that was founded without it.
     let mut late = Group::of(4, &[]);
     late.addresses[..3].clone_from_slice(&group.addresses);
     late.start(4, &[]);
     assert_eq!(late.member(4).exit().code(), Some(4), "{}", late.log(4));
-    assert!(late.log(4).contains("error: member 4 goes no further: group "), "{}", late.log(4));
+    assert!(late.log(4).contains("error: member 4 halted: group "), "{}", late.log(4));
 }
 
 #[test]
@@ -436,7 +436,7 @@ fn a_member_reads_its_configuration_and_refuses_a_wrong_one() {
     group.start(1, &["--config", &file]);
     group.run(&["put", "a", "b", "--timeout", "60s"]).is(0, "done\n");
     group.kill(1);
-    // Each is right by itself, and together they are not.
+    // Each is valid by itself, but not together.
     for (options, words) in [
         (
             "[raft]\nelection_timeout_min = \"400ms\"\n",
@@ -483,10 +483,10 @@ fn with_certificates_only_those_are_served_who_have_one() {
     group.more.clear();
     let stranger = group.run(&["get", "a", "--timeout", "1s"]);
     assert_eq!((stranger.code, &*stranger.out), (3, ""), "{}", stranger.err);
-    group.more = flags("nobody").to_vec();
+    group.more = flags("missing").to_vec();
     let wrong = group.run(&["get", "a", "--timeout", "1s"]);
     assert_eq!(wrong.code, 2, "{}", wrong.err);
-    assert!(wrong.err.contains("nobody.pem"), "{}", wrong.err);
+    assert!(wrong.err.contains("missing.pem"), "{}", wrong.err);
 }
 
 #[test]
@@ -519,7 +519,7 @@ fn certificates_are_replaced_while_the_member_runs() {
             group.member(1).signal(Signal::HUP);
         }
         group.run(&["get", "a", "--timeout", "60s"]).is(0, "b\n");
-        // A key of another certificate is not taken, and is told.
+        // The key of another certificate is refused, and reported.
         fs::copy(path("client.key"), path("member.key")).expect("it can be written");
         if signals {
             group.member(1).signal(Signal::HUP);
@@ -585,7 +585,7 @@ fn a_group_goes_on_from_one_survivor() {
     group.run(&["put", "colour", "blue"]).is(0, "done\n");
     let members = group.json(&["members"]);
     assert_eq!(members["members"].as_array().map(Vec::len), Some(1), "{members}");
-    // One of the others comes back all the same: it is of another group, and disturbs nobody.
+    // If one of the others returns after all, it is of another group, and does not disturb this one.
     let other = survivor % 3 + 1;
     group.start(other, &[]);
     wait_for("the return of a dead member", || match group.status(other)["phase"].as_str() {
@@ -597,7 +597,7 @@ fn a_group_goes_on_from_one_survivor() {
     assert_ne!(group.status(other)["cluster"], group.status(survivor)["cluster"]);
 }
 
-/// `kontiki dev`, and whatever it may leave behind.
+/// `kontiki dev`, and the processes it may leave behind.
 struct Dev {
     runtime: TempDir,
     process: Process,
@@ -614,7 +614,7 @@ impl Dev {
         Self { process: Process::spawn(&mut command), runtime }
     }
 
-    /// What it prints once there is a leader.
+    /// Returns what it prints once there is a leader.
     fn introduction(&self) -> Value {
         wait_for("an introduction", || {
             let text =
@@ -642,7 +642,7 @@ impl Dev {
     }
 }
 
-/// What a member's port for operators answers to whoever has no token.
+/// Returns the admin port's answer to a request without a token.
 fn http(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("it listens");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("it reads");
@@ -676,7 +676,7 @@ fn dev_runs_a_group_that_other_commands_find_and_leaves_nothing_behind() {
     let admin = introduction["running"]["members"][0]["admin"].as_str().expect("an address");
     let page = http(admin, "/status");
     assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("</html>"), "{page}");
-    assert!(http(admin, "/info").starts_with("HTTP/1.1 401 "), "whoever brings no token learns nothing");
+    assert!(http(admin, "/info").starts_with("HTTP/1.1 401 "), "a request without a token gets nothing");
     let leader = introduction["leader"].as_u64().expect("a number");
     let victim = pids[usize::try_from(leader).expect("small") - 1];
     kill_process(pid(victim), Signal::KILL).expect("it runs");
@@ -729,11 +729,11 @@ fn dev_says_who_leads_after_a_transfer_and_lets_no_second_take_its_place() {
         "{}",
         second.err
     );
-    // What is asked for goes to the first group as before.
+    // Commands go to the first group as before.
     assert_eq!(dev.run(&["transfer", &next.to_string()]).code, 0);
     dev.says(&format!("Member {next} leads."));
 
-    // A member that was started again by hand, as was advised, keeps its directory.
+    // A member that was restarted by hand, as suggested, keeps its directory.
     let victim = usize::try_from(next % 3).expect("small");
     kill_process(pid(pids(&introduction)[victim]), Signal::KILL).expect("it runs");
     dev.says("To start it again");
@@ -770,7 +770,7 @@ fn a_reader_that_has_gone_is_no_failure() {
         let ran = Ran::of(command.output().expect("it runs"));
         assert_eq!((ran.code, &*ran.err), (code, ""), "{arguments:?}");
     }
-    // Nor is one of the error stream.
+    // A closed error stream is no failure either.
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let mut command = kontiki();

@@ -23,7 +23,7 @@ fn ports(count: u64) -> Result<Vec<SocketAddr>> {
     Ok(listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
 }
 
-/// A description of each of the members of a group.
+/// Returns builders for the members of a group.
 fn builders(count: u64, root: &Path) -> Result<Vec<Builder>> {
     let at = ports(count)?;
     let peers: Vec<_> = (1..).map(id).zip(at.iter().map(ToString::to_string)).collect();
@@ -96,7 +96,7 @@ async fn three_members_agree_and_remember() -> Result {
         node.start().await?;
     }
     assert_eq!(get(&nodes[2], "colour").await?.as_deref(), Some("red"), "it was on the disks");
-    // The other two are enough for that: this one may still read its log.
+    // The other two are a majority: this one may still be opening its log.
     within(nodes[1].ready()).await??;
     let mut committed = nodes[1].committed(Index::ZERO);
     loop {
@@ -108,7 +108,8 @@ async fn three_members_agree_and_remember() -> Result {
     Ok(())
 }
 
-/// What a client is told of a log that the disk has damaged, or that begins later, is an error that says so.
+/// A client that asks for entries that the disk has damaged, or that precede the log, gets an error that says
+/// so.
 #[tokio::test]
 async fn a_page_of_the_log_that_cannot_be_read_is_an_error() -> Result {
     let root = tempfile::tempdir()?;
@@ -159,7 +160,7 @@ async fn a_member_joins_and_another_leaves() -> Result {
         Builder::new(id(2), Kv::default).directory(root.path().join("2")).join(seed).start().await?;
     until(&newcomer, |status| status.kind == MemberKind::Voter).await?;
     assert_eq!(get(&newcomer, "a").await?.as_deref(), Some("1"));
-    // The promotion is not over for the leader before it is committed.
+    // The promotion has not ended for the leader before it is committed.
     while let Err(error) = within(nodes[0].remove(id(2))).await? {
         assert!(error.is_retryable(), "{error}");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -170,7 +171,7 @@ async fn a_member_joins_and_another_leaves() -> Result {
     Ok(())
 }
 
-/// A ring that has no room for what the member holds is no secret: nothing would be there after an incident.
+/// A ring too small for the member is reported: after an incident it would be empty.
 #[tokio::test]
 async fn what_is_not_recorded_is_counted() -> Result {
     let root = tempfile::tempdir()?;
@@ -188,7 +189,7 @@ async fn what_is_not_recorded_is_counted() -> Result {
     Ok(())
 }
 
-/// Whoever was asked to add a newcomer may be gone before it has caught up, for good.
+/// The caller that added a member may be gone, for good, before the member has caught up.
 #[tokio::test]
 async fn a_newcomer_whose_leader_is_lost_is_promoted_by_the_next() -> Result {
     let root = tempfile::tempdir()?;
@@ -197,7 +198,7 @@ async fn a_newcomer_whose_leader_is_lost_is_promoted_by_the_next() -> Result {
     let leader =
         nodes.remove(nodes.iter().position(|node| node.status().member.id == leader).ok_or("it is one")?);
     let host = leader.host().ok_or("it runs")?;
-    // It takes the newcomer in, and cannot bring it up to date.
+    // The leader adds the new member, and cannot bring it up to date.
     host.transport().ok_or("it has sockets")?.block(id(4), true);
     let seed = leader.local_addr().ok_or("it runs")?.to_string();
     let newcomer =
@@ -223,7 +224,8 @@ async fn a_directory_that_was_emptied_founds_no_second_group() -> Result {
     Ok(())
 }
 
-/// Three hosts, each with a member of either group: the two share sockets and disk threads, and nothing else.
+/// Three hosts, each with a member of both groups: the groups share sockets and disk threads, and nothing
+/// else.
 #[tokio::test]
 async fn two_groups_share_their_hosts() -> Result {
     let root = tempfile::tempdir()?;

@@ -1,5 +1,5 @@
-//! What operators send, and what they are shown, as JSON. Incarnations and cluster ids are strings: they need
-//! all 64 bits, and JSON's numbers have 53 in many a reader.
+//! The JSON of the admin port. Incarnations and cluster ids are strings: they need all 64 bits, and many JSON
+//! readers have 53.
 
 use crate::metrics::{kind_word, phase_word};
 use crate::protocol::{Content, LogEntry, MemberStatus, NodePhase, NodeStatus, Range};
@@ -11,11 +11,11 @@ use kontiki_core::types::{Incarnation, Index, LogId, Member, NodeId};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-/// How many entries of the log are shown at a time.
+/// The most entries of the log in one answer.
 pub(super) const MAX_ENTRIES: u64 = 1000;
-/// How many are, where nothing is said.
+/// The number of entries by default.
 const USUAL_ENTRIES: u64 = 20;
-/// How many bytes of commands are shown at a time; one larger command still is, alone.
+/// The most bytes of commands in one answer; one larger command is still sent, alone.
 const MAX_SHOWN_BYTES: usize = 8 << 20;
 
 /// The body of `POST /commit` as JSON.
@@ -39,8 +39,7 @@ pub(super) struct TransferBody {
     pub(super) to: Option<NodeId>,
 }
 
-/// The body of `POST /members`: one of five verbs, the membership that it is meant for, and whether it is
-/// done at any risk.
+/// The body of `POST /members`: one of five verbs, the expected membership, and whether to force the change.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MembersBody {
@@ -55,7 +54,7 @@ pub(super) struct MembersBody {
     pub(super) force: bool,
 }
 
-/// Somebody to be added.
+/// A new member.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Newcomer {
@@ -76,7 +75,7 @@ enum NewMemberKind {
     Witness,
 }
 
-/// What is to be done about the membership.
+/// A membership verb.
 pub(super) enum Verb {
     Add(Newcomer),
     Change(Change),
@@ -98,7 +97,7 @@ impl MembersBody {
                 Err("`cancel` takes neither `force` nor `expected`".to_owned())
             }
             (Some(verb), None) => Ok(verb),
-            _ => Err("say one of `add`, `remove`, `promote`, `demote` and `cancel`".to_owned()),
+            _ => Err("give one of `add`, `remove`, `promote`, `demote` and `cancel`".to_owned()),
         }
     }
 }
@@ -114,7 +113,7 @@ impl Newcomer {
     }
 }
 
-/// As a string of digits, or a number.
+/// Accepts a string of digits, or a number.
 fn incarnation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Incarnation>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -130,7 +129,7 @@ fn incarnation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Inca
     Ok(Some(Incarnation(number)))
 }
 
-/// Which entries the query of `GET /logs` asks for: `n=K`, or `from=I&to=J`.
+/// Parses the query of `GET /logs`: `n=K`, or `from=I&to=J`.
 pub(super) fn range(query: &str) -> Result<Range, String> {
     let (mut n, mut from, mut to) = (None, None, None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -139,12 +138,12 @@ pub(super) fn range(query: &str) -> Result<Range, String> {
             "n" => &mut n,
             "from" => &mut from,
             "to" => &mut to,
-            _ => return Err("say `n=K`, or `from=I&to=J`".to_owned()),
+            _ => return Err("give `n=K`, or `from=I&to=J`".to_owned()),
         };
         let number: u64 =
             value.parse().map_err(|_| format!("`{name}` is a whole number, such as {name}=20"))?;
         if place.replace(number).is_some() {
-            return Err(format!("`{name}` is there twice"));
+            return Err(format!("`{name}` occurs twice"));
         }
     }
     let checked = |count: u64| match count {
@@ -161,11 +160,11 @@ pub(super) fn range(query: &str) -> Result<Range, String> {
             checked(to - from + 1)?;
             Ok(Range::Between(Index::new(from - 1), Index::new(to)))
         }
-        _ => Err("say `n=K`, or both of `from=I&to=J`".to_owned()),
+        _ => Err("give `n=K`, or both of `from=I&to=J`".to_owned()),
     }
 }
 
-/// How a member is.
+/// Returns a member's status as JSON.
 pub(super) fn status(status: &NodeStatus) -> Value {
     let why = match &status.phase {
         NodePhase::Starting(why) | NodePhase::Refusing(why) | NodePhase::Halted(why) => Some(why),
@@ -192,7 +191,7 @@ pub(super) fn status(status: &NodeStatus) -> Value {
     })
 }
 
-/// The members, as one of them sees them.
+/// Returns the members, as seen by one of them, as JSON.
 pub(super) fn members(members: &[MemberStatus]) -> Value {
     let member = |it: &MemberStatus| {
         json!({
@@ -210,7 +209,7 @@ pub(super) fn members(members: &[MemberStatus]) -> Value {
     members.iter().map(member).collect()
 }
 
-/// Entries of the log, and whether there are more than can be shown at a time: from where to go on.
+/// Returns log entries as JSON; `next` is the index to continue from if not all entries fit.
 pub(super) fn entries(entries: &[LogEntry]) -> Value {
     let (mut shown, mut bytes) = (Vec::new(), 0);
     for it in entries {

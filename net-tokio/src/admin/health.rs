@@ -1,10 +1,10 @@
-//! Whether the member lives, and whether it is of use.
+//! The health checks: live and ready.
 
 use crate::protocol::{NodePhase, NodeStatus};
 use kontiki_core::membership::MemberKind;
 use kontiki_core::status::Space;
 
-/// Why it should be started again, if it should. A member that merely waits for others is alive.
+/// Returns why the member should be restarted, if it should. A member that waits for others is live.
 pub(super) fn live(status: &NodeStatus) -> Result<(), String> {
     match &status.phase {
         NodePhase::Starting(_) | NodePhase::Running | NodePhase::Refusing(_) => Ok(()),
@@ -13,16 +13,16 @@ pub(super) fn live(status: &NodeStatus) -> Result<(), String> {
     }
 }
 
-/// Why it should get no requests now, if it should not.
+/// Returns why the member should get no requests now, if it should not.
 pub(super) fn ready(status: &NodeStatus, max_lag: u64) -> Result<(), String> {
     live(status)?;
     match &status.phase {
-        NodePhase::Starting(why) => return Err(format!("it waits to be in a group: {why}")),
-        NodePhase::Refusing(why) => return Err(format!("it refuses everything: {why}")),
+        NodePhase::Starting(why) => return Err(format!("it waits to enter a group: {why}")),
+        NodePhase::Refusing(why) => return Err(format!("it refuses all requests: {why}")),
         NodePhase::Running | NodePhase::Halted(_) | NodePhase::Stopped => {}
     }
     if status.kind == MemberKind::NonMember {
-        return Err("it is no member of its group: add it, or shut it down".to_owned());
+        return Err("it is not in its group: add it, or shut it down".to_owned());
     }
     if status.leader.is_none() {
         return Err(format!("no leader is known in term {}", status.term));
@@ -34,7 +34,7 @@ pub(super) fn ready(status: &NodeStatus, max_lag: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// What an operator should know of a member that is of use all the same: reads and votes need no space.
+/// Returns a warning about a member that is ready: reads and votes need no disk space.
 pub(super) fn warning(status: &NodeStatus) -> Option<&'static str> {
     match status.space {
         Space::Free => None,
@@ -76,7 +76,7 @@ mod tests {
         for (status, is_live, why) in [
             (NodeStatus { leader: None, ..well.clone() }, true, "no leader"),
             (NodeStatus { committed: Index::new(21), ..well.clone() }, true, "11 committed entries"),
-            (NodeStatus { kind: MemberKind::NonMember, ..well.clone() }, true, "no member"),
+            (NodeStatus { kind: MemberKind::NonMember, ..well.clone() }, true, "not in its group"),
             (phase(NodePhase::Starting("two are missing".to_owned())), true, "two are missing"),
             (phase(NodePhase::Refusing("segment 3".to_owned())), true, "segment 3"),
             (phase(NodePhase::Halted("two leaders".to_owned())), false, "two leaders"),

@@ -1,14 +1,14 @@
-//! The port for operators: HTTP, with JSON for programs and one page for people.
+//! The admin port: HTTP, with JSON for programs and a status page for people.
 //!
-//! [`serve`] opens it for a member. Whoever wants something brings the [`Token`] in the header
-//! `Authorization: Bearer ...`; what changes anything is a `POST`. docs/admin.md has every endpoint with an
+//! [`serve`] opens it for a member. Clients authenticate with the [`Token`], in the header `Authorization:
+//! Bearer ...`. Requests with side effects are `POST`. docs/admin.md documents every endpoint with an
 //! example.
 //!
-//! It speaks plain HTTP, so anybody on the way could read the token. It therefore listens on loopback alone,
-//! unless [`AdminOptions::allow_insecure`] says otherwise; for other machines, put it behind a proxy that
-//! speaks TLS.
+//! The port speaks plain HTTP, so the token could be read on the network. It therefore listens on loopback
+//! only, unless [`AdminOptions::allow_insecure`] is set; for access from other machines, put it behind a TLS
+//! proxy.
 //!
-//! There is no decision in it: requests become an [`Ask`], and each [`Reply`] an HTTP status.
+//! It makes no protocol decision: requests become an [`Ask`], and each [`Reply`] an HTTP status.
 
 mod body;
 mod health;
@@ -34,54 +34,52 @@ use tokio::task::JoinHandle;
 
 /// What the port needs of the member.
 pub trait AdminBackend: Send + Sync + 'static {
-    /// What [`Ask`] asks. May take as long as it likes: it is given up after
-    /// [`AdminOptions::request_timeout`].
+    /// Answers a question. It may take any time: the port gives up after [`AdminOptions::request_timeout`].
     fn ask(&self, ask: Ask) -> BoxFuture<'_, Reply>;
-    /// How the member is. Answered at once, even where its driver is stuck.
+    /// Returns the member's status. Answers at once, even if the driver is stuck.
     fn status(&self) -> NodeStatus;
-    /// What the member counts itself.
+    /// Returns the member's own counters.
     fn sample(&self) -> BoxFuture<'_, MetricsSample>;
-    /// The options in force, for people to read; nothing secret.
+    /// Returns the options in force, for people; without secrets.
     fn options(&self) -> serde_json::Value;
-    /// Who is to be reached at an address; why nobody is, in words.
+    /// Returns the identity of the member at an address, or why it is unknown.
     fn find<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Who, String>>;
-    /// What is counted of the member. The port adds its own counts.
+    /// Returns the member's metrics. The port adds its own counters.
     fn metrics(&self) -> &Metrics;
 }
 
-/// An answer in the making.
+/// A pending answer.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// How to open the port.
+/// The options of the admin port.
 #[derive(Clone, Debug)]
 pub struct AdminOptions {
-    /// Where to listen. Port 0 takes a free one: see [`Admin::local_addr`].
+    /// The address to listen on. Port 0 takes a free one: see [`Admin::local_addr`].
     pub listen: SocketAddr,
-    /// What whoever asks must bring.
+    /// The token that clients must send.
     pub token: Token,
-    /// Whether to listen where other machines can reach it, without TLS: the token can be read on the way.
-    /// Default off.
+    /// Whether to listen on a network without TLS, where the token can be read. Default off.
     pub allow_insecure: bool,
-    /// Whether `/health/live` and `/health/ready` need no token. They tell little. Default on.
+    /// Whether `/health/live` and `/health/ready` need no token. They reveal little. Default on.
     pub open_health: bool,
     /// Whether `/metrics` needs no token. Default off.
     pub open_metrics: bool,
-    /// How many committed entries may wait to be applied in a member that calls itself ready. Default 1,000.
+    /// The most committed entries that may wait to be applied for `/health/ready` to succeed. Default 1,000.
     pub ready_lag: u64,
-    /// The largest body of a request, in bytes. Default 16 MiB.
+    /// The largest request body, in bytes. Default 16 MiB.
     pub max_body_bytes: usize,
-    /// How many requests are answered at once, and connections there are, beside a few more that may ask for
-    /// the member's health alone. Of more connections, the one that has been longest without a complete
-    /// request gives way. Default 64.
+    /// The most requests answered at once, which is also the most connections; a few more are reserved for
+    /// health checks. When there are more connections, the one that has waited longest for a complete request
+    /// is closed. Default 64.
     pub max_connections: usize,
-    /// How long the head of a request may take to come, and a connection may stay idle. Default 10 s.
+    /// The time limit for a request's head, and for an idle connection. Default 10 s.
     pub header_timeout: Duration,
-    /// How long a request may take, its body included, before it is answered with 504. Default 30 s.
+    /// The time limit for a request, including its body; after it, the answer is 504. Default 30 s.
     pub request_timeout: Duration,
 }
 
 impl AdminOptions {
-    /// The defaults.
+    /// Returns the default options for this address and token.
     pub fn new(listen: SocketAddr, token: Token) -> Self {
         Self {
             listen,
@@ -98,14 +96,14 @@ impl AdminOptions {
     }
 }
 
-/// Why the port could not be opened.
+/// The reason the port could not be opened.
 #[derive(Debug)]
 pub enum AdminError {
-    /// Other machines could reach it, and read the token on the way.
+    /// Other machines could reach the port, and read the token on the network.
     Exposed(SocketAddr),
-    /// An option is zero that must not be: which.
+    /// An option is zero that must not be; its name.
     Zero(&'static str),
-    /// The address is not to be had.
+    /// The address cannot be listened on.
     Bind(SocketAddr, io::Error),
 }
 
@@ -118,22 +116,21 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Where it listens.
+    /// Returns the address it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Takes no more requests, waits a little for those under way, and closes everything.
+    /// Accepts no more requests, waits briefly for those in progress, and closes all connections.
     pub async fn shutdown(self) {
         self.stop.send_replace(true);
         if let Err(error) = self.server.await {
-            tracing::warn!(%error, "the admin port ended badly");
+            tracing::warn!(%error, "the admin port's task has panicked");
         }
     }
 }
 
-/// Opens the port. It is served by a task of the runtime that this is called in, until the [`Admin`] is shut
-/// down or dropped.
+/// Opens the port. A task on the current runtime serves it, until the [`Admin`] is shut down or dropped.
 pub async fn serve(node: impl AdminBackend, options: AdminOptions) -> Result<Admin, AdminError> {
     let listen = options.listen;
     if !options.allow_insecure && !listen.ip().is_loopback() {
@@ -164,13 +161,13 @@ impl fmt::Display for AdminError {
         match self {
             Self::Exposed(at) => write!(
                 f,
-                "the admin port would be reachable at {at} without TLS, and its token be read on the way: listen on loopback (127.0.0.1) behind a proxy that speaks TLS, or allow it explicitly (allow_insecure)"
+                "the admin port would be reachable at {at} without TLS, where its token can be read: listen on loopback (127.0.0.1) behind a proxy that speaks TLS, or allow it explicitly (allow_insecure)"
             ),
-            Self::Zero(name) => write!(f, "{name} is zero, so nothing could be asked: set it to more"),
+            Self::Zero(name) => write!(f, "{name} is zero, so no request could succeed: set it to 1 or more"),
             Self::Bind(at, error) => {
                 write!(
                     f,
-                    "cannot listen for operators at {at}: {error}; choose a free address of this machine"
+                    "cannot open the admin port at {at}: {error}: choose a free address of this machine"
                 )
             }
         }

@@ -1,5 +1,5 @@
-//! The page for people. It holds nothing of the member: its script asks for the token, keeps it for as long
-//! as the tab is open, and fetches `/status.json` with it each second.
+//! The status page. It contains no data of the member: its script asks for the token, keeps it while the tab
+//! is open, and fetches `/status.json` each second.
 
 use super::reply::Failure;
 use axum::http::{StatusCode, header};
@@ -10,13 +10,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 const PAGE: &str = include_str!("status.html");
 const PLACE: &str = "{{nonce}}";
 
-/// The page, whose one script and one style are told from any other by a number that is drawn for each
-/// answer.
+/// Returns the page. Its script and its style carry a nonce, drawn for each answer.
 pub(super) async fn show() -> Response {
     let mut nonce = [0; 16];
     if let Err(error) = getrandom::fill(&mut nonce) {
-        tracing::error!(%error, "no randomness for the status page");
-        let message = "the system gives no randomness: try again";
+        tracing::error!(%error, "no random nonce for the status page");
+        let message = "the system gives no random numbers: try again";
         return Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).into_response();
     }
     let nonce = URL_SAFE_NO_PAD.encode(nonce);

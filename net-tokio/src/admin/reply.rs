@@ -1,4 +1,4 @@
-//! What comes back: a member's reply as HTTP.
+//! A member's reply as an HTTP response.
 
 use crate::protocol::{Refused, Reply};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -9,15 +9,15 @@ use kontiki_core::machine::Answer;
 use kontiki_core::types::{LogId, NodeId};
 use serde_json::{Value, json};
 
-/// An error, as every endpoint answers it: `{"error":{"code","message"}}`.
+/// An error in the form of every endpoint: `{"error":{"code","message"}}`.
 #[derive(Debug)]
 pub(super) struct Failure {
     status: StatusCode,
     code: String,
     message: String,
-    /// Whether the same may be tried again a little later.
+    /// Whether the same request may succeed later.
     retry: bool,
-    /// What else is known.
+    /// Further fields.
     more: Option<(&'static str, Value)>,
 }
 
@@ -47,7 +47,7 @@ impl Failure {
         let status = match code.as_str() {
             "too_large" | "query_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
             "compacted" => StatusCode::GONE,
-            // It is the group's state that stands in the way, and asking elsewhere would not help.
+            // The group's state prevents it, and another member would refuse too.
             "change_in_flight" | "catching_up" | "snapshot_under_way" | "nothing_to_snapshot" => {
                 StatusCode::CONFLICT
             }
@@ -73,24 +73,24 @@ impl IntoResponse for Failure {
     }
 }
 
-/// A value as the body of an answer, with a line's end for those who look at it in a terminal.
+/// Returns a JSON body, with a newline at the end for terminals.
 pub(super) fn json_of(value: &Value) -> impl IntoResponse + use<> {
     ([(header::CONTENT_TYPE, "application/json")], format!("{value}\n"))
 }
 
-/// What a member did, as the body of an answer.
+/// Returns the result of an action as a response body.
 pub(super) fn done(reply: Reply) -> Result<Value, Failure> {
     let late = |code, message: &str| Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, code, message));
     match reply {
         Reply::Applied { id, answer } => applied(id, answer),
         Reply::Unanswered(id) => Ok(json!({
             "index": id.index, "term": id.term, "answer_base64": null,
-            "note": "committed and applied, but its answer is not known here: query the state",
+            "note": "committed and applied, but this member does not have its answer: query the state",
         })),
         Reply::Reconfigured(id) | Reply::Snapshot(id) => Ok(json!({ "index": id.index, "term": id.term })),
         Reply::Transferred => Ok(json!({ "transferred": true })),
         Reply::NotTransferred => {
-            late("not_transferred", "nobody took over in time, and this member leads on: try again")
+            late("not_transferred", "no member took over in time, and this member still leads: try again")
         }
         Reply::NotCaughtUp(id) => late("not_caught_up", &not_caught_up(id)),
         Reply::Cancelled => Err(Failure::new(
@@ -100,14 +100,14 @@ pub(super) fn done(reply: Reply) -> Result<Value, Failure> {
         )),
         Reply::Unknown => late(
             "unknown",
-            "leadership was lost meanwhile: it may have been done or not; look before you do it again",
+            "leadership was lost meanwhile: the request may have taken effect or not; check before you repeat it",
         ),
         Reply::Refused(refused) => Err(Failure::refused(refused)),
         other => Err(unexpected(&other)),
     }
 }
 
-/// What a member says that was asked for something else.
+/// Returns an error for a reply that does not belong to the request.
 pub(super) fn unexpected(reply: &Reply) -> Failure {
     match reply {
         Reply::Refused(refused) => Failure::refused(refused.clone()),

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time;
 
-/// What all endpoints share.
+/// The state shared by all endpoints.
 pub(super) struct Shared {
     node: Box<dyn AdminBackend>,
     options: AdminOptions,
@@ -38,23 +38,23 @@ impl Shared {
 type Member = State<Arc<Shared>>;
 type Answer = Result<Response, Failure>;
 
-/// What there is, for whoever asks for something else.
+/// The endpoints, listed in the answer to an unknown path.
 const ENDPOINTS: [(&str, &str); 12] = [
     ("GET /info", "the member, its group and its options"),
-    ("GET /members", "who is in the group"),
+    ("GET /members", "the members of the group"),
     ("GET /logs?n=20 or ?from=1&to=20", "entries of the log"),
     ("GET /metrics", "for Prometheus"),
-    ("GET /health/live", "503 where it should be started again"),
-    ("GET /health/ready", "503 where it should get no requests"),
-    ("GET /status", "a page for people"),
-    ("GET /status.json", "what that page shows"),
-    ("POST /commit", "a command for the state machine"),
+    ("GET /health/live", "503 if the member should be restarted"),
+    ("GET /health/ready", "503 if the member should get no requests"),
+    ("GET /status", "the status page"),
+    ("GET /status.json", "the data of that page"),
+    ("POST /commit", "apply a command"),
     ("POST /save", "take a snapshot"),
-    ("POST /members", "add, remove, promote or demote a member, or cancel what waits for newcomers"),
-    ("POST /transfer", "have another leader"),
+    ("POST /members", "add, remove, promote or demote a member, or cancel the pending change"),
+    ("POST /transfer", "transfer leadership"),
 ];
 
-/// How long a sample is waited for, where something can be shown without them.
+/// The time limit for sampling the driver, for answers that are useful without the sample.
 const SAMPLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
@@ -77,8 +77,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .merge(guard(health, shared.options.open_health))
         .merge(guard(metrics, shared.options.open_metrics))
         .merge(guard(guarded, false))
-        // There is nothing in these two but what is in the source: the page asks for the token, and then for
-        // what it shows.
+        // These two need no token: they contain nothing but their source. The page asks for the token before
+        // it fetches data.
         .route("/status", get(page::show))
         .route("/", get(index))
         .fallback(unknown_path)
@@ -88,7 +88,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// What every answer has in common: it comes in time, is counted, and is kept and guessed at by nobody.
+/// Applies to every response: a time limit, a counter, and headers against caching and content sniffing.
 async fn finish(
     State(shared): Member,
     Extension(place): Extension<Arc<Place>>,
@@ -98,7 +98,7 @@ async fn finish(
     let is_health = request.uri().path().starts_with("/health/");
     let mut response = match place.begin(is_health) {
         true => answer_in_time(&shared, request, next).await,
-        false => Failure::unavailable("too_many_requests", "too many requests are answered: try again")
+        false => Failure::unavailable("too_many_requests", "too many requests are in progress: try again")
             .into_response(),
     };
     place.end();
@@ -113,10 +113,10 @@ async fn answer_in_time(shared: &Shared, request: Request, next: Next) -> Respon
     let changes = request.method() == axum::http::Method::POST;
     match time::timeout(shared.options.request_timeout, next.run(request)).await {
         Ok(response) => response,
-        Err(_) if changes => {
-            Failure::timeout("no answer in time: it may be done yet; look before you do it again")
-                .into_response()
-        }
+        Err(_) if changes => Failure::timeout(
+            "no answer in time: the request may still take effect; check before you repeat it",
+        )
+        .into_response(),
         Err(_) => Failure::timeout("no answer in time: try again").into_response(),
     }
 }
@@ -129,20 +129,24 @@ const COMMON_HEADERS: [(HeaderName, &str); 5] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
 ];
 
-/// Lets those through who bring the token. Nothing of a body is read before.
+/// Requires the token. No body is read before.
 async fn check_token(State(shared): Member, request: Request, next: Next) -> Response {
     let why = match bearer(request.headers()) {
         Some(token) if shared.options.token.is(token) => return next.run(request).await,
         Some(_) => "the token is wrong",
-        None => "bring the token, in a header `Authorization: Bearer ...`",
+        None => "send the token in the header `Authorization: Bearer ...`",
     };
     shared.node.metrics().refused("unauthorized");
-    tracing::debug!(code = "unauthorized", path = request.uri().path(), "refused an operator");
+    tracing::debug!(
+        code = "unauthorized",
+        path = request.uri().path(),
+        "refused a request without a valid token"
+    );
     let failure = Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", why);
     ([(header::WWW_AUTHENTICATE, "Bearer realm=\"kontiki\"")], failure).into_response()
 }
 
-/// The one token that is brought, if it is one.
+/// Returns the request's token, if it has exactly one.
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut all = headers.get_all(header::AUTHORIZATION).into_iter();
     let (Some(only), None) = (all.next(), all.next()) else { return None };
@@ -160,14 +164,14 @@ async fn index() -> Response {
 }
 
 async fn unknown_path() -> Failure {
-    Failure::new(StatusCode::NOT_FOUND, "not_found", "there is no such path").with("endpoints", endpoints())
+    Failure::new(StatusCode::NOT_FOUND, "not_found", "no such path").with("endpoints", endpoints())
 }
 
 async fn wrong_method() -> Failure {
     Failure::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
-        "not with this method: what changes anything is a POST, what shows something a GET",
+        "method not allowed: requests with side effects are POST, all others GET",
     )
 }
 
@@ -196,7 +200,7 @@ async fn show_metrics(State(shared): Member) -> Response {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
 }
 
-/// What comes of it soon; without it, a page shows the rest.
+/// Samples the member within a short time limit; without a sample, a page shows the rest.
 async fn soon<T>(answering: impl Future<Output = T>) -> Option<T> {
     time::timeout(SAMPLE_TIMEOUT, answering).await.ok()
 }
@@ -208,8 +212,7 @@ async fn member_list(shared: &Shared) -> Result<Vec<MemberStatus>, Failure> {
     }
 }
 
-/// Everything that is known of the member. What its driver would have to say is left out where it does not
-/// answer.
+/// Returns all that is known of the member. Fields that need the driver are left out if it does not answer.
 async fn info(State(shared): Member) -> Response {
     let node = &shared.node;
     let (members, sample) = tokio::join!(soon(member_list(&shared)), soon(node.sample()));
@@ -221,7 +224,7 @@ async fn info(State(shared): Member) -> Response {
     json_of(&info).into_response()
 }
 
-/// What the page for people shows.
+/// Returns the data of the status page.
 async fn status(State(shared): Member) -> Response {
     let members = soon(member_list(&shared)).await.and_then(Result::ok);
     let mut status = body::status(&shared.node.status());
@@ -253,7 +256,7 @@ async fn commit(State(shared): Member, headers: HeaderMap, bytes: Result<Bytes, 
         _ => return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", MEDIA)),
     };
     if command.is_empty() {
-        return Err(Failure::bad_request("there is no command in the body"));
+        return Err(Failure::bad_request("the body contains no command"));
     }
     run(&shared, Ask::Command(Command::Plain(&command).encode())).await
 }
@@ -284,7 +287,7 @@ async fn change_members(State(shared): Member, bytes: Result<Bytes, BytesRejecti
     run(&shared, Ask::Reconfigure { expected, changes: vec![change], force, addresses }).await
 }
 
-/// Here it is a success what is a failure for the one whose change was cancelled.
+/// Here the cancellation is a success; the caller of the cancelled change gets it as an error.
 async fn cancel_change(shared: &Shared) -> Answer {
     match shared.node.ask(Ask::CancelChange).await {
         Reply::Cancelled => Ok(json_of(&json!({ "cancelled": true })).into_response()),
@@ -292,10 +295,10 @@ async fn cancel_change(shared: &Shared) -> Answer {
     }
 }
 
-/// The newcomer says itself which life of its directory it is, unless the operator does.
+/// The new member itself reports its incarnation, unless the request does.
 async fn newcomer_change(shared: &Shared, newcomer: &body::Newcomer) -> Result<Change, Failure> {
     if newcomer.address.is_empty() {
-        return Err(Failure::bad_request("say where it is to be reached: `address` is host:port"));
+        return Err(Failure::bad_request("the new member's address is missing: set `address` to host:port"));
     }
     if let Some(incarnation) = newcomer.incarnation {
         return Ok(newcomer.change(incarnation));
@@ -309,7 +312,7 @@ async fn newcomer_change(shared: &Shared, newcomer: &body::Newcomer) -> Result<C
 }
 
 fn wrong_member(address: &str, id: NodeId) -> Failure {
-    let message = format!("at {address} there is member {id}: name that one, or another address");
+    let message = format!("the address {address} belongs to member {id}: use that id, or another address");
     Failure::new(StatusCode::CONFLICT, "wrong_member", message)
 }
 
@@ -322,7 +325,7 @@ fn whole(bytes: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {
         StatusCode::PAYLOAD_TOO_LARGE => {
             Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large")
         }
-        _ => Failure::bad_request("the body did not come whole"),
+        _ => Failure::bad_request("the body is incomplete"),
     })
 }
 

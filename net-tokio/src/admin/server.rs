@@ -1,4 +1,4 @@
-//! Connections: how many, how long, and how they end.
+//! Connections of the admin port: how many, how long, and how they end.
 
 use super::AdminOptions;
 use crate::places::{Place, Places};
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time;
 
-/// What a connection may take.
+/// The limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     connections: usize,
@@ -33,17 +33,16 @@ impl Limits {
     }
 }
 
-/// How long a connection lasts: whoever keeps one without reading what it is sent holds it no longer than
-/// that.
+/// The longest life of a connection: a client that does not read its answers cannot hold it longer.
 const LIFE: Duration = Duration::from_secs(300);
-/// How long requests under way are waited for when the port is closed.
+/// How long requests in progress are waited for when the port is closed.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long to wait before accepting again when the system has no more sockets or memory, or all requests are
-/// being answered.
+/// The delay before accepting again when the system has no more sockets or memory, or requests are in
+/// progress on all slots.
 const PAUSE: Duration = Duration::from_millis(100);
-/// So many requests for the member's health are answered beside all others.
+/// The number of health checks answered in addition to all other requests.
 const PLACES_FOR_HEALTH: usize = 16;
-/// What the head of a request may take in memory.
+/// The most memory for the head of a request.
 const MAX_HEAD: usize = 32 << 10;
 
 /// Accepts connections until it is stopped, and then waits until all of them have ended.
@@ -83,7 +82,7 @@ pub(super) async fn run(
     while connections.join_next().await.is_some() {}
 }
 
-/// A place, when there is one.
+/// Waits for a slot.
 async fn room(places: &Arc<Places>) -> Place {
     loop {
         match places.enter().await {
@@ -109,7 +108,7 @@ async fn connection(
             .serve_connection(TokioIo::new(stream), service)
     );
     let patience = tokio::select! {
-        // Whether it ended well is its client's concern.
+        // A failed connection concerns its client only.
         _ = connection.as_mut() => return,
         () = place.gives_way() => return,
         () = stopped(&mut stop) => limits.request.min(PATIENCE),
@@ -123,7 +122,7 @@ async fn connection(
     }
 }
 
-/// Until the port is closed, or whoever opened it has gone.
+/// Waits until the port is closed, or its [`Admin`](super::Admin) dropped.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }

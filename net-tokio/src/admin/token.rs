@@ -1,4 +1,4 @@
-//! The secret that operators bring.
+//! The bearer token of the admin port.
 
 use std::fmt;
 use std::fs::File;
@@ -8,33 +8,33 @@ use subtle::ConstantTimeEq as _;
 
 /// The fewest bytes of a token.
 pub const MIN_TOKEN: usize = 16;
-/// The most.
+/// The most bytes of a token.
 pub const MAX_TOKEN: usize = 1024;
 
-/// What whoever asks something of the admin port must bring. Never empty; 16 to 1024 visible ASCII
-/// characters. Make one with `openssl rand -hex 32`.
+/// The secret that clients of the admin port send. 16 to 1024 visible ASCII characters. Make one with
+/// `openssl rand -hex 32`.
 #[derive(Clone)]
 pub struct Token(String);
 
-/// Why something is no token.
+/// The reason a text is not a valid token.
 #[derive(Debug)]
 pub enum TokenError {
-    /// There is nothing in it.
+    /// It is empty.
     Empty,
-    /// It is easy to guess: it has so few bytes.
+    /// It is so short that it could be guessed; its length in bytes.
     TooShort(usize),
-    /// It has more bytes than a header should have.
+    /// It is too long for a header.
     TooLong,
-    /// It has characters that a header cannot have: spaces, control characters, or what is not ASCII.
+    /// It contains characters that a header cannot: spaces, control characters, or non-ASCII characters.
     Characters,
     /// Its file cannot be read.
     File(PathBuf, io::Error),
-    /// What is in this file is no token.
+    /// The content of this file is not a valid token.
     InFile(PathBuf, Box<TokenError>),
 }
 
 impl Token {
-    /// Takes this as a token.
+    /// Returns a token with this text.
     ///
     /// ```
     /// use kontiki_net_tokio::admin::{Token, TokenError};
@@ -53,8 +53,8 @@ impl Token {
         }
     }
 
-    /// Reads it from a file; white space around it does not count. Warns in the log where other users may
-    /// read the file.
+    /// Reads a token from a file, without surrounding white space. Logs a warning if other users may read the
+    /// file.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, TokenError> {
         let path = path.as_ref();
         let failed = |error| TokenError::File(path.to_owned(), error);
@@ -66,20 +66,20 @@ impl Token {
             );
         }
         let mut bytes = Vec::new();
-        // What is longer, with a little white space, is no token, and need not be read.
+        // A longer file is not a valid token, and need not be read.
         file.take(2 * MAX_TOKEN as u64).read_to_end(&mut bytes).map_err(failed)?;
         let text = str::from_utf8(&bytes).map_err(|_| TokenError::Characters).map(str::trim);
         text.and_then(Self::new).map_err(|error| TokenError::InFile(path.to_owned(), Box::new(error)))
     }
 
-    /// Whether this is the token. It takes as long for one that is wrong in its first character as in its
-    /// last; the length is no secret.
+    /// Compares in constant time: a wrong first character takes as long as a wrong last one. The length is
+    /// not secret.
     pub(super) fn is(&self, brought: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(brought).into()
     }
 }
 
-/// Whether others than the file's owner have any right to it.
+/// Returns whether users other than the file's owner have access to it.
 #[cfg(unix)]
 fn is_shared(file: &File) -> io::Result<bool> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -91,7 +91,7 @@ fn is_shared(_: &File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Not the secret itself.
+/// The secret is not shown.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(..)")

@@ -1,9 +1,10 @@
-//! How long to wait before trying again.
+//! The delay before another attempt. It is written by hand because a redirection must not wait, which no
+//! backoff library knows.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-/// Waits that double, each cut at random so that clients that failed together do not come back together.
+/// Delays that double, each shortened at random so that clients that failed together do not retry together.
 #[derive(Debug)]
 pub(super) struct Backoff {
     min: Duration,
@@ -15,11 +16,11 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) fn new(min: Duration, max: Duration) -> Self {
-        // The standard library's hasher is seeded with the system's entropy: that is random enough for this.
+        // The standard library's hasher is seeded with the system's entropy, which is random enough here.
         Self { min, max, failures: 0, redirections: 0, random: RandomState::new().hash_one(0) | 1 }
     }
 
-    /// The next wait: none where somebody has said where to go, but for members that send a client round in
+    /// Returns the next delay: none after a redirection, except for members that redirect a client in
     /// circles.
     pub(super) fn next(&mut self, redirected: bool) -> Duration {
         if redirected && self.redirections < REDIRECTIONS {
@@ -38,7 +39,7 @@ impl Backoff {
     }
 }
 
-/// How often in a row a client goes where it is sent without waiting.
+/// How often in a row a client follows a redirection without delay.
 const REDIRECTIONS: u32 = 3;
 
 #[cfg(test)]
@@ -57,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_sent_round_in_circles_waits_now_and_then() {
+    fn a_client_redirected_in_circles_waits_after_every_third_time() {
         let mut backoff = Backoff::new(Duration::from_millis(4), Duration::from_millis(4));
         let waits: Vec<_> = (0..8).map(|_| backoff.next(true).is_zero()).collect();
         assert_eq!(waits, [true, true, true, false, true, true, true, false]);

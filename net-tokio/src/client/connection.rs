@@ -1,8 +1,8 @@
-//! One connection to one member: many requests at a time, and their responses in whatever order they come.
+//! One connection to one member: many requests in flight, and their responses in any order.
 //!
-//! One task has the connection. It sends everything that waits in one write, and reads all that has come in
-//! one read, so that a request costs neither a task nor a system call of its own where there are many. Now
-//! and then it asks how the member is: that shows whether the connection is alive, and who leads.
+//! One task owns the connection. It sends all queued requests in one write, and reads all received responses
+//! in one read, so that under load a request costs neither a task nor a system call of its own. It polls the
+//! member's status periodically, which shows whether the connection is alive, and which member leads.
 
 use crate::protocol::{self, Ask, NodeStatus, Reply, Request, Response, Who};
 use kontiki_core::types::NodeId;
@@ -16,11 +16,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-/// What a connection may be made of.
+/// The byte stream of a connection.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// How a connection behaves.
+/// The timing and limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Behaviour {
     pub(super) max_response_bytes: usize,
@@ -28,19 +28,19 @@ pub(super) struct Behaviour {
     pub(super) heartbeat: Duration,
 }
 
-/// Why a connection is of no use any more.
+/// The reason a connection is broken.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Broken {
     /// The other end closed it.
     Closed,
-    /// The operating system reports this.
+    /// The system reported this error.
     Failed(String),
-    /// What came is no response: the other end is no member of this version of the library, or somebody
-    /// meddles with the connection.
+    /// The bytes are not a response: the other end is not a member of this version of the library, or the
+    /// connection was tampered with.
     Garbage(FrameError),
-    /// A response to what was never asked.
+    /// A response to a request that was never made.
     NeverAsked(u64),
-    /// Nothing was heard for so long.
+    /// Nothing was received for this long.
     Silent(Duration),
 }
 
@@ -52,26 +52,26 @@ impl fmt::Display for Broken {
             Self::Garbage(error) => {
                 write!(
                     f,
-                    "what came is no response ({error}): is this address that of a member of this version?"
+                    "the response is malformed ({error}): check that the address belongs to a member of this version"
                 )
             }
             Self::NeverAsked(number) => {
-                write!(f, "a response came to request {number}, which was never made")
+                write!(f, "received a response to request {number}, which was never made")
             }
-            Self::Silent(time) => write!(f, "nothing was heard for {} s", time.as_secs()),
+            Self::Silent(time) => write!(f, "nothing was received for {} s", time.as_secs()),
         }
     }
 }
 
-/// A request that has no reply.
+/// A request without a reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Lost {
-    /// Whether the member may have got it.
+    /// Whether the member may have received it.
     pub(super) sent: bool,
     pub(super) broken: Broken,
 }
 
-/// The end of a connection that requests go in at. When the last is dropped, the connection is closed.
+/// The sending end of a connection. When the last clone is dropped, the connection is closed.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) address: String,
@@ -85,24 +85,24 @@ struct Outgoing {
     reply: oneshot::Sender<Reply>,
 }
 
-/// What the member at the other end has told about itself and its group.
+/// What the member has reported about itself and its group.
 #[derive(Default, Debug)]
 struct Seen {
-    /// Zero as long as it is not known.
+    /// Its id; zero while unknown.
     me: AtomicU64,
-    /// Zero as long as it is not known.
+    /// The leader's id; zero while unknown.
     leader: AtomicU64,
-    /// The leader to whom it was in vain to go: what this member sends on reaches it, perhaps.
+    /// A leader that cannot be reached from here; this member can perhaps forward to it.
     out_of_reach: AtomicU64,
     addresses: Mutex<Vec<(NodeId, String)>>,
     broken: OnceLock<Broken>,
     activity: Mutex<Activity>,
 }
 
-/// When bytes last went through a connection.
+/// When bytes last passed through a connection.
 #[derive(Clone, Copy, Debug)]
 struct Activity {
-    /// Those of a request that is too long for one write: what comes after it waits for it.
+    /// Bytes of a request too long for one write: later requests wait for it.
     written: Instant,
     read: Instant,
 }
@@ -115,8 +115,8 @@ impl Default for Activity {
 }
 
 impl Connection {
-    /// Takes over a stream whose handshake is done, and asks the member who it is and who leads. Returns when
-    /// it has said so.
+    /// Takes over a stream after its handshake, and asks the member for its identity and the leader. Returns
+    /// once it has answered.
     pub(super) async fn open(
         address: String,
         stream: Box<dyn Stream>,
@@ -150,7 +150,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Asks, and waits for the reply.
+    /// Sends a request, and waits for the reply.
     pub(super) async fn request(&self, ask: Ask) -> Result<Reply, Lost> {
         let (reply, replied) = oneshot::channel();
         if self.requests.send(Outgoing { ask, reply }).await.is_err() {
@@ -159,9 +159,9 @@ impl Connection {
         replied.await.map_err(|_| Lost { sent: true, broken: self.broken() })
     }
 
-    /// When a request that was made at `begun` counts as left without a reply, if nothing more is heard:
-    /// `patience` after the last bytes of it, or of others before it, could be written, and earlier where the
-    /// member has not been heard for `silence`.
+    /// Returns when a request made at `begun` has timed out, if nothing more is received: `patience` after
+    /// the last bytes of it, or of requests before it, could be written, but earlier if the member has been
+    /// silent for `silence`.
     pub(super) fn gives_up_at(&self, begun: Instant, patience: Duration, silence: Duration) -> Instant {
         let Activity { written, read } = *lock(&self.seen.activity);
         let written = begun.max(written);
@@ -176,19 +176,19 @@ impl Connection {
         self.seen.broken.get().cloned().unwrap_or(Broken::Closed)
     }
 
-    /// The member that leads, where it is another than this one and has not been in vain.
+    /// Returns the leader, if it is another member than this one and can be reached.
     pub(super) fn leader_elsewhere(&self) -> Option<NodeId> {
         let leader = self.seen.leader.load(Ordering::Relaxed);
         let near = [self.seen.me.load(Ordering::Relaxed), self.seen.out_of_reach.load(Ordering::Relaxed)];
         if near.contains(&leader) { None } else { NodeId::new(leader) }
     }
 
-    /// There is no getting to this leader: stay here until there is another.
+    /// This leader cannot be reached: stay on this connection until there is another leader.
     pub(super) fn stay(&self, leader: NodeId) {
         self.seen.out_of_reach.store(leader.get(), Ordering::Relaxed);
     }
 
-    /// Where members are to be reached, as this one says.
+    /// Returns the addresses of members that this one has reported.
     pub(super) fn addresses(&self) -> Vec<(NodeId, String)> {
         lock(&self.seen.addresses).clone()
     }
@@ -209,14 +209,14 @@ impl Seen {
         }
     }
 
-    /// Whether the address of the leader is not among those that are known.
+    /// Returns whether the leader's address is unknown.
     fn lacks_leader(&self) -> bool {
         let leader = self.leader.load(Ordering::Relaxed);
         leader != 0 && !lock(&self.addresses).iter().any(|(id, _)| id.get() == leader)
     }
 }
 
-/// What has the connection.
+/// The task that owns the connection.
 struct Task {
     read: ReadHalf<Box<dyn Stream>>,
     write: WriteHalf<Box<dyn Stream>>,
@@ -227,33 +227,33 @@ struct Task {
     waiting: BTreeMap<u64, oneshot::Sender<Reply>>,
     /// The number of the last request.
     last: u64,
-    /// How many times in a row the member was asked how it is, and has not said anything since.
+    /// Status polls in a row without any answer.
     unheard: u32,
     input: Vec<u8>,
     output: Vec<u8>,
-    /// How much of the output is sent already.
+    /// The number of bytes of the output already sent.
     sent: usize,
 }
 
 impl Task {
     async fn run(mut self) {
         let Err(broken) = self.exchange().await else {
-            // Nobody is interested any more.
+            // No caller is left.
             let _ = self.write.shutdown().await;
             return;
         };
         tracing::debug!(reason = %broken, waiting = self.waiting.len(), "a connection to a member ended");
-        // Before those who wait see that they wait in vain, which they do when this task is dropped.
+        // Before the pending callers see an error, which they do when this task is dropped.
         let _ = self.seen.broken.set(broken);
     }
 
-    /// Moves bytes both ways until the connection breaks, or nobody is left to ask.
+    /// Moves bytes in both directions until the connection breaks, or no caller is left.
     async fn exchange(&mut self) -> Result<(), Broken> {
         let mut batch = Vec::new();
         loop {
             self.input.reserve(READ);
-            // Where the other end takes nothing, or too many wait, no more is taken from those who ask: they
-            // wait, and no memory grows.
+            // If the member reads nothing, or too many requests are pending, no more are taken from the
+            // queue: callers wait, and memory stays bounded.
             let open = self.unsent() < MAX_OUTPUT && self.waiting.len() < self.behaviour.max_requests;
             tokio::select! {
                 count = self.queue.recv_many(&mut batch, BATCH), if open => {
@@ -287,8 +287,8 @@ impl Task {
     }
 
     fn was_sent(&mut self, count: usize) {
-        // The question how the member is may be behind a long request: as long as that goes out, the member
-        // is there.
+        // The status poll may be queued behind a long request: as long as that makes progress, the member is
+        // alive.
         self.unheard = 0;
         if self.sent > 0 || count < self.unsent() {
             lock(&self.seen.activity).written = Instant::now();
@@ -304,7 +304,7 @@ impl Task {
     }
 
     fn begin(&mut self, Outgoing { ask, reply }: Outgoing) {
-        // Whoever asked may have gone by now.
+        // The caller may have stopped waiting.
         if reply.is_closed() {
             return;
         }
@@ -342,7 +342,7 @@ impl Task {
             return Err(Broken::NeverAsked(number));
         };
         self.seen.learn(&reply);
-        // Whoever asked may have gone by now.
+        // The caller may have stopped waiting.
         let _ = waiting.send(reply);
         Ok(())
     }
@@ -367,23 +367,23 @@ fn failed(error: std::io::Error) -> Broken {
     Broken::Failed(error.to_string())
 }
 
-/// What panicked elsewhere has left whole data behind: each is one assignment.
+/// A panic elsewhere leaves consistent data: each update is one assignment.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The number of the connection's own questions how the member is, and who it is; the clients' numbers come
-/// after.
+/// The request numbers of the connection's own polls for status and identity; callers' requests have higher
+/// numbers.
 const STATUS: u64 = 0;
 const WHO: u64 = 1;
 const LAST_OWN: u64 = WHO;
-/// How often in a row a member may leave the question unanswered.
+/// How many status polls in a row a member may leave unanswered.
 const UNHEARD: u32 = 3;
-/// How many requests are taken at a time.
+/// The number of requests taken from the queue at once.
 const BATCH: usize = 256;
-/// How many bytes may wait to be written before no more requests are taken.
+/// The number of unsent bytes above which no more requests are taken.
 const MAX_OUTPUT: usize = 1 << 18;
-/// How much is read at a time.
+/// The number of bytes read at once.
 const READ: usize = 1 << 14;
-/// How large the buffer for what is read may stay.
+/// The size above which an empty read buffer is freed.
 const KEEP: usize = 1 << 20;

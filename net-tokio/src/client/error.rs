@@ -1,4 +1,4 @@
-//! Why a client has not got what it asked for, and what to do about it.
+//! Errors of a client, with what to do about them.
 
 use super::connection::Broken;
 use crate::protocol::Refused;
@@ -6,45 +6,45 @@ use kontiki_core::types::{LogId, NodeId};
 use std::time::Duration;
 use std::{error, fmt};
 
-/// What one attempt has come to. Where it can be tried again, it is, until the deadline.
+/// The failure of one attempt. Temporary failures are retried until the deadline.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Failure {
-    /// There is no connection to be had.
+    /// The connection could not be made.
     Unreachable {
-        /// To which address.
+        /// The address.
         address: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The connection broke.
     Broken {
-        /// To which address.
+        /// The address.
         address: String,
-        /// Why.
+        /// The reason.
         reason: Broken,
-        /// Whether the member may have got the request before.
+        /// Whether the member may have received the request before.
         sent: bool,
     },
-    /// No reply came in time.
+    /// No reply in time.
     NoReply {
-        /// From which address.
+        /// The address.
         address: String,
-        /// How long it was waited for.
+        /// The time limit.
         after: Duration,
     },
-    /// The member has refused it: nothing was done.
+    /// The member refused the request: it had no effect.
     Refused(Refused),
-    /// The member cannot say whether it will be done.
+    /// The member cannot tell the outcome.
     Unknown,
-    /// It was done, and the answer is lost.
+    /// The command was applied, but its answer is lost.
     Unanswered(LogId),
-    /// Too many commands of this session are under way.
+    /// Too many commands of this session are in flight.
     TooManyPending,
 }
 
 impl Failure {
-    /// Whether the request may have been carried out, or may yet be.
+    /// Returns whether the request may have taken effect, or may still.
     pub fn may_be_done(&self) -> bool {
         match self {
             Self::Broken { sent, .. } => *sent,
@@ -53,7 +53,7 @@ impl Failure {
         }
     }
 
-    /// The reason in one word: the member's own where it refused.
+    /// Returns the reason as one word; for a refusal, the member's code.
     pub fn code(&self) -> &str {
         match self {
             Self::Unreachable { .. } => "unreachable",
@@ -76,57 +76,56 @@ impl fmt::Display for Failure {
                 write!(f, "{address} gave no reply within {} ms", after.as_millis())
             }
             Self::Refused(refused) => write!(f, "refused ({}): {}", refused.code, refused.text),
-            Self::Unknown => f.write_str("the leader was lost while the request was on its way"),
-            Self::Unanswered(id) => write!(f, "it was committed as entry {id}, and the answer was lost"),
-            Self::TooManyPending => f.write_str("too many commands of this session are under way"),
+            Self::Unknown => f.write_str("the leader was lost while the request was in flight"),
+            Self::Unanswered(id) => write!(f, "committed as entry {id}, but the answer was lost"),
+            Self::TooManyPending => f.write_str("too many commands of this session are in flight"),
         }
     }
 }
 
-/// Why a client has not got what it asked for.
+/// The reason a request of a client failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// No address was given to begin with.
+    /// The client was given no address.
     NoAddress,
-    /// Nothing was done, and trying again would not help.
+    /// The request had no effect, and a retry would not help.
     Refused(Refused),
-    /// The time was up.
+    /// The deadline has passed.
     Deadline {
-        /// How long it was tried.
+        /// The time limit.
         after: Duration,
-        /// What the last attempt came to; none where the first was still under way.
+        /// The failure of the last attempt; `None` if the first was still in progress.
         last: Option<Failure>,
-        /// Whether it may have been done, or may yet be.
+        /// Whether the request may have taken effect, or may still.
         may_be_done: bool,
     },
-    /// It may have been done, or may yet be; and to ask again could do it twice.
+    /// The request may have taken effect, or may still; a retry could apply it twice.
     Unknown(Failure),
-    /// It was done, as this entry; the answer is lost.
+    /// The command was applied as this entry, but its answer is lost.
     Unanswered(LogId),
-    /// The command was done, once; its answer of so many bytes was too long to be kept for the second time of
-    /// asking.
+    /// The command was applied once; its answer was too long to be stored for a retry.
     NotKept {
-        /// How long the answer was.
+        /// The length of the answer in bytes.
         length: u64,
     },
-    /// The session has expired while the command was under way: whether it was done is not known any more.
+    /// The session has expired while the command was in flight: the outcome is unknown.
     SessionExpired,
-    /// The newcomer did not catch up in time: it stays a learner.
+    /// The new member did not catch up in time: it stays a learner.
     NotCaughtUp(NodeId),
-    /// The change of the membership was given up while it waited for newcomers: they stay learners.
+    /// The membership change was cancelled while it waited for new members: they stay learners.
     Cancelled,
-    /// Nobody took over in time: the leader leads on.
+    /// No member took over in time: the leader still leads.
     NotTransferred,
     /// The reply does not belong to the request.
     Unexpected(String),
-    /// A key or a value is longer than the store takes. Nothing was sent.
+    /// A key or a value is longer than the store accepts. Nothing was sent.
     TooLong {
-        /// Which of the two.
+        /// The part that is too long.
         part: Part,
-        /// How many bytes it has.
+        /// Its length in bytes.
         length: usize,
-        /// How many it may have.
+        /// The limit.
         limit: usize,
     },
 }
@@ -150,7 +149,7 @@ impl fmt::Display for Part {
 }
 
 impl Error {
-    /// The reason in one word; the member's own where it refused.
+    /// Returns the reason as one word; for a refusal, the member's code.
     pub fn code(&self) -> &str {
         match self {
             Self::NoAddress => "no_address",
@@ -168,7 +167,7 @@ impl Error {
         }
     }
 
-    /// Whether the request may have been carried out, or may yet be: its outcome is unknown.
+    /// Returns whether the request may have taken effect, or may still: its outcome is unknown.
     pub fn may_be_done(&self) -> bool {
         match self {
             Self::Deadline { may_be_done, .. } => *may_be_done,
@@ -177,8 +176,8 @@ impl Error {
         }
     }
 
-    /// Returns whether the same request may succeed a little later. The client has tried until its deadline
-    /// already. It is not the same as safe: where [`may_be_done`](Self::may_be_done) holds too, a write
+    /// Returns whether the same request may succeed later. The client has already retried until its deadline.
+    /// This does not mean that a retry is safe: if [`may_be_done`](Self::may_be_done) holds too, a write
     /// outside a session may be applied twice.
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -198,28 +197,28 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoAddress => f.write_str("no address of a member was given: name at least one"),
+            Self::NoAddress => f.write_str("no member's address was given: give at least one"),
             Self::Refused(refused) => f.write_str(&refused.text),
             Self::Deadline { after, last, may_be_done } => {
                 write!(f, "not done within {} ms", after.as_millis())?;
                 if let Some(last) = last {
-                    write!(f, "; the last thing that went wrong: {last}")?;
+                    write!(f, "; the last failure: {last}")?;
                 }
                 f.write_str(match may_be_done {
-                    true => ". The outcome is unknown: look at the state before you ask again",
-                    false => ". Nothing was done: ask again when the group has a leader that can be reached",
+                    true => ". The outcome is unknown: check the state before you try again",
+                    false => ". Nothing was done: try again when the group has a leader that can be reached",
                 })
             }
             Self::Unknown(failure) => write!(
                 f,
-                "{failure}. The outcome is unknown: look at the state before you ask again, or use a session"
+                "{failure}. The outcome is unknown: check the state before you try again, or use a session"
             ),
-            Self::Unanswered(id) => write!(f, "done, as entry {id}, but the answer is lost: look at the state"),
+            Self::Unanswered(id) => write!(f, "done, as entry {id}, but the answer is lost: check the state"),
             Self::NotKept { length } => {
-                write!(f, "done once, but its answer of {length} bytes was not kept: look at the state")
+                write!(f, "done once, but its answer of {length} bytes was not kept: check the state")
             }
             Self::SessionExpired => f.write_str(
-                "the session has expired while the command was under way, and its outcome is unknown: look at the state before you ask again",
+                "the session has expired while the command was in flight, and its outcome is unknown: check the state before you try again",
             ),
             Self::NotCaughtUp(id) => write!(
                 f,
@@ -229,7 +228,7 @@ impl fmt::Display for Error {
                 "the change was cancelled while it waited for newcomers, which stay learners: promote them when they have caught up, or remove them",
             ),
             Self::NotTransferred => {
-                f.write_str("nobody took over in time and the leader leads on: try again, or name another member")
+                f.write_str("no member took over in time, and the leader still leads: try again, or name another member")
             }
             Self::Unexpected(what) => write!(
                 f,

@@ -1,4 +1,4 @@
-//! The key-value store of `kontiki_core`, as its clients see it.
+//! A client of the key-value store of `kontiki_core`.
 
 use super::{Client, Error, Part};
 use kontiki_core::event::ReadVia;
@@ -11,21 +11,21 @@ pub struct Kv {
     via: ReadVia,
 }
 
-/// What a compare-and-swap has come to.
+/// The result of a compare-and-swap.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Swap {
     /// The key has the new value.
     Done,
-    /// The key does not have the value that was expected, and keeps what it has: this, or nothing.
+    /// The key does not have the expected value; it keeps this one, or none.
     Differs(Option<Vec<u8>>),
 }
 
-/// What lies in a range.
+/// The result of a scan.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Scanned {
     /// Keys and values, by rising key.
     pub entries: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Whether the limit left out some: go on behind the last of these.
+    /// Whether the limit left out entries: continue after the last key.
     pub more: bool,
 }
 
@@ -34,13 +34,13 @@ impl Kv {
         Self { client, via: ReadVia::Quorum }
     }
 
-    /// The same with another way to read.
+    /// Returns the same client with another way to read.
     #[must_use]
     pub fn via(self, via: ReadVia) -> Self {
         Self { via, ..self }
     }
 
-    /// Gives a key a value, whatever it had.
+    /// Sets the value of a key.
     pub async fn put(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         match self.command(Command::Put { key, value }).await? {
             Reply::Written => Ok(()),
@@ -48,7 +48,7 @@ impl Kv {
         }
     }
 
-    /// Takes a key out; whether it had a value.
+    /// Deletes a key; returns whether it had a value.
     pub async fn delete(&self, key: &[u8]) -> Result<bool, Error> {
         match self.command(Command::Delete { key }).await? {
             Reply::Deleted { existed } => Ok(existed),
@@ -56,7 +56,7 @@ impl Kv {
         }
     }
 
-    /// Gives a key a value if it has this one; none: if it has no value.
+    /// Sets the value of a key if it has the expected value; with `None`, if it has no value.
     pub async fn compare_and_swap(
         &self,
         key: &[u8],
@@ -70,7 +70,7 @@ impl Kv {
         }
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     pub async fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         match self.query(Query::Get { key }).await? {
             Reply::Value(value) => Ok(value),
@@ -78,7 +78,7 @@ impl Kv {
         }
     }
 
-    /// Keys and values from one key on and before another.
+    /// Returns the keys and values from one key up to, but not including, another.
     pub async fn scan(&self, from: &[u8], to: Option<&[u8]>, limit: u32) -> Result<Scanned, Error> {
         match self.query(Query::Scan { from, to, limit }).await? {
             Reply::Found { entries, more } => Ok(Scanned { entries, more }),
@@ -97,7 +97,7 @@ impl Kv {
     }
 }
 
-/// Refuses here what the store would refuse, and can say more about it.
+/// Refuses here what the store would refuse, with a better message.
 fn fits(part: Part, bytes: &[u8], limit: usize) -> Result<(), Error> {
     match bytes.len() {
         length if length > limit => Err(Error::TooLong { part, length, limit }),
@@ -109,13 +109,15 @@ fn read(bytes: &[u8]) -> Result<Reply, Error> {
     Reply::decode(bytes).map_err(|malformed| Error::Unexpected(malformed.to_string()))
 }
 
-/// What is no answer to what was asked.
+/// Returns an error for an answer that does not belong to the request.
 fn odd(reply: &Reply) -> Error {
     match reply {
         Reply::TooLong => {
             Error::Unexpected("the store of this group takes shorter keys or values".to_owned())
         }
-        Reply::Malformed => Error::Unexpected("the state machine of this group is another".to_owned()),
+        Reply::Malformed => {
+            Error::Unexpected("the state machine of this group is not the key-value store".to_owned())
+        }
         _ => Error::Unexpected("an answer to another command".to_owned()),
     }
 }

@@ -1,4 +1,4 @@
-//! A client of a group: finds the leader by itself, and tries again until it has an answer or the time is up.
+//! A client of a group: it finds the leader, and retries until it has an answer or the deadline passes.
 //!
 //! ```text
 //!   Client ── a request ─► the connection that was good last ─► the leader, or a member that sends it on
@@ -7,10 +7,10 @@
 //!             the deadline ────────────────────────► Error::Deadline: what went wrong last, and whether it may be done
 //! ```
 //!
-//! A [`Client`] is cheap to clone, and all its clones share one connection, on which any number of requests
-//! may be under way. Commands go through a [session](kontiki_core::machine#sessions): however often one is
-//! sent again it is applied once, so a client that loses a leader in the middle of a command goes on as
-//! though nothing had happened. [`Client::kv`] speaks to the key-value store of `kontiki_core`.
+//! A [`Client`] is cheap to clone. All clones share one connection, with any number of requests in flight.
+//! Commands use a [session](kontiki_core::machine#sessions): a command is applied once however often it is
+//! sent, so a client that loses the leader in the middle of a command just retries. [`Client::kv`] is a
+//! client of the key-value store of `kontiki_core`.
 //!
 //! ```no_run
 //! use kontiki_net_tokio::client::{Client, ClientOptions};
@@ -54,32 +54,32 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How a client behaves. All have a default.
+/// The options of a client, all with defaults.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
-    /// The group that is meant: members of any other refuse. Where not set, any will do.
+    /// The group: members of other groups refuse. `None` accepts any group.
     pub cluster: Option<ClusterId>,
-    /// How long a request is tried before it fails with [`Error::Deadline`]. Default 10 s.
+    /// The time limit of a request, with retries; then it fails with [`Error::Deadline`]. Default 10 s.
     pub deadline: Duration,
-    /// How long a member is given to reply, before another is asked: for what is answered at once. A command
-    /// is given one more second for each 64 KiB, counted from when all of it is sent, unless the member falls
-    /// silent: what is still under way is not sent again. Default 3 s.
+    /// The time limit for a reply from one member, before another is tried. A command gets one more second
+    /// for each 64 KiB, counted from when all of it is sent, unless the member falls silent: a command in
+    /// transmission is not sent again. Default 3 s.
     pub reply_timeout: Duration,
-    /// How long a connection may take until it can be used. Default 2 s.
+    /// The time limit for connecting and the handshake. Default 2 s.
     pub dial_timeout: Duration,
-    /// How long to wait after the first failure before trying again; it doubles up to the longest, and each
-    /// is cut at random. Default 5 ms.
+    /// The delay after the first failure. It doubles up to the longest, and each delay is shortened at
+    /// random. Default 5 ms.
     pub backoff_min: Duration,
-    /// The longest such wait. Default 300 ms.
+    /// The longest such delay. Default 300 ms.
     pub backoff_max: Duration,
-    /// How often a member is asked how it is; after three times without a word its connection counts as
-    /// broken. Default 2 s.
+    /// The interval of status polls; after three without an answer the connection counts as broken. Default 2
+    /// s.
     pub heartbeat: Duration,
-    /// How many requests may be under way on one connection; further ones wait. Default 4,096.
+    /// The most requests in flight on one connection; further ones wait. Default 4,096.
     pub max_requests: usize,
-    /// The longest response that is accepted, in bytes. Default 64 MiB.
+    /// The longest accepted response, in bytes. Default 64 MiB.
     pub max_response_bytes: usize,
-    /// How many commands of the session may be under way: at most
+    /// The most commands of the session in flight: at most
     /// [`Limits::max_answers`](kontiki_core::machine::Limits::max_answers) of the group. Default 32.
     pub window: u32,
 }
@@ -111,10 +111,10 @@ impl ClientOptions {
     }
 }
 
-/// What a dialler gives: a stream whose handshake is done, or why there is none.
+/// The result of dialling: a stream after its handshake, or the reason there is none.
 pub type Dialled = Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, String>> + Send>>;
 
-/// How a connection to an address is made.
+/// Connects to an address.
 pub type Dialler = Arc<dyn Fn(String) -> Dialled + Send + Sync>;
 
 /// A client of a group. Clones share the connection and the session.
@@ -130,17 +130,17 @@ struct Shared {
     sessions: Sessions,
 }
 
-/// Whether a request may be sent again when nobody knows what became of it.
+/// Whether a request may be retried when its outcome is unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Again {
-    /// It changes nothing, or counts once however often it comes.
+    /// It changes nothing, or is applied once however often it is sent.
     Safe,
-    /// It could take effect twice.
+    /// It could be applied twice.
     Unsafe,
 }
 
 impl Client {
-    /// A client of the group that the members at these addresses belong to, each `host:port`. Nothing is done
+    /// Returns a client of the group with members at these addresses, each `host:port`. Nothing is sent
     /// before the first request.
     pub fn new(
         addresses: impl IntoIterator<Item = String>,
@@ -159,8 +159,7 @@ impl Client {
         Self::with_dialler(addresses, dialler, options)
     }
 
-    /// A client of the group that the members at these addresses belong to, which connects in its own way.
-    /// Nothing is done before the first request.
+    /// Returns a client that connects with its own dialler. Nothing is sent before the first request.
     pub fn with_dialler(
         addresses: impl IntoIterator<Item = String>,
         dialler: Dialler,
@@ -176,14 +175,14 @@ impl Client {
         Ok(Self { shared: Arc::new(Shared { options, router, sessions }), deadline })
     }
 
-    /// The same client with another deadline: connection and session are shared.
+    /// Returns the same client with another deadline. Connection and session are shared.
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
         Self { shared: Arc::clone(&self.shared), deadline }
     }
 
-    /// A client of one member alone, whoever leads: what it is asked, it answers itself, or sends on, or
-    /// refuses.
+    /// Returns a client of one member only, whichever member leads: the member answers requests itself,
+    /// forwards them, or refuses them.
     #[must_use]
     pub fn at(&self, address: impl Into<String>) -> Self {
         let options = self.shared.options.clone();
@@ -192,21 +191,22 @@ impl Client {
         Self { shared: Arc::new(Shared { options, router, sessions }), deadline: self.deadline }
     }
 
-    /// Has a command applied, once, and gives the state machine's answer. The session that this takes is
-    /// opened with the first command.
+    /// Has a command applied, once, and returns the state machine's answer. The first command opens a
+    /// session.
     pub async fn command(&self, command: &[u8]) -> Result<Payload, Error> {
         session::command(self, command).await
     }
 
-    /// Has a command applied without a session: one entry of the log for one command, and where the outcome
-    /// is not known, [`Error::Unknown`] and no second try.
+    /// Has a command applied outside a session: one log entry for one command. If the outcome is unknown, it
+    /// returns [`Error::Unknown`] and does not retry.
     pub async fn command_once(&self, command: &[u8]) -> Result<Payload, Error> {
         let ask = Ask::Command(Command::Plain(command).encode());
         let (_, answer) = applied(self.ask(ask, Again::Unsafe).await?)?;
         session::answer_of(answer)
     }
 
-    /// Asks the state machine, and misses nothing that was acknowledged before.
+    /// Queries the state machine, linearizably: the answer reflects every command acknowledged before the
+    /// call.
     pub async fn query(&self, query: &[u8], via: ReadVia) -> Result<Vec<u8>, Error> {
         let ask = Ask::Query { query: query.to_vec(), via };
         match self.ask(ask, Again::Safe).await? {
@@ -215,7 +215,7 @@ impl Client {
         }
     }
 
-    /// Asks how the leader is, or where there is none, any member.
+    /// Returns the leader's status; without a leader, any member's.
     pub async fn status(&self) -> Result<NodeStatus, Error> {
         match self.ask(Ask::Status, Again::Safe).await? {
             Reply::Status(status) => Ok(status),
@@ -223,23 +223,23 @@ impl Client {
         }
     }
 
-    /// Asks anything, and gives the reply. What can be tried again is tried again until the deadline, as far
-    /// as that is safe: so [`Reply::Refused`] and [`Reply::Unknown`] are never given, but come as errors.
+    /// Sends any request, and returns the reply. It retries until the deadline where that is safe: so
+    /// [`Reply::Refused`] and [`Reply::Unknown`] are never returned, but become errors.
     pub async fn ask(&self, ask: Ask, again: Again) -> Result<Reply, Error> {
         self.ask_each(again, || Some(ask.clone())).await
     }
 
-    /// The key-value store that the group replicates.
+    /// Returns a client of the group's key-value store.
     pub fn kv(&self) -> Kv {
         Kv::new(self.clone())
     }
 
-    /// Ends the session, if there is one. Where that cannot be done, it expires by itself later.
+    /// Closes the session, if there is one. If that fails, the session expires later.
     pub async fn close(&self) {
         session::close(self).await;
     }
 
-    /// The same with a question that is made anew for each attempt; none when it is not wanted any more.
+    /// Sends a request that is built anew for each attempt; `None` stops the retries.
     async fn ask_each(&self, again: Again, make: impl Fn() -> Option<Ask>) -> Result<Reply, Error> {
         let begun = Instant::now();
         let until = begun + self.deadline;
@@ -284,7 +284,7 @@ impl Client {
         let address = || connection.address.clone();
         let replied = match again {
             Again::Safe => self.patiently(&connection, ask).await?,
-            // What an operator asks for takes as long as it takes.
+            // Operators' requests have no time limit but the deadline.
             Again::Unsafe => connection.request(ask).await,
         };
         let reply = replied.map_err(|Lost { sent, broken }| Failure::Broken {
@@ -305,13 +305,13 @@ impl Client {
 }
 
 impl Client {
-    /// Asks, and waits for the reply as long as it may still be under way.
+    /// Sends a request, and waits for the reply as long as it may still arrive.
     async fn patiently(&self, connection: &Connection, ask: Ask) -> Result<Result<Reply, Lost>, Failure> {
         let ClientOptions { reply_timeout, heartbeat, .. } = self.shared.options;
         let bytes = if let Ask::Command(payload) = &ask { payload.len() } else { 0 };
         let patience =
             reply_timeout + Duration::from_secs(1) * u32::try_from(bytes / SLOWEST).unwrap_or(u32::MAX);
-        // A member that is there says so with each heartbeat.
+        // A member that is alive answers each status poll.
         let silence = reply_timeout.max(heartbeat + heartbeat / 2);
         let begun = Instant::now();
         let mut request = pin!(connection.request(ask));
@@ -329,7 +329,7 @@ impl Client {
     }
 }
 
-/// The slowest way that a command is waited for, there and on to the other members: bytes a second.
+/// The slowest rate at which a command may travel, to the member and on to the others, in bytes per second.
 const SLOWEST: usize = 64 << 10;
 
 impl fmt::Debug for Client {
@@ -338,7 +338,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What a command has come to.
+/// The outcome of a command.
 fn applied(reply: Reply) -> Result<(LogId, kontiki_core::machine::Answer), Error> {
     match reply {
         Reply::Applied { id, answer } => Ok((id, answer)),
@@ -346,7 +346,7 @@ fn applied(reply: Reply) -> Result<(LogId, kontiki_core::machine::Answer), Error
     }
 }
 
-/// A reply to something else than what was asked.
+/// Returns an error for a reply that does not belong to the request.
 pub fn unexpected(reply: &Reply) -> Error {
     let what = match reply {
         Reply::Who(_) => "who",

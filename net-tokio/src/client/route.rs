@@ -1,4 +1,5 @@
-//! Whom to ask: the leader, where that is known and can be reached, and otherwise whoever answers.
+//! Routing: which member to ask. The leader if it is known and can be reached, otherwise any member that
+//! answers.
 
 use super::connection::{Behaviour, Broken, Connection, lock};
 use super::{ClientOptions, Dialler, Failure};
@@ -8,34 +9,34 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Has the connection that all requests go by.
+/// Owns the connection that all requests use.
 pub(super) struct Router {
     dialler: Dialler,
     behaviour: Behaviour,
     dial_timeout: Duration,
-    /// Whether there is one address, and no following of leaders.
+    /// Whether there is one address only, and redirections are ignored.
     pinned: bool,
     state: Mutex<State>,
-    /// Only one looks for a connection at a time; others wait and get the same.
+    /// One task at a time looks for a connection; others wait and get the same.
     dialling: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
-    /// What is in use.
+    /// The connection in use.
     current: Option<Arc<Connection>>,
-    /// The addresses that were given to begin with.
+    /// The addresses given by the caller.
     given: Vec<String>,
-    /// Where members are to be reached, as others have said. A member's latest address counts.
+    /// The members' addresses, as other members have reported them. The latest address of a member counts.
     learned: BTreeMap<NodeId, String>,
-    /// Where somebody said that the leader is.
+    /// The leader's address, as reported.
     hint: Option<String>,
-    /// Whose turn it is among all addresses.
+    /// The index of the next address to try.
     turn: usize,
 }
 
 impl State {
-    /// Where to go next: to the leader, or round.
+    /// The next destination: the leader, or the next address.
     fn address(&mut self) -> String {
         if let Some(hint) = self.hint.take() {
             return hint;
@@ -47,7 +48,7 @@ impl State {
         address
     }
 
-    /// Remembers addresses, a bounded number of them whatever is claimed.
+    /// Remembers addresses, a bounded number of them.
     fn learn(&mut self, addresses: impl IntoIterator<Item = (NodeId, String)>) {
         for (id, address) in addresses {
             let known = self.learned.contains_key(&id) || self.learned.len() < MAX_LEARNED;
@@ -70,7 +71,7 @@ impl Router {
         }
     }
 
-    /// The same to one address alone.
+    /// Returns the same route to one address only.
     pub(super) fn only(&self, address: String) -> Self {
         Self {
             dialler: Arc::clone(&self.dialler),
@@ -82,7 +83,7 @@ impl Router {
         }
     }
 
-    /// A connection to ask by.
+    /// Returns a connection to use.
     pub(super) async fn connection(&self) -> Result<Arc<Connection>, Failure> {
         if let Some(connection) = self.good() {
             return Ok(connection);
@@ -98,7 +99,7 @@ impl Router {
                 self.dial(address).await?
             }
         };
-        // From whoever answers to the leader. A leader of yesterday sends us on; but not for ever.
+        // Follow the redirection to the leader. A former leader may redirect too, so the number is bounded.
         for _ in 0..HOPS {
             let Some((leader, address)) = self.leader_elsewhere(&connection) else {
                 break;
@@ -115,7 +116,7 @@ impl Router {
         Ok(connection)
     }
 
-    /// What went wrong by the connection in use; whether it is known where to go instead.
+    /// Reports a failure of the connection in use. Returns whether the next destination is known.
     pub(super) fn failed(&self, failure: &Failure) -> bool {
         if self.pinned {
             return false;
@@ -124,14 +125,14 @@ impl Router {
         match failure {
             Failure::Unreachable { .. } => state.current = None,
             Failure::Broken { address, .. } | Failure::NoReply { address, .. } => {
-                // Another request may have found a better one already.
+                // Another request may already have found a better one.
                 if state.current.as_ref().is_some_and(|current| current.address == *address) {
                     state.current = None;
                 }
             }
             Failure::Refused(refused) => {
                 let Some((leader, address)) = &refused.leader else {
-                    // This one knows of no leader: another may.
+                    // This member knows no leader: another may.
                     state.current = None;
                     return false;
                 };
@@ -152,7 +153,7 @@ impl Router {
         false
     }
 
-    /// The connection in use, where it is open.
+    /// Returns the connection in use, if it is open.
     fn current(&self) -> Option<Arc<Connection>> {
         let mut state = lock(&self.state);
         if state.current.as_ref().is_some_and(|current| !current.is_open()) {
@@ -161,7 +162,7 @@ impl Router {
         state.current.clone()
     }
 
-    /// The same, where there is no better one.
+    /// Returns the connection in use, if there is no better one.
     fn good(&self) -> Option<Arc<Connection>> {
         let current = self.current()?;
         match self.leader_elsewhere(&current) {
@@ -170,7 +171,7 @@ impl Router {
         }
     }
 
-    /// The leader that a member has told of, and where it is, where that is another.
+    /// Returns the leader that a member has reported, and its address, if it is another member.
     fn leader_elsewhere(&self, connection: &Connection) -> Option<(NodeId, String)> {
         if self.pinned {
             return None;
@@ -207,8 +208,8 @@ enum Reason {
     Broken(Broken),
 }
 
-/// How often in a row a connection is left for that of a leader.
+/// How often in a row a connection is left for the leader's.
 const HOPS: u32 = 3;
-/// How many addresses are remembered, and how long they may be.
+/// The most addresses remembered, and the longest length of one.
 const MAX_LEARNED: usize = 256;
 const MAX_ADDRESS: usize = 512;

@@ -1,4 +1,4 @@
-//! The client's session: what makes a command that is sent again count once.
+//! The client's session: a command that is sent repeatedly is applied once.
 
 use super::connection::lock;
 use super::{Again, Client, Error, applied};
@@ -14,18 +14,18 @@ use tokio::time::{Instant, timeout, timeout_at};
 pub(super) struct Sessions {
     limits: Limits,
     current: Mutex<Option<Arc<Session>>>,
-    /// Only one opens a session at a time; others wait and get the same.
+    /// One task at a time opens a session; others wait and get the same.
     opening: tokio::sync::Mutex<()>,
 }
 
 struct Session {
     books: Mutex<machine::Client>,
-    /// A command is over, and another may begin.
+    /// A command has ended, and another may begin.
     room: Notify,
 }
 
-/// A command under way. Whoever gives up waiting for it says so by dropping this: it will never be sent
-/// again, and the session goes on.
+/// A command in flight. Dropping it means that the caller has stopped waiting: it is never sent again, and
+/// the session continues.
 struct Begun {
     session: Arc<Session>,
     number: u64,
@@ -48,7 +48,7 @@ impl Sessions {
         lock(&self.current).clone()
     }
 
-    /// The session to use; a new one where there is none.
+    /// Returns the session to use; opens one if there is none.
     async fn open(&self, client: &Client) -> Result<Arc<Session>, Error> {
         if let Some(session) = self.current() {
             return Ok(session);
@@ -57,7 +57,7 @@ impl Sessions {
         if let Some(session) = self.current() {
             return Ok(session);
         }
-        // One that is opened twice does no harm: the other is never used, and expires.
+        // If two are opened, the unused one expires.
         let ask = Ask::Command(Command::Register.encode());
         let opened = client.ask(ask, Again::Safe).await.map_err(nothing_done)?;
         let id = match applied(opened)? {
@@ -82,7 +82,7 @@ impl Session {
     /// Begins a command, once there is room for it.
     async fn begin(self: &Arc<Self>, command: &[u8]) -> Begun {
         loop {
-            // Before looking, so that no room that is made meanwhile is missed.
+            // Before the check, so that room made meanwhile is not missed.
             let room = self.room.notified();
             let begun = lock(&self.books).begin(command);
             match begun {
@@ -94,7 +94,7 @@ impl Session {
 }
 
 impl Begun {
-    /// What to propose, as of now.
+    /// Returns the payload to propose now.
     fn payload(&self) -> Option<Payload> {
         lock(&self.session.books).again(self.number)
     }
@@ -119,8 +119,7 @@ pub(super) async fn command(client: &Client, command: &[u8]) -> Result<Payload, 
         let (_, answer) = applied(reply?)?;
         if answer == Answer::SessionExpired {
             sessions.forget(&session);
-            // The only copy of the command that there ever was has just not been applied: it may go into
-            // another session.
+            // The only copy of the command was not applied: it may be sent in another session.
             if *lock(&attempts) == 1 {
                 continue;
             }
@@ -134,12 +133,12 @@ pub(super) async fn close(client: &Client) {
     let session = lock(&client.shared.sessions.current).take();
     if let Some(session) = session {
         let ask = Ask::Command(lock(&session.books).close());
-        // Whether it was closed or not: it expires.
+        // If it was not closed, it expires.
         let _ = timeout(CLOSE, client.ask(ask, Again::Safe)).await;
     }
 }
 
-/// The state machine's answer, in what became of a command.
+/// Returns the state machine's answer from the outcome of a command.
 pub(super) fn answer_of(answer: Answer) -> Result<Payload, Error> {
     match answer {
         Answer::Applied(answer) => Ok(answer),
@@ -157,5 +156,5 @@ fn nothing_done(error: Error) -> Error {
     }
 }
 
-/// How long the end of a session is waited for.
+/// The time limit for closing the session.
 const CLOSE: Duration = Duration::from_secs(1);

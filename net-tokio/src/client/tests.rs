@@ -1,4 +1,4 @@
-//! A client against members that do what a test tells them.
+//! A client against scripted members.
 
 use super::*;
 use crate::protocol::{self, NodePhase, Request, Response, Who};
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
-/// What a member says to a request; none: it closes the connection.
+/// A member's reply to a request; `None` closes the connection.
 type Says = Box<dyn FnMut(&Ask) -> Option<Said> + Send>;
 
 enum Said {
@@ -22,7 +22,7 @@ enum Said {
     Nothing,
 }
 
-/// Members by their addresses, and what they were asked, but for who and how they are.
+/// Members by their addresses, and the requests they received except for status polls.
 #[derive(Clone, Default)]
 struct World(Arc<Mutex<Inner>>);
 
@@ -41,7 +41,7 @@ impl World {
         world
     }
 
-    /// There is a member at this address, with this number.
+    /// Adds a member with this id at this address.
     fn member(self, id: u64, says: impl FnMut(&Ask) -> Option<Said> + Send + 'static) -> Self {
         lock(&self.0).members.insert(format!("m{id}"), (id, Box::new(says)));
         self
@@ -69,7 +69,7 @@ impl World {
     fn dial(&self, address: String) -> Result<Box<dyn Stream>, String> {
         lock(&self.0).dialled.push(address.clone());
         if !lock(&self.0).members.contains_key(&address) {
-            return Err("nobody listens there".to_owned());
+            return Err("connection refused".to_owned());
         }
         let (near, far) = tokio::io::duplex(1 << 16);
         tokio::spawn(self.clone().serve(address, far));
@@ -120,7 +120,7 @@ impl World {
         lock(&self.0).asked.iter().map(|(address, _)| address.clone()).collect()
     }
 
-    /// The commands that members were asked to apply, in order, each with its number in its session.
+    /// The commands that the members were asked to apply, in order, each with its number in its session.
     fn commands(&self) -> Vec<(u64, Vec<u8>)> {
         let inner = lock(&self.0);
         let commands = inner.asked.iter().filter_map(|(_, ask)| in_session(ask));
@@ -160,7 +160,7 @@ fn reply(answer: machine::Answer) -> Option<Said> {
     Some(Said::Reply(Reply::Applied { id: LogId::new(1, 1), answer }))
 }
 
-/// What a member does that is well: opens sessions, and answers each command with itself.
+/// A healthy member: opens sessions, and answers each command with its own bytes.
 fn well(ask: &Ask) -> Option<Said> {
     let Ask::Command(payload) = ask else {
         return Some(Said::Reply(Reply::Read { index: Index::ZERO, answer: b"read".to_vec() }));
@@ -291,7 +291,7 @@ async fn the_deadline_ends_it_and_says_what_went_wrong_last_and_whether_it_may_b
     let client = World::default().client(&["m1"]).with_deadline(short);
     let error = client.command(b"x").await.unwrap_err();
     assert_eq!((error.code(), error.may_be_done()), ("deadline", false));
-    assert!(error.to_string().contains("m1 cannot be reached: nobody listens there"), "{error}");
+    assert!(error.to_string().contains("m1 cannot be reached: connection refused"), "{error}");
 
     let world = World::led_by(1).member(1, |ask: &Ask| match in_session(ask) {
         Some(_) => Some(Said::Nothing),
@@ -313,7 +313,7 @@ async fn garbage_is_an_error_that_says_so() {
             panic!("{error:?}");
         };
         assert!(!matches!(why, FrameError::Incomplete { .. }), "{why:?}");
-        assert!(error.to_string().contains("is this address that of a member"), "{error}");
+        assert!(error.to_string().contains("check that the address belongs to a member"), "{error}");
     }
 }
 
@@ -400,7 +400,7 @@ async fn more_commands_than_the_session_has_room_for_wait_and_all_are_done() {
 }
 
 #[tokio::test]
-async fn a_client_of_one_member_follows_nobody() {
+async fn a_client_of_one_member_follows_no_redirection() {
     let world = World::led_by(2).member(1, well).member(2, well);
     let client = world.client(&["m2"]).at("m1");
     client.query(b"q", ReadVia::Quorum).await.unwrap();
@@ -412,7 +412,7 @@ async fn a_member_that_falls_silent_is_left() {
     let world = World::led_by(1).member(1, |_: &Ask| Some(Said::Nothing)).member(2, well);
     let client = world.client(&["m1", "m2"]);
     let asked = client.query(b"q", ReadVia::Quorum);
-    // Whoever is asked first, m1 does not answer; and m2 says that m1 leads, until it says otherwise.
+    // m1 never answers; and m2 reports m1 as the leader, until it reports another.
     let freed = async {
         while world.asked().is_empty() {
             tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! What went on, told from how the status changes.
+//! The member's history, derived from changes of its status.
 
 use super::MAX_EVENTS;
 use crate::metrics::kind_word;
@@ -10,21 +10,20 @@ use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Something that a person may want to know afterwards.
+/// An event of the member, for people.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Event {
-    /// When, in milliseconds since 1970 by this machine's clock; the last time, where it happened several
-    /// times.
+    /// The time in milliseconds since 1970 by this machine's clock; the last time if the event was repeated.
     pub at_ms: u64,
-    /// What it is about: `phase`, `leader`, `term`, `election`, `kind`, `space`, `members` or `snapshot`.
+    /// The subject: `phase`, `leader`, `term`, `election`, `kind`, `space`, `members` or `snapshot`.
     pub kind: &'static str,
-    /// What happened.
+    /// The event as text.
     pub text: String,
-    /// How often it happened in a row: more than 1 for elections alone, which may go on for long.
+    /// The number of repetitions in a row. More than 1 occurs only for elections, which may repeat for long.
     pub times: u64,
 }
 
-/// How often something happened.
+/// Counters of events.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct Counts {
     pub(super) elections: u64,
@@ -35,22 +34,22 @@ pub(super) struct Counts {
     pub(super) applied: u64,
 }
 
-/// The last status, and what came of all those before.
+/// The last status, and what was derived from all earlier ones.
 #[derive(Default)]
 pub(super) struct History {
     last: Option<NodeStatus>,
-    /// The members as they were last told, each with the life of its directory and what it is.
+    /// The members of the last membership, each with its incarnation and kind.
     members: Option<BTreeMap<NodeId, (Incarnation, MemberKind)>>,
     counts: Counts,
     events: VecDeque<Event>,
-    /// The last term in which this member stood.
+    /// The last term in which this member was a candidate.
     stood: Term,
-    /// The last leader there was.
+    /// The last known leader.
     led: Option<(Term, NodeId)>,
     timed: Option<Timed>,
 }
 
-/// An entry that waits to be committed, since when.
+/// An entry whose commit is being timed, and when it was appended.
 struct Timed {
     term: Term,
     index: Index,
@@ -66,7 +65,7 @@ impl History {
         self.events.iter()
     }
 
-    /// Takes note of a status. How long the entry took to be committed that was timed, where it is now.
+    /// Takes note of a status. Returns the commit latency of the timed entry, if it is committed now.
     pub(super) fn note(&mut self, at_ms: u64, now: Instant, status: &NodeStatus) -> Option<Duration> {
         let is_first = self.last.is_none();
         let before = self.last.take().unwrap_or_else(|| NodeStatus { leader: None, ..status.clone() });
@@ -84,7 +83,7 @@ impl History {
             let text = format!("the latest snapshot covers the log through entry {}", status.snapshot.index);
             self.push(at_ms, "snapshot", text);
         }
-        // A member that starts again knows of less than it did.
+        // A restarted member knows a lower commit index than before.
         self.counts.committed += status.committed.get().saturating_sub(before.committed.get());
         self.counts.applied += status.applied.get().saturating_sub(before.applied.get());
         let took = self.time(now, &before, status);
@@ -92,7 +91,7 @@ impl History {
         took
     }
 
-    /// Takes note of a membership, and of what has changed of the other members since the one before.
+    /// Takes note of a membership, and of the changes of other members since the last one.
     pub(super) fn note_members(&mut self, at_ms: u64, me: NodeId, membership: &Membership) {
         let now: BTreeMap<_, _> = membership
             .members()
@@ -141,7 +140,7 @@ impl History {
             }
             Some(_) => {}
             None if status.role == RoleKind::Candidate && has_stood => {
-                self.push(at_ms, "election", format!("this member stands for election (term {term})"));
+                self.push(at_ms, "election", format!("this member is a candidate (term {term})"));
             }
             None if term > before.term => {
                 self.push(at_ms, "term", format!("an election began (term {term})"));
@@ -156,7 +155,7 @@ impl History {
         }
     }
 
-    /// Times one entry of this member's own at a time, from its being appended to its being committed.
+    /// Times one entry of this leader at a time, from append to commit.
     fn time(&mut self, now: Instant, before: &NodeStatus, status: &NodeStatus) -> Option<Duration> {
         let leads = status.role == RoleKind::Leader;
         let timed = self.timed.take().filter(|timed| leads && timed.term == status.term);
@@ -182,7 +181,7 @@ impl History {
 
     fn push(&mut self, at_ms: u64, kind: &'static str, text: String) {
         let mut times = 1;
-        // A member that is cut off may stand for hours: that should not push everything else out.
+        // A partitioned member may campaign for hours: repetitions must not displace all other events.
         if kind == "election" && self.events.back().is_some_and(|last| last.kind == kind) {
             times += self.events.pop_back().map_or(0, |last| last.times);
         }
@@ -208,7 +207,7 @@ fn space_text(space: Space) -> &'static str {
 fn kind_text(kind: MemberKind) -> &'static str {
     match kind {
         MemberKind::Voter => "this member votes in its group",
-        MemberKind::Witness => "this member is a witness of its group: it votes and holds no values",
+        MemberKind::Witness => "this member is a witness of its group: it votes and stores no commands",
         MemberKind::Learner => "this member is a learner of its group: it does not vote",
         MemberKind::NonMember => "this member is not in its group",
     }
@@ -216,9 +215,9 @@ fn kind_text(kind: MemberKind) -> &'static str {
 
 fn phase_text(phase: &NodePhase) -> String {
     match phase {
-        NodePhase::Starting(why) => format!("this member waits to be in a group: {why}"),
+        NodePhase::Starting(why) => format!("this member waits to enter a group: {why}"),
         NodePhase::Running => "this member is running".to_owned(),
-        NodePhase::Refusing(why) => format!("this member refuses everything: {why}"),
+        NodePhase::Refusing(why) => format!("this member refuses all requests: {why}"),
         NodePhase::Halted(why) => format!("this member halted: {why}"),
         NodePhase::Stopped => "this member was shut down".to_owned(),
     }

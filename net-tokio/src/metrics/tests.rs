@@ -52,7 +52,7 @@ fn a_life_is_told_in_events_and_counted() {
     note(&|it| it.phase = NodePhase::Halted("the disk failed".to_owned()));
     let told = [
         "this member is running",
-        "this member stands for election (term 3)",
+        "this member is a candidate (term 3)",
         "this member was elected leader (term 3)",
         "this member stopped leading",
         "member 2 was elected leader (term 4)",

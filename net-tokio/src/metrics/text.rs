@@ -1,5 +1,5 @@
-//! The text format of Prometheus, version 0.0.4. Whole numbers only: what is measured in seconds is counted
-//! in nanoseconds and written as a decimal fraction, so nothing is rounded.
+//! The text format of Prometheus, version 0.0.4. It is written by hand because durations must be exact: they
+//! are counted in whole nanoseconds and written as decimal fractions, which no client library does.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -7,49 +7,50 @@ use std::fmt::{self, Write as _};
 /// The media type of a page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What the numbers of one name mean.
+/// The type of a metric.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// It only grows, and begins anew when the process does. Its name ends in `_total`.
+    /// It only grows, and restarts with the process. Its name ends in `_total`.
     Counter,
-    /// It goes up and down.
+    /// It rises and falls.
     Gauge,
-    /// How many measurements there were up to each of several bounds.
+    /// Measurements counted by buckets.
     Histogram,
 }
 
-/// One name, and its numbers under various labels.
+/// A metric with its samples under various labels.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Family {
-    /// The name: `kontiki_`, what it is, its unit, and `_total` for a counter.
+    /// The name: `kontiki_`, the metric, its unit, and `_total` for a counter.
     pub name: &'static str,
-    /// What it is, in one sentence.
+    /// The help text, one sentence.
     pub help: &'static str,
-    /// What its numbers mean.
+    /// The type.
     pub kind: Kind,
-    /// The numbers.
+    /// The samples.
     pub samples: Vec<Sample>,
 }
 
-/// A number, and what tells it from others of the same name.
+/// A value with its labels.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sample {
-    /// Names and values. Keep the values few: each set of them is kept for ever by whoever collects them.
+    /// Label names and values. Keep the values few: the monitoring system keeps a time series for each set of
+    /// them.
     pub labels: Vec<(&'static str, String)>,
-    /// The number.
+    /// The value.
     pub value: Value,
 }
 
-/// A number, with its unit.
+/// A value with its unit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Value {
     /// A count, or bytes.
     Whole(u64),
-    /// A time in nanoseconds, written in seconds.
+    /// A duration in nanoseconds, written in seconds.
     Nanos(u64),
 }
 
-/// What is written under one name: the labels with the number, so that nothing can be there twice.
+/// The samples of one name, keyed by their labels, so that none occurs twice.
 #[derive(Default)]
 struct Written {
     help: &'static str,
@@ -58,13 +59,13 @@ struct Written {
     histograms: String,
 }
 
-/// A page in the making. However it is filled, it comes out well-formed: each name stands there once, and
-/// each set of labels once in it.
+/// A page under construction. It is always well-formed: each name occurs once, and each set of labels occurs
+/// once under its name.
 #[derive(Default)]
 pub(super) struct Page(BTreeMap<&'static str, Written>);
 
 impl Page {
-    /// Adds the numbers of a family. What is there already under the same labels is added to.
+    /// Adds the samples of a family. A sample with the labels of an earlier one is added to it.
     pub(super) fn family(&mut self, family: &Family) {
         for sample in &family.samples {
             let labels: Vec<_> = sample.labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -72,7 +73,7 @@ impl Page {
         }
     }
 
-    /// Adds one number.
+    /// Adds one sample.
     pub(super) fn add(
         &mut self,
         name: &'static str,
@@ -86,8 +87,8 @@ impl Page {
         *line = line.plus(value);
     }
 
-    /// Adds a histogram: how many measurements were in each bucket, by its upper bound, and their sum in
-    /// nanoseconds. The last bucket has no bound.
+    /// Adds a histogram: the count of each bucket with its upper bound, and the sum in nanoseconds. The last
+    /// bucket has no bound.
     pub(super) fn histogram(
         &mut self,
         name: &'static str,
@@ -111,7 +112,7 @@ impl Page {
         written
     }
 
-    /// The whole page.
+    /// Returns the whole page.
     pub(super) fn finish(self) -> String {
         let mut out = String::new();
         for (name, written) in &self.0 {

@@ -1,4 +1,4 @@
-//! What the port for operators needs of a node.
+//! The node as seen by the admin port.
 
 use crate::admin::{AdminBackend, BoxFuture};
 use crate::metrics::{Family, Kind, Metrics, MetricsSample, Sample, Value};
@@ -32,7 +32,7 @@ impl AdminBackend for Node {
             let counters = self.counters().await.unwrap_or_default();
             let mut more = vec![Family {
                 name: "kontiki_waiting_requests",
-                help: "Requests that wait for their answers.",
+                help: "Requests that wait for an answer.",
                 kind: Kind::Gauge,
                 samples: vec![whole(Vec::new(), counters.waiting as u64)],
             }];
@@ -80,15 +80,15 @@ fn of_recorder(counters: &record::RecorderCounters) -> [Family; 5] {
         Family { name, help, kind: Kind::Counter, samples }
     };
     [
-        family("kontiki_recordings_total", "Recordings that were begun.", counters.recordings),
-        family("kontiki_recorded_bytes_total", "Bytes of recordings that were written.", counters.bytes),
-        family("kontiki_recording_missed_total", "Steps that were not recorded.", counters.missed),
+        family("kontiki_recordings_total", "Recordings started.", counters.recordings),
+        family("kontiki_recorded_bytes_total", "Bytes of recordings written.", counters.bytes),
+        family("kontiki_recording_missed_total", "Steps not recorded.", counters.missed),
         family(
             "kontiki_recording_too_large_total",
-            "Steps that were not recorded because the ring is too small.",
+            "Steps not recorded because the ring is too small.",
             counters.too_large,
         ),
-        family("kontiki_recording_failures_total", "Times that writing failed.", counters.failures),
+        family("kontiki_recording_failures_total", "Failed writes of recordings.", counters.failures),
     ]
 }
 
@@ -106,15 +106,15 @@ fn of_log(kept: &Retention, segments: usize) -> [Family; 3] {
     [
         family(
             "kontiki_log_kept_bytes",
-            "Bytes of entries that the log keeps, by why.",
+            "Bytes of entries retained in the log, by reason.",
             samples(|span| span.bytes),
         ),
         family(
             "kontiki_log_kept_entries",
-            "Entries that the log keeps, by why.",
+            "Entries retained in the log, by reason.",
             samples(|span| span.entries),
         ),
-        family("kontiki_log_segments", "Files of the log.", vec![whole(Vec::new(), segments as u64)]),
+        family("kontiki_log_segments", "Segment files of the log.", vec![whole(Vec::new(), segments as u64)]),
     ]
 }
 
@@ -122,38 +122,34 @@ fn of_tls(reloads: &Reloads) -> Family {
     let sample = |result: &str, count| whole(vec![("result", result.to_owned())], count);
     Family {
         name: "kontiki_tls_reloads_total",
-        help: "Times that other TLS material was found in its files, by whether it was taken or the old was kept.",
+        help: "Changes of the TLS files, by whether the new material was accepted.",
         kind: Kind::Counter,
         samples: vec![sample("taken", reloads.taken), sample("refused", reloads.refused)],
     }
 }
 
-/// A count of one peer's: its name, what it is, and where it is found.
+/// One metric of a peer: name, help text, kind and value.
 type OfPeer = (&'static str, &'static str, Kind, fn(&PeerCounters) -> u64);
 
 const OF_PEERS: [OfPeer; 7] = [
-    ("kontiki_transport_sent_frames_total", "Frames that were sent to the member.", Kind::Counter, |it| {
-        it.sent_frames
-    }),
-    ("kontiki_transport_sent_bytes_total", "Bytes that were sent to the member.", Kind::Counter, |it| {
-        it.sent_bytes
-    }),
-    ("kontiki_transport_received_frames_total", "Frames that came from the member.", Kind::Counter, |it| {
+    ("kontiki_transport_sent_frames_total", "Frames sent to the member.", Kind::Counter, |it| it.sent_frames),
+    ("kontiki_transport_sent_bytes_total", "Bytes sent to the member.", Kind::Counter, |it| it.sent_bytes),
+    ("kontiki_transport_received_frames_total", "Frames received from the member.", Kind::Counter, |it| {
         it.received_frames
     }),
-    ("kontiki_transport_received_bytes_total", "Bytes that came from the member.", Kind::Counter, |it| {
+    ("kontiki_transport_received_bytes_total", "Bytes received from the member.", Kind::Counter, |it| {
         it.received_bytes
     }),
     (
         "kontiki_transport_failed_dials_total",
-        "Attempts to connect to the member that failed.",
+        "Failed attempts to connect to the member.",
         Kind::Counter,
         |it| it.failed_dials,
     ),
-    ("kontiki_transport_outbound_connections", "Connections to the member.", Kind::Gauge, |it| {
+    ("kontiki_transport_outbound_connections", "Open connections to the member.", Kind::Gauge, |it| {
         it.outbound as u64
     }),
-    ("kontiki_transport_inbound_connections", "Connections of the member.", Kind::Gauge, |it| {
+    ("kontiki_transport_inbound_connections", "Open connections from the member.", Kind::Gauge, |it| {
         it.inbound as u64
     }),
 ];
@@ -173,7 +169,7 @@ fn of_transport(counters: &transport::TransportCounters) -> Vec<Family> {
     }
     families.push(Family {
         name: "kontiki_transport_dropped_total",
-        help: "Frames that were not sent or not taken, by the reason's code.",
+        help: "Frames dropped before sending or on arrival, by reason.",
         kind: Kind::Counter,
         samples: dropped
             .into_iter()
@@ -182,7 +178,7 @@ fn of_transport(counters: &transport::TransportCounters) -> Vec<Family> {
     });
     families.push(Family {
         name: "kontiki_transport_refused_total",
-        help: "Connections that were refused or given up, by the reason's code.",
+        help: "Connections refused or closed, by reason.",
         kind: Kind::Counter,
         samples: refused
             .iter()
@@ -191,7 +187,7 @@ fn of_transport(counters: &transport::TransportCounters) -> Vec<Family> {
     });
     families.push(Family {
         name: "kontiki_transport_clients",
-        help: "Clients that are connected.",
+        help: "Connected clients.",
         kind: Kind::Gauge,
         samples: vec![whole(Vec::new(), *clients as u64)],
     });

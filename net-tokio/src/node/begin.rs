@@ -1,5 +1,5 @@
-//! Carries out what [`formation`](kontiki_core::replica::formation) decides about a member's way into its
-//! group.
+//! Carries out the decisions of [`formation`](kontiki_core::replica::formation): how a member founds or joins
+//! its group.
 
 use crate::clock::Clock;
 use crate::host::Host;
@@ -23,14 +23,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// Why a member cannot come to a group.
+/// The reason a member cannot enter a group.
 #[derive(Debug)]
 pub(super) enum BeginError {
-    /// It must not, as things are.
+    /// Formation refuses it.
     Formation(FormationError),
-    /// It cannot be written down.
+    /// The membership record cannot be written.
     Identity(IdentityError),
-    /// It was shut down meanwhile.
+    /// The member was shut down meanwhile.
     Shutdown,
 }
 
@@ -46,14 +46,14 @@ impl fmt::Display for BeginError {
 
 impl error::Error for BeginError {}
 
-/// The member has a group, or cannot have one.
+/// Reports that the member has a group, or cannot have one.
 pub(super) type Entered = oneshot::Sender<Result<(), BeginError>>;
 
-/// How long to wait before a record that could not be written is written again.
+/// The delay before a failed write of the record is retried.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Brings a member into its group, and goes on as long as there is something to do. Ends when the member
-/// does.
+/// Brings a member into its group, and continues while formation has work to do. Returns when the member
+/// stops.
 pub(super) async fn form(handle: Arc<NodeHandle>, host: Arc<Host>, directory: PathBuf, entered: Entered) {
     let (clock, mut entered) = (Clock::start(), Some(entered));
     let (tell, mut answers) = mpsc::unbounded_channel();
@@ -120,7 +120,8 @@ fn end(entered: Option<Entered>, error: BeginError) {
     }
 }
 
-/// Writes a record down. A member that has its group already goes on where that fails, and it is tried again.
+/// Writes a record. A member that already has its group keeps running if the write fails, and the write is
+/// retried.
 async fn store(record: Record, directory: &Path, must: bool) -> Result<(), IdentityError> {
     loop {
         let (record, directory) = (record.clone(), directory.to_owned());
@@ -128,7 +129,7 @@ async fn store(record: Record, directory: &Path, must: bool) -> Result<(), Ident
         match stored {
             Ok(Err(error)) if must => return Err(error),
             Ok(Err(error)) => tracing::warn!(%error, "cannot write down how far this member has joined"),
-            // The runtime ends.
+            // The runtime is shutting down.
             Err(_) => {}
             Ok(Ok(())) => return Ok(()),
         }
@@ -136,7 +137,7 @@ async fn store(record: Record, directory: &Path, must: bool) -> Result<(), Ident
     }
 }
 
-/// The member's place in its group, if it has one; an error where the member goes no further.
+/// Returns the member's place in its group, if it has one; an error if the member runs no further.
 fn place(status: &NodeStatus) -> Result<Option<Place>, ()> {
     match status.phase {
         NodePhase::Starting(_) => Ok(None),
@@ -162,7 +163,7 @@ fn tell_operator(handle: &NodeHandle, report: &Report) {
     }
 }
 
-/// Asks a question for a formation.
+/// Sends a formation's question.
 async fn put(
     address: &str,
     tls: Option<&Tls>,
@@ -183,7 +184,8 @@ async fn put(
     match ask_once(address, tls, cluster, ask, patience).await.map_err(|error| error.to_string())? {
         Reply::Who(who) => Ok(formation::Reply::Who(who)),
         Reply::Reconfigured(id) => Ok(formation::Reply::Changed(id)),
-        // An operator may have cancelled it: a learner as well, to be promoted later.
+        // An operator may have cancelled the change. The member is a learner all the same, to be promoted
+        // later.
         Reply::NotCaughtUp(_) | Reply::Cancelled => Ok(formation::Reply::NotCaughtUp),
         Reply::Unknown => Ok(formation::Reply::Unknown),
         Reply::Refused(Refused { code, text, retry, leader }) if is_change => {
@@ -196,16 +198,16 @@ async fn put(
     }
 }
 
-/// What went wrong when somebody was asked.
+/// The reason a question got no answer.
 #[derive(Debug)]
 pub(super) enum AskError {
-    /// There is no connection.
+    /// The connection could not be made.
     Dial(transport::DialError),
-    /// It broke.
+    /// The connection broke.
     Io(io::Error),
-    /// What came back is no answer.
+    /// The response is not a valid answer.
     Garbled(FrameError),
-    /// Nothing came in time.
+    /// No answer came in time.
     Late,
 }
 
@@ -220,10 +222,10 @@ impl fmt::Display for AskError {
     }
 }
 
-/// How long a member may take to identify itself.
+/// The time limit for a member to identify itself.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Asks the member at an address who it is.
+/// Asks the member at an address for its identity.
 #[cfg(feature = "admin")]
 pub(super) async fn who(address: &str, tls: Option<&Tls>) -> Result<Who, AskError> {
     match ask_once(address, tls, None, Ask::Who, PATIENCE).await? {
@@ -262,5 +264,5 @@ async fn ask_once(
     timeout(patience, asking).await.unwrap_or(Err(AskError::Late))
 }
 
-/// More than any answer to these questions has.
+/// An upper bound on the size of an answer to these questions.
 const MAX_ANSWER: usize = 1 << 20;

@@ -6,10 +6,10 @@ use kontiki_core::types::Index;
 use std::collections::VecDeque;
 use tokio::sync::watch;
 
-/// Committed entries, each once and in order, blank ones and memberships included.
+/// Committed entries, each once and in order, including blank entries and memberships.
 ///
-/// It is pulled: nothing is kept for whoever does not ask, so a slow consumer delays nobody but itself. One
-/// that is so slow that the log has gone on without it is told where the log begins now.
+/// The stream is pulled: the node buffers nothing for a consumer that does not ask, so a slow consumer delays
+/// only itself. A consumer that falls behind the start of the log gets an error with the log's first index.
 #[derive(Debug)]
 pub struct Committed {
     node: Node,
@@ -24,17 +24,17 @@ impl Committed {
         Self { node, after, status, read: VecDeque::new() }
     }
 
-    /// The next entry, as soon as there is one.
+    /// Returns the next entry, as soon as there is one.
     ///
-    /// May be dropped at any time: no entry is lost by it.
+    /// The future may be dropped at any time: no entry is lost.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Refusal::Compacted`](kontiki_core::replica::ReplicaRefusal::Compacted) where
+    /// [`Error::Refused`] with [`Refusal::Compacted`](kontiki_core::replica::ReplicaRefusal::Compacted) if
     /// the next entry is no longer in the log, and with
-    /// [`Refusal::Unreadable`](kontiki_core::replica::ReplicaRefusal::Unreadable) where the member's disk has
+    /// [`Refusal::Unreadable`](kontiki_core::replica::ReplicaRefusal::Unreadable) if the member's disk has
     /// lost it: the next call tries again, and succeeds once another member has sent the entry.
-    /// [`Error::Stopped`] when the node is stopped.
+    /// [`Error::Stopped`] if the node is stopped.
     pub async fn next(&mut self) -> Result<LogEntry, Error> {
         loop {
             if let Some(entry) = self.read.pop_front() {
@@ -54,5 +54,5 @@ impl Committed {
     }
 }
 
-/// How much is read at once.
+/// The number of entries read at once.
 const PAGE: u64 = 256 << 10;

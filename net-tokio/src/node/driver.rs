@@ -1,5 +1,5 @@
-//! The task that runs one member: it carries inputs to the replica, and what the replica decides to the disk,
-//! the state machine, the network and whoever waits for an answer. It decides nothing.
+//! The task that runs one member. It passes inputs to the replica, and carries out the replica's actions on
+//! the disk, the state machine, the network and the waiting callers. It makes no protocol decision.
 //!
 //! ```text
 //!   frames ──►┐                         ┌─► transport
@@ -25,44 +25,44 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
-/// What the driver is told.
+/// An input of the driver.
 #[derive(Debug)]
 pub(crate) enum DriverEvent {
-    /// A frame came from another member.
+    /// A frame from another member.
     Frame(Vec<u8>),
     /// The connection of this member broke.
     Broken(NodeId),
-    /// Somebody wants something.
+    /// A request for the replica.
     Ask(replica::Ask, Waiter),
-    /// Somebody wants to know who is in the group.
+    /// A request for the members of the group.
     Members(oneshot::Sender<Vec<MemberStatus>>),
-    /// Somebody wants the counters.
+    /// A request for the counters.
     Counters(oneshot::Sender<NodeCounters>),
-    /// It is time to go.
+    /// Shut down.
     Shutdown,
 }
 
-/// Who waits for an answer.
+/// The receiver of an answer.
 #[derive(Debug)]
 pub(crate) enum Waiter {
-    /// Somebody in this process.
+    /// A caller in this process.
     Alone(oneshot::Sender<Answer>),
-    /// A connection, under its client's number.
+    /// A client connection, with the number that the client gave the request.
     Numbered(u64, mpsc::UnboundedSender<(u64, Said)>),
 }
 
-/// What a connection is told for one of its client's requests.
+/// The answer to one request of a client connection.
 #[derive(Debug)]
 pub(crate) enum Said {
-    /// By the replica.
+    /// An answer of the replica.
     Answered(Answer),
-    /// By anybody else, in the client's words already.
+    /// A reply that did not come from the replica, already in the client protocol.
     Replied(Reply),
 }
 
 impl Waiter {
     fn tell(self, answer: Answer) {
-        // Whoever is gone needs no answer.
+        // A caller that stopped waiting needs no answer.
         match self {
             Self::Alone(waiter) => drop(waiter.send(answer)),
             Self::Numbered(number, waiter) => drop(waiter.send((number, Said::Answered(answer)))),
@@ -70,28 +70,28 @@ impl Waiter {
     }
 }
 
-/// What the replica and its kernel have counted.
+/// The counters of the replica and its kernel.
 #[derive(Clone, Debug, Default)]
 pub struct NodeCounters {
-    /// The replica's.
+    /// The replica's counters.
     pub replica: replica::ReplicaCounters,
-    /// What the kernel dropped, and why.
+    /// Messages that the kernel dropped, by reason.
     pub drops: kontiki_core::status::Drops,
-    /// What the log keeps, and why.
+    /// The entries that the log retains, by reason.
     pub retention: kontiki_core::raft::Retention,
-    /// How many files the log has.
+    /// The number of log files.
     pub segments: usize,
-    /// How many requests wait for their answers.
+    /// The number of requests that wait for an answer.
     pub waiting: usize,
-    /// What became of the recording, where there is one.
+    /// The flight recorder's counters, if the member is recorded.
     pub recorder: Option<crate::record::RecorderCounters>,
 }
 
-/// The member, or what takes its place where its directory is damaged beyond what others can mend.
+/// The member, or its substitute when its directory is damaged beyond repair by other members.
 #[derive(Debug)]
 pub(super) enum Member {
     Replica(Box<Replica>),
-    /// With what is missing.
+    /// A description of the damage.
     Refusing(Refusing, String),
 }
 
@@ -111,21 +111,21 @@ pub(super) struct Driver {
     pub(super) pending: PendingRequests,
 }
 
-/// Who waits for what, and what is put together meanwhile.
+/// The pending requests and the results collected for them.
 #[derive(Default)]
 pub(super) struct PendingRequests {
     last: u64,
     waiting: HashMap<RequestId, (Waiter, Option<std::time::Instant>)>,
     commands: Vec<Proposal>,
     outputs: Vec<Output>,
-    /// Whose addresses the transport keeps a connection to.
+    /// The members to which the transport keeps a connection.
     connected: Vec<NodeId>,
-    /// What was told last.
+    /// The status that was published last.
     published: Option<Status>,
     stopped: bool,
 }
 
-/// How much is taken from one queue before the others have their turn.
+/// The number of items taken from one queue before the other queues have their turn.
 const MANY: usize = 512;
 
 impl Driver {
@@ -151,14 +151,14 @@ impl Driver {
                 }
                 count = self.told.recv_many(&mut told, MANY) => {
                     if count == 0 {
-                        // Nobody has a handle any more.
+                        // The last handle was dropped.
                         told.push(DriverEvent::Shutdown);
                     }
                 }
                 () = &mut sleep => {}
             }
             if told.iter().any(|told| matches!(told, DriverEvent::Ask(..))) {
-                // Whoever else is about to ask shares the write, and the messages to the followers.
+                // Requests that arrive now share the write and the messages to the followers.
                 tokio::task::yield_now().await;
             }
             while disk_done.len() < MANY
@@ -184,7 +184,7 @@ impl Driver {
                 self.handle(Input::Wake);
             }
             self.publish();
-            // A timer that rings too early costs less than one that is set at each step.
+            // A timer that fires too early costs less than resetting it at each step.
             let wake = tokio::time::Instant::now() + self.clock.sleep_until(self.deadline());
             if wake < sleep.deadline() || sleep.is_elapsed() {
                 sleep.as_mut().reset(wake);
@@ -221,7 +221,7 @@ impl Driver {
             DriverEvent::Shutdown => {
                 self.propose();
                 self.handle(Input::Shutdown);
-                // Whoever refuses everything has nothing to finish.
+                // A member that refuses everything has nothing to finish.
                 self.pending.stopped |= matches!(self.member, Member::Refusing(..)) || self.is_halted();
             }
         }
@@ -234,7 +234,7 @@ impl Driver {
         request
     }
 
-    /// All commands that came together share one write, and one message to each follower.
+    /// Commands that arrive together share one write, and one message to each follower.
     fn propose(&mut self) {
         if !self.pending.commands.is_empty() {
             let commands = std::mem::take(&mut self.pending.commands);
@@ -242,8 +242,8 @@ impl Driver {
         }
     }
 
-    /// Tells the member something, and carries out what it decides. The clock is read here, so after whatever
-    /// is told has come: a lease that ended while this process stood still is over.
+    /// Hands an input to the member, and carries out the actions it returns. The clock is read after the
+    /// input has arrived: a lease that expired while this process was suspended is then seen as expired.
     fn handle(&mut self, input: Input) {
         let mut outputs = std::mem::take(&mut self.pending.outputs);
         let now = self.clock.now();
@@ -321,9 +321,8 @@ impl Driver {
             } else {
                 peer.map(|peer| peer.matched)
             };
-            // A new leader counts everybody as heard of when it began: what has come by the sockets says
-            // more. And they may serve several groups: what the leader of this one has heard says more than
-            // they do.
+            // A new leader counts all members as heard from at its election. The sockets know more; but they
+            // may serve several groups, so the last contact of this group's leader counts where it is later.
             let counted = peer.map(|peer| (now - peer.last_contact).get() / 1_000_000);
             let heard = self.host.last_heard_ms(member.id);
             MemberStatus {
@@ -348,7 +347,7 @@ impl Driver {
         raft.log().membership().members().iter().map(of).collect()
     }
 
-    /// Tells whoever watches, where something has changed.
+    /// Publishes the status if it has changed.
     fn publish(&mut self) {
         let Member::Replica(replica) = &self.member else { return };
         let now = replica.status();
@@ -371,8 +370,8 @@ impl Driver {
         }
     }
 
-    /// Members keep connections to each other, even with nothing to say: so their addresses spread, and a
-    /// broken one is noticed.
+    /// Members keep connections to each other even without traffic, so that addresses spread and a broken
+    /// connection is noticed.
     fn connect(&mut self) {
         let Member::Replica(replica) = &self.member else { return };
         let me = self.identity.member.id;
@@ -385,20 +384,19 @@ impl Driver {
         self.pending.connected = members;
     }
 
-    /// The thread of the state machine is gone. Nothing that is committed from here on could be answered.
+    /// The state machine's thread has ended. No entry committed from here on could be answered.
     fn lose_machine(&self) {
-        let why = "the state machine has panicked: mend it, and start the member again".to_owned();
+        let why = "the state machine has panicked: fix it, and start the member again".to_owned();
         tracing::error!(member = %self.identity.member.id, why, "halted");
         self.handle.set_phase(NodePhase::Halted(why));
     }
 
     async fn end(mut self) {
         self.host.connect(&[], &self.pending.connected);
-        // Whoever still waits was not answered by the replica: it may have come to pass, or not.
+        // The replica has not answered these callers: their requests may take effect or not.
         self.pending.waiting.drain().for_each(|(_, (waiter, _))| waiter.tell(Answer::Unknown));
         self.told.close();
-        // Somebody may be at the very moment of handing something in: that is waited for, or it would wait
-        // for ever.
+        // A caller may be adding a request right now. Wait for it, or the caller would wait forever.
         while let Some(told) = self.told.recv().await {
             if let DriverEvent::Ask(_, waiter) = told {
                 let refusal = kontiki_core::action::Refusal::Stopped;

@@ -1,4 +1,4 @@
-//! What a node's requests come to where they do not succeed.
+//! Errors of a node's requests.
 
 use kontiki_core::machine;
 use kontiki_core::replica::ReplicaRefusal;
@@ -6,31 +6,31 @@ use kontiki_core::types::{LogId, NodeId};
 use std::time::Duration;
 use std::{error, fmt};
 
-/// Why a request did not succeed. Its `Display` says what to do.
+/// The reason a request did not succeed. `Display` says what to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Error {
-    /// Nothing was done, and nothing will be.
+    /// The request had no effect, and will have none.
     Refused(ReplicaRefusal),
-    /// It may come to pass, or not.
+    /// The outcome is unknown: the request may take effect or not.
     Unknown,
-    /// The command is committed and applied, and its answer is not to be had here.
+    /// The command is committed and applied, but this member does not have its answer.
     Unanswered(LogId),
-    /// The command is committed, and was not applied: its session has ended, or it is no command.
+    /// The command is committed but was not applied: its session has ended, or its payload is not a command.
     NotApplied(machine::Answer),
-    /// The newcomer did not catch up in time: it stays a learner.
+    /// The new member did not catch up in time: it stays a learner.
     NotCaughtUp(NodeId),
-    /// The change of the membership was given up while it waited for newcomers: they stay learners.
+    /// The membership change was cancelled while it waited for new members to catch up: they stay learners.
     Cancelled,
-    /// Nobody took over in time: the member leads on.
+    /// No member took over in time: this member still leads.
     NotTransferred,
-    /// The member is not in a group yet: this is what it waits for.
+    /// The member is not in a group yet. The text says what it waits for.
     Starting(String),
     /// The node is stopped.
     Stopped,
 }
 
 impl Error {
-    /// The reason as one word: the same in logs and metrics.
+    /// Returns the reason as one word, the same in logs and metrics.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.code(),
@@ -45,8 +45,8 @@ impl Error {
         }
     }
 
-    /// Whether the same request may succeed a little later, or at another member. For a command outside a
-    /// session that is not the same as safe: after [`Error::Unknown`] it may be applied twice.
+    /// Returns whether the same request may succeed later, or at another member. For a command outside a
+    /// session this does not mean that a retry is safe: after [`Error::Unknown`] it may be applied twice.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.is_retryable(),
@@ -60,9 +60,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(refusal) => refusal.fmt(f),
-            Self::Unknown => f.write_str(
-                "unknown: it may commit or not; in a session, the same command again is applied once and brings the answer",
-            ),
+            Self::Unknown => {
+                f.write_str("unknown: it may commit or not; in a session, send it again: it is applied once")
+            }
             Self::Unanswered(id) => {
                 write!(f, "committed as {id}, but its answer is not known here: in a session, send it again")
             }
@@ -73,7 +73,7 @@ impl fmt::Display for Error {
             Self::Cancelled => {
                 f.write_str("cancelled: newcomers stay learners, remove them or promote them later")
             }
-            Self::NotTransferred => f.write_str("not transferred: nobody took over in time"),
+            Self::NotTransferred => f.write_str("not transferred: no member took over in time"),
             Self::Starting(waiting) => write!(f, "not in a group yet: {waiting}"),
             Self::Stopped => f.write_str("the node is stopped: start it again"),
         }
@@ -82,23 +82,23 @@ impl fmt::Display for Error {
 
 impl error::Error for Error {}
 
-/// A node that was to stop has not ended in time.
+/// A node did not stop in time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ShutdownError {
-    /// How long it was waited for.
+    /// The time limit.
     pub after: Duration,
-    /// What it was waiting for.
+    /// What the node still waits for.
     pub waits_for: Unended,
 }
 
-/// What a node that is to stop waits for.
+/// What a stopping node waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unended {
-    /// The disk has not done what it was given.
+    /// The disk has not finished its jobs.
     Disk,
-    /// The state machine has not applied what it was given.
+    /// The state machine has not finished its jobs.
     StateMachine,
-    /// Another call stops the node, or starts it.
+    /// Another call is stopping or starting the node.
     OtherShutdown,
 }
 

@@ -1,5 +1,4 @@
-//! What there is of a node for everybody else in its process: a way to its driver, and what the driver tells
-//! of it.
+//! The shared state of a running node: the way to its driver, and what the driver publishes.
 
 use crate::metrics::Metrics;
 use crate::node::driver::{DriverEvent, NodeCounters, Waiter};
@@ -15,25 +14,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// One life of a node, from start to stop.
+/// One run of a node, from start to stop.
 #[derive(Debug)]
 pub(crate) struct NodeHandle {
     formation: Mutex<Formation>,
     status: Arc<watch::Sender<NodeStatus>>,
     told: mpsc::Sender<DriverEvent>,
-    /// How many bytes of frames wait for the driver.
+    /// The bytes of frames that wait for the driver.
     frames: AtomicUsize,
     metrics: Metrics,
     /// The longest body of a client's request.
     max_request: usize,
 }
 
-/// How many requests and frames may wait for the driver.
+/// The number of requests and frames that may wait for the driver.
 pub(super) const QUEUE: usize = 16 << 10;
-/// How many bytes of frames may wait for the driver before further ones are dropped: about eight full windows
-/// of a leader.
+/// The bytes of frames that may wait for the driver before further frames are dropped: about eight full
+/// windows of a leader.
 const FRAMES: usize = 64 << 20;
-/// The most entries that are looked at in one request, and the most bytes of them.
+/// The most entries read in one request, and the most bytes of them.
 const MAX_ENTRIES: usize = 10_000;
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -52,17 +51,17 @@ impl NodeHandle {
         (Arc::new(handle), queue)
     }
 
-    /// How it comes to its group.
+    /// The formation: how the member enters its group.
     pub(super) fn form<T>(&self, look: impl FnOnce(&mut Formation) -> T) -> T {
         look(&mut self.formation.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What the directory says.
+    /// The identity stored in the directory.
     pub(crate) fn record(&self) -> Record {
         self.form(|formation| formation.record().clone())
     }
 
-    /// The name of its group, or of the one that it waits for.
+    /// Returns the name of its group, or of the group that it waits for.
     pub(crate) fn cluster(&self) -> Option<ClusterId> {
         self.form(|formation| formation.cluster())
     }
@@ -91,13 +90,13 @@ impl NodeHandle {
         &self.status
     }
 
-    /// The member is so far in its life now.
+    /// Publishes a new phase of the member.
     pub(super) fn set_phase(&self, phase: NodePhase) {
         self.status.send_modify(|status| status.set_aside(phase));
         self.metrics.status(&self.status.borrow());
     }
 
-    /// A frame came. Whether there was room for it.
+    /// Queues a frame. Returns whether there was room for it.
     pub(crate) fn deliver(&self, frame: Vec<u8>) -> bool {
         let length = frame.len();
         if self.frames.fetch_add(length, Ordering::Relaxed) + length > FRAMES {
@@ -111,17 +110,18 @@ impl NodeHandle {
         !is_full
     }
 
-    /// The driver has taken a frame of so many bytes.
+    /// The driver has taken a frame of this many bytes.
     pub(super) fn taken(&self, length: usize) {
         self.frames.fetch_sub(length, Ordering::Relaxed);
     }
 
-    /// A connection broke. Only a hint: where there is no room for it, time will tell.
+    /// Reports a broken connection. This is a hint only: if there is no room for it, the timeouts show it
+    /// too.
     pub(crate) fn broken(&self, peer: NodeId) {
         let _ = self.told.try_send(DriverEvent::Broken(peer));
     }
 
-    /// Asks the member something, without waiting for room.
+    /// Sends a request to the member, without waiting for room.
     pub(crate) fn ask(&self, ask: replica::Ask, waiter: Waiter) -> Result<(), Error> {
         self.check()?;
         match self.told.try_send(DriverEvent::Ask(ask, waiter)) {
@@ -131,8 +131,8 @@ impl NodeHandle {
         }
     }
 
-    /// Asks the member something. Where it takes that and ends without an answer, as in a crash, it may have
-    /// done it or not.
+    /// Sends a request to the member. If the member accepts it and ends without an answer, as in a crash, the
+    /// outcome is unknown.
     pub(super) async fn request(&self, ask: replica::Ask) -> Result<Answer, Error> {
         let answer = self.hand(|waiter| DriverEvent::Ask(ask, Waiter::Alone(waiter))).await?;
         answer.await.map_err(|_| Error::Unknown)
@@ -146,7 +146,7 @@ impl NodeHandle {
         self.inquire(DriverEvent::Counters).await
     }
 
-    /// Entries of the log: at most [`MAX_BYTES`], but one at least where there is one.
+    /// Returns entries of the log: at most [`MAX_BYTES`], but at least one entry if there is one.
     pub(crate) async fn logs(&self, range: Range) -> Result<Vec<LogEntry>, Error> {
         let (mut entries, mut size) = (Vec::new(), 0_u64);
         let mut rest = Some(range);
@@ -164,22 +164,23 @@ impl NodeHandle {
         match self.request(replica::Ask::Entries { range, max_bytes }).await? {
             Answer::Entries(page) => Ok(page),
             Answer::Refused(refusal) => Err(Error::Refused(refusal)),
-            // The others answer other questions, and the last is what an end without an answer leaves.
+            // The other answers belong to other questions. The last one stands for a driver that ended
+            // without an answer.
             _ => Err(Error::Stopped),
         }
     }
 
     pub(super) async fn shut_down(&self) {
-        // One that is gone needs not be told.
+        // A driver that has ended needs no message.
         let _ = self.told.send(DriverEvent::Shutdown).await;
     }
 
-    /// The same without waiting: for whoever is being dropped.
+    /// Stops the driver without waiting, for use in `drop`.
     pub(super) fn abandon(&self) {
         let _ = self.told.try_send(DriverEvent::Shutdown);
     }
 
-    /// Asks what changes nothing.
+    /// Sends a request that changes nothing.
     async fn inquire<T>(&self, what: impl FnOnce(oneshot::Sender<T>) -> DriverEvent) -> Result<T, Error> {
         self.hand(what).await?.await.map_err(|_| Error::Stopped)
     }
@@ -198,7 +199,7 @@ impl NodeHandle {
         match &self.status.borrow().phase {
             NodePhase::Starting(waiting) => Err(Error::Starting(waiting.clone())),
             NodePhase::Stopped => Err(Error::Stopped),
-            // What has halted or refuses says so itself.
+            // A halted or refusing member reports that phase itself.
             NodePhase::Running | NodePhase::Refusing(_) | NodePhase::Halted(_) => Ok(()),
         }
     }

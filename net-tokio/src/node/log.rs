@@ -1,4 +1,4 @@
-//! Entries of the log, as clients are told of them.
+//! Log entries in the form that clients get.
 
 use crate::protocol::{Content, LogEntry};
 use kontiki_core::log::{Entry, EntryBody};
@@ -6,7 +6,7 @@ use kontiki_core::machine::Command;
 use kontiki_core::replica::LogPage;
 use kontiki_core::types::Payload;
 
-/// The entries of a page.
+/// Returns the entries of a page.
 pub(super) fn entries(page: &LogPage) -> Vec<LogEntry> {
     let told = |entry: &Entry| LogEntry {
         id: entry.id,

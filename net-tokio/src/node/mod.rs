@@ -74,8 +74,8 @@ use std::{error, fmt, io};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
-/// One member of one group: a handle, to be cloned at will. The member is stopped when the last one is
-/// dropped, or by [`shutdown`](Self::shutdown), and can be started again.
+/// One member of one group: a handle, cheap to clone. The member is stopped when the last handle is dropped,
+/// or by [`shutdown`](Self::shutdown), and can be started again.
 #[derive(Clone, Debug)]
 pub struct Node(Arc<Shared>);
 
@@ -84,9 +84,9 @@ struct Shared {
     builder: Builder,
     status: Arc<watch::Sender<NodeStatus>>,
     metrics: Metrics,
-    /// For starting and stopping, one at a time.
+    /// Serializes starting and stopping.
     running: Mutex<Option<Running>>,
-    /// For everybody else.
+    /// The running node, for all other calls.
     handle: RwLock<Option<(Arc<NodeHandle>, Arc<Host>)>>,
 }
 
@@ -95,37 +95,37 @@ struct Running {
     handle: Arc<NodeHandle>,
     host: Arc<Host>,
     task: JoinHandle<()>,
-    /// What goes on beside it, and ends with it.
+    /// The tasks that run beside the driver and end with it.
     beside: JoinSet<()>,
 }
 
 /// A command that was applied.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Applied {
-    /// The entry that holds it.
+    /// The id of its entry.
     pub id: LogId,
-    /// What the state machine answered.
+    /// The state machine's answer.
     pub answer: Payload,
 }
 
-/// Why a node cannot be started.
+/// The reason a node cannot be started.
 #[derive(Debug)]
 pub enum StartError {
-    /// Its options are wrong.
+    /// The kernel's options are wrong.
     Config(ConfigError),
-    /// Its options are wrong.
+    /// The log's options are wrong.
     Replica(ReplicaOptionsError),
-    /// Its options are wrong.
+    /// The session limits are wrong.
     Sessions(LimitsError),
-    /// Its directory cannot be had.
+    /// The directory cannot be opened.
     Directory(disk::DiskOpenError),
-    /// Its directory is not its own.
+    /// The directory belongs to another member.
     Identity(IdentityError),
-    /// It cannot come to the group that it should be in.
+    /// The member cannot enter the group that it is configured for.
     Formation(FormationError),
-    /// The address that it should announce is unspecified, and reaches nobody.
+    /// The address to advertise is unspecified, so other members could not dial it.
     Unspecified(String),
-    /// Its port or its threads cannot be had.
+    /// The host cannot listen, or cannot start its threads.
     Host(HostError),
     /// The system gives no random numbers, or no thread.
     System(io::Error),
@@ -172,7 +172,7 @@ impl fmt::Display for StartError {
 impl error::Error for StartError {}
 
 impl NodeStatus {
-    /// Whether this member will do nothing more until it is started again.
+    /// Returns whether this member does nothing more until it is started again.
     pub fn is_over(&self) -> bool {
         matches!(self.phase, NodePhase::Stopped | NodePhase::Halted(_))
     }
@@ -199,7 +199,7 @@ impl NodeStatus {
         }
     }
 
-    /// From now on this member takes no part: it leads nobody and follows nobody, whatever it did last.
+    /// Marks the member as inactive: it neither leads nor follows, whatever its last status was.
     pub(super) fn set_aside(&mut self, phase: NodePhase) {
         self.role = match phase {
             NodePhase::Starting(_) => RoleKind::Follower,
@@ -242,7 +242,7 @@ impl Node {
         }))
     }
 
-    /// Starts the node again. Does nothing where it runs.
+    /// Starts the node again. Does nothing if it is running.
     pub async fn start(&self) -> Result<(), StartError> {
         let mut running = self.0.running.lock().await;
         if let Some(old) = &mut *running {
@@ -258,8 +258,8 @@ impl Node {
         Ok(())
     }
 
-    /// Stops the node: whoever waits is answered, what is being written is synced, the sockets are closed. It
-    /// can be started again. Takes as long as the disk and the state machine take: see
+    /// Stops the node: pending requests are answered, outstanding writes are synced, the sockets are closed.
+    /// It can be started again. This takes as long as the disk and the state machine take: see
     /// [`shutdown_within`](Self::shutdown_within).
     pub async fn shutdown(&self) {
         let mut running = self.0.running.lock().await;
@@ -269,14 +269,14 @@ impl Node {
         }
     }
 
-    /// The same, and after so long without what has not ended by then: whoever still waits is told that the
-    /// outcome is unknown, and the sockets are closed. Nothing that was acknowledged is lost, for it was
-    /// synced before. A thread that waits for a disk which has hung keeps the directory until the disk comes
-    /// back; until then the node cannot be started again in it.
+    /// Stops the node like [`shutdown`](Self::shutdown), but waits no longer than the limit. Requests that
+    /// are still pending then get an unknown outcome, and the sockets are closed. Nothing that was
+    /// acknowledged is lost, because it was synced before. A thread that waits for a hung disk keeps the
+    /// directory locked until the disk returns; until then the node cannot be started again in it.
     ///
     /// # Errors
     ///
-    /// What had not ended in time.
+    /// Returns what had not ended in time.
     pub async fn shutdown_within(&self, limit: Duration) -> Result<(), ShutdownError> {
         let until = tokio::time::Instant::now() + limit;
         let late = |waits_for| ShutdownError { after: limit, waits_for };
@@ -298,7 +298,7 @@ impl Node {
         Err(late(waits_for))
     }
 
-    /// TESTS: ends the node as a crash of its process does, with nobody told and nothing finished.
+    /// TESTS: ends the node like a crash of its process: no request is answered, and no write is finished.
     #[doc(hidden)]
     pub async fn crash(&self) {
         let mut running = self.0.running.lock().await;
@@ -319,7 +319,7 @@ impl Node {
         self.close(old).await;
     }
 
-    /// Ends everything but the member's own task, and what the disk is at.
+    /// Ends everything except the member's own task and the jobs of the disk threads.
     async fn close(&self, old: &mut Running) {
         old.beside.shutdown().await;
         old.host.leave(&old.handle);
@@ -334,44 +334,44 @@ impl Node {
         handle.as_ref().map(|(handle, _)| Arc::clone(handle)).ok_or(Error::Stopped)
     }
 
-    /// The host on which it lives, while it runs.
+    /// Returns the host of the node, while it runs.
     pub fn host(&self) -> Option<Arc<Host>> {
         let handle = self.0.handle.read().unwrap_or_else(PoisonError::into_inner);
         handle.as_ref().map(|(_, host)| Arc::clone(host))
     }
 
-    /// Where it listens, while it runs.
+    /// Returns the address that the node listens on, while it runs.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.host()?.local_addr()
     }
 
-    /// The settings that it was made with.
+    /// Returns the options of the node.
     pub fn options(&self) -> &NodeOptions {
         &self.0.builder.options
     }
 
-    /// How it is.
+    /// Returns the node's status.
     pub fn status(&self) -> NodeStatus {
         self.0.status.borrow().clone()
     }
 
-    /// How it is, and each change of that: leadership, membership, commits. Survives the node's being stopped
-    /// and started again.
+    /// Returns a receiver of the status and all its changes: leadership, membership, commits. It stays valid
+    /// across stops and starts of the node.
     pub fn watch(&self) -> watch::Receiver<NodeStatus> {
         self.0.status.subscribe()
     }
 
-    /// What it has counted.
+    /// Returns the node's metrics.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
     }
 
-    /// What its replica has counted.
+    /// Returns the replica's counters.
     pub async fn counters(&self) -> Result<NodeCounters, Error> {
         self.handle()?.counters().await
     }
 
-    /// Waits until it is in a group that has a leader.
+    /// Waits until the node is in a group that has a leader.
     pub async fn ready(&self) -> Result<NodeStatus, Error> {
         let mut status = self.watch();
         let ready = |status: &NodeStatus| {
@@ -388,10 +388,10 @@ impl Node {
         }
     }
 
-    /// Who is in the group; with `alive`, only those of whom something was heard lately. To a leader, which
-    /// hears from all, that is within the longest election timeout; to another member, which of most hears
-    /// nothing but that they are there, within twice
-    /// [`keep_alive`](crate::transport::TransportOptions::keep_alive) where that is longer.
+    /// Returns the members of the group; with `alive`, only those heard from recently. For a leader, which
+    /// hears from all members, that is the longest election timeout. Another member hears only keep-alives
+    /// from most members, so there it is twice [`keep_alive`](crate::transport::TransportOptions::keep_alive)
+    /// if that is longer.
     pub async fn members(&self, alive: bool) -> Result<Vec<MemberStatus>, Error> {
         let mut members = self.handle()?.members().await?;
         if alive {
@@ -406,33 +406,32 @@ impl Node {
         Ok(members)
     }
 
-    /// Entries of the log, committed or not; at most 10,000 at once, or about 1 MiB.
+    /// Returns entries of the log, committed or not: at most 10,000 at once, or about 1 MiB.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`]: with [`Refusal::Compacted`](replica::ReplicaRefusal::Compacted) where the range begins before the log does, and with
-    /// [`Refusal::Unreadable`](replica::ReplicaRefusal::Unreadable) where this member cannot read one of the
-    /// entries.
+    /// [`Error::Refused`] with [`Refusal::Compacted`](replica::ReplicaRefusal::Compacted) if the range begins
+    /// before the log, and with [`Refusal::Unreadable`](replica::ReplicaRefusal::Unreadable) if this member
+    /// cannot read one of the entries.
     pub async fn logs(&self, range: Range) -> Result<Vec<LogEntry>, Error> {
         self.handle()?.logs(range).await
     }
 
-    /// Every committed entry after this one, as they come.
+    /// Returns a stream of the committed entries after this one.
     pub fn committed(&self, after: Index) -> Committed {
         Committed::new(self.clone(), after)
     }
 
-    /// Has a command applied, and gives its answer. It is tried once: a [`session`](Self::session) tries
-    /// again until the command is applied, and applies it once.
+    /// Has a command applied, and returns its answer. The command is tried once: a [`session`](Self::session)
+    /// retries it until it is applied, and applies it once.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] where this member cannot take the command now, and nothing was done. With
-    /// [`NotLeader`](kontiki_core::action::Refusal::NotLeader) there is no leader that this member could send
-    /// the command on to: for about an election timeout after a leader has stopped, or for longer where
-    /// [`forward`](kontiki_core::replica::ReplicaOptions::forward) is off. [`Error::Unknown`] where the
-    /// command may have been applied or not, or may still be. [`Error::is_retryable`] tells which errors
-    /// pass.
+    /// [`Error::Refused`] if this member cannot take the command now; it had no effect. With
+    /// [`NotLeader`](kontiki_core::action::Refusal::NotLeader) there is no leader to which this member could
+    /// forward the command: for about an election timeout after a leader has stopped, or longer if
+    /// [`forward`](kontiki_core::replica::ReplicaOptions::forward) is off. [`Error::Unknown`] if the command
+    /// may have been applied, or may still be. [`Error::is_retryable`] tells which errors are temporary.
     pub async fn propose(&self, command: &[u8]) -> Result<Applied, Error> {
         let Raw { id, answer } = self.apply(session::plain(command)).await?;
         match answer {
@@ -453,12 +452,13 @@ impl Node {
         }
     }
 
-    /// Asks the state machine, and misses nothing that was acknowledged before.
+    /// Queries the state machine, linearizably: the answer reflects every command acknowledged before the
+    /// call.
     pub async fn read(&self, query: impl Into<Vec<u8>>) -> Result<Vec<u8>, Error> {
         self.read_with(query, ReadVia::Quorum).await
     }
 
-    /// The same, with a say in how it is made sure that nothing is missed.
+    /// Queries the state machine like [`read`](Self::read), with a choice of how linearizability is ensured.
     pub async fn read_with(&self, query: impl Into<Vec<u8>>, via: ReadVia) -> Result<Vec<u8>, Error> {
         match self.request(Ask::Query { query: query.into(), via }).await? {
             Answer::Read { answer, .. } => Ok(answer),
@@ -466,14 +466,14 @@ impl Node {
         }
     }
 
-    /// Has other members; to be asked of the leader. With `expected`, only if the membership is still that of
-    /// this entry.
+    /// Changes the membership. Call it on the leader. With `expected`, the change is refused unless the
+    /// membership is still that of this entry.
     pub async fn reconfigure(&self, expected: Option<LogId>, changes: Vec<Change>) -> Result<LogId, Error> {
         self.ask_to_reconfigure(Ask::Reconfigure { expected, changes, force: false }).await
     }
 
-    /// The same, even where no majority of the voters that the change leaves has been heard of lately. Until
-    /// enough of them are back, the group can then decide nothing, not even to undo it.
+    /// Changes the membership even if no majority of the remaining voters has been heard from recently. Until
+    /// enough of them return, the group can then decide nothing, not even to undo the change.
     pub async fn force_reconfigure(
         &self,
         expected: Option<LogId>,
@@ -489,8 +489,8 @@ impl Node {
         }
     }
 
-    /// Gives up the change of the membership that waits for newcomers to catch up; to be asked of the leader.
-    /// Those that it has added stay learners, and whoever asked for it is told [`Error::Cancelled`].
+    /// Cancels the membership change that waits for new members to catch up. Call it on the leader. The
+    /// members already added stay learners, and the caller of the change gets [`Error::Cancelled`].
     pub async fn cancel_change(&self) -> Result<(), Error> {
         match self.request(Ask::CancelChange).await? {
             Answer::Cancelled => Ok(()),
@@ -498,8 +498,8 @@ impl Node {
         }
     }
 
-    /// Adds a voter, once it has caught up. Newcomers that are told to [`join`](Builder::join) ask for it
-    /// themselves.
+    /// Adds a voter, once it has caught up. A new member configured with [`join`](Builder::join) asks for
+    /// this itself.
     pub async fn add(&self, member: Member, address: impl Into<String>) -> Result<LogId, Error> {
         if let Some(host) = self.host() {
             host.configure(member.id, address.into());
@@ -522,7 +522,7 @@ impl Node {
         self.reconfigure(None, vec![Change::Demote(id)]).await
     }
 
-    /// Hands leadership over; where nobody is named, to whoever has most of the log.
+    /// Transfers leadership to this member; without one, to the member with the most complete log.
     pub async fn transfer(&self, to: Option<NodeId>) -> Result<(), Error> {
         match self.request(Ask::Transfer { to }).await? {
             Answer::Transferred => Ok(()),
@@ -530,7 +530,7 @@ impl Node {
         }
     }
 
-    /// Takes a snapshot here, now, whether this member leads or not.
+    /// Takes a snapshot on this member now, whether it leads or not.
     pub async fn snapshot(&self) -> Result<LogId, Error> {
         match self.request(Ask::Snapshot).await? {
             Answer::Snapshot(id) => Ok(id),
@@ -550,7 +550,7 @@ fn failed(answer: Answer) -> Error {
         Answer::NotCaughtUp(id) => Error::NotCaughtUp(id),
         Answer::Cancelled => Error::Cancelled,
         Answer::NotTransferred => Error::NotTransferred,
-        // The others answer other questions, and so never come here.
+        // The other answers belong to other questions and never arrive here.
         _ => Error::Unknown,
     }
 }
@@ -622,20 +622,20 @@ impl Shared {
         Ok(Running { handle, host, task: tokio::spawn(life.live(disk)), beside })
     }
 
-    /// What is wrong with the options is said before anything is touched.
+    /// Checks the options before anything is changed.
     fn check(&self) -> Result<(), StartError> {
         let Builder { id, options, advertise, .. } = &self.builder;
         if let Some(address) = advertise.as_ref().filter(|address| is_unspecified(address)) {
             return Err(StartError::Unspecified(address.clone()));
         }
-        let nobody = Identity::new(ClusterId(0), *id);
-        Config::new(nobody, options.raft.clone()).map_err(StartError::Config)?;
+        let placeholder = Identity::new(ClusterId(0), *id);
+        Config::new(placeholder, options.raft.clone()).map_err(StartError::Config)?;
         options.replica.check().map_err(StartError::Replica)?;
         options.sessions.check().map_err(StartError::Sessions)
     }
 }
 
-/// Writes down where members are to be reached, whenever that has changed.
+/// Writes the members' addresses whenever they change.
 async fn remember(host: Arc<Host>, directory: PathBuf) {
     let mut written = 0;
     loop {
@@ -653,16 +653,16 @@ async fn remember(host: Arc<Host>, directory: PathBuf) {
     }
 }
 
-/// How long at least between two such writes.
+/// The shortest interval between two such writes.
 const BETWEEN_WRITES: Duration = Duration::from_secs(2);
 
-/// One life of a node, from start to stop.
+/// One run of a node, from start to stop.
 struct Life {
     builder: Builder,
     handle: Arc<NodeHandle>,
     host: Arc<Host>,
     told: mpsc::Receiver<DriverEvent>,
-    /// Says when the member has a group.
+    /// Reports that the member has a group.
     entered: oneshot::Receiver<Result<(), BeginError>>,
 }
 
@@ -729,8 +729,8 @@ impl Life {
         let (directory, member, recorder) = opening.await.map_err(Ending::Panicked)??;
         let (work, machine_done) = self.builder.machine.start(sessions).map_err(Ending::System)?;
         let (done, disk_done) = mpsc::unbounded_channel();
-        let (_, nobody) = mpsc::channel(1);
-        let told = std::mem::replace(&mut self.told, nobody);
+        let (_, closed) = mpsc::channel(1);
+        let told = std::mem::replace(&mut self.told, closed);
         let (host, handle) = (Arc::clone(&self.host), Arc::clone(&self.handle));
         host.enter(identity.cluster, Arc::clone(&handle));
         Ok(Driver {
@@ -752,20 +752,25 @@ impl Life {
 }
 
 async fn shut_down(told: &mut mpsc::Receiver<DriverEvent>) {
-    // Requests are refused before they come here as long as there is no group.
+    // Requests are refused before this point while the member has no group.
     while !matches!(told.recv().await, Some(DriverEvent::Shutdown) | None) {}
 }
 
-/// Says what recovery has found, where that is worth a word.
+/// Logs what recovery found, if it is worth a line.
 fn report(recovery: &Recovery) {
     let found = &recovery.found;
-    tracing::info!(batches = found.batches, torn = found.torn, rewritten = found.rewritten, "read the log");
+    tracing::info!(
+        batches = found.batches,
+        torn = found.torn,
+        rewritten = found.rewritten,
+        "recovered the log"
+    );
     for (after, through) in &found.lost {
-        tracing::warn!(%after, %through, "entries are damaged: to be had from other members");
+        tracing::warn!(%after, %through, "entries are damaged and will be repaired from other members");
     }
 }
 
-/// Why a life ended before it began.
+/// The reason a run ended before it began.
 #[derive(Debug)]
 enum Ending {
     Begin(BeginError),

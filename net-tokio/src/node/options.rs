@@ -1,28 +1,28 @@
-//! What a node is told once.
+//! The options of a node.
 
 use crate::transport;
 use kontiki_core::machine::Limits;
 use kontiki_core::{config, replica, wal};
 use serde::{Deserialize, Serialize};
 
-/// The settings of a node, all of which have a default. Plain data: checked when the node is started.
+/// The options of a node, all with defaults. Plain data: checked when the node starts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeOptions {
-    /// The kernel's: times, limits, what is on. Its `seed` is drawn from the system's entropy where it is
-    /// zero.
+    /// The kernel's options: timeouts, limits, optional features. If its `seed` is zero, it is drawn from the
+    /// system's entropy.
     pub raft: config::Options,
-    /// The replica's: snapshots, limits, whether commands are sent on to the leader (here they are unless
-    /// told).
+    /// The replica's options: snapshots, limits, and whether commands are forwarded to the leader (by default
+    /// they are).
     pub replica: replica::ReplicaOptions,
-    /// The log's.
+    /// The log's options.
     pub wal: wal::WalOptions,
-    /// How much is remembered of sessions: **the same on every member for the whole life of a group**.
+    /// The limits on sessions: **the same on every member for the whole life of a group**.
     pub sessions: Limits,
-    /// The sockets'.
+    /// The transport's options.
     pub transport: transport::TransportOptions,
-    /// How many requests of one connection may wait for their answers before it is read no further. Default
-    /// 1,024.
+    /// The number of requests of one connection that may wait for answers before it is read no further.
+    /// Default 1,024.
     pub max_requests_of_a_client: usize,
 }
 

@@ -1,4 +1,5 @@
-//! Serving clients: each connection is one task that reads requests, and writes answers as they come.
+//! Serves clients: each connection is one task that reads requests, and writes responses as they become
+//! ready.
 
 use crate::host::Host;
 use crate::node::Error;
@@ -16,8 +17,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc::{self, UnboundedSender};
 
-/// Serves one client until it goes, sends what is no request, or has asked nothing for so long that another
-/// needs its place.
+/// Serves one client until it disconnects, sends an invalid request, or has been idle so long that another
+/// client needs its place.
 pub(crate) async fn serve(mut stream: Stream, handle: &Arc<NodeHandle>, host: &Arc<Host>) {
     let max_body = handle.max_request();
     let limit = host.max_requests_of_a_client();
@@ -29,8 +30,8 @@ pub(crate) async fn serve(mut stream: Stream, handle: &Arc<NodeHandle>, host: &A
     loop {
         tokio::select! {
             () = &mut gives_way => return,
-            // A client that has too much under way is read no further: its own sockets fill, and nobody
-            // else's.
+            // A client with too many requests in flight is read no further: its own socket buffers fill, and
+            // other clients are not affected.
             got = stream.read_buf(&mut read), if open < limit => {
                 if !matches!(got, Ok(1..)) {
                     return;
@@ -45,7 +46,7 @@ pub(crate) async fn serve(mut stream: Stream, handle: &Arc<NodeHandle>, host: &A
         }) {
             Ok(()) => {}
             Err(error) => {
-                tracing::debug!(%error, "a client sent what is no request");
+                tracing::debug!(%error, "a client sent an invalid request");
                 handle.metrics().refused("bad_request");
                 return;
             }
@@ -73,7 +74,7 @@ pub(crate) async fn serve(mut stream: Stream, handle: &Arc<NodeHandle>, host: &A
 
 const BUFFER: usize = 16 << 10;
 
-/// Takes all whole requests out of `read`.
+/// Takes all complete requests out of `read`.
 fn requests(read: &mut Vec<u8>, max_body: usize, mut each: impl FnMut(Request)) -> Result<(), FrameError> {
     let mut at = 0;
     loop {
@@ -91,7 +92,7 @@ fn requests(read: &mut Vec<u8>, max_body: usize, mut each: impl FnMut(Request)) 
     }
 }
 
-/// Hands a request to whoever can answer it. What comes of it is told by way of `say`.
+/// Passes a request to the part that answers it. The reply is sent through `say`.
 fn take(request: Request, handle: &Arc<NodeHandle>, host: &Arc<Host>, say: &UnboundedSender<(u64, Said)>) {
     let Request { number, ask } = request;
     let ask = match ask {
@@ -107,7 +108,7 @@ fn take(request: Request, handle: &Arc<NodeHandle>, host: &Arc<Host>, say: &Unbo
         other => {
             let (handle, host, say) = (Arc::clone(handle), Arc::clone(host), say.clone());
             tokio::spawn(async move {
-                // Whoever is gone needs no answer.
+                // A client that has disconnected needs no answer.
                 let _ = say.send((number, Said::Replied(look(other, &handle, &host).await)));
             });
             return;
@@ -120,17 +121,17 @@ fn take(request: Request, handle: &Arc<NodeHandle>, host: &Arc<Host>, say: &Unbo
     }
 }
 
-/// The one reply to one request, for whoever asks within this process.
+/// Returns the one reply to one request, for a caller in this process.
 #[cfg(feature = "admin")]
 pub(super) async fn answer(ask: Ask, handle: &Arc<NodeHandle>, host: &Arc<Host>) -> Reply {
     let (say, mut said) = mpsc::unbounded_channel();
     take(Request { number: 0, ask }, handle, host, &say);
     drop(say);
-    // Whoever should have answered may be gone.
+    // The driver may have ended without an answer.
     said.recv().await.map_or(Reply::Unknown, |(_, said)| reply(said, handle, host))
 }
 
-/// What is only looked at.
+/// Answers a request that changes nothing.
 async fn look(ask: Ask, handle: &Arc<NodeHandle>, host: &Arc<Host>) -> Reply {
     let looked = match ask {
         Ask::Status => Ok(Reply::Status(handle.status())),
@@ -164,12 +165,12 @@ fn reply(said: Said, handle: &NodeHandle, host: &Host) -> Reply {
         Answer::NotTransferred => Reply::NotTransferred,
         Answer::Snapshot(id) => Reply::Snapshot(id),
         Answer::Refused(refusal) => Reply::Refused(refused(&Error::Refused(refusal), handle, host)),
-        // Entries are asked for by way of `look`.
+        // Entries are requested through `look`.
         Answer::Entries(_) | Answer::Unknown => Reply::Unknown,
     }
 }
 
-/// Why nothing was done, and who might do it.
+/// Describes a refusal, and the member that may accept the request.
 fn refused(error: &Error, handle: &NodeHandle, host: &Host) -> Refused {
     let leader = match error {
         Error::Refused(ReplicaRefusal::Raft(action::Refusal::NotLeader { leader })) => *leader,

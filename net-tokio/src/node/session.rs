@@ -1,4 +1,4 @@
-//! A session of a client in the same process: commands that are applied once, however often they are sent.
+//! A session of a client in the same process: each command is applied once, however often it is sent.
 
 use crate::node::{Applied, Error, Node};
 use kontiki_core::machine::{Answer, Client, Command, Limits, TooMany};
@@ -7,11 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Exactly-once commands. It retries by itself, for as long as its caller waits: combine it with
+/// A session with exactly-once commands. It retries for as long as its caller waits: combine it with
 /// [`tokio::time::timeout`].
 ///
-/// Many commands may be under way at once, up to [`Limits::max_answers`]; a further one waits. A session that
-/// nobody uses ends after [`Limits::idle_entries`] entries of the log.
+/// Up to [`Limits::max_answers`] commands may be in flight at once; further ones wait. A session that is not
+/// used expires after [`Limits::idle_entries`] entries of the log.
 #[derive(Debug)]
 pub struct Session {
     node: Node,
@@ -21,7 +21,8 @@ pub struct Session {
 
 impl Session {
     pub(super) async fn open(node: Node, limits: &Limits) -> Result<Self, Error> {
-        // One that is opened twice because its first answer was lost costs a place until it expires.
+        // If the first answer is lost, a second session is opened. The first one occupies a slot until it
+        // expires.
         let applied = retried(|| async { node.apply(Command::Register.encode()).await }).await?;
         match applied.answer {
             Answer::Opened(session) => {
@@ -32,14 +33,14 @@ impl Session {
         }
     }
 
-    /// Has a command applied, once, and gives its answer.
+    /// Has a command applied, once, and returns its answer.
     ///
-    /// Where the caller stops waiting, the command is not sent again: it was applied once, or not at all.
+    /// If the caller stops waiting, the command is not sent again: it is applied once, or not at all.
     ///
     /// # Errors
     ///
-    /// [`Error::NotApplied`] where the session has expired, [`Error::Refused`] where the command will never
-    /// be taken, and [`Error::Stopped`].
+    /// [`Error::NotApplied`] if the session has expired, [`Error::Refused`] if the command will never be
+    /// accepted, and [`Error::Stopped`].
     pub async fn propose(&self, command: &[u8]) -> Result<Applied, Error> {
         let begun = loop {
             let answered = self.answered.notified();
@@ -61,7 +62,7 @@ impl Session {
         }
     }
 
-    /// Ends the session. One that is only dropped is forgotten after a while.
+    /// Closes the session. A session that is only dropped expires later.
     pub async fn close(self) -> Result<(), Error> {
         let payload = self.client().close();
         self.node.apply(payload).await.map(drop)
@@ -72,7 +73,7 @@ impl Session {
     }
 }
 
-/// A command under way; however it ends, room is made for another.
+/// A command in flight. Dropping it makes room for another.
 struct Begun<'a> {
     session: &'a Session,
     number: u64,
@@ -85,7 +86,7 @@ impl Drop for Begun<'_> {
     }
 }
 
-/// Tries until there is an answer, or none to be hoped for.
+/// Retries until there is an answer, or an error that does not pass.
 async fn retried<T, F: Future<Output = Result<T, Error>>>(
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, Error> {
@@ -105,13 +106,13 @@ async fn retried<T, F: Future<Output = Result<T, Error>>>(
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LAST_PAUSE: Duration = Duration::from_millis(100);
 
-/// A command that was applied, by whatever answer.
+/// A command that was applied, with an answer of any kind.
 pub(super) struct Raw {
     pub(super) id: kontiki_core::types::LogId,
     pub(super) answer: Answer,
 }
 
-/// What a plain command is sent as.
+/// Encodes a command outside a session.
 pub(super) fn plain(command: &[u8]) -> Payload {
     Command::Plain(command).encode()
 }

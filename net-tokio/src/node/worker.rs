@@ -1,4 +1,4 @@
-//! The thread of a state machine: a slow one delays answers, and never elections.
+//! The state machine's thread: a slow state machine delays answers, but never elections.
 
 use kontiki_core::machine::{Limits, Machine, StateMachine};
 use kontiki_core::replica::{MachineDone, MachineJob, Worker};
@@ -6,18 +6,18 @@ use std::sync::{Arc, mpsc};
 use std::{fmt, io, thread};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// Where jobs for the state machine go.
+/// The queue of jobs for the state machine.
 #[derive(Debug)]
 pub(crate) struct Work(mpsc::Sender<MachineJob>);
 
 impl Work {
     pub(crate) fn hand(&self, job: MachineJob) {
-        // A state machine that has panicked ends its member, which notices by the results that do not come.
+        // A state machine that has panicked ends its member, which notices that the results stop.
         let _ = self.0.send(job);
     }
 }
 
-/// Starts a state machine's thread, as often as its node is started: whatever kind it is.
+/// Starts a state machine's thread at each start of its node, independent of the machine's type.
 #[derive(Clone)]
 pub(crate) struct Start(Arc<Starter>);
 
@@ -30,7 +30,7 @@ impl Start {
             let (jobs, queue) = mpsc::channel();
             let (done, results) = unbounded_channel();
             let machine = Arc::clone(&machine);
-            // The machine is made on its thread: it need not be one that can be sent to another.
+            // The machine is made on its own thread, so that it need not be `Send`.
             let live = move || {
                 if let Ok(machine) = Machine::with_limits(machine(), limits) {
                     work(&mut Worker::new(machine), &queue, &done);
@@ -41,7 +41,7 @@ impl Start {
         }))
     }
 
-    /// Limits that leave no room for anything end the thread at once: [`Limits::check`] them before.
+    /// Starts the thread. Limits that leave no room end it at once: [`Limits::check`] them before.
     pub(crate) fn start(&self, limits: Limits) -> io::Result<(Work, UnboundedReceiver<MachineDone>)> {
         (self.0)(limits)
     }

@@ -258,7 +258,7 @@ impl Tape for Slow {
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // Once nobody gives leave any more, it is as fast as any.
+        // Once writes are no longer held up, it is as fast as any.
         let good = self.leave.recv().unwrap_or(true);
         let half = if good { bytes.len() } else { bytes.len() / 2 };
         self.written.lock().unwrap().extend_from_slice(&bytes[..half]);
@@ -274,7 +274,7 @@ fn slow() -> (FlightRecorder, Sender<bool>, Arc<Mutex<Vec<u8>>>) {
 }
 
 #[test]
-fn a_slow_disk_makes_a_gap_and_delays_nobody() {
+fn a_slow_disk_makes_a_gap_and_delays_no_step() {
     let (mut recorder, leave, written) = slow();
     let mut life = Life::leading(&mut recorder, 0);
     // No write has been done: a caller that waited for one would wait for ever.

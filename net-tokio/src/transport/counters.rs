@@ -1,4 +1,4 @@
-//! What happened on the connections, in numbers.
+//! The transport's counters.
 
 use crate::transport::wire::HandshakeRefusal;
 use kontiki_core::types::NodeId;
@@ -8,61 +8,61 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What happened on all connections since the transport started.
+/// The counters of all connections since the transport started.
 #[derive(Clone, Default, Debug)]
 pub struct TransportCounters {
-    /// How many connections were refused or given up, and why.
+    /// Connections refused or closed, by reason.
     pub refused: BTreeMap<HandshakeRefusal, u64>,
-    /// What happened with each member that was ever spoken to or heard of.
+    /// The counters of each peer.
     pub peers: BTreeMap<NodeId, PeerCounters>,
-    /// How many clients are connected now.
+    /// The number of connected clients.
     pub clients: usize,
 }
 
-/// What happened with one other member.
+/// The counters of one peer.
 #[derive(Clone, Default, Debug)]
 pub struct PeerCounters {
-    /// Frames that were handed to the system to send.
+    /// Frames handed to the system to send.
     pub sent_frames: u64,
-    /// Their bytes, as sent.
+    /// Their bytes on the wire.
     pub sent_bytes: u64,
-    /// Frames that arrived.
+    /// Frames received.
     pub received_frames: u64,
     /// Their bytes.
     pub received_bytes: u64,
-    /// Frames that were not sent or not taken, and why.
+    /// Frames dropped before sending or on arrival, by reason.
     pub dropped: BTreeMap<Dropped, u64>,
-    /// How often dialling it failed.
+    /// Failed dials.
     pub failed_dials: u64,
-    /// How many connections to it there are now.
+    /// Open connections to the peer.
     pub outbound: usize,
-    /// How many connections of it there are now.
+    /// Open connections from the peer.
     pub inbound: usize,
-    /// When something was last heard of it, on any connection.
+    /// When the peer was last heard from, on any connection.
     pub last_heard: Option<Instant>,
 }
 
-/// Why a frame went no further.
+/// The reason a frame was dropped.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Dropped {
-    /// Too much is waiting already.
+    /// The queue is full.
     QueueFull,
     /// There is no connection, or it broke.
     Unreachable,
-    /// It is longer than members may send.
+    /// It is longer than the limit.
     TooLong,
-    /// It arrived, and the host had no room or no such group.
+    /// It arrived, but the host had no room for it or no such group.
     NotTaken,
-    /// A test wants it so.
+    /// A test blocks it.
     Blocked,
 }
 
 impl Dropped {
-    /// All of them, in order.
+    /// All reasons, in order.
     pub const ALL: [Self; 5] =
         [Self::QueueFull, Self::Unreachable, Self::TooLong, Self::NotTaken, Self::Blocked];
 
-    /// The same in logs and metrics.
+    /// Returns the code used in logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::QueueFull => "queue_full",
@@ -80,14 +80,14 @@ impl fmt::Display for Dropped {
     }
 }
 
-/// What is counted of one member.
+/// The live counters of one peer.
 #[derive(Default, Debug)]
 pub(super) struct Tally {
     sent: [AtomicU64; 2],
     received: [AtomicU64; 2],
     dropped: [AtomicU64; Dropped::ALL.len()],
     failed_dials: AtomicU64,
-    /// Milliseconds since the transport started, and one; 0 for never.
+    /// Milliseconds since the transport started, plus one; 0 for never.
     heard: AtomicU64,
 }
 
@@ -108,7 +108,7 @@ impl Tally {
         self.failed_dials.fetch_add(1, Relaxed);
     }
 
-    /// Something was heard, so long after the start.
+    /// Records that the peer was heard from, this long after the start.
     pub(super) fn heard(&self, after: Duration) {
         let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         self.heard.store(millis.saturating_add(1), Relaxed);
@@ -136,7 +136,7 @@ fn add([frames, bytes]: &[AtomicU64; 2], more: u64, length: usize) {
     bytes.fetch_add(length as u64, Relaxed);
 }
 
-/// Refusals, counted, and logged now and then.
+/// Refusals, counted, and logged at a bounded rate.
 #[derive(Debug)]
 pub(super) struct Refusals {
     interval: Duration,
@@ -154,7 +154,7 @@ impl Refusals {
         Self { interval, of: Mutex::default() }
     }
 
-    /// Counts one, and logs it with those since the last that was logged, unless that was lately.
+    /// Counts a refusal, and logs it with those since the last logged one, unless that was recent.
     pub(super) fn add(&self, refusal: HandshakeRefusal, who: &dyn fmt::Display) {
         let since = {
             let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);

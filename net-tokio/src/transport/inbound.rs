@@ -1,4 +1,5 @@
-//! What comes in: the task that listens, and one for each connection, which finds out who is there and reads.
+//! Inbound connections: the listening task, and one task for each connection, which identifies the peer and
+//! reads its frames.
 
 use crate::places::Place;
 use crate::tls::{self, Trouble};
@@ -21,25 +22,25 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::rustls;
 
-/// So many connections may be introducing themselves at once. Of more, the oldest is given up: a good one
-/// takes milliseconds.
+/// The number of handshakes that may be in progress. When there are more, the oldest is dropped: a valid
+/// handshake takes milliseconds.
 const MAX_HANDSHAKES: usize = 128;
-/// How long to wait when the system gives no more connections, because it has no room.
+/// The delay before accepting again when the system has no more sockets.
 const BREATHER: Duration = Duration::from_millis(50);
-/// A frame that goes on must grow by so many bytes in each
+/// A long frame must progress by this many bytes in each
 /// [`frame_timeout`](super::TransportOptions::frame_timeout).
 const SLOWEST: u64 = 64 << 10;
-/// What says that the acceptor is there.
+/// The acceptor's keep-alive.
 const BEAT: &[u8] = &[0];
 
-/// Those who are introducing themselves, the oldest first.
+/// The handshakes in progress, the oldest first.
 #[derive(Default, Debug)]
 pub(super) struct Handshakes {
     going_on: Mutex<(u64, BTreeMap<u64, Arc<Notify>>)>,
 }
 
 impl Handshakes {
-    /// One more; and its number.
+    /// Registers a handshake, and returns its number.
     fn begin(&self) -> (u64, Arc<Notify>) {
         let mut going_on = lock(&self.going_on);
         let (next, all) = &mut *going_on;
@@ -59,16 +60,16 @@ impl Handshakes {
     }
 }
 
-/// The connections that a member has made to this one, at most one for each lane.
+/// The connections that one member has made to this one, at most one for each lane.
 #[derive(Default, Debug)]
 pub(super) struct Slots {
     next: u64,
-    /// Each with its number, and what ends it when it is dropped.
+    /// Each with its number, and a sender that ends the connection when dropped.
     of: [Option<(u64, oneshot::Sender<()>)>; 2],
 }
 
 impl Slots {
-    /// Takes a connection in, in the place of an older one.
+    /// Registers a connection, in place of an older one in the same lane.
     fn enter(&mut self, bulk: bool) -> (u64, oneshot::Receiver<()>) {
         let (cut, is_cut) = oneshot::channel();
         self.next += 1;
@@ -82,18 +83,18 @@ impl Slots {
         }
     }
 
-    /// Ends all of them.
+    /// Ends all connections.
     pub(super) fn cut(&mut self) {
         self.of = Default::default();
     }
 
-    /// How many there are.
+    /// Returns the number of connections.
     pub(super) fn count(&self) -> usize {
         self.of.iter().flatten().count()
     }
 }
 
-/// Takes in whoever comes.
+/// Accepts connections.
 pub(super) async fn listen(inner: Arc<Inner>, listener: TcpListener) {
     loop {
         match listener.accept().await {
@@ -101,14 +102,14 @@ pub(super) async fn listen(inner: Arc<Inner>, listener: TcpListener) {
                 inner.spawn(serve(inner.clone(), tcp, from));
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot take a connection in");
+                tracing::warn!(%error, "cannot accept a connection");
                 sleep(BREATHER).await;
             }
         }
     }
 }
 
-/// Everything about one connection.
+/// Serves one connection from handshake to end.
 async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr) {
     let (number, give_up) = inner.handshakes.begin();
     let limit = inner.options.handshake_timeout;
@@ -147,13 +148,13 @@ async fn serve(inner: Arc<Inner>, tcp: TcpStream, from: SocketAddr) {
     }
 }
 
-/// Who has introduced itself.
+/// A peer that has completed the handshake.
 enum Guest {
     Client { stream: Stream, cluster: Option<ClusterId> },
     Member { stream: Stream, hello: Hello, bulk: bool, place: OwnedSemaphorePermit },
 }
 
-/// Who is not welcome; and the connection, where the other end has been told.
+/// A refused peer; with the connection, if the peer was told the reason.
 struct Refused {
     why: HandshakeRefusal,
     stream: Option<Stream>,
@@ -165,7 +166,7 @@ impl From<HandshakeRefusal> for Refused {
     }
 }
 
-/// Finds out who is there, and says whether it is welcome.
+/// Identifies the peer, and accepts or refuses it.
 async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest, Refused> {
     let options = &inner.options;
     if options.tls.is_none() && !options.allow_insecure && !is_loopback(from) {
@@ -193,7 +194,7 @@ async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest,
                 (Opening::Client { cluster }, Room::Client(place)) => {
                     Guest::Client { stream: stream.holding(place), cluster }
                 }
-                // Each gets a place of its kind.
+                // Each kind of opening gets a slot of its own kind, so this does not occur.
                 (_, Room::Member(_) | Room::Client(_)) => return Err(HandshakeRefusal::Malformed.into()),
             })
         }
@@ -205,13 +206,13 @@ async fn greet(inner: &Inner, tcp: TcpStream, from: SocketAddr) -> Result<Guest,
     }
 }
 
-/// A place for a connection.
+/// A slot for a connection.
 enum Room {
     Client(Place),
     Member(OwnedSemaphorePermit),
 }
 
-/// Reads an opening, and finds a place for it if it is good; with it, how this member introduces itself.
+/// Reads an opening, and finds a slot for it if it is valid. Returns this member's own introduction with it.
 async fn judged(inner: &Inner, stream: &mut Stream) -> Result<(Opening, Hello, Room), HandshakeRefusal> {
     let opening = match wire::introduced::<Opening>(stream).await {
         Ok((VERSION, Some(opening))) if opening.is_bounded() => opening,
@@ -245,7 +246,7 @@ async fn judged(inner: &Inner, stream: &mut Stream) -> Result<(Opening, Hello, R
     Ok((opening, mine, room.ok_or(HandshakeRefusal::TooManyConnections)?))
 }
 
-/// Whether this member and the one that says this of itself should talk.
+/// Checks that this member and the peer with this introduction may talk.
 fn fits(mine: &Hello, theirs: &Hello) -> Result<(), HandshakeRefusal> {
     if theirs.id == mine.id {
         return Err(HandshakeRefusal::Itself);
@@ -256,7 +257,7 @@ fn fits(mine: &Hello, theirs: &Hello) -> Result<(), HandshakeRefusal> {
     Ok(())
 }
 
-/// What an error before the introduction was over says of the other end.
+/// Classifies an error that ended the handshake.
 fn fault(error: &io::Error) -> HandshakeRefusal {
     match tls::trouble(error) {
         Some(Trouble::Theirs(rustls::Error::NoCertificatesPresented)) => HandshakeRefusal::NoCertificate,
@@ -266,8 +267,8 @@ fn fault(error: &io::Error) -> HandshakeRefusal {
     }
 }
 
-/// Lets the other end read why it is refused: a connection that is closed while something is unread is
-/// broken, and takes back what was said on it.
+/// Waits for the peer to read the refusal: closing a connection with unread input resets it, and discards the
+/// refusal.
 async fn hear_out(mut stream: Stream) {
     let mut rest = [0; 1024];
     if stream.shutdown().await.is_ok() {
@@ -275,7 +276,7 @@ async fn hear_out(mut stream: Stream) {
     }
 }
 
-/// Reads what a member sends, until the connection ends. An error is the member's own fault.
+/// Reads a member's frames until the connection ends. An error is a violation by that member.
 async fn host(inner: &Arc<Inner>, stream: Stream, hello: &Hello, bulk: bool) -> Result<(), HandshakeRefusal> {
     let peer = inner.peer(hello.id).ok_or(HandshakeRefusal::TooManyConnections)?;
     let (number, cut) = lock(&peer.inbound).enter(bulk);
@@ -285,17 +286,17 @@ async fn host(inner: &Arc<Inner>, stream: Stream, hello: &Hello, bulk: bool) -> 
     }
     inner.heard(&peer, Instant::now());
     inner.host.heard(hello);
-    // It is there: so it can perhaps be reached as well.
+    // The peer is alive, so it can perhaps be dialled as well.
     peer.links.iter().for_each(super::Link::kick);
     tokio::select! {
         biased;
-        // Another connection has taken the place of this one, or it is cut.
+        // Another connection has replaced this one, or it was cut.
         _ = cut => Ok(()),
         ended = read(inner, &peer, stream) => ended,
     }
 }
 
-/// When it goes, so does its connection's place; and if it was the last of this member, the host hears of it.
+/// Frees the connection's slot when dropped. If it was the member's last connection, the host is told.
 struct Leaves<'a> {
     inner: &'a Inner,
     peer: &'a Peer,
@@ -322,13 +323,13 @@ async fn read(inner: &Inner, peer: &Peer, stream: Stream) -> Result<(), Handshak
     let mut beat = interval(options.keep_alive);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
-    // The frame that is not whole yet: since when so much had come in all.
+    // The incomplete frame: since when, and the bytes received by then.
     let mut begun: Option<(Instant, u64)> = None;
     let mut came = 0;
     loop {
         tokio::select! {
             biased;
-            // First, or whoever sends without a pause would never hear that it is heard.
+            // First, or a peer that sends without pause would never get a keep-alive.
             _ = beat.tick() => {
                 if let Some((since, then)) = begun
                     && since.elapsed() >= options.frame_timeout
@@ -341,7 +342,7 @@ async fn read(inner: &Inner, peer: &Peer, stream: Stream) -> Result<(), Handshak
                 if heard.elapsed() >= options.idle_timeout {
                     return Err(HandshakeRefusal::Silent);
                 }
-                // Whoever does not read one byte now and then is as good as gone.
+                // A peer that does not read one byte in this time counts as gone.
                 if !matches!(timeout(options.idle_timeout, write(&mut to, BEAT)).await, Ok(Ok(()))) {
                     return Ok(());
                 }

@@ -5,14 +5,14 @@
 //!          one for each member and lane                    one-way    one for each connection
 //! ```
 //!
-//! Each member dials each other: what it sends goes by the connections that it has made, what it receives
-//! comes by those that others have made to it. A member has one for each [`Lane`], so that heartbeats, votes
-//! and acknowledgements overtake entries and snapshots.
+//! Each member dials every other: it sends on the connections it has made, and receives on those that others
+//! have made to it. There is one connection for each [`Lane`], so that heartbeats, votes and acknowledgements
+//! overtake entries and snapshots.
 //!
-//! Frames may be lost, and for one lane of one connection keep their order; of what is lost
-//! [`TransportCounters`] tell how much and why. Nobody waits for anybody: every queue is bounded and drops
-//! what does not fit, every connection has a task of its own, and whoever has not introduced itself gets
-//! little room and little time. What the bytes are is said in `wire.rs`.
+//! Frames may be lost. Within one lane of one connection they stay in order; [`TransportCounters`] count the
+//! lost frames by reason. No peer can block another: every queue is bounded and drops what does not fit,
+//! every connection has its own task, and a connection that has not completed its handshake gets little
+//! memory and little time. `wire.rs` defines the bytes.
 
 mod counters;
 mod inbound;
@@ -46,52 +46,51 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// Of so many members something is remembered at once, besides those that [`Transport::connect`] names.
+/// The number of peers kept in memory, besides those named to [`Transport::connect`].
 const MAX_PEERS: usize = 1024;
 
-/// Whom the transport works for. It is called from the transport's tasks and never under its locks; no call
-/// may block.
+/// The callbacks of the transport. They are called from the transport's tasks, never under its locks, and
+/// must not block.
 pub trait Host: Send + Sync + 'static {
-    /// How this member introduces itself now.
+    /// Returns this member's introduction.
     fn hello(&self) -> Hello;
-    /// Another member has introduced itself, or again because something changed. What it says of addresses is
-    /// a hint.
+    /// A peer has introduced itself, or has changed its introduction. Its addresses are hints.
     fn heard(&self, hello: &Hello);
-    /// Another member looks for this one here, and introduces itself. Returns whether it has come to the
-    /// right place.
+    /// A peer has introduced itself and names the member it wants to reach. Returns whether this is the right
+    /// member.
     fn visited(&self, sought: NodeId, hello: &Hello) -> bool {
         sought == self.hello().id && hello.id != sought
     }
-    /// Where this member may be, each as `host:port`, the most likely first; asked at each dial, and resolved
-    /// then.
+    /// Returns the addresses of a member as `host:port`, the most likely first. Called at each dial; names
+    /// are resolved then.
     fn addresses(&self, of: NodeId) -> Vec<String>;
-    /// What became of dialling a member at one of these addresses: a peer that said this of itself, or
-    /// nothing. Says whether it is the member.
+    /// Reports the result of dialling one of a member's addresses: the peer's introduction, or `None`.
+    /// Returns whether the peer is the wanted member.
     fn dialled(&self, of: NodeId, address: &str, found: Option<&Hello>) -> Verdict {
         let _ = address;
         if found.is_some_and(|hello| hello.id == of) { Verdict::Verified } else { Verdict::Other }
     }
-    /// Another member is connected with this one, which has this address at its end of the connection.
+    /// A peer is connected to this member, at this local address.
     fn reached_at(&self, here: SocketAddr) {
         let _ = here;
     }
-    /// A frame has come. `false` if it is dropped, because there is no room or no such group.
+    /// Takes a frame. Returns `false` if it is dropped, because there is no room or no such group.
     fn deliver(&self, from: NodeId, group: ClusterId, frame: Vec<u8>) -> bool;
-    /// The last connection that this member had made has ended: a hint that it is gone.
+    /// The last connection from this member has ended: a hint that the member is down.
     fn broken(&self, peer: NodeId);
-    /// A client has connected. The connection is the host's from here on.
+    /// Takes over a client's connection.
     fn client(&self, stream: Stream, cluster: Option<ClusterId>, peer: SocketAddr);
 }
 
-/// The connections of one process: a handle to them, cheap to clone. They last until [`Self::shutdown`], or
-/// the end of the runtime.
+/// The connections of one process: a handle, cheap to clone. They last until [`Self::shutdown`], or the end
+/// of the runtime.
 #[derive(Clone)]
 pub struct Transport {
     inner: Arc<Inner>,
 }
 
 impl Transport {
-    /// Listens, and serves whoever connects. To be called in the runtime that is to do the work.
+    /// Listens, and serves connections on the current runtime.
     pub async fn start(options: TransportOptions, host: Arc<dyn Host>) -> Result<Self, StartError> {
         options.check().map_err(StartError::Options)?;
         let listen = options.listen;
@@ -117,13 +116,13 @@ impl Transport {
         Ok(Self { inner })
     }
 
-    /// Where it listens, with the port that was taken.
+    /// Returns the address it listens on, with the actual port.
     pub fn local_addr(&self) -> SocketAddr {
         self.inner.local
     }
 
-    /// Sends a frame, sooner or later or never; never waits. Frames to one member in one lane arrive in this
-    /// order, those that arrive.
+    /// Queues a frame; never waits. Delivery is not guaranteed. Frames to one member in one lane arrive in
+    /// order.
     pub fn send(&self, to: NodeId, lane: Lane, group: ClusterId, frame: &[u8]) {
         let Some(peer) = self.inner.peer(to) else { return };
         match peer.link(lane).push(&peer, group, frame, &self.inner.options) {
@@ -133,37 +132,38 @@ impl Transport {
         }
     }
 
-    /// Keeps connections to this member from now on, also with nothing to say: both learn what the other
-    /// knows, and notice when it ends.
+    /// Keeps connections to this member from now on, even without traffic: both ends then exchange addresses,
+    /// and notice when the other ends.
     pub fn connect(&self, to: NodeId) {
         let peer = self.inner.named(to);
         peer.kept.store(true, Relaxed);
         self.inner.run_all(&peer);
     }
 
-    /// Ends the connections that were made to this member. To send to it again makes new ones.
+    /// Ends the connections made to this member. Sending to it makes new ones.
     pub fn forget(&self, to: NodeId) {
         let Some(peer) = lock(&self.inner.peers).get(&to).cloned() else { return };
         peer.kept.store(false, Relaxed);
         peer.hang_up();
     }
 
-    /// Dials this member at once if it is not connected: there is a new address.
+    /// Dials this member now if it is not connected: it has a new address.
     pub fn retry(&self, to: NodeId) {
         if let Some(peer) = lock(&self.inner.peers).get(&to) {
             peer.links.iter().for_each(Link::kick);
         }
     }
 
-    /// Tells every member anew who this is: groups or addresses have changed. Members that could not be
-    /// reached are dialled at once.
+    /// Sends every peer a new introduction: groups or addresses have changed. Unreachable members are dialled
+    /// at once.
     pub fn rehello(&self) {
         for peer in lock(&self.inner.peers).values() {
             peer.links.iter().for_each(Link::rehello);
         }
     }
 
-    /// Fault injection: while blocked, nothing goes to this member or comes from it, and no connection lasts.
+    /// Fault injection: while a member is blocked, no frame goes to it or comes from it, and its connections
+    /// are closed.
     #[doc(hidden)]
     pub fn block(&self, peer: NodeId, blocked: bool) {
         let peer = self.inner.named(peer);
@@ -176,7 +176,7 @@ impl Transport {
         }
     }
 
-    /// What happened until now.
+    /// Returns the counters.
     pub fn counters(&self) -> TransportCounters {
         let peers = lock(&self.inner.peers).clone();
         let peers = peers.into_iter().map(|(id, peer)| {
@@ -191,8 +191,8 @@ impl Transport {
         }
     }
 
-    /// Ends every connection but those that the host was given, and waits until all are closed and nothing
-    /// listens. What waits to be sent is dropped.
+    /// Ends all connections except those of clients, and waits until they and the listener are closed. Queued
+    /// frames are dropped.
     pub async fn shutdown(&self) {
         let tasks = lock(&self.inner.tasks).take();
         if let Some(mut tasks) = tasks {
@@ -207,7 +207,7 @@ impl fmt::Debug for Transport {
     }
 }
 
-/// What all tasks share.
+/// The state shared by all tasks.
 struct Inner {
     options: TransportOptions,
     host: Arc<dyn Host>,
@@ -216,17 +216,17 @@ struct Inner {
     runtime: Handle,
     refusals: Refusals,
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
-    /// None once everything is to end.
+    /// `None` after shutdown.
     tasks: Mutex<Option<JoinSet<()>>>,
-    /// Places for connections of clients.
+    /// Slots for client connections.
     clients: Arc<Places>,
-    /// Places for connections of members.
+    /// Slots for member connections.
     members: Arc<Semaphore>,
     handshakes: Handshakes,
 }
 
 impl Inner {
-    /// Begins a task that ends with the transport. From any thread; none begins after the end.
+    /// Spawns a task that ends with the transport. Callable from any thread; spawns nothing after shutdown.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
         let mut tasks = lock(&self.tasks);
         let tasks = tasks.as_mut()?;
@@ -238,26 +238,26 @@ impl Inner {
         lock(&self.tasks).is_none()
     }
 
-    /// What there is of a member, known or not; of one that is not known, only as long as there is room.
+    /// Returns the state of a peer. An unknown peer is only added while there is room.
     fn peer(&self, id: NodeId) -> Option<Arc<Peer>> {
         let mut peers = lock(&self.peers);
         if let Some(peer) = peers.get(&id) {
             return Some(peer.clone());
         }
         if peers.len() >= MAX_PEERS {
-            // Anybody may have called itself anything.
+            // Any connection may claim any id.
             peers.retain(|_, peer| peer.is_needed());
         }
         let room = peers.len() < MAX_PEERS;
         room.then(|| peers.entry(id).or_insert_with(|| Peer::new(id)).clone())
     }
 
-    /// The same for a member that the host has named.
+    /// Returns the state of a member that the host has named.
     fn named(&self, id: NodeId) -> Arc<Peer> {
         lock(&self.peers).entry(id).or_insert_with(|| Peer::new(id)).clone()
     }
 
-    /// Has a link's task run, if it does not.
+    /// Spawns a link's task, unless it is running.
     fn run(self: &Arc<Self>, peer: &Arc<Peer>, lane: Lane) {
         peer.link(lane).run(peer, || self.spawn(outbound::run(self.clone(), peer.clone(), lane)));
     }
@@ -267,21 +267,21 @@ impl Inner {
         self.run(peer, Lane::Bulk);
     }
 
-    /// Something was heard of this member just now.
+    /// Records that this peer was heard from now.
     fn heard(&self, peer: &Peer, now: Instant) {
         peer.tally.heard(now - self.started);
     }
 }
 
-/// What there is of another member.
+/// The state of one peer.
 struct Peer {
     id: NodeId,
-    /// Whether to be connected also with nothing to say.
+    /// Whether to stay connected without traffic.
     kept: AtomicBool,
     blocked: AtomicBool,
-    /// What goes there, for each lane.
+    /// The outbound links, one for each lane.
     links: [Link; 2],
-    /// What comes from there.
+    /// The inbound connections.
     inbound: Mutex<Slots>,
     tally: Tally,
 }
@@ -306,7 +306,7 @@ impl Peer {
         self.blocked.load(SeqCst)
     }
 
-    /// Whether connections are wanted also with nothing to say.
+    /// Returns whether to stay connected without traffic.
     fn is_kept(&self) -> bool {
         self.kept.load(Relaxed)
     }
@@ -325,7 +325,7 @@ impl Peer {
     }
 }
 
-/// No lock is held where anything can panic, and what they guard is whole at every time.
+/// No code that can panic runs under a lock, and the guarded state is always consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -334,21 +334,21 @@ fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// Why the transport does not start.
+/// The reason the transport does not start.
 #[derive(Debug)]
 pub enum StartError {
     /// The options are wrong.
     Options(TransportOptionsError),
-    /// Everybody who reaches this address would be believed.
+    /// Without TLS, any peer that reaches this address would be trusted.
     Insecure {
-        /// Where it should listen.
+        /// The address to listen on.
         listen: SocketAddr,
     },
-    /// It cannot listen there.
+    /// The address cannot be listened on.
     Listen {
-        /// Where it should.
+        /// The address.
         listen: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
 }
@@ -359,7 +359,7 @@ impl fmt::Display for StartError {
             Self::Options(error) => error.fmt(f),
             Self::Insecure { listen } => write!(
                 f,
-                "without TLS anybody who reaches {listen} could speak as a member: give certificates, listen on a loopback address, \
+                "without TLS any process that reaches {listen} could act as a member: give certificates, listen on a loopback address, \
                  or allow it expressly"
             ),
             Self::Listen { listen, error } => write!(f, "cannot listen on {listen}: {error}"),

@@ -1,4 +1,4 @@
-//! What the transport is told once, when it starts.
+//! The transport's options.
 
 use crate::tls::Tls;
 use kontiki_core::config;
@@ -8,53 +8,53 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use std::{error, fmt};
 
-/// How to listen and to dial, and how much of everything at most.
+/// How to listen and to dial, and the transport's limits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TransportOptions {
-    /// Where to listen. Port 0 takes any that is free.
+    /// The address to listen on. Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The certificates. Without them everything is sent in clear, and everybody is believed.
+    /// The certificates. Without them all traffic is in clear, and every peer is trusted.
     #[serde(skip)]
     pub tls: Option<Tls>,
-    /// How often the files of the certificates are looked at: where they have changed, new connections use
-    /// the new ones.
+    /// How often the certificate files are checked: when they change, new connections use the new ones.
     #[serde(with = "kontiki_core::time::span")]
     pub tls_interval: Duration,
-    /// Whether to go without TLS where others than this machine can listen in. Without TLS and this, only
-    /// loopback addresses are listened on, dialled and answered.
+    /// Whether to go without TLS on a network. Otherwise, without TLS only loopback addresses are listened
+    /// on, dialled and answered.
     pub allow_insecure: bool,
-    /// The longest body of a frame, in bytes; the same at all members: see [`frame::max_body`].
+    /// The longest body of a frame, in bytes; the same on all members: see [`frame::max_body`].
     pub max_body: usize,
-    /// How many bytes may wait for each member, in each of the two lanes, those being written included. What
-    /// does not fit is dropped.
+    /// The bytes that may be queued for each member in each of the two lanes, including those being written.
+    /// Further frames are dropped.
     pub queue_bytes: usize,
-    /// How many frames may wait, likewise.
+    /// The number of frames that may be queued, likewise.
     pub queue_frames: usize,
-    /// How long to wait before dialling again after a first failure. It doubles with each further one, and of
-    /// each wait a random part of up to half is left out.
+    /// The delay before dialling again after a first failure. It doubles with each further failure, and each
+    /// delay is shortened at random by up to half.
     #[serde(with = "kontiki_core::time::span")]
     pub backoff_min: Duration,
-    /// The longest such wait.
+    /// The longest such delay.
     #[serde(with = "kontiki_core::time::span")]
     pub backoff_max: Duration,
-    /// How often to say that a connection is alive on which nothing else is said.
+    /// The interval of keep-alives on a connection without other traffic.
     #[serde(with = "kontiki_core::time::span")]
     pub keep_alive: Duration,
-    /// After how much silence a connection is given up. Connections that nobody needs are closed after the
+    /// The silence after which a connection is closed. Connections that are not needed are closed after the
     /// same time.
     #[serde(with = "kontiki_core::time::span")]
     pub idle_timeout: Duration,
-    /// How long connecting and introducing oneself may take.
+    /// The time limit for connecting and the handshake.
     #[serde(with = "kontiki_core::time::span")]
     pub handshake_timeout: Duration,
-    /// How long a frame that has begun may take to arrive; one of more than 64 KiB, for each 64 KiB of it.
+    /// The time limit for a frame that has begun to arrive; for one longer than 64 KiB, for each 64 KiB of
+    /// it.
     #[serde(with = "kontiki_core::time::span")]
     pub frame_timeout: Duration,
-    /// How many clients may be connected at once; of more, the one that has been longest without a complete
-    /// request gives way. And, apart from them, how many connections members may have made.
+    /// The number of connected clients: when there are more, the one that has waited longest for a complete
+    /// request is closed. The number of connections from members has the same limit, counted separately.
     pub max_connections: usize,
-    /// How often at most refusals of one kind are logged.
+    /// The shortest interval between log lines for refusals of one kind.
     #[serde(with = "kontiki_core::time::span")]
     pub log_interval: Duration,
 }
@@ -82,7 +82,7 @@ impl Default for TransportOptions {
 }
 
 impl TransportOptions {
-    /// Says what is wrong with these values, if anything.
+    /// Checks these values.
     pub fn check(&self) -> Result<(), TransportOptionsError> {
         let zero = [
             ("backoff_min", self.backoff_min.is_zero()),
@@ -110,7 +110,7 @@ impl TransportOptions {
         if self.queue_bytes < needed {
             return Err(TransportOptionsError::Queue { bytes: self.queue_bytes, needed });
         }
-        // The lengths of frames are sent in four bytes, and what is read at once must be countable.
+        // Frame lengths are sent in four bytes, and a single read must be countable.
         if u32::try_from(self.max_body).is_err() {
             return Err(TransportOptionsError::Body(self.max_body));
         }
@@ -123,28 +123,28 @@ impl TransportOptions {
 pub enum TransportOptionsError {
     /// A value is zero that must not be; its name.
     Zero(&'static str),
-    /// The shortest wait before dialling is longer than the longest.
+    /// The shortest backoff is longer than the longest.
     Backoff {
         /// The shortest.
         min: Duration,
         /// The longest.
         max: Duration,
     },
-    /// Connections would be given up before they have had a chance to say that they are alive.
+    /// Connections would time out before their first keep-alive.
     Silence {
-        /// How often they do.
+        /// The keep-alive interval.
         keep_alive: Duration,
-        /// When they are given up.
+        /// The idle timeout.
         idle: Duration,
     },
     /// The longest frame does not fit into a queue.
     Queue {
-        /// How many bytes do.
+        /// The size of the queue in bytes.
         bytes: usize,
-        /// How many should.
+        /// The size required.
         needed: usize,
     },
-    /// The longest frame is longer than a frame can be; its length.
+    /// The limit on frames exceeds the protocol's; its length.
     Body(usize),
 }
 

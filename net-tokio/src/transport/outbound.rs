@@ -1,4 +1,4 @@
-//! What goes out: a queue for each member and lane, and the task that dials and writes.
+//! Outbound connections: a queue for each member and lane, and the task that dials and writes.
 
 use crate::tls::{self, Tls, Trouble};
 use crate::transport::counters::Dropped;
@@ -20,40 +20,40 @@ use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::rustls;
 
-/// A buffer that grew larger is not kept.
+/// A buffer that grew beyond this is not kept.
 const KEPT_BUFFER: usize = 1 << 20;
 
-/// The way to one member in one lane: what waits, and the task that sends it.
+/// The link to one member in one lane: the queue, and the task that sends it.
 #[derive(Default, Debug)]
 pub(super) struct Link {
     state: Mutex<State>,
     /// There is something to write.
     wake: Notify,
-    /// It is worth dialling now.
+    /// Dial now.
     kick: Notify,
 }
 
 #[derive(Default, Debug)]
 struct State {
-    /// What waits, as it will be written.
+    /// The queued frames, encoded.
     waiting: Vec<u8>,
     frames: u64,
-    /// How much is being written: bytes and frames.
+    /// The bytes and frames being written.
     writing: (usize, u64),
     connected: bool,
-    /// To introduce oneself again.
+    /// Send a new introduction.
     hello: bool,
-    /// How often dialling has failed since it last worked.
+    /// Failed dials since the last success.
     failures: u32,
-    /// When that was last logged.
+    /// When a failure was last logged.
     logged: Option<Instant>,
     task: Option<AbortHandle>,
 }
 
-/// What became of a frame that should be sent.
+/// The result of queueing a frame.
 pub(super) enum Pushed {
     Queued,
-    /// It is queued, and there is no task to send it.
+    /// It is queued, and no task is running to send it.
     Asleep,
     Dropped(Dropped),
 }
@@ -74,7 +74,7 @@ impl Link {
             return Pushed::Dropped(Dropped::Blocked);
         }
         let running = state.is_running();
-        // What is meant for a member that cannot be reached is old when it can be.
+        // A frame queued for an unreachable member would be stale when the member can be reached.
         if running && !state.connected && state.failures > 0 {
             return Pushed::Dropped(Dropped::Unreachable);
         }
@@ -93,7 +93,7 @@ impl Link {
         Pushed::Queued
     }
 
-    /// Begins the task, unless there is one or nothing may be sent.
+    /// Starts the task, unless it is running or sending is disabled.
     pub(super) fn run(&self, peer: &Peer, begin: impl FnOnce() -> Option<AbortHandle>) {
         let mut state = lock(&self.state);
         if !state.is_running() && !peer.is_blocked() {
@@ -102,7 +102,7 @@ impl Link {
         }
     }
 
-    /// Ends the task; says how many frames are lost by it.
+    /// Ends the task; returns the number of frames lost.
     pub(super) fn stop(&self) -> u64 {
         let mut state = lock(&self.state);
         if let Some(task) = mem::take(&mut state.task) {
@@ -119,7 +119,7 @@ impl Link {
         self.kick();
     }
 
-    /// There is reason to believe that the other can be reached.
+    /// There is a sign that the peer can be reached.
     pub(super) fn kick(&self) {
         self.kick.notify_one();
     }
@@ -133,8 +133,8 @@ impl Link {
         lock(&self.state).is_running()
     }
 
-    /// Exchanges what waits for what was written, which is empty: how many frames it is, and whether to
-    /// introduce oneself before.
+    /// Swaps the queued bytes for the written buffer, which is empty. Returns the number of frames, and
+    /// whether to send an introduction first.
     fn take(&self, written: &mut Vec<u8>) -> (u64, bool) {
         let mut state = lock(&self.state);
         mem::swap(&mut state.waiting, written);
@@ -143,7 +143,7 @@ impl Link {
         (frames, mem::take(&mut state.hello))
     }
 
-    /// What is said of this member from here on is what is so now.
+    /// The introduction sent from here on is current.
     fn introducing(&self) {
         lock(&self.state).hello = false;
     }
@@ -152,9 +152,8 @@ impl Link {
         lock(&self.state).connected = true;
     }
 
-    /// The connection broke, after it had worked for good or not, or there never was one. Says how often in a
-    /// row it did not work, and how many frames are lost by it: those that wait are kept where the other can
-    /// perhaps be reached at once.
+    /// The connection broke, or could not be made. Returns the number of failures in a row and of frames
+    /// lost. Queued frames are kept if the peer can perhaps be reached at once.
     fn failed(&self, worked: bool) -> (u32, u64) {
         let mut state = lock(&self.state);
         let mut lost = mem::take(&mut state.writing).1;
@@ -167,7 +166,7 @@ impl Link {
         (state.failures, lost)
     }
 
-    /// Whether nothing like this was logged for so long.
+    /// Returns whether it is time to log again.
     fn is_news(&self, interval: Duration) -> bool {
         let mut state = lock(&self.state);
         let is_news = state.logged.is_none_or(|when| when.elapsed() >= interval);
@@ -177,7 +176,7 @@ impl Link {
         is_news
     }
 
-    /// Lets the task end if nothing waits: the next frame begins another.
+    /// Ends the task if the queue is empty: the next frame starts another.
     fn rest(&self) -> bool {
         let mut state = lock(&self.state);
         let rests = state.frames == 0;
@@ -229,21 +228,21 @@ pub(super) async fn run(inner: Arc<Inner>, peer: Arc<Peer>, lane: Lane) {
     }
 }
 
-/// How long to wait after so many failures.
+/// Returns the delay after this many failures.
 fn backoff(options: &TransportOptions, failures: u32, random: u64) -> Duration {
     let doubled = 2u32.saturating_pow(failures - 1);
     let longest = options.backoff_min.saturating_mul(doubled).min(options.backoff_max);
     longest / 2 + (longest / 2 / 1024) * (random % 1025) as u32
 }
 
-/// Why a connection ended.
+/// The reason a connection ended.
 enum Ended {
-    /// Nobody needed it: the link's task has been let go.
+    /// It was not needed: the link's task was released.
     Idle,
     Broken(io::Error),
 }
 
-/// Sends what is queued, until the connection ends.
+/// Sends the queue until the connection ends.
 async fn carry(inner: &Inner, peer: &Peer, lane: Lane, stream: Stream) -> Ended {
     let (from, to) = tokio::io::split(stream);
     tokio::select! {
@@ -253,8 +252,7 @@ async fn carry(inner: &Inner, peer: &Peer, lane: Lane, stream: Stream) -> Ended 
     }
 }
 
-/// Waits for the other end to leave, or to have been silent for too long: it says now and then that it is
-/// there.
+/// Waits until the peer closes the connection, or sends no keep-alive for too long.
 async fn watch(inner: &Inner, peer: &Peer, mut from: impl AsyncRead + Unpin) -> io::Error {
     let mut beats = [0; 64];
     loop {
@@ -309,8 +307,8 @@ pub(super) async fn write(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> i
     to.flush().await
 }
 
-/// Dials a member, wherever it may be, until it is found. A peer that may be the member is kept if no other
-/// address leads to it.
+/// Dials a member's addresses until it is found. A peer that may be the member is kept if no other address
+/// leads to it.
 async fn reach(inner: &Inner, peer: &Peer, lane: Lane) -> Result<Stream, DialError> {
     let (mut doubtful, mut failed) = (None, None);
     for address in inner.host.addresses(peer.id) {
@@ -341,7 +339,7 @@ fn found(inner: &Inner, peer: &Peer, stream: Stream, theirs: &Hello, here: Socke
     stream
 }
 
-/// Dials one address and introduces this member to the one that should be there.
+/// Dials one address, and introduces this member to the expected peer.
 async fn reach_at(
     inner: &Inner,
     peer: &Peer,
@@ -355,14 +353,14 @@ async fn reach_at(
     timeout(options.handshake_timeout, dialling).await.map_err(|_| DialError::Timeout)?
 }
 
-/// How a client introduces itself.
+/// A client's introduction.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct ClientHello {
-    /// The cluster that it means. Where not set, any will do.
+    /// The cluster the client expects. `None` accepts any.
     pub cluster: Option<ClusterId>,
 }
 
-/// Connects to a member as a client, within this time: the connection, and how the member introduces itself.
+/// Connects to a member as a client, within this time. Returns the connection and the member's introduction.
 /// An address is `host:port`.
 pub async fn dial(
     address: &str,
@@ -371,7 +369,7 @@ pub async fn dial(
     limit: Duration,
 ) -> Result<(Stream, Hello), DialError> {
     let opening = Opening::Client { cluster: hello.cluster };
-    // Whether clients may go without TLS is the cluster's to say.
+    // Whether clients may go without TLS is decided by the cluster.
     let dialling = introduce(address, tls, true, &opening);
     let (stream, hello, _) = timeout(limit, dialling).await.map_err(|_| DialError::Timeout)??;
     Ok((stream, hello))
@@ -386,7 +384,7 @@ async fn introduce(
     let tcp = TcpStream::connect(address).await.map_err(DialError::Connect)?;
     let here = tcp.local_addr().map_err(DialError::Connect)?;
     let there = tcp.peer_addr().map_err(DialError::Connect)?;
-    // A port of this machine that nobody listens on may be given to the very socket that dials it.
+    // A connection to an unused local port may connect to itself: TCP's simultaneous open.
     if here == there {
         return Err(DialError::Connect(io::ErrorKind::ConnectionRefused.into()));
     }
@@ -413,42 +411,42 @@ async fn introduce(
     }
 }
 
-/// Why there is no connection.
+/// The reason there is no connection.
 #[derive(Debug)]
 pub enum DialError {
-    /// Nobody has said where this member is.
+    /// The member's address is not known.
     NoAddress,
-    /// The address cannot be resolved, or nobody answers there.
+    /// The address cannot be resolved, or the connection was refused.
     Connect(io::Error),
-    /// It took too long.
+    /// The time limit has passed.
     Timeout,
-    /// It would be in clear over a network, and that is not allowed.
+    /// It would be in clear over a network, which is not allowed.
     Insecure(SocketAddr),
-    /// The other end closed the connection without a word.
+    /// The other end closed the connection without an answer.
     Closed(io::Error),
-    /// The other end is no member with a certificate of this cluster's authority that is valid now.
+    /// The other end has no valid member's certificate of this cluster's authority.
     Certificate(rustls::Error),
-    /// The other end does not speak TLS as we do.
+    /// The other end has no TLS parameters in common.
     Tls(rustls::Error),
     /// The other end does not speak this protocol, or speaks it over TLS only.
     NotKontiki,
     /// The other end speaks this version of the protocol.
     Version(u8),
-    /// The other end speaks this protocol, but what it says makes no sense.
+    /// The other end speaks this protocol, but its answer is malformed.
     Garbage,
-    /// The other end refuses.
+    /// The other end refuses the connection.
     Refused(HandshakeRefusal),
-    /// Another member is there.
+    /// Another member answers there.
     WrongMember {
-        /// Who should be.
+        /// The expected member.
         wanted: NodeId,
-        /// Who is.
+        /// The actual member.
         found: NodeId,
     },
 }
 
 impl DialError {
-    /// What an error of the connection says: perhaps that one end does not like the other's certificate.
+    /// Classifies a connection's error: perhaps one end rejects the other's certificate.
     fn of(error: io::Error) -> Self {
         match tls::trouble(&error) {
             Some(Trouble::Ours(refusal)) => Self::Refused(refusal),
@@ -462,34 +460,36 @@ impl DialError {
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoAddress => f.write_str("its address is not known: name it, or wait until it is heard of"),
-            Self::Connect(error) => write!(f, "nobody can be reached there: {error}"),
-            Self::Timeout => f.write_str("nobody answers there in time"),
+            Self::NoAddress => {
+                f.write_str("its address is not known: configure it, or wait until another member reports it")
+            }
+            Self::Connect(error) => write!(f, "cannot connect: {error}"),
+            Self::Timeout => f.write_str("no answer in time"),
             Self::Insecure(address) => {
                 write!(
                     f,
-                    "{address} is on another machine, and there is no TLS: give certificates, or allow it expressly"
+                    "{address} is on another machine, and there is no TLS: give certificates, or allow it explicitly"
                 )
             }
             Self::Closed(error) => write!(
                 f,
-                "the connection was closed without an answer ({error}): a member with certificates answers only whoever has some too"
+                "the connection was closed without an answer ({error}): a member with TLS answers only peers with TLS"
             ),
             Self::Certificate(error) => {
-                write!(f, "no certificate of a member of this cluster is shown there: {error}")
+                write!(f, "the other end has no valid member's certificate of this cluster: {error}")
             }
-            Self::Tls(error) => write!(f, "TLS 1.3 does not come about: {error}"),
-            Self::NotKontiki => f.write_str("no Kontiki answers there, or one that wants TLS"),
+            Self::Tls(error) => write!(f, "the TLS 1.3 handshake failed: {error}"),
+            Self::NotKontiki => f.write_str("the other end is not a Kontiki member, or requires TLS"),
             Self::Version(version) => {
                 write!(
                     f,
-                    "version {version} of the protocol is spoken there, and {VERSION} here: update the older of the two"
+                    "the other end speaks version {version} of the protocol, this one version {VERSION}: update the older"
                 )
             }
-            Self::Garbage => f.write_str("what is answered there makes no sense"),
-            Self::Refused(refusal) => write!(f, "refused there: {refusal}"),
+            Self::Garbage => f.write_str("the other end sent a malformed answer"),
+            Self::Refused(refusal) => write!(f, "refused by the other end: {refusal}"),
             Self::WrongMember { wanted, found } => {
-                write!(f, "member {} is there, and not {}: correct the address", found.get(), wanted.get())
+                write!(f, "the address belongs to member {}, not {}: correct it", found.get(), wanted.get())
             }
         }
     }

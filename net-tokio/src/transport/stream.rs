@@ -1,4 +1,4 @@
-//! A connection, with TLS or without.
+//! A connection, with or without TLS.
 
 use crate::places::Place;
 use std::io::{self, IoSlice};
@@ -8,12 +8,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-/// A connection after its handshake: bytes both ways. Flush what must go out now: with TLS, what was written
-/// may wait otherwise.
+/// A connection after its handshake: a byte stream in both directions. Flush after writing: with TLS, written
+/// bytes may be buffered.
 #[derive(Debug)]
 pub struct Stream {
     io: Io,
-    /// Its place among those of clients, given back when it ends.
+    /// Its slot among client connections, freed when it ends.
     place: Option<Place>,
 }
 
@@ -32,15 +32,15 @@ impl Stream {
         Self { io: Io::Tls(Box::new(stream.into())), place: None }
     }
 
-    /// Keeps this place taken for as long as the connection is there.
+    /// Holds this slot for the life of the connection.
     pub(super) fn holding(self, place: Place) -> Self {
         Self { place: Some(place), ..self }
     }
 
-    /// A request of the client is complete: until it is answered, the connection gives way to no other.
+    /// A client's request is complete: until it is answered, the connection cannot be closed for another.
     pub(crate) fn begin(&self) {
         if let Some(place) = &self.place {
-            // One that has given way ends at once, whatever it has asked.
+            // A connection that was closed for another ends at once, even with a request.
             let _ = place.begin(false);
         }
     }
@@ -52,7 +52,7 @@ impl Stream {
         }
     }
 
-    /// Until another client needs the place of this one.
+    /// Waits until another client needs the slot of this one.
     pub(crate) fn gives_way(&self) -> impl Future<Output = ()> + use<> {
         let given = self.place.as_ref().map(Place::gives_way);
         async move {
@@ -63,8 +63,7 @@ impl Stream {
         }
     }
 
-    /// Whether the other end may speak as a member, as far as its certificate says. Without TLS there is
-    /// none, and nobody is asked.
+    /// Returns whether the other end may act as a member, by its certificate. Without TLS any peer may.
     pub(super) fn may_be_member(&self) -> bool {
         match &self.io {
             Io::Plain(_) => true,
@@ -76,7 +75,7 @@ impl Stream {
     }
 }
 
-/// Does the same to whichever kind it is.
+/// Dispatches to the kind of the stream.
 macro_rules! either {
     ($stream:expr, $io:ident => $call:expr) => {
         match &mut $stream.get_mut().io {

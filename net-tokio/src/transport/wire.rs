@@ -1,4 +1,4 @@
-//! What is said on a connection, byte by byte.
+//! The bytes on a connection.
 //!
 //! ```text
 //! the dialler    7 bytes KONTIKI   1 byte version   a frame of version 1 that holds an Opening
@@ -8,11 +8,12 @@
 //! the acceptor   1 byte now and then
 //! ```
 //!
-//! A frame is one of [`kontiki_core::wire`]: its first bytes are its length, its checksum and the version of
-//! its body. A frame of version 0 to group 0 is the transport's own: empty, it says that the dialler is
-//! alive; otherwise it holds a new [`Hello`]. What a client and its member say after the answer is theirs.
+//! A frame is one of [`kontiki_core::wire`]: it begins with its length, its checksum and the version of its
+//! body. A frame of version 0 for group 0 belongs to the transport: if empty, it is the dialler's keep-alive;
+//! otherwise it holds a new [`Hello`]. What a client and its member exchange after the answer is defined by
+//! [`protocol`](crate::protocol).
 //!
-//! Nothing here waits but the functions that read; nothing makes room for more than the limits.
+//! Only the functions that read wait; none allocates beyond the limits.
 
 use kontiki_core::replica::formation::{Address, MAX_ADDRESS};
 use kontiki_core::types::{ClusterId, Incarnation, NodeId};
@@ -24,42 +25,40 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 const MAGIC: &[u8; 7] = b"KONTIKI";
-/// The version of everything here. A member that speaks others as well dials again with what the answer
-/// names.
+/// The version of this protocol. A member that supports others dials again with the version in the answer.
 pub(super) const VERSION: u8 = 1;
 /// The version of the frames that hold an [`Opening`] or an [`Answer`].
 const HANDSHAKE: u8 = 1;
-/// The version of the transport's own frames: none that members send.
+/// The version of the transport's own frames, which members never send.
 const CONTROL: u8 = 0;
 /// The bytes in front of each frame's body.
 pub(super) const HEAD: usize = 8 + HEADER;
-/// More groups than this are not told, and where there are so many, having none in common is no reason to
-/// refuse.
+/// The most groups in an introduction. A member with as many groups is not refused for having none in common.
 const MAX_GROUPS: usize = 1024;
-/// More addresses than this are not told.
+/// The most addresses in an introduction.
 const MAX_KNOWN: usize = 64;
 /// The longest opening or answer: the limits above, with the longest numbers.
 const MAX_HELLO: usize = 4096 + MAX_GROUPS * 20 + (MAX_KNOWN + 1) * (MAX_ADDRESS + 2 + 10 + 10);
-/// How much is read at once.
+/// The number of bytes read at once.
 const READ: usize = 64 << 10;
-/// A frame that goes on, and is longer than this, is read into its own place.
+/// An incomplete frame longer than this is read into a buffer of its own.
 const LARGE: usize = 16 << 10;
 
-/// How a member introduces itself.
+/// A member's introduction.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Hello {
-    /// Who it is.
+    /// The member's id.
     pub id: NodeId,
-    /// The groups that it is in, and as which life in each. Of more than 1024 the rest is not told.
+    /// Its groups, and its incarnation in each. At most 1024 are sent.
     pub groups: Vec<(ClusterId, Incarnation)>,
-    /// Where it is to be reached.
+    /// Its own address.
     pub address: Address,
-    /// Where it believes others to be. Of more than 64 the rest is not told.
+    /// The addresses of other members that it knows. At most 64 are sent.
     pub known: Vec<(NodeId, Address)>,
 }
 
 impl Hello {
-    /// The same, within the limits.
+    /// Returns the introduction cut to the limits.
     fn bounded(mut self) -> Self {
         self.groups.truncate(MAX_GROUPS);
         self.known.retain(|(_, address)| address.text.len() <= MAX_ADDRESS);
@@ -77,80 +76,79 @@ impl Hello {
             && addresses.all(|address| address.text.len() <= MAX_ADDRESS)
     }
 
-    /// Whether this group runs there, as far as is told.
+    /// Returns whether the member runs this group, as far as the introduction tells.
     pub(super) fn has(&self, group: ClusterId) -> bool {
         self.groups.len() >= MAX_GROUPS || self.groups.iter().any(|(cluster, _)| *cluster == group)
     }
 
-    /// Whether there is nothing that the two could have to say to one another: both are in groups, and none
-    /// is the same.
+    /// Returns whether the two have no group in common although both are in groups.
     pub(super) fn is_foreign_to(&self, other: &Self) -> bool {
         let groups = !self.groups.is_empty() && !other.groups.is_empty();
         groups && !other.groups.iter().any(|(group, _)| self.has(*group)) && other.groups.len() < MAX_GROUPS
     }
 }
 
-/// The first that a dialler says.
+/// The first message of a dialler.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Opening {
-    /// "I am this member, and have something to say to that one."
+    /// A member introduces itself, and names the member it wants to reach.
     Member { hello: Hello, to: NodeId, bulk: bool },
-    /// "I am a client", perhaps of this cluster only.
+    /// A client, perhaps for this cluster only.
     Client { cluster: Option<ClusterId> },
 }
 
-/// What the acceptor answers.
+/// The acceptor's answer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     Welcome(Hello),
     Refused(HandshakeRefusal),
 }
 
-/// Why a connection is not served, or no longer.
+/// The reason a connection is refused or closed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum HandshakeRefusal {
     /// The first bytes are not those of this protocol.
     NotKontiki,
-    /// It speaks another version of this protocol.
+    /// The peer speaks another version of this protocol.
     Version,
-    /// It is of another cluster.
+    /// The peer belongs to another cluster.
     OtherCluster,
-    /// It is looking for another member.
+    /// The peer wants to reach another member.
     WrongMember,
-    /// It is this very member, which has dialled itself.
+    /// The peer is this member itself.
     Itself,
-    /// It has shown no certificate.
+    /// The peer has no certificate.
     NoCertificate,
-    /// Its certificate is not of this cluster's authority, or not valid now.
+    /// The peer's certificate is invalid or not signed by this cluster's authority.
     BadCertificate,
-    /// It does not speak TLS 1.3.
+    /// The peer does not speak TLS 1.3.
     Tls,
-    /// It says that it is a member, and its certificate does not.
+    /// The peer introduces itself as a member, but its certificate is not a member's.
     NotAMember,
-    /// There is no TLS, and it is on another machine.
+    /// There is no TLS, and the peer is on another machine.
     Insecure,
-    /// There are too many connections already.
+    /// There are too many connections.
     TooManyConnections,
-    /// It did not introduce itself in time.
+    /// The handshake took too long.
     Timeout,
-    /// It left before it had introduced itself.
+    /// The peer closed the connection during the handshake.
     Left,
-    /// What it says is no message of this protocol.
+    /// The message is malformed.
     Malformed,
     /// A frame's checksum is wrong.
     Corrupt,
-    /// A frame is longer than allowed.
+    /// A frame is longer than the limit.
     Oversized,
     /// A frame took too long to arrive.
     Slow,
-    /// Nothing was heard for too long.
+    /// The peer was silent for too long.
     Silent,
-    /// A test wants it so.
+    /// A test blocks the peer.
     Blocked,
 }
 
 impl HandshakeRefusal {
-    /// All of them, in order.
+    /// All reasons, in order.
     pub const ALL: [Self; 19] = [
         Self::NotKontiki,
         Self::Version,
@@ -173,7 +171,7 @@ impl HandshakeRefusal {
         Self::Blocked,
     ];
 
-    /// The same in logs, metrics and answers.
+    /// Returns the code used in logs, metrics and answers.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotKontiki => "not_kontiki",
@@ -198,7 +196,7 @@ impl HandshakeRefusal {
         }
     }
 
-    /// Whether it is worth telling: the other end has shown that it speaks this protocol, and is listening.
+    /// Returns whether the peer is told: it has shown that it speaks this protocol, and is listening.
     pub(super) fn is_told(self) -> bool {
         !matches!(self, Self::NotKontiki | Self::Timeout | Self::Left | Self::Blocked)
     }
@@ -210,7 +208,7 @@ impl fmt::Display for HandshakeRefusal {
     }
 }
 
-/// The bytes of an opening or an answer.
+/// Encodes an opening or an answer.
 pub(super) fn introduction(said: &impl Serialize) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     out.push(VERSION);
@@ -218,27 +216,27 @@ pub(super) fn introduction(said: &impl Serialize) -> Vec<u8> {
     out
 }
 
-/// An opening of a member with this hello.
+/// Returns the opening of a member with this introduction.
 pub(super) fn opening(hello: Hello, to: NodeId, bulk: bool) -> Opening {
     Opening::Member { hello: hello.bounded(), to, bulk }
 }
 
-/// The answer to whoever is welcome.
+/// Returns the answer that accepts the peer.
 pub(super) fn welcome(hello: Hello) -> Answer {
     Answer::Welcome(hello.bounded())
 }
 
-/// Why there is no opening or answer to be read.
+/// The reason no opening or answer could be read.
 #[derive(Debug)]
 pub(super) enum NoIntroduction {
-    /// What came is none.
+    /// The bytes are neither.
     Not(HandshakeRefusal),
     /// The connection ended.
     Ended(io::Error),
 }
 
-/// Reads an opening or an answer, and not a byte more; and the version it is of. Of another version there may
-/// be nothing that can be read.
+/// Reads one opening or answer, and not a byte more. Returns its version too; the body of another version may
+/// be unreadable.
 pub(super) async fn introduced<T: DeserializeOwned>(
     from: &mut (impl AsyncRead + Unpin),
 ) -> Result<(u8, Option<T>), NoIntroduction> {
@@ -261,7 +259,7 @@ pub(super) async fn introduced<T: DeserializeOwned>(
     }
     let frame = wire::open(&bytes, MAX_HELLO).map_err(|_| Not(HandshakeRefusal::Corrupt))?;
     let said = postcard::from_bytes(frame.body).ok();
-    // Of another version it may hold anything, also what can be read here: a refusal.
+    // Another version may hold any body, even one that can be read here: a refusal.
     if said.is_none() && version == VERSION {
         return Err(Not(HandshakeRefusal::Malformed));
     }
@@ -290,7 +288,7 @@ fn postcard(said: &impl Serialize, out: &mut Vec<u8>) {
     *out = postcard::to_extend(said, std::mem::take(out)).expect("writing to memory does not fail");
 }
 
-/// What says that the dialler is alive, or with a new hello, what has changed.
+/// Encodes the dialler's keep-alive; with a new introduction, the change.
 pub(super) fn control(hello: Option<Hello>) -> Vec<u8> {
     let mut out = ClusterId(0).0.to_le_bytes().to_vec();
     wire::seal(CONTROL, &mut out, |out| {
@@ -301,7 +299,7 @@ pub(super) fn control(hello: Option<Hello>) -> Vec<u8> {
     out
 }
 
-/// What has come of a member.
+/// What was received from a member.
 #[derive(Debug, PartialEq)]
 pub(super) enum Arrived {
     Frame(ClusterId, Vec<u8>),
@@ -309,14 +307,14 @@ pub(super) enum Arrived {
     Beat,
 }
 
-/// Makes frames of what comes in.
+/// Decodes frames from the received bytes.
 #[derive(Debug)]
 pub(super) struct Inflow {
     max_body: usize,
-    /// What has come, and how much of it is done with.
+    /// The received bytes, and how many of them are consumed.
     buffer: Vec<u8>,
     at: usize,
-    /// A long frame that goes on, and how long it will be: it is not copied a second time.
+    /// An incomplete long frame, and its full length: it is not copied a second time.
     large: Option<(ClusterId, Vec<u8>, usize)>,
 }
 
@@ -325,18 +323,18 @@ impl Inflow {
         Self { max_body, buffer: Vec::with_capacity(READ), at: 0, large: None }
     }
 
-    /// Whether a frame has begun and is not whole.
+    /// Returns whether a frame is incomplete.
     pub(super) fn is_pending(&self) -> bool {
         self.large.is_some() || self.at < self.buffer.len()
     }
 
-    /// Reads on, once; to be asked for when [`Self::next`] has no more. Says how much has come: nothing at
-    /// the end. May be given up at any time.
+    /// Reads once; call it when [`Self::next`] returns nothing. Returns the number of bytes read, 0 at the
+    /// end. Cancel safe.
     pub(super) async fn fill(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
         if let Some((_, bytes, whole)) = &mut self.large {
             let missing = *whole - bytes.len();
             if bytes.len() == bytes.capacity() {
-                // What is said to come takes no room before it does.
+                // Allocates no memory for bytes that are announced but not received.
                 bytes.reserve_exact(missing.min(bytes.len()));
             }
             return from.take(missing as u64).read_buf(bytes).await;
@@ -346,7 +344,7 @@ impl Inflow {
         from.read_buf(&mut self.buffer).await
     }
 
-    /// The next frame that is whole, checked.
+    /// Returns the next complete frame, verified.
     pub(super) fn next(&mut self) -> Result<Option<Arrived>, HandshakeRefusal> {
         if let Some((_, bytes, whole)) = &self.large {
             if bytes.len() < *whole {
@@ -459,7 +457,7 @@ mod tests {
         assert_eq!(all(&frame(0, CONTROL, b"?"), 4096, 1 << 20).await, Err(HandshakeRefusal::Malformed));
     }
 
-    /// If this fails, a member of another version of this library cannot read what this one writes.
+    /// If this fails, a member of another version of this library cannot read this version's frames.
     #[test]
     fn the_bytes_of_a_handshake_stay() {
         let bytes = introduction(&opening(hello(), NodeId::new(2).unwrap(), true));

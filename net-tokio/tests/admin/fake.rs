@@ -1,4 +1,4 @@
-//! A member that says what it is told to, and a client that says whatever it likes.
+//! A scripted member, and a client that sends arbitrary bytes.
 
 use kontiki_core::machine::{Answer, Command};
 use kontiki_core::membership::MemberKind;
@@ -23,13 +23,13 @@ pub(crate) fn id(number: u64) -> NodeId {
     NodeId::new(number).expect("not zero")
 }
 
-/// A member of a group of three that leads it.
+/// A scripted leader of a group of three.
 #[derive(Clone)]
 pub(crate) struct Fake(Arc<Inner>);
 
 struct Inner {
     status: Mutex<NodeStatus>,
-    /// What it says next, instead of what it would say.
+    /// The scripted replies, used instead of the default ones.
     reply: Mutex<Option<Reply>>,
     asked: Mutex<Vec<Ask>>,
     is_stuck: Mutex<bool>,
@@ -76,17 +76,17 @@ impl Fake {
         self.0.metrics.status(&status);
     }
 
-    /// It says this next.
+    /// Scripts the next reply.
     pub(crate) fn reply(&self, reply: Reply) {
         *lock(&self.0.reply) = Some(reply);
     }
 
-    /// It answers nothing any more.
+    /// Stops answering.
     pub(crate) fn stick(&self) {
         *lock(&self.0.is_stuck) = true;
     }
 
-    /// What it was asked since this was asked last.
+    /// Returns the requests received since the last call.
     pub(crate) fn asked(&self) -> Vec<Ask> {
         std::mem::take(&mut lock(&self.0.asked))
     }
@@ -178,7 +178,7 @@ impl AdminBackend for Fake {
 
     fn find<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Who, String>> {
         let found = match address {
-            "nowhere:1" => Err("nobody answers at nowhere:1".to_owned()),
+            "nowhere:1" => Err("no answer at nowhere:1".to_owned()),
             _ => Ok(Who {
                 member: Member::new(id(4), Incarnation(44)),
                 cluster: None,
@@ -204,7 +204,7 @@ pub(crate) async fn open(change: impl FnOnce(&mut AdminOptions)) -> (Fake, Admin
     (fake, admin)
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Heard {
     pub(crate) status: u16,
@@ -218,27 +218,27 @@ impl Heard {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The code of an error, which has words as well.
+    /// Returns the code of an error, which must also have a message.
     pub(crate) fn code(&self) -> String {
         let error = &self.json()["error"];
         assert!(error["message"].as_str().is_some_and(|text| text.len() > 10), "{self:?}");
         error["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Whether the head has this line, in small letters.
+    /// Returns whether the head has this line, in lower case.
     pub(crate) fn has(&self, line: &str) -> bool {
         self.head.to_lowercase().lines().any(|it| it == line)
     }
 }
 
-/// How long a test waits for what must come.
+/// A bound for any wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Sends these bytes, and reads until the port closes the connection.
 pub(crate) async fn say(admin: &Admin, bytes: &[u8]) -> Option<Heard> {
     let heard = async {
         let mut stream = TcpStream::connect(admin.local_addr()).await.expect("it listens");
-        // It may well close the connection before it has read all of it.
+        // The port may close the connection before it has read everything.
         let _ = stream.write_all(bytes).await;
         let mut heard = Vec::new();
         let _ = stream.read_to_end(&mut heard).await;
@@ -251,7 +251,7 @@ pub(crate) async fn say(admin: &Admin, bytes: &[u8]) -> Option<Heard> {
     Some(Heard { status, head: head.to_owned(), body: body.to_owned() })
 }
 
-/// A request with these lines of a head, and a body.
+/// A request with these header lines and a body.
 pub(crate) async fn request(admin: &Admin, line: &str, headers: &[&str], body: &[u8]) -> Heard {
     let mut bytes = format!("{line} HTTP/1.1\r\nhost: kontiki\r\nconnection: close\r\n").into_bytes();
     for header in headers {
@@ -262,7 +262,7 @@ pub(crate) async fn request(admin: &Admin, line: &str, headers: &[&str], body: &
     say(admin, &bytes).await.unwrap_or_else(|| panic!("no answer to {line}"))
 }
 
-/// The same with the right token, and JSON in it.
+/// A request with the right token and a JSON body.
 pub(crate) async fn ask(admin: &Admin, line: &str, body: &str) -> Heard {
     let token = format!("authorization: Bearer {TOKEN}");
     request(admin, line, &[&token, "content-type: application/json"], body.as_bytes()).await

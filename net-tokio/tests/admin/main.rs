@@ -1,4 +1,4 @@
-//! The port for operators, over real sockets, in front of a member that says what it is told to.
+//! The admin port over real sockets, in front of a scripted member.
 
 mod fake;
 mod member;
@@ -28,7 +28,7 @@ const GUARDED: [&str; 8] = [
 ];
 
 #[tokio::test]
-async fn nobody_gets_anything_without_the_token() {
+async fn a_request_without_the_token_gets_nothing() {
     let (fake, admin) = open(|_| {}).await;
     let wrong = [
         vec![],
@@ -58,7 +58,7 @@ async fn nobody_gets_anything_without_the_token() {
 }
 
 #[tokio::test]
-async fn whoever_has_the_token_is_served_however_it_is_written() {
+async fn a_request_with_the_token_is_served_however_the_header_is_written() {
     let (_fake, admin) = open(|_| {}).await;
     for scheme in ["Bearer", "bearer", "BEARER"] {
         let header = format!("authorization: {scheme} {TOKEN}");
@@ -312,7 +312,7 @@ async fn health_says_whether_the_member_is_of_use_and_why_not() {
     let heard = health("ready").await;
     assert_eq!((heard.status, &*heard.code()), (503, "not_ready"));
     assert!(heard.body.contains("no leader") && heard.has("retry-after: 1"), "{heard:?}");
-    assert_eq!(health("live").await.status, 200, "it would help nobody to start it again");
+    assert_eq!(health("live").await.status, 200, "a restart would not help");
     fake.change(|status| status.phase = NodePhase::Halted("the disk failed".to_owned()));
     assert_eq!((health("live").await.code(), health("live").await.status), ("not_alive".to_owned(), 503));
     fake.stick();
@@ -356,7 +356,7 @@ async fn what_takes_too_long_is_given_up() {
     for line in ["GET /members", "POST /save"] {
         let heard = ask(&admin, line, "").await;
         assert_eq!((heard.status, &*heard.code()), (504, "timeout"), "{line}");
-        assert_eq!(heard.body.contains("may be done yet"), line == "POST /save", "{heard:?}");
+        assert_eq!(heard.body.contains("may still take effect"), line == "POST /save", "{heard:?}");
     }
     let half = format!(
         "POST /commit HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: 9\r\nconnection: close\r\n\r\nhalf"
@@ -393,7 +393,7 @@ async fn what_is_too_large_is_not_read() {
 }
 
 #[tokio::test]
-async fn garbage_disturbs_nobody() {
+async fn garbage_does_not_disturb_other_clients() {
     let (fake, admin) = open(|options| options.header_timeout = Duration::from_millis(100)).await;
     for garbage in [
         &b"\x00\x01\x02\x03\r\n\r\n"[..],
@@ -414,7 +414,7 @@ async fn garbage_disturbs_nobody() {
 }
 
 #[tokio::test]
-async fn whoever_says_nothing_is_cut_off_and_makes_room() {
+async fn a_silent_client_is_cut_off_and_makes_room() {
     let (_fake, admin) = open(|options| {
         options.max_connections = 2;
         options.header_timeout = Duration::from_millis(200);
@@ -431,10 +431,10 @@ async fn whoever_says_nothing_is_cut_off_and_makes_room() {
     }
 }
 
-/// Several times as many as there are places, each with half a request, and for each that is hung up on there
-/// is another at once.
+/// Several times as many clients as there are slots, each with half a request; each that is closed is
+/// replaced at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_clients_keep_nobody_from_what_orchestrators_ask() {
+async fn slow_clients_do_not_block_health_checks() {
     let (_fake, admin) = open(|options| {
         options.max_connections = 8;
         options.header_timeout = Duration::from_secs(600);
@@ -443,7 +443,7 @@ async fn slow_clients_keep_nobody_from_what_orchestrators_ask() {
     let at = admin.local_addr();
     let slow = move || async move {
         let mut stream = TcpStream::connect(at).await.expect("it listens");
-        // It may be hung up on meanwhile: others do the same.
+        // It may be closed meanwhile: the others do the same.
         let _ = stream.write_all(b"GET /health/live HTTP/1.1\r\nx-slow: ").await;
         stream
     };
@@ -519,7 +519,7 @@ async fn shutting_it_down_closes_everything() {
     tokio::time::timeout(PATIENCE, admin.shutdown()).await.expect("it ends");
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.expect("closed");
-    assert!(TcpStream::connect(at).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(at).await.is_err(), "the port is closed");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The port in front of a real member: what it asks is understood, and what it shows is so.
+//! The admin port in front of a real member: requests are understood, and the answers are true.
 
 use crate::fake::{PATIENCE, TOKEN, ask, id, request};
 use kontiki_core::kv::{Command, Kv};
@@ -21,7 +21,7 @@ fn builder(number: u64, root: &Path) -> Builder {
         .listen(SocketAddr::from(([127, 0, 0, 1], 0)))
 }
 
-/// A group of one, that leads.
+/// A group of one, which leads.
 async fn alone(root: &Path) -> Node {
     let builder = builder(1, root).peers([(id(1), String::new())]);
     let node = builder.start().await.expect("it starts");
@@ -73,13 +73,13 @@ async fn a_member_is_operated_through_it() {
     let refused = ask(&admin, "POST /transfer", "").await;
     assert_eq!((refused.status, &*refused.code()), (409, "nobody_else"));
     let refused = ask(&admin, "POST /members", "{\"remove\":1}").await;
-    assert_eq!((refused.status, refused.code().is_empty()), (409, false), "nobody would be left");
+    assert_eq!((refused.status, refused.code().is_empty()), (409, false), "no voter would be left");
     admin.shutdown().await;
     node.shutdown().await;
 }
 
 #[tokio::test]
-async fn whoever_is_at_an_address_is_asked_who_it_is() {
+async fn the_member_at_an_address_is_asked_for_its_identity() {
     let root = tempfile::tempdir().expect("a directory");
     let node = alone(root.path()).await;
     let admin = port(&node).await;

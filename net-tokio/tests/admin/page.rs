@@ -1,4 +1,4 @@
-//! The page for people, in a real browser: headless Chromium, where there is one.
+//! The status page in a real browser: headless Chromium, if installed.
 
 use crate::fake::{TOKEN, open, request};
 use std::io;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-/// Whoever starts a browser waits so long for it: it is slow to start on a busy machine.
+/// A bound for starting the browser, which is slow on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn a_browser_shows_the_members() {
     server.abort();
 }
 
-/// Where it is.
+/// The path of the browser.
 fn chromium() -> Option<String> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let is_there = |name: &&str| {
@@ -75,7 +75,7 @@ fn chromium() -> Option<String> {
     names.into_iter().find(is_there).map(str::to_owned)
 }
 
-/// The page at an address, as it is a few seconds after it was opened.
+/// Returns the page at an address, as rendered a few seconds after it was opened.
 async fn dump(chromium: &str, url: &str) -> String {
     let profile = tempfile::tempdir().expect("a directory");
     let output = Command::new(chromium)
@@ -90,8 +90,7 @@ async fn dump(chromium: &str, url: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Stands before the port as the same origin, with one more page that does what a person would: it gives the
-/// token to the tab.
+/// A proxy of the port, of the same origin, with one more page that acts as a person: it enters the token.
 async fn log_in(front: TcpListener, behind: SocketAddr) -> io::Result<()> {
     loop {
         let (browser, _) = front.accept().await?;

@@ -1,4 +1,4 @@
-//! What is committed, and what is not, when members are cut off.
+//! What is committed, and what is not, when members are partitioned.
 
 use crate::harness::{Group, Result, id};
 use kontiki_net_tokio::node::Error;
@@ -42,9 +42,9 @@ async fn commit_with_disconnection_and_recover() -> Result {
     group.finish().await
 }
 
-/// The original asserted that "8" is never committed, and was lucky: its leader of old may be the next, and
-/// then "8" is. What Raft promises is that all have it or nobody, once; and what the library promises is that
-/// its client is not told what nobody knows.
+/// The original asserted that "8" is never committed, and passed by luck: its former leader may be elected
+/// again, and then "8" is committed. Raft promises that all members have it or none, once; and the library
+/// promises that its client is not told an outcome that is unknown.
 #[tokio::test]
 async fn no_commit_with_no_quorum() -> Result {
     let mut group = Group::start(3).await?;
@@ -63,11 +63,11 @@ async fn no_commit_with_no_quorum() -> Result {
     for number in [9, 10, 11] {
         group.committed(number, 3).await?;
     }
-    assert!(group.agreed(8).await? <= 1, "all or nobody, and once");
+    assert!(group.agreed(8).await? <= 1, "all or none, and once");
     group.finish().await
 }
 
-/// So briefly that perhaps nobody has noticed: then the same leader goes on, and otherwise another.
+/// The partition may be too short to be noticed: then the same leader continues, otherwise another.
 #[tokio::test]
 async fn disconnect_leader_briefly() -> Result {
     let mut group = Group::start(3).await?;
@@ -102,7 +102,7 @@ async fn commits_with_leader_disconnects() -> Result {
     group.commit([8]).await?;
     group.committed(8, 4).await?;
     group.reconnect(old.by);
-    // It lacks "8", and so nobody votes for it before it has that, and "7" no more.
+    // It lacks "8", so no member votes for it before it has it, and it has "7" no more.
     group.committed(8, 5).await?;
     group.commit([9]).await?;
     group.committed(9, 5).await?;
@@ -146,7 +146,7 @@ async fn replace_multiple_log_entries() -> Result {
     group.finish().await
 }
 
-/// Any member may be asked: the command is sent on to the leader, and its answer comes back.
+/// Any member may be asked: it forwards the command to the leader, and returns the answer.
 #[tokio::test]
 async fn a_command_at_any_member_is_applied_once() -> Result {
     let group = Group::start(3).await?;

@@ -1,7 +1,7 @@
-//! What survives when members crash: everything that was acknowledged, out of their files.
+//! What survives crashes of members: everything that was acknowledged, from their files.
 //!
-//! A crash here ends the member's tasks at once, with nobody told; what was only in memory is lost. The
-//! original's crashes kept its log in memory.
+//! A crash here ends the member's tasks at once, without any answer; data that was only in memory is lost.
+//! The original's crashes kept its log in memory.
 
 use crate::harness::{Group, Result, id};
 use kontiki_net_tokio::node::Error;
@@ -78,7 +78,7 @@ async fn crash_then_restart_all() -> Result {
 }
 
 /// The original (it had this commented out) wanted "5" not to be committed before "6" is. A new leader
-/// commits what it has with an entry of its own, at once: what Raft promises is that all have "5" or nobody.
+/// commits its log with an entry of its own, at once: Raft promises that all members have "5" or none.
 #[tokio::test]
 async fn crash_after_submit() -> Result {
     let mut group = Group::start(3).await?;
@@ -86,7 +86,7 @@ async fn crash_after_submit() -> Result {
     let submitted = group.submit(old.by, 5).await?;
     group.crash(old.by).await?;
     let told = submitted.await?;
-    assert!(matches!(told, Ok(_) | Err(Error::Unknown)), "nobody knows: {told:?}");
+    assert!(matches!(told, Ok(_) | Err(Error::Unknown)), "the outcome is unknown: {told:?}");
     let new = group.single_leader().await;
     assert_ne!(new.by, old.by);
     let had = group.agreed(5).await?;

@@ -1,16 +1,16 @@
-//! A state machine that also notes down what it applies: what was done twice, or in another order elsewhere,
-//! is seen.
+//! A state machine that records the commands it applies, so that commands applied twice, or in another order,
+//! are noticed.
 
 use kontiki_core::kv::{Kv, KvRestore, KvSnapshot};
 use kontiki_core::machine::{BadSnapshot, Restore, StateMachine};
 use kontiki_core::types::LogId;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What was applied, in this order, since the machine was made.
+/// The commands applied, in order, since the machine was made.
 type Page = Arc<Mutex<Vec<(LogId, Vec<u8>)>>>;
 
-/// Where a member's machines note it down, one after the other: each start has a page of its own, on which a
-/// machine that is only now coming to its end cannot write.
+/// The records of a member's machines. Each start has its own, which a machine that is still ending cannot
+/// write to.
 #[derive(Clone, Default)]
 pub(crate) struct Diary(Arc<Mutex<Page>>);
 
@@ -21,7 +21,7 @@ impl Diary {
         Noted { kv: Kv::default(), page }
     }
 
-    /// What the latest machine has applied.
+    /// Returns the commands that the latest machine has applied.
     pub(crate) fn read(&self) -> Vec<(LogId, Vec<u8>)> {
         let page = Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
         page.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -60,7 +60,7 @@ impl StateMachine for Noted {
     }
 }
 
-/// A machine that is made of a snapshot: what that holds is not noted down again.
+/// A machine restored from a snapshot: the commands in the snapshot are not recorded again.
 pub(crate) struct Restored {
     kv: KvRestore,
     page: Page,

@@ -1,4 +1,4 @@
-//! Who leads when members are cut off and come back.
+//! Elections when members are partitioned and return.
 
 use crate::harness::{Group, Result, command, id, options, within};
 use kontiki_core::action;
@@ -6,8 +6,8 @@ use kontiki_core::replica::ReplicaRefusal;
 use kontiki_net_tokio::node::{Error, NodeOptions};
 use std::time::Duration;
 
-/// Where it matters that nobody stands for election who need not: a machine that has much else to do may keep
-/// a member waiting for longer than a short timeout.
+/// For tests in which no unnecessary election may happen: a busy machine may keep a member waiting for longer
+/// than a short timeout.
 fn unhurried(pre_vote: bool) -> NodeOptions {
     let mut options = options();
     options.raft.election_timeout_min = Duration::from_millis(600);
@@ -16,7 +16,7 @@ fn unhurried(pre_vote: bool) -> NodeOptions {
     options
 }
 
-/// How often something is tried again that a pause of the whole machine may have disturbed.
+/// How often a test is repeated that a pause of the whole machine may have disturbed.
 const ATTEMPTS: usize = 5;
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn election_leader_and_another_disconnect() -> Result {
     group.finish().await
 }
 
-/// A leader whom nobody hears steps down by itself, which the original's did not.
+/// A leader that hears from no member steps down by itself, which the original's did not.
 #[tokio::test]
 async fn disconnect_all_then_restore() -> Result {
     let mut group = Group::start(5).await?;
@@ -70,9 +70,8 @@ async fn disconnect_all_then_restore() -> Result {
     group.finish().await
 }
 
-/// The old leader comes back when it has noticed that it leads no more. With pre-vote it has not touched its
-/// term meanwhile, and so disturbs nobody: that is so each time. That nobody *else* stands for election just
-/// then is likely.
+/// The old leader returns after it has stepped down. With pre-vote it has not raised its term meanwhile, and
+/// so disturbs no election: that holds each time. It is likely that no *other* member campaigns just then.
 #[tokio::test]
 async fn election_leader_disconnect_then_reconnect() -> Result {
     let mut group = Group::with(5, &unhurried(true)).await?;
@@ -91,7 +90,7 @@ async fn election_leader_disconnect_then_reconnect() -> Result {
     Err("the leader changed each time that the old one came back".into())
 }
 
-/// The same where the old leader comes back as soon as there is another, and may still think that it leads.
+/// The old leader returns as soon as there is another, and may still believe that it leads.
 #[tokio::test]
 async fn election_leader_disconnect_then_reconnect_5() -> Result {
     let mut group = Group::with(5, &unhurried(true)).await?;
@@ -108,8 +107,8 @@ async fn election_leader_disconnect_then_reconnect_5() -> Result {
     Err("the leader changed each time that the old one came back".into())
 }
 
-/// Without pre-vote a member that hears from nobody raises its term again and again, and brings it to the
-/// others when it comes back.
+/// Without pre-vote a member that hears from no other raises its term again and again, and disrupts the
+/// others with it when it returns.
 #[tokio::test]
 async fn election_follower_comes_back_without_pre_vote() -> Result {
     let mut group = Group::with(5, &unhurried(false)).await?;
@@ -162,7 +161,7 @@ async fn election_disconnect_loop() -> Result {
     group.finish().await
 }
 
-/// A follower that is told not to send commands on refuses them, and says who leads.
+/// A follower that is configured not to forward refuses commands, and reports the leader.
 #[tokio::test]
 async fn submit_non_leader_fails() -> Result {
     let mut options = options();

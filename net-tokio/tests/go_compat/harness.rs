@@ -1,7 +1,7 @@
-//! A group of members in one process, on real sockets and real directories, and the verbs of the scenarios.
+//! A group of members in one process, on real sockets and directories, and the verbs of the scenarios.
 //!
-//! Nothing here sleeps for luck: every wait is for something that can be seen, and has a bound that only a
-//! fault reaches. At each look it is asserted that no term has two leaders.
+//! No test sleeps for luck: each waits for a visible condition, with a bound that only a fault reaches. At
+//! each poll it is asserted that no term has two leaders.
 
 use crate::diary::Diary;
 use kontiki_core::kv::Command;
@@ -20,31 +20,31 @@ use tokio::task::JoinHandle;
 
 pub(crate) type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-/// Longer than anything takes that is not broken, on a machine that has much else to do.
+/// A bound for any wait on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks.
+/// The interval of polls.
 const GLANCE: Duration = Duration::from_millis(5);
-/// So often each member must have tried to be elected in vain until it is believed that none will be.
+/// How often each member must have campaigned in vain before it is believed that no leader will be elected.
 const TRIES: u64 = 2;
 
-/// Who leads, and since when.
+/// The leader, and since when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Led {
     pub(crate) by: NodeId,
     pub(crate) term: Term,
 }
 
-/// A command that was handed in: what became of it.
+/// A submitted command, and its outcome.
 pub(crate) type Submitted = JoinHandle<Result<Applied, Error>>;
 
-/// A group, of which any member may be cut off or down.
+/// A group; any member may be partitioned or down.
 pub(crate) struct Group {
     root: TempDir,
     nodes: BTreeMap<NodeId, Node>,
     diaries: BTreeMap<NodeId, Diary>,
     cut: BTreeSet<NodeId>,
     down: BTreeSet<NodeId>,
-    /// Who was seen to lead which term.
+    /// The leader seen in each term.
     leaders: Mutex<BTreeMap<Term, NodeId>>,
 }
 
@@ -52,13 +52,13 @@ pub(crate) fn id(id: u64) -> NodeId {
     NodeId::new(id).expect("not zero")
 }
 
-/// The scenarios' commands are numbers; each writes itself.
+/// The scenarios' commands are numbers, each written under its own key.
 pub(crate) fn command(number: u64) -> Vec<u8> {
     let text = number.to_string();
     Command::Put { key: text.as_bytes(), value: text.as_bytes() }.encode()
 }
 
-/// Times that are short, and yet not so short that a busy machine makes leaders come and go; and small files.
+/// Short timeouts, but long enough that a busy machine does not cause elections; and small files.
 pub(crate) fn options() -> NodeOptions {
     let mut options = NodeOptions::default();
     options.raft.election_timeout_min = Duration::from_millis(250);
@@ -70,27 +70,26 @@ pub(crate) fn options() -> NodeOptions {
     options
 }
 
-/// An address of the loopback interface that no other test has, where the system has more than one: so no
-/// port can be taken between its being found free and its member's listening there, nor while the member is
-/// down.
+/// A loopback address that no other test has, on systems with more than one: so no other process takes a port
+/// between its choice and its use, nor while the member is down.
 fn own_loopback() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let [.., high, low] = std::process::id().to_be_bytes();
-    // The second byte must not be zero: 127.0.0.0/16 is everybody's.
+    // The second byte must not be zero: all programs use 127.0.0.0/16.
     let own = Ipv4Addr::new(127, high | 1, low, number);
     if cfg!(target_os = "linux") { own } else { Ipv4Addr::LOCALHOST }
 }
 
-/// Addresses that are free now.
+/// Free addresses.
 pub(crate) fn addresses(count: u64) -> Result<Vec<SocketAddr>> {
     let at = own_loopback();
     let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind((at, 0))).collect::<Result<_, _>>()?;
     Ok(listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
 }
 
-/// Descriptions of the first members of a group, each with its directory below `root`; and what their
-/// machines will note down.
+/// Builders for the first members of a group, each with its directory below `root`; and the records of their
+/// machines.
 fn described(count: u64, root: &Path, options: &NodeOptions) -> Result<Vec<(Builder, Diary)>> {
     let at = addresses(count)?;
     let peers: Vec<_> = (1..).map(id).zip(at.iter().map(ToString::to_string)).collect();
@@ -110,7 +109,7 @@ pub(crate) fn builders(count: u64, root: &Path, options: &NodeOptions) -> Result
     Ok(described(count, root, options)?.into_iter().map(|(builder, _)| builder).collect())
 }
 
-/// A member that notes down what it applies.
+/// A member that records the commands it applies.
 pub(crate) fn member(id: NodeId, diary: &Diary) -> Builder {
     let diary = diary.clone();
     Builder::new(id, move || diary.machine())
@@ -120,7 +119,7 @@ pub(crate) async fn within<T>(what: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout(PATIENCE, what).await.map_err(|_| "it did not come about in time".into())
 }
 
-/// Waits until a member is like this.
+/// Waits until a member's status satisfies a condition.
 pub(crate) async fn until(node: &Node, is_so: impl Fn(&NodeStatus) -> bool) -> Result<NodeStatus> {
     let mut status = node.watch();
     match tokio::time::timeout(PATIENCE, status.wait_for(is_so)).await {
@@ -129,7 +128,7 @@ pub(crate) async fn until(node: &Node, is_so: impl Fn(&NodeStatus) -> bool) -> R
     }
 }
 
-/// The entries that a member has, from the first to the last; none as long as it reads them from its disk.
+/// Returns all entries of a member; `None` while it reads them from its disk.
 pub(crate) async fn log(node: &Node) -> Result<Vec<LogEntry>> {
     match within(node.logs(Range::Between(Index::ZERO, Index::new(u64::MAX)))).await? {
         Err(Error::Starting(_)) => Ok(Vec::new()),
@@ -137,7 +136,7 @@ pub(crate) async fn log(node: &Node) -> Result<Vec<LogEntry>> {
     }
 }
 
-/// Where a log has this command.
+/// Returns the index of this command in a log.
 pub(crate) fn places(log: &[LogEntry], number: u64) -> impl Iterator<Item = &LogEntry> {
     let wanted = Content::Command(Payload::from(command(number).as_slice()));
     log.iter().filter(move |entry| entry.content == wanted)
@@ -175,30 +174,30 @@ impl Group {
         self.nodes.values()
     }
 
-    /// Where a member's files are.
+    /// Returns a member's directory.
     pub(crate) fn directory(&self, id: NodeId) -> PathBuf {
         self.root.path().join(id.to_string())
     }
 
-    /// Takes in a member that was started elsewhere.
+    /// Adds a member that was started elsewhere.
     pub(crate) fn adopt(&mut self, id: NodeId, node: Node, diary: Diary) {
         self.nodes.insert(id, node);
         self.diaries.insert(id, diary);
     }
 
-    /// Stops a member that is none any more, if it runs, and forgets it.
+    /// Stops a removed member, if it runs, and forgets it.
     pub(crate) async fn dismiss(&mut self, id: NodeId) -> Result {
         self.stop(id).await?;
         self.nodes.remove(&id);
         Ok(())
     }
 
-    /// Those that are up and not cut off, this one left out.
+    /// Returns the members that run and are not partitioned, except this one.
     pub(crate) fn others(&self, than: NodeId) -> Vec<NodeId> {
         self.connected().map(|(id, _)| id).filter(|id| *id != than).collect()
     }
 
-    /// Nothing comes from this member or goes to it, until it is reconnected.
+    /// Partitions a member until it is reconnected.
     pub(crate) fn disconnect(&mut self, id: NodeId) {
         self.cut.insert(id);
         self.lay_wires();
@@ -209,8 +208,8 @@ impl Group {
         self.lay_wires();
     }
 
-    /// Blocks on both sides what is to be blocked. A host that was restarted begins with no block of its own:
-    /// until it is told, that of the other side holds.
+    /// Blocks the partitioned members on both sides. A restarted host begins without blocks: until it has its
+    /// own, those of the other side apply.
     fn lay_wires(&self) {
         for (here, node) in self.running() {
             let host = node.host();
@@ -221,13 +220,14 @@ impl Group {
         }
     }
 
-    /// Ends a member as a crash of its process does: nobody is told, and what was only in memory is lost.
+    /// Ends a member like a crash of its process: no request is answered, and data that was only in memory is
+    /// lost.
     pub(crate) async fn crash(&mut self, id: NodeId) -> Result {
         self.down.insert(id);
         within(self.node(id).crash()).await
     }
 
-    /// Starts a member again on what its disk has.
+    /// Restarts a member from its disk.
     pub(crate) async fn restart(&mut self, id: NodeId) -> Result {
         within(self.node(id).start()).await??;
         self.down.remove(&id);
@@ -235,7 +235,7 @@ impl Group {
         Ok(())
     }
 
-    /// Stops a member properly.
+    /// Shuts a member down.
     pub(crate) async fn stop(&mut self, id: NodeId) -> Result {
         self.down.insert(id);
         within(self.node(id).shutdown()).await?;
@@ -251,7 +251,7 @@ impl Group {
         self.running().filter(|(id, _)| !self.cut.contains(id))
     }
 
-    /// How all members are that are up.
+    /// Returns the status of all running members.
     fn look(&self) -> BTreeMap<NodeId, NodeStatus> {
         let seen: BTreeMap<_, _> = self.running().map(|(id, node)| (id, node.status())).collect();
         let mut leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
@@ -262,7 +262,7 @@ impl Group {
         seen
     }
 
-    /// Waits until something can be seen.
+    /// Polls until a condition holds.
     pub(crate) async fn until<T>(
         &self,
         what: &str,
@@ -279,7 +279,7 @@ impl Group {
         }
     }
 
-    /// Waits until all members that are not cut off have one leader, who is one of them.
+    /// Waits until all members that are not partitioned have one leader, which is one of them.
     pub(crate) async fn single_leader(&self) -> Led {
         let leader = |seen: &BTreeMap<NodeId, NodeStatus>| {
             let mut told = seen.iter().filter(|(id, _)| !self.cut.contains(id)).map(|(_, status)| status);
@@ -292,23 +292,23 @@ impl Group {
         self.until("one leader for all who are connected", leader).await
     }
 
-    /// Waits until nobody leads, cut off or not, and asserts that it stays so: until each has tried again and
-    /// again to be elected, and its requests were lost.
+    /// Waits until no member leads, partitioned or not, and asserts that it stays so until each has
+    /// campaigned several times, and its requests were lost.
     pub(crate) async fn no_leader(&self) {
         let leads = |seen: &BTreeMap<NodeId, NodeStatus>| {
             seen.values().any(|status| status.role == RoleKind::Leader || status.leader.is_some())
         };
-        self.until("nobody leads", |seen| (!leads(seen)).then_some(())).await;
+        self.until("no member leads", |seen| (!leads(seen)).then_some(())).await;
         let before: BTreeMap<_, _> = self.running().map(|(id, _)| (id, self.tries(id))).collect();
         let tried = |seen: &BTreeMap<NodeId, NodeStatus>| {
-            assert!(!leads(seen), "somebody leads without a quorum: {seen:#?}");
+            assert!(!leads(seen), "a member leads without a quorum: {seen:#?}");
             before.iter().all(|(id, before)| self.tries(*id) >= before + TRIES).then_some(())
         };
         self.until("each tries to be elected", tried).await;
     }
 
-    /// How often a member that does not lead has tried to be elected, as far as it could not be heard: each
-    /// try is one message to each other member, and who is waited for here has none that answers.
+    /// Returns how often a follower has campaigned while partitioned: each campaign sends one message to each
+    /// other member, and the members waited for here get no answers.
     pub(crate) fn tries(&self, id: NodeId) -> u64 {
         let Some(host) = self.node(id).host() else { return 0 };
         let Some(transport) = host.transport() else { return 0 };
@@ -316,19 +316,19 @@ impl Group {
         counters.peers.values().map(|peer| peer.dropped.values().sum()).max().unwrap_or(0)
     }
 
-    /// Waits until this member has tried so often to be elected, in vain.
+    /// Waits until this member has campaigned this often, in vain.
     pub(crate) async fn tries_in_vain(&self, id: NodeId, times: u64) {
         self.until("it does not lead", |seen| (seen[&id].role != RoleKind::Leader).then_some(())).await;
         let before = self.tries(id);
         self.until("it tries to be elected", |_| (self.tries(id) >= before + times).then_some(())).await;
     }
 
-    /// Waits until this member does not lead any more, by itself.
+    /// Waits until this member has stepped down by itself.
     pub(crate) async fn steps_down(&self, id: NodeId) {
         self.until("it steps down", |seen| (seen[&id].role != RoleKind::Leader).then_some(())).await;
     }
 
-    /// Hands a command in at this member, and returns once it is in that member's log, or has an answer.
+    /// Submits a command at this member, and returns once it is in that member's log, or has an answer.
     pub(crate) async fn submit(&self, at: NodeId, number: u64) -> Result<Submitted> {
         let node = self.node(at).clone();
         let submitted = tokio::spawn(async move { node.propose(&command(number)).await });
@@ -340,14 +340,14 @@ impl Group {
         Ok(submitted)
     }
 
-    /// Has a command applied, once, by way of this member.
+    /// Has a command applied, once, through this member.
     pub(crate) async fn commit_at(&self, at: NodeId, number: u64) -> Result<LogId> {
         let session = within(self.node(at).session()).await??;
         let applied = within(session.propose(&command(number))).await??;
         Ok(applied.id)
     }
 
-    /// Has commands applied, each once, by way of the leader.
+    /// Has commands applied, each once, through the leader.
     pub(crate) async fn commit(&self, numbers: impl IntoIterator<Item = u64>) -> Result {
         for number in numbers {
             self.commit_at(self.single_leader().await.by, number).await?;
@@ -355,14 +355,14 @@ impl Group {
         Ok(())
     }
 
-    /// Waits until a command is committed on so many of those that are connected: once on each, in the same
-    /// place with the same term. Says where.
+    /// Waits until a command is committed on this many of the connected members, once on each, at the same
+    /// index with the same term. Returns its id.
     pub(crate) async fn committed(&self, number: u64, on: usize) -> Result<LogId> {
         let began = Instant::now();
         loop {
             let found = self.places(self.connected(), number).await?;
             if found.len() == on {
-                return Ok(*found.first().ok_or("committed on nobody at all")?);
+                return Ok(*found.first().ok_or("committed on no member")?);
             }
             assert!(began.elapsed() < PATIENCE, "{number} is committed on {}, not {on}", found.len());
             self.look();
@@ -370,18 +370,18 @@ impl Group {
         }
     }
 
-    /// Asserts that no member has this command committed, cut off or not.
+    /// Asserts that no member has this command committed, partitioned or not.
     pub(crate) async fn not_committed(&self, number: u64) -> Result {
         assert_eq!(self.places(self.running(), number).await?, [], "{number} is committed");
         Ok(())
     }
 
-    /// Where a command is committed, on each of these that has it.
+    /// Returns where a command is committed, on each of these that has it.
     async fn places(&self, nodes: impl Iterator<Item = (NodeId, &Node)>, number: u64) -> Result<Vec<LogId>> {
         let mut found = Vec::new();
         for (_, node) in nodes {
             let log = log(node).await?;
-            // Where its first try was lost with a leader, a session may have put it in the log twice: it is
+            // If its first attempt was lost with a leader, a session may have put it in the log twice: it is
             // applied once.
             let mut committed = places(&log, number).filter(|entry| entry.committed);
             found.extend(committed.next().map(|entry| entry.id));
@@ -390,8 +390,8 @@ impl Group {
         Ok(found)
     }
 
-    /// Waits until all who are connected have committed and applied everything, and asserts that their logs
-    /// are the same, and that all have applied the same, in the same order, nothing twice.
+    /// Waits until all connected members have committed and applied everything, and asserts that their logs
+    /// are the same, and that all have applied the same commands in the same order, each once.
     pub(crate) async fn agree(&self) -> Result<Vec<LogEntry>> {
         let began = Instant::now();
         loop {
@@ -420,15 +420,15 @@ impl Group {
         }
     }
 
-    /// How many times this command was applied, now that all agree.
+    /// Returns how many times this command was applied, once all members agree.
     pub(crate) async fn agreed(&self, number: u64) -> Result<usize> {
         self.agree().await?;
-        let (id, _) = self.connected().next().ok_or("nobody is connected")?;
+        let (id, _) = self.connected().next().ok_or("no member is connected")?;
         let wanted = command(number);
         Ok(self.diaries[&id].read().iter().filter(|(_, command)| *command == wanted).count())
     }
 
-    /// Stops everybody.
+    /// Shuts all members down.
     pub(crate) async fn finish(mut self) -> Result {
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
             self.stop(id).await?;

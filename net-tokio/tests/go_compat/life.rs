@@ -1,4 +1,4 @@
-//! A node's life as its application sees it: starting and stopping, asking and being told, joining and
+//! A node's life as its application sees it: starting and stopping, requests and answers, joining and
 //! leaving.
 
 use crate::diary::Diary;
@@ -47,8 +47,8 @@ fn newcomer(number: u64, group: &Group, at: SocketAddr, seed: NodeId) -> Result<
     Ok((builder, diary))
 }
 
-/// What the original's README does: start, commit, stop, with a peer that is not there. With one member that
-/// is a group; with a member that nobody has seen it is none yet, and says for whom it waits.
+/// The example of the original's README: start, commit, stop, with a peer that does not exist. With one
+/// member this is a group; with a missing peer it is not a group yet, and names the peer that it waits for.
 #[tokio::test]
 async fn test_raft() -> Result {
     let root = tempfile::tempdir()?;
@@ -72,8 +72,8 @@ async fn test_raft() -> Result {
     Ok(())
 }
 
-/// Members come one after the other, each by way of another; commands go in everywhere; some stop, and come
-/// back.
+/// Members join one after the other, each through another; commands are submitted at all of them; some stop,
+/// and return.
 #[tokio::test]
 async fn test_main_functions() -> Result {
     let mut group = Group::start(1).await?;
@@ -204,13 +204,13 @@ async fn two_nodes_do_not_share_a_directory() -> Result {
         matches!(other, Err(StartError::Identity(IdentityError::OtherMember { found, .. })) if found == id(1)),
         "{other:?}"
     );
-    // Neither has done it any harm.
+    // This has harmed neither.
     node.start().await?;
     within(node.ready()).await??;
     within(node.shutdown()).await
 }
 
-/// The files of a directory that hold these bytes.
+/// Returns the files of a directory that contain these bytes.
 fn holding(directory: &Path, bytes: &[u8]) -> Result<Vec<(PathBuf, usize)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -248,7 +248,7 @@ async fn a_damaged_file_is_refused_and_never_removed() -> Result {
     damaged[*at] ^= 1;
     fs::write(file, &damaged)?;
     node.start().await?;
-    // It is the only one that had it: nobody could give it back.
+    // It was the only one that had it, so it cannot be repaired.
     let status = until(&node, |status| !matches!(status.phase, NodePhase::Starting(_))).await?;
     assert!(matches!(status.phase, NodePhase::Refusing(_)), "{status:?}");
     let refused = within(node.propose(&command(4))).await?;
@@ -264,9 +264,9 @@ async fn a_damaged_file_is_refused_and_never_removed() -> Result {
     within(node.shutdown()).await
 }
 
-/// The original took whom a member had voted for to be the leader.
+/// The original reported the candidate that a member had voted for as the leader.
 #[tokio::test]
-async fn a_mere_candidate_is_nobodys_leader() -> Result {
+async fn a_candidate_is_not_reported_as_the_leader() -> Result {
     let mut options = options();
     options.raft.pre_vote = false;
     let mut group = Group::with(3, &options).await?;
@@ -278,7 +278,7 @@ async fn a_mere_candidate_is_nobodys_leader() -> Result {
             let status = &seen[&follower];
             let led =
                 status.leader.is_none() || (status.leader, status.term) == (Some(leader.by), leader.term);
-            assert!(led, "nobody leads it: {status:?}");
+            assert!(led, "it knows no leader: {status:?}");
             Some(status.clone()).filter(|status| status.term > leader.term.next())
         })
         .await;
@@ -312,7 +312,7 @@ async fn the_log_is_read_from_either_end_and_between_with_index_term_and_commitm
     group.submit(leader.by, 6).await?;
     let last = group.node(leader.by).logs(Range::Last(1)).await?;
     assert_eq!(last[0].content, Content::Command(command(6).as_slice().into()));
-    assert!(!last[0].committed, "it is in the log, and nobody else has it");
+    assert!(!last[0].committed, "it is in the log, and no other member has it");
     group.finish().await
 }
 
@@ -336,7 +336,7 @@ async fn a_member_that_cannot_be_reached_is_not_alive() -> Result {
     group.finish().await
 }
 
-/// Waits until these members hold those for alive.
+/// Waits until these members count those as alive.
 async fn all_alive(group: &Group, told_by: [NodeId; 2], wanted: &[NodeId]) -> Result {
     for by in told_by {
         let began = Instant::now();
@@ -353,9 +353,9 @@ async fn all_alive(group: &Group, told_by: [NodeId; 2], wanted: &[NodeId]) -> Re
     Ok(())
 }
 
-/// The original panicked, or hung, when it was stopped while something was under way.
+/// The original panicked, or hung, when it was stopped while requests were in progress.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shutdown_under_load_answers_everybody() -> Result {
+async fn a_shutdown_under_load_answers_every_request() -> Result {
     let group = Group::start(3).await?;
     let applied = Arc::new(AtomicU64::new(0));
     let mut clients = JoinSet::new();
@@ -381,7 +381,7 @@ async fn a_shutdown_under_load_answers_everybody() -> Result {
 
 /// The original's consumer, if it was slow or absent, stopped its member.
 #[tokio::test]
-async fn committed_entries_come_from_any_place_on_and_who_does_not_read_delays_nobody() -> Result {
+async fn committed_entries_stream_from_any_index_and_a_slow_reader_delays_no_other() -> Result {
     const MANY: u64 = 3000;
     let group = Group::start(3).await?;
     let leader = group.single_leader().await;
@@ -418,7 +418,7 @@ async fn committed_entries_come_from_any_place_on_and_who_does_not_read_delays_n
         Content::Command(command) => Some(command.to_vec()),
         _ => None,
     });
-    // Whatever was tried twice is in the log twice, and was applied once.
+    // A retried command may be in the log twice, and was applied once.
     assert_eq!(commands.collect::<BTreeSet<_>>().len() as u64, MANY);
     let middle = MANY / 2;
     let mut later = node.committed(Index::new(middle));
@@ -432,10 +432,10 @@ async fn committed_entries_come_from_any_place_on_and_who_does_not_read_delays_n
     group.finish().await
 }
 
-/// The original gave out its own current term with each entry, so that two members told of one entry
-/// differently.
+/// The original reported each entry with the member's own current term, so that two members reported the same
+/// entry differently.
 #[tokio::test]
-async fn an_entry_has_the_term_it_was_proposed_in_whoever_tells_of_it() -> Result {
+async fn an_entry_keeps_the_term_it_was_proposed_in_on_every_member() -> Result {
     let mut group = Group::start(3).await?;
     group.commit([1]).await?;
     let old = group.single_leader().await;
@@ -455,7 +455,7 @@ async fn an_entry_has_the_term_it_was_proposed_in_whoever_tells_of_it() -> Resul
     group.finish().await
 }
 
-/// Someone who says that it is a member.
+/// A process that introduces itself as a member.
 struct Stranger {
     groups: Vec<(ClusterId, Incarnation)>,
     addresses: BTreeMap<NodeId, String>,
@@ -477,7 +477,7 @@ impl transport::Host for Stranger {
     fn client(&self, _: Stream, _: Option<ClusterId>, _: SocketAddr) {}
 }
 
-/// In the original whoever called a member became a voter, to that member.
+/// In the original a peer that called a member became a voter, to that member.
 #[tokio::test]
 async fn a_stranger_that_introduces_itself_is_no_member() -> Result {
     let group = Group::start(3).await?;
@@ -512,9 +512,9 @@ async fn a_stranger_that_introduces_itself_is_no_member() -> Result {
     group.finish().await
 }
 
-/// The original lost its term and its candidacy to a peer that was never there.
+/// The original lost its term and its candidacy to a peer that never existed.
 #[tokio::test]
-async fn a_member_that_never_came_up_hinders_nobody() -> Result {
+async fn a_member_that_never_started_does_not_hinder_the_group() -> Result {
     let mut group = Group::start(3).await?;
     group.commit([1]).await?;
     for number in 1..=3 {
@@ -527,14 +527,17 @@ async fn a_member_that_never_came_up_hinders_nobody() -> Result {
     group.commit([2]).await?;
     group.committed(1, 2).await?;
     group.committed(2, 2).await?;
-    // One that is a member by word alone.
+    // A member in the membership only: it does not exist.
     let leader = group.single_leader().await.by;
-    let nobody = Member::new(id(7), Incarnation(7));
-    within(group.node(leader).reconfigure(None, vec![Change::AddLearner(nobody)])).await??;
+    let missing = Member::new(id(7), Incarnation(7));
+    within(group.node(leader).reconfigure(None, vec![Change::AddLearner(missing)])).await??;
     group.commit([3]).await?;
     group.committed(3, 2).await?;
     let members = group.node(leader).members(true).await?;
-    assert!(members.iter().all(|member| member.member.id <= id(2)), "nobody has heard of these: {members:?}");
+    assert!(
+        members.iter().all(|member| member.member.id <= id(2)),
+        "no member has heard from these: {members:?}"
+    );
     group.finish().await
 }
 
@@ -566,14 +569,13 @@ async fn a_follower_that_was_away_for_long_gets_a_snapshot() -> Result {
     group.finish().await
 }
 
-/// In the original members were only ever added, and the dead counted for good.
+/// In the original members could only be added, and dead ones counted for good.
 #[tokio::test]
 async fn a_group_shrinks_and_the_dead_count_no_more() -> Result {
     let mut group = Group::start(5).await?;
     group.commit([1]).await?;
     for expected in [3, 2] {
-        // One that is down, and at five another, which is not: of five members three must be up, of three
-        // two.
+        // One that is down, while a fifth is not: of five members three must be up, of three two.
         let leader = group.single_leader().await.by;
         let others = group.others(leader);
         let leaving = if expected == 3 { &others[..2] } else { &others[..1] };
@@ -598,7 +600,7 @@ async fn a_group_shrinks_and_the_dead_count_no_more() -> Result {
     group.finish().await
 }
 
-/// Has the leader change the membership, whoever that is: what it refuses it has not done.
+/// Has the leader change the membership, whichever member leads: a refused request had no effect.
 async fn reconfigure(group: &Group, changes: Vec<Change>) -> Result {
     loop {
         let leader = group.single_leader().await.by;
@@ -613,9 +615,9 @@ async fn reconfigure(group: &Group, changes: Vec<Change>) -> Result {
     }
 }
 
-/// A caller that stops waiting takes nothing back, and leaves nothing behind.
+/// A caller that stops waiting undoes nothing, and leaves nothing behind.
 #[tokio::test]
-async fn whoever_stops_waiting_leaves_nothing_behind() -> Result {
+async fn a_caller_that_stops_waiting_leaves_nothing_behind() -> Result {
     let mut group = Group::start(3).await?;
     let leader = group.single_leader().await;
     for other in group.others(leader.by) {
@@ -633,7 +635,7 @@ async fn whoever_stops_waiting_leaves_nothing_behind() -> Result {
     group.finish().await
 }
 
-/// Notes down what is logged, from some level on.
+/// Collects log lines, from some level on.
 struct Listener {
     level: Level,
     heard: Arc<Mutex<Vec<(Level, String)>>>,
@@ -651,7 +653,7 @@ impl tracing::Subscriber for Listener {
     fn event(&self, event: &tracing::Event<'_>) {
         let mut line = Line(String::new());
         event.record(&mut line);
-        self.heard.lock().expect("nobody panics").push((*event.metadata().level(), line.0));
+        self.heard.lock().expect("no holder panics").push((*event.metadata().level(), line.0));
     }
     fn enter(&self, _: &span::Id) {}
     fn exit(&self, _: &span::Id) {}
@@ -665,14 +667,14 @@ impl Visit for Line {
     }
 }
 
-/// The original wrote its log or it did not.
+/// The original either wrote its log or did not.
 #[tokio::test]
 async fn what_is_logged_is_for_the_application_to_choose() -> Result {
     let root = tempfile::tempdir()?;
     let two = builders(2, root.path(), &options())?;
     assert!(!logged(&two[0], Level::ERROR).await?, "that it waits is no error");
     for _ in 0..5 {
-        // A line that another test comes to for the first time just now may not have heard of this
+        // A log statement that another test reaches for the first time just now may not have registered this
         // subscriber.
         if logged(&two[0], Level::INFO).await? {
             return Ok(());
@@ -681,7 +683,7 @@ async fn what_is_logged_is_for_the_application_to_choose() -> Result {
     Err("it does not say for whom it waits".into())
 }
 
-/// Whether a member that waits for its first group says so to a subscriber of this level.
+/// Returns whether a member that waits for its first group logs this to a subscriber of this level.
 async fn logged(builder: &Builder, level: Level) -> Result<bool> {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let listener = Listener { level, heard: Arc::clone(&heard) };
@@ -689,7 +691,7 @@ async fn logged(builder: &Builder, level: Level) -> Result<bool> {
     let node = builder.start().await?;
     until(&node, |status| matches!(&status.phase, NodePhase::Starting(why) if why.contains('2'))).await?;
     within(node.shutdown()).await?;
-    let heard = heard.lock().expect("nobody panics").clone();
+    let heard = heard.lock().expect("no holder panics").clone();
     assert!(heard.iter().all(|(of, _)| *of <= level), "{heard:?}");
     Ok(heard.iter().any(|(_, line)| line.contains("waiting for member 2") && line.contains("member=")))
 }

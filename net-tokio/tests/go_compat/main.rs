@@ -1,7 +1,8 @@
-//! The scenarios that the Go library this one descends from was tested with, over real sockets and files; and
-//! what it promised beside them, each thing shown once. `docs/from-go-raft.md` says which test is which.
+//! The scenarios of the Go library that this one descends from, over real sockets and files, and its other
+//! promises, each with a test. `docs/from-go-raft.md` maps them.
 //!
-//! Where the original asserted what Raft does not promise, the test asserts what it does: see the comments.
+//! Where the original asserted more than Raft promises, the test asserts what Raft promises: see the
+//! comments.
 
 mod commits;
 mod crashes;

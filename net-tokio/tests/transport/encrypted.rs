@@ -1,4 +1,4 @@
-//! TLS: right, and wrong in every way.
+//! TLS: valid, and invalid in every way.
 
 use crate::certificates::Authority;
 use crate::world::{LONG, Node, get_through, id, options, pair, until};
@@ -17,7 +17,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// An authority, and where its certificates are.
+/// An authority, and the files of its certificates.
 struct Ca {
     authority: Authority,
     directory: TempDir,
@@ -57,7 +57,7 @@ impl Ca {
 }
 
 fn with(tls: Tls) -> TransportOptions {
-    // It is safe with TLS: anybody may connect.
+    // With TLS this is safe: any peer may connect.
     TransportOptions { tls: Some(tls), ..options() }
 }
 
@@ -129,7 +129,7 @@ async fn new_material_is_for_new_connections_and_what_cannot_be_used_changes_not
     assert!(tls.reload(Role::Member).unwrap());
     assert_eq!((tls.reloads().taken, tls.reloads().refused, tls.reloads().problem), (1, 2, None));
 
-    // The connections that were there are there, and new ones need the new authority.
+    // Existing connections continue, and new ones need the new authority.
     get_through(&one, &two, Lane::Log, b"after").await;
     assert_eq!(inbound(), connections);
     let error = dialled(&two, Some(&old_client)).await;
@@ -177,15 +177,15 @@ fn a_certificate_that_is_not_a_members_says_what_it_lacks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_has_no_good_certificate_is_refused_and_the_others_are_undisturbed() {
+async fn a_peer_without_a_valid_certificate_is_refused_and_others_are_undisturbed() {
     let (ca, other) = (Ca::new(), Ca::new());
     let [one, two] = pair(with(ca.tls("member", true))).await;
 
-    // Another authority's, both ways: the dialler is the first to notice.
+    // Another authority's, in both directions: the dialler is the first to notice.
     let error = dialled(&two, Some(&other.tls("member", true))).await;
     assert!(matches!(error, DialError::Certificate(_)), "{error:?}");
     until("a wrong authority", || two.refused(HandshakeRefusal::BadCertificate) == 1).await;
-    // One that trusts this cluster, and is not of it.
+    // One that trusts this cluster's authority, but is not signed by it.
     let [certificate, key] = other.sign("foreign", true, |_| {});
     let foreign = Tls::from_files(ca.path("ca.pem"), certificate, key).unwrap();
     let error = dialled(&two, Some(&foreign)).await;
@@ -195,7 +195,7 @@ async fn whoever_has_no_good_certificate_is_refused_and_the_others_are_undisturb
     assert!(matches!(error, DialError::Refused(HandshakeRefusal::BadCertificate)), "{error:?}");
     until("a foreign and an expired one", || two.refused(HandshakeRefusal::BadCertificate) == 3).await;
 
-    // None at all.
+    // None.
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca.path("ca.pem")).unwrap()).unwrap();
     let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
@@ -218,16 +218,16 @@ async fn whoever_has_no_good_certificate_is_refused_and_the_others_are_undisturb
 async fn a_clients_certificate_makes_no_member() {
     let ca = Ca::new();
     let [one, two] = pair(with(ca.tls("member", true))).await;
-    // As a dialler: everybody who is asked for a member refuses it.
+    // As a dialler: every member refuses it.
     let posing = Node::start(3, with(ca.tls("client", false))).await;
     posing.connect(&two);
     until("it is refused", || two.refused(HandshakeRefusal::NotAMember) > 0).await;
     assert!(!two.notes.heard.lock().unwrap().iter().any(|hello| hello.id == id(3)));
-    // As an acceptor: nobody tells it anything.
+    // As an acceptor: every dialler refuses it.
     one.connect(&posing);
     until("it is not believed", || one.transport.counters().peers[&id(3)].failed_dials > 2).await;
     assert!(posing.notes.heard.lock().unwrap().is_empty());
-    // An expired member is no better.
+    // An expired certificate is no better.
     let old = Node::start(4, with(ca.expired())).await;
     let error = dialled(&old, Some(&ca.tls("client", false))).await;
     assert!(matches!(error, DialError::Certificate(_)), "{error:?}");

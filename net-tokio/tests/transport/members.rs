@@ -1,4 +1,4 @@
-//! Members among themselves, and their clients.
+//! Connections between members, and from clients.
 
 use crate::world::{GROUP, LONG, Node, answer, frame, get_through, id, opening, options, pair, until};
 use kontiki_core::types::{ClusterId, Incarnation};
@@ -63,7 +63,7 @@ async fn a_member_that_comes_back_at_its_address_is_found_again() {
     assert!(!two.received(&one).contains(&b"meanwhile".to_vec()), "what is old is not sent");
 }
 
-/// Whoever takes nothing delays nobody.
+/// A peer that reads nothing delays no other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_drops_and_counts_and_the_others_go_on() {
     let small = TransportOptions { max_body: 1 << 16, queue_bytes: 1 << 17, ..options() };
@@ -87,18 +87,18 @@ async fn a_full_queue_drops_and_counts_and_the_others_go_on() {
     assert!(one.dropped(id(3), Dropped::QueueFull) > 50);
     assert_eq!(one.dropped(id(2), Dropped::QueueFull), 0);
 
-    // What is longer than members may send would end the connection: it is not sent.
+    // A frame longer than the limit would end the connection: it is not sent.
     one.transport.send(id(2), Lane::Log, GROUP, &frame(&[0; (1 << 16) + 1]));
     assert_eq!(one.dropped(id(2), Dropped::TooLong), 1);
-    // And what a host does not take is counted.
+    // Frames that the host drops are counted.
     two.notes.is_full.store(true, SeqCst);
     one.send(&two, Lane::Log, b"too much");
     until("it is counted", || two.dropped(id(1), Dropped::NotTaken) == 1).await;
 }
 
-/// Takes in whoever dials, as this member, and then neither reads nor says a word.
+/// Accepts connections as this member, and then neither reads nor writes.
 async fn welcomed(listener: &TcpListener, as_member: u64) -> TcpStream {
-    let (mut stream, _) = timeout(LONG, listener.accept()).await.expect("somebody dials").unwrap();
+    let (mut stream, _) = timeout(LONG, listener.accept()).await.expect("a connection").unwrap();
     let address = Address { text: String::new(), stamp: 0 };
     let hello = Hello { id: id(as_member), groups: vec![], address, known: vec![] };
     let answer = [&[0][..], &postcard::to_allocvec(&hello).unwrap()].concat();
@@ -106,7 +106,7 @@ async fn welcomed(listener: &TcpListener, as_member: u64) -> TcpStream {
     stream
 }
 
-/// A host that has lost its power does not hang up.
+/// A host that has lost its power does not close its connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_gives_no_sign_of_life_is_dialled_again() {
     let one =
@@ -137,14 +137,14 @@ async fn what_changed_is_told_on_the_same_connection() {
     until("it is heard", || two.notes.heard.lock().unwrap().last() == Some(&changed)).await;
     assert_eq!((one.broken(), two.broken()), (0, 0));
 
-    // Whoever is in none of the other's groups any more has nothing to say to it.
+    // A peer in none of the other's groups has nothing to exchange with it.
     one.notes.hello.lock().unwrap().groups = vec![(ClusterId(8), Incarnation(1))];
     one.transport.rehello();
     until("it is refused", || two.refused(HandshakeRefusal::OtherCluster) > 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lane_that_nobody_keeps_is_closed_when_it_is_idle_and_dialled_again_when_it_is_not() {
+async fn an_unused_lane_is_closed_when_it_is_idle_and_dialled_again_when_it_is_not() {
     let [one, two] = pair(TransportOptions { idle_timeout: Duration::from_millis(400), ..options() }).await;
     one.transport.forget(id(2));
     for lane in [Lane::Log, Lane::Bulk] {
@@ -157,8 +157,7 @@ async fn a_lane_that_nobody_keeps_is_closed_when_it_is_idle_and_dialled_again_wh
     }
 }
 
-/// A snapshot, a large value: what is on the bulk lane, and is not taken by the other end for as long as it
-/// likes.
+/// A snapshot or a large value: data on the bulk lane that the other end may leave unread for long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_fills_the_bulk_lane_does_not_hold_up_the_other() {
     let one = Node::start(1, TransportOptions { max_body: 1 << 24, queue_bytes: 1 << 25, ..options() }).await;
@@ -170,7 +169,7 @@ async fn what_fills_the_bulk_lane_does_not_hold_up_the_other() {
     one.transport.send(id(3), Lane::Bulk, GROUP, &frame(&vec![7; 1 << 24]));
     let short = frame(b"a heartbeat");
     one.transport.send(id(3), Lane::Log, GROUP, &short);
-    // Neither is read further than to find out which it is: the opening ends with it.
+    // Neither is read beyond its opening, which tells the lane.
     let (mut log, mut bulk) = (None, None);
     for mut stream in both {
         let lane = if opened_as_bulk(&mut stream).await { &mut bulk } else { &mut log };
@@ -182,7 +181,7 @@ async fn what_fills_the_bulk_lane_does_not_hold_up_the_other() {
     until_read(&mut log, &mut came, &wanted).await;
 }
 
-/// Reads an opening; whether it is that of the bulk lane.
+/// Reads an opening; returns whether it is that of the bulk lane.
 async fn opened_as_bulk(stream: &mut TcpStream) -> bool {
     let mut head = [0; 8 + HEADER];
     timeout(LONG, stream.read_exact(&mut head)).await.expect("it is there").unwrap();
@@ -191,7 +190,7 @@ async fn opened_as_bulk(stream: &mut TcpStream) -> bool {
     body.last() == Some(&1)
 }
 
-/// Reads until these bytes have come, whatever comes before them: signs of life.
+/// Reads until these bytes arrive, after any keep-alives.
 async fn until_read(stream: &mut TcpStream, came: &mut Vec<u8>, wanted: &[u8]) {
     while !came.windows(wanted.len()).any(|bytes| bytes == wanted) {
         let read = timeout(LONG, stream.read_buf(came)).await.expect("it comes").unwrap();

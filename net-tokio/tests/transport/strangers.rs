@@ -1,5 +1,5 @@
-//! Whoever is no member, or does not behave like one: refused with a reason, and a good member notices
-//! nothing of it.
+//! Peers that are not members, or violate the protocol: refused with a reason, without effect on a valid
+//! member.
 
 use crate::world::{
     GROUP, LONG, Node, Random, answer, id, member, on_the_wire, opening, options, pair, refusal, say, until,
@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// The good member has lost nothing, and no connection of it has ended.
+/// Asserts that the valid member has lost nothing, and that none of its connections has ended.
 async fn is_undisturbed(one: &Node, two: &Node, sent: u32) {
     until("everything of the good member has come", || two.received(one).len() == sent as usize).await;
     let wanted: Vec<_> = (0..sent).map(|number| number.to_le_bytes().to_vec()).collect();
@@ -21,7 +21,7 @@ async fn is_undisturbed(one: &Node, two: &Node, sent: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_introduces_itself_wrongly_is_refused_with_a_reason() {
+async fn a_malformed_introduction_is_refused_with_a_reason() {
     let [one, two] =
         pair(TransportOptions { handshake_timeout: Duration::from_millis(500), ..options() }).await;
     let good = member(3, GROUP, 2);
@@ -30,7 +30,7 @@ async fn whoever_introduces_itself_wrongly_is_refused_with_a_reason() {
         bytes[at] = to;
         bytes
     };
-    // What is said, why it is refused, and whether it is told.
+    // The bytes sent, the reason for the refusal, and whether the peer is told.
     let cases = [
         (b"GET / HTTP/1.1\r\n\r\n".to_vec(), HandshakeRefusal::NotKontiki, false),
         (changed(7, 9), HandshakeRefusal::Version, true),
@@ -57,7 +57,7 @@ async fn whoever_introduces_itself_wrongly_is_refused_with_a_reason() {
         is_undisturbed(&one, &two, number + 1).await;
     }
     drop(TcpStream::connect(two.address()).await.unwrap());
-    until("whoever leaves is counted", || two.refused(HandshakeRefusal::Left) == 1).await;
+    until("a peer that leaves is counted", || two.refused(HandshakeRefusal::Left) == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,7 +67,7 @@ async fn a_member_that_sends_what_is_no_frame_loses_its_connection() {
     let mut corrupt = on_the_wire(b"hello");
     *corrupt.last_mut().unwrap() ^= 1;
     let long = on_the_wire(&[0; 1_001]);
-    // A frame of the transport's own, for group 0 and of version 0, that holds no hello.
+    // One of the transport's own frames, for group 0 and of version 0, that holds no introduction.
     let mut not_control = vec![0; 8];
     kontiki_core::wire::seal(0, &mut not_control, |out| out.push(b'?'));
     let cases = [
@@ -78,7 +78,7 @@ async fn a_member_that_sends_what_is_no_frame_loses_its_connection() {
     ];
     for (number, (bytes, reason)) in (0u32..).zip(cases) {
         let said = say(two.address(), &[member(3, GROUP, 2), on_the_wire(b"first"), bytes].concat()).await;
-        // It was welcome, and what was good was taken.
+        // It was accepted, and its valid frames were delivered.
         assert_eq!(refusal(&said[..said.len().min(100)]), None, "{reason}");
         until(reason.as_str(), || two.refused(reason) == 1).await;
         let inbox = || two.notes.inbox.lock().unwrap().iter().filter(|(from, ..)| *from == id(3)).count();
@@ -94,14 +94,14 @@ async fn a_member_that_falls_silent_loses_its_connection() {
     let [_one, two] = pair(TransportOptions { idle_timeout: Duration::from_millis(500), ..options() }).await;
     let said = say(two.address(), &member(3, GROUP, 2)).await;
     assert_eq!(refusal(&said), None);
-    // The last bytes are those by which the acceptor says that it is there.
+    // The last bytes are the acceptor's keep-alives.
     assert_eq!(said.last(), Some(&0));
     until("it is counted", || two.refused(HandshakeRefusal::Silent) >= 1).await;
     until("it is told", || two.notes.broken.lock().unwrap().contains(&id(3))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_who_say_nothing_keep_nobody_out() {
+async fn many_silent_connections_keep_no_member_out() {
     let node = Node::start(1, options()).await;
     let mut silent = vec![];
     for _ in 0..300 {
@@ -113,9 +113,9 @@ async fn many_who_say_nothing_keep_nobody_out() {
     dial(&node.address().to_string(), None, ClientHello::default(), LONG).await.expect("there is room");
 }
 
-/// A fuzzer's worth: the same every time, and of every kind.
+/// Generated garbage of every kind, the same each time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn garbage_harms_nobody() {
+async fn garbage_does_no_harm() {
     const CONNECTIONS: u64 = 4_000;
     const AT_ONCE: usize = 32;
     let quick = TransportOptions { max_body: 1 << 16, max_connections: 100, ..options() };
@@ -153,13 +153,13 @@ async fn garbage_harms_nobody() {
     ] {
         assert!(refused.contains_key(&reason), "{reason} of {refused:?}");
     }
-    // What came of those who had said who they are was what they had sent.
+    // Only frames from introduced peers were delivered, as sent.
     let inbox = two.notes.inbox.lock().unwrap();
     let hello = on_the_wire(b"hello")[8..].to_vec();
     assert!(inbox.iter().any(|(from, _, frame)| *from == id(3) && *frame == hello));
 }
 
-/// Bytes that are no good, or not quite.
+/// Invalid bytes, or nearly valid ones.
 fn garbage(random: &mut Random, good: &[u8]) -> Vec<u8> {
     let mut bytes = good.to_vec();
     match random.below(5) {

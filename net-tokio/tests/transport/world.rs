@@ -1,4 +1,4 @@
-//! A member that notes down what happens to it, and a stranger that says what it likes.
+//! A member that records its callbacks, and a peer that sends arbitrary bytes.
 
 use kontiki_core::types::{ClusterId, Incarnation, NodeId};
 use kontiki_core::wire;
@@ -14,16 +14,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-/// Longer than anything takes, on however slow a machine.
+/// A bound for any wait, on a slow machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
-/// The group that all are in.
+/// The group of all members.
 pub(crate) const GROUP: ClusterId = ClusterId(7);
 
 pub(crate) fn id(number: u64) -> NodeId {
     NodeId::new(number).expect("not zero")
 }
 
-/// Quick where it can be, patient where a slow machine must not matter.
+/// Short delays, and timeouts that tolerate a slow machine.
 pub(crate) fn options() -> TransportOptions {
     TransportOptions {
         max_body: 1 << 20,
@@ -37,7 +37,7 @@ pub(crate) fn options() -> TransportOptions {
     }
 }
 
-/// What a member was told.
+/// The callbacks of a member.
 pub(crate) struct Notes {
     pub(crate) hello: Mutex<Hello>,
     pub(crate) addresses: Mutex<BTreeMap<NodeId, String>>,
@@ -115,7 +115,7 @@ impl Node {
         self.notes.addresses.lock().unwrap().insert(other, address.to_string());
     }
 
-    /// Keeps a connection to another.
+    /// Keeps a connection to another member.
     pub(crate) fn connect(&self, other: &Self) {
         self.knows(other.id, other.address());
         self.transport.connect(other.id);
@@ -125,7 +125,7 @@ impl Node {
         self.transport.send(to.id, lane, GROUP, &frame(body));
     }
 
-    /// The bodies of the frames that have come of another.
+    /// Returns the bodies of the frames received from another member.
     pub(crate) fn received(&self, from: &Self) -> Vec<Vec<u8>> {
         let inbox = self.notes.inbox.lock().unwrap();
         let of = inbox.iter().filter(|(sender, group, _)| *sender == from.id && *group == GROUP);
@@ -146,7 +146,7 @@ impl Node {
     }
 }
 
-/// Two members that have a connection both ways.
+/// Returns two members with connections in both directions.
 pub(crate) async fn pair(options: TransportOptions) -> [Node; 2] {
     let nodes = [Node::start(1, options.clone()).await, Node::start(2, options).await];
     nodes[0].connect(&nodes[1]);
@@ -163,7 +163,7 @@ pub(crate) async fn pair(options: TransportOptions) -> [Node; 2] {
     nodes
 }
 
-/// Sends until one frame has come. What is sent while there is no connection is lost.
+/// Sends until one frame has arrived. Frames sent while there is no connection are lost.
 pub(crate) async fn get_through(from: &Node, to: &Node, lane: Lane, body: &[u8]) {
     until("a frame comes", || {
         from.send(to, lane, body);
@@ -172,7 +172,7 @@ pub(crate) async fn get_through(from: &Node, to: &Node, lane: Lane, body: &[u8])
     .await;
 }
 
-/// Waits for this to be so.
+/// Waits until a condition holds.
 pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let since = Instant::now();
     while !is_so() {
@@ -187,12 +187,12 @@ pub(crate) fn frame(body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A frame as it is on a connection.
+/// Encodes a frame as it is on a connection.
 pub(crate) fn on_the_wire(body: &[u8]) -> Vec<u8> {
     [&GROUP.0.to_le_bytes()[..], &frame(body)].concat()
 }
 
-/// What a dialler says first: made by hand, so that it can be wrong in every way.
+/// Encodes a dialler's opening by hand, so that it can be invalid in every way.
 pub(crate) fn opening(version: u8, body: &[u8]) -> Vec<u8> {
     let mut out = b"KONTIKI".to_vec();
     out.push(version);
@@ -200,7 +200,7 @@ pub(crate) fn opening(version: u8, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The opening of a member that is in this group and looks for that member.
+/// Encodes the opening of a member of this group that wants to reach that member.
 pub(crate) fn member(number: u64, group: ClusterId, to: u64) -> Vec<u8> {
     let address = Address { text: String::new(), stamp: 0 };
     let hello = Hello { id: id(number), groups: vec![(group, Incarnation(0))], address, known: vec![] };
@@ -208,22 +208,22 @@ pub(crate) fn member(number: u64, group: ClusterId, to: u64) -> Vec<u8> {
     opening(1, &[&[0][..], &postcard::to_allocvec(&opening_of).unwrap()].concat())
 }
 
-/// Says this to somebody, and reads until it has no more to say.
+/// Sends bytes to a peer, and reads until the peer closes the connection.
 pub(crate) async fn say(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut tcp = TcpStream::connect(address).await.unwrap();
-    // It may have hung up before all is said.
+    // The peer may close the connection before all is sent.
     let _ = tcp.write_all(bytes).await;
     answer(&mut tcp).await
 }
 
 pub(crate) async fn answer(tcp: &mut TcpStream) -> Vec<u8> {
     let mut answer = vec![];
-    // However it ends: it must end.
+    // The connection must end, however it ends.
     let _ = timeout(LONG, tcp.read_to_end(&mut answer)).await.expect("the other end hangs up");
     answer
 }
 
-/// What an answer refuses for.
+/// Returns the reason for a refusal in an answer.
 pub(crate) fn refusal(answer: &[u8]) -> Option<HandshakeRefusal> {
     assert_eq!(answer.get(..8), Some(&b"KONTIKI\x01"[..]), "{answer:?}");
     match wire::open(&answer[8..], 1 << 16).expect("an answer").body.split_first() {
@@ -232,7 +232,7 @@ pub(crate) fn refusal(answer: &[u8]) -> Option<HandshakeRefusal> {
     }
 }
 
-/// Numbers that are the same every time (SplitMix64).
+/// Pseudorandom numbers, the same each time (SplitMix64).
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {

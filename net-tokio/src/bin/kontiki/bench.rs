@@ -1,4 +1,4 @@
-//! Throughput and latency, as clients see them.
+//! Measures throughput and latency as seen by clients.
 
 use crate::failure::{Exit, Failure};
 use crate::histogram::Histogram;
@@ -18,36 +18,36 @@ use tokio::time::Instant;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Bench {
-    /// How many clients, each with one request at a time
+    /// The number of clients, each with one request at a time
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     clients: u32,
-    /// How many connections they share; otherwise each has its own
+    /// The number of connections they share [default: one for each client]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     connections: Option<u32>,
-    /// How many bytes a value has
+    /// The size of a value in bytes
     #[arg(long, default_value_t = 100, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(0..=MAX_VALUE as i64))]
     payload: u32,
-    /// How long to measure
+    /// The duration of the measurement
     #[arg(long, default_value = "10s", value_parser = duration)]
     time: Duration,
-    /// How long to run before measuring
+    /// The duration of the warm-up before it
     #[arg(long, default_value = "1s", value_parser = duration)]
     warm_up: Duration,
-    /// How many of a hundred requests read
+    /// The percentage of requests that are reads
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
     reads: u32,
-    /// Read by the leader's lease rather than by a quorum
+    /// Read with the leader's lease instead of a quorum
     #[arg(long)]
     lease: bool,
-    /// Write without sessions: a write whose outcome is unknown is not tried again
+    /// Write without sessions: a write whose outcome is unknown is not retried
     #[arg(long)]
     no_session: bool,
-    /// How many keys each client writes to
+    /// The number of keys that each client writes to
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     keys: u32,
 }
 
-/// What was measured.
+/// The results.
 #[derive(Default, Debug)]
 struct Measured {
     writes: Histogram,
@@ -58,7 +58,7 @@ struct Measured {
 impl Bench {
     pub(crate) async fn run(self, target: &Target, format: Format) -> Result<Exit, Failure> {
         let connections = (0..self.connections()).map(|_| target.client()).collect::<Result<Vec<_>, _>>()?;
-        // Before anything is measured: is there anybody, and does writing work at all?
+        // Before measuring: check that the group can be reached and accepts writes.
         let first = &connections[0];
         self.write(first, b"bench", &[]).await?;
         let begin = Instant::now() + self.warm_up;
@@ -78,7 +78,7 @@ impl Bench {
         Ok(if measured.writes.count() + measured.reads.count() > 0 { Exit::Done } else { Exit::Unreachable })
     }
 
-    /// No more than there are clients.
+    /// Returns the number of connections, no more than there are clients.
     fn connections(&self) -> u32 {
         self.connections.unwrap_or(self.clients).min(self.clients)
     }
@@ -104,7 +104,7 @@ impl Bench {
                 false => self.write(&client, key.as_bytes(), &value).await,
             };
             let ended = Instant::now();
-            // What was under way when measuring began or ended does not count.
+            // Requests in flight when the measurement begins or ends do not count.
             if began < begin || ended > end {
                 continue;
             }
@@ -193,14 +193,14 @@ impl Bench {
 }
 
 impl Measured {
-    /// What there is of writes and reads.
+    /// Returns the results of writes and of reads, where there are any.
     fn kinds(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
         let both = [("writes", &self.writes), ("reads", &self.reads)];
         both.into_iter().filter(|(_, histogram)| histogram.count() > 0)
     }
 }
 
-/// Nanoseconds as milliseconds, with as many digits as mean something.
+/// Formats nanoseconds as milliseconds, with the significant digits.
 fn millis(nanos: u64) -> String {
     let micros = nanos / 1_000;
     match micros {

@@ -14,9 +14,9 @@ use clap_complete::Shell;
 use kontiki_core::membership::Change;
 use std::future::Future;
 
-/// A replicated key-value store, and the members that replicate it.
+/// A replicated key-value store.
 ///
-/// Start with `kontiki dev`: it runs a group of three on this machine, and says what to type next.
+/// Start with `kontiki dev`: it runs a group of three on this machine, and prints commands to try.
 #[derive(Parser, Debug)]
 #[command(name = "kontiki", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -33,53 +33,53 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  not done: refused, not found, or the condition does not hold
-  2  the command line makes no sense
-  3  nobody could be reached or the time was up; whether it was done may be unknown, and then is said
-  4  the member goes no further or refuses everything, and has said why";
+  2  the command line is invalid
+  3  no member could be reached, or the time limit passed; the message tells if the outcome is unknown
+  4  the member halted or refuses all requests, and has logged the reason";
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Run a group of three members on this machine, to try things out
+    /// Run a group of three members on this machine, for experiments
     Dev(Dev),
     /// Run one member
     Serve(Box<Serve>),
-    /// Give a key a value
+    /// Set the value of a key
     Put(Put),
     /// Print the value of a key
     Get(Get),
-    /// Take a key out
+    /// Delete a key
     Delete(Delete),
-    /// Give a key a value if it has the one that is expected
+    /// Set the value of a key if it has the expected value
     Cas(Cas),
-    /// Print keys and values in a range
+    /// Print the keys and values in a range
     Scan(Scan),
-    /// Tell how the leader is, or one member, or each
+    /// Print the status of the leader, of one member, or of each
     Status(Status),
     /// List the members of the group
     Members(Members),
-    /// Print entries of the log
+    /// Print log entries
     Logs(Logs),
-    /// Add a member that does not ask by itself, such as one that was removed before
+    /// Add a member that does not join by itself, such as one that was removed before
     Add(Add),
-    /// Take a member out of the group
+    /// Remove a member from the group
     Remove(Id),
-    /// Have a learner vote
+    /// Make a learner a voter
     Promote(Id),
-    /// Have a voter only learn
+    /// Make a voter a learner
     Demote(Id),
-    /// Give up the change that waits for a new voter to catch up: it stays a learner
+    /// Cancel the change that waits for a new voter to catch up: it stays a learner
     Cancel(Cancel),
-    /// Have another member lead
+    /// Transfer leadership to another member
     Transfer(Transfer),
-    /// Have a snapshot taken now, by the leader or one member
+    /// Take a snapshot now, on the leader or on one member
     Snapshot(Snapshot),
     /// Measure throughput and latency
     Bench(Bench),
-    /// Make a new group of one member. DANGER: loses what only the others had
+    /// Make a new group of one member. DANGER: loses entries that only other members had
     Recover(Recover),
-    /// Print completions for a shell
+    /// Print a shell's completion script
     Completions {
-        /// Which shell
+        /// The shell
         shell: Shell,
     },
 }
@@ -89,7 +89,7 @@ impl Cli {
         self.format
     }
 
-    /// Does what the command says.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<Exit, Failure> {
         let Self { target, format, command } = self;
         match command {
@@ -122,16 +122,18 @@ impl Cli {
     }
 }
 
-/// Runs something to its end on this thread.
+/// Runs a future to its end on this thread.
 pub(crate) fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => {
             let done = runtime.block_on(work);
-            // A thread that a disk has hung up must not keep the process.
+            // A thread that waits for a hung disk must not keep the process alive.
             runtime.shutdown_background();
             done
         }
-        Err(error) => Err(Failure::new(Exit::Unreachable, "system", format!("the system refuses: {error}"))),
+        Err(error) => {
+            Err(Failure::new(Exit::Unreachable, "system", format!("cannot start the runtime: {error}")))
+        }
     }
 }

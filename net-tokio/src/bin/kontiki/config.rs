@@ -1,4 +1,4 @@
-//! The configuration file: TOML, every option of a node by its own name, with times as people write them.
+//! The configuration file: TOML, with every option of a node by its name, and durations with units.
 
 use crate::failure::Failure;
 use kontiki_net_tokio::node::NodeOptions;
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use toml::{Table, Value};
 
-/// The options in a file; those that are not in it have their defaults.
+/// Reads the options of a file; the others have their defaults.
 pub(crate) fn load(path: &Path) -> Result<NodeOptions, Failure> {
     let shown = path.display();
     let text = fs::read_to_string(path)
@@ -27,7 +27,7 @@ fn parse(text: &str) -> Result<NodeOptions, String> {
     table.try_into().map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())
 }
 
-/// What would be set twice.
+/// The options that have a flag on the command line.
 const SET_ELSEWHERE: &[&str] = &["transport.listen"];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `kontiki dev`: a whole group on this machine, each member a process of its own, to try things out.
+//! `kontiki dev`: a whole group on this machine for experiments, each member a process of its own.
 
 use crate::failure::{Exit, Failure};
 use crate::members::leader;
@@ -26,21 +26,21 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 #[derive(Args, Debug)]
 pub(crate) struct Dev {
-    /// How many members
+    /// The number of members
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
     members: u64,
-    /// Where their data stays; otherwise it goes when this ends
+    /// The data directory, which is kept [default: a temporary one, removed at the end]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Start a member again that has ended
+    /// Restart a member that has ended
     #[arg(long)]
     restart: bool,
-    /// Show what the members log
+    /// Show the members' logs
     #[arg(long, short)]
     verbose: bool,
 }
 
-/// A group that `kontiki dev` runs: what other commands find it by.
+/// A running `kontiki dev` group, as described in the file by which other commands find it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Running {
     /// The process that runs it.
@@ -53,7 +53,7 @@ pub(crate) struct Running {
 struct Member {
     id: u64,
     address: String,
-    /// Where operators reach it.
+    /// The address of the admin port.
     admin: String,
     pid: u32,
 }
@@ -63,18 +63,18 @@ impl Running {
         self.members.iter().map(|member| member.address.clone()).collect()
     }
 
-    /// The group that runs on this machine, of this user.
+    /// Finds this user's running group on this machine.
     pub(crate) fn find() -> Option<Self> {
         Self::load(&well_known()).filter(Self::is_alive)
     }
 
-    /// Whether the process still runs that wrote it: one that was killed has left its file behind.
+    /// Returns whether the process that wrote the file still runs: a killed one leaves its file behind.
     fn is_alive(&self) -> bool {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         pid.is_some_and(|pid| test_kill_process(pid).is_ok())
     }
 
-    /// What a file of this user's says: nobody else tells our commands where to go.
+    /// Reads the file if it belongs to this user: another user must not direct our commands.
     fn load(path: &Path) -> Option<Self> {
         let found = fs::symlink_metadata(path).ok()?;
         let ours = found.is_file() && found.uid() == getuid().as_raw();
@@ -84,7 +84,7 @@ impl Running {
         serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 
-    /// Writes it for this user alone to read, and at no time half of it.
+    /// Writes the file, readable by this user only, atomically.
     fn store(&self, path: &Path) -> io::Result<()> {
         let new = path.with_extension(format!("{}.new", self.pid));
         let _ = fs::remove_file(&new);
@@ -99,7 +99,7 @@ impl Running {
     }
 }
 
-/// Where a group that runs is to be found.
+/// Returns the path of the file that describes a running group.
 fn well_known() -> PathBuf {
     match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|directory| directory.is_dir()) {
         Some(directory) => directory.join("kontiki-dev.json"),
@@ -110,20 +110,20 @@ fn well_known() -> PathBuf {
     }
 }
 
-/// What can happen to a group.
+/// The events of a group.
 enum Event {
     Ended(u64, Option<ExitStatus>),
     Stop,
 }
 
-/// The members that run, and what it takes to start one.
+/// The running members, and the parameters to start one.
 struct Group {
     running: Running,
     peers: String,
-    /// What operators bring.
+    /// The token of the admin port.
     token: String,
     verbose: bool,
-    /// A member ends when its standard input does: whatever becomes of us, it is not left behind.
+    /// A member ends when its standard input closes, so none outlives this process, however that ends.
     alive: BTreeMap<u64, ChildStdin>,
     ended: mpsc::UnboundedSender<Event>,
 }
@@ -134,7 +134,7 @@ impl Dev {
             Some(directory) => (directory.clone(), false),
             None => (std::env::temp_dir().join(format!("kontiki-dev-{}", std::process::id())), true),
         };
-        // One group at a time is what commands find without being told where to go.
+        // Commands without an address find one group, so only one can run.
         let _place = Place::take(&well_known())?;
         let made = DirBuilder::new().recursive(!temporary).mode(0o700).create(&directory);
         made.map_err(|error| system("make", &directory, error))?;
@@ -184,11 +184,11 @@ impl Dev {
         outcome
     }
 
-    /// The members with their addresses: those of before, where the directory remembers them and they are
-    /// free, or else any that are.
+    /// Returns the members with their addresses: the earlier ones if the directory has them and they are
+    /// free, otherwise any free ones.
     fn addresses(&self, remembered: Option<Running>) -> io::Result<Vec<Member>> {
         let remembered = remembered.map(|running| running.members).unwrap_or_default();
-        // All are held until all are had, so that none is given twice.
+        // All are bound before any is released, so that none is used twice.
         let mut held = Vec::new();
         let mut hold = |before: Option<&String>| {
             let listener = match before.map(TcpListener::bind) {
@@ -209,7 +209,7 @@ impl Dev {
         Ok(members)
     }
 
-    /// Until it is to be stopped.
+    /// Runs until it is stopped.
     async fn watch(
         &self,
         group: &mut Group,
@@ -218,7 +218,7 @@ impl Dev {
     ) -> Result<Exit, Failure> {
         let client = Client::new(group.running.addresses(), None, ClientOptions::default())?;
         let first = tokio::select! {
-            // Nothing has been typed yet: a member that ends now has not begun well.
+            // Nothing has been printed yet: a member that ends now could not start.
             event = events.recv() => return match event {
                 Some(Event::Ended(id, status)) => Err(group.failed_to_start(id, status)),
                 Some(Event::Stop) | None => Ok(Exit::Done),
@@ -235,12 +235,12 @@ impl Dev {
                     };
                     group.mourn(id, status, self.restart);
                     if self.restart {
-                        // Not at once, so that one that cannot start does not keep the machine busy.
+                        // With a delay, so that a member that cannot start does not keep the machine busy.
                         sleep(Duration::from_secs(1)).await;
                         group.start(id)?;
                         let _ = group.running.store(&well_known());
                     }
-                    // Who leads now is said even where it is the same member as before.
+                    // The leader is printed even if it is the same member as before.
                     announced = None;
                 }
                 leads = wait_for_another_leader(&client, announced) => {
@@ -261,7 +261,7 @@ impl Group {
         let program = std::env::current_exe().map_err(failed)?;
         let mut command = Command::new(program);
         command.args(self.arguments(id)).arg("--exit-with-stdin").stdin(Stdio::piped()).stdout(Stdio::null());
-        // Ctrl-C is for us, who then stop the members.
+        // Ctrl-C is for this process, which then stops the members.
         command.process_group(0).kill_on_drop(true);
         if !self.verbose {
             let log = File::options().create(true).append(true).open(log(&directory, id));
@@ -273,13 +273,13 @@ impl Group {
         let ended = self.ended.clone();
         tokio::spawn(async move {
             let status = child.wait().await.ok();
-            // Whoever does not listen any more knows.
+            // The receiver may have ended.
             let _ = ended.send(Event::Ended(id, status));
         });
         Ok(())
     }
 
-    /// What this member is served with.
+    /// Returns the arguments of a member's `kontiki serve`.
     fn arguments(&self, id: u64) -> Vec<String> {
         let Running { directory, members, .. } = &self.running;
         let member = members.iter().find(|member| member.id == id);
@@ -295,7 +295,7 @@ impl Group {
             .collect()
     }
 
-    /// Says what there is, and what to type next.
+    /// Prints the members, and commands to try.
     fn introduce(&self, leads: NodeId, format: Format) {
         let human = || {
             let mut table = Table::new(["MEMBER", "ADDRESS", "PROCESS", "STATUS PAGE", ""]);
@@ -330,7 +330,7 @@ impl Group {
         format.print(human, || json!({ "running": self.running, "leader": leads.get() }));
     }
 
-    /// Says that a member has ended, and how to have it back.
+    /// Prints that a member has ended, and how to restart it.
     fn mourn(&mut self, id: u64, status: Option<ExitStatus>, restart: bool) {
         self.alive.remove(&id);
         let pid = self.running.get(id).pid;
@@ -356,7 +356,7 @@ impl Group {
         Failure::new(Exit::Unreachable, "start", message)
     }
 
-    /// Ends all members, and waits until they have ended.
+    /// Stops all members, and waits until they have ended.
     async fn stop(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
         let mut left = self.alive.len();
         self.alive.clear();
@@ -393,7 +393,7 @@ async fn wait_for_leader(client: &Client) -> NodeId {
     }
 }
 
-/// Waits until another member leads than the one before, by a transfer or an election.
+/// Waits until another member leads, after a transfer or an election.
 async fn wait_for_another_leader(client: &Client, before: Option<NodeId>) -> NodeId {
     loop {
         if let Some(leader) = leader(client).await.filter(|leader| Some(*leader) != before) {
@@ -403,8 +403,8 @@ async fn wait_for_another_leader(client: &Client, before: Option<NodeId>) -> Nod
     }
 }
 
-/// The first member whose directory a process has open: one that was started by hand, as `kontiki dev`
-/// advises.
+/// Returns the first member whose directory another process has open: one started by hand, as `kontiki dev`
+/// suggests.
 fn in_use(directory: &Path, members: u64) -> Option<u64> {
     (1..=members).find(|id| {
         let directory = directory.join(id.to_string());
@@ -412,8 +412,7 @@ fn in_use(directory: &Path, members: u64) -> Option<u64> {
     })
 }
 
-/// The place of the one group that commands find by themselves, as long as this lives: a lock, which no
-/// process leaves behind.
+/// The lock of the one group that commands find without an address. The system releases it with the process.
 struct Place {
     path: PathBuf,
     _lock: File,
@@ -426,8 +425,7 @@ impl Place {
         let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let lock = open().map_err(failed)?;
         match lock.try_lock() {
-            // The file was deleted by its last owner after it was opened here: it is not the one that others
-            // lock.
+            // The last owner deleted the file after it was opened here: other processes lock another file.
             Ok(()) if !is_at(&lock, &path) => Self::take(known),
             Ok(()) => Ok(Self { path, _lock: lock }),
             Err(TryLockError::WouldBlock) => {
@@ -448,7 +446,7 @@ impl Place {
     }
 }
 
-/// Whether the open file is the one at this path.
+/// Returns whether the open file is the one at this path.
 fn is_at(file: &File, path: &Path) -> bool {
     let (Ok(open), Ok(named)) = (file.metadata(), fs::metadata(path)) else {
         return false;
@@ -458,7 +456,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // The lock ends with the open file. What is left of a process that was killed is taken by the next.
+        // The lock ends with the open file. The next owner takes over the file of a killed process.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -478,7 +476,7 @@ fn log(directory: &Path, id: u64) -> PathBuf {
     directory.join(format!("member-{id}.log"))
 }
 
-/// What operators of this group bring: drawn once, and kept in a file for this user alone.
+/// The admin token of this group: drawn once, and kept in a file readable by this user only.
 fn token_of(directory: &Path) -> io::Result<String> {
     let path = directory.join(TOKEN);
     match fs::read_to_string(&path) {
@@ -495,7 +493,7 @@ fn token_of(directory: &Path) -> io::Result<String> {
 
 const TOKEN: &str = "admin-token";
 
-/// How this program was called.
+/// Returns the name this program was called by.
 fn me() -> String {
     std::env::args().next().unwrap_or_else(|| "kontiki".to_owned())
 }

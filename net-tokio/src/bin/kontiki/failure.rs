@@ -1,4 +1,4 @@
-//! How a command ends: its exit code, and what is said where it failed.
+//! The end of a command: its exit code, and its error message.
 
 use crate::output::{Format, note, write};
 use kontiki_net_tokio::client;
@@ -6,18 +6,18 @@ use serde_json::json;
 use std::fmt::Display;
 use std::process::ExitCode;
 
-/// The exit codes, which scripts rely on. Wrong use exits with 2, by the parser of arguments or by us.
+/// The exit codes, which scripts rely on. Wrong use exits with 2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Exit {
-    /// It is done.
+    /// The command succeeded.
     Done = 0,
-    /// It is not: refused, not found, the condition does not hold.
+    /// The request was refused, or the condition does not hold, or nothing was found.
     Not = 1,
-    /// The command makes no sense.
+    /// The command line is invalid.
     Usage = 2,
-    /// Nobody could be reached, or the time was up; whether it is done may be unknown.
+    /// No member could be reached, or the time limit passed; the outcome may be unknown.
     Unreachable = 3,
-    /// The member goes no further.
+    /// The member halted.
     Halted = 4,
 }
 
@@ -27,15 +27,15 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command failed.
+/// The reason a command failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
-    /// In one word.
+    /// The reason as one word.
     pub(crate) code: String,
-    /// In a sentence, with what to do.
+    /// The reason as a sentence, with what to do.
     pub(crate) message: String,
-    /// Whether what was asked for may have been done, or may yet be.
+    /// Whether the request may have taken effect, or may still.
     pub(crate) may_be_done: bool,
 }
 
@@ -48,7 +48,7 @@ impl Failure {
         Self::new(Exit::Usage, "usage", message)
     }
 
-    /// Says it: to people on the error stream, to machines as the one object that they expect.
+    /// Prints it: as text on the error stream, or as one JSON object.
     pub(crate) fn report(&self, format: Format) {
         match format {
             Format::Human => note(&format!("error: {}", self.message)),

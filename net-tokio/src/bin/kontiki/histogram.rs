@@ -1,4 +1,4 @@
-//! How long things took: counts by logarithmic buckets, so that any number of them takes the same memory.
+//! A histogram of durations with logarithmic buckets: any number of them takes the same memory.
 
 /// Durations in nanoseconds, each to one part in 64.
 #[derive(Clone, Debug)]
@@ -8,7 +8,7 @@ pub(crate) struct Histogram {
     max: u64,
 }
 
-/// So many buckets for each doubling.
+/// The number of buckets for each power of two.
 const FINE: u32 = 6;
 const BUCKETS: usize = (65 - FINE as usize) << FINE;
 
@@ -33,7 +33,7 @@ impl Histogram {
         self.max
     }
 
-    /// What so many in ten thousand do not exceed, to one part in 64; zero where there are none.
+    /// Returns the quantile in ten thousandths, to one part in 64; zero if there are no values.
     pub(crate) fn quantile(&self, of_ten_thousand: u64) -> u64 {
         let rank = (u128::from(self.count) * u128::from(of_ten_thousand)).div_ceil(10_000).max(1);
         let mut seen = 0;
@@ -47,13 +47,13 @@ impl Histogram {
     }
 }
 
-/// The bucket of a number: itself while it is small, and then by its highest bits.
+/// Returns the bucket of a number: itself while it is small, then by its highest bits.
 fn bucket(nanos: u64) -> usize {
     let shift = (64 - FINE).saturating_sub(nanos.leading_zeros() + 1);
     ((shift as usize) << FINE) + (nanos >> shift) as usize
 }
 
-/// The greatest number in a bucket.
+/// Returns the greatest number in a bucket.
 fn highest(bucket: usize) -> u64 {
     let fine = 1 << FINE;
     let shift = (bucket >> FINE).saturating_sub(1) as u32;

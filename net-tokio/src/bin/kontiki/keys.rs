@@ -1,4 +1,4 @@
-//! put, get, delete, cas, scan.
+//! The commands put, get, delete, cas and scan.
 
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Table, cut, json_bytes, note, readable, write};
@@ -42,24 +42,24 @@ pub(crate) struct Delete {
 pub(crate) struct Cas {
     /// The key
     key: OsString,
-    /// The value that it must have
+    /// The expected value
     #[arg(long, group = "condition", value_name = "OLD")]
     expect: Option<OsString>,
-    /// It must have no value
+    /// Expect no value
     #[arg(long, group = "condition")]
     absent: bool,
-    /// The value that it gets; `-` reads it from the standard input
+    /// The new value; `-` reads it from the standard input
     #[arg(value_name = "NEW")]
     value: OsString,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Scan {
-    /// The first key [default: the first of all]
+    /// The first key [default: none, from the beginning]
     from: Option<OsString>,
-    /// The key to end before [default: after the last of all]
+    /// The key to end before [default: none, to the end]
     to: Option<OsString>,
-    /// How many keys at most
+    /// The most keys to print
     #[arg(long, default_value_t = 100)]
     limit: u32,
     #[command(flatten)]
@@ -68,16 +68,16 @@ pub(crate) struct Scan {
 
 #[derive(Args, Clone, Copy, Debug)]
 struct How {
-    /// How the leader makes sure that nothing newer is missed
+    /// How the leader makes the read linearizable
     #[arg(long, value_enum, default_value = "quorum")]
     via: Via,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum Via {
-    /// It asks a majority: depends on no clock
+    /// Ask a majority: depends on no clock
     Quorum,
-    /// It relies on its lease, where the members' options have `lease_reads`, and otherwise asks
+    /// Use the lease if the members' options enable `lease_reads`, otherwise ask a majority
     Lease,
 }
 
@@ -161,7 +161,7 @@ impl Scan {
         let (from, to) = (self.from.map(bytes).unwrap_or_default(), self.to.map(bytes));
         let kv = self.how.kv(&target.client()?);
         let (mut entries, mut next, mut more) = (Vec::new(), from, true);
-        // The store ends a scan when it is long; this goes on until the limit.
+        // The store limits a scan; this continues up to the caller's limit.
         while more && entries.len() < self.limit as usize {
             let left = self.limit - u32::try_from(entries.len()).unwrap_or(self.limit);
             let scanned = kv.scan(&next, to.as_deref(), left).await?;
@@ -174,9 +174,10 @@ impl Scan {
         }
         let human = || {
             let mut table = Table::new(["KEY", "VALUE"]);
-            // A key that is wide does not push all values off the screen.
+            // A wide key does not push all values off the screen.
             entries.iter().for_each(|(key, value)| table.row([cut(&readable(key), 48), readable(value)]));
-            let rest = if more { "There is more: raise --limit, or go on after the last key.\n" } else { "" };
+            let rest =
+                if more { "There are more: raise --limit, or continue after the last key.\n" } else { "" };
             table.render() + rest
         };
         let json = || {
@@ -188,8 +189,8 @@ impl Scan {
     }
 }
 
-/// Does something in a session, and ends the session: whoever runs a command after another would fill the
-/// group with them.
+/// Runs a command in a session, and closes the session: repeated commands would otherwise fill the group with
+/// sessions.
 async fn done_with<T>(client: &Client, work: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
     let done = work.await;
     client.close().await;
@@ -205,7 +206,7 @@ fn from_argument(argument: OsString) -> Result<Vec<u8>, Failure> {
         return Ok(bytes(argument));
     }
     let mut value = Vec::new();
-    // One byte more than any value has: it is refused, and not read without end.
+    // One byte more than the longest value: refused later, and not read without bound.
     let limit = kontiki_core::kv::MAX_VALUE as u64 + 1;
     let read = std::io::stdin().lock().take(limit).read_to_end(&mut value);
     read.map_err(|error| Failure::usage(format!("cannot read the value from the standard input: {error}")))?;

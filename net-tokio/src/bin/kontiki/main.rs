@@ -1,7 +1,6 @@
-//! The binary `kontiki`: serves a member of a group, and is a client of one. `docs/kontiki.md` tells it to
-//! newcomers.
+//! The binary `kontiki`: serves a member of a group, and is a client of one. `docs/kontiki.md` is its manual.
 #![forbid(unsafe_code)]
-// They panic where the reader has gone: `output` has functions that do not.
+// They panic if the reader of the output has ended: `output` has functions that do not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;

@@ -1,4 +1,4 @@
-//! status, members, logs, and what operators do to a group.
+//! The commands status, members, logs, and operators' changes of a group.
 
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Table, json_bytes, readable};
@@ -15,12 +15,12 @@ use kontiki_net_tokio::protocol::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// How long a change of the membership may take: newcomers must catch up.
+/// The default time limit of a membership change: new members must catch up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Args, Debug)]
 pub(crate) struct Status {
-    /// Ask each member of the group; otherwise the one that --at names, or the leader
+    /// Ask each member of the group [default: the member given by --at, or the leader]
     #[arg(long)]
     each: bool,
 }
@@ -30,29 +30,29 @@ pub(crate) struct Members {}
 
 #[derive(Args, Debug)]
 pub(crate) struct Logs {
-    /// The last so many entries
+    /// The number of entries, from the end of the log
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10, conflicts_with = "from")]
     last: u64,
-    /// From the entry at this index on
+    /// The index of the first entry
     #[arg(long, value_name = "INDEX")]
     from: Option<u64>,
-    /// Through the entry at this index
+    /// The index of the last entry
     #[arg(long, value_name = "INDEX", requires = "from")]
     to: Option<u64>,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Add {
-    /// Its id
+    /// The member's id
     #[arg(value_parser = node_id)]
     id: NodeId,
-    /// Where it listens
+    /// The member's address
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     address: String,
-    /// It shall receive everything and decide nothing
+    /// Add it as a learner: it receives the log and does not vote
     #[arg(long, conflicts_with = "witness")]
     learner: bool,
-    /// It shall vote and hold no values: the third vote of two real members
+    /// Add it as a witness: it votes and stores no commands
     #[arg(long)]
     witness: bool,
     /// Even if no majority of the voters can be reached then
@@ -62,7 +62,7 @@ pub(crate) struct Add {
 
 #[derive(Args, Debug)]
 pub(crate) struct Id {
-    /// Its id
+    /// The member's id
     #[arg(value_parser = node_id)]
     id: NodeId,
     /// Even if no majority of the voters can be reached then. DANGER: the group stands still until one can
@@ -75,7 +75,7 @@ pub(crate) struct Cancel {}
 
 #[derive(Args, Debug)]
 pub(crate) struct Transfer {
-    /// Who shall lead [default: whoever has most of the log]
+    /// The new leader [default: the member with the most complete log]
     #[arg(value_parser = node_id)]
     id: Option<NodeId>,
 }
@@ -106,11 +106,11 @@ fn one(status: &NodeStatus) -> String {
     let leader = match status.leader {
         Some(leader) if leader == member.id => "this one".to_owned(),
         Some(leader) => format!("member {leader}"),
-        None => "nobody that it knows of".to_owned(),
+        None => "unknown".to_owned(),
     };
     let snapshot = match status.snapshot {
         LogId::ZERO => "none".to_owned(),
-        snapshot => format!("of everything through {snapshot}"),
+        snapshot => format!("of all entries through {snapshot}"),
     };
     let lines = [
         ("member", format!("{member}, {} of group {}", kind(status.kind), status.cluster)),
@@ -138,7 +138,7 @@ fn phase(phase: &NodePhase) -> String {
     match phase {
         NodePhase::Starting(why) => format!("starting: {why}"),
         NodePhase::Running => "running".to_owned(),
-        NodePhase::Refusing(why) => format!("refuses everything: {why}"),
+        NodePhase::Refusing(why) => format!("refuses all requests: {why}"),
         NodePhase::Halted(why) => format!("halted: {why}"),
         NodePhase::Stopped => "stopped".to_owned(),
     }
@@ -190,7 +190,7 @@ fn log_id(id: LogId) -> Value {
     json!({ "index": id.index.get(), "term": id.term.get() })
 }
 
-/// Asks each member for itself, all at the same time; who does not answer is said not to.
+/// Asks each member for its own status, concurrently; a member that does not answer is listed with the error.
 async fn each(target: &Target, format: Format) -> Result<Exit, Failure> {
     let client = target.client()?;
     let members = list(&client).await?;
@@ -200,7 +200,7 @@ async fn each(target: &Target, format: Format) -> Result<Exit, Failure> {
         let asked = tokio::spawn(async move {
             match own {
                 Some(own) => own.status().await.map_err(|error| error.to_string()),
-                None => Err("nobody knows its address".to_owned()),
+                None => Err("its address is unknown".to_owned()),
             }
         });
         (member, asked)
@@ -248,7 +248,7 @@ async fn each(target: &Target, format: Format) -> Result<Exit, Failure> {
     Ok(if answers.iter().all(|(_, answer)| answer.is_ok()) { Exit::Done } else { Exit::Unreachable })
 }
 
-/// The members, as the leader sees them.
+/// Prints the members as the leader sees them.
 async fn list(client: &Client) -> Result<Vec<MemberStatus>, Failure> {
     match client.ask(Ask::Members, Again::Safe).await? {
         Reply::Members(members) => Ok(members),
@@ -349,7 +349,7 @@ fn content_text(content: &Content) -> String {
         Content::Session => "a client's session".to_owned(),
         Content::Members(members) => format!("members: {members}"),
         Content::Withheld => "a witness does not hold it".to_owned(),
-        Content::Lost => "lost on this disk; it will be had from others".to_owned(),
+        Content::Lost => "lost on this disk; it will be repaired from other members".to_owned(),
     }
 }
 
@@ -397,15 +397,17 @@ impl Add {
         reconfigure(&client, (change, self.force), newcomer, "added", format).await
     }
 
-    /// Whoever listens at the address must be who is meant: only it knows which life of its directory it is.
+    /// The member at the address must be the expected one: only it knows its incarnation.
     async fn newcomer(&self, client: &Client) -> Result<Member, Failure> {
         let asked = client.at(&self.address).ask(Ask::Who, Again::Safe).await?;
         let Reply::Who(Who { member, .. }) = asked else {
             return Err(unexpected(&asked).into());
         };
         if member.id != self.id {
-            let message =
-                format!("at {} there is member {}, not member {}", self.address, member.id, self.id);
+            let message = format!(
+                "the address {} belongs to member {}, not member {}",
+                self.address, member.id, self.id
+            );
             return Err(Failure::new(Exit::Not, "other_member", message));
         }
         Ok(member)
@@ -431,7 +433,7 @@ impl Cancel {
             Reply::Cancelled => {}
             other => return Err(unexpected(&other).into()),
         }
-        let human = || "the change is cancelled: its newcomers stay learners\n".to_owned();
+        let human = || "the change is cancelled: its new members stay learners\n".to_owned();
         format.print(human, || json!({ "cancelled": true }));
         Ok(Exit::Done)
     }
@@ -473,7 +475,7 @@ impl Transfer {
     }
 }
 
-/// Who leads by now, if that shows within a moment.
+/// Returns the leader, if there is one within a moment.
 pub(crate) async fn leader(client: &Client) -> Option<NodeId> {
     let found = async {
         loop {
@@ -490,7 +492,7 @@ impl Snapshot {
     pub(crate) async fn run(self, target: &Target, format: Format) -> Result<Exit, Failure> {
         match target.client_of_one()?.ask(Ask::Snapshot, Again::Unsafe).await? {
             Reply::Snapshot(id) => {
-                let human = || format!("there is a snapshot of everything through {id}\n");
+                let human = || format!("there is a snapshot of all entries through {id}\n");
                 format.print(human, || json!({ "snapshot": log_id(id) }));
                 Ok(Exit::Done)
             }

@@ -1,11 +1,11 @@
-//! What is printed: tables for people, one JSON object for machines.
+//! Output: tables for people, one JSON object for programs.
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-/// For whom output is.
+/// The format of the output.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) enum Format {
     /// For people
@@ -16,7 +16,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// Prints one of the two. Whoever reads may have gone, which is no failure of ours.
+    /// Prints one of the two. A closed pipe is not an error.
     pub(crate) fn print(self, human: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
         let text = match self {
             Self::Human => human(),
@@ -37,7 +37,7 @@ pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// Rows under a heading, each column as wide as it must be, the last as wide as it likes up to the width of a
+/// Rows under a heading, each column as wide as its cells; the last one is limited by the width of the
 /// terminal.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -74,10 +74,10 @@ impl Table {
     }
 }
 
-/// The widest line that is printed for people.
+/// The widest line for people.
 pub(crate) const WIDTH: usize = 100;
 
-/// A line of so many characters at most; what is cut shows.
+/// Cuts a line to this many characters, with a mark.
 pub(crate) fn cut(line: &str, width: usize) -> String {
     match line.char_indices().nth(width) {
         None => line.to_owned(),
@@ -85,7 +85,7 @@ pub(crate) fn cut(line: &str, width: usize) -> String {
     }
 }
 
-/// Bytes for people: text as it is, but for what a terminal would obey; all else as `\xNN`.
+/// Formats bytes for people: text as it is, except for control characters; all else as `\xNN`.
 pub(crate) fn readable(bytes: &[u8]) -> String {
     let mut out = String::new();
     for chunk in bytes.utf8_chunks() {
@@ -103,7 +103,7 @@ pub(crate) fn readable(bytes: &[u8]) -> String {
     out
 }
 
-/// Bytes for machines: a string where they are text, and else an object with their base64.
+/// Formats bytes for programs: a string if they are UTF-8, otherwise an object with their base64.
 pub(crate) fn json_bytes(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => json!(text),

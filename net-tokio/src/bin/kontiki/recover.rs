@@ -1,5 +1,5 @@
-//! `kontiki recover --force-new-cluster`: a new group of the one member that is left. What decides is in
-//! `kontiki_core::recover`; here it is only carried from one directory to another, and the old one is kept.
+//! `kontiki recover --force-new-cluster`: a new group of one remaining member. `kontiki_core::recover` makes
+//! the decisions; this module carries them from one directory to another, and keeps the old one.
 
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, note};
@@ -17,37 +17,37 @@ use std::fs::{self, File};
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
-/// DANGER. For a group that has lost the majority of its members for good: makes a new group of one that is
-/// left.
+/// DANGER. For a group that has lost the majority of its members for good: makes a new group of one
+/// remaining member.
 ///
-/// What was committed and this member does not have is lost, though clients were told that it is safe: take
-/// the member whose log goes furthest. What it has and was not committed counts from now on. If any of the
-/// others ever comes back, there are two groups with two truths: destroy their directories. This member must
-/// be stopped. Its old directory is kept beside the new one.
+/// Committed entries that this member does not have are lost, although they were acknowledged to clients:
+/// take the member with the longest log. Its uncommitted entries become committed. If any of the others ever
+/// comes back, there are two diverging groups: destroy their directories. This member must be stopped. Its
+/// old directory is kept beside the new one.
 #[derive(Args, Debug)]
 pub(crate) struct Recover {
-    /// The member that is left
+    /// The id of the remaining member
     #[arg(long, value_parser = node_id)]
     id: NodeId,
-    /// Its directory
+    /// The directory of the remaining member
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// That this is what is wanted
+    /// Required, to confirm the purpose
     #[arg(long, required = true)]
     force_new_cluster: bool,
-    /// Do it without asking
+    /// Skip the confirmation prompt
     #[arg(long)]
     yes_i_lose_what_others_had: bool,
 }
 
-/// What there is, and what is to be made of it.
+/// The old directory, and the plan for the new one.
 struct Plan {
     directory: PathBuf,
     old: Record,
     new: Record,
     found: Durable,
     recovered: Durable,
-    /// Held as long as this is, so that nobody starts the member meanwhile.
+    /// The lock of the old directory, so that the member cannot be started meanwhile.
     _held: FileDisk,
 }
 
@@ -91,9 +91,9 @@ impl Recover {
 }
 
 impl Plan {
-    /// Reads everything, and changes nothing.
+    /// Reads the old directory, and changes nothing.
     fn make(directory: &Path, id: NodeId) -> Result<Self, Failure> {
-        // A directory that is not there would be made.
+        // Opening would create a missing directory.
         let directory = directory.canonicalize().map_err(|error| failed("use", directory, error))?;
         let old = identity::load(&directory, id).map_err(refused)?;
         let old = old.ok_or_else(|| refused(format!("there is no member in {}", directory.display())))?;
@@ -118,12 +118,12 @@ impl Plan {
         Ok(Self { directory, old, new, found, recovered, _held: held })
     }
 
-    /// Has a person say that this is meant.
+    /// Asks for confirmation.
     fn confirm(&self) -> Result<(), Failure> {
         let Self { old, found, directory, .. } = self;
         if !io::stdin().is_terminal() {
             return Err(Failure::usage(
-                "nobody is there to ask: say --yes-i-lose-what-others-had, if that is what you mean",
+                "no terminal to ask for confirmation: pass --yes-i-lose-what-others-had to confirm",
             ));
         }
         note(&format!(
@@ -146,14 +146,14 @@ impl Plan {
         }
     }
 
-    /// Makes the new directory, and puts it in the place of the old one; where that is kept.
+    /// Makes the new directory, and puts it in place of the old one; returns where the old one is kept.
     fn carry_out(&self) -> Result<PathBuf, Failure> {
         let Self { directory, new, .. } = self;
         let tag = new.cluster.unwrap_or_default();
         let made = beside(directory, &format!("new-{tag}"));
         let kept = beside(directory, &format!("before-{tag}"));
         if let Err(failure) = self.fill(&made) {
-            // Nothing has become of the old one.
+            // The old one is unchanged.
             let _ = fs::remove_dir_all(&made);
             return Err(failure);
         }
@@ -169,7 +169,7 @@ impl Plan {
     fn fill(&self, made: &Path) -> Result<(), Failure> {
         let Self { new, recovered, .. } = self;
         let mut disk = FileDisk::open(made).map_err(refused)?;
-        // Before the log: it looks for the snapshot that it rests on.
+        // Before the log, which looks for the snapshot that it builds on.
         let snapshot = recovered.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last);
         if snapshot.index > Index::ZERO {
             let (term, index) = (snapshot.term.get(), snapshot.index.get());
@@ -181,7 +181,7 @@ impl Plan {
         identity::store(new, made).map_err(refused)?;
         let identity = new.identity().ok_or_else(|| refused("the new group has no name"))?;
         let opened = Wal::open(&mut disk, identity, ALL, recovered).map_err(refused)?;
-        // What was written is read again, before anything takes its place.
+        // Verify what was written before it replaces anything.
         drop(opened);
         let again = Wal::recover(&mut disk, identity, ALL, &Durable::default()).map_err(refused)?;
         match again.durable.last() == recovered.last() && !again.durable.snapshot_lost {
@@ -193,7 +193,7 @@ impl Plan {
     }
 }
 
-/// All of the log is wanted, whatever memory it takes.
+/// The whole log is read, whatever memory it takes.
 const ALL: WalOptions = WalOptions { segment_bytes: 64 << 20, cached_bytes: u64::MAX };
 
 const CONFIRMATION: &str = "lose what the others had";

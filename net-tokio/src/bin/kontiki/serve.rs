@@ -1,4 +1,4 @@
-//! `kontiki serve`: one member of a group, until it is told to stop.
+//! `kontiki serve`: one member of a group, until it is stopped.
 
 use crate::cli::wait;
 use crate::config;
@@ -24,49 +24,49 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("group").args(["peers", "join"]))]
 pub(crate) struct Serve {
-    /// This member's id, a number from 1 that no other member has
+    /// This member's id, a number from 1, unique in the group
     #[arg(long, value_parser = node_id)]
     id: NodeId,
-    /// Where its log and its snapshots are: one directory, one member
+    /// The directory of its log and snapshots: one for each member
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Where members and clients reach it; port 0 takes any that is free
+    /// The address to listen on, for members and clients; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     listen: SocketAddr,
-    /// What it tells others to dial, where that is not what it listens on
+    /// The address that others dial, if it differs from --listen
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     advertise: Option<String>,
-    /// Begin a new group of these members, this one among them; give each of them the same list
+    /// Found a new group of these members, including this one; give each the same list
     #[arg(long, value_name = "ID=HOST:PORT,...", value_delimiter = ',', value_parser = peer)]
     peers: Vec<(NodeId, String)>,
-    /// Become a member of the group that this address belongs to
+    /// Join the group of the member at this address
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     join: Option<String>,
-    /// Options that have defaults, as TOML
+    /// A file with options, as TOML
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Vote and hold no values: the third vote of two real members
+    /// Be a witness: vote, and store no commands
     #[arg(long)]
     witness: bool,
-    /// Go without TLS where others than this machine can listen in, on either port
+    /// Allow listening on a network without TLS, on either port
     #[arg(long)]
     allow_insecure: bool,
-    /// Open the port for operators: HTTP with JSON, metrics and a status page
+    /// Open the admin port: HTTP with JSON, metrics and a status page
     #[arg(long, value_name = "HOST:PORT", value_parser = address, requires = "admin_token_file")]
     admin: Option<SocketAddr>,
-    /// What whoever uses that port must bring: one line of 16 characters or more, for nobody else to read
+    /// The file with the admin port's token: one line of 16 characters or more, readable by its owner only
     #[arg(long, value_name = "FILE", requires = "admin")]
     admin_token_file: Option<PathBuf>,
-    /// Keep what the member is told, so that `kontiki-sim replay` can run it again; commands are in it
+    /// Record the member's inputs for `kontiki-sim replay`; the recording contains commands
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// How large that file may become; the oldest goes first
+    /// The size limit of the recording; the oldest part is dropped first
     #[arg(long, value_name = "BYTES", default_value_t = 256 << 20, requires = "record")]
     record_bytes: u64,
-    /// How long stopping may take, after SIGTERM or SIGINT; a second signal ends the process at once
+    /// The time limit for stopping, after SIGTERM or SIGINT; a second signal ends the process at once
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     shutdown_timeout: Duration,
-    /// What is logged, such as warn, debug or info,kontiki_net_tokio::transport=debug
+    /// The log level, such as warn, debug or info,kontiki_net_tokio::transport=debug
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "KONTIKI_LOG")]
     log: Targets,
     /// Stop when the standard input ends
@@ -86,7 +86,7 @@ impl Serve {
         if self.exit_with_stdin {
             stop_with_stdin(stop.0.clone());
         }
-        // What is wrong with the command line is found before anything is touched.
+        // The command line is checked before anything is changed.
         let (builder, admin) = (self.builder(target)?, self.admin()?);
         let started = tokio::select! {
             started = builder.start() => started,
@@ -106,7 +106,7 @@ impl Serve {
             None => None,
             Some(options) => match admin::serve(node.clone(), options).await {
                 Ok(admin) => {
-                    tracing::info!(member = %self.id, page = %format!("http://{}/status", admin.local_addr()), "listens for operators");
+                    tracing::info!(member = %self.id, page = %format!("http://{}/status", admin.local_addr()), "the admin port is open");
                     Some(admin)
                 }
                 Err(error) => {
@@ -121,7 +121,7 @@ impl Serve {
                 Ok(Exit::Done)
             }
             why = halted(&node) => {
-                Err(Failure::new(Exit::Halted, "halted", format!("member {} goes no further: {why}", self.id)))
+                Err(Failure::new(Exit::Halted, "halted", format!("member {} halted: {why}", self.id)))
             }
         };
         let limit = self.shutdown_timeout;
@@ -187,7 +187,7 @@ impl Serve {
     }
 }
 
-/// Waits until the member goes no further, which most never do; why.
+/// Waits until the member halts, which most never do; returns the reason.
 async fn halted(node: &Node) -> String {
     let mut status = node.watch();
     match status
@@ -196,7 +196,7 @@ async fn halted(node: &Node) -> String {
         .map(|status| status.phase.clone())
     {
         Ok(NodePhase::Halted(why)) => why,
-        // The watched end is the node's, which is here.
+        // The sender belongs to the node, which is still alive.
         Ok(_) | Err(_) => std::future::pending().await,
     }
 }
@@ -206,33 +206,32 @@ type Stop = (mpsc::UnboundedSender<()>, mpsc::UnboundedReceiver<()>);
 fn stop_at_signals() -> Result<Stop, Failure> {
     let (stop, stopped) = mpsc::unbounded_channel();
     for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut signal = signal(kind).map_err(|error| {
-            Failure::new(Exit::Not, "system", format!("no signals are to be had: {error}"))
-        })?;
+        let mut signal = signal(kind)
+            .map_err(|error| Failure::new(Exit::Not, "system", format!("cannot handle signals: {error}")))?;
         let stop = stop.clone();
         tokio::spawn(async move { while signal.recv().await.is_some() && stop.send(()).is_ok() {} });
     }
     Ok((stop, stopped))
 }
 
-/// Has the certificates read again at each SIGHUP.
+/// Reloads the certificates at each SIGHUP.
 fn reload_at_hangups(node: &Node) -> Result<(), Failure> {
     let mut signal = signal(SignalKind::hangup())
-        .map_err(|error| Failure::new(Exit::Not, "system", format!("no signals are to be had: {error}")))?;
+        .map_err(|error| Failure::new(Exit::Not, "system", format!("cannot handle signals: {error}")))?;
     let node = node.clone();
     tokio::spawn(async move {
         while signal.recv().await.is_some() {
             let Some(host) = node.host() else { return };
             if let Some(reloads) = host.reload_tls().await {
                 let problem = reloads.problem.as_deref().unwrap_or("none");
-                tracing::info!(taken = reloads.taken, refused = reloads.refused, %problem, "SIGHUP: looked at the certificates");
+                tracing::info!(taken = reloads.taken, refused = reloads.refused, %problem, "SIGHUP: reloaded the certificates");
             }
         }
     });
     Ok(())
 }
 
-/// A thread that nobody waits for: it ends with the process.
+/// A detached thread: it ends with the process.
 fn stop_with_stdin(stop: mpsc::UnboundedSender<()>) {
     std::thread::spawn(move || {
         let mut bytes = [0; 64];
@@ -242,13 +241,13 @@ fn stop_with_stdin(stop: mpsc::UnboundedSender<()>) {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let found = text.to_socket_addrs().map_err(|error| format!("{text:?} is no HOST:PORT: {error}"))?.next();
+    let found = text.to_socket_addrs().map_err(|error| format!("{text:?} is not HOST:PORT: {error}"))?.next();
     found.ok_or_else(|| format!("{text:?} has no address"))
 }
 
 fn peer(text: &str) -> Result<(NodeId, String), String> {
     let (id, address) =
-        text.split_once('=').ok_or_else(|| format!("{text:?} is no member: write ID=HOST:PORT"))?;
+        text.split_once('=').ok_or_else(|| format!("{text:?} is not a member: write ID=HOST:PORT"))?;
     Ok((node_id(id)?, host_port(address)?))
 }
 

@@ -1,4 +1,4 @@
-//! Which group a command is for, and how it is reached.
+//! The group that a command is for, and how to reach it.
 
 use crate::dev::Running;
 use crate::failure::Failure;
@@ -11,17 +11,17 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where the group is. Without any, the group that `kontiki dev` runs.
+/// The connection to the group. Without an address, the group that `kontiki dev` runs.
 #[derive(Args, Clone, Default, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Target {
-    /// Members' addresses, any of them; found by itself where `kontiki dev` runs
+    /// Addresses of one or more members [default: the group that `kontiki dev` runs]
     #[arg(long, global = true, value_name = "HOST:PORT,...", value_delimiter = ',', value_parser = host_port, env = "KONTIKI_AT")]
     pub(crate) at: Vec<String>,
-    /// How long to try, such as 500ms, 10s or 2m [default: 10s, and 60s for changes of the membership]
+    /// The time limit, such as 500ms, 10s or 2m [default: 10s, and 60s for membership changes]
     #[arg(long, global = true, value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
-    /// The certificate of the group's authority, as PEM: turns on TLS
+    /// The certificate of the group's authority, as PEM: enables TLS
     #[arg(long, global = true, value_name = "FILE", requires = "tls_cert", requires = "tls_key")]
     pub(crate) tls_ca: Option<PathBuf>,
     /// This client's or member's certificate
@@ -33,12 +33,12 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// A client that goes to whoever leads.
+    /// Returns a client that follows the leader.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         self.client_with(ClientOptions::default().deadline)
     }
 
-    /// The same, with another default of how long to try.
+    /// Returns a client with another default time limit.
     pub(crate) fn client_with(&self, deadline: Duration) -> Result<Client, Failure> {
         let addresses = match self.at.is_empty() {
             false => self.at.clone(),
@@ -49,7 +49,7 @@ impl Target {
         Ok(Client::new(addresses, self.tls()?, options)?)
     }
 
-    /// A client of the one member that was named; of whoever leads where none was, or several.
+    /// Returns a client of the one member that was named; without one, or with several, of the leader.
     pub(crate) fn client_of_one(&self) -> Result<Client, Failure> {
         let client = self.client()?;
         Ok(match &self.at[..] {
@@ -70,16 +70,16 @@ impl Target {
 
 fn nowhere() -> Failure {
     Failure::usage(
-        "where is the group? Name a member with --at HOST:PORT or KONTIKI_AT, or run `kontiki dev` in another terminal",
+        "no group was given: name a member with --at HOST:PORT or KONTIKI_AT, or run `kontiki dev` in another terminal",
     )
 }
 
-/// A time with a unit.
+/// Parses a duration with a unit.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     span::parse(text).map_err(|error| error.to_string())
 }
 
-/// An address to dial: a name or a number of a host, and a port. Names are resolved when it is dialled.
+/// Checks an address to dial: a host name or number, and a port. Names are resolved when dialling.
 pub(crate) fn host_port(text: &str) -> Result<String, String> {
     let wrong =
         || format!("{text:?} is not an address: write HOST:PORT, such as 10.0.0.1:7001 or [::1]:7001");
@@ -95,8 +95,8 @@ pub(crate) fn host_port(text: &str) -> Result<String, String> {
     }
 }
 
-/// The number of a member.
+/// Parses a member's id.
 pub(crate) fn node_id(text: &str) -> Result<NodeId, String> {
-    let number = text.parse().map_err(|_| format!("{text:?} is no member's id: write a number from 1"))?;
+    let number = text.parse().map_err(|_| format!("{text:?} is not a member's id: write a number from 1"))?;
     NodeId::new(number).ok_or_else(|| "no member has the id 0: write a number from 1".to_owned())
 }

@@ -1,4 +1,4 @@
-//! The command line, as it is parsed and as it is documented.
+//! The command line, as parsed and as documented.
 
 use crate::cli::Cli;
 use crate::target::duration;
@@ -120,7 +120,7 @@ fn times_are_read_as_people_write_them() {
     }
 }
 
-/// Whoever adds a command or an option, or takes one away, finds here that the manual is out of date.
+/// Fails if the manual lacks a command or an option.
 #[test]
 fn the_manual_knows_every_command_and_every_option() {
     let manual = include_str!("../../../../docs/kontiki.md");
@@ -143,7 +143,7 @@ fn the_manual_knows_every_command_and_every_option() {
     assert!(missing.is_empty(), "docs/kontiki.md lacks {missing:?}");
 }
 
-/// The other half of the same: every option of the configuration file, by its name.
+/// Fails if the manual lacks an option of the configuration file.
 #[test]
 fn the_manual_knows_every_option_of_the_configuration() {
     let manual = include_str!("../../../../docs/kontiki.md");
@@ -159,7 +159,7 @@ fn the_manual_knows_every_option_of_the_configuration() {
     assert!(count > 40, "{count} options are not all");
 }
 
-/// Help fits a terminal, and every line of it says something.
+/// Help fits a terminal, and every argument has a help text.
 #[test]
 fn help_fits_a_terminal() {
     let mut top = Cli::command().term_width(100);
