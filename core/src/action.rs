@@ -105,13 +105,13 @@ pub enum Outcome {
     Ready {
         /// Everything through here is what it must see.
         index: Index,
-        /// For a read by lease: until this instant of this member's clock nobody else can be elected. A
-        /// further read that arrives before it may be served without asking, once the state machine holds all
-        /// that [`Log::committed`](crate::log::Log::committed) told at its arrival. A host that may have been
-        /// paused looks at its clock *after* the read has arrived.
+        /// For a read by lease: until this instant of this member's clock no other member can be elected. A
+        /// further read that arrives before it may be served without asking the kernel, once the state
+        /// machine has applied everything through the [`Log::committed`](crate::log::Log::committed) of its
+        /// arrival. A host that may have been paused looks at its clock *after* the read has arrived.
         until: Option<Instant>,
     },
-    /// This member leads no more; who does, the status will say.
+    /// This member no longer leads; its status names the leader.
     Transferred,
     /// The chosen member did not take over in time, and this member leads on.
     NotTransferred,
@@ -190,8 +190,8 @@ pub enum Refusal {
     Unreachable(NodeId),
     /// This member lacks too much of the log, or has too much of it to apply, to take over in time.
     Lagging(NodeId),
-    /// There is nobody to hand over to.
-    NobodyElse,
+    /// No other member could take over.
+    NoSuccessor,
     /// This member leads already.
     LeadsAlready,
     /// This member is being stopped.
@@ -263,7 +263,7 @@ impl Refusal {
             Self::CannotLead(_) => "cannot_lead",
             Self::Unreachable(_) => "unreachable",
             Self::Lagging(_) => "lagging",
-            Self::NobodyElse => "nobody_else",
+            Self::NoSuccessor => "no_successor",
             Self::LeadsAlready => "leads_already",
             Self::Stopped => "stopped",
             Self::Halted => "halted",
@@ -294,7 +294,7 @@ impl Refusal {
             | Self::Unreachable(_)
             | Self::Lagging(_)
             | Self::MemberFull(_)
-            | Self::NobodyElse
+            | Self::NoSuccessor
             | Self::LeadsAlready => false,
         }
     }
@@ -308,7 +308,7 @@ impl fmt::Display for Outcome {
             Self::Ready { index, until: None } => write!(f, "ready at {index}"),
             Self::Ready { index, until: Some(until) } => write!(f, "ready at {index} until {until:?}"),
             Self::Transferred => f.write_str("transferred"),
-            Self::NotTransferred => f.write_str("not transferred: nobody took over in time"),
+            Self::NotTransferred => f.write_str("not transferred: no other member took over in time"),
             Self::NotCaughtUp(id) => {
                 write!(f, "member {id} did not catch up: it stays a learner, remove it or promote it later")
             }
@@ -367,7 +367,7 @@ impl fmt::Display for Refusal {
                 f,
                 "there is no space on the disk of member {id} and it would not take over: make space there, or name another"
             ),
-            Self::NobodyElse => f.write_str("nobody else could lead: add a voter first"),
+            Self::NoSuccessor => f.write_str("no other member could lead: add a voter first"),
             Self::LeadsAlready => f.write_str("this member leads already: nothing to do"),
             Self::Stopped => f.write_str("stopped: this member is shutting down, ask another"),
             Self::Halted => f.write_str("halted: this member takes no further part, call its operator"),

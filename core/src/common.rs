@@ -62,23 +62,24 @@ const STALL_FACTOR: u64 = 4;
 /// How many entries more than it must a witness keeps at least before it compacts its log.
 const WITNESSED: u64 = 64;
 
-/// What is under way to fill again what disks have damaged, here or elsewhere.
+/// The repairs under way, of this member's log and of other members' logs.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Repairs {
     /// When this member last asked.
     pub(crate) asked: Option<Instant>,
-    /// For whom the host reads entries back, after which entry. At most one for each member.
+    /// The members for which the host reads entries back, and the entry before the first. At most one for
+    /// each member.
     pub(crate) loading: Vec<(Member, LogId)>,
-    /// Who was answered lately.
+    /// How often each member was answered in the last heartbeat interval.
     pub(crate) answered: Vec<Answered>,
 }
 
-/// How often somebody was answered.
+/// How often a request for repair was answered.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Answered {
-    /// None for all together who are no members, as far as this member knows.
+    /// `None` for all non-members together.
     pub(crate) member: Option<Member>,
     /// Since then.
     pub(crate) since: Instant,
@@ -139,11 +140,11 @@ impl Common {
         self.membership().kind(self.member())
     }
 
-    /// Whether this member may stand for election. A voter may; and so may one whose removal is not known to
-    /// be committed: it may be the only one who has the entry that removes it, and then nobody can be elected
-    /// but by its help (thesis 4.2.2).
+    /// Whether this member may stand for election. A voter may, and so may one whose removal is not known to
+    /// be committed: it may be the only member with the entry that removes it, and then no other could be
+    /// elected (thesis 4.2.2).
     ///
-    /// Not where the disk has damaged something: what a leader does not have it cannot give to others.
+    /// A member with damaged entries may not: a leader cannot replicate entries that it does not have.
     pub(crate) fn may_lead(&self) -> bool {
         if !self.log.is_whole() {
             return false;
@@ -208,17 +209,17 @@ impl Common {
         self.durability.durable_ballot() != self.durability.written_ballot()
     }
 
-    /// The leader of this term was heard: no election for a while, of anybody.
+    /// The leader of this term was heard: this member neither campaigns nor votes for a while.
     pub(crate) fn heard_from_leader(&mut self) {
         self.end_campaigns();
         self.rearm_election_timer();
         self.vote_lock_until = self.now + self.config.timing.election_min;
     }
 
-    /// The host has lost the connection to the leader: consider an election soon, after a short delay that
-    /// keeps those who noticed at the same moment apart.
+    /// The host has lost the connection to the leader: consider an election soon, after a short random delay,
+    /// because other members notice at the same moment.
     ///
-    /// Where leaders give leases, the promise that they rest on is kept first: the host may be wrong.
+    /// Where reads by lease are on, the promise behind the lease is kept first: the host may be wrong.
     pub(crate) fn leader_unreachable(&mut self) {
         if !self.config.options.lease_reads {
             self.vote_lock_until = self.now;
@@ -227,12 +228,13 @@ impl Common {
         self.election_deadline = self.election_deadline.min(self.now.max(self.vote_lock_until) + delay);
     }
 
-    /// This member has given a lease until then: no vote for anybody else before.
+    /// This member has promised a lease until then, and votes for no other member before.
     pub(crate) fn extend_vote_lock(&mut self, until: Instant) {
         self.vote_lock_until = self.vote_lock_until.max(until);
     }
 
-    /// Whether a leader was heard so recently that nobody else should get this member's vote (thesis 6.2).
+    /// Whether a leader was heard so recently that no other member should get this member's vote (thesis
+    /// 6.2).
     pub(crate) fn has_live_leader(&self) -> bool {
         self.now < self.vote_lock_until
     }

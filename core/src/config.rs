@@ -22,8 +22,7 @@ pub struct Options {
     /// How often a leader that has nothing else to say shows that it is alive. Default 50 ms.
     #[cfg_attr(feature = "serde", serde(with = "crate::time::span"))]
     pub heartbeat_interval: Duration,
-    /// Ask whether an election could be won before disturbing anybody with a new term (thesis 9.6). Default
-    /// on.
+    /// Ask whether an election could be won before starting a new term (thesis 9.6). Default on.
     pub pre_vote: bool,
     /// A leader that has not heard from a quorum for `election_timeout_max` steps down, and followers that
     /// hear from a leader refuse to vote (paper §6, thesis 6.2). The two belong together: refusing votes for
@@ -61,10 +60,10 @@ pub struct Options {
     /// How many reads may wait to be confirmed or applied before further ones are refused as busy. Default
     /// 65,536.
     pub max_waiting_reads: usize,
-    /// Whether leaders may serve reads by lease, asking nobody (thesis 6.4.1). It costs a slower failover: a
-    /// voter keeps its promise not to elect another leader for `election_timeout_min`, even where its host
-    /// says that the leader is gone. All members of a group must have the same. It needs `check_quorum`.
-    /// Default off.
+    /// Whether leaders may serve reads by lease, without a round of heartbeats (thesis 6.4.1). It costs a
+    /// slower failover: a voter keeps its promise not to elect another leader for `election_timeout_min`,
+    /// even where its host says that the leader is gone. All members of a group must have the same. It needs
+    /// `check_quorum`. Default off.
     pub lease_reads: bool,
     /// How far the rate of a member's clock may be from true, as a ratio in parts per million: leases are
     /// shorter than the promise they rest on by twice that. Ordinary clocks stay within 200; a clock beyond

@@ -4,8 +4,8 @@
 /// number on every platform and in every version of this library; `["a", "bc"]` and `["ab", "c"]` give two.
 ///
 /// Sums of fingerprints (wrapping) do not depend on order, so the digest of a map can follow its changes: add
-/// the fingerprint of what comes, subtract that of what goes. It finds mistakes, and not malice: whoever
-/// tries can make two states with one digest.
+/// the fingerprint of what comes, subtract that of what goes. It finds mistakes, not attacks: two different
+/// states with one digest can be constructed on purpose.
 ///
 /// ```
 /// use kontiki_core::machine::fingerprint;

@@ -74,8 +74,8 @@ pub struct Proposal {
 }
 
 /// A client's wish to read. The answer, [`Outcome::Ready`](crate::action::Outcome::Ready), comes when this
-/// member's state machine holds every write that had been acknowledged to anybody when the event came: read
-/// it then.
+/// member's state machine holds every write that had been acknowledged to any client when the event came:
+/// read it then.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Read {
@@ -122,7 +122,7 @@ pub struct Reconfigure {
 pub struct Transfer {
     /// What the answer will be addressed to.
     pub request: RequestId,
-    /// Who shall lead; where not set, whoever has most of the log.
+    /// The next leader; `None` chooses the voter with most of the log.
     pub to: Option<NodeId>,
 }
 

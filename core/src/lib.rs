@@ -15,14 +15,14 @@
 //! | [`Restore`](action::Action::Restore) | puts the state machine into the state of a snapshot that it has | [`Applied`](event::Event::Applied) |
 //! | [`FetchSnapshot`](action::Action::FetchSnapshot) | gets a snapshot's bytes from another member, by its own means | [`SnapshotFetched`](event::Event::SnapshotFetched) or [`SnapshotFailed`](event::Event::SnapshotFailed) |
 //! | [`LoadEntries`](action::Action::LoadEntries) | reads entries back from its own log | [`EntriesLoaded`](event::Event::EntriesLoaded) |
-//! | [`TakeSnapshot`](action::Action::TakeSnapshot) | takes a snapshot soon, for somebody who has lost one | [`SnapshotTaken`](event::Event::SnapshotTaken) |
+//! | [`TakeSnapshot`](action::Action::TakeSnapshot) | takes a snapshot soon, for a member that has lost its own | [`SnapshotTaken`](event::Event::SnapshotTaken) |
 //! | [`Respond`](action::Action::Respond) | answers the client: each request has exactly one outcome | nothing |
 //! | [`Halt`](action::Action::Halt) | stops the member, and calls a human with the reason | nothing |
 //! | [`Raft::deadline`](raft::Raft::deadline) | sends [`Wake`](event::Event::Wake) no later than then | |
 //!
-//! Nothing else is to be kept in mind about order: whatever must wait for the disk is withheld by the kernel
-//! until the disk has reported. A slow disk is an event that comes late; a crash is events that never come.
-//! After a crash, sum up the durable writes ([`Durable::write`](raft::Durable::write) does) and
+//! There are no other rules of order: the kernel withholds what must wait for the disk until the host reports
+//! the write. A slow disk is an event that comes late; a crash is events that never come. After a crash,
+//! apply the durable writes in order ([`Durable::write`](raft::Durable::write) does) and
 //! [`restore`](raft::Raft::restore) the member.
 //!
 //! # What clients and operators ask
@@ -30,28 +30,28 @@
 //! | request | answer | what the host then knows |
 //! |---|---|---|
 //! | [`Propose`](event::Event::Propose) | [`Committed`](action::Outcome::Committed) | the payload is in the log at this place for ever, and will be applied everywhere |
-//! | [`Read`](event::Event::Read), of anybody, [by quorum or by lease](event::ReadVia) | [`Ready`](action::Outcome::Ready) | the state machine here holds all that was acknowledged before the read: read it now |
+//! | [`Read`](event::Event::Read), on any member, [by quorum or by lease](event::ReadVia) | [`Ready`](action::Outcome::Ready) | the state machine here holds all that was acknowledged before the read: read it now |
 //! | [`Reconfigure`](event::Event::Reconfigure) | [`Committed`](action::Outcome::Committed) | the group has the new [members](membership::Membership), and no old majority decides any more |
-//! | [`Transfer`](event::Event::Transfer) | [`Transferred`](action::Outcome::Transferred) | this member leads no more |
+//! | [`Transfer`](event::Event::Transfer) | [`Transferred`](action::Outcome::Transferred) | this member no longer leads |
 //! | any | [`Refused`](action::Outcome::Refused) | nothing was done, and nothing will be: the [reason](action::Refusal) says what to do |
-//! | any | [`Unknown`](action::Outcome::Unknown) | leadership was lost: it may come to pass, or not |
+//! | any | [`Unknown`](action::Outcome::Unknown) | leadership was lost: the request may take effect, or not |
 //!
 //! # Beginning, growing, shrinking
 //!
 //! A group begins with members that all start from the same [`Durable::bootstrap`](raft::Durable::bootstrap):
 //! it lists them with their [incarnations](types::Incarnation), each drawn when its data directory was made.
-//! Whoever comes later starts from an empty [`Durable`] and waits; [`Change::AddVoter`] brings it in as a
-//! learner, and makes it a voter once it has caught up. Several changes in one request take effect together.
-//! A member whose disk was lost is nobody: it is halted with `Violation::StaleIncarnation`; remove it, start
-//! it under a new incarnation, and add it again. Where a majority is lost for good there is [`recover`].
+//! A later member starts from an empty [`Durable`] and waits. [`Change::AddVoter`] adds it as a learner, and
+//! makes it a voter once it has caught up. Several changes in one request take effect together. A member
+//! whose disk was lost halts with `Violation::StaleIncarnation`: remove it, start it under a new incarnation,
+//! and add it again. Where a majority is lost for good, see [`recover`].
 //!
 //! # Snapshots
 //!
-//! When to take one is for the host to decide. It asks [`Raft::snapshot_at`](raft::Raft::snapshot_at) for
-//! what belongs beside the bytes, stores both, and then reports
-//! [`SnapshotTaken`](event::Event::SnapshotTaken); the kernel forgets what is no longer needed, but for [a
-//! tail](config::Options::retained_entries), and says so in its next write. Of the entries that are applied,
-//! only [`max_cached_bytes`](config::Options::max_cached_bytes) stay in memory.
+//! The host decides when to take one. It asks [`Raft::snapshot_at`](raft::Raft::snapshot_at) for the
+//! metadata, stores it with the bytes, and then reports [`SnapshotTaken`](event::Event::SnapshotTaken); the
+//! kernel forgets what is no longer needed, but for [a tail](config::Options::retained_entries), and says so
+//! in its next write. Of the entries that are applied, only
+//! [`max_cached_bytes`](config::Options::max_cached_bytes) stay in memory.
 //!
 //! # A cluster of three, by hand
 //!
@@ -69,10 +69,9 @@
 //!     members.push(Raft::restore(config, group.clone(), Instant::ZERO)?);
 //! }
 //!
-//! // Let the most impatient of them campaign, and carry out whatever follows.
-//! let now = members.iter().map(Raft::deadline).min().expect("three members");
-//! let mut answers = Vec::new();
-//! let mut run = |members: &mut Vec<Raft>, first: (NodeId, Event)| {
+//! // The member with the earliest deadline campaigns. Carry out every action that follows. let now =
+//! members.iter().map(Raft::deadline).min().expect("three members"); let mut answers = Vec::new(); let mut
+//! run = |members: &mut Vec<Raft>, first: (NodeId, Event)| {
 //!     let mut events = VecDeque::from([first]);
 //!     while let Some((id, event)) = events.pop_front() {
 //!         for action in members[id.get() as usize - 1].step(now, event) {
@@ -82,7 +81,7 @@
 //!                 Action::Apply { through } => events.push_back((id, Event::Applied(through))),
 //!                 Action::Respond { outcome, .. } => answers.push(outcome.to_string()),
 //!                 Action::Halt(violation) => panic!("{violation}"),
-//!                 _ => unreachable!("nobody takes snapshots here"),
+//!                 _ => unreachable!("no snapshots here"),
 //!             }
 //!         }
 //!     }

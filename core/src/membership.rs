@@ -11,7 +11,7 @@ use core::fmt;
 /// While the group moves from one set of voters to another (joint consensus, paper §6), `outgoing` holds the
 /// old set, and every decision needs a majority of both. All sets are sorted and free of duplicates, a
 /// learner is in no voting set, there is at least one voter, and in each voting set less than half are
-/// witnesses: so every majority has somebody who holds the payloads.
+/// witnesses: so every majority contains a member that holds the payloads.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "Sets", into = "Sets"))]
@@ -22,7 +22,7 @@ pub struct Membership {
     /// Those of `outgoing` that will be learners once the joint phase is left.
     demoted: Vec<NodeId>,
     witnesses: Vec<NodeId>,
-    /// Everybody.
+    /// All members, sorted by id.
     members: Vec<Member>,
 }
 
@@ -109,7 +109,7 @@ impl fmt::Display for SomeMembers {
 /// Why a list of members is no membership.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MembershipError {
-    /// There are no voters: nobody could ever decide anything.
+    /// There are no voters, and so no majority could ever decide anything.
     NoVoters,
     /// A member is listed twice.
     Duplicate(NodeId),
@@ -137,9 +137,9 @@ pub enum ChangeError {
     AlreadyVoter(NodeId),
     /// It is a learner already.
     AlreadyLearner(NodeId),
-    /// A witness has nothing that a learner could go on from.
+    /// A witness holds no state from which a learner could continue.
     Witness(NodeId),
-    /// Nobody would be left to vote.
+    /// No voter would be left.
     NoVoters,
     /// Half of the voters or more would be witnesses.
     TooManyWitnesses,
@@ -228,7 +228,8 @@ impl Membership {
         Self::checked(sets)
     }
 
-    /// The group of a member that has not yet heard of any: nobody decides, and so nothing is decided.
+    /// The empty membership of a member that has not received its group's first one yet: without voters
+    /// nothing is decided.
     pub(crate) const fn unknown() -> Self {
         Self {
             voters: Vec::new(),
@@ -281,7 +282,8 @@ impl Membership {
         }
     }
 
-    /// Everybody with the sets that they are in, one bit each: how the durable log writes a membership down.
+    /// Every member with the sets that it is in, one bit each: the encoding of a membership in the durable
+    /// log.
     #[cfg(feature = "wal")]
     pub(crate) fn places(&self) -> impl ExactSizeIterator<Item = (Member, u8)> {
         let sets = [&self.voters, &self.outgoing, &self.learners, &self.demoted, &self.witnesses];
@@ -337,7 +339,7 @@ impl Membership {
         &self.witnesses
     }
 
-    /// Everybody, each once, in the order of their ids.
+    /// All members, each once, in the order of their ids.
     pub fn members(&self) -> &[Member] {
         &self.members
     }
@@ -363,7 +365,7 @@ impl Membership {
         Some(self.members[found].incarnation)
     }
 
-    /// Whether this very member, in this incarnation, is anybody here.
+    /// Whether this member, in this incarnation, belongs to the group.
     pub fn contains(&self, member: Member) -> bool {
         self.incarnation(member.id) == Some(member.incarnation)
     }
@@ -382,7 +384,7 @@ impl Membership {
         }
     }
 
-    /// Everybody with a vote in either set, each once.
+    /// All members with a vote in either set, each once.
     pub(crate) fn all_voters(&self) -> impl Iterator<Item = Member> {
         self.members.iter().copied().filter(|member| self.is_voter(member.id))
     }
@@ -652,7 +654,7 @@ impl fmt::Display for ChangeError {
             Self::Witness(id) => {
                 write!(f, "member {id} is a witness and cannot learn: remove it and add it anew")
             }
-            Self::NoVoters => f.write_str("nobody would vote: a group keeps at least one voter"),
+            Self::NoVoters => f.write_str("no voter would be left: a group keeps at least one voter"),
             Self::TooManyWitnesses => {
                 f.write_str("too many witnesses: less than half of the voters may hold no payloads")
             }

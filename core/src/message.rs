@@ -26,7 +26,7 @@ pub struct Message {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Body {
-    /// "Would you vote for me in the term after this one?" Binds nobody (thesis 9.6).
+    /// "Would you vote for me in the term after this one?" The answer is no promise (thesis 9.6).
     PreVote {
         /// The last entry of the asker's log.
         last: LogId,
@@ -129,16 +129,16 @@ pub enum Body {
     /// "Your term is over": the answer to any question asked in an earlier term. The later term stands in
     /// [`Message::term`].
     Outdated,
-    /// "My disk has damaged what stands after the one entry, through the other. Have you got it?" To anybody:
-    /// an entry of the same id is the same entry (paper §5.3).
+    /// "My disk has damaged the entries after the one id through the other. Have you got them?" To any
+    /// member: an entry of the same id is the same entry (paper §5.3).
     RepairRequest {
         /// The entry before the first.
         after: LogId,
         /// The last.
         through: LogId,
     },
-    /// "My disk has damaged the snapshot with this last entry. Have you got one that goes as far?" To
-    /// anybody.
+    /// "My disk has damaged the snapshot with this last entry. Have you got one that goes as far?" To any
+    /// member.
     RepairSnapshotRequest {
         /// The last entry in it.
         last: LogId,
@@ -243,7 +243,7 @@ impl Body {
         )
     }
 
-    /// Whether this answers, so that only somebody who was asked may say it.
+    /// Whether this is an answer: only a peer that was asked may send it.
     pub(crate) fn is_answer(&self) -> bool {
         !self.is_from_leader() && !self.asks_for_vote() && !self.asks_for_repair()
     }

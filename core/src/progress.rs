@@ -104,8 +104,8 @@ impl InFlight {
 }
 
 impl Progress {
-    /// What a new leader whose log ends at `last` assumes of everybody: nothing is known to match, and the
-    /// first guess is that the logs are equal.
+    /// The progress of every peer when a leader whose log ends at `last` takes over: nothing is known to
+    /// match, and the first probe assumes that the logs are equal.
     pub(crate) fn new(member: Member, last: Index, now: Instant) -> Self {
         Self {
             member,
@@ -122,8 +122,8 @@ impl Progress {
         }
     }
 
-    /// Whether it has acknowledged anything in this term: a leader counts everybody as heard of when it
-    /// begins.
+    /// Whether the peer has acknowledged anything in this term. `contact` does not tell: a new leader sets it
+    /// for every peer.
     pub(crate) fn has_answered(&self) -> bool {
         self.answered_round > 0 || self.matched > Index::ZERO
     }

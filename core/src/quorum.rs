@@ -21,7 +21,7 @@ pub(crate) fn majority(voters: &[NodeId]) -> usize {
     voters.len() / 2 + 1
 }
 
-/// Counts the answers of `voters`; answers of anybody else are never asked for.
+/// Counts the answers of `voters`; `answer` is called for voters alone.
 pub(crate) fn tally(voters: &[NodeId], answer: impl Fn(NodeId) -> Option<bool>) -> Tally {
     let (mut yes, mut no) = (0, 0);
     for &voter in voters {

@@ -161,8 +161,8 @@ impl Durable {
         self.entries.extend(write.append.iter().cloned());
     }
 
-    /// Begins after the last lost entry that the snapshot holds: what is lost there nobody needs. Whether
-    /// there is one.
+    /// Moves the beginning of the log behind the last lost entry that the snapshot covers: entries covered by
+    /// a snapshot are not repaired. Returns whether there was one.
     fn leave_lost_behind(&mut self) -> bool {
         let floor = self.snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last.index);
         let Some(base) = self.lost_runs().last_through(floor).and_then(|last| self.id(last)) else {
@@ -239,10 +239,10 @@ pub enum RestoreError {
         /// The last entry.
         last: LogId,
     },
-    /// Entries are damaged, and this member knows of no other that could have them. If one of them was the
-    /// membership that added others, they may have all: but it is the only thing that names them. Alone this
-    /// member must not lead; and started without leading, nobody whom it could ask, nor anybody who needs its
-    /// vote, would ever be told why the group stands.
+    /// Entries are damaged, and no other member is known that could have them. If a lost entry was the
+    /// membership that added other members, they may have all entries, but nothing else names them. This
+    /// member must not lead by itself, and if it started without leading, the group would stand still and
+    /// give no reason.
     LastCopyLost {
         /// The last entry before the damage.
         after: LogId,
@@ -276,7 +276,7 @@ pub enum RestoreError {
 }
 
 impl Raft {
-    /// A member as its disk remembers it, a follower of nobody yet. It gives no vote for
+    /// Restores a member from its disk, as a follower without a leader. It gives no vote for
     /// `election_timeout_min`: it may have heard from a leader just before it stopped.
     #[inline]
     pub fn restore(config: Config, mut durable: Durable, now: Instant) -> Result<Self, RestoreError> {
@@ -457,7 +457,7 @@ impl Raft {
         }
     }
 
-    /// What only a leader knows; `None` on everybody else.
+    /// What only a leader knows; `None` on any other member.
     pub fn leader(&self) -> Option<LeaderView<'_>> {
         match &self.role {
             Role::Leader(leader) => Some(LeaderView { leader }),
@@ -470,8 +470,8 @@ impl Raft {
         &self.common.log
     }
 
-    /// The membership in force here: the latest in this member's log, committed or not. Of nobody on a member
-    /// that has never heard of its group.
+    /// The membership in force here: the latest in this member's log, committed or not. Empty on a member
+    /// that has not received its group's first membership yet.
     pub fn membership(&self) -> &Membership {
         self.common.membership()
     }
@@ -594,8 +594,8 @@ impl Raft {
         }
         let leader = body.is_from_leader().then_some(*from);
         if *term > self.common.term() {
-            // Nobody whom this member would ask answers in a later term and is a stranger: such a one has
-            // left, and must not disturb.
+            // This member asks members alone. A non-member that answers in a later term has left the group,
+            // and must not disturb it.
             if body.is_answer() && !self.listens_to(*from, body) {
                 return Err(DropReason::Stranger);
             }
@@ -607,8 +607,8 @@ impl Raft {
         Ok(())
     }
 
-    /// Whether a question for what is damaged is answered. Who leads knows who is a member, and whom to see
-    /// off; and leaves nobody to those who hear it.
+    /// Decides whether a request for repair is answered. A leader knows the membership and may refuse
+    /// non-members, and so may a follower that hears a leader. Without a leader every request is answered.
     fn admit(&mut self, message: &Message) -> Result<(), DropReason> {
         if !message.body.asks_for_repair() {
             return Ok(());
@@ -620,7 +620,7 @@ impl Raft {
         repair::admit(&mut self.common, message.from, knows)
     }
 
-    /// Whether the term of an answer is anything to this member.
+    /// Whether this member takes over the later term of an answer.
     fn listens_to(&self, from: Member, body: &Body) -> bool {
         let membership = self.common.membership();
         membership.contains(from)
@@ -702,8 +702,8 @@ impl Raft {
         out.push(Action::Respond { request: transfer.request, outcome: self.not_leader() });
     }
 
-    /// The host has a snapshot. A tail of the log stays for those who are a little slow, and whatever those
-    /// will need who are getting an earlier one.
+    /// The host has taken a snapshot. The log keeps a tail for followers that are a little behind, and the
+    /// entries that a follower needs after the earlier snapshot that it is being sent.
     fn on_snapshot_taken(&mut self, index: Index) -> Next {
         let Self { common, role } = self;
         if index > common.log.applied() {
@@ -755,8 +755,8 @@ impl Raft {
     }
 
     fn on_snapshot_fetched(&mut self, snapshot: Snapshot) -> Next {
-        // What was asked for is a snapshot of what is committed, whoever leads by now; a leader has all of
-        // it.
+        // The snapshot that was asked for holds committed entries alone, so a change of leader in the
+        // meantime does not matter. A leader has all of them.
         if self.common.fetching.as_ref() != Some(&snapshot) {
             return Next::Stay;
         }
@@ -901,7 +901,7 @@ impl Raft {
         }
     }
 
-    /// Nothing more will be done; whoever waits is told.
+    /// Ends this member's part: every waiting request gets its outcome.
     fn end(&mut self, refusal: Refusal, out: &mut Vec<Action>) -> (Role, Next) {
         self.common.refuse_reads(refusal, out);
         self.common.answer_unknown(out);
@@ -957,7 +957,7 @@ impl Raft {
         assert!(log.last().term <= ballot.term(), "an entry of a later term than its log's owner has seen");
         match &self.role {
             Role::Follower(follower) => {
-                assert_ne!(follower.leader, Some(self.common.member()), "nobody follows itself");
+                assert_ne!(follower.leader, Some(self.common.member()), "a member does not follow itself");
                 assert!(follower.agreed >= log.committed() && follower.agreed <= log.last().index);
             }
             Role::Candidate(candidate) => {

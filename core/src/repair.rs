@@ -1,17 +1,16 @@
-//! Filling again what a disk has damaged, from whoever has it (Alagappan et al., "Protocol-Aware Recovery",
-//! FAST'18).
+//! Repairs entries and snapshots that a disk has damaged with copies from other members (Alagappan et al.,
+//! "Protocol-Aware Recovery", FAST'18).
 //!
-//! A member whose disk has lost entries knows their ids. By Log Matching (paper §5.3) whoever has an entry of
-//! the same id has the same entry, and the same before it; so anybody may fill it again, whoever leads, and
-//! whether anybody does. It asks its leader whenever that is heard, and everybody where nobody leads: it may
-//! be the very member without which nobody can be elected.
+//! A member whose disk has lost entries knows their ids. By Log Matching (paper §5.3) two entries with the
+//! same id are the same entry, and so are all entries before them. So any member may repair the log, whether
+//! it leads or not. The damaged member asks its leader at each contact. Without a leader it asks all members:
+//! an election may be impossible without this very member.
 //!
-//! Nobody is answered without an end: in a heartbeat's time a member gets what a leader would have on its way
-//! to it at most, and all strangers together as much. Who knows a leader leaves strangers to that: it knows
-//! whoever is a member, and has all that they can miss.
+//! **Invariant:** answers are bounded. In one heartbeat interval a member gets at most what a leader may have
+//! in flight to it, and all non-members together get as much. A member that hears a leader does not answer
+//! non-members: the leader knows the membership, and has every entry that a member can miss.
 //!
-//! A witness can give no more than it has: which entries there were, and what stood in those that hold no
-//! payload.
+//! A witness gives what it has: the ids of the entries, and the contents of those without a payload.
 
 use crate::action::Action;
 use crate::common::{Answered, Common};
@@ -38,8 +37,8 @@ pub(crate) fn ask(common: &mut Common, whom: impl IntoIterator<Item = Member>, o
     }
 }
 
-/// Asks everybody: nobody leads.
-pub(crate) fn ask_everybody(common: &mut Common, out: &mut Vec<Action>) {
+/// Asks all other members, because there is no leader.
+pub(crate) fn ask_all(common: &mut Common, out: &mut Vec<Action>) {
     if !common.log.is_whole() {
         let me = common.member();
         let others: Vec<_> =
@@ -53,8 +52,8 @@ fn waits_for_disk(common: &Common) -> bool {
     common.log.repairing() >= common.config.options.max_in_flight_bytes
 }
 
-/// Whether somebody who misses something is answered now. `knows` says whether this member can tell who is a
-/// member.
+/// Decides whether a request for repair is answered now. `knows` says whether this member knows the
+/// membership for certain.
 pub(crate) fn admit(common: &mut Common, from: Member, knows: bool) -> Result<(), DropReason> {
     let is_member = |membership: &Membership| membership.contains(from);
     let known = is_member(common.membership()) || common.log.fallback().is_some_and(is_member);
@@ -92,7 +91,7 @@ fn has_bytes_for(common: &Common, whom: Member, snapshot: &Snapshot) -> bool {
     has || common.membership().is_witness(whom.id)
 }
 
-/// Another member misses entries.
+/// Another member has lost entries.
 pub(crate) fn on_repair_request(
     common: &mut Common,
     from: Member,

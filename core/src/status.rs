@@ -11,7 +11,7 @@ use core::fmt;
 pub enum RoleKind {
     /// It takes entries from a leader, or waits for one.
     Follower,
-    /// It asks whether it could win an election, without disturbing anybody (thesis 9.6).
+    /// It asks whether it could win an election, without a new term (thesis 9.6).
     PreCandidate,
     /// It asks for votes.
     Candidate,
@@ -181,7 +181,7 @@ pub enum DropReason {
     Late,
     /// It reports something about this leader's log that the leader never sent.
     NeverSent,
-    /// It is from somebody who is no member, in a matter of members.
+    /// It is from a non-member, and only members may send it.
     Stranger,
     /// It asks for a vote while a leader is known to be alive, or too soon after a restart.
     LeaderAlive,

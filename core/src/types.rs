@@ -13,7 +13,7 @@ pub struct NodeId(NonZeroU64);
 const _: () = assert!(size_of::<Option<NodeId>>() == 8);
 
 impl NodeId {
-    /// The id with this number, or `None` for zero, which names nobody.
+    /// The id with this number, or `None` for zero, which is no id.
     pub const fn new(number: u64) -> Option<Self> {
         match NonZeroU64::new(number) {
             Some(number) => Some(Self(number)),
@@ -37,8 +37,9 @@ pub struct ClusterId(pub u64);
 /// membership.
 ///
 /// A member whose disk was wiped has forgotten its votes and acknowledgements. It comes back under the same
-/// id with another incarnation, and so as nobody: until the group has it again, nothing that it says counts.
-/// Draw it from the system's entropy, or count directories; only equality matters.
+/// id with another incarnation, and so as a non-member: until the group adds it again, its votes and
+/// acknowledgements do not count. Draw it from the system's entropy, or count directories; only equality
+/// matters.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Incarnation(pub u64);

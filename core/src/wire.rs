@@ -9,8 +9,8 @@
 //!
 //! The first nine bytes are the same in every version. A frame that was changed on its way is refused, never
 //! misread; what a frame makes this member allocate is bounded by its length, which is bounded by the caller.
-//! What the body of a later version holds is known to whoever sends more than messages: [`seal`] and [`open`]
-//! are the framing alone.
+//! [`seal`] and [`open`] are the framing alone, for protocols that send more than the kernel's messages:
+//! those define the body of a later version.
 //!
 //! ```
 //! use kontiki_core::config::Options;
@@ -297,7 +297,7 @@ mod tests {
         assert!(decode(&frame(vec![small; 500 / 33]), max_body(&small_options)).is_ok());
     }
 
-    /// A peer can compute a checksum as well as anybody; numbers at their end must not overflow.
+    /// A malicious peer can compute a valid checksum: numbers near their maximum must not overflow.
     #[test]
     fn entries_beyond_the_greatest_index_are_refused() {
         let mut body = vec![5u8, 1, 6, 2, 0, 4, 4, 3];

@@ -197,7 +197,7 @@ fn a_newcomer_is_promoted_in_a_group_with_little_traffic() {
     assert!(matches!(net.outcome(1), Some(Outcome::Committed(_))), "after 60 writes: {:?}", net.outcome(1));
 }
 
-/// A witness that is still a learner loses its mark with the next change, whoever that is about.
+/// A staged witness is still a learner. The next change, of any member, must not make it an ordinary voter.
 #[test]
 fn a_staged_witness_stays_a_witness_when_another_change_is_made() {
     let options = Options { catch_up_timeout: std::time::Duration::from_secs(1), ..Options::default() };
@@ -227,8 +227,8 @@ fn a_snapshot_never_says_that_the_group_is_empty() {
     assert_eq!(net.raft(4).log().last(), LogId::ZERO);
 }
 
-/// Two of three members are up and connected, for ever, and nobody can lead: the witness got the entry before
-/// the other voter did.
+/// Two of three members stay up and connected, and must elect a leader although the witness is ahead of the
+/// other voter.
 #[test]
 fn two_of_three_go_on_when_the_witness_is_ahead() {
     let mut net = Net::new();
@@ -425,7 +425,10 @@ fn a_promoted_voter_is_never_blank() {
         net.queue.clear();
         net.drop = Box::new(|_| false);
         net.pass(60_000);
-        assert!(net.leader().is_some(), "three of four are up and connected, and nobody leads for a minute");
+        assert!(
+            net.leader().is_some(),
+            "three of four are up and connected, and no member leads for a minute"
+        );
     }
 }
 
@@ -444,7 +447,7 @@ fn a_snapshot_beyond_the_log_is_an_error() {
     assert!(Raft::restore(config, durable, Instant::ZERO).is_err());
 }
 
-/// Whoever has caught up once and is gone since is not made a voter.
+/// A newcomer that has caught up once and has failed since is not made a voter.
 #[test]
 fn a_newcomer_that_is_gone_again_is_not_promoted() {
     let mut net = Net::group(&[1, 2, 3], &Options::default());
@@ -479,7 +482,7 @@ fn a_leader_that_removed_itself_still_leads_the_group_out_of_it() {
     assert_eq!(net.leader(), None, "it has stepped down");
     net.drop = Box::new(|_| false);
     net.pass(60_000);
-    assert!(net.leader().is_some(), "both are up and connected, and nobody leads for a minute");
+    assert!(net.leader().is_some(), "both are up and connected, and no member leads for a minute");
 }
 
 /// 18b. The same of a follower: only the removed one has the entry that removes it. Three of four are up.
@@ -495,7 +498,7 @@ fn a_removed_follower_that_alone_has_the_entry_still_stands_for_election() {
     net.drop = Box::new(|_| false);
     net.queue.clear();
     net.pass(60_000);
-    assert!(net.leader().is_some(), "three of four are up and connected, and nobody leads for a minute");
+    assert!(net.leader().is_some(), "three of four are up and connected, and no member leads for a minute");
 }
 
 /// A late copy of a refusal does not take a follower that goes beyond the leader's snapshot back to it.

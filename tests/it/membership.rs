@@ -156,7 +156,7 @@ fn who_is_handed_over_to_could_lead() {
     let mut alone = Lab::of(1);
     alone.elect(1);
     let request = alone.transfer(1, None);
-    assert_eq!(alone.outcomes(request), [Outcome::Refused(Refusal::NobodyElse)]);
+    assert_eq!(alone.outcomes(request), [Outcome::Refused(Refusal::NoSuccessor)]);
 }
 
 #[test]

@@ -16,10 +16,10 @@ pub(crate) struct Configs {
 }
 
 impl Configs {
-    /// Those of a log that begins with this membership; none where nothing is known of any.
+    /// The memberships of a log that begins with this one, or with the empty membership where none is known.
     pub(crate) fn new(first: Option<(LogId, Arc<Membership>)>) -> Self {
-        let nobody = || (LogId::ZERO, Arc::new(Membership::unknown()));
-        Self { known: [first.unwrap_or_else(nobody)].into() }
+        let unknown = || (LogId::ZERO, Arc::new(Membership::unknown()));
+        Self { known: [first.unwrap_or_else(unknown)].into() }
     }
 
     /// The membership in force and the entry that holds it.

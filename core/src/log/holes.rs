@@ -1,12 +1,12 @@
-//! What of a log its member's disk has damaged, and what has come back of it since.
+//! The entries of a log that the disk has damaged, and those repaired since.
 //!
-//! Which entries are lost is known, what was in them is not (Alagappan et al., "Protocol-Aware Recovery",
-//! FAST'18). Their ids count in votes like any others: they were acknowledged. But who has lost entries does
-//! not stand for election, applies nothing beyond the first, and acknowledges nothing beyond it, until others
-//! have filled it again.
+//! The ids of lost entries are known, their contents are not (Alagappan et al., "Protocol-Aware Recovery",
+//! FAST'18). Their ids count when a vote is decided, because the entries were acknowledged. Until other
+//! members have repaired the log, this member does not stand for election, and neither applies nor
+//! acknowledges anything beyond the first lost entry.
 //!
-//! A hole may lie in what is not in memory: what comes back of it is here until it is handed out to be
-//! written.
+//! A hole may lie in a part of the log that is not in memory. Its repaired entries are kept here until they
+//! are handed out to be written.
 
 use crate::log::{Entries, Entry, Runs};
 use crate::types::{Index, WriteSeq};
@@ -16,15 +16,15 @@ use alloc::collections::BTreeMap;
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Holes {
-    /// Set where the snapshot is damaged: everything through here is lost with it.
+    /// Set where the snapshot is damaged: everything through this index is lost with it.
     floor: Option<Index>,
-    /// What is still to be had from others.
+    /// Lost entries that no other member has sent yet.
     lost: Runs,
-    /// What has come back, and the disk was not told yet.
+    /// Repaired entries that are not handed out to be written yet.
     filled: BTreeMap<Index, Entry>,
-    /// What has come back and is being written, each with its write and its size.
+    /// Repaired entries that are being written, each with its write and its size in bytes.
     written: BTreeMap<Index, (WriteSeq, u64)>,
-    /// The size of all that has come back and is not durable.
+    /// The size in bytes of all repaired entries that are not durable.
     waiting: u64,
 }
 

@@ -57,8 +57,8 @@ pub struct Log {
     holes: Option<Box<Holes>>,
     /// The size of `entries`.
     cached_size: u64,
-    /// The run of entries that was built or received last, to be shared by whoever needs the same run next:
-    /// the write and every peer's message.
+    /// The run of entries that was built or received last. The next write and the messages to peers share it
+    /// when they need the same run.
     batch: Entries,
     /// Everything through here was handed out to be written, if not since truncated.
     written: Index,
@@ -211,8 +211,8 @@ impl Log {
         self.snapshot.as_ref()
     }
 
-    /// The membership in force: the latest in this log, committed or not (paper §6). Of nobody on a member
-    /// that has never heard of its group.
+    /// The membership in force: the latest in this log, committed or not (paper §6). Empty on a member that
+    /// has not received its group's first membership yet.
     pub fn membership(&self) -> &Membership {
         &self.configs.latest().1
     }

@@ -1,9 +1,8 @@
-//! Reading numbers and byte strings out of bytes that nobody has checked yet. All numbers are little-endian.
+//! Reads numbers and byte strings from unchecked bytes. All numbers are little-endian.
 
 use alloc::vec::Vec;
 
-/// What is left of some bytes. Whatever it is asked for is `None` where the bytes end before it; nothing is
-/// copied.
+/// The bytes not read yet. Every read returns `None` where the bytes end before it; nothing is copied.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
@@ -43,7 +42,7 @@ impl<'a> Reader<'a> {
         core::mem::take(&mut self.0)
     }
 
-    /// Nothing, if nothing is left: bytes that nobody asked for are a mistake.
+    /// Returns `None` where bytes are left over: they are an error of the encoding.
     pub(crate) fn end(&self) -> Option<()> {
         self.0.is_empty().then_some(())
     }

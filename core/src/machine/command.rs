@@ -40,9 +40,9 @@ impl fmt::Debug for SessionId {
 ///               4  Close:      session (8)
 /// ```
 ///
-/// Every member must read the same in the same bytes, or their states part. A later format is therefore to be
-/// proposed only once every member knows it: whoever does not answers [`Garbled`](super::Answer::Garbled) and
-/// changes nothing.
+/// Every member must decode the same bytes alike, or their states diverge. So propose a later format only
+/// once every member knows it: a member that does not answers [`Garbled`](super::Answer::Garbled) and changes
+/// nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Command<'a> {
     /// Applied each time it is committed: a client that tries again may find it applied twice.
@@ -122,7 +122,7 @@ impl<'a> Command<'a> {
         let command = Self::read(&mut reader).ok_or(Garbled)?;
         match (reader.end(), command) {
             (None, _) => Err(Garbled),
-            // It would be forgotten before it is applied; whoever sends that has mixed up its numbers.
+            // Its answer would be forgotten before it is applied: the client has mixed up its numbers.
             (_, Self::InSession { sequence, acknowledged, .. }) if acknowledged > sequence => Err(Garbled),
             _ => Ok(command),
         }

@@ -250,7 +250,7 @@ proptest! {
             prop_assert_eq!(machine.sessions.digest(), machine.sessions.recomputed());
             prop_assert_eq!(machine.sessions(), book.open.len());
         }
-        // Whatever the book says: nothing of a session was ever carried out twice.
+        // Whatever the model predicts: no command of a session was ever carried out twice.
         let mut once: Vec<_> = machine.state.0.iter().filter(|command| command.len() == 16).collect();
         once.sort();
         let all = once.len();

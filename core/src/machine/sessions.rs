@@ -26,8 +26,8 @@ pub struct Limits {
     pub max_answers: u32,
     /// The longest answer that is kept, in bytes. Of a longer one only its length is.
     pub max_answer_bytes: u32,
-    /// After how many entries of the log, of whomever, a session expires that was not used. There is no clock
-    /// in it: members whose clocks differ would expire a session at different entries.
+    /// After how many entries of the log a session expires that was not used. There is no clock in it:
+    /// members whose clocks differ would expire a session at different entries.
     pub idle_entries: u64,
 }
 

@@ -15,8 +15,8 @@
 //!   the rest  the state's own
 //! ```
 //!
-//! All numbers are little-endian. Sessions come first, for the end of the state's bytes is known to nobody
-//! but the state.
+//! All numbers are little-endian. Sessions come first, because only the state machine knows where its own
+//! bytes end.
 
 use super::Machine;
 use super::bytes::{Items, Reader, put_string};

@@ -304,7 +304,7 @@ fn sessions_that_no_machine_could_have_are_refused() {
     refused(kind, 2, "kind 2");
     refused(length, 17, "longer");
     let second = bytes.windows(8).rposition(|window| window == 5_u64.to_le_bytes()).unwrap() - 8;
-    assert_eq!(bytes[second], 5, "the other session, which nobody has used since it was opened");
+    assert_eq!(bytes[second], 5, "the other session, unused since it was opened");
     refused(second, 1, "session 1 cannot be");
     refused(13, 200, "session 1 cannot be");
 }

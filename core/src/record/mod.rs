@@ -1,8 +1,8 @@
-//! Recordings: all that happened to a kernel, kept so that it can happen again.
+//! Recordings: every event that a kernel handled, kept for a replay.
 //!
-//! A kernel does the same whenever it is told the same ([`Raft`]). So whoever keeps what one kernel was and
-//! every event since then has the member's life: it can be lived again elsewhere, step by step, and must come
-//! to the same actions. An incident in production becomes a test.
+//! A kernel is deterministic ([`Raft`]): the same state and the same events give the same actions. So a copy
+//! of a kernel and every event since then can be replayed elsewhere, step by step. An incident in production
+//! becomes a test.
 //!
 //! A recording begins with a *checkpoint*, the whole kernel as it was before the first step, and goes on with
 //! the steps: the time, the event, and a [`Footprint`] of what came of it. It is a string of bytes, to which
@@ -36,9 +36,8 @@
 //! let group = Durable::bootstrap(Membership::of([id])?);
 //! let mut raft = Raft::restore(config, group, Instant::ZERO).expect("a whole disk");
 //!
-//! // Whoever drives a bare kernel tells the recorder before and after each step; a replica does so by itself (`Watch`).
-//! let mut recorder = Recorder::default();
-//! for now in [Instant::ZERO, raft.deadline()] {
+//! // A host of a bare kernel calls the recorder before and after each step; a replica does so by itself
+//! (`Watch`). let mut recorder = Recorder::default(); for now in [Instant::ZERO, raft.deadline()] {
 //!     recorder.begins(now, &Event::Wake, &raft);
 //!     let actions = raft.step(now, Event::Wake);
 //!     recorder.ends(&actions, &raft);
@@ -127,8 +126,8 @@ pub struct TooLarge {
 /// Appends the beginning of a recording to `out`: what it is of, and the kernel as it is before the first
 /// step.
 ///
-/// It takes as long as the log in memory is large, so a host in a hurry gives a copy of the kernel, which is
-/// cheaper, to somebody else.
+/// It takes time in proportion to the log in memory. A host that must not wait clones the kernel, which is
+/// cheaper, and calls this on another thread.
 pub fn begin(about: &About, raft: &Raft, out: &mut Vec<u8>) -> Result<(), TooLarge> {
     let mut kernel = Vec::new();
     wire::postcard(raft, &mut kernel);

@@ -27,7 +27,7 @@ pub struct Recording<'a> {
 pub enum End {
     /// With a whole step, or with its beginning.
     Whole,
-    /// In the middle of a record: whoever wrote it stopped there.
+    /// In the middle of a record: the writer stopped there.
     Torn {
         /// How many bytes there are of it.
         bytes: usize,

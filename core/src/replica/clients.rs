@@ -1,4 +1,4 @@
-//! Who waits for what: each request gets exactly one answer.
+//! Requests that wait for an answer. **Invariant:** each gets exactly one.
 
 use crate::machine;
 use crate::replica::answer::Answer;
@@ -8,18 +8,18 @@ use crate::types::{Index, LogId, Member, RequestId};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-/// Who asked, and will get the answer.
+/// The origin of a request, which gets the answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Origin {
-    /// A client of this host, under its own number.
+    /// A client of this host, with the request's id.
     Client(RequestId),
-    /// A member that sent a client's command on.
+    /// A member that forwarded a client's command.
     Peer(Member, ForwardId),
-    /// Everybody who has brought this long command: see [`Repeats`](crate::replica::repeats::Repeats).
+    /// Every origin of this long command: see [`Repeats`](crate::replica::repeats::Repeats).
     Long(u64),
 }
 
-/// What the kernel was asked on somebody's behalf.
+/// A request to the kernel, with its origin.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Asked {
     Command(Origin),
@@ -39,7 +39,7 @@ impl Asked {
     }
 }
 
-/// A query that the state machine is at.
+/// A query that the state machine is answering.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Reading {
     pub(super) origin: Origin,
@@ -48,34 +48,34 @@ pub(super) struct Reading {
     bytes: u64,
 }
 
-/// Who is to be told what.
+/// Answers, each with its origin.
 pub(super) type Told = Vec<(Origin, Answer)>;
 
-/// Everybody who waits. The kernel gets numbers of our own, so that two clients who use the same do no harm.
+/// All waiting requests. The kernel gets request ids of our own, since two clients may use the same id.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Clients {
     last: u64,
-    /// The kernel has not answered.
+    /// The kernel has not answered yet.
     asked: BTreeMap<RequestId, Asked>,
-    /// The command is committed as this entry, and its answer must come from the state machine.
+    /// The command is committed as this entry, and the state machine has not applied it yet.
     committed: BTreeMap<Index, (LogId, Origin)>,
-    /// The state machine is asked.
+    /// The state machine has not answered yet.
     reading: BTreeMap<RequestId, Reading>,
     query_bytes: u64,
 }
 
 impl Clients {
-    /// How many wait.
+    /// How many requests wait.
     pub(super) fn len(&self) -> usize {
         self.asked.len() + self.committed.len() + self.reading.len()
     }
 
-    /// How many bytes of queries wait.
+    /// The size in bytes of the waiting queries.
     pub(super) fn query_bytes(&self) -> u64 {
         self.query_bytes
     }
 
-    /// Somebody waits for the kernel; the number to ask it with.
+    /// Notes a request to the kernel. Returns the id to use for it.
     pub(super) fn ask(&mut self, asked: Asked) -> RequestId {
         self.last += 1;
         if let Asked::Query { query, .. } = &asked {
@@ -86,7 +86,7 @@ impl Clients {
         request
     }
 
-    /// The kernel has answered.
+    /// The kernel has answered. Returns the request, if it still waits.
     pub(super) fn answered(&mut self, request: RequestId) -> Option<Asked> {
         self.asked.remove(&request)
     }
@@ -98,12 +98,12 @@ impl Clients {
         }
     }
 
-    /// A command is in the log for good; the state machine will answer it.
+    /// A command is committed; the state machine will answer it.
     pub(super) fn committed(&mut self, id: LogId, origin: Origin) {
         self.committed.insert(id.index, (id, origin));
     }
 
-    /// A query may be put to the state machine now.
+    /// A query may be given to the state machine now.
     pub(super) fn reading(
         &mut self,
         read: RequestId,
@@ -122,7 +122,8 @@ impl Clients {
         Some(reading)
     }
 
-    /// The state machine has applied everything through `through`, with these answers: who gets what.
+    /// The state machine has applied everything through `through`, with these answers. Collects them with
+    /// their origins.
     pub(super) fn applied(
         &mut self,
         through: Index,
@@ -137,7 +138,7 @@ impl Clients {
         self.passed(through, told);
     }
 
-    /// Everything through `through` is applied, and no answers to it will come any more.
+    /// Everything through `through` is applied, and the state machine will give no more answers to it.
     pub(super) fn passed(&mut self, through: Index, told: &mut Told) {
         while let Some(first) = self.committed.first_entry()
             && *first.key() <= through
@@ -147,16 +148,16 @@ impl Clients {
         }
     }
 
-    /// What is committed after `after` will not be applied here any more.
+    /// Entries after `after` will not be applied here any more.
     pub(super) fn give_up_after(&mut self, after: Index, told: &mut Told) {
         for (_, (id, origin)) in self.committed.split_off(&after.next()) {
             told.push((origin, Answer::Unanswered(id)));
         }
     }
 
-    /// Nobody will be answered any more by the kernel or the state machine: what is left to say. A command
-    /// that the kernel was given may commit; a query or anything else that it had not answered may be
-    /// refused.
+    /// Ends all waiting requests: neither the kernel nor the state machine will answer any more. The outcome
+    /// of a command that the kernel was given is unknown, since it may commit. A query, or any other request
+    /// without an answer, is refused.
     pub(super) fn end(&mut self, refusal: &Answer, told: &mut Told) {
         for (_, asked) in core::mem::take(&mut self.asked) {
             let answer = match &asked {

@@ -18,22 +18,22 @@ impl Replica {
         }
     }
 
-    /// While it is being shut down: nothing new is applied, so whoever waits for that is told; and once
-    /// nothing is under way any more, the member may go.
+    /// Goes on with a shutdown. Nothing new is applied, so requests that wait for it are answered. Once no
+    /// job is in progress, the member halts.
     pub(super) fn stop_when_done(&mut self, out: &mut Vec<Output>) {
         if self.phase != Phase::Stopping {
             return;
         }
         let reached = self.applying.reaches();
         self.tell_all(|clients, told| clients.give_up_after(reached, told), out);
-        // What is still queued now has no room on the disk, and was never acknowledged.
+        // The writes that are still queued have no space on the disk, and were never acknowledged.
         let is_done = !self.log.is_writing() && self.jobs.is_empty() && self.applying.is_idle();
         if is_done && self.clients.len() == 0 {
             self.halt(Halt::Stopped, out);
         }
     }
 
-    /// Goes no further: everybody who waits is told, and nothing more leaves this member.
+    /// Halts the member: every waiting request is answered, and the member sends nothing more.
     pub(super) fn halt(&mut self, why: Halt, out: &mut Vec<Output>) {
         if self.phase == Phase::Halted {
             return;
@@ -58,13 +58,13 @@ impl Replica {
         }
     }
 
-    /// This member has halted: whatever is asked is refused, and everything else is nothing to it any more.
+    /// Handles an input of a halted member: requests are refused, and any other input is ignored.
     pub(super) fn refuse(&self, input: Input, out: &mut Vec<Output>) {
         refuse_all(input, &ReplicaRefusal::Raft(action::Refusal::Halted), out);
     }
 }
 
-/// Refuses whatever is asked.
+/// Refuses a request.
 pub(super) fn refuse_all(input: Input, refusal: &ReplicaRefusal, out: &mut Vec<Output>) {
     let mut refuse = |request| out.push(Output::Answer { request, answer: Answer::Refused(refusal.clone()) });
     match input {

@@ -76,7 +76,7 @@ impl Forwards {
         Some(sent)
     }
 
-    /// Everybody who waits will get no answer any more.
+    /// Takes the origins of all forwarded commands: no answer to them will come any more.
     pub(super) fn take_all(&mut self) -> Vec<Origin> {
         self.due.clear();
         core::mem::take(&mut self.sent).into_values().map(|sent| sent.origin).collect()
@@ -143,7 +143,7 @@ impl Replica {
     ) {
         let membership = self.raft.membership();
         if self.forwards.taken.len() > MAX_MEMBERS {
-            // Who has left may send nothing on any more.
+            // A member that has left may forward nothing any more.
             self.forwards.taken.retain(|id, _| membership.incarnation(*id).is_some());
         }
         if !membership.contains(from) || !self.forwards.is_first(from, id) {

@@ -94,7 +94,8 @@ pub enum ReplicaBody {
         /// Which file of it: as asked.
         edition: Option<u64>,
     },
-    /// "Propose this for me." Whoever does not lead in this term refuses: it is never sent on again.
+    /// "Propose this for me." A member that does not lead in this term refuses: a command is forwarded once
+    /// at most.
     Forward {
         /// The term in which the addressee leads. Makes the number mean one thing only: see [`ForwardId`].
         term: Term,

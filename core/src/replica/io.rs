@@ -72,7 +72,7 @@ pub enum Ask {
     CancelChange,
     /// To have another leader: see [`Transfer`](crate::event::Transfer).
     Transfer {
-        /// Whom; where not set, whoever has most of the log.
+        /// The next leader; `None` chooses the voter with most of the log.
         to: Option<NodeId>,
     },
     /// To have a snapshot taken here, now.

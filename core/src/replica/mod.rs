@@ -51,7 +51,7 @@
 //!                 Output::Disk(job) => inputs.push_back(job.run(&mut disk)),
 //!                 Output::Machine(job) => inputs.extend(worker.run(job).map(Input::Machine)),
 //!                 Output::Answer { answer, .. } => answers.push(answer),
-//!                 Output::Frame { .. } => unreachable!("there is nobody else"),
+//!                 Output::Frame { .. } => unreachable!("there is no other member"),
 //!                 Output::Halt(why) => panic!("{why}"),
 //!             }
 //!         }
@@ -70,15 +70,14 @@
 //! # What a host does
 //!
 //! Open the directory ([`Wal::open`]), make the replica, send [`Input::Wake`] at once and again whenever its
-//! [`deadline`](Replica::deadline) has come, and carry out the outputs: frames and answers at once, the jobs
-//! of a [`Lane`] in their order, the state machine's jobs in theirs. That is all; nothing may be left out,
-//! and nothing else is to be kept in mind about order.
+//! [`deadline`](Replica::deadline) has come, and carry out every output: frames and answers at once, the jobs
+//! of a [`Lane`] in their order, the state machine's jobs in theirs. There are no other rules of order.
 //!
 //! # When things go wrong
 //!
-//! Any error of the disk but a full one ends the member ([`Halt`]): it sends nothing more, and is to be
-//! started again, when recovery finds what is truly there. Where that says that too much is lost to go on,
-//! [`Refusing`] takes the replica's place and tells everybody what is missing.
+//! Any error of the disk but a full one ends the member ([`Halt`]): it sends nothing more. Start it again,
+//! and recovery finds what is truly on the disk. If recovery says that too much is lost to go on,
+//! [`Refusing`] takes the replica's place and answers every request with what is missing.
 
 mod answer;
 mod applying;
@@ -183,7 +182,7 @@ impl Replica {
         self.handle_watched(now, input, out, &mut ());
     }
 
-    /// [`handle`](Self::handle), with somebody who sees every step of the kernel.
+    /// Does what [`handle`](Self::handle) does, and shows every step of the kernel to `watch`.
     pub fn handle_watched(
         &mut self,
         now: Instant,
@@ -311,7 +310,7 @@ impl Replica {
         self.wal.is_idle() && self.log.is_at_rest()
     }
 
-    /// How often things happened that are nobody's request.
+    /// Counters of rare events that belong to no request.
     pub fn counters(&self) -> &ReplicaCounters {
         &self.counters
     }

@@ -48,8 +48,8 @@ impl Peers {
         known.map_or(wire::OLDEST, |peer| peer.speaks).min(self.speaks)
     }
 
-    /// A frame has come from this member. Whoever speaks a later version says so at intervals, so one who has
-    /// long sent nothing but the oldest is an older program by now.
+    /// A frame has come from this member. A member that speaks a later version says so at intervals, so a
+    /// member that has sent only the oldest version for long runs an older program by now.
     pub(super) fn heard(&mut self, from: Member, frame: &Decoded, now: Instant) {
         let patience = self.hello_interval.times(3);
         let peer = self.peer(from, now);

@@ -9,7 +9,7 @@ use crate::types::Member;
 use crate::wire::{self, FrameError};
 use alloc::vec::Vec;
 
-/// How often things happened that are nobody's request.
+/// Counters of rare events that belong to no request.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ReplicaCounters {
@@ -73,7 +73,7 @@ impl Replica {
         }
     }
 
-    /// Whoever offers a snapshot has it.
+    /// A member that offers a snapshot has its file, and can send it.
     fn note_offer(&mut self, message: &Message) {
         if let Body::OfferSnapshot { snapshot } | Body::RepairSnapshot { snapshot } = &message.body {
             self.offered(message.from, snapshot);

@@ -7,9 +7,8 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::fmt::Display;
 
-/// A member that cannot go on: it stays up and refuses everything, and says what is missing. It sends nothing
-/// to other members, and writes nothing: what is left of the directory stays as it is for whoever can make
-/// something of it.
+/// A member that cannot go on: it stays up, refuses every request, and says what is missing. It sends nothing
+/// to other members and writes nothing, so that the directory stays as it is for an operator.
 ///
 /// ```
 /// use kontiki_core::replica::{Answer, Ask, Input, Output, ReplicaRefusal, Refusing};

@@ -1,9 +1,8 @@
-//! Long commands that are under way, so that none of them is under way twice.
+//! Long commands in progress, so that none is proposed or forwarded twice.
 //!
-//! A client that has waited for too long sends its command again, under the same number of its session. Where
-//! the command is long, so is its way to the other members: were it proposed or sent on once more, the copies
-//! would keep each other from arriving. So a repeat waits for the answer to the command that is under way.
-//! Short commands are not looked at: a copy costs less.
+//! A client that has waited too long sends its command again, with the same sequence number of its session. A
+//! long command takes long to replicate, and a second copy would delay both. So a repeat waits for the answer
+//! to the first copy. Short commands are not checked: a second copy costs less.
 
 use crate::machine::{Command, SessionId};
 use crate::replica::clients::Origin;
@@ -12,24 +11,25 @@ use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Which command of which session.
+/// A command, named by its session and sequence number.
 type Name = (SessionId, u64);
 
-/// Everybody who waits for long commands.
+/// The origins that wait for long commands.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Repeats {
     last: u64,
     numbers: BTreeMap<Name, u64>,
     waiting: BTreeMap<u64, (Name, Vec<Origin>)>,
-    /// How many repeats wait for a command that came before them.
+    /// How many repeats wait for an earlier copy of their command.
     joined: usize,
 }
 
-/// Commands from this length on are looked at.
+/// The length in bytes from which on a command counts as long.
 pub(super) const LONG: usize = 64 << 10;
 
 impl Repeats {
-    /// Somebody brings a command: on whose behalf to go on with it, or nobody's where it is under way.
+    /// A command has arrived. Returns the origin to go on with, or `None` where the command is already in
+    /// progress.
     pub(super) fn bring(&mut self, origin: Origin, payload: &Payload) -> Option<Origin> {
         let Some(name) = name(payload) else { return Some(origin) };
         if let Some((_, origins)) = self.numbers.get(&name).and_then(|number| self.waiting.get_mut(number)) {
@@ -43,7 +43,7 @@ impl Repeats {
         Some(Origin::Long(self.last))
     }
 
-    /// There is an answer: who gets it.
+    /// The command is answered. Returns all its origins.
     pub(super) fn take(&mut self, number: u64) -> Vec<Origin> {
         let Some((name, origins)) = self.waiting.remove(&number) else { return Vec::new() };
         self.numbers.remove(&name);
@@ -51,7 +51,7 @@ impl Repeats {
         origins
     }
 
-    /// How many wait beside those who are counted with their commands.
+    /// How many repeats wait beside the first copies.
     pub(super) fn joined(&self) -> usize {
         self.joined
     }

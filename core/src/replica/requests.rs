@@ -1,4 +1,4 @@
-//! What clients and operators ask, and how each gets exactly one answer.
+//! Requests of clients and operators. **Invariant:** each gets exactly one answer.
 
 use crate::action;
 use crate::action::Outcome;
@@ -37,7 +37,7 @@ impl Replica {
         }
     }
 
-    /// Why this cannot be done, where the kernel need not be asked.
+    /// Returns the refusal of a request that the replica can refuse without the kernel.
     fn refusal(&self, ask: &Ask) -> Option<ReplicaRefusal> {
         if self.phase == Phase::Stopping {
             return Some(ReplicaRefusal::Raft(action::Refusal::Stopped));
@@ -65,7 +65,7 @@ impl Replica {
         self.propose(origin, payload);
     }
 
-    /// Gives the kernel a command, on whosever behalf.
+    /// Proposes a command to the kernel, for this origin.
     pub(super) fn propose(&mut self, origin: Origin, payload: Payload) {
         let request = self.clients.ask(Asked::Command(origin));
         self.events.push_back(Event::Propose(Proposal { request, payload }));
@@ -104,8 +104,8 @@ impl Replica {
         self.events.push_back(Event::Read(Read { request, via }));
     }
 
-    /// The kernel has answered. A command that it has committed waits on, for what the state machine makes of
-    /// it; a query that may be put to the state machine is.
+    /// The kernel has answered. A committed command goes on waiting for the state machine; a confirmed query
+    /// is given to the state machine.
     pub(super) fn on_outcome(&mut self, request: RequestId, outcome: Outcome, out: &mut Vec<Output>) {
         let Some(asked) = self.clients.answered(request) else {
             return;
@@ -128,7 +128,7 @@ impl Replica {
         }
     }
 
-    /// Gives somebody the one answer.
+    /// Sends the one answer to the origin of a request.
     pub(super) fn tell(&mut self, origin: Origin, answer: Answer, out: &mut Vec<Output>) {
         match origin {
             Origin::Client(request) => out.push(Output::Answer { request, answer }),
@@ -150,7 +150,7 @@ impl Replica {
     }
 }
 
-/// The answer to what needs no state machine.
+/// The answer to a request that needs no state machine.
 fn plain(outcome: Outcome) -> Answer {
     match outcome {
         Outcome::Committed(id) => Answer::Reconfigured(id),

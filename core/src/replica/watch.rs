@@ -1,4 +1,4 @@
-//! Somebody who sees every step of the kernel inside a replica.
+//! Observes every step of the kernel inside a replica.
 
 use crate::action::Action;
 use crate::event::Event;
@@ -7,19 +7,19 @@ use crate::status::Status;
 use crate::time::Instant;
 use alloc::vec::Vec;
 
-/// Sees every step of the kernel inside a replica: where the simulator's checks hang. `()` watches nothing,
+/// Observes every step of the kernel inside a replica; the simulator's checks use it. `()` observes nothing
 /// and costs nothing.
 pub trait Watch {
-    /// Whether anything is watched; where not, nothing is copied for it.
+    /// Whether steps are observed; if not, nothing is copied for it.
     const WATCHES: bool = true;
 
-    /// The kernel, which is still `before`, is about to take `event`: what is known even of a step that it
-    /// does not survive.
+    /// The kernel, in the state `before`, is about to handle `event`. Called even for a step that panics.
     fn begins(&mut self, now: Instant, event: &Event, before: &Raft) {
         let _ = (now, event, before);
     }
 
-    /// The kernel took `event` and answered with `actions`; `before` is what it was, `raft` what it is.
+    /// The kernel has handled `event` with `actions`; `before` is its status before the step, `raft` the
+    /// kernel after it.
     fn step(&mut self, now: Instant, event: &Event, actions: &[Action], before: &Status, raft: &Raft);
 }
 
@@ -29,7 +29,7 @@ impl Watch for () {
     fn step(&mut self, _: Instant, _: &Event, _: &[Action], _: &Status, _: &Raft) {}
 }
 
-/// One step of the kernel, copied for somebody who watches only where somebody does.
+/// Does one step of the kernel. Copies are made only if the step is observed.
 pub(super) fn watched_step<W: Watch>(
     raft: &mut Raft,
     now: Instant,

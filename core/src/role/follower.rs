@@ -173,8 +173,8 @@ impl Follower {
         Next::Stay
     }
 
-    /// The leader bids this member to take over. Only one who has all of its log, and could lead and take
-    /// more, can.
+    /// The leader asks this member to take over (thesis 3.10). It does so only if it has all of the leader's
+    /// log, could lead, and has space on its disk.
     fn on_timeout_now(common: &mut Common, last: LogId) -> Next {
         let able = common.kind() == MemberKind::Voter
             && common.log.is_whole()
@@ -187,8 +187,8 @@ impl Follower {
         Next::Campaign(Phase::Vote { transfer: true })
     }
 
-    /// The leader no longer has what this member lacks. A witness needs no bytes; everybody else gets them
-    /// first.
+    /// The leader has compacted the entries that this member lacks, and offers its snapshot. A witness adopts
+    /// it at once, since it needs no bytes; any other member fetches the bytes first.
     fn on_offer(
         &mut self,
         common: &mut Common,
@@ -372,9 +372,8 @@ fn wrong_in(common: &Common, membership: &Membership) -> Option<Violation> {
 pub(crate) fn on_election_deadline(common: &mut Common, out: &mut Vec<Action>) -> Next {
     if !common.may_lead() || common.disk_stalls() || common.is_writing_ballot() {
         common.rearm_election_timer();
-        repair::ask_everybody(common, out);
-        // The leader, if there was one, is gone, or this member is none of its group any more: nothing more
-        // may ever come to be applied here.
+        repair::ask_all(common, out);
+        // The leader is gone, or this member has left the group: it may never apply anything more.
         common.refuse_reads(Refusal::NotLeader { leader: None }, out);
         return Next::Follow(None);
     }

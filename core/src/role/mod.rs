@@ -15,17 +15,18 @@ use alloc::boxed::Box;
 /// What a handler wants its member to become.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Next {
-    /// What it is.
+    /// Keeps its role.
     Stay,
-    /// A follower in the term it is in, of the leader where one is known.
+    /// A follower in its present term, of this leader where one is known.
     Follow(Option<Member>),
-    /// Somebody who wants to lead.
+    /// A candidate, in this phase.
     Campaign(Phase),
-    /// The leader of the term it is in.
+    /// The leader of its present term.
     Lead,
-    /// Nothing any more: its host stops it.
+    /// Takes no further part: its host stops it.
     Stop,
-    /// Nothing any more. Boxed, since every step returns a `Next` and it should stay small.
+    /// Takes no further part: something impossible was seen. Boxed, since every step returns a `Next` and it
+    /// should stay small.
     Halt(Box<Violation>),
 }
 

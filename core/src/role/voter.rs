@@ -16,12 +16,12 @@ pub(crate) fn on_pre_vote(common: &mut Common, candidate: Member, last: LogId, o
     common.send(candidate, Body::PreVoted { granted }, out);
 }
 
-/// Gives the vote of this term to the first who asks with a log at least as up-to-date as ours. The grant
-/// leaves once it is durable; a refusal at once.
+/// Gives this term's vote to the first candidate whose log is at least as up-to-date as ours (paper §5.4.1).
+/// A grant is sent once it is durable, a refusal at once.
 ///
-/// It is given to a candidate that this member's own membership does not know, and by a member that takes
-/// itself for a learner still: who votes is for the candidate's log to say, which may be ahead of ours. But a
-/// blank member gives none.
+/// The vote is given even to a candidate that is not in this member's membership, and by a member that is a
+/// learner in its own log: the candidate's log, which may be ahead, decides who votes. A blank member gives
+/// no vote.
 pub(crate) fn on_request_vote(common: &mut Common, candidate: Member, last: LogId, out: &mut Vec<Action>) {
     let up_to_date = last >= common.log.last() && !common.is_blank();
     if up_to_date && common.ballot.may_vote_for(candidate.id) {

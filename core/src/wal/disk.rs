@@ -176,9 +176,8 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Carries it out. What was read, where it reads: where some sectors cannot be read, others stand in for
-    /// them, which are no valid ones. Whoever needs what was there finds it damaged, and whoever does not
-    /// goes on.
+    /// Carries out the operation and returns the bytes of a read. Sectors that cannot be read are replaced by
+    /// invalid ones: a reader that needs them finds them damaged, any other goes on.
     pub fn perform(&self, disk: &mut impl Disk) -> Result<Vec<u8>, DiskError> {
         match *self {
             Self::Create { file, length } => disk.create(file, length)?,

@@ -466,7 +466,7 @@ impl Wal {
         let head = if header.is_some() { HEADER_BLOCKS } else { 0 };
         let mut bytes: Arc<[u8]> = core::iter::repeat_n(0, (head + blocks) as usize * BLOCK).collect();
         let (head_bytes, body) =
-            Arc::get_mut(&mut bytes).expect("nobody else has it yet").split_at_mut(head as usize * BLOCK);
+            Arc::get_mut(&mut bytes).expect("not shared yet").split_at_mut(head as usize * BLOCK);
         if let Some(header) = &header {
             header.encode_to(head_bytes);
         }

@@ -1,4 +1,4 @@
-//! What a directory says of what its member had written.
+//! Recovery: reads a member's directory and tells what it had written.
 //!
 //! ```text
 //!   1 the files, the copies of the vote, the headers of the segments; who goes on after which batch, and so what is void
@@ -625,7 +625,7 @@ impl Model {
             return;
         }
         let known = self.snapshots.iter().find(|snapshot| snapshot.last == last);
-        // Whose members nobody knows may be of no matter by the end of the log.
+        // Its membership is unknown here, and may not matter by the end of the log.
         let unknown =
             || Snapshot { last, configured: LogId::ZERO, membership: Arc::new(Membership::unknown()) };
         self.durable.snapshot = Some(known.cloned().unwrap_or_else(unknown));
@@ -720,12 +720,13 @@ impl<D: Disk> Scan<'_, D> {
             let complete = sectors.damaged + sectors.unwritten == 0;
             let whole = complete && sectors.body == batch.body;
             if complete && !whole {
-                // One of them is of another batch that once stood here, and nobody knows which.
+                // One of the sectors is of an earlier batch in this place, and cannot be told from the
+                // others.
                 sectors.records.clear();
             }
             let end = block + batch.blocks;
-            // The checksum of a batch stands for everything before it. Where that is not there, it was once:
-            // it was durable before this.
+            // The checksum chain of a batch covers every batch before it. Where an earlier batch is missing,
+            // it was durable once.
             let follows = link.chain == batch.previous;
             let covered = first_of_segment
                 || !follows
@@ -801,10 +802,10 @@ impl<D: Disk> Scan<'_, D> {
         Ok(())
     }
 
-    /// How many batches may once have been durable in the blocks from `at` on, where no header can be read:
-    /// the one that began there, and one for every block that may be the first of another. What the vote does
-    /// not name of them nobody knows anything of. And where that ends: at the first block of which something
-    /// is blank.
+    /// Returns how many batches may once have been durable in the blocks from `at` on, where no header can be
+    /// read: the one that began there, and one for every block that may be the first of another. Only the
+    /// vote can say what was in them. Also returns the end of these blocks: the first block with a blank
+    /// sector.
     fn hidden(
         &mut self,
         segment: &SegmentFile,

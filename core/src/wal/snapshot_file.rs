@@ -28,7 +28,7 @@ const PREFIX: u64 = 4;
 /// Writes a snapshot's file, piece by piece. The operations are carried out in order; it holds one chunk in
 /// memory.
 ///
-/// A snapshot that is given up leaves a [`FileName::Partial`], to be removed by whoever gives it up.
+/// A snapshot that is given up leaves a [`FileName::Partial`], which the caller must remove.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SnapshotWriter {
     header: SnapshotHeader,

@@ -583,7 +583,7 @@ fn the_end_of_the_log_is_not_cut_where_it_was_damaged() {
     }
     let error = used.recover().unwrap_err();
     assert_eq!(error, RecoverError::TooMuch(Missing::EndAfter(LogId::new(1, 1))));
-    // And without the copies of the vote nobody knows whom it has voted for since.
+    // And without the copies of the vote its later votes are unknown.
     for slot in [Slot::A, Slot::B] {
         used.file(FileName::Vote(slot)).fill(7);
     }
@@ -629,8 +629,8 @@ fn a_mark_is_known_from_either_copy() {
     }
 }
 
-/// What was written after the mark may be gone with what was written before: then nobody knows what it was,
-/// and nobody may say that there was nothing.
+/// Batches after the mark may be lost together with batches before it: recovery then does not know them, and
+/// must not claim that there were none.
 #[test]
 fn what_a_mark_does_not_name_is_not_taken_for_what_it_names() {
     // The last batch that is named has one block, or three of which only the headers are gone.
@@ -923,7 +923,7 @@ fn a_snapshot_that_is_damaged_or_gone_is_lost_and_the_log_is_not() {
 }
 
 #[test]
-fn a_directory_is_opened_by_nobody_else_and_by_no_older_library() {
+fn a_directory_is_opened_by_no_other_member_and_by_no_older_library() {
     let mut used = Used::new();
     used.append(&[]);
     used.write();

@@ -71,7 +71,7 @@ async fn a_member_is_operated_through_it() {
     assert!(!page.lines().any(none), "the disk was synced:\n{page}");
 
     let refused = ask(&admin, "POST /transfer", "").await;
-    assert_eq!((refused.status, &*refused.code()), (409, "nobody_else"));
+    assert_eq!((refused.status, &*refused.code()), (409, "no_successor"));
     let refused = ask(&admin, "POST /members", "{\"remove\":1}").await;
     assert_eq!((refused.status, refused.code().is_empty()), (409, false), "no voter would be left");
     admin.shutdown().await;

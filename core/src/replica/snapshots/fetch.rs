@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Fetch {
     pub(super) snapshot: Snapshot,
-    /// Who is asked.
+    /// The member that is asked.
     pub(super) from: Member,
     /// Who else has offered it since.
     pub(super) other: Option<Member>,

@@ -1,12 +1,11 @@
-//! A snapshot from another member: asked for piece by piece, checked, written, and put in the place of
-//! nothing before it is whole.
+//! Fetches a snapshot from another member: asks for it piece by piece, checks and writes the pieces, and uses
+//! the file only once it is whole.
 //!
-//! The member that fetches keeps the book: which pieces are written, which are asked for. A piece that is
-//! lost is asked for again; one that comes twice, too late, or from another snapshot changes nothing. Where
-//! the sender goes away, whoever offers the same snapshot (the same last entry, and the same file of it) is
-//! asked for the rest. Before the first piece is asked for, and again when the last is written, all of it is
-//! read back: so a fetch goes on after this member was restarted too, and what comes of it is what its digest
-//! says.
+//! The fetching member keeps track of the pieces that are written and those that are asked for. A lost piece
+//! is asked for again; a piece that arrives twice, too late, or from another snapshot changes nothing. If the
+//! sender goes away, another member that offers the same snapshot (the same last entry and the same file) is
+//! asked for the rest. Before the first request, and again after the last write, the whole file is read back:
+//! so a fetch continues after a restart of this member, and the result matches its digest.
 
 use crate::event::Event;
 use crate::log::Snapshot;

@@ -1,5 +1,5 @@
-//! Which snapshots stay: whatever a crash may take the log back to, whatever somebody is fetching, and a few
-//! more.
+//! Decides which snapshots are kept: those that the log may rest on after a crash, those that a member is
+//! fetching, and a few more.
 
 use crate::replica::Replica;
 use crate::replica::io::{Lane, Output};

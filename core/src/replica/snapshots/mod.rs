@@ -33,7 +33,7 @@ pub(super) enum SnapshotJob {
     Taken,
     /// The snapshot that was taken is whole.
     TakenWhole,
-    /// The header of a file that somebody fetches.
+    /// The header of a file that another member fetches.
     HeaderToSend(LogId),
     /// A piece for a member that fetches it.
     PieceToSend { to: Member, last: LogId, piece: u64 },
@@ -52,20 +52,20 @@ pub(super) enum SnapshotJob {
 pub(super) struct Snapshots {
     /// The whole files in the directory, with their headers once they were read.
     files: BTreeMap<LogId, Option<SnapshotHeader>>,
-    /// Files that are damaged or were never whole, by the last entry: they go once the log rests on something
-    /// later.
+    /// Files that are damaged or were never whole, by the last entry. They are removed once the log rests on
+    /// a later snapshot.
     leftovers: Vec<(LogId, FileName)>,
-    /// A file is damaged: a new snapshot shall take its place, although the log may not have moved.
+    /// A file is damaged, and a new snapshot must replace it even if the log has not grown.
     wanted: bool,
-    /// Who waits for a snapshot to be taken.
+    /// The requests that wait for a snapshot to be taken.
     waiting: Vec<RequestId>,
     taking: Option<Taking>,
-    /// After a disk that was full: not before.
+    /// After a full disk: not before this instant.
     take_at: Instant,
     fetch_at: Instant,
     sending: Sending,
     fetch: Option<Fetch>,
-    /// Who sent the message that the kernel takes next.
+    /// The sender of the message that the kernel handles next.
     sender: Option<Member>,
 }
 
@@ -94,7 +94,7 @@ impl Snapshots {
         self.fetch.take_if(is_late).map(|fetch| fetch.snapshot.last)
     }
 
-    /// A snapshot shall be taken soon, unless one is: whom that does not help asks again.
+    /// Takes a snapshot soon, unless one is being taken. A member that this does not help asks again.
     pub(super) fn want(&mut self) {
         self.wanted |= self.taking.is_none();
     }
@@ -109,7 +109,7 @@ impl Snapshots {
 }
 
 impl Replica {
-    /// Does about snapshots what can be done now.
+    /// Starts every snapshot job that can start now.
     pub(super) fn tend_snapshots(&mut self, out: &mut Vec<Output>) {
         self.take_snapshot(out);
         self.fetch_on(out);
@@ -129,7 +129,7 @@ impl Replica {
     ) {
         let read = match (&job, result) {
             (_, Ok(read)) => Ok(read.into_iter().next().unwrap_or_default()),
-            // What was to be written was acknowledged to nobody: it is given up, and everything else goes on.
+            // The snapshot was not acknowledged to any member: it is given up, and everything else goes on.
             (SnapshotJob::Taken | SnapshotJob::TakenWhole, Err(DiskError::Full)) => {
                 return self.give_up_taking(out);
             }
@@ -137,8 +137,8 @@ impl Replica {
                 SnapshotJob::Fetched { .. } | SnapshotJob::Checked { .. } | SnapshotJob::FetchedWhole(_),
                 Err(DiskError::Full),
             ) => return self.give_up_fetching(out),
-            // What may be gone: a file that others fetch, what was fetched before, what was given up before
-            // anything was written.
+            // These files may be missing: one that other members fetch, one from an earlier fetch, one given
+            // up before its first write.
             (
                 SnapshotJob::HeaderToSend(_)
                 | SnapshotJob::PieceToSend { .. }
@@ -163,7 +163,7 @@ impl Replica {
         }
     }
 
-    /// Begins, or goes on, to read the snapshot that the state machine is to be put into the state of.
+    /// Reads the next part of the snapshot that the state machine is restored from.
     pub(super) fn read_to_restore(&mut self, last: LogId, chunk: u64, out: &mut Vec<Output>) {
         let (job, operation) = match self.snapshots.files.get(&last) {
             Some(Some(header)) if chunk < header.chunks() => {
@@ -195,7 +195,7 @@ impl Replica {
         };
         let last = snapshot.last;
         let Some(Some(header)) = self.snapshots.files.get(&last) else {
-            // It was found damaged meanwhile, by somebody who fetches it.
+            // A read for a fetching member has found it damaged meanwhile.
             return self.halt(Halt::Damaged(Damage(file(last))), out);
         };
         match header.check_chunk(*chunk, bytes) {
@@ -205,8 +205,8 @@ impl Replica {
     }
 }
 
-/// The header in `bytes`, if it is that of this snapshot, and its chunks are no larger than any member makes
-/// them.
+/// The header in `bytes`, if it belongs to this snapshot and its chunks are no larger than the largest that a
+/// member writes.
 fn header_of(snapshot: &Snapshot, bytes: &[u8]) -> Result<SnapshotHeader, Damage> {
     let file = file(snapshot.last);
     let header = SnapshotHeader::decode(file, bytes)?;
@@ -217,7 +217,8 @@ fn header_of(snapshot: &Snapshot, bytes: &[u8]) -> Result<SnapshotHeader, Damage
 /// More than what stands beside the content in a chunk.
 const CHUNK_OVERHEAD: usize = 16;
 
-/// How many bytes the first chunk takes in its file; all are as long but the last, which may be shorter.
+/// The length of the first chunk in its file, in bytes. All chunks have this length but the last, which may
+/// be shorter.
 fn chunk_length(header: &SnapshotHeader) -> usize {
     match header.read_chunk(file(header.snapshot().last), 0) {
         Operation::Read { length, .. } => length,
@@ -225,8 +226,8 @@ fn chunk_length(header: &SnapshotHeader) -> usize {
     }
 }
 
-/// Which file exactly a snapshot's is: two that hold the same and are cut into the same chunks have the same
-/// number, and each piece of the one is that of the other.
+/// Identifies a snapshot's file: two files with the same contents and chunks have the same edition, and their
+/// pieces are interchangeable.
 fn edition_of(header: &SnapshotHeader) -> u64 {
     header.digest() ^ (chunk_length(header) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
@@ -236,7 +237,7 @@ fn file(last: LogId) -> FileName {
     FileName::Snapshot { term: last.term.get(), index: last.index.get() }
 }
 
-/// The file of one that is not whole yet.
+/// The file of a snapshot that is not whole yet.
 fn partial(last: LogId) -> FileName {
     FileName::Partial { term: last.term.get(), index: last.index.get() }
 }

@@ -20,7 +20,7 @@ pub(super) struct Sending {
     /// One transfer for each follower: a request for another snapshot takes the place of what it asked
     /// before.
     transfers: BTreeMap<NodeId, Transfer>,
-    /// Who was served last: the next in turn comes next.
+    /// The member that was served last; the next one in order is served next.
     served: Option<NodeId>,
     /// Whether a piece is being read.
     reading: bool,
@@ -48,7 +48,7 @@ impl Sending {
         Self { transfers: BTreeMap::new(), served: None, reading: false, send_at: now }
     }
 
-    /// Whether somebody has lately asked for this snapshot.
+    /// Whether a member has asked for this snapshot lately.
     pub(super) fn is_sent(&self, last: LogId, now: Instant, patience: Nanos) -> bool {
         self.transfers.values().any(|transfer| transfer.last == last && now - transfer.active < patience)
     }
@@ -194,7 +194,7 @@ impl Replica {
         self.send_replica(to, Lane::Bulk, ReplicaBody::SnapshotPiece { last, edition, piece, bytes }, out);
     }
 
-    /// The file is damaged or gone: whoever fetches it must take another.
+    /// The file is damaged or gone: members that fetch it must take another.
     fn send_no_more(&mut self, last: LogId, out: &mut Vec<Output>) {
         self.replace_damaged(last);
         let of_it = self.snapshots.sending.transfers.values().filter(|transfer| transfer.last == last);

@@ -114,9 +114,9 @@ fn a_restoration_does_not_wait_for_a_file_that_is_given_up() {
     );
 }
 
-/// Whoever has lost a snapshot asks for one again with each heartbeat, however long it takes to take.
+/// A member that has lost a snapshot asks for one with each heartbeat, however long it takes to take.
 #[test]
-fn one_snapshot_is_enough_for_who_asks_for_it_many_times() {
+fn one_snapshot_is_enough_for_a_member_that_asks_many_times() {
     let options = config::Options { retained_entries: 0, ..Default::default() };
     let mut group = Group::with(3, &options, &small());
     let leader = group.elect();

@@ -132,7 +132,7 @@ fn run(seed: u64) -> BTreeMap<&'static str, u64> {
                 "seed {seed}: {halted:?}"
             );
             if halted.is_some() && down != Some(id) {
-                assert_eq!(group.replica(id).waiting(), 0, "seed {seed}: somebody was not told");
+                assert_eq!(group.replica(id).waiting(), 0, "seed {seed}: a request was not answered");
                 tally(&mut all, &group, id);
                 *all.entry("failures").or_insert(0) += 1;
                 crashes += 1;
@@ -166,7 +166,7 @@ fn run(seed: u64) -> BTreeMap<&'static str, u64> {
         let status = group.replica(id).status();
         let snapshot: Option<&Snapshot> = group.replica(id).raft().log().snapshot();
         assert_eq!(snapshot.map(|snapshot| snapshot.last), Some(status.snapshot));
-        assert_eq!(group.replica(id).waiting(), 0, "seed {seed}: somebody waits for ever");
+        assert_eq!(group.replica(id).waiting(), 0, "seed {seed}: a request waits for ever");
         assert!(group.host(id).snapshots() <= options.keep_snapshots + 1, "seed {seed}");
     }
     if crashes == 0 {
@@ -191,7 +191,7 @@ fn tally(sums: &mut BTreeMap<&'static str, u64>, group: &Group, id: u64) {
 }
 
 #[test]
-fn nothing_is_lost_nothing_is_done_twice_and_everybody_is_answered() {
+fn nothing_is_lost_nothing_is_done_twice_and_every_request_is_answered() {
     let mut sums = BTreeMap::new();
     for seed in 0..16 {
         for (name, count) in run(seed) {

@@ -15,7 +15,7 @@ fn broken() -> DiskError {
 }
 
 #[test]
-fn a_write_that_failed_ends_the_member_and_everybody_is_told() {
+fn a_write_that_failed_ends_the_member_and_every_request_is_answered() {
     let mut group = Group::of(3, &small());
     let leader = group.elect();
     group.put(leader, "x", "1");

@@ -145,7 +145,7 @@ fn a_slow_state_machine_delays_answers_and_neither_leadership_nor_the_log() {
 }
 
 #[test]
-fn what_is_large_on_the_disk_keeps_nobody_waiting() {
+fn a_large_write_to_the_disk_delays_no_other_request() {
     let mut group = Group::of(3, &small());
     // With room for all of it: the next segment is made in the same lane.
     for id in 1..=3 {
@@ -237,7 +237,7 @@ fn too_many_requests_and_too_large_queries_are_refused() {
 }
 
 #[test]
-fn a_member_that_is_shut_down_answers_everybody_and_finishes_its_writes() {
+fn a_member_that_is_shut_down_answers_every_request_and_finishes_its_writes() {
     let mut group = Group::of(3, &small());
     let leader = group.elect();
     group.put(leader, "x", "1");

@@ -1,12 +1,11 @@
-//! Who belongs to the group (paper §6, thesis 4).
+//! Membership changes (paper §6, thesis 4).
 //!
-//! A change goes through up to three memberships, each an entry of the log: newcomers that shall vote are
-//! learners first; once they have caught up, old and new voters decide together; once that is committed, the
-//! new alone. The last step is taken by whoever leads by then, not by whoever began: it follows from the log
-//! alone.
+//! A change goes through up to three memberships, each an entry of the log. New voters are learners first.
+//! Once they have caught up, old and new voters decide together (joint consensus). Once that is committed,
+//! the new voters decide alone. Any leader takes the last step, since it follows from the log alone.
 //!
-//! Before the voters change, a majority of each set that will have to decide answers a heartbeat that was
-//! sent for it. So a change does not leave the group without a majority, even if a member failed a moment ago
+//! Before the voters change, a majority of each deciding set must answer a heartbeat that is sent for the
+//! change. So a change does not leave the group without a majority, even if a member failed a moment ago
 //! (etcd's strict reconfiguration check asks for recent contact).
 
 use super::Leader;
@@ -24,16 +23,16 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// A request for another membership that is being carried out.
+/// A membership change in progress.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Changing {
     request: RequestId,
-    /// Whether anything of it is in the log.
+    /// Whether an entry of the change is in the log.
     begun: bool,
-    /// Whether it may leave the group without a majority that can be reached.
+    /// Whether the change may leave the group without a reachable majority.
     force: bool,
-    /// When the stage it is in ends at the latest, and the request is answered.
+    /// When the present stage ends at the latest and the request is answered.
     deadline: Instant,
     stage: Stage,
 }
@@ -41,10 +40,10 @@ pub(super) struct Changing {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 enum Stage {
-    /// The voters are still the old ones. Those that shall vote catch up, and then a majority must answer a
-    /// heartbeat: the one with this number, or a later one.
+    /// The voters are still the old ones. New voters catch up; then a majority must answer the heartbeat of
+    /// round `asked` or a later one.
     Preparing { target: Membership, newcomers: Vec<Newcomer>, asked: Option<u64> },
-    /// Every step that is left follows from the log.
+    /// The remaining steps follow from the log.
     Deciding,
 }
 
@@ -152,12 +151,12 @@ impl Leader {
         }
         let group = common.membership();
         let target = group.changed(changes).map_err(Refusal::Change)?;
-        // On the way there, those who come and those who go are members together.
+        // In the joint phase old and new members count together.
         if group.united_with(&target) > MAX_MEMBERS {
             return Err(Refusal::Change(ChangeError::TooMany));
         }
         let step = group.step_to(&target);
-        // Newcomers are waited for, so they count as there.
+        // The change waits for new voters, so they count as reachable.
         let answered = |id| if group.is_voter(id) { self.answered(common, id, 0) } else { Some(true) };
         if !force && step.voters() != group.voters() && step.tally(answered) == Tally::Lost {
             return Err(no_majority(&step, answered));
@@ -185,8 +184,8 @@ impl Leader {
             || common.log.configured().index > common.log.committed()
     }
 
-    /// Newcomers that shall vote become learners now. The rest follows when the change is reviewed, at the
-    /// end of this step at the earliest.
+    /// New voters become learners now. The change goes on when it is reviewed, at the end of this step at the
+    /// earliest.
     fn begin_change(
         &mut self,
         common: &mut Common,
@@ -201,7 +200,7 @@ impl Leader {
             self.append_membership(common, staging);
             self.replicate_to_all(common, out);
         }
-        // Who has caught up has the entry that makes it a member.
+        // A member has caught up only when it has the entry that adds it.
         let (through, since) = (common.log.last().index, common.now);
         let newcomer = |id| Newcomer { id, through, since, caught_up: false };
         let newcomers = newcomers.into_iter().map(newcomer).collect();
@@ -355,7 +354,7 @@ impl Leader {
             let outcome = Outcome::Committed(configured);
             out.push(Action::Respond { request: change.request, outcome });
         }
-        // Who is no voter any more has led the group to its new membership, and is done.
+        // A leader that is no voter in the new membership resigns once it is committed (paper §6).
         self.resigned = common.kind() != MemberKind::Voter;
         self.settled = Some(configured);
         false

@@ -72,8 +72,8 @@ pub(crate) struct Waiting {
 }
 
 impl Leader {
-    /// Takes office: assumes nothing of anybody, and appends a blank entry of its own term, with which
-    /// everything before it commits too (thesis 6.4).
+    /// Begins to lead: resets the progress of every peer and appends a blank entry of its own term, which
+    /// commits everything before it too (thesis 6.4).
     pub(crate) fn become_leader(common: &mut Common, out: &mut Vec<Action>) -> Self {
         let last = common.log.last().index;
         let others = common.membership().members().iter().filter(|&&member| member != common.member());
@@ -204,7 +204,7 @@ impl Leader {
         self.replicate_to_all(common, out);
     }
 
-    /// Appends an entry of this term: the only way into the log of a leader in office.
+    /// Appends an entry of this term. A leader's log grows in no other way.
     fn append(&mut self, common: &mut Common, body: EntryBody) -> LogId {
         if common.log.committed() == common.log.last().index {
             self.committing_since = common.now;
@@ -218,8 +218,7 @@ impl Leader {
         self.next()
     }
 
-    /// A heartbeat is due, if anybody still follows: a leader that has lost its quorum or its disk steps
-    /// down.
+    /// Sends the heartbeat that is due. A leader that has lost its quorum or its disk steps down instead.
     pub(crate) fn on_deadline(&mut self, common: &mut Common, out: &mut Vec<Action>) -> Next {
         if common.now < self.heartbeat_deadline {
             return Next::Stay;
@@ -244,7 +243,7 @@ impl Leader {
         self.next()
     }
 
-    /// The host is about to stop this member: somebody who has everything may take over at once.
+    /// The host is about to stop this member: a voter that has the whole log may take over at once.
     pub(crate) fn transfer_on_shutdown(&mut self, common: &Common, out: &mut Vec<Action>) {
         if common.now >= self.reads.leased_until()
             && let Some(best) = self.best_successor(common)
@@ -365,7 +364,7 @@ impl Leader {
         }
     }
 
-    /// Says to everybody that it still leads, and asks whether it does.
+    /// Sends a heartbeat to every peer. The answers confirm that this member still leads.
     fn beat(&mut self, common: &mut Common, out: &mut Vec<Action>) {
         self.round += 1;
         if common.config.options.lease_reads {

@@ -1,10 +1,10 @@
-//! What readers must see: everything that was committed when they asked, by whomever.
+//! Linearizable reads: a read sees everything that any leader had committed when it arrived.
 //!
-//! A leader that still leads has committed everything that is committed. Whether it still leads, a round of
-//! heartbeats tells that is sent after the read has come: its answers show that at that time no quorum had
-//! followed another (thesis 6.4). One round serves all who wait. A lease saves the round: whoever has
-//! answered a heartbeat votes for nobody else for a while, counted from its *sending*, and shorter than the
-//! promise by as much as two clocks may differ (thesis 6.4.1).
+//! A current leader knows everything that is committed. It confirms that it is current by a round of
+//! heartbeats sent after the read has arrived: the answers of a quorum show that at that time no later leader
+//! had been elected (thesis 6.4). One round confirms all waiting reads. A lease saves the round: a voter that
+//! has answered a heartbeat votes for no other member for a while. The lease is counted from the heartbeat's
+//! *sending*, and is shorter than the voter's promise by as much as two clocks may differ (thesis 6.4.1).
 
 use super::Leader;
 use crate::action::{Action, Outcome, Refusal};
@@ -20,16 +20,17 @@ use alloc::vec::Vec;
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Reads {
-    /// In the order in which they came; rounds and indexes rise along it.
+    /// In order of arrival; rounds and indexes ascend.
     waiting: VecDeque<Waiting>,
-    /// The last round that was sent for the sake of reads.
+    /// The last round that was sent for reads.
     asked: u64,
     /// When the last rounds were sent.
     sent: VecDeque<(u64, Instant)>,
-    /// The latest instant until which a lease was given to the host, who may use it without asking.
+    /// The latest instant until which a lease was given to the host, which may serve reads by it without
+    /// asking.
     leased_until: Instant,
-    /// Set once no lease can be trusted in this term any more: somebody was bidden to take over, which may
-    /// come to pass at any later time, against all promises; or the clock has gone back.
+    /// Set once no lease is safe in this term any more: `TimeoutNow` was sent, whose receiver may campaign at
+    /// any later time despite all promises; or the clock has gone back.
     ended: bool,
 }
 
@@ -38,9 +39,9 @@ pub(super) struct Reads {
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 struct Waiting {
     reader: Reader,
-    /// The first round that was not yet sent when it came.
+    /// The first round that was not yet sent when the read arrived.
     round: u64,
-    /// What it must see.
+    /// The index that must be applied before it is served.
     index: Index,
 }
 
@@ -51,11 +52,11 @@ enum Reader {
     Follower(Member, ReadContext),
 }
 
-/// How many rounds are remembered: an answer that comes later than so many rounds gives no lease.
+/// How many rounds are remembered: an answer that is later than this many rounds extends no lease.
 const ROUNDS: usize = 64;
 
 impl Reads {
-    /// A round of heartbeats leaves.
+    /// A round of heartbeats is sent.
     pub(super) fn round_sent(&mut self, round: u64, now: Instant) {
         if self.sent.len() == ROUNDS {
             self.sent.pop_front();
@@ -138,7 +139,7 @@ impl Leader {
         self.wait(common, Reader::Follower(from, context), out);
     }
 
-    /// What is committed now, by whomever, is committed here once this leader's first entry is.
+    /// Everything that an earlier leader committed is committed here once this leader's first entry is.
     fn wait(&mut self, common: &mut Common, reader: Reader, out: &mut Vec<Action>) {
         let index = common.log.committed().max(self.first);
         self.reads.waiting.push_back(Waiting { reader, round: self.round + 1, index });
@@ -192,7 +193,7 @@ impl Leader {
         common.membership().reached_beyond(0, answered)
     }
 
-    /// Until when nobody else can be elected, if that is certain.
+    /// The instant until which no other member can be elected, if that is certain.
     fn lease(&self, common: &Common) -> Option<Instant> {
         let options = &common.config.options;
         if !options.lease_reads || self.reads.ended || self.transfer.is_some() || !self.has_committed(common)

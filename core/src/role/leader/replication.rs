@@ -281,8 +281,7 @@ impl Leader {
         common.send(peer.member, Body::OfferSnapshot { snapshot: snapshot.clone() }, out);
     }
 
-    /// Offers once more to those who have not got their snapshots: the offer, or word of its end, may be
-    /// lost.
+    /// Offers the snapshot again to peers that have not confirmed it: the offer or the answer may be lost.
     pub(super) fn offer_again(&mut self, common: &Common, out: &mut Vec<Action>) {
         for peer in &self.peers {
             if let Flow::Snapshot { offered } = &peer.flow {
@@ -291,8 +290,8 @@ impl Leader {
         }
     }
 
-    /// How far the log may be compacted without taking from a follower what it will need when it has its
-    /// snapshot. Who has not been heard of for long is not waited for.
+    /// How far the log may be compacted while followers still get the entries that they need after their
+    /// snapshots. Followers without recent contact are not waited for.
     pub(crate) fn compactable(&self, common: &Common) -> Index {
         let patience = common.config.timing.election_max.times(PATIENCE);
         let needed = self.peers.iter().filter_map(|peer| match &peer.flow {

@@ -31,7 +31,7 @@ impl Transferring {
         self.to.id
     }
 
-    /// Nobody takes over who could not be elected any more.
+    /// Ends the transfer if its target is no longer a voter.
     pub(super) fn membership_changed(&mut self, common: &Common) {
         if common.membership().kind(self.to) != MemberKind::Voter {
             self.deadline = common.now;
@@ -63,7 +63,7 @@ impl Leader {
             return Err(Refusal::ChangeInFlight { configured: common.log.configured() });
         }
         let chosen = match to {
-            None => self.best_successor(common).ok_or(Refusal::NobodyElse)?,
+            None => self.best_successor(common).ok_or(Refusal::NoSuccessor)?,
             Some(id) if id == common.id() => return Err(Refusal::LeadsAlready),
             Some(id) => {
                 let could = |peer: &&Progress| common.membership().kind(peer.member) == MemberKind::Voter;
@@ -89,13 +89,13 @@ impl Leader {
         }
     }
 
-    /// Whether this is who shall take over.
+    /// Whether this member is the target of the transfer.
     pub(super) fn is_successor(&self, member: Member) -> bool {
         self.transfer.as_ref().is_some_and(|transfer| transfer.to == member)
     }
 
-    /// Who would take over best: of those that could lead, one that nothing hinders, and of these one that
-    /// has most of the log.
+    /// The best successor: of the voters that could lead, preferably one that nothing hinders, and of these
+    /// the one with most of the log.
     pub(super) fn best_successor(&self, common: &Common) -> Option<&Progress> {
         let could = |peer: &&Progress| common.membership().kind(peer.member) == MemberKind::Voter;
         // The first of those that are equally good.

@@ -1,9 +1,9 @@
-//! How far the log goes to witnesses.
+//! Limits how far the log is replicated to witnesses.
 //!
-//! A witness remembers which entries there are, and not what is in them; so it votes for nobody who lacks one
-//! of them, and cannot give it to anybody. An entry that a witness has before the other voters can leave the
-//! group without a leader: if this one does not return, no other may be elected and none could be given what
-//! it lacks.
+//! A witness remembers the ids of entries without their payloads. So it refuses its vote to a candidate that
+//! lacks one of them, and cannot send the entry to it either. An entry that a witness has before the other
+//! voters can leave the group without a leader: if this leader does not return, the witness votes for no
+//! other voter, and none of them can get the entry.
 
 use super::Leader;
 use crate::common::Common;
@@ -17,8 +17,8 @@ impl Leader {
     /// voters hold it with its payload that one of them is left when as many members fail as the group can do
     /// without.
     ///
-    /// Voters that are silent are not waited for: a witness is there for when the others are not. And when
-    /// nothing has been committed for an election timeout, it gets everything.
+    /// Silent voters are not waited for, because a witness stands in for voters that fail. When nothing has
+    /// been committed for an election timeout, the witness gets everything.
     pub(super) fn through_for(&self, common: &Common, position: usize) -> Index {
         let last = common.log.last().index;
         let membership = common.membership();
@@ -29,7 +29,7 @@ impl Leader {
             return last;
         }
         let held = [membership.voters(), membership.outgoing()].map(|set| self.held_by_enough(common, set));
-        // A committed entry is on a majority: who lacks it is not elected anyway.
+        // A committed entry is on a majority: a candidate that lacks it is not elected anyway.
         held.into_iter().min().unwrap_or(last).max(common.log.committed())
     }
 

@@ -127,7 +127,7 @@ fn replica_body(rng: &mut Rng) -> ReplicaBody {
 fn reply(rng: &mut Rng) -> Reply {
     match rng.below(8) {
         0 => Reply::Unanswered(log_id(rng)),
-        1 => Reply::Refused(rng.pick(&[Refusal::Busy, Refusal::Stopped, Refusal::NobodyElse])),
+        1 => Reply::Refused(rng.pick(&[Refusal::Busy, Refusal::Stopped, Refusal::NoSuccessor])),
         2 => Reply::Unknown,
         _ => Reply::Applied { id: log_id(rng), answer: answer(rng) },
     }
