@@ -60,30 +60,30 @@ enum Role {
     Candidate(Candidate),
     /// Boxed: it is far larger than the others, and most members are followers.
     Leader(Box<Leader>),
-    /// It takes no part any more, and refuses every request with this.
+    /// It takes no further part, and refuses every request with this.
     Halted(Refusal),
 }
 
 /// What a member finds on its disk when it starts: the sum of all its durable [`Write`]s, and how far its
-/// state machine has got.
+/// state machine has applied the log.
 ///
-/// The default is a member that has never run and knows of no group: it waits to be added to one. A new group
-/// begins with members that all start from the same [`bootstrap`](Self::bootstrap).
+/// The default is a member that has never run and belongs to no group: it waits to be added to one. A new
+/// group begins with members that all start from the same [`bootstrap`](Self::bootstrap).
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Durable {
     /// The ballot of the last write.
     pub ballot: Ballot,
-    /// How often the member has started, by the last write.
+    /// How often the member has started, as of the last write.
     pub starts: u64,
-    /// What the log rests on; none in a member that knows of no group.
+    /// The snapshot that the log rests on; `None` in a member without a group.
     pub snapshot: Option<Snapshot>,
-    /// Whether the snapshot's bytes are damaged: they must be had from another member before anything can be
+    /// Whether the snapshot's bytes are damaged: another member must send them before anything can be
     /// applied.
     pub snapshot_lost: bool,
     /// The entry before the first of the log, which is in the snapshot.
     pub base: LogId,
-    /// What the log holds after `base` and before `entries`: committed, and on the disk alone.
+    /// The entries after `base` and before `entries`: committed, and on the disk alone.
     pub skipped: Skipped,
     /// Every entry after that.
     pub entries: Vec<Entry>,
@@ -113,9 +113,9 @@ impl Durable {
         self.skipped.last.unwrap_or(self.base)
     }
 
-    /// Leaves out of `entries` what is committed, as long as they take more than `max_bytes`: a log that does
-    /// not fit into memory is summed up piece by piece. The member asks its host for what is left out when it
-    /// needs it; and others for what is lost of that.
+    /// Drops committed entries from `entries` while they take more than `max_bytes`, so that a log larger
+    /// than memory can be summed up piece by piece. The member asks its host for a dropped entry when it
+    /// needs it, and other members for a lost one.
     pub fn skip(&mut self, max_bytes: u64) {
         let mut size: u64 = self.entries.iter().map(Entry::size).sum();
         let mut skipped = 0;
@@ -131,8 +131,7 @@ impl Durable {
         }
     }
 
-    /// Adds a write to what is durable: what a disk does, in memory. Writes come in the order of their
-    /// numbers.
+    /// Applies a write, as a disk would. Writes come in the order of their numbers.
     pub fn write(&mut self, write: &Write) {
         self.ballot = write.ballot;
         self.starts = write.starts;
@@ -175,7 +174,7 @@ impl Durable {
         true
     }
 
-    /// Which entries are lost: each run of them, after the one and through the other.
+    /// The lost entries, as runs: the entry before the first and the last one.
     pub fn lost(&self) -> Vec<(LogId, LogId)> {
         let id = |index| self.id(index).unwrap_or(self.base);
         self.lost_runs()
@@ -191,7 +190,7 @@ impl Durable {
         lost
     }
 
-    /// Which entry is at `index`, after the base.
+    /// The id of the entry at `index`, after the base.
     fn id(&self, index: Index) -> Option<LogId> {
         let before = index.prev()?;
         if before < self.skipped_through().index {
@@ -209,17 +208,19 @@ impl Durable {
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Retention {
-    /// A follower gets an earlier snapshot, or did when the latest was taken, and will need them after it.
+    /// A follower is being sent an earlier snapshot, or was when the latest was taken, and needs these
+    /// entries after it.
     pub fetching: Span,
-    /// They are in the snapshot, and kept for followers that lag a little: see [`Options::retained_entries`].
+    /// Entries in the snapshot, kept for followers that are a little behind: see
+    /// [`Options::retained_entries`].
     pub tail: Span,
-    /// They are applied, and no snapshot has them yet.
+    /// Applied entries that are in no snapshot yet.
     pub applied: Span,
-    /// They are not applied.
+    /// Entries that are not applied.
     pub unapplied: Span,
 }
 
-/// Why what was found on the disk is not what a member left there. Do not start the member: its disk has lost
+/// Why a state from the disk is not one that a member wrote. Do not start the member: its disk has lost
 /// something that it acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RestoreError {
@@ -379,7 +380,7 @@ impl Raft {
         self.check();
     }
 
-    /// The events that are not of every moment.
+    /// Handles the rare events.
     fn on_rare_event(&mut self, event: Event, out: &mut Vec<Action>) -> Next {
         match event {
             Event::Read(read) => self.on_read(read, out),
@@ -421,7 +422,7 @@ impl Raft {
         }
     }
 
-    /// This member at this moment. Allocates nothing.
+    /// The present status. Allocates nothing.
     pub fn status(&self) -> Status {
         let (role, leader) = match &self.role {
             Role::Follower(follower) => (RoleKind::Follower, follower.leader.map(|leader| leader.id)),
@@ -465,7 +466,7 @@ impl Raft {
         }
     }
 
-    /// The log, to read what is to be applied.
+    /// The log, from which the host reads the entries to apply.
     pub fn log(&self) -> &Log {
         &self.common.log
     }
@@ -476,17 +477,17 @@ impl Raft {
         self.common.membership()
     }
 
-    /// What a snapshot of everything applied through `index` says beside its bytes: for the host to store
-    /// with them, and to hand to those who fetch it. `None` where `index` is not applied, or is older than
-    /// the log or the latest snapshot; and on a member that has only just joined, before the first membership
-    /// in its log: no snapshot can be taken of that.
+    /// The metadata of a snapshot of everything applied through `index`. The host stores it with the bytes,
+    /// and sends it to members that fetch the snapshot. `None` where `index` is not applied, or is older than
+    /// the log or the latest snapshot, and on a new member before the first membership in its log: no
+    /// snapshot can be taken there.
     pub fn snapshot_at(&self, index: Index) -> Option<Snapshot> {
         let log = &self.common.log;
         let latest = log.snapshot().map_or(Index::ZERO, |snapshot| snapshot.last.index);
         if index > log.applied() || index < latest { None } else { log.snapshot_at(index) }
     }
 
-    /// The settings it was made with.
+    /// The configuration of this member.
     pub fn config(&self) -> &Config {
         &self.common.config
     }
@@ -515,7 +516,7 @@ impl Raft {
                 voter::on_request_vote(&mut self.common, from, *last, out);
             }
             (_, Body::StaleIncarnation { incarnation }) => {
-                // Unless the group has it after all, as far as this member's log or its leader tell.
+                // Unless this member's log or its leader shows that the group has it after all.
                 let follows = matches!(&self.role, Role::Follower(follower) if follower.leader == Some(from));
                 if !follows && !self.common.membership().contains(self.common.member()) {
                     let (ours, theirs) = (self.common.member().incarnation, *incarnation);
@@ -551,8 +552,7 @@ impl Raft {
         Next::Stay
     }
 
-    /// Decides whether a message may be looked at, and brings this member into its term. The only place where
-    /// terms are compared.
+    /// Decides whether a message is handled, and enters its term. The only place where terms are compared.
     fn gate(&mut self, message: &Message, out: &mut Vec<Action>) -> Result<(), DropReason> {
         let Message { cluster, from, to, term, body } = message;
         let me = self.common.config.identity;
@@ -628,7 +628,8 @@ impl Raft {
             || matches!(body, Body::StaleIncarnation { .. })
     }
 
-    /// A message of ours reached another incarnation of whom we meant. A leader knows which is of the group.
+    /// A message of ours has reached another incarnation of its addressee. A leader knows which one is a
+    /// member.
     fn on_wrong_incarnation(&mut self, message: &Message, out: &mut Vec<Action>) {
         let from = message.from;
         if let Role::Leader(leader) = &mut self.role {
@@ -641,16 +642,17 @@ impl Raft {
         }
     }
 
-    /// Whether a leader is known to be alive, and a vote, or the promise of one, is refused for its sake.
-    /// Giving votes away too easily would only let them disturb; pre-votes would be pointless without this.
+    /// Whether a request for a vote or a pre-vote is refused because a leader is known to be alive (thesis
+    /// 4.2.3). Without this a member that cannot hear the leader could unseat it, and pre-votes would be
+    /// pointless.
     fn refuses_elections(&self, body: &Body) -> bool {
         let leads = matches!(self.role, Role::Leader(_));
         let loyal = leads || self.common.has_live_leader();
         let check_quorum = self.common.config.options.check_quorum;
         match body {
-            // Loyalty to a leader that does not check its quorum could outlast its leadership for ever.
+            // A leader that does not check its quorum could keep its followers for ever without leading.
             Body::PreVote { .. } => leads || (loyal && check_quorum),
-            // Whom the leader itself has bidden to stand is no threat to it.
+            // The leader itself has asked this candidate to take over.
             Body::RequestVote { transfer, .. } => loyal && check_quorum && !transfer,
             _ => false,
         }
@@ -723,7 +725,7 @@ impl Raft {
         Next::Stay
     }
 
-    /// What it holds in memory that its settings limit.
+    /// The memory in use that the options limit.
     pub fn held(&self) -> Held {
         let Common { log, durability, .. } = &self.common;
         let held = Held {
@@ -841,7 +843,7 @@ impl Raft {
     /// Carries out what a handler wants this member to become. The only place where a role changes.
     #[inline]
     fn become_(&mut self, next: Next, out: &mut Vec<Action>) {
-        // Nearly every step stays what it is, and should not pay for the rest.
+        // Nearly every step keeps its role, and should not pay for the rest.
         if !matches!(next, Next::Stay) {
             self.change_role(next, out);
         }
@@ -908,9 +910,8 @@ impl Raft {
         (Role::Halted(refusal), Next::Stay)
     }
 
-    /// Compares what this member knows with what its disk and its state machine were last told, and tells
-    /// them the difference. The only place where `Persist` and `Apply` are born, so that no handler can
-    /// forget one.
+    /// Compares the state with what was last handed out to the disk and the state machine, and hands out the
+    /// difference. The only place that creates `Persist` and `Apply`, so that no handler can forget one.
     fn settle(&mut self, out: &mut Vec<Action>) {
         if let Role::Halted(_) = self.role {
             return;
@@ -945,7 +946,7 @@ impl Raft {
         self.common.log.evict(self.common.config.options.max_cached_bytes);
     }
 
-    /// What must hold of a member between any two steps.
+    /// Checks the invariants that hold between any two steps.
     #[cfg(debug_assertions)]
     fn check(&self) {
         let Common { log, durability, ballot, .. } = &self.common;
@@ -977,7 +978,7 @@ impl Raft {
     }
 }
 
-/// What a leader knows of the others.
+/// What a leader knows of the other members.
 #[derive(Clone, Copy, Debug)]
 pub struct LeaderView<'a> {
     leader: &'a Leader,

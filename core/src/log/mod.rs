@@ -48,12 +48,12 @@ pub struct Log {
     terms: Terms,
     sizes: Sizes,
     configs: Configs,
-    /// The latest snapshot; none on a member that has never heard of its group.
+    /// The latest snapshot; `None` on a member that has not received its group's first membership yet.
     snapshot: Option<Snapshot>,
     /// Entries through here are not in memory.
     evicted: Index,
     entries: VecDeque<Entry>,
-    /// What the disk has damaged; nothing, nearly always.
+    /// The damaged entries; nearly always there are none.
     holes: Option<Box<Holes>>,
     /// The size of `entries`.
     cached_size: u64,
@@ -62,7 +62,7 @@ pub struct Log {
     batch: Entries,
     /// Everything through here was handed out to be written, if not since truncated.
     written: Index,
-    /// Set where entries that were handed out to be written are gone, until the next write says so.
+    /// Set where entries that were handed out to be written were truncated, until the next write says so.
     cut: Option<Index>,
     /// Set where what was handed out to be written has been replaced after this index, until the next write
     /// says so.
@@ -78,14 +78,14 @@ pub struct Log {
     applied: Index,
 }
 
-/// What the disk must be told.
+/// Changes that are not handed out to the disk yet.
 #[derive(Debug)]
 pub(crate) struct Unwritten {
     pub(crate) rebase: Option<Rebase>,
     pub(crate) truncate_after: Option<Index>,
     pub(crate) repaired: Entries,
     pub(crate) append: Entries,
-    /// Where set, writes that were handed out before say nothing of the log after this index any more.
+    /// If set, earlier writes no longer make the log durable after this index.
     pub(crate) replaced_after: Option<Index>,
 }
 
@@ -103,15 +103,15 @@ pub struct Span {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rebase {
-    /// What the log rests on from now on. The host keeps the bytes of the one before until the write with
-    /// this one is durable: a crash may take the log back to it.
+    /// The snapshot that the log rests on from now on. The host keeps the previous one until this write is
+    /// durable: a crash may take the log back to it.
     pub snapshot: Snapshot,
     /// The log begins after this entry, which is in the snapshot: forget everything through it, and where the
     /// log ends before it, everything.
     pub base: LogId,
 }
 
-/// What the state machine must be told.
+/// The next work for the state machine.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Applicable {
     /// To go to the state of the snapshot.
@@ -134,7 +134,7 @@ pub(crate) struct Stored {
     pub(crate) trimmed: bool,
 }
 
-/// An append would replace an entry that was agreed upon: somewhere safety is already broken.
+/// An append would replace an agreed entry: safety is already broken somewhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Contradiction {
     pub(crate) ours: LogId,
@@ -155,7 +155,7 @@ impl Log {
         let mut configs = Configs::new(
             snapshot.as_ref().map(|snapshot| (snapshot.configured, snapshot.membership.clone())),
         );
-        // The snapshot's membership is that of its last entry: what stands before it in the log is over.
+        // The snapshot's membership is that of its last entry, and replaces earlier ones of the log.
         skipped
             .configs
             .into_iter()
@@ -269,16 +269,16 @@ impl Log {
         self.entries.get(usize::try_from(position).ok()?)
     }
 
-    /// The entries after `after`, through `through`, as far as they are in memory: what
-    /// [`Action::Apply`](crate::action::Action::Apply) names always is until it is reported as applied, or a
-    /// snapshot takes its place.
+    /// The entries after `after` through `through`, as far as they are in memory. Entries that
+    /// [`Action::Apply`](crate::action::Action::Apply) names stay in memory until they are reported as
+    /// applied or a snapshot replaces them.
     pub fn entries(&self, after: Index, through: Index) -> impl ExactSizeIterator<Item = &Entry> + Clone {
         let (after, through) = (after.clamp(self.evicted, self.last().index), through.min(self.last().index));
         self.entries.range(self.position_after(after)..self.position_after(through.max(after)))
     }
 
-    /// The entry after which this log is to begin when a snapshot of everything through `index` was taken: so
-    /// many entries stay at most, of so many bytes, for followers that lag a little.
+    /// The entry after which this log begins once a snapshot of everything through `index` was taken. At most
+    /// so many entries, of so many bytes, stay for followers that are a little behind.
     pub(crate) fn tail(&self, index: Index, max_entries: u64, max_bytes: u64) -> Index {
         let by_count = Index::new(index.get().saturating_sub(max_entries));
         by_count.max(self.sizes.tail(index, max_bytes))
@@ -311,10 +311,10 @@ impl Log {
         id
     }
 
-    /// Takes over what a leader sent, of which [`LogSlice::prev`] is known to match. Entries that are already
-    /// here stay (a stale or repeated message removes nothing); the first that conflicts goes, with all that
-    /// follow it (paper, figure 2). Returns how far this log now agrees with the leader's. Nothing through
-    /// `agreed`, which is committed or came from the same leader before, may conflict.
+    /// Adopts a leader's entries; their [`LogSlice::prev`] is known to match. Entries that are already here
+    /// stay, since a stale or repeated message must remove nothing. The first conflicting entry is removed,
+    /// with all that follow it (paper, figure 2). Returns how far this log now agrees with the leader's.
+    /// Nothing through `agreed`, which is committed or came from the same leader before, may conflict.
     pub(crate) fn adopt(&mut self, slice: &LogSlice, agreed: Index) -> Result<Index, Contradiction> {
         debug_assert!(self.contains(slice.prev()));
         let entries = slice.entries();
@@ -347,8 +347,8 @@ impl Log {
         Ok(slice.last().index)
     }
 
-    /// Where this log could last agree with a leader that just asked about `prev` and was refused. Whole
-    /// terms of ours that are later than the leader's are skipped at once.
+    /// The hint for a leader whose `prev` was refused: the last entry on which this log and the leader's
+    /// could agree. Terms of ours that are later than the leader's are skipped whole.
     pub(crate) fn conflict_hint(&self, prev: LogId) -> LogId {
         self.terms.last_at_most(prev.index, prev.term)
     }
@@ -386,12 +386,12 @@ impl Log {
         self.durable = self.durable.max(index);
     }
 
-    /// Whether nothing of this log is lost, and everything that was is on the disk again.
+    /// Whether no entry is lost, and every repaired entry is durable again.
     pub fn is_whole(&self) -> bool {
         self.holes.is_none()
     }
 
-    /// Everything through here can be read, and is on the disk as far as it ever was.
+    /// Everything through this index can be read, and every repaired entry of it is durable again.
     pub(crate) fn held(&self) -> Index {
         self.holes.as_ref().map_or(Index::MAX, |holes| holes.held())
     }
@@ -411,7 +411,7 @@ impl Log {
         Some((after, id(through).unwrap_or(snapshot)))
     }
 
-    /// The size of the entries that have come back and are not on the disk again yet.
+    /// The size of the repaired entries that are not durable yet.
     pub(crate) fn repairing(&self) -> u64 {
         self.holes.as_ref().map_or(0, |holes| holes.waiting())
     }
@@ -440,7 +440,7 @@ impl Log {
         }
     }
 
-    /// The disk has everything through write `seq`.
+    /// Everything through write `seq` is durable.
     pub(crate) fn persisted(&mut self, seq: WriteSeq) {
         self.mend(|holes| holes.persisted(seq));
     }
@@ -454,7 +454,7 @@ impl Log {
         }
     }
 
-    /// Whether there is anything that the disk must be told.
+    /// Whether a change is not handed out to the disk yet.
     pub(crate) fn has_unwritten(&self) -> bool {
         self.cut.is_some()
             || self.rebased
@@ -462,7 +462,7 @@ impl Log {
             || self.holes.as_ref().is_some_and(|holes| holes.has_filled())
     }
 
-    /// What the disk must be told next, with write `seq`.
+    /// Hands out the changes for the disk, as write `seq`.
     pub(crate) fn take_unwritten(&mut self, seq: WriteSeq) -> Unwritten {
         let repaired = self.holes.as_mut().map_or(Entries::EMPTY, |holes| holes.take_filled(seq));
         let last = self.last().index;
@@ -480,8 +480,9 @@ impl Log {
         }
     }
 
-    /// What the state machine must be told next; each entry is named once. Only what is both committed
-    /// and on this disk: a state machine never gets ahead of its own log.
+    /// Hands out the next work for the state machine; each entry is named once. **Invariant:** an entry is
+    /// applied only once it is committed and durable here, so a state machine never gets ahead of its own
+    /// log.
     pub(crate) fn take_applicable(&mut self) -> Option<Applicable> {
         if self.restoring {
             if self.holes.as_ref().is_some_and(|holes| holes.held() == Index::ZERO) {
@@ -500,8 +501,8 @@ impl Log {
         Some(Applicable::Apply(through))
     }
 
-    /// What a snapshot of everything through `index`, which is applied, says beside its bytes. `None` where
-    /// the membership as of then is not known: before the latest snapshot, and on a newcomer before the first
+    /// The metadata of a snapshot of everything through `index`, which is applied. `None` where the
+    /// membership at `index` is unknown: before the latest snapshot, and on a newcomer before the first
     /// membership in its log.
     pub(crate) fn snapshot_at(&self, index: Index) -> Option<Snapshot> {
         let last = self.term(index)?.at(index);
@@ -525,8 +526,8 @@ impl Log {
         self.begin_after(base);
     }
 
-    /// Puts a snapshot, which goes further than what is committed here, in the place of everything (paper
-    /// §7). Whatever this log has beyond it conflicts with it, or the snapshot would not be needed.
+    /// Replaces the whole log by a snapshot beyond the commit index (paper §7). Any later entries of this log
+    /// conflict with the snapshot, or it would not be needed.
     pub(crate) fn install(&mut self, snapshot: Snapshot) {
         let last = snapshot.last;
         assert!(last.index > self.committed && !self.contains(last), "a snapshot that brings nothing");
@@ -545,15 +546,15 @@ impl Log {
         self.rebased = true;
         self.restoring = true;
         self.written = last.index;
-        // What was durable is no longer of this log; the write that installs brings it to where the log now
-        // begins.
+        // The durable entries no longer belong to this log. The write that installs the snapshot makes it
+        // durable up to its new beginning.
         self.durable = self.durable.min(self.committed);
         self.replaced = Some(self.replaced.map_or(self.committed, |replaced| replaced.min(self.committed)));
         self.committed = last.index;
     }
 
-    /// Puts a snapshot of what this log has, and has lost in part, in the place of everything through its
-    /// last entry.
+    /// Replaces everything through the snapshot's last entry by the snapshot. The log has these entries, and
+    /// has lost some of them.
     pub(crate) fn rest_on(&mut self, snapshot: Snapshot) {
         let last = snapshot.last;
         assert!(self.contains(last), "a snapshot of another log");
@@ -566,7 +567,7 @@ impl Log {
         self.begin_after(last);
     }
 
-    /// Learns how the group began, of which this log knew nothing.
+    /// Learns the group's first membership.
     pub(crate) fn begin(&mut self, snapshot: Snapshot) {
         assert!(self.snapshot.is_none() && snapshot.last == LogId::ZERO, "a log begins once");
         self.configs = Configs::new(Some((snapshot.configured, snapshot.membership.clone())));
@@ -574,7 +575,7 @@ impl Log {
         self.rebased = true;
     }
 
-    /// Keeps of what is applied and durable only as much in memory as `max_size` allows.
+    /// Evicts applied and durable entries from memory beyond `max_size` bytes.
     #[inline]
     pub(crate) fn evict(&mut self, max_size: u64) {
         if self.cached_size > max_size {
@@ -661,8 +662,8 @@ impl Log {
         self.batch = Entries::EMPTY;
     }
 
-    /// The entries after `after` through `through`, behind one pointer for all who ask for the same run in
-    /// turn.
+    /// The entries after `after` through `through`, behind one pointer that repeated requests for the same
+    /// run share.
     fn shared(&mut self, after: Index, through: Index) -> Entries {
         if after >= through {
             return Entries::EMPTY;

@@ -1,4 +1,4 @@
-//! What the state machine is at: one piece of work at a time, and replication does not wait for it.
+//! The work of the state machine: one job at a time. Replication does not wait for it.
 
 use crate::event::{EntriesLoaded, Event};
 use crate::log::{Entries, Entry, Snapshot};
@@ -15,19 +15,19 @@ use alloc::vec::Vec;
 pub(super) struct Applying {
     /// How far the state machine has applied the log.
     pub(super) at: Index,
-    /// How far it shall.
+    /// How far it must apply the log.
     pub(super) through: Index,
-    /// Set where it shall first go to the state of this snapshot.
+    /// Set where it must first be restored from this snapshot.
     restore: Option<Snapshot>,
     pub(super) work: Work,
-    /// What was applied since the last snapshot.
+    /// The entries applied since the last snapshot.
     pub(super) bytes_since: u64,
     pub(super) entries_since: u64,
     /// How much the log had written then.
     pub(super) written_then: u64,
 }
 
-/// What is done to the state machine at the moment.
+/// The present job of the state machine.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Work {
     Nothing,
@@ -38,7 +38,7 @@ pub(super) enum Work {
         through: Index,
         bytes: u64,
     },
-    /// It goes to the state of a snapshot, piece by piece.
+    /// It is being restored from a snapshot, piece by piece.
     Restoring {
         task: TaskId,
         snapshot: Snapshot,
@@ -68,12 +68,12 @@ impl Applying {
         self.work == Work::Nothing
     }
 
-    /// Whether it is to go to the state of a snapshot, and has not begun to.
+    /// Whether it must be restored from a snapshot and has not begun yet.
     pub(super) fn is_to_restore(&self) -> bool {
         self.restore.is_some()
     }
 
-    /// The snapshot to whose state it goes, now or next.
+    /// The snapshot that it is restored from, now or next.
     pub(super) fn restores(&self) -> Option<LogId> {
         match &self.work {
             Work::Restoring { snapshot, .. } => Some(snapshot.last),
@@ -81,7 +81,7 @@ impl Applying {
         }
     }
 
-    /// How far it will have applied the log when it is done with what it is at.
+    /// How far it will have applied the log once its present job is done.
     pub(super) fn reaches(&self) -> Index {
         match self.work {
             Work::Applying { through, .. } => through,
@@ -91,13 +91,13 @@ impl Applying {
 }
 
 impl Replica {
-    /// The kernel wants this restored, instead of whatever it wanted applied before.
+    /// The kernel asks for a restoration, which replaces its earlier requests.
     pub(super) fn restore(&mut self, snapshot: Snapshot) {
         self.applying.through = snapshot.last.index;
         self.applying.restore = Some(snapshot);
     }
 
-    /// Gives the state machine what it shall do next, if it is at nothing.
+    /// Gives the state machine its next job, if it is idle.
     pub(super) fn apply(&mut self, out: &mut Vec<Output>) {
         if !self.applying.is_idle() {
             return;
@@ -113,7 +113,7 @@ impl Replica {
         }
         let log = self.raft.log();
         if log.base() > at {
-            // A snapshot has taken the place of what was to be applied: it will be restored.
+            // A snapshot has replaced the entries to apply: it will be restored.
             self.applying.through = at;
             return;
         }
@@ -131,7 +131,7 @@ impl Replica {
         out.push(Output::Machine(MachineJob::Apply(entries)));
     }
 
-    /// Entries that are no longer in memory are had from the disk, as many as one job may hold.
+    /// Reads entries that are no longer in memory from the disk, as many as one job may hold.
     fn read_back(&mut self, after: Index, through: Index, out: &mut Vec<Output>) {
         if let Some(extent) = self.wal.locate(after, through, self.options.apply_bytes) {
             self.applying.work = Work::ReadingBack;
@@ -238,12 +238,12 @@ impl Replica {
         }
         self.applying.count_anew(self.wal.written());
         self.has_applied(through);
-        // What was committed here before and lies in the snapshot is applied; what came of it, only its first
-        // copy's machine knows.
+        // Entries through the snapshot are applied, but their answers are known only on the member that took
+        // it.
         self.tell_all(|clients, told| clients.passed(through, told), out);
     }
 
-    /// Whether another snapshot is to be restored instead, or nothing more.
+    /// Whether the restoration is superseded: another snapshot must be restored, or the member is stopping.
     fn gives_up_restoring(&mut self) -> bool {
         let gives_up = self.applying.restore.is_some() || self.phase.is_ending();
         if gives_up {
@@ -252,7 +252,7 @@ impl Replica {
         gives_up
     }
 
-    /// The kernel wants entries for a follower that lags behind what is in memory.
+    /// The kernel asks for entries, for a follower that lags behind the entries in memory.
     pub(super) fn load(
         &mut self,
         to: NodeId,
@@ -275,7 +275,7 @@ impl Replica {
     }
 }
 
-/// As many of these as fit, but one at least.
+/// As many of these entries as fit, but at least one.
 pub(super) fn fitting<'a>(entries: impl Iterator<Item = &'a Entry>, max_bytes: u64) -> Entries {
     let mut size = 0_u64;
     let fits = |entry: &&Entry| {

@@ -1,4 +1,4 @@
-//! What goes into a replica and what comes out of it: plain data, all of it.
+//! The inputs and outputs of a replica, as plain data.
 
 use crate::event::{Proposal, ReadVia};
 use crate::log::{Entries, Snapshot};
@@ -9,7 +9,7 @@ use crate::types::{Index, LogId, Member, NodeId, Payload, RequestId};
 use crate::wal::{Disk, DiskError, Operation};
 use alloc::vec::Vec;
 
-/// Something that happened.
+/// An input: something that happened.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Input {
     /// Time has passed. To be sent no later than [`Replica::deadline`](crate::replica::Replica::deadline).
@@ -19,11 +19,11 @@ pub enum Input {
         /// Its bytes, header included.
         bytes: Vec<u8>,
     },
-    /// A client or an operator wants something. Answered by exactly one [`Output::Answer`].
+    /// A request of a client or an operator. Answered by exactly one [`Output::Answer`].
     Request {
-        /// What the answer will be addressed to.
+        /// The id that the answer carries.
         request: RequestId,
-        /// What is wanted.
+        /// The request.
         ask: Ask,
     },
     /// Several commands at once, each an [`Ask::Command`] of its own: they share one write and one message to
@@ -33,7 +33,7 @@ pub enum Input {
     Disk {
         /// Which.
         job: JobId,
-        /// What its reads have read, in order; or how it failed.
+        /// The bytes of its reads, in order, or the error.
         result: Result<Vec<Vec<u8>>, DiskError>,
     },
     /// A [`MachineJob`] is done.
@@ -41,43 +41,42 @@ pub enum Input {
     /// The connection to this member broke: a hint, see
     /// [`Event::PeerUnreachable`](crate::event::Event::PeerUnreachable).
     PeerUnreachable(NodeId),
-    /// The member is about to be stopped. Everything that waits is answered; what is being written still is,
-    /// and then [`Halt::Stopped`] says that it may go.
+    /// The member is about to be stopped. Every waiting request is answered, writes in progress are finished,
+    /// and then [`Halt::Stopped`] reports that the host may drop the replica.
     Shutdown,
 }
 
-/// What a client or an operator may want.
+/// A request of a client or an operator.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Ask {
-    /// To have this applied: an encoded [`machine::Command`].
+    /// Applies a command: an encoded [`machine::Command`].
     Command(Payload),
-    /// To ask the state machine something, and miss nothing that was acknowledged before.
+    /// Queries the state machine, which reflects everything acknowledged before (a linearizable read).
     Query {
-        /// What; the state machine knows what it means.
+        /// The query, in the state machine's own encoding.
         query: Vec<u8>,
-        /// How it is made sure that nothing is missed.
+        /// How the read is made linearizable.
         via: ReadVia,
     },
-    /// To have other members: see [`Reconfigure`](crate::event::Reconfigure).
+    /// Changes the membership: see [`Reconfigure`](crate::event::Reconfigure).
     Reconfigure {
-        /// Only if the membership is still that of this entry.
+        /// If set, the change is made only if the membership is still that of this entry.
         expected: Option<LogId>,
-        /// What to change.
+        /// The changes, which take effect together.
         changes: Vec<Change>,
-        /// Though no majority may be left that can be reached.
+        /// Makes the change even if no reachable majority is left.
         force: bool,
     },
-    /// To have the change given up that waits for newcomers: see
-    /// [`CancelChange`](crate::event::Event::CancelChange).
+    /// Cancels the change that waits for newcomers: see [`CancelChange`](crate::event::Event::CancelChange).
     CancelChange,
-    /// To have another leader: see [`Transfer`](crate::event::Transfer).
+    /// Transfers leadership: see [`Transfer`](crate::event::Transfer).
     Transfer {
         /// The next leader; `None` chooses the voter with most of the log.
         to: Option<NodeId>,
     },
-    /// To have a snapshot taken here, now.
+    /// Takes a snapshot on this member now.
     Snapshot,
-    /// To read in this member's log, committed or not. Answered by [`Answer::Entries`].
+    /// Reads entries of this member's log, committed or not. Answered by [`Answer::Entries`].
     Entries {
         /// Which entries.
         range: LogRange,
@@ -87,55 +86,55 @@ pub enum Ask {
     },
 }
 
-/// Which part of the log.
+/// A part of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum LogRange {
-    /// So many from the first that is still there.
+    /// So many entries from the first one of the log.
     First(u64),
-    /// The last so many, by rising index.
+    /// The last so many entries, by ascending index.
     Last(u64),
-    /// Everything after one index through another, as much as fits.
+    /// The entries after one index through another, as many as fit.
     Between(Index, Index),
 }
 
-/// Something to do. Frames may get lost; jobs may not.
+/// An output: something to do. Frames may be lost; jobs may not.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
     /// Send this to another member, at once.
     Frame {
-        /// To whom.
+        /// The addressee.
         to: Member,
-        /// By which way: what is in [`Lane::Bulk`] must not keep the other waiting.
+        /// The lane: frames in [`Lane::Bulk`] must not delay the other lane.
         lane: Lane,
         /// The whole frame.
         bytes: Vec<u8>,
     },
-    /// Do this to the disk, and report with [`Input::Disk`].
+    /// Carry out this job on the disk, and report with [`Input::Disk`].
     Disk(DiskJob),
-    /// Have the state machine do this, after all that came before, and report with [`Input::Machine`].
+    /// Give this job to the state machine, after all earlier ones, and report with [`Input::Machine`].
     Machine(MachineJob),
     /// The one answer to a request.
     Answer {
         /// Which request.
         request: RequestId,
-        /// What became of it.
+        /// The answer.
         answer: Answer,
     },
-    /// The member goes no further. Said once, and the last of all outputs but the refusals of later requests.
+    /// The member has ended. Reported once, as the last output but for the refusals of later requests.
     Halt(Halt),
 }
 
-/// Two ways for two kinds of work: neither may wait for the other, and each keeps its own order.
+/// A lane for one of two kinds of work. Neither lane waits for the other, and each keeps its own order.
 ///
-/// Between two members these are two connections. Whatever is on the bulk lane, a heartbeat, a vote and an
-/// acknowledgement overtake it: so no entry is so large, and no link so slow, that a leader seems to be gone
-/// while it sends.
+/// Between two members these are two connections. Heartbeats, votes and acknowledgements overtake the bulk
+/// lane, so a large entry on a slow link does not make a leader seem dead.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Lane {
-    /// What elections and commits wait for: short messages; the log's batches.
+    /// Work that elections and commits wait for: short messages and the log's batches.
     Log,
-    /// What is large and may be late: entries, snapshots, long commands; what is read back, what is prepared.
+    /// Large work that may be late: entries, snapshots, long commands, reads, and the preparation of
+    /// segments.
     Bulk,
 }
 
@@ -143,8 +142,7 @@ pub enum Lane {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct JobId(pub u64);
 
-/// Some operations on the member's directory, to be carried out in order, and not further than to the first
-/// that fails.
+/// Operations on the member's directory, to be carried out in order up to the first that fails.
 #[derive(Clone, PartialEq, Debug)]
 pub struct DiskJob {
     /// Its number.
@@ -156,13 +154,13 @@ pub struct DiskJob {
 }
 
 impl DiskJob {
-    /// Carries it out, and gives what to report.
+    /// Carries out the job and returns the input that reports it.
     pub fn run(&self, disk: &mut impl Disk) -> Input {
         Input::Disk { job: self.id, result: perform(&self.operations, disk) }
     }
 }
 
-/// Carries out operations in order; what the reads among them have read.
+/// Carries out operations in order and returns the bytes of the reads among them.
 pub fn perform(operations: &[Operation], disk: &mut impl Disk) -> Result<Vec<Vec<u8>>, DiskError> {
     let mut read = Vec::new();
     for operation in operations {
@@ -174,7 +172,7 @@ pub fn perform(operations: &[Operation], disk: &mut impl Disk) -> Result<Vec<Vec
     Ok(read)
 }
 
-/// Which snapshot or which restoration: what belongs to one that was given up is recognized.
+/// The number of a snapshot or a restoration. It tells results of one that was given up apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TaskId(pub u64);
 

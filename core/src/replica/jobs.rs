@@ -1,4 +1,4 @@
-//! What the disk is at, and what for.
+//! The disk jobs in progress, and the purpose of each.
 
 use crate::event::EntriesLoaded;
 use crate::replica::Replica;
@@ -10,12 +10,12 @@ use crate::wal::{DiskError, Extent, Operation};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-/// What a job of the disk is for.
+/// The purpose of a disk job.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Job {
     /// Writes of the kernel.
     Batch,
-    /// The word that the last batch is durable.
+    /// The mark that the last batch is durable.
     Mark,
     /// Space for further batches.
     Upkeep,
@@ -25,11 +25,11 @@ pub(super) enum Job {
     Apply(Extent),
     /// Entries for a client, after this index through that.
     Page { after: Index, through: Index, extent: Extent },
-    /// Something about snapshots.
+    /// A snapshot job.
     Snapshot(SnapshotJob),
 }
 
-/// The jobs that are not done.
+/// The jobs in progress.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub(super) struct Jobs {
     last: u64,
@@ -43,7 +43,7 @@ impl Jobs {
 }
 
 impl Replica {
-    /// Hands a job to the disk.
+    /// Hands a job out to the disk.
     pub(super) fn start(&mut self, job: Job, lane: Lane, operations: Vec<Operation>, out: &mut Vec<Output>) {
         self.jobs.last += 1;
         let id = JobId(self.jobs.last);

@@ -1,4 +1,4 @@
-//! The log's lane to the disk: one batch at a time, and the next is whatever has queued meanwhile.
+//! The log's lane to the disk: one batch at a time (group commit). Writes that queue meanwhile form the next.
 
 use crate::event::Event;
 use crate::replica::Replica;
@@ -19,7 +19,7 @@ pub(super) struct LogLane {
     mark_at: Option<Instant>,
     /// Whether the space for further segments is being made.
     upkeep: bool,
-    /// A full disk is left alone until then.
+    /// A full disk is not tried again before this instant.
     upkeep_at: Instant,
     /// Whether the kernel was told that the disk is full.
     pub(super) full: bool,
@@ -51,7 +51,7 @@ impl LogLane {
         !self.writing && self.mark_at.is_none()
     }
 
-    /// When there is something to be done although nothing happens.
+    /// The next instant at which this lane has work without an input.
     pub(super) fn deadline(&self) -> Instant {
         let mark = self.mark_at.filter(|_| !self.writing).unwrap_or(Instant::NEVER);
         let retry = if self.full && !self.upkeep { self.upkeep_at } else { Instant::NEVER };
@@ -60,7 +60,7 @@ impl LogLane {
 }
 
 impl Replica {
-    /// What the kernel wants written.
+    /// Queues a write of the kernel.
     pub(super) fn persist(&mut self, write: crate::action::Write) {
         if let Some(rebase) = &write.rebase {
             self.log.rebases.push_back((write.seq, rebase.snapshot.last));
@@ -68,7 +68,7 @@ impl Replica {
         self.wal.submit(write);
     }
 
-    /// Writes what has queued; or, where nothing has for a while, marks what was written last.
+    /// Writes the queued writes. If none has queued for a while, marks the last batch as durable.
     pub(super) fn write_log(&mut self, out: &mut Vec<Output>) {
         if self.log.writing {
             return;
@@ -105,7 +105,7 @@ impl Replica {
         }
     }
 
-    /// Prepares the next segment and removes what the log has left behind.
+    /// Prepares the next segment and removes segments that are no longer needed.
     pub(super) fn keep_up(&mut self, out: &mut Vec<Output>) {
         if !self.log.upkeep
             && self.now >= self.log.upkeep_at
@@ -129,7 +129,7 @@ impl Replica {
         }
     }
 
-    /// Tells the kernel when there is no more room for its writes, and when there is again.
+    /// Tells the kernel when the disk is full and when there is space again.
     fn watch_room(&mut self) {
         let full = !self.wal.has_room();
         if full != self.log.full {

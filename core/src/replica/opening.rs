@@ -1,4 +1,4 @@
-//! How a replica begins: with what recovery has found.
+//! Opens a replica from the result of recovery.
 
 use crate::config::Config;
 use crate::raft::{Raft, RestoreError};
@@ -21,12 +21,12 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Why a replica cannot be made.
+/// Why a replica cannot be opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReplicaOpenError {
     /// The options are wrong.
     Options(ReplicaOptionsError),
-    /// What recovery has found cannot be gone on from.
+    /// The kernel rejects the recovered state.
     Restore(RestoreError),
 }
 
@@ -42,8 +42,8 @@ impl fmt::Display for ReplicaOpenError {
 impl core::error::Error for ReplicaOpenError {}
 
 impl Replica {
-    /// A member as its directory remembers it, after everything in [`Recovery::first`] was carried out. Its
-    /// state machine has applied nothing yet.
+    /// Opens a member from its recovered directory, after every operation of [`Recovery::first`] was carried
+    /// out. Its state machine has applied nothing yet.
     pub fn open(
         config: Config,
         options: ReplicaOptions,

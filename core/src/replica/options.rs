@@ -1,4 +1,4 @@
-//! What a replica is told once, beside the kernel's own settings: how much of everything it may hold.
+//! The options of a replica, beside the kernel's own: mainly the limits of what it may hold.
 
 use crate::time::Nanos;
 use crate::wire;

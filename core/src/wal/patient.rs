@@ -3,16 +3,15 @@
 use crate::wal::disk::{Disk, DiskError, FileName};
 use crate::wal::sector::SECTOR;
 
-/// A disk whose unreadable sectors read as damaged ones: the bytes are gone either way, and what else there
-/// is shall not go with them. A disk of which nothing at all can be read is another matter, and stays an
-/// error.
+/// A disk whose unreadable sectors read as damaged ones, so that one bad sector does not make the rest
+/// unreadable. A disk of which no sector can be read stays an error.
 pub(super) struct Patient<'d, D> {
     disk: &'d mut D,
     /// Whether anything could be read.
     alive: bool,
 }
 
-/// What stands for a byte that cannot be read: no valid sector consists of it, nor one that was not finished.
+/// The stand-in for an unreadable byte: neither a valid nor an unfinished sector consists of it.
 const UNREADABLE: u8 = 0xff;
 
 impl<'d, D: Disk> Patient<'d, D> {

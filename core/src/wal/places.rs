@@ -1,4 +1,4 @@
-//! Where in the segments the entries stand, thinned out: one place for every 32 KiB or so.
+//! A sparse index of where entries are in the segments: about one place for every 32 KiB.
 
 use crate::types::Index;
 use crate::wal::sector::SECTOR;
@@ -17,7 +17,7 @@ pub(super) struct Place {
     pub(super) end: u32,
 }
 
-/// What a record does to where the entries stand.
+/// How a record changes the index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Change {
     /// Everything after this index is gone.
@@ -30,7 +30,7 @@ pub(super) enum Change {
     RepairResponse { index: Index, begin: u32, end: u32 },
 }
 
-/// Enough for one place: who looks for an entry reads at most so much in vain.
+/// The most bytes that one place covers: a lookup reads at most this much in vain.
 const GRAIN: u32 = 32 * 1024 / SECTOR as u32;
 
 #[derive(Clone, Default, PartialEq, Eq, Debug)]

@@ -34,39 +34,38 @@ pub struct Recovery {
     pub wal: Wal,
     /// What the kernel starts from.
     pub durable: Durable,
-    /// What there was to be seen.
+    /// What recovery saw, for reports.
     pub found: Found,
-    /// What must be carried out, in order and all of it, before the member may start: only then is what was
-    /// found durable. Empty after [`Wal::open`].
+    /// The operations that must all be carried out, in order, before the member may start: only then is the
+    /// result durable. Empty after [`Wal::open`].
     pub first: Vec<Operation>,
 }
 
-/// What recovery came upon: for reports.
+/// What recovery saw, for reports.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Found {
     /// How many batches the log has, as far as they are read.
     pub batches: u64,
     /// How many of them are damaged, or missing between others.
     pub rotten_batches: u64,
-    /// How many of their sectors are not what was written there.
+    /// How many of their sectors are damaged.
     pub rotten_sectors: u64,
-    /// How many batches were unfinished, never acknowledged, and are cut.
+    /// How many batches were unfinished. They were never acknowledged, and are cut off.
     pub torn: u64,
-    /// Which entries are lost: each run of them, after the one and through the other.
+    /// The lost entries, as runs: the entry before the first and the last one.
     pub lost: Vec<(LogId, LogId)>,
-    /// How many entries are written again, because only their own batch says that they are durable.
+    /// How many entries are written again, because only their own batch shows that they are durable.
     pub rewritten: u64,
-    /// How many of the two copies of the vote cannot be read, or are not there.
+    /// How many of the two copies of the vote are unreadable or missing.
     pub bad_votes: u64,
     /// How many segments have a header that cannot be read.
     pub bad_segments: u64,
-    /// The last entries of the snapshots whose files are there. The one that the log rests on is whole, or
-    /// not among them; of the others no more was read than their beginning.
+    /// The last entries of the snapshots whose files exist. The snapshot that the log rests on is listed only
+    /// if its file is whole; of the others only the header was read.
     pub snapshots: Vec<LogId>,
-    /// The last entries of those whose files are damaged, as far as that was looked at.
+    /// The last entries of the snapshots whose files were found damaged.
     pub bad_snapshots: Vec<LogId>,
-    /// The last entries of those whose files are not whole: what was being taken or fetched, and may be gone
-    /// on with.
+    /// The last entries of the snapshots that were being taken or fetched. A fetch may be continued.
     pub partial_snapshots: Vec<LogId>,
 }
 
@@ -75,14 +74,14 @@ pub struct Found {
 pub enum RecoverError {
     /// The disk could not be read.
     Disk(DiskError),
-    /// The directory is that of a member of another cluster.
+    /// The directory belongs to a member of another cluster.
     OtherCluster {
-        /// Whose it is.
+        /// The owner of the directory.
         found: ClusterId,
-        /// Who wanted it.
+        /// The identity that the member was started with.
         expected: ClusterId,
     },
-    /// The directory is that of another member, or of another incarnation.
+    /// The directory belongs to another member, or to another incarnation.
     OtherMember {
         /// Whose it is.
         found: Member,
@@ -98,36 +97,37 @@ pub enum RecoverError {
     },
     /// No copy of the vote can be read, so the vote of this member is unknown.
     VoteLost,
-    /// Too much is damaged to know even what is lost.
+    /// So much is damaged that the ids of the lost entries are unknown.
     TooMuch(Missing),
-    /// A new log cannot begin with what is no log, or with entries that are not there.
+    /// The first state of a new log is no log, or has lost or skipped entries.
     Beginning,
 }
 
-/// What is missing.
+/// What recovery lacks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Missing {
     /// The whole log: there is a vote, and no segment.
     Log,
-    /// Everything after this entry, and nothing says what that was.
+    /// Everything after this entry; nothing tells how far the log went.
     EndAfter(LogId),
-    /// Which entries there were after the one, through the index.
+    /// The ids of the entries after the one through the index.
     Ids {
         /// The last entry before.
         after: LogId,
-        /// The last of which nothing is known.
+        /// The last index whose entry is unknown.
         through: Index,
     },
-    /// The members of the group as of this snapshot.
+    /// The membership as of this snapshot.
     Membership(LogId),
 }
 
 /// Why a directory could not be opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum WalOpenError {
-    /// What is in it cannot be gone on from.
+    /// Recovery failed.
     Recover(RecoverError),
-    /// The disk failed at what had to be done first. [`DiskError::Full`]: make space, and open it again.
+    /// The disk failed at the operations that had to come first. For [`DiskError::Full`], make space and open
+    /// it again.
     Disk(DiskError),
 }
 
@@ -179,7 +179,7 @@ pub(super) fn recover<D: Disk>(
     }
     match &votes.latest {
         Some((_, vote)) => scan.adopt(vote)?,
-        // A ballot alone stands nowhere else.
+        // A ballot written without entries is in the vote alone.
         None if votes.written.contains(&Slot::B) || scan.model.durable.starts > begin.starts => {
             return Err(RecoverError::VoteLost);
         }
@@ -188,7 +188,7 @@ pub(super) fn recover<D: Disk>(
     scan.finish(identity, files, &segments, votes, shelf)
 }
 
-/// A log that begins.
+/// Begins a new log.
 fn new<D: Disk>(
     disk: &mut D,
     identity: Identity,
@@ -237,7 +237,7 @@ fn new<D: Disk>(
     Ok(Recovery { wal, durable, found, first })
 }
 
-/// The files that there are.
+/// The files of the directory.
 #[derive(Default)]
 struct Files {
     segments: Vec<(u64, u64)>,
@@ -260,7 +260,7 @@ impl Files {
     }
 }
 
-/// The snapshots whose files are there.
+/// The snapshots whose files exist.
 #[derive(Default)]
 struct Shelf {
     headers: Vec<SnapshotHeader>,
@@ -281,7 +281,7 @@ impl Shelf {
         Ok(shelf)
     }
 
-    /// Whether this snapshot is there, and all of it as it was written.
+    /// Whether the file of this snapshot exists and matches its digests.
     fn holds<D: Disk>(&mut self, disk: &mut D, snapshot: &Snapshot) -> Result<bool, DiskError> {
         let last = snapshot.last;
         let Some(at) = self.headers.iter().position(|header| header.snapshot() == snapshot) else {
@@ -295,14 +295,14 @@ impl Shelf {
         Ok(false)
     }
 
-    /// Says which there are, and whether the one is that the log rests on.
+    /// Reports the snapshots, and whether the one that the log rests on is lost.
     fn tell<D: Disk>(
         mut self,
         disk: &mut D,
         durable: &mut Durable,
         found: Found,
     ) -> Result<Found, DiskError> {
-        // At index zero is the empty state, which has no file.
+        // A snapshot at index zero is the empty state, and has no file.
         if let Some(snapshot) = durable.snapshot.as_ref().filter(|snapshot| snapshot.last.index > Index::ZERO)
         {
             durable.snapshot_lost = !self.holds(disk, snapshot)?;
@@ -317,7 +317,7 @@ struct Votes {
     latest: Option<(Slot, Vote)>,
     /// The snapshots that they name.
     snapshots: Vec<Snapshot>,
-    /// Those in which anything was ever written. Slot A was whole before slot B was begun.
+    /// The slots that were ever written. Slot A was whole before slot B was begun.
     written: Vec<Slot>,
     bad: u64,
 }
@@ -349,9 +349,9 @@ impl Votes {
         Ok(votes)
     }
 
-    /// The copy to be written over first. The latest may have been read from a cache and not be durable: what
-    /// there is of the other one stands until it is. Where that cannot be read, its writing was cut short,
-    /// and the latest is durable.
+    /// The copy to overwrite first. The latest copy may have been read from a cache and not be durable, so
+    /// the other one stays until it is. If the other cannot be read, its write was cut short, and the latest
+    /// is durable.
     fn first_copy(&self) -> Slot {
         match &self.latest {
             Some((latest, _)) if self.bad > 0 && self.written.contains(&latest.other()) => latest.other(),
@@ -376,7 +376,7 @@ struct SegmentFile {
     number: u64,
     blocks: u32,
     header: Option<SegmentHeader>,
-    /// Batches after this number are void: the log goes on elsewhere.
+    /// Batches after this number are void: another segment continues the log.
     limit: u64,
 }
 
@@ -412,7 +412,7 @@ impl SegmentFile {
     }
 }
 
-/// A state of the log, for what is to be written after it.
+/// A position in the log, from which later writes follow.
 #[derive(Clone, Default, Debug)]
 struct Checkpoint {
     link: Link,
@@ -420,25 +420,25 @@ struct Checkpoint {
     snapshot: Option<Snapshot>,
 }
 
-/// The member's state, as far as its batches are read.
+/// The member's state as of the last batch that was read.
 struct Model {
     durable: Durable,
     places: Places,
-    /// After the last batch that was read.
+    /// The state after the last batch that was read.
     now: Checkpoint,
     /// Snapshots whose membership is known.
     snapshots: Vec<Snapshot>,
-    /// The base of the log is at or after this.
+    /// A lower bound of the log's base.
     base: LogId,
-    /// There cannot be more entries than this.
+    /// An upper bound of the number of entries.
     max_entries: u64,
     /// How much of the log stays in memory, in bytes.
     cached_bytes: u64,
-    /// By how much it has grown since it was last cut to that.
+    /// By how many bytes the log in memory has grown since it was last cut to that.
     unskipped: u64,
 }
 
-/// Why a batch is not what its header says.
+/// Why a record contradicts what is known.
 struct Unsound;
 
 impl Model {
@@ -465,12 +465,11 @@ impl Model {
         }
     }
 
-    /// Begins with the oldest segment that there is.
+    /// Begins with the oldest segment of the directory.
     fn begin(&mut self, header: &SegmentHeader) -> Result<(), Missing> {
         let summary = &header.summary;
         let base = if self.base.index > summary.base.index { self.base } else { summary.base };
-        // What lies before the base was left behind with older segments. Anything else that is not here is
-        // lost.
+        // Entries before the base were left behind with older segments. Any other missing entry is lost.
         self.durable.base = if summary.last.index <= base.index { summary.last } else { base };
         self.durable.snapshot = header.snapshot.clone();
         self.lose(summary, summary.last.index)?;
@@ -478,7 +477,7 @@ impl Model {
         Ok(())
     }
 
-    /// Takes over what a header says, that of a batch or a segment.
+    /// Applies the header of a batch or a segment.
     fn reached(&mut self, link: Link, summary: &Summary) {
         let durable = &mut self.durable;
         durable.ballot = later(durable.ballot, summary.ballot);
@@ -501,7 +500,7 @@ impl Model {
         self.places.change(0, Change::Truncate(after));
         let durable = &mut self.durable;
         if after < durable.base.index {
-            // Only where the base is one that stands in for what was left behind.
+            // Only where the base is assumed for segments that were left behind.
             durable.entries.clear();
             durable.base.index = after;
             durable.base.term = self.now.summary.id(after).map_or_else(Default::default, |id| id.term);
@@ -525,7 +524,7 @@ impl Model {
         durable.base = base;
     }
 
-    /// Does what a record says. It may be one of a batch that is damaged: then only if it fits.
+    /// Applies a record. A record of a damaged batch is applied only if it fits.
     fn apply(&mut self, segment: u64, record: &Record, sector: u32) -> Result<(), Unsound> {
         match record {
             Record::Truncate(after) => self.truncate(*after),
@@ -547,7 +546,7 @@ impl Model {
         Ok(())
     }
 
-    /// Puts an entry in the place of the same one that was lost.
+    /// Replaces a lost entry by a copy with the same id.
     fn fill(&mut self, segment: u64, entry: &Entry, sector: u32) {
         let fills = match self.entry(entry.id.index) {
             Some(lost) if lost.id == entry.id && lost.body == EntryBody::Lost => {
@@ -562,7 +561,7 @@ impl Model {
         }
     }
 
-    /// Leaves out of memory what does not fit, from time to time.
+    /// Cuts the log in memory to its limit, from time to time.
     fn grown(&mut self, bytes: u64) {
         self.unskipped += bytes;
         if self.unskipped > self.cached_bytes / 2 {
@@ -577,9 +576,9 @@ impl Model {
         }
     }
 
-    /// Makes the log what a header says that it is, through `through`: the same id is the same entry, and
-    /// before it everything is the same (Log Matching). What is not here is lost. Everything through `kept`
-    /// is as it was.
+    /// Brings the log to the state that a header names, through `through`. An entry with the same id is the
+    /// same entry, and so is everything before it (Log Matching); an entry that is not here is lost.
+    /// Everything through `kept` stays.
     fn reconcile(&mut self, summary: &Summary, through: Index, kept: Index) -> Result<(), Missing> {
         self.forget(summary.base);
         self.rest_on(summary.snapshot);
@@ -595,19 +594,19 @@ impl Model {
         self.lose(summary, through)
     }
 
-    /// Lengthens the log through `through` with entries that are lost.
+    /// Extends the log through `through` by lost entries.
     fn lose(&mut self, summary: &Summary, through: Index) -> Result<(), Missing> {
         let after = self.durable.last();
         let unknown = Missing::Ids { after, through };
         if through.get().saturating_sub(after.index.get()) > self.max_entries {
             return Err(unknown);
         }
-        // So much of what the log is brought to is committed, and need not stay in memory.
+        // Committed entries need not stay in memory.
         self.durable.committed = self.durable.committed.max(summary.committed.min(through));
         let mut next = after.index.next();
         while next <= through {
             let last = self.durable.last();
-            // Before the first term that is known there may be others; unless the log was in that very term
+            // Before the first known term there may be other terms, unless the log was in that very term
             // already.
             let same = summary.terms.first().filter(|first| first.term == last.term && first.index > next);
             let id = summary.id(next).or(same.map(|first| LogId { term: first.term, index: next }));
@@ -639,7 +638,7 @@ impl Model {
     }
 }
 
-/// Of two ballots of the same member the later.
+/// The later of two ballots of one member.
 fn later(a: Ballot, b: Ballot) -> Ballot {
     let rank = |ballot: Ballot| (ballot.term(), ballot.vote().is_some());
     if rank(b) > rank(a) { b } else { a }
@@ -668,7 +667,7 @@ struct Scan<'a, D> {
 
 impl<D: Disk> Scan<'_, D> {
     fn run(&mut self, segments: &[SegmentFile]) -> Result<(), RecoverError> {
-        // What lies before the base is needed no more, and some of it may have been removed.
+        // Segments before the base are no longer needed, and may have been removed in part.
         let base = self.model.base.index;
         let passed = |header: &SegmentHeader| header.summary.last.index <= base;
         let first = segments.iter().rposition(|it| !it.is_void() && it.header.as_ref().is_some_and(passed));
@@ -744,8 +743,8 @@ impl<D: Disk> Scan<'_, D> {
         Ok(())
     }
 
-    /// Whether something stands behind a batch that ends at this block, or once did: nothing is written there
-    /// before that is durable.
+    /// Whether anything was ever written behind a batch that ends at this block. If so the batch was durable,
+    /// because nothing is written behind it before.
     fn is_followed(
         &mut self,
         segment: &SegmentFile,
@@ -756,13 +755,13 @@ impl<D: Disk> Scan<'_, D> {
         Ok(readable || end < segment.blocks && self.was_written(window, end)?)
     }
 
-    /// Whether this block was written as a whole once, and something in it is not the same any more.
+    /// Whether this block was once written as a whole and is damaged now.
     fn was_written(&mut self, window: &mut Window, block: u32) -> Result<bool, DiskError> {
         let (blank, damaged) = window.faults(self.disk, block)?;
         Ok(blank == 0 && damaged > 0)
     }
 
-    /// No more batches can be read in a segment. Was there one?
+    /// No further batch can be read in a segment. Decides whether there was one.
     fn end(
         &mut self,
         segment: &SegmentFile,
@@ -773,15 +772,14 @@ impl<D: Disk> Scan<'_, D> {
         if segment.limit < u64::MAX {
             return Ok(());
         }
-        // A segment has its name only since its first batch is durable, whatever is left of that.
+        // A segment gets its name only once its first batch is durable, so there was one.
         if self.model.now.link.number.max(self.synced) < header.first {
             return Err(Missing::EndAfter(self.model.durable.last()).into());
         }
         if at >= segment.blocks {
             return Ok(());
         }
-        // Of a batch that was acknowledged no sector is blank; and what a write leaves unfinished is not
-        // damaged.
+        // An acknowledged batch has no blank sector, and an unfinished write leaves no damaged one.
         let named = self.synced.saturating_sub(self.model.now.link.number);
         let (blank, damaged) = window.faults(self.disk, at)?;
         let (hidden, end) = match blank == 0 && damaged > 0 {
@@ -789,8 +787,8 @@ impl<D: Disk> Scan<'_, D> {
             false => (0, at),
         };
         let mut is_more = hidden > named;
-        // Where something is blank, its write may have been lost, and another may stand behind it. Each of
-        // those that the vote names takes a block at least.
+        // Where a sector is blank, a write may have been lost, with another one behind it. Each batch that
+        // the vote names takes at least one block.
         let behind = at.saturating_add(u32::try_from(named.max(1)).unwrap_or(u32::MAX)).max(end);
         for block in behind..segment.blocks {
             is_more |= self.was_written(window, block)?;
@@ -821,7 +819,8 @@ impl<D: Disk> Scan<'_, D> {
             if (0..SECTORS_PER_BLOCK).any(|sector| open(sector) == Sector::Blank) {
                 return Ok((count, block));
             }
-            // A batch ends with a block. Whatever is valid in what cannot be found is of its middle.
+            // A batch ends at the end of a block. A valid sector without a header belongs to the middle of a
+            // batch.
             let begins = ended && open(0) == Sector::Damaged;
             count += u64::from(block == at || begins);
             ended = !matches!(open(SECTORS_PER_BLOCK - 1), Sector::Valid { .. });
@@ -829,7 +828,7 @@ impl<D: Disk> Scan<'_, D> {
         Ok((count, segment.blocks))
     }
 
-    /// Takes over a batch.
+    /// Applies a batch.
     fn take(
         &mut self,
         segment: u64,
@@ -882,7 +881,7 @@ impl<D: Disk> Scan<'_, D> {
         Ok(())
     }
 
-    /// The copies of the vote may know of a batch that nothing else is left of.
+    /// The copies of the vote may name a batch of which nothing else is left.
     fn adopt(&mut self, vote: &Vote) -> Result<(), RecoverError> {
         let durable = &mut self.model.durable;
         durable.ballot = later(durable.ballot, vote.summary.ballot);
@@ -894,14 +893,14 @@ impl<D: Disk> Scan<'_, D> {
             self.model.reached(vote.synced, &vote.summary);
             self.last = None;
         } else if vote.synced == self.model.now.link {
-            // It was written after that batch.
+            // The vote was written after that batch.
             let durable = &mut self.model.durable;
             durable.committed = durable.committed.max(vote.summary.committed).min(durable.last().index);
         }
         Ok(())
     }
 
-    /// Goes on with a new segment.
+    /// Begins the next segment of the log.
     fn finish(
         self,
         identity: Identity,
@@ -923,8 +922,8 @@ impl<D: Disk> Scan<'_, D> {
         found = shelf.tell(disk, &mut durable, found)?;
         durable.skip(options.cached_bytes);
         found.lost = durable.lost();
-        // What only its own batch shows to be durable is written again; and what is alone in its segment, so
-        // that this one is left.
+        // Entries that only their own batch shows to be durable are written again. So are entries that are
+        // alone in their segment, so that it can be removed.
         let again = last.filter(|last| last.first_of_segment || last.number > synced);
         let void: Vec<_> = segments.iter().filter(|segment| segment.is_void()).map(|it| it.number).collect();
         let mut useless = void.clone();
@@ -935,8 +934,8 @@ impl<D: Disk> Scan<'_, D> {
                 }
                 (last.before, last.records)
             }
-            // What stands behind something that is gone cannot be repeated from before it: what it says is
-            // said as the new segment begins, and what can be read of its entries fills them once more.
+            // Batches behind lost entries cannot be repeated from before the loss. Their state becomes the
+            // beginning of the new segment, and their readable entries are written as repairs.
             Some(last) => {
                 let records = last.records.into_iter().filter_map(|record| match record {
                     Record::Append(entry) | Record::RepairResponse(entry) => {
@@ -991,9 +990,9 @@ impl<D: Disk> Scan<'_, D> {
     }
 }
 
-/// The segments but for those that are useless, each with the last entry before it; the next one begins after
-/// `end`. Where a header cannot be read, that is not known: whatever such a segment held lies before the next
-/// one, and so do those before it.
+/// The segments that are still needed, each with the last entry before it; the next one begins after `end`.
+/// Where a header cannot be read this entry is unknown: the contents of such a segment lie before the next
+/// segment, and so do those of the segments before it.
 fn needed(segments: &[SegmentFile], useless: &[u64], end: Index) -> Vec<(u64, Option<u64>, Index)> {
     let mut before = end;
     let needed = segments.iter().rev().filter(|segment| !useless.contains(&segment.number));
@@ -1005,7 +1004,7 @@ fn needed(segments: &[SegmentFile], useless: &[u64], end: Index) -> Vec<(u64, Op
     needed.collect()
 }
 
-/// A segment that is read from its beginning to its end.
+/// Reads a segment from its beginning to its end.
 struct Window {
     file: FileName,
     seal: Seal,
@@ -1014,7 +1013,7 @@ struct Window {
     bytes: Vec<u8>,
 }
 
-/// How many blocks are read at once.
+/// The number of blocks that are read at once.
 const READ_AHEAD: u32 = 64;
 
 impl Window {
