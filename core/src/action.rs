@@ -308,7 +308,7 @@ impl fmt::Display for Outcome {
             Self::Ready { index, until: None } => write!(f, "ready at {index}"),
             Self::Ready { index, until: Some(until) } => write!(f, "ready at {index} until {until:?}"),
             Self::Transferred => f.write_str("transferred"),
-            Self::NotTransferred => f.write_str("not transferred: no other member took over in time"),
+            Self::NotTransferred => f.write_str("not transferred: no member took over in time"),
             Self::NotCaughtUp(id) => {
                 write!(f, "member {id} did not catch up: it stays a learner, remove it or promote it later")
             }

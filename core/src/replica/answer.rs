@@ -163,7 +163,7 @@ impl fmt::Display for Answer {
                 f.write_str("cancelled: newcomers stay learners, remove them or promote them later")
             }
             Self::Transferred => f.write_str("transferred"),
-            Self::NotTransferred => f.write_str("not transferred: no other member took over in time"),
+            Self::NotTransferred => f.write_str("not transferred: no member took over in time"),
             Self::Snapshot(id) => write!(f, "there is a snapshot through {id}"),
             Self::Entries(page) => write!(f, "{} entries after {}", page.entries.len(), page.after),
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
