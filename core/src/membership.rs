@@ -44,6 +44,18 @@ pub enum MemberKind {
     NonMember,
 }
 
+impl MemberKind {
+    /// The kind as one word: the same in logs, metrics and JSON.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Voter => "voter",
+            Self::Witness => "witness",
+            Self::Learner => "learner",
+            Self::NonMember => "non_member",
+        }
+    }
+}
+
 /// One step that a [`Reconfigure`](crate::event::Reconfigure) asks for. Several in one request take effect
 /// together.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

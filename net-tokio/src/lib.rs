@@ -9,7 +9,8 @@
 //! - [`host`]: what several groups in one process share;
 //! - [`client`]: finds the leader by itself, and tries again until it has an answer;
 //! - [`protocol`]: what clients say;
-//! - [`metrics`]: what is counted and timed; with the feature `admin`, a port for operators shows it;
+//! - [`metrics`]: counters and histograms of a member;
+//! - `admin`, with the feature of that name: the admin port, and `view`, its JSON;
 //! - [`record`]: the flight recorder.
 //!
 //! The binary `kontiki` is made of these: `docs/kontiki.md`.
@@ -47,6 +48,8 @@ mod storage;
 pub mod tls;
 #[cfg(feature = "node")]
 pub mod transport;
+#[cfg(feature = "admin")]
+pub mod view;
 
 /// A random number of the system's.
 #[cfg(feature = "node")]

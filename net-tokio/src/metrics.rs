@@ -12,7 +12,7 @@ mod text;
 pub use history::Event;
 pub use text::{CONTENT_TYPE, Family, Kind, Sample, Value};
 
-use crate::protocol::{MemberStatus, NodePhase, NodeStatus};
+use crate::protocol::{MemberStatus, NodeStatus};
 use history::History;
 use kontiki_core::membership::{MemberKind, Membership};
 use kontiki_core::replica::ReplicaCounters;
@@ -176,7 +176,7 @@ fn put_status(page: &mut Page, status: &NodeStatus) {
         Value::Whole(1),
     );
     for phase in ["starting", "running", "refusing", "halted", "stopped"] {
-        let value = Value::Whole(u64::from(phase_word(&status.phase) == phase));
+        let value = Value::Whole(u64::from(status.phase.code() == phase));
         page.add("kontiki_phase", "1 for the member's phase.", Kind::Gauge, &[("phase", phase)], value);
     }
     for role in ROLES {
@@ -239,7 +239,7 @@ fn put_members(page: &mut Page, status: &NodeStatus, members: &[MemberStatus]) {
             "kontiki_members",
             "Members of the group, by kind.",
             Kind::Gauge,
-            &[("kind", kind_word(kind))],
+            &[("kind", kind.code())],
             Value::Whole(count as u64),
         );
     }
@@ -347,27 +347,6 @@ fn put_sample(page: &mut Page, sample: &MetricsSample) {
 
 const ROLES: [RoleKind; 5] =
     [RoleKind::Follower, RoleKind::PreCandidate, RoleKind::Candidate, RoleKind::Leader, RoleKind::Halted];
-
-/// Returns the phase as one word.
-pub(crate) fn phase_word(phase: &NodePhase) -> &'static str {
-    match phase {
-        NodePhase::Starting(_) => "starting",
-        NodePhase::Running => "running",
-        NodePhase::Refusing(_) => "refusing",
-        NodePhase::Halted(_) => "halted",
-        NodePhase::Stopped => "stopped",
-    }
-}
-
-/// Returns the kind of a member as one word.
-pub(crate) fn kind_word(kind: MemberKind) -> &'static str {
-    match kind {
-        MemberKind::Voter => "voter",
-        MemberKind::Witness => "witness",
-        MemberKind::Learner => "learner",
-        MemberKind::NonMember => "non-member",
-    }
-}
 
 /// The upper bounds of the buckets, in nanoseconds and as text: from the latency of a fast disk to one that
 /// no operator accepts.

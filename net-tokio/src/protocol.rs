@@ -2,25 +2,24 @@
 //!
 //! After the handshake of [`transport`](crate::transport), a connection carries frames of [`wire`] in both
 //! directions: requests, each with a number that the client chooses, and one response to each, in any order.
-//! A frame's body is a [`Request`] or a [`Response`], encoded with postcard.
+//! A frame's body is a [`Numbered`] [`Request`] or [`Response`], encoded with postcard.
 //!
 //! ```
-//! use kontiki_net_tokio::protocol::{self, Ask, Request};
+//! use kontiki_net_tokio::protocol::{self, Numbered, Request};
 //!
-//! let request = Request { number: 7, ask: Ask::Status };
+//! let request = Numbered { number: 7, body: Request::Status };
 //! let mut bytes = Vec::new();
 //! protocol::encode(&request, &mut bytes);
-//! let (read, length) = protocol::decode::<Request>(&bytes, 1 << 20)?;
+//! let (read, length) = protocol::decode::<Numbered<Request>>(&bytes, 1 << 20)?;
 //! assert_eq!((read, length), (request, bytes.len()));
 //! # Ok::<(), kontiki_core::wire::FrameError>(())
 //! ```
 
-pub use kontiki_core::replica::LogRange as Range;
 pub use kontiki_core::replica::formation::{Founder, Introduction, Who};
+pub use kontiki_core::replica::{Ask, LogRange as Range};
 
-use kontiki_core::event::ReadVia;
-use kontiki_core::machine;
-use kontiki_core::membership::{Change, MemberKind};
+use kontiki_core::membership::MemberKind;
+use kontiki_core::replica;
 use kontiki_core::status::{PauseReason, RoleKind, Space};
 use kontiki_core::types::{ClusterId, Index, LogId, Member, NodeId, Payload, Term};
 use kontiki_core::wire::{self, FrameError};
@@ -28,119 +27,86 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The version of the bodies.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
-/// A request of a client.
+/// The body of a frame: a request or a response, with its number.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Request {
-    /// The client's number for the request, returned with the response.
+pub struct Numbered<T> {
+    /// The number that the client chose for the request. The response has the same.
     pub number: u64,
-    /// The question or command.
-    pub ask: Ask,
+    /// The request or the response.
+    pub body: T,
 }
 
-/// The kinds of requests.
+/// A request to a member. The replica's requests are one variant of it, so that clients, the admin port and
+/// the command line have one vocabulary.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub enum Ask {
-    /// Asks the member for its identity. Answered by [`Reply::Who`], even before the member has a group.
-    Who,
-    /// Applies a command: an encoded [`machine::Command`].
-    Command(Payload),
-    /// Queries the state machine.
-    Query {
-        /// The query, in the state machine's own encoding.
-        query: Vec<u8>,
-        /// How linearizability is ensured.
-        via: ReadVia,
-    },
-    /// Answered by [`Reply::Status`].
+pub enum Request {
+    /// Asks the member for its identity. Answered by [`Response::Identity`], even before the member has a
+    /// group.
+    Identify,
+    /// Introduces the sender, and asks the member for its identity. Answered by [`Response::Identity`],
+    /// unless the member is just writing its group's record.
+    Introduce(Introduction),
+    /// Answered by [`Response::Status`].
     Status,
-    /// Answered by [`Reply::Members`].
+    /// Answered by [`Response::Members`].
     Members,
-    /// Answered by [`Reply::Logs`].
-    Logs(Range),
-    /// Changes the membership.
-    Reconfigure {
-        /// Refuse unless the membership is still that of this entry.
-        expected: Option<LogId>,
-        /// The changes.
-        changes: Vec<Change>,
-        /// Allow a change after which no majority of the voters may be reachable.
-        force: bool,
-        /// The addresses of new members.
+    /// A request to the replica. Answered by [`Response::Answer`].
+    Ask {
+        /// The replica's request. The limits of [`Ask::Entries`] are the member's, if they are lower.
+        ask: Ask,
+        /// The addresses of the members that it adds.
         addresses: Vec<(NodeId, String)>,
     },
-    /// Transfers leadership to this member; without one, to the member with the most complete log.
-    Transfer(Option<NodeId>),
-    /// Takes a snapshot on this member now.
-    Snapshot,
-    /// Introduces the sender, and asks the member for its identity. Answered by [`Reply::Who`], unless the
-    /// member is just writing its group's record.
-    Introduce(Introduction),
-    /// Cancels the membership change that waits for new members. Answered by [`Reply::Cancelled`].
-    CancelChange,
 }
 
-/// A response to a client.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Response {
-    /// The number of the request.
-    pub number: u64,
-    /// The outcome.
-    pub reply: Reply,
+impl Request {
+    /// Returns a request for entries of the log, as many as the member gives at once.
+    pub fn logs(range: Range) -> Self {
+        Ask::Entries { range, max_bytes: u64::MAX }.into()
+    }
 }
 
-/// The outcomes of requests.
+impl From<Ask> for Request {
+    fn from(ask: Ask) -> Self {
+        Self::Ask { ask, addresses: Vec::new() }
+    }
+}
+
+/// A response to a [`Request`].
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub enum Reply {
+pub enum Response {
     /// The member's identity.
-    Who(Who),
-    /// The command is committed and applied.
-    Applied {
-        /// The id of its entry.
-        id: LogId,
-        /// The state machine's answer.
-        answer: machine::Answer,
-    },
-    /// The command is committed and applied, but this member does not have its answer. In a session, sending
-    /// the command again returns it.
-    Unanswered(LogId),
-    /// The state machine's answer to a query.
-    Read {
-        /// The state machine had applied at least the entries through this index.
-        index: Index,
-        /// The answer.
-        answer: Vec<u8>,
-    },
+    Identity(Who),
     /// The member's status.
     Status(NodeStatus),
     /// The members of the group.
     Members(Vec<MemberStatus>),
-    /// Log entries, by rising index.
-    Logs(Vec<LogEntry>),
-    /// The new membership is committed, as this entry.
-    Reconfigured(LogId),
-    /// This new member did not catch up in time: it stays a learner.
-    NotCaughtUp(NodeId),
-    /// The member has transferred leadership.
-    Transferred,
-    /// No member took over in time: this member still leads.
-    NotTransferred,
-    /// There is a snapshot of all entries through this one.
-    Snapshot(LogId),
-    /// The request had no effect, and will have none.
-    Refused(Refused),
-    /// The outcome is unknown: the request may take effect or not. In a session, send the command again: it
-    /// is applied once.
-    Unknown,
-    /// The membership change was cancelled while it waited for new members, which stay learners.
-    Cancelled,
+    /// The outcome of a request to the replica, or the refusal of any request.
+    Answer(Answer),
 }
+
+impl From<Answer> for Response {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(answer)
+    }
+}
+
+impl Response {
+    /// Returns the refusal of a request.
+    pub fn refused(refused: Refused) -> Self {
+        Self::Answer(Answer::Refused(refused))
+    }
+}
+
+/// A replica's answer as clients get it: a refusal names the leader's address, and entries are decoded.
+pub type Answer = replica::Answer<Refused, Vec<LogEntry>>;
 
 /// The reason for a refusal, and what to do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Refused {
-    /// The reason's code, the same in logs and metrics: [`kontiki_core::replica::ReplicaRefusal::code`], or a
+    /// The reason's code, the same in logs and metrics: [`ReplicaRefusal::code`](replica::ReplicaRefusal::code), or a
     /// code of this crate.
     pub code: String,
     /// The reason as text, and what to do.
@@ -164,6 +130,27 @@ pub enum NodePhase {
     Halted(String),
     /// It was shut down.
     Stopped,
+}
+
+impl NodePhase {
+    /// Returns the phase as one word, the same in logs, metrics and JSON.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Starting(_) => "starting",
+            Self::Running => "running",
+            Self::Refusing(_) => "refusing",
+            Self::Halted(_) => "halted",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Returns why the member is in this phase, if that needs a reason.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Starting(reason) | Self::Refusing(reason) | Self::Halted(reason) => Some(reason),
+            Self::Running | Self::Stopped => None,
+        }
+    }
 }
 
 /// The status of a member.

@@ -220,11 +220,11 @@ fn a_group_of_processes_serves_its_clients_and_survives_its_leader() {
     let members = group.json(&["members"]);
     let members = members["members"].as_array().expect("a list");
     let leads: Vec<_> =
-        members.iter().filter(|member| member["leads"] == true).map(|member| &member["id"]).collect();
+        members.iter().filter(|member| member["is_leader"] == true).map(|member| &member["id"]).collect();
     assert_eq!((members.len(), leads), (3, vec![&Value::from(before)]));
     let last = group.json(&["logs", "-n", "1000"]);
     let contents: Vec<_> =
-        last["entries"].as_array().expect("a list").iter().map(|entry| &entry["content"]).collect();
+        last["entries"].as_array().expect("a list").iter().map(|entry| &entry["command"]).collect();
     assert!(contents.contains(&&serde_json::json!({ "put": "colour", "value": "red" })), "{contents:?}");
     assert!(contents.contains(&&serde_json::json!({ "delete": "size" })), "{contents:?}");
 
@@ -244,7 +244,7 @@ fn a_group_of_processes_serves_its_clients_and_survives_its_leader() {
     wait_for("the return of the killed member", || {
         let status = group.status(before);
         let leader = group.status(group.leader());
-        let same = status["phase"] == "running" && status["applied"] == leader["applied"];
+        let same = status["phase"] == "running" && status["applied_index"] == leader["applied_index"];
         if same { Ok(()) } else { Err(format!("{status} of {leader}")) }
     });
     assert_eq!(group.run(&["status", "--each"]).code, 0);
@@ -594,7 +594,7 @@ fn a_group_goes_on_from_one_survivor() {
     });
     let own = group.addresses[survivor - 1].clone();
     group.run(&["get", "colour", "--at", &own]).is(0, "blue\n");
-    assert_ne!(group.status(other)["cluster"], group.status(survivor)["cluster"]);
+    assert_ne!(group.status(other)["cluster_id"], group.status(survivor)["cluster_id"]);
 }
 
 /// `kontiki dev`, and the processes it may leave behind.

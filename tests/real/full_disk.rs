@@ -104,7 +104,7 @@ fn a_member_without_space_is_not_handed_the_lead_and_a_group_without_any_says_so
             write_past(group, full).await?;
             until("it says so", async || space(group, full).await.filter(|it| *it == Space::Full)).await?;
             until("its leader refuses to hand over to it", async || {
-                let asked = group.at_member(leader).ask(Ask::Transfer(Some(full)), Again::Safe).await;
+                let asked = group.at_member(leader).ask(Ask::Transfer { to: Some(full) }, Again::Safe).await;
                 asked.err().filter(|error| error.to_string().contains("no space on the disk of member 2"))
             })
             .await?;
@@ -152,7 +152,7 @@ async fn lead(group: &Group, member: NodeId) -> Result {
             return Some(());
         }
         // It may be refused for a moment; then once more.
-        let _ = group.at_member(leader).ask(Ask::Transfer(Some(member)), Again::Safe).await;
+        let _ = group.at_member(leader).ask(Ask::Transfer { to: Some(member) }, Again::Safe).await;
         None
     })
     .await

@@ -3,7 +3,7 @@
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{NodeId, Term};
 use kontiki_net_tokio::client::{Again, Client, ClientOptions};
-use kontiki_net_tokio::protocol::{Ask, NodePhase, NodeStatus, Reply};
+use kontiki_net_tokio::protocol::{NodePhase, NodeStatus, Request, Response};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -184,8 +184,8 @@ impl Group {
             return None;
         }
         let asked = self.at_member(id).with_deadline(Duration::from_secs(1));
-        match asked.ask(Ask::Status, Again::Unsafe).await {
-            Ok(Reply::Status(status)) => Some(status),
+        match asked.ask(Request::Status, Again::Unsafe).await {
+            Ok(Response::Status(status)) => Some(status),
             _ => None,
         }
     }

@@ -15,7 +15,7 @@ use kontiki_core::event::ReadVia;
 use kontiki_core::kv;
 use kontiki_core::types::{Index, LogId, NodeId};
 use kontiki_net_tokio::client::{Again, Client, ClientOptions, Error, Swap};
-use kontiki_net_tokio::protocol::{Ask, Content, LogEntry, Range, Reply};
+use kontiki_net_tokio::protocol::{Answer, Content, LogEntry, Range, Request, Response};
 use kontiki_sim::history::{self, Call, History, OperationId, Value, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -562,9 +562,9 @@ async fn store(client: &Client) -> Result<Store> {
 async fn log(client: &Client, through: Index) -> Result<Vec<LogEntry>> {
     let (mut entries, mut after): (Vec<LogEntry>, _) = (Vec::new(), Index::ZERO);
     while after < through {
-        let ask = Ask::Logs(Range::Between(after, through));
-        let more = match client.ask(ask, Again::Safe).await? {
-            Reply::Logs(more) => more,
+        let request = Request::logs(Range::Between(after, through));
+        let more = match client.ask(request, Again::Safe).await? {
+            Response::Answer(Answer::Entries(more)) => more,
             other => return Err(format!("no log: {other:?}").into()),
         };
         after = more.last().ok_or("the log ends too early")?.id.index;

@@ -5,7 +5,7 @@ use kontiki_core::membership::{Change, MemberKind};
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{Index, NodeId};
 use kontiki_net_tokio::client::{Again, Client, ClientOptions};
-use kontiki_net_tokio::protocol::{Ask, Reply};
+use kontiki_net_tokio::protocol::{Answer, Ask, Response};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -52,7 +52,7 @@ fn a_large_snapshot_that_is_broken_off_goes_on_where_it_was() {
             told("everything is written");
             let ask = Ask::Snapshot;
             match group.at_member(old).with_deadline(LONG).ask(ask, Again::Unsafe).await? {
-                Reply::Snapshot(_) => {}
+                Response::Answer(Answer::Snapshot(_)) => {}
                 other => return Err(format!("no snapshot: {other:?}").into()),
             }
 
@@ -83,12 +83,8 @@ fn a_large_snapshot_that_is_broken_off_goes_on_where_it_was() {
             assert_eq!(counter(&counted, "kontiki_snapshots_fetched_total")?, 1);
 
             // Whoever was to be promoted by a leader that died is a learner: an operator promotes it.
-            let change = || Ask::Reconfigure {
-                expected: None,
-                changes: vec![Change::Promote(new)],
-                force: false,
-                addresses: vec![],
-            };
+            let change =
+                || Ask::Reconfigure { expected: None, changes: vec![Change::Promote(new)], force: false };
             until("the newcomer votes", async || {
                 let kind = group.status(new).await?.kind;
                 if kind == MemberKind::Learner {

@@ -11,9 +11,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// What became of a request.
+/// What became of a request. Hosts that send answers on choose other forms of the refusal `R` and of the
+/// entries `P`: see [`map`](Self::map).
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Answer {
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Answer<R = ReplicaRefusal, P = LogPage> {
     /// The command is committed and applied.
     Applied {
         /// The entry that holds it.
@@ -29,7 +31,9 @@ pub enum Answer {
     Read {
         /// It held everything through here at least.
         index: Index,
-        /// For a read by lease: see [`Outcome::Ready`](crate::action::Outcome::Ready).
+        /// For a read by lease: see [`Outcome::Ready`](crate::action::Outcome::Ready). It is a time of this host's
+        /// clock, so it is not serialized.
+        #[cfg_attr(feature = "serde", serde(skip))]
         until: Option<Instant>,
         /// The answer.
         answer: Vec<u8>,
@@ -48,9 +52,9 @@ pub enum Answer {
     /// There is a snapshot of everything through this entry.
     Snapshot(LogId),
     /// Entries of the log.
-    Entries(LogPage),
+    Entries(P),
     /// Nothing was done, and nothing will be.
-    Refused(ReplicaRefusal),
+    Refused(R),
     /// It may come to pass, or not. In a session, the same command again is applied once and brings the
     /// answer.
     Unknown,
@@ -111,6 +115,26 @@ pub enum Halt {
     Restore(BadSnapshot),
     /// What was read back from the disk is not what follows in the log.
     Apply(ApplyError),
+}
+
+impl<R, P> Answer<R, P> {
+    /// Returns the answer with its refusal and its entries in another form.
+    pub fn map<S, Q>(self, refusal: impl FnOnce(R) -> S, entries: impl FnOnce(P) -> Q) -> Answer<S, Q> {
+        match self {
+            Self::Applied { id, answer } => Answer::Applied { id, answer },
+            Self::Unanswered(id) => Answer::Unanswered(id),
+            Self::Read { index, until, answer } => Answer::Read { index, until, answer },
+            Self::Reconfigured(id) => Answer::Reconfigured(id),
+            Self::NotCaughtUp(id) => Answer::NotCaughtUp(id),
+            Self::Cancelled => Answer::Cancelled,
+            Self::Transferred => Answer::Transferred,
+            Self::NotTransferred => Answer::NotTransferred,
+            Self::Snapshot(id) => Answer::Snapshot(id),
+            Self::Entries(page) => Answer::Entries(entries(page)),
+            Self::Refused(reason) => Answer::Refused(refusal(reason)),
+            Self::Unknown => Answer::Unknown,
+        }
+    }
 }
 
 impl ReplicaRefusal {

@@ -48,6 +48,7 @@ pub enum Input {
 
 /// A request of a client or an operator.
 #[derive(Clone, PartialEq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Ask {
     /// Applies a command: an encoded [`machine::Command`].
     Command(Payload),

@@ -1,12 +1,10 @@
-//! The JSON of the admin port. Incarnations and cluster ids are strings: they need all 64 bits, and many JSON
-//! readers have 53.
+//! The bodies of requests to the admin port, and its pages of the log.
 
-use crate::metrics::{kind_word, phase_word};
-use crate::protocol::{Content, LogEntry, MemberStatus, NodePhase, NodeStatus, Range};
+use crate::protocol::{Content, LogEntry, Range};
+use crate::view::EntryView;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use kontiki_core::membership::Change;
-use kontiki_core::status::PauseReason;
 use kontiki_core::types::{Incarnation, Index, LogId, Member, NodeId};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -164,51 +162,6 @@ pub(super) fn range(query: &str) -> Result<Range, String> {
     }
 }
 
-/// Returns a member's status as JSON.
-pub(super) fn status(status: &NodeStatus) -> Value {
-    let why = match &status.phase {
-        NodePhase::Starting(why) | NodePhase::Refusing(why) | NodePhase::Halted(why) => Some(why),
-        NodePhase::Running | NodePhase::Stopped => None,
-    };
-    json!({
-        "cluster": status.cluster.to_string(),
-        "member": status.member.id,
-        "incarnation": status.member.incarnation.to_string(),
-        "phase": phase_word(&status.phase),
-        "why": why,
-        "role": status.role.to_string(),
-        "kind": kind_word(status.kind),
-        "term": status.term,
-        "vote": status.vote,
-        "leader": status.leader,
-        "last": status.last,
-        "durable": status.durable,
-        "committed": status.committed,
-        "applied": status.applied,
-        "snapshot": status.snapshot,
-        "configured": status.configured,
-        "space": status.space.code(),
-    })
-}
-
-/// Returns the members, as seen by one of them, as JSON.
-pub(super) fn members(members: &[MemberStatus]) -> Value {
-    let member = |it: &MemberStatus| {
-        json!({
-            "id": it.member.id,
-            "incarnation": it.member.incarnation.to_string(),
-            "address": it.address,
-            "kind": kind_word(it.kind),
-            "leads": it.leads,
-            "last_contact_ms": it.last_contact_ms,
-            "matched": it.matched,
-            "lag": it.lag,
-            "paused": it.paused.map(PauseReason::code),
-        })
-    };
-    members.iter().map(member).collect()
-}
-
 /// Returns log entries as JSON; `next` is the index to continue from if not all entries fit.
 pub(super) fn entries(entries: &[LogEntry]) -> Value {
     let (mut shown, mut bytes) = (Vec::new(), 0);
@@ -218,28 +171,10 @@ pub(super) fn entries(entries: &[LogEntry]) -> Value {
             break;
         }
         bytes += length;
-        shown.push(entry(it));
+        shown.push(EntryView::from(it));
     }
     let next = entries.get(shown.len()).map(|it| it.id.index);
     json!({ "entries": shown, "next": next })
-}
-
-fn entry(entry: &LogEntry) -> Value {
-    let (kind, detail) = match &entry.content {
-        Content::Blank => ("blank", None),
-        Content::Command(command) => ("command", Some(("command_base64", BASE64.encode(&**command)))),
-        Content::Session => ("session", None),
-        Content::Members(members) => ("members", Some(("members", members.clone()))),
-        Content::Withheld => ("withheld", None),
-        Content::Lost => ("lost", None),
-    };
-    let mut shown = json!({
-        "index": entry.id.index, "term": entry.id.term, "committed": entry.committed, "kind": kind,
-    });
-    if let Some((name, value)) = detail {
-        shown[name] = value.into();
-    }
-    shown
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! only, unless [`AdminOptions::allow_insecure`] is set; for access from other machines, put it behind a TLS
 //! proxy.
 //!
-//! It makes no protocol decision: requests become an [`Ask`], and each [`Reply`] an HTTP status.
+//! It makes no protocol decision: HTTP requests become a [`Request`], and each [`Response`] an HTTP status.
 
 mod body;
 mod health;
@@ -21,7 +21,7 @@ mod token;
 pub use token::{MAX_TOKEN, MIN_TOKEN, Token, TokenError};
 
 use crate::metrics::{Metrics, MetricsSample};
-use crate::protocol::{Ask, NodeStatus, Reply, Who};
+use crate::protocol::{NodeStatus, Request, Response, Who};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -34,8 +34,8 @@ use tokio::task::JoinHandle;
 
 /// What the port needs of the member.
 pub trait AdminBackend: Send + Sync + 'static {
-    /// Answers a question. It may take any time: the port gives up after [`AdminOptions::request_timeout`].
-    fn ask(&self, ask: Ask) -> BoxFuture<'_, Reply>;
+    /// Answers a request. It may take any time: the port gives up after [`AdminOptions::request_timeout`].
+    fn ask(&self, request: Request) -> BoxFuture<'_, Response>;
     /// Returns the member's status. Answers at once, even if the driver is stuck.
     fn status(&self) -> NodeStatus;
     /// Returns the member's own counters.

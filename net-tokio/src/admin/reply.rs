@@ -1,11 +1,11 @@
 //! A member's reply as an HTTP response.
 
-use crate::protocol::{Refused, Reply};
+use crate::protocol::{Answer, Refused, Response};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use kontiki_core::machine::Answer;
+use kontiki_core::machine;
 use kontiki_core::types::{LogId, NodeId};
 use serde_json::{Value, json};
 
@@ -60,7 +60,7 @@ impl Failure {
 }
 
 impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
+    fn into_response(self) -> axum::response::Response {
         let mut error = json!({ "code": self.code, "message": self.message, "retry": self.retry });
         if let Some((name, value)) = self.more {
             error[name] = value;
@@ -79,40 +79,41 @@ pub(super) fn json_of(value: &Value) -> impl IntoResponse + use<> {
 }
 
 /// Returns the result of an action as a response body.
-pub(super) fn done(reply: Reply) -> Result<Value, Failure> {
+pub(super) fn done(response: Response) -> Result<Value, Failure> {
     let late = |code, message: &str| Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, code, message));
-    match reply {
-        Reply::Applied { id, answer } => applied(id, answer),
-        Reply::Unanswered(id) => Ok(json!({
+    let answer = match response {
+        Response::Answer(answer) => answer,
+        other => return Err(unexpected(&other)),
+    };
+    match answer {
+        Answer::Applied { id, answer } => applied(id, answer),
+        Answer::Unanswered(id) => Ok(json!({
             "index": id.index, "term": id.term, "answer_base64": null,
             "note": "committed and applied, but this member does not have its answer: query the state",
         })),
-        Reply::Reconfigured(id) | Reply::Snapshot(id) => Ok(json!({ "index": id.index, "term": id.term })),
-        Reply::Transferred => Ok(json!({ "transferred": true })),
-        Reply::NotTransferred => {
+        Answer::Reconfigured(id) | Answer::Snapshot(id) => Ok(json!({ "index": id.index, "term": id.term })),
+        Answer::Transferred => Ok(json!({ "transferred": true })),
+        Answer::NotTransferred => {
             late("not_transferred", "no member took over in time, and this member still leads: try again")
         }
-        Reply::NotCaughtUp(id) => late("not_caught_up", &not_caught_up(id)),
-        Reply::Cancelled => Err(Failure::new(
-            StatusCode::CONFLICT,
-            "cancelled",
-            "the change was cancelled while it waited for newcomers, which stay learners: promote them when they have caught up, or remove them",
-        )),
-        Reply::Unknown => late(
-            "unknown",
-            "leadership was lost meanwhile: the request may have taken effect or not; check before you repeat it",
-        ),
-        Reply::Refused(refused) => Err(Failure::refused(refused)),
-        other => Err(unexpected(&other)),
+        Answer::NotCaughtUp(id) => late("not_caught_up", &not_caught_up(id)),
+        Answer::Cancelled => Err(Failure::new(StatusCode::CONFLICT, "cancelled", CANCELLED)),
+        Answer::Unknown => late("unknown", UNKNOWN),
+        Answer::Refused(refused) => Err(Failure::refused(refused)),
+        answer @ (Answer::Read { .. } | Answer::Entries(_)) => Err(unexpected(&answer.into())),
     }
 }
 
-/// Returns an error for a reply that does not belong to the request.
-pub(super) fn unexpected(reply: &Reply) -> Failure {
-    match reply {
-        Reply::Refused(refused) => Failure::refused(refused.clone()),
+const CANCELLED: &str = "the change was cancelled while it waited for new members, which stay learners: promote them when they have caught up, or remove them";
+const UNKNOWN: &str =
+    "leadership was lost meanwhile: the request may have taken effect or not; check before you repeat it";
+
+/// Returns an error for a response that does not belong to the request.
+pub(super) fn unexpected(response: &Response) -> Failure {
+    match response {
+        Response::Answer(Answer::Refused(refused)) => Failure::refused(refused.clone()),
         other => {
-            tracing::error!(reply = ?other, "a member's reply does not fit what it was asked");
+            tracing::error!(response = ?other, "a member's response does not fit the request");
             Failure::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
@@ -122,10 +123,10 @@ pub(super) fn unexpected(reply: &Reply) -> Failure {
     }
 }
 
-fn applied(id: LogId, answer: Answer) -> Result<Value, Failure> {
+fn applied(id: LogId, answer: machine::Answer) -> Result<Value, Failure> {
     let (index, term) = (id.index, id.term);
     match answer {
-        Answer::Applied(bytes) => {
+        machine::Answer::Applied(bytes) => {
             Ok(json!({ "index": index, "term": term, "answer_base64": BASE64.encode(&*bytes) }))
         }
         answer if answer.is_applied() => {

@@ -5,13 +5,14 @@ use super::reply::{Failure, done, json_of, unexpected};
 use super::{AdminBackend, AdminOptions, health, page};
 use crate::metrics::{self, MetricsSample};
 use crate::places::Place;
-use crate::protocol::{Ask, MemberStatus, Reply};
+use crate::protocol::{Answer, Ask, MemberStatus, Request, Response};
+use crate::view::{self, StatusView};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, RawQuery, Request, State};
+use axum::extract::{self, DefaultBodyLimit, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use kontiki_core::machine::Command;
@@ -36,7 +37,8 @@ impl Shared {
 }
 
 type Member = State<Arc<Shared>>;
-type Answer = Result<Response, Failure>;
+type Http = axum::response::Response;
+type Answered = Result<Http, Failure>;
 
 /// The endpoints, listed in the answer to an unknown path.
 const ENDPOINTS: [(&str, &str); 12] = [
@@ -92,9 +94,9 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 async fn finish(
     State(shared): Member,
     Extension(place): Extension<Arc<Place>>,
-    request: Request,
+    request: extract::Request,
     next: Next,
-) -> Response {
+) -> Http {
     let is_health = request.uri().path().starts_with("/health/");
     let mut response = match place.begin(is_health) {
         true => answer_in_time(&shared, request, next).await,
@@ -109,7 +111,7 @@ async fn finish(
     response
 }
 
-async fn answer_in_time(shared: &Shared, request: Request, next: Next) -> Response {
+async fn answer_in_time(shared: &Shared, request: extract::Request, next: Next) -> Http {
     let changes = request.method() == axum::http::Method::POST;
     match time::timeout(shared.options.request_timeout, next.run(request)).await {
         Ok(response) => response,
@@ -130,7 +132,7 @@ const COMMON_HEADERS: [(HeaderName, &str); 5] = [
 ];
 
 /// Requires the token. No body is read before.
-async fn check_token(State(shared): Member, request: Request, next: Next) -> Response {
+async fn check_token(State(shared): Member, request: extract::Request, next: Next) -> Http {
     let why = match bearer(request.headers()) {
         Some(token) if shared.options.token.is(token) => return next.run(request).await,
         Some(_) => "the token is wrong",
@@ -159,7 +161,7 @@ fn endpoints() -> Value {
     ENDPOINTS.iter().map(list).collect()
 }
 
-async fn index() -> Response {
+async fn index() -> Http {
     json_of(&json!({ "kontiki": env!("CARGO_PKG_VERSION"), "endpoints": endpoints() })).into_response()
 }
 
@@ -175,13 +177,13 @@ async fn wrong_method() -> Failure {
     )
 }
 
-async fn live_health(State(shared): Member) -> Answer {
+async fn live_health(State(shared): Member) -> Answered {
     let well = health::live(&shared.node.status());
     well.map_err(|why| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "not_alive", why))?;
     Ok(json_of(&json!({ "live": true })).into_response())
 }
 
-async fn ready_health(State(shared): Member) -> Answer {
+async fn ready_health(State(shared): Member) -> Answered {
     let status = shared.node.status();
     let well = health::ready(&status, shared.options.ready_lag);
     well.map_err(|why| Failure::unavailable("not_ready", why))?;
@@ -192,7 +194,7 @@ async fn ready_health(State(shared): Member) -> Answer {
     .into_response())
 }
 
-async fn show_metrics(State(shared): Member) -> Response {
+async fn show_metrics(State(shared): Member) -> Http {
     let node = &shared.node;
     let (members, sample) = tokio::join!(soon(member_list(&shared)), soon(node.sample()));
     let members = members.and_then(Result::ok).unwrap_or_default();
@@ -206,48 +208,48 @@ async fn soon<T>(answering: impl Future<Output = T>) -> Option<T> {
 }
 
 async fn member_list(shared: &Shared) -> Result<Vec<MemberStatus>, Failure> {
-    match shared.node.ask(Ask::Members).await {
-        Reply::Members(members) => Ok(members),
+    match shared.node.ask(Request::Members).await {
+        Response::Members(members) => Ok(members),
         other => Err(unexpected(&other)),
     }
 }
 
 /// Returns all that is known of the member. Fields that need the driver are left out if it does not answer.
-async fn info(State(shared): Member) -> Response {
+async fn info(State(shared): Member) -> Http {
     let node = &shared.node;
     let (members, sample) = tokio::join!(soon(member_list(&shared)), soon(node.sample()));
-    let mut info = body::status(&node.status());
+    let mut info = json!(StatusView::from(&node.status()));
     info["version"] = env!("CARGO_PKG_VERSION").into();
-    info["members"] = members.and_then(Result::ok).map_or(Value::Null, |members| body::members(&members));
+    info["members"] = json!(members.and_then(Result::ok).map(|members| view::members(&members)));
     info["counters"] = sample.map_or(Value::Null, |MetricsSample { counters, .. }| json!(counters));
     info["options"] = node.options();
     json_of(&info).into_response()
 }
 
 /// Returns the data of the status page.
-async fn status(State(shared): Member) -> Response {
+async fn status(State(shared): Member) -> Http {
     let members = soon(member_list(&shared)).await.and_then(Result::ok);
-    let mut status = body::status(&shared.node.status());
+    let mut status = json!(StatusView::from(&shared.node.status()));
     status["now_ms"] = metrics::unix_millis().into();
-    status["members"] = members.map_or(Value::Null, |members| body::members(&members));
+    status["members"] = json!(members.map(|members| view::members(&members)));
     status["events"] = json!(shared.node.metrics().events());
     json_of(&status).into_response()
 }
 
-async fn members(State(shared): Member) -> Answer {
-    let members = body::members(&member_list(&shared).await?);
+async fn members(State(shared): Member) -> Answered {
+    let members = view::members(&member_list(&shared).await?);
     Ok(json_of(&json!({ "members": members })).into_response())
 }
 
-async fn logs(State(shared): Member, RawQuery(query): RawQuery) -> Answer {
+async fn logs(State(shared): Member, RawQuery(query): RawQuery) -> Answered {
     let range = body::range(query.as_deref().unwrap_or_default()).map_err(Failure::bad_request)?;
-    match shared.node.ask(Ask::Logs(range)).await {
-        Reply::Logs(entries) => Ok(json_of(&body::entries(&entries)).into_response()),
+    match shared.node.ask(Request::logs(range)).await {
+        Response::Answer(Answer::Entries(entries)) => Ok(json_of(&body::entries(&entries)).into_response()),
         other => Err(unexpected(&other)),
     }
 }
 
-async fn commit(State(shared): Member, headers: HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Answer {
+async fn commit(State(shared): Member, headers: HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Answered {
     let bytes = whole(bytes)?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let command = match kind.split(';').next().unwrap_or_default().trim() {
@@ -263,17 +265,17 @@ async fn commit(State(shared): Member, headers: HeaderMap, bytes: Result<Bytes, 
 
 const MEDIA: &str = "send the command's bytes as `Content-Type: application/octet-stream`, or {\"command_base64\":\"...\"} as `application/json`";
 
-async fn save(State(shared): Member) -> Answer {
+async fn save(State(shared): Member) -> Answered {
     run(&shared, Ask::Snapshot).await
 }
 
-async fn transfer(State(shared): Member, bytes: Result<Bytes, BytesRejection>) -> Answer {
+async fn transfer(State(shared): Member, bytes: Result<Bytes, BytesRejection>) -> Answered {
     let bytes = whole(bytes)?;
     let wanted = if bytes.is_empty() { TransferBody::default() } else { parse(&bytes)? };
-    run(&shared, Ask::Transfer(wanted.to)).await
+    run(&shared, Ask::Transfer { to: wanted.to }).await
 }
 
-async fn change_members(State(shared): Member, bytes: Result<Bytes, BytesRejection>) -> Answer {
+async fn change_members(State(shared): Member, bytes: Result<Bytes, BytesRejection>) -> Answered {
     let mut wanted: MembersBody = parse(&whole(bytes)?)?;
     let (change, addresses) = match wanted.verb().map_err(Failure::bad_request)? {
         Verb::Cancel => return cancel_change(&shared).await,
@@ -284,13 +286,14 @@ async fn change_members(State(shared): Member, bytes: Result<Bytes, BytesRejecti
         }
     };
     let MembersBody { expected, force, .. } = wanted;
-    run(&shared, Ask::Reconfigure { expected, changes: vec![change], force, addresses }).await
+    let ask = Ask::Reconfigure { expected, changes: vec![change], force };
+    run(&shared, Request::Ask { ask, addresses }).await
 }
 
 /// Here the cancellation is a success; the caller of the cancelled change gets it as an error.
-async fn cancel_change(shared: &Shared) -> Answer {
-    match shared.node.ask(Ask::CancelChange).await {
-        Reply::Cancelled => Ok(json_of(&json!({ "cancelled": true })).into_response()),
+async fn cancel_change(shared: &Shared) -> Answered {
+    match shared.node.ask(Ask::CancelChange.into()).await {
+        Response::Answer(Answer::Cancelled) => Ok(json_of(&json!({ "cancelled": true })).into_response()),
         other => Ok(json_of(&done(other)?).into_response()),
     }
 }
@@ -316,8 +319,8 @@ fn wrong_member(address: &str, id: NodeId) -> Failure {
     Failure::new(StatusCode::CONFLICT, "wrong_member", message)
 }
 
-async fn run(shared: &Shared, ask: Ask) -> Answer {
-    Ok(json_of(&done(shared.node.ask(ask).await)?).into_response())
+async fn run(shared: &Shared, request: impl Into<Request>) -> Answered {
+    Ok(json_of(&done(shared.node.ask(request.into()).await)?).into_response())
 }
 
 fn whole(bytes: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {

@@ -4,7 +4,7 @@
 //! in one read, so that under load a request costs neither a task nor a system call of its own. It polls the
 //! member's status periodically, which shows whether the connection is alive, and which member leads.
 
-use crate::protocol::{self, Ask, NodeStatus, Reply, Request, Response, Who};
+use crate::protocol::{self, NodeStatus, Numbered, Request, Response, Who};
 use kontiki_core::types::NodeId;
 use kontiki_core::wire::FrameError;
 use std::collections::BTreeMap;
@@ -81,8 +81,8 @@ pub(super) struct Connection {
 
 #[derive(Debug)]
 struct Outgoing {
-    ask: Ask,
-    reply: oneshot::Sender<Reply>,
+    request: Request,
+    reply: oneshot::Sender<Response>,
 }
 
 /// What the member has reported about itself and its group.
@@ -143,17 +143,18 @@ impl Connection {
         };
         tokio::spawn(task.run());
         let connection = Self { address, requests, seen };
-        let (who, status) = tokio::join!(connection.request(Ask::Who), connection.request(Ask::Status));
-        for reply in [who, status] {
-            connection.seen.learn(&reply.map_err(|lost| lost.broken)?);
+        let (who, status) =
+            tokio::join!(connection.request(Request::Identify), connection.request(Request::Status));
+        for response in [who, status] {
+            connection.seen.learn(&response.map_err(|lost| lost.broken)?);
         }
         Ok(connection)
     }
 
     /// Sends a request, and waits for the reply.
-    pub(super) async fn request(&self, ask: Ask) -> Result<Reply, Lost> {
+    pub(super) async fn request(&self, request: Request) -> Result<Response, Lost> {
         let (reply, replied) = oneshot::channel();
-        if self.requests.send(Outgoing { ask, reply }).await.is_err() {
+        if self.requests.send(Outgoing { request, reply }).await.is_err() {
             return Err(Lost { sent: false, broken: self.broken() });
         }
         replied.await.map_err(|_| Lost { sent: true, broken: self.broken() })
@@ -195,13 +196,13 @@ impl Connection {
 }
 
 impl Seen {
-    fn learn(&self, reply: &Reply) {
-        match reply {
-            Reply::Who(Who { member, addresses, .. }) => {
+    fn learn(&self, response: &Response) {
+        match response {
+            Response::Identity(Who { member, addresses, .. }) => {
                 self.me.store(member.id.get(), Ordering::Relaxed);
                 addresses.clone_into(&mut lock(&self.addresses));
             }
-            Reply::Status(NodeStatus { member, leader, .. }) => {
+            Response::Status(NodeStatus { member, leader, .. }) => {
                 self.me.store(member.id.get(), Ordering::Relaxed);
                 self.leader.store(leader.map_or(0, NodeId::get), Ordering::Relaxed);
             }
@@ -224,7 +225,7 @@ struct Task {
     beat: Interval,
     behaviour: Behaviour,
     seen: Arc<Seen>,
-    waiting: BTreeMap<u64, oneshot::Sender<Reply>>,
+    waiting: BTreeMap<u64, oneshot::Sender<Response>>,
     /// The number of the last request.
     last: u64,
     /// Status polls in a row without any answer.
@@ -303,13 +304,13 @@ impl Task {
         }
     }
 
-    fn begin(&mut self, Outgoing { ask, reply }: Outgoing) {
+    fn begin(&mut self, Outgoing { request, reply }: Outgoing) {
         // The caller may have stopped waiting.
         if reply.is_closed() {
             return;
         }
         self.last += 1;
-        protocol::encode(&Request { number: self.last, ask }, &mut self.output);
+        protocol::encode(&Numbered { number: self.last, body: request }, &mut self.output);
         self.waiting.insert(self.last, reply);
     }
 
@@ -317,7 +318,7 @@ impl Task {
         let mut taken = 0;
         loop {
             let rest = &self.input[taken..];
-            match protocol::decode::<Response>(rest, self.behaviour.max_response_bytes) {
+            match protocol::decode::<Numbered<Response>>(rest, self.behaviour.max_response_bytes) {
                 Ok((response, length)) => {
                     taken += length;
                     self.finish(response)?;
@@ -333,17 +334,17 @@ impl Task {
         Ok(())
     }
 
-    fn finish(&mut self, Response { number, reply }: Response) -> Result<(), Broken> {
+    fn finish(&mut self, Numbered { number, body: response }: Numbered<Response>) -> Result<(), Broken> {
         if number <= LAST_OWN {
-            self.seen.learn(&reply);
+            self.seen.learn(&response);
             return Ok(());
         }
         let Some(waiting) = self.waiting.remove(&number) else {
             return Err(Broken::NeverAsked(number));
         };
-        self.seen.learn(&reply);
+        self.seen.learn(&response);
         // The caller may have stopped waiting.
-        let _ = waiting.send(reply);
+        let _ = waiting.send(response);
         Ok(())
     }
 
@@ -353,9 +354,9 @@ impl Task {
         }
         self.unheard += 1;
         if self.unsent() < MAX_OUTPUT {
-            protocol::encode(&Request { number: STATUS, ask: Ask::Status }, &mut self.output);
+            protocol::encode(&Numbered { number: STATUS, body: Request::Status }, &mut self.output);
             if self.seen.lacks_leader() {
-                protocol::encode(&Request { number: WHO, ask: Ask::Who }, &mut self.output);
+                protocol::encode(&Numbered { number: IDENTIFY, body: Request::Identify }, &mut self.output);
             }
         }
         Ok(())
@@ -375,8 +376,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The request numbers of the connection's own polls for status and identity; callers' requests have higher
 /// numbers.
 const STATUS: u64 = 0;
-const WHO: u64 = 1;
-const LAST_OWN: u64 = WHO;
+const IDENTIFY: u64 = 1;
+const LAST_OWN: u64 = IDENTIFY;
 /// How many status polls in a row a member may leave unanswered.
 const UNHEARD: u32 = 3;
 /// The number of requests taken from the queue at once.

@@ -37,13 +37,13 @@ pub use connection::{Broken, Stream};
 pub use error::{Error, Failure, Part};
 pub use kv::{Kv, Scanned, Swap};
 
-use crate::protocol::{Ask, NodeStatus, Refused, Reply};
+use crate::protocol::{Answer, Ask, NodeStatus, Refused, Request, Response};
 use crate::tls::Tls;
 use crate::transport::{self, ClientHello};
 use backoff::Backoff;
 use connection::{Behaviour, Connection, Lost};
 use kontiki_core::event::ReadVia;
-use kontiki_core::machine::Command;
+use kontiki_core::machine::{self, Command};
 use kontiki_core::types::{ClusterId, LogId, Payload};
 use route::Router;
 use session::Sessions;
@@ -210,23 +210,24 @@ impl Client {
     pub async fn query(&self, query: &[u8], via: ReadVia) -> Result<Vec<u8>, Error> {
         let ask = Ask::Query { query: query.to_vec(), via };
         match self.ask(ask, Again::Safe).await? {
-            Reply::Read { answer, .. } => Ok(answer),
+            Response::Answer(Answer::Read { answer, .. }) => Ok(answer),
             other => Err(unexpected(&other)),
         }
     }
 
     /// Returns the leader's status; without a leader, any member's.
     pub async fn status(&self) -> Result<NodeStatus, Error> {
-        match self.ask(Ask::Status, Again::Safe).await? {
-            Reply::Status(status) => Ok(status),
+        match self.ask(Request::Status, Again::Safe).await? {
+            Response::Status(status) => Ok(status),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Sends any request, and returns the reply. It retries until the deadline where that is safe: so
-    /// [`Reply::Refused`] and [`Reply::Unknown`] are never returned, but become errors.
-    pub async fn ask(&self, ask: Ask, again: Again) -> Result<Reply, Error> {
-        self.ask_each(again, || Some(ask.clone())).await
+    /// Sends any request, and returns the response. It retries until the deadline where that is safe: so
+    /// [`Answer::Refused`] and [`Answer::Unknown`] are never returned, but become errors.
+    pub async fn ask(&self, request: impl Into<Request>, again: Again) -> Result<Response, Error> {
+        let request = request.into();
+        self.ask_each(again, || Some(request.clone())).await
     }
 
     /// Returns a client of the group's key-value store.
@@ -240,20 +241,21 @@ impl Client {
     }
 
     /// Sends a request that is built anew for each attempt; `None` stops the retries.
-    async fn ask_each(&self, again: Again, make: impl Fn() -> Option<Ask>) -> Result<Reply, Error> {
+    async fn ask_each(&self, again: Again, make: impl Fn() -> Option<Request>) -> Result<Response, Error> {
         let begun = Instant::now();
         let until = begun + self.deadline;
         let options = &self.shared.options;
         let mut backoff = Backoff::new(options.backoff_min, options.backoff_max);
         let (mut last, mut may_be_done) = (None, false);
-        while let Some(ask) = make() {
-            let changes = again == Again::Unsafe || matches!(ask, Ask::Command(_));
-            let Ok(attempt) = timeout_at(until, self.attempt(ask, again)).await else {
+        while let Some(request) = make() {
+            let changes =
+                again == Again::Unsafe || matches!(request, Request::Ask { ask: Ask::Command(_), .. });
+            let Ok(attempt) = timeout_at(until, self.attempt(request, again)).await else {
                 may_be_done |= changes;
                 break;
             };
             let failure = match attempt {
-                Ok(reply) => return Ok(reply),
+                Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
             may_be_done |= changes && failure.may_be_done();
@@ -279,42 +281,49 @@ impl Client {
         Err(Error::Deadline { after: begun.elapsed(), last, may_be_done })
     }
 
-    async fn attempt(&self, ask: Ask, again: Again) -> Result<Reply, Failure> {
+    async fn attempt(&self, request: Request, again: Again) -> Result<Response, Failure> {
         let connection = self.shared.router.connection().await?;
         let address = || connection.address.clone();
         let replied = match again {
-            Again::Safe => self.patiently(&connection, ask).await?,
+            Again::Safe => self.patiently(&connection, request).await?,
             // Operators' requests have no time limit but the deadline.
-            Again::Unsafe => connection.request(ask).await,
+            Again::Unsafe => connection.request(request).await,
         };
-        let reply = replied.map_err(|Lost { sent, broken }| Failure::Broken {
+        let response = replied.map_err(|Lost { sent, broken }| Failure::Broken {
             address: address(),
             reason: broken,
             sent,
         })?;
-        match reply {
-            Reply::Refused(refused) => Err(Failure::Refused(refused)),
-            Reply::Unknown => Err(Failure::Unknown),
-            Reply::Unanswered(id) => Err(Failure::Unanswered(id)),
-            Reply::Applied { answer: kontiki_core::machine::Answer::TooManyPending, .. } => {
+        match response {
+            Response::Answer(Answer::Refused(refused)) => Err(Failure::Refused(refused)),
+            Response::Answer(Answer::Unknown) => Err(Failure::Unknown),
+            Response::Answer(Answer::Unanswered(id)) => Err(Failure::Unanswered(id)),
+            Response::Answer(Answer::Applied { answer: machine::Answer::TooManyPending, .. }) => {
                 Err(Failure::TooManyPending)
             }
-            reply => Ok(reply),
+            response => Ok(response),
         }
     }
 }
 
 impl Client {
     /// Sends a request, and waits for the reply as long as it may still arrive.
-    async fn patiently(&self, connection: &Connection, ask: Ask) -> Result<Result<Reply, Lost>, Failure> {
+    async fn patiently(
+        &self,
+        connection: &Connection,
+        request: Request,
+    ) -> Result<Result<Response, Lost>, Failure> {
         let ClientOptions { reply_timeout, heartbeat, .. } = self.shared.options;
-        let bytes = if let Ask::Command(payload) = &ask { payload.len() } else { 0 };
+        let bytes = match &request {
+            Request::Ask { ask: Ask::Command(payload), .. } => payload.len(),
+            _ => 0,
+        };
         let patience =
             reply_timeout + Duration::from_secs(1) * u32::try_from(bytes / SLOWEST).unwrap_or(u32::MAX);
         // A member that is alive answers each status poll.
         let silence = reply_timeout.max(heartbeat + heartbeat / 2);
         let begun = Instant::now();
-        let mut request = pin!(connection.request(ask));
+        let mut request = pin!(connection.request(request));
         loop {
             let until = connection.gives_up_at(begun, patience, silence);
             match timeout_at(until, &mut request).await {
@@ -339,31 +348,33 @@ impl fmt::Debug for Client {
 }
 
 /// The outcome of a command.
-fn applied(reply: Reply) -> Result<(LogId, kontiki_core::machine::Answer), Error> {
-    match reply {
-        Reply::Applied { id, answer } => Ok((id, answer)),
+fn applied(response: Response) -> Result<(LogId, machine::Answer), Error> {
+    match response {
+        Response::Answer(Answer::Applied { id, answer }) => Ok((id, answer)),
         other => Err(unexpected(&other)),
     }
 }
 
-/// Returns an error for a reply that does not belong to the request.
-pub fn unexpected(reply: &Reply) -> Error {
-    let what = match reply {
-        Reply::Who(_) => "who",
-        Reply::Applied { .. } => "applied",
-        Reply::Unanswered(_) => "unanswered",
-        Reply::Read { .. } => "read",
-        Reply::Status(_) => "status",
-        Reply::Members(_) => "members",
-        Reply::Logs(_) => "logs",
-        Reply::Reconfigured(_) => "reconfigured",
-        Reply::NotCaughtUp(id) => return Error::NotCaughtUp(*id),
-        Reply::Cancelled => return Error::Cancelled,
-        Reply::Transferred => "transferred",
-        Reply::NotTransferred => return Error::NotTransferred,
-        Reply::Snapshot(_) => "snapshot",
-        Reply::Refused(Refused { code, .. }) => code,
-        Reply::Unknown => "unknown",
+/// Returns an error for a response that does not belong to the request.
+pub fn unexpected(response: &Response) -> Error {
+    let what = match response {
+        Response::Identity(_) => "identity",
+        Response::Status(_) => "status",
+        Response::Members(_) => "members",
+        Response::Answer(answer) => match answer {
+            Answer::NotCaughtUp(id) => return Error::NotCaughtUp(*id),
+            Answer::Cancelled => return Error::Cancelled,
+            Answer::NotTransferred => return Error::NotTransferred,
+            Answer::Applied { .. } => "applied",
+            Answer::Unanswered(_) => "unanswered",
+            Answer::Read { .. } => "read",
+            Answer::Reconfigured(_) => "reconfigured",
+            Answer::Transferred => "transferred",
+            Answer::Snapshot(_) => "snapshot",
+            Answer::Entries(_) => "entries",
+            Answer::Refused(Refused { code, .. }) => code,
+            Answer::Unknown => "unknown",
+        },
     };
     Error::Unexpected(what.to_owned())
 }

@@ -113,7 +113,7 @@ pub(super) async fn command(client: &Client, command: &[u8]) -> Result<Payload, 
         let attempts = Mutex::new(0_u32);
         let make = || {
             *lock(&attempts) += 1;
-            begun.payload().map(Ask::Command)
+            begun.payload().map(|payload| Ask::Command(payload).into())
         };
         let reply = rest().ask_each(Again::Safe, make).await;
         let (_, answer) = applied(reply?)?;

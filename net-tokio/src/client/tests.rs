@@ -1,23 +1,23 @@
 //! A client against scripted members.
 
 use super::*;
-use crate::protocol::{self, NodePhase, Request, Response, Who};
+use crate::protocol::{self, NodePhase, Numbered, Who};
 use connection::lock;
+use kontiki_core::kv;
 use kontiki_core::machine::SessionId;
 use kontiki_core::membership::MemberKind;
 use kontiki_core::status::{RoleKind, Space};
 use kontiki_core::types::{ClusterId, Index, Member, NodeId, Term};
 use kontiki_core::wire::FrameError;
-use kontiki_core::{kv, machine};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 /// A member's reply to a request; `None` closes the connection.
-type Says = Box<dyn FnMut(&Ask) -> Option<Said> + Send>;
+type Says = Box<dyn FnMut(&Request) -> Option<Said> + Send>;
 
 enum Said {
-    Reply(Reply),
+    Reply(Response),
     Bytes(&'static [u8]),
     Nothing,
 }
@@ -30,7 +30,7 @@ struct World(Arc<Mutex<Inner>>);
 struct Inner {
     members: BTreeMap<String, (u64, Says)>,
     leader: u64,
-    asked: Vec<(String, Ask)>,
+    asked: Vec<(String, Request)>,
     dialled: Vec<String>,
 }
 
@@ -42,7 +42,7 @@ impl World {
     }
 
     /// Adds a member with this id at this address.
-    fn member(self, id: u64, says: impl FnMut(&Ask) -> Option<Said> + Send + 'static) -> Self {
+    fn member(self, id: u64, says: impl FnMut(&Request) -> Option<Said> + Send + 'static) -> Self {
         lock(&self.0).members.insert(format!("m{id}"), (id, Box::new(says)));
         self
     }
@@ -79,13 +79,13 @@ impl World {
     async fn serve(self, address: String, mut stream: DuplexStream) {
         let mut input = Vec::new();
         while stream.read_buf(&mut input).await.is_ok_and(|count| count > 0) {
-            while let Ok((request, length)) = protocol::decode::<Request>(&input, 1 << 20) {
+            while let Ok((request, length)) = protocol::decode::<Numbered<Request>>(&input, 1 << 20) {
                 input.drain(..length);
-                let Some(said) = self.say(&address, &request.ask) else { return };
+                let Some(said) = self.say(&address, &request.body) else { return };
                 let mut output = Vec::new();
                 match said {
                     Said::Reply(reply) => {
-                        protocol::encode(&Response { number: request.number, reply }, &mut output);
+                        protocol::encode(&Numbered { number: request.number, body: reply }, &mut output);
                     }
                     Said::Bytes(bytes) => output.extend_from_slice(bytes),
                     Said::Nothing => {}
@@ -97,7 +97,7 @@ impl World {
         }
     }
 
-    fn say(&self, address: &str, ask: &Ask) -> Option<Said> {
+    fn say(&self, address: &str, ask: &Request) -> Option<Said> {
         let mut inner = lock(&self.0);
         let leader = NodeId::new(inner.leader);
         let addresses =
@@ -106,8 +106,10 @@ impl World {
         let (id, says) = inner.members.get_mut(address)?;
         let member = Member::from(NodeId::new(*id).unwrap());
         Some(Said::Reply(match ask {
-            Ask::Who => Reply::Who(Who { member, cluster: None, founders: vec![], addresses }),
-            Ask::Status => Reply::Status(status(member, leader)),
+            Request::Identify => {
+                Response::Identity(Who { member, cluster: None, founders: vec![], addresses })
+            }
+            Request::Status => Response::Status(status(member, leader)),
             ask => {
                 let said = says(ask);
                 inner.asked.push((address.to_owned(), ask.clone()));
@@ -148,8 +150,8 @@ fn status(member: Member, leader: Option<NodeId>) -> NodeStatus {
     }
 }
 
-fn in_session(ask: &Ask) -> Option<(u64, Vec<u8>)> {
-    let Ask::Command(payload) = ask else { return None };
+fn in_session(ask: &Request) -> Option<(u64, Vec<u8>)> {
+    let Request::Ask { ask: Ask::Command(payload), .. } = ask else { return None };
     match Command::decode(payload).unwrap() {
         Command::InSession { sequence, command, .. } => Some((sequence, command.to_vec())),
         _ => None,
@@ -157,13 +159,17 @@ fn in_session(ask: &Ask) -> Option<(u64, Vec<u8>)> {
 }
 
 fn reply(answer: machine::Answer) -> Option<Said> {
-    Some(Said::Reply(Reply::Applied { id: LogId::new(1, 1), answer }))
+    Some(Said::Reply(Answer::Applied { id: LogId::new(1, 1), answer }.into()))
+}
+
+fn read(index: Index, answer: Vec<u8>) -> Response {
+    Answer::Read { index, until: None, answer }.into()
 }
 
 /// A healthy member: opens sessions, and answers each command with its own bytes.
-fn well(ask: &Ask) -> Option<Said> {
-    let Ask::Command(payload) = ask else {
-        return Some(Said::Reply(Reply::Read { index: Index::ZERO, answer: b"read".to_vec() }));
+fn well(ask: &Request) -> Option<Said> {
+    let Request::Ask { ask: Ask::Command(payload), .. } = ask else {
+        return Some(Said::Reply(read(Index::ZERO, b"read".to_vec())));
     };
     match Command::decode(payload).unwrap() {
         Command::Register => reply(machine::Answer::Opened(SessionId(7))),
@@ -178,7 +184,7 @@ fn well(ask: &Ask) -> Option<Said> {
 fn refused(code: &str, retry: bool, leader: Option<(u64, &str)>) -> Option<Said> {
     let leader = leader.map(|(id, address)| (NodeId::new(id).unwrap(), Some(address.to_owned())));
     let refused = Refused { code: code.to_owned(), text: format!("{code}: do something"), retry, leader };
-    Some(Said::Reply(Reply::Refused(refused)))
+    Some(Said::Reply(Response::refused(refused)))
 }
 
 #[tokio::test]
@@ -195,8 +201,9 @@ async fn the_leader_is_found_from_any_member_and_asked_from_then_on() {
 
 #[tokio::test]
 async fn a_member_that_says_who_leads_is_believed_at_once() {
-    let world =
-        World::led_by(0).member(1, |_: &Ask| refused("not_leader", true, Some((2, "m2")))).member(2, well);
+    let world = World::led_by(0)
+        .member(1, |_: &Request| refused("not_leader", true, Some((2, "m2"))))
+        .member(2, well);
     let client = world.client(&["m1"]);
     assert_eq!(&*client.command_once(b"x").await.unwrap(), b"x");
     assert_eq!(world.asked(), ["m1", "m2"]);
@@ -225,7 +232,7 @@ async fn a_client_goes_where_the_leader_has_gone_without_a_request_that_fails() 
 #[tokio::test]
 async fn after_a_broken_connection_the_same_command_comes_under_the_same_number() {
     let mut breaks = 2;
-    let world = World::led_by(1).member(1, move |ask: &Ask| {
+    let world = World::led_by(1).member(1, move |ask: &Request| {
         if in_session(ask).is_some() && breaks > 0 {
             breaks -= 1;
             return None;
@@ -242,14 +249,14 @@ async fn after_a_broken_connection_the_same_command_comes_under_the_same_number(
 #[tokio::test]
 async fn whatever_leaves_the_outcome_open_is_sent_again_within_a_session() {
     let mut troubles = vec![
-        Said::Reply(Reply::Unknown),
-        Said::Reply(Reply::Unanswered(LogId::new(1, 3))),
+        Said::Reply(Answer::Unknown.into()),
+        Said::Reply(Answer::Unanswered(LogId::new(1, 3)).into()),
         Said::Nothing,
         refused("busy", true, None).unwrap(),
         reply(machine::Answer::TooManyPending).unwrap(),
     ];
     let count = troubles.len();
-    let world = World::led_by(1).member(1, move |ask: &Ask| match in_session(ask) {
+    let world = World::led_by(1).member(1, move |ask: &Request| match in_session(ask) {
         Some(_) if !troubles.is_empty() => troubles.pop(),
         _ => well(ask),
     });
@@ -261,14 +268,14 @@ async fn whatever_leaves_the_outcome_open_is_sent_again_within_a_session() {
 #[tokio::test]
 async fn without_a_session_what_may_be_done_is_never_sent_again() {
     for (says, expected) in [
-        (Some(Reply::Unknown), Error::Unknown(Failure::Unknown)),
-        (Some(Reply::Unanswered(LogId::new(1, 3))), Error::Unanswered(LogId::new(1, 3))),
+        (Some(Answer::Unknown.into()), Error::Unknown(Failure::Unknown)),
+        (Some(Answer::Unanswered(LogId::new(1, 3)).into()), Error::Unanswered(LogId::new(1, 3))),
         (
             None,
             Error::Unknown(Failure::Broken { address: "m1".to_owned(), reason: Broken::Closed, sent: true }),
         ),
     ] {
-        let world = World::led_by(1).member(1, move |_: &Ask| says.clone().map(Said::Reply));
+        let world = World::led_by(1).member(1, move |_: &Request| says.clone().map(Said::Reply));
         let error = world.client(&["m1"]).command_once(b"x").await.unwrap_err();
         assert_eq!(error, expected);
         assert!(error.may_be_done());
@@ -278,7 +285,7 @@ async fn without_a_session_what_may_be_done_is_never_sent_again() {
 
 #[tokio::test]
 async fn what_is_refused_for_good_is_not_tried_again() {
-    let world = World::led_by(1).member(1, |_: &Ask| refused("too_large", false, None));
+    let world = World::led_by(1).member(1, |_: &Request| refused("too_large", false, None));
     let error = world.client(&["m1"]).command(b"x").await.unwrap_err();
     assert_eq!((error.code(), error.may_be_done()), ("too_large", false));
     assert_eq!(error.to_string(), "too_large: do something");
@@ -293,7 +300,7 @@ async fn the_deadline_ends_it_and_says_what_went_wrong_last_and_whether_it_may_b
     assert_eq!((error.code(), error.may_be_done()), ("deadline", false));
     assert!(error.to_string().contains("m1 cannot be reached: connection refused"), "{error}");
 
-    let world = World::led_by(1).member(1, |ask: &Ask| match in_session(ask) {
+    let world = World::led_by(1).member(1, |ask: &Request| match in_session(ask) {
         Some(_) => Some(Said::Nothing),
         None => well(ask),
     });
@@ -306,7 +313,7 @@ async fn the_deadline_ends_it_and_says_what_went_wrong_last_and_whether_it_may_b
 #[tokio::test]
 async fn garbage_is_an_error_that_says_so() {
     for garbage in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], &[0; 64], b"\x00\x00\x00\x00zzzz\x01"] {
-        let world = World::led_by(1).member(1, move |_: &Ask| Some(Said::Bytes(garbage)));
+        let world = World::led_by(1).member(1, move |_: &Request| Some(Said::Bytes(garbage)));
         let client = world.client(&["m1"]);
         let error = client.command_once(b"x").await.unwrap_err();
         let Error::Unknown(Failure::Broken { reason: Broken::Garbage(why), .. }) = &error else {
@@ -320,10 +327,10 @@ async fn garbage_is_an_error_that_says_so() {
 #[tokio::test]
 async fn an_answer_to_what_was_never_asked_ends_the_connection() {
     let mut bytes = Vec::new();
-    let response = Response { number: 77, reply: Reply::Unknown };
+    let response = Numbered { number: 77, body: Response::from(Answer::Unknown) };
     protocol::encode(&response, &mut bytes);
     let bytes: &'static [u8] = bytes.leak();
-    let world = World::led_by(1).member(1, move |_: &Ask| Some(Said::Bytes(bytes)));
+    let world = World::led_by(1).member(1, move |_: &Request| Some(Said::Bytes(bytes)));
     let error = world.client(&["m1"]).command_once(b"x").await.unwrap_err();
     let expected = Failure::Broken { address: "m1".to_owned(), reason: Broken::NeverAsked(77), sent: true };
     assert_eq!(error, Error::Unknown(expected));
@@ -332,8 +339,8 @@ async fn an_answer_to_what_was_never_asked_ends_the_connection() {
 #[tokio::test]
 async fn a_session_that_expired_while_nothing_was_under_way_is_replaced_and_nothing_is_seen_of_it() {
     let mut sessions = 0;
-    let world = World::led_by(1).member(1, move |ask: &Ask| {
-        let Ask::Command(payload) = ask else { return well(ask) };
+    let world = World::led_by(1).member(1, move |ask: &Request| {
+        let Request::Ask { ask: Ask::Command(payload), .. } = ask else { return well(ask) };
         match Command::decode(payload).unwrap() {
             Command::Register => {
                 sessions += 1;
@@ -354,12 +361,16 @@ async fn a_session_that_expired_while_nothing_was_under_way_is_replaced_and_noth
 #[tokio::test]
 async fn a_session_that_expired_between_two_copies_of_a_command_is_an_error_of_its_own() {
     let mut copies = 0;
-    let world = World::led_by(1).member(1, move |ask: &Ask| {
+    let world = World::led_by(1).member(1, move |ask: &Request| {
         if in_session(ask).is_none() {
             return well(ask);
         }
         copies += 1;
-        if copies == 1 { Some(Said::Reply(Reply::Unknown)) } else { reply(machine::Answer::SessionExpired) }
+        if copies == 1 {
+            Some(Said::Reply(Answer::Unknown.into()))
+        } else {
+            reply(machine::Answer::SessionExpired)
+        }
     });
     let client = world.client(&["m1"]);
     let error = client.command(b"x").await.unwrap_err();
@@ -369,7 +380,7 @@ async fn a_session_that_expired_between_two_copies_of_a_command_is_an_error_of_i
 
 #[tokio::test]
 async fn commands_that_are_given_up_do_not_fill_the_session() {
-    let world = World::led_by(1).member(1, |ask: &Ask| match in_session(ask) {
+    let world = World::led_by(1).member(1, |ask: &Request| match in_session(ask) {
         Some((_, command)) if command == b"never" => Some(Said::Nothing),
         _ => well(ask),
     });
@@ -409,7 +420,7 @@ async fn a_client_of_one_member_follows_no_redirection() {
 
 #[tokio::test]
 async fn a_member_that_falls_silent_is_left() {
-    let world = World::led_by(1).member(1, |_: &Ask| Some(Said::Nothing)).member(2, well);
+    let world = World::led_by(1).member(1, |_: &Request| Some(Said::Nothing)).member(2, well);
     let client = world.client(&["m1", "m2"]);
     let asked = client.query(b"q", ReadVia::Quorum);
     // m1 never answers; and m2 reports m1 as the leader, until it reports another.
@@ -428,15 +439,15 @@ async fn a_member_that_falls_silent_is_left() {
 async fn the_store_is_spoken_to_in_its_own_words() {
     let mut store = machine::Machine::new(kv::Kv::default());
     let mut index = 0;
-    let world = World::led_by(1).member(1, move |ask: &Ask| match ask {
-        Ask::Command(payload) => {
+    let world = World::led_by(1).member(1, move |ask: &Request| match ask {
+        Request::Ask { ask: Ask::Command(payload), .. } => {
             index += 1;
             let body = kontiki_core::log::EntryBody::Data(payload.clone());
             let entry = kontiki_core::log::Entry { id: LogId::new(1, index), body };
             reply(store.apply(&[entry]).unwrap().remove(0).1)
         }
-        Ask::Query { query, .. } => {
-            Some(Said::Reply(Reply::Read { index: Index::new(index), answer: store.query(query) }))
+        Request::Ask { ask: Ask::Query { query, .. }, .. } => {
+            Some(Said::Reply(read(Index::new(index), store.query(query))))
         }
         _ => None,
     });

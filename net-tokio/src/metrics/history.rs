@@ -1,7 +1,6 @@
 //! The member's history, derived from changes of its status.
 
 use super::MAX_EVENTS;
-use crate::metrics::kind_word;
 use crate::protocol::{NodePhase, NodeStatus};
 use kontiki_core::membership::{MemberKind, Membership};
 use kontiki_core::status::{RoleKind, Space};
@@ -107,11 +106,11 @@ impl History {
         };
         for (id, (incarnation, kind)) in now.iter().filter(|(id, _)| **id != me) {
             let what = match before.get(id) {
-                None => format!("was added as a {}", kind_word(*kind)),
+                None => format!("was added as a {}", kind.code()),
                 Some((other, _)) if other != incarnation => {
                     "was added again, with an empty directory".to_owned()
                 }
-                Some((_, other)) if other != kind => format!("is a {} now", kind_word(*kind)),
+                Some((_, other)) if other != kind => format!("is a {} now", kind.code()),
                 Some(_) => continue,
             };
             self.push(at_ms, "members", format!("member {id} {what}"));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::protocol::NodePhase;
 use kontiki_core::types::{ClusterId, Incarnation, LogId, Member, Term};
 
 fn id(number: u64) -> NodeId {

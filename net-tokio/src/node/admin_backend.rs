@@ -3,7 +3,7 @@
 use crate::admin::{AdminBackend, BoxFuture};
 use crate::metrics::{Family, Kind, Metrics, MetricsSample, Sample, Value};
 use crate::node::{Node, begin, service};
-use crate::protocol::{Ask, NodeStatus, Refused, Reply, Who};
+use crate::protocol::{NodeStatus, Refused, Request, Response, Who};
 use crate::record;
 use crate::tls::Reloads;
 use crate::transport::{self, PeerCounters};
@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 impl AdminBackend for Node {
-    fn ask(&self, ask: Ask) -> BoxFuture<'_, Reply> {
+    fn ask(&self, request: Request) -> BoxFuture<'_, Response> {
         let handle = self.0.handle.read().unwrap_or_else(PoisonError::into_inner).clone();
         Box::pin(async move {
             match handle {
-                Some((handle, host)) => service::answer(ask, &handle, &host).await,
-                None => Reply::Refused(stopped()),
+                Some((handle, host)) => service::answer(request, &handle, &host).await,
+                None => Response::refused(stopped()),
             }
         })
     }

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::host::Host;
 use crate::identity::{self, IdentityError};
 use crate::node::handle::NodeHandle;
-use crate::protocol::{self, Ask, NodePhase, NodeStatus, Refused, Reply, Request, Response, Who};
+use crate::protocol::{self, Answer, Ask, NodePhase, NodeStatus, Numbered, Refused, Request, Response};
 use crate::tls::Tls;
 use crate::transport::{self, ClientHello};
 use kontiki_core::replica::formation::{
@@ -171,30 +171,41 @@ async fn put(
     question: Question,
     patience: Duration,
 ) -> Result<formation::Reply, String> {
-    let ask = match question {
-        Question::Introduce(introduction) => Ask::Introduce(introduction),
-        Question::Change(change, Introduction { member, address, .. }) => Ask::Reconfigure {
-            expected: None,
-            changes: vec![change],
-            force: false,
+    let is_change = matches!(question, Question::Change(..));
+    let request = match question {
+        Question::Introduce(introduction) => Request::Introduce(introduction),
+        Question::Change(change, Introduction { member, address, .. }) => Request::Ask {
+            ask: Ask::Reconfigure { expected: None, changes: vec![change], force: false },
             addresses: address.map(|address| (member.id, address.text)).into_iter().collect(),
         },
     };
-    let is_change = matches!(ask, Ask::Reconfigure { .. });
-    match ask_once(address, tls, cluster, ask, patience).await.map_err(|error| error.to_string())? {
-        Reply::Who(who) => Ok(formation::Reply::Who(who)),
-        Reply::Reconfigured(id) => Ok(formation::Reply::Changed(id)),
+    let asked = ask_once(address, tls, cluster, request, patience).await;
+    let answer = match asked.map_err(|error| error.to_string())? {
+        Response::Identity(who) => return Ok(formation::Reply::Who(who)),
+        Response::Answer(answer) => answer,
+        Response::Status(_) | Response::Members(_) => {
+            return Err(AskError::Garbled(FrameError::Body).to_string());
+        }
+    };
+    match answer {
+        Answer::Reconfigured(id) => Ok(formation::Reply::Changed(id)),
         // An operator may have cancelled the change. The member is a learner all the same, to be promoted
         // later.
-        Reply::NotCaughtUp(_) | Reply::Cancelled => Ok(formation::Reply::NotCaughtUp),
-        Reply::Unknown => Ok(formation::Reply::Unknown),
-        Reply::Refused(Refused { code, text, retry, leader }) if is_change => {
+        Answer::NotCaughtUp(_) | Answer::Cancelled => Ok(formation::Reply::NotCaughtUp),
+        Answer::Unknown => Ok(formation::Reply::Unknown),
+        Answer::Refused(Refused { code, text, retry, leader }) if is_change => {
             let is_member = code == "already_member";
             let refused = ChangeRefused { reason: text, is_passing: retry, is_member, leader };
             Ok(formation::Reply::Refused(refused))
         }
-        Reply::Refused(Refused { text, .. }) => Err(text),
-        _ => Err(AskError::Garbled(FrameError::Body).to_string()),
+        Answer::Refused(Refused { text, .. }) => Err(text),
+        Answer::Applied { .. }
+        | Answer::Unanswered(_)
+        | Answer::Read { .. }
+        | Answer::Transferred
+        | Answer::NotTransferred
+        | Answer::Snapshot(_)
+        | Answer::Entries(_) => Err(AskError::Garbled(FrameError::Body).to_string()),
     }
 }
 
@@ -227,10 +238,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Asks the member at an address for its identity.
 #[cfg(feature = "admin")]
-pub(super) async fn who(address: &str, tls: Option<&Tls>) -> Result<Who, AskError> {
-    match ask_once(address, tls, None, Ask::Who, PATIENCE).await? {
-        Reply::Who(who) => Ok(who),
-        _ => Err(AskError::Garbled(FrameError::Body)),
+pub(super) async fn who(address: &str, tls: Option<&Tls>) -> Result<protocol::Who, AskError> {
+    match ask_once(address, tls, None, Request::Identify, PATIENCE).await? {
+        Response::Identity(who) => Ok(who),
+        Response::Status(_) | Response::Members(_) | Response::Answer(_) => {
+            Err(AskError::Garbled(FrameError::Body))
+        }
     }
 }
 
@@ -239,20 +252,20 @@ async fn ask_once(
     address: &str,
     tls: Option<&Tls>,
     cluster: Option<ClusterId>,
-    ask: Ask,
+    body: Request,
     patience: Duration,
-) -> Result<Reply, AskError> {
+) -> Result<Response, AskError> {
     let asking = async {
         let (mut stream, _) =
             transport::dial(address, tls, ClientHello { cluster }, PATIENCE).await.map_err(AskError::Dial)?;
         let mut bytes = Vec::new();
-        protocol::encode(&Request { number: 0, ask }, &mut bytes);
+        protocol::encode(&Numbered { number: 0, body }, &mut bytes);
         stream.write_all(&bytes).await.map_err(AskError::Io)?;
         stream.flush().await.map_err(AskError::Io)?;
         bytes.clear();
         loop {
-            match protocol::decode::<Response>(&bytes, MAX_ANSWER) {
-                Ok((response, _)) => return Ok(response.reply),
+            match protocol::decode::<Numbered<Response>>(&bytes, MAX_ANSWER) {
+                Ok((response, _)) => return Ok(response.body),
                 Err(FrameError::Incomplete { .. }) => {}
                 Err(error) => return Err(AskError::Garbled(error)),
             }

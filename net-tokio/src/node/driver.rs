@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::host::Host;
 use crate::node::handle::NodeHandle;
 use crate::node::worker::Work;
-use crate::protocol::{MemberStatus, NodePhase, NodeStatus, Reply};
+use crate::protocol::{MemberStatus, NodePhase, NodeStatus, Response};
 use crate::record::FlightRecorder;
 use crate::storage::{Directory, Done};
 use kontiki_core::event::Proposal;
@@ -56,8 +56,8 @@ pub(crate) enum Waiter {
 pub(crate) enum Said {
     /// An answer of the replica.
     Answered(Answer),
-    /// A reply that did not come from the replica, already in the client protocol.
-    Replied(Reply),
+    /// A response that did not come from the replica, already in the client protocol.
+    Replied(Response),
 }
 
 impl Waiter {

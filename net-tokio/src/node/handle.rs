@@ -146,12 +146,14 @@ impl NodeHandle {
         self.inquire(DriverEvent::Counters).await
     }
 
-    /// Returns entries of the log: at most [`MAX_BYTES`], but at least one entry if there is one.
-    pub(crate) async fn logs(&self, range: Range) -> Result<Vec<LogEntry>, Error> {
+    /// Returns entries of the log: at most this many bytes, and [`MAX_BYTES`], but at least one entry if there
+    /// is one.
+    pub(crate) async fn logs(&self, range: Range, max_bytes: u64) -> Result<Vec<LogEntry>, Error> {
+        let max_bytes = max_bytes.min(MAX_BYTES);
         let (mut entries, mut size) = (Vec::new(), 0_u64);
         let mut rest = Some(range);
-        while let Some(range) = rest.filter(|_| size < MAX_BYTES && entries.len() < MAX_ENTRIES) {
-            let page = self.page(range, MAX_BYTES - size).await?;
+        while let Some(range) = rest.filter(|_| size < max_bytes && entries.len() < MAX_ENTRIES) {
+            let page = self.page(range, max_bytes - size).await?;
             size += page.entries.iter().map(Entry::size).sum::<u64>();
             entries.extend(log::entries(&page));
             rest = page.rest();

@@ -414,7 +414,7 @@ impl Node {
     /// before the log, and with [`Refusal::Unreadable`](replica::ReplicaRefusal::Unreadable) if this member
     /// cannot read one of the entries.
     pub async fn logs(&self, range: Range) -> Result<Vec<LogEntry>, Error> {
-        self.handle()?.logs(range).await
+        self.handle()?.logs(range, u64::MAX).await
     }
 
     /// Returns a stream of the committed entries after this one.

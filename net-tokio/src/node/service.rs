@@ -5,11 +5,12 @@ use crate::host::Host;
 use crate::node::Error;
 use crate::node::driver::{Said, Waiter};
 use crate::node::handle::NodeHandle;
-use crate::protocol::{self, Ask, Refused, Reply, Request, Response};
+use crate::node::log;
+use crate::protocol::{self, Answer, Ask, Numbered, Refused, Request, Response};
 use crate::transport::Stream;
 use kontiki_core::action;
+use kontiki_core::replica::ReplicaRefusal;
 use kontiki_core::replica::formation::NoIdentity;
-use kontiki_core::replica::{self, Answer, ReplicaRefusal};
 use kontiki_core::types::NodeId;
 use kontiki_core::wire::FrameError;
 use std::pin::pin;
@@ -57,7 +58,7 @@ pub(crate) async fn serve(mut stream: Stream, handle: &Arc<NodeHandle>, host: &A
         let answered = !some.is_empty();
         open -= some.len();
         for (number, said) in some.drain(..) {
-            protocol::encode(&Response { number, reply: reply(said, handle, host) }, &mut write);
+            protocol::encode(&Numbered { number, body: response(said, handle, host) }, &mut write);
         }
         if !write.is_empty() {
             if stream.write_all(&write).await.is_err() || stream.flush().await.is_err() {
@@ -75,10 +76,14 @@ pub(crate) async fn serve(mut stream: Stream, handle: &Arc<NodeHandle>, host: &A
 const BUFFER: usize = 16 << 10;
 
 /// Takes all complete requests out of `read`.
-fn requests(read: &mut Vec<u8>, max_body: usize, mut each: impl FnMut(Request)) -> Result<(), FrameError> {
+fn requests(
+    read: &mut Vec<u8>,
+    max_body: usize,
+    mut each: impl FnMut(Numbered<Request>),
+) -> Result<(), FrameError> {
     let mut at = 0;
     loop {
-        match protocol::decode::<Request>(&read[at..], max_body) {
+        match protocol::decode::<Numbered<Request>>(&read[at..], max_body) {
             Ok((request, length)) => {
                 each(request);
                 at += length;
@@ -92,82 +97,91 @@ fn requests(read: &mut Vec<u8>, max_body: usize, mut each: impl FnMut(Request)) 
     }
 }
 
-/// Passes a request to the part that answers it. The reply is sent through `say`.
-fn take(request: Request, handle: &Arc<NodeHandle>, host: &Arc<Host>, say: &UnboundedSender<(u64, Said)>) {
-    let Request { number, ask } = request;
-    let ask = match ask {
-        Ask::Command(payload) => replica::Ask::Command(payload),
-        Ask::Query { query, via } => replica::Ask::Query { query, via },
-        Ask::Transfer(to) => replica::Ask::Transfer { to },
-        Ask::Snapshot => replica::Ask::Snapshot,
-        Ask::CancelChange => replica::Ask::CancelChange,
-        Ask::Reconfigure { expected, changes, force, addresses } => {
-            addresses.into_iter().for_each(|(id, address)| host.configure(id, address));
-            replica::Ask::Reconfigure { expected, changes, force }
+/// Passes a request to the part that answers it. The response is sent through `say`.
+fn take(
+    request: Numbered<Request>,
+    handle: &Arc<NodeHandle>,
+    host: &Arc<Host>,
+    say: &UnboundedSender<(u64, Said)>,
+) {
+    let Numbered { number, body } = request;
+    let now = match body {
+        Request::Status => Ok(Response::Status(handle.status())),
+        Request::Identify => {
+            let who = host.with_addresses(|book| handle.form(|formation| formation.who(book)));
+            who.map(Response::Identity).ok_or_else(|| Error::Starting(NoIdentity::Writing.to_string()))
         }
-        other => {
-            let (handle, host, say) = (Arc::clone(handle), Arc::clone(host), say.clone());
-            tokio::spawn(async move {
-                // A client that has disconnected needs no answer.
-                let _ = say.send((number, Said::Replied(look(other, &handle, &host).await)));
-            });
-            return;
+        Request::Introduce(peer) => {
+            let who = host.with_addresses(|book| handle.form(|formation| formation.introduced(&peer, book)));
+            who.map(Response::Identity).map_err(|error| Error::Starting(error.to_string()))
+        }
+        Request::Members => {
+            let asked = Arc::clone(handle);
+            return look(
+                number,
+                async move { asked.members().await.map(Response::Members) },
+                handle,
+                host,
+                say,
+            );
+        }
+        Request::Ask { ask: Ask::Entries { range, max_bytes }, addresses: _ } => {
+            let asked = Arc::clone(handle);
+            let entries = async move { Ok(Answer::Entries(asked.logs(range, max_bytes).await?).into()) };
+            return look(number, entries, handle, host, say);
+        }
+        Request::Ask { ask, addresses } => {
+            addresses.into_iter().for_each(|(id, address)| host.configure(id, address));
+            match handle.ask(ask, Waiter::Numbered(number, say.clone())) {
+                Ok(()) => return,
+                Err(error) => {
+                    handle.metrics().refused(error.code());
+                    Err(error)
+                }
+            }
         }
     };
-    let waiter = Waiter::Numbered(number, say.clone());
-    if let Err(error) = handle.ask(ask, waiter) {
-        handle.metrics().refused(error.code());
-        let _ = say.send((number, Said::Replied(Reply::Refused(refused(&error, handle, host)))));
-    }
+    let _ = say.send((number, Said::Replied(now.unwrap_or_else(|error| refusal(&error, handle, host)))));
 }
 
-/// Returns the one reply to one request, for a caller in this process.
+/// Answers a request that changes nothing, as soon as its answer is there.
+fn look(
+    number: u64,
+    answering: impl Future<Output = Result<Response, Error>> + Send + 'static,
+    handle: &Arc<NodeHandle>,
+    host: &Arc<Host>,
+    say: &UnboundedSender<(u64, Said)>,
+) {
+    let (handle, host, say) = (Arc::clone(handle), Arc::clone(host), say.clone());
+    tokio::spawn(async move {
+        let response = answering.await.unwrap_or_else(|error| refusal(&error, &handle, &host));
+        // A client that has disconnected needs no answer.
+        let _ = say.send((number, Said::Replied(response)));
+    });
+}
+
+/// Returns the one response to one request, for a caller in this process.
 #[cfg(feature = "admin")]
-pub(super) async fn answer(ask: Ask, handle: &Arc<NodeHandle>, host: &Arc<Host>) -> Reply {
+pub(super) async fn answer(body: Request, handle: &Arc<NodeHandle>, host: &Arc<Host>) -> Response {
     let (say, mut said) = mpsc::unbounded_channel();
-    take(Request { number: 0, ask }, handle, host, &say);
+    take(Numbered { number: 0, body }, handle, host, &say);
     drop(say);
     // The driver may have ended without an answer.
-    said.recv().await.map_or(Reply::Unknown, |(_, said)| reply(said, handle, host))
+    said.recv().await.map_or(Answer::Unknown.into(), |(_, said)| response(said, handle, host))
 }
 
-/// Answers a request that changes nothing.
-async fn look(ask: Ask, handle: &Arc<NodeHandle>, host: &Arc<Host>) -> Reply {
-    let looked = match ask {
-        Ask::Status => Ok(Reply::Status(handle.status())),
-        Ask::Members => handle.members().await.map(Reply::Members),
-        Ask::Logs(range) => handle.logs(range).await.map(Reply::Logs),
-        Ask::Introduce(peer) => {
-            let who = host.with_addresses(|book| handle.form(|formation| formation.introduced(&peer, book)));
-            who.map(Reply::Who).map_err(|error| Error::Starting(error.to_string()))
+fn response(said: Said, handle: &NodeHandle, host: &Host) -> Response {
+    match said {
+        Said::Replied(response) => response,
+        Said::Answered(answer) => {
+            let refusal = |refusal| refused(&Error::Refused(refusal), handle, host);
+            answer.map(refusal, |page| log::entries(&page)).into()
         }
-        _ => {
-            let who = host.with_addresses(|book| handle.form(|formation| formation.who(book)));
-            who.map(Reply::Who).ok_or_else(|| Error::Starting(NoIdentity::Writing.to_string()))
-        }
-    };
-    looked.unwrap_or_else(|error| Reply::Refused(refused(&error, handle, host)))
-}
-
-fn reply(said: Said, handle: &NodeHandle, host: &Host) -> Reply {
-    let answer = match said {
-        Said::Answered(answer) => answer,
-        Said::Replied(reply) => return reply,
-    };
-    match answer {
-        Answer::Applied { id, answer } => Reply::Applied { id, answer },
-        Answer::Unanswered(id) => Reply::Unanswered(id),
-        Answer::Read { index, answer, .. } => Reply::Read { index, answer },
-        Answer::Reconfigured(id) => Reply::Reconfigured(id),
-        Answer::NotCaughtUp(id) => Reply::NotCaughtUp(id),
-        Answer::Cancelled => Reply::Cancelled,
-        Answer::Transferred => Reply::Transferred,
-        Answer::NotTransferred => Reply::NotTransferred,
-        Answer::Snapshot(id) => Reply::Snapshot(id),
-        Answer::Refused(refusal) => Reply::Refused(refused(&Error::Refused(refusal), handle, host)),
-        // Entries are requested through `look`.
-        Answer::Entries(_) | Answer::Unknown => Reply::Unknown,
     }
+}
+
+fn refusal(error: &Error, handle: &NodeHandle, host: &Host) -> Response {
+    Response::refused(refused(error, handle, host))
 }
 
 /// Describes a refusal, and the member that may accept the request.
@@ -194,7 +208,7 @@ mod tests {
     fn requests_may_come_in_any_pieces() {
         let mut bytes = Vec::new();
         for number in 1..=3 {
-            protocol::encode(&Request { number, ask: Ask::Status }, &mut bytes);
+            protocol::encode(&Numbered { number, body: Request::Status }, &mut bytes);
         }
         let (mut read, mut numbers) = (Vec::new(), Vec::new());
         for byte in bytes {
@@ -207,7 +221,7 @@ mod tests {
     #[test]
     fn what_is_no_request_ends_the_connection() {
         let mut read = Vec::new();
-        protocol::encode(&Request { number: 1, ask: Ask::Status }, &mut read);
+        protocol::encode(&Numbered { number: 1, body: Request::Status }, &mut read);
         read[9] ^= 1;
         assert_eq!(requests(&mut read, 100, |_| panic!("it is none")), Err(FrameError::Checksum));
         let mut read = vec![0xff; 20];

@@ -1,13 +1,14 @@
 //! A scripted member, and a client that sends arbitrary bytes.
 
-use kontiki_core::machine::{Answer, Command};
+use kontiki_core::machine::{self, Command};
 use kontiki_core::membership::MemberKind;
 use kontiki_core::status::{PauseReason, RoleKind, Space};
 use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, Member, NodeId, Payload, Term};
 use kontiki_net_tokio::admin::{self, Admin, AdminBackend, AdminOptions, BoxFuture, Token};
 use kontiki_net_tokio::metrics::{Metrics, MetricsSample};
 use kontiki_net_tokio::protocol::{
-    Ask, Content, LogEntry, MemberStatus, NodePhase, NodeStatus, Range, Refused, Reply, Who,
+    Answer, Ask, Content, LogEntry, MemberStatus, NodePhase, NodeStatus, Range, Refused, Request, Response,
+    Who,
 };
 use serde_json::{Value, json};
 use std::future;
@@ -30,8 +31,8 @@ pub(crate) struct Fake(Arc<Inner>);
 struct Inner {
     status: Mutex<NodeStatus>,
     /// The scripted replies, used instead of the default ones.
-    reply: Mutex<Option<Reply>>,
-    asked: Mutex<Vec<Ask>>,
+    reply: Mutex<Option<Response>>,
+    asked: Mutex<Vec<Request>>,
     is_stuck: Mutex<bool>,
     metrics: Metrics,
 }
@@ -77,8 +78,8 @@ impl Fake {
     }
 
     /// Scripts the next reply.
-    pub(crate) fn reply(&self, reply: Reply) {
-        *lock(&self.0.reply) = Some(reply);
+    pub(crate) fn reply(&self, reply: impl Into<Response>) {
+        *lock(&self.0.reply) = Some(reply.into());
     }
 
     /// Stops answering.
@@ -87,34 +88,42 @@ impl Fake {
     }
 
     /// Returns the requests received since the last call.
-    pub(crate) fn asked(&self) -> Vec<Ask> {
+    pub(crate) fn asked(&self) -> Vec<Request> {
         std::mem::take(&mut lock(&self.0.asked))
     }
 
-    fn usual(&self, ask: &Ask) -> Reply {
-        let id_of_next = LogId::new(4, 1291);
-        match ask {
-            Ask::Command(bytes) => match Command::decode(bytes) {
-                Ok(Command::Plain(command)) => Reply::Applied {
-                    id: id_of_next,
-                    answer: Answer::Applied(Payload::from(&[command, b"!"].concat()[..])),
-                },
-                _ => Reply::Applied { id: id_of_next, answer: Answer::Garbled },
-            },
-            Ask::Members => Reply::Members(members()),
-            Ask::Logs(range) => Reply::Logs(entries(*range)),
-            Ask::Reconfigure { .. } => Reply::Reconfigured(id_of_next),
-            Ask::CancelChange => Reply::Cancelled,
-            Ask::Transfer(_) => Reply::Transferred,
-            Ask::Snapshot => Reply::Snapshot(LogId::new(4, 1288)),
-            Ask::Who | Ask::Introduce(_) | Ask::Query { .. } | Ask::Status => refused("busy", true),
+    fn usual(&self, request: &Request) -> Response {
+        match request {
+            Request::Members => Response::Members(members()),
+            Request::Ask { ask, .. } => usual(ask),
+            Request::Identify | Request::Introduce(_) | Request::Status => refused("busy", true),
         }
     }
 }
 
-pub(crate) fn refused(code: &str, retry: bool) -> Reply {
+fn usual(ask: &Ask) -> Response {
+    let id_of_next = LogId::new(4, 1291);
+    let answer = match ask {
+        Ask::Command(bytes) => match Command::decode(bytes) {
+            Ok(Command::Plain(command)) => Answer::Applied {
+                id: id_of_next,
+                answer: machine::Answer::Applied(Payload::from(&[command, b"!"].concat()[..])),
+            },
+            _ => Answer::Applied { id: id_of_next, answer: machine::Answer::Garbled },
+        },
+        Ask::Entries { range, .. } => Answer::Entries(entries(*range)),
+        Ask::Reconfigure { .. } => Answer::Reconfigured(id_of_next),
+        Ask::CancelChange => Answer::Cancelled,
+        Ask::Transfer { .. } => Answer::Transferred,
+        Ask::Snapshot => Answer::Snapshot(LogId::new(4, 1288)),
+        Ask::Query { .. } => return refused("busy", true),
+    };
+    answer.into()
+}
+
+pub(crate) fn refused(code: &str, retry: bool) -> Response {
     let leader = Some((id(2), Some("127.0.0.1:7002".to_owned())));
-    Reply::Refused(Refused { code: code.to_owned(), text: format!("{code}: in words"), retry, leader })
+    Response::refused(Refused { code: code.to_owned(), text: format!("{code}: in words"), retry, leader })
 }
 
 fn members() -> Vec<MemberStatus> {
@@ -152,12 +161,12 @@ fn entries(range: Range) -> Vec<LogEntry> {
 }
 
 impl AdminBackend for Fake {
-    fn ask(&self, ask: Ask) -> BoxFuture<'_, Reply> {
+    fn ask(&self, request: Request) -> BoxFuture<'_, Response> {
         if *lock(&self.0.is_stuck) {
             return Box::pin(future::pending());
         }
-        let reply = lock(&self.0.reply).take().unwrap_or_else(|| self.usual(&ask));
-        lock(&self.0.asked).push(ask);
+        let reply = lock(&self.0.reply).take().unwrap_or_else(|| self.usual(&request));
+        lock(&self.0.asked).push(request);
         Box::pin(future::ready(reply))
     }
 

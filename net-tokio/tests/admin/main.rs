@@ -9,7 +9,7 @@ use kontiki_core::membership::{Change, MemberKind};
 use kontiki_core::status::{RoleKind, Space};
 use kontiki_core::types::{Incarnation, Index, LogId, Member, NodeId};
 use kontiki_net_tokio::admin::{self, Admin, AdminError, AdminOptions, Token};
-use kontiki_net_tokio::protocol::{Ask, NodePhase, Range, Reply};
+use kontiki_net_tokio::protocol::{Answer, Ask, NodePhase, Range, Request, Response};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -71,10 +71,11 @@ async fn info_shows_everything_of_the_member() {
     let (_fake, admin) = open(|_| {}).await;
     let info = ask(&admin, "GET /info", "").await.json();
     for (name, value) in [
-        ("member", json!(1)),
+        ("id", json!(1)),
         ("incarnation", json!("18446744073709551615")),
-        ("cluster", json!("6b6f6e74696b69")),
+        ("cluster_id", json!("6b6f6e74696b69")),
         ("phase", json!("running")),
+        ("phase_reason", json!(null)),
         ("role", json!("leader")),
         ("kind", json!("voter")),
         ("term", json!(4)),
@@ -82,8 +83,8 @@ async fn info_shows_everything_of_the_member() {
         ("leader", json!(1)),
         ("last", json!({ "term": 4, "index": 1290 })),
         ("durable", json!({ "term": 4, "index": 1289 })),
-        ("committed", json!(1288)),
-        ("applied", json!(1288)),
+        ("commit_index", json!(1288)),
+        ("applied_index", json!(1288)),
         ("snapshot", json!({ "term": 3, "index": 1000 })),
         ("configured", json!({ "term": 2, "index": 7 })),
         ("options", json!({ "raft": { "pre_vote": true } })),
@@ -100,8 +101,8 @@ async fn members_have_their_lag_and_last_contact() {
     let (fake, admin) = open(|_| {}).await;
     let members = ask(&admin, "GET /members", "").await.json();
     let third = json!({
-        "id": 3, "incarnation": "3", "address": "10.0.0.3:7000", "kind": "learner", "leads": false,
-        "last_contact_ms": 4200, "matched": 56, "lag": 1234, "paused": "disk_full",
+        "id": 3, "incarnation": "3", "address": "10.0.0.3:7000", "kind": "learner", "is_leader": false,
+        "last_contact_ms": 4200, "match_index": 56, "lag": 1234, "pause_reason": "disk_full",
     });
     assert_eq!(members["members"][2], third);
     fake.reply(refused("busy", true));
@@ -118,7 +119,7 @@ async fn logs_are_bounded_and_keep_their_own_terms() {
         { "index": 1289, "term": 4, "committed": false, "kind": "members", "members": "{1 2}+{3}" },
     ]);
     assert_eq!(log, json!({ "entries": entries, "next": null }));
-    assert_eq!(fake.asked(), [Ask::Logs(Range::Between(Index::new(1286), Index::new(1289)))]);
+    assert_eq!(fake.asked(), [Request::logs(Range::Between(Index::new(1286), Index::new(1289)))]);
     assert_eq!(ask(&admin, "GET /logs", "").await.json()["entries"].as_array().map(Vec::len), Some(20));
     assert_eq!(
         ask(&admin, "GET /logs?n=1000", "").await.json()["entries"].as_array().map(Vec::len),
@@ -169,7 +170,10 @@ async fn a_snapshot_is_taken_and_leadership_handed_over() {
     assert_eq!(ask(&admin, "POST /save", "").await.json(), json!({ "index": 1288, "term": 4 }));
     assert_eq!(ask(&admin, "POST /transfer", "{\"to\":2}").await.json(), json!({ "transferred": true }));
     assert_eq!(ask(&admin, "POST /transfer", "").await.status, 200);
-    assert_eq!(fake.asked(), [Ask::Snapshot, Ask::Transfer(Some(id(2))), Ask::Transfer(None)]);
+    assert_eq!(
+        fake.asked(),
+        [Ask::Snapshot, Ask::Transfer { to: Some(id(2)) }, Ask::Transfer { to: None }].map(Request::from)
+    );
     for wrong in ["{\"to\":0}", "{\"to\":-1}", "{\"to\":\"2\"}", "{\"too\":2}", "2", "{\"to\":2}x"] {
         assert_eq!(ask(&admin, "POST /transfer", wrong).await.status, 400, "{wrong}");
     }
@@ -206,7 +210,10 @@ async fn members_come_and_go() {
         };
         assert_eq!(
             fake.asked(),
-            [Ask::Reconfigure { expected, changes: vec![change], force: false, addresses }],
+            [Request::Ask {
+                ask: Ask::Reconfigure { expected, changes: vec![change], force: false },
+                addresses
+            }],
             "{body}"
         );
     }
@@ -237,10 +244,13 @@ async fn a_change_is_forced_or_cancelled() {
     let (fake, admin) = open(|_| {}).await;
     assert_eq!(ask(&admin, "POST /members", "{\"remove\":3,\"force\":true}").await.status, 200);
     let (changes, addresses) = (vec![Change::Remove(id(3))], Vec::new());
-    assert_eq!(fake.asked(), [Ask::Reconfigure { expected: None, changes, force: true, addresses }]);
+    assert_eq!(
+        fake.asked(),
+        [Request::Ask { ask: Ask::Reconfigure { expected: None, changes, force: true }, addresses }]
+    );
     let cancelled = ask(&admin, "POST /members", "{\"cancel\":true}").await;
     assert_eq!((cancelled.status, cancelled.json()), (200, json!({ "cancelled": true })));
-    assert_eq!(fake.asked(), [Ask::CancelChange]);
+    assert_eq!(fake.asked(), [Request::from(Ask::CancelChange)]);
     fake.reply(refused("nothing_to_cancel", false));
     let refused = ask(&admin, "POST /members", "{\"cancel\":true}").await;
     assert_eq!((refused.status, &*refused.code()), (409, "nothing_to_cancel"));
@@ -255,11 +265,11 @@ async fn each_outcome_has_its_status_and_says_what_to_do() {
         (refused("outdated", false), 409, "outdated"),
         (refused("change_in_flight", true), 409, "change_in_flight"),
         (refused("too_large", false), 413, "too_large"),
-        (Reply::Unknown, 504, "unknown"),
-        (Reply::NotCaughtUp(id(4)), 504, "not_caught_up"),
-        (Reply::Cancelled, 409, "cancelled"),
-        (Reply::NotTransferred, 504, "not_transferred"),
-        (Reply::Members(Vec::new()), 500, "internal"),
+        (Answer::Unknown.into(), 504, "unknown"),
+        (Answer::NotCaughtUp(id(4)).into(), 504, "not_caught_up"),
+        (Answer::Cancelled.into(), 409, "cancelled"),
+        (Answer::NotTransferred.into(), 504, "not_transferred"),
+        (Response::Members(Vec::new()), 500, "internal"),
     ] {
         fake.reply(reply);
         let heard = ask(&admin, "POST /save", "").await;
@@ -269,7 +279,7 @@ async fn each_outcome_has_its_status_and_says_what_to_do() {
     fake.reply(refused("not_leader", true));
     let leader = ask(&admin, "POST /save", "").await.json()["error"]["leader"].clone();
     assert_eq!(leader, json!({ "id": 2, "address": "127.0.0.1:7002" }));
-    fake.reply(Reply::Unanswered(LogId::new(4, 9)));
+    fake.reply(Answer::Unanswered(LogId::new(4, 9)));
     let heard = ask(&admin, "POST /commit", "{\"command_base64\":\"AP8=\"}").await;
     assert_eq!((heard.status, &heard.json()["index"]), (200, &json!(9)), "it is committed, after all");
 }
@@ -410,7 +420,7 @@ async fn garbage_does_not_disturb_other_clients() {
         assert!(heard.is_none_or(|heard| heard.status >= 400), "{garbage:?}");
     }
     assert_eq!(ask(&admin, "GET /info", "").await.status, 200);
-    assert!(fake.asked().iter().all(|asked| *asked == Ask::Members));
+    assert!(fake.asked().iter().all(|asked| *asked == Request::Members));
 }
 
 #[tokio::test]

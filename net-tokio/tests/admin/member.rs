@@ -55,7 +55,7 @@ async fn a_member_is_operated_through_it() {
     let saved = ask(&admin, "POST /save", "").await.json();
     assert!(saved["index"].as_u64() >= Some(index), "{saved}");
     let info = ask(&admin, "GET /info", "").await.json();
-    assert_eq!((&info["role"], &info["members"][0]["leads"]), (&json!("leader"), &json!(true)));
+    assert_eq!((&info["role"], &info["members"][0]["is_leader"]), (&json!("leader"), &json!(true)));
     assert_eq!(info["options"]["replica"]["forward"], json!(true));
     assert_eq!(info["counters"]["snapshots_taken"], json!(1));
     let page = ask(&admin, "GET /metrics", "").await.body;

@@ -5,13 +5,14 @@ use crate::output::{Format, Table, json_bytes, readable};
 use crate::target::{Target, host_port, node_id};
 use clap::Args;
 use kontiki_core::kv;
-use kontiki_core::membership::{Change, MemberKind};
-use kontiki_core::status::{PauseReason, Space};
+use kontiki_core::membership::Change;
+use kontiki_core::status::Space;
 use kontiki_core::types::{Index, LogId, Member, NodeId};
 use kontiki_net_tokio::client::{Again, Client, unexpected};
 use kontiki_net_tokio::protocol::{
-    Ask, Content, LogEntry, MemberStatus, NodePhase, NodeStatus, Range, Reply, Who,
+    Answer, Ask, Content, LogEntry, MemberStatus, NodePhase, NodeStatus, Range, Request, Response, Who,
 };
+use kontiki_net_tokio::view::{self, EntryView, StatusView};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -89,7 +90,7 @@ impl Status {
             return each(target, format).await;
         }
         let status = target.client_of_one()?.status().await?;
-        format.print(|| one(&status), || status_json(&status));
+        format.print(|| one(&status), || json!(StatusView::from(&status)));
         Ok(exit_of(&status))
     }
 }
@@ -113,7 +114,7 @@ fn one(status: &NodeStatus) -> String {
         snapshot => format!("of all entries through {snapshot}"),
     };
     let lines = [
-        ("member", format!("{member}, {} of group {}", kind(status.kind), status.cluster)),
+        ("member", format!("{member}, {} of group {}", status.kind.code(), status.cluster)),
         ("state", phase(&status.phase)),
         ("role", status.role.to_string()),
         ("term", term.to_string()),
@@ -142,48 +143,6 @@ fn phase(phase: &NodePhase) -> String {
         NodePhase::Halted(why) => format!("halted: {why}"),
         NodePhase::Stopped => "stopped".to_owned(),
     }
-}
-
-fn phase_json(phase: &NodePhase) -> (&'static str, Option<&str>) {
-    match phase {
-        NodePhase::Starting(why) => ("starting", Some(why)),
-        NodePhase::Running => ("running", None),
-        NodePhase::Refusing(why) => ("refusing", Some(why)),
-        NodePhase::Halted(why) => ("halted", Some(why)),
-        NodePhase::Stopped => ("stopped", None),
-    }
-}
-
-fn kind(kind: MemberKind) -> &'static str {
-    match kind {
-        MemberKind::Voter => "voter",
-        MemberKind::Witness => "witness",
-        MemberKind::Learner => "learner",
-        MemberKind::NonMember => "non-member",
-    }
-}
-
-fn status_json(status: &NodeStatus) -> Value {
-    let (phase, why) = phase_json(&status.phase);
-    json!({
-        "cluster": status.cluster.to_string(),
-        "id": status.member.id.get(),
-        "incarnation": status.member.incarnation.to_string(),
-        "phase": phase,
-        "phase_reason": why,
-        "role": status.role.to_string(),
-        "kind": kind(status.kind),
-        "term": status.term.get(),
-        "vote": status.vote.map(NodeId::get),
-        "leader": status.leader.map(NodeId::get),
-        "last": log_id(status.last),
-        "durable": log_id(status.durable),
-        "committed": status.committed.get(),
-        "applied": status.applied.get(),
-        "snapshot": log_id(status.snapshot),
-        "configured": log_id(status.configured),
-        "space": status.space.code(),
-    })
 }
 
 fn log_id(id: LogId) -> Value {
@@ -237,7 +196,7 @@ async fn each(target: &Target, format: Format) -> Result<Exit, Failure> {
     let json = || {
         let members = answers.iter().map(|(MemberStatus { member, address, .. }, answer)| {
             let (status, error) = match answer {
-                Ok(status) => (Some(status_json(status)), None),
+                Ok(status) => (Some(StatusView::from(status)), None),
                 Err(error) => (None, Some(error)),
             };
             json!({ "id": member.id.get(), "address": address, "status": status, "error": error })
@@ -250,8 +209,8 @@ async fn each(target: &Target, format: Format) -> Result<Exit, Failure> {
 
 /// Prints the members as the leader sees them.
 async fn list(client: &Client) -> Result<Vec<MemberStatus>, Failure> {
-    match client.ask(Ask::Members, Again::Safe).await? {
-        Reply::Members(members) => Ok(members),
+    match client.ask(Request::Members, Again::Safe).await? {
+        Response::Members(members) => Ok(members),
         other => Err(unexpected(&other).into()),
     }
 }
@@ -267,7 +226,7 @@ impl Members {
                 table.row([
                     member.member.id.to_string(),
                     member.address.clone().unwrap_or_else(|| "unknown".to_owned()),
-                    kind(member.kind).to_owned(),
+                    member.kind.code().to_owned(),
                     if member.leads { "yes".to_owned() } else { String::new() },
                     member.last_contact_ms.map_or_else(|| "never".to_owned(), ago),
                     member.matched.map_or_else(dash, |matched| matched.to_string()),
@@ -277,7 +236,7 @@ impl Members {
             }
             table.render()
         };
-        format.print(human, || json!({ "members": members.iter().map(member_json).collect::<Vec<_>>() }));
+        format.print(human, || json!({ "members": view::members(&members) }));
         Ok(Exit::Done)
     }
 }
@@ -291,21 +250,6 @@ fn ago(millis: u64) -> String {
     }
 }
 
-fn member_json(status: &MemberStatus) -> Value {
-    let MemberStatus { member, address, leads, last_contact_ms, matched, lag, paused, .. } = status;
-    json!({
-        "id": member.id.get(),
-        "incarnation": member.incarnation.to_string(),
-        "address": address,
-        "kind": kind(status.kind),
-        "leads": leads,
-        "last_contact_ms": last_contact_ms,
-        "matched": matched.map(Index::get),
-        "lag": lag,
-        "paused": paused.map(PauseReason::code),
-    })
-}
-
 impl Logs {
     pub(crate) async fn run(self, target: &Target, format: Format) -> Result<Exit, Failure> {
         let range = match (self.from, self.to) {
@@ -315,8 +259,8 @@ impl Logs {
                 Range::Between(after, to.map_or(Index::MAX, |to| Index::new(to.min(Index::MAX.get()))))
             }
         };
-        let entries = match target.client_of_one()?.ask(Ask::Logs(range), Again::Safe).await? {
-            Reply::Logs(entries) => entries,
+        let entries = match target.client_of_one()?.ask(Request::logs(range), Again::Safe).await? {
+            Response::Answer(Answer::Entries(entries)) => entries,
             other => return Err(unexpected(&other).into()),
         };
         let human = || {
@@ -353,22 +297,13 @@ fn content_text(content: &Content) -> String {
     }
 }
 
-fn entry_json(LogEntry { id, committed, content }: &LogEntry) -> Value {
-    let (kind, detail) = match content {
-        Content::Blank => ("blank", Value::Null),
-        Content::Command(command) => ("command", command_json(command)),
-        Content::Session => ("session", Value::Null),
-        Content::Members(members) => ("members", json!(members)),
-        Content::Withheld => ("withheld", Value::Null),
-        Content::Lost => ("lost", Value::Null),
-    };
-    json!({
-        "index": id.index.get(),
-        "term": id.term.get(),
-        "committed": committed,
-        "kind": kind,
-        "content": detail,
-    })
+/// Returns an entry as JSON, with the command of the key-value store decoded.
+fn entry_json(entry: &LogEntry) -> Value {
+    let mut shown = json!(EntryView::from(entry));
+    if let Content::Command(command) = &entry.content {
+        shown["command"] = command_json(command);
+    }
+    shown
 }
 
 fn command_json(command: &[u8]) -> Value {
@@ -380,7 +315,7 @@ fn command_json(command: &[u8]) -> Value {
         Ok(kv::Command::CompareAndSwap { key, expected, value }) => {
             json!({ "cas": json_bytes(key), "expected": expected.map(json_bytes), "value": json_bytes(value) })
         }
-        Err(kv::Malformed) => json_bytes(command),
+        Err(kv::Malformed) => Value::Null,
     }
 }
 
@@ -399,8 +334,8 @@ impl Add {
 
     /// The member at the address must be the expected one: only it knows its incarnation.
     async fn newcomer(&self, client: &Client) -> Result<Member, Failure> {
-        let asked = client.at(&self.address).ask(Ask::Who, Again::Safe).await?;
-        let Reply::Who(Who { member, .. }) = asked else {
+        let asked = client.at(&self.address).ask(Request::Identify, Again::Safe).await?;
+        let Response::Identity(Who { member, .. }) = asked else {
             return Err(unexpected(&asked).into());
         };
         if member.id != self.id {
@@ -430,7 +365,7 @@ impl Id {
 impl Cancel {
     pub(crate) async fn run(self, target: &Target, format: Format) -> Result<Exit, Failure> {
         match target.client()?.ask(Ask::CancelChange, Again::Unsafe).await? {
-            Reply::Cancelled => {}
+            Response::Answer(Answer::Cancelled) => {}
             other => return Err(unexpected(&other).into()),
         }
         let human = || "the change is cancelled: its new members stay learners\n".to_owned();
@@ -447,9 +382,9 @@ async fn reconfigure(
     format: Format,
 ) -> Result<Exit, Failure> {
     let id = change.subject();
-    let ask = Ask::Reconfigure { expected: None, changes: vec![change], force, addresses };
-    match client.ask(ask, Again::Unsafe).await? {
-        Reply::Reconfigured(at) => {
+    let ask = Ask::Reconfigure { expected: None, changes: vec![change], force };
+    match client.ask(Request::Ask { ask, addresses }, Again::Unsafe).await? {
+        Response::Answer(Answer::Reconfigured(at)) => {
             let human = || format!("member {id} is {done}, by entry {at}\n");
             format.print(human, || json!({ "id": id.get(), "done": done, "entry": log_id(at) }));
             Ok(Exit::Done)
@@ -461,8 +396,8 @@ async fn reconfigure(
 impl Transfer {
     pub(crate) async fn run(self, target: &Target, format: Format) -> Result<Exit, Failure> {
         let client = target.client()?;
-        match client.ask(Ask::Transfer(self.id), Again::Unsafe).await? {
-            Reply::Transferred => {}
+        match client.ask(Ask::Transfer { to: self.id }, Again::Unsafe).await? {
+            Response::Answer(Answer::Transferred) => {}
             other => return Err(unexpected(&other).into()),
         }
         let leader = leader(&client).await;
@@ -491,7 +426,7 @@ pub(crate) async fn leader(client: &Client) -> Option<NodeId> {
 impl Snapshot {
     pub(crate) async fn run(self, target: &Target, format: Format) -> Result<Exit, Failure> {
         match target.client_of_one()?.ask(Ask::Snapshot, Again::Unsafe).await? {
-            Reply::Snapshot(id) => {
+            Response::Answer(Answer::Snapshot(id)) => {
                 let human = || format!("there is a snapshot of all entries through {id}\n");
                 format.print(human, || json!({ "snapshot": log_id(id) }));
                 Ok(Exit::Done)
