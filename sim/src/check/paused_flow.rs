@@ -10,11 +10,9 @@ use kontiki_core::status::{PauseReason, RoleKind};
 use kontiki_core::types::{Index, Member, Term};
 use std::collections::BTreeMap;
 
-/// Between how many heartbeats a leader may repeat a window of entries until it must have found out that a
-/// follower takes nothing.
+/// How many windows of entries a leader may repeat until it must have found out that a follower takes nothing.
 const PATIENCE: u32 = 3;
-/// How many messages may repeat entries between two heartbeats then, besides one for each answer of the
-/// follower.
+/// How many messages of repeated entries are no window yet, besides one for each answer of the follower.
 const MOST: u32 = 2;
 
 /// What each leader has sent to its followers, and heard from them, in its term.
@@ -38,10 +36,12 @@ struct Flow {
     /// The last entry that was ever sent, and the last that is known to be there.
     sent: Index,
     reached: Index,
-    /// Between how many heartbeats a window was repeated since the follower got further or the leader had a
-    /// reason to begin anew. Once is right: all that was sent may be lost.
+    /// The last entry that was sent since the leader last went back: it sends one window after the other.
+    at: Index,
+    /// How many windows were repeated since the follower got further or the leader had a reason to begin
+    /// anew. One is right: all that was sent may be lost.
     repeats: u32,
-    /// How many messages have repeated entries since the last heartbeat, and how many answers have come.
+    /// How many messages of this window have repeated entries, and how many answers have come meanwhile.
     repeated: u32,
     answers: u32,
 }
@@ -74,22 +74,16 @@ impl Flow {
 
     fn send(&mut self, body: &Body) -> Result<(), String> {
         match body {
-            Body::Heartbeat { .. } => {
-                self.repeats += u32::from(self.repeated > MOST + self.answers);
-                (self.repeated, self.answers) = (0, 0);
-                if self.repeats > PATIENCE {
-                    let Self { repeats, reached, .. } = self;
-                    return Err(format!(
-                        "the same entries after {reached} again and again: between {repeats} heartbeats more than {MOST} times"
-                    ));
-                }
-            }
             Body::Append { slice, .. } if !slice.entries().is_empty() => {
                 if self.paused.is_some() {
                     return Err(format!("entries after {}, though it takes none", slice.prev()));
                 }
+                if slice.prev().index < self.at {
+                    self.end_window()?;
+                }
                 self.repeated += u32::from(slice.prev().index < self.sent);
-                self.sent = self.sent.max(slice.last().index);
+                self.at = slice.last().index;
+                self.sent = self.sent.max(self.at);
             }
             Body::TimeoutNow { .. } if self.paused == Some(PauseReason::DiskFull) => {
                 return Err("its bidding to take over, though its disk is full".to_owned());
@@ -97,6 +91,23 @@ impl Flow {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The leader goes back and sends entries anew.
+    fn end_window(&mut self) -> Result<(), String> {
+        self.repeats += u32::from(self.repeated > MOST + self.answers);
+        (self.repeated, self.answers) = (0, 0);
+        if self.repeats > PATIENCE {
+            let Self { repeats, reached, .. } = self;
+            return Err(format!("the same entries after {reached} again, after {repeats} windows of them"));
+        }
+        Ok(())
+    }
+
+    /// The follower has left the group or joined it: the leader may begin anew. The rounds of its heartbeats
+    /// go on, so that an earlier answer stays an old one.
+    fn begin_anew(&mut self) {
+        *self = Self { answered: self.answered, ..Self::default() };
     }
 }
 
@@ -113,9 +124,11 @@ impl Check for PausedFlow {
             *leadership = Leadership { term: step.after.term, ..Leadership::default() };
         }
         if step.before.configured != step.after.configured {
-            // Of a member that leaves or comes nothing is known.
             let both = [step.membership_before, step.membership];
-            leadership.flows.retain(|member, _| both.iter().all(|it| it.contains(*member)));
+            let moved = leadership.flows.iter_mut();
+            moved
+                .filter(|(member, _)| !both.iter().all(|it| it.contains(**member)))
+                .for_each(|(_, flow)| flow.begin_anew());
         }
         if let Event::Receive(Message { from, term, body, .. }) = step.event
             && *term == leadership.term
@@ -212,9 +225,30 @@ mod tests {
             assert_eq!(observed(&mut check, None, &[heartbeat()]), Ok(()));
             assert_eq!(observed(&mut check, Some(ack(round)), &window), Ok(()), "it may have lost them");
         }
-        assert!(observed(&mut check, None, &[heartbeat()]).is_err());
+        assert!(observed(&mut check, None, &window).is_err());
         let refusal = Body::Rejected { prev: Index::new(1), hint: LogId::ZERO };
         assert_eq!(observed(&mut check, Some(refusal), &window), Ok(()), "it rightly goes back");
-        assert_eq!(observed(&mut check, None, &[heartbeat()]), Ok(()));
+        assert_eq!(observed(&mut check, None, &window), Ok(()));
+    }
+
+    /// A slow link: what was sent before is sent once more, over many heartbeats.
+    #[test]
+    fn lets_one_window_take_as_long_as_it_takes() {
+        let heartbeat = || Body::Heartbeat { round: 1, commit: Index::ZERO };
+        let mut check = PausedFlow::default();
+        let window: Vec<_> = (1..=100).map(append).collect();
+        assert_eq!(observed(&mut check, None, &window), Ok(()));
+        for some in window.chunks(5) {
+            assert_eq!(observed(&mut check, None, some), Ok(()));
+            assert_eq!(observed(&mut check, None, &[heartbeat()]), Ok(()));
+        }
+    }
+
+    #[test]
+    fn an_answer_from_before_a_newcomer_joined_stays_old() {
+        let mut check = PausedFlow::default();
+        assert_eq!(observed(&mut check, Some(ack(3)), &[append(1)]), Ok(()));
+        check.leaders.values_mut().for_each(|it| it.flows.values_mut().for_each(Flow::begin_anew));
+        assert_eq!(observed(&mut check, Some(pause(2)), &[append(2)]), Ok(()));
     }
 }
