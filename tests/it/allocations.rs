@@ -28,7 +28,7 @@ thread_local! {
 }
 
 fn count() {
-    // The thread may be past its end, where nobody asks any more.
+    // The thread may be past its end, where no more allocations are counted.
     let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
 }
 

@@ -234,7 +234,7 @@ fn a_directory_is_one_member_s() {
     let disk = FileDisk::open(&path).unwrap();
     assert!(matches!(FileDisk::open(&path), Err(DiskOpenError::Taken { .. })));
     drop(disk);
-    FileDisk::open(&path).expect("nobody has it any more");
+    FileDisk::open(&path).expect("no process holds it any more");
 }
 
 #[test]

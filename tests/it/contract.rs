@@ -340,7 +340,7 @@ fn a_follower_that_asked_for_votes_commits_what_it_had_acknowledged() {
 /// PITFALLS E11: a leader that does not check its quorum may have lost it, and loyalty to it must not outlast
 /// that.
 #[test]
-fn e11_pre_vote_without_check_quorum_does_not_keep_a_leader_that_reaches_nobody() {
+fn e11_pre_vote_without_check_quorum_does_not_keep_a_leader_that_reaches_no_member() {
     let mut lab = led_with(|options| options.check_quorum = false);
     lab.cut(2, 1);
     lab.cut(1, 3);

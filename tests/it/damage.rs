@@ -97,7 +97,7 @@ fn a_member_with_damage_does_not_stand_for_election() {
     assert_eq!(lab.leaders(), [3], "once it is whole it may");
 }
 
-/// Every committed entry is intact on somebody, and nobody is whole: they fill one another again without a
+/// Every committed entry is intact on some member, and no log is whole: members repair one another without a
 /// leader.
 #[test]
 fn members_with_different_damage_help_one_another() {
@@ -172,7 +172,7 @@ fn what_the_leader_has_only_on_its_disk_is_read_back_for_it() {
 /// Seed 302 of three members on bad disks: the state machine was restored beyond the damage, which then left
 /// memory unfilled.
 #[test]
-fn what_is_lost_before_the_snapshot_nobody_needs() {
+fn entries_covered_by_a_snapshot_are_not_repaired() {
     let mut lab = led();
     lab.snapshot(3, 4);
     assert_eq!(lab.disk(3).base, LogId::ZERO, "the log behind the snapshot stays");
@@ -212,7 +212,7 @@ fn a_lost_snapshot_is_had_from_another_member() {
     assert_eq!(lab.applied(3), [""; 0]);
     lab.heartbeat(1);
     lab.deliver();
-    assert!(lab.take_transcript().contains("shall take a snapshot"), "nobody else has one yet");
+    assert!(lab.take_transcript().contains("shall take a snapshot"), "no other member has one yet");
     lab.snapshot(1, 5);
     lab.beat(1);
     lab.beat(1);
@@ -340,7 +340,7 @@ fn a_witness_fills_nothing_with_its_empty_entries() {
         lab.deliver();
     }
     let held: Vec<&EntryBody> = lab.disk(1).entries.iter().map(|entry| &entry.body).collect();
-    assert_eq!(*held[1], EntryBody::Lost, "nobody has it but member 2, which is down: {held:?}");
+    assert_eq!(*held[1], EntryBody::Lost, "only member 2 has it, which is down: {held:?}");
     assert_ne!(*held[0], EntryBody::Lost, "nothing was in it that a witness does not know");
     lab.restart(2);
     lab.elect(2);
@@ -366,11 +366,11 @@ fn the_only_voter_gets_back_from_a_learner_what_its_disk_has_lost() {
     assert_eq!(lab.applied(1), ["a", "b"]);
 }
 
-/// Anybody may say that something is missing, under any name. Who leads knows who is a member; and whoever
-/// hears a leader leaves the others to that. Where nobody leads a stranger may be a member all the same: all
+/// Any host may send a repair request, under any name. The leader knows the members, and a follower that hears
+/// it leaves requests to it. Without a leader a stranger may be a member all the same: all
 /// of them together get what one member would.
 #[test]
-fn strangers_are_answered_where_nobody_leads_and_all_together_as_one() {
+fn strangers_are_answered_without_a_leader_and_together_as_one() {
     let options = Options { max_cached_bytes: 0, max_in_flight_bytes: 4 << 20, ..Options::default() };
     let mut lab = Lab::new(3, 0, &options);
     lab.elect(1);
@@ -396,7 +396,7 @@ fn strangers_are_answered_where_nobody_leads_and_all_together_as_one() {
 
 /// What a member gets in a heartbeat's time is bounded, however often it asks.
 #[test]
-fn nobody_is_answered_without_an_end() {
+fn repair_requests_are_answered_at_a_bounded_rate() {
     let mut lab = led();
     let missing = Body::RepairRequest { after: LogId::ZERO, through: LogId::new(1, 3) };
     let answers = |lab: &mut Lab| {
@@ -456,7 +456,7 @@ fn a_slow_disk_is_not_flooded_with_what_it_has_lost() {
     assert!(lab.raft(3).log().is_whole());
 }
 
-/// The membership that added others is lost with the rest: nobody is left whom this member could ask, and it
+/// The membership that added others is lost with the rest: this member knows no other to ask, and it
 /// says what can be done.
 #[test]
 fn who_takes_itself_for_the_only_one_names_the_ways_out() {
@@ -485,7 +485,7 @@ fn a_snapshot_is_had_from_a_member_that_is_damaged_elsewhere() {
     lab.fire(3);
     lab.deliver();
     assert!(lab.raft(3).log().is_whole(), "{}", lab.take_transcript());
-    // And one that has lost its snapshot offers it to nobody.
+    // And one that has lost its snapshot does not offer it.
     lab.damage_snapshot(3);
     let missing = Body::RepairRequest { after: LogId::ZERO, through: LogId::new(1, 2) };
     lab.wait();

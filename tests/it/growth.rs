@@ -17,7 +17,7 @@ fn there_and_back(seed: u64, profile: Profile) -> Scenario {
         member.initially = if position == 0 { MemberKind::Voter } else { MemberKind::NonMember };
         member.witness = false;
     }
-    // Whoever has left and does not know it must not disturb (thesis 4.2.3).
+    // A member that was removed and does not know it must not disturb the group (thesis 4.2.3).
     (scenario.options.pre_vote, scenario.options.check_quorum) = (true, true);
     scenario.options.catch_up_timeout = 20 * scenario.options.election_timeout_max;
     let remove = |number| Alteration::Remove(Target::Member(id(number)));

@@ -194,7 +194,7 @@ fn every_planted_bug_says_what_it_is_and_who_must_find_it() {
             if !header.lines().any(filled) {
                 let _ = writeln!(
                     violations,
-                    "{name}: say `{field} ...` above the patch, or nobody knows what it tests"
+                    "{name}: say `{field} ...` above the patch: it says what the patch tests"
                 );
             }
         }

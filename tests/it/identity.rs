@@ -1,4 +1,4 @@
-//! Who is who: messages of another cluster, of another life of a member, of somebody who has left.
+//! Who is who: messages of another cluster, of another incarnation of a member, of one that has left.
 
 use kontiki_core::action::Violation;
 use kontiki_core::membership::Change;
@@ -74,10 +74,10 @@ fn p4_a_wiped_member_neither_votes_nor_acknowledges() {
     assert_eq!((lab.status(1).committed, dropped(&lab, 1, DropReason::OtherIncarnation)), (Index::ZERO, 1));
 }
 
-/// PITFALLS E21: whoever asks, a member that knows nothing of any group votes for nobody: it may be one that
+/// PITFALLS E21: a member that knows of no group does not vote, whatever candidate asks: it may be one that
 /// has forgotten.
 #[test]
-fn a_blank_member_votes_for_nobody() {
+fn a_blank_member_does_not_vote() {
     let mut lab = led();
     lab.wipe(3);
     lab.pass(kontiki_core::time::Nanos::new(150_000_000));
@@ -120,7 +120,7 @@ fn a_member_that_was_added_again_does_not_halt_on_what_was_said_before() {
     assert_eq!(lab.outcomes(request).len(), 1, "it acknowledges");
 }
 
-/// PITFALLS M11, M18: what a member that has left says in a later term does not raise anybody's.
+/// PITFALLS M11, M18: what a member that has left says in a later term raises no member's.
 #[test]
 fn a_stranger_does_not_raise_the_term() {
     let mut lab = led();

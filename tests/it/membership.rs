@@ -160,7 +160,7 @@ fn who_is_handed_over_to_could_lead() {
 }
 
 #[test]
-fn nobody_is_handed_over_to_who_is_silent() {
+fn leadership_is_not_transferred_to_a_silent_member() {
     let mut lab = led();
     lab.crash(3);
     (0..7).for_each(|_| lab.beat(1));
@@ -282,7 +282,7 @@ fn a_change_that_is_not_decided_in_time_is_unknown() {
     assert_eq!(lab.status(1).committed, configured.index);
 }
 
-/// Its own clock is what ends it: no heartbeat need be due, nor anybody there to get one.
+/// Its own clock ends it: no heartbeat need be due, and no follower need be there.
 #[test]
 fn a_change_ends_at_its_deadline() {
     let options = Options { catch_up_timeout: Duration::from_millis(10), ..Options::default() };
@@ -366,7 +366,7 @@ fn a_group_grows_to_seven_and_shrinks_to_one() {
     assert_eq!(lab.applied(7), vec!["x"; committed]);
 }
 
-/// The request of a leader that lost its office: nobody knows what became of what is in the log; what is not,
+/// The requests of a leader that stepped down: those in the log may or may not commit; what is not,
 /// was not done.
 #[test]
 fn a_change_of_a_lost_leadership_is_unknown_once_it_is_in_the_log() {

@@ -18,7 +18,7 @@ fn plain(voters: u64) -> Lab {
     Lab::new(voters, 0, &options)
 }
 
-/// Member 1 leads in term 1, and everybody has its blank entry.
+/// Member 1 leads in term 1, and all members have its blank entry.
 fn led(voters: u64) -> Lab {
     let mut lab = plain(voters);
     lab.elect(1);
@@ -239,7 +239,7 @@ fn a_server_remains_a_follower_as_long_as_it_hears_from_a_leader() {
 }
 
 /// §5.2: a server that grants its vote has heard from a valid candidate, and waits anew (also figure 2, rules
-/// for followers). PITFALLS E15: a pre-vote, which binds nobody, does not have that effect.
+/// for followers). PITFALLS E15: a pre-vote, which is no promise, does not have that effect.
 #[test]
 fn e15_a_vote_puts_off_the_voters_own_election_and_a_pre_vote_does_not() {
     let mut lab = plain(3);
@@ -754,7 +754,7 @@ fn an_entry_of_the_current_term_commits_all_before_it() {
     lab.campaign(1);
     lab.deliver_only("RequestVote");
     lab.deliver_only("Voted");
-    assert_eq!(lab.status(1).committed, Index::ZERO, "two old entries, on everybody's disk");
+    assert_eq!(lab.status(1).committed, Index::ZERO, "two old entries, on all disks");
     lab.deliver_only("1→2 Append");
     lab.deliver_only("2→1 Appended");
     assert_eq!(lab.status(1).committed, Index::new(3));

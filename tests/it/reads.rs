@@ -35,14 +35,14 @@ fn a_read_is_answered_by_the_leader_and_by_followers_alike() {
 }
 
 #[test]
-fn a_read_is_refused_where_there_is_nobody_to_ask_or_nothing_to_read() {
-    let nobody = Outcome::Refused(Refusal::NotLeader { leader: None });
+fn a_read_is_refused_without_a_leader_or_before_its_first_commit() {
+    let no_leader = Outcome::Refused(Refusal::NotLeader { leader: None });
     let mut lab = Lab::of(3);
     let request = lab.read(2, ReadVia::Quorum);
-    assert_eq!(lab.outcomes(request), [nobody]);
+    assert_eq!(lab.outcomes(request), [no_leader]);
     lab.campaign(1);
     let request = lab.read(1, ReadVia::Lease);
-    assert_eq!(lab.outcomes(request), [nobody], "a candidate");
+    assert_eq!(lab.outcomes(request), [no_leader], "a candidate");
 
     let mut lab = Lab::with(Cast { voters: 2, witnesses: 1, ..Cast::default() }, &Options::default());
     lab.elect(1);

@@ -118,7 +118,7 @@ fn frames(recording: &[u8]) -> Vec<&[u8]> {
 fn a_kernel_that_behaves_differently_is_found_at_the_first_step_where_it_does() {
     let lives = recorded(2, 3, Profile::Calm);
     let led = |life: &&Vec<u8>| silently(life)[0].roles.iter().any(|(_, role)| *role == RoleKind::Leader);
-    let whole = lives.iter().find(led).expect("somebody led");
+    let whole = lives.iter().find(led).expect("a member led");
     let steps = frames(whole);
     let player = record::recordings(whole).expect("a recording")[0].play().expect("a beginning");
     let mut found = 0;

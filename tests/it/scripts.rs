@@ -138,9 +138,9 @@ fn play_line(lab: &mut Lab, line: &str) {
         "member" => member(lab, number(0), &words[1..]),
         // A command whose effects are not what the script is about.
         "quietly" => lab.quietly(|lab| play_line(lab, rest)),
-        // A whole election, with everybody helping: tests/data/election.txt shows what that takes.
+        // A whole election, with all messages delivered: tests/data/election.txt shows what that takes.
         "elect" => elect(lab, number(0)),
-        // Timers: a member's, whoever's is first, or time that passes without any going off. A beat is a
+        // Timers: a member's, the one that is due first, or time that passes without any going off. A beat is a
         // heartbeat and all that follows from it.
         "campaign" => lab.campaign(number(0)),
         "heartbeat" => (0..count()).for_each(|_| lab.heartbeat(number(0))),

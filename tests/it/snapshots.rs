@@ -114,7 +114,7 @@ fn bytes_that_were_not_asked_for_are_ignored() {
     let other = Snapshot { last: LogId::new(1, 3), ..asked.clone() };
     assert_eq!(lab.step(3, Event::SnapshotFetched(other.clone())), []);
     assert_eq!(lab.step(3, Event::SnapshotFailed(other.last)), []);
-    assert_eq!(lab.step(2, Event::SnapshotFetched(asked)), [], "by somebody who asked for none");
+    assert_eq!(lab.step(2, Event::SnapshotFetched(asked)), [], "by a member that asked for none");
     lab.fetch(3);
     assert_eq!(lab.status(3).snapshot, LogId::new(1, 4));
 }
@@ -202,7 +202,7 @@ fn s12_the_log_after_a_snapshot_that_is_being_sent_stays() {
     lab.propose(1, "g");
     lab.deliver();
     lab.snapshot(1, 8);
-    assert_eq!(lab.raft(1).log().base(), Index::new(8), "nobody is waited for");
+    assert_eq!(lab.raft(1).log().base(), Index::new(8), "no follower is waited for");
 }
 
 /// PITFALLS S15: an offer of an earlier term is refused like everything of an earlier term.
@@ -234,7 +234,7 @@ fn entries_that_were_not_asked_for_are_ignored() {
     assert_eq!(lab.step(2, Event::EntriesLoaded(loaded)), [], "nor by who does not lead");
 }
 
-/// A follower says that it cannot get what nobody has offered.
+/// A follower says that it cannot get a snapshot that no member has offered.
 #[test]
 fn a_failure_of_what_was_not_offered_is_dropped() {
     let mut lab = offered();

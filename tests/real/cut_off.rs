@@ -42,7 +42,7 @@ fn a_leader_whose_link_is_down_is_replaced_and_comes_back() {
 fn a_leader_that_only_hears_or_is_only_heard_is_replaced_and_serves_nothing_stale() {
     let config = format!("{CALM}lease_reads = true\n");
     in_namespaces(&config, async |group, net| {
-        // The clients still reach the leader, whoever else does not.
+        // The clients still reach the leader, though some members do not.
         let mut load = Load::start(group, Plan { via: ReadVia::Lease, ..Plan::default() });
         group.ids().iter().for_each(|id| load.read_at(group, *id, 2));
         load.goes_on(50).await?;
@@ -152,7 +152,7 @@ enum Way {
     To,
 }
 
-/// A bridge and a namespace for each member, under names that nobody else has. They go with this.
+/// A bridge and a namespace for each member, under names that nothing else has. They go with this.
 struct Net {
     name: String,
     members: u64,

@@ -228,7 +228,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // At once for everybody who looks, and for the member when it is gone.
+        // At once for every process that looks, and for the member when it is gone.
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }

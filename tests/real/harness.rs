@@ -42,7 +42,7 @@ pub(crate) fn run(
     });
 }
 
-/// Says that a test cannot be done here. It goes around what catches a test's output: nobody shall take it
+/// Says that a test cannot be done here. It goes around what captures a test's output: a skipped test shall not be taken
 /// for done.
 pub(crate) fn skip(why: &str) -> Result {
     use std::io::Write as _;
@@ -208,7 +208,7 @@ impl Group {
         .await?
     }
 
-    /// The latest term that anybody has come to.
+    /// The latest term of any member.
     pub(crate) async fn latest_term(&self) -> Result<Term> {
         self.until("a member says its term", async || {
             self.statuses().await.iter().map(|status| status.term).max()
@@ -303,7 +303,7 @@ impl Member {
         Ok(())
     }
 
-    /// Whether its process is over, and nobody has asked yet what became of it.
+    /// Whether its process has ended and was not waited for yet.
     fn has_ended(&self) -> bool {
         let Some(child) = &self.child else { return false };
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
@@ -332,7 +332,7 @@ impl Member {
         Ok(self.child.take().ok_or("it does not run")?.wait()?)
     }
 
-    /// SIGKILL: it says nothing to anybody, and writes nothing any more.
+    /// SIGKILL: it sends nothing and writes nothing any more.
     pub(crate) fn kill(&mut self) -> Result {
         self.end(Signal::KILL).map(drop)
     }
@@ -375,8 +375,8 @@ pub(crate) fn id(number: u64) -> NodeId {
     NodeId::new(number).expect("members count from one")
 }
 
-/// A port that is free now, at an address of this process and this member alone. Whoever dials one that
-/// nobody listens on takes a port of 127.0.0.1: so it cannot take the one of a member that is down.
+/// A port that is free now, at an address of this process and this member alone. A process that dials a
+/// port without a listener takes a port of 127.0.0.1 itself: so it cannot take that of a member that is down.
 pub(crate) fn free_address(member: u64) -> Result<SocketAddr> {
     let [.., high, low] = std::process::id().to_be_bytes();
     let ip = IpAddr::V4(Ipv4Addr::new(127, high, low, u8::try_from(member)?));

@@ -16,7 +16,7 @@ fn members_are_killed_under_load_and_nothing_acknowledged_is_lost() {
             let load = Load::start(group, Plan::default());
             load.goes_on(50).await?;
             for round in 0..3 {
-                // Whoever leads.
+                // The leader, whichever it is.
                 let leader = group.leader().await?;
                 let killed = Instant::now();
                 group.member(leader).kill()?;

@@ -150,7 +150,7 @@ impl Load {
         self.clients.push(tokio::spawn(Caller::new(number, client, &self.shared).live()));
     }
 
-    /// Readers of one member alone, whoever leads.
+    /// Readers of one member alone, whether it leads or not.
     pub(crate) fn read_at(&mut self, group: &Group, member: NodeId, readers: u64) {
         for number in 0..readers {
             let (client, shared) = (group.at_member(member), Arc::clone(&self.shared));
@@ -295,7 +295,7 @@ impl Shared {
 /// One client's life.
 struct Caller {
     number: u64,
-    /// Rises where nobody knows what came of something: the client goes on under another name.
+    /// Rises where the outcome of an operation is unknown: the client goes on under another name.
     generation: u64,
     client: Client,
     shared: Arc<Shared>,
@@ -378,7 +378,7 @@ impl Caller {
         self.swap(key, expected).await;
     }
 
-    /// Of a key that nobody else writes: where it does not find what it wrote last, something has happened
+    /// Of a key that no other client writes: where it does not find what it wrote last, something has happened
     /// twice or not at all.
     async fn swap_own(&mut self) {
         let (key, expected) = (OWN * (self.generation + 1) + self.number, self.own);
@@ -498,7 +498,7 @@ impl Played {
             let (key, value, expected) = match command {
                 kv::Command::Put { key, value } => (key, value, None),
                 kv::Command::CompareAndSwap { key, expected, value } => (key, value, Some(expected)),
-                kv::Command::Delete { .. } => return Err(format!("{}: nobody deletes", entry.id).into()),
+                kv::Command::Delete { .. } => return Err(format!("{}: no client deletes", entry.id).into()),
             };
             let (key, value) = (number_in(key)?, number_in(value)?);
             let copies = played.copies.entry(value).or_default();
@@ -536,7 +536,7 @@ impl Played {
             return Err(format!("write of {value}: {wrong}: told {:?}, made {result:?}", write.told).into());
         }
         match self.copies.keys().find(|value| !book.writes.contains_key(value)) {
-            Some(value) => Err(format!("nobody has written {value}").into()),
+            Some(value) => Err(format!("no client has written {value}").into()),
             None => Ok(()),
         }
     }
@@ -641,7 +641,7 @@ mod tests {
             (vec![put(b"7"), put(b"7")], (7, How::Once, Told::Nothing), "is in the log twice"),
             (vec![swap(b"3", b"7")], (7, How::Swap, Told::Done), "the log makes something else of it"),
             (vec![put(b"8")], (8, How::Swap, Told::Differs(None)), "the log makes something else of it"),
-            (vec![put(b"7")], (8, How::Put, Told::Nothing), "nobody has written 7"),
+            (vec![put(b"7")], (8, How::Put, Told::Nothing), "no client has written 7"),
         ] {
             let error = judged(&log, &[told]).expect_err(wrong);
             assert!(error.contains(wrong), "{error}");

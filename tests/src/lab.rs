@@ -1,7 +1,7 @@
 //! A cluster of real kernels in lockstep, for scripts and for tests that follow the paper line by line.
 //!
 //! Nothing happens by itself. Messages wait until they are delivered, a slow disk until it is told to go on,
-//! and a timer goes off only on command: time passes for everybody alike, but a member whose timer is about
+//! and a timer goes off only on command: time passes for all members alike, but a member whose timer is about
 //! to go off waits just before it, like one whose clock is a little slow. So a test says what happens, and
 //! nothing else does. Where that is too slow for a lease, [`Lab::run`] lets time pass for all clocks alike,
 //! with every timer when it is due.
@@ -118,7 +118,7 @@ pub struct Lab {
     cut: BTreeSet<(NodeId, NodeId)>,
     requests: Vec<Request>,
     reads: u64,
-    /// Whether somebody's clock has stood still for the sake of the test, so that leases mean nothing.
+    /// Whether the test has stopped the clock of a member, so that leases mean nothing.
     clocks_differ: bool,
     safety: Safety,
     transcript: String,
@@ -182,7 +182,7 @@ struct Request {
 #[derive(Debug)]
 enum Asked {
     Proposal(Payload),
-    /// Which read it is, and the greatest index that anybody had committed when it was asked.
+    /// Which read it is, and the greatest index that any member had committed when it was asked.
     Read(u64, Index),
     Change,
     Cancel,
@@ -351,12 +351,12 @@ impl Lab {
         self.deliver();
     }
 
-    /// Time passes, and nobody's timer goes off.
+    /// Time passes, and no timer goes off.
     pub fn pass(&mut self, span: Nanos) {
         self.advance(span, None);
     }
 
-    /// Time passes for everybody alike, and every timer goes off when it is due. Messages wait.
+    /// Time passes for all members alike, and every timer goes off when it is due. Messages wait.
     pub fn run(&mut self, span: Nanos) {
         let mut left = span;
         loop {
@@ -375,11 +375,11 @@ impl Lab {
     /// Time passes until the first timer goes off, whosever it is.
     pub fn wait(&mut self) {
         let remaining = |member: &u64| self.time_to_deadline(*member);
-        let first = self.up().min_by_key(remaining).expect("somebody is up");
+        let first = self.up().min_by_key(remaining).expect("a member is up");
         self.fire(first);
     }
 
-    /// A majority for `member`, with everybody helping: its campaign, and all that follows from it.
+    /// Elects `member`: its campaign, and all messages that follow from it.
     pub fn elect(&mut self, member: u64) {
         self.campaign(member);
         self.deliver();
@@ -461,10 +461,10 @@ impl Lab {
         request
     }
 
-    /// An operator wants another leader: this one, or whoever is best.
+    /// An operator wants another leader: this one, or the best successor.
     pub fn transfer(&mut self, member: u64, to: Option<u64>) -> RequestId {
         let request = self.ask(member, Asked::Transfer);
-        let whom = to.map_or("somebody else".into(), |to| format!("member {to}"));
+        let whom = to.map_or("another member".into(), |to| format!("member {to}"));
         self.note(format_args!("{member}: an operator wants {whom} to lead"));
         self.step(member, Event::Transfer(Transfer { request, to: to.map(id) }));
         request
@@ -683,7 +683,7 @@ impl Lab {
         copies.len()
     }
 
-    /// Keeps the messages that match on their way, for as long as nobody [releases](Self::release) them.
+    /// Keeps the messages that match on their way, until the test [releases](Self::release) them.
     /// Returns how many.
     pub fn hold(&mut self, filter: &str) -> usize {
         let held = self.take(filter);
@@ -735,7 +735,7 @@ impl Lab {
         self.in_flight.extend(self.in_flight.get(position).cloned());
     }
 
-    /// Gives a message to the member that it names, whoever made it.
+    /// Delivers a message to the member that it names, whether a member sent it or the test made it.
     pub fn arrive(&mut self, message: Message) -> Vec<Action> {
         let to = message.to.id.get();
         if self.is_up(to) {
@@ -864,7 +864,7 @@ impl Lab {
         self.requests[request.0 as usize].lost
     }
 
-    /// How far anybody has committed.
+    /// The greatest index that any member has committed.
     pub fn committed(&self) -> Index {
         self.safety.committed()
     }
@@ -906,7 +906,7 @@ impl Lab {
         self.members.get_mut(&member).unwrap_or_else(|| panic!("there is no member {member}"))
     }
 
-    /// Time passes. Nobody's timer goes off, whoever waits for one; that of `firing` is about to.
+    /// Time passes, and no timer goes off, though some may be due; that of `firing` is about to.
     fn advance(&mut self, span: Nanos, firing: Option<u64>) {
         const MOMENT: Nanos = Nanos::new(1);
         for (&number, member) in &mut self.members {
@@ -1138,7 +1138,7 @@ impl Lab {
         } else if is.term != was.term {
             self.tell(format_args!("is {}{whose} in term {}", is.role, is.term));
         } else if is.leader != was.leader {
-            self.tell(leader.map_or("follows nobody".into(), |leader| format!("follows {leader}")));
+            self.tell(leader.map_or("follows no leader".into(), |leader| format!("follows {leader}")));
         }
         if is.configured != was.configured {
             let membership = self.raft(number).membership().clone();

@@ -135,7 +135,7 @@ fn play(lab: &mut Lab, schedule: &Schedule) {
 fn happen(lab: &mut Lab, happening: &Happening) {
     let count = lab.members();
     let name = |number: &u64| number % count + 1;
-    // Clients and operators ask anybody, and mostly one that leads.
+    // Clients and operators ask any member, and mostly one that leads.
     let asked = |number: &u64| match lab.leaders().last() {
         Some(&leader) if !number.is_multiple_of(4) => leader,
         _ => name(number),
@@ -206,7 +206,7 @@ fn has_timer(lab: &Lab, member: u64) -> bool {
 fn sensible(lab: &Lab, asked: u64, kind: u8, who: u64) -> u8 {
     let membership = lab.raft(asked).membership();
     match membership.kind(lab.identity(who).member) {
-        // Whoever is there in an earlier life goes first.
+        // A member of an earlier incarnation is removed first.
         MemberKind::NonMember if membership.incarnation(id(who)).is_some() => 4,
         MemberKind::NonMember => kind % 2,
         MemberKind::Learner => [2, 2, 4][usize::from(kind % 3)],
@@ -217,7 +217,7 @@ fn sensible(lab: &Lab, asked: u64, kind: u8, who: u64) -> u8 {
 
 fn change(lab: &Lab, kind: u8, who: u64) -> Change {
     let member = lab.identity(who).member;
-    // Whoever was started as a witness is added as one.
+    // A host that was started as a witness is added as one.
     let witness = lab.options(who).witness;
     match kind {
         0 | 1 if witness => Change::AddWitness(member),
@@ -240,7 +240,7 @@ fn told(schedule: &Schedule, act: impl Fn(&mut Lab)) -> String {
     format!("how it ended:\n{}\n", lines[lines.len().saturating_sub(80)..].join("\n"))
 }
 
-/// Whoever is up is shut down; then every request has its one outcome, but those whose member went down
+/// All members that are up shut down; then every request has its one outcome, but those whose member went down
 /// before it could answer.
 fn end(lab: &mut Lab) {
     for member in lab.up().collect::<Vec<_>>() {

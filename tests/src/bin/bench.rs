@@ -430,7 +430,7 @@ impl Host {
         self.spare = done;
     }
 
-    /// Wakes whoever wants to be woken by now.
+    /// Wakes the members whose deadline has come.
     fn tick(&mut self, group: &mut Group) {
         for position in 0..group.members.len() {
             if group.members[position].raft.deadline() <= self.now {

@@ -59,7 +59,7 @@ impl Ids {
 #[derive(Debug)]
 pub(super) struct Safety {
     leaders: BTreeMap<Term, NodeId>,
-    /// Everything that anybody has committed, from index 1.
+    /// Every entry that any member has committed, from index 1.
     committed: Vec<Entry>,
     founders: Membership,
 }
@@ -69,7 +69,7 @@ impl Safety {
         Self { leaders: BTreeMap::new(), committed: Vec::new(), founders }
     }
 
-    /// How far anybody has committed.
+    /// The greatest index that any member has committed.
     pub(super) fn committed(&self) -> Index {
         Index::new(self.committed.len() as u64)
     }
@@ -119,7 +119,11 @@ impl Safety {
     /// What one member commits, all commit. Only what is committed is applied, so this covers that too.
     fn state_machine_safety(&mut self, raft: &Raft, ids: &Ids) {
         let status = raft.status();
-        assert!(ids.base <= self.committed(), "a log begins after {}, which nobody has committed", ids.base);
+        assert!(
+            ids.base <= self.committed(),
+            "a log begins after {}, which no member has committed",
+            ids.base
+        );
         let committed = (status.committed - ids.base) as usize;
         for &id in &ids.ids[..committed] {
             let entry = raft.log().get(id.index);

@@ -16,7 +16,7 @@ thread_local! {
 }
 
 fn hold(more: usize, less: usize) {
-    // The thread may be past its end, where nobody asks any more.
+    // The thread may be past its end, where no more allocations are counted.
     let _ = LIVE.try_with(|live| {
         live.set(live.get() + more as i64 - less as i64);
         let _ = MOST.try_with(|most| most.set(most.get().max(live.get())));
