@@ -61,6 +61,29 @@ impl Scenario {
         Draw { stream, scenario: self, min, max }.coincide();
         self.operations.sort_by_key(|timed| timed.at_us);
     }
+
+    /// Asks, in a sixth of all scenarios, for transfers to a member whose disk is full.
+    pub(super) fn add_full_successors(&mut self) {
+        let mut stream = Stream::named(self.seed, "full successors", 0);
+        if stream.below(6) > 0 {
+            return;
+        }
+        let max = u64::try_from(self.options.election_timeout_max.as_micros()).unwrap_or(u64::MAX);
+        for _ in 0..stream.between(1, 4) {
+            let id = *stream.pick(&self.ids());
+            let at_us = stream.below(self.chaos_us);
+            let for_us = stream.between(max / 4, 4 * max);
+            let fault = Fault::DiskFull { member: Target::Member(id) };
+            self.faults.push(TimedFault { at_us, for_us, fault });
+            for _ in 0..stream.between(1, 6) {
+                let operation = Operation::Transfer { to: Some(id) };
+                // Soon: while the member lacks nothing yet that it has no space for.
+                let at_us = at_us + stream.skewed(1, for_us);
+                self.operations.push(TimedOperation { at_us, operation });
+            }
+        }
+        self.operations.sort_by_key(|timed| timed.at_us);
+    }
 }
 
 impl Draw<'_> {

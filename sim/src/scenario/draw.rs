@@ -163,6 +163,7 @@ impl Draw {
         self.part("interruptions", |draw| draw.interrupt(&scenario.operations, &mut scenario.faults));
         if matches!(self.profile, Profile::Swarm | Profile::Storage) {
             scenario.add_coincidences();
+            scenario.add_full_successors();
             scenario.add_contests();
         }
         scenario.faults.sort_by_key(|timed| timed.at_us);
