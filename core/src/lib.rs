@@ -22,7 +22,7 @@
 //!
 //! There are no other rules of order: the kernel withholds what must wait for the disk until the host reports
 //! the write. A slow disk is an event that comes late; a crash is events that never come. After a crash,
-//! apply the durable writes in order ([`Durable::write`](raft::Durable::write) does) and
+//! apply the durable writes in order ([`Durable::write`](durable::Durable::write) does) and
 //! [`restore`](raft::Raft::restore) the member.
 //!
 //! # What clients and operators ask
@@ -38,7 +38,7 @@
 //!
 //! # Beginning, growing, shrinking
 //!
-//! A group begins with members that all start from the same [`Durable::bootstrap`](raft::Durable::bootstrap):
+//! A group begins with members that all start from the same [`Durable::bootstrap`](durable::Durable::bootstrap):
 //! it lists them with their [incarnations](types::Incarnation), each drawn when its data directory was made.
 //! A later member starts from an empty [`Durable`] and waits. [`Change::AddVoter`] adds it as a learner, and
 //! makes it a voter once it has caught up. Several changes in one request take effect together. A member
@@ -121,6 +121,7 @@ mod crc32c;
 #[cfg(any(feature = "replica", feature = "record"))]
 mod digest;
 mod durability;
+pub mod durable;
 pub mod event;
 #[cfg(feature = "replica")]
 pub mod kv;
@@ -150,10 +151,11 @@ pub mod wire;
 
 pub use action::{Action, Outcome, Refusal};
 pub use config::{Config, Options};
+pub use durable::Durable;
 pub use event::{Event, Proposal};
 pub use membership::{Change, Membership};
 pub use message::Message;
-pub use raft::{Durable, Raft};
+pub use raft::Raft;
 pub use status::{RoleKind, Status};
 pub use time::{Instant, Nanos};
 pub use types::{ClusterId, Identity, Index, LogId, Member, NodeId, Payload, RequestId, Term};

@@ -17,11 +17,9 @@
 use crate::action::{Action, Outcome, Refusal, Violation, Write};
 use crate::common::Common;
 use crate::config::{Config, Options};
+use crate::durable::{Durable, RestoreError, Restored};
 use crate::event::{EntriesLoaded, Event, Proposal, Read, Reconfigure, Transfer};
-use crate::log::{
-    Applicable, Discontinuity, Entry, EntryBody, Log, LogSlice, Runs, Skipped, Snapshot, Span, Stored,
-    Unwritten,
-};
+use crate::log::{Applicable, Log, Snapshot, Span, Unwritten};
 use crate::membership::Membership;
 use crate::message::{Body, Message};
 use crate::progress::Flow;
@@ -32,11 +30,9 @@ use crate::role::leader::Leader;
 use crate::role::{Next, Phase, voter};
 use crate::status::{DropReason, Drops, FlowKind, Held, PeerStatus, RoleKind, Space, Status};
 use crate::time::Instant;
-use crate::types::{Ballot, Index, LogId, Member, NodeId, RequestId, Term, WriteSeq};
+use crate::types::{Index, LogId, Member, NodeId, RequestId, WriteSeq};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt;
 
 /// One member of one group, as a pure state machine.
 ///
@@ -64,146 +60,6 @@ enum Role {
     Halted(Refusal),
 }
 
-/// What a member finds on its disk when it starts: the sum of all its durable [`Write`]s, and how far its
-/// state machine has applied the log.
-///
-/// The default is a member that has never run and belongs to no group: it waits to be added to one. A new
-/// group begins with members that all start from the same [`bootstrap`](Self::bootstrap).
-#[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Durable {
-    /// The ballot of the last write.
-    pub ballot: Ballot,
-    /// How often the member has started, as of the last write.
-    pub starts: u64,
-    /// The snapshot that the log rests on; `None` in a member without a group.
-    pub snapshot: Option<Snapshot>,
-    /// Whether the snapshot's bytes are damaged: another member must send them before anything can be
-    /// applied.
-    pub snapshot_lost: bool,
-    /// The entry before the first of the log, which is in the snapshot.
-    pub base: LogId,
-    /// The entries after `base` and before `entries`: committed, and on the disk alone.
-    pub skipped: Skipped,
-    /// Every entry after that.
-    pub entries: Vec<Entry>,
-    /// The commit index of the last write.
-    pub committed: Index,
-    /// How far the host's state machine has applied the log already; zero for one that lives in memory.
-    pub applied: Index,
-}
-
-impl Durable {
-    /// The beginning of a group of these members. Each of them is started from it, once; later ones are added
-    /// by [`Event::Reconfigure`] and start from the default. The first members must have the incarnations
-    /// that it lists, so their directories are made together.
-    pub fn bootstrap(membership: Membership) -> Self {
-        let membership = Arc::new(membership);
-        let snapshot = Snapshot { last: LogId::ZERO, configured: LogId::ZERO, membership };
-        Self { snapshot: Some(snapshot), ..Self::default() }
-    }
-
-    /// The last entry, or the base of an empty log.
-    pub fn last(&self) -> LogId {
-        self.entries.last().map_or(self.skipped_through(), |entry| entry.id)
-    }
-
-    /// The entry before the first of `entries`.
-    pub fn skipped_through(&self) -> LogId {
-        self.skipped.last.unwrap_or(self.base)
-    }
-
-    /// Drops committed entries from `entries` while they take more than `max_bytes`, so that a log larger
-    /// than memory can be summed up piece by piece. The member asks its host for a dropped entry when it
-    /// needs it, and other members for a lost one.
-    pub fn skip(&mut self, max_bytes: u64) {
-        let mut size: u64 = self.entries.iter().map(Entry::size).sum();
-        let mut skipped = 0;
-        for entry in &self.entries {
-            if size <= max_bytes || entry.id.index > self.committed {
-                break;
-            }
-            size -= entry.size();
-            skipped += 1;
-        }
-        for entry in self.entries.drain(..skipped) {
-            self.skipped.push(&entry);
-        }
-    }
-
-    /// Applies a write, as a disk would. Writes come in the order of their numbers.
-    pub fn write(&mut self, write: &Write) {
-        self.ballot = write.ballot;
-        self.starts = write.starts;
-        self.committed = write.committed;
-        if let Some(after) = write.truncate_after {
-            self.entries.truncate(self.position_after(after));
-        }
-        for entry in write.repaired.iter() {
-            if entry.id.index <= self.skipped_through().index {
-                self.skipped.repair(entry);
-                continue;
-            }
-            let position = self.position_after(entry.id.index.prev().unwrap_or_default());
-            if let Some(lost) = self.entries.get_mut(position).filter(|lost| lost.id == entry.id) {
-                *lost = entry.clone();
-            }
-        }
-        if let Some(rebase) = &write.rebase {
-            let forgotten = self.position_after(rebase.base.index).min(self.entries.len());
-            self.entries.drain(..forgotten);
-            self.skipped.forget(rebase.base.index);
-            self.base = rebase.base;
-            self.snapshot = Some(rebase.snapshot.clone());
-            self.snapshot_lost = false;
-        }
-        self.entries.extend(write.append.iter().cloned());
-    }
-
-    /// Moves the beginning of the log behind the last lost entry that the snapshot covers: entries covered by
-    /// a snapshot are not repaired. Returns whether there was one.
-    fn leave_lost_behind(&mut self) -> bool {
-        let floor = self.snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last.index);
-        let Some(base) = self.lost_runs().last_through(floor).and_then(|last| self.id(last)) else {
-            return false;
-        };
-        let forgotten = self.position_after(base.index);
-        self.entries.drain(..forgotten);
-        self.skipped.forget(base.index);
-        self.base = base;
-        true
-    }
-
-    /// The lost entries, as runs: the entry before the first and the last one.
-    pub fn lost(&self) -> Vec<(LogId, LogId)> {
-        let id = |index| self.id(index).unwrap_or(self.base);
-        self.lost_runs()
-            .iter()
-            .map(|(first, last)| (id(first.prev().unwrap_or_default()), id(last)))
-            .collect()
-    }
-
-    fn lost_runs(&self) -> Runs {
-        let mut lost = self.skipped.lost.clone();
-        let damaged = self.entries.iter().filter(|entry| entry.body == EntryBody::Lost);
-        damaged.for_each(|entry| lost.push(entry.id.index));
-        lost
-    }
-
-    /// The id of the entry at `index`, after the base.
-    fn id(&self, index: Index) -> Option<LogId> {
-        let before = index.prev()?;
-        if before < self.skipped_through().index {
-            return self.skipped.id(index);
-        }
-        self.entries.get(self.position_after(before)).map(|entry| entry.id)
-    }
-
-    fn position_after(&self, index: Index) -> usize {
-        usize::try_from(index.get().saturating_sub(self.skipped_through().index.get())).unwrap_or(usize::MAX)
-    }
-}
-
 /// What a log keeps, and why: four runs of entries, from the oldest to the latest.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -220,105 +76,12 @@ pub struct Retention {
     pub unapplied: Span,
 }
 
-/// Why a state from the disk is not one that a member wrote. Do not start the member: its disk has lost
-/// something that it acknowledged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RestoreError {
-    /// The entries are no log.
-    Discontinuity(Discontinuity),
-    /// An entry is of a later term than the ballot, which is always written first.
-    EntryAfterBallot {
-        /// The last entry.
-        last: LogId,
-        /// The term of the ballot.
-        term: Term,
-    },
-    /// More was committed than there is.
-    CommitBeyondLog {
-        /// The commit index.
-        committed: Index,
-        /// The last entry.
-        last: LogId,
-    },
-    /// Entries are damaged, and no other member is known that could have them. If a lost entry was the
-    /// membership that added other members, they may have all entries, but nothing else names them. This
-    /// member must not lead by itself, and if it started without leading, the group would stand still and
-    /// give no reason.
-    LastCopyLost {
-        /// The last entry before the damage.
-        after: LogId,
-        /// The last damaged entry in a row.
-        through: LogId,
-    },
-    /// Entries were left out that are not committed.
-    SkippedUncommitted {
-        /// The last entry that was left out.
-        skipped: LogId,
-        /// How far the log is committed.
-        committed: Index,
-    },
-    /// The log begins after an entry that no snapshot holds.
-    NoSnapshot {
-        /// The entry before the first.
-        base: LogId,
-    },
-    /// The directory is that of a witness and the member is started as none, or the other way round.
-    WrongMemberKind {
-        /// Whether the directory is that of a witness.
-        witness: bool,
-    },
-    /// More was applied than there is, though nothing is applied before it is on the disk.
-    ApplyBeyondLog {
-        /// How far was applied.
-        applied: Index,
-        /// The last entry.
-        last: LogId,
-    },
-}
-
 impl Raft {
     /// Restores a member from its disk, as a follower without a leader. It gives no vote for
     /// `election_timeout_min`: it may have heard from a leader just before it stopped.
     #[inline]
-    pub fn restore(config: Config, mut durable: Durable, now: Instant) -> Result<Self, RestoreError> {
-        let trimmed = durable.leave_lost_behind();
-        let after = durable.skipped_through();
-        let Durable { ballot, starts, snapshot, snapshot_lost, base, skipped, entries, committed, applied } =
-            durable;
-        let last = LogSlice::check(after, &entries).map_err(RestoreError::Discontinuity)?;
-        let term = ballot.term();
-        if last.term > term {
-            return Err(RestoreError::EntryAfterBallot { last, term });
-        }
-        let floor = snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last);
-        if base.index > floor.index || floor.index > last.index {
-            return Err(RestoreError::NoSnapshot { base });
-        }
-        if committed > last.index {
-            return Err(RestoreError::CommitBeyondLog { committed, last });
-        }
-        if applied > last.index {
-            return Err(RestoreError::ApplyBeyondLog { applied, last });
-        }
-        let witness = config.options.witness;
-        let withheld = |entry: &Entry| entry.body == EntryBody::Withheld;
-        if !witness && entries.iter().any(withheld) {
-            return Err(RestoreError::WrongMemberKind { witness: true });
-        }
-        if after.index > committed.max(floor.index) {
-            return Err(RestoreError::SkippedUncommitted { skipped: after, committed });
-        }
-        let stored = Stored { snapshot, snapshot_lost, base, skipped, entries, committed, applied, trimmed };
-        let log = Log::restore(stored);
-        let (group, me) = (log.membership(), config.member());
-        if group.contains(me) && group.is_witness(me.id) != witness {
-            return Err(RestoreError::WrongMemberKind { witness: !witness });
-        }
-        if let Some((after, through)) = log.missing()
-            && group.members() == [me]
-        {
-            return Err(RestoreError::LastCopyLost { after, through });
-        }
+    pub fn restore(config: Config, durable: Durable, now: Instant) -> Result<Self, RestoreError> {
+        let Restored { ballot, starts, log } = durable.restore(&config)?;
         let follower = Follower::new(None, log.committed());
         let common = Common::new(config, ballot, starts + 1, log, now);
         Ok(Self { common, role: Role::Follower(follower) })
@@ -1012,51 +775,3 @@ impl LeaderView<'_> {
         self.leader.proposals.len()
     }
 }
-
-impl fmt::Display for RestoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Discontinuity(gap) => write!(f, "the stored log has a gap: {gap}")?,
-            Self::EntryAfterBallot { last, term } => {
-                write!(
-                    f,
-                    "the stored log ends with entry {last}, but the stored ballot is of the earlier term {term}"
-                )?;
-            }
-            Self::CommitBeyondLog { committed, last } => {
-                write!(f, "entry {committed} was committed, but the stored log ends with entry {last}")?;
-            }
-            Self::LastCopyLost { after, through } => {
-                return write!(
-                    f,
-                    "everything after entry {after} through entry {through} is damaged, and this member knows of no other that could \
-                     have it: put back a copy of the directory from before the damage. If members were added since, and can elect a leader \
-                     without this one, remove it and add it again under a new incarnation with an empty directory; if they cannot, start \
-                     a new cluster from the one of them that has the most (recover::force_new_cluster)"
-                );
-            }
-            Self::SkippedUncommitted { skipped, committed } => {
-                return write!(
-                    f,
-                    "everything through entry {skipped} was left out, but only {committed} is committed: sum up what was written with \
-                     Durable::write, and leave out with Durable::skip"
-                );
-            }
-            Self::WrongMemberKind { witness: true } => {
-                return f.write_str("the directory is that of a witness: start the member as one");
-            }
-            Self::WrongMemberKind { witness: false } => {
-                return f.write_str("the directory is not that of a witness: start the member as what it is");
-            }
-            Self::NoSnapshot { base } => {
-                write!(f, "the stored log begins after entry {base}, which no stored snapshot holds")?;
-            }
-            Self::ApplyBeyondLog { applied, last } => {
-                write!(f, "entry {applied} was applied, but the stored log ends with entry {last}")?;
-            }
-        }
-        f.write_str(": the disk lost what this member acknowledged; do not start it, replace it")
-    }
-}
-
-impl core::error::Error for RestoreError {}

@@ -17,7 +17,7 @@
 //!
 //! ```
 //! use kontiki_core::membership::Membership;
-//! use kontiki_core::raft::Durable;
+//! use kontiki_core::durable::Durable;
 //! use kontiki_core::recover;
 //! use kontiki_core::types::{ClusterId, Identity, Incarnation, Member, NodeId};
 //!
@@ -32,9 +32,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use crate::durable::Durable;
 use crate::log::{Entry, EntryBody};
 use crate::membership::Membership;
-use crate::raft::Durable;
 use crate::types::{Ballot, ClusterId, Identity, LogId};
 use alloc::sync::Arc;
 use core::fmt;

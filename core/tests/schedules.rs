@@ -2,11 +2,12 @@
 
 use kontiki_core::action::{Action, Outcome, Violation, Write};
 use kontiki_core::config::{Config, Options};
+use kontiki_core::durable::{Durable, RestoreError};
 use kontiki_core::event::{Event, Proposal, Read, ReadVia, Reconfigure};
 use kontiki_core::log::{Entry, EntryBody, LogSlice, Snapshot};
 use kontiki_core::membership::{Change, MAX_MEMBERS, MemberKind, Membership};
 use kontiki_core::message::{Body, Message};
-use kontiki_core::raft::{Durable, Raft, RestoreError};
+use kontiki_core::raft::Raft;
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::{Instant, Nanos};
 use kontiki_core::types::*;

@@ -9,7 +9,8 @@
 //! use kontiki_core::config::{Config, Options};
 //! use kontiki_core::event::Event;
 //! use kontiki_core::membership::Membership;
-//! use kontiki_core::raft::{Durable, Raft};
+//! use kontiki_core::durable::Durable;
+//! use kontiki_core::raft::Raft;
 //! use kontiki_core::time::Instant;
 //! use kontiki_core::types::{ClusterId, Identity, NodeId};
 //! use kontiki_sim::contract::Contract;
@@ -26,9 +27,9 @@
 //! ```
 
 use kontiki_core::action::{Action, Write};
+use kontiki_core::durable::Durable;
 use kontiki_core::event::{Event, Read, Reconfigure, Transfer};
 use kontiki_core::message::{Body, Message};
-use kontiki_core::raft::Durable;
 use kontiki_core::status::{RoleKind, Status};
 use kontiki_core::types::{Ballot, Index, NodeId, RequestId, Term, WriteSeq};
 use std::collections::{BTreeMap, VecDeque};

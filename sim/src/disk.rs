@@ -5,8 +5,8 @@ use crate::ledger::{Link, Links};
 use crate::scenario::DiskSpec;
 use crate::stream::Stream;
 use kontiki_core::action::Write;
+use kontiki_core::durable::Durable;
 use kontiki_core::log::{Entry, EntryBody};
-use kontiki_core::raft::Durable;
 use kontiki_core::types::{LogId, WriteSeq};
 use std::collections::VecDeque;
 

@@ -5,11 +5,12 @@
 
 use kontiki_core::action::Action;
 use kontiki_core::config::{Config, Options};
+use kontiki_core::durable::Durable;
 use kontiki_core::event::{EntriesLoaded, Event, Proposal};
 use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::membership::Membership;
 use kontiki_core::message::{Body, Message};
-use kontiki_core::raft::{Durable, Raft};
+use kontiki_core::raft::Raft;
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::Instant;
 use kontiki_core::types::{Index, LogId, Payload, RequestId, WriteSeq};

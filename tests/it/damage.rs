@@ -3,11 +3,12 @@
 
 use kontiki_core::action::{Action, Outcome, Refusal};
 use kontiki_core::config::{Config, Options};
+use kontiki_core::durable::{Durable, RestoreError};
 use kontiki_core::event::Event;
 use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::membership::{Change, Membership};
 use kontiki_core::message::Body;
-use kontiki_core::raft::{Durable, Raft, RestoreError};
+use kontiki_core::raft::Raft;
 use kontiki_core::status::{DropReason, PauseReason, RoleKind};
 use kontiki_core::time::{Instant, Nanos};
 use kontiki_core::types::{Index, LogId};

@@ -21,6 +21,7 @@ const LAYERS: &[&str] = &[
     "config",
     "event",
     "action",
+    "durable",
     "durability",
     "common",
     "repair",

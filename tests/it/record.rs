@@ -133,7 +133,7 @@ fn a_kernel_that_behaves_differently_is_found_at_the_first_step_where_it_does() 
         let identity = player.raft().config().identity();
         let config = kontiki_core::config::Config::new(identity, options).expect("legal options");
         let begin = Scenario::draw(2, 3, Profile::Calm).membership().expect("a legal group");
-        let begin = kontiki_core::raft::Durable::bootstrap(begin);
+        let begin = kontiki_core::durable::Durable::bootstrap(begin);
         let now = player.clone().next().expect("a step").expect("a whole one").told.now;
         let other = Raft::restore(config, begin, now).expect("a whole disk");
         let mut bytes = Vec::new();

@@ -3,10 +3,11 @@
 
 use kontiki_core::action::{Action, Outcome, Refusal};
 use kontiki_core::config::{Config, Options};
+use kontiki_core::durable::Durable;
 use kontiki_core::event::{Event, Proposal};
 use kontiki_core::membership::Membership;
 use kontiki_core::message::Message;
-use kontiki_core::raft::{Durable, Raft};
+use kontiki_core::raft::Raft;
 use kontiki_core::status::{RoleKind, Space};
 use kontiki_core::time::Instant;
 use kontiki_core::types::{Payload, RequestId, Term};

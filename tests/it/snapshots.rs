@@ -2,11 +2,12 @@
 
 use kontiki_core::action::{Action, Violation};
 use kontiki_core::config::{Config, Options};
+use kontiki_core::durable::{Durable, RestoreError};
 use kontiki_core::event::{EntriesLoaded, Event};
 use kontiki_core::log::{Entries, Snapshot};
 use kontiki_core::membership::Change;
 use kontiki_core::message::Body;
-use kontiki_core::raft::{Durable, Raft, RestoreError};
+use kontiki_core::raft::Raft;
 use kontiki_core::status::{FlowKind, RoleKind};
 use kontiki_core::time::Instant;
 use kontiki_core::types::{Index, LogId};

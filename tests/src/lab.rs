@@ -13,11 +13,12 @@ mod safety;
 
 use kontiki_core::action::{Action, Outcome, Violation, Write};
 use kontiki_core::config::{Config, Options};
+use kontiki_core::durable::Durable;
 use kontiki_core::event::{EntriesLoaded, Event, Proposal, Read, ReadVia, Reconfigure, Transfer};
 use kontiki_core::log::{Entries, Entry, EntryBody, LogSlice, Snapshot};
 use kontiki_core::membership::{Change, MemberKind, Membership};
 use kontiki_core::message::{Body, Message};
-use kontiki_core::raft::{Durable, Raft};
+use kontiki_core::raft::Raft;
 use kontiki_core::status::{RoleKind, Status};
 use kontiki_core::time::{Instant, Nanos};
 use kontiki_core::types::{

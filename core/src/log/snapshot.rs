@@ -8,7 +8,7 @@ use core::fmt;
 /// What the kernel knows of a snapshot: everything about it but its bytes, which are the host's.
 ///
 /// The snapshot at index zero is the empty state with the group's first membership: how a cluster begins, see
-/// [`Durable::bootstrap`](crate::raft::Durable::bootstrap).
+/// [`Durable::bootstrap`](crate::durable::Durable::bootstrap).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Snapshot {

@@ -26,7 +26,8 @@
 //! use kontiki_core::config::{Config, Options};
 //! use kontiki_core::event::Event;
 //! use kontiki_core::membership::Membership;
-//! use kontiki_core::raft::{Durable, Raft};
+//! use kontiki_core::durable::Durable;
+//! use kontiki_core::raft::Raft;
 //! use kontiki_core::record::{self, Recorder};
 //! use kontiki_core::time::Instant;
 //! use kontiki_core::types::{ClusterId, Identity, NodeId};

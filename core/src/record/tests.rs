@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::config::{Config, Options};
+use crate::durable::Durable;
 use crate::event::{Proposal, Read, ReadVia, Reconfigure};
 use crate::membership::{Change, Membership};
 use crate::message::{Body, Message};
-use crate::raft::Durable;
 use crate::status::RoleKind;
 use crate::types::{ClusterId, Identity, Index, NodeId, Payload, RequestId, Term, WriteSeq};
 use crate::wire::HEADER;

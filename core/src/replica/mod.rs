@@ -23,7 +23,7 @@
 //! use kontiki_core::kv::{Kv, self};
 //! use kontiki_core::machine::{Command, Machine};
 //! use kontiki_core::membership::Membership;
-//! use kontiki_core::raft::Durable;
+//! use kontiki_core::durable::Durable;
 //! use kontiki_core::replica::{self, Answer, Ask, Input, Output, Replica, Worker};
 //! use kontiki_core::time::Instant;
 //! use kontiki_core::types::{ClusterId, Identity, NodeId, RequestId};

@@ -1,7 +1,8 @@
 //! Opens a replica from the result of recovery.
 
 use crate::config::Config;
-use crate::raft::{Raft, RestoreError};
+use crate::durable::RestoreError;
+use crate::raft::Raft;
 use crate::replica::applying::Applying;
 use crate::replica::clients::Clients;
 use crate::replica::forwarding::Forwards;

@@ -1,8 +1,8 @@
 //! The log as it is written: writes become batches, batches become operations on files.
 
 use crate::action::Write;
+use crate::durable::Durable;
 use crate::log::{Entries, Entry, Rebase, Snapshot, Terms};
-use crate::raft::Durable;
 use crate::types::{Ballot, Identity, Index, LogId, WriteSeq};
 use crate::wal::batch::{self, blocks_for};
 use crate::wal::codec::Record;

@@ -1,7 +1,7 @@
 //! The durable log: what survives a crash.
 //!
 //! [`Wal`] turns the kernel's [`Write`](crate::action::Write)s into operations on files and, after a crash,
-//! files into what the member [had written](crate::raft::Durable). It does nothing to a disk itself but read
+//! files into what the member [had written](crate::durable::Durable). It does nothing to a disk itself but read
 //! it in [`Wal::recover`]: what is to be done is handed out as [`Operation`]s, which a host carries out in
 //! order on its [`Disk`], and reports.
 //!
@@ -29,7 +29,7 @@
 //!
 //! ```
 //! use kontiki_core::membership::Membership;
-//! use kontiki_core::raft::Durable;
+//! use kontiki_core::durable::Durable;
 //! use kontiki_core::types::{ClusterId, Identity, NodeId};
 //! use kontiki_core::wal::{MemoryDisk, WalOptions, Wal};
 //!

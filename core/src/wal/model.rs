@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::action::Write;
+use crate::durable::Durable;
 use crate::log::{Entry, EntryBody, Rebase, Skipped, Snapshot};
 use crate::membership::Membership;
-use crate::raft::Durable;
 use crate::types::{Ballot, ClusterId, Identity, Index, LogId, NodeId, Payload, Term, WriteSeq};
 use crate::wal::sector::{BLOCK, SECTOR};
 use alloc::boxed::Box;

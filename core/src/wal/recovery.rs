@@ -9,9 +9,9 @@
 //!   3 the next segment: it goes on after the last batch that is known to be durable, and says again what came after that
 //! ```
 
+use crate::durable::Durable;
 use crate::log::{Entry, EntryBody, LogSlice, Snapshot};
 use crate::membership::Membership;
-use crate::raft::Durable;
 use crate::types::{Ballot, ClusterId, Identity, Index, LogId, Member};
 use crate::wal::batch::{self, Sectors};
 use crate::wal::codec::Record;

@@ -3,9 +3,10 @@
 use super::*;
 use crate::action::Write;
 use crate::config::{self, Config};
+use crate::durable::{Durable, RestoreError};
 use crate::log::{Entry, EntryBody, Rebase, Snapshot};
 use crate::membership::Membership;
-use crate::raft::{Durable, Raft, RestoreError};
+use crate::raft::Raft;
 use crate::time::Instant;
 use crate::types::{
     Ballot, ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId, Payload, Term, WriteSeq,

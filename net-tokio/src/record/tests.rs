@@ -2,9 +2,9 @@
 
 use super::*;
 use kontiki_core::config::{Config, Options};
+use kontiki_core::durable::Durable;
 use kontiki_core::event::Proposal;
 use kontiki_core::membership::Membership;
-use kontiki_core::raft::Durable;
 use kontiki_core::record::{End, Recording};
 use kontiki_core::types::{ClusterId, Identity, NodeId, Payload, RequestId};
 use std::collections::VecDeque;

@@ -3,8 +3,8 @@
 use super::point::Rule;
 use crate::hash::StableHasher;
 use kontiki_core::action::Write;
+use kontiki_core::durable::Durable;
 use kontiki_core::log::{Entry, EntryBody};
-use kontiki_core::raft::Durable;
 use kontiki_core::types::{Index, WriteSeq};
 use std::fmt::Write as _;
 

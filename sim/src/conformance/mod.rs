@@ -41,7 +41,7 @@
 //! This one keeps nothing:
 //!
 //! ```
-//! use kontiki_core::{action::Write, raft::Durable, types::WriteSeq};
+//! use kontiki_core::{action::Write, durable::Durable, types::WriteSeq};
 //! use kontiki_sim::conformance::{self, LogStore, Rule, StoreError};
 //!
 //! struct Forgetful(WriteSeq);
@@ -77,8 +77,8 @@ pub use point::{Crash, Fault, Passed, Point, Rule, Violation};
 
 use bench::Asked;
 use kontiki_core::action::Write;
+use kontiki_core::durable::Durable;
 use kontiki_core::log::Snapshot;
-use kontiki_core::raft::Durable;
 use kontiki_core::types::WriteSeq;
 use kontiki_core::wal::{Disk, DiskError};
 use run::{Run, Trial};

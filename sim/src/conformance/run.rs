@@ -7,7 +7,7 @@ use super::script::{SCRIPT, Step, Writer, snapshot_bytes};
 use super::{LogStore, StoreError};
 use crate::storage::{Plan, Rot, SimDisk};
 use kontiki_core::action::Write;
-use kontiki_core::raft::Durable;
+use kontiki_core::durable::Durable;
 use kontiki_core::types::WriteSeq;
 use kontiki_core::wal::Disk as _;
 

@@ -1,9 +1,9 @@
 //! What a store goes through: a list of steps, and the writes that they make of the log as it is by then.
 
 use kontiki_core::action::Write;
+use kontiki_core::durable::Durable;
 use kontiki_core::log::{Entries, Entry, EntryBody, Rebase, Snapshot};
 use kontiki_core::membership::Membership;
-use kontiki_core::raft::Durable;
 use kontiki_core::types::{Ballot, Index, LogId, NodeId, Payload, Term, WriteSeq};
 use std::fmt;
 use std::sync::Arc;

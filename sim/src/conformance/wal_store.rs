@@ -2,9 +2,9 @@
 
 use super::{LogStore, StoreError};
 use kontiki_core::action::Write;
+use kontiki_core::durable::Durable;
 use kontiki_core::log::Snapshot;
 use kontiki_core::membership::Membership;
-use kontiki_core::raft::Durable;
 use kontiki_core::types::{ClusterId, Identity, NodeId, WriteSeq};
 use kontiki_core::wal::{
     Disk, DiskError, Operation, RecoverError, SnapshotWriter, Wal, WalOpenError, WalOptions,

@@ -2,9 +2,10 @@
 
 use kontiki_core::action::Action;
 use kontiki_core::config::{Config, Options};
+use kontiki_core::durable::Durable;
 use kontiki_core::event::Event;
 use kontiki_core::membership::Membership;
-use kontiki_core::raft::{Durable, Raft};
+use kontiki_core::raft::Raft;
 use kontiki_core::replica::formation::{
     self, Address, AddressBook, Formation, Output, Place, Plan, QuestionId, Record, Setup, Source,
 };

@@ -5,11 +5,12 @@
 use super::holds;
 use kontiki_core::action::{Action, Write};
 use kontiki_core::config::{Config, Options};
+use kontiki_core::durable::Durable;
 use kontiki_core::event::{EntriesLoaded, Event, Proposal, Read, ReadVia, Reconfigure, Transfer};
 use kontiki_core::log::{Entry, EntryBody, LogSlice, Snapshot};
 use kontiki_core::membership::{Change, Membership};
 use kontiki_core::message::{Body, Message, ReadContext};
-use kontiki_core::raft::{Durable, Raft};
+use kontiki_core::raft::Raft;
 use kontiki_core::status::{PauseReason, RoleKind};
 use kontiki_core::time::{Instant, Nanos};
 use kontiki_core::types::{Incarnation, Index, LogId, NodeId, Payload, RequestId, Term};

@@ -15,10 +15,11 @@
 use clap::{Parser, ValueEnum};
 use kontiki_core::action::{Action, Outcome};
 use kontiki_core::config::{Config, Options};
+use kontiki_core::durable::Durable;
 use kontiki_core::event::{Event, Proposal};
 use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::membership::Membership;
-use kontiki_core::raft::{Durable, Raft};
+use kontiki_core::raft::Raft;
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::{Instant, Nanos};
 use kontiki_core::types::{Ballot, ClusterId, Identity, Index, LogId, NodeId, Payload, RequestId, Term};

@@ -13,9 +13,10 @@
 use clap::{Parser, ValueEnum};
 use kontiki_core::action::Action;
 use kontiki_core::config::{Config, Options};
+use kontiki_core::durable::Durable;
 use kontiki_core::event::{Event, Proposal};
 use kontiki_core::membership::Membership;
-use kontiki_core::raft::{Durable, Raft};
+use kontiki_core::raft::Raft;
 use kontiki_core::record::{About, Recorder, begin};
 use kontiki_core::replica::Watch;
 use kontiki_core::status::RoleKind;

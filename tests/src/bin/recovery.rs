@@ -6,9 +6,9 @@
 
 use clap::Parser;
 use kontiki_core::action::Write;
+use kontiki_core::durable::Durable;
 use kontiki_core::log::{Entries, Entry, EntryBody, Rebase, Snapshot};
 use kontiki_core::membership::Membership;
-use kontiki_core::raft::Durable;
 use kontiki_core::types::{Ballot, ClusterId, Identity, Index, LogId, NodeId, Payload, Term, WriteSeq};
 use kontiki_core::wal::{Operation, SnapshotWriter, Wal, WalOptions};
 use kontiki_net_tokio::disk::FileDisk;

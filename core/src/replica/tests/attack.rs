@@ -1,8 +1,8 @@
 //! What no host does on purpose: frames out of nothing, and answers of the disk in unlucky orders.
 
 use crate::config::{self, Config};
+use crate::durable::Durable;
 use crate::message::{Body, Message};
-use crate::raft::Durable;
 use crate::replica::frame::{self, Envelope, ReplicaBody, ReplicaMessage};
 use crate::replica::tests::group::{Group, node, small};
 use crate::replica::{Answer, Ask, DiskJob, Halt, Input, Lane, MachineDone, MachineJob, Output, Replica};

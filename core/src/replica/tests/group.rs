@@ -3,12 +3,13 @@
 
 use crate::action::Action;
 use crate::config::{self, Config};
+use crate::durable::Durable;
 use crate::event::Event;
 use crate::kv::{self, Kv};
 use crate::log::Entry;
 use crate::machine::{self, Command, Machine, SessionId};
 use crate::membership::{Change, Membership};
-use crate::raft::{Durable, Raft};
+use crate::raft::Raft;
 use crate::replica::frame::{self, Decoded};
 use crate::replica::{
     Answer, Ask, DiskJob, Halt, Input, Lane, MachineJob, Output, Replica, ReplicaOptions, Watch, Worker,

@@ -5,7 +5,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Format, note};
 use crate::target::node_id;
 use clap::Args;
-use kontiki_core::raft::Durable;
+use kontiki_core::durable::Durable;
 use kontiki_core::recover::force_new_cluster;
 use kontiki_core::types::{ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId};
 use kontiki_core::wal::{FileName, Wal, WalOptions};

@@ -3,9 +3,9 @@
 use crate::memory::bounded;
 use crate::rng::Rng;
 use kontiki_core::action::Write;
+use kontiki_core::durable::Durable;
 use kontiki_core::log::{Entry, EntryBody, LogSlice, Rebase, Snapshot};
 use kontiki_core::membership::Membership;
-use kontiki_core::raft::Durable;
 use kontiki_core::types::{Ballot, ClusterId, Identity, Index, LogId, NodeId, Payload, Term, WriteSeq};
 use kontiki_core::wal::{FileName, MemoryDisk, Operation, Wal, WalOptions};
 use std::collections::BTreeMap;
