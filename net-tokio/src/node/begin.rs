@@ -183,9 +183,7 @@ async fn put(
     let answer = match asked.map_err(|error| error.to_string())? {
         Response::Identity(who) => return Ok(formation::Reply::Who(who)),
         Response::Answer(answer) => answer,
-        Response::Status(_) | Response::Members(_) => {
-            return Err(AskError::Garbled(FrameError::Body).to_string());
-        }
+        _ => return Err(AskError::Garbled(FrameError::Body).to_string()),
     };
     match answer {
         Answer::Reconfigured(id) => Ok(formation::Reply::Changed(id)),
@@ -241,9 +239,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) async fn who(address: &str, tls: Option<&Tls>) -> Result<protocol::Who, AskError> {
     match ask_once(address, tls, None, Request::Identify, PATIENCE).await? {
         Response::Identity(who) => Ok(who),
-        Response::Status(_) | Response::Members(_) | Response::Answer(_) => {
-            Err(AskError::Garbled(FrameError::Body))
-        }
+        _ => Err(AskError::Garbled(FrameError::Body)),
     }
 }
 

@@ -550,8 +550,14 @@ fn failed(answer: Answer) -> Error {
         Answer::NotCaughtUp(id) => Error::NotCaughtUp(id),
         Answer::Cancelled => Error::Cancelled,
         Answer::NotTransferred => Error::NotTransferred,
-        // The other answers belong to other questions and never arrive here.
-        _ => Error::Unknown,
+        // These belong to other requests and never arrive here.
+        Answer::Applied { .. }
+        | Answer::Read { .. }
+        | Answer::Reconfigured(_)
+        | Answer::Transferred
+        | Answer::Snapshot(_)
+        | Answer::Entries(_)
+        | Answer::Unknown => Error::Unknown,
     }
 }
 
