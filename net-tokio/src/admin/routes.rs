@@ -41,7 +41,7 @@ type Http = axum::response::Response;
 type Answered = Result<Http, Failure>;
 
 /// The endpoints, listed in the answer to an unknown path.
-const ENDPOINTS: [(&str, &str); 12] = [
+const ENDPOINTS: &[(&str, &str)] = &[
     ("GET /info", "the member, its group and its options"),
     ("GET /members", "the members of the group"),
     ("GET /logs?n=20 or ?from=1&to=20", "entries of the log"),
