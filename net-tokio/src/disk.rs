@@ -27,7 +27,6 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::{error, fmt};
 
 /// One directory of a file system. While there is one of these, no other opens the directory, in this process
 /// or another.
@@ -346,40 +345,22 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Why a directory cannot be had.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DiskOpenError {
     /// Another process, or another part of this one, has it open.
+    #[error("{directory} is in use: stop the member that runs there, or give this one its own")]
     Taken {
         /// Which directory.
         directory: PathBuf,
     },
     /// The operating system refuses.
+    #[error("cannot use {directory}: {error}")]
     Failed {
         /// Which directory.
         directory: PathBuf,
         /// Why.
+        #[source]
         error: io::Error,
     },
-}
-
-impl fmt::Display for DiskOpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Taken { directory } => write!(
-                f,
-                "{} is in use: stop the member that runs there, or give this one its own",
-                directory.display()
-            ),
-            Self::Failed { directory, error } => write!(f, "cannot use {}: {error}", directory.display()),
-        }
-    }
-}
-
-impl error::Error for DiskOpenError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::Taken { .. } => None,
-            Self::Failed { error, .. } => Some(error),
-        }
-    }
 }

@@ -14,10 +14,10 @@ use kontiki_core::replica::formation::{self, Source, is_unspecified};
 use kontiki_core::replica::{Lane, frame};
 use kontiki_core::types::{ClusterId, Member, NodeId};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use std::{error, fmt, io};
 
 /// The sockets, disk threads and addresses of one process.
 #[derive(Debug)]
@@ -40,13 +40,17 @@ struct Groups {
 }
 
 /// The reason a host cannot be started.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HostError {
     /// The transport cannot listen.
+    #[error(transparent)]
     Transport(transport::StartError),
     /// A thread cannot be started.
-    Thread(io::Error),
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
     /// The certificate is not a member's.
+    #[error(transparent)]
     Tls(TlsError),
 }
 
@@ -56,18 +60,6 @@ impl HostError {
         matches!(self, Self::Transport(transport::StartError::Options(_)) | Self::Tls(_))
     }
 }
-
-impl fmt::Display for HostError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Transport(error) => error.fmt(f),
-            Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
-            Self::Tls(error) => error.fmt(f),
-        }
-    }
-}
-
-impl error::Error for HostError {}
 
 impl Host {
     /// Binds the port and begins to listen. `advertise` is the address that other members dial, if it differs

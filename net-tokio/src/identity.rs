@@ -10,7 +10,6 @@ use kontiki_core::wal::FileName;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::{error, fmt};
 
 pub use kontiki_core::replica::formation::Record;
 
@@ -64,21 +63,28 @@ const NAME: &str = "identity.json";
 const NEW: &str = "identity.new";
 
 /// The reason a directory cannot be used by this member.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum IdentityError {
     /// The file cannot be read or written.
+    #[error("cannot use {path}: {error}")]
     Failed {
         /// The file.
         path: PathBuf,
         /// The system's error.
+        #[source]
         error: io::Error,
     },
     /// There is a log but no identity file.
+    #[error(
+        "{path} is gone, but the log beside it is there: put the file back, or remove the member from its group, empty the directory and join again"
+    )]
     Gone {
         /// The expected path.
         path: PathBuf,
     },
     /// The file is damaged.
+    #[error("{path} is damaged ({why}): restore it from a backup")]
     Garbled {
         /// The file.
         path: PathBuf,
@@ -86,6 +92,7 @@ pub enum IdentityError {
         why: String,
     },
     /// The file was written by a later version of this library.
+    #[error("{path} has format {format}, of a later version of kontiki: use that version")]
     Format {
         /// The file.
         path: PathBuf,
@@ -93,6 +100,7 @@ pub enum IdentityError {
         format: u32,
     },
     /// The directory belongs to another member.
+    #[error("{path} says that the directory belongs to member {found}: give member {wanted} its own")]
     OtherMember {
         /// The identity file.
         path: PathBuf,
@@ -101,44 +109,6 @@ pub enum IdentityError {
         /// The member that tried to open it.
         wanted: NodeId,
     },
-}
-
-impl fmt::Display for IdentityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed { path, error } => write!(f, "cannot use {}: {error}", path.display()),
-            Self::Gone { path } => write!(
-                f,
-                "{} is gone, but the log beside it is there: put the file back, or remove the member from its group, empty the directory \
-                 and join again",
-                path.display()
-            ),
-            Self::Garbled { path, why } => {
-                write!(f, "{} is damaged ({why}): restore it from a backup", path.display())
-            }
-            Self::Format { path, format } => {
-                write!(
-                    f,
-                    "{} has format {format}, of a later version of kontiki: use that version",
-                    path.display()
-                )
-            }
-            Self::OtherMember { path, found, wanted } => write!(
-                f,
-                "{} says that the directory belongs to member {found}: give member {wanted} its own",
-                path.display()
-            ),
-        }
-    }
-}
-
-impl error::Error for IdentityError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::Failed { error, .. } => Some(error),
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -151,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_remembers_whose_it_is() -> Result<(), Box<dyn error::Error>> {
+    fn a_directory_remembers_whose_it_is() -> Result<(), Box<dyn std::error::Error>> {
         let directory = tempfile::tempdir()?;
         assert_eq!(load(directory.path(), id(1))?, None);
         let mut record = blank(id(1))?;
@@ -166,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_without_its_file_is_refused() -> Result<(), Box<dyn error::Error>> {
+    fn a_log_without_its_file_is_refused() -> Result<(), Box<dyn std::error::Error>> {
         let directory = tempfile::tempdir()?;
         File::create(directory.path().join(FileName::Segment(1).to_string()))?;
         let loaded = load(directory.path(), id(1));

@@ -269,3 +269,64 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], max_body: usize) -> Result<(T, 
         _ => Err(FrameError::Body),
     }
 }
+
+/// Takes all complete frames out of `bytes`. It is no `Decoder` of tokio-util, because a client's connection
+/// counts the bytes of incomplete frames as signs of life, and so reads by itself.
+pub(crate) fn take_frames<T: DeserializeOwned, E: From<FrameError>>(
+    bytes: &mut Vec<u8>,
+    max_body: usize,
+    mut each: impl FnMut(T) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut taken = 0;
+    loop {
+        match decode(&bytes[taken..], max_body) {
+            Ok((body, length)) => {
+                taken += length;
+                each(body)?;
+            }
+            Err(FrameError::Incomplete { .. }) => {
+                bytes.drain(..taken);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(bytes: &mut Vec<u8>, each: impl FnMut(Numbered<Request>)) -> Result<(), FrameError> {
+        let mut each = each;
+        take_frames(bytes, 100, |request| {
+            each(request);
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn frames_may_come_in_any_pieces() {
+        let mut bytes = Vec::new();
+        for number in 1..=3 {
+            encode(&Numbered { number, body: Request::Status }, &mut bytes);
+        }
+        let (mut read, mut numbers) = (Vec::new(), Vec::new());
+        for byte in bytes {
+            read.push(byte);
+            assert_eq!(take(&mut read, |request| numbers.push(request.number)), Ok(()));
+        }
+        assert_eq!((numbers, read), (vec![1, 2, 3], Vec::new()));
+    }
+
+    #[test]
+    fn malformed_frames_are_refused() {
+        let mut read = Vec::new();
+        encode(&Numbered { number: 1, body: Request::Status }, &mut read);
+        read[9] ^= 1;
+        assert_eq!(take(&mut read, |_| panic!("it is malformed")), Err(FrameError::Checksum));
+        let mut read = vec![0xff; 20];
+        let refused = take(&mut read, |_| panic!("it is too long"));
+        assert!(matches!(refused, Err(FrameError::TooLong { .. })), "{refused:?}");
+    }
+}

@@ -9,7 +9,7 @@
 use crate::transport::HandshakeRefusal;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
-use std::{error, fmt, io};
+use std::{fmt, io};
 use tokio_rustls::rustls::client::danger::ServerCertVerifier as _;
 use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -77,6 +77,15 @@ pub enum Role {
     Member,
     /// A client, which only dials members.
     Client,
+}
+
+impl Role {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Client => "client",
+        }
+    }
 }
 
 impl Tls {
@@ -322,41 +331,51 @@ fn unreadable(file: &Path, what: &'static str, error: pem::Error) -> TlsError {
 }
 
 /// The reason certificates cannot be used.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TlsError {
     /// The file cannot be read.
+    #[error("cannot read {file}: {error}")]
     Read {
         /// The file.
         file: PathBuf,
         /// The system's error.
+        #[source]
         error: io::Error,
     },
     /// The file lacks the expected PEM content.
+    #[error("{file} holds no {what} as PEM: {error}")]
     Pem {
         /// The file.
         file: PathBuf,
         /// The expected content.
         what: &'static str,
         /// The parser's error.
+        #[source]
         error: pem::Error,
     },
     /// The authority's certificate is invalid.
+    #[error("{file} holds no certificate of an authority: {error}")]
     Authority {
         /// The file.
         file: PathBuf,
         /// The error.
+        #[source]
         error: rustls::Error,
     },
     /// The certificate and the key are invalid, or do not match.
+    #[error("{certificate} and {key} are not a certificate and its key: {error}")]
     Pair {
         /// The certificate's file.
         certificate: PathBuf,
         /// The key's file.
         key: PathBuf,
         /// The error.
+        #[source]
         error: rustls::Error,
     },
     /// The certificate does not support its role.
+    #[error("{certificate} is not a {}'s certificate: {lacks}", .role.code())]
     Unfit {
         /// The certificate's file.
         certificate: PathBuf,
@@ -368,19 +387,26 @@ pub enum TlsError {
 }
 
 /// A requirement that a certificate does not meet.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Lack {
     /// The name [`MEMBER`] among its subject alternative names: it is a client's certificate.
+    #[error("it lacks the DNS name {MEMBER} among its subject alternative names")]
     Name,
     /// The extended key usage for accepting connections.
+    #[error("its extended key usage lacks server authentication (serverAuth)")]
     ServerUse,
     /// The extended key usage for making connections.
+    #[error("its extended key usage lacks client authentication (clientAuth)")]
     ClientUse,
     /// The authority's signature.
+    #[error("it is not signed by the authority that this end trusts")]
     Signature,
     /// Its period of validity includes the present.
+    #[error(transparent)]
     Time(rustls::Error),
     /// Another requirement.
+    #[error(transparent)]
     Other(rustls::Error),
 }
 
@@ -402,44 +428,3 @@ impl Lack {
         }
     }
 }
-
-impl fmt::Display for Lack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name => write!(f, "it lacks the DNS name {MEMBER} among its subject alternative names"),
-            Self::ServerUse => f.write_str("its extended key usage lacks server authentication (serverAuth)"),
-            Self::ClientUse => f.write_str("its extended key usage lacks client authentication (clientAuth)"),
-            Self::Signature => f.write_str("it is not signed by the authority that this end trusts"),
-            Self::Time(error) | Self::Other(error) => error.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read { file, error } => write!(f, "cannot read {}: {error}", file.display()),
-            Self::Pem { file, what, error } => {
-                write!(f, "{} holds no {what} as PEM: {error}", file.display())
-            }
-            Self::Authority { file, error } => {
-                write!(f, "{} holds no certificate of an authority: {error}", file.display())
-            }
-            Self::Pair { certificate, key, error } => write!(
-                f,
-                "{} and {} are not a certificate and its key: {error}",
-                certificate.display(),
-                key.display()
-            ),
-            Self::Unfit { certificate, role, lacks } => {
-                let role = match role {
-                    Role::Member => "member",
-                    Role::Client => "client",
-                };
-                write!(f, "{} is not a {role}'s certificate: {lacks}", certificate.display())
-            }
-        }
-    }
-}
-
-impl error::Error for TlsError {}

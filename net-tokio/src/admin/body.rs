@@ -2,6 +2,8 @@
 
 use crate::protocol::{Content, LogEntry, Range};
 use crate::view::EntryView;
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use kontiki_core::membership::Change;
@@ -127,23 +129,19 @@ fn incarnation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Inca
     Ok(Some(Incarnation(number)))
 }
 
-/// Parses the query of `GET /logs`: `n=K`, or `from=I&to=J`.
-pub(super) fn range(query: &str) -> Result<Range, String> {
-    let (mut n, mut from, mut to) = (None, None, None);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let place = match name {
-            "n" => &mut n,
-            "from" => &mut from,
-            "to" => &mut to,
-            _ => return Err("give `n=K`, or `from=I&to=J`".to_owned()),
-        };
-        let number: u64 =
-            value.parse().map_err(|_| format!("`{name}` is a whole number, such as {name}=20"))?;
-        if place.replace(number).is_some() {
-            return Err(format!("`{name}` occurs twice"));
-        }
-    }
+/// The query of `GET /logs`: `n=K`, or `from=I&to=J`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogsQuery {
+    n: Option<u64>,
+    from: Option<u64>,
+    to: Option<u64>,
+}
+
+/// Returns the entries that the query asks for.
+pub(super) fn range(query: Result<Query<LogsQuery>, QueryRejection>) -> Result<Range, String> {
+    let Query(LogsQuery { n, from, to }) =
+        query.map_err(|rejection| format!("give `n=K`, or `from=I&to=J`: {}", rejection.body_text()))?;
     let checked = |count: u64| match count {
         0 => Err("ask for one entry at least".to_owned()),
         count if count > MAX_ENTRIES => Err(format!("ask for at most {MAX_ENTRIES} entries at a time")),
@@ -184,6 +182,10 @@ mod tests {
 
     #[test]
     fn a_range_is_bounded_and_never_everything_by_mistake() {
+        let range = |query: &str| {
+            let uri = format!("/logs?{query}").parse().expect("a URI");
+            range(Query::try_from_uri(&uri))
+        };
         assert_eq!(range(""), Ok(Range::Last(20)));
         assert_eq!(range("n=1000"), Ok(Range::Last(1000)));
         assert_eq!(range("from=1&to=1"), Ok(Range::Between(Index::ZERO, Index::new(1))));

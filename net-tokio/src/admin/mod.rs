@@ -22,7 +22,6 @@ pub use token::{MAX_TOKEN, MIN_TOKEN, Token, TokenError};
 
 use crate::metrics::{Metrics, MetricsSample};
 use crate::protocol::{NodeStatus, Request, Response, Who};
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -97,14 +96,20 @@ impl AdminOptions {
 }
 
 /// The reason the port could not be opened.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AdminError {
     /// Other machines could reach the port, and read the token on the network.
+    #[error(
+        "the admin port would be reachable at {0} without TLS, where its token can be read: listen on loopback (127.0.0.1) behind a proxy that speaks TLS, or allow it explicitly (allow_insecure)"
+    )]
     Exposed(SocketAddr),
     /// An option is zero that must not be; its name.
+    #[error("{0} is zero, so no request could succeed: set it to 1 or more")]
     Zero(&'static str),
     /// The address cannot be listened on.
-    Bind(SocketAddr, io::Error),
+    #[error("cannot open the admin port at {0}: {1}: choose a free address of this machine")]
+    Bind(SocketAddr, #[source] io::Error),
 }
 
 /// The open port. Dropping it closes it.
@@ -154,31 +159,4 @@ pub async fn serve(node: impl AdminBackend, options: AdminOptions) -> Result<Adm
     let server = tokio::spawn(server::run(listener, router, limits, stopped));
     tracing::info!(%local_addr, "the admin port is open");
     Ok(Admin { local_addr, stop, server })
-}
-
-impl fmt::Display for AdminError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exposed(at) => write!(
-                f,
-                "the admin port would be reachable at {at} without TLS, where its token can be read: listen on loopback (127.0.0.1) behind a proxy that speaks TLS, or allow it explicitly (allow_insecure)"
-            ),
-            Self::Zero(name) => write!(f, "{name} is zero, so no request could succeed: set it to 1 or more"),
-            Self::Bind(at, error) => {
-                write!(
-                    f,
-                    "cannot open the admin port at {at}: {error}: choose a free address of this machine"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for AdminError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Bind(_, error) => Some(error),
-            Self::Exposed(_) | Self::Zero(_) => None,
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! The endpoints.
 
-use super::body::{self, CommandBody, MembersBody, TransferBody, Verb};
+use super::body::{self, CommandBody, LogsQuery, MembersBody, TransferBody, Verb};
 use super::reply::{Failure, done, json_of, unexpected};
 use super::{AdminBackend, AdminOptions, health, page};
 use crate::metrics::{self, MetricsSample};
@@ -8,8 +8,8 @@ use crate::places::Place;
 use crate::protocol::{Answer, Ask, MemberStatus, Request, Response};
 use crate::view::{self, StatusView};
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{self, DefaultBodyLimit, RawQuery, State};
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{self, DefaultBodyLimit, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
@@ -241,8 +241,8 @@ async fn members(State(shared): Member) -> Answered {
     Ok(json_of(&json!({ "members": members })).into_response())
 }
 
-async fn logs(State(shared): Member, RawQuery(query): RawQuery) -> Answered {
-    let range = body::range(query.as_deref().unwrap_or_default()).map_err(Failure::bad_request)?;
+async fn logs(State(shared): Member, query: Result<Query<LogsQuery>, QueryRejection>) -> Answered {
+    let range = body::range(query).map_err(Failure::bad_request)?;
     match shared.node.ask(Request::logs(range)).await {
         Response::Answer(Answer::Entries(entries)) => Ok(json_of(&body::entries(&entries)).into_response()),
         other => Err(unexpected(&other)),

@@ -17,20 +17,29 @@ pub const MAX_TOKEN: usize = 1024;
 pub struct Token(String);
 
 /// The reason a text is not a valid token.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TokenError {
     /// It is empty.
+    #[error("the token is empty: make one, with `openssl rand -hex 32`")]
     Empty,
     /// It is so short that it could be guessed; its length in bytes.
+    #[error(
+        "the token has {0} bytes and could be guessed: it needs {MIN_TOKEN}, make one with `openssl rand -hex 32`"
+    )]
     TooShort(usize),
     /// It is too long for a header.
+    #[error("the token is too long: {MAX_TOKEN} bytes at most")]
     TooLong,
     /// It contains characters that a header cannot: spaces, control characters, or non-ASCII characters.
+    #[error("the token cannot be sent in a header: use visible ASCII characters, without spaces")]
     Characters,
     /// Its file cannot be read.
-    File(PathBuf, io::Error),
+    #[error("cannot read the token's file {0}: {1}")]
+    File(PathBuf, #[source] io::Error),
     /// The content of this file is not a valid token.
-    InFile(PathBuf, Box<TokenError>),
+    #[error("{0}: {1}")]
+    InFile(PathBuf, #[source] Box<TokenError>),
 }
 
 impl Token {
@@ -95,34 +104,6 @@ fn is_shared(_: &File) -> io::Result<bool> {
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(..)")
-    }
-}
-
-impl fmt::Display for TokenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("the token is empty: make one, with `openssl rand -hex 32`"),
-            Self::TooShort(length) => write!(
-                f,
-                "the token has {length} bytes and could be guessed: it needs {MIN_TOKEN}, make one with `openssl rand -hex 32`"
-            ),
-            Self::TooLong => write!(f, "the token is too long: {MAX_TOKEN} bytes at most"),
-            Self::Characters => f.write_str(
-                "the token cannot be sent in a header: use visible ASCII characters, without spaces",
-            ),
-            Self::File(path, error) => write!(f, "cannot read the token's file {}: {error}", path.display()),
-            Self::InFile(path, error) => write!(f, "{}: {error}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for TokenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::File(_, error) => Some(error),
-            Self::InFile(_, error) => Some(error),
-            Self::Empty | Self::TooShort(_) | Self::TooLong | Self::Characters => None,
-        }
     }
 }
 

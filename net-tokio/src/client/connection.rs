@@ -8,7 +8,6 @@ use crate::protocol::{self, NodeStatus, Numbered, Request, Response, Who};
 use kontiki_core::types::NodeId;
 use kontiki_core::wire::FrameError;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -29,38 +28,25 @@ pub(super) struct Behaviour {
 }
 
 /// The reason a connection is broken.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Broken {
     /// The other end closed it.
+    #[error("the connection was closed by the other end")]
     Closed,
     /// The system reported this error.
+    #[error("the connection failed: {0}")]
     Failed(String),
     /// The bytes are not a response: the other end is not a member of this version of the library, or the
     /// connection was tampered with.
-    Garbage(FrameError),
+    #[error("the response is malformed ({0}): check that the address belongs to a member of this version")]
+    Garbage(#[from] FrameError),
     /// A response to a request that was never made.
+    #[error("received a response to request {0}, which was never made")]
     NeverAsked(u64),
     /// Nothing was received for this long.
+    #[error("nothing was received for {} s", .0.as_secs())]
     Silent(Duration),
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed => f.write_str("the connection was closed by the other end"),
-            Self::Failed(error) => write!(f, "the connection failed: {error}"),
-            Self::Garbage(error) => {
-                write!(
-                    f,
-                    "the response is malformed ({error}): check that the address belongs to a member of this version"
-                )
-            }
-            Self::NeverAsked(number) => {
-                write!(f, "received a response to request {number}, which was never made")
-            }
-            Self::Silent(time) => write!(f, "nothing was received for {} s", time.as_secs()),
-        }
-    }
 }
 
 /// A request without a reply.
@@ -315,36 +301,13 @@ impl Task {
     }
 
     fn take_responses(&mut self) -> Result<(), Broken> {
-        let mut taken = 0;
-        loop {
-            let rest = &self.input[taken..];
-            match protocol::decode::<Numbered<Response>>(rest, self.behaviour.max_response_bytes) {
-                Ok((response, length)) => {
-                    taken += length;
-                    self.finish(response)?;
-                }
-                Err(FrameError::Incomplete { .. }) => break,
-                Err(error) => return Err(Broken::Garbage(error)),
-            }
-        }
-        self.input.drain(..taken);
+        let (seen, waiting) = (&self.seen, &mut self.waiting);
+        protocol::take_frames(&mut self.input, self.behaviour.max_response_bytes, |response| {
+            finish(seen, waiting, response)
+        })?;
         if self.input.is_empty() && self.input.capacity() > KEEP {
             self.input = Vec::new();
         }
-        Ok(())
-    }
-
-    fn finish(&mut self, Numbered { number, body: response }: Numbered<Response>) -> Result<(), Broken> {
-        if number <= LAST_OWN {
-            self.seen.learn(&response);
-            return Ok(());
-        }
-        let Some(waiting) = self.waiting.remove(&number) else {
-            return Err(Broken::NeverAsked(number));
-        };
-        self.seen.learn(&response);
-        // The caller may have stopped waiting.
-        let _ = waiting.send(response);
         Ok(())
     }
 
@@ -361,6 +324,24 @@ impl Task {
         }
         Ok(())
     }
+}
+
+/// Passes a response to the caller that waits for it.
+fn finish(
+    seen: &Seen,
+    waiting: &mut BTreeMap<u64, oneshot::Sender<Response>>,
+    Numbered { number, body: response }: Numbered<Response>,
+) -> Result<(), Broken> {
+    let caller = match number {
+        ..=LAST_OWN => None,
+        _ => Some(waiting.remove(&number).ok_or(Broken::NeverAsked(number))?),
+    };
+    seen.learn(&response);
+    if let Some(caller) = caller {
+        // The caller may have stopped waiting.
+        let _ = caller.send(response);
+    }
+    Ok(())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]

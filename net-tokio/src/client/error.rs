@@ -3,14 +3,15 @@
 use super::connection::Broken;
 use crate::protocol::Refused;
 use kontiki_core::types::{LogId, NodeId};
+use std::fmt;
 use std::time::Duration;
-use std::{error, fmt};
 
 /// The failure of one attempt. Temporary failures are retried until the deadline.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
     /// The connection could not be made.
+    #[error("{address} cannot be reached: {reason}")]
     Unreachable {
         /// The address.
         address: String,
@@ -18,6 +19,7 @@ pub enum Failure {
         reason: String,
     },
     /// The connection broke.
+    #[error("{address}: {reason}")]
     Broken {
         /// The address.
         address: String,
@@ -27,6 +29,7 @@ pub enum Failure {
         sent: bool,
     },
     /// No reply in time.
+    #[error("{address} gave no reply within {} ms", .after.as_millis())]
     NoReply {
         /// The address.
         address: String,
@@ -34,12 +37,16 @@ pub enum Failure {
         after: Duration,
     },
     /// The member refused the request: it had no effect.
+    #[error("refused ({}): {}", .0.code, .0.text)]
     Refused(Refused),
     /// The member cannot tell the outcome.
+    #[error("the leader was lost while the request was in flight")]
     Unknown,
     /// The command was applied, but its answer is lost.
+    #[error("committed as entry {0}, but the answer was lost")]
     Unanswered(LogId),
     /// Too many commands of this session are in flight.
+    #[error("too many commands of this session are in flight")]
     TooManyPending,
 }
 
@@ -67,31 +74,18 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable { address, reason } => write!(f, "{address} cannot be reached: {reason}"),
-            Self::Broken { address, reason, .. } => write!(f, "{address}: {reason}"),
-            Self::NoReply { address, after } => {
-                write!(f, "{address} gave no reply within {} ms", after.as_millis())
-            }
-            Self::Refused(refused) => write!(f, "refused ({}): {}", refused.code, refused.text),
-            Self::Unknown => f.write_str("the leader was lost while the request was in flight"),
-            Self::Unanswered(id) => write!(f, "committed as entry {id}, but the answer was lost"),
-            Self::TooManyPending => f.write_str("too many commands of this session are in flight"),
-        }
-    }
-}
-
 /// The reason a request of a client failed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The client was given no address.
+    #[error("no member's address was given: give at least one")]
     NoAddress,
     /// The request had no effect, and a retry would not help.
+    #[error("{}", .0.text)]
     Refused(Refused),
     /// The deadline has passed.
+    #[error("{}", deadline(*.after, .last.as_ref(), *.may_be_done))]
     Deadline {
         /// The time limit.
         after: Duration,
@@ -101,25 +95,40 @@ pub enum Error {
         may_be_done: bool,
     },
     /// The request may have taken effect, or may still; a retry could apply it twice.
-    Unknown(Failure),
+    #[error("{0}. The outcome is unknown: check the state before you try again, or use a session")]
+    Unknown(#[source] Failure),
     /// The command was applied as this entry, but its answer is lost.
+    #[error("done, as entry {0}, but the answer is lost: check the state")]
     Unanswered(LogId),
     /// The command was applied once; its answer was too long to be stored for a retry.
+    #[error("done once, but its answer of {length} bytes was not kept: check the state")]
     NotKept {
         /// The length of the answer in bytes.
         length: u64,
     },
     /// The session has expired while the command was in flight: the outcome is unknown.
+    #[error(
+        "the session has expired while the command was in flight, and its outcome is unknown: check the state before you try again"
+    )]
     SessionExpired,
     /// The new member did not catch up in time: it stays a learner.
+    #[error("member {0} did not catch up in time and stays a learner: promote it when it has, or remove it")]
     NotCaughtUp(NodeId),
     /// The membership change was cancelled while it waited for new members: they stay learners.
+    #[error(
+        "the change was cancelled while it waited for new members, which stay learners: promote them when they have caught up, or remove them"
+    )]
     Cancelled,
     /// No member took over in time: the leader still leads.
+    #[error("no member took over in time, and the leader still leads: try again, or name another member")]
     NotTransferred,
     /// The reply does not belong to the request.
+    #[error(
+        "the reply does not belong to the request ({0}): does the member run the same version as this client?"
+    )]
     Unexpected(String),
     /// A key or a value is longer than the store accepts. Nothing was sent.
+    #[error("the {part} has {length} bytes, and the store takes at most {limit}: shorten it, or split it up")]
     TooLong {
         /// The part that is too long.
         part: Part,
@@ -146,6 +155,16 @@ impl fmt::Display for Part {
             Self::Value => "value",
         })
     }
+}
+
+/// The text of [`Error::Deadline`].
+fn deadline(after: Duration, last: Option<&Failure>, may_be_done: bool) -> String {
+    let last = last.map(|last| format!("; the last failure: {last}")).unwrap_or_default();
+    let outcome = match may_be_done {
+        true => "The outcome is unknown: check the state before you try again",
+        false => "Nothing was done: try again when the group has a leader that can be reached",
+    };
+    format!("not done within {} ms{last}. {outcome}", after.as_millis())
 }
 
 impl Error {
@@ -193,53 +212,3 @@ impl Error {
         }
     }
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoAddress => f.write_str("no member's address was given: give at least one"),
-            Self::Refused(refused) => f.write_str(&refused.text),
-            Self::Deadline { after, last, may_be_done } => {
-                write!(f, "not done within {} ms", after.as_millis())?;
-                if let Some(last) = last {
-                    write!(f, "; the last failure: {last}")?;
-                }
-                f.write_str(match may_be_done {
-                    true => ". The outcome is unknown: check the state before you try again",
-                    false => ". Nothing was done: try again when the group has a leader that can be reached",
-                })
-            }
-            Self::Unknown(failure) => write!(
-                f,
-                "{failure}. The outcome is unknown: check the state before you try again, or use a session"
-            ),
-            Self::Unanswered(id) => write!(f, "done, as entry {id}, but the answer is lost: check the state"),
-            Self::NotKept { length } => {
-                write!(f, "done once, but its answer of {length} bytes was not kept: check the state")
-            }
-            Self::SessionExpired => f.write_str(
-                "the session has expired while the command was in flight, and its outcome is unknown: check the state before you try again",
-            ),
-            Self::NotCaughtUp(id) => write!(
-                f,
-                "member {id} did not catch up in time and stays a learner: promote it when it has, or remove it"
-            ),
-            Self::Cancelled => f.write_str(
-                "the change was cancelled while it waited for newcomers, which stay learners: promote them when they have caught up, or remove them",
-            ),
-            Self::NotTransferred => {
-                f.write_str("no member took over in time, and the leader still leads: try again, or name another member")
-            }
-            Self::Unexpected(what) => write!(
-                f,
-                "the reply does not belong to the request ({what}): does the member run the same version as this client?"
-            ),
-            Self::TooLong { part, length, limit } => {
-                write!(f, "the {part} has {length} bytes, and the store takes at most {limit}: shorten it, or split it up")
-            }
-        }
-    }
-}
-
-impl error::Error for Error {}
-impl error::Error for Failure {}

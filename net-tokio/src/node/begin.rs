@@ -14,37 +14,28 @@ use kontiki_core::replica::formation::{
 use kontiki_core::types::ClusterId;
 use kontiki_core::wire::FrameError;
 use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{error, fmt, io};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// The reason a member cannot enter a group.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum BeginError {
     /// Formation refuses it.
+    #[error(transparent)]
     Formation(FormationError),
     /// The membership record cannot be written.
+    #[error(transparent)]
     Identity(IdentityError),
     /// The member was shut down meanwhile.
+    #[error("it was shut down")]
     Shutdown,
 }
-
-impl fmt::Display for BeginError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Formation(error) => error.fmt(f),
-            Self::Identity(error) => error.fmt(f),
-            Self::Shutdown => f.write_str("it was shut down"),
-        }
-    }
-}
-
-impl error::Error for BeginError {}
 
 /// Reports that the member has a group, or cannot have one.
 pub(super) type Entered = oneshot::Sender<Result<(), BeginError>>;
@@ -208,27 +199,20 @@ async fn put(
 }
 
 /// The reason a question got no answer.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
     /// The connection could not be made.
+    #[error(transparent)]
     Dial(transport::DialError),
     /// The connection broke.
+    #[error(transparent)]
     Io(io::Error),
     /// The response is not a valid answer.
+    #[error(transparent)]
     Garbled(FrameError),
     /// No answer came in time.
+    #[error("no answer came in time")]
     Late,
-}
-
-impl fmt::Display for AskError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dial(error) => error.fmt(f),
-            Self::Io(error) => error.fmt(f),
-            Self::Garbled(error) => error.fmt(f),
-            Self::Late => f.write_str("no answer came in time"),
-        }
-    }
 }
 
 /// The time limit for a member to identify itself.

@@ -4,28 +4,37 @@ use kontiki_core::machine;
 use kontiki_core::replica::ReplicaRefusal;
 use kontiki_core::types::{LogId, NodeId};
 use std::time::Duration;
-use std::{error, fmt};
 
 /// The reason a request did not succeed. `Display` says what to do.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The request had no effect, and will have none.
+    #[error(transparent)]
     Refused(ReplicaRefusal),
     /// The outcome is unknown: the request may take effect or not.
+    #[error("unknown: it may commit or not; in a session, send it again: it is applied once")]
     Unknown,
     /// The command is committed and applied, but this member does not have its answer.
+    #[error("committed as {0}, but its answer is not known here: in a session, send it again")]
     Unanswered(LogId),
     /// The command is committed but was not applied: its session has ended, or its payload is not a command.
+    #[error("{0}")]
     NotApplied(machine::Answer),
     /// The new member did not catch up in time: it stays a learner.
+    #[error("member {0} did not catch up: it stays a learner, remove it or promote it later")]
     NotCaughtUp(NodeId),
     /// The membership change was cancelled while it waited for new members to catch up: they stay learners.
+    #[error("cancelled: new members stay learners, remove them or promote them later")]
     Cancelled,
     /// No member took over in time: this member still leads.
+    #[error("not transferred: no member took over in time")]
     NotTransferred,
     /// The member is not in a group yet. The text says what it waits for.
+    #[error("not in a group yet: {0}")]
     Starting(String),
     /// The node is stopped.
+    #[error("the node is stopped: start it again")]
     Stopped,
 }
 
@@ -56,34 +65,9 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(refusal) => refusal.fmt(f),
-            Self::Unknown => {
-                f.write_str("unknown: it may commit or not; in a session, send it again: it is applied once")
-            }
-            Self::Unanswered(id) => {
-                write!(f, "committed as {id}, but its answer is not known here: in a session, send it again")
-            }
-            Self::NotApplied(answer) => answer.fmt(f),
-            Self::NotCaughtUp(id) => {
-                write!(f, "member {id} did not catch up: it stays a learner, remove it or promote it later")
-            }
-            Self::Cancelled => {
-                f.write_str("cancelled: newcomers stay learners, remove them or promote them later")
-            }
-            Self::NotTransferred => f.write_str("not transferred: no member took over in time"),
-            Self::Starting(waiting) => write!(f, "not in a group yet: {waiting}"),
-            Self::Stopped => f.write_str("the node is stopped: start it again"),
-        }
-    }
-}
-
-impl error::Error for Error {}
-
 /// A node did not stop in time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the node has not stopped within {after:?}, {waits_for}; nothing acknowledged is lost")]
 pub struct ShutdownError {
     /// The time limit.
     pub after: Duration,
@@ -92,25 +76,15 @@ pub struct ShutdownError {
 }
 
 /// What a stopping node waits for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unended {
     /// The disk has not finished its jobs.
+    #[error("its disk has not finished writing: look for a disk that hangs")]
     Disk,
     /// The state machine has not finished its jobs.
+    #[error("its state machine has not finished applying: give it more time")]
     StateMachine,
     /// Another call is stopping or starting the node.
+    #[error("it is being started or stopped by another call: wait for that")]
     OtherShutdown,
 }
-
-impl fmt::Display for ShutdownError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.waits_for {
-            Unended::Disk => "its disk has not finished writing: look for a disk that hangs",
-            Unended::StateMachine => "its state machine has not finished applying: give it more time",
-            Unended::OtherShutdown => "it is being started or stopped by another call: wait for that",
-        };
-        write!(f, "the node has not stopped within {:?}, {what}; nothing acknowledged is lost", self.after)
-    }
-}
-
-impl error::Error for ShutdownError {}

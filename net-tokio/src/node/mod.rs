@@ -66,11 +66,11 @@ use kontiki_core::replica::{self, Answer, Ask, Refusing, Replica, ReplicaOptions
 use kontiki_core::status::{RoleKind, Space, Status};
 use kontiki_core::types::{ClusterId, Identity, Index, LogId, Member, NodeId, Payload, Term};
 use kontiki_core::wal::{DiskError, RecoverError, Recovery, Wal, WalOpenError};
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use std::{error, fmt, io};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
@@ -109,28 +109,39 @@ pub struct Applied {
 }
 
 /// The reason a node cannot be started.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The kernel's options are wrong.
+    #[error(transparent)]
     Config(ConfigError),
     /// The log's options are wrong.
+    #[error(transparent)]
     Replica(ReplicaOptionsError),
     /// The session limits are wrong.
+    #[error(transparent)]
     Sessions(LimitsError),
     /// The directory cannot be opened.
+    #[error(transparent)]
     Directory(disk::DiskOpenError),
     /// The directory belongs to another member.
+    #[error(transparent)]
     Identity(IdentityError),
     /// The member cannot enter the group that it is configured for.
+    #[error(transparent)]
     Formation(FormationError),
     /// The address to advertise is unspecified, so other members could not dial it.
+    #[error("{0} names no host that others could dial: advertise an address of this machine, or none")]
     Unspecified(String),
     /// The host cannot listen, or cannot start its threads.
+    #[error(transparent)]
     Host(HostError),
     /// The system gives no random numbers, or no thread.
-    System(io::Error),
+    #[error("the system refuses: {0}")]
+    System(#[source] io::Error),
     /// A task has panicked.
-    Panicked(JoinError),
+    #[error("a task has panicked: {0}")]
+    Panicked(#[source] JoinError),
 }
 
 impl StartError {
@@ -148,28 +159,6 @@ impl StartError {
         }
     }
 }
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(error) => error.fmt(f),
-            Self::Replica(error) => error.fmt(f),
-            Self::Sessions(error) => error.fmt(f),
-            Self::Directory(error) => error.fmt(f),
-            Self::Identity(error) => error.fmt(f),
-            Self::Formation(error) => error.fmt(f),
-            Self::Unspecified(address) => write!(
-                f,
-                "{address} names no host that others could dial: advertise an address of this machine, or none"
-            ),
-            Self::Host(error) => error.fmt(f),
-            Self::System(error) => write!(f, "the system refuses: {error}"),
-            Self::Panicked(error) => write!(f, "a task has panicked: {error}"),
-        }
-    }
-}
-
-impl error::Error for StartError {}
 
 impl NodeStatus {
     /// Returns whether this member does nothing more until it is started again.
@@ -777,27 +766,20 @@ fn report(recovery: &Recovery) {
 }
 
 /// The reason a run ended before it began.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum Ending {
+    #[error(transparent)]
     Begin(BeginError),
+    #[error(transparent)]
     Config(ConfigError),
+    #[error(transparent)]
     Founders(kontiki_core::membership::MembershipError),
+    #[error(transparent)]
     Disk(DiskError),
-    Record(io::Error),
+    #[error("cannot record: {0}")]
+    Record(#[source] io::Error),
+    #[error(transparent)]
     System(io::Error),
+    #[error(transparent)]
     Panicked(JoinError),
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Begin(error) => error.fmt(f),
-            Self::Config(error) => error.fmt(f),
-            Self::Founders(error) => error.fmt(f),
-            Self::Disk(error) => error.fmt(f),
-            Self::Record(error) => write!(f, "cannot record: {error}"),
-            Self::System(error) => error.fmt(f),
-            Self::Panicked(error) => error.fmt(f),
-        }
-    }
 }

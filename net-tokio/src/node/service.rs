@@ -40,17 +40,16 @@ pub(crate) async fn serve(mut stream: Stream, handle: &Arc<NodeHandle>, host: &A
             }
             _ = said.recv_many(&mut some, limit) => {}
         }
-        match requests(&mut read, max_body, |request| {
+        let taken = protocol::take_frames(&mut read, max_body, |request| {
             open += 1;
             stream.begin();
             take(request, handle, host, &say);
-        }) {
-            Ok(()) => {}
-            Err(error) => {
-                tracing::debug!(%error, "a client sent an invalid request");
-                handle.metrics().refused("bad_request");
-                return;
-            }
+            Ok::<_, FrameError>(())
+        });
+        if let Err(error) = taken {
+            tracing::debug!(%error, "a client sent an invalid request");
+            handle.metrics().refused("bad_request");
+            return;
         }
         while let Ok(more) = said.try_recv() {
             some.push(more);
@@ -74,28 +73,6 @@ pub(crate) async fn serve(mut stream: Stream, handle: &Arc<NodeHandle>, host: &A
 }
 
 const BUFFER: usize = 16 << 10;
-
-/// Takes all complete requests out of `read`.
-fn requests(
-    read: &mut Vec<u8>,
-    max_body: usize,
-    mut each: impl FnMut(Numbered<Request>),
-) -> Result<(), FrameError> {
-    let mut at = 0;
-    loop {
-        match protocol::decode::<Numbered<Request>>(&read[at..], max_body) {
-            Ok((request, length)) => {
-                each(request);
-                at += length;
-            }
-            Err(FrameError::Incomplete { .. }) => {
-                read.drain(..at);
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
 
 /// Passes a request to the part that answers it. The response is sent through `say`.
 fn take(
@@ -197,35 +174,5 @@ fn refused(error: &Error, handle: &NodeHandle, host: &Host) -> Refused {
         text: error.to_string(),
         retry: error.is_retryable() || matches!(error, Error::Stopped),
         leader: leader.map(at),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_may_come_in_any_pieces() {
-        let mut bytes = Vec::new();
-        for number in 1..=3 {
-            protocol::encode(&Numbered { number, body: Request::Status }, &mut bytes);
-        }
-        let (mut read, mut numbers) = (Vec::new(), Vec::new());
-        for byte in bytes {
-            read.push(byte);
-            assert_eq!(requests(&mut read, 100, |request| numbers.push(request.number)), Ok(()));
-        }
-        assert_eq!((numbers, read), (vec![1, 2, 3], Vec::new()));
-    }
-
-    #[test]
-    fn what_is_no_request_ends_the_connection() {
-        let mut read = Vec::new();
-        protocol::encode(&Numbered { number: 1, body: Request::Status }, &mut read);
-        read[9] ^= 1;
-        assert_eq!(requests(&mut read, 100, |_| panic!("it is none")), Err(FrameError::Checksum));
-        let mut read = vec![0xff; 20];
-        let told = requests(&mut read, 100, |_| panic!("it is none"));
-        assert!(matches!(told, Err(FrameError::TooLong { .. })), "{told:?}");
     }
 }

@@ -40,7 +40,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use std::{error, fmt, io};
+use std::{fmt, io};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -335,36 +335,27 @@ fn is_loopback(address: SocketAddr) -> bool {
 }
 
 /// The reason the transport does not start.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The options are wrong.
+    #[error(transparent)]
     Options(TransportOptionsError),
     /// Without TLS, any peer that reaches this address would be trusted.
+    #[error(
+        "without TLS any process that reaches {listen} could act as a member: give certificates, listen on a loopback address, or allow it explicitly"
+    )]
     Insecure {
         /// The address to listen on.
         listen: SocketAddr,
     },
     /// The address cannot be listened on.
+    #[error("cannot listen on {listen}: {error}")]
     Listen {
         /// The address.
         listen: SocketAddr,
         /// The system's error.
+        #[source]
         error: io::Error,
     },
 }
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Options(error) => error.fmt(f),
-            Self::Insecure { listen } => write!(
-                f,
-                "without TLS any process that reaches {listen} could act as a member: give certificates, listen on a loopback address, \
-                 or allow it expressly"
-            ),
-            Self::Listen { listen, error } => write!(f, "cannot listen on {listen}: {error}"),
-        }
-    }
-}
-
-impl error::Error for StartError {}

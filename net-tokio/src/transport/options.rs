@@ -6,7 +6,6 @@ use kontiki_core::replica::frame;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use std::{error, fmt};
 
 /// How to listen and to dial, and the transport's limits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -119,11 +118,14 @@ impl TransportOptions {
 }
 
 /// What is wrong with [`TransportOptions`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TransportOptionsError {
     /// A value is zero that must not be; its name.
+    #[error("{0} is zero: give it a value, or leave it out")]
     Zero(&'static str),
     /// The shortest backoff is longer than the longest.
+    #[error("backoff_min is {min:?}, more than backoff_max, {max:?}: swap them")]
     Backoff {
         /// The shortest.
         min: Duration,
@@ -131,6 +133,9 @@ pub enum TransportOptionsError {
         max: Duration,
     },
     /// Connections would time out before their first keep-alive.
+    #[error(
+        "idle_timeout is {idle:?}, no more than keep_alive, {keep_alive:?}: make it several times as long"
+    )]
     Silence {
         /// The keep-alive interval.
         keep_alive: Duration,
@@ -138,6 +143,7 @@ pub enum TransportOptionsError {
         idle: Duration,
     },
     /// The longest frame does not fit into a queue.
+    #[error("queue_bytes is {bytes}, and the longest frame takes {needed}: make it at least that")]
     Queue {
         /// The size of the queue in bytes.
         bytes: usize,
@@ -145,31 +151,6 @@ pub enum TransportOptionsError {
         needed: usize,
     },
     /// The limit on frames exceeds the protocol's; its length.
+    #[error("max_body is {0}, more than four bytes can say: make it less")]
     Body(usize),
 }
-
-impl fmt::Display for TransportOptionsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Zero(name) => write!(f, "{name} is zero: give it a value, or leave it out"),
-            Self::Backoff { min, max } => {
-                write!(f, "backoff_min is {min:?}, more than backoff_max, {max:?}: swap them")
-            }
-            Self::Silence { keep_alive, idle } => write!(
-                f,
-                "idle_timeout is {idle:?}, no more than keep_alive, {keep_alive:?}: make it several times as long"
-            ),
-            Self::Queue { bytes, needed } => {
-                write!(
-                    f,
-                    "queue_bytes is {bytes}, and the longest frame takes {needed}: make it at least that"
-                )
-            }
-            Self::Body(length) => {
-                write!(f, "max_body is {length}, more than four bytes can say: make it less")
-            }
-        }
-    }
-}
-
-impl error::Error for TransportOptionsError {}

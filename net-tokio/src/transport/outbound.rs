@@ -12,7 +12,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use std::{error, fmt, io, mem};
+use std::{io, mem};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -412,31 +412,46 @@ async fn introduce(
 }
 
 /// The reason there is no connection.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DialError {
     /// The member's address is not known.
+    #[error("its address is not known: configure it, or wait until another member reports it")]
     NoAddress,
     /// The address cannot be resolved, or the connection was refused.
-    Connect(io::Error),
+    #[error("cannot connect: {0}")]
+    Connect(#[source] io::Error),
     /// The time limit has passed.
+    #[error("no answer in time")]
     Timeout,
     /// It would be in clear over a network, which is not allowed.
+    #[error("{0} is on another machine, and there is no TLS: give certificates, or allow it explicitly")]
     Insecure(SocketAddr),
     /// The other end closed the connection without an answer.
-    Closed(io::Error),
+    #[error(
+        "the connection was closed without an answer ({0}): a member with TLS answers only peers with TLS"
+    )]
+    Closed(#[source] io::Error),
     /// The other end has no valid member's certificate of this cluster's authority.
-    Certificate(rustls::Error),
+    #[error("the other end has no valid member's certificate of this cluster: {0}")]
+    Certificate(#[source] rustls::Error),
     /// The other end has no TLS parameters in common.
-    Tls(rustls::Error),
+    #[error("the TLS 1.3 handshake failed: {0}")]
+    Tls(#[source] rustls::Error),
     /// The other end does not speak this protocol, or speaks it over TLS only.
+    #[error("the other end is not a Kontiki member, or requires TLS")]
     NotKontiki,
     /// The other end speaks this version of the protocol.
+    #[error("the other end speaks version {0} of the protocol, this one version {VERSION}: update the older")]
     Version(u8),
     /// The other end speaks this protocol, but its answer is malformed.
+    #[error("the other end sent a malformed answer")]
     Garbage,
     /// The other end refuses the connection.
+    #[error("refused by the other end: {0}")]
     Refused(HandshakeRefusal),
     /// Another member answers there.
+    #[error("the address belongs to member {found}, not {wanted}: correct it")]
     WrongMember {
         /// The expected member.
         wanted: NodeId,
@@ -456,43 +471,3 @@ impl DialError {
         }
     }
 }
-
-impl fmt::Display for DialError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoAddress => {
-                f.write_str("its address is not known: configure it, or wait until another member reports it")
-            }
-            Self::Connect(error) => write!(f, "cannot connect: {error}"),
-            Self::Timeout => f.write_str("no answer in time"),
-            Self::Insecure(address) => {
-                write!(
-                    f,
-                    "{address} is on another machine, and there is no TLS: give certificates, or allow it explicitly"
-                )
-            }
-            Self::Closed(error) => write!(
-                f,
-                "the connection was closed without an answer ({error}): a member with TLS answers only peers with TLS"
-            ),
-            Self::Certificate(error) => {
-                write!(f, "the other end has no valid member's certificate of this cluster: {error}")
-            }
-            Self::Tls(error) => write!(f, "the TLS 1.3 handshake failed: {error}"),
-            Self::NotKontiki => f.write_str("the other end is not a Kontiki member, or requires TLS"),
-            Self::Version(version) => {
-                write!(
-                    f,
-                    "the other end speaks version {version} of the protocol, this one version {VERSION}: update the older"
-                )
-            }
-            Self::Garbage => f.write_str("the other end sent a malformed answer"),
-            Self::Refused(refusal) => write!(f, "refused by the other end: {refusal}"),
-            Self::WrongMember { wanted, found } => {
-                write!(f, "the address belongs to member {}, not {}: correct it", found.get(), wanted.get())
-            }
-        }
-    }
-}
-
-impl error::Error for DialError {}
