@@ -17,71 +17,99 @@ const SMALL: &str = "[wal]\nsegment_bytes = 1048576\n[replica]\nfull_disk_retry 
 
 #[test]
 fn a_member_without_space_refuses_work_and_nothing_else_until_there_is_some() {
-    if !rustix::process::geteuid().is_root() {
-        return skip("only root mounts file systems").expect("it can be said");
-    }
-    let config = format!("{CALM}{SMALL}");
-    run(
-        || Group::new(3, &config),
-        async |group| {
-            let (small, other) = (id(1), id(2));
-            let disk = match SmallDisk::mount(&group.member(small).data, 24 << 20) {
-                Ok(disk) => disk,
-                Err(error) => return skip(&format!("no small file system: {error}")),
-            };
-            group.start_all()?;
-            group.leader().await?;
-            let plan = Plan {
-                deadline: Duration::from_secs(4),
-                pause: Duration::from_millis(10),
-                ..Plan::default()
-            };
-            let load = Load::start(group, plan);
-            load.goes_on(30).await?;
+    let (small, other) = (id(1), id(2));
+    on_small_disks([small], async |group, [disk]| {
+        group.leader().await?;
+        let plan =
+            Plan { deadline: Duration::from_secs(4), pause: Duration::from_millis(10), ..Plan::default() };
+        let load = Load::start(group, plan);
+        load.goes_on(30).await?;
 
-            lead(group, small).await?;
-            disk.fill()?;
-            let kept = write_until_handed_over(group, small).await?;
-            // Another leads, which has space; all that was acknowledged is there.
-            for key in &kept {
-                let held = group.client(ClientOptions::default()).kv().get(key).await?;
-                assert_eq!(held, Some(value(key)), "it was acknowledged");
-            }
-            disk.make_space()?;
-            load.goes_on(30).await?;
+        lead(group, small).await?;
+        disk.fill()?;
+        let kept = write_until_handed_over(group, small).await?;
+        // Another leads, which has space; all that was acknowledged is there.
+        for key in &kept {
+            let held = group.client(ClientOptions::default()).kv().get(key).await?;
+            assert_eq!(held, Some(value(key)), "it was acknowledged");
+        }
+        disk.make_space()?;
+        load.goes_on(30).await?;
 
-            // As a follower, it still votes: the others cannot have a leader without it.
-            lead(group, other).await?;
-            disk.fill()?;
-            write_past(group, small).await?;
-            let term = group.status(other).await.ok_or("it leads")?.term;
-            group.member(other).kill()?;
-            until("the one without space has voted for another leader", async || {
-                let voted = group.status(small).await?;
-                (voted.term > term && voted.leader.is_some_and(|leader| leader != small)).then_some(())
-            })
-            .await?;
-            disk.make_space()?;
-            load.goes_on(30).await?;
-            group.member(other).start()?;
+        // As a follower, it still votes: the others cannot have a leader without it.
+        lead(group, other).await?;
+        disk.fill()?;
+        write_past(group, small).await?;
+        let term = group.status(other).await.ok_or("it leads")?.term;
+        group.member(other).kill()?;
+        until("the one without space has voted for another leader", async || {
+            let voted = group.status(small).await?;
+            (voted.term > term && voted.leader.is_some_and(|leader| leader != small)).then_some(())
+        })
+        .await?;
+        disk.make_space()?;
+        load.goes_on(30).await?;
+        group.member(other).start()?;
 
-            let report = load.end(group).await?;
-            for (key, member) in kept.iter().flat_map(|key| group.ids().into_iter().map(move |id| (key, id)))
-            {
-                assert_eq!(
-                    group.at_member(member).kv().get(key).await?,
-                    Some(value(key)),
-                    "it was acknowledged"
-                );
-            }
-            eprintln!("{report}");
-            Ok(())
-        },
-    );
+        let report = load.end(group).await?;
+        for (key, member) in kept.iter().flat_map(|key| group.ids().into_iter().map(move |id| (key, id))) {
+            assert_eq!(group.at_member(member).kv().get(key).await?, Some(value(key)), "it was acknowledged");
+        }
+        eprintln!("{report}");
+        Ok(())
+    });
 }
 
 #[test]
 fn a_member_without_space_is_not_handed_the_lead_and_a_group_without_any_says_so() {
+    let (leader, full) = (id(1), id(2));
+    on_small_disks([leader, full, id(3)], async |group, disks| {
+        lead(group, leader).await?;
+
+        disks[1].fill()?;
+        write_past(group, full).await?;
+        until("it says so", async || space(group, full).await.filter(|it| *it == Space::Full)).await?;
+        until("its leader refuses to hand over to it", async || {
+            let asked = group.at_member(leader).ask(Ask::Transfer { to: Some(full) }, Again::Safe).await;
+            asked.err().filter(|error| error.to_string().contains("no space on the disk of member 2"))
+        })
+        .await?;
+        assert_eq!(group.leader().await?, leader);
+
+        disks[0].fill()?;
+        disks[2].fill()?;
+        let client =
+            group.client(ClientOptions { deadline: Duration::from_secs(1), ..ClientOptions::default() });
+        let mut kept = Vec::new();
+        until("a leader says that its group has no space", async || {
+            let key = format!("x-last-{}", kept.len()).into_bytes();
+            if client.kv().put(&key, &value(&key)).await.is_ok() {
+                kept.push(key);
+            }
+            let statuses = group.statuses().await;
+            statuses.iter().find(|status| status.space == Space::GroupFull).map(drop)
+        })
+        .await?;
+        for key in &kept {
+            assert_eq!(client.kv().get(key).await?, Some(value(key)), "reads need no space");
+        }
+
+        disks.iter().try_for_each(SmallDisk::make_space)?;
+        until("it takes writes again", async || client.kv().put(b"x", b"again").await.ok()).await?;
+        for id in group.ids() {
+            group.caught_up(id).await?;
+            until("it has space", async || space(group, id).await.filter(|it| *it == Space::Free)).await?;
+        }
+        Ok(())
+    });
+}
+
+/// Runs a test on a group of three, of which these members have a disk of 24 MB. Skips it where none can be
+/// mounted.
+fn on_small_disks<const N: usize>(
+    members: [NodeId; N],
+    test: impl for<'a> AsyncFnOnce(&'a mut Group, [SmallDisk; N]) -> Result,
+) {
     if !rustix::process::geteuid().is_root() {
         return skip("only root mounts file systems").expect("it can be said");
     }
@@ -89,53 +117,15 @@ fn a_member_without_space_is_not_handed_the_lead_and_a_group_without_any_says_so
     run(
         || Group::new(3, &config),
         async |group| {
-            let mut disks = Vec::new();
-            for id in group.ids() {
-                match SmallDisk::mount(&group.member(id).data, 24 << 20) {
-                    Ok(disk) => disks.push(disk),
-                    Err(error) => return skip(&format!("no small file system: {error}")),
-                }
-            }
-            let (leader, full) = (id(1), id(2));
+            let mounted: Result<Vec<_>> =
+                members.iter().map(|id| SmallDisk::mount(&group.member(*id).data, 24 << 20)).collect();
+            let disks = match mounted.map(<[SmallDisk; N]>::try_from) {
+                Ok(Ok(disks)) => disks,
+                Ok(Err(_)) => unreachable!("a disk for each member"),
+                Err(error) => return skip(&format!("no small file system: {error}")),
+            };
             group.start_all()?;
-            lead(group, leader).await?;
-
-            disks[1].fill()?;
-            write_past(group, full).await?;
-            until("it says so", async || space(group, full).await.filter(|it| *it == Space::Full)).await?;
-            until("its leader refuses to hand over to it", async || {
-                let asked = group.at_member(leader).ask(Ask::Transfer { to: Some(full) }, Again::Safe).await;
-                asked.err().filter(|error| error.to_string().contains("no space on the disk of member 2"))
-            })
-            .await?;
-            assert_eq!(group.leader().await?, leader);
-
-            disks[0].fill()?;
-            disks[2].fill()?;
-            let client =
-                group.client(ClientOptions { deadline: Duration::from_secs(1), ..ClientOptions::default() });
-            let mut kept = Vec::new();
-            until("a leader says that its group has no space", async || {
-                let key = format!("x-last-{}", kept.len()).into_bytes();
-                if client.kv().put(&key, &value(&key)).await.is_ok() {
-                    kept.push(key);
-                }
-                let statuses = group.statuses().await;
-                statuses.iter().find(|status| status.space == Space::GroupFull).map(drop)
-            })
-            .await?;
-            for key in &kept {
-                assert_eq!(client.kv().get(key).await?, Some(value(key)), "reads need no space");
-            }
-
-            disks.iter().try_for_each(SmallDisk::make_space)?;
-            until("it takes writes again", async || client.kv().put(b"x", b"again").await.ok()).await?;
-            for id in group.ids() {
-                group.caught_up(id).await?;
-                until("it has space", async || space(group, id).await.filter(|it| *it == Space::Free))
-                    .await?;
-            }
-            Ok(())
+            test(group, disks).await
         },
     );
 }
