@@ -1,8 +1,5 @@
 //! What the hot path allocates: nothing. A binary of its own, for its allocator counts for all of it.
 
-// An allocator is an unsafe trait; this one adds one to a counter and passes everything on.
-#![allow(unsafe_code)]
-
 use kontiki_core::action::Action;
 use kontiki_core::config::{Config, Options};
 use kontiki_core::durable::Durable;
@@ -15,55 +12,17 @@ use kontiki_core::status::RoleKind;
 use kontiki_core::time::Instant;
 use kontiki_core::types::{Index, LogId, Payload, RequestId, WriteSeq};
 use kontiki_tests::lab::{id, identity, message};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use kontiki_tests::memory::{self, Counting};
 use std::collections::VecDeque;
-
-struct Counting;
-
-thread_local! {
-    /// Allocations of this thread, so that tests that run beside each other do not count each other's.
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-    /// The bytes that this thread has allocated and not yet freed.
-    static LIVE: Cell<i64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // The thread may be past its end, where no more allocations are counted.
-    let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
-}
-
-fn hold(more: usize, less: usize) {
-    let _ = LIVE.try_with(|live| live.set(live.get() + more as i64 - less as i64));
-}
-
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        hold(layout.size(), 0);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        hold(0, layout.size());
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        hold(size, layout.size());
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 /// How many allocations `act` makes.
 fn allocations(act: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.get();
+    let before = memory::allocations();
     act();
-    ALLOCATIONS.get() - before
+    memory::allocations() - before
 }
 
 /// Enough to let every queue and buffer grow to its size.
@@ -239,7 +198,7 @@ fn ten_million_entries_take_no_more_memory_than_the_options_allow() {
         ..Options::default()
     };
     let group = Membership::new([id(1)], [id(2)]).expect("distinct ids");
-    let before = LIVE.get();
+    let before = memory::live();
     let mut leader = Host::with(1, group.clone(), &options);
     leader.now = leader.raft.deadline();
     leader.step(Event::Wake);
@@ -263,7 +222,7 @@ fn ten_million_entries_take_no_more_memory_than_the_options_allow() {
     }
     leader.actions = Vec::new();
     assert_eq!((leader.raft.log().base(), leader.raft.status().committed.get()), (Index::ZERO, 10_000_001));
-    let live = LIVE.get() - before;
+    let live = memory::live() - before;
     assert!((0..8 * CACHED as i64).contains(&live), "{live} bytes for ten million entries");
 
     // The learner comes back and gets the first of what it lacks. What was written is easy to remember here.

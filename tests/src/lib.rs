@@ -1,6 +1,7 @@
 //! What Kontiki's own tests share.
 
 pub mod lab;
+pub mod memory;
 
 /// The examples of the READMEs compile and run as they stand there.
 #[cfg(doctest)]
