@@ -134,12 +134,12 @@ impl World<'_> {
         }
     }
 
-    /// The batch before the last. Now and then all of the last one turns to garbage, which shows that
+    /// The batch before the last. Half the time all of the last one turns to garbage, which shows that
     /// something was there all the same.
     fn one_before_the_last(&mut self, member: usize) -> Option<Place> {
         let Host { stream, written, storage, .. } = &mut self.hosts[member];
         let (before, (file, last)) = written.lose_before_last()?;
-        if stream.below(4) == 0 && storage.rot(file, last, Rot::Noise(stream.number())).is_ok() {
+        if stream.coin() && storage.rot(file, last, Rot::Noise(stream.number())).is_ok() {
             self.damaged(member, FaultKind::RotLog);
         }
         Some(before)
