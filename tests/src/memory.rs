@@ -15,6 +15,7 @@ use std::cell::Cell;
 
 /// The system's allocator, counting for each thread apart: tests that run beside each other do not count each
 /// other's allocations.
+#[derive(Clone, Copy, Debug)]
 pub struct Counting;
 
 thread_local! {
