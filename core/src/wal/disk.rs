@@ -1,9 +1,7 @@
 //! What the durable log needs of a disk, and what it asks of it, as data.
 
-use crate::wal::patient::Patient;
 use crate::wal::sector::Seal;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -132,71 +130,6 @@ impl fmt::Display for FileName {
     }
 }
 
-/// Something to do to a disk, as data.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Operation {
-    /// [`Disk::create`].
-    Create {
-        /// Which file.
-        file: FileName,
-        /// How long it shall be.
-        length: u64,
-    },
-    /// [`Disk::write`].
-    Write {
-        /// Which file.
-        file: FileName,
-        /// Where.
-        at: u64,
-        /// What.
-        bytes: Arc<[u8]>,
-    },
-    /// [`Disk::read`]; to be answered with as many bytes as there are.
-    Read {
-        /// Which file.
-        file: FileName,
-        /// Where.
-        at: u64,
-        /// How many bytes.
-        length: usize,
-    },
-    /// [`Disk::sync`].
-    Sync(FileName),
-    /// [`Disk::rename`].
-    Rename {
-        /// What it is called.
-        from: FileName,
-        /// What it shall be called.
-        to: FileName,
-    },
-    /// [`Disk::remove`].
-    Remove(FileName),
-    /// [`Disk::sync_directory`].
-    SyncDirectory,
-}
-
-impl Operation {
-    /// Carries out the operation and returns the bytes of a read. Sectors that cannot be read are replaced by
-    /// invalid ones: a reader that needs them finds them damaged, any other goes on.
-    pub fn perform(&self, disk: &mut impl Disk) -> Result<Vec<u8>, DiskError> {
-        match *self {
-            Self::Create { file, length } => disk.create(file, length)?,
-            Self::Write { file, at, ref bytes } => disk.write(file, at, bytes)?,
-            Self::Read { file, at, length } => {
-                let mut bytes = alloc::vec![0; length];
-                let read = Patient::new(disk).read(file, at, &mut bytes)?;
-                bytes.truncate(read);
-                return Ok(bytes);
-            }
-            Self::Sync(file) => disk.sync(file)?,
-            Self::Rename { from, to } => disk.rename(from, to)?,
-            Self::Remove(file) => disk.remove(file)?,
-            Self::SyncDirectory => disk.sync_directory()?,
-        }
-        Ok(Vec::new())
-    }
-}
-
 /// Why a disk did not do what it was asked.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum DiskError {
@@ -220,6 +153,23 @@ impl fmt::Display for DiskError {
 }
 
 impl core::error::Error for DiskError {}
+
+/// What was durable cannot be read back: the disk has damaged this file. Stop the member and open its log
+/// again: recovery finds out what is lost, and it is had from others.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Damage(pub FileName);
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is damaged: stop the member and start it again, to have from others what is lost",
+            self.0
+        )
+    }
+}
+
+impl core::error::Error for Damage {}
 
 #[cfg(test)]
 mod tests {

@@ -6,19 +6,17 @@ use crate::log::{Entries, Entry, Rebase, Snapshot, Terms};
 use crate::types::{Ballot, Identity, Index, LogId, WriteSeq};
 use crate::wal::batch::{self, blocks_for};
 use crate::wal::codec::Record;
-use crate::wal::disk::{Disk, DiskError, FileName, Operation, Slot};
+use crate::wal::disk::{Damage, DiskError, FileName, Slot};
 use crate::wal::header::{
     BatchHeader, HEADER_BLOCKS, Link, SegmentHeader, Summary, TERMS, VOTE_BLOCKS, VOTE_COPIES, Vote, salt,
 };
-use crate::wal::patient::Patient;
+use crate::wal::operation::Operation;
 use crate::wal::places::{Change, Place, Places};
-use crate::wal::recovery::{self, RecoverError, Recovery, WalOpenError};
 use crate::wal::sector::{BLOCK, SECTOR, SECTORS_PER_BLOCK, Seal, block_at};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt;
 
 /// How many copies of the vote there are.
 const SLOTS: usize = 2;
@@ -285,55 +283,7 @@ impl Extent {
     }
 }
 
-/// What was durable cannot be read back: the disk has damaged this file. Stop the member and open its log
-/// again: recovery finds out what is lost, and it is had from others.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Damage(pub FileName);
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} is damaged: stop the member and start it again, to have from others what is lost",
-            self.0
-        )
-    }
-}
-
-impl core::error::Error for Damage {}
-
 impl Wal {
-    /// Reads a member's directory, and changes nothing in it. Nothing that the member had written is to be
-    /// relied upon before [`Recovery::first`] is carried out.
-    ///
-    /// In a directory that holds no log a new one begins, with `begin`: [`Durable::bootstrap`], or the
-    /// default for a member that joins later.
-    ///
-    /// Takes memory for [`WalOptions::cached_bytes`], for what is not committed, and for the largest batch;
-    /// and time for reading what lies after the log's base.
-    pub fn recover(
-        disk: &mut impl Disk,
-        identity: Identity,
-        options: WalOptions,
-        begin: &Durable,
-    ) -> Result<Recovery, RecoverError> {
-        recovery::recover(&mut Patient::new(disk), identity, options, begin)
-    }
-
-    /// [`recover`](Self::recover), and carries out what follows from it.
-    pub fn open(
-        disk: &mut impl Disk,
-        identity: Identity,
-        options: WalOptions,
-        begin: &Durable,
-    ) -> Result<Recovery, WalOpenError> {
-        let mut recovery = Self::recover(disk, identity, options, begin).map_err(WalOpenError::Recover)?;
-        for operation in recovery.first.drain(..) {
-            operation.perform(disk).map_err(WalOpenError::Disk)?;
-        }
-        Ok(recovery)
-    }
-
     /// Takes a write of the kernel, to be written with the next job. In the order of their numbers.
     pub fn submit(&mut self, write: Write) {
         let bytes = length(&write);

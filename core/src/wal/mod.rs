@@ -52,6 +52,7 @@ mod log;
 mod memory;
 #[cfg(test)]
 mod model;
+mod operation;
 mod patient;
 mod places;
 mod recovery;
@@ -60,10 +61,11 @@ mod snapshot_file;
 #[cfg(test)]
 mod tests;
 
-pub use disk::{Disk, DiskError, FileName, Operation, Slot};
+pub use disk::{Damage, Disk, DiskError, FileName, Slot};
 pub use header::VERSION;
-pub use log::{Damage, Extent, Wal, WalOptions};
+pub use log::{Extent, Wal, WalOptions};
 pub use memory::MemoryDisk;
+pub use operation::Operation;
 pub use recovery::{Found, Missing, RecoverError, Recovery, WalOpenError};
 #[cfg(feature = "replica")]
 pub(crate) use snapshot_file::SnapshotDigest;

@@ -14,9 +14,9 @@ use crate::crc32c::CRC32;
 use crate::log::Snapshot;
 use crate::types::LogId;
 use crate::wal::codec::{Reader, Sink};
-use crate::wal::disk::{Disk, DiskError, FileName, Operation};
+use crate::wal::disk::{Damage, Disk, DiskError, FileName};
 use crate::wal::header::{CRC64, VERSION};
-use crate::wal::log::Damage;
+use crate::wal::operation::Operation;
 use crate::wal::sector::BLOCK;
 use alloc::vec::Vec;
 
