@@ -2,8 +2,11 @@
 //! could be; and snapshots at any point, cut anywhere.
 
 use super::*;
+use crate::log::{Entry, EntryBody};
+use crate::types::{Index, LogId, Payload};
 use alloc::collections::BTreeMap;
 use alloc::vec;
+use alloc::vec::Vec;
 use proptest::collection::vec as any_vec;
 use proptest::prelude::*;
 use proptest::sample;

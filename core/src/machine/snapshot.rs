@@ -18,7 +18,7 @@
 //! All numbers are little-endian. Sessions come first, because only the state machine knows where its own
 //! bytes end.
 
-use super::Machine;
+use super::applying::Machine;
 use super::bytes::{Items, Reader, put_string};
 use super::command::SessionId;
 use super::sessions::{Kept, Limits, Session, Sessions};
@@ -152,6 +152,19 @@ enum Next {
     State,
     /// Nothing more: something before was wrong.
     Refused,
+}
+
+impl<S: StateMachine> Machine<S> {
+    /// The machine at this moment, to be read as a snapshot while the machine goes on.
+    pub fn snapshot(&self) -> MachineSnapshot<S::Snapshot> {
+        MachineSnapshot::new(self.applied, &self.sessions, self.state.snapshot())
+    }
+
+    /// Begins to build the machine of a snapshot. When that is finished it takes the place of this one, which
+    /// stays as it is until then.
+    pub fn restore(&self) -> MachineRestore<S> {
+        MachineRestore::new(self.sessions.limits(), self.state.restore())
+    }
 }
 
 impl<S: StateMachine> MachineRestore<S> {

@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::kv::{self, Kv};
+use crate::log::{Entry, EntryBody};
 use crate::membership::Membership;
-use crate::types::NodeId;
+use crate::types::{LogId, NodeId, Payload};
 use alloc::sync::Arc;
 use alloc::vec;
+use alloc::vec::Vec;
 
 const LIMITS: Limits = Limits { max_sessions: 2, max_answers: 2, max_answer_bytes: 16, idle_entries: 10 };
 

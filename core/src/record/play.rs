@@ -1,9 +1,9 @@
 //! Reading recordings, and living them again.
 
-use super::{About, FORMAT, Footprint, LIBRARY, MAGIC, MAX_FRAME, Steps};
 use crate::action::Action;
 use crate::event::Event;
 use crate::raft::Raft;
+use crate::record::recorder::{About, FORMAT, Footprint, LIBRARY, MAGIC, MAX_FRAME, Steps};
 use crate::time::Instant;
 use crate::wire::{self, Frame, FrameError};
 use alloc::string::String;

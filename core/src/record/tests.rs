@@ -3,15 +3,18 @@
 use super::*;
 use crate::config::{Config, Options};
 use crate::durable::Durable;
-use crate::event::{Proposal, Read, ReadVia, Reconfigure};
+use crate::event::{Event, Proposal, Read, ReadVia, Reconfigure};
 use crate::membership::{Change, Membership};
 use crate::message::{Body, Message};
+use crate::raft::Raft;
 use crate::status::RoleKind;
+use crate::time::Instant;
 use crate::types::{ClusterId, Identity, Index, NodeId, Payload, RequestId, Term, WriteSeq};
-use crate::wire::HEADER;
+use crate::wire::{self, HEADER};
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
+use alloc::vec::Vec;
 
 fn identity(number: u64) -> Identity {
     Identity::new(ClusterId(7), NodeId::new(number).unwrap())

@@ -3,7 +3,7 @@
 use crate::action;
 use crate::action::Violation;
 use crate::machine::{self, ApplyError, BadSnapshot};
-use crate::replica::reading::LogPage;
+use crate::replica::page::LogPage;
 use crate::time::Instant;
 use crate::types::{Index, LogId, NodeId};
 use crate::wal::{Damage, DiskError};

@@ -2,10 +2,11 @@
 
 use crate::action;
 use crate::event::{Event, Proposal};
+use crate::replica::Replica;
 use crate::replica::answer::{Answer, Halt, ReplicaRefusal};
 use crate::replica::clients::Origin;
 use crate::replica::io::{Input, Output};
-use crate::replica::{Phase, Replica};
+use crate::replica::phase::Phase;
 use alloc::vec::Vec;
 
 impl Replica {

@@ -13,6 +13,7 @@ use crate::replica::answer::{Answer, ReplicaRefusal};
 use crate::replica::clients::Origin;
 use crate::replica::frame::{ForwardId, ReplicaBody, Reply};
 use crate::replica::io::{Lane, Output};
+use crate::replica::phase::Phase;
 use crate::replica::repeats::LONG;
 use crate::status::{RoleKind, Status};
 use crate::time::{Instant, Nanos};
@@ -171,7 +172,7 @@ impl Replica {
 
     /// Answers a member that sent a command on. One that has halted says nothing more.
     pub(super) fn reply(&mut self, to: Member, id: ForwardId, answer: Answer, out: &mut Vec<Output>) {
-        if self.phase == crate::replica::Phase::Halted {
+        if self.phase == Phase::Halted {
             return;
         }
         let reply = match answer {

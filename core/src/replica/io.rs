@@ -5,6 +5,7 @@ use crate::log::{Entries, Snapshot};
 use crate::machine::{self, ApplyError, BadSnapshot};
 use crate::membership::Change;
 use crate::replica::answer::{Answer, Halt};
+use crate::replica::page::LogRange;
 use crate::types::{Index, LogId, Member, NodeId, Payload, RequestId};
 use crate::wal::{Disk, DiskError, Operation};
 use alloc::vec::Vec;
@@ -85,18 +86,6 @@ pub enum Ask {
         /// [`Options::max_page_bytes`](crate::replica::ReplicaOptions::max_page_bytes).
         max_bytes: u64,
     },
-}
-
-/// A part of the log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub enum LogRange {
-    /// So many entries from the first one of the log.
-    First(u64),
-    /// The last so many entries, by ascending index.
-    Last(u64),
-    /// The entries after one index through another, as many as fit.
-    Between(Index, Index),
 }
 
 /// An output: something to do. Frames may be lost; jobs may not.

@@ -4,8 +4,7 @@ use crate::event::EntriesLoaded;
 use crate::replica::Replica;
 use crate::replica::answer::Halt;
 use crate::replica::io::{DiskJob, JobId, Lane, Output};
-use crate::replica::snapshots::SnapshotJob;
-use crate::types::{Index, LogId, NodeId};
+use crate::types::{Index, LogId, Member, NodeId};
 use crate::wal::{DiskError, Extent, Operation};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -27,6 +26,31 @@ pub(super) enum Job {
     Page { after: Index, through: Index, extent: Extent },
     /// A snapshot job.
     Snapshot(SnapshotJob),
+}
+
+/// The purpose of a disk job about snapshots.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum SnapshotJob {
+    /// The header of a file that is to be restored.
+    HeaderToRestore,
+    /// A chunk of it.
+    ChunkToRestore,
+    /// A piece of the snapshot that is being taken is written.
+    Taken,
+    /// The snapshot that was taken is whole.
+    TakenWhole,
+    /// The header of a file that another member fetches.
+    HeaderToSend(LogId),
+    /// A piece for a member that fetches it.
+    PieceToSend { to: Member, last: LogId, piece: u64 },
+    /// A piece of what was fetched before, read back.
+    Checked { last: LogId, piece: u64 },
+    /// A piece that was fetched is written.
+    Fetched { last: LogId, edition: u64, piece: u64 },
+    /// The snapshot that was fetched is whole.
+    FetchedWhole(LogId),
+    /// Files that are not needed any more.
+    Remove,
 }
 
 /// The jobs in progress.

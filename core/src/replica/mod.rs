@@ -91,7 +91,9 @@ mod jobs;
 mod log_lane;
 mod opening;
 mod options;
+mod page;
 mod peers;
+mod phase;
 mod post;
 mod reading;
 mod refusing;
@@ -104,11 +106,11 @@ mod watch;
 mod worker;
 
 pub use answer::{Answer, Halt, ReplicaRefusal};
-pub use io::{Ask, DiskJob, Input, JobId, Lane, LogRange, MachineDone, MachineJob, Output, TaskId, perform};
+pub use io::{Ask, DiskJob, Input, JobId, Lane, MachineDone, MachineJob, Output, TaskId, perform};
 pub use opening::ReplicaOpenError;
 pub use options::{MAX_CHUNK_BYTES, ReplicaOptions, ReplicaOptionsError};
+pub use page::{LogPage, LogRange};
 pub use post::ReplicaCounters;
-pub use reading::LogPage;
 pub use refusing::Refusing;
 pub use watch::Watch;
 pub use worker::Worker;
@@ -122,6 +124,7 @@ use crate::replica::forwarding::Forwards;
 use crate::replica::jobs::Jobs;
 use crate::replica::log_lane::LogLane;
 use crate::replica::peers::Peers;
+use crate::replica::phase::Phase;
 use crate::replica::reading::Reading;
 use crate::replica::repeats::Repeats;
 use crate::replica::snapshots::Snapshots;
@@ -156,22 +159,6 @@ pub struct Replica {
     snapshots: Snapshots,
     reading: Reading,
     counters: ReplicaCounters,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    /// It has not taken its first step.
-    Fresh,
-    Running,
-    /// It was shut down, and something is still under way.
-    Stopping,
-    Halted,
-}
-
-impl Phase {
-    fn is_ending(self) -> bool {
-        matches!(self, Self::Stopping | Self::Halted)
-    }
 }
 
 impl Replica {

@@ -5,36 +5,13 @@ use crate::replica::Replica;
 use crate::replica::answer::{Answer, ReplicaRefusal};
 use crate::replica::applying::fitting;
 use crate::replica::clients::Origin;
-use crate::replica::io::{Lane, LogRange, Output};
+use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::Job;
+use crate::replica::page::{LogPage, LogRange};
 use crate::types::{Index, RequestId};
 use crate::wal::Extent;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-
-/// A piece of the log.
-///
-/// **Invariant:** its entries are consecutive and begin after `after`. There are none only where `through` is
-/// `after`: where nothing was asked for, or at the end of the log.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LogPage {
-    /// The index before the first entry.
-    pub after: Index,
-    /// The last index that was asked for and that the log had when it was read. The page may end before it.
-    pub through: Index,
-    /// The entries, by rising index.
-    pub entries: Entries,
-    /// How far the log is known to be committed here.
-    pub committed: Index,
-}
-
-impl LogPage {
-    /// What to ask for next, where the page ends before what was asked for.
-    pub fn rest(&self) -> Option<LogRange> {
-        let last = self.entries.last()?.id.index;
-        (last < self.through).then_some(LogRange::Between(last, self.through))
-    }
-}
 
 /// Requests for pages, in the order in which they came.
 #[derive(Clone, PartialEq, Default, Debug)]

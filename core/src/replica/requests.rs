@@ -3,10 +3,11 @@
 use crate::action;
 use crate::action::Outcome;
 use crate::event::{Event, Proposal, Read, ReadVia, Reconfigure, Transfer};
+use crate::replica::Replica;
 use crate::replica::answer::{Answer, ReplicaRefusal};
 use crate::replica::clients::{Asked, Clients, Origin, Told};
 use crate::replica::io::{Ask, MachineJob, Output};
-use crate::replica::{Phase, Replica};
+use crate::replica::phase::Phase;
 use crate::types::{Payload, RequestId};
 use alloc::vec::Vec;
 

@@ -1,48 +1,16 @@
 //! Founding: the first members find each other, and one of them writes down who they are.
 
+use crate::replica::formation::Formation;
 use crate::replica::formation::address_book::AddressBook;
 use crate::replica::formation::io::{
     FormationError, MissingFounder, Output, Question, QuestionId, Reply, Report,
 };
-use crate::replica::formation::record::{Founder, Who};
-use crate::replica::formation::{Formation, PATIENCE, RETRY, Stage};
+use crate::replica::formation::record::Founder;
+use crate::replica::formation::stage::{Founding, Heard, PATIENCE, RETRY, Stage};
 use crate::time::Instant;
 use crate::types::NodeId;
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-
-/// One round of questions to all first members.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub(super) struct Founding {
-    open: BTreeMap<QuestionId, String>,
-    heard: Vec<Heard>,
-}
-
-/// An answer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Heard {
-    question: QuestionId,
-    address: String,
-    who: Who,
-}
-
-impl Founding {
-    /// Whether no round is under way.
-    pub(super) fn is_idle(&self) -> bool {
-        self.open.is_empty()
-    }
-
-    /// Who answers at this address.
-    fn at(&self, address: &str) -> Option<NodeId> {
-        self.heard.iter().find(|heard| heard.address == address).map(|heard| heard.who.member.id)
-    }
-
-    /// What member `id` says, wherever it has answered.
-    fn of(&self, id: NodeId) -> Option<&Heard> {
-        self.heard.iter().find(|heard| heard.who.member.id == id)
-    }
-}
 
 impl Formation {
     /// Asks all first members at once, wherever they may be.

@@ -1,35 +1,17 @@
 //! Joining: a newcomer learns the name of its group, and asks to be added until it votes.
 
 use crate::membership::{Change, MemberKind};
+use crate::replica::formation::Formation;
 use crate::replica::formation::address_book::{AddressBook, Source};
 use crate::replica::formation::io::{ChangeRefused, Output, Place, Question, QuestionId, Reply, Report};
 use crate::replica::formation::record::{Address, Admission, Who};
-use crate::replica::formation::{ADDING, Formation, PATIENCE, PAUSE, RETRY, Stage};
+use crate::replica::formation::stage::{ADDING, PATIENCE, PAUSE, RETRY, Stage};
 use crate::time::Instant;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 /// So often in a row an answer's word on the leader is followed at once.
 const MAX_REDIRECTS: u8 = 3;
-
-/// Asking to be added.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub(super) struct Joining {
-    /// What was asked last, and where.
-    open: Option<(QuestionId, String)>,
-    /// Where the leader is, as the last answer said.
-    leader: Option<String>,
-    redirects: u8,
-    /// Whom to ask where no leader is known: one after the other.
-    turn: usize,
-}
-
-impl Joining {
-    /// Whether time is waited for.
-    pub(super) fn waits(&self, place: Option<Place>) -> bool {
-        self.open.is_none() && place.is_some()
-    }
-}
 
 /// What a member that has entered its group has to do there.
 enum Duty {

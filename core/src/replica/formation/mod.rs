@@ -43,6 +43,7 @@ mod founding;
 mod io;
 mod joining;
 mod record;
+mod stage;
 #[cfg(test)]
 mod tests;
 
@@ -54,25 +55,16 @@ pub use io::{
 pub use record::{
     Address, Admission, Founder, Introduction, MAX_ADDRESS, NoIdentity, Record, Who, is_unspecified,
 };
+pub use stage::{ADDING, PATIENCE, PAUSE, RETRY};
 
 use crate::digest::fingerprint;
-use crate::replica::formation::founding::Founding;
-use crate::replica::formation::joining::Joining;
+use crate::replica::formation::stage::{Founding, Joining, Stage};
 use crate::time::{Instant, Nanos};
 use crate::types::{ClusterId, Incarnation, NodeId};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-
-/// How long to wait before a question is asked again.
-pub const RETRY: Nanos = Nanos::new(100_000_000);
-/// How long a peer may take to identify itself.
-pub const PATIENCE: Nanos = Nanos::new(1_000_000_000);
-/// How long a leader may take to add a member until the next one is asked. To be asked again does no harm.
-pub const ADDING: Nanos = Nanos::new(30_000_000_000);
-/// How long to wait where an operator has to do something first, and between vain attempts to find others.
-pub const PAUSE: Nanos = Nanos::new(5_000_000_000);
 
 /// A member on its way into its group, and what it still has to do there.
 ///
@@ -90,28 +82,6 @@ pub struct Formation {
     /// question that had been asked then.
     introduced: BTreeMap<NodeId, (Incarnation, QuestionId)>,
     reported: Option<Report>,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Stage {
-    /// It has not taken its first step.
-    Fresh,
-    Founding(Founding),
-    /// It asks the member to join by for the name of its group.
-    Seeking {
-        open: Option<QuestionId>,
-    },
-    /// Its record is being written; this follows.
-    Storing(Box<Stage>),
-    Joining(Joining),
-    /// It asks the member to join by where the others are.
-    Locating {
-        open: Option<QuestionId>,
-        pause: Nanos,
-    },
-    /// There is nothing to do.
-    Settled,
-    Failed,
 }
 
 impl Formation {

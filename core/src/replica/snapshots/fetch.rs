@@ -2,7 +2,7 @@
 //! held against.
 
 use crate::log::Snapshot;
-use crate::replica::snapshots::{edition_of, header_of, partial};
+use crate::replica::snapshots::files::{edition_of, header_of, partial};
 use crate::time::Instant;
 use crate::types::Member;
 use crate::wal::{Operation, SnapshotDigest, SnapshotHeader};

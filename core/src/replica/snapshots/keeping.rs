@@ -3,8 +3,8 @@
 
 use crate::replica::Replica;
 use crate::replica::io::{Lane, Output};
-use crate::replica::jobs::Job;
-use crate::replica::snapshots::{SnapshotJob, file, partial};
+use crate::replica::jobs::{Job, SnapshotJob};
+use crate::replica::snapshots::files::{file, partial};
 use crate::types::LogId;
 use crate::wal::{FileName, Operation};
 use alloc::vec;

@@ -2,50 +2,25 @@
 
 mod fetch;
 mod fetching;
+mod files;
 mod keeping;
 mod sending;
 mod taking;
 
-use crate::log::Snapshot;
 use crate::replica::Replica;
 use crate::replica::answer::Halt;
 use crate::replica::applying::Work;
 use crate::replica::io::{Lane, Output};
-use crate::replica::jobs::Job;
-use crate::replica::options::MAX_CHUNK_BYTES;
+use crate::replica::jobs::{Job, SnapshotJob};
 use crate::time::Instant;
 use crate::types::{LogId, Member, RequestId};
-use crate::wal::{Damage, DiskError, FileName, Found, Operation, SnapshotHeader};
+use crate::wal::{Damage, DiskError, FileName, Found, SnapshotHeader};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use fetch::{Fetch, State};
+use files::{file, header_of, partial};
 use sending::Sending;
 use taking::Taking;
-
-/// A job of the disk about snapshots.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum SnapshotJob {
-    /// The header of a file that is to be restored.
-    HeaderToRestore,
-    /// A chunk of it.
-    ChunkToRestore,
-    /// A piece of the snapshot that is being taken is written.
-    Taken,
-    /// The snapshot that was taken is whole.
-    TakenWhole,
-    /// The header of a file that another member fetches.
-    HeaderToSend(LogId),
-    /// A piece for a member that fetches it.
-    PieceToSend { to: Member, last: LogId, piece: u64 },
-    /// A piece of what was fetched before, read back.
-    Checked { last: LogId, piece: u64 },
-    /// A piece that was fetched is written.
-    Fetched { last: LogId, edition: u64, piece: u64 },
-    /// The snapshot that was fetched is whole.
-    FetchedWhole(LogId),
-    /// Files that are not needed any more.
-    Remove,
-}
 
 /// Everything about snapshots.
 #[derive(Clone, PartialEq, Debug)]
@@ -203,41 +178,4 @@ impl Replica {
             Err(damage) => self.halt(Halt::Damaged(damage), out),
         }
     }
-}
-
-/// The header in `bytes`, if it belongs to this snapshot and its chunks are no larger than the largest that a
-/// member writes.
-fn header_of(snapshot: &Snapshot, bytes: &[u8]) -> Result<SnapshotHeader, Damage> {
-    let file = file(snapshot.last);
-    let header = SnapshotHeader::decode(file, bytes)?;
-    let fits = chunk_length(&header) <= MAX_CHUNK_BYTES as usize + CHUNK_OVERHEAD;
-    if fits && header.snapshot() == snapshot { Ok(header) } else { Err(Damage(file)) }
-}
-
-/// More than what stands beside the content in a chunk.
-const CHUNK_OVERHEAD: usize = 16;
-
-/// The length of the first chunk in its file, in bytes. All chunks have this length but the last, which may
-/// be shorter.
-fn chunk_length(header: &SnapshotHeader) -> usize {
-    match header.read_chunk(file(header.snapshot().last), 0) {
-        Operation::Read { length, .. } => length,
-        _ => 0,
-    }
-}
-
-/// Identifies a snapshot's file: two files with the same contents and chunks have the same edition, and their
-/// pieces are interchangeable.
-fn edition_of(header: &SnapshotHeader) -> u64 {
-    header.digest() ^ (chunk_length(header) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-/// The file of a whole snapshot.
-fn file(last: LogId) -> FileName {
-    FileName::Snapshot { term: last.term.get(), index: last.index.get() }
-}
-
-/// The file of a snapshot that is not whole yet.
-fn partial(last: LogId) -> FileName {
-    FileName::Partial { term: last.term.get(), index: last.index.get() }
 }

@@ -6,8 +6,8 @@
 use crate::replica::Replica;
 use crate::replica::frame::ReplicaBody;
 use crate::replica::io::{Lane, Output};
-use crate::replica::jobs::Job;
-use crate::replica::snapshots::{SnapshotJob, edition_of, file};
+use crate::replica::jobs::{Job, SnapshotJob};
+use crate::replica::snapshots::files::{edition_of, file};
 use crate::time::{Instant, Nanos};
 use crate::types::{LogId, Member, NodeId, Payload};
 use crate::wal::SnapshotHeader;
