@@ -294,7 +294,7 @@ impl Raft {
                 repair::on_repair_snapshot_request(&mut self.common, from, *last, out);
             }
             (_, Body::RepairResponse { slice }) => {
-                repair::on_repair_response(&mut self.common, from, slice, out)
+                repair::on_repair_response(&mut self.common, from, slice, out);
             }
             (_, Body::RepairSnapshot { snapshot }) => {
                 repair::on_repair_snapshot(&mut self.common, from, snapshot, out);
