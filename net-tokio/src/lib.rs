@@ -20,39 +20,35 @@
 #![forbid(unsafe_code)]
 #![cfg(unix)]
 
-#[cfg(feature = "node")]
-mod address_book;
-#[cfg(feature = "admin")]
-pub mod admin;
-#[cfg(feature = "node")]
-pub mod client;
-#[cfg(feature = "node")]
-mod clock;
 pub mod disk;
-#[cfg(feature = "node")]
-pub mod host;
-#[cfg(feature = "node")]
-pub mod identity;
-#[cfg(feature = "node")]
-pub mod metrics;
-#[cfg(feature = "node")]
-pub mod node;
-#[cfg(feature = "node")]
-mod places;
-#[cfg(feature = "node")]
-pub mod protocol;
 pub mod record;
-#[cfg(feature = "node")]
-mod storage;
-#[cfg(feature = "node")]
-pub mod tls;
-#[cfg(feature = "node")]
-pub mod transport;
-#[cfg(feature = "admin")]
-pub mod view;
 
-/// A random number of the system's.
-#[cfg(feature = "node")]
-fn entropy() -> std::io::Result<u64> {
-    getrandom::u64().map_err(std::io::Error::from)
+cfg_if::cfg_if! {
+    if #[cfg(feature = "node")] {
+        mod address_book;
+        pub mod client;
+        mod clock;
+        pub mod host;
+        pub mod identity;
+        pub mod metrics;
+        pub mod node;
+        mod places;
+        pub mod protocol;
+        mod storage;
+        mod sync;
+        pub mod tls;
+        pub mod transport;
+
+        /// Returns a random number of the system's.
+        fn entropy() -> std::io::Result<u64> {
+            getrandom::u64().map_err(std::io::Error::from)
+        }
+    }
+}
+
+cfg_if::cfg_if! {
+    if #[cfg(feature = "admin")] {
+        pub mod admin;
+        pub mod view;
+    }
 }

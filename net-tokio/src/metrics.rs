@@ -9,10 +9,11 @@
 mod history;
 mod text;
 
-pub use history::Event;
+pub use history::{Event, MAX_EVENTS};
 pub use text::{CONTENT_TYPE, Family, Kind, Sample, Value};
 
 use crate::protocol::{MemberStatus, NodeStatus};
+use crate::sync::lock;
 use history::History;
 use kontiki_core::membership::{MemberKind, Membership};
 use kontiki_core::replica::ReplicaCounters;
@@ -20,7 +21,7 @@ use kontiki_core::status::{Drops, PauseReason, RoleKind, Space};
 use kontiki_core::types::{Index, NodeId};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use text::Page;
 
@@ -152,9 +153,6 @@ impl std::fmt::Debug for Metrics {
         f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }
-
-/// The number of events kept.
-pub const MAX_EVENTS: usize = 100;
 
 const REFUSED: &str = "Refused requests, by reason.";
 const DROPPED: &str = "Dropped messages, by reason; the protocol tolerates loss.";
@@ -390,10 +388,6 @@ impl Histogram {
         let bounds = BOUNDS.iter().map(|(_, text)| *text).chain(["+Inf"]);
         bounds.zip(&self.counts).map(|(bound, count)| (bound, count.load(Ordering::Relaxed))).collect()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn add<K: Ord>(counts: &Mutex<BTreeMap<K, u64>>, key: K, more: u64) {

@@ -6,8 +6,9 @@
 //! are and however often they reconnect: a client that sends its request at once is served when its turn
 //! comes.
 
+use crate::sync::lock;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -160,11 +161,6 @@ impl Drop for Place {
             }
         }
     }
-}
-
-/// No code that can panic runs under the lock.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

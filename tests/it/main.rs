@@ -9,6 +9,7 @@ mod golden;
 mod growth;
 mod house;
 mod identity;
+mod imports;
 mod leases;
 mod membership;
 mod paper;

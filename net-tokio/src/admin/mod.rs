@@ -8,92 +8,28 @@
 //! only, unless [`AdminOptions::allow_insecure`] is set; for access from other machines, put it behind a TLS
 //! proxy.
 //!
-//! It makes no protocol decision: HTTP requests become a [`Request`], and each [`Response`] an HTTP status.
+//! It makes no protocol decision: HTTP requests become a [`Request`](crate::protocol::Request), and each [`Response`](crate::protocol::Response) an HTTP status.
 
+mod backend;
 mod body;
 mod health;
+mod options;
 mod page;
 mod reply;
 mod routes;
 mod server;
 mod token;
 
+pub use backend::{AdminBackend, BoxFuture};
+pub use options::AdminOptions;
 pub use token::{MAX_TOKEN, MIN_TOKEN, Token, TokenError};
 
-use crate::metrics::{Metrics, MetricsSample};
-use crate::protocol::{NodeStatus, Request, Response, Who};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-
-/// What the port needs of the member.
-pub trait AdminBackend: Send + Sync + 'static {
-    /// Answers a request. It may take any time: the port gives up after [`AdminOptions::request_timeout`].
-    fn ask(&self, request: Request) -> BoxFuture<'_, Response>;
-    /// Returns the member's status. Answers at once, even if the driver is stuck.
-    fn status(&self) -> NodeStatus;
-    /// Returns the member's own counters.
-    fn sample(&self) -> BoxFuture<'_, MetricsSample>;
-    /// Returns the options in force, for people; without secrets.
-    fn options(&self) -> serde_json::Value;
-    /// Returns the identity of the member at an address, or why it is unknown.
-    fn find<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Who, String>>;
-    /// Returns the member's metrics. The port adds its own counters.
-    fn metrics(&self) -> &Metrics;
-}
-
-/// A pending answer.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// The options of the admin port.
-#[derive(Clone, Debug)]
-pub struct AdminOptions {
-    /// The address to listen on. Port 0 takes a free one: see [`Admin::local_addr`].
-    pub listen: SocketAddr,
-    /// The token that clients must send.
-    pub token: Token,
-    /// Whether to listen on a network without TLS, where the token can be read. Default off.
-    pub allow_insecure: bool,
-    /// Whether `/health/live` and `/health/ready` need no token. They reveal little. Default on.
-    pub open_health: bool,
-    /// Whether `/metrics` needs no token. Default off.
-    pub open_metrics: bool,
-    /// The most committed entries that may wait to be applied for `/health/ready` to succeed. Default 1,000.
-    pub ready_lag: u64,
-    /// The largest request body, in bytes. Default 16 MiB.
-    pub max_body_bytes: usize,
-    /// The most requests answered at once, which is also the most connections; a few more are reserved for
-    /// health checks. When there are more connections, the one that has waited longest for a complete request
-    /// is closed. Default 64.
-    pub max_connections: usize,
-    /// The time limit for a request's head, and for an idle connection. Default 10 s.
-    pub header_timeout: Duration,
-    /// The time limit for a request, including its body; after it, the answer is 504. Default 30 s.
-    pub request_timeout: Duration,
-}
-
-impl AdminOptions {
-    /// Returns the default options for this address and token.
-    pub fn new(listen: SocketAddr, token: Token) -> Self {
-        Self {
-            listen,
-            token,
-            allow_insecure: false,
-            open_health: true,
-            open_metrics: false,
-            ready_lag: 1000,
-            max_body_bytes: 16 << 20,
-            max_connections: 64,
-            header_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(30),
-        }
-    }
-}
 
 /// The reason the port could not be opened.
 #[derive(Debug, thiserror::Error)]

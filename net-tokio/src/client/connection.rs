@@ -5,11 +5,13 @@
 //! member's status periodically, which shows whether the connection is alive, and which member leads.
 
 use crate::protocol::{self, NodeStatus, Numbered, Request, Response, Who};
+use crate::sync::lock;
 use kontiki_core::types::NodeId;
 use kontiki_core::wire::FrameError;
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +20,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 /// The byte stream of a connection.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// The result of dialling: a stream after its handshake, or the reason there is none.
+pub type Dialled = Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, String>> + Send>>;
+
+/// Connects to an address.
+pub type Dialler = Arc<dyn Fn(String) -> Dialled + Send + Sync>;
 
 /// The timing and limits of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -347,11 +355,6 @@ fn finish(
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
 fn failed(error: std::io::Error) -> Broken {
     Broken::Failed(error.to_string())
-}
-
-/// A panic elsewhere leaves consistent data: each update is one assignment.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The request numbers of the connection's own polls for status and identity; callers' requests have higher

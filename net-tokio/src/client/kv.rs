@@ -29,6 +29,13 @@ pub struct Scanned {
     pub more: bool,
 }
 
+impl Client {
+    /// Returns a client of the group's key-value store.
+    pub fn kv(&self) -> Kv {
+        Kv::new(self.clone())
+    }
+}
+
 impl Kv {
     pub(super) fn new(client: Client) -> Self {
         Self { client, via: ReadVia::Quorum }

@@ -28,94 +28,33 @@ mod backoff;
 mod connection;
 mod error;
 mod kv;
+mod options;
 mod route;
 mod session;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Broken, Stream};
+pub use connection::{Broken, Dialled, Dialler, Stream};
 pub use error::{Error, Failure, Part};
 pub use kv::{Kv, Scanned, Swap};
+pub use options::ClientOptions;
 
 use crate::protocol::{Answer, Ask, NodeStatus, Refused, Request, Response};
 use crate::tls::Tls;
 use crate::transport::{self, ClientHello};
 use backoff::Backoff;
-use connection::{Behaviour, Connection, Lost};
+use connection::{Connection, Lost};
 use kontiki_core::event::ReadVia;
 use kontiki_core::machine::{self, Command};
-use kontiki_core::types::{ClusterId, LogId, Payload};
+use kontiki_core::types::{LogId, Payload};
 use route::Router;
-use session::Sessions;
+use sessions::Sessions;
 use std::fmt;
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
-
-/// The options of a client, all with defaults.
-#[derive(Clone, Debug)]
-pub struct ClientOptions {
-    /// The group: members of other groups refuse. `None` accepts any group.
-    pub cluster: Option<ClusterId>,
-    /// The time limit of a request, with retries; then it fails with [`Error::Deadline`]. Default 10 s.
-    pub deadline: Duration,
-    /// The time limit for a reply from one member, before another is tried. A command gets one more second
-    /// for each 64 KiB, counted from when all of it is sent, unless the member falls silent: a command in
-    /// transmission is not sent again. Default 3 s.
-    pub reply_timeout: Duration,
-    /// The time limit for connecting and the handshake. Default 2 s.
-    pub dial_timeout: Duration,
-    /// The delay after the first failure. It doubles up to the longest, and each delay is shortened at
-    /// random. Default 5 ms.
-    pub backoff_min: Duration,
-    /// The longest such delay. Default 300 ms.
-    pub backoff_max: Duration,
-    /// The interval of status polls; after three without an answer the connection counts as broken. Default 2
-    /// s.
-    pub heartbeat: Duration,
-    /// The most requests in flight on one connection; further ones wait. Default 4,096.
-    pub max_requests: usize,
-    /// The longest accepted response, in bytes. Default 64 MiB.
-    pub max_response_bytes: usize,
-    /// The most commands of the session in flight: at most
-    /// [`Limits::max_answers`](kontiki_core::machine::Limits::max_answers) of the group. Default 32.
-    pub window: u32,
-}
-
-impl Default for ClientOptions {
-    fn default() -> Self {
-        Self {
-            cluster: None,
-            deadline: Duration::from_secs(10),
-            reply_timeout: Duration::from_secs(3),
-            dial_timeout: Duration::from_secs(2),
-            backoff_min: Duration::from_millis(5),
-            backoff_max: Duration::from_millis(300),
-            heartbeat: Duration::from_secs(2),
-            max_requests: 4096,
-            max_response_bytes: 64 << 20,
-            window: 32,
-        }
-    }
-}
-
-impl ClientOptions {
-    fn behaviour(&self) -> Behaviour {
-        Behaviour {
-            max_response_bytes: self.max_response_bytes,
-            max_requests: self.max_requests.max(1),
-            heartbeat: self.heartbeat.max(Duration::from_millis(1)),
-        }
-    }
-}
-
-/// The result of dialling: a stream after its handshake, or the reason there is none.
-pub type Dialled = Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, String>> + Send>>;
-
-/// Connects to an address.
-pub type Dialler = Arc<dyn Fn(String) -> Dialled + Send + Sync>;
 
 /// A client of a group. Clones share the connection and the session.
 #[derive(Clone)]
@@ -191,18 +130,12 @@ impl Client {
         Self { shared: Arc::new(Shared { options, router, sessions }), deadline: self.deadline }
     }
 
-    /// Has a command applied, once, and returns the state machine's answer. The first command opens a
-    /// session.
-    pub async fn command(&self, command: &[u8]) -> Result<Payload, Error> {
-        session::command(self, command).await
-    }
-
     /// Has a command applied outside a session: one log entry for one command. If the outcome is unknown, it
     /// returns [`Error::Unknown`] and does not retry.
     pub async fn command_once(&self, command: &[u8]) -> Result<Payload, Error> {
         let ask = Ask::Command(Command::Plain(command).encode());
         let (_, answer) = applied(self.ask(ask, Again::Unsafe).await?)?;
-        session::answer_of(answer)
+        answer_of(answer)
     }
 
     /// Queries the state machine, linearizably: the answer reflects every command acknowledged before the
@@ -228,16 +161,6 @@ impl Client {
     pub async fn ask(&self, request: impl Into<Request>, again: Again) -> Result<Response, Error> {
         let request = request.into();
         self.ask_each(again, || Some(request.clone())).await
-    }
-
-    /// Returns a client of the group's key-value store.
-    pub fn kv(&self) -> Kv {
-        Kv::new(self.clone())
-    }
-
-    /// Closes the session, if there is one. If that fails, the session expires later.
-    pub async fn close(&self) {
-        session::close(self).await;
     }
 
     /// Sends a request that is built anew for each attempt; `None` stops the retries.
@@ -377,4 +300,14 @@ pub fn unexpected(response: &Response) -> Error {
         },
     };
     Error::Unexpected(what.to_owned())
+}
+
+/// Returns the state machine's answer from the outcome of a command.
+fn answer_of(answer: machine::Answer) -> Result<Payload, Error> {
+    match answer {
+        machine::Answer::Applied(answer) => Ok(answer),
+        machine::Answer::NotKept { length } => Err(Error::NotKept { length }),
+        machine::Answer::SessionExpired => Err(Error::SessionExpired),
+        other => Err(Error::Unexpected(other.to_string())),
+    }
 }

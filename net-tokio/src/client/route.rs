@@ -1,8 +1,10 @@
 //! Routing: which member to ask. The leader if it is known and can be reached, otherwise any member that
 //! answers.
 
-use super::connection::{Behaviour, Broken, Connection, lock};
-use super::{ClientOptions, Dialler, Failure};
+use crate::client::connection::{Behaviour, Broken, Connection, Dialler};
+use crate::client::error::Failure;
+use crate::client::options::ClientOptions;
+use crate::sync::lock;
 use kontiki_core::types::NodeId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

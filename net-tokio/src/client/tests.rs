@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::protocol::{self, NodePhase, Numbered, Who};
-use connection::lock;
+use crate::sync::lock;
 use kontiki_core::kv;
 use kontiki_core::machine::SessionId;
 use kontiki_core::membership::MemberKind;

@@ -1,6 +1,5 @@
 //! The member's history, derived from changes of its status.
 
-use super::MAX_EVENTS;
 use crate::protocol::{NodePhase, NodeStatus};
 use kontiki_core::membership::{MemberKind, Membership};
 use kontiki_core::status::{RoleKind, Space};
@@ -8,6 +7,9 @@ use kontiki_core::types::{Incarnation, Index, NodeId, Term};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
+
+/// The number of events kept.
+pub const MAX_EVENTS: usize = 100;
 
 /// An event of the member, for people.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]

@@ -1,8 +1,8 @@
 //! The configuration of a node before it is started.
 
 use crate::host::Host;
+use crate::node::NodeOptions;
 use crate::node::worker::Start;
-use crate::node::{Node, NodeOptions, StartError};
 use crate::tls::Tls;
 use kontiki_core::machine::StateMachine;
 use kontiki_core::replica::formation::Plan;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Builds a node: its id, its directory, its addresses and how it enters its group.
 ///
-/// See [`Node`] for an example.
+/// See the [module](crate::node) for an example.
 #[derive(Clone, Debug)]
 pub struct Builder {
     pub(super) id: NodeId,
@@ -125,13 +125,5 @@ impl Builder {
     pub fn record(mut self, file: impl Into<PathBuf>, max_bytes: u64) -> Self {
         self.record = Some((file.into(), max_bytes));
         self
-    }
-
-    /// Starts the node. Returns once its directory is open and its port is bound. [`status`](Node::status)
-    /// tells how far it has come into its group, and [`ready`](Node::ready) waits for it.
-    pub async fn start(&self) -> Result<Node, StartError> {
-        let node = Node::new(self.clone());
-        node.start().await?;
-        Ok(node)
     }
 }

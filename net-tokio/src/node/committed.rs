@@ -18,8 +18,15 @@ pub struct Committed {
     read: VecDeque<LogEntry>,
 }
 
+impl Node {
+    /// Returns a stream of the committed entries after this one.
+    pub fn committed(&self, after: Index) -> Committed {
+        Committed::new(self.clone(), after)
+    }
+}
+
 impl Committed {
-    pub(super) fn new(node: Node, after: Index) -> Self {
+    fn new(node: Node, after: Index) -> Self {
         let status = node.watch();
         Self { node, after, status, read: VecDeque::new() }
     }

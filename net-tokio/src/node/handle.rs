@@ -1,7 +1,7 @@
 //! The shared state of a running node: the way to its driver, and what the driver publishes.
 
 use crate::metrics::Metrics;
-use crate::node::driver::{DriverEvent, NodeCounters, Waiter};
+use crate::node::event::{DriverEvent, NodeCounters, Waiter};
 use crate::node::{Error, log};
 use crate::protocol::{LogEntry, MemberStatus, NodePhase, NodeStatus, Range};
 use kontiki_core::log::Entry;

@@ -28,7 +28,8 @@ mod admin_backend;
 mod begin;
 mod builder;
 mod committed;
-pub(crate) mod driver;
+mod driver;
+mod event;
 mod failure;
 pub(crate) mod handle;
 mod log;
@@ -39,7 +40,7 @@ mod worker;
 
 pub use builder::Builder;
 pub use committed::Committed;
-pub use driver::NodeCounters;
+pub use event::NodeCounters;
 pub use failure::{Error, ShutdownError, Unended};
 pub use options::NodeOptions;
 pub use session::Session;
@@ -50,9 +51,9 @@ use crate::host::{Host, HostError};
 use crate::identity::{self, IdentityError};
 use crate::metrics::Metrics;
 use crate::node::begin::BeginError;
-use crate::node::driver::{Driver, DriverEvent, PendingRequests};
+use crate::node::driver::{Driver, PendingRequests};
+use crate::node::event::DriverEvent;
 use crate::node::handle::NodeHandle;
-use crate::node::session::Raw;
 use crate::protocol::{LogEntry, MemberStatus, NodePhase, NodeStatus, Range};
 use crate::record::FlightRecorder;
 use crate::storage::Directory;
@@ -108,6 +109,12 @@ pub struct Applied {
     pub answer: Payload,
 }
 
+/// A command that was applied, with an answer of any kind.
+struct Raw {
+    id: LogId,
+    answer: machine::Answer,
+}
+
 /// The reason a node cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -157,6 +164,16 @@ impl StartError {
             | Self::System(_)
             | Self::Panicked(_) => false,
         }
+    }
+}
+
+impl Builder {
+    /// Starts the node. Returns once its directory is open and its port is bound. [`status`](Node::status)
+    /// tells how far it has come into its group, and [`ready`](Node::ready) waits for it.
+    pub async fn start(&self) -> Result<Node, StartError> {
+        let node = Node::new(self.clone());
+        node.start().await?;
+        Ok(node)
     }
 }
 
@@ -406,11 +423,6 @@ impl Node {
         self.handle()?.logs(range, u64::MAX).await
     }
 
-    /// Returns a stream of the committed entries after this one.
-    pub fn committed(&self, after: Index) -> Committed {
-        Committed::new(self.clone(), after)
-    }
-
     /// Has a command applied, and returns its answer. The command is tried once: a [`session`](Self::session)
     /// retries it until it is applied, and applies it once.
     ///
@@ -422,16 +434,11 @@ impl Node {
     /// [`forward`](kontiki_core::replica::ReplicaOptions::forward) is off. [`Error::Unknown`] if the command
     /// may have been applied, or may still be. [`Error::is_retryable`] tells which errors are temporary.
     pub async fn propose(&self, command: &[u8]) -> Result<Applied, Error> {
-        let Raw { id, answer } = self.apply(session::plain(command)).await?;
+        let Raw { id, answer } = self.apply(machine::Command::Plain(command).encode()).await?;
         match answer {
             machine::Answer::Applied(answer) => Ok(Applied { id, answer }),
             other => Err(Error::NotApplied(other)),
         }
-    }
-
-    /// Opens a session, in which each command is applied once.
-    pub async fn session(&self) -> Result<Session, Error> {
-        Session::open(self.clone(), &self.options().sessions).await
     }
 
     async fn apply(&self, payload: Payload) -> Result<Raw, Error> {

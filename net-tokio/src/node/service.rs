@@ -3,7 +3,7 @@
 
 use crate::host::Host;
 use crate::node::Error;
-use crate::node::driver::{Said, Waiter};
+use crate::node::event::{Said, Waiter};
 use crate::node::handle::NodeHandle;
 use crate::node::log;
 use crate::protocol::{self, Answer, Ask, Numbered, Refused, Request, Response};

@@ -2,7 +2,6 @@
 
 use crate::node::{Applied, Error, Node};
 use kontiki_core::machine::{Answer, Client, Command, Limits, TooMany};
-use kontiki_core::types::Payload;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -19,8 +18,15 @@ pub struct Session {
     answered: Notify,
 }
 
+impl Node {
+    /// Opens a session, in which each command is applied once.
+    pub async fn session(&self) -> Result<Session, Error> {
+        Session::open(self.clone(), &self.options().sessions).await
+    }
+}
+
 impl Session {
-    pub(super) async fn open(node: Node, limits: &Limits) -> Result<Self, Error> {
+    async fn open(node: Node, limits: &Limits) -> Result<Self, Error> {
         // If the first answer is lost, a second session is opened. The first one occupies a slot until it
         // expires.
         let applied = retried(|| async { node.apply(Command::Register.encode()).await }).await?;
@@ -105,14 +111,3 @@ async fn retried<T, F: Future<Output = Result<T, Error>>>(
 
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LAST_PAUSE: Duration = Duration::from_millis(100);
-
-/// A command that was applied, with an answer of any kind.
-pub(super) struct Raw {
-    pub(super) id: kontiki_core::types::LogId,
-    pub(super) answer: Answer,
-}
-
-/// Encodes a command outside a session.
-pub(super) fn plain(command: &[u8]) -> Payload {
-    Command::Plain(command).encode()
-}

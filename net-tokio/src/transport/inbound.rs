@@ -2,29 +2,27 @@
 //! reads its frames.
 
 use crate::places::Place;
+use crate::sync::lock;
 use crate::tls::{self, Trouble};
 use crate::transport::counters::Dropped;
+use crate::transport::link::Link;
 use crate::transport::outbound::write;
+use crate::transport::shared::{Inner, Peer, is_loopback};
 use crate::transport::stream::Stream;
 use crate::transport::wire::{
     self, Answer, Arrived, HandshakeRefusal, Hello, Inflow, NoIntroduction, Opening, VERSION,
 };
-use crate::transport::{Inner, Peer, is_loopback, lock};
 use kontiki_core::types::ClusterId;
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::rustls;
 
-/// The number of handshakes that may be in progress. When there are more, the oldest is dropped: a valid
-/// handshake takes milliseconds.
-const MAX_HANDSHAKES: usize = 128;
 /// The delay before accepting again when the system has no more sockets.
 const BREATHER: Duration = Duration::from_millis(50);
 /// A long frame must progress by this many bytes in each
@@ -32,67 +30,6 @@ const BREATHER: Duration = Duration::from_millis(50);
 const SLOWEST: u64 = 64 << 10;
 /// The acceptor's keep-alive.
 const BEAT: &[u8] = &[0];
-
-/// The handshakes in progress, the oldest first.
-#[derive(Default, Debug)]
-pub(super) struct Handshakes {
-    going_on: Mutex<(u64, BTreeMap<u64, Arc<Notify>>)>,
-}
-
-impl Handshakes {
-    /// Registers a handshake, and returns its number.
-    fn begin(&self) -> (u64, Arc<Notify>) {
-        let mut going_on = lock(&self.going_on);
-        let (next, all) = &mut *going_on;
-        *next += 1;
-        let give_up = Arc::new(Notify::new());
-        all.insert(*next, give_up.clone());
-        if all.len() > MAX_HANDSHAKES
-            && let Some((_, oldest)) = all.pop_first()
-        {
-            oldest.notify_one();
-        }
-        (*next, give_up)
-    }
-
-    fn end(&self, number: u64) {
-        lock(&self.going_on).1.remove(&number);
-    }
-}
-
-/// The connections that one member has made to this one, at most one for each lane.
-#[derive(Default, Debug)]
-pub(super) struct Slots {
-    next: u64,
-    /// Each with its number, and a sender that ends the connection when dropped.
-    of: [Option<(u64, oneshot::Sender<()>)>; 2],
-}
-
-impl Slots {
-    /// Registers a connection, in place of an older one in the same lane.
-    fn enter(&mut self, bulk: bool) -> (u64, oneshot::Receiver<()>) {
-        let (cut, is_cut) = oneshot::channel();
-        self.next += 1;
-        self.of[usize::from(bulk)] = Some((self.next, cut));
-        (self.next, is_cut)
-    }
-
-    fn leave(&mut self, number: u64) {
-        for slot in &mut self.of {
-            slot.take_if(|(of, _)| *of == number);
-        }
-    }
-
-    /// Ends all connections.
-    pub(super) fn cut(&mut self) {
-        self.of = Default::default();
-    }
-
-    /// Returns the number of connections.
-    pub(super) fn count(&self) -> usize {
-        self.of.iter().flatten().count()
-    }
-}
 
 /// Accepts connections.
 pub(super) async fn listen(inner: Arc<Inner>, listener: TcpListener) {
@@ -287,7 +224,7 @@ async fn host(inner: &Arc<Inner>, stream: Stream, hello: &Hello, bulk: bool) -> 
     inner.heard(&peer, Instant::now());
     inner.host.heard(hello);
     // The peer is alive, so it can perhaps be dialled as well.
-    peer.links.iter().for_each(super::Link::kick);
+    peer.links.iter().for_each(Link::kick);
     tokio::select! {
         biased;
         // Another connection has replaced this one, or it was cut.
