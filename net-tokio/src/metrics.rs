@@ -159,34 +159,7 @@ const DROPPED: &str = "Dropped messages, by reason; the protocol tolerates loss.
 const ANSWERS: &str = "1 if the member's driver answered the admin port in time.";
 
 fn put_status(page: &mut Page, status: &NodeStatus) {
-    let NodeStatus { cluster, member, .. } = status;
-    let labels = [
-        ("cluster", &*cluster.to_string()),
-        ("member", &*member.id.to_string()),
-        ("incarnation", &*member.incarnation.to_string()),
-        ("version", env!("CARGO_PKG_VERSION")),
-    ];
-    page.add(
-        "kontiki_info",
-        "The member's identity and version; always 1.",
-        Kind::Gauge,
-        &labels,
-        Value::Whole(1),
-    );
-    for phase in ["starting", "running", "refusing", "halted", "stopped"] {
-        let value = Value::Whole(u64::from(status.phase.code() == phase));
-        page.add("kontiki_phase", "1 for the member's phase.", Kind::Gauge, &[("phase", phase)], value);
-    }
-    for role in ROLES {
-        let value = Value::Whole(u64::from(status.role == role));
-        page.add(
-            "kontiki_role",
-            "1 for the member's role.",
-            Kind::Gauge,
-            &[("role", &role.to_string())],
-            value,
-        );
-    }
+    put_states(page, status);
     let at = Index::get;
     let gauges = [
         ("kontiki_term", "The member's current term.", status.term.get()),
@@ -218,6 +191,38 @@ fn put_status(page: &mut Page, status: &NodeStatus) {
     ];
     for (name, help, value) in gauges {
         page.add(name, help, Kind::Gauge, &[], Value::Whole(value));
+    }
+}
+
+/// The metrics of which one is 1: identity, phase, role and space.
+fn put_states(page: &mut Page, status: &NodeStatus) {
+    let NodeStatus { cluster, member, .. } = status;
+    let labels = [
+        ("cluster", &*cluster.to_string()),
+        ("member", &*member.id.to_string()),
+        ("incarnation", &*member.incarnation.to_string()),
+        ("version", env!("CARGO_PKG_VERSION")),
+    ];
+    page.add(
+        "kontiki_info",
+        "The member's identity and version; always 1.",
+        Kind::Gauge,
+        &labels,
+        Value::Whole(1),
+    );
+    for phase in ["starting", "running", "refusing", "halted", "stopped"] {
+        let value = Value::Whole(u64::from(status.phase.code() == phase));
+        page.add("kontiki_phase", "1 for the member's phase.", Kind::Gauge, &[("phase", phase)], value);
+    }
+    for role in ROLES {
+        let value = Value::Whole(u64::from(status.role == role));
+        page.add(
+            "kontiki_role",
+            "1 for the member's role.",
+            Kind::Gauge,
+            &[("role", &role.to_string())],
+            value,
+        );
     }
     for space in Space::ALL {
         page.add(

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use syn::parse::ParseStream;
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Fields, ImplItem, Item, ItemImpl, ItemMod, TraitItem, Type, Visibility};
 
@@ -71,6 +72,7 @@ struct Module {
 fn modules(path: &str, file: &Path) -> Vec<Module> {
     let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let items = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display())).items;
+    let items = gated(items);
     let is_root = file.file_name().is_some_and(|name| name == "lib.rs" || name == "mod.rs");
     let below = if is_root { file.with_file_name("") } else { file.with_extension("") };
     let mut found = Vec::new();
@@ -87,6 +89,33 @@ fn modules(path: &str, file: &Path) -> Vec<Module> {
     }
     found.insert(0, Module { path: path.to_owned(), items });
     found
+}
+
+/// The items of a file; those within a `cfg_if!` with its condition.
+fn gated(items: Vec<Item>) -> Vec<Item> {
+    let each = |item| match item {
+        Item::Macro(it) if it.mac.path.segments.last().is_some_and(|last| last.ident == "cfg_if") => {
+            it.mac.parse_body_with(conditional).expect("a condition, and modules")
+        }
+        item => vec![item],
+    };
+    items.into_iter().flat_map(each).collect()
+}
+
+fn conditional(input: ParseStream) -> syn::Result<Vec<Item>> {
+    input.parse::<syn::Token![if]>()?;
+    let condition = input.call(Attribute::parse_outer)?;
+    let inner;
+    syn::braced!(inner in input);
+    let mut items = Vec::new();
+    while !inner.is_empty() {
+        let mut item = inner.parse()?;
+        if let Item::Mod(it) = &mut item {
+            it.attrs.extend(condition.iter().cloned());
+        }
+        items.push(item);
+    }
+    Ok(items)
 }
 
 fn list(modules: &[Module]) -> String {

@@ -200,7 +200,7 @@ impl Seen {
                 self.me.store(member.id.get(), Ordering::Relaxed);
                 self.leader.store(leader.map_or(0, NodeId::get), Ordering::Relaxed);
             }
-            _ => {}
+            Response::Members(_) | Response::Answer(_) => {}
         }
     }
 

@@ -191,7 +191,13 @@ impl Error {
         match self {
             Self::Deadline { may_be_done, .. } => *may_be_done,
             Self::Unknown(_) | Self::Unanswered(_) | Self::NotKept { .. } | Self::SessionExpired => true,
-            _ => false,
+            Self::NoAddress
+            | Self::Refused(_)
+            | Self::NotCaughtUp(_)
+            | Self::Cancelled
+            | Self::NotTransferred
+            | Self::Unexpected(_)
+            | Self::TooLong { .. } => false,
         }
     }
 

@@ -67,6 +67,15 @@ pub(super) struct PendingRequests {
 /// The number of items taken from one queue before the other queues have their turn.
 const MANY: usize = 512;
 
+/// Takes more of what is there already, up to [`MANY`] in all.
+fn fill<T>(batch: &mut Vec<T>, mut next: impl FnMut() -> Option<T>) {
+    while batch.len() < MANY
+        && let Some(more) = next()
+    {
+        batch.push(more);
+    }
+}
+
 impl Driver {
     pub(super) async fn run(mut self) {
         if let Member::Refusing(_, missing) = &self.member {
@@ -100,21 +109,9 @@ impl Driver {
                 // Requests that arrive now share the write and the messages to the followers.
                 tokio::task::yield_now().await;
             }
-            while disk_done.len() < MANY
-                && let Ok(done) = self.disk_done.try_recv()
-            {
-                disk_done.push(done);
-            }
-            while machine_done.len() < MANY
-                && let Ok(done) = self.machine_done.try_recv()
-            {
-                machine_done.push(done);
-            }
-            while told.len() < MANY
-                && let Ok(more) = self.told.try_recv()
-            {
-                told.push(more);
-            }
+            fill(&mut disk_done, || self.disk_done.try_recv().ok());
+            fill(&mut machine_done, || self.machine_done.try_recv().ok());
+            fill(&mut told, || self.told.try_recv().ok());
             disk_done.drain(..).for_each(|Done { job, result }| self.handle(Input::Disk { job, result }));
             machine_done.drain(..).for_each(|done| self.handle(Input::Machine(done)));
             told.drain(..).for_each(|told| self.on_event(told));

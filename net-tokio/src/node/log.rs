@@ -23,7 +23,9 @@ fn content(body: &EntryBody) -> Content {
             Ok(Command::Plain(command) | Command::InSession { command, .. }) => {
                 Content::Command(Payload::from(command))
             }
-            _ => Content::Session,
+            Ok(Command::Register | Command::KeepAlive { .. } | Command::Close { .. }) | Err(_) => {
+                Content::Session
+            }
         },
         EntryBody::Config(membership) => Content::Members(membership.to_string()),
         EntryBody::Withheld => Content::Withheld,

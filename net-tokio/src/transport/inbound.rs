@@ -294,28 +294,36 @@ async fn read(inner: &Inner, peer: &Peer, stream: Stream) -> Result<(), Handshak
             },
         }
         inner.heard(peer, heard);
-        let (mut frames, mut bytes) = (0, 0);
-        while let Some(arrived) = inflow.next()? {
+        if take_arrived(inner, peer, &mut inflow)? {
             begun = None;
-            match arrived {
-                Arrived::Frame(group, frame) => {
-                    (frames, bytes) = (frames + 1, bytes + frame.len());
-                    if peer.is_blocked() {
-                        peer.tally.dropped(Dropped::Blocked, 1);
-                    } else if !inner.host.deliver(peer.id, group, frame) {
-                        peer.tally.dropped(Dropped::NotTaken, 1);
-                    }
-                }
-                Arrived::Hello(hello) if hello.id != peer.id => return Err(HandshakeRefusal::Malformed),
-                Arrived::Hello(hello) => {
-                    let mine = inner.host.hello();
-                    fits(&mine, &hello)?;
-                    inner.host.heard(&hello);
-                }
-                Arrived::Beat => {}
-            }
         }
-        peer.tally.received(frames, bytes);
         begun = if inflow.is_pending() { begun.or(Some((heard, came))) } else { None };
     }
+}
+
+/// Takes all complete frames in. Returns whether there was one.
+fn take_arrived(inner: &Inner, peer: &Peer, inflow: &mut Inflow) -> Result<bool, HandshakeRefusal> {
+    let (mut frames, mut bytes, mut any) = (0, 0, false);
+    while let Some(arrived) = inflow.next()? {
+        any = true;
+        match arrived {
+            Arrived::Frame(group, frame) => {
+                (frames, bytes) = (frames + 1, bytes + frame.len());
+                if peer.is_blocked() {
+                    peer.tally.dropped(Dropped::Blocked, 1);
+                } else if !inner.host.deliver(peer.id, group, frame) {
+                    peer.tally.dropped(Dropped::NotTaken, 1);
+                }
+            }
+            Arrived::Hello(hello) if hello.id != peer.id => return Err(HandshakeRefusal::Malformed),
+            Arrived::Hello(hello) => {
+                let mine = inner.host.hello();
+                fits(&mine, &hello)?;
+                inner.host.heard(&hello);
+            }
+            Arrived::Beat => {}
+        }
+    }
+    peer.tally.received(frames, bytes);
+    Ok(any)
 }

@@ -7,7 +7,7 @@ use crate::target::{Target, duration, host_port, node_id};
 use clap::{ArgGroup, Args};
 use kontiki_core::kv::Kv;
 use kontiki_core::types::NodeId;
-use kontiki_net_tokio::admin::{self, Token};
+use kontiki_net_tokio::admin::{self, Admin, AdminOptions, Token};
 use kontiki_net_tokio::node::{Builder, Node};
 use kontiki_net_tokio::protocol::NodePhase;
 use std::fmt::Display;
@@ -104,16 +104,7 @@ impl Serve {
         }
         let admin = match admin {
             None => None,
-            Some(options) => match admin::serve(node.clone(), options).await {
-                Ok(admin) => {
-                    tracing::info!(member = %self.id, page = %format!("http://{}/status", admin.local_addr()), "the admin port is open");
-                    Some(admin)
-                }
-                Err(error) => {
-                    node.shutdown().await;
-                    return Err(self.cannot_start(error));
-                }
-            },
+            Some(options) => Some(self.open_admin(&node, options).await?),
         };
         let ended = tokio::select! {
             _ = stop.1.recv() => {
@@ -145,17 +136,30 @@ impl Serve {
         }
     }
 
+    async fn open_admin(&self, node: &Node, options: AdminOptions) -> Result<Admin, Failure> {
+        match admin::serve(node.clone(), options).await {
+            Ok(admin) => {
+                tracing::info!(member = %self.id, page = %format!("http://{}/status", admin.local_addr()), "the admin port is open");
+                Ok(admin)
+            }
+            Err(error) => {
+                node.shutdown().await;
+                Err(self.cannot_start(error))
+            }
+        }
+    }
+
     fn cannot_start(&self, error: impl Display) -> Failure {
         Failure::new(Exit::Not, "start", format!("member {} cannot start: {error}", self.id))
     }
 
-    fn admin(&self) -> Result<Option<admin::AdminOptions>, Failure> {
+    fn admin(&self) -> Result<Option<AdminOptions>, Failure> {
         let (Some(listen), Some(file)) = (self.admin, &self.admin_token_file) else {
             return Ok(None);
         };
         let token = Token::from_file(file).map_err(Failure::usage)?;
-        let options = admin::AdminOptions::new(listen, token);
-        Ok(Some(admin::AdminOptions { allow_insecure: self.allow_insecure, ..options }))
+        let options = AdminOptions::new(listen, token);
+        Ok(Some(AdminOptions { allow_insecure: self.allow_insecure, ..options }))
     }
 
     fn builder(&self, target: &Target) -> Result<Builder, Failure> {
