@@ -102,7 +102,7 @@ fn gated(items: Vec<Item>) -> Vec<Item> {
     items.into_iter().flat_map(each).collect()
 }
 
-fn conditional(input: ParseStream) -> syn::Result<Vec<Item>> {
+fn conditional(input: ParseStream<'_>) -> syn::Result<Vec<Item>> {
     input.parse::<syn::Token![if]>()?;
     let condition = input.call(Attribute::parse_outer)?;
     let inner;
