@@ -18,7 +18,7 @@ pub(crate) struct Pool {
     jobs: Option<u16>,
     /// How long one seed may take on this machine before it counts as one that does not end (property
     /// "Bounded Work")
-    #[arg(long, default_value = "60s", value_parser = timeout)]
+    #[arg(long, default_value = "300s", value_parser = timeout)]
     seed_timeout: Duration,
 }
 
@@ -33,7 +33,7 @@ impl Hung {
     /// What is wrong with it.
     pub(super) fn detail(&self) -> String {
         format!(
-            "the seed has not ended after {:.1?}; its replay does not end either: use --trace",
+            "the seed has not ended after {:.1?}; if its replay does not end either, --trace shows where it goes round; if it does, the machine was busy: raise --seed-timeout",
             self.after
         )
     }
@@ -126,7 +126,7 @@ fn set(place: &Place, at: Option<(u64, Instant)>) {
 
 fn timeout(text: &str) -> Result<Duration, String> {
     match span::parse(text) {
-        Ok(Duration::ZERO) => Err("no seed ends in no time at all: write 60s".to_owned()),
+        Ok(Duration::ZERO) => Err("no seed ends in no time at all: write 300s".to_owned()),
         parsed => parsed.map_err(|error| error.to_string()),
     }
 }
