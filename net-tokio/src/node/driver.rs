@@ -80,7 +80,7 @@ impl Driver {
     pub(super) async fn run(mut self) {
         if let Member::Refusing(_, missing) = &self.member {
             let phase = NodePhase::Refusing(missing.clone());
-            tracing::error!(member = %self.identity.member.id, missing, "refuses everything");
+            tracing::error!(member = %self.identity.member.id, missing, "refuses all requests");
             self.handle.set_phase(phase);
         }
         self.handle(Input::Wake);

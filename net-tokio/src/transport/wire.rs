@@ -307,7 +307,8 @@ pub(super) enum Arrived {
     Beat,
 }
 
-/// Decodes frames from the received bytes.
+/// Decodes frames from the received bytes. It is no `Decoder` of tokio-util, which does not show the progress
+/// of an incomplete frame: a frame that grows too slowly ends its connection.
 #[derive(Debug)]
 pub(super) struct Inflow {
     max_body: usize,

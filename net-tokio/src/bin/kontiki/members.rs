@@ -220,7 +220,7 @@ impl Members {
         let members = list(&target.client()?).await?;
         let human = || {
             let mut table =
-                Table::new(["ID", "ADDRESS", "STANDING", "LEADS", "HEARD", "MATCHED", "BEHIND", "PAUSED"]);
+                Table::new(["ID", "ADDRESS", "KIND", "LEADER", "LAST CONTACT", "MATCH", "LAG", "PAUSED"]);
             for member in &members {
                 let dash = || "-".to_owned();
                 table.row([
