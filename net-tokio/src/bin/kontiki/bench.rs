@@ -1,10 +1,10 @@
 //! Measures throughput and latency as seen by clients.
 
 use crate::failure::{Exit, Failure};
-use crate::histogram::Histogram;
 use crate::output::{Format, Table};
 use crate::target::{Target, duration};
 use clap::Args;
+use hdrhistogram::Histogram;
 use kontiki_core::event::ReadVia;
 use kontiki_core::kv::{Command, MAX_VALUE, Query};
 use kontiki_net_tokio::client::{Client, Error};
@@ -48,10 +48,11 @@ pub(crate) struct Bench {
 }
 
 /// The results.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 struct Measured {
-    writes: Histogram,
-    reads: Histogram,
+    /// In nanoseconds, as are the reads.
+    writes: Histogram<u64>,
+    reads: Histogram<u64>,
     errors: BTreeMap<String, u64>,
 }
 
@@ -63,7 +64,7 @@ impl Bench {
         self.write(first, b"bench", &[]).await?;
         let begin = Instant::now() + self.warm_up;
         let end = begin + self.time;
-        let measured = Rc::new(RefCell::new(Measured::default()));
+        let measured = Rc::new(RefCell::new(Measured::new()));
         let local = LocalSet::new();
         for (number, client) in (0..self.clients).zip(connections.iter().cycle()) {
             let client = client.clone();
@@ -75,7 +76,7 @@ impl Bench {
         }
         let measured = measured.borrow();
         format.print(|| self.human(&measured), || self.json(&measured));
-        Ok(if measured.writes.count() + measured.reads.count() > 0 { Exit::Done } else { Exit::Unreachable })
+        Ok(if measured.writes.len() + measured.reads.len() > 0 { Exit::Done } else { Exit::Unreachable })
     }
 
     /// Returns the number of connections, no more than there are clients.
@@ -112,7 +113,8 @@ impl Bench {
             match done {
                 Ok(()) => {
                     let took = u64::try_from((ended - began).as_nanos()).unwrap_or(u64::MAX);
-                    if reads { measured.reads.add(took) } else { measured.writes.add(took) }
+                    let histogram = if reads { &mut measured.reads } else { &mut measured.writes };
+                    histogram.record(took).expect("the histogram grows as needed");
                 }
                 Err(error) => *measured.errors.entry(error.code().to_owned()).or_default() += 1,
             }
@@ -135,15 +137,15 @@ impl Bench {
     fn human(&self, measured: &Measured) -> String {
         let mut table = Table::new(["", "PER SECOND", "COUNT", "P50", "P90", "P99", "P99.9", "MAX"]);
         for (name, histogram) in measured.kinds() {
-            let at = |share| millis(histogram.quantile(share));
+            let at = |share| millis(histogram.value_at_quantile(share));
             table.row([
                 name.to_owned(),
                 self.rate(histogram).to_string(),
-                histogram.count().to_string(),
-                at(5_000),
-                at(9_000),
-                at(9_900),
-                at(9_990),
+                histogram.len().to_string(),
+                at(0.5),
+                at(0.9),
+                at(0.99),
+                at(0.999),
                 millis(histogram.max()),
             ]);
         }
@@ -160,15 +162,15 @@ impl Bench {
 
     fn json(&self, measured: &Measured) -> Value {
         let kinds = measured.kinds().map(|(name, histogram)| {
-            let at = |share| histogram.quantile(share) / 1_000;
+            let at = |share| histogram.value_at_quantile(share) / 1_000;
             let figures = json!({
-                "count": histogram.count(),
+                "count": histogram.len(),
                 "per_second": self.rate(histogram),
                 "latency_us": {
-                    "p50": at(5_000),
-                    "p90": at(9_000),
-                    "p99": at(9_900),
-                    "p999": at(9_990),
+                    "p50": at(0.5),
+                    "p90": at(0.9),
+                    "p99": at(0.99),
+                    "p999": at(0.999),
                     "max": histogram.max() / 1_000,
                 },
             });
@@ -186,17 +188,22 @@ impl Bench {
         })
     }
 
-    fn rate(&self, histogram: &Histogram) -> u64 {
-        let rate = u128::from(histogram.count()) * 1_000 / self.time.as_millis().max(1);
+    fn rate(&self, histogram: &Histogram<u64>) -> u64 {
+        let rate = u128::from(histogram.len()) * 1_000 / self.time.as_millis().max(1);
         u64::try_from(rate).unwrap_or(u64::MAX)
     }
 }
 
 impl Measured {
+    fn new() -> Self {
+        let histogram = Histogram::new(3).expect("three digits are possible");
+        Self { writes: histogram.clone(), reads: histogram, errors: BTreeMap::new() }
+    }
+
     /// Returns the results of writes and of reads, where there are any.
-    fn kinds(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
+    fn kinds(&self) -> impl Iterator<Item = (&'static str, &Histogram<u64>)> {
         let both = [("writes", &self.writes), ("reads", &self.reads)];
-        both.into_iter().filter(|(_, histogram)| histogram.count() > 0)
+        both.into_iter().filter(|(_, histogram)| !histogram.is_empty())
     }
 }
 

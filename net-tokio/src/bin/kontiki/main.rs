@@ -8,7 +8,6 @@ mod cli;
 mod config;
 mod dev;
 mod failure;
-mod histogram;
 mod keys;
 mod members;
 mod output;
