@@ -6,7 +6,8 @@ use std::pin::Pin;
 
 /// What the port needs of the member.
 pub trait AdminBackend: Send + Sync + 'static {
-    /// Answers a request. It may take any time: the port gives up after [`AdminOptions::request_timeout`].
+    /// Answers a request. It may take any time: the port gives up after
+    /// [`AdminOptions::request_timeout`](crate::admin::AdminOptions::request_timeout).
     fn ask(&self, request: Request) -> BoxFuture<'_, Response>;
     /// Returns the member's status. Answers at once, even if the driver is stuck.
     fn status(&self) -> NodeStatus;

@@ -7,7 +7,8 @@ use std::time::Duration;
 /// The options of the admin port.
 #[derive(Clone, Debug)]
 pub struct AdminOptions {
-    /// The address to listen on. Port 0 takes a free one: see [`Admin::local_addr`].
+    /// The address to listen on. Port 0 takes a free one: see
+    /// [`Admin::local_addr`](crate::admin::Admin::local_addr).
     pub listen: SocketAddr,
     /// The token that clients must send.
     pub token: Token,

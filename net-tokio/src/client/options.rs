@@ -9,7 +9,8 @@ use std::time::Duration;
 pub struct ClientOptions {
     /// The group: members of other groups refuse. `None` accepts any group.
     pub cluster: Option<ClusterId>,
-    /// The time limit of a request, with retries; then it fails with [`Error::Deadline`]. Default 10 s.
+    /// The time limit of a request, with retries; then it fails with
+    /// [`Error::Deadline`](crate::client::Error::Deadline). Default 10 s.
     pub deadline: Duration,
     /// The time limit for a reply from one member, before another is tried. A command gets one more second
     /// for each 64 KiB, counted from when all of it is sent, unless the member falls silent: a command in

@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// The number of peers kept in memory, besides those named to [`Transport::connect`].
+/// The number of peers kept in memory, besides those that the host connects to.
 const MAX_PEERS: usize = 1024;
 
 /// The callbacks of the transport. They are called from the transport's tasks, never under its locks, and
