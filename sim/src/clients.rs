@@ -224,8 +224,8 @@ impl Clients {
             // It will be told once more; nothing else is asked meanwhile.
             self.clients[client].target = self.stream.below(self.members as u64) as usize;
         } else if self.clients[client].waiting > 0 {
-            // Its answer is overdue. Whoever waits on may not begin anything else; so it goes on as somebody
-            // else.
+            // Its answer is overdue. A client with a pending operation cannot begin another, so this one goes
+            // on under a new name.
             self.clients[client].name = self.names;
             self.names += 1;
             self.clients[client].target = self.stream.below(self.members as u64) as usize;
@@ -355,8 +355,8 @@ impl Clients {
         self.next_turn(client, now, 0)
     }
 
-    /// A session is no more: what waited for its answer may have been done or not. The client goes on as
-    /// somebody else.
+    /// A session has expired: the operation that was pending in it may or may not have taken effect. The
+    /// client goes on under a new name.
     pub(crate) fn expired(&mut self, now: u64, request: RequestId) -> Option<Turn> {
         let Open { client, asked, .. } = self.open.remove(&request)?;
         let state = &mut self.clients[client];

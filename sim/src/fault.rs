@@ -26,7 +26,7 @@ pub enum Victims {
 /// What a fault is of, which says in what profiles it is drawn, and with what else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Realm {
-    /// The network: drawn also where nobody crashes.
+    /// The network: drawn also in profiles without crashes.
     Network,
     /// The members and their hosts.
     Member,
@@ -407,7 +407,7 @@ faults! {
         /// Whose.
         member: Target,
     }
-    drawn Sync 100 |draw| Fault::SyncFails { member: draw.anybody() },
+    drawn Sync 100 |draw| Fault::SyncFails { member: draw.any_member() },
     befalls Victims::One(*member),
     begins |world, at| world.fail_next_sync(at.member),
     ends |world, at| Ok(());
@@ -417,7 +417,7 @@ faults! {
         /// Whose.
         member: Target,
     }
-    drawn Space 60 |draw| Fault::DiskFull { member: draw.anybody() },
+    drawn Space 60 |draw| Fault::DiskFull { member: draw.any_member() },
     befalls Victims::One(*member),
     begins |world, at| world.fill_disk(at.member),
     ends |world, at| {
@@ -432,7 +432,7 @@ faults! {
         /// Whose.
         member: Target,
     }
-    drawn Damage 100 |draw| Fault::LostWrite { member: draw.anybody() },
+    drawn Damage 100 |draw| Fault::LostWrite { member: draw.any_member() },
     befalls Victims::One(*member),
     begins |world, at| world.spoil(at.member, World::lose_write),
     ends |world, at| Ok(());
@@ -442,7 +442,7 @@ faults! {
         /// Whose.
         member: Target,
     }
-    drawn Damage 100 |draw| Fault::MisdirectedWrite { member: draw.anybody() },
+    drawn Damage 100 |draw| Fault::MisdirectedWrite { member: draw.any_member() },
     befalls Victims::One(*member),
     begins |world, at| world.spoil(at.member, World::misdirect_write),
     ends |world, at| Ok(());
@@ -457,7 +457,7 @@ faults! {
         how: Decay,
     }
     drawn Damage 100 |draw| {
-        Fault::Rot { member: draw.anybody(), what: draw.rotten(), how: *draw.stream.pick(&Decay::ALL) }
+        Fault::Rot { member: draw.any_member(), what: draw.rotten(), how: *draw.stream.pick(&Decay::ALL) }
     },
     befalls Victims::One(*member),
     begins |world, at| world.spoil(at.member, |world, member| world.rot(member, *what, *how)),
@@ -465,7 +465,7 @@ faults! {
 }
 
 impl Fault {
-    /// Everybody whom the fault names.
+    /// The members that the fault names.
     pub fn members(&self) -> Vec<NodeId> {
         match self.victims() {
             Victims::One(Target::Member(member)) => vec![member],
@@ -555,7 +555,7 @@ impl FaultDraw<'_> {
     }
 
     /// Any member.
-    fn anybody(&mut self) -> Target {
+    fn any_member(&mut self) -> Target {
         Target::Member(*self.stream.pick(&self.world.ids))
     }
 

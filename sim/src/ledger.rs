@@ -53,7 +53,7 @@ pub struct Links {
     pub appended: Vec<Link>,
 }
 
-/// What everybody knows together: what the group has committed, and what a witness is not told.
+/// What the cluster as a whole knows: the committed log, and the payloads that witnesses do not receive.
 pub trait Known {
     /// What the group has committed.
     fn committed(&self) -> &[Link];

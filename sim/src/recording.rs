@@ -96,7 +96,7 @@ fn replay_one(
     let mut player = match recording.play() {
         Ok(player) => player,
         Err(error) => {
-            // Whoever was stopped while writing the checkpoint has done nothing wrong.
+            // A member that was stopped while it wrote the checkpoint has done nothing wrong.
             let torn = error == PlayError::NoCheckpoint && matches!(recording.end(), End::Torn { .. });
             replayed.wrong = if torn { None } else { Some(Wrong::Unreadable(error)) };
             return (replayed, None);

@@ -129,7 +129,7 @@ counted! {
         EntriesLost = "entries_lost",
         /// A member with damage had everything again.
         Repaired = "repaired",
-        /// So much of a disk was damaged that its member started anew as somebody else.
+        /// A disk was damaged beyond repair, and its member started anew under another incarnation.
         GaveUp = "gave_up",
         /// A member crashed while it recovered.
         CrashInRecovery = "crash_in_recovery",

@@ -1,6 +1,6 @@
 //! Durable Commit: when a leader commits an entry, that entry and all before it are on the disks of a
-//! majority of the voters, of both sets while there are two. It is what an acknowledgement means, and it is
-//! lost as soon as anybody acknowledges what is only in memory, or for somebody else.
+//! majority of the voters, of both sets in a joint configuration. This is what an acknowledgement means. A
+//! member breaks it that acknowledges entries which are only in memory, or on the disk of another incarnation.
 
 use super::{Check, Observation};
 use crate::ledger::link_at;

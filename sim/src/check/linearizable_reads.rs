@@ -1,6 +1,6 @@
-//! Linearizable Reads: whoever is told to read has applied all that the group had committed when the read was
-//! asked for; and what all clients were told, taken together, is what one store could have told them, in the
-//! order of the log and by itself.
+//! Linearizable Reads: a member that serves a read has applied all that the cluster had committed when the read
+//! was invoked; and the answers to all clients, taken together, are those that a single store could have given,
+//! both in the order of the log and judged without it.
 
 use crate::history::witness::{self, Committed};
 use crate::history::{History, Verdict, check};

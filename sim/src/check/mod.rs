@@ -168,7 +168,7 @@ impl Checks {
         self.bounded_work.follows(now).map_err(|detail| (bounded_work::BoundedWork::NAME, detail))
     }
 
-    /// A member has lost its disk and comes back as somebody else, who has promised nothing.
+    /// A member has lost its disk and comes back under another incarnation, which has promised nothing.
     pub fn wiped(&mut self, member: usize) {
         self.vote_durability.wiped(member);
     }

@@ -29,7 +29,7 @@ impl VoteDurability {
         Ok(())
     }
 
-    /// A member has lost everything, and comes back as somebody else.
+    /// A member has lost its disk, and comes back under another incarnation.
     pub fn wiped(&mut self, member: usize) {
         self.votes.retain(|(voter, _), _| *voter != member);
     }

@@ -1,6 +1,6 @@
-//! Voters Only: nobody stands for election, and nobody is elected, who is not a voter by its own log: no
-//! learner, no witness, nobody who has left or who has come back under another incarnation. The exception is
-//! one whose removal it does not know to be committed: it may be needed to bring that about (thesis 4.2.2).
+//! Voters Only: a member stands for election, and is elected, only if it is a voter by its own log: no
+//! learner, no witness, no member that has left or has come back under another incarnation. The exception is
+//! a member that does not know its removal to be committed: it may be needed to commit it (thesis 4.2.2).
 
 use super::{Check, Observation};
 use kontiki_core::membership::MemberKind;

@@ -57,7 +57,7 @@ struct Which {
 enum ProfileArg {
     /// Nothing goes wrong
     Calm,
-    /// The network is bad; nobody crashes
+    /// The network is bad; no member crashes
     Flaky,
     /// Everything goes wrong
     Chaos,
@@ -152,7 +152,7 @@ fn save(scenario: &Scenario, dir: &Path) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-/// Reads a scenario that somebody may have edited.
+/// Reads a scenario from a file, which may have been edited by hand.
 fn load(path: &Path) -> Result<Scenario, String> {
     parse(path, &read(path)?)
 }

@@ -69,7 +69,7 @@ impl Replay {
         }
         let report =
             self.play(&scenario, &mut out).map_err(|error| format!("the scenario is wrong: {error}"))?;
-        // Whoever stopped reading has seen enough: what cannot be written any more is not missed.
+        // The reader of a pipe may have closed it: the rest of the trace is dropped.
         let _ = self.conclude(&scenario, &report, &mut out).and_then(|()| out.flush());
         Ok(report.failure.is_none())
     }

@@ -17,7 +17,7 @@ struct Bench {
     disk: SimDisk,
     /// The calls that there were.
     calls: Vec<Asked>,
-    /// How it was before each call that changes anything; none where nobody wants to know.
+    /// The disk before each call that changes it; none unless captures were asked for.
     captures: Option<Vec<Capture>>,
     /// What will go wrong at which call.
     fault: Option<(u64, Fault)>,

@@ -158,7 +158,7 @@ fn entry_at(log: &Durable, index: Index) -> Option<&Entry> {
 
 /// A log in one line.
 pub(super) fn describe(log: &Durable) -> String {
-    let vote = log.ballot.vote().map_or("nobody".to_owned(), |vote| vote.to_string());
+    let vote = log.ballot.vote().map_or("no member".to_owned(), |vote| vote.to_string());
     let mut text = format!(
         "term {} with a vote for {vote}, start {}, entries after {}",
         log.ballot.term(),

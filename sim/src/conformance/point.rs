@@ -23,7 +23,7 @@ pub struct Point {
 pub enum Fault {
     /// The call fails. A sync that fails forgets what it should have covered.
     Fails,
-    /// From this call on the disk is full, until somebody is told so.
+    /// From this call on the disk is full, until a call has failed with that error.
     Full,
     /// The write is acknowledged and lost.
     Loses,

@@ -199,7 +199,7 @@ impl<'a, S: LogStore, O: Open<S>> Run<'a, S, O> {
         match self.trial.fault {
             Some((_, Fault::Fails)) if self.meets(Fault::Fails) => {
                 self.dealt_with = true;
-                // Whoever retries what has failed is told that it succeeded.
+                // A retry of a sync that has failed succeeds, as on Linux ("fsyncgate").
                 if let Some(Ok(seq)) = self.store.as_mut().map(LogStore::sync) {
                     self.acknowledge(seq)?;
                 }

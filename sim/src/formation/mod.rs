@@ -10,7 +10,7 @@
 //! | One Group | never are there two groups from one list |
 //! | Listed or Added | no member is in a group that neither listed nor added it |
 //! | Formation | once everything has healed, all first members and newcomers vote, and each is connected with each |
-//! | Bounded Work | nobody asks again and again without a pause |
+//! | Bounded Work | no process asks again and again without a pause |
 //! | Election Safety | one leader a term |
 //!
 //! `cargo sim formation --seeds 0..1000` runs a range, and `cargo sim formation --seed 5 --trace` shows one.

@@ -102,7 +102,7 @@ impl Hello {
 }
 
 impl Unit {
-    /// Starts the process; draws are numbers that nobody else has.
+    /// Starts the process; `drawn` is a number that no other process draws.
     pub(super) fn start(&mut self, now: u64, drawn: u64) -> Result<(), formation::FormationError> {
         self.lives += 1;
         self.starts_at = None;

@@ -135,7 +135,7 @@ impl<'a> World<'a> {
         world
     }
 
-    /// Everybody gets an address, a name and flags.
+    /// Gives every process an address, a name and flags.
     fn populate(&mut self) {
         for (group, (founders, newcomers)) in self.plan.groups.clone().into_iter().enumerate() {
             let first = self.units.len();
@@ -825,7 +825,7 @@ impl<'a> World<'a> {
 
     // Connections.
 
-    /// Sees to it that there is a way to everybody that one is wanted to.
+    /// Dials every peer that a connection is wanted to and that has none.
     fn connect(&mut self, unit: usize) {
         let Some(process) = self.units[unit].alive() else { return };
         let missing = process.wanted.iter().filter(|id| !process.links.contains_key(id)).copied();

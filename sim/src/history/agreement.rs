@@ -30,7 +30,7 @@ enum Fate {
 enum Change {
     /// It found what another knows of.
     Finds(Index),
-    /// It found what nobody wrote.
+    /// It found a value that no client wrote.
     FindsStranger,
     /// All of it was so much later.
     Later(u64),

@@ -214,7 +214,7 @@ fn a_value_that_shows_while_another_is_certainly_there() {
 }
 
 #[test]
-fn a_register_that_changes_though_nobody_writes() {
+fn a_register_that_changes_without_a_write() {
     let reason = wrong(
         "
         A |w1--|  |r1--|

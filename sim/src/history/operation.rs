@@ -33,10 +33,10 @@ pub struct Operation {
 /// What a client asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Call {
-    /// That the register hold this. It had better be what nobody else writes to that key: histories with
-    /// equal values are much harder to check.
+    /// Writes a value to the register. Each write to a key should have its own value: a history with equal
+    /// values is much harder to check.
     Write(Value),
-    /// What the register holds.
+    /// Reads the register.
     Read,
 }
 

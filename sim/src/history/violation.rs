@@ -18,7 +18,7 @@ pub struct Violation {
 /// What is wrong. The operations it names are among those of the [`Violation`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
-    /// A read found what nobody had asked to be written.
+    /// A read returned a value that no client wrote.
     Unwritten,
     /// A read found what a refused operation would have written.
     Refused,
@@ -57,7 +57,7 @@ pub enum Reason {
         /// What the register then holds. The reads that could come next have all found something else.
         value: Option<Value>,
     },
-    /// An operation returned and nobody recorded where in the log it took effect.
+    /// An operation returned without a recorded log index at which it took effect.
     Unplaced,
     /// A write returned and is not where it was said to be in the log.
     NotInLog {
@@ -128,7 +128,7 @@ impl std::error::Error for Violation {}
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unwritten => f.write_str("a read found what nobody had asked to be written"),
+            Self::Unwritten => f.write_str("a read returned a value that no client wrote"),
             Self::Refused => f.write_str("a read found what a refused operation would have written"),
             Self::Future { read, write } => {
                 write!(f, "{read} found what {write} writes, and had returned before that was invoked")
@@ -166,7 +166,7 @@ impl fmt::Display for Reason {
                 write!(f, "a write took effect already, and once more at index {index}")
             }
             Self::StrangerInLog { index } => {
-                write!(f, "the log holds a write at index {index} that nobody asked for")
+                write!(f, "the log holds a write at index {index} that no client asked for")
             }
             Self::NotAsOfIndex { held } => {
                 write!(f, "a read was served as of an index where the log has {}", Shown(*held))

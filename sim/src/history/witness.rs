@@ -69,8 +69,8 @@ struct Placed<'a> {
     index: u64,
 }
 
-/// Finds who asked for the entries that nobody was told of. The first of equal entries goes to the first of
-/// equal writes: what was invoked later must come behind more.
+/// Assigns the entries that no client has been answered for to pending writes. The first of equal entries
+/// goes to the first of equal writes: a write that was invoked later has more operations before it.
 fn unknown_writes<'a, 'b>(
     operations: &'a [Recorded],
     entries: impl Iterator<Item = &'b Committed>,
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_was_told_of_is_in_the_log_for_a_reason() {
+    fn an_unanswered_write_may_be_in_the_log_and_a_refused_one_may_not() {
         assert_eq!(verify("A |w1--x", &[]), Ok(()));
         assert_eq!(verify("A |w1--x", &[(1, 1)]), Err(Reason::RefusedInLog { index: 1 }));
         assert_eq!(verify("A |w1--?", &[]), Ok(()));

@@ -54,7 +54,7 @@ impl std::error::Error for EqualValues {}
 
 /// Whether a register is linearizable, where the values written to it differ.
 ///
-/// A read of what nobody wrote, or not yet, is found even where they do not.
+/// A read of a value that no client has written yet is found even where values are equal.
 pub fn decide(register: &Register) -> Result<Decision, EqualValues> {
     let mut known: BTreeMap<Option<Value>, Known<'_>> = BTreeMap::new();
     for recorded in &register.operations {

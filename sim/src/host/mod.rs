@@ -242,7 +242,7 @@ impl Host {
         Crashed::Power { lost: lost.writes, torn: lost.torn }
     }
 
-    /// Loses everything, and comes back as somebody else.
+    /// Loses the disk; the member comes back under the next incarnation.
     pub(crate) fn wipe(&mut self) {
         self.lost.push((self.incarnation, self.disk.chain.clone()));
         self.disk.wipe();

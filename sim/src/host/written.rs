@@ -201,7 +201,7 @@ mod tests {
     fn the_last_batch_may_be_lost_where_the_vote_or_a_new_segment_tells_of_it() {
         let mut written = Written::default();
         carry_out(&mut written, &[write(FILE, 4_096), Operation::Sync(FILE)]);
-        assert_eq!(written.lose_last(), None, "nobody could ever know");
+        assert_eq!(written.lose_last(), None, "no other write is evidence of it");
         let told = [write(FILE, 8_192), Operation::Sync(FILE), write(FileName::Vote(Slot::A), 0)];
         written.carried_out(&told, 1);
         assert_eq!(written.lose_last(), None, "it is not durable yet");

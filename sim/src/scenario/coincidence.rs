@@ -22,8 +22,7 @@ enum Coincidence {
     PartedInChange,
     /// The leader never comes back.
     NeverReturns,
-    /// Leaders fall before they have told anybody how far the log is committed, while snapshots are taken all
-    /// the time.
+    /// Leaders fail before they have told a follower the commit index, while snapshots are taken all the time.
     SnapshotOfTheUninformed,
 }
 
@@ -104,7 +103,7 @@ impl Draw<'_> {
         match kind {
             Coincidence::StandTogether => {
                 let for_us = self.stream.between(max, 2 * max);
-                for member in self.everybody() {
+                for member in self.all_members() {
                     self.fault(at_us, for_us, Fault::Pause { member });
                 }
             }
@@ -177,7 +176,7 @@ impl Draw<'_> {
         self.stream.below(self.scenario.chaos_us)
     }
 
-    fn everybody(&self) -> Vec<Target> {
+    fn all_members(&self) -> Vec<Target> {
         self.scenario.ids().into_iter().map(Target::Member).collect()
     }
 

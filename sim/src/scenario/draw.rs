@@ -21,7 +21,7 @@ use std::time::Duration;
 pub enum Profile {
     /// Nothing goes wrong.
     Calm,
-    /// The network is bad; nobody crashes.
+    /// The network is bad; no member crashes.
     Flaky,
     /// Everything goes wrong.
     Chaos,
@@ -186,8 +186,8 @@ impl Draw {
                 role.0 = if learner { MemberKind::Learner } else { MemberKind::NonMember };
             }
         }
-        // Witnesses are less than half of any set of voters, whoever else comes and goes: so there is one at
-        // most.
+        // Witnesses must be less than half of any set of voters, whichever other members come and go: so there
+        // is one at most.
         if self.on(Kind::Setting) && self.stream.coin() && self.voters().len() >= 3 {
             self.roles[2].1 = true;
         }
@@ -485,8 +485,8 @@ impl Draw {
         }
     }
 
-    /// One leader after another falls, at about the pace at which they are elected, some of them before they
-    /// have told anybody anything: what it takes to leave entries of many terms behind (paper, figure 8).
+    /// One leader after another fails, at about the pace at which they are elected, some of them before they
+    /// have sent a message: this leaves entries of many terms behind (paper, figure 8).
     fn succession(&mut self, chaos_us: u64) -> Vec<TimedFault> {
         let crash = self.stream.coin();
         let ambush = self.stream.coin();

@@ -105,8 +105,8 @@ pub struct SnapshotSpec {
     pub fail: u32,
 }
 
-/// Something that the operator does, and when. It is asked of whoever leads, again and again until somebody
-/// takes it or refuses it for good.
+/// Something that the operator does, and when. It is asked of the leader, again and again until a leader
+/// accepts it or refuses it for good.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TimedOperation {
@@ -158,7 +158,7 @@ pub enum Alteration {
     Promote(NodeId),
     /// A voter that shall only learn.
     Demote(NodeId),
-    /// A member that leaves; `"leader"` for whoever leads.
+    /// A member that leaves; `"leader"` for the present leader.
     Remove(Target),
 }
 
@@ -265,7 +265,7 @@ pub struct WorkloadSpec {
     /// successor has acknowledged a write; and the successor is given one as soon as it is elected.
     #[serde(default)]
     pub probe: bool,
-    /// Odds that a read goes to anybody rather than to whoever is believed to lead.
+    /// Odds that a read goes to any member rather than to the one that the client believes to lead.
     #[serde(default)]
     pub anywhere: u32,
 }
@@ -292,8 +292,8 @@ pub struct TimedFault {
 pub enum Target {
     /// This member.
     Member(NodeId),
-    /// Whoever leads when the fault begins, written `"leader"` (member 1 where nobody does); or
-    /// `"next_leader"`: whoever is elected next, at that very moment, before it has told anybody.
+    /// `"leader"`: the leader when the fault begins (member 1 where there is none); or `"next_leader"`: the
+    /// next member to be elected, at that very moment, before it has sent a message.
     Leading(Leading),
 }
 
@@ -327,13 +327,13 @@ impl Visitor<'_> for TargetVisitor {
     }
 }
 
-/// The words for whoever leads.
+/// A member named by its leadership.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Leading {
-    /// Whoever leads.
+    /// The present leader.
     Leader,
-    /// Whoever is elected next.
+    /// The next member to be elected.
     NextLeader,
 }
 
@@ -357,7 +357,7 @@ pub enum ScenarioError {
     Membership(MembershipError),
     /// The settings are wrong.
     Config(ConfigError),
-    /// A fault or the healing names somebody who is no member.
+    /// A fault or the healing names a server that is no member.
     Stranger(NodeId),
     /// A range is empty: what it is of.
     EmptyRange(&'static str),
@@ -532,7 +532,7 @@ impl Operation {
         matches!(self, Self::Reconfigure { .. } | Self::Force { .. })
     }
 
-    /// Everybody whom the operation names.
+    /// The members that the operation names.
     pub fn members(&self) -> Vec<NodeId> {
         match self {
             Self::Reconfigure { changes } | Self::Force { changes } => {
@@ -546,7 +546,7 @@ impl Operation {
 }
 
 impl Alteration {
-    /// Whom the change is about, if it names anybody.
+    /// The member that the change names, if it names one.
     pub fn subject(&self) -> Option<NodeId> {
         match self {
             Self::Add(id) | Self::AddLearner(id) | Self::Promote(id) | Self::Demote(id) => Some(*id),

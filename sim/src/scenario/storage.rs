@@ -66,7 +66,7 @@ impl Decay {
 }
 
 impl ReplicaSpec {
-    /// Whether everybody has words for what is damaged: the older version of the wire format has none.
+    /// Whether all members can ask for repair: the older version of the wire format has no such message.
     pub(super) fn can_repair(&self) -> bool {
         self.old_wire.is_empty()
     }

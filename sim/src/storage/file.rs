@@ -35,7 +35,7 @@ pub(super) enum WriteState {
     Waiting,
     /// The disk said that it was written. It never will be.
     Lost,
-    /// A sync that covered it has failed: nobody will ever write it.
+    /// A sync that covered it has failed: it will never be written.
     Dropped,
 }
 

@@ -199,7 +199,7 @@ fn a_removed_file_comes_back_until_the_directory_is_synced() {
     assert_eq!(after(&disk, Plan::KeepAll), None);
     disk.sync_directory().unwrap();
     assert_eq!(after(&disk, Plan::KeepNone), None);
-    assert!(disk.files.is_empty(), "nobody can ever come to it again");
+    assert!(disk.files.is_empty(), "no name leads to the file any more");
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl World<'_> {
         }
     }
 
-    /// A member has just won an election; what lay in wait for it befalls it before it has told anybody.
+    /// A member has just won an election; the next ambush strikes before it has sent a message.
     pub(super) fn spring(&mut self, leader: usize) {
         if self.stage.is_none()
             && let Some(number) = self.ambushes.pop_front()

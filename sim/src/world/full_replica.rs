@@ -79,8 +79,7 @@ impl World<'_> {
         if let Some(up) = &mut host.up {
             up.room = Room::FullReplica(whole);
         }
-        // A crash falls between two outputs: what the replica decided beyond it never happened to anybody
-        // else.
+        // A crash falls between two outputs: those after it have no effect outside the replica.
         let carried_out = host.crash_after.map_or(outputs.len(), |left| outputs.len().min(left as usize));
         let crashes = host.crash_after.is_some_and(|left| left as usize == carried_out);
         if let Some(left) = &mut host.crash_after {
@@ -368,7 +367,7 @@ impl World<'_> {
                 Outcome::Unknown
             }
             Answer::Unanswered(id) | Answer::Reconfigured(id) => Outcome::Committed(id),
-            // A copy that nobody waits for any more.
+            // A duplicate whose client no longer waits.
             Answer::Applied {
                 answer:
                     machine::Answer::Superseded | machine::Answer::SessionExpired | machine::Answer::Opened(_),

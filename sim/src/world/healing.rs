@@ -74,8 +74,8 @@ impl World<'_> {
     }
 
     /// Mends every link inside the core, or every link at all where the core is chosen by its disks. A link
-    /// between the core and those who stay outside keeps at most one way, so that nobody outside can lead the
-    /// core: which way, if any, is as the chaos left it.
+    /// between the core and a member outside it keeps at most one direction, so that no member outside can lead
+    /// the core: which direction, if any, is as the chaos left it.
     fn heal_links(&mut self) {
         let core = self.core.clone();
         let all = matches!(self.scenario.heal, Heal::Disks(_));
@@ -168,9 +168,9 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Where entries travel one by one, catching up takes its time: as long as somebody gets further in as
-    /// long as a few elections take, it goes on. But only under one leader: each of those that follow one
-    /// another commits something, and gets nowhere.
+    /// Where entries travel one by one, catching up takes long: the bound moves on while a member makes
+    /// progress within the time of a few elections. This holds under one leader only: each of a series of
+    /// leaders commits an entry of its own, which is no progress.
     fn extend_bound(&mut self) {
         let ups = || self.group().into_iter().filter_map(|member| self.hosts[member].up.as_ref());
         let progress = ups().map(|up| up.status.committed.get()).sum();
@@ -218,18 +218,19 @@ impl World<'_> {
         Healed { status: up.map(|up| &up.status), log, membership: up.map(|up| &up.membership) }
     }
 
-    /// Who heals: those whom the scenario names, and as many more as it takes for a majority of every
-    /// membership that anybody goes by, and of those that are about to be.
+    /// Chooses the members that heal: those that the scenario names, and as many more as it takes for a
+    /// majority of every membership that is in force at a member or about to be.
     fn choose_core(&self) -> Vec<usize> {
         let mut core: Vec<_> = self.scenario.core().into_iter().map(position).collect();
         let witnesses = self.scenario.members.iter().any(|spec| spec.witness);
-        // Where something is damaged, whoever still has it may be needed.
+        // Where entries are damaged, any member with an intact copy may be needed.
         let damaged = self.hosts.iter().any(|host| host.damaged.is_some());
         // While a change of the membership is being prepared, its voters are not in any log yet, and they
         // will decide.
         let changing = self.is_reconfiguring();
         if self.scenario.heal == Heal::Everything || witnesses || damaged || changing {
-            // Where a witness votes, whoever holds the payloads that it has acknowledged may be needed.
+            // Where a witness votes, any member with the payloads of entries that it has acknowledged may be
+            // needed.
             return (0..self.hosts.len()).collect();
         }
         let some_gave_up = self.hosts.iter().any(|host| host.incarnation != Incarnation::default());

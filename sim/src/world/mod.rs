@@ -51,7 +51,7 @@ use std::hash::Hasher as _;
 /// How often the healed world is looked at, in nanoseconds.
 const GLANCE: u64 = 5_000_000;
 
-/// What is shown to whoever watches a run.
+/// Receives every step of a run, in order.
 pub type Tracer<'t> = &'t mut dyn FnMut(&Traced<'_>);
 
 /// A cluster in its world.
@@ -344,7 +344,7 @@ impl<'t> World<'t> {
             Happening::ProbeRead { member, key } => self.probe_read(member, key),
             Happening::Operate { task, turn } => self.operate(task, turn),
             Happening::LetUp { member } => {
-                // Once the world has healed, everybody who shall be up is.
+                // Once the world has healed, every member that shall be up is up already.
                 if self.stage.is_none() { self.let_up(member) } else { Ok(()) }
             }
             Happening::SnapshotTaken { member, life, stored } => self.snapshot_taken(member, life, *stored),

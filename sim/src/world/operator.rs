@@ -1,5 +1,5 @@
-//! The operator: asks whoever leads for other members or another leader, again and again until somebody takes
-//! it or refuses it for good, and sees to members that have lost their memory.
+//! The operator: asks the leader for membership changes and transfers of leadership, and repeats each request
+//! until a leader accepts it or refuses it for good. It also replaces members that have lost their disks.
 
 use super::{Checked, Happening, World, position};
 use crate::host::Host;
@@ -103,7 +103,7 @@ impl World<'_> {
         self.add_task(Task::Operation(self.scenario.operations.len() - 1), self.now);
     }
 
-    /// A member has lost its memory: somebody will notice.
+    /// A member has lost its disk: the operator will notice.
     pub(super) fn cure(&mut self, member: usize) {
         let soon = self.patience();
         self.add_task(Task::Cure(member), self.now + soon);
@@ -129,7 +129,7 @@ impl World<'_> {
         self.operator.open.values().any(changes)
     }
 
-    /// Everybody whom the changes are about that were asked for, and may still come to pass.
+    /// The members concerned by changes that were requested and may still take effect.
     pub(super) fn concerned(&self) -> Vec<usize> {
         let members = |asked: &Asked| match &self.operator.tasks[asked.task] {
             Task::Operation(number) => self.scenario.operations[*number].operation.members(),
@@ -144,7 +144,7 @@ impl World<'_> {
         if self.stage.is_some() || self.operator.turns[task] != turn {
             return Ok(());
         }
-        // What was asked before and not answered by now is asked again, of whoever leads now.
+        // A request that has not been answered by now is made again, of the present leader.
         self.operator.waiting.retain(|_, waiting| *waiting != task);
         let what = self.operator.tasks[task].clone();
         if let Task::Operation(number) = what
@@ -277,7 +277,7 @@ impl World<'_> {
         membership.members().iter().any(lost)
     }
 
-    /// Somebody has answered.
+    /// A leader has answered a request.
     pub(super) fn operator_answered(&mut self, request: RequestId, outcome: Outcome) {
         self.operator.open.remove(&request);
         // An answer that comes too late changes nothing: the operator has asked again.
@@ -339,8 +339,8 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Whether a member may lose its memory: wherever it votes, most voters must remember without it, none of
-    /// which may be a witness; and nobody must be about to change who votes.
+    /// Whether a member may lose its disk: wherever it votes, the other voters with intact disks must be a
+    /// majority, none of them a witness; and no change of the voters may be under way.
     pub(super) fn may_wipe(&self, member: usize) -> bool {
         let me = self.hosts[member].member();
         let remembers = |id: &NodeId, membership: &Membership| {

@@ -90,8 +90,7 @@ impl World<'_> {
         self.note_leader(member, &before, &bare.raft);
         let host = &mut self.hosts[member];
 
-        // A crash falls between two actions: what the kernel decided beyond it never happened to anybody
-        // else.
+        // A crash falls between two actions: those after it have no effect outside the kernel.
         let carried_out = host.crash_after.map_or(actions.len(), |left| actions.len().min(left as usize));
         let crashes = host.crash_after.is_some_and(|left| left as usize == carried_out);
         if let Some(left) = &mut host.crash_after {
@@ -175,7 +174,7 @@ impl World<'_> {
         Ok(taken.links)
     }
 
-    /// Shows the step to whoever watches, and makes the trace hash depend on it.
+    /// Passes the step to the tracer, and makes the trace hash depend on it.
     fn show(&mut self, taken: &Taken<'_>) {
         let Taken { event, actions, after, .. } = taken;
         (self.now, after.id).hash(&mut self.hasher);

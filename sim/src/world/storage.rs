@@ -106,9 +106,9 @@ impl World<'_> {
         None
     }
 
-    /// A write that was acknowledged was never there: the first of the next segment, once it is marked; one
-    /// that took entries back, one of the last two where something else tells of it, or any before. Of others
-    /// nobody could ever know.
+    /// Loses a write that was acknowledged: the first of the next segment, once that is marked; one that
+    /// truncated entries; one of the last two where another write is evidence of it; or an earlier one. The
+    /// loss of any other write leaves no evidence on the disk, and no implementation could detect it.
     pub(crate) fn lose_write(&mut self, member: usize) {
         let place = match self.hosts[member].stream.below(3) {
             0 => self.taking_back(member),
