@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::contract::Contract;
 use crate::disk::Disk;
 use crate::ledger::{Chain, Link};
-use crate::scenario::MemberSpec;
+use crate::scenario::{MemberSpec, Scenario, ScenarioError};
 use crate::storage::SimDisk;
 use crate::store::{Put, Store};
 use crate::stream::Stream;
@@ -16,7 +16,7 @@ use kontiki_core::config::{Config, Options};
 use kontiki_core::durable::Durable;
 use kontiki_core::event::Event;
 use kontiki_core::log::{Entries, EntryBody, Snapshot};
-use kontiki_core::membership::Membership;
+use kontiki_core::membership::{MemberKind, Membership};
 use kontiki_core::raft::Raft;
 use kontiki_core::replica::Input;
 use kontiki_core::status::Status;
@@ -184,6 +184,50 @@ pub(crate) struct Damage {
 }
 
 impl Host {
+    /// The host of a member that is down and has run nothing yet.
+    pub(crate) fn new(
+        scenario: &Scenario,
+        (id, spec): (NodeId, MemberSpec),
+        membership: &Membership,
+    ) -> Result<Self, ScenarioError> {
+        let seed = scenario.seed;
+        let begin = match spec.initially {
+            MemberKind::NonMember => Durable::default(),
+            _ => Durable::bootstrap(membership.clone()),
+        };
+        let mut stream = Stream::named(seed, "member", id.get());
+        let origin = stream.below(1 << 40);
+        Ok(Self {
+            id,
+            incarnation: Incarnation::default(),
+            lost: Vec::new(),
+            cluster: ClusterId(seed),
+            options: scenario.config(id)?.options().clone(),
+            up: None,
+            disk: Disk::new(seed, id.get(), scenario.disk.clone(), spec.sync_us, begin.clone()),
+            storage: SimDisk::default(),
+            begin,
+            written: Default::default(),
+            outage: Stream::named(seed, "outage", id.get()),
+            damaged: None,
+            spoiled: false,
+            full: false,
+            snapshots: VecDeque::new(),
+            is_stale: false,
+            store: Default::default(),
+            clock: Clock::new(origin, spec.clock_ppm),
+            spec,
+            stream,
+            life: 0,
+            paused: false,
+            clock_stopped: None,
+            backlog: Default::default(),
+            crash_after: None,
+            down: 0,
+            applied: Index::ZERO,
+        })
+    }
+
     /// Who it is now.
     pub(crate) fn member(&self) -> Member {
         Member::new(self.id, self.incarnation)

@@ -94,6 +94,45 @@ impl Contests {
     }
 }
 
+/// A step of one member, as the contests look at it.
+struct Moment<'a, 't> {
+    member: usize,
+    taken: &'a Taken<'t>,
+    /// Whether a follower has answered the member, which leads.
+    answered: bool,
+    /// Whether the member was elected.
+    elected: bool,
+    /// Whether the member began to stand for election.
+    stands: bool,
+}
+
+impl<'a, 't> Moment<'a, 't> {
+    fn of(member: usize, taken: &'a Taken<'t>) -> Self {
+        let Taken { event, before, after, .. } = taken;
+        Self {
+            member,
+            taken,
+            answered: after.role == Leader && is_answered(event, after),
+            elected: after.role == Leader && (before.role, before.term) != (after.role, after.term),
+            stands: before.role == Follower && matches!(after.role, PreCandidate | Candidate),
+        }
+    }
+
+    /// Whether this is a step of `leader`, which leads.
+    fn is_leader(&self, leader: usize) -> bool {
+        leader == self.member && self.taken.after.role == Leader
+    }
+
+    fn is_answered(&self, leader: usize) -> bool {
+        self.answered && self.is_leader(leader)
+    }
+
+    fn sends(&self, wanted: fn(&Body) -> bool) -> bool {
+        let mut actions = self.taken.actions.iter();
+        actions.any(|action| matches!(action, Action::Send(message) if wanted(&message.body)))
+    }
+}
+
 impl World<'_> {
     /// What a step has done may be what a contest waits for.
     pub(super) fn contest_after(&mut self, member: usize, taken: &Taken<'_>) {
@@ -102,7 +141,7 @@ impl World<'_> {
         }
         let Some(mut contests) = self.contests.take() else { return };
         let scene = std::mem::replace(&mut contests.scene, Scene::Over);
-        contests.scene = match self.play(&mut contests, scene, member, taken) {
+        contests.scene = match self.play(&mut contests, scene, &Moment::of(member, taken)) {
             Scene::Led { answers } => Scene::Led { answers },
             Scene::Over => Scene::Over,
             _ if self.now >= contests.until => contests.next(),
@@ -157,37 +196,54 @@ impl World<'_> {
         }
     }
 
-    fn play(&mut self, contests: &mut Contests, scene: Scene, member: usize, taken: &Taken<'_>) -> Scene {
-        let Taken { event, actions, before, after, .. } = taken;
-        let is_leader = |leader: usize| leader == member && after.role == Leader;
-        let answered = after.role == Leader && is_answered(event, after);
-        let elected = after.role == Leader && (before.role, before.term) != (after.role, after.term);
-        let stands = before.role == Follower && matches!(after.role, PreCandidate | Candidate);
-        let sends = |wanted: fn(&Body) -> bool| {
-            actions.iter().any(|action| matches!(action, Action::Send(message) if wanted(&message.body)))
-        };
+    fn play(&mut self, contests: &mut Contests, scene: Scene, moment: &Moment<'_, '_>) -> Scene {
         match scene {
-            Scene::Led { answers: 0 } if answered => self.open(contests, member),
-            Scene::Led { answers } if answered => Scene::Led { answers: answers - 1 },
+            Scene::Led { answers: 0 } if moment.answered => self.open(contests, moment.member),
+            Scene::Led { answers } if moment.answered => Scene::Led { answers: answers - 1 },
+            Scene::Drifting { .. } | Scene::Answering { .. } | Scene::Aside { .. } => {
+                self.play_lease(contests, scene, moment)
+            }
+            Scene::Succeeding { .. }
+            | Scene::Succeeded { .. }
+            | Scene::HandedOn { .. }
+            | Scene::Renewed { .. }
+            | Scene::Parted { .. } => self.play_succession(contests, scene, moment),
+            Scene::HandingOver { .. } | Scene::Bidding { .. } | Scene::TakenBack { .. } => {
+                self.play_transfer(contests, scene, moment)
+            }
+            Scene::Changing { .. } => self.play_change(contests, scene, moment),
+            Scene::Reborn { .. } | Scene::Ignorant { .. } | Scene::AskingAgain { .. } => {
+                self.play_rebirth(contests, scene, moment)
+            }
+            // These wait for an instant or for a message under way.
+            Scene::Led { .. }
+            | Scene::CutOff { .. }
+            | Scene::Asking { .. }
+            | Scene::Falling { .. }
+            | Scene::Over => scene,
+        }
+    }
 
-            Scene::Drifting { leader, answers: 0 } if answered && is_leader(leader) => {
+    /// The leader is cut off while its lease holds, while answers are late, or once a promiser stands.
+    fn play_lease(&mut self, contests: &mut Contests, scene: Scene, moment: &Moment<'_, '_>) -> Scene {
+        match scene {
+            Scene::Drifting { leader, answers: 0 } if moment.is_answered(leader) => {
                 self.cut_leader_off(contests, leader, Mark::CutOffUnderLease);
                 contests.next()
             }
-            Scene::Drifting { leader, answers } if answered && is_leader(leader) => {
+            Scene::Drifting { leader, answers } if moment.is_answered(leader) => {
                 Scene::Drifting { leader, answers: answers - 1 }
             }
-
             Scene::Answering { leader }
-                if is_leader(leader) && sends(|body| matches!(body, Body::Heartbeat { .. })) =>
+                if moment.is_leader(leader)
+                    && moment.sends(|body| matches!(body, Body::Heartbeat { .. })) =>
             {
                 // By then those who can hear have heard, and their answers are on the way.
                 let latest = 2 * self.scenario.network.latency_max_us * 1_000;
                 self.schedule(self.now + latest, Happening::Contest);
                 Scene::CutOff { leader, mark: Mark::AnswersHeldUp }
             }
-
-            Scene::Aside { leader, aside } if stands && aside.contains(&member) => {
+            Scene::Aside { leader, aside } if moment.stands && aside.contains(&moment.member) => {
                 self.cut_leader_off(contests, leader, Mark::PromiserRestarted);
                 for voter in self.other_voters(leader) {
                     if !aside.contains(&voter) {
@@ -196,54 +252,77 @@ impl World<'_> {
                 }
                 contests.next()
             }
+            scene => scene,
+        }
+    }
 
-            Scene::Succeeding { one } if elected && member == one => {
+    /// A member takes over, hands over, and stands against the leader that came after it.
+    fn play_succession(&mut self, contests: &mut Contests, scene: Scene, moment: &Moment<'_, '_>) -> Scene {
+        let member = moment.member;
+        match scene {
+            Scene::Succeeding { one } if moment.elected && member == one => {
                 Scene::Succeeded { one, answers: contests.few() }
             }
-            Scene::Succeeded { one, answers: 0 } if answered && is_leader(one) => {
+            Scene::Succeeded { one, answers: 0 } if moment.is_answered(one) => {
                 self.order(Operation::Transfer { to: None });
                 Scene::HandedOn { one }
             }
-            Scene::Succeeded { one, answers } if answered && is_leader(one) => {
+            Scene::Succeeded { one, answers } if moment.is_answered(one) => {
                 Scene::Succeeded { one, answers: answers - 1 }
             }
-            Scene::HandedOn { one } if elected && member != one => {
+            Scene::HandedOn { one } if moment.elected && member != one => {
                 Scene::Renewed { one, leader: member, answers: contests.few() }
             }
-            Scene::Renewed { one, leader, answers: 0 } if answered && is_leader(leader) => {
+            Scene::Renewed { one, leader, answers: 0 } if moment.is_answered(leader) => {
                 self.part(contests, &[one], &[leader]);
                 self.alarm(contests, one, leader);
                 Scene::Parted { one, leader }
             }
-            Scene::Renewed { one, leader, answers } if answered && is_leader(leader) => {
+            Scene::Renewed { one, leader, answers } if moment.is_answered(leader) => {
                 Scene::Renewed { one, leader, answers: answers - 1 }
             }
-            Scene::Parted { one, leader } if stands && member == one => {
+            Scene::Parted { one, leader } if moment.stands && member == one => {
                 self.cut_leader_off(contests, leader, Mark::FormerSuccessorStood);
                 contests.next()
             }
+            scene => scene,
+        }
+    }
 
+    /// The leader is cut off as it hands over, or its `TimeoutNow` comes after it has given the transfer up.
+    fn play_transfer(&mut self, contests: &mut Contests, scene: Scene, moment: &Moment<'_, '_>) -> Scene {
+        match scene {
             Scene::HandingOver { leader }
-                if is_leader(leader) && sends(|body| matches!(body, Body::TimeoutNow { .. })) =>
+                if moment.is_leader(leader)
+                    && moment.sends(|body| matches!(body, Body::TimeoutNow { .. })) =>
             {
                 self.schedule(self.now + 1, Happening::Contest);
                 Scene::CutOff { leader, mark: Mark::CutOffHandingOver }
             }
-
-            Scene::Bidding { leader, kept: Some(kept) } if is_leader(leader) && gives_up(actions) => {
+            Scene::Bidding { leader, kept: Some(kept) }
+                if moment.is_leader(leader) && gives_up(moment.taken.actions) =>
+            {
                 Scene::TakenBack { leader, kept, answers: contests.few() }
             }
-            Scene::TakenBack { leader, kept: (to, frame), answers: 0 } if answered && is_leader(leader) => {
+            Scene::TakenBack { leader, kept: (to, frame), answers: 0 } if moment.is_answered(leader) => {
                 self.schedule(self.now, Happening::Deliver { to, frame, connection: None });
                 self.counters.fault(FaultKind::OldMessage);
                 self.cut_leader_off(contests, leader, Mark::BiddingCameLate);
                 contests.next()
             }
-            Scene::TakenBack { leader, kept, answers } if answered && is_leader(leader) => {
+            Scene::TakenBack { leader, kept, answers } if moment.is_answered(leader) => {
                 Scene::TakenBack { leader, kept, answers: answers - 1 }
             }
+            scene => scene,
+        }
+    }
 
-            Scene::Changing { leader } if is_leader(leader) && taken.membership_before.is_some() => {
+    /// The group is split as its joint phase begins.
+    fn play_change(&mut self, contests: &mut Contests, scene: Scene, moment: &Moment<'_, '_>) -> Scene {
+        match scene {
+            Scene::Changing { leader }
+                if moment.is_leader(leader) && moment.taken.membership_before.is_some() =>
+            {
                 let membership = self.hosts[leader].up.as_ref().map(|up| up.membership.clone());
                 match membership.filter(Membership::is_joint) {
                     Some(membership) => {
@@ -253,9 +332,16 @@ impl World<'_> {
                     None => Scene::Changing { leader },
                 }
             }
+            scene => scene,
+        }
+    }
 
+    /// A member that has restarted hears the answer to a question of its earlier life.
+    fn play_rebirth(&mut self, contests: &mut Contests, scene: Scene, moment: &Moment<'_, '_>) -> Scene {
+        let Moment { member, taken, .. } = *moment;
+        match scene {
             Scene::Reborn { leader, one, answer }
-                if member == one && follows(after, self.hosts[leader].id) =>
+                if member == one && follows(&taken.after, self.hosts[leader].id) =>
             {
                 match answer {
                     None => {
@@ -269,11 +355,11 @@ impl World<'_> {
                     }
                 }
             }
-            Scene::Ignorant { leader, one, answer } if is_leader(leader) && commits(actions) => {
+            Scene::Ignorant { leader, one, answer } if moment.is_leader(leader) && commits(taken.actions) => {
                 self.probe_at(contests, one);
                 Scene::AskingAgain { one, answer }
             }
-            Scene::AskingAgain { one, answer } if member == one && matches!(event, Event::Read(_)) => {
+            Scene::AskingAgain { one, answer } if member == one && matches!(taken.event, Event::Read(_)) => {
                 self.counters.mark(Mark::EarlierAnswer);
                 self.counters.fault(FaultKind::OldMessage);
                 self.schedule(self.now, Happening::Deliver { to: one, frame: answer, connection: None });

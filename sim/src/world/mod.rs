@@ -20,26 +20,22 @@ use crate::check::bounded_work::Limits;
 use crate::check::liveness::Stage;
 use crate::check::{Checks, Violated, linearizable_reads};
 use crate::clients::{Asked, Clients, Turn};
-use crate::clock::Clock;
-use crate::disk::{Disk, Synced};
+use crate::disk::Synced;
 use crate::fault::Episode;
 use crate::hash::StableHasher;
 use crate::host::{Crashed, Host, MemberEvent, Room, Stored};
 use crate::network::{Connection, Network};
 use crate::report::{Counters, Failure, FaultKind, Mark, Report};
-use crate::scenario::{MemberSpec, Scenario, ScenarioError};
-use crate::storage::SimDisk;
+use crate::scenario::{Scenario, ScenarioError};
 use crate::stream::Stream;
 use crate::trace::Traced;
 use contest::Contests;
 use kontiki_core::action::{Action, Outcome};
-use kontiki_core::durable::Durable;
 use kontiki_core::event::{EntriesLoaded, Event, ReadVia};
 use kontiki_core::log::Snapshot;
-use kontiki_core::membership::MemberKind;
 use kontiki_core::record::Recorder;
 use kontiki_core::replica::{Input, Lane, Output};
-use kontiki_core::types::{ClusterId, Incarnation, Index, LogId, NodeId, Term};
+use kontiki_core::types::{Index, LogId, NodeId, Term};
 use kontiki_core::wire;
 use log_reader::LogReader;
 use old_messages::OldMessages;
@@ -160,46 +156,11 @@ impl<'t> World<'t> {
         scenario.validate()?;
         let (seed, size) = (scenario.seed, scenario.members.len());
         let membership = scenario.membership()?;
-        let begins = |spec: &MemberSpec| match spec.initially {
-            MemberKind::NonMember => Durable::default(),
-            _ => Durable::bootstrap(membership.clone()),
-        };
-        let host = |id: NodeId| {
-            let spec = scenario.members[position(id)].clone();
-            let mut stream = Stream::named(seed, "member", id.get());
-            let origin = stream.below(1 << 40);
-            Ok(Host {
-                id,
-                incarnation: Incarnation::default(),
-                lost: Vec::new(),
-                cluster: ClusterId(seed),
-                options: scenario.config(id)?.options().clone(),
-                up: None,
-                disk: Disk::new(seed, id.get(), scenario.disk.clone(), spec.sync_us, begins(&spec)),
-                storage: SimDisk::default(),
-                begin: begins(&spec),
-                written: Default::default(),
-                outage: Stream::named(seed, "outage", id.get()),
-                damaged: None,
-                spoiled: false,
-                full: false,
-                snapshots: VecDeque::new(),
-                is_stale: false,
-                store: Default::default(),
-                clock: Clock::new(origin, spec.clock_ppm),
-                spec,
-                stream,
-                life: 0,
-                paused: false,
-                clock_stopped: None,
-                backlog: Default::default(),
-                crash_after: None,
-                down: 0,
-                applied: Index::ZERO,
-            })
-        };
+        let members = scenario.ids().into_iter().zip(scenario.members.iter().cloned());
         let mut world = Self {
-            hosts: scenario.ids().into_iter().map(host).collect::<Result<_, _>>()?,
+            hosts: members
+                .map(|member| Host::new(scenario, member, &membership))
+                .collect::<Result<_, _>>()?,
             network: Network::new(
                 seed,
                 scenario.network.clone(),
