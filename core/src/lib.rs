@@ -56,8 +56,8 @@
 //! # A cluster of three, by hand
 //!
 //! ```
-//! use kontiki_core::{Action, ClusterId, Config, Durable, Event, Identity, Instant, Membership, NodeId, Options, Payload, Proposal, Raft};
-//! use kontiki_core::{RequestId, RoleKind};
+//! use kontiki_core::{Action, ClusterId, Config, Durable, Event, Identity, Instant, Membership, NodeId, Options};
+//! use kontiki_core::{Payload, Proposal, Raft, RequestId, RoleKind};
 //! use std::collections::VecDeque;
 //!
 //! let ids = [1, 2, 3].map(|id| NodeId::new(id).expect("not zero"));
@@ -69,9 +69,10 @@
 //!     members.push(Raft::restore(config, group.clone(), Instant::ZERO)?);
 //! }
 //!
-//! // The member with the earliest deadline campaigns. Carry out every action that follows. let now =
-//! members.iter().map(Raft::deadline).min().expect("three members"); let mut answers = Vec::new(); let mut
-//! run = |members: &mut Vec<Raft>, first: (NodeId, Event)| {
+//! // The member with the earliest deadline campaigns. Carry out every action that follows.
+//! let now = members.iter().map(Raft::deadline).min().expect("three members");
+//! let mut answers = Vec::new();
+//! let mut run = |members: &mut Vec<Raft>, first: (NodeId, Event)| {
 //!     let mut events = VecDeque::from([first]);
 //!     while let Some((id, event)) = events.pop_front() {
 //!         for action in members[id.get() as usize - 1].step(now, event) {

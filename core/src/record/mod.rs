@@ -1,6 +1,6 @@
 //! Recordings: every event that a kernel handled, kept for a replay.
 //!
-//! A kernel is deterministic ([`Raft`]): the same state and the same events give the same actions. So a copy
+//! A kernel is deterministic ([`Raft`](crate::raft::Raft)): the same state and the same events give the same actions. So a copy
 //! of a kernel and every event since then can be replayed elsewhere, step by step. An incident in production
 //! becomes a test.
 //!
@@ -15,7 +15,7 @@
 //!   frame...  a step each: (time, event, footprint, if the step ended)
 //! ```
 //!
-//! A frame is that of [`wire`]: length, CRC-32C, format, and here postcard. Recordings may follow one
+//! A frame is that of [`wire`](crate::wire): length, CRC-32C, format, and here postcard. Recordings may follow one
 //! another, in one file or in several that are joined. They are read by the version of the library that wrote
 //! them: what a kernel keeps between steps is its own affair, and [`FORMAT`] rises whenever that changes.
 //!
@@ -37,8 +37,9 @@
 //! let group = Durable::bootstrap(Membership::of([id])?);
 //! let mut raft = Raft::restore(config, group, Instant::ZERO).expect("a whole disk");
 //!
-//! // A host of a bare kernel calls the recorder before and after each step; a replica does so by itself
-//! (`Watch`). let mut recorder = Recorder::default(); for now in [Instant::ZERO, raft.deadline()] {
+//! // A host of a bare kernel calls the recorder before and after each step; a replica does so by itself.
+//! let mut recorder = Recorder::default();
+//! for now in [Instant::ZERO, raft.deadline()] {
 //!     recorder.begins(now, &Event::Wake, &raft);
 //!     let actions = raft.step(now, Event::Wake);
 //!     recorder.ends(&actions, &raft);
