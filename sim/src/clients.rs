@@ -29,7 +29,7 @@ pub(crate) struct Clients {
     open: BTreeMap<RequestId, Open>,
     /// What every payload that was ever proposed writes, by its hash.
     puts: BTreeMap<u64, Put>,
-    /// Every payload that was ever proposed to whole members, by its hash; and which operation it was of,
+    /// Every payload that was ever proposed to full replicas, by its hash; and which operation it was of,
     /// where it was sent in a session.
     payloads: BTreeMap<u64, Payload>,
     in_sessions: BTreeMap<u64, OperationId>,

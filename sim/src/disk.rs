@@ -90,25 +90,25 @@ impl Disk {
         Synced { seq, took: now - since, next: self.start_sync(now) }
     }
 
-    /// When a sync of a whole member's disk that begins now will be done.
+    /// When a sync of a full replica's disk that begins now will be done.
     pub(crate) fn sync_done(&mut self, now: u64) -> u64 {
         let span = self.draw_sync();
         now.max(self.stalled_until) + span
     }
 
-    /// A whole member has handed this to its disk.
+    /// A full replica has handed this to its disk.
     pub(crate) fn note(&mut self, write: Write, links: Links) {
         self.unsynced.push_back(Unsynced { write, links });
     }
 
-    /// A whole member says that everything through this write is durable.
+    /// A full replica says that everything through this write is durable.
     pub(crate) fn report(&mut self, seq: WriteSeq) {
         while self.unsynced.front().is_some_and(|unsynced| unsynced.write.seq <= seq) {
             self.make_durable();
         }
     }
 
-    /// A whole member has found this on its disk: everything that it had said to be durable, and of what it
+    /// A full replica has found this on its disk: everything that it had said to be durable, and of what it
     /// had handed out beyond that the first so many writes. Entries may be lost where the disk is known to be
     /// `damaged`; or found again, in a batch that was void until the segment was damaged that went on before
     /// it.

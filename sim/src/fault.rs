@@ -34,9 +34,9 @@ pub(crate) enum Realm {
     Clock,
     /// The space on disks: it lasts for longer than most faults.
     Space,
-    /// The syncs of the disks of whole members. A crash often follows.
+    /// The syncs of the disks of full replicas. A crash often follows.
     Sync,
-    /// What was durable on the disks of whole members. A crash often follows, since damage is found when it
+    /// What was durable on the disks of full replicas. A crash often follows, since damage is found when it
     /// is read.
     Damage,
 }
@@ -402,7 +402,7 @@ faults! {
     ends |world, at| Ok(());
 
     /// The next sync of a disk fails, and what it should have made durable never will be, though it is read
-    /// back (as Linux does). Of whole members only.
+    /// back (as Linux does). Of full replicas only.
     SyncFails = "sync_fails" {
         /// Whose.
         member: Target,
@@ -426,7 +426,7 @@ faults! {
     };
 
     /// The next write to a disk never gets there, though the disk says so. This fault and those below are of
-    /// whole members only, and damage what may have been acknowledged: they do nothing where that could leave
+    /// full replicas only, and damage what may have been acknowledged: they do nothing where that could leave
     /// too few members with everything.
     LostWrite = "lost_write" {
         /// Whose.

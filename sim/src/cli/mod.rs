@@ -63,7 +63,7 @@ enum ProfileArg {
     Chaos,
     /// A random subset of everything goes wrong
     Swarm,
-    /// The same with whole members, whose logs are on disks that are not to be trusted
+    /// The same with full replicas, whose logs are on disks that are not to be trusted
     Storage,
 }
 

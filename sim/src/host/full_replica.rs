@@ -1,4 +1,4 @@
-//! A whole member: a replica, its state machine at work, and what its disk has yet to do.
+//! A full replica: a replica, its state machine at work, and what its disk has yet to do.
 
 use crate::scenario::{ReplicaSpec, Scenario};
 use crate::store::Put;

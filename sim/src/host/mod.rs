@@ -38,10 +38,10 @@ pub(crate) struct Host {
     pub(crate) spec: MemberSpec,
     /// The kernel and what watches it; none while the member is down.
     pub(crate) up: Option<Up>,
-    /// What its disk holds, as its writes tell it: of a kernel alone the disk itself, of a whole member what
+    /// What its disk holds, as its writes tell it: of a kernel alone the disk itself, of a full replica what
     /// the disk must hold.
     pub(crate) disk: Disk,
-    /// The disk of a whole member, and what an empty one begins with.
+    /// The disk of a full replica, and what an empty one begins with.
     pub(crate) storage: SimDisk,
     pub(crate) begin: Durable,
     pub(crate) written: Written,
@@ -106,9 +106,9 @@ pub(crate) struct Up {
 /// What a member is told.
 #[derive(Debug)]
 pub(crate) enum MemberEvent {
-    /// Of a kernel, and of a whole member where it has a meaning.
+    /// Of a kernel, and of a full replica where it has a meaning.
     Event(Event),
-    /// Of a whole member.
+    /// Of a full replica.
     Input(Input),
 }
 

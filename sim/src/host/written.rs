@@ -1,4 +1,4 @@
-//! Where the log of a whole member stands on its disk: what may be lost there so that a restart must know of
+//! Where the log of a full replica stands on its disk: what may be lost there so that a restart must know of
 //! it.
 
 use kontiki_core::wal::{FileName, Operation, Slot};

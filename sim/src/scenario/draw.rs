@@ -27,7 +27,7 @@ pub enum Profile {
     Chaos,
     /// A random subset of everything goes wrong: the one to find bugs with.
     Swarm,
-    /// The same with whole members, each a replica with its log on a disk that is not to be trusted.
+    /// The same with full replicas, each a replica with its log on a disk that is not to be trusted.
     Storage,
 }
 

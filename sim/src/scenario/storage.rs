@@ -1,11 +1,11 @@
-//! Whole members on simulated disks: what they are like, and what their disks do to them.
+//! Full replicas on simulated disks: what they are like, and what their disks do to them.
 
 use super::Scenario;
 use crate::stream::Stream;
 use kontiki_core::types::NodeId;
 use serde::{Deserialize, Serialize};
 
-/// What whole members are like: [`Replica`](kontiki_core::replica::Replica)s with their logs on simulated
+/// What full replicas are like: [`Replica`](kontiki_core::replica::Replica)s with their logs on simulated
 /// disks.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

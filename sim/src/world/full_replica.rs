@@ -1,4 +1,4 @@
-//! Whole members: what a replica is told, and what is done about what it says.
+//! Full replicas: what a replica is told, and what is done about what it says.
 
 use super::step::{Before, Stepped, quietly};
 use super::{Checked, Happening, World, position};
@@ -312,7 +312,7 @@ impl World<'_> {
 
     // ----- what members are told -----
 
-    /// What a whole member is told where a kernel would be told of this event.
+    /// What a full replica is told where a kernel would be told of this event.
     pub(super) fn input_of(&self, event: Event) -> Option<Input> {
         let request = |request, ask| Some(Input::Request { request, ask });
         match event {
@@ -423,7 +423,7 @@ impl World<'_> {
 
     // ----- starting -----
 
-    /// Starts a whole member from what its disk holds.
+    /// Starts a full replica from what its disk holds.
     pub(super) fn start_whole(&mut self, member: usize) -> Checked {
         let Some(spec) = self.scenario.replica.clone() else { return Ok(()) };
         let host = &mut self.hosts[member];

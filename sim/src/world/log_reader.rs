@@ -1,4 +1,4 @@
-//! A client that reads in the logs of whole members now and then, while the chaos lasts.
+//! A client that reads in the logs of full replicas now and then, while the chaos lasts.
 
 use super::{Checked, Happening, World};
 use crate::check::log_reads::{Asked, NAME, Read, Reader};

@@ -410,7 +410,7 @@ impl<'t> World<'t> {
         self.tell_that(member, MemberEvent::Event(event))
     }
 
-    /// Tells a whole member of something.
+    /// Tells a full replica of something.
     fn tell_input(&mut self, member: usize, input: Input) -> Checked {
         self.tell_that(member, MemberEvent::Input(input))
     }

@@ -353,7 +353,7 @@ impl World<'_> {
         self.schedule(self.now + took, Happening::SnapshotTaken { member, life, stored: Box::new(stored) });
     }
 
-    /// A request is answered; a whole member says also what was found, and as of which entry.
+    /// A request is answered; a full replica says also what was found, and as of which entry.
     pub(super) fn respond(
         &mut self,
         member: usize,

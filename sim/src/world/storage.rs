@@ -1,4 +1,4 @@
-//! What disks do to whole members: within an atlas that leaves most members with everything.
+//! What disks do to full replicas: within an atlas that leaves most members with everything.
 
 use super::{Checked, Happening, World};
 use crate::host::written::{Place, When};
@@ -26,7 +26,7 @@ impl World<'_> {
         }
     }
 
-    /// A disk has room for no more, or for little. The host of a kernel alone says so; a whole member finds
+    /// A disk has room for no more, or for little. The host of a kernel alone says so; a full replica finds
     /// out.
     pub(crate) fn fill_disk(&mut self, member: usize) {
         self.counters.fault(FaultKind::DiskFull);
