@@ -9,7 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The sources without circles.
-const ACYCLIC: &[&str] = &["net-tokio/src"];
+const ACYCLIC: &[&str] = &["core/src", "net-tokio/src"];
+/// Types whose methods are spread over several files, each of which may name the type: the file that defines
+/// it dispatches to them.
+const SPREAD: &[(&str, &str)] =
+    &[("role::leader", "Leader"), ("replica", "Replica"), ("replica::formation", "Formation")];
 /// What is no part of the library beside it.
 const APART: &[&str] = &["bin", "main.rs"];
 
@@ -100,6 +104,9 @@ impl Sources {
                 let path = self.absolute(module, &path)?;
                 let file = self.file(&path);
                 let item = path.get(file.split("::").filter(|part| !part.is_empty()).count());
+                if item.is_some_and(|item| SPREAD.contains(&(file, &**item))) {
+                    return None;
+                }
                 let defined = item.and_then(|item| re_exports.get(&(file, item.clone())));
                 Some(defined.and_then(Option::as_ref).map_or(file, |path| self.file(path)))
             });
@@ -142,7 +149,8 @@ impl Sources {
 
 /// The code of a file: without comments, and without the tests at its end.
 fn code(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let tests = ["mod tests {", "pub(crate) mod testing {"].map(|tests| format!("#[cfg(test)]\n{tests}"));
+    let text = tests.iter().fold(text, |text, tests| text.split(&**tests).next().unwrap_or_default());
     text.lines().flat_map(|line| [line.split("//").next().unwrap_or_default(), "\n"]).collect()
 }
 
@@ -187,7 +195,9 @@ fn mentions(text: &str) -> impl Iterator<Item = Vec<String>> {
     let lines = text.lines().filter(move |line| !is_import(line.trim_start()));
     let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     lines
-        .flat_map(move |line| line.split(move |c| !is_path(c)))
+        // How far something is visible is no import.
+        .filter_map(|line| line.rsplit("pub(in ").next())
+        .flat_map(move |line| line.split(move |c| !is_path(c)).skip(usize::from(line.starts_with("crate::"))))
         .filter(|word| word.contains("::"))
         .map(|word| word.split("::").map(str::to_owned).collect())
 }
