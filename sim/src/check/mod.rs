@@ -17,6 +17,7 @@ pub mod linearizable_reads;
 pub mod liveness;
 pub mod log_matching;
 pub mod log_reads;
+mod observation;
 pub mod one_change_at_a_time;
 pub mod one_election_at_a_time;
 pub mod own_term_commit;
@@ -26,61 +27,13 @@ pub mod state_machine_safety;
 pub mod vote_durability;
 pub mod voters_only;
 
+pub use observation::{Check, Observation};
+
 use crate::ledger::{Known, Link};
-use kontiki_core::action::Action;
 use kontiki_core::config::Options;
-use kontiki_core::event::Event;
 use kontiki_core::membership::Membership;
-use kontiki_core::status::{Held, Status};
-use kontiki_core::types::{Ballot, Index, LogId, Member, NodeId};
-
-/// One step of one member, as the checks see it.
-#[derive(Clone, Copy)]
-pub struct Observation<'a> {
-    /// The member, counted from zero.
-    pub member: usize,
-    /// What it was told.
-    pub event: &'a Event,
-    /// What came of it, as far as it was carried out.
-    pub actions: &'a [Action],
-    /// The member before the step.
-    pub before: &'a Status,
-    /// The member after the step.
-    pub after: &'a Status,
-    /// The member's log after the step.
-    pub chain: &'a [Link],
-    /// How many entries at the end of `chain` were written in this step.
-    pub appended: usize,
-    /// The membership in force in this member, after the step.
-    pub membership: &'a Membership,
-    /// The same before the step.
-    pub membership_before: &'a Membership,
-    /// Who the member is: its host knows, whatever its kernel believes.
-    pub me: Member,
-    /// The log on the disk of each member, up or down; of one that was wiped since, the log that it lost.
-    pub durable: &'a dyn Fn(Member) -> Option<&'a [Link]>,
-}
-
-impl std::fmt::Debug for Observation<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { event, actions, before, after, .. } = self;
-        f.debug_struct("Observation")
-            .field("event", event)
-            .field("actions", actions)
-            .field("before", before)
-            .field("after", after)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A property that can be checked one step at a time.
-pub trait Check {
-    /// Its name.
-    const NAME: &'static str;
-
-    /// Looks at one step.
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String>;
-}
+use kontiki_core::status::Held;
+use kontiki_core::types::{Ballot, Index, LogId, NodeId};
 
 /// A property that did not hold: its name, and what was seen.
 pub type Violated = (&'static str, String);
@@ -240,6 +193,9 @@ pub(crate) mod testing {
     //! What the unit tests of the checks share: small steps, written down.
 
     use super::*;
+    use kontiki_core::action::Action;
+    use kontiki_core::event::Event;
+    use kontiki_core::status::Status;
     use kontiki_core::log::{Entry, EntryBody};
     use kontiki_core::membership::MemberKind;
     use kontiki_core::status::{RoleKind, Space};
