@@ -195,9 +195,9 @@ pub(crate) mod testing {
     use super::*;
     use kontiki_core::action::Action;
     use kontiki_core::event::Event;
-    use kontiki_core::status::Status;
     use kontiki_core::log::{Entry, EntryBody};
     use kontiki_core::membership::MemberKind;
+    use kontiki_core::status::Status;
     use kontiki_core::status::{RoleKind, Space};
     use kontiki_core::types::{Payload, Term};
 

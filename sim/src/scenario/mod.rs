@@ -419,8 +419,18 @@ impl Scenario {
     /// Checks everything that an edited scenario could have wrong.
     pub fn validate(&self) -> Result<(), ScenarioError> {
         self.membership()?;
-        let ids = self.ids();
-        ids.iter().try_for_each(|&id| self.config(id).map(drop))?;
+        self.ids().iter().try_for_each(|&id| self.config(id).map(drop))?;
+        self.validate_ranges()?;
+        self.validate_odds()?;
+        if self.workload.clients == 0 {
+            return Err(ScenarioError::NoClients);
+        }
+        self.replica.as_ref().map_or(Ok(()), ReplicaSpec::validate)?;
+        self.validate_clocks()?;
+        self.validate_members()
+    }
+
+    fn validate_ranges(&self) -> Result<(), ScenarioError> {
         let range = |low: u64, high: u64, what| {
             if low <= high { Ok(()) } else { Err(ScenarioError::EmptyRange(what)) }
         };
@@ -431,7 +441,10 @@ impl Scenario {
         range(1, u64::from(self.workload.batch), "workload.batch")?;
         range(1, self.network.bandwidth.map_or(1, |link| link.bytes_per_ms), "network.bandwidth")?;
         range(1, self.workload.timeout_us, "workload.timeout_us")?;
-        range(1, self.workload.keys, "workload.keys")?;
+        range(1, self.workload.keys, "workload.keys")
+    }
+
+    fn validate_odds(&self) -> Result<(), ScenarioError> {
         let NetworkSpec { drop, duplicate, reorder, tail, corrupt, notice, .. } = self.network;
         let odds = [(drop, "drop"), (duplicate, "duplicate"), (reorder, "reorder"), (tail, "network.tail")];
         let more = [(corrupt, "corrupt"), (notice, "notice"), (self.disk.tail, "disk.tail")];
@@ -448,36 +461,27 @@ impl Scenario {
             [(keep, "old_messages.keep"), (instead, "old_messages.instead"), (again, "old_messages.again")]
         });
         let all = odds.into_iter().chain(more).chain(reads).chain(fetches).chain(kept);
-        if let Some((_, what)) = all.into_iter().find(|&(odds, _)| odds > 10_000) {
-            return Err(ScenarioError::Odds(what));
+        match all.into_iter().find(|&(odds, _)| odds > 10_000) {
+            Some((_, what)) => Err(ScenarioError::Odds(what)),
+            None => Ok(()),
         }
-        if self.workload.clients == 0 {
-            return Err(ScenarioError::NoClients);
-        }
-        if let Some(replica) = &self.replica {
-            let positive = [
-                ("segment_blocks", replica.segment_blocks > 3),
-                ("apply_bytes", replica.apply_bytes > 0),
-                ("chunk_bytes", replica.chunk_bytes > 0),
-                ("window", replica.window > 0),
-                ("keep_snapshots", replica.keep_snapshots > 0),
-                ("session_idle", replica.session_idle > 0),
-            ];
-            if let Some((what, _)) = positive.into_iter().find(|(_, positive)| !positive) {
-                return Err(ScenarioError::Replica(what));
-            }
-            if replica.sessions > 10_000 {
-                return Err(ScenarioError::Odds("replica.sessions"));
-            }
-        }
+    }
+
+    fn validate_clocks(&self) -> Result<(), ScenarioError> {
         let clocks = self.members.iter().map(|member| member.clock_ppm);
         let drifts = self.faults.iter().filter_map(|timed| match timed.fault {
             Fault::Clock { ppm, .. } => Some(ppm),
             _ => None,
         });
-        if let Some(ppm) = clocks.chain(drifts).find(|ppm| !(-900_000..=1_000_000).contains(ppm)) {
-            return Err(ScenarioError::Clock(ppm));
+        match clocks.chain(drifts).find(|ppm| !(-900_000..=1_000_000).contains(ppm)) {
+            Some(ppm) => Err(ScenarioError::Clock(ppm)),
+            None => Ok(()),
         }
+    }
+
+    /// Faults, operations and the healing name members, and enough of them heal.
+    fn validate_members(&self) -> Result<(), ScenarioError> {
+        let ids = self.ids();
         let mut named: Vec<_> = self.faults.iter().flat_map(|timed| timed.fault.members()).collect();
         named.extend(self.operations.iter().flat_map(|timed| timed.operation.members()));
         if self.faults.iter().any(|timed| matches!(timed.fault, Fault::Flap { period_us: 0, .. })) {

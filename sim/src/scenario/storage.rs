@@ -1,6 +1,6 @@
 //! Full replicas on simulated disks: what they are like, and what their disks do to them.
 
-use super::Scenario;
+use super::{Scenario, ScenarioError};
 use crate::stream::Stream;
 use kontiki_core::types::NodeId;
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,24 @@ impl Decay {
 }
 
 impl ReplicaSpec {
+    pub(super) fn validate(&self) -> Result<(), ScenarioError> {
+        let positive = [
+            ("segment_blocks", self.segment_blocks > 3),
+            ("apply_bytes", self.apply_bytes > 0),
+            ("chunk_bytes", self.chunk_bytes > 0),
+            ("window", self.window > 0),
+            ("keep_snapshots", self.keep_snapshots > 0),
+            ("session_idle", self.session_idle > 0),
+        ];
+        if let Some((what, _)) = positive.into_iter().find(|(_, positive)| !positive) {
+            return Err(ScenarioError::Replica(what));
+        }
+        if self.sessions > 10_000 {
+            return Err(ScenarioError::Odds("replica.sessions"));
+        }
+        Ok(())
+    }
+
     /// Whether all members can ask for repair: the older version of the wire format has no such message.
     pub(super) fn can_repair(&self) -> bool {
         self.old_wire.is_empty()
