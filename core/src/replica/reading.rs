@@ -138,3 +138,33 @@ fn bounds(range: LogRange, log: &Log) -> Result<(Index, Index), ReplicaRefusal> 
 fn plus(index: Index, count: u64) -> Index {
     Index::new(index.get().saturating_add(count).min(Index::MAX.get()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Options};
+    use crate::durable::Durable;
+    use crate::log::{Entry, EntryBody};
+    use crate::raft::Raft;
+    use crate::time::Instant;
+    use crate::types::{Ballot, ClusterId, Identity, LogId, NodeId, Term};
+
+    fn entries(terms: &[u64]) -> Entries {
+        let entry = |(&term, index)| Entry { id: LogId::new(term, index), body: EntryBody::Blank };
+        terms.iter().zip(1..).map(entry).collect()
+    }
+
+    /// A follower replaces entries while the disk still holds the former ones.
+    #[test]
+    fn a_page_ends_before_an_entry_that_has_left_the_log() {
+        let id = NodeId::new(1).unwrap();
+        let config = Config::new(Identity::new(ClusterId(7), id), Options::default()).unwrap();
+        let ballot = Ballot::new(Term::new(2), None);
+        let durable = Durable { ballot, entries: entries(&[1, 1, 2]).to_vec(), ..Durable::default() };
+        let raft = Raft::restore(config, durable, Instant::ZERO).unwrap();
+        let log = raft.log();
+        assert_eq!(still_in(log, entries(&[1, 1])), entries(&[1, 1]));
+        assert_eq!(still_in(log, entries(&[1, 1, 1, 1])), entries(&[1, 1]), "another entry, and none");
+        assert_eq!(still_in(log, entries(&[2])), Entries::EMPTY);
+    }
+}
