@@ -1,5 +1,6 @@
 //! House rules as tests: each says what is wrong, why it is a rule, and what to write instead.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -136,6 +137,176 @@ fn imports_point_down_and_come_from_the_defining_module() {
         }
     }
     tidy(&violations);
+}
+
+/// Types with methods in several files of their folder, which may therefore name the type. They may name
+/// nothing else of their folder's `mod.rs`.
+const SPREAD: &[(&str, &str)] =
+    &[("replica", "Replica"), ("role::leader", "Leader"), ("replica::formation", "Formation")];
+
+/// A file of `core/src` by the path of its module.
+type Modules = BTreeMap<String, Vec<String>>;
+
+/// Every module of `core` but the root and the tests, with the paths that it names, from the crate's root.
+fn modules() -> Modules {
+    let is_test = |name: &str| {
+        ["/model.rs", "/tests.rs"].iter().any(|end| name.ends_with(end)) || name.contains("/tests/")
+    };
+    let mut modules = Modules::new();
+    for (name, text) in files("core/src", "rs").iter().filter(|(name, _)| !is_test(name)) {
+        let module = name.trim_start_matches("core/src/").trim_end_matches(".rs").replace('/', "::");
+        let module = module.trim_end_matches("::mod");
+        if module != "lib" {
+            modules.insert(module.to_owned(), paths(module, text));
+        }
+    }
+    modules
+}
+
+/// The paths that a module names, from the crate's root: those of its `use` declarations, one for each name,
+/// and those in its code.
+fn paths(module: &str, text: &str) -> Vec<String> {
+    let code: String = code(text).flat_map(|(_, line)| [line, "\n"]).collect();
+    let (mut found, mut used) = (Vec::new(), Vec::new());
+    for (at, _) in code.match_indices("use ") {
+        let begins = code[..at].rsplit('\n').next().unwrap_or_default();
+        if begins.is_empty() || begins.starts_with("pub") {
+            let tree = code[at + 4..].split(';').next().unwrap_or_default();
+            let tree = tree.replace(" as ", "@").split_whitespace().collect::<String>();
+            expand("", &tree, &mut used);
+        }
+    }
+    for path in used {
+        let (parent, path) = (module.rsplit_once("::").map_or("", |(parent, _)| parent), path);
+        let from_root = match path.split_once("::") {
+            Some(("crate", rest)) => rest.to_owned(),
+            Some(("self", rest)) => format!("{module}::{rest}"),
+            Some(("super", rest)) => format!("{parent}::{rest}"),
+            // A module of this folder, or another crate: only the former is known.
+            _ => format!("{module}::{path}"),
+        };
+        found.push(from_root.split('@').next().unwrap_or_default().to_owned());
+    }
+    let imported = |at: usize| ["in ", "use "].iter().any(|before| code[..at].ends_with(before));
+    for (at, _) in code.match_indices("crate::").filter(|(at, _)| !imported(*at)) {
+        let belongs = |c: &char| c.is_alphanumeric() || ['_', ':'].contains(c);
+        found.push(code[at + 7..].chars().take_while(belongs).collect());
+    }
+    found
+}
+
+/// Takes the groups of a `use` declaration apart.
+fn expand(before: &str, tree: &str, found: &mut Vec<String>) {
+    let Some((path, group)) = tree.split_once('{') else {
+        return found.push(format!("{before}{tree}"));
+    };
+    let (mut depth, mut from) = (0, 0);
+    let group = group.strip_suffix('}').unwrap_or(group);
+    for (at, c) in group.char_indices().chain([(group.len(), ',')]) {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                if from < at {
+                    expand(&format!("{before}{path}"), &group[from..at], found);
+                }
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The module that defines what this path names: a folder's `mod.rs` may pass on what its files define.
+fn definer<'m>(modules: &'m Modules, path: &str) -> Option<&'m str> {
+    let mut module = path;
+    while !modules.contains_key(module) {
+        module = module.rsplit_once("::")?.0;
+    }
+    let (module, paths) = modules.get_key_value(module)?;
+    let item = path[module.len()..].trim_start_matches("::").split("::").next().unwrap_or_default();
+    if SPREAD.contains(&(&**module, item)) {
+        return None;
+    }
+    let passed_on = |other: &&String| {
+        other
+            .strip_prefix(&**module)
+            .is_some_and(|rest| rest.starts_with("::") && rest.len() > item.len() + 4)
+            && other.rsplit("::").next() == Some(item)
+    };
+    match paths.iter().find(passed_on) {
+        Some(from) if !item.is_empty() => definer(modules, from),
+        _ => Some(&**module),
+    }
+}
+
+/// The modules that each uses. A `mod.rs` uses all files of its folder, so these cannot use it.
+fn uses(modules: &Modules) -> BTreeMap<&str, BTreeSet<&str>> {
+    let uses = |(module, paths): (&'_ String, &Vec<String>)| {
+        let is_child = |other: &&str| other.rsplit_once("::").is_some_and(|(folder, _)| folder == module);
+        let children = modules.keys().map(|key| &**key).filter(is_child);
+        let named = paths.iter().filter_map(|path| definer(modules, path));
+        children.chain(named).filter(|other| other != module).collect()
+    };
+    modules.iter().map(|entry| (&**entry.0, uses(entry))).collect()
+}
+
+/// The first circle that a walk from `at` comes upon, as the modules along it.
+fn circle<'m>(
+    uses: &BTreeMap<&'m str, BTreeSet<&'m str>>,
+    at: &'m str,
+    walk: &mut Vec<&'m str>,
+    done: &mut BTreeSet<&'m str>,
+) -> Option<Vec<&'m str>> {
+    if let Some(begin) = walk.iter().position(|module| *module == at) {
+        return Some(walk[begin..].to_vec());
+    }
+    if !done.insert(at) {
+        return None;
+    }
+    walk.push(at);
+    let found = uses[at].iter().find_map(|next| circle(uses, next, walk, done));
+    walk.pop();
+    found
+}
+
+#[test]
+fn no_two_files_import_each_other_directly_or_by_others() {
+    let modules = modules();
+    let uses = uses(&modules);
+    let named: usize = uses.values().map(BTreeSet::len).sum();
+    assert!(named > 400, "{named} imports were found: there are more");
+    let (mut violations, mut done) = (String::new(), BTreeSet::new());
+    for module in uses.keys() {
+        if let Some(circle) = circle(&uses, module, &mut Vec::new(), &mut done) {
+            let _ = writeln!(
+                violations,
+                "core/src: {} -> {}: move what both need into a file below them, so that each can be read with what came before",
+                circle.join(" -> "),
+                circle[0]
+            );
+        }
+    }
+    tidy(&violations);
+}
+
+#[test]
+fn circles_of_imports_are_found() {
+    let file = |module: &str, text: &str| (module.to_owned(), paths(module, text));
+    let circle_of = |a: &str, b: &str, folder: &str| {
+        let modules = Modules::from([file("f", folder), file("f::a", a), file("f::b", b)]);
+        let uses = uses(&modules);
+        circle(&uses, "f", &mut Vec::new(), &mut BTreeSet::new()).map(|circle| circle.join(" "))
+    };
+    assert_eq!(circle_of("use crate::f::b::B;\n", "struct B;\n", "mod a;\npub use b::B;\n"), None);
+    let (a, b) = ("use crate::f::b::{B, C};\n", "use alloc::vec::Vec;\nuse super::a::{self, A};\n");
+    assert_eq!(circle_of(a, b, ""), Some("f::a f::b".into()));
+    assert_eq!(circle_of("fn g() -> crate::f::b::B {}\n", b, ""), Some("f::a f::b".into()));
+    // What the folder passes on is its file's; what it defines is its own, and above its files.
+    assert_eq!(circle_of("use crate::f::B;\n", "", "pub use b::B;\n"), None);
+    assert_eq!(circle_of("use crate::f::{A, B};\n", "", "pub use b::B;\nstruct A;\n"), Some("f f::a".into()));
+    // A comment, and who may see a thing, are no imports.
+    assert_eq!(circle_of("// crate::f::A\npub(in crate::f) fn g() {}\n", "", "struct A;\n"), None);
 }
 
 fn is_role(module: &str) -> bool {
