@@ -1,7 +1,7 @@
 //! A member's disk: writes become durable in order, one sync at a time, and a crash loses what was not
 //! synced.
 
-use crate::ledger::{Link, Links};
+use crate::ledger::{Chain, Links};
 use crate::scenario::DiskSpec;
 use crate::stream::Stream;
 use kontiki_core::action::Write;
@@ -10,21 +10,33 @@ use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::types::{LogId, WriteSeq};
 use std::collections::VecDeque;
 
-/// A disk and what is on it.
+/// The disk of a kernel alone: it holds what the writes say.
 #[derive(Debug)]
 pub(crate) struct Disk {
+    pub(crate) model: DiskModel,
+    pub(crate) times: SyncTimes,
+    /// The last write that the sync under way covers, and when that sync began.
+    syncing: Option<(WriteSeq, u64)>,
+}
+
+/// What a disk holds, as the writes that its member hands out tell it.
+#[derive(Debug)]
+pub(crate) struct DiskModel {
     /// What a restart would find.
     pub(crate) durable: Durable,
     /// The prefix hashes of `durable.entries`.
-    pub(crate) chain: Vec<Link>,
+    pub(crate) chain: Chain,
+    /// Writes that a crash may lose, in order.
+    unsynced: VecDeque<Unsynced>,
+}
+
+/// How long the syncs of a disk take.
+#[derive(Debug)]
+pub(crate) struct SyncTimes {
     spec: DiskSpec,
     /// How long a sync takes at least, for good.
     slow_us: u64,
     stream: Stream,
-    /// Writes that a crash may lose, in order.
-    unsynced: VecDeque<Unsynced>,
-    /// The last write that the sync under way covers, and when that sync began.
-    syncing: Option<(WriteSeq, u64)>,
     stalled_until: u64,
 }
 
@@ -46,17 +58,52 @@ struct Unsynced {
 }
 
 impl Disk {
-    pub(crate) fn new(seed: u64, member: u64, spec: DiskSpec, slow_us: u64, durable: Durable) -> Self {
-        Self {
-            durable,
-            chain: Vec::new(),
-            spec,
-            slow_us,
-            stream: Stream::named(seed, "disk", member),
-            unsynced: VecDeque::new(),
-            syncing: None,
-            stalled_until: 0,
+    pub(crate) fn new(model: DiskModel, times: SyncTimes) -> Self {
+        Self { model, times, syncing: None }
+    }
+
+    /// Takes a write. Returns when the sync that it started will be done; none where one is under way.
+    pub(crate) fn write(&mut self, now: u64, write: Write, links: Links) -> Option<u64> {
+        self.model.note(write, links);
+        self.start_sync(now)
+    }
+
+    /// The sync under way is done.
+    pub(crate) fn synced(&mut self, now: u64) -> Synced {
+        let (seq, since) = self.syncing.take().expect("a sync is under way");
+        self.model.report(seq);
+        Synced { seq, took: now - since, next: self.start_sync(now) }
+    }
+
+    /// Loses all but a prefix of what was not synced, as much as chance will have it. Returns how many writes
+    /// were lost.
+    pub(crate) fn crash(&mut self) -> u64 {
+        let unsynced = self.model.unsynced.len() as u64;
+        let kept = self.times.stream.below(unsynced + 1);
+        (0..kept).for_each(|_| self.model.make_durable());
+        self.model.unsynced.clear();
+        self.syncing = None;
+        unsynced - kept
+    }
+
+    /// Everything on it is gone.
+    pub(crate) fn wipe(&mut self) {
+        self.model.wipe();
+        self.syncing = None;
+    }
+
+    fn start_sync(&mut self, now: u64) -> Option<u64> {
+        if self.syncing.is_some() {
+            return None;
         }
+        self.syncing = Some((self.model.unsynced.back()?.write.seq, now));
+        Some(self.times.sync_done(now))
+    }
+}
+
+impl SyncTimes {
+    pub(crate) fn new(seed: u64, member: u64, spec: DiskSpec, slow_us: u64) -> Self {
+        Self { spec, slow_us, stream: Stream::named(seed, "disk", member), stalled_until: 0 }
     }
 
     /// The disk after the chaos: at times quicker than the network, at times slower, and as slow as it is for
@@ -75,33 +122,37 @@ impl Disk {
         self.stalled_until = self.stalled_until.max(until);
     }
 
-    /// Takes a write. Returns when the sync that it started will be done; none where one is under way.
-    pub(crate) fn write(&mut self, now: u64, write: Write, links: Links) -> Option<u64> {
-        self.unsynced.push_back(Unsynced { write, links });
-        self.start_sync(now)
-    }
-
-    /// The sync under way is done.
-    pub(crate) fn synced(&mut self, now: u64) -> Synced {
-        let (seq, since) = self.syncing.take().expect("a sync is under way");
-        while self.unsynced.front().is_some_and(|unsynced| unsynced.write.seq <= seq) {
-            self.make_durable();
-        }
-        Synced { seq, took: now - since, next: self.start_sync(now) }
-    }
-
-    /// When a sync of a full replica's disk that begins now will be done.
+    /// When a sync that begins now will be done.
     pub(crate) fn sync_done(&mut self, now: u64) -> u64 {
         let span = self.draw_sync();
         now.max(self.stalled_until) + span
     }
 
-    /// A full replica has handed this to its disk.
+    /// How long a sync takes.
+    fn draw_sync(&mut self) -> u64 {
+        let tail = self.stream.chance(self.spec.tail);
+        let (low, high) = if tail {
+            (self.spec.sync_max_us, self.spec.tail_max_us)
+        } else {
+            (self.spec.sync_min_us, self.spec.sync_max_us)
+        };
+        let ordinary = self.stream.skewed(low.max(1), high.max(1));
+        let slow = if self.slow_us > 0 { self.stream.between(self.slow_us, self.slow_us * 5 / 4) } else { 0 };
+        ordinary.max(slow) * 1_000
+    }
+}
+
+impl DiskModel {
+    pub(crate) fn new(durable: Durable) -> Self {
+        Self { durable, chain: Chain::new(), unsynced: VecDeque::new() }
+    }
+
+    /// A write was handed to the disk.
     pub(crate) fn note(&mut self, write: Write, links: Links) {
         self.unsynced.push_back(Unsynced { write, links });
     }
 
-    /// A full replica says that everything through this write is durable.
+    /// Everything through this write is durable.
     pub(crate) fn report(&mut self, seq: WriteSeq) {
         while self.unsynced.front().is_some_and(|unsynced| unsynced.write.seq <= seq) {
             self.make_durable();
@@ -142,47 +193,9 @@ impl Disk {
         Ok(())
     }
 
-    /// Loses all but a prefix of what was not synced, as much as chance will have it. Returns how many writes
-    /// were lost.
-    pub(crate) fn crash(&mut self) -> u64 {
-        let kept = self.stream.below(self.unsynced.len() as u64 + 1);
-        for _ in 0..kept {
-            self.make_durable();
-        }
-        let lost = self.unsynced.len() as u64;
-        self.unsynced.clear();
-        self.syncing = None;
-        lost
-    }
-
-    /// Everything on it is gone.
+    /// Everything is gone.
     pub(crate) fn wipe(&mut self) {
-        self.durable = Durable::default();
-        self.chain.clear();
-        self.unsynced.clear();
-        self.syncing = None;
-    }
-
-    fn start_sync(&mut self, now: u64) -> Option<u64> {
-        if self.syncing.is_some() {
-            return None;
-        }
-        self.syncing = Some((self.unsynced.back()?.write.seq, now));
-        let span = self.draw_sync();
-        Some(now.max(self.stalled_until) + span)
-    }
-
-    /// How long a sync takes.
-    fn draw_sync(&mut self) -> u64 {
-        let tail = self.stream.chance(self.spec.tail);
-        let (low, high) = if tail {
-            (self.spec.sync_max_us, self.spec.tail_max_us)
-        } else {
-            (self.spec.sync_min_us, self.spec.sync_max_us)
-        };
-        let ordinary = self.stream.skewed(low.max(1), high.max(1));
-        let slow = if self.slow_us > 0 { self.stream.between(self.slow_us, self.slow_us * 5 / 4) } else { 0 };
-        ordinary.max(slow) * 1_000
+        *self = Self::new(Durable::default());
     }
 
     fn make_durable(&mut self) {
@@ -262,7 +275,7 @@ mod tests {
 
     fn disk(member: u64) -> Disk {
         let spec = DiskSpec { sync_min_us: 10, sync_max_us: 20, tail: 0, tail_max_us: 20 };
-        Disk::new(1, member, spec, 0, Durable::default())
+        Disk::new(DiskModel::new(Durable::default()), SyncTimes::new(1, member, spec, 0))
     }
 
     #[test]
@@ -272,17 +285,17 @@ mod tests {
         assert_eq!(disk.write(1, write(2), Links::default()), None);
         assert_eq!(disk.write(2, write(3), Links::default()), None);
         let first = disk.synced(done);
-        assert_eq!((first.seq, disk.durable.ballot.term()), (WriteSeq::new(1), Term::new(1)));
+        assert_eq!((first.seq, disk.model.durable.ballot.term()), (WriteSeq::new(1), Term::new(1)));
         assert_eq!(disk.synced(first.next.expect("two writes wait")).seq, WriteSeq::new(3));
     }
 
     #[test]
     fn a_disk_that_is_slow_for_good_is_slow_when_it_has_healed() {
         let spec = DiskSpec { sync_min_us: 10, sync_max_us: 20, tail: 0, tail_max_us: 20 };
-        let mut disk = Disk::new(1, 1, spec, 60_000, Durable::default());
-        disk.heal();
+        let mut times = SyncTimes::new(1, 1, spec, 60_000);
+        times.heal();
         for _ in 0..20 {
-            assert!((60_000_000..=75_000_000).contains(&disk.sync_done(0)));
+            assert!((60_000_000..=75_000_000).contains(&times.sync_done(0)));
         }
     }
 
@@ -315,9 +328,9 @@ mod tests {
         let log = |body| Durable { entries: vec![entry(body)], ..Durable::default() };
         let (lost, found) = (log(EntryBody::Lost), log(EntryBody::Blank));
         assert!(differs(&lost, &found, false).is_some());
-        let mut disk = Disk { durable: lost, ..disk(1) };
-        assert_eq!(disk.reconcile(&found, true), Ok(()));
-        assert_eq!(disk.durable.entries, found.entries, "it is owed from now on");
+        let mut model = DiskModel::new(lost);
+        assert_eq!(model.reconcile(&found, true), Ok(()));
+        assert_eq!(model.durable.entries, found.entries, "it is owed from now on");
     }
 
     #[test]
@@ -329,7 +342,7 @@ mod tests {
                 disk.write(0, write(seq), Links::default());
             }
             let lost = disk.crash();
-            assert_eq!(lost + disk.durable.ballot.term().get(), 3);
+            assert_eq!(lost + disk.model.durable.ballot.term().get(), 3);
             kept.insert(lost);
         }
         assert_eq!(kept.len(), 4);

@@ -1,7 +1,13 @@
 //! A full replica: a replica, its state machine at work, and what its disk has yet to do.
 
+use super::Crashed;
+use super::written::Written;
+use crate::disk::{DiskModel, SyncTimes};
 use crate::scenario::{ReplicaSpec, Scenario};
+use crate::storage::SimDisk;
 use crate::store::Put;
+use crate::stream::Stream;
+use kontiki_core::durable::Durable;
 use kontiki_core::kv::{self, Kv, KvRestore, KvSnapshot};
 use kontiki_core::machine::{BadSnapshot, Command, Limits, Machine, Restore, StateMachine, fingerprint};
 use kontiki_core::replica::{self, DiskJob, Lane, MachineDone, MachineJob, Replica, Worker};
@@ -10,9 +16,40 @@ use kontiki_core::{wal, wire};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// A replica and what works for it.
+/// A whole replica, and the disk that it runs on.
 #[derive(Debug)]
 pub(crate) struct FullReplica {
+    pub(crate) spec: ReplicaSpec,
+    /// What the disk must hold.
+    pub(crate) model: DiskModel,
+    pub(crate) times: SyncTimes,
+    /// The disk itself, and what an empty one begins with.
+    pub(crate) storage: SimDisk,
+    pub(crate) begin: Durable,
+    pub(crate) written: Written,
+    /// Says whether the disk survives when the member crashes.
+    outage: Stream,
+    /// What the disk has damaged, and the member may not know of yet.
+    pub(crate) damaged: Option<Damage>,
+    /// Whether the disk ever did something that it should not have.
+    pub(crate) spoiled: bool,
+    /// None while the member is down, and while it takes a step.
+    pub(crate) running: Option<Box<Running>>,
+}
+
+/// What a disk has damaged since its member was last known to be whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Damage {
+    /// The member's life in which it did so last.
+    pub(crate) life: u32,
+    /// How often it did; a write that got to the place of another may have taken the last batch, of which
+    /// nothing else tells, and counts for many.
+    pub(crate) times: u32,
+}
+
+/// A replica that runs, and what works for it.
+#[derive(Debug)]
+pub(crate) struct Running {
     pub(crate) replica: Replica,
     worker: Worker<Watched>,
     log: VecDeque<DiskWork>,
@@ -88,6 +125,41 @@ impl Restore for Rebuilt {
 }
 
 impl FullReplica {
+    pub(crate) fn new(spec: ReplicaSpec, begin: Durable, times: SyncTimes, outage: Stream) -> Self {
+        Self {
+            spec,
+            model: DiskModel::new(begin.clone()),
+            times,
+            storage: SimDisk::default(),
+            begin,
+            written: Written::default(),
+            outage,
+            damaged: None,
+            spoiled: false,
+            running: None,
+        }
+    }
+
+    /// Its power fails, or it is killed, as chance will have it.
+    pub(crate) fn crash(&mut self, stream: &mut Stream) -> Crashed {
+        self.running = None;
+        if self.outage.below(4) == 0 {
+            self.storage.disarm();
+            return Crashed::Killed;
+        }
+        let lost = self.storage.crash(stream);
+        Crashed::Power { lost: lost.writes, torn: lost.torn }
+    }
+
+    pub(crate) fn wipe(&mut self) {
+        self.model.wipe();
+        self.storage = SimDisk::default();
+        self.begin = Durable::default();
+        self.damaged = None;
+    }
+}
+
+impl Running {
     pub(crate) fn new(replica: Replica, limits: Limits) -> Self {
         let machine = Machine::with_limits(Watched::default(), limits).expect("limits that were checked");
         Self {

@@ -115,7 +115,7 @@ impl World<'_> {
     /// A host is suspended, with its disk, until the fault is over.
     pub(crate) fn suspend(&mut self, at: Episode, counted: bool) {
         let host = &mut self.hosts[at.member];
-        host.disk.stall(at.until);
+        host.body.sync_times().stall(at.until);
         if !counted && host.up.is_some() && !host.paused {
             host.clock_stopped = Some(host.clock.local(self.now));
             self.counters.mark(Mark::TimeLost);
@@ -173,7 +173,7 @@ impl World<'_> {
 
     pub(crate) fn stall_disk(&mut self, at: Episode) {
         self.counters.fault(FaultKind::DiskStall);
-        self.hosts[at.member].disk.stall(at.until);
+        self.hosts[at.member].body.sync_times().stall(at.until);
     }
 
     /// A member's disk is gone, if the group can do without.

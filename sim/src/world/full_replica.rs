@@ -2,27 +2,22 @@
 
 use super::step::{Before, Stepped, quietly};
 use super::{Checked, Happening, World, position};
-use crate::check::Check as _;
-use crate::check::bounded_work::{self, BoundedWork};
 use crate::clients::Asked;
-use crate::contract::Contract;
-use crate::host::full_replica::{DiskWork, FullReplica, Worked, found as found_in, query};
+use crate::host::MemberBody;
+use crate::host::full_replica::{DiskWork, FullReplica, Running, Worked, found as found_in, query};
 use crate::host::written::Written;
-use crate::host::{Damage, Room, Up};
 use crate::network::Sent;
 use crate::report::{FaultKind, Mark};
 use crate::storage::SimDisk;
 use kontiki_core::action::{Action, Outcome, Refusal, Violation};
-use kontiki_core::config::Config;
-use kontiki_core::durable::Durable;
 use kontiki_core::event::{Event, Reconfigure};
 use kontiki_core::machine;
 use kontiki_core::raft::Raft;
-use kontiki_core::replica::{self, Answer, Ask, Halt, Input, Lane, MachineJob, Output, Replica, Watch};
+use kontiki_core::replica::{self, Answer, Ask, Halt, Input, Lane, MachineJob, Output, Watch};
 use kontiki_core::status::Status;
 use kontiki_core::time::Instant;
-use kontiki_core::types::{Identity, Member, RequestId};
-use kontiki_core::wal::{self, DiskError, Found, Operation, RecoverError, Recovery, Wal};
+use kontiki_core::types::{Member, RequestId};
+use kontiki_core::wal::{DiskError, Operation};
 use std::panic::AssertUnwindSafe;
 
 /// Watches every step of the kernel inside a replica.
@@ -55,29 +50,24 @@ impl World<'_> {
         self.checks.follows(self.now)?;
         let host = &mut self.hosts[member];
         let local = host.clock.local(self.now);
-        let Some(up) = &mut host.up else { return Ok(()) };
-        if !matches!(up.room, Room::FullReplica(_)) {
-            return Ok(());
-        }
-        let Room::FullReplica(mut whole) = std::mem::replace(&mut up.room, Room::Down) else {
-            return Ok(());
-        };
+        let MemberBody::FullReplica(full) = &mut host.body else { return Ok(()) };
+        let Some(mut running) = full.running.take() else { return Ok(()) };
         let mut outputs = std::mem::take(&mut self.outputs);
         let mut watching = Watching { world: self, member, seen: Ok(()) };
         let ran = quietly(AssertUnwindSafe(|| {
-            whole.replica.handle_watched(local, input, &mut outputs, &mut watching);
+            running.replica.handle_watched(local, input, &mut outputs, &mut watching);
         }));
         let seen = watching.seen;
         self.survived(member, ran)?;
         seen?;
-        let at_rest = whole.replica.is_log_at_rest();
-        if whole.replica.deadline() <= local {
+        let at_rest = running.replica.is_log_at_rest();
+        if running.replica.deadline() <= local {
             let id = self.hosts[member].id;
             return Err(("Contract", format!("replica {id} wants to be woken at once, again and again")));
         }
         let host = &mut self.hosts[member];
-        if let Some(up) = &mut host.up {
-            up.room = Room::FullReplica(whole);
+        if let MemberBody::FullReplica(full) = &mut host.body {
+            full.running = Some(running);
         }
         // A crash falls between two outputs: those after it have no effect outside the replica.
         let carried_out = host.crash_after.map_or(outputs.len(), |left| outputs.len().min(left as usize));
@@ -111,8 +101,10 @@ impl World<'_> {
         raft: &Raft,
     ) -> Checked {
         self.counters.steps += 1;
-        if let Event::Persisted(seq) = event {
-            self.hosts[member].disk.report(*seq);
+        if let Event::Persisted(seq) = event
+            && let MemberBody::FullReplica(full) = &mut self.hosts[member].body
+        {
+            full.model.report(*seq);
         }
         match event {
             Event::SnapshotTaken(_) => self.counters.mark(Mark::SnapshotTaken),
@@ -124,16 +116,16 @@ impl World<'_> {
         self.note_leader(member, &before, raft);
         let stepped = Stepped { event, decided: actions, carried_out: actions.len(), crashes: false };
         let links = self.observe(member, &stepped, before, raft)?;
-        let host = &mut self.hosts[member];
+        let MemberBody::FullReplica(full) = &mut self.hosts[member].body else { return Ok(()) };
         for action in actions {
             if let Action::Persist(write) = action {
                 if !write.repaired.is_empty() {
                     self.counters.mark(Mark::EntriesRepaired);
                 }
                 if write.truncate_after.is_some() {
-                    host.written.takes_back();
+                    full.written.takes_back();
                 }
-                host.disk.note(write.clone(), links.clone());
+                full.model.note(write.clone(), links.clone());
             }
         }
         self.note_recovery(member, raft);
@@ -145,12 +137,12 @@ impl World<'_> {
             Output::Frame { to, lane, bytes } => self.send_frame(member, to, lane, &bytes),
             Output::Disk(job) => {
                 let lane = job.lane;
-                if self.whole(member).is_some_and(|whole| whole.add_disk_job(job)) {
+                if self.running(member).is_some_and(|running| running.add_disk_job(job)) {
                     self.work_disk(member, lane)?;
                 }
             }
             Output::Machine(job) => {
-                if self.whole(member).is_some_and(|whole| whole.add_machine_job(job)) {
+                if self.running(member).is_some_and(|running| running.add_machine_job(job)) {
                     self.start_machine(member);
                 }
             }
@@ -160,10 +152,11 @@ impl World<'_> {
         Ok(())
     }
 
-    pub(super) fn whole(&mut self, member: usize) -> Option<&mut FullReplica> {
-        match &mut self.hosts[member].up.as_mut()?.room {
-            Room::FullReplica(whole) => Some(whole),
-            _ => None,
+    /// A full replica, where it is up.
+    pub(super) fn running(&mut self, member: usize) -> Option<&mut Running> {
+        match &mut self.hosts[member].body {
+            MemberBody::FullReplica(full) => full.running.as_deref_mut(),
+            MemberBody::KernelOnly(_) => None,
         }
     }
 
@@ -200,26 +193,23 @@ impl World<'_> {
             let now = self.now;
             let host = &mut self.hosts[member];
             let life = host.life;
-            let Some(Up { room: Room::FullReplica(whole), .. }) = &mut host.up else { return Ok(()) };
-            let Some(work) = whole.lane(lane).front_mut() else { return Ok(()) };
+            let MemberBody::FullReplica(full) = &mut host.body else { return Ok(()) };
+            let Some(running) = &mut full.running else { return Ok(()) };
+            let Some(work) = running.lane(lane).front_mut() else { return Ok(()) };
             let Some(operation) = work.job.operations.get(work.done) else {
                 let job = work.job.id;
                 let read = std::mem::take(&mut work.read);
-                whole.lane(lane).pop_front();
+                running.lane(lane).pop_front();
                 self.spoil_first_batch(member);
                 self.tell_input(member, Input::Disk { job, result: Ok(read) })?;
                 continue;
             };
             if takes_time(operation) {
-                let done = host.disk.sync_done(now);
+                let done = full.times.sync_done(now);
                 self.schedule(done, Happening::DiskOperation { member, life, lane });
                 return Ok(());
             }
-            self.trace_operation(member, lane);
-            let host = &mut self.hosts[member];
-            let Some(Up { room: Room::FullReplica(whole), .. }) = &mut host.up else { return Ok(()) };
-            let Some(work) = whole.lane(lane).front_mut() else { return Ok(()) };
-            if let Err(error) = perform(work, &mut host.storage, &mut host.written) {
+            if let Err(error) = self.perform(member, lane) {
                 return self.disk_failed(member, lane, error);
             }
         }
@@ -230,8 +220,8 @@ impl World<'_> {
             return;
         }
         let id = self.hosts[member].id;
-        let Some(whole) = self.whole(member) else { return };
-        let work = whole.lane(lane).front();
+        let Some(running) = self.running(member) else { return };
+        let work = running.lane(lane).front();
         let Some(operation) = work.and_then(|work| work.job.operations.get(work.done)) else { return };
         let what = match operation {
             Operation::Write { file, at, bytes } => format!("write {} bytes at {at} of {file}", bytes.len()),
@@ -251,18 +241,25 @@ impl World<'_> {
         if host.life != life {
             return Ok(());
         }
-        self.trace_operation(member, lane);
-        let host = &mut self.hosts[member];
-        let Some(Up { room: Room::FullReplica(whole), .. }) = &mut host.up else { return Ok(()) };
-        let Some(work) = whole.lane(lane).front_mut() else { return Ok(()) };
-        if let Err(error) = perform(work, &mut host.storage, &mut host.written) {
-            return self.disk_failed(member, lane, error);
+        match self.perform(member, lane) {
+            Ok(()) => self.work_disk(member, lane),
+            Err(error) => self.disk_failed(member, lane, error),
         }
-        self.work_disk(member, lane)
+    }
+
+    /// Carries out the next operation of the first job of a lane.
+    fn perform(&mut self, member: usize, lane: Lane) -> Result<(), DiskError> {
+        self.trace_operation(member, lane);
+        let MemberBody::FullReplica(full) = &mut self.hosts[member].body else { return Ok(()) };
+        let FullReplica { running, storage, written, .. } = &mut **full;
+        match running.as_mut().and_then(|running| running.lane(lane).front_mut()) {
+            Some(work) => perform(work, storage, written),
+            None => Ok(()),
+        }
     }
 
     fn disk_failed(&mut self, member: usize, lane: Lane, error: DiskError) -> Checked {
-        let Some(work) = self.whole(member).and_then(|whole| whole.lane(lane).pop_front()) else {
+        let Some(work) = self.running(member).and_then(|running| running.lane(lane).pop_front()) else {
             return Ok(());
         };
         let life = self.hosts[member].life;
@@ -275,8 +272,8 @@ impl World<'_> {
     fn start_machine(&mut self, member: usize) {
         let host = &mut self.hosts[member];
         let life = host.life;
-        let Some(Up { room: Room::FullReplica(whole), .. }) = &mut host.up else { return };
-        let slow = match whole.machine_job() {
+        let MemberBody::FullReplica(full) = &mut host.body else { return };
+        let slow = match full.running.as_ref().and_then(|running| running.machine_job()) {
             None => return,
             Some(MachineJob::Apply(_)) => host.spec.apply_us * 1_000,
             Some(_) => 0,
@@ -289,13 +286,11 @@ impl World<'_> {
         if self.hosts[member].life != life {
             return Ok(());
         }
-        let Some(Worked { done, digests, carried_out }) = self.whole(member).and_then(FullReplica::work)
-        else {
+        let Some(Worked { done, digests, carried_out }) = self.running(member).and_then(Running::work) else {
             return Ok(());
         };
         let id = self.hosts[member].id;
         for (index, digest) in digests {
-            self.hosts[member].applied = index;
             self.checks.applied(id, index, digest)?;
         }
         for (index, command) in carried_out {
@@ -391,6 +386,10 @@ impl World<'_> {
         self.respond(member, request, outcome, found)
     }
 
+    fn is_spoiled(&self, member: usize) -> bool {
+        matches!(&self.hosts[member].body, MemberBody::FullReplica(full) if full.spoiled)
+    }
+
     /// A replica has stopped by itself.
     fn halted(&mut self, member: usize, halt: &Halt) -> Checked {
         let id = self.hosts[member].id;
@@ -402,7 +401,7 @@ impl World<'_> {
                 self.hosts[member].is_stale = true;
                 Ok(())
             }
-            Halt::Disk(_) | Halt::Damaged(_) if self.hosts[member].spoiled => {
+            Halt::Disk(_) | Halt::Damaged(_) if self.is_spoiled(member) => {
                 self.counters.mark(match halt {
                     Halt::Disk(_) => Mark::DiskHalt,
                     _ => Mark::DamageFound,
@@ -419,133 +418,6 @@ impl World<'_> {
             }
             _ => Err(("Halt", format!("replica {id}: {halt}"))),
         }
-    }
-
-    // ----- starting -----
-
-    /// Starts a full replica from what its disk holds.
-    pub(super) fn start_whole(&mut self, member: usize) -> Checked {
-        let Some(spec) = self.scenario.replica.clone() else { return Ok(()) };
-        let host = &mut self.hosts[member];
-        let id = host.id;
-        let identity = Identity::new(host.cluster, host.member());
-        let wrong = |error: String| ("Restart", format!("member {id} cannot start: {error}"));
-        host.storage.count_reads();
-        let recovered = quietly_recover(&mut host.storage, identity, spec.wal(), &host.begin)
-            .map_err(|panic| ("Recovery", format!("member {id} panicked: {panic}")))?;
-        bounded_work::recovery_read(host.storage.take_reads())
-            .map_err(|detail| (BoundedWork::NAME, format!("member {id}: {detail}")))?;
-        let mut recovery = match recovered {
-            Ok(recovery) => recovery,
-            Err(error) => return self.gave_up(member, &error),
-        };
-        // A witness has no snapshot's bytes to lose.
-        recovery.durable.snapshot_lost &= !self.hosts[member].spec.witness;
-        // Power may fail while it recovers, too.
-        let host = &mut self.hosts[member];
-        let all = recovery.first.len();
-        let fails = self.stage.is_none() && host.life > 0 && host.stream.below(8) == 0;
-        let carried_out = if fails { host.stream.below(all as u64 + 1) as usize } else { all };
-        for operation in &recovery.first[..carried_out] {
-            if operation.perform(&mut host.storage).is_err() {
-                return self.cannot_start(member);
-            }
-        }
-        if fails {
-            host.storage.crash(&mut host.stream);
-            self.counters.mark(Mark::CrashInRecovery);
-            return self.start_whole(member);
-        }
-        host.storage.disarm();
-        self.note_found(member, &recovery.found);
-        if recovery.durable.snapshot_lost {
-            self.counters.mark(Mark::SnapshotLost);
-        }
-        let host = &mut self.hosts[member];
-        host.disk
-            .reconcile(&recovery.durable, host.damaged.is_some())
-            .map_err(|detail| ("Durable Log", format!("member {id}: {detail}")))?;
-        let ballot = host.disk.durable.ballot;
-        let contract = Contract::new(id, &host.disk.durable);
-        host.applied = Default::default();
-        let local = host.clock.local(self.now);
-        let config = Config::new(identity, host.options.clone()).map_err(|error| wrong(error.to_string()))?;
-        let options = spec.options(&self.scenario, id);
-        let replica =
-            Replica::open(config, options, recovery, local).map_err(|error| wrong(error.to_string()))?;
-        let host = &mut self.hosts[member];
-        let (status, membership) = (replica.status(), replica.raft().membership().clone());
-        let chain = host.disk.chain.clone();
-        host.life += 1;
-        host.written.starts();
-        host.up = Some(Up {
-            room: Room::FullReplica(Box::new(FullReplica::new(replica, spec.limits()))),
-            contract,
-            status,
-            membership,
-            chain,
-            wake_at: u64::MAX,
-            leased_until: None,
-            dropped: 0,
-        });
-        if host.life > 1 {
-            self.counters.fault(FaultKind::Restart);
-            self.trace_world(|| format!("member {id} starts again"));
-        }
-        self.checks.restarted(member, ballot)?;
-        self.handle(member, Input::Wake)
-    }
-
-    /// So much of a member's disk is damaged that it does not start. It has lost its memory, then.
-    fn gave_up(&mut self, member: usize, error: &RecoverError) -> Checked {
-        let host = &mut self.hosts[member];
-        let id = host.id;
-        let excuse = match host.damaged {
-            None => Err("nothing has damaged its disk"),
-            Some(Damage { times: 1, .. }) if !host.written.nothing_says_what() => {
-                Err("its disk was damaged in one place, of which something else tells")
-            }
-            Some(_) => Ok(()),
-        };
-        excuse.map_err(|why| ("Restart", format!("member {id} cannot start, and {why}: {error}")))?;
-        self.trace_world(|| format!("member {id} gives up: {error}"));
-        self.counters.mark(Mark::GaveUp);
-        let host = &mut self.hosts[member];
-        host.wipe();
-        self.checks.wiped(member);
-        self.cure(member);
-        self.start_whole(member)
-    }
-
-    /// Its disk fails, or is full. It is started again in a while.
-    fn cannot_start(&mut self, member: usize) -> Checked {
-        let host = &mut self.hosts[member];
-        host.storage.crash(&mut host.stream);
-        if !host.spoiled {
-            return Err(("Restart", format!("the disk of member {} fails for no reason", host.id)));
-        }
-        self.counters.mark(Mark::DiskHalt);
-        let host = &mut self.hosts[member];
-        host.down += 1;
-        let retry = host.stream.between(1_000, 100_000) * 1_000;
-        self.schedule(self.now + retry, Happening::LetUp { member });
-        Ok(())
-    }
-
-    fn note_found(&mut self, member: usize, found: &Found) {
-        let host = &self.hosts[member];
-        let id = host.id;
-        self.trace_world(|| format!("member {id} recovers: {found:?}"));
-        let counters = &mut self.counters;
-        let mut mark = |seen: bool, what| {
-            if seen {
-                counters.mark(what);
-            }
-        };
-        mark(found.torn > 0, Mark::TornTail);
-        mark(!found.lost.is_empty(), Mark::EntriesLost);
-        mark(found.rewritten > 0, Mark::Rewritten);
-        mark(found.bad_votes > 0, Mark::VoteDamaged);
     }
 }
 
@@ -565,18 +437,4 @@ fn perform(work: &mut DiskWork, disk: &mut SimDisk, written: &mut Written) -> Re
         written.carried_out(&work.job.operations, work.done);
     }
     Ok(())
-}
-
-fn quietly_recover(
-    disk: &mut SimDisk,
-    identity: Identity,
-    options: wal::WalOptions,
-    begin: &Durable,
-) -> Result<Result<Recovery, RecoverError>, String> {
-    let mut recovered = None;
-    let ran = quietly(AssertUnwindSafe(|| {
-        recovered = Some(Wal::recover(disk, identity, options, begin));
-    }));
-    ran.map_err(|panic| super::step::text_of(&*panic))?;
-    Ok(recovered.expect("it ran to its end"))
 }

@@ -2,7 +2,7 @@
 
 use super::{Checked, GLANCE, Happening, World, position};
 use crate::check::liveness::{self, Healed, Stage};
-use crate::host::Host;
+use crate::host::{Host, MemberBody};
 use crate::report::Mark;
 use crate::scenario::Heal;
 use kontiki_core::status::RoleKind;
@@ -34,7 +34,7 @@ impl World<'_> {
         for member in 0..self.hosts.len() {
             // A leader whose disk is full refuses all work until there is space, which one that is dead as
             // well never tells.
-            let full = self.whole(member).is_some_and(|whole| whole.replica.raft().is_disk_full());
+            let full = self.running(member).is_some_and(|running| running.replica.raft().is_disk_full());
             if dead_disks && full && !self.core.contains(&member) {
                 self.core.push(member);
                 self.core.sort_unstable();
@@ -49,12 +49,14 @@ impl World<'_> {
                 self.hosts[member].is_stale = false;
             }
             if core.contains(&member) {
-                self.hosts[member].disk.heal();
-                self.hosts[member].storage.disarm();
+                self.hosts[member].body.sync_times().heal();
+                if let MemberBody::FullReplica(full) = &mut self.hosts[member].body {
+                    full.storage.disarm();
+                }
                 self.make_space(member);
                 self.heal_member(member)?;
             } else if dead_disks {
-                self.hosts[member].disk.die();
+                self.hosts[member].body.sync_times().die();
                 self.heal_member(member)?;
             }
         }
@@ -142,7 +144,7 @@ impl World<'_> {
         }
         if next == Stage::Done {
             let hosts = self.group().into_iter().map(|member| &self.hosts[member]);
-            self.checks.at_rest(hosts.map(|host| (host.id, host.durable_chain())))?;
+            self.checks.at_rest(hosts.map(|host| (host.id, &host.body.model().chain[..])))?;
             self.all_is_answered()?;
             let slow = self.scenario.members.iter().filter(|spec| spec.sync_us > 0).count();
             if slow > self.scenario.members.len() / 2 {
@@ -224,7 +226,7 @@ impl World<'_> {
         let mut core: Vec<_> = self.scenario.core().into_iter().map(position).collect();
         let witnesses = self.scenario.members.iter().any(|spec| spec.witness);
         // Where entries are damaged, any member with an intact copy may be needed.
-        let damaged = self.hosts.iter().any(|host| host.damaged.is_some());
+        let damaged = self.hosts.iter().any(|host| host.body.is_damaged());
         // While a change of the membership is being prepared, its voters are not in any log yet, and they
         // will decide.
         let changing = self.is_reconfiguring();

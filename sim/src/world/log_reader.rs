@@ -63,8 +63,8 @@ impl World<'_> {
         let pause = self.log_reader.pause();
         self.schedule(self.now + pause, Happening::ReadLog);
         let member = self.log_reader.stream.below(self.hosts.len() as u64) as usize;
-        let Some(whole) = self.whole(member) else { return Ok(()) };
-        let (log, max_entries) = (whole.replica.raft().log(), whole.replica.options().max_page_entries);
+        let Some(running) = self.running(member) else { return Ok(()) };
+        let (log, max_entries) = (running.replica.raft().log(), running.replica.options().max_page_entries);
         let (base, last) = (log.base(), log.last().index);
         let reader = &mut self.log_reader;
         let range = reader.range(base, last);
@@ -88,9 +88,9 @@ impl World<'_> {
             return Err(wrong(format!("a request was answered twice, at last: {answer}")));
         };
         let host = &self.hosts[member];
-        let (is_damaged, is_witness) = (host.damaged.is_some(), host.spec.witness);
-        let Some(whole) = self.whole(member) else { return Ok(()) };
-        let log = whole.replica.raft().log();
+        let (is_damaged, is_witness) = (host.body.is_damaged(), host.spec.witness);
+        let Some(running) = self.running(member) else { return Ok(()) };
+        let log = running.replica.raft().log();
         let (base, last) = (log.base(), log.last().index);
         let committed = self.checks.log();
         let reader = Reader { base, last, committed, is_damaged, is_witness };

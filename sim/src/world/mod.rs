@@ -10,6 +10,7 @@ mod marks;
 mod old_messages;
 mod operator;
 mod probe;
+mod starting;
 mod step;
 mod storage;
 
@@ -23,7 +24,8 @@ use crate::clients::{Asked, Clients, Turn};
 use crate::disk::Synced;
 use crate::fault::Episode;
 use crate::hash::StableHasher;
-use crate::host::{Crashed, Host, MemberEvent, Room, Stored};
+use crate::host::kernel_only::Stored;
+use crate::host::{Crashed, Host, MemberBody, MemberEvent};
 use crate::network::{Connection, Network};
 use crate::report::{Counters, Failure, FaultKind, Mark, Report};
 use crate::scenario::{Scenario, ScenarioError};
@@ -346,18 +348,19 @@ impl<'t> World<'t> {
         if host.is_stale {
             return Ok(());
         }
-        if self.scenario.replica.is_some() {
-            return self.start_whole(member);
+        if matches!(host.body, MemberBody::FullReplica(_)) {
+            return self.start_replica(member);
         }
-        let ballot = host.disk.durable.ballot;
-        host.start(now).map_err(|error| ("Restart", format!("member {} cannot start: {error}", host.id)))?;
+        let ballot = host.body.model().durable.ballot;
+        host.start_kernel(now)
+            .map_err(|error| ("Restart", format!("member {} cannot start: {error}", host.id)))?;
         if host.life > 1 {
             self.counters.fault(FaultKind::Restart);
             let id = host.id;
             self.trace_world(|| format!("member {id} starts again"));
         }
         self.checks.restarted(member, ballot)?;
-        if self.hosts[member].full {
+        if matches!(&self.hosts[member].body, MemberBody::KernelOnly(kernel_only) if kernel_only.full) {
             self.schedule(self.now, Happening::Space { member });
         }
         self.schedule_wake(member);
@@ -426,7 +429,9 @@ impl<'t> World<'t> {
         }
         match told {
             MemberEvent::Input(input) => self.handle(member, input),
-            MemberEvent::Event(event) if self.scenario.replica.is_none() => self.step(member, event),
+            MemberEvent::Event(event) if matches!(host.body, MemberBody::KernelOnly(_)) => {
+                self.step(member, event)
+            }
             MemberEvent::Event(event) => match self.input_of(event) {
                 Some(input) => self.handle(member, input),
                 None => Ok(()),
@@ -441,7 +446,7 @@ impl<'t> World<'t> {
         }
         let Some(up) = &mut host.up else { return Ok(()) };
         up.wake_at = u64::MAX;
-        if host.clock.local(self.now) < up.deadline() {
+        if !host.is_due(self.now) {
             self.schedule_wake(member);
             return Ok(());
         }
@@ -452,10 +457,8 @@ impl<'t> World<'t> {
     /// wake-up that comes too early, since the deadline has moved, only looks at the clock.
     fn schedule_wake(&mut self, member: usize) {
         let host = &mut self.hosts[member];
+        let Some(at) = host.wakes_at() else { return };
         let Some(up) = &mut host.up else { return };
-        let Some(at) = host.clock.when(up.deadline()) else {
-            return;
-        };
         let at = at.max(self.now);
         if at >= up.wake_at {
             return;
@@ -472,7 +475,8 @@ impl<'t> World<'t> {
         if host.life != life || host.up.is_none() {
             return Ok(());
         }
-        let Synced { seq, took, next } = host.disk.synced(now);
+        let MemberBody::KernelOnly(kernel_only) = &mut host.body else { return Ok(()) };
+        let Synced { seq, took, next } = kernel_only.disk.synced(now);
         if u128::from(took) > self.scenario.options.election_timeout_min.as_nanos() {
             self.counters.mark(Mark::SlowSync);
         }
@@ -483,15 +487,14 @@ impl<'t> World<'t> {
     }
 
     fn applied(&mut self, member: usize, life: u32) -> Checked {
-        if self.hosts[member].life != life {
+        let host = &mut self.hosts[member];
+        if host.life != life {
             return Ok(());
         }
-        let Some(through) = self.hosts[member].finish_apply() else {
-            return Ok(());
-        };
-        let host = &self.hosts[member];
+        let MemberBody::KernelOnly(kernel_only) = &mut host.body else { return Ok(()) };
+        let Some(through) = kernel_only.finish_apply() else { return Ok(()) };
         if !host.spec.witness {
-            self.checks.applied(host.id, through, host.store.digest())?;
+            self.checks.applied(host.id, through, kernel_only.store.digest())?;
         }
         self.tell(member, Event::Applied(through))?;
         self.take_snapshot(member);
@@ -500,7 +503,7 @@ impl<'t> World<'t> {
     }
 
     fn deliver(&mut self, to: usize, frame: Vec<u8>) -> Checked {
-        if self.scenario.replica.is_some() {
+        if matches!(self.hosts[to].body, MemberBody::FullReplica(_)) {
             return self.tell_input(to, Input::Frame { bytes: frame });
         }
         let decoded = wire::decode(&frame, wire::max_body(&self.scenario.options));
@@ -519,10 +522,11 @@ impl<'t> World<'t> {
         if host.life != life {
             return Ok(());
         }
-        let Some(bare) = host.bare() else { return Ok(()) };
-        bare.snapshotting = false;
+        let MemberBody::KernelOnly(kernel_only) = &mut host.body else { return Ok(()) };
+        let Some(kernel) = &mut kernel_only.running else { return Ok(()) };
+        kernel.snapshotting = false;
         let through = stored.snapshot.last.index;
-        host.keep(stored);
+        kernel_only.keep(stored);
         self.counters.mark(Mark::SnapshotTaken);
         self.tell(member, Event::SnapshotTaken(through))
     }
@@ -560,12 +564,10 @@ impl<'t> World<'t> {
     /// past the end, and its state machine holds all that its kernel knows to be committed.
     fn may_serve_unasked(&self, member: usize) -> bool {
         let host = &self.hosts[member];
-        let Some(up) = host.up.as_ref().filter(|up| !host.paused && matches!(up.room, Room::KernelOnly(_)))
-        else {
-            return false;
-        };
+        let MemberBody::KernelOnly(kernel_only) = &host.body else { return false };
+        let Some(up) = host.up.as_ref().filter(|_| !host.paused) else { return false };
         let holds = up.leased_until.is_some_and(|until| host.clock.local(self.now) < until);
-        holds && host.applied >= up.status.committed
+        holds && kernel_only.applied >= up.status.committed
     }
 
     // ----- what is shown -----

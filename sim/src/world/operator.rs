@@ -272,7 +272,7 @@ impl World<'_> {
         let lost = |member: &Member| {
             membership.kind(*member) != MemberKind::Learner
                 && (self.hosts[position(member.id)].member() != *member
-                    || self.hosts[position(member.id)].damaged.is_some())
+                    || self.hosts[position(member.id)].body.is_damaged())
         };
         membership.members().iter().any(lost)
     }
@@ -345,7 +345,7 @@ impl World<'_> {
         let me = self.hosts[member].member();
         let remembers = |id: &NodeId, membership: &Membership| {
             let host = &self.hosts[position(*id)];
-            position(*id) != member && host.damaged.is_none() && membership.contains(host.member())
+            position(*id) != member && !host.body.is_damaged() && membership.contains(host.member())
         };
         let is_safe = |membership: Membership| {
             if membership.kind(me) == MemberKind::NonMember {

@@ -4,7 +4,8 @@ use super::{Checked, Happening, World, position};
 use crate::check::acknowledged_writes::Acknowledged;
 use crate::check::{Checks, Observation, Violated, linearizable_reads};
 use crate::clients::Asked;
-use crate::host::{KernelOnly, Room, Up};
+use crate::host::kernel_only::Kernel;
+use crate::host::{MemberBody, Up};
 use crate::ledger::{Links, last_of, write_to};
 use crate::network::Sent;
 use crate::report::{FaultKind, Mark};
@@ -75,19 +76,19 @@ impl World<'_> {
     fn step_into(&mut self, member: usize, event: Event, actions: &mut Vec<Action>) -> Checked {
         let host = &mut self.hosts[member];
         let local = host.clock.local(self.now);
-        let Some(up) = &mut host.up else { return Ok(()) };
-        let Room::KernelOnly(mut bare) = std::mem::replace(&mut up.room, Room::Down) else { return Ok(()) };
-        let before = Before::of(&bare.raft);
+        let MemberBody::KernelOnly(kernel_only) = &mut host.body else { return Ok(()) };
+        let Some(mut kernel) = kernel_only.running.take() else { return Ok(()) };
+        let before = Before::of(&kernel.raft);
         let told = event.clone();
         if let Some(recorder) = self.recorders.get_mut(member) {
-            recorder.begins(local, &event, &bare.raft);
+            recorder.begins(local, &event, &kernel.raft);
         }
-        let ran = quietly(AssertUnwindSafe(|| bare.raft.step_into(local, told, actions)));
+        let ran = quietly(AssertUnwindSafe(|| kernel.raft.step_into(local, told, actions)));
         self.survived(member, ran)?;
         if let Some(recorder) = self.recorders.get_mut(member) {
-            recorder.ends(actions, &bare.raft);
+            recorder.ends(actions, &kernel.raft);
         }
-        self.note_leader(member, &before, &bare.raft);
+        self.note_leader(member, &before, &kernel.raft);
         let host = &mut self.hosts[member];
 
         // A crash falls between two actions: those after it have no effect outside the kernel.
@@ -97,9 +98,9 @@ impl World<'_> {
             *left -= carried_out as u32;
         }
         let stepped = Stepped { event: &event, decided: actions, carried_out, crashes };
-        let links = self.observe(member, &stepped, before, &bare.raft)?;
-        if let Some(up) = &mut self.hosts[member].up {
-            up.room = Room::KernelOnly(bare);
+        let links = self.observe(member, &stepped, before, &kernel.raft)?;
+        if let MemberBody::KernelOnly(kernel_only) = &mut self.hosts[member].body {
+            kernel_only.running = Some(kernel);
         }
         actions.drain(..).take(carried_out).try_for_each(|action| self.carry_out(member, action, &links))?;
         self.end_step(member, crashes)
@@ -231,7 +232,9 @@ impl World<'_> {
             Action::Persist(write) => self.persist(member, write, links),
             Action::Apply { through } => self.apply(member, through),
             Action::Restore(snapshot) => {
-                self.hosts[member].restore(snapshot);
+                if let MemberBody::KernelOnly(kernel_only) = &mut self.hosts[member].body {
+                    kernel_only.restore(snapshot);
+                }
                 self.start_apply(member);
             }
             Action::FetchSnapshot { from, snapshot } => self.fetch(member, from, snapshot),
@@ -268,20 +271,26 @@ impl World<'_> {
     }
 
     fn persist(&mut self, member: usize, write: Write, links: &Links) {
-        let (now, life) = (self.now, self.hosts[member].life);
-        if let Some(at) = self.hosts[member].disk.write(now, write, links.clone()) {
+        let host = &mut self.hosts[member];
+        let life = host.life;
+        let MemberBody::KernelOnly(kernel_only) = &mut host.body else { return };
+        if let Some(at) = kernel_only.disk.write(self.now, write, links.clone()) {
             self.schedule(at, Happening::Synced { member, life });
         }
     }
 
     fn apply(&mut self, member: usize, through: Index) {
-        self.hosts[member].apply(through);
+        if let MemberBody::KernelOnly(kernel_only) = &mut self.hosts[member].body {
+            kernel_only.apply(through);
+        }
         self.start_apply(member);
     }
 
     pub(super) fn start_apply(&mut self, member: usize) {
-        let (now, life) = (self.now, self.hosts[member].life);
-        if let Some(at) = self.hosts[member].start_apply(now) {
+        let host = &mut self.hosts[member];
+        let life = host.life;
+        let MemberBody::KernelOnly(kernel_only) = &mut host.body else { return };
+        if let Some(at) = kernel_only.start_apply(self.now, &host.spec, &mut host.stream) {
             self.schedule(at, Happening::Applied { member, life });
         }
     }
@@ -290,8 +299,8 @@ impl World<'_> {
     fn fetch(&mut self, member: usize, from: NodeId, snapshot: Snapshot) {
         let host = &mut self.hosts[member];
         let life = host.life;
-        if let Some(bare) = host.bare() {
-            bare.fetching = Some(snapshot.clone());
+        if let Some(kernel) = host.kernel() {
+            kernel.fetching = Some(snapshot.clone());
         }
         let took = host.stream.skewed(100, self.scenario.snapshots.longest_us.max(200)) * 1_000;
         let from = position(from);
@@ -305,15 +314,19 @@ impl World<'_> {
         let fails = self.hosts[member].stream.chance(self.scenario.snapshots.fail) && self.stage.is_none();
         let source = &self.hosts[from];
         let reachable = source.up.is_some() && !self.network.is_cut(from, member);
-        let found = source.snapshots.iter().find(|stored| stored.snapshot == snapshot).cloned();
+        let found = match &source.body {
+            MemberBody::KernelOnly(source) => source.stored(&snapshot).cloned(),
+            MemberBody::FullReplica(_) => None,
+        };
         let host = &mut self.hosts[member];
-        let wanted = |bare: &mut KernelOnly| bare.fetching.as_ref() == Some(&snapshot);
-        if host.life != life || !host.bare().is_some_and(wanted) {
+        let MemberBody::KernelOnly(kernel_only) = &mut host.body else { return Ok(()) };
+        let wanted = |kernel: &Kernel| kernel.fetching.as_ref() == Some(&snapshot);
+        if host.life != life || !kernel_only.running.as_deref().is_some_and(wanted) {
             return Ok(());
         }
         match found.filter(|_| reachable && !fails) {
             Some(stored) => {
-                host.keep(stored);
+                kernel_only.keep(stored);
                 self.tell(member, Event::SnapshotFetched(snapshot))
             }
             None => {
@@ -331,7 +344,10 @@ impl World<'_> {
         if fails {
             self.counters.fault(FaultKind::FetchFailed);
         }
-        let entries = if fails { Entries::EMPTY } else { host.load(after, through, max_bytes) };
+        let entries = match &host.body {
+            MemberBody::KernelOnly(kernel_only) if !fails => kernel_only.load(after, through, max_bytes),
+            _ => Entries::EMPTY,
+        };
         let slowest = if self.stage.is_none() { 5_000 } else { 50 };
         let took = host.stream.skewed(10, slowest) * 1_000;
         let loaded = Box::new(EntriesLoaded { to, after, entries });
@@ -341,13 +357,8 @@ impl World<'_> {
     /// Takes a snapshot if one is due; it is reported once it is on the disk.
     pub(super) fn take_snapshot(&mut self, member: usize) {
         let host = &mut self.hosts[member];
-        if !host.is_due(self.scenario.snapshots.every) {
-            return;
-        }
-        let Some(stored) = host.snapshot() else { return };
-        if let Some(bare) = host.bare() {
-            bare.snapshotting = true;
-        }
+        let MemberBody::KernelOnly(kernel_only) = &mut host.body else { return };
+        let Some(stored) = kernel_only.begin_snapshot(self.scenario.snapshots.every) else { return };
         let took = host.stream.skewed(100, self.scenario.snapshots.longest_us.max(200)) * 1_000;
         let life = host.life;
         self.schedule(self.now + took, Happening::SnapshotTaken { member, life, stored: Box::new(stored) });
@@ -402,7 +413,7 @@ impl World<'_> {
         Ok(found)
     }
 
-    /// Reads a register of a member's state machine for a client.
+    /// Reads a register for a client, of the state machine that the host of a kernel alone plays.
     pub(super) fn serve(
         &mut self,
         member: usize,
@@ -410,9 +421,12 @@ impl World<'_> {
         committed: Index,
     ) -> Result<(Option<u64>, Index), Violated> {
         let host = &self.hosts[member];
-        linearizable_reads::served(host.id, host.applied, committed)
-            .map_err(|detail| (linearizable_reads::NAME, detail))?;
-        Ok((host.store.value(key), host.applied))
+        let wrong = |detail| (linearizable_reads::NAME, detail);
+        let MemberBody::KernelOnly(kernel_only) = &host.body else {
+            return Err(wrong(format!("replica {} does not say what a register holds", host.id)));
+        };
+        linearizable_reads::served(host.id, kernel_only.applied, committed).map_err(wrong)?;
+        Ok((kernel_only.store.value(key), kernel_only.applied))
     }
 
     fn note_read(&mut self, member: usize, leased: bool) {

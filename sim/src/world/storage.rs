@@ -1,11 +1,13 @@
 //! What disks do to full replicas: within an atlas that leaves most members with everything.
 
 use super::{Checked, Happening, World};
+use crate::host::full_replica::{Damage, FullReplica};
 use crate::host::written::{Place, When};
-use crate::host::{Damage, Host};
+use crate::host::{Host, MemberBody};
 use crate::report::{FaultKind, Mark};
 use crate::scenario::{Decay, Rotten};
 use crate::storage::Rot;
+use crate::stream::Stream;
 use kontiki_core::event::Event;
 use kontiki_core::raft::Raft;
 use kontiki_core::wal::{Disk as _, FileName, Slot};
@@ -19,10 +21,10 @@ const HALF: u64 = BLOCK / 2;
 
 impl World<'_> {
     pub(crate) fn fail_next_sync(&mut self, member: usize) {
-        if self.scenario.replica.is_some() {
+        if let MemberBody::FullReplica(full) = &mut self.hosts[member].body {
             self.counters.fault(FaultKind::SyncFails);
-            self.hosts[member].spoiled = true;
-            self.hosts[member].storage.fail_next_sync(None);
+            full.spoiled = true;
+            full.storage.fail_next_sync(None);
         }
     }
 
@@ -30,48 +32,70 @@ impl World<'_> {
     /// out.
     pub(crate) fn fill_disk(&mut self, member: usize) {
         self.counters.fault(FaultKind::DiskFull);
-        if self.scenario.replica.is_some() {
-            self.hosts[member].spoiled = true;
-            let some = self.hosts[member].stream.below(64 * 1_024);
-            self.hosts[member].storage.set_space(Some(some));
-        } else {
-            self.hosts[member].full = true;
-            self.schedule(self.now, Happening::Space { member });
+        let Host { body, stream, .. } = &mut self.hosts[member];
+        match body {
+            MemberBody::FullReplica(full) => {
+                full.spoiled = true;
+                full.storage.set_space(Some(stream.below(64 * 1_024)));
+            }
+            MemberBody::KernelOnly(kernel_only) => {
+                kernel_only.full = true;
+                self.schedule(self.now, Happening::Space { member });
+            }
         }
     }
 
     /// The host of a kernel alone says whether its disk is full.
     pub(super) fn tell_space(&mut self, member: usize) -> Checked {
-        if self.hosts[member].bare().is_none() {
-            return Ok(());
+        match &self.hosts[member].body {
+            MemberBody::KernelOnly(kernel_only) if kernel_only.running.is_some() => {
+                let full = kernel_only.full;
+                if full {
+                    self.counters.mark(Mark::NoRoom);
+                }
+                self.tell(member, Event::DiskFull(full))
+            }
+            _ => Ok(()),
         }
-        let full = self.hosts[member].full;
-        if full {
-            self.counters.mark(Mark::NoRoom);
-        }
-        self.tell(member, Event::DiskFull(full))
     }
 
     /// A disk damages something. A member that is damaged beyond repair has lost its memory, so the others
     /// must be able to do without it.
     pub(crate) fn spoil(&mut self, member: usize, damage: impl FnOnce(&mut Self, usize)) {
-        if self.scenario.replica.is_some() && self.may_wipe(member) {
+        if matches!(self.hosts[member].body, MemberBody::FullReplica(_)) && self.may_wipe(member) {
             damage(self, member);
         }
     }
 
     /// There is space on a disk again.
     pub(crate) fn make_space(&mut self, member: usize) {
-        self.hosts[member].storage.set_space(None);
-        if self.hosts[member].full {
-            self.hosts[member].full = false;
-            self.schedule(self.now, Happening::Space { member });
+        match &mut self.hosts[member].body {
+            MemberBody::FullReplica(full) => full.storage.set_space(None),
+            MemberBody::KernelOnly(kernel_only) => {
+                if std::mem::take(&mut kernel_only.full) {
+                    self.schedule(self.now, Happening::Space { member });
+                }
+            }
         }
+    }
+
+    /// A full replica, and the stream by which its disk is damaged.
+    fn full(&mut self, member: usize) -> Option<(&mut FullReplica, &mut Stream)> {
+        let Host { body, stream, .. } = &mut self.hosts[member];
+        match body {
+            MemberBody::FullReplica(full) => Some((full, stream)),
+            MemberBody::KernelOnly(_) => None,
+        }
+    }
+
+    /// Damages a place of a member's disk. Returns whether there was something to damage.
+    fn damage(&mut self, member: usize, (file, range): Place, how: Rot) -> bool {
+        self.full(member).is_some_and(|(full, _)| full.storage.rot(file, range, how).is_ok())
     }
 
     /// The pieces of a member's log, and how far each is written.
     fn written(&mut self, member: usize) -> Vec<(FileName, u64)> {
-        let storage = &mut self.hosts[member].storage;
+        let Some((FullReplica { storage, .. }, _)) = self.full(member) else { return Vec::new() };
         let files = storage.list().unwrap_or_default();
         let mut segments: Vec<_> =
             files.into_iter().filter(|(name, _)| matches!(name, FileName::Segment(_))).collect();
@@ -113,14 +137,16 @@ impl World<'_> {
         let place = match self.hosts[member].stream.below(3) {
             0 => self.taking_back(member),
             1 if self.hosts[member].stream.coin() => {
-                self.hosts[member].written.spoil_first(When::AtRest);
+                if let Some((full, _)) = self.full(member) {
+                    full.written.spoil_first(When::AtRest);
+                }
                 return;
             }
             1 => self.one_of_the_last(member),
             _ => None,
         };
-        if let Some((file, range)) = place.or_else(|| self.place(member, BLOCK, 8 * BLOCK))
-            && self.hosts[member].storage.rot(file, range, Rot::Zero).is_ok()
+        if let Some(place) = place.or_else(|| self.place(member, BLOCK, 8 * BLOCK))
+            && self.damage(member, place, Rot::Zero)
         {
             self.damaged(member, FaultKind::LostWrite);
         }
@@ -129,15 +155,19 @@ impl World<'_> {
     /// The last batch, or the one before it, where something else tells of it.
     fn one_of_the_last(&mut self, member: usize) -> Option<Place> {
         match self.hosts[member].stream.coin() {
-            true => self.hosts[member].written.lose_last().or_else(|| self.one_before_the_last(member)),
-            false => self.one_before_the_last(member).or_else(|| self.hosts[member].written.lose_last()),
+            true => self.the_last(member).or_else(|| self.one_before_the_last(member)),
+            false => self.one_before_the_last(member).or_else(|| self.the_last(member)),
         }
+    }
+
+    fn the_last(&mut self, member: usize) -> Option<Place> {
+        self.full(member)?.0.written.lose_last()
     }
 
     /// The batch before the last. Half the time all of the last one turns to garbage, which shows that
     /// something was there all the same.
     fn one_before_the_last(&mut self, member: usize) -> Option<Place> {
-        let Host { stream, written, storage, .. } = &mut self.hosts[member];
+        let (FullReplica { written, storage, .. }, stream) = self.full(member)?;
         let (before, (file, last)) = written.lose_before_last()?;
         if stream.coin() && storage.rot(file, last, Rot::Noise(stream.number())).is_ok() {
             self.damaged(member, FaultKind::RotLog);
@@ -153,9 +183,9 @@ impl World<'_> {
             let spared = if *file == newest { 8 * BLOCK } else { 0 };
             written.iter().any(|(name, end)| name == file && range.end + spared <= *end)
         };
-        let host = &mut self.hosts[member];
-        let places: Vec<_> = host.written.taking_back().iter().filter(is_there).cloned().collect();
-        (!places.is_empty()).then(|| host.stream.pick(&places).clone())
+        let (full, stream) = self.full(member)?;
+        let places: Vec<_> = full.written.taking_back().iter().filter(is_there).cloned().collect();
+        (!places.is_empty()).then(|| stream.pick(&places).clone())
     }
 
     /// A write got to the place of another: anywhere, or to the right place of the wrong file.
@@ -173,7 +203,7 @@ impl World<'_> {
             }
         }
         let mut bytes = vec![0; BLOCK as usize];
-        let storage = &mut self.hosts[member].storage;
+        let Some((FullReplica { storage, .. }, _)) = self.full(member) else { return };
         // Blank ones are what a lost write leaves, which has its own rules.
         if (from, taken.start) != (to, hit.start)
             && storage.read(from, taken.start, &mut bytes).is_ok()
@@ -192,8 +222,9 @@ impl World<'_> {
             }
             Rotten::Tail if how == Decay::Blank => {
                 let last = self.one_of_the_last(member);
-                if last.is_none() {
-                    let Host { stream, written, .. } = &mut self.hosts[member];
+                if last.is_none()
+                    && let Some((FullReplica { written, .. }, stream)) = self.full(member)
+                {
                     written.spoil_first(if stream.coin() { When::AtOnce } else { When::AtRest });
                 }
                 last.map(|batch| self.sector_of(member, batch))
@@ -213,9 +244,9 @@ impl World<'_> {
             Rotten::Snapshot => self.snapshot_place(member),
         };
         let Some((file, range)) = place else { return };
-        let stream = &mut self.hosts[member].stream;
+        let Some((full, stream)) = self.full(member) else { return };
         if how == Decay::Unreadable {
-            if self.hosts[member].storage.make_unreadable(file, range).is_ok() {
+            if full.storage.make_unreadable(file, range).is_ok() {
                 self.counters.fault(FaultKind::Rot);
                 self.damaged(member, FaultKind::Unreadable);
             }
@@ -226,7 +257,7 @@ impl World<'_> {
             Decay::Blank => Rot::Zero,
             Decay::Garbage | Decay::Unreadable => Rot::Noise(stream.number()),
         };
-        if self.hosts[member].storage.rot(file, range, decay).is_ok() {
+        if full.storage.rot(file, range, decay).is_ok() {
             self.counters.fault(FaultKind::Rot);
             self.damaged(
                 member,
@@ -252,7 +283,7 @@ impl World<'_> {
         if self.stage.is_some() || !self.may_wipe(member) {
             return;
         }
-        let Some(batch) = self.hosts[member].written.lose_first() else { return };
+        let Some(batch) = self.full(member).and_then(|(full, _)| full.written.lose_first()) else { return };
         let sector = self.sector_of(member, batch);
         self.lose_and_fail(member, sector);
     }
@@ -260,18 +291,18 @@ impl World<'_> {
     /// Where the first batch of a segment is to be damaged and its member is at rest: all of it is lost, and
     /// power fails soon.
     pub(super) fn spoil_marked_batch(&mut self, member: usize) {
-        let wanted = self.hosts[member].written.spoils_at_rest();
+        let wanted = self.full(member).is_some_and(|(full, _)| full.written.spoils_at_rest());
         if !wanted || self.stage.is_some() || !self.may_wipe(member) {
             return;
         }
-        if let Some(batch) = self.hosts[member].written.lose_first_at_rest() {
+        if let Some(batch) = self.full(member).and_then(|(full, _)| full.written.lose_first_at_rest()) {
             self.lose_and_fail(member, batch);
         }
     }
 
-    fn lose_and_fail(&mut self, member: usize, (file, place): Place) {
-        let host = &mut self.hosts[member];
-        if host.storage.rot(file, place, Rot::Zero).is_ok() {
+    fn lose_and_fail(&mut self, member: usize, place: Place) {
+        if self.damage(member, place, Rot::Zero) {
+            let host = &mut self.hosts[member];
             host.down += 1;
             host.crash_after = Some(host.stream.below(4) as u32);
             let pause = host.stream.between(1_000, 100_000) * 1_000;
@@ -283,7 +314,7 @@ impl World<'_> {
     /// One of the `copies` of the vote; now and then all but one are lost, and with them the last batch, of
     /// which that one tells. The one that is left has the latest ballot.
     fn vote_place(&mut self, member: usize, copies: &[(Slot, u64)]) -> Option<Place> {
-        let Host { stream, written, storage, .. } = &mut self.hosts[member];
+        let (FullReplica { written, storage, .. }, stream) = self.full(member)?;
         let told = if stream.below(4) == 0 { written.lose_told() } else { None };
         if told.is_none() && !written.spoil_vote() {
             return None;
@@ -306,39 +337,40 @@ impl World<'_> {
     }
 
     fn snapshot_place(&mut self, member: usize) -> Option<(FileName, Range<u64>)> {
-        let host = &mut self.hosts[member];
-        let files = host.storage.list().unwrap_or_default();
+        let (full, stream) = self.full(member)?;
+        let files = full.storage.list().unwrap_or_default();
         let mut snapshots: Vec<_> = files
             .into_iter()
             .filter(|(name, length)| matches!(name, FileName::Snapshot { .. }) && *length > 0)
             .collect();
         snapshots.sort_unstable();
-        let (name, length) = if snapshots.is_empty() { return None } else { *host.stream.pick(&snapshots) };
-        let at = host.stream.below(length);
+        let (name, length) = if snapshots.is_empty() { return None } else { *stream.pick(&snapshots) };
+        let at = stream.below(length);
         Some((name, at..(at + SECTOR).min(length)))
     }
 
     /// A disk has damaged what may have been acknowledged.
     fn damaged(&mut self, member: usize, kind: FaultKind) {
         self.counters.fault(kind);
-        let host = &mut self.hosts[member];
-        host.spoiled = true;
+        let Host { body, id, life, .. } = &mut self.hosts[member];
+        let MemberBody::FullReplica(full) = body else { return };
+        full.spoiled = true;
         let times = match kind {
             FaultKind::MisdirectedWrite => 2,
             _ => 1,
         };
-        let before = host.damaged.map_or(0, |damage| damage.times);
-        host.damaged = Some(Damage { life: host.life, times: before + times });
-        let id = host.id;
+        let before = full.damaged.map_or(0, |damage| damage.times);
+        full.damaged = Some(Damage { life: *life, times: before + times });
+        let id = *id;
         self.trace_world(|| format!("the disk of member {id} is damaged: {}", kind.name()));
     }
 
     /// A member that has started since its disk was damaged knows all of the damage; once its log is whole
     /// again, nothing of it is left.
     pub(super) fn note_recovery(&mut self, member: usize, raft: &Raft) {
-        let host = &mut self.hosts[member];
-        if host.damaged.is_some_and(|damage| damage.life < host.life) && raft.log().is_whole() {
-            host.damaged = None;
+        let Host { body: MemberBody::FullReplica(full), life, .. } = &mut self.hosts[member] else { return };
+        if full.damaged.is_some_and(|damage| damage.life < *life) && raft.log().is_whole() {
+            full.damaged = None;
             self.counters.mark(Mark::Repaired);
         }
     }

@@ -1,0 +1,182 @@
+//! How full replicas start: from what their disks hold, which may be too little.
+
+use super::step::{quietly, text_of};
+use super::{Checked, Happening, World};
+use crate::check::Check as _;
+use crate::check::Violated;
+use crate::check::bounded_work::{self, BoundedWork};
+use crate::host::full_replica::{Damage, FullReplica, Running};
+use crate::host::{Host, MemberBody, Up};
+use crate::report::{FaultKind, Mark};
+use crate::storage::SimDisk;
+use kontiki_core::durable::Durable;
+use kontiki_core::replica::{Input, Replica};
+use kontiki_core::types::Identity;
+use kontiki_core::wal::{self, Found, RecoverError, Recovery, Wal};
+use std::panic::AssertUnwindSafe;
+
+/// What becomes of the repairs that a recovery begins with.
+enum Repaired {
+    /// They were made.
+    Yes,
+    /// Power failed meanwhile: it starts over.
+    PowerFailed,
+    /// The disk refused one.
+    Refused,
+}
+
+impl World<'_> {
+    /// Starts a full replica from what its disk holds.
+    pub(super) fn start_replica(&mut self, member: usize) -> Checked {
+        let mut recovery = match self.recover(member)? {
+            Ok(recovery) => recovery,
+            Err(error) => return self.gave_up(member, &error),
+        };
+        // A witness has no snapshot's bytes to lose.
+        recovery.durable.snapshot_lost &= !self.hosts[member].spec.witness;
+        match self.repair(member, &recovery) {
+            Repaired::Yes => {}
+            Repaired::PowerFailed => {
+                self.counters.mark(Mark::CrashInRecovery);
+                return self.start_replica(member);
+            }
+            Repaired::Refused => return self.cannot_start(member),
+        }
+        self.note_found(member, &recovery.found);
+        if recovery.durable.snapshot_lost {
+            self.counters.mark(Mark::SnapshotLost);
+        }
+        self.open_replica(member, recovery)?;
+        let host = &self.hosts[member];
+        let ballot = host.body.model().durable.ballot;
+        if host.life > 1 {
+            let id = host.id;
+            self.counters.fault(FaultKind::Restart);
+            self.trace_world(|| format!("member {id} starts again"));
+        }
+        self.checks.restarted(member, ballot)?;
+        self.handle(member, Input::Wake)
+    }
+
+    /// Reads what a member's disk holds.
+    fn recover(&mut self, member: usize) -> Result<Result<Recovery, RecoverError>, Violated> {
+        let host = &mut self.hosts[member];
+        let (id, identity) = (host.id, Identity::new(host.cluster, host.member()));
+        let MemberBody::FullReplica(full) = &mut host.body else { unreachable!("it is a full replica") };
+        let FullReplica { storage, spec, begin, .. } = &mut **full;
+        storage.count_reads();
+        let recovered = quietly_recover(storage, identity, spec.wal(), begin)
+            .map_err(|panic| ("Recovery", format!("member {id} panicked: {panic}")))?;
+        bounded_work::recovery_read(storage.take_reads())
+            .map_err(|detail| (BoundedWork::NAME, format!("member {id}: {detail}")))?;
+        Ok(recovered)
+    }
+
+    /// Makes the repairs that a recovery begins with. Power may fail meanwhile, too.
+    fn repair(&mut self, member: usize, recovery: &Recovery) -> Repaired {
+        let Host { body, stream, life, .. } = &mut self.hosts[member];
+        let MemberBody::FullReplica(full) = body else { unreachable!("it is a full replica") };
+        let all = recovery.first.len();
+        let fails = self.stage.is_none() && *life > 0 && stream.below(8) == 0;
+        let carried_out = if fails { stream.below(all as u64 + 1) as usize } else { all };
+        for operation in &recovery.first[..carried_out] {
+            if operation.perform(&mut full.storage).is_err() {
+                return Repaired::Refused;
+            }
+        }
+        if fails {
+            full.storage.crash(stream);
+            return Repaired::PowerFailed;
+        }
+        full.storage.disarm();
+        Repaired::Yes
+    }
+
+    /// Opens the replica on what was found, which must be what the disk was given to hold.
+    fn open_replica(&mut self, member: usize, recovery: Recovery) -> Checked {
+        let host = &mut self.hosts[member];
+        let (id, local) = (host.id, host.clock.local(self.now));
+        let wrong = |error: String| ("Restart", format!("member {id} cannot start: {error}"));
+        let config = host.config().map_err(wrong)?;
+        let MemberBody::FullReplica(full) = &mut host.body else { return Ok(()) };
+        full.model
+            .reconcile(&recovery.durable, full.damaged.is_some())
+            .map_err(|detail| ("Durable Log", format!("member {id}: {detail}")))?;
+        let options = full.spec.options(&self.scenario, id);
+        let replica =
+            Replica::open(config, options, recovery, local).map_err(|error| wrong(error.to_string()))?;
+        host.up = Some(Up::new(&full.model, replica.raft()));
+        full.running = Some(Box::new(Running::new(replica, full.spec.limits())));
+        full.written.starts();
+        host.life += 1;
+        Ok(())
+    }
+
+    /// So much of a member's disk is damaged that it does not start. It has lost its memory, then.
+    fn gave_up(&mut self, member: usize, error: &RecoverError) -> Checked {
+        let Host { body: MemberBody::FullReplica(full), id, .. } = &self.hosts[member] else { return Ok(()) };
+        let id = *id;
+        let excuse = match full.damaged {
+            None => Err("nothing has damaged its disk"),
+            Some(Damage { times: 1, .. }) if !full.written.nothing_says_what() => {
+                Err("its disk was damaged in one place, of which something else tells")
+            }
+            Some(_) => Ok(()),
+        };
+        excuse.map_err(|why| ("Restart", format!("member {id} cannot start, and {why}: {error}")))?;
+        self.trace_world(|| format!("member {id} gives up: {error}"));
+        self.counters.mark(Mark::GaveUp);
+        let host = &mut self.hosts[member];
+        host.wipe();
+        self.checks.wiped(member);
+        self.cure(member);
+        self.start_replica(member)
+    }
+
+    /// Its disk fails, or is full. It is started again in a while.
+    fn cannot_start(&mut self, member: usize) -> Checked {
+        let Host { body: MemberBody::FullReplica(full), stream, id, .. } = &mut self.hosts[member] else {
+            return Ok(());
+        };
+        full.storage.crash(stream);
+        if !full.spoiled {
+            return Err(("Restart", format!("the disk of member {id} fails for no reason")));
+        }
+        self.counters.mark(Mark::DiskHalt);
+        let host = &mut self.hosts[member];
+        host.down += 1;
+        let retry = host.stream.between(1_000, 100_000) * 1_000;
+        self.schedule(self.now + retry, Happening::LetUp { member });
+        Ok(())
+    }
+
+    fn note_found(&mut self, member: usize, found: &Found) {
+        let host = &self.hosts[member];
+        let id = host.id;
+        self.trace_world(|| format!("member {id} recovers: {found:?}"));
+        let counters = &mut self.counters;
+        let mut mark = |seen: bool, what| {
+            if seen {
+                counters.mark(what);
+            }
+        };
+        mark(found.torn > 0, Mark::TornTail);
+        mark(!found.lost.is_empty(), Mark::EntriesLost);
+        mark(found.rewritten > 0, Mark::Rewritten);
+        mark(found.bad_votes > 0, Mark::VoteDamaged);
+    }
+}
+
+fn quietly_recover(
+    disk: &mut SimDisk,
+    identity: Identity,
+    options: wal::WalOptions,
+    begin: &Durable,
+) -> Result<Result<Recovery, RecoverError>, String> {
+    let mut recovered = None;
+    let ran = quietly(AssertUnwindSafe(|| {
+        recovered = Some(Wal::recover(disk, identity, options, begin));
+    }));
+    ran.map_err(|panic| text_of(&*panic))?;
+    Ok(recovered.expect("it ran to its end"))
+}
