@@ -1,35 +1,31 @@
 //! The work of the state machine: one job at a time. Replication does not wait for it.
 
-use crate::event::{EntriesLoaded, Event};
+use crate::event::Event;
 use crate::log::{Entries, Entry, Snapshot};
 use crate::machine;
 use crate::machine::{ApplyError, BadSnapshot};
-use crate::replica::Replica;
-use crate::replica::answer::{Answer, Halt};
-use crate::replica::io::{Lane, MachineDone, MachineJob, Output, TaskId};
+use crate::replica::answer::Halt;
+use crate::replica::common::ReplicaCommon;
+use crate::replica::io::{Lane, MachineJob, Output, TaskId};
 use crate::replica::jobs::Job;
-use crate::types::{Index, LogId, NodeId};
+use crate::types::{Index, LogId};
+use crate::wal::Extent;
 use alloc::vec::Vec;
 
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Applying {
     /// How far the state machine has applied the log.
-    pub(super) at: Index,
+    at: Index,
     /// How far it must apply the log.
-    pub(super) through: Index,
+    through: Index,
     /// Set where it must first be restored from this snapshot.
     restore: Option<Snapshot>,
-    pub(super) work: Work,
-    /// The entries applied since the last snapshot.
-    pub(super) bytes_since: u64,
-    pub(super) entries_since: u64,
-    /// How much the log had written then.
-    pub(super) written_then: u64,
+    work: Work,
 }
 
 /// The present job of the state machine.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum Work {
+enum Work {
     Nothing,
     /// Entries to apply are read back from the disk.
     ReadingBack,
@@ -46,31 +42,60 @@ pub(super) enum Work {
     },
 }
 
+/// The chunk of a snapshot that a restoration needs next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Chunk {
+    pub(super) last: LogId,
+    pub(super) number: u64,
+}
+
+/// What a restoration is fed with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Part {
+    /// The content of the chunk that it needed.
+    Content(Vec<u8>),
+    /// There is no such chunk: it has had all of the snapshot.
+    End,
+}
+
+/// What the state machine has applied.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Applied {
+    pub(super) through: Index,
+    pub(super) entries: u64,
+    /// The size of these entries.
+    pub(super) bytes: u64,
+    pub(super) answers: Vec<(Index, machine::Answer)>,
+}
+
 impl Applying {
     pub(super) fn new(at: Index) -> Self {
-        Self {
-            at,
-            through: at,
-            restore: None,
-            work: Work::Nothing,
-            bytes_since: 0,
-            entries_since: 0,
-            written_then: 0,
-        }
+        Self { at, through: at, restore: None, work: Work::Nothing }
     }
 
-    /// There is a snapshot, or soon will be, of what is applied.
-    pub(super) fn count_anew(&mut self, written: u64) {
-        (self.bytes_since, self.entries_since, self.written_then) = (0, 0, written);
+    /// How far the state machine has applied the log.
+    pub(super) fn at(&self) -> Index {
+        self.at
     }
 
     pub(super) fn is_idle(&self) -> bool {
         self.work == Work::Nothing
     }
 
-    /// Whether it must be restored from a snapshot and has not begun yet.
-    pub(super) fn is_to_restore(&self) -> bool {
-        self.restore.is_some()
+    /// Where the state machine stands, between two pieces of work. None while it works, or must first be
+    /// restored.
+    pub(super) fn stands_at(&self) -> Option<Index> {
+        (self.is_idle() && self.restore.is_none()).then_some(self.at)
+    }
+
+    /// The present restoration: its snapshot, and the chunk that it needs.
+    pub(super) fn restoring(&self) -> Option<(&Snapshot, Chunk)> {
+        match &self.work {
+            Work::Restoring { snapshot, chunk, .. } => {
+                Some((snapshot, Chunk { last: snapshot.last, number: *chunk }))
+            }
+            _ => None,
+        }
     }
 
     /// The snapshot that it is restored from, now or next.
@@ -88,190 +113,159 @@ impl Applying {
             _ => self.at,
         }
     }
-}
 
-impl Replica {
-    /// The kernel asks for a restoration, which replaces its earlier requests.
-    pub(super) fn restore(&mut self, snapshot: Snapshot) {
-        self.applying.through = snapshot.last.index;
-        self.applying.restore = Some(snapshot);
+    /// The kernel has committed entries: they are to be applied.
+    pub(super) fn apply_through(&mut self, through: Index) {
+        self.through = through;
     }
 
-    /// Gives the state machine its next job, if it is idle.
-    pub(super) fn apply(&mut self, out: &mut Vec<Output>) {
-        if !self.applying.is_idle() {
-            return;
+    /// The kernel asks for a restoration, which replaces its earlier requests.
+    pub(super) fn restore(&mut self, snapshot: Snapshot) {
+        self.through = snapshot.last.index;
+        self.restore = Some(snapshot);
+    }
+
+    /// Gives the state machine its next job, if it is idle. A restoration begins with a chunk.
+    pub(super) fn apply(&mut self, common: &mut ReplicaCommon, out: &mut Vec<Output>) -> Option<Chunk> {
+        if !self.is_idle() {
+            return None;
         }
-        if let Some(snapshot) = self.applying.restore.take() {
-            let task = self.next_task();
-            self.applying.work = Work::Restoring { task, snapshot: snapshot.clone(), chunk: 0 };
-            return self.read_to_restore(snapshot.last, 0, out);
+        if let Some(snapshot) = self.restore.take() {
+            let (task, last) = (common.next_task(), snapshot.last);
+            self.work = Work::Restoring { task, snapshot, chunk: 0 };
+            return Some(Chunk { last, number: 0 });
         }
-        let Applying { at, through, .. } = self.applying;
+        let Self { at, through, .. } = *self;
         if through <= at {
-            return;
+            return None;
         }
-        let log = self.raft.log();
+        let log = common.raft.log();
         if log.base() > at {
             // A snapshot has replaced the entries to apply: it will be restored.
-            self.applying.through = at;
-            return;
+            self.through = at;
+        } else if log.evicted() > at {
+            let through = through.min(log.evicted());
+            self.read_back(common, through, out);
+        } else {
+            let entries = fitting(log.entries(at, through), common.options.apply_bytes);
+            self.hand_over(entries, out);
         }
-        if log.evicted() > at {
-            return self.read_back(at, through.min(log.evicted()), out);
-        }
-        let entries = fitting(log.entries(at, through), self.options.apply_bytes);
-        self.hand_over(entries, out);
+        None
     }
 
     fn hand_over(&mut self, entries: Entries, out: &mut Vec<Output>) {
         let Some(last) = entries.last() else { return };
         let bytes = entries.iter().map(Entry::size).sum();
-        self.applying.work = Work::Applying { through: last.id.index, bytes };
+        self.work = Work::Applying { through: last.id.index, bytes };
         out.push(Output::Machine(MachineJob::Apply(entries)));
     }
 
     /// Reads entries that are no longer in memory from the disk, as many as one job may hold.
-    fn read_back(&mut self, after: Index, through: Index, out: &mut Vec<Output>) {
-        if let Some(extent) = self.wal.locate(after, through, self.options.apply_bytes) {
-            self.applying.work = Work::ReadingBack;
+    fn read_back(&mut self, common: &mut ReplicaCommon, through: Index, out: &mut Vec<Output>) {
+        if let Some(extent) = common.wal.locate(self.at, through, common.options.apply_bytes) {
+            self.work = Work::ReadingBack;
             let read = extent.read();
-            self.start(Job::Apply(extent), Lane::Bulk, alloc::vec![read], out);
+            common.jobs.start(Job::Apply(extent), Lane::Bulk, alloc::vec![read], out);
         }
     }
 
     /// Entries to apply were read back; a snapshot may have taken their place meanwhile.
-    pub(super) fn on_read_back(&mut self, entries: Entries, out: &mut Vec<Output>) {
-        self.applying.work = Work::Nothing;
-        let Applying { at, through, .. } = self.applying;
-        if self.applying.restore.is_some() || self.phase.is_ending() {
-            return;
-        }
-        let wanted = entries.iter().filter(|entry| entry.id.index > at && entry.id.index <= through);
-        let entries = fitting(wanted, self.options.apply_bytes);
-        self.hand_over(entries, out);
-    }
-
-    pub(super) fn on_machine(&mut self, done: MachineDone, out: &mut Vec<Output>) {
-        match done {
-            MachineDone::Applied { result } => self.on_applied(result, out),
-            MachineDone::Queried { read, answer } => {
-                if let Some(reading) = self.clients.read(read) {
-                    let (index, until) = (reading.index, reading.until);
-                    self.tell(reading.origin, Answer::Read { index, until, answer }, out);
-                }
-            }
-            MachineDone::Chunk { task, bytes } => self.on_snapshot_chunk(task, &bytes, out),
-            MachineDone::Fed { task, result } => self.on_fed(task, result, out),
-            MachineDone::Restored { task, result } => self.on_restored(task, result, out),
-        }
-    }
-
-    fn on_applied(
+    pub(super) fn on_read_back(
         &mut self,
-        result: Result<(Index, Vec<(Index, machine::Answer)>), ApplyError>,
+        common: &ReplicaCommon,
+        extent: &Extent,
+        bytes: &[u8],
         out: &mut Vec<Output>,
-    ) {
-        let Work::Applying { through, bytes } = self.applying.work else {
-            return;
-        };
-        let (applied, answers) = match result {
-            Ok(applied) => applied,
-            Err(error) => return self.halt(Halt::Apply(error), out),
-        };
-        assert_eq!(applied, through, "the state machine applies what it is given");
-        self.applying.entries_since += through - self.applying.at;
-        self.applying.bytes_since = self.applying.bytes_since.saturating_add(bytes);
-        self.has_applied(through);
-        self.tell_all(|clients, told| clients.applied(through, answers, told), out);
-    }
-
-    fn has_applied(&mut self, through: Index) {
-        self.applying.at = through;
-        self.applying.work = Work::Nothing;
-        self.events.push_back(Event::Applied(through));
-    }
-
-    /// A piece of the snapshot that is to be restored has been read.
-    pub(super) fn feed(&mut self, bytes: Vec<u8>, out: &mut Vec<Output>) {
-        let Work::Restoring { task, .. } = self.applying.work else {
-            return;
-        };
-        if self.gives_up_restoring() {
-            return;
+    ) -> Result<(), Halt> {
+        let entries = common.wal.entries(extent, bytes).map_err(Halt::Damaged)?;
+        self.work = Work::Nothing;
+        let Self { at, through, .. } = *self;
+        if self.restore.is_none() && !common.phase.is_ending() {
+            let wanted = entries.iter().filter(|entry| entry.id.index > at && entry.id.index <= through);
+            let entries = fitting(wanted, common.options.apply_bytes);
+            self.hand_over(entries, out);
         }
-        out.push(Output::Machine(MachineJob::Feed { task, bytes }));
+        Ok(())
     }
 
-    fn on_fed(&mut self, task: TaskId, result: Result<(), BadSnapshot>, out: &mut Vec<Output>) {
-        let (last, next) = match &mut self.applying.work {
+    pub(super) fn on_applied(
+        &mut self,
+        common: &mut ReplicaCommon,
+        result: Result<(Index, Vec<(Index, machine::Answer)>), ApplyError>,
+    ) -> Result<Option<Applied>, Halt> {
+        let Work::Applying { through, bytes } = self.work else {
+            return Ok(None);
+        };
+        let (applied, answers) = result.map_err(Halt::Apply)?;
+        assert_eq!(applied, through, "the state machine applies what it is given");
+        let entries = through - self.at;
+        self.has_applied(common, through);
+        Ok(Some(Applied { through, entries, bytes, answers }))
+    }
+
+    fn has_applied(&mut self, common: &mut ReplicaCommon, through: Index) {
+        self.at = through;
+        self.work = Work::Nothing;
+        common.events.push_back(Event::Applied(through));
+    }
+
+    /// Feeds the restoration with what it needed.
+    pub(super) fn feed(&mut self, common: &ReplicaCommon, part: Part, out: &mut Vec<Output>) {
+        let Work::Restoring { task, ref snapshot, .. } = self.work else {
+            return;
+        };
+        let job = match part {
+            Part::End => MachineJob::Restore { task, snapshot: snapshot.clone() },
+            Part::Content(_) if self.gives_up_restoring(common) => return,
+            Part::Content(bytes) => MachineJob::Feed { task, bytes },
+        };
+        out.push(Output::Machine(job));
+    }
+
+    /// The state machine has taken what it was fed with. Returns the chunk that it needs next.
+    pub(super) fn on_fed(
+        &mut self,
+        common: &ReplicaCommon,
+        task: TaskId,
+        result: Result<(), BadSnapshot>,
+    ) -> Result<Option<Chunk>, Halt> {
+        let next = match &mut self.work {
             Work::Restoring { task: current, snapshot, chunk } if *current == task => {
                 *chunk += 1;
-                (snapshot.last, *chunk)
+                Chunk { last: snapshot.last, number: *chunk }
             }
-            _ => return,
+            _ => return Ok(None),
         };
-        if self.gives_up_restoring() {
-            return;
+        if self.gives_up_restoring(common) {
+            return Ok(None);
         }
-        match result {
-            Ok(()) => self.read_to_restore(last, next, out),
-            Err(error) => self.halt(Halt::Restore(error), out),
-        }
+        result.map_err(Halt::Restore)?;
+        Ok(Some(next))
     }
 
-    /// All of the snapshot has been read and fed.
-    pub(super) fn finish_restore(&mut self, out: &mut Vec<Output>) {
-        if let Work::Restoring { task, snapshot, .. } = &self.applying.work {
-            let (task, snapshot) = (*task, snapshot.clone());
-            out.push(Output::Machine(MachineJob::Restore { task, snapshot }));
-        }
-    }
-
-    fn on_restored(&mut self, task: TaskId, result: Result<LogId, BadSnapshot>, out: &mut Vec<Output>) {
-        let through = match &self.applying.work {
+    /// The state machine is restored. Returns through which entry.
+    pub(super) fn on_restored(
+        &mut self,
+        common: &mut ReplicaCommon,
+        task: TaskId,
+        result: Result<LogId, BadSnapshot>,
+    ) -> Result<Option<Index>, Halt> {
+        let through = match &self.work {
             Work::Restoring { task: current, snapshot, .. } if *current == task => snapshot.last.index,
-            _ => return,
+            _ => return Ok(None),
         };
-        if let Err(error) = result {
-            return self.halt(Halt::Restore(error), out);
-        }
-        self.applying.count_anew(self.wal.written());
-        self.has_applied(through);
-        // Entries through the snapshot are applied, but their answers are known only on the member that took
-        // it.
-        self.tell_all(|clients, told| clients.passed(through, told), out);
+        result.map_err(Halt::Restore)?;
+        self.has_applied(common, through);
+        Ok(Some(through))
     }
 
     /// Whether the restoration is superseded: another snapshot must be restored, or the member is stopping.
-    fn gives_up_restoring(&mut self) -> bool {
-        let gives_up = self.applying.restore.is_some() || self.phase.is_ending();
+    fn gives_up_restoring(&mut self, common: &ReplicaCommon) -> bool {
+        let gives_up = self.restore.is_some() || common.phase.is_ending();
         if gives_up {
-            self.applying.work = Work::Nothing;
+            self.work = Work::Nothing;
         }
         gives_up
-    }
-
-    /// The kernel asks for entries, for a follower that lags behind the entries in memory.
-    pub(super) fn load(
-        &mut self,
-        to: NodeId,
-        after: LogId,
-        through: Index,
-        max_bytes: u64,
-        out: &mut Vec<Output>,
-    ) {
-        match self.wal.locate(after.index, through, max_bytes) {
-            Some(extent) => {
-                let read = extent.read();
-                self.start(Job::Load { to, after, extent }, Lane::Bulk, alloc::vec![read], out);
-            }
-            None => self.loaded(EntriesLoaded { to, after, entries: Entries::EMPTY }),
-        }
-    }
-
-    pub(super) fn loaded(&mut self, loaded: EntriesLoaded) {
-        self.events.push_back(Event::EntriesLoaded(loaded));
     }
 }
 

@@ -1,27 +1,21 @@
 //! Requests that wait for an answer. **Invariant:** each gets exactly one.
 
+use crate::action::Outcome;
+use crate::event::{Event, Proposal, Read, ReadVia, Reconfigure, Transfer};
 use crate::machine;
-use crate::replica::answer::Answer;
-use crate::replica::frame::ForwardId;
+use crate::membership::Change;
+use crate::replica::answer::{Answer, ReplicaRefusal};
+use crate::replica::common::ReplicaCommon;
+use crate::replica::io::{MachineJob, Output};
+use crate::replica::origin::Origin;
 use crate::time::Instant;
-use crate::types::{Index, LogId, Member, RequestId};
+use crate::types::{Index, LogId, NodeId, Payload, RequestId};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-/// The origin of a request, which gets the answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Origin {
-    /// A client of this host, with the request's id.
-    Client(RequestId),
-    /// A member that forwarded a client's command.
-    Peer(Member, ForwardId),
-    /// Every origin of this long command: see [`Repeats`](crate::replica::repeats::Repeats).
-    Long(u64),
-}
-
 /// A request to the kernel, with its origin.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Asked {
+enum Asked {
     Command(Origin),
     Query { origin: Origin, query: Vec<u8> },
     Reconfigure(Origin),
@@ -29,7 +23,7 @@ pub(super) enum Asked {
 }
 
 impl Asked {
-    pub(super) fn origin(&self) -> Origin {
+    fn origin(&self) -> Origin {
         match *self {
             Self::Command(origin)
             | Self::Query { origin, .. }
@@ -41,15 +35,12 @@ impl Asked {
 
 /// A query that the state machine is answering.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Reading {
-    pub(super) origin: Origin,
-    pub(super) index: Index,
-    pub(super) until: Option<Instant>,
+struct Reading {
+    origin: Origin,
+    index: Index,
+    until: Option<Instant>,
     bytes: u64,
 }
-
-/// Answers, each with its origin.
-pub(super) type Told = Vec<(Origin, Answer)>;
 
 /// All waiting requests. The kernel gets request ids of our own, since two clients may use the same id.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -70,106 +61,164 @@ impl Clients {
         self.asked.len() + self.committed.len() + self.reading.len()
     }
 
-    /// The size in bytes of the waiting queries.
-    pub(super) fn query_bytes(&self) -> u64 {
-        self.query_bytes
+    /// Why no query of this length is taken in, if none is.
+    pub(super) fn refusal_of_query(&self, common: &ReplicaCommon, length: u64) -> Option<ReplicaRefusal> {
+        let max = common.options.max_query_bytes;
+        if length > max {
+            return Some(ReplicaRefusal::QueryTooLarge { max });
+        }
+        let is_full = self.query_bytes + length > common.options.max_waiting_query_bytes;
+        is_full.then_some(ReplicaRefusal::TooMany)
     }
 
     /// Notes a request to the kernel. Returns the id to use for it.
-    pub(super) fn ask(&mut self, asked: Asked) -> RequestId {
+    fn ask(&mut self, asked: Asked) -> RequestId {
         self.last += 1;
-        if let Asked::Query { query, .. } = &asked {
-            self.query_bytes += query.len() as u64;
-        }
         let request = RequestId(self.last);
         self.asked.insert(request, asked);
         request
     }
 
-    /// The kernel has answered. Returns the request, if it still waits.
-    pub(super) fn answered(&mut self, request: RequestId) -> Option<Asked> {
-        self.asked.remove(&request)
+    /// Notes a command. Returns what to propose to the kernel.
+    pub(super) fn proposal(&mut self, origin: Origin, payload: Payload) -> Proposal {
+        Proposal { request: self.ask(Asked::Command(origin)), payload }
     }
 
-    /// If this is a query, it need not wait any more.
-    pub(super) fn drop_query(&mut self, asked: &Asked) {
-        if let Asked::Query { query, .. } = asked {
-            self.query_bytes -= query.len() as u64;
-        }
+    pub(super) fn query(&mut self, common: &mut ReplicaCommon, origin: Origin, query: Vec<u8>, via: ReadVia) {
+        self.query_bytes += query.len() as u64;
+        let request = self.ask(Asked::Query { origin, query });
+        common.events.push_back(Event::Read(Read { request, via }));
     }
 
-    /// A command is committed; the state machine will answer it.
-    pub(super) fn committed(&mut self, id: LogId, origin: Origin) {
-        self.committed.insert(id.index, (id, origin));
-    }
-
-    /// A query may be given to the state machine now.
-    pub(super) fn reading(
+    pub(super) fn reconfigure(
         &mut self,
-        read: RequestId,
+        common: &mut ReplicaCommon,
         origin: Origin,
-        at: (Index, Option<Instant>),
-        query: &[u8],
+        (expected, changes, force): (Option<LogId>, Vec<Change>, bool),
     ) {
-        let (index, until) = at;
-        self.reading.insert(read, Reading { origin, index, until, bytes: query.len() as u64 });
+        let request = self.ask(Asked::Reconfigure(origin));
+        common.events.push_back(Event::Reconfigure(Reconfigure { request, expected, changes, force }));
+    }
+
+    pub(super) fn cancel_change(&mut self, common: &mut ReplicaCommon, origin: Origin) {
+        let request = self.ask(Asked::Reconfigure(origin));
+        common.events.push_back(Event::CancelChange(request));
+    }
+
+    pub(super) fn transfer(&mut self, common: &mut ReplicaCommon, origin: Origin, to: Option<NodeId>) {
+        let request = self.ask(Asked::Transfer(origin));
+        common.events.push_back(Event::Transfer(Transfer { request, to }));
+    }
+
+    /// The kernel has answered. A committed command goes on waiting for the state machine, which has applied
+    /// the log through `applied`; a confirmed query is given to the state machine.
+    pub(super) fn on_outcome(
+        &mut self,
+        common: &mut ReplicaCommon,
+        request: RequestId,
+        outcome: Outcome,
+        applied: Index,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(asked) = self.asked.remove(&request) else {
+            return;
+        };
+        match (asked, outcome) {
+            (Asked::Command(origin), Outcome::Committed(id)) if id.index > applied => {
+                self.committed.insert(id.index, (id, origin));
+            }
+            (Asked::Command(origin), Outcome::Committed(id)) => {
+                common.tell(origin, Answer::Unanswered(id), out);
+            }
+            (Asked::Query { origin, query }, Outcome::Ready { index, until }) => {
+                let bytes = query.len() as u64;
+                self.reading.insert(request, Reading { origin, index, until, bytes });
+                out.push(Output::Machine(MachineJob::Query { read: request, query }));
+            }
+            (asked, outcome) => {
+                if let Asked::Query { query, .. } = &asked {
+                    self.query_bytes -= query.len() as u64;
+                }
+                common.tell(asked.origin(), plain(outcome), out);
+            }
+        }
     }
 
     /// The state machine has answered a query.
-    pub(super) fn read(&mut self, read: RequestId) -> Option<Reading> {
-        let reading = self.reading.remove(&read)?;
-        self.query_bytes -= reading.bytes;
-        Some(reading)
+    pub(super) fn on_queried(
+        &mut self,
+        common: &mut ReplicaCommon,
+        read: RequestId,
+        answer: Vec<u8>,
+        out: &mut Vec<Output>,
+    ) {
+        if let Some(Reading { origin, index, until, bytes }) = self.reading.remove(&read) {
+            self.query_bytes -= bytes;
+            common.tell(origin, Answer::Read { index, until, answer }, out);
+        }
     }
 
-    /// The state machine has applied everything through `through`, with these answers. Collects them with
-    /// their origins.
-    pub(super) fn applied(
+    /// The state machine has applied everything through `through`, with these answers.
+    pub(super) fn on_applied(
         &mut self,
+        common: &mut ReplicaCommon,
         through: Index,
         answers: Vec<(Index, machine::Answer)>,
-        told: &mut Told,
+        out: &mut Vec<Output>,
     ) {
         for (index, answer) in answers {
             if let Some((id, origin)) = self.committed.remove(&index) {
-                told.push((origin, Answer::Applied { id, answer }));
+                common.tell(origin, Answer::Applied { id, answer }, out);
             }
         }
-        self.passed(through, told);
+        self.pass(common, through, out);
     }
 
     /// Everything through `through` is applied, and the state machine will give no more answers to it.
-    pub(super) fn passed(&mut self, through: Index, told: &mut Told) {
+    pub(super) fn pass(&mut self, common: &mut ReplicaCommon, through: Index, out: &mut Vec<Output>) {
         while let Some(first) = self.committed.first_entry()
             && *first.key() <= through
         {
             let (id, origin) = first.remove();
-            told.push((origin, Answer::Unanswered(id)));
+            common.tell(origin, Answer::Unanswered(id), out);
         }
     }
 
     /// Entries after `after` will not be applied here any more.
-    pub(super) fn give_up_after(&mut self, after: Index, told: &mut Told) {
+    pub(super) fn give_up_after(&mut self, common: &mut ReplicaCommon, after: Index, out: &mut Vec<Output>) {
         for (_, (id, origin)) in self.committed.split_off(&after.next()) {
-            told.push((origin, Answer::Unanswered(id)));
+            common.tell(origin, Answer::Unanswered(id), out);
         }
     }
 
     /// Ends all waiting requests: neither the kernel nor the state machine will answer any more. The outcome
     /// of a command that the kernel was given is unknown, since it may commit. A query, or any other request
     /// without an answer, is refused.
-    pub(super) fn end(&mut self, refusal: &Answer, told: &mut Told) {
+    pub(super) fn end(&mut self, common: &mut ReplicaCommon, refusal: &Answer, out: &mut Vec<Output>) {
         for (_, asked) in core::mem::take(&mut self.asked) {
             let answer = match &asked {
                 Asked::Query { .. } => refusal.clone(),
                 Asked::Command(_) | Asked::Reconfigure(_) | Asked::Transfer(_) => Answer::Unknown,
             };
-            told.push((asked.origin(), answer));
+            common.tell(asked.origin(), answer, out);
         }
-        self.passed(Index::MAX, told);
+        self.pass(common, Index::MAX, out);
         for (_, reading) in core::mem::take(&mut self.reading) {
-            told.push((reading.origin, refusal.clone()));
+            common.tell(reading.origin, refusal.clone(), out);
         }
         self.query_bytes = 0;
+    }
+}
+
+/// The answer to a request that needs no state machine.
+fn plain(outcome: Outcome) -> Answer {
+    match outcome {
+        Outcome::Committed(id) => Answer::Reconfigured(id),
+        Outcome::Transferred => Answer::Transferred,
+        Outcome::NotTransferred => Answer::NotTransferred,
+        Outcome::NotCaughtUp(id) => Answer::NotCaughtUp(id),
+        Outcome::Cancelled => Answer::Cancelled,
+        Outcome::Refused(refusal) => Answer::Refused(ReplicaRefusal::Raft(refusal)),
+        Outcome::Ready { .. } | Outcome::Unknown => Answer::Unknown,
     }
 }

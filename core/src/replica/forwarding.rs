@@ -8,12 +8,11 @@
 
 use crate::action;
 use crate::membership::MAX_MEMBERS;
-use crate::replica::Replica;
 use crate::replica::answer::{Answer, ReplicaRefusal};
-use crate::replica::clients::Origin;
+use crate::replica::common::ReplicaCommon;
 use crate::replica::frame::{ForwardId, ReplicaBody, Reply};
 use crate::replica::io::{Lane, Output};
-use crate::replica::phase::Phase;
+use crate::replica::origin::Origin;
 use crate::replica::repeats::LONG;
 use crate::status::{RoleKind, Status};
 use crate::time::{Instant, Nanos};
@@ -98,96 +97,80 @@ impl Forwards {
         }
         true
     }
-}
-
-impl Replica {
-    /// Whom to send commands on to, and the term in which that member leads: none where this member may not,
-    /// need not or cannot.
-    pub(super) fn forwards_to(&self) -> Option<(Member, Term)> {
-        let status = self.raft.status();
-        let leader = status.leader.filter(|leader| self.options.forward && *leader != status.id)?;
-        let member = Member::new(leader, self.raft.membership().incarnation(leader)?);
-        (self.peers.version(member) >= FORWARDING).then_some((member, status.term))
-    }
 
     pub(super) fn forward(
         &mut self,
+        common: &mut ReplicaCommon,
         origin: Origin,
         (leader, term): (Member, Term),
         command: Payload,
         out: &mut Vec<Output>,
     ) {
-        let max = self.raft.config().options().max_payload_bytes;
+        let max = common.raft.config().options().max_payload_bytes;
         if command.len() as u64 > max {
             let refusal = ReplicaRefusal::Raft(action::Refusal::TooLarge { max });
-            return self.tell(origin, Answer::Refused(refusal), out);
+            return common.tell(origin, Answer::Refused(refusal), out);
         }
-        self.forwards.last += 1;
-        let number = self.forwards.last;
-        let due = self.now + Nanos::from(self.options.forward_timeout);
+        self.last += 1;
+        let number = self.last;
+        let due = common.now + Nanos::from(common.options.forward_timeout);
         let until = due + SLOWEST.times((command.len() / LONG) as u64);
-        self.forwards.sent.insert(number, Sent { origin, to: leader, term, due, until });
-        self.forwards.due.insert((due, number));
-        self.counters.forwarded += 1;
-        let id = ForwardId { life: self.forwards.life, number };
-        self.send_replica(leader, Lane::Log, ReplicaBody::Forward { term, id, command }, out);
+        self.sent.insert(number, Sent { origin, to: leader, term, due, until });
+        self.due.insert((due, number));
+        common.counters.forwarded += 1;
+        let id = ForwardId { life: self.life, number };
+        common.send(leader, Lane::Log, ReplicaBody::Forward { term, id, command }, out);
     }
 
-    /// A member sends a client's command on to this one, which it takes for the leader of `term`.
+    /// A member sends a client's command on to this one, which it takes for the leader of `term`. Returns the
+    /// command where it is to be proposed.
     pub(super) fn on_forward(
         &mut self,
+        common: &mut ReplicaCommon,
         from: Member,
-        term: Term,
-        id: ForwardId,
-        command: Payload,
+        (term, id, command): (Term, ForwardId, Payload),
+        is_busy: bool,
         out: &mut Vec<Output>,
-    ) {
-        let membership = self.raft.membership();
-        if self.forwards.taken.len() > MAX_MEMBERS {
+    ) -> Option<(Origin, Payload)> {
+        let membership = common.raft.membership();
+        if self.taken.len() > MAX_MEMBERS {
             // A member that has left may forward nothing any more.
-            self.forwards.taken.retain(|id, _| membership.incarnation(*id).is_some());
+            self.taken.retain(|id, _| membership.incarnation(*id).is_some());
         }
-        if !membership.contains(from) || !self.forwards.is_first(from, id) {
-            self.counters.unexpected_messages += 1;
-            return;
+        if !membership.contains(from) || !self.is_first(from, id) {
+            common.counters.unexpected_messages += 1;
+            return None;
         }
-        let status = self.raft.status();
+        let status = common.raft.status();
         let origin = Origin::Peer(from, id);
-        if term <= self.forwards.born {
+        if term <= self.born {
             // An earlier life of this member may have taken it.
-            return self.tell(origin, Answer::Unknown, out);
+            common.tell(origin, Answer::Unknown, out);
+            return None;
         }
         let refusal = if status.role != RoleKind::Leader || status.term != term {
             action::Refusal::NotLeader { leader: status.leader }
-        } else if self.waiting() >= self.options.max_requests {
+        } else if is_busy {
             action::Refusal::Busy
         } else {
-            if let Some(origin) = self.repeats.bring(origin, &command) {
-                self.propose(origin, command);
-            }
-            return;
+            let origin = common.repeats.bring(origin, &command)?;
+            return Some((origin, command));
         };
-        self.tell(origin, Answer::Refused(ReplicaRefusal::Raft(refusal)), out);
+        common.tell(origin, Answer::Refused(ReplicaRefusal::Raft(refusal)), out);
+        None
     }
 
-    /// Answers a member that sent a command on. One that has halted says nothing more.
-    pub(super) fn reply(&mut self, to: Member, id: ForwardId, answer: Answer, out: &mut Vec<Output>) {
-        if self.phase == Phase::Halted {
-            return;
-        }
-        let reply = match answer {
-            Answer::Applied { id, answer } => Reply::Applied { id, answer },
-            Answer::Unanswered(id) => Reply::Unanswered(id),
-            Answer::Refused(ReplicaRefusal::Raft(refusal)) => Reply::Refused(refusal),
-            _ => Reply::Unknown,
-        };
-        self.send_replica(to, Lane::Log, ReplicaBody::Forwarded { id, reply }, out);
-    }
-
-    pub(super) fn on_forwarded(&mut self, from: Member, id: ForwardId, reply: Reply, out: &mut Vec<Output>) {
-        let is_asked = |sent: &Sent| sent.to == from && self.forwards.life == id.life;
-        if !self.forwards.sent.get(&id.number).is_some_and(is_asked) {
-            self.counters.unexpected_messages += 1;
+    pub(super) fn on_forwarded(
+        &mut self,
+        common: &mut ReplicaCommon,
+        from: Member,
+        id: ForwardId,
+        reply: Reply,
+        out: &mut Vec<Output>,
+    ) {
+        let is_asked = |sent: &Sent| sent.to == from && self.life == id.life;
+        if !self.sent.get(&id.number).is_some_and(is_asked) {
+            common.counters.unexpected_messages += 1;
             return;
         }
         let answer = match reply {
@@ -196,28 +179,37 @@ impl Replica {
             Reply::Refused(refusal) => Answer::Refused(ReplicaRefusal::Raft(refusal)),
             Reply::Unknown => Answer::Unknown,
         };
-        if let Some(sent) = self.forwards.remove(id.number) {
-            self.tell(sent.origin, answer, out);
+        if let Some(sent) = self.remove(id.number) {
+            common.tell(sent.origin, answer, out);
         }
     }
 
     /// The answers to some have stayed away for too long.
-    pub(super) fn give_up_forwards(&mut self, out: &mut Vec<Output>) {
-        while let Some(&(due, number)) = self.forwards.due.first()
-            && due <= self.now
+    pub(super) fn give_up(&mut self, common: &mut ReplicaCommon, out: &mut Vec<Output>) {
+        while let Some(&(due, number)) = self.due.first()
+            && due <= common.now
         {
-            let Some(mut sent) = self.forwards.remove(number) else { return };
-            let Status { leader, term, .. } = self.raft.status();
+            let Some(mut sent) = self.remove(number) else { return };
+            let Status { leader, term, .. } = common.raft.status();
             let may_be_under_way = leader == Some(sent.to.id) && term == sent.term;
-            if may_be_under_way && sent.until > self.now {
-                sent.due = sent.until.min(self.now + Nanos::from(self.options.forward_timeout));
-                self.forwards.due.insert((sent.due, number));
-                self.forwards.sent.insert(number, sent);
+            if may_be_under_way && sent.until > common.now {
+                sent.due = sent.until.min(common.now + Nanos::from(common.options.forward_timeout));
+                self.due.insert((sent.due, number));
+                self.sent.insert(number, sent);
             } else {
-                self.tell(sent.origin, Answer::Unknown, out);
+                common.tell(sent.origin, Answer::Unknown, out);
             }
         }
     }
+}
+
+/// Whom to send commands on to, and the term in which that member leads: none where this member may not, need
+/// not or cannot.
+pub(super) fn forwards_to(common: &ReplicaCommon) -> Option<(Member, Term)> {
+    let status = common.raft.status();
+    let leader = status.leader.filter(|leader| common.options.forward && *leader != status.id)?;
+    let member = Member::new(leader, common.raft.membership().incarnation(leader)?);
+    (common.peers.version(member) >= FORWARDING).then_some((member, status.term))
 }
 
 /// How long a piece of [`LONG`] bytes takes by the slowest way that is waited for.

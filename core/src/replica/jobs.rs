@@ -1,11 +1,8 @@
 //! The disk jobs in progress, and the purpose of each.
 
-use crate::event::EntriesLoaded;
-use crate::replica::Replica;
-use crate::replica::answer::Halt;
 use crate::replica::io::{DiskJob, JobId, Lane, Output};
 use crate::types::{Index, LogId, Member, NodeId};
-use crate::wal::{DiskError, Extent, Operation};
+use crate::wal::{Extent, Operation};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -61,50 +58,20 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
-    pub(super) fn is_empty(&self) -> bool {
-        self.open.is_empty()
-    }
-}
-
-impl Replica {
     /// Hands a job out to the disk.
     pub(super) fn start(&mut self, job: Job, lane: Lane, operations: Vec<Operation>, out: &mut Vec<Output>) {
-        self.jobs.last += 1;
-        let id = JobId(self.jobs.last);
-        self.jobs.open.insert(id, job);
+        self.last += 1;
+        let id = JobId(self.last);
+        self.open.insert(id, job);
         out.push(Output::Disk(DiskJob { id, lane, operations }));
     }
 
-    pub(super) fn on_disk(
-        &mut self,
-        id: JobId,
-        result: Result<Vec<Vec<u8>>, DiskError>,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(job) = self.jobs.open.remove(&id) else {
-            return;
-        };
-        let result = match (job, result) {
-            (Job::Upkeep, result) => return self.on_upkeep(result.map(|_| ()), out),
-            (Job::Snapshot(job), result) => return self.on_snapshot_job(job, result, out),
-            (job, Ok(read)) => (job, read.into_iter().next().unwrap_or_default()),
-            (_, Err(error)) => return self.halt(Halt::Disk(error), out),
-        };
-        match result {
-            (Job::Batch, _) => self.on_batch_written(false),
-            (Job::Mark, _) => self.on_batch_written(true),
-            (Job::Load { to, after, extent }, bytes) => match self.wal.entries(&extent, &bytes) {
-                Ok(entries) => self.loaded(EntriesLoaded { to, after, entries }),
-                Err(damage) => self.halt(Halt::Damaged(damage), out),
-            },
-            (Job::Apply(extent), bytes) => match self.wal.entries(&extent, &bytes) {
-                Ok(entries) => self.on_read_back(entries, out),
-                Err(damage) => self.halt(Halt::Damaged(damage), out),
-            },
-            (Job::Page { after, through, extent }, bytes) => {
-                self.on_page_read((after, through, &extent), &bytes, out);
-            }
-            (Job::Upkeep | Job::Snapshot(_), _) => {}
-        }
+    /// The disk is done with a job. Returns its purpose, unless it is none of those in progress.
+    pub(super) fn finish(&mut self, id: JobId) -> Option<Job> {
+        self.open.remove(&id)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
     }
 }

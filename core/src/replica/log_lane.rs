@@ -1,8 +1,9 @@
 //! The log's lane to the disk: one batch at a time (group commit). Writes that queue meanwhile form the next.
 
+use crate::action::Write;
 use crate::event::Event;
-use crate::replica::Replica;
 use crate::replica::answer::Halt;
+use crate::replica::common::ReplicaCommon;
 use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::Job;
 use crate::time::{Instant, Nanos};
@@ -22,11 +23,11 @@ pub(super) struct LogLane {
     /// A full disk is not tried again before this instant.
     upkeep_at: Instant,
     /// Whether the kernel was told that the disk is full.
-    pub(super) full: bool,
+    full: bool,
     /// Snapshots that the log rests on, each once this write is durable.
     rebases: VecDeque<(WriteSeq, LogId)>,
     /// The snapshot that the log on the disk rests on.
-    pub(super) rests_on: LogId,
+    rests_on: LogId,
 }
 
 impl LogLane {
@@ -57,84 +58,100 @@ impl LogLane {
         let retry = if self.full && !self.upkeep { self.upkeep_at } else { Instant::NEVER };
         mark.min(retry)
     }
-}
 
-impl Replica {
+    /// The snapshot that the log on the disk rests on.
+    pub(super) fn rests_on(&self) -> LogId {
+        self.rests_on
+    }
+
     /// Queues a write of the kernel.
-    pub(super) fn persist(&mut self, write: crate::action::Write) {
+    pub(super) fn persist(&mut self, common: &mut ReplicaCommon, write: Write) {
         if let Some(rebase) = &write.rebase {
-            self.log.rebases.push_back((write.seq, rebase.snapshot.last));
+            self.rebases.push_back((write.seq, rebase.snapshot.last));
         }
-        self.wal.submit(write);
+        common.wal.submit(write);
     }
 
     /// Writes the queued writes. If none has queued for a while, marks the last batch as durable.
-    pub(super) fn write_log(&mut self, out: &mut Vec<Output>) {
-        if self.log.writing {
+    pub(super) fn write(&mut self, common: &mut ReplicaCommon, out: &mut Vec<Output>) {
+        if self.writing {
             return;
         }
-        if let Some(operations) = self.wal.next_job() {
-            self.log.writing = true;
-            self.log.mark_at = None;
-            self.start(Job::Batch, Lane::Log, operations, out);
-        } else if self.log.mark_at.is_some_and(|at| self.now >= at) {
-            self.log.mark_at = None;
-            if let Some(operations) = self.wal.mark() {
-                self.log.writing = true;
-                self.start(Job::Mark, Lane::Log, operations, out);
+        if let Some(operations) = common.wal.next_job() {
+            self.writing = true;
+            self.mark_at = None;
+            common.jobs.start(Job::Batch, Lane::Log, operations, out);
+        } else if self.mark_at.is_some_and(|at| common.now >= at) {
+            self.mark_at = None;
+            if let Some(operations) = common.wal.mark() {
+                self.writing = true;
+                common.jobs.start(Job::Mark, Lane::Log, operations, out);
             }
         }
     }
 
-    pub(super) fn on_batch_written(&mut self, is_mark: bool) {
-        self.log.writing = false;
-        let seq = self.wal.completed();
-        while let Some(&(rebased, last)) = self.log.rebases.front()
+    /// A batch is durable.
+    pub(super) fn on_batch_written(&mut self, common: &mut ReplicaCommon) {
+        let seq = self.on_written(common);
+        let heartbeat = Nanos::from(common.raft.config().options().heartbeat_interval);
+        self.mark_at = Some(common.now + heartbeat);
+        common.events.push_back(Event::Persisted(seq));
+    }
+
+    /// A mark is on the disk. There may be another copy of the vote to bring up to date.
+    pub(super) fn on_mark_written(&mut self, common: &mut ReplicaCommon) {
+        self.on_written(common);
+        self.mark_at = Some(common.now);
+    }
+
+    /// Returns the last write that is durable.
+    fn on_written(&mut self, common: &mut ReplicaCommon) -> WriteSeq {
+        self.writing = false;
+        let seq = common.wal.completed();
+        while let Some(&(rebased, last)) = self.rebases.front()
             && rebased <= seq
         {
-            self.log.rests_on = last;
-            self.log.rebases.pop_front();
+            self.rests_on = last;
+            self.rebases.pop_front();
         }
-        if is_mark {
-            // There may be another copy of the vote to bring up to date.
-            self.log.mark_at = Some(self.now);
-        } else {
-            let heartbeat = Nanos::from(self.raft.config().options().heartbeat_interval);
-            self.log.mark_at = Some(self.now + heartbeat);
-            self.events.push_back(Event::Persisted(seq));
-        }
+        seq
     }
 
     /// Prepares the next segment and removes segments that are no longer needed.
-    pub(super) fn keep_up(&mut self, out: &mut Vec<Output>) {
-        if !self.log.upkeep
-            && self.now >= self.log.upkeep_at
-            && let Some(operations) = self.wal.upkeep()
+    pub(super) fn keep_up(&mut self, common: &mut ReplicaCommon, out: &mut Vec<Output>) {
+        if !self.upkeep
+            && common.now >= self.upkeep_at
+            && let Some(operations) = common.wal.upkeep()
         {
-            self.log.upkeep = true;
-            self.start(Job::Upkeep, Lane::Bulk, operations, out);
+            self.upkeep = true;
+            common.jobs.start(Job::Upkeep, Lane::Bulk, operations, out);
         }
-        self.watch_room();
+        self.watch_room(common);
     }
 
-    pub(super) fn on_upkeep(&mut self, result: Result<(), DiskError>, out: &mut Vec<Output>) {
-        self.log.upkeep = false;
+    pub(super) fn on_upkeep(
+        &mut self,
+        common: &mut ReplicaCommon,
+        result: Result<(), DiskError>,
+    ) -> Result<(), Halt> {
+        self.upkeep = false;
         match result {
-            Ok(()) => self.wal.upkeep_done(Ok(())),
+            Ok(()) => common.wal.upkeep_done(Ok(())),
             Err(DiskError::Full) => {
-                self.wal.upkeep_done(Err(&DiskError::Full));
-                self.log.upkeep_at = self.now + Nanos::from(self.options.full_disk_retry);
+                common.wal.upkeep_done(Err(&DiskError::Full));
+                self.upkeep_at = common.now + Nanos::from(common.options.full_disk_retry);
             }
-            Err(error) => self.halt(Halt::Disk(error), out),
+            Err(error) => return Err(Halt::Disk(error)),
         }
+        Ok(())
     }
 
     /// Tells the kernel when the disk is full and when there is space again.
-    fn watch_room(&mut self) {
-        let full = !self.wal.has_room();
-        if full != self.log.full {
-            self.log.full = full;
-            self.events.push_back(Event::DiskFull(full));
+    fn watch_room(&mut self, common: &mut ReplicaCommon) {
+        let full = !common.wal.has_room();
+        if full != self.full {
+            self.full = full;
+            common.events.push_back(Event::DiskFull(full));
         }
     }
 }

@@ -82,23 +82,25 @@
 mod answer;
 mod applying;
 mod clients;
+mod common;
+mod counters;
 mod ending;
 pub mod formation;
 mod forwarding;
 pub mod frame;
 mod io;
 mod jobs;
+mod loading;
 mod log_lane;
 mod opening;
 mod options;
+mod origin;
 mod page;
 mod peers;
 mod phase;
-mod post;
 mod reading;
 mod refusing;
 mod repeats;
-mod requests;
 mod snapshots;
 #[cfg(test)]
 mod tests;
@@ -106,33 +108,38 @@ mod watch;
 mod worker;
 
 pub use answer::{Answer, Halt, ReplicaRefusal};
+pub use counters::ReplicaCounters;
 pub use io::{Ask, DiskJob, Input, JobId, Lane, MachineDone, MachineJob, Output, TaskId, perform};
 pub use opening::ReplicaOpenError;
 pub use options::{MAX_CHUNK_BYTES, ReplicaOptions, ReplicaOptionsError};
 pub use page::{LogPage, LogRange};
-pub use post::ReplicaCounters;
 pub use refusing::Refusing;
 pub use watch::Watch;
 pub use worker::Worker;
 
-use crate::action::Action;
-use crate::event::Event;
+use crate::action::{Action, Refusal};
+use crate::config::Config;
+use crate::event::{Event, Proposal};
+use crate::message::Body;
 use crate::raft::Raft;
-use crate::replica::applying::Applying;
+use crate::replica::applying::{Applying, Part};
 use crate::replica::clients::Clients;
-use crate::replica::forwarding::Forwards;
-use crate::replica::jobs::Jobs;
+use crate::replica::common::ReplicaCommon;
+use crate::replica::ending::refuse_all;
+use crate::replica::forwarding::{Forwards, forwards_to};
+use crate::replica::frame::{Envelope, ReplicaBody};
+use crate::replica::jobs::Job;
 use crate::replica::log_lane::LogLane;
-use crate::replica::peers::Peers;
+use crate::replica::origin::Origin;
 use crate::replica::phase::Phase;
 use crate::replica::reading::Reading;
-use crate::replica::repeats::Repeats;
-use crate::replica::snapshots::Snapshots;
+use crate::replica::snapshots::{InUse, Snapshots};
 use crate::replica::watch::watched_step;
 use crate::status::Status;
 use crate::time::Instant;
-use crate::wal::Wal;
-use alloc::collections::VecDeque;
+use crate::types::{Index, LogId, Member, Payload, RequestId};
+use crate::wal::{DiskError, Recovery, Wal};
+use crate::wire::FrameError;
 use alloc::vec::Vec;
 
 /// One member of one group, with its log, its clients, and the snapshots on their way.
@@ -140,28 +147,46 @@ use alloc::vec::Vec;
 /// The same options, recovery and sequence of (now, input) give the same outputs, on every platform.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Replica {
-    raft: Raft,
-    wal: Wal,
-    options: ReplicaOptions,
-    now: Instant,
-    phase: Phase,
-    /// What the kernel is to be told next, in order.
-    events: VecDeque<Event>,
+    common: ReplicaCommon,
     actions: Vec<Action>,
-    jobs: Jobs,
-    last_task: u64,
     log: LogLane,
     applying: Applying,
     clients: Clients,
-    peers: Peers,
     forwards: Forwards,
-    repeats: Repeats,
     snapshots: Snapshots,
     reading: Reading,
-    counters: ReplicaCounters,
 }
 
 impl Replica {
+    /// Opens a member from its recovered directory, after every operation of [`Recovery::first`] was carried
+    /// out. Its state machine has applied nothing yet.
+    pub fn open(
+        config: Config,
+        options: ReplicaOptions,
+        recovery: Recovery,
+        now: Instant,
+    ) -> Result<Self, ReplicaOpenError> {
+        options.check().map_err(ReplicaOpenError::Options)?;
+        let Recovery { wal, mut durable, found, .. } = recovery;
+        // The state machine lives in memory; and a witness has no snapshot's bytes to lose.
+        durable.applied = Index::ZERO;
+        durable.snapshot_lost &= !config.options().witness;
+        let rests_on = durable.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last);
+        let life = wal.life();
+        let common = ReplicaCommon::restore(config, options, (wal, durable), now)
+            .map_err(ReplicaOpenError::Restore)?;
+        Ok(Self {
+            actions: Vec::new(),
+            log: LogLane::new(rests_on, now),
+            applying: Applying::new(common.raft.log().applied()),
+            clients: Clients::default(),
+            forwards: Forwards::new(life, common.raft.status().term),
+            snapshots: Snapshots::new(&found, now),
+            reading: Reading::default(),
+            common,
+        })
+    }
+
     /// Takes one input and appends what follows from it to `out`.
     ///
     /// A clock that goes back counts as one that stands still.
@@ -177,139 +202,417 @@ impl Replica {
         out: &mut Vec<Output>,
         watch: &mut impl Watch,
     ) {
-        self.now = self.now.max(now);
-        if self.phase == Phase::Halted {
-            return self.refuse(input, out);
+        self.common.now = self.common.now.max(now);
+        if self.common.phase == Phase::Halted {
+            return refuse_all(input, &ReplicaRefusal::Raft(Refusal::Halted), out);
         }
-        if self.phase == Phase::Fresh {
-            self.phase = Phase::Running;
-            self.events.push_back(Event::Wake);
+        if self.common.phase == Phase::Fresh {
+            self.common.phase = Phase::Running;
+            self.common.events.push_back(Event::Wake);
         }
-        self.take(input, out);
-        if self.events.is_empty() && now >= self.raft.deadline() {
-            self.events.push_back(Event::Wake);
+        let taken = self.take(input, out);
+        self.halt_if(taken, out);
+        if self.common.events.is_empty() && now >= self.common.raft.deadline() {
+            self.common.events.push_back(Event::Wake);
         }
         loop {
-            while self.phase != Phase::Halted
-                && let Some(event) = self.events.pop_front()
+            while self.common.phase != Phase::Halted
+                && let Some(event) = self.common.events.pop_front()
             {
                 self.step(now, event, out, watch);
             }
-            if self.phase == Phase::Halted {
-                return self.events.clear();
+            if self.common.phase == Phase::Halted {
+                return self.common.events.clear();
             }
             self.go_on(out);
-            if self.events.is_empty() {
+            if self.common.events.is_empty() {
                 break;
             }
         }
         self.stop_when_done(out);
     }
 
-    fn take(&mut self, input: Input, out: &mut Vec<Output>) {
+    fn take(&mut self, input: Input, out: &mut Vec<Output>) -> Result<(), Halt> {
         match input {
             Input::Wake => {}
             Input::Frame { bytes } => self.on_frame(&bytes, out),
             Input::Request { request, ask } => self.on_request(request, ask, out),
             Input::Commands(commands) => self.on_commands(commands, out),
-            Input::Disk { job, result } => self.on_disk(job, result, out),
-            Input::Machine(done) => self.on_machine(done, out),
-            Input::PeerUnreachable(peer) => self.events.push_back(Event::PeerUnreachable(peer)),
+            Input::Disk { job, result } => self.on_disk(job, result, out)?,
+            Input::Machine(done) => self.on_machine(done, out)?,
+            Input::PeerUnreachable(peer) => self.common.events.push_back(Event::PeerUnreachable(peer)),
             Input::Shutdown => self.shut_down(out),
         }
+        Ok(())
     }
 
     /// Steps the kernel, and carries out what it decides.
     fn step(&mut self, now: Instant, event: Event, out: &mut Vec<Output>, watch: &mut impl Watch) {
         let mut actions = core::mem::take(&mut self.actions);
-        watched_step(&mut self.raft, now, event, &mut actions, watch);
+        watched_step(&mut self.common.raft, now, event, &mut actions, watch);
         for action in actions.drain(..) {
-            if self.phase != Phase::Halted {
-                self.carry_out(action, out);
+            if self.common.phase != Phase::Halted {
+                let carried_out = self.carry_out(action, out);
+                self.halt_if(carried_out, out);
             }
         }
         self.actions = actions;
     }
 
-    fn carry_out(&mut self, action: Action, out: &mut Vec<Output>) {
+    fn carry_out(&mut self, action: Action, out: &mut Vec<Output>) -> Result<(), Halt> {
+        let common = &mut self.common;
         match action {
-            Action::Send(message) => self.send_message(message, out),
-            Action::Persist(write) => self.persist(write),
-            Action::Apply { through } => self.applying.through = through,
-            Action::Restore(snapshot) => self.restore(snapshot),
-            Action::FetchSnapshot { from, snapshot } => self.fetch(from, snapshot, out),
+            Action::Send(message) => common.send_message(message, out),
+            Action::Persist(write) => self.log.persist(common, write),
+            Action::Apply { through } => self.applying.apply_through(through),
+            Action::Restore(snapshot) => self.applying.restore(snapshot),
+            Action::FetchSnapshot { from, snapshot } => self.snapshots.fetch(common, from, snapshot, out),
             Action::LoadEntries { to, after, through, max_bytes } => {
-                self.load(to, after, through, max_bytes, out);
+                loading::load(common, (to, after), through, max_bytes, out);
             }
             Action::TakeSnapshot => self.snapshots.want(),
-            Action::Respond { request, outcome } => self.on_outcome(request, outcome, out),
-            Action::Halt(violation) => self.halt(Halt::Violation(violation), out),
+            Action::Respond { request, outcome } => {
+                self.clients.on_outcome(common, request, outcome, self.applying.at(), out);
+            }
+            Action::Halt(violation) => return Err(Halt::Violation(violation)),
         }
+        Ok(())
     }
 
     /// Everything that is not the answer to an input, but is to be done when it can be.
     fn go_on(&mut self, out: &mut Vec<Output>) {
-        self.write_log(out);
-        if self.phase == Phase::Running {
-            self.keep_up(out);
-            self.tend_snapshots(out);
-            self.apply(out);
-            self.give_up_forwards(out);
-            self.read_log(out);
+        let common = &mut self.common;
+        self.log.write(common, out);
+        if common.phase != Phase::Running {
+            return;
+        }
+        self.log.keep_up(common, out);
+        let in_use = InUse { rests_on: self.log.rests_on(), restores: self.applying.restores() };
+        self.snapshots.go_on(common, self.applying.stands_at(), in_use, out);
+        if let Some(chunk) = self.applying.apply(common, out) {
+            let part = self.snapshots.read_to_restore(common, chunk, out);
+            self.restore_on(part, out);
+        }
+        self.forwards.give_up(&mut self.common, out);
+        self.reading.read_log(&mut self.common, out);
+    }
+
+    fn on_frame(&mut self, bytes: &[u8], out: &mut Vec<Output>) {
+        let common = &mut self.common;
+        let max = frame::max_body(common.raft.config().options());
+        let decoded = match frame::decode(bytes, common.peers.speaks(), max) {
+            Ok(decoded) => decoded,
+            Err(FrameError::Version(_)) => return common.counters.unknown_versions += 1,
+            Err(_) => return common.counters.bad_frames += 1,
+        };
+        let me = common.identity();
+        let (cluster, from, to) = match &decoded.envelope {
+            Envelope::Raft(message) => (message.cluster, message.from, message.to),
+            Envelope::Replica(message) => (message.cluster, message.from, message.to),
+        };
+        if cluster == me.cluster && from.id != me.member.id {
+            common.peers.heard(from, &decoded, common.now);
+        }
+        match decoded.envelope {
+            Envelope::Raft(message) => {
+                // A member that offers a snapshot has its file, and can send it.
+                if let Body::OfferSnapshot { snapshot } | Body::RepairSnapshot { snapshot } = &message.body {
+                    self.snapshots.on_offered(from, snapshot);
+                }
+                common.events.push_back(Event::Receive(message));
+            }
+            Envelope::Replica(message) => {
+                if cluster == me.cluster && to == me.member && from.id != me.member.id {
+                    self.on_replica_message(from, message.body, out);
+                } else {
+                    common.counters.unexpected_messages += 1;
+                }
+            }
+        }
+    }
+
+    fn on_replica_message(&mut self, from: Member, body: ReplicaBody, out: &mut Vec<Output>) {
+        let is_busy = self.is_busy();
+        let common = &mut self.common;
+        if common.phase.is_ending() {
+            return;
+        }
+        match body {
+            // A member that has just started says little until it knows what this one understands, and may
+            // wait for an answer to it.
+            ReplicaBody::Hello => {
+                if common.peers.answers(from, common.now) {
+                    common.greet(from, out);
+                }
+            }
+            ReplicaBody::SnapshotRequest { last, edition, piece } => {
+                self.snapshots.on_piece_asked(common, from, (last, edition, piece), out);
+            }
+            ReplicaBody::SnapshotPiece { last, edition, piece, bytes } => {
+                self.snapshots.on_piece(common, from, (last, edition, piece), &bytes, out);
+            }
+            ReplicaBody::SnapshotGone { last, edition } => {
+                self.snapshots.on_gone(common, from, last, edition);
+            }
+            ReplicaBody::Forward { term, id, command } => {
+                let forwarded = (term, id, command);
+                if let Some((origin, command)) =
+                    self.forwards.on_forward(common, from, forwarded, is_busy, out)
+                {
+                    self.propose(origin, command);
+                }
+            }
+            ReplicaBody::Forwarded { id, reply } => {
+                self.forwards.on_forwarded(common, from, id, reply, out);
+            }
+        }
+    }
+
+    fn on_request(&mut self, request: RequestId, ask: Ask, out: &mut Vec<Output>) {
+        let origin = Origin::Client(request);
+        if let Some(refusal) = self.refusal(&ask) {
+            return out.push(Output::Answer { request, answer: Answer::Refused(refusal) });
+        }
+        let common = &mut self.common;
+        match ask {
+            Ask::Command(payload) => self.on_command(origin, payload, out),
+            Ask::Query { query, via } => self.clients.query(common, origin, query, via),
+            Ask::Reconfigure { expected, changes, force } => {
+                self.clients.reconfigure(common, origin, (expected, changes, force));
+            }
+            Ask::CancelChange => self.clients.cancel_change(common, origin),
+            Ask::Transfer { to } => self.clients.transfer(common, origin, to),
+            Ask::Snapshot => self.snapshots.on_asked(common, request, out),
+            Ask::Entries { range, max_bytes } => self.reading.ask(common, request, range, max_bytes),
+        }
+    }
+
+    /// Returns the refusal of a request that the replica can refuse without the kernel.
+    fn refusal(&self, ask: &Ask) -> Option<ReplicaRefusal> {
+        if self.common.phase == Phase::Stopping {
+            return Some(ReplicaRefusal::Raft(Refusal::Stopped));
+        }
+        if self.is_busy() {
+            return Some(ReplicaRefusal::TooMany);
+        }
+        match ask {
+            Ask::Query { query, .. } => self.clients.refusal_of_query(&self.common, query.len() as u64),
+            _ => None,
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.waiting() >= self.common.options.max_requests
+    }
+
+    fn on_command(&mut self, origin: Origin, payload: Payload, out: &mut Vec<Output>) {
+        let common = &mut self.common;
+        let Some(origin) = common.repeats.bring(origin, &payload) else { return };
+        match forwards_to(common) {
+            Some(leader) => self.forwards.forward(common, origin, leader, payload, out),
+            None => self.propose(origin, payload),
+        }
+    }
+
+    fn propose(&mut self, origin: Origin, payload: Payload) {
+        let proposal = self.clients.proposal(origin, payload);
+        self.common.events.push_back(Event::Propose(proposal));
+    }
+
+    fn on_commands(&mut self, commands: Vec<Proposal>, out: &mut Vec<Output>) {
+        if forwards_to(&self.common).is_some() {
+            for Proposal { request, payload } in commands {
+                self.on_request(request, Ask::Command(payload), out);
+            }
+            return;
+        }
+        let mut proposals = Vec::with_capacity(commands.len());
+        for Proposal { request, payload } in commands {
+            let ask = Ask::Command(payload);
+            match (self.refusal(&ask), ask) {
+                (None, Ask::Command(payload)) => {
+                    let origin = self.common.repeats.bring(Origin::Client(request), &payload);
+                    proposals.extend(origin.map(|origin| self.clients.proposal(origin, payload)));
+                }
+                (refusal, _) => {
+                    let refusal = refusal.unwrap_or(ReplicaRefusal::TooMany);
+                    out.push(Output::Answer { request, answer: Answer::Refused(refusal) });
+                }
+            }
+        }
+        if !proposals.is_empty() {
+            self.common.events.push_back(Event::ProposeBatch(proposals));
+        }
+    }
+
+    fn on_disk(
+        &mut self,
+        id: JobId,
+        result: Result<Vec<Vec<u8>>, DiskError>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Halt> {
+        let common = &mut self.common;
+        let Some(job) = common.jobs.finish(id) else {
+            return Ok(());
+        };
+        let (job, bytes) = match (job, result) {
+            (Job::Upkeep, result) => return self.log.on_upkeep(common, result.map(|_| ())),
+            (Job::Snapshot(job), result) => {
+                let restoring = self.applying.restoring();
+                let part = self.snapshots.on_disk(common, (job, result), restoring, out)?;
+                self.restore_on(part, out);
+                return Ok(());
+            }
+            (job, Ok(read)) => (job, read.into_iter().next().unwrap_or_default()),
+            (_, Err(error)) => return Err(Halt::Disk(error)),
+        };
+        match job {
+            Job::Batch => self.log.on_batch_written(common),
+            Job::Mark => self.log.on_mark_written(common),
+            Job::Load { to, after, extent } => loading::on_read(common, (to, after), &extent, &bytes)?,
+            Job::Apply(extent) => self.applying.on_read_back(common, &extent, &bytes, out)?,
+            Job::Page { after, through, extent } => {
+                self.reading.on_page_read(common, (after, through, &extent), &bytes, out);
+            }
+            Job::Upkeep | Job::Snapshot(_) => {}
+        }
+        Ok(())
+    }
+
+    fn on_machine(&mut self, done: MachineDone, out: &mut Vec<Output>) -> Result<(), Halt> {
+        let common = &mut self.common;
+        match done {
+            MachineDone::Applied { result } => {
+                if let Some(applied) = self.applying.on_applied(common, result)? {
+                    self.snapshots.on_applied(applied.entries, applied.bytes);
+                    self.clients.on_applied(common, applied.through, applied.answers, out);
+                }
+            }
+            MachineDone::Queried { read, answer } => self.clients.on_queried(common, read, answer, out),
+            MachineDone::Chunk { task, bytes } => self.snapshots.on_chunk(common, task, &bytes, out),
+            MachineDone::Fed { task, result } => {
+                if let Some(chunk) = self.applying.on_fed(common, task, result)? {
+                    let part = self.snapshots.read_to_restore(common, chunk, out);
+                    self.restore_on(part, out);
+                }
+            }
+            MachineDone::Restored { task, result } => {
+                if let Some(through) = self.applying.on_restored(common, task, result)? {
+                    self.snapshots.on_restored(common);
+                    // Entries through the snapshot are applied, but their answers are known only on the
+                    // member that took it.
+                    self.clients.pass(common, through, out);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_on(&mut self, part: Option<Part>, out: &mut Vec<Output>) {
+        if let Some(part) = part {
+            self.applying.feed(&self.common, part, out);
+        }
+    }
+
+    fn shut_down(&mut self, out: &mut Vec<Output>) {
+        if self.common.phase == Phase::Running {
+            self.common.phase = Phase::Stopping;
+            self.common.events.push_back(Event::Shutdown);
+            let refusal = Answer::Refused(ReplicaRefusal::Raft(Refusal::Stopped));
+            self.answer_outside_the_kernel(&refusal, out);
+        }
+    }
+
+    /// Goes on with a shutdown. Nothing new is applied, so requests that wait for it are answered. Once no
+    /// job is in progress, the member halts.
+    fn stop_when_done(&mut self, out: &mut Vec<Output>) {
+        if self.common.phase != Phase::Stopping {
+            return;
+        }
+        self.clients.give_up_after(&mut self.common, self.applying.reaches(), out);
+        // The writes that are still queued have no space on the disk, and were never acknowledged.
+        let is_done = !self.log.is_writing() && self.common.jobs.is_empty() && self.applying.is_idle();
+        if is_done && self.clients.len() == 0 {
+            self.halt(Halt::Stopped, out);
+        }
+    }
+
+    fn halt_if(&mut self, result: Result<(), Halt>, out: &mut Vec<Output>) {
+        if let Err(why) = result {
+            self.halt(why, out);
+        }
+    }
+
+    /// Halts the member: every waiting request is answered, and the member sends nothing more.
+    fn halt(&mut self, why: Halt, out: &mut Vec<Output>) {
+        self.common.phase = Phase::Halted;
+        let refusal = Answer::Refused(ReplicaRefusal::Raft(match why {
+            Halt::Stopped => Refusal::Stopped,
+            _ => Refusal::Halted,
+        }));
+        self.answer_outside_the_kernel(&refusal, out);
+        self.clients.end(&mut self.common, &refusal, out);
+        out.push(Output::Halt(why));
+    }
+
+    fn answer_outside_the_kernel(&mut self, refusal: &Answer, out: &mut Vec<Output>) {
+        for request in self.snapshots.take_waiting().into_iter().chain(self.reading.take_waiting()) {
+            out.push(Output::Answer { request, answer: refusal.clone() });
+        }
+        for origin in self.forwards.take_all() {
+            self.common.tell(origin, Answer::Unknown, out);
         }
     }
 
     /// When to send [`Input::Wake`], at the latest.
     pub fn deadline(&self) -> Instant {
-        match self.phase {
+        let common = &self.common;
+        match common.phase {
             Phase::Fresh => Instant::ZERO,
             Phase::Halted => Instant::NEVER,
-            Phase::Stopping => self.raft.deadline(),
-            Phase::Running => [self.log.deadline(), self.snapshots_deadline(), self.forwards.deadline()]
-                .into_iter()
-                .fold(self.raft.deadline(), Instant::min),
+            Phase::Stopping => common.raft.deadline(),
+            Phase::Running => {
+                [self.log.deadline(), self.snapshots.deadline(common), self.forwards.deadline()]
+                    .into_iter()
+                    .fold(common.raft.deadline(), Instant::min)
+            }
         }
     }
 
     /// The kernel at this moment.
     pub fn status(&self) -> Status {
-        self.raft.status()
+        self.common.raft.status()
     }
 
     /// The kernel.
     pub fn raft(&self) -> &Raft {
-        &self.raft
+        &self.common.raft
     }
 
     /// Its settings.
     pub fn options(&self) -> &ReplicaOptions {
-        &self.options
+        &self.common.options
     }
 
     /// The durable log.
     pub fn wal(&self) -> &Wal {
-        &self.wal
+        &self.common.wal
     }
 
     /// Whether nothing is being written to the log, nothing waits to be, and the last batch is marked: no
     /// single damaged block is too much then.
     pub fn is_log_at_rest(&self) -> bool {
-        self.wal.is_idle() && self.log.is_at_rest()
+        self.common.wal.is_idle() && self.log.is_at_rest()
     }
 
     /// Counters of rare events that belong to no request.
     pub fn counters(&self) -> &ReplicaCounters {
-        &self.counters
+        &self.common.counters
     }
 
     /// How many requests wait for their answers.
     pub fn waiting(&self) -> usize {
         let elsewhere = self.snapshots.waiting() + self.reading.waiting();
-        self.clients.len() + self.forwards.len() + self.repeats.joined() + elsewhere
-    }
-
-    fn next_task(&mut self) -> TaskId {
-        self.last_task += 1;
-        TaskId(self.last_task)
+        self.clients.len() + self.forwards.len() + self.common.repeats.joined() + elsewhere
     }
 }

@@ -1,10 +1,9 @@
 //! The log, read for clients: what is in memory at once, what is on the disk by a job, one at a time.
 
 use crate::log::{Entries, Log};
-use crate::replica::Replica;
 use crate::replica::answer::{Answer, ReplicaRefusal};
 use crate::replica::applying::fitting;
-use crate::replica::clients::Origin;
+use crate::replica::common::ReplicaCommon;
 use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::Job;
 use crate::replica::page::{LogPage, LogRange};
@@ -39,58 +38,50 @@ impl Reading {
         self.waiting.len()
     }
 
-    pub(super) fn take_waiting(&mut self) -> Vec<RequestId> {
-        self.waiting.drain(..).map(|wanted| wanted.request).collect()
+    pub(super) fn take_waiting(&mut self) -> impl Iterator<Item = RequestId> {
+        core::mem::take(&mut self.waiting).into_iter().map(|wanted| wanted.request)
     }
-}
 
-impl Replica {
-    pub(super) fn on_entries_asked(&mut self, request: RequestId, range: LogRange, max_bytes: u64) {
-        let max_bytes = max_bytes.min(self.options.max_page_bytes);
-        self.reading.waiting.push_back(Wanted { request, range, max_bytes });
+    pub(super) fn ask(
+        &mut self,
+        common: &ReplicaCommon,
+        request: RequestId,
+        range: LogRange,
+        max_bytes: u64,
+    ) {
+        let max_bytes = max_bytes.min(common.options.max_page_bytes);
+        self.waiting.push_back(Wanted { request, range, max_bytes });
     }
 
     /// Answers whatever asks for entries, up to the first request that waits for the disk.
-    pub(super) fn read_log(&mut self, out: &mut Vec<Output>) {
-        while !self.reading.from_disk
-            && let Some(wanted) = self.reading.waiting.front()
+    pub(super) fn read_log(&mut self, common: &mut ReplicaCommon, out: &mut Vec<Output>) {
+        while !self.from_disk
+            && let Some(wanted) = self.waiting.front()
         {
-            match self.find_page(wanted) {
-                Ok(Page::Here(page)) => self.answer_reading(Answer::Entries(page), out),
+            match find_page(common, wanted) {
+                Ok(Page::Here(page)) => self.answer(Answer::Entries(page), out),
                 Ok(Page::OnDisk { after, through, extent }) => {
-                    self.reading.from_disk = true;
+                    self.from_disk = true;
                     let read = extent.read();
                     let job = Job::Page { after, through, extent };
-                    self.start(job, Lane::Bulk, alloc::vec![read], out);
+                    common.jobs.start(job, Lane::Bulk, alloc::vec![read], out);
                 }
-                Err(refusal) => self.answer_reading(Answer::Refused(refusal), out),
+                Err(refusal) => self.answer(Answer::Refused(refusal), out),
             }
         }
-    }
-
-    fn find_page(&self, &Wanted { range, max_bytes, .. }: &Wanted) -> Result<Page, ReplicaRefusal> {
-        let log = self.raft.log();
-        let (after, through) = bounds(range, log)?;
-        let page_end = plus(after, self.options.max_page_entries).min(through);
-        if after >= log.evicted() || after >= page_end {
-            let entries = fitting(log.entries(after, page_end), max_bytes);
-            return Ok(Page::Here(LogPage { after, through, entries, committed: log.committed() }));
-        }
-        let extent = self.wal.locate(after, page_end, max_bytes);
-        let extent = extent.ok_or(ReplicaRefusal::Unreadable { index: after.next(), damage: None })?;
-        Ok(Page::OnDisk { after, through, extent })
     }
 
     /// What a page consists of has been read.
     pub(super) fn on_page_read(
         &mut self,
+        common: &ReplicaCommon,
         (after, through, extent): (Index, Index, &Extent),
         bytes: &[u8],
         out: &mut Vec<Output>,
     ) {
-        self.reading.from_disk = false;
-        let log = self.raft.log();
-        let answer = match self.wal.entries(extent, bytes).map(|entries| still_in(log, entries)) {
+        self.from_disk = false;
+        let log = common.raft.log();
+        let answer = match common.wal.entries(extent, bytes).map(|entries| still_in(log, entries)) {
             // They have been written elsewhere meanwhile, or have left the log: it is looked for anew.
             Ok(entries) if entries.is_empty() => return,
             Ok(entries) => {
@@ -101,15 +92,31 @@ impl Replica {
                 Answer::Refused(ReplicaRefusal::Unreadable { index: after.next(), damage: Some(damage) })
             }
         };
-        self.answer_reading(answer, out);
+        self.answer(answer, out);
     }
 
     /// Answers the first request for entries. None waits for a page any more where the member ends.
-    fn answer_reading(&mut self, answer: Answer, out: &mut Vec<Output>) {
-        if let Some(Wanted { request, .. }) = self.reading.waiting.pop_front() {
-            self.tell(Origin::Client(request), answer, out);
+    fn answer(&mut self, answer: Answer, out: &mut Vec<Output>) {
+        if let Some(Wanted { request, .. }) = self.waiting.pop_front() {
+            out.push(Output::Answer { request, answer });
         }
     }
+}
+
+fn find_page(
+    common: &ReplicaCommon,
+    &Wanted { range, max_bytes, .. }: &Wanted,
+) -> Result<Page, ReplicaRefusal> {
+    let log = common.raft.log();
+    let (after, through) = bounds(range, log)?;
+    let page_end = plus(after, common.options.max_page_entries).min(through);
+    if after >= log.evicted() || after >= page_end {
+        let entries = fitting(log.entries(after, page_end), max_bytes);
+        return Ok(Page::Here(LogPage { after, through, entries, committed: log.committed() }));
+    }
+    let extent = common.wal.locate(after, page_end, max_bytes);
+    let extent = extent.ok_or(ReplicaRefusal::Unreadable { index: after.next(), damage: None })?;
+    Ok(Page::OnDisk { after, through, extent })
 }
 
 /// The first of these entries, up to one that has left the log since. The disk holds it until the write is

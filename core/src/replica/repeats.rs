@@ -5,7 +5,7 @@
 //! to the first copy. Short commands are not checked: a second copy costs less.
 
 use crate::machine::{Command, SessionId};
-use crate::replica::clients::Origin;
+use crate::replica::origin::Origin;
 use crate::types::Payload;
 use alloc::collections::BTreeMap;
 use alloc::vec;

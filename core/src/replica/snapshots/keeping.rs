@@ -1,60 +1,112 @@
-//! Decides which snapshots are kept: those that the log may rest on after a crash, those that a member is
-//! fetching, and a few more.
+//! The snapshots in the directory. Decides which are kept: those that the log may rest on after a crash, those
+//! that a member is fetching, and a few more.
 
-use crate::replica::Replica;
+use crate::replica::common::ReplicaCommon;
 use crate::replica::io::{Lane, Output};
-use crate::replica::jobs::{Job, SnapshotJob};
+use crate::replica::jobs::{Job, Jobs, SnapshotJob};
 use crate::replica::snapshots::files::{file, partial};
+use crate::replica::snapshots::sending::Sending;
 use crate::types::LogId;
-use crate::wal::{FileName, Operation};
+use crate::wal::{FileName, Found, Operation, SnapshotHeader};
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
-impl Replica {
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Kept {
+    /// The whole files, with their headers once they were read.
+    whole: BTreeMap<LogId, Option<SnapshotHeader>>,
+    /// Files that are damaged or were never whole, by the last entry. They are removed once the log rests on
+    /// a later snapshot.
+    leftovers: Vec<(LogId, FileName)>,
+}
+
+/// The snapshots that other pieces of the replica use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::replica) struct InUse {
+    /// The one that the log on the disk rests on.
+    pub(in crate::replica) rests_on: LogId,
+    /// The one that the state machine is restored from, now or next.
+    pub(in crate::replica) restores: Option<LogId>,
+}
+
+impl Kept {
+    pub(super) fn new(found: &Found) -> Self {
+        let bad = found.bad_snapshots.iter().map(|last| (*last, file(*last)));
+        let leftovers = bad.chain(found.partial_snapshots.iter().map(|last| (*last, partial(*last))));
+        Self { whole: found.snapshots.iter().map(|id| (*id, None)).collect(), leftovers: leftovers.collect() }
+    }
+
+    /// Whether there is a whole file of this snapshot.
+    pub(super) fn contains(&self, last: LogId) -> bool {
+        self.whole.contains_key(&last)
+    }
+
+    /// The header of a whole file, if it was read.
+    pub(super) fn header(&self, last: LogId) -> Option<&SnapshotHeader> {
+        self.whole.get(&last)?.as_ref()
+    }
+
+    /// The header of a whole file was read.
+    pub(super) fn on_header(&mut self, last: LogId, header: SnapshotHeader) {
+        self.whole.insert(last, Some(header));
+    }
+
+    /// A file is whole and durable.
+    pub(super) fn add(&mut self, last: LogId, header: Option<SnapshotHeader>) {
+        self.whole.insert(last, header);
+        self.leftovers.retain(|(leftover, _)| *leftover != last);
+    }
+
+    /// The file of this snapshot is damaged.
+    pub(super) fn on_damaged(&mut self, last: LogId) {
+        self.whole.remove(&last);
+        self.leftovers.push((last, file(last)));
+    }
+
+    /// A fetch of this snapshot was given up.
+    pub(super) fn on_given_up(&mut self, last: LogId) {
+        self.leftovers.push((last, partial(last)));
+    }
+
     /// Removes the files of snapshots that nothing needs any more.
-    pub(super) fn remove_old(&mut self, out: &mut Vec<Output>) {
-        self.remove_leftovers(out);
-        if self.snapshots.files.len() <= self.options.keep_snapshots {
+    pub(super) fn remove_old(
+        &mut self,
+        common: &mut ReplicaCommon,
+        in_use: InUse,
+        sending: &Sending,
+        out: &mut Vec<Output>,
+    ) {
+        let InUse { rests_on, restores } = in_use;
+        self.remove_leftovers(common, rests_on, out);
+        let keep = common.options.keep_snapshots;
+        if self.whole.len() <= keep {
             return;
         }
         // A crash may take the log back to whatever it rests on by the last write that is durable; what is
         // newer than that is rested on soon.
-        let rests_on = self.log.rests_on;
-        let patience = self.sending_patience();
-        let restoring = self.applying.restores();
-        let is_needed = |last: &LogId| {
-            *last >= rests_on
-                || Some(*last) == restoring
-                || self.snapshots.sending.is_sent(*last, self.now, patience)
-        };
-        let surplus = self.snapshots.files.len() - self.options.keep_snapshots;
+        let is_needed =
+            |last: &LogId| *last >= rests_on || Some(*last) == restores || sending.is_sent(*last, common);
+        let surplus = self.whole.len() - keep;
         let old: Vec<LogId> =
-            self.snapshots.files.keys().take(surplus).filter(|last| !is_needed(last)).copied().collect();
-        if old.is_empty() {
-            return;
+            self.whole.keys().take(surplus).filter(|last| !is_needed(last)).copied().collect();
+        for last in old {
+            self.whole.remove(&last);
+            remove_file(&mut common.jobs, file(last), out);
         }
-        for last in &old {
-            self.snapshots.files.remove(last);
-        }
-        old.into_iter().for_each(|last| self.remove_file(file(last), out));
     }
 
     /// Removes what is damaged or was never whole, once the log on the disk rests on something later: then
     /// nothing can need it.
-    fn remove_leftovers(&mut self, out: &mut Vec<Output>) {
-        let rests_on = self.log.rests_on;
-        if let Some(last) = self.snapshots.given_up_before(rests_on) {
-            self.snapshots.leftovers.push((last, partial(last)));
+    fn remove_leftovers(&mut self, common: &mut ReplicaCommon, rests_on: LogId, out: &mut Vec<Output>) {
+        for (_, file) in self.leftovers.extract_if(.., |(last, _)| *last < rests_on) {
+            remove_file(&mut common.jobs, file, out);
         }
-        let (old, later) = self.snapshots.leftovers.drain(..).partition(|(last, _)| *last < rests_on);
-        self.snapshots.leftovers = later;
-        let old: Vec<(LogId, FileName)> = old;
-        old.into_iter().for_each(|(_, file)| self.remove_file(file, out));
     }
+}
 
-    /// Removes a file, durably.
-    pub(super) fn remove_file(&mut self, file: FileName, out: &mut Vec<Output>) {
-        let operations = vec![Operation::Remove(file), Operation::SyncDirectory];
-        self.start(Job::Snapshot(SnapshotJob::Remove), Lane::Bulk, operations, out);
-    }
+/// Removes a file, durably.
+pub(super) fn remove_file(jobs: &mut Jobs, file: FileName, out: &mut Vec<Output>) {
+    let operations = vec![Operation::Remove(file), Operation::SyncDirectory];
+    jobs.start(Job::Snapshot(SnapshotJob::Remove), Lane::Bulk, operations, out);
 }

@@ -3,14 +3,16 @@
 //! Nothing is remembered of a follower but what it has asked for and not got yet: so nothing is lost when
 //! this member starts anew.
 
-use crate::replica::Replica;
+use crate::replica::common::ReplicaCommon;
 use crate::replica::frame::ReplicaBody;
 use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::{Job, SnapshotJob};
+use crate::replica::options::ReplicaOptions;
 use crate::replica::snapshots::files::{edition_of, file};
+use crate::replica::snapshots::keeping::Kept;
 use crate::time::{Instant, Nanos};
 use crate::types::{LogId, Member, NodeId, Payload};
-use crate::wal::SnapshotHeader;
+use crate::wal::{Damage, SnapshotHeader};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -49,7 +51,8 @@ impl Sending {
     }
 
     /// Whether a member has asked for this snapshot lately.
-    pub(super) fn is_sent(&self, last: LogId, now: Instant, patience: Nanos) -> bool {
+    pub(super) fn is_sent(&self, last: LogId, common: &ReplicaCommon) -> bool {
+        let (now, patience) = (common.now, patience(&common.options));
         self.transfers.values().any(|transfer| transfer.last == last && now - transfer.active < patience)
     }
 
@@ -78,103 +81,97 @@ impl Sending {
         let transfer = self.transfers.get_mut(&id)?;
         Some((transfer.member, transfer.last, transfer.asked.pop_front()?))
     }
-}
 
-impl Replica {
-    pub(super) fn sending_deadline(&self) -> Instant {
-        let sending = &self.snapshots.sending;
-        if sending.waits() && !sending.reading { sending.send_at } else { Instant::NEVER }
-    }
-
-    /// How long a follower may be silent before its snapshot is not kept for it any more.
-    pub(super) fn sending_patience(&self) -> Nanos {
-        let retries = u64::from(self.options.snapshot_retries) + 1;
-        Nanos::from(self.options.snapshot_timeout).times(retries)
+    pub(super) fn deadline(&self) -> Instant {
+        if self.waits() && !self.reading { self.send_at } else { Instant::NEVER }
     }
 
     /// A member asks for a piece of a snapshot.
-    pub(in crate::replica) fn on_piece_asked(
+    pub(super) fn on_piece_asked(
         &mut self,
+        common: &mut ReplicaCommon,
+        kept: &Kept,
         from: Member,
-        last: LogId,
-        edition: Option<u64>,
-        piece: u64,
+        (last, edition, piece): (LogId, Option<u64>, u64),
         out: &mut Vec<Output>,
     ) {
-        if !self.raft.membership().contains(from) {
-            self.counters.unexpected_messages += 1;
+        if !common.raft.membership().contains(from) {
+            common.counters.unexpected_messages += 1;
             return;
         }
-        let has = match self.snapshots.files.get(&last) {
-            None => false,
-            Some(None) => true,
-            Some(Some(header)) => {
+        let has = match kept.header(last) {
+            None => kept.contains(last),
+            Some(header) => {
                 edition.is_none_or(|edition| edition == edition_of(header)) && piece <= header.chunks()
             }
         };
         if has {
-            self.snapshots.sending.ask(from, last, piece, self.now);
+            self.ask(from, last, piece, common.now);
         } else {
-            self.send_replica(from, Lane::Log, ReplicaBody::SnapshotGone { last, edition }, out);
+            common.send(from, Lane::Log, ReplicaBody::SnapshotGone { last, edition }, out);
         }
     }
 
     /// Reads the next piece, if it may be sent by now.
-    pub(super) fn send_pieces(&mut self, out: &mut Vec<Output>) {
-        let sending = &mut self.snapshots.sending;
-        if sending.reading || self.now < sending.send_at {
+    pub(super) fn send_pieces(&mut self, common: &mut ReplicaCommon, kept: &Kept, out: &mut Vec<Output>) {
+        if self.reading || common.now < self.send_at {
             return;
         }
         // What was asked for before the header was read may be no piece of it.
-        let files = &self.snapshots.files;
-        let exists = |last: &LogId, piece: u64| match files.get(last) {
-            Some(Some(header)) => piece <= header.chunks(),
-            _ => true,
-        };
-        let next = core::iter::from_fn(|| sending.next()).find(|(_, last, piece)| exists(last, *piece));
+        let exists =
+            |last: LogId, piece: u64| kept.header(last).is_none_or(|header| piece <= header.chunks());
+        let next = core::iter::from_fn(|| self.next()).find(|(_, last, piece)| exists(*last, *piece));
         let Some((to, last, piece)) = next else {
-            let patience = self.sending_patience();
-            let now = self.now;
-            self.snapshots.sending.transfers.retain(|_, transfer| now - transfer.active < patience);
+            let (now, patience) = (common.now, patience(&common.options));
+            self.transfers.retain(|_, transfer| now - transfer.active < patience);
             return;
         };
-        sending.reading = true;
-        let (job, operation) = match self.snapshots.files.get(&last) {
-            Some(Some(header)) if piece > 0 => {
+        self.reading = true;
+        let (job, operation) = match kept.header(last) {
+            Some(header) if piece > 0 => {
                 (SnapshotJob::PieceToSend { to, last, piece }, header.read_chunk(file(last), piece - 1))
             }
-            Some(Some(_)) => (SnapshotJob::PieceToSend { to, last, piece }, SnapshotHeader::read(file(last))),
-            _ => {
+            Some(_) => (SnapshotJob::PieceToSend { to, last, piece }, SnapshotHeader::read(file(last))),
+            None => {
                 // Which pieces there are, the header says. This one comes after it.
-                self.snapshots.sending.ask(to, last, piece, self.now);
+                self.ask(to, last, piece, common.now);
                 (SnapshotJob::HeaderToSend(last), SnapshotHeader::read(file(last)))
             }
         };
-        self.start(Job::Snapshot(job), Lane::Bulk, vec![operation], out);
+        common.jobs.start(Job::Snapshot(job), Lane::Bulk, vec![operation], out);
     }
 
-    pub(super) fn on_header_to_send(&mut self, last: LogId, bytes: &[u8], out: &mut Vec<Output>) {
-        self.snapshots.sending.reading = false;
+    /// The header of a snapshot has been read.
+    pub(super) fn on_header_read(
+        &mut self,
+        common: &mut ReplicaCommon,
+        kept: &mut Kept,
+        last: LogId,
+        bytes: &[u8],
+        out: &mut Vec<Output>,
+    ) -> Result<(), Damage> {
+        self.reading = false;
         match SnapshotHeader::decode(file(last), bytes) {
             Ok(header) if header.snapshot().last == last => {
-                self.snapshots.files.insert(last, Some(header));
+                kept.on_header(last, header);
+                Ok(())
             }
-            _ => self.send_no_more(last, out),
+            _ => Err(self.send_no_more(common, last, out)),
         }
     }
 
     /// A piece has been read: it is sent if it is what was written.
     pub(super) fn on_piece_read(
         &mut self,
-        to: Member,
-        last: LogId,
-        piece: u64,
+        common: &mut ReplicaCommon,
+        kept: &Kept,
+        (to, last, piece): (Member, LogId, u64),
         bytes: &[u8],
         out: &mut Vec<Output>,
-    ) {
-        self.snapshots.sending.reading = false;
-        let Some(Some(header)) = self.snapshots.files.get(&last) else {
-            return;
+    ) -> Result<(), Damage> {
+        self.reading = false;
+        let Some(header) = kept.header(last) else {
+            return Ok(());
         };
         let edition = edition_of(header);
         let is_whole = match piece.checked_sub(1) {
@@ -182,26 +179,31 @@ impl Replica {
             Some(chunk) => header.check_chunk(chunk, bytes).is_ok(),
         };
         if !is_whole {
-            return self.send_no_more(last, out);
+            return Err(self.send_no_more(common, last, out));
         }
-        let rate = self.options.snapshot_bytes_per_second;
-        let sending = &mut self.snapshots.sending;
+        let rate = common.options.snapshot_bytes_per_second;
         let takes = Nanos::new((bytes.len() as u64).saturating_mul(1_000_000_000) / rate);
-        let earliest = Instant::from_nanos(self.now.as_nanos().saturating_sub(BURST.get()));
-        sending.send_at = sending.send_at.max(earliest) + takes;
-        self.counters.pieces_sent += 1;
+        let earliest = Instant::from_nanos(common.now.as_nanos().saturating_sub(BURST.get()));
+        self.send_at = self.send_at.max(earliest) + takes;
+        common.counters.pieces_sent += 1;
         let bytes = Payload::from(bytes);
-        self.send_replica(to, Lane::Bulk, ReplicaBody::SnapshotPiece { last, edition, piece, bytes }, out);
+        common.send(to, Lane::Bulk, ReplicaBody::SnapshotPiece { last, edition, piece, bytes }, out);
+        Ok(())
     }
 
     /// The file is damaged or gone: members that fetch it must take another.
-    fn send_no_more(&mut self, last: LogId, out: &mut Vec<Output>) {
-        self.replace_damaged(last);
-        let of_it = self.snapshots.sending.transfers.values().filter(|transfer| transfer.last == last);
+    fn send_no_more(&mut self, common: &mut ReplicaCommon, last: LogId, out: &mut Vec<Output>) -> Damage {
+        let of_it = self.transfers.values().filter(|transfer| transfer.last == last);
         let members: Vec<Member> = of_it.map(|transfer| transfer.member).collect();
-        self.snapshots.sending.transfers.retain(|_, transfer| transfer.last != last);
+        self.transfers.retain(|_, transfer| transfer.last != last);
         for to in members {
-            self.send_replica(to, Lane::Log, ReplicaBody::SnapshotGone { last, edition: None }, out);
+            common.send(to, Lane::Log, ReplicaBody::SnapshotGone { last, edition: None }, out);
         }
+        Damage(file(last))
     }
+}
+
+/// How long a follower may be silent before its snapshot is not kept for it any more.
+fn patience(options: &ReplicaOptions) -> Nanos {
+    Nanos::from(options.snapshot_timeout).times(u64::from(options.snapshot_retries) + 1)
 }

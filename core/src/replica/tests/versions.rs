@@ -148,7 +148,7 @@ fn a_member_that_starts_again_learns_the_version_of_those_that_are_silent() {
     });
     group.settle();
     for member in others {
-        assert_eq!(group.replica(other).peers.version(member), VERSION, "{member:?}");
+        assert_eq!(group.replica(other).common.peers.version(member), VERSION, "{member:?}");
     }
     assert!(hellos.get() <= 6, "{} to greet two and to be answered", hellos.get());
 }
