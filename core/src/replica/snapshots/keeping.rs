@@ -5,7 +5,6 @@ use crate::replica::common::ReplicaCommon;
 use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::{Job, Jobs, SnapshotJob};
 use crate::replica::snapshots::files::{file, partial};
-use crate::replica::snapshots::sending::Sending;
 use crate::types::LogId;
 use crate::wal::{FileName, Found, Operation, SnapshotHeader};
 use alloc::collections::BTreeMap;
@@ -69,12 +68,13 @@ impl Kept {
         self.leftovers.push((last, partial(last)));
     }
 
-    /// Removes the files of snapshots that nothing needs any more.
+    /// Removes the files of snapshots that nothing needs any more: no other piece, and no member that
+    /// `is_sent` one.
     pub(super) fn remove_old(
         &mut self,
         common: &mut ReplicaCommon,
         in_use: InUse,
-        sending: &Sending,
+        is_sent: impl Fn(LogId, &ReplicaCommon) -> bool,
         out: &mut Vec<Output>,
     ) {
         let InUse { rests_on, restores } = in_use;
@@ -85,8 +85,7 @@ impl Kept {
         }
         // A crash may take the log back to whatever it rests on by the last write that is durable; what is
         // newer than that is rested on soon.
-        let is_needed =
-            |last: &LogId| *last >= rests_on || Some(*last) == restores || sending.is_sent(*last, common);
+        let is_needed = |last: &LogId| *last >= rests_on || Some(*last) == restores || is_sent(*last, common);
         let surplus = self.whole.len() - keep;
         let old: Vec<LogId> =
             self.whole.keys().take(surplus).filter(|last| !is_needed(last)).copied().collect();

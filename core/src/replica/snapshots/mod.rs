@@ -153,7 +153,8 @@ impl Snapshots {
         if let Some(last) = self.fetching.given_up_before(in_use.rests_on) {
             self.kept.on_given_up(last);
         }
-        self.kept.remove_old(common, in_use, &self.sending, out);
+        let is_sent = |last, common: &ReplicaCommon| self.sending.is_sent(last, common);
+        self.kept.remove_old(common, in_use, is_sent, out);
     }
 
     /// A job of the disk is done. Returns what the present restoration, if it is `restoring`, is fed with.
