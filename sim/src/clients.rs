@@ -1,38 +1,33 @@
 //! The clients: each has one attempt at a time, and asks elsewhere when it is refused or left without an
 //! answer. What they asked and were told is recorded.
 
+use crate::application::{Application, CommittedLog, Sent, Standing};
+use crate::check::Violated;
 use crate::hash::StableHasher;
-use crate::history::witness::Committed;
-use crate::history::{Call, History, OperationId, Value};
-use crate::host::full_replica::{command, put_command};
 use crate::ledger::Link;
-use crate::scenario::{ReplicaSpec, WorkloadSpec};
-use crate::store::Put;
+use crate::scenario::{ReplicaSpec, Scenario, WorkloadSpec};
 use crate::stream::Stream;
 use kontiki_core::action::{Outcome, Refusal};
 use kontiki_core::event::{Event, Proposal, Read, ReadVia};
-use kontiki_core::kv::Kv;
-use kontiki_core::log::{Entry, EntryBody};
-use kontiki_core::machine::{Command, Machine, SessionId, fingerprint};
-use kontiki_core::types::{Index, LogId, Payload, RequestId};
-use std::collections::{BTreeMap, BTreeSet};
+use kontiki_core::log::EntryBody;
+use kontiki_core::machine::{Command, SessionId, fingerprint};
+use kontiki_core::types::{Index, NodeId, Payload, RequestId};
+use std::collections::BTreeMap;
 
 /// All clients of a cluster.
 #[derive(Debug)]
-pub(crate) struct Clients {
+pub(crate) struct Clients<A: Application> {
+    /// What they ask for, and what they were told.
+    pub(crate) application: A,
     spec: WorkloadSpec,
     /// Set where the members are whole.
     replica: Option<ReplicaSpec>,
     stream: Stream,
-    clients: Vec<Client>,
+    clients: Vec<Client<A>>,
     /// Requests that were made and not yet answered.
-    open: BTreeMap<RequestId, Open>,
-    /// What every payload that was ever proposed writes, by its hash.
-    puts: BTreeMap<u64, Put>,
-    /// Every payload that was ever proposed to full replicas, by its hash; and which operation it was of,
-    /// where it was sent in a session.
+    open: BTreeMap<RequestId, Open<A>>,
+    /// Every payload that was ever proposed to full replicas, by its hash.
     payloads: BTreeMap<u64, Payload>,
-    in_sessions: BTreeMap<u64, OperationId>,
     /// Where each command of a session took effect, by its fingerprint.
     once: BTreeMap<u64, Option<Index>>,
     requests: u64,
@@ -41,15 +36,12 @@ pub(crate) struct Clients {
     still: bool,
     /// Set once a client that has been served since the world healed begins nothing more.
     yielding: bool,
-    pub(crate) history: History,
-    /// The clock of the history: it tells what came before what, and nothing else.
-    moment: u64,
     /// How many names clients have gone by.
     names: u64,
 }
 
-#[derive(Clone, Debug)]
-struct Client {
+#[derive(Debug)]
+struct Client<A: Application> {
     /// What it calls itself: another name after each answer that did not come.
     name: u64,
     /// The member that it believes to lead.
@@ -64,35 +56,46 @@ struct Client {
     written: bool,
     read: bool,
     /// Set where it works in a session, and sends again what was not answered.
-    session: Option<Session>,
+    session: Option<Session<A::Operation>>,
+    /// What it sends again without a session, where the application wants that.
+    again: Option<(A::Command, A::Operation)>,
 }
 
 /// A client's session, open or about to be opened.
-#[derive(Clone, Default, Debug)]
-struct Session {
+#[derive(Clone, Debug)]
+struct Session<O> {
     id: Option<SessionId>,
     /// The number of its last command.
     sequence: u64,
     /// The command that waits for its answer.
-    pending: Option<Pending>,
+    pending: Option<Pending<O>>,
 }
 
 /// A command that is sent again until it is answered.
 #[derive(Clone, Debug)]
-struct Pending {
+struct Pending<O> {
     payload: Payload,
     content: u64,
-    operation: OperationId,
+    operation: O,
+}
+
+impl<O> Session<O> {
+    /// A session that is open, or about to be opened.
+    fn new(id: Option<SessionId>) -> Self {
+        Self { id, sequence: 0, pending: None }
+    }
 }
 
 /// A request that waits for its answer.
-#[derive(Clone, Copy, Debug)]
-struct Open {
+#[derive(Debug)]
+struct Open<A: Application> {
     client: usize,
     attempt: u64,
     /// What of it is recorded; nothing of a session's opening.
-    operation: Option<OperationId>,
+    operation: Option<A::Operation>,
     asked: Asked,
+    /// What the state machine is asked, if it is.
+    query: Vec<u8>,
 }
 
 /// What a request asks for.
@@ -105,7 +108,14 @@ pub(crate) enum Asked {
     /// To open a session.
     Register,
     /// To read, when the group had committed so much.
-    Read { key: u64, via: ReadVia, committed: Index },
+    Read { via: ReadVia, committed: Index },
+}
+
+/// What a state machine answered to a query, and how far it had come.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Found {
+    pub(crate) answer: Vec<u8>,
+    pub(crate) at: Index,
 }
 
 /// What a client does next.
@@ -127,22 +137,25 @@ pub(crate) struct Turn {
     pub(crate) number: u64,
 }
 
-impl Client {
+impl<A: Application> Client<A> {
     /// Whether it has been served since the world healed.
     fn is_served(&self) -> bool {
         self.written && self.read
     }
 }
 
-impl Clients {
-    pub(crate) fn new(seed: u64, members: usize, spec: WorkloadSpec, replica: Option<ReplicaSpec>) -> Self {
+impl<A: Application> Clients<A> {
+    pub(crate) fn new(application: A, scenario: &Scenario) -> Self {
+        let (seed, members) = (scenario.seed, scenario.members.len());
+        let (spec, replica) = (scenario.workload.clone(), scenario.replica.clone());
         let mut stream = Stream::named(seed, "workload", 0);
         let mut sessions = Stream::named(seed, "sessions", 0);
         let mut client = |name| Client {
             session: replica
                 .as_ref()
                 .is_some_and(|spec| sessions.chance(spec.sessions))
-                .then(Session::default),
+                .then(|| Session::new(None)),
+            again: None,
             name,
             target: stream.below(members as u64) as usize,
             waiting: 0,
@@ -153,22 +166,19 @@ impl Clients {
         };
         let clients: Vec<_> = (0..u64::from(spec.clients)).map(&mut client).collect();
         Self {
+            application,
             names: clients.len() as u64,
             spec,
             replica,
             stream,
             clients,
             open: BTreeMap::new(),
-            puts: BTreeMap::new(),
             payloads: BTreeMap::new(),
-            in_sessions: BTreeMap::new(),
             once: BTreeMap::new(),
             requests: 0,
             members,
             still: false,
             yielding: false,
-            history: History::default(),
-            moment: 0,
         }
     }
 
@@ -220,7 +230,8 @@ impl Clients {
             return None;
         }
         let pending = self.clients[client].session.as_ref().and_then(|session| session.pending.clone());
-        if self.clients[client].waiting > 0 && pending.is_some() {
+        let again = self.clients[client].again.clone();
+        if self.clients[client].waiting > 0 && (pending.is_some() || again.is_some()) {
             // It will be told once more; nothing else is asked meanwhile.
             self.clients[client].target = self.stream.below(self.members as u64) as usize;
         } else if self.clients[client].waiting > 0 {
@@ -242,6 +253,9 @@ impl Clients {
             self.clients[client].waiting = 1;
             let request = self.open(client, Some(operation), Asked::InSession { content });
             Event::Propose(Proposal { request, payload })
+        } else if let Some((command, operation)) = again {
+            self.clients[client].waiting = 1;
+            Event::Propose(self.send(client, &command, Some(operation)))
         } else if reads {
             if self.stream.chance(self.spec.anywhere) {
                 member = self.stream.below(self.members as u64) as usize;
@@ -265,13 +279,9 @@ impl Clients {
         self.probe(|clients, client| Event::Propose(clients.proposal(client)))
     }
 
-    /// A read of `key` under a lease, by a client that asks this once.
-    pub(crate) fn probe_read(&mut self, key: u64, committed: Index) -> Event {
-        self.probe(|clients, client| {
-            let via = ReadVia::Lease;
-            let request = clients.request(client, key, Call::Read, Asked::Read { key, via, committed });
-            Event::Read(Read { request, via })
-        })
+    /// This query under a lease, by a client that asks this once.
+    pub(crate) fn probe_read(&mut self, query: &A::Query, committed: Index) -> Event {
+        self.probe(|clients, client| Event::Read(clients.ask(client, query, ReadVia::Lease, committed)))
     }
 
     /// Adds a client beside those of the workload. Its timer never runs, and no answer begins another
@@ -288,28 +298,18 @@ impl Clients {
             written: true,
             read: true,
             session: None,
+            again: None,
         });
         let event = ask(self, client);
         self.clients[client].attempt += 1;
         event
     }
 
-    /// The register that a proposal writes.
-    pub(crate) fn key_of(&self, content: u64) -> Option<u64> {
-        self.puts.get(&content).map(|put| put.key)
-    }
-
-    fn request(&mut self, client: usize, key: u64, call: Call, asked: Asked) -> RequestId {
-        let moment = self.next_moment();
-        let operation = self.history.invoke(self.clients[client].name, key, call, moment);
-        self.open(client, Some(operation), asked)
-    }
-
-    fn open(&mut self, client: usize, operation: Option<OperationId>, asked: Asked) -> RequestId {
+    fn open(&mut self, client: usize, operation: Option<A::Operation>, asked: Asked) -> RequestId {
         self.requests += 1;
         let request = RequestId(self.requests);
         let attempt = self.clients[client].attempt;
-        self.open.insert(request, Open { client, attempt, operation, asked });
+        self.open.insert(request, Open { client, attempt, operation, asked, query: Vec::new() });
         request
     }
 
@@ -324,20 +324,17 @@ impl Clients {
             let request = self.open(client, None, Asked::Register);
             return Proposal { request, payload };
         };
-        let (key, value) = (self.stream.below(self.spec.keys), self.requests + 1);
-        let put = Put { key, value };
+        let command = self.application.draw_command(&mut self.stream);
+        let number = self.requests + 1;
+        let bytes = self.application.encode(&command, number);
+        self.once.insert(fingerprint(&[&bytes]), None);
         let (sequence, acknowledged) = (session.sequence + 1, session.sequence + 1);
-        let command = put_command(put, self.size());
-        self.once.insert(fingerprint(&[&command]), None);
-        let command = Command::InSession { session: id, sequence, acknowledged, command: &command };
-        let payload = command.encode();
+        let payload = Command::InSession { session: id, sequence, acknowledged, command: &bytes }.encode();
         let content = content_of(&payload);
-        let moment = self.next_moment();
-        let operation =
-            self.history.invoke(self.clients[client].name, key, Call::Write(Value(value)), moment);
-        self.puts.insert(content, put);
+        let name = self.clients[client].name;
+        let sent = Sent { number, content, in_session: true };
+        let operation = self.application.command_begins(name, &command, sent);
         self.payloads.insert(content, payload.clone());
-        self.in_sessions.insert(content, operation);
         let pending = Pending { payload: payload.clone(), content, operation };
         self.clients[client].session = Some(Session { id: Some(id), sequence, pending: Some(pending) });
         let request = self.open(client, Some(operation), Asked::InSession { content });
@@ -351,7 +348,7 @@ impl Clients {
         if state.attempt != attempt {
             return None;
         }
-        state.session = Some(Session { id: Some(id), sequence: 0, pending: None });
+        state.session = Some(Session::new(Some(id)));
         self.next_turn(client, now, 0)
     }
 
@@ -360,21 +357,22 @@ impl Clients {
     pub(crate) fn expired(&mut self, now: u64, request: RequestId) -> Option<Turn> {
         let Open { client, asked, .. } = self.open.remove(&request)?;
         let state = &mut self.clients[client];
-        let waits = |pending: &Pending| asked == Asked::InSession { content: pending.content };
+        let waits = |pending: &Pending<A::Operation>| asked == Asked::InSession { content: pending.content };
         if !state.session.as_ref().is_some_and(|session| session.pending.as_ref().is_some_and(waits)) {
             return None;
         }
-        state.session = Some(Session::default());
+        state.session = Some(Session::new(None));
         state.name = self.names;
         self.names += 1;
         self.next_turn(client, now, 0)
     }
 
     /// A member has carried out a command. One that was given in a session must not be carried out twice.
-    pub(crate) fn carried_out(&mut self, index: Index, command: u64) -> Result<(), String> {
+    pub(crate) fn carried_out(&mut self, index: Index, command: u64) -> Result<(), Violated> {
         match self.once.get_mut(&command) {
-            Some(Some(first)) if *first != index => Err(format!(
-                "the command of a session that entry {first} holds is carried out again at {index}"
+            Some(Some(first)) if *first != index => Err((
+                "Sessions",
+                format!("the command of a session that entry {first} holds is carried out again at {index}"),
             )),
             Some(at) => {
                 *at = Some(index);
@@ -382,12 +380,6 @@ impl Clients {
             }
             None => Ok(()),
         }
-    }
-
-    /// How large the next payload is.
-    fn size(&mut self) -> usize {
-        let large = self.stream.chance(self.spec.large);
-        (if large { self.spec.large_bytes } else { self.spec.payload_bytes }) as usize
     }
 
     fn next_turn(&mut self, client: usize, now: u64, patience: u64) -> Option<Turn> {
@@ -398,58 +390,77 @@ impl Clients {
         Some(Turn { client, at: now + self.stream.between(0, patience) * 1_000 + 1, number })
     }
 
-    /// What the commands in this log did, in their order: copies of a session's command that came later, or
-    /// too late, did nothing. Tells the history where commands of sessions took effect.
-    pub(crate) fn effects(&mut self, log: &[Link]) -> Vec<Committed> {
+    /// The run is over, with this log and these states. Returns how much of what clients were told could not be
+    /// decided.
+    pub(crate) fn ended(
+        &mut self,
+        links: &[Link],
+        states: &[Standing<'_, A::Machine>],
+    ) -> Result<u64, Violated> {
         let limits = self.replica.as_ref().map(ReplicaSpec::limits);
-        let mut machine = limits.map(|limits| Machine::with_limits(Kv::default(), limits).expect("limits"));
-        let mut done = BTreeSet::new();
-        let mut effects = Vec::new();
-        for (link, index) in log.iter().zip(1..) {
-            let id = LogId { term: link.term, index: Index::new(index) };
-            let payload = self.payloads.get(&link.content).cloned();
-            let applied = machine.as_mut().is_none_or(|machine| {
-                let body = payload.map_or(EntryBody::Blank, EntryBody::Data);
-                let answers = machine.apply(&[Entry { id, body }]).expect("a log is without gaps");
-                answers.iter().any(|(_, answer)| answer.is_applied())
-            });
-            if let Some(put) = self.puts.get(&link.content).filter(|_| applied)
-                && done.insert(link.content)
-            {
-                effects.push(Committed { index, key: put.key, value: Value(put.value) });
-                if let Some(operation) = self.in_sessions.get(&link.content) {
-                    self.history.took_effect(*operation, index);
-                }
-            }
-        }
-        effects
+        let log = CommittedLog { links, payloads: &self.payloads, limits };
+        self.application.ended(log, states)
     }
 
-    fn next_moment(&mut self) -> u64 {
-        self.moment += 1;
-        self.moment
-    }
-
+    /// A command that is drawn now.
     fn proposal(&mut self, client: usize) -> Proposal {
-        let key = self.stream.below(self.spec.keys);
-        let value = self.requests + 1;
-        let put = Put { key, value };
-        let size = self.size();
-        let payload = if self.replica.is_some() { command(put, size) } else { put.encode(size) };
+        let command = self.application.draw_command(&mut self.stream);
+        self.send(client, &command, None)
+    }
+
+    /// A command without a session: perhaps not for the first time, if it is of an operation already.
+    fn send(&mut self, client: usize, command: &A::Command, operation: Option<A::Operation>) -> Proposal {
+        let number = self.requests + 1;
+        let bytes = self.application.encode(command, number);
+        let payload = match self.replica {
+            Some(_) => Command::Plain(&bytes).encode(),
+            None => Payload::from(&bytes[..]),
+        };
         let content = content_of(&payload);
-        self.puts.insert(content, put);
         if self.replica.is_some() {
             self.payloads.insert(content, payload.clone());
         }
-        let request = self.request(client, key, Call::Write(Value(value)), Asked::Write { content });
+        let state = &mut self.clients[client];
+        let operation = operation.unwrap_or_else(|| {
+            let sent = Sent { number, content, in_session: false };
+            self.application.command_begins(state.name, command, sent)
+        });
+        if self.application.sends_again() {
+            state.again = Some((command.clone(), operation));
+        }
+        let request = self.open(client, Some(operation), Asked::Write { content });
         Proposal { request, payload }
     }
 
     fn read(&mut self, client: usize, committed: Index) -> Read {
-        let key = self.stream.below(self.spec.keys);
+        let query = self.application.draw_query(&mut self.stream);
         let via = if self.stream.chance(self.spec.lease) { ReadVia::Lease } else { ReadVia::Quorum };
-        let request = self.request(client, key, Call::Read, Asked::Read { key, via, committed });
+        self.ask(client, &query, via, committed)
+    }
+
+    fn ask(&mut self, client: usize, query: &A::Query, via: ReadVia, committed: Index) -> Read {
+        let operation = self.application.query_begins(self.clients[client].name, query);
+        let request = self.open(client, Some(operation), Asked::Read { via, committed });
+        if let Some(open) = self.open.get_mut(&request) {
+            open.query = self.application.encode_query(query);
+        }
         Read { request, via }
+    }
+
+    /// A payload, for people.
+    pub(crate) fn show(&self, payload: &[u8]) -> String {
+        match Command::decode(payload) {
+            Ok(Command::Plain(command)) => self.application.show(command),
+            Ok(Command::InSession { session, sequence, command, .. }) => {
+                format!("{} (command {sequence} of session {session})", self.application.show(command))
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    /// The query of a request that is still open.
+    pub(crate) fn query(&self, request: RequestId) -> Option<&[u8]> {
+        self.open.get(&request).map(|open| &open.query[..])
     }
 
     /// What a request asks for, where it is still open.
@@ -457,29 +468,25 @@ impl Clients {
         self.open.get(&request).map(|open| open.asked)
     }
 
-    /// A member has answered; `found` is what its state machine holds of what was to be read, and as of which
-    /// entry. Returns when the client acts next, where the answer ends its attempt.
+    /// A member has answered; `found` is what its state machine answered to a query, and as of which entry.
+    /// Returns when the client acts next, where the answer ends its attempt.
     pub(crate) fn on_outcome(
         &mut self,
         now: u64,
+        member: NodeId,
         request: RequestId,
         outcome: Outcome,
-        found: Option<(Option<u64>, Index)>,
-    ) -> Option<Turn> {
-        let Open { client, attempt, operation, asked } = self.open.remove(&request)?;
+        found: Option<Found>,
+    ) -> Result<Option<Turn>, Violated> {
+        let Some(Open { client, attempt, operation, asked, .. }) = self.open.remove(&request) else {
+            return Ok(None);
+        };
         let Some(operation) = operation else {
-            return if self.clients[client].attempt == attempt {
-                let patience = self.spec.timeout_us / 4;
-                self.clients[client].target = self.stream.below(self.members as u64) as usize;
-                self.next_turn(client, now, patience)
-            } else {
-                None
-            };
+            return Ok(self.on_refused_session(now, client, attempt));
         };
         if let Asked::InSession { content } = asked {
-            return self.on_session_outcome(now, client, attempt, content, outcome);
+            return Ok(self.on_session_outcome(now, client, attempt, content, outcome));
         }
-        let moment = self.next_moment();
         let state = &mut self.clients[client];
         let current = state.attempt == attempt;
         // An answer that is overdue is one where the slow part takes longer than a client waits.
@@ -488,17 +495,16 @@ impl Clients {
         match outcome {
             Outcome::Committed(id) => {
                 state.written |= serves;
-                self.history.wrote(operation, moment);
-                self.history.took_effect(operation, id.index.get());
+                state.again.take_if(|(_, sent)| *sent == operation);
+                self.application.committed(operation, Some(id.index));
             }
             Outcome::Ready { .. } => {
-                let (value, index) = found.unwrap_or_default();
+                let Found { answer, at } = found.unwrap_or_default();
                 state.read |= serves;
-                self.history.read(operation, moment, value.map(Value));
-                self.history.took_effect(operation, index.get());
+                self.application.found(member, operation, &answer, at)?;
             }
             Outcome::Refused(refusal) => {
-                self.history.refused(operation, moment);
+                self.application.refused(operation);
                 if let Refusal::NotLeader { leader: Some(leader) } = refusal {
                     state.target = leader.get() as usize - 1;
                 } else {
@@ -519,15 +525,22 @@ impl Clients {
         }
         // What an attempt that was given up is told in the end is only recorded.
         if !current {
-            return None;
+            return Ok(None);
         }
         state.waiting = state.waiting.saturating_sub(1);
         if state.waiting > 0 {
+            return Ok(None);
+        }
+        Ok(self.next_turn(client, now, patience))
+    }
+
+    /// No session was opened for a client, or it is not known whether one was: it asks elsewhere.
+    fn on_refused_session(&mut self, now: u64, client: usize, attempt: u64) -> Option<Turn> {
+        if self.clients[client].attempt != attempt {
             return None;
         }
-        state.attempt += 1;
-        let number = state.attempt;
-        Some(Turn { client, at: now + self.stream.between(0, patience) * 1_000 + 1, number })
+        self.clients[client].target = self.stream.below(self.members as u64) as usize;
+        self.next_turn(client, now, self.spec.timeout_us / 4)
     }
 
     /// A command of a session was answered, perhaps not for the first time.
@@ -539,7 +552,6 @@ impl Clients {
         content: u64,
         outcome: Outcome,
     ) -> Option<Turn> {
-        let moment = self.next_moment();
         let random = self.stream.below(self.members as u64) as usize;
         let state = &mut self.clients[client];
         let session = state.session.as_mut()?;
@@ -547,7 +559,7 @@ impl Clients {
         let current = state.attempt == attempt;
         match outcome {
             Outcome::Committed(_) => {
-                self.history.wrote(pending.operation, moment);
+                self.application.committed(pending.operation, None);
                 session.pending = None;
                 state.written |= state.first_healed.is_some();
                 self.next_turn(client, now, self.spec.think_us)
@@ -572,12 +584,13 @@ fn content_of(payload: &Payload) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{Profile, Scenario};
+    use crate::registers::Registers;
+    use crate::scenario::Profile;
 
     #[test]
     fn a_command_of_a_session_may_be_carried_out_at_one_entry_by_each_member_and_nowhere_else() {
-        let spec = Scenario::draw(1, 3, Profile::Storage).workload;
-        let mut clients = Clients::new(1, 3, spec, None);
+        let scenario = Scenario::draw(1, 3, Profile::Storage);
+        let mut clients = Clients::new(Registers::new(&scenario), &scenario);
         clients.once.insert(7, None);
         assert_eq!(clients.carried_out(Index::new(4), 7), Ok(()));
         assert_eq!(clients.carried_out(Index::new(4), 7), Ok(()), "by another member");

@@ -5,6 +5,7 @@
 //! draws from a stream of its own, so an entry that is added leaves what all seeds draw of the others as it
 //! was.
 
+use crate::application::Application;
 use crate::report::counted;
 use crate::scenario::{Decay, Leading, Rotten, Target, TimedFault};
 use crate::stream::Stream;
@@ -134,7 +135,7 @@ macro_rules! faults {
 
             /// It begins.
             #[allow(unused_variables)]
-            pub(crate) fn begin(&self, world: &mut World<'_>, at: Episode) {
+            pub(crate) fn begin<A: Application>(&self, world: &mut World<'_, A>, at: Episode) {
                 match self {
                     $(Self::$Fault { $($($field,)*)? } => { let ($began, $at) = (world, at); $begin })*
                 }
@@ -142,7 +143,7 @@ macro_rules! faults {
 
             /// It ends.
             #[allow(unused_variables)]
-            pub(crate) fn end(&self, world: &mut World<'_>, at: Episode) -> crate::world::Checked {
+            pub(crate) fn end<A: Application>(&self, world: &mut World<'_, A>, at: Episode) -> crate::world::Checked {
                 match self {
                     $(Self::$Fault { $($($field,)*)? } => { let ($ended, $then) = (world, at); $end })*
                 }

@@ -34,12 +34,14 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+mod application;
 mod clients;
 mod clock;
 mod disk;
 mod fault;
 mod host;
 mod network;
+mod registers;
 mod store;
 mod world;
 
@@ -58,6 +60,7 @@ pub mod storage;
 pub mod stream;
 pub mod trace;
 
+use registers::Registers;
 use report::Report;
 use scenario::{Scenario, ScenarioError};
 use world::World;
@@ -65,16 +68,16 @@ pub use world::{Tracer, quiet_kernel_panics};
 
 /// Runs a scenario until its cluster is at rest, or a property is violated.
 pub fn run(scenario: &Scenario) -> Result<Report, ScenarioError> {
-    Ok(World::new(scenario, None)?.run())
+    Ok(World::new(scenario, Registers::new(scenario), None)?.run())
 }
 
 /// Runs a scenario and shows every step to `tracer`.
 pub fn run_traced(scenario: &Scenario, tracer: Tracer<'_>) -> Result<Report, ScenarioError> {
-    Ok(World::new(scenario, Some(tracer))?.run())
+    Ok(World::new(scenario, Registers::new(scenario), Some(tracer))?.run())
 }
 
 /// Runs a scenario, and records what every member lives through: for each, in the order of their ids, its
 /// lives one after the other, as [`kontiki_core::record`] keeps them.
 pub fn run_recorded(scenario: &Scenario) -> Result<(Report, Vec<Vec<u8>>), ScenarioError> {
-    Ok(World::new(scenario, None)?.run_recorded())
+    Ok(World::new(scenario, Registers::new(scenario), None)?.run_recorded())
 }

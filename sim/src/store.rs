@@ -20,10 +20,10 @@ pub(crate) struct Put {
 
 impl Put {
     /// The write as a payload of at least `size` bytes.
-    pub(crate) fn encode(self, size: usize) -> Payload {
+    pub(crate) fn encode(self, size: usize) -> Vec<u8> {
         let mut bytes = [self.key, self.value].map(u64::to_le_bytes).concat();
         bytes.resize(bytes.len().max(size), 0x2e);
-        Payload::from(&bytes[..])
+        bytes
     }
 
     /// What a payload writes.
@@ -41,8 +41,11 @@ impl Store {
         self.digest = self.digest.wrapping_sub(old.map_or(0, hash)).wrapping_add(hash(value));
     }
 
-    pub(crate) fn value(&self, key: u64) -> Option<u64> {
-        self.registers.get(&key).copied()
+    /// What the register holds whose number the query is, as bytes; none where it holds nothing.
+    pub(crate) fn query(&self, query: &[u8]) -> Vec<u8> {
+        let key = query.first_chunk().map(|key| u64::from_le_bytes(*key));
+        let value = key.and_then(|key| self.registers.get(&key));
+        value.map_or(Vec::new(), |value| value.to_le_bytes().to_vec())
     }
 
     /// Equal states have equal digests, however they came about.
@@ -66,13 +69,14 @@ mod tests {
         assert_ne!(one.digest(), other.digest());
         put(&mut other, 2, 6);
         assert_eq!(one.digest(), other.digest());
-        assert_eq!((one.value(1), one.value(3)), (Some(7), None));
+        let held = |key: u64| one.query(&key.to_le_bytes());
+        assert_eq!((held(1), held(3)), (7_u64.to_le_bytes().to_vec(), vec![]));
     }
 
     #[test]
     fn a_write_travels_as_a_payload() {
         let put = Put { key: 3, value: 9 };
-        assert_eq!(Put::decode(&put.encode(40)), Some(put));
+        assert_eq!(Put::decode(&Payload::from(&put.encode(40)[..])), Some(put));
         assert_eq!(Put::decode(&Payload::from("short")), None);
     }
 }

@@ -2,23 +2,27 @@
 
 use super::Crashed;
 use super::written::Written;
+use crate::application::Reached;
+use crate::check::Violated;
+use crate::clients::Found;
 use crate::disk::{DiskModel, SyncTimes};
 use crate::scenario::{ReplicaSpec, Scenario};
 use crate::storage::SimDisk;
-use crate::store::Put;
 use crate::stream::Stream;
+use crate::world::{quietly, text_of};
 use kontiki_core::durable::Durable;
-use kontiki_core::kv::{self, Kv, KvRestore, KvSnapshot};
-use kontiki_core::machine::{BadSnapshot, Command, Limits, Machine, Restore, StateMachine, fingerprint};
+use kontiki_core::log::{Entries, Entry};
+use kontiki_core::machine::{BadSnapshot, Limits, Machine, Restore, StateMachine, fingerprint};
 use kontiki_core::replica::{self, DiskJob, Lane, MachineDone, MachineJob, Replica, Worker};
-use kontiki_core::types::{Index, LogId, NodeId, Payload};
+use kontiki_core::types::{Index, LogId, NodeId};
 use kontiki_core::{wal, wire};
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 /// A whole replica, and the disk that it runs on.
 #[derive(Debug)]
-pub(crate) struct FullReplica {
+pub(crate) struct FullReplica<M: StateMachine> {
     pub(crate) spec: ReplicaSpec,
     /// What the disk must hold.
     pub(crate) model: DiskModel,
@@ -34,7 +38,7 @@ pub(crate) struct FullReplica {
     /// Whether the disk ever did something that it should not have.
     pub(crate) spoiled: bool,
     /// None while the member is down, and while it takes a step.
-    pub(crate) running: Option<Box<Running>>,
+    pub(crate) running: Option<Box<Running<M>>>,
 }
 
 /// What a disk has damaged since its member was last known to be whole.
@@ -49,9 +53,9 @@ pub(crate) struct Damage {
 
 /// A replica that runs, and what works for it.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct Running<M: StateMachine> {
     pub(crate) replica: Replica,
-    worker: Worker<Watched>,
+    worker: Worker<Watched<M>>,
     log: VecDeque<DiskWork>,
     bulk: VecDeque<DiskWork>,
     /// What the state machine has to do; it is at work on the first.
@@ -66,65 +70,80 @@ pub(crate) struct DiskWork {
     pub(crate) read: Vec<Vec<u8>>,
 }
 
-/// A job of the state machine, done, and what its state was after each entry.
-pub(crate) struct Worked {
-    pub(crate) done: Option<MachineDone>,
-    pub(crate) digests: Vec<(Index, u64)>,
-    /// Which commands it carried out, by their fingerprints, and at which entries.
-    pub(crate) carried_out: Vec<(Index, u64)>,
+/// A state machine that panicked.
+#[derive(Debug)]
+pub(crate) struct Panicked {
+    /// At which entry, if at one.
+    pub(crate) entry: Option<Entry>,
+    pub(crate) text: String,
 }
 
-/// A map that remembers what it was last told to do: so what is carried out twice shows, whatever the
+/// Why a state machine does not get to the end of a job.
+#[derive(Debug)]
+pub(crate) enum Interrupted {
+    Panicked(Panicked),
+    Violated(Violated),
+}
+
+/// A state machine, and what it was last told to do: so what is carried out twice shows, whatever the
 /// sessions say.
-#[derive(Default, Debug)]
-pub(crate) struct Watched {
-    kv: Kv,
-    last: Option<(Index, u64)>,
+#[derive(Clone, Debug)]
+pub(crate) struct Watched<M> {
+    pub(crate) inner: M,
+    /// The fingerprint of the last command, and its entry.
+    pub(crate) last: Option<(Index, u64)>,
+}
+
+impl<M> Watched<M> {
+    /// A state that was told nothing yet.
+    pub(crate) fn new(inner: M) -> Self {
+        Self { inner, last: None }
+    }
 }
 
 /// The same, while it is being built.
 #[derive(Debug)]
-pub(crate) struct Rebuilt(KvRestore);
+pub(crate) struct Rebuilt<R>(R);
 
-impl StateMachine for Watched {
-    type Snapshot = KvSnapshot;
-    type Restore = Rebuilt;
+impl<M: StateMachine> StateMachine for Watched<M> {
+    type Snapshot = M::Snapshot;
+    type Restore = Rebuilt<M::Restore>;
 
     fn apply(&mut self, at: LogId, command: &[u8]) -> Vec<u8> {
         self.last = Some((at.index, fingerprint(&[command])));
-        self.kv.apply(at, command)
+        self.inner.apply(at, command)
     }
 
     fn query(&self, query: &[u8]) -> Vec<u8> {
-        self.kv.query(query)
+        self.inner.query(query)
     }
 
-    fn snapshot(&self) -> KvSnapshot {
-        self.kv.snapshot()
+    fn snapshot(&self) -> M::Snapshot {
+        self.inner.snapshot()
     }
 
-    fn restore(&self) -> Rebuilt {
-        Rebuilt(self.kv.restore())
+    fn restore(&self) -> Rebuilt<M::Restore> {
+        Rebuilt(self.inner.restore())
     }
 
     fn digest(&self) -> u64 {
-        self.kv.digest()
+        self.inner.digest()
     }
 }
 
-impl Restore for Rebuilt {
-    type State = Watched;
+impl<R: Restore> Restore for Rebuilt<R> {
+    type State = Watched<R::State>;
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), BadSnapshot> {
         self.0.write(bytes)
     }
 
-    fn finish(self) -> Result<Watched, BadSnapshot> {
-        Ok(Watched { kv: self.0.finish()?, last: None })
+    fn finish(self) -> Result<Watched<R::State>, BadSnapshot> {
+        Ok(Watched::new(self.0.finish()?))
     }
 }
 
-impl FullReplica {
+impl<M: StateMachine> FullReplica<M> {
     pub(crate) fn new(spec: ReplicaSpec, begin: Durable, times: SyncTimes, outage: Stream) -> Self {
         Self {
             spec,
@@ -159,9 +178,9 @@ impl FullReplica {
     }
 }
 
-impl Running {
-    pub(crate) fn new(replica: Replica, limits: Limits) -> Self {
-        let machine = Machine::with_limits(Watched::default(), limits).expect("limits that were checked");
+impl<M: StateMachine> Running<M> {
+    pub(crate) fn new(replica: Replica, state: M, limits: Limits) -> Self {
+        let machine = Machine::with_limits(Watched::new(state), limits).expect("limits that were checked");
         Self {
             replica,
             worker: Worker::new(machine),
@@ -196,57 +215,75 @@ impl Running {
         self.jobs.front()
     }
 
-    /// The state machine is done with what it was at work on.
-    pub(crate) fn work(&mut self) -> Option<Worked> {
-        let (mut digests, mut carried_out) = (Vec::new(), Vec::new());
-        let done = match self.jobs.pop_front()? {
-            MachineJob::Apply(entries) => {
-                let mut answers = Vec::new();
-                let mut result = Ok(());
-                let mut applied = Index::ZERO;
-                for entry in entries.iter() {
-                    let one = std::iter::once(entry.clone()).collect();
-                    let Some(MachineDone::Applied { result: answered }) =
-                        self.worker.run(MachineJob::Apply(one))
-                    else {
-                        break;
-                    };
-                    match answered {
-                        Ok((index, more)) => {
-                            applied = index;
-                            answers.extend(more);
-                            digests.push((index, self.worker.machine().digest()));
-                            let last = self.worker.machine().state().last;
-                            carried_out.extend(last.filter(|(at, _)| *at == index));
-                        }
-                        Err(error) => {
-                            result = Err(error);
-                            break;
-                        }
-                    }
-                }
-                Some(MachineDone::Applied { result: result.map(|()| (applied, answers)) })
-            }
+    /// The state machine and its sessions, as they are now.
+    pub(crate) fn machine(&self) -> &Machine<Watched<M>> {
+        self.worker.machine()
+    }
+
+    /// The state machine is done with what it was at work on. It is shown at every entry that it gets to.
+    pub(crate) fn work(
+        &mut self,
+        mut show: impl FnMut(Reached<'_, M>) -> Result<(), Violated>,
+    ) -> Result<Option<MachineDone>, Interrupted> {
+        let member = self.replica.status().id;
+        let Some(job) = self.jobs.pop_front() else { return Ok(None) };
+        match job {
+            MachineJob::Apply(entries) => self.apply(&entries, show).map(Some),
             MachineJob::Query { read, query } => {
-                let at = self.worker.machine().applied().index.get();
-                match self.worker.run(MachineJob::Query { read, query }) {
+                let at = self.machine().applied().index.get();
+                match self.run(MachineJob::Query { read, query }, None)? {
                     // The simulator wants to know as of when.
                     Some(MachineDone::Queried { read, answer }) => {
                         let answer = [&at.to_le_bytes()[..], &answer].concat();
-                        Some(MachineDone::Queried { read, answer })
+                        Ok(Some(MachineDone::Queried { read, answer }))
                     }
-                    done => done,
+                    done => Ok(done),
                 }
             }
             job => {
-                let done = self.worker.run(job);
-                if let Some(MachineDone::Restored { result: Ok(last), .. }) = &done {
-                    digests.push((last.index, self.worker.machine().digest()));
+                let done = self.run(job, None)?;
+                if let Some(MachineDone::Restored { result: Ok(_), .. }) = &done {
+                    let machine = self.worker.machine();
+                    show(Reached { member, machine, digest: machine.digest(), entry: None })
+                        .map_err(Interrupted::Violated)?;
                 }
-                done
+                Ok(done)
             }
-        };
-        Some(Worked { done, digests, carried_out })
+        }
+    }
+
+    /// Applies entries one by one, so that each state is seen.
+    fn apply(
+        &mut self,
+        entries: &Entries,
+        mut show: impl FnMut(Reached<'_, M>) -> Result<(), Violated>,
+    ) -> Result<MachineDone, Interrupted> {
+        let member = self.replica.status().id;
+        let (mut applied, mut answers) = (Index::ZERO, Vec::new());
+        for entry in entries.iter() {
+            let one = MachineJob::Apply(std::iter::once(entry.clone()).collect());
+            let Some(MachineDone::Applied { result }) = self.run(one, Some(entry))? else { break };
+            match result {
+                Ok((index, more)) => {
+                    applied = index;
+                    answers.extend(more);
+                    let machine = self.worker.machine();
+                    show(Reached { member, machine, digest: machine.digest(), entry: Some(entry) })
+                        .map_err(Interrupted::Violated)?;
+                }
+                Err(error) => return Ok(MachineDone::Applied { result: Err(error) }),
+            }
+        }
+        Ok(MachineDone::Applied { result: Ok((applied, answers)) })
+    }
+
+    /// Does a job. A panic is a finding.
+    fn run(&mut self, job: MachineJob, entry: Option<&Entry>) -> Result<Option<MachineDone>, Interrupted> {
+        let mut done = None;
+        quietly(AssertUnwindSafe(|| done = self.worker.run(job))).map_err(|panic| {
+            Interrupted::Panicked(Panicked { entry: entry.cloned(), text: text_of(&*panic) })
+        })?;
+        Ok(done)
     }
 }
 
@@ -287,30 +324,8 @@ impl ReplicaSpec {
     }
 }
 
-/// A write to a register, as a command of at least `size` bytes.
-pub(crate) fn command(put: Put, size: usize) -> Payload {
-    Command::Plain(&put_command(put, size)).encode()
-}
-
-/// The same without saying in which session, if in any.
-pub(crate) fn put_command(put: Put, size: usize) -> Vec<u8> {
-    let padding = size.saturating_sub(48).max(8);
-    let mut value = put.value.to_le_bytes().to_vec();
-    value.resize(padding, 0x2e);
-    kv::Command::Put { key: &put.key.to_le_bytes(), value: &value }.encode()
-}
-
-/// The question what a register holds.
-pub(crate) fn query(key: u64) -> Vec<u8> {
-    kv::Query::Get { key: &key.to_le_bytes() }.encode()
-}
-
-/// What a register was found to hold, and as of which entry.
-pub(crate) fn found(answer: &[u8]) -> Option<(Option<u64>, Index)> {
-    let (at, reply) = answer.split_first_chunk()?;
-    let value = match kv::Reply::decode(reply) {
-        Ok(kv::Reply::Value(Some(value))) => Some(u64::from_le_bytes(*value.first_chunk()?)),
-        _ => None,
-    };
-    Some((value, Index::new(u64::from_le_bytes(*at))))
+/// What a state machine answered, and as of which entry.
+pub(crate) fn found_in(answer: &[u8]) -> Option<Found> {
+    let (at, answer) = answer.split_first_chunk()?;
+    Some(Found { answer: answer.to_vec(), at: Index::new(u64::from_le_bytes(*at)) })
 }

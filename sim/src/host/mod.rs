@@ -17,6 +17,7 @@ use kontiki_core::config::{Config, Options};
 use kontiki_core::durable::Durable;
 use kontiki_core::event::Event;
 use kontiki_core::log::EntryBody;
+use kontiki_core::machine::StateMachine;
 use kontiki_core::membership::{MemberKind, Membership};
 use kontiki_core::raft::Raft;
 use kontiki_core::replica::Input;
@@ -27,7 +28,7 @@ use std::collections::VecDeque;
 
 /// One member and its surroundings.
 #[derive(Debug)]
-pub(crate) struct Host {
+pub(crate) struct Host<M: StateMachine> {
     pub(crate) id: NodeId,
     /// Which life of its directory this is.
     pub(crate) incarnation: Incarnation,
@@ -37,7 +38,7 @@ pub(crate) struct Host {
     pub(crate) options: Options,
     pub(crate) spec: MemberSpec,
     /// How much of it is our own code, and what that runs on.
-    pub(crate) body: MemberBody,
+    pub(crate) body: MemberBody<M>,
     /// What is known of the member while it is up.
     pub(crate) up: Option<Up>,
     pub(crate) clock: Clock,
@@ -60,11 +61,11 @@ pub(crate) struct Host {
 /// How much of a member is our own code, and how much this crate plays. Each variant owns what it runs on,
 /// what of that survives a crash, and what runs.
 #[derive(Debug)]
-pub(crate) enum MemberBody {
+pub(crate) enum MemberBody<M: StateMachine> {
     /// The kernel alone: disk, snapshots and state machine are played.
     KernelOnly(Box<KernelOnly>),
     /// All of it but the disk.
-    FullReplica(Box<FullReplica>),
+    FullReplica(Box<FullReplica<M>>),
 }
 
 /// What is known of a member that is up, whatever its body.
@@ -118,7 +119,7 @@ impl Up {
     }
 }
 
-impl MemberBody {
+impl<M: StateMachine> MemberBody<M> {
     fn new(scenario: &Scenario, id: NodeId, spec: &MemberSpec, begin: Durable) -> Self {
         let times = SyncTimes::new(scenario.seed, id.get(), scenario.disk.clone(), spec.sync_us);
         match &scenario.replica {
@@ -174,7 +175,7 @@ impl MemberBody {
     }
 }
 
-impl Host {
+impl<M: StateMachine> Host<M> {
     /// The host of a member that is down and has run nothing yet.
     pub(crate) fn new(
         scenario: &Scenario,

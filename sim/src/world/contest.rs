@@ -3,6 +3,8 @@
 
 use super::step::Taken;
 use super::{Happening, World, position};
+use crate::application::Application;
+use crate::host::Host;
 use crate::report::{FaultKind, Mark};
 use crate::scenario::{Alteration, ContestKind, ContestSpec, Fault, Operation, Target};
 use crate::stream::Stream;
@@ -133,7 +135,7 @@ impl<'a, 't> Moment<'a, 't> {
     }
 }
 
-impl World<'_> {
+impl<A: Application> World<'_, A> {
     /// What a step has done may be what a contest waits for.
     pub(super) fn contest_after(&mut self, member: usize, taken: &Taken<'_>) {
         if self.stage.is_some() {
@@ -371,8 +373,8 @@ impl World<'_> {
 
     /// Asks a member to read something.
     fn probe_at(&mut self, contests: &mut Contests, member: usize) {
-        let key = contests.stream.below(self.scenario.workload.keys.max(1));
-        self.schedule(self.now + 1, Happening::ProbeRead { member, key });
+        let query = self.clients.application.draw_query(&mut contests.stream);
+        self.schedule(self.now + 1, Happening::ProbeRead { member, query });
     }
 
     /// A member crashes, and starts again at once.
@@ -490,7 +492,7 @@ impl World<'_> {
         let stay = contests.stream.sample(others, staying);
         let Some(up) = &self.hosts[leader].up else { return vec![] };
         let membership = &up.membership;
-        let is_new = |host: &&crate::host::Host| !membership.contains(host.member()) && host.is_awake();
+        let is_new = |host: &&Host<A::Machine>| !membership.contains(host.member()) && host.is_awake();
         let comes = self.hosts.iter().filter(is_new).map(|host| Alteration::Add(host.id));
         let goes = others.iter().filter(|other| !stay.contains(other)).map(|&other| self.hosts[other].id);
         comes.chain(goes.map(|id| Alteration::Remove(Target::Member(id)))).collect()

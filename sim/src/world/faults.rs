@@ -2,6 +2,7 @@
 //! and end with.
 
 use super::{Checked, Happening, World, position};
+use crate::application::Application;
 use crate::fault::Episode;
 use crate::host::Host;
 use crate::report::{FaultKind, Mark};
@@ -13,7 +14,7 @@ use kontiki_core::types::NodeId;
 /// Links, each way for itself, by the positions of both ends.
 type Links = Vec<(usize, usize)>;
 
-impl World<'_> {
+impl<A: Application> World<'_, A> {
     /// A fault is due. One that is meant for the next leader lies in wait.
     pub(super) fn begin(&mut self, number: usize) {
         if self.stage.is_some() {
@@ -250,8 +251,9 @@ impl World<'_> {
 
     /// Whom a fault befalls that begins now.
     pub(super) fn aim(&self, target: Target) -> usize {
-        let leads = |host: &&Host| host.up.as_ref().is_some_and(|up| up.status.role == RoleKind::Leader);
-        let term = |host: &&Host| host.up.as_ref().map(|up| up.status.term);
+        let leads =
+            |host: &&Host<A::Machine>| host.up.as_ref().is_some_and(|up| up.status.role == RoleKind::Leader);
+        let term = |host: &&Host<A::Machine>| host.up.as_ref().map(|up| up.status.term);
         match target {
             Target::Member(member) => position(member),
             Target::Leading(_) => {

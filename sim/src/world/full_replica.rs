@@ -1,16 +1,19 @@
 //! Full replicas: what a replica is told, and what is done about what it says.
 
 use super::step::{Before, Stepped, quietly};
-use super::{Checked, Happening, World, position};
+use super::{Checked, Happening, World, position, standing};
+use crate::application::{Application, Reached};
+use crate::check::Violated;
 use crate::clients::Asked;
 use crate::host::MemberBody;
-use crate::host::full_replica::{DiskWork, FullReplica, Running, Worked, found as found_in, query};
+use crate::host::full_replica::{DiskWork, FullReplica, Interrupted, Panicked, Running, found_in};
 use crate::host::written::Written;
 use crate::network::Sent;
 use crate::report::{FaultKind, Mark};
 use crate::storage::SimDisk;
 use kontiki_core::action::{Action, Outcome, Refusal, Violation};
 use kontiki_core::event::{Event, Reconfigure};
+use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::machine;
 use kontiki_core::raft::Raft;
 use kontiki_core::replica::{self, Answer, Ask, Halt, Input, Lane, MachineJob, Output, Watch};
@@ -21,13 +24,13 @@ use kontiki_core::wal::{DiskError, Operation};
 use std::panic::AssertUnwindSafe;
 
 /// Watches every step of the kernel inside a replica.
-struct Watching<'w, 't> {
-    world: &'w mut World<'t>,
+struct Watching<'w, 't, A: Application> {
+    world: &'w mut World<'t, A>,
     member: usize,
     seen: Checked,
 }
 
-impl Watch for Watching<'_, '_> {
+impl<A: Application> Watch for Watching<'_, '_, A> {
     fn begins(&mut self, now: Instant, event: &Event, before: &Raft) {
         if let Some(recorder) = self.world.recorders.get_mut(self.member) {
             recorder.begins(now, event, before);
@@ -44,7 +47,7 @@ impl Watch for Watching<'_, '_> {
     }
 }
 
-impl World<'_> {
+impl<A: Application> World<'_, A> {
     /// The only place where a replica runs.
     pub(super) fn handle(&mut self, member: usize, input: Input) -> Checked {
         self.checks.follows(self.now)?;
@@ -153,7 +156,7 @@ impl World<'_> {
     }
 
     /// A full replica, where it is up.
-    pub(super) fn running(&mut self, member: usize) -> Option<&mut Running> {
+    pub(super) fn running(&mut self, member: usize) -> Option<&mut Running<A::Machine>> {
         match &mut self.hosts[member].body {
             MemberBody::FullReplica(full) => full.running.as_deref_mut(),
             MemberBody::KernelOnly(_) => None,
@@ -286,16 +289,19 @@ impl World<'_> {
         if self.hosts[member].life != life {
             return Ok(());
         }
-        let Some(Worked { done, digests, carried_out }) = self.running(member).and_then(Running::work) else {
-            return Ok(());
-        };
-        let id = self.hosts[member].id;
-        for (index, digest) in digests {
-            self.checks.applied(id, index, digest)?;
-        }
-        for (index, command) in carried_out {
-            self.clients.carried_out(index, command).map_err(|detail| ("Sessions", detail))?;
-        }
+        let (checks, clients) = (&mut self.checks, &mut self.clients);
+        let MemberBody::FullReplica(full) = &mut self.hosts[member].body else { return Ok(()) };
+        let Some(running) = &mut full.running else { return Ok(()) };
+        let worked = running.work(|reached| {
+            let Reached { member, machine, digest, entry } = reached;
+            let index = machine.applied().index;
+            let last = machine.state().last.filter(|(at, _)| entry.is_some() && *at == index);
+            clients.application.reached(reached)?;
+            checks.applied(member, index, digest)?;
+            last.map_or(Ok(()), |(at, command)| clients.carried_out(at, command))
+        });
+        let done = worked.map_err(|interrupted| self.interrupted(member, interrupted))?;
+        self.compare(member)?;
         if let Some(done) = done {
             self.tell_input(member, Input::Machine(done))?;
         }
@@ -303,6 +309,37 @@ impl World<'_> {
             self.start_machine(member);
         }
         Ok(())
+    }
+
+    /// Compares a replica with those that have come as far.
+    fn compare(&mut self, member: usize) -> Checked {
+        if !self.clients.application.compares_replicas() {
+            return Ok(());
+        }
+        let Some(one) = standing(&self.hosts[member]) else { return Ok(()) };
+        for other in self.hosts.iter().filter(|host| host.id != one.member).filter_map(standing) {
+            if one.machine.applied() == other.machine.applied() {
+                self.clients.application.met(one, other)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Why a state machine did not get to the end of a job.
+    fn interrupted(&self, member: usize, interrupted: Interrupted) -> Violated {
+        let Panicked { entry, text } = match interrupted {
+            Interrupted::Violated(violated) => return violated,
+            Interrupted::Panicked(panicked) => panicked,
+        };
+        let id = self.hosts[member].id;
+        let at = match entry {
+            Some(Entry { id, body: EntryBody::Data(payload) }) => {
+                format!(" at entry {id}, {}", self.clients.show(&payload))
+            }
+            Some(Entry { id, .. }) => format!(" at entry {id}"),
+            None => String::new(),
+        };
+        ("State Machine", format!("the state machine of member {id} panicked{at}: {text}"))
     }
 
     // ----- what members are told -----
@@ -314,12 +351,10 @@ impl World<'_> {
             Event::Wake => Some(Input::Wake),
             Event::Propose(proposal) => request(proposal.request, Ask::Command(proposal.payload)),
             Event::ProposeBatch(proposals) => Some(Input::Commands(proposals)),
-            Event::Read(read) => match self.clients.asked(read.request) {
-                Some(Asked::Read { key, .. }) => {
-                    request(read.request, Ask::Query { query: query(key), via: read.via })
-                }
-                _ => None,
-            },
+            Event::Read(read) => {
+                let query = self.clients.query(read.request)?.to_vec();
+                request(read.request, Ask::Query { query, via: read.via })
+            }
             Event::Reconfigure(wish) => {
                 let Reconfigure { request: number, expected, changes, force } = wish;
                 request(number, Ask::Reconfigure { expected, changes, force })
@@ -335,6 +370,9 @@ impl World<'_> {
     fn answered(&mut self, member: usize, request: RequestId, answer: Answer) -> Checked {
         if Self::is_log_read(request) {
             return self.log_was_read(member, request, &answer);
+        }
+        if let Answer::Applied { id, answer } = &answer {
+            self.clients.application.answered(self.hosts[member].id, *id, answer)?;
         }
         let mut found = None;
         let asked = self.clients.asked(request);

@@ -1,6 +1,7 @@
 //! After the chaos: what heals, and whether the cluster then makes progress.
 
 use super::{Checked, GLANCE, Happening, World, position};
+use crate::application::Application;
 use crate::check::liveness::{self, Healed, Stage};
 use crate::host::{Host, MemberBody};
 use crate::report::Mark;
@@ -14,7 +15,7 @@ use std::mem;
 const REST: u64 = 3;
 const BOUND: u64 = 60;
 
-impl World<'_> {
+impl<A: Application> World<'_, A> {
     /// The chaos is over.
     pub(super) fn heal(&mut self) -> Checked {
         self.trace_world(|| "the chaos is over".to_owned());

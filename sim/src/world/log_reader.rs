@@ -1,6 +1,7 @@
 //! A client that reads in the logs of full replicas now and then, while the chaos lasts.
 
 use super::{Checked, Happening, World};
+use crate::application::Application;
 use crate::check::log_reads::{Asked, NAME, Read, Reader};
 use crate::report::Mark;
 use crate::stream::Stream;
@@ -55,7 +56,7 @@ impl LogReader {
     }
 }
 
-impl World<'_> {
+impl<A: Application> World<'_, A> {
     pub(super) fn read_log(&mut self) -> Checked {
         if self.stage.is_some() {
             return Ok(());

@@ -2,6 +2,7 @@
 
 use super::World;
 use super::step::Taken;
+use crate::application::Application;
 use crate::ledger::Link;
 use crate::report::Mark;
 use kontiki_core::action::{Action, Outcome, Refusal, Write};
@@ -10,7 +11,7 @@ use kontiki_core::membership::MemberKind;
 use kontiki_core::message::{Body, Message};
 use kontiki_core::status::RoleKind::{Candidate, Follower, Leader, PreCandidate};
 
-impl World<'_> {
+impl<A: Application> World<'_, A> {
     /// Counts what the step has shown.
     pub(super) fn count(&mut self, member: usize, taken: &Taken<'_>) {
         let Taken { before, after, .. } = taken;

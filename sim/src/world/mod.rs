@@ -17,9 +17,10 @@ mod storage;
 pub use step::quiet_kernel_panics;
 pub(crate) use step::{quietly, text_of};
 
+use crate::application::{Application, Standing};
 use crate::check::bounded_work::Limits;
 use crate::check::liveness::Stage;
-use crate::check::{Checks, Violated, linearizable_reads};
+use crate::check::{Checks, Violated};
 use crate::clients::{Asked, Clients, Turn};
 use crate::disk::Synced;
 use crate::fault::Episode;
@@ -35,6 +36,7 @@ use contest::Contests;
 use kontiki_core::action::{Action, Outcome};
 use kontiki_core::event::{EntriesLoaded, Event, ReadVia};
 use kontiki_core::log::Snapshot;
+use kontiki_core::machine::StateMachine;
 use kontiki_core::record::Recorder;
 use kontiki_core::replica::{Input, Lane, Output};
 use kontiki_core::types::{Index, LogId, NodeId, Term};
@@ -53,16 +55,16 @@ const GLANCE: u64 = 5_000_000;
 pub type Tracer<'t> = &'t mut dyn FnMut(&Traced<'_>);
 
 /// A cluster in its world.
-pub(crate) struct World<'t> {
+pub(crate) struct World<'t, A: Application> {
     scenario: Scenario,
     now: u64,
     sequence: u64,
-    queue: BinaryHeap<Reverse<Scheduled>>,
-    hosts: Vec<Host>,
+    queue: BinaryHeap<Reverse<Scheduled<A::Query>>>,
+    hosts: Vec<Host<A::Machine>>,
     network: Network,
     old_messages: Option<OldMessages>,
     contests: Option<Contests>,
-    clients: Clients,
+    clients: Clients<A>,
     operator: Operator,
     operator_stream: Stream,
     log_reader: LogReader,
@@ -99,13 +101,13 @@ pub(crate) struct World<'t> {
 }
 
 /// Something that will happen.
-struct Scheduled {
+struct Scheduled<Q> {
     at: u64,
     sequence: u64,
-    what: Happening,
+    what: Happening<Q>,
 }
 
-enum Happening {
+enum Happening<Q> {
     Deliver { to: usize, frame: Vec<u8>, connection: Option<Connection> },
     Wake { member: usize, life: u32 },
     Synced { member: usize, life: u32 },
@@ -116,7 +118,7 @@ enum Happening {
     Client(Turn),
     ReadLog,
     ProbeWrite { leader: usize },
-    ProbeRead { member: usize, key: u64 },
+    ProbeRead { member: usize, query: Q },
     Operate { task: usize, turn: u64 },
     LetUp { member: usize },
     SnapshotTaken { member: usize, life: u32, stored: Box<Stored> },
@@ -131,21 +133,21 @@ enum Happening {
     Glance,
 }
 
-impl PartialEq for Scheduled {
+impl<Q> PartialEq for Scheduled<Q> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Scheduled {}
+impl<Q> Eq for Scheduled<Q> {}
 
-impl PartialOrd for Scheduled {
+impl<Q> PartialOrd for Scheduled<Q> {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Scheduled {
+impl<Q> Ord for Scheduled<Q> {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.at, self.sequence).cmp(&(other.at, other.sequence))
     }
@@ -153,8 +155,12 @@ impl Ord for Scheduled {
 
 pub(crate) type Checked = Result<(), Violated>;
 
-impl<'t> World<'t> {
-    pub(crate) fn new(scenario: &Scenario, tracer: Option<Tracer<'t>>) -> Result<Self, ScenarioError> {
+impl<'t, A: Application> World<'t, A> {
+    pub(crate) fn new(
+        scenario: &Scenario,
+        application: A,
+        tracer: Option<Tracer<'t>>,
+    ) -> Result<Self, ScenarioError> {
         scenario.validate()?;
         let (seed, size) = (scenario.seed, scenario.members.len());
         let membership = scenario.membership()?;
@@ -170,7 +176,7 @@ impl<'t> World<'t> {
             ),
             old_messages: scenario.old_messages.clone().map(|spec| OldMessages::new(seed, size, spec)),
             contests: scenario.contests.clone().map(|spec| Contests::new(seed, spec)),
-            clients: Clients::new(seed, size, scenario.workload.clone(), scenario.replica.clone()),
+            clients: Clients::new(application, scenario),
             operator: Operator::default(),
             operator_stream: Stream::named(seed, "operator", 0),
             log_reader: LogReader::new(seed),
@@ -271,21 +277,19 @@ impl<'t> World<'t> {
         self.check_log_reads()
     }
 
-    /// The run is over: what clients were told must be what one store could have told them.
+    /// The run is over: looks at what clients were told, and at the states that members have.
     fn check_history(&mut self) -> Checked {
-        let committed = self.clients.effects(self.checks.log());
-        let undecided = linearizable_reads::over(&self.clients.history, committed.into_iter())
-            .map_err(|detail| (linearizable_reads::NAME, detail))?;
-        self.counters.undecided += undecided as u64;
+        let states: Vec<_> = self.hosts.iter().filter_map(standing).collect();
+        self.counters.undecided += self.clients.ended(self.checks.log(), &states)?;
         Ok(())
     }
 
-    fn schedule(&mut self, at: u64, what: Happening) {
+    fn schedule(&mut self, at: u64, what: Happening<A::Query>) {
         self.sequence += 1;
         self.queue.push(Reverse(Scheduled { at: at.max(self.now), sequence: self.sequence, what }));
     }
 
-    fn happen(&mut self, what: Happening) -> Checked {
+    fn happen(&mut self, what: Happening<A::Query>) -> Checked {
         match what {
             Happening::Deliver { to, frame, connection } => {
                 if connection.is_none_or(|connection| self.network.is_open(connection, to)) {
@@ -304,7 +308,7 @@ impl<'t> World<'t> {
             Happening::Client(turn) => self.client(turn),
             Happening::ReadLog => self.read_log(),
             Happening::ProbeWrite { leader } => self.probe_write(leader),
-            Happening::ProbeRead { member, key } => self.probe_read(member, key),
+            Happening::ProbeRead { member, query } => self.probe_read(member, &query),
             Happening::Operate { task, turn } => self.operate(task, turn),
             Happening::LetUp { member } => {
                 // Once the world has healed, every member that shall be up is up already.
@@ -546,16 +550,13 @@ impl<'t> World<'t> {
         if let Event::Read(read) = event
             && read.via == ReadVia::Lease
             && self.may_serve_unasked(member)
-            && let Some(Asked::Read { key, committed, .. }) = self.clients.asked(read.request)
+            && let Some(Asked::Read { committed, .. }) = self.clients.asked(read.request)
         {
             // The host has been told until when it needs not ask.
-            let found = self.serve(member, key, committed)?;
+            let found = self.serve(member, read.request, committed)?;
             self.counters.mark(Mark::ReadUnasked);
-            let outcome = Outcome::Ready { index: found.1, until: None };
-            if let Some(turn) = self.clients.on_outcome(self.now, read.request, outcome, Some(found)) {
-                self.schedule(turn.at, Happening::Client(turn));
-            }
-            return Ok(());
+            let outcome = Outcome::Ready { index: found.at, until: None };
+            return self.tell_client(member, read.request, outcome, Some(found));
         }
         self.tell(member, event)
     }
@@ -577,6 +578,13 @@ impl<'t> World<'t> {
             tracer(&Traced::World { at: self.now, what: &what() });
         }
     }
+}
+
+/// The state of a member, where it is a full replica that is up.
+fn standing<M: StateMachine>(host: &Host<M>) -> Option<Standing<'_, M>> {
+    let MemberBody::FullReplica(full) = &host.body else { return None };
+    let machine = full.running.as_ref()?.machine();
+    (!host.spec.witness).then_some(Standing { member: host.id, machine })
 }
 
 fn position(id: NodeId) -> usize {

@@ -7,6 +7,7 @@
 
 use super::step::Taken;
 use super::{Happening, World, position};
+use crate::application::Application;
 use crate::report::{FaultKind, Mark};
 use crate::scenario::OldMessageSpec;
 use crate::stream::Stream;
@@ -179,7 +180,7 @@ impl OldMessages {
     }
 }
 
-impl World<'_> {
+impl<A: Application> World<'_, A> {
     /// Whether a message is kept back for later, and does not arrive now.
     pub(super) fn keeps_back(
         &mut self,

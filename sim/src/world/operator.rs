@@ -2,6 +2,7 @@
 //! until a leader accepts it or refuses it for good. It also replaces members that have lost their disks.
 
 use super::{Checked, Happening, World, position};
+use crate::application::Application;
 use crate::host::Host;
 use crate::report::{FaultKind, Mark};
 use crate::scenario::{Alteration, Operation, Target, TimedOperation};
@@ -64,7 +65,7 @@ impl Operator {
     }
 }
 
-impl World<'_> {
+impl<A: Application> World<'_, A> {
     /// Asks this member something, which has until then by its clock to answer.
     fn ask_operated(&mut self, task: usize, member: usize, until: Instant) -> RequestId {
         self.operator.ask(Asked { task, member, life: self.hosts[member].life, until })

@@ -2,15 +2,17 @@
 //! the successor has just acknowledged. The clients of the workload meet that moment by chance alone.
 
 use super::{Checked, Happening, World};
+use crate::application::Application;
 use crate::host::Host;
 use crate::report::Mark;
+use kontiki_core::machine::StateMachine;
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{Index, Term};
 
 /// How many requests of this kind a run makes at most.
 const PROBES: u32 = 200;
 
-impl World<'_> {
+impl<A: Application> World<'_, A> {
     /// A member has been elected. Where another still leads in an earlier term, there is something to find
     /// out.
     pub(super) fn probe_elected(&mut self, leader: usize, term: Term) {
@@ -25,22 +27,23 @@ impl World<'_> {
         if !self.probes_leases() || !self.has_stale_leader(term) {
             return;
         }
-        let Some(key) = self.clients.key_of(content) else { return };
+        let Some(query) = self.clients.application.probe(content) else { return };
         for member in 0..self.hosts.len() {
             if leads_before(&self.hosts[member], term) {
                 self.counters.mark(Mark::StaleLeaderRead);
-                self.schedule(self.now + 1, Happening::ProbeRead { member, key });
-                self.probe_later(member, key);
+                self.schedule(self.now + 1, Happening::ProbeRead { member, query: query.clone() });
+                self.probe_later(member, &query);
             }
         }
     }
 
     /// In a contest, a leader that takes itself for one is asked again for as long as a lease may last.
-    fn probe_later(&mut self, member: usize, key: u64) {
+    fn probe_later(&mut self, member: usize, query: &A::Query) {
         if self.contests.is_some() {
             let lease = self.scenario.options.election_timeout_max.as_nanos() as u64;
             for part in 1..=4 {
-                self.schedule(self.now + part * lease / 4, Happening::ProbeRead { member, key });
+                let query = query.clone();
+                self.schedule(self.now + part * lease / 4, Happening::ProbeRead { member, query });
             }
         }
     }
@@ -53,9 +56,9 @@ impl World<'_> {
         Ok(())
     }
 
-    pub(super) fn probe_read(&mut self, member: usize, key: u64) -> Checked {
+    pub(super) fn probe_read(&mut self, member: usize, query: &A::Query) -> Checked {
         if self.may_probe() {
-            let event = self.clients.probe_read(key, Index::new(self.checks.committed()));
+            let event = self.clients.probe_read(query, Index::new(self.checks.committed()));
             return self.ask(member, event);
         }
         Ok(())
@@ -79,6 +82,6 @@ impl World<'_> {
 }
 
 /// Whether a member leads in a term before this one.
-fn leads_before(host: &Host, term: Term) -> bool {
+fn leads_before<M: StateMachine>(host: &Host<M>, term: Term) -> bool {
     host.up.as_ref().is_some_and(|up| up.status.role == RoleKind::Leader && up.status.term < term)
 }

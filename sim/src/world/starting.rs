@@ -2,6 +2,7 @@
 
 use super::step::{quietly, text_of};
 use super::{Checked, Happening, World};
+use crate::application::Application;
 use crate::check::Check as _;
 use crate::check::Violated;
 use crate::check::bounded_work::{self, BoundedWork};
@@ -25,7 +26,7 @@ enum Repaired {
     Refused,
 }
 
-impl World<'_> {
+impl<A: Application> World<'_, A> {
     /// Starts a full replica from what its disk holds.
     pub(super) fn start_replica(&mut self, member: usize) -> Checked {
         let mut recovery = match self.recover(member)? {
@@ -98,6 +99,7 @@ impl World<'_> {
         let (id, local) = (host.id, host.clock.local(self.now));
         let wrong = |error: String| ("Restart", format!("member {id} cannot start: {error}"));
         let config = host.config().map_err(wrong)?;
+        let state = self.clients.application.machine();
         let MemberBody::FullReplica(full) = &mut host.body else { return Ok(()) };
         full.model
             .reconcile(&recovery.durable, full.damaged.is_some())
@@ -106,7 +108,7 @@ impl World<'_> {
         let replica =
             Replica::open(config, options, recovery, local).map_err(|error| wrong(error.to_string()))?;
         host.up = Some(Up::new(&full.model, replica.raft()));
-        full.running = Some(Box::new(Running::new(replica, full.spec.limits())));
+        full.running = Some(Box::new(Running::new(replica, state, full.spec.limits())));
         full.written.starts();
         host.life += 1;
         Ok(())

@@ -1,9 +1,10 @@
 //! One step of one kernel, what the checks make of it, and what the host does about it.
 
 use super::{Checked, Happening, World, position};
+use crate::application::Application;
 use crate::check::acknowledged_writes::Acknowledged;
 use crate::check::{Checks, Observation, Violated, linearizable_reads};
-use crate::clients::Asked;
+use crate::clients::{Asked, Found};
 use crate::host::kernel_only::Kernel;
 use crate::host::{MemberBody, Up};
 use crate::ledger::{Links, last_of, write_to};
@@ -62,7 +63,7 @@ impl Before {
     }
 }
 
-impl World<'_> {
+impl<A: Application> World<'_, A> {
     /// The only place where a kernel runs by itself.
     pub(super) fn step(&mut self, member: usize, event: Event) -> Checked {
         self.counters.steps += 1;
@@ -370,7 +371,7 @@ impl World<'_> {
         member: usize,
         request: RequestId,
         outcome: Outcome,
-        mut found: Option<(Option<u64>, Index)>,
+        mut found: Option<Found>,
     ) -> Checked {
         if self.operator.is_waiting_for(request) {
             self.operator_answered(request, outcome);
@@ -383,9 +384,9 @@ impl World<'_> {
                 self.probe_committed(id.term, content);
             }
             (Outcome::Refused(_), Some(Asked::Write { content })) => self.checks.refused(content),
-            (Outcome::Ready { until, .. }, Some(Asked::Read { key, committed, .. })) => {
+            (Outcome::Ready { until, .. }, Some(Asked::Read { committed, .. })) => {
                 found = Some(match found {
-                    None => self.serve(member, key, committed)?,
+                    None => self.serve(member, request, committed)?,
                     Some(found) => self.served(member, found, committed)?,
                 });
                 self.note_read(member, until.is_some());
@@ -395,38 +396,46 @@ impl World<'_> {
             }
             _ => {}
         }
-        if let Some(turn) = self.clients.on_outcome(self.now, request, outcome, found) {
+        self.tell_client(member, request, outcome, found)
+    }
+
+    /// A client gets an answer, and says when it acts next.
+    pub(super) fn tell_client(
+        &mut self,
+        member: usize,
+        request: RequestId,
+        outcome: Outcome,
+        found: Option<Found>,
+    ) -> Checked {
+        let id = self.hosts[member].id;
+        if let Some(turn) = self.clients.on_outcome(self.now, id, request, outcome, found)? {
             self.schedule(turn.at, Happening::Client(turn));
         }
         Ok(())
     }
 
-    /// A member has read a register for a client by itself.
-    fn served(
-        &self,
-        member: usize,
-        found: (Option<u64>, Index),
-        committed: Index,
-    ) -> Result<(Option<u64>, Index), Violated> {
-        linearizable_reads::served(self.hosts[member].id, found.1, committed)
+    /// A member has answered a client's query by itself.
+    fn served(&self, member: usize, found: Found, committed: Index) -> Result<Found, Violated> {
+        linearizable_reads::served(self.hosts[member].id, found.at, committed)
             .map_err(|detail| (linearizable_reads::NAME, detail))?;
         Ok(found)
     }
 
-    /// Reads a register for a client, of the state machine that the host of a kernel alone plays.
+    /// Answers a client's query by the state machine that the host of a kernel alone plays.
     pub(super) fn serve(
         &mut self,
         member: usize,
-        key: u64,
+        request: RequestId,
         committed: Index,
-    ) -> Result<(Option<u64>, Index), Violated> {
+    ) -> Result<Found, Violated> {
         let host = &self.hosts[member];
         let wrong = |detail| (linearizable_reads::NAME, detail);
         let MemberBody::KernelOnly(kernel_only) = &host.body else {
-            return Err(wrong(format!("replica {} does not say what a register holds", host.id)));
+            return Err(wrong(format!("replica {} does not say what it was asked", host.id)));
         };
         linearizable_reads::served(host.id, kernel_only.applied, committed).map_err(wrong)?;
-        Ok((kernel_only.store.value(key), kernel_only.applied))
+        let answer = kernel_only.store.query(self.clients.query(request).unwrap_or_default());
+        Ok(Found { answer, at: kernel_only.applied })
     }
 
     fn note_read(&mut self, member: usize, leased: bool) {

@@ -1,6 +1,7 @@
 //! What disks do to full replicas: within an atlas that leaves most members with everything.
 
 use super::{Checked, Happening, World};
+use crate::application::Application;
 use crate::host::full_replica::{Damage, FullReplica};
 use crate::host::written::{Place, When};
 use crate::host::{Host, MemberBody};
@@ -19,7 +20,7 @@ const BLOCK: u64 = 4_096;
 /// Each copy of the vote stands in its file four times: in two blocks, and in both halves of each.
 const HALF: u64 = BLOCK / 2;
 
-impl World<'_> {
+impl<A: Application> World<'_, A> {
     pub(crate) fn fail_next_sync(&mut self, member: usize) {
         if let MemberBody::FullReplica(full) = &mut self.hosts[member].body {
             self.counters.fault(FaultKind::SyncFails);
@@ -80,7 +81,7 @@ impl World<'_> {
     }
 
     /// A full replica, and the stream by which its disk is damaged.
-    fn full(&mut self, member: usize) -> Option<(&mut FullReplica, &mut Stream)> {
+    fn full(&mut self, member: usize) -> Option<(&mut FullReplica<A::Machine>, &mut Stream)> {
         let Host { body, stream, .. } = &mut self.hosts[member];
         match body {
             MemberBody::FullReplica(full) => Some((full, stream)),
