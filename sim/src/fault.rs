@@ -133,6 +133,15 @@ macro_rules! faults {
                 }
             }
 
+            /// Gives the members that it names other ids. Returns whether it still befalls anything: a member
+            /// without a new id is there no more.
+            #[allow(unused_variables)]
+            pub(crate) fn rename(&mut self, to: &dyn Fn(NodeId) -> Option<NodeId>) -> bool {
+                match self {
+                    $(Self::$Fault { $($($field,)*)? } => true $($(&& $field.rename(to))*)?,)*
+                }
+            }
+
             /// It begins.
             #[allow(unused_variables)]
             pub(crate) fn begin<A: Application>(&self, world: &mut World<'_, A>, at: Episode) {
@@ -483,6 +492,38 @@ impl Fault {
         }
     }
 }
+
+/// What a fault may hold: with or without members in it, which are given other ids.
+pub(crate) trait Rename {
+    /// Returns whether there is anything left.
+    fn rename(&mut self, to: &dyn Fn(NodeId) -> Option<NodeId>) -> bool;
+}
+
+impl Rename for Target {
+    fn rename(&mut self, to: &dyn Fn(NodeId) -> Option<NodeId>) -> bool {
+        let Self::Member(id) = self else { return true };
+        to(*id).map(|renamed| *id = renamed).is_some()
+    }
+}
+
+impl Rename for Vec<NodeId> {
+    fn rename(&mut self, to: &dyn Fn(NodeId) -> Option<NodeId>) -> bool {
+        *self = self.iter().filter_map(|id| to(*id)).collect();
+        !self.is_empty()
+    }
+}
+
+macro_rules! without_members {
+    ($($Type:ty)*) => {
+        $(impl Rename for $Type {
+            fn rename(&mut self, _: &dyn Fn(NodeId) -> Option<NodeId>) -> bool {
+                true
+            }
+        })*
+    };
+}
+
+without_members! { bool i64 u32 u64 Decay Rotten }
 
 /// The world that faults are drawn for.
 #[derive(Clone, Debug)]

@@ -76,6 +76,11 @@ pub fn run_traced(scenario: &Scenario, tracer: Tracer<'_>) -> Result<Report, Sce
     Ok(World::new(scenario, Registers::new(scenario), Some(tracer))?.run())
 }
 
+/// Runs a scenario, and gives up after so many steps: what is violated later is not seen.
+pub(crate) fn run_for(scenario: &Scenario, steps: u64) -> Result<Report, ScenarioError> {
+    Ok(World::new(scenario, Registers::new(scenario), None)?.run_for(steps))
+}
+
 /// Runs a scenario, and records what every member lives through: for each, in the order of their ids, its
 /// lives one after the other, as [`kontiki_core::record`] keeps them.
 pub fn run_recorded(scenario: &Scenario) -> Result<(Report, Vec<Vec<u8>>), ScenarioError> {

@@ -44,7 +44,7 @@ type Place = Mutex<Option<(u64, Instant)>>;
 
 /// The stack of a thread that runs seeds. What a disk reads takes no time, so a member that reads a snapshot
 /// back piece by piece does it all within one step, each piece inside the one before.
-const STACK: usize = 64 << 20;
+pub(super) const STACK: usize = 64 << 20;
 /// How often the threads are looked at, at least.
 const GLANCE: Duration = Duration::from_millis(100);
 

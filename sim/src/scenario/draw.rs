@@ -142,6 +142,7 @@ impl Draw {
             workload: self.part("clients", Self::workload),
             faults: self.part("faults", |draw| draw.faults(chaos_us)),
             chaos_us,
+            until_us: None,
             heal: self.part("healing", |draw| draw.heal(&options)),
             quiet: self.part("quiet", |draw| draw.on(Kind::Setting)),
             snapshots: self.part("snapshots", Self::snapshots),

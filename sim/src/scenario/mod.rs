@@ -50,6 +50,10 @@ pub struct Scenario {
     pub faults: Vec<TimedFault>,
     /// How long the faults last. Then the world heals, as `heal` says.
     pub chaos_us: u64,
+    /// Where set, the run is over then, healed or not. What was seen by then is judged; the cluster need not
+    /// come to rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_us: Option<u64>,
     /// What becomes well in the end, and must then make progress.
     pub heal: Heal,
     /// Whether the clients fall silent when the chaos ends: what is there must then come to agree by itself.

@@ -79,6 +79,8 @@ pub(crate) struct World<'t, A: Application> {
     checks: Checks,
     counters: Counters,
     hasher: StableHasher,
+    /// The run is given up after this step.
+    last_step: u64,
     /// None during the chaos.
     stage: Option<Stage>,
     /// When the healed world must have come to rest.
@@ -131,6 +133,16 @@ enum Happening<Q> {
     Contest,
     Heal,
     Glance,
+}
+
+/// How a run that has violated nothing comes to its end.
+enum End {
+    /// The healed cluster is at rest.
+    Rest,
+    /// The scenario lasts no longer.
+    Time,
+    /// It has taken as many steps as it may.
+    GivenUp,
 }
 
 impl<Q> PartialEq for Scheduled<Q> {
@@ -191,6 +203,7 @@ impl<'t, A: Application> World<'t, A> {
             checks: Checks::default(),
             counters: Counters::default(),
             hasher: StableHasher::new(),
+            last_step: u64::MAX,
             stage: None,
             bound: 0,
             progress: (0, Term::ZERO),
@@ -217,6 +230,12 @@ impl<'t, A: Application> World<'t, A> {
         self.run_to_report()
     }
 
+    /// The same, but gives up after so many steps: what is violated later is not seen.
+    pub(crate) fn run_for(mut self, steps: u64) -> Report {
+        self.last_step = steps;
+        self.run_to_report()
+    }
+
     /// The same, and all that every member lived through, one recording after the other.
     pub(crate) fn run_recorded(mut self) -> (Report, Vec<Vec<u8>>) {
         self.recorders = vec![Recorder::default(); self.hosts.len()];
@@ -225,7 +244,12 @@ impl<'t, A: Application> World<'t, A> {
     }
 
     fn run_to_report(&mut self) -> Report {
-        let violated = self.run_to_rest().and_then(|()| self.check_history()).err();
+        let judged = self.run_to_rest().and_then(|end| match end {
+            End::Rest => self.check_log_reads().and_then(|()| self.check_history()),
+            End::Time => self.check_history(),
+            End::GivenUp => Ok(()),
+        });
+        let violated = judged.err();
         self.counters.virtual_nanos = self.now;
         self.counters.commits = self.checks.committed();
         let failure = violated.map(|(property, detail)| Failure {
@@ -259,7 +283,8 @@ impl<'t, A: Application> World<'t, A> {
         self.schedule(self.scenario.chaos_us * 1_000, Happening::Heal);
     }
 
-    fn run_to_rest(&mut self) -> Checked {
+    fn run_to_rest(&mut self) -> Result<End, Violated> {
+        let until = self.scenario.until_us.map_or(u64::MAX, |us| us.saturating_mul(1_000));
         for member in 0..self.hosts.len() {
             self.start(member)?;
         }
@@ -267,6 +292,12 @@ impl<'t, A: Application> World<'t, A> {
             let Some(Reverse(next)) = self.queue.pop() else {
                 return Err(("Simulator", "nothing is left to happen".to_owned()));
             };
+            if next.at > until {
+                return Ok(End::Time);
+            }
+            if self.counters.steps > self.last_step {
+                return Ok(End::GivenUp);
+            }
             self.now = next.at;
             // What is applied is bounded by the log: a member that starts again applies all of it at once.
             if !matches!(next.what, Happening::Applied { .. } | Happening::MachineDone { .. }) {
@@ -274,7 +305,7 @@ impl<'t, A: Application> World<'t, A> {
             }
             self.happen(next.what)?;
         }
-        self.check_log_reads()
+        Ok(End::Rest)
     }
 
     /// The run is over: looks at what clients were told, and at the states that members have.

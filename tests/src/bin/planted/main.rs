@@ -20,6 +20,7 @@
 //! without end (longer than [`LIMIT`]; it is stopped then) are failures.
 
 mod rebase;
+mod shrink;
 
 use clap::Parser;
 use serde_json::Value;
@@ -46,6 +47,10 @@ struct Cli {
     /// Merge each patch with the present tree, rewrite those that have moved, and list those that need a hand
     #[arg(long, conflicts_with = "write")]
     rebase: bool,
+    /// Shrink the scenario in which each bug is found, and print what is left; with --write, write it into
+    /// the table of docs/shrinking.md
+    #[arg(long, conflicts_with = "rebase")]
+    shrink: bool,
 }
 
 /// How many seeds a bug may take to be found, where its header does not say.
@@ -98,11 +103,14 @@ impl Cli {
             return rebase::rebase(root, &bugs);
         }
         let workshop = Workshop::new(root);
+        if self.shrink {
+            return shrink::shrink(&workshop, &bugs, self.write);
+        }
         println!(
             "{:<34} {:<9} {:<30} {:>8} {:>8}",
             "bug", "pitfall", "property that fired", "seeds", "seconds"
         );
-        let table = Table(root.join("tests/planted/README.md"));
+        let table = Table { file: root.join("tests/planted/README.md"), begin: BEGIN, head: HEAD };
         let mut missed = Vec::new();
         for bug in &bugs {
             let started = Instant::now();
@@ -110,7 +118,7 @@ impl Cli {
             let seconds = started.elapsed().as_secs();
             if self.write {
                 let row = found.as_ref().ok().filter(|found| bug.properties.contains(&found.property));
-                table.write(bug, row)?;
+                table.write(bug, row.map(|found| bug.row(found)))?;
             }
             match found {
                 Ok(found) if bug.properties.contains(&found.property) => {
@@ -168,6 +176,15 @@ impl Workshop {
 
     /// Plants one bug and runs the simulator until a check fires.
     fn plant(&self, bug: &Bug) -> Result<Found, Failure> {
+        self.build(bug)?;
+        match &bug.scenario {
+            Some(scenario) => self.replay(scenario),
+            None => self.sweep(bug),
+        }
+    }
+
+    /// Builds the simulator with a bug in it.
+    fn build(&self, bug: &Bug) -> Result<(), Failure> {
         for part in [
             "Cargo.toml",
             "Cargo.lock",
@@ -206,23 +223,25 @@ impl Workshop {
         if !built.success() {
             return Err("the patched workspace does not build".into());
         }
-        match &bug.scenario {
-            Some(scenario) => self.replay(scenario),
-            None => self.sweep(bug),
-        }
+        Ok(())
     }
 
     fn sweep(&self, bug: &Bug) -> Result<Found, Failure> {
+        let first = self.first_failure(bug)?;
+        let text = |field: &str| first[field].as_str().unwrap_or_default().to_owned();
+        let needed = first["seed"].as_u64().unwrap_or_default() + 1;
+        Ok(Found { property: text("property"), seeds: needed.to_string(), detail: text("detail") })
+    }
+
+    /// The first failure of a sweep, as the simulator reports it.
+    fn first_failure(&self, bug: &Bug) -> Result<Value, Failure> {
         let seeds = format!("0..{}", bug.seeds);
         let mut run = self.simulator();
         run.args([&bug.command, "--seeds", &seeds, "--format", "json", "--max-failures", "1"]).args(&bug.run);
         let report: Value = serde_json::from_str(&output_of(&mut run)?)
             .map_err(|error| format!("the simulator itself broke down, and reported nothing: {error}"))?;
         let failures = report["failures"].as_array().ok_or("the simulator reported nothing")?;
-        let first = failures.first().ok_or_else(|| format!("not found in {} seeds", bug.seeds))?;
-        let text = |field: &str| first[field].as_str().unwrap_or_default().to_owned();
-        let needed = first["seed"].as_u64().unwrap_or_default() + 1;
-        Ok(Found { property: text("property"), seeds: needed.to_string(), detail: text("detail") })
+        Ok(failures.first().ok_or_else(|| format!("not found in {} seeds", bug.seeds))?.clone())
     }
 
     fn replay(&self, scenario: &str) -> Result<Found, Failure> {
@@ -343,24 +362,28 @@ const END: &str = "<!-- end of the table -->\n";
 const HEAD: &str =
     "| bug | pitfall | what is wrong | property that fired | seeds needed |\n|---|---|---|---|--:|\n";
 
-/// The table of all bugs, in a file between two marks.
-struct Table(PathBuf);
+/// A table of bugs, in a file between two marks.
+struct Table {
+    file: PathBuf,
+    begin: &'static str,
+    head: &'static str,
+}
 
 impl Table {
     /// Gives a bug its row, or none where it was not found. Rows of bugs that are there no more go.
-    fn write(&self, bug: &Bug, found: Option<&Found>) -> Result<(), Failure> {
-        let text = fs::read_to_string(&self.0)?;
-        let (before, rest) =
-            text.split_once(BEGIN).ok_or("the README has lost the mark where its table begins")?;
-        let (table, after) =
-            rest.split_once(END).ok_or("the README has lost the mark where its table ends")?;
+    fn write(&self, bug: &Bug, row: Option<String>) -> Result<(), Failure> {
+        let Self { file, begin, head } = self;
+        let text = fs::read_to_string(file)?;
+        let lost = |what: &str| format!("{} has lost the mark where its table {what}", file.display());
+        let (before, rest) = text.split_once(begin).ok_or_else(|| lost("begins"))?;
+        let (table, after) = rest.split_once(END).ok_or_else(|| lost("ends"))?;
         let name = |row: &str| Some(row.strip_prefix("| `")?.split_once('`')?.0.to_owned());
         let named = |row: &str| name(row).map(|name| (name, row.to_owned()));
         let mut rows: BTreeMap<String, String> = table.lines().filter_map(named).collect();
         rows.retain(|name, _| bug.patch.with_file_name(name).with_extension("patch").exists());
         rows.remove(&bug.name);
-        rows.extend(found.map(|found| (bug.name.clone(), bug.row(found))));
+        rows.extend(row.map(|row| (bug.name.clone(), row)));
         let rows: String = rows.into_values().map(|row| row + "\n").collect();
-        Ok(fs::write(&self.0, format!("{before}{BEGIN}{HEAD}{rows}{END}{after}"))?)
+        Ok(fs::write(file, format!("{before}{begin}{head}{rows}{END}{after}"))?)
     }
 }

@@ -1,0 +1,91 @@
+//! The search for the smallest scenario: which attempts are kept, and when it is over.
+
+use super::Shrunk;
+use crate::report::Failure;
+use crate::scenario::Scenario;
+
+/// What has been found, and how much more may be tried.
+pub(super) struct Search<'w> {
+    pub(super) smallest: Shrunk,
+    /// Under how many other seeds an attempt is made that does not fail.
+    pub(super) rolls: u64,
+    /// How many steps are left.
+    steps: u64,
+    watch: &'w mut dyn FnMut(&Shrunk) -> bool,
+    /// Set once it has been told to stop.
+    stopped: bool,
+}
+
+impl<'w> Search<'w> {
+    /// None where the scenario does not fail.
+    pub(super) fn new(
+        scenario: &Scenario,
+        steps: u64,
+        watch: &'w mut dyn FnMut(&Shrunk) -> bool,
+    ) -> Option<Self> {
+        let failure = crate::run(scenario).ok()?.failure?;
+        let smallest = Shrunk { scenario: scenario.clone(), failure, tried: 1 };
+        Some(Self { smallest, rolls: 0, steps, watch, stopped: false })
+    }
+
+    /// Whether nothing more is to be tried.
+    pub(super) fn is_over(&self) -> bool {
+        self.stopped || self.steps == 0
+    }
+
+    /// Makes a change, and keeps it if the scenario then fails as before, under its own seed or another.
+    /// Returns whether it did.
+    pub(super) fn attempt(&mut self, change: impl FnOnce(&mut Scenario)) -> bool {
+        let Some(mut smaller) = self.changed(change) else { return false };
+        let last_step = self.smallest.failure.step;
+        self.keep_if_fails(&smaller, last_step)
+            || (1..=self.rolls).any(|seed| {
+                smaller.seed = seed;
+                self.keep_if_fails(&smaller, last_step)
+            })
+    }
+
+    /// The same under its own seed only.
+    pub(super) fn attempt_as_drawn(&mut self, change: impl FnOnce(&mut Scenario)) -> bool {
+        let smaller = self.changed(change);
+        smaller.is_some_and(|smaller| self.keep_if_fails(&smaller, self.smallest.failure.step))
+    }
+
+    /// Looks for a seed under which the scenario fails earlier, by a step in sixteen at least. Returns
+    /// whether there is one among the first few.
+    pub(super) fn attempt_reseeded(&mut self) -> bool {
+        let Some(earlier) = (self.smallest.failure.step * 15 / 16).checked_sub(1) else { return false };
+        let mut reseeded = self.smallest.scenario.clone();
+        (1..=self.rolls).any(|seed| {
+            reseeded.seed = seed;
+            self.keep_if_fails(&reseeded, earlier)
+        })
+    }
+
+    fn changed(&self, change: impl FnOnce(&mut Scenario)) -> Option<Scenario> {
+        let mut changed = self.smallest.scenario.clone();
+        change(&mut changed);
+        (changed != self.smallest.scenario).then_some(changed)
+    }
+
+    fn keep_if_fails(&mut self, scenario: &Scenario, last_step: u64) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        self.smallest.tried += 1;
+        let failure = self.fails(scenario, last_step);
+        let kept = failure.is_some();
+        if let Some(failure) = failure {
+            (self.smallest.scenario, self.smallest.failure) = (scenario.clone(), failure);
+        }
+        self.stopped = !(self.watch)(&self.smallest);
+        kept
+    }
+
+    /// Whether a scenario violates the same property, at this step or before.
+    fn fails(&mut self, scenario: &Scenario, last_step: u64) -> Option<Failure> {
+        let report = crate::run_for(scenario, last_step).ok()?;
+        self.steps = self.steps.saturating_sub(report.counters.steps.max(1));
+        report.failure.filter(|it| it.property == self.smallest.failure.property && it.step <= last_step)
+    }
+}

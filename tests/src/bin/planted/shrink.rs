@@ -1,0 +1,127 @@
+//! `cargo planted --shrink`: shrinks the scenario in which a bug is found, and shows what is left.
+
+use crate::{Bug, Failure, Table, Workshop, output_of};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+const BEGIN: &str = "<!-- table: written by `cargo planted --shrink --write` -->\n";
+const HEAD: &str = "\
+| bug | property | members | faults | step | members | faults | operations | step | seconds |
+|---|---|--:|--:|--:|--:|--:|--:|--:|--:|
+";
+
+/// What is in a scenario, and at which step it fails.
+struct Size {
+    members: usize,
+    faults: usize,
+    operations: usize,
+    step: u64,
+}
+
+/// What shrinking a bug's scenario has led to.
+struct Row {
+    property: String,
+    before: Size,
+    after: Size,
+    seconds: u64,
+}
+
+impl Row {
+    /// Whether so little is left that it can be read: few members, few faults, and no later failure.
+    fn is_small(&self) -> bool {
+        self.after.members <= 3 && self.after.faults <= 5 && self.after.step <= self.before.step
+    }
+
+    fn line(&self, bug: &Bug) -> String {
+        let Self { property, before, after, seconds } = self;
+        format!(
+            "| `{}` | {property} | {} | {} | {} | {} | {} | {} | {} | {seconds} |",
+            bug.name,
+            before.members,
+            before.faults,
+            before.step,
+            after.members,
+            after.faults,
+            after.operations,
+            after.step
+        )
+    }
+}
+
+/// Shrinks the scenario of each bug. Returns whether every one became small.
+pub(crate) fn shrink(workshop: &Workshop, bugs: &[Bug], write: bool) -> Result<bool, Failure> {
+    let table = Table { file: workshop.root.join("docs/shrinking.md"), begin: BEGIN, head: HEAD };
+    let (mut small, mut large) = (0, Vec::new());
+    print!("{HEAD}");
+    for bug in bugs {
+        match workshop.shrink(bug) {
+            Ok(row) => {
+                println!("{}", row.line(bug));
+                if row.is_small() {
+                    small += 1;
+                } else {
+                    large.push(bug.name.clone());
+                }
+                if write {
+                    table.write(bug, Some(row.line(bug)))?;
+                }
+            }
+            Err(error) => large.push(format!("{}: {error}", bug.name)),
+        }
+    }
+    println!("\n{small} of {} have at most 3 members and 5 faults, and fail no later", bugs.len());
+    large.iter().for_each(|large| println!("LARGE  {large}"));
+    Ok(large.is_empty())
+}
+
+impl Workshop {
+    fn shrink(&self, bug: &Bug) -> Result<Row, Failure> {
+        if bug.command != "run" {
+            return Err(format!("cargo sim {} draws no scenario that could be shrunk", bug.command).into());
+        }
+        self.build(bug)?;
+        let place = self.copy.with_file_name("scenarios");
+        fs::create_dir_all(&place)?;
+        let (drawn, smallest) =
+            (place.join(format!("{}.json", bug.name)), place.join(format!("{}-small.json", bug.name)));
+        match &bug.scenario {
+            Some(scenario) => drop(fs::copy(self.root.join("tests/planted").join(scenario), &drawn)?),
+            None => {
+                let first = self.first_failure(bug)?;
+                let seed = first["seed"].as_u64().ok_or("the failure names no seed")?.to_string();
+                let mut draw = self.simulator();
+                fs::write(&drawn, output_of(draw.args(["scenario", "--seed", &seed]).args(bug.cluster()))?)?;
+            }
+        }
+        let (before, _) = self.size(&drawn)?;
+        let started = Instant::now();
+        fs::write(&smallest, output_of(self.simulator().arg("shrink").arg(&drawn))?)?;
+        let seconds = started.elapsed().as_secs();
+        let (after, property) = self.size(&smallest)?;
+        Ok(Row { property, before, after, seconds })
+    }
+
+    /// How much is in a scenario file, and what it violates.
+    fn size(&self, file: &Path) -> Result<(Size, String), Failure> {
+        let scenario: Value = serde_json::from_str(&fs::read_to_string(file)?)?;
+        let count = |list: &str| scenario[list].as_array().map_or(0, Vec::len);
+        let shown = output_of(self.simulator().arg("replay").arg(file))?;
+        let failed = shown.lines().find_map(|line| line.strip_prefix("FAILED  "));
+        let (property, rest) =
+            failed.and_then(|line| line.split_once(" at step ")).ok_or("the scenario does not fail alone")?;
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        let step = digits.parse()?;
+        let (members, faults, operations) = (count("members"), count("faults"), count("operations"));
+        Ok((Size { members, faults, operations, step }, property.to_owned()))
+    }
+}
+
+impl Bug {
+    /// The options that say for which cluster a seed is drawn.
+    fn cluster(&self) -> Vec<&str> {
+        let pairs = self.run.windows(2).filter(|pair| ["--members", "--profile"].contains(&&*pair[0]));
+        pairs.flatten().map(String::as_str).collect()
+    }
+}
