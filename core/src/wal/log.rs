@@ -702,34 +702,84 @@ pub(super) struct Start {
     pub(super) spares: Vec<u64>,
 }
 
-impl Wal {
-    /// A log that goes on with a new segment, and what makes that durable.
-    pub(super) fn start(start: Start, durable: &Durable) -> (Self, Vec<Operation>) {
-        let Start { identity, options, number, salt, continues, records, .. } = start;
-        let needed = blocks_for(records.iter().map(Record::length).sum()) + u64::from(HEADER_BLOCKS);
-        let blocks = u32::try_from(needed.max(options.segment_blocks())).expect("it was read from a segment");
+impl Start {
+    /// How many blocks the segment has: as many as the first batch needs, at least.
+    fn blocks(&self) -> u32 {
+        let records: u64 = self.records.iter().map(Record::length).sum();
+        let needed = blocks_for(records) + u64::from(HEADER_BLOCKS);
+        u32::try_from(needed.max(self.options.segment_blocks())).expect("it was read from a segment")
+    }
+
+    fn header(&self) -> SegmentHeader {
+        SegmentHeader {
+            identity: self.identity,
+            number: self.number,
+            salt: self.salt,
+            first: self.continues.number + 1,
+            continues: self.continues,
+            summary: Summary {
+                ballot: self.ballot,
+                snapshot: self.snapshot_before.as_ref().map(|snapshot| snapshot.last),
+                ..self.before.clone()
+            },
+            snapshot: self.snapshot_before.clone(),
+        }
+    }
+
+    fn tail(&self, durable: &Durable) -> Tail {
         let runs = durable.skipped.terms.clone();
         let mut terms = Terms::from_runs(durable.base, runs, durable.skipped_through().index);
         terms.extend(durable.entries.iter().map(|entry| entry.id.term));
-        let last_before = start.before.last;
-        let header = SegmentHeader {
-            identity,
-            number,
-            salt,
-            first: continues.number + 1,
-            continues,
-            summary: Summary {
-                ballot: start.ballot,
-                snapshot: start.snapshot_before.as_ref().map(|snapshot| snapshot.last),
-                ..start.before
-            },
-            snapshot: start.snapshot_before,
-        };
-        let segments: BTreeMap<_, _> =
-            start.segments.iter().map(|&(number, salt, before)| (number, Kept { salt, before })).collect();
+        Tail {
+            link: self.continues,
+            ballot: self.ballot,
+            starts: durable.starts,
+            committed: durable.committed,
+            snapshot: durable.snapshot.clone(),
+            base: durable.base,
+            terms,
+        }
+    }
+
+    fn copies(&self) -> Copies {
+        Copies { generation: self.generation, latest: self.first_copy.other(), says: None, current: 0 }
+    }
+
+    /// Removes what is void, before anything is made: the disk may be full, and a start that was cut short
+    /// has left all it made.
+    fn clear(&self) -> Vec<Operation> {
+        let spares = self.spares.iter().map(|spare| Operation::Remove(FileName::Spare(*spare)));
+        let mut clear: Vec<_> = spares.collect();
+        if !self.void.is_empty() {
+            // What goes on instead of them may have its name only since a moment ago, and not for good.
+            clear.push(Operation::SyncDirectory);
+            clear.extend(self.void.iter().map(|void| Operation::Remove(FileName::Segment(*void))));
+        }
+        clear
+    }
+
+    /// Creates the copies of the vote that are not there.
+    fn create_copies(&self) -> Vec<Operation> {
+        let missing = [Slot::A, Slot::B].into_iter().filter(|slot| !self.slots.contains(slot));
+        let create = |slot| Operation::Create { file: FileName::Vote(slot), length: block_at(VOTE_BLOCKS) };
+        let mut operations: Vec<_> = missing.map(create).collect();
+        if !operations.is_empty() {
+            // Before the second is written the first is there for good.
+            operations.push(Operation::SyncDirectory);
+        }
+        operations
+    }
+}
+
+impl Wal {
+    /// A log that goes on with a new segment, and what makes that durable.
+    pub(super) fn start(start: Start, durable: &Durable) -> (Self, Vec<Operation>) {
+        let (header, blocks, last_before) = (start.header(), start.blocks(), start.before.last);
+        let (mut first, create_copies) = (start.clear(), start.create_copies());
+        let kept = |&(number, salt, before): &(u64, Option<u64>, Index)| (number, Kept { salt, before });
         let mut wal = Self {
-            identity,
-            options,
+            identity: start.identity,
+            options: start.options,
             queue: VecDeque::new(),
             queued: 0,
             durable: WriteSeq::ZERO,
@@ -737,46 +787,18 @@ impl Wal {
             flight: None,
             segment: Segment { seal: header.seal(), blocks, used: 0 },
             spare: Spare::None,
-            tail: Tail {
-                link: continues,
-                ballot: start.ballot,
-                starts: durable.starts,
-                committed: durable.committed,
-                snapshot: durable.snapshot.clone(),
-                base: durable.base,
-                terms,
-            },
-            copies: Copies {
-                generation: start.generation,
-                latest: start.first_copy.other(),
-                says: None,
-                current: 0,
-            },
+            tail: start.tail(durable),
+            copies: start.copies(),
+            segments: start.segments.iter().map(kept).collect(),
             places: start.places,
-            segments,
             useless: start.useless,
             upkeep: None,
-            life: number,
+            life: start.number,
             written: 0,
         };
-        // Before anything is made: the disk may be full, and a start that was cut short has left all it made.
-        let mut first: Vec<_> =
-            start.spares.into_iter().map(|spare| Operation::Remove(FileName::Spare(spare))).collect();
-        if !start.void.is_empty() {
-            // What goes on instead of them may have its name only since a moment ago, and not for good.
-            first.push(Operation::SyncDirectory);
-            first.extend(start.void.into_iter().map(|void| Operation::Remove(FileName::Segment(void))));
-        }
-        let spare = FileName::Spare(number);
-        first.push(Operation::Create { file: spare, length: block_at(blocks) });
-        first.extend(wal.write(&records, Some(header), last_before, WriteSeq::ZERO));
-        let missing = [Slot::A, Slot::B].into_iter().filter(|slot| !start.slots.contains(slot));
-        let missing: Vec<_> = missing.map(FileName::Vote).collect();
-        let create = |file: &FileName| Operation::Create { file: *file, length: block_at(VOTE_BLOCKS) };
-        if !missing.is_empty() {
-            // Before the second is written the first is there for good.
-            first.extend(missing.iter().map(create).chain([Operation::SyncDirectory]));
-        }
+        first.push(Operation::Create { file: FileName::Spare(start.number), length: block_at(blocks) });
+        first.extend(wal.write(&start.records, Some(header), last_before, WriteSeq::ZERO));
+        first.extend(create_copies);
         // What was read of the copies need not be durable; but the segment is by now, and holds the ballot.
         for _ in 0..SLOTS {
             first.extend(wal.copy_vote());
