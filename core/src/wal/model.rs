@@ -380,106 +380,146 @@ fn perform(operations: &[Operation], disk: &mut Fragile, choices: &mut Choices, 
     })
 }
 
-/// One life after the other on a disk that loses what was not synced; and, where it rots, damages a sector
-/// now and then, of what is known to be durable.
+/// A log that is opened again and again, on a disk that loses what was not synced; and, where it rots, damages
+/// a sector now and then, of what is known to be durable.
+struct Lives<'a> {
+    choices: &'a mut Choices,
+    disk: Fragile,
+    rots: bool,
+    damages: Vec<(FileName, usize)>,
+    terms: u64,
+    acknowledged: Durable,
+    /// The states that a crash may leave instead: one for each write on its way to the disk.
+    in_flight: Vec<Durable>,
+}
+
 fn lives(choices: &mut Choices, options: WalOptions, rots: bool) {
-    let mut disk = Fragile::default();
-    let mut damages = Vec::new();
-    let mut terms = 0;
-    let (mut acknowledged, mut in_flight) = (group(), Vec::new());
+    let (disk, damages, in_flight) = (Fragile::default(), Vec::new(), Vec::new());
+    let mut lives = Lives { choices, disk, rots, damages, terms: 0, acknowledged: group(), in_flight };
     for life in 0.. {
-        let recovery = match Wal::recover(&mut disk, identity(), options, &group()) {
+        let Some(recovery) = lives.recover(life, options) else { return };
+        let Recovery { wal, first, durable, found } = recovery;
+        if lives.perform(&first) {
+            lives.begin(&wal, plain(durable), &found.lost);
+            if lives.live(wal) {
+                return;
+            }
+        }
+        lives.disk.crash(lives.choices);
+    }
+}
+
+impl Lives<'_> {
+    fn perform(&mut self, operations: &[Operation]) -> bool {
+        perform(operations, &mut self.disk, self.choices, true)
+    }
+
+    /// Recovers one of the states that may be on the disk. None where too much is damaged.
+    fn recover(&mut self, life: u64, options: WalOptions) -> Option<Recovery> {
+        let Self { disk, damages, acknowledged, in_flight, .. } = self;
+        let recovery = match Wal::recover(disk, identity(), options, &group()) {
             Ok(recovery) => recovery,
-            Err(RecoverError::TooMuch(_) | RecoverError::VoteLost) if damages.len() > 1 => return,
+            Err(RecoverError::TooMuch(_) | RecoverError::VoteLost) if damages.len() > 1 => return None,
             Err(error) => panic!("life {life}, damaged {damages:?}: {error}"),
         };
-        let found = plain(recovery.durable);
-        let lost = &recovery.found.lost;
+        let (durable, lost) = (plain(recovery.durable.clone()), &recovery.found.lost);
         assert!(
-            survives(&found, lost, &acknowledged) || in_flight.iter().any(|it| survives(&found, lost, it)),
-            "life {life}, damaged {damages:?}: {:?}\n{found:?}\nis neither\n{acknowledged:?}\nnor of\n{in_flight:?}",
+            survives(&durable, lost, acknowledged) || in_flight.iter().any(|it| survives(&durable, lost, it)),
+            "life {life}, damaged {damages:?}: {:?}\n{durable:?}\nis neither\n{acknowledged:?}\nnor of\n{in_flight:?}",
             recovery.found
         );
         if damages.is_empty() {
             assert_eq!((recovery.found.rotten_batches, recovery.found.lost.len()), (0, 0));
         }
-        let mut wal = recovery.wal;
-        if !perform(&recovery.first, &mut disk, choices, true) {
-            disk.crash(choices);
-            continue;
-        }
-        // What was left out comes back from whichever of the states it was.
+        Some(recovery)
+    }
+
+    /// What was found is durable from now on. What was left out of memory comes back from whichever of the
+    /// states it was.
+    fn begin(&mut self, wal: &Wal, found: Durable, lost: &[(LogId, LogId)]) {
         let whole = |state: &&Durable| survives(&found, lost, state);
-        let state = core::iter::once(&acknowledged).chain(&in_flight).find(whole).expect("one was found");
-        let (left_out, _) = state.entries.split_at(state.entries.len() - found.entries.len());
+        let state = core::iter::once(&self.acknowledged).chain(&self.in_flight).find(whole);
+        let entries = &state.expect("one was found").entries;
+        let (left_out, _) = entries.split_at(entries.len() - found.entries.len());
         let left_out = left_out.iter().cloned().map(|entry| seen(&found, entry));
         let entries = left_out.chain(found.entries.iter().cloned()).collect();
-        acknowledged = Durable { skipped: Skipped::default(), entries, ..found };
-        in_flight.clear();
-        check_places(&wal, &mut disk, &acknowledged, choices.below(100_000));
-        let mut writer = Writer { state: acknowledged.clone(), seq: 0, terms };
+        self.acknowledged = Durable { skipped: Skipped::default(), entries, ..found };
+        self.in_flight.clear();
+        self.check_places(wal);
+    }
+
+    fn check_places(&mut self, wal: &Wal) {
+        let max_bytes = self.choices.below(100_000);
+        check_places(wal, &mut self.disk, &self.acknowledged, max_bytes);
+    }
+
+    /// Writes until the power fails. Returns whether chance is used up before.
+    fn live(&mut self, mut wal: Wal) -> bool {
+        let mut writer = Writer { state: self.acknowledged.clone(), seq: 0, terms: self.terms };
         writer.state.starts += 1;
-        let mut queued: Vec<Write> = Vec::new();
-        let mut alive = true;
-        while alive && !(choices.is_over() && wal.is_idle()) {
-            match if choices.is_over() { 3 } else { choices.below(8) } {
+        let (mut queued, mut alive) = (Vec::new(), true);
+        while alive && !(self.choices.is_over() && wal.is_idle()) {
+            alive = match if self.choices.is_over() { 3 } else { self.choices.below(8) } {
                 0..=2 => {
-                    let write = writer.write(choices);
+                    let write = writer.write(self.choices);
                     wal.submit(write.clone());
                     queued.push(write);
+                    true
                 }
-                3..=5 => {
-                    if let Some(operations) = wal.next_job() {
-                        let mut sum = acknowledged.clone();
-                        for write in &queued {
-                            sum.write(write);
-                            in_flight.push(sum.clone());
-                        }
-                        // Beside that, and possibly sooner.
-                        if choices.once_in(3)
-                            && let Some(beside) = wal.upkeep()
-                        {
-                            alive = perform(&beside, &mut disk, choices, true);
-                            wal.upkeep_done(Ok(()));
-                        }
-                        alive = alive && perform(&operations, &mut disk, choices, true);
-                        if alive {
-                            let seq = wal.completed();
-                            for write in queued.extract_if(.., |write| write.seq <= seq) {
-                                acknowledged.write(&write);
-                            }
-                            in_flight.clear();
-                            check_places(&wal, &mut disk, &acknowledged, choices.below(100_000));
-                        }
-                    } else if let Some(operations) = wal.upkeep() {
-                        alive = perform(&operations, &mut disk, choices, true);
-                        wal.upkeep_done(Ok(()));
-                    }
-                }
-                6 => {
-                    if let Some(operations) = wal.mark() {
-                        alive = perform(&operations, &mut disk, choices, true);
-                        wal.completed();
-                    }
-                    // A vote needs no mark: no bad block takes it.
-                    if rots && alive && wal.is_idle() && choices.once_in(2) {
-                        alive = false;
-                        damages.push(disk.damage(choices, !wal.is_marked()));
-                    }
-                }
-                _ => {
-                    if let Some(operations) = wal.upkeep() {
-                        alive = perform(&operations, &mut disk, choices, true);
-                        wal.upkeep_done(Ok(()));
-                    }
-                }
-            }
+                3..=5 => self.write_batch(&mut wal, &mut queued),
+                6 => self.mark(&mut wal),
+                _ => self.keep_up(&mut wal),
+            };
         }
-        terms = writer.terms;
-        if choices.is_over() && alive {
-            return;
+        self.terms = writer.terms;
+        self.choices.is_over() && alive
+    }
+
+    /// Writes what is queued, if anything is; false where the power fails meanwhile.
+    fn write_batch(&mut self, wal: &mut Wal, queued: &mut Vec<Write>) -> bool {
+        let Some(operations) = wal.next_job() else {
+            return self.keep_up(wal);
+        };
+        let mut sum = self.acknowledged.clone();
+        for write in &*queued {
+            sum.write(write);
+            self.in_flight.push(sum.clone());
         }
-        disk.crash(choices);
+        // Beside that, and possibly sooner.
+        let beside = self.choices.once_in(3);
+        if (beside && !self.keep_up(wal)) || !self.perform(&operations) {
+            return false;
+        }
+        let seq = wal.completed();
+        for write in queued.extract_if(.., |write| write.seq <= seq) {
+            self.acknowledged.write(&write);
+        }
+        self.in_flight.clear();
+        self.check_places(wal);
+        true
+    }
+
+    fn mark(&mut self, wal: &mut Wal) -> bool {
+        let mut alive = true;
+        if let Some(operations) = wal.mark() {
+            alive = self.perform(&operations);
+            wal.completed();
+        }
+        // A vote needs no mark: no bad block takes it.
+        if self.rots && alive && wal.is_idle() && self.choices.once_in(2) {
+            alive = false;
+            self.damages.push(self.disk.damage(self.choices, !wal.is_marked()));
+        }
+        alive
+    }
+
+    fn keep_up(&mut self, wal: &mut Wal) -> bool {
+        let Some(operations) = wal.upkeep() else {
+            return true;
+        };
+        let alive = self.perform(&operations);
+        wal.upkeep_done(Ok(()));
+        alive
     }
 }
 

@@ -56,125 +56,186 @@ impl Counter {
     }
 }
 
+/// How many members there are.
+const MEMBERS: u64 = 3;
+
+/// A group, and what befalls it.
+struct Chaos {
+    seed: u64,
+    rng: Rng,
+    group: Group,
+    keep_snapshots: usize,
+    counter: Counter,
+    /// The member that is down.
+    down: Option<u64>,
+    /// The requests of other clients, each with its member.
+    asked: Vec<(u64, RequestId)>,
+    crashes: u64,
+    /// What the members have counted, in all their lives.
+    sums: BTreeMap<&'static str, u64>,
+}
+
 fn run(seed: u64) -> BTreeMap<&'static str, u64> {
-    let mut rng = Rng::new(seed, super::group::node(9));
-    let members = 3;
-    let config = crate::config::Options {
-        retained_entries: pick(&mut rng, 0, 4),
-        max_cached_bytes: pick(&mut rng, 200, 2_000),
-        ..Default::default()
-    };
-    let options = ReplicaOptions {
-        snapshot_every_entries: pick(&mut rng, 5, 40),
-        apply_bytes: pick(&mut rng, 1, 1_000),
-        forward: chance(&mut rng, 50),
-        keep_snapshots: pick(&mut rng, 1, 3) as usize,
-        snapshot_retries: 2,
-        ..small()
-    };
-    let mut group = Group::with(members, &config, &options);
-    let leader = group.elect();
-    let opened = group.asked(leader, Ask::Command(Command::Register.encode()));
-    let Answer::Applied { answer: machine::Answer::Opened(session), .. } = opened else { panic!("{opened}") };
-    let mut counter = Counter { session, sequence: 1, asked: None, since: 0 };
-    let (mut down, mut lives, mut crashes) = (None, Vec::new(), 0);
-    let mut all = BTreeMap::new();
-    let mut net = rng.clone();
-    let loss = pick(&mut rng, 0, 15);
-    group.network = Box::new(move |_| match chance(&mut net, loss) {
-        true => 0,
-        false => 1 + usize::from(chance(&mut net, 10)),
-    });
-    for step in 0..400 {
-        group.reorders = chance(&mut rng, 30);
-        counter.go_on(&mut group, &mut rng, members);
-        let at = pick(&mut rng, 1, members);
-        if chance(&mut rng, 30) {
-            let request = group.ask(at, put(&alloc::format!("{step}"), "some value that is not short"));
-            lives.push((at, request, crashes));
+    let mut chaos = Chaos::begin(seed);
+    (0..400).for_each(|step| chaos.step(step));
+    chaos.heal();
+    chaos.check();
+    let Chaos { group, mut sums, crashes, .. } = chaos;
+    (1..=MEMBERS).for_each(|id| tally(&mut sums, &group, id));
+    sums.insert("crashes", crashes);
+    sums
+}
+
+impl Chaos {
+    fn begin(seed: u64) -> Self {
+        let mut rng = Rng::new(seed, super::group::node(9));
+        let config = crate::config::Options {
+            retained_entries: pick(&mut rng, 0, 4),
+            max_cached_bytes: pick(&mut rng, 200, 2_000),
+            ..Default::default()
+        };
+        let options = ReplicaOptions {
+            snapshot_every_entries: pick(&mut rng, 5, 40),
+            apply_bytes: pick(&mut rng, 1, 1_000),
+            forward: chance(&mut rng, 50),
+            keep_snapshots: pick(&mut rng, 1, 3) as usize,
+            snapshot_retries: 2,
+            ..small()
+        };
+        let mut group = Group::with(MEMBERS, &config, &options);
+        let leader = group.elect();
+        let opened = group.asked(leader, Ask::Command(Command::Register.encode()));
+        let Answer::Applied { answer: machine::Answer::Opened(session), .. } = opened else {
+            panic!("{opened}")
+        };
+        let mut net = rng.clone();
+        let loss = pick(&mut rng, 0, 15);
+        group.network = Box::new(move |_| match chance(&mut net, loss) {
+            true => 0,
+            false => 1 + usize::from(chance(&mut net, 10)),
+        });
+        Self {
+            seed,
+            rng,
+            group,
+            keep_snapshots: options.keep_snapshots,
+            counter: Counter { session, sequence: 1, asked: None, since: 0 },
+            down: None,
+            asked: Vec::new(),
+            crashes: 0,
+            sums: BTreeMap::new(),
         }
-        if chance(&mut rng, 10) {
-            let query = kv::Query::Get { key: b"count" }.encode();
-            group.ask(at, Ask::Query { query, via: ReadVia::Quorum });
-        }
-        if chance(&mut rng, 3) {
-            group.ask(at, Ask::Snapshot);
-        }
-        group.host(at).machine_stands = chance(&mut rng, 5);
-        group.host(at).lane_stands = chance(&mut rng, 5).then_some(Lane::Bulk);
-        match down {
-            None if chance(&mut rng, 8) => {
-                tally(&mut all, &group, at);
-                let operations = pick(&mut rng, 0, 6) as usize;
-                group.crash_midway(at, operations);
-                crashes += 1;
-                down = Some(at);
-            }
-            Some(id) if chance(&mut rng, 20) => {
-                group.start(id);
-                down = None;
-            }
-            _ => {}
-        }
-        let failure = match pick(&mut rng, 0, 100) {
+    }
+
+    fn step(&mut self, step: u64) {
+        self.group.reorders = chance(&mut self.rng, 30);
+        self.counter.go_on(&mut self.group, &mut self.rng, MEMBERS);
+        let at = pick(&mut self.rng, 1, MEMBERS);
+        self.ask(at, step);
+        let Self { rng, group, .. } = self;
+        group.host(at).machine_stands = chance(rng, 5);
+        group.host(at).lane_stands = chance(rng, 5).then_some(Lane::Bulk);
+        self.crash_or_start(at);
+        let Self { rng, group, .. } = self;
+        group.host(at).disk_error = match pick(rng, 0, 100) {
             0 => Some((Lane::Log, DiskError::Failed("broken".into()))),
             1 => Some((Lane::Bulk, DiskError::Failed("broken".into()))),
             2..8 => Some((Lane::Bulk, DiskError::Full)),
             _ => None,
         };
-        group.host(at).disk_error = failure;
-        group.run(pick(&mut rng, 1, 60));
+        group.run(pick(rng, 1, 60));
         group.host(at).disk_error = None;
-        for id in 1..=members {
-            let halted = group.host(id).halted.clone();
-            assert!(
-                matches!(halted, None | Some(Halt::Disk(DiskError::Failed(_)))),
-                "seed {seed}: {halted:?}"
-            );
-            if halted.is_some() && down != Some(id) {
-                assert_eq!(group.replica(id).waiting(), 0, "seed {seed}: a request was not answered");
-                tally(&mut all, &group, id);
-                *all.entry("failures").or_insert(0) += 1;
-                crashes += 1;
-                group.restart(id);
+        (1..=MEMBERS).for_each(|id| self.restart_if_halted(id));
+    }
+
+    /// Clients ask a member for this and that.
+    fn ask(&mut self, at: u64, step: u64) {
+        let Self { rng, group, .. } = self;
+        if chance(rng, 30) {
+            let request = group.ask(at, put(&alloc::format!("{step}"), "some value that is not short"));
+            self.asked.push((at, request));
+        }
+        if chance(rng, 10) {
+            let query = kv::Query::Get { key: b"count" }.encode();
+            group.ask(at, Ask::Query { query, via: ReadVia::Quorum });
+        }
+        if chance(rng, 3) {
+            group.ask(at, Ask::Snapshot);
+        }
+    }
+
+    fn crash_or_start(&mut self, at: u64) {
+        let Self { rng, group, .. } = self;
+        match self.down {
+            None if chance(rng, 8) => {
+                tally(&mut self.sums, group, at);
+                group.crash_midway(at, pick(rng, 0, 6) as usize);
+                self.crashes += 1;
+                self.down = Some(at);
+            }
+            Some(id) if chance(rng, 20) => {
+                group.start(id);
+                self.down = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// A member whose disk has failed has halted, and is started again.
+    fn restart_if_halted(&mut self, id: u64) {
+        let Self { seed, group, sums, .. } = self;
+        let halted = group.host(id).halted.clone();
+        let is_expected = matches!(halted, None | Some(Halt::Disk(DiskError::Failed(_))));
+        assert!(is_expected, "seed {seed}: {halted:?}");
+        if halted.is_some() && self.down != Some(id) {
+            assert_eq!(group.replica(id).waiting(), 0, "seed {seed}: a request was not answered");
+            tally(sums, group, id);
+            *sums.entry("failures").or_insert(0) += 1;
+            self.crashes += 1;
+            group.restart(id);
+        }
+    }
+
+    /// Everything heals, and the counter goes on.
+    fn heal(&mut self) {
+        let Self { group, rng, counter, .. } = self;
+        group.network = Box::new(|_| 1);
+        group.reorders = false;
+        for id in 1..=MEMBERS {
+            group.host(id).machine_stands = false;
+            group.host(id).lane_stands = None;
+        }
+        self.down.into_iter().for_each(|id| group.start(id));
+        let reached = counter.sequence + 3;
+        for _ in 0..2_000 {
+            counter.go_on(group, rng, MEMBERS);
+            group.run(10);
+            if counter.sequence >= reached {
+                break;
             }
         }
+        assert!(counter.sequence >= reached, "seed {}: no progress", self.seed);
+        group.converge();
+        group.run(6_000);
     }
-    // Everything heals.
-    group.network = Box::new(|_| 1);
-    group.reorders = false;
-    for id in 1..=members {
-        group.host(id).machine_stands = false;
-        group.host(id).lane_stands = None;
-    }
-    down.into_iter().for_each(|id| group.start(id));
-    let reached = counter.sequence + 3;
-    for _ in 0..2_000 {
-        counter.go_on(&mut group, &mut rng, members);
-        group.run(10);
-        if counter.sequence >= reached {
-            break;
+
+    /// Nothing was done twice, and every request was answered.
+    fn check(&mut self) {
+        let Self { seed, group, counter, .. } = self;
+        let count = group.host(1).worker.machine().state().value(b"count").map(<[u8]>::to_vec);
+        let count: u64 = alloc::string::String::from_utf8(count.unwrap()).unwrap().parse().unwrap();
+        assert!(count == counter.sequence || count + 1 == counter.sequence, "seed {seed}: {count}");
+        for id in 1..=MEMBERS {
+            let status = group.replica(id).status();
+            let snapshot: Option<&Snapshot> = group.replica(id).raft().log().snapshot();
+            assert_eq!(snapshot.map(|snapshot| snapshot.last), Some(status.snapshot));
+            assert_eq!(group.replica(id).waiting(), 0, "seed {seed}: a request waits for ever");
+            assert!(group.host(id).snapshots() <= self.keep_snapshots + 1, "seed {seed}");
+        }
+        if self.crashes == 0 {
+            assert!(self.asked.iter().all(|(at, request)| group.answer(*at, *request).is_some()));
         }
     }
-    assert!(counter.sequence >= reached, "seed {seed}: no progress");
-    group.converge();
-    group.run(6_000);
-    let count = group.host(1).worker.machine().state().value(b"count").map(<[u8]>::to_vec);
-    let count: u64 = alloc::string::String::from_utf8(count.unwrap()).unwrap().parse().unwrap();
-    assert!(count == counter.sequence || count + 1 == counter.sequence, "seed {seed}: {count}");
-    for id in 1..=members {
-        let status = group.replica(id).status();
-        let snapshot: Option<&Snapshot> = group.replica(id).raft().log().snapshot();
-        assert_eq!(snapshot.map(|snapshot| snapshot.last), Some(status.snapshot));
-        assert_eq!(group.replica(id).waiting(), 0, "seed {seed}: a request waits for ever");
-        assert!(group.host(id).snapshots() <= options.keep_snapshots + 1, "seed {seed}");
-    }
-    if crashes == 0 {
-        assert!(lives.iter().all(|(at, request, _)| group.answer(*at, *request).is_some()));
-    }
-    (1..=members).for_each(|id| tally(&mut all, &group, id));
-    all.insert("crashes", crashes);
-    all
 }
 
 /// Adds what a member has counted in this life.
