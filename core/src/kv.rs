@@ -20,8 +20,9 @@
 //! assert_eq!(Reply::decode(&reply), Ok(Reply::Found { entries: found, more: false }));
 //! ```
 
+use crate::bytes::Reader;
 use crate::digest::fingerprint;
-use crate::machine::bytes::{Items, Reader};
+use crate::machine::bytes::Items;
 use crate::machine::{BadSnapshot, Restore, SnapshotReader, StateMachine};
 use crate::types::LogId;
 use alloc::collections::{BTreeMap, btree_map};

@@ -115,6 +115,8 @@
 extern crate alloc;
 
 pub mod action;
+#[cfg(feature = "wal")]
+mod bytes;
 mod common;
 pub mod config;
 #[cfg(any(feature = "wal", feature = "wire"))]

@@ -10,6 +10,7 @@ use std::process::Command;
 const LAYERS: &[&str] = &[
     "digest",
     "crc32c",
+    "bytes",
     "types",
     "time",
     "rng",

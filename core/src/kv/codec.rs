@@ -1,6 +1,7 @@
 //! What is said to a [`Kv`](super::Kv) and by it, as bytes.
 
-use crate::machine::bytes::{Reader, put_string};
+use crate::bytes::Reader;
+use crate::machine::bytes::put_string;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -162,7 +163,7 @@ impl<'a> Command<'a> {
     /// The reverse of [`encode`](Self::encode). Copies nothing.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
         whole(bytes, |reader| {
-            Some(match reader.byte()? {
+            Some(match reader.u8()? {
                 1 => Self::Put { key: reader.string()?, value: reader.string()? },
                 2 => Self::Delete { key: reader.string()? },
                 3 => {
@@ -197,7 +198,7 @@ impl<'a> Query<'a> {
     /// The reverse of [`encode`](Self::encode). Copies nothing.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
         whole(bytes, |reader| {
-            Some(match reader.byte()? {
+            Some(match reader.u8()? {
                 1 => Self::Get { key: reader.string()? },
                 2 => Self::Scan { from: reader.string()?, to: read_option(reader)?, limit: reader.u32()? },
                 _ => return None,
@@ -234,7 +235,7 @@ impl Reply {
     /// The reverse of [`encode`](Self::encode). Takes no more memory than a small multiple of the bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         whole(bytes, |reader| {
-            Some(match reader.byte()? {
+            Some(match reader.u8()? {
                 0 => Self::Malformed,
                 1 => Self::TooLong,
                 2 => Self::Written,
@@ -282,7 +283,7 @@ fn read_option<'a>(reader: &mut Reader<'a>) -> Option<Option<&'a [u8]>> {
 
 /// Only 0 and 1, so that nothing has two spellings.
 fn read_bool(reader: &mut Reader<'_>) -> Option<bool> {
-    match reader.byte()? {
+    match reader.u8()? {
         0 => Some(false),
         1 => Some(true),
         _ => None,

@@ -1,50 +1,13 @@
-//! Reads numbers and byte strings from unchecked bytes. All numbers are little-endian.
+//! Byte strings behind their length, and items that come in pieces.
 
+use crate::bytes::Reader;
 use alloc::vec::Vec;
 
-/// The bytes not read yet. Every read returns `None` where the bytes end before it; nothing is copied.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
-
 impl<'a> Reader<'a> {
-    pub(crate) fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*taken)
-    }
-
-    pub(crate) fn byte(&mut self) -> Option<u8> {
-        self.array().map(|[byte]| byte)
-    }
-
-    pub(crate) fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    pub(crate) fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
     /// A byte string behind its length in four bytes.
     pub(crate) fn string(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.u32()?).ok()?;
         self.bytes(length)
-    }
-
-    /// All that is left.
-    pub(crate) fn rest(&mut self) -> &'a [u8] {
-        core::mem::take(&mut self.0)
-    }
-
-    /// Returns `None` where bytes are left over: they are an error of the encoding.
-    pub(crate) fn end(&self) -> Option<()> {
-        self.0.is_empty().then_some(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What stands in an entry's payload: what a client wants of the [`Machine`](super::Machine).
 
-use super::bytes::Reader;
+use crate::bytes::Reader;
 use crate::types::{Index, Payload};
 use alloc::vec::Vec;
 use core::fmt;
@@ -129,10 +129,10 @@ impl<'a> Command<'a> {
     }
 
     fn read(reader: &mut Reader<'a>) -> Option<Self> {
-        if reader.byte()? != Self::VERSION {
+        if reader.u8()? != Self::VERSION {
             return None;
         }
-        Some(match reader.byte()? {
+        Some(match reader.u8()? {
             0 => Self::Plain(reader.rest()),
             1 => Self::Register,
             2 => Self::InSession {

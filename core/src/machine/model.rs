@@ -41,7 +41,7 @@ impl StateMachine for Record {
 
     fn restore(&self) -> BufferedRestore<Self> {
         BufferedRestore::new(|bytes| {
-            let (mut reader, mut record) = (bytes::Reader(bytes), Self::default());
+            let (mut reader, mut record) = (crate::bytes::Reader(bytes), Self::default());
             while reader.end().is_none() {
                 let command = reader.string().ok_or_else(|| BadSnapshot::new("it ends in a command"))?;
                 record.0.push(command.to_vec());

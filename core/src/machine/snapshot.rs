@@ -19,10 +19,11 @@
 //! bytes end.
 
 use super::applying::Machine;
-use super::bytes::{Items, Reader, put_string};
+use super::bytes::{Items, put_string};
 use super::command::SessionId;
 use super::sessions::{Kept, Limits, Session, Sessions};
 use super::state::{BadSnapshot, Restore, SnapshotReader, StateMachine};
+use crate::bytes::Reader;
 use crate::types::{Index, LogId, Payload, Term};
 use alloc::format;
 use alloc::sync::Arc;
@@ -214,7 +215,7 @@ impl<S: StateMachine> MachineRestore<S> {
     }
 
     fn header(&mut self, reader: &mut Reader<'_>) -> Result<Step, BadSnapshot> {
-        let Some((magic, version)) = reader.bytes(4).zip(reader.byte()) else {
+        let Some((magic, version)) = reader.bytes(4).zip(reader.u8()) else {
             return Ok(Step::Wait(Next::Header));
         };
         if magic != MAGIC {
@@ -319,7 +320,7 @@ fn read_session(reader: &mut Reader<'_>) -> Option<(SessionId, Session, u32)> {
 
 /// An answer of at most `limit` bytes; a longer one is refused before it is waited for.
 fn read_answer(limit: u32, reader: &mut Reader<'_>) -> Result<Option<(u64, Kept)>, BadSnapshot> {
-    let Some((sequence, kind)) = reader.u64().zip(reader.byte()) else {
+    let Some((sequence, kind)) = reader.u64().zip(reader.u8()) else {
         return Ok(None);
     };
     let kept = match kind {

@@ -1,8 +1,9 @@
-//! Numbers, ids and memberships as bytes, little-endian; and the records that a batch is made of.
+//! Ids and memberships as bytes, little-endian; and the records that a batch is made of.
 //!
 //! Reading is bounded by the bytes that there are, and never panics: `None` is what was not written by this
 //! library.
 
+use crate::bytes::Reader;
 use crate::log::{Entry, EntryBody, Rebase, Snapshot};
 use crate::membership::{MAX_MEMBERS, Membership};
 use crate::types::{Ballot, ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId, Payload, Term};
@@ -10,35 +11,7 @@ use crate::wal::sector::DATA;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// Reads from the front of some bytes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
-
-impl<'a> Reader<'a> {
-    pub(super) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*taken)
-    }
-
-    pub(super) fn u8(&mut self) -> Option<u8> {
-        self.array().map(u8::from_le_bytes)
-    }
-
-    pub(super) fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    pub(super) fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
+impl Reader<'_> {
     pub(super) fn index(&mut self) -> Option<Index> {
         self.u64().map(Index::new).filter(|index| *index < Index::MAX)
     }
@@ -262,7 +235,7 @@ impl Record {
             5 => body.bytes(DATA).map(|_| Self::Space)?,
             _ => return None,
         };
-        body.0.is_empty().then_some((record, PREFIX + length))
+        body.end().map(|()| (record, PREFIX + length))
     }
 }
 
@@ -270,7 +243,7 @@ fn entry(body: &mut Reader<'_>) -> Option<Entry> {
     let id = body.log_id()?;
     let body = match body.u8()? {
         0 => EntryBody::Blank,
-        1 => EntryBody::Data(Payload::from(body.bytes(body.0.len())?)),
+        1 => EntryBody::Data(Payload::from(body.rest())),
         2 => EntryBody::Config(Arc::new(body.membership()?)),
         3 => EntryBody::Withheld,
         _ => return None,

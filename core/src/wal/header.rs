@@ -3,10 +3,11 @@
 //! Each of them sums up the member's state but for the bodies of its entries, so that what is damaged
 //! elsewhere is known to have been.
 
+use crate::bytes::Reader;
 use crate::crc32c::CRC32;
 use crate::log::Snapshot;
 use crate::types::{Ballot, Identity, Index, LogId};
-use crate::wal::codec::{Reader, Sink};
+use crate::wal::codec::Sink;
 use crate::wal::disk::Slot;
 use crate::wal::sector::{BLOCK, DATA, Kind, SECTOR, SECTORS_PER_BLOCK, Seal, Sector, data, first_sector};
 use alloc::vec::Vec;

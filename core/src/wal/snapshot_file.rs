@@ -10,10 +10,11 @@
 //! Nothing in it says whose it is: a file serves every member of the group as it is. The header is written
 //! last. What is not whole yet is called [`FileName::Partial`].
 
+use crate::bytes::Reader;
 use crate::crc32c::CRC32;
 use crate::log::Snapshot;
 use crate::types::LogId;
-use crate::wal::codec::{Reader, Sink};
+use crate::wal::codec::Sink;
 use crate::wal::disk::{Damage, Disk, DiskError, FileName};
 use crate::wal::header::{CRC64, VERSION};
 use crate::wal::operation::Operation;
