@@ -146,27 +146,45 @@ impl Durable {
         self.starts = write.starts;
         self.committed = write.committed;
         if let Some(after) = write.truncate_after {
-            self.entries.truncate(self.position_after(after));
+            self.truncate(after);
         }
         for entry in write.repaired.iter() {
-            if entry.id.index <= self.skipped_through().index {
-                self.skipped.repair(entry);
-                continue;
-            }
-            let position = self.position_after(entry.id.index.prev().unwrap_or_default());
-            if let Some(lost) = self.entries.get_mut(position).filter(|lost| lost.id == entry.id) {
-                *lost = entry.clone();
-            }
+            self.repair(entry);
         }
         if let Some(rebase) = &write.rebase {
-            let forgotten = self.position_after(rebase.base.index).min(self.entries.len());
-            self.entries.drain(..forgotten);
-            self.skipped.forget(rebase.base.index);
-            self.base = rebase.base;
+            self.forget(rebase.base);
             self.snapshot = Some(rebase.snapshot.clone());
             self.snapshot_lost = false;
         }
         self.entries.extend(write.append.iter().cloned());
+    }
+
+    /// Removes every entry after this index.
+    pub(crate) fn truncate(&mut self, after: Index) {
+        self.entries.truncate(self.position_after(after));
+    }
+
+    /// Puts an entry in the place of the same one that was lost. Returns whether it was.
+    pub(crate) fn repair(&mut self, entry: &Entry) -> bool {
+        let index = entry.id.index;
+        if index <= self.skipped_through().index {
+            return self.skipped.repair(entry);
+        }
+        let position = self.position_after(index.prev().unwrap_or_default());
+        let is_lost = |known: &&mut Entry| known.id == entry.id && known.body == EntryBody::Lost;
+        match self.entries.get_mut(position).filter(is_lost) {
+            Some(lost) => *lost = entry.clone(),
+            None => return false,
+        }
+        true
+    }
+
+    /// The log begins after `base` now.
+    pub(crate) fn forget(&mut self, base: LogId) {
+        let forgotten = self.position_after(base.index).min(self.entries.len());
+        self.entries.drain(..forgotten);
+        self.skipped.forget(base.index);
+        self.base = base;
     }
 
     /// Checks that a member with this configuration may have written this state, and makes its log from it.
@@ -225,10 +243,7 @@ impl Durable {
         let Some(base) = self.lost_runs().last_through(floor).and_then(|last| self.id(last)) else {
             return false;
         };
-        let forgotten = self.position_after(base.index);
-        self.entries.drain(..forgotten);
-        self.skipped.forget(base.index);
-        self.base = base;
+        self.forget(base);
         true
     }
 
@@ -249,7 +264,7 @@ impl Durable {
     }
 
     /// The id of the entry at `index`, after the base.
-    fn id(&self, index: Index) -> Option<LogId> {
+    pub(crate) fn id(&self, index: Index) -> Option<LogId> {
         let before = index.prev()?;
         if before < self.skipped_through().index {
             return self.skipped.id(index);

@@ -90,42 +90,21 @@ impl Model {
         self.now = Checkpoint { link, summary: summary.clone(), snapshot: durable.snapshot.clone() };
     }
 
-    pub(super) fn position(&self, index: Index) -> Option<usize> {
-        let before = self.durable.skipped_through().index;
-        usize::try_from(index.get().checked_sub(before.get())?.checked_sub(1)?).ok()
-    }
-
-    pub(super) fn entry(&mut self, index: Index) -> Option<&mut Entry> {
-        let position = self.position(index)?;
-        self.durable.entries.get_mut(position)
-    }
-
     pub(super) fn truncate(&mut self, after: Index) {
         self.places.change(0, Change::Truncate(after));
-        let durable = &mut self.durable;
-        if after < durable.base.index {
+        self.durable.truncate(after);
+        if after < self.durable.base.index {
             // Only where the base is assumed for segments that were left behind.
-            durable.entries.clear();
-            durable.base.index = after;
-            durable.base.term = self.now.summary.id(after).map_or_else(Default::default, |id| id.term);
-            return;
+            let base = self.now.summary.id(after);
+            self.durable.base = LogId { index: after, ..base.unwrap_or_default() };
         }
-        let kept = self.position(after.next()).unwrap_or(0);
-        self.durable.entries.truncate(kept);
     }
 
     pub(super) fn forget(&mut self, base: LogId) {
-        let durable = &mut self.durable;
-        if base.index < durable.base.index {
-            return;
+        if base.index >= self.durable.base.index {
+            self.places.change(0, Change::Forget(base.index));
+            self.durable.forget(base);
         }
-        self.places.change(0, Change::Forget(base.index));
-        let before = durable.skipped_through().index;
-        let forgotten = base.index.get().saturating_sub(before.get());
-        let forgotten = usize::try_from(forgotten).unwrap_or(usize::MAX).min(durable.entries.len());
-        durable.entries.drain(..forgotten);
-        durable.skipped.forget(base.index);
-        durable.base = base;
     }
 
     /// Applies a record. A record of a damaged batch is applied only if it fits.
@@ -152,15 +131,7 @@ impl Model {
 
     /// Replaces a lost entry by a copy with the same id.
     pub(super) fn fill(&mut self, segment: u64, entry: &Entry, sector: u32) {
-        let fills = match self.entry(entry.id.index) {
-            Some(lost) if lost.id == entry.id && lost.body == EntryBody::Lost => {
-                *lost = entry.clone();
-                true
-            }
-            Some(_) => false,
-            None => self.durable.skipped.repair(entry),
-        };
-        if fills {
+        if self.durable.repair(entry) {
             self.place(segment, &Record::RepairResponse(entry.clone()), sector);
         }
     }
@@ -194,7 +165,7 @@ impl Model {
         let through = through.min(summary.last.index);
         let floor = self.durable.skipped_through().index.max(kept);
         let mut agreed = self.durable.last().index.min(through);
-        while agreed > floor && self.entry(agreed).map(|entry| entry.id) != summary.id(agreed) {
+        while agreed > floor && self.durable.id(agreed) != summary.id(agreed) {
             agreed = agreed.prev().unwrap_or_default();
         }
         if agreed < self.durable.last().index {
