@@ -125,100 +125,171 @@ fn run(lab: &mut Option<Lab>, line: &str) {
     play_line(lab.as_mut().expect("a script begins with `cluster`"), line);
 }
 
-fn play_line(lab: &mut Lab, line: &str) {
-    let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
-    let words: Vec<_> = rest.split_whitespace().collect();
-    let number = |position: usize| -> u64 {
-        let word = words.get(position).unwrap_or_else(|| panic!("{line:?} needs a number more"));
-        word.parse().unwrap_or_else(|_| panic!("{line:?}: {word:?} is no number"))
-    };
-    let count = || if words.len() > 1 { number(1) } else { 1 };
-    match command {
+/// A line of a script: a command, and the words behind it.
+struct Line<'a> {
+    text: &'a str,
+    command: &'a str,
+    rest: &'a str,
+    words: Vec<&'a str>,
+}
+
+impl<'a> Line<'a> {
+    fn new(text: &'a str) -> Self {
+        let (command, rest) = text.split_once(' ').unwrap_or((text, ""));
+        Self { text, command, rest, words: rest.split_whitespace().collect() }
+    }
+
+    fn number(&self, position: usize) -> u64 {
+        let Self { text, words, .. } = self;
+        let word = words.get(position).unwrap_or_else(|| panic!("{text:?} needs a number more"));
+        word.parse().unwrap_or_else(|_| panic!("{text:?}: {word:?} is no number"))
+    }
+
+    /// The number behind the first; 1 if there is none.
+    fn count(&self) -> u64 {
+        if self.words.len() > 1 { self.number(1) } else { 1 }
+    }
+
+    fn span(&self) -> Nanos {
+        Nanos::from(milliseconds(self.rest))
+    }
+
+    /// Members, as many as are named.
+    fn members(&self) -> impl Iterator<Item = u64> {
+        self.words.iter().map(|word| word.parse().expect("a member"))
+    }
+
+    /// A command that names messages means at least one.
+    fn some(&self, count: usize) {
+        assert!(count > 0, "{:?}: no such message is in flight", self.text);
+    }
+}
+
+fn play_line(lab: &mut Lab, text: &str) {
+    let line = Line::new(text);
+    let is_known = play_of_time(lab, &line)
+        || play_of_clients(lab, &line)
+        || play_of_network(lab, &line)
+        || play_of_hosts(lab, &line)
+        || question(lab, &line);
+    assert!(is_known, "{text:?} is no command; see `play_line` in tests/it/scripts.rs");
+}
+
+/// What is there before the play, and what the clock brings.
+fn play_of_time(lab: &mut Lab, line: &Line<'_>) -> bool {
+    match line.command {
         // Before the play: `member 2 log=1,1,4 term=5 vote=1 priority=3`.
-        "member" => member(lab, number(0), &words[1..]),
+        "member" => member(lab, line.number(0), &line.words[1..]),
         // A command whose effects are not what the script is about.
-        "quietly" => lab.quietly(|lab| play_line(lab, rest)),
+        "quietly" => lab.quietly(|lab| play_line(lab, line.rest)),
         // A whole election, with all messages delivered: tests/data/election.txt shows what that takes.
-        "elect" => elect(lab, number(0)),
+        "elect" => elect(lab, line.number(0)),
         // Timers: a member's, the one that is due first, or time that passes without any going off. A beat is a
         // heartbeat and all that follows from it.
-        "campaign" => lab.campaign(number(0)),
-        "heartbeat" => (0..count()).for_each(|_| lab.heartbeat(number(0))),
-        "beat" => (0..count()).for_each(|_| lab.beat(number(0))),
+        "campaign" => lab.campaign(line.number(0)),
+        "heartbeat" => (0..line.count()).for_each(|_| lab.heartbeat(line.number(0))),
+        "beat" => (0..line.count()).for_each(|_| lab.beat(line.number(0))),
         "wait" => lab.wait(),
-        "pass" => lab.pass(Nanos::from(milliseconds(rest))),
+        "pass" => lab.pass(line.span()),
         // The same for all clocks alike, with every timer when it is due; messages wait.
-        "run" => lab.run(Nanos::from(milliseconds(rest))),
-        // Clients: several words are one batch.
+        "run" => lab.run(line.span()),
+        _ => return false,
+    }
+    true
+}
+
+/// What clients and operators ask.
+fn play_of_clients(lab: &mut Lab, line: &Line<'_>) -> bool {
+    let words = &line.words[..];
+    match line.command {
+        // Several words are one batch.
         "propose" if words.len() > 2 => {
-            lab.propose_batch(number(0), &words[1..]);
+            lab.propose_batch(line.number(0), &words[1..]);
         }
         "propose" => {
-            lab.propose(number(0), words[1]);
+            lab.propose(line.number(0), words[1]);
         }
         // Reads: by quorum unless `lease` is said.
         "read" => {
             let via = if words.get(1) == Some(&"lease") { ReadVia::Lease } else { ReadVia::Quorum };
-            lab.read(number(0), via);
+            lab.read(line.number(0), via);
         }
         // Operators: `reconfigure 1 add-voter 4, remove 2 if=3:1`; with `force` at the end, no heartbeat asks
         // first who is there, and the new voters are in the log at once; `cancel 1`, `transfer 1`, `transfer
         // 1 3`.
-        "reconfigure" => reconfigure(lab, number(0), &words[1..]),
+        "reconfigure" => reconfigure(lab, line.number(0), &words[1..]),
         "cancel" => {
-            lab.cancel_change(number(0));
+            lab.cancel_change(line.number(0));
         }
         "transfer" => {
-            lab.transfer(number(0), words.get(1).map(|_| number(1)));
+            lab.transfer(line.number(0), words.get(1).map(|_| line.number(1)));
         }
-        // The network: everything until all is quiet, or only the messages that are in flight and match.
-        "deliver" if rest.is_empty() => lab.deliver(),
-        "deliver" => some(line, lab.deliver_only(rest)),
-        "lose" => some(line, lab.lose(rest)),
-        "duplicate" => some(line, lab.duplicate(rest)),
+        _ => return false,
+    }
+    true
+}
+
+/// What becomes of messages.
+fn play_of_network(lab: &mut Lab, line: &Line<'_>) -> bool {
+    match line.command {
+        // Everything until all is quiet, or only the messages that are in flight and match.
+        "deliver" if line.rest.is_empty() => lab.deliver(),
+        "deliver" => line.some(lab.deliver_only(line.rest)),
+        "lose" => line.some(lab.lose(line.rest)),
+        "duplicate" => line.some(lab.duplicate(line.rest)),
         // Messages that are late, and messages of another cluster.
-        "hold" => some(line, lab.hold(rest)),
-        "release" => some(line, lab.release(rest)),
-        "stray" => some(line, lab.stray(rest)),
-        "cut" => lab.cut(number(0), number(1)),
-        "isolate" => lab.isolate(number(0)),
+        "hold" => line.some(lab.hold(line.rest)),
+        "release" => line.some(lab.release(line.rest)),
+        "stray" => line.some(lab.stray(line.rest)),
+        "cut" => lab.cut(line.number(0), line.number(1)),
+        "isolate" => lab.isolate(line.number(0)),
         "heal" => lab.heal(),
-        "unreachable" => lab.unreachable(number(0), number(1)),
+        "unreachable" => lab.unreachable(line.number(0), line.number(1)),
+        _ => return false,
+    }
+    true
+}
+
+/// What befalls the hosts of members.
+fn play_of_hosts(lab: &mut Lab, line: &Line<'_>) -> bool {
+    match line.command {
         // Disks and power.
-        "slow-disk" => lab.slow_disk(number(0)),
-        "fast-disk" => lab.fast_disk(number(0)),
-        "persist" => lab.persist(number(0), count() as usize),
-        "crash" => words.iter().for_each(|word| lab.crash(word.parse().expect("a member"))),
-        "wipe" => lab.wipe(number(0)),
-        "shutdown" => lab.shutdown(number(0)),
+        "slow-disk" => lab.slow_disk(line.number(0)),
+        "fast-disk" => lab.fast_disk(line.number(0)),
+        "persist" => lab.persist(line.number(0), line.count() as usize),
+        "crash" => line.members().for_each(|member| lab.crash(member)),
+        "wipe" => lab.wipe(line.number(0)),
+        "shutdown" => lab.shutdown(line.number(0)),
+        "restart" => line.members().for_each(|member| lab.restart(member)),
         // State machines and snapshots.
-        "slow-apply" => lab.slow_apply(number(0)),
-        "apply" => lab.apply(number(0)),
-        "snapshot" => lab.snapshot(number(0), number(1)),
-        "slow-transfers" => lab.slow_transfers(number(0)),
-        "fetch" => lab.fetch(number(0)),
-        "fail-fetch" => lab.fail_fetch(number(0)),
-        "load" => lab.load(number(0), true),
-        "fail-load" => lab.load(number(0), false),
-        "restart" => words.iter().for_each(|word| lab.restart(word.parse().expect("a member"))),
-        // Questions.
+        "slow-apply" => lab.slow_apply(line.number(0)),
+        "apply" => lab.apply(line.number(0)),
+        "snapshot" => lab.snapshot(line.number(0), line.number(1)),
+        "slow-transfers" => lab.slow_transfers(line.number(0)),
+        "fetch" => lab.fetch(line.number(0)),
+        "fail-fetch" => lab.fail_fetch(line.number(0)),
+        "load" => lab.load(line.number(0), true),
+        "fail-load" => lab.load(line.number(0), false),
+        _ => return false,
+    }
+    true
+}
+
+fn question(lab: &mut Lab, line: &Line<'_>) -> bool {
+    match line.command {
         "status" => status(lab),
-        "progress" => progress(lab, number(0)),
+        "progress" => progress(lab, line.number(0)),
         "timers" => timers(lab),
         "in-flight" => in_flight(lab),
-        _ => panic!("{line:?} is no command; see `play_line` in tests/it/scripts.rs"),
+        _ => return false,
     }
+    true
 }
 
 fn elect(lab: &mut Lab, member: u64) {
     lab.quietly(|lab| lab.elect(member));
     let term = lab.status(member).term;
     lab.note(format_args!("{member}: is elected in term {term}"));
-}
-
-/// A command that names messages means at least one.
-fn some(line: &str, count: usize) {
-    assert!(count > 0, "{line:?}: no such message is in flight");
 }
 
 /// `cluster 3 witnesses=1 learners=1 spares=2 pre_vote=false`: 3 voters, then the others, numbered in this
