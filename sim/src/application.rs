@@ -4,9 +4,9 @@
 //! what the simulator checks Raft with, and [`Test`](crate::test::Test) brings a user's own state machine.
 
 use crate::check::Violated;
-use crate::host::full_replica::Watched;
 use crate::ledger::Link;
 use crate::stream::Stream;
+use crate::watched::Watched;
 use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::machine::{self, Limits, Machine, StateMachine};
 use kontiki_core::types::{Index, LogId, NodeId, Payload};
@@ -105,12 +105,12 @@ pub(crate) trait Application {
     /// A command, for people.
     fn show(&self, command: &[u8]) -> String;
 
-    /// The run is over, and these are the states of the members that are up. Returns of how many operations it
-    /// could not be decided whether they were answered rightly.
+    /// The run is over; if the cluster is at rest, these are the states of the members that are up. Returns of
+    /// how many operations it could not be decided whether they were answered rightly.
     fn ended(
         &mut self,
         log: CommittedLog<'_>,
-        states: &[Standing<'_, Self::Machine>],
+        states: Option<&[Standing<'_, Self::Machine>]>,
     ) -> Result<u64, Violated>;
 }
 

@@ -390,16 +390,16 @@ impl<A: Application> Clients<A> {
         Some(Turn { client, at: now + self.stream.between(0, patience) * 1_000 + 1, number })
     }
 
-    /// The run is over, with this log and these states. Returns how much of what clients were told could not be
+    /// The run is over, with this log, and with these states if the cluster is at rest. Returns how much of what clients were told could not be
     /// decided.
     pub(crate) fn ended(
         &mut self,
         links: &[Link],
-        states: &[Standing<'_, A::Machine>],
+        states: Option<&Vec<Standing<'_, A::Machine>>>,
     ) -> Result<u64, Violated> {
         let limits = self.replica.as_ref().map(ReplicaSpec::limits);
         let log = CommittedLog { links, payloads: &self.payloads, limits };
-        self.application.ended(log, states)
+        self.application.ended(log, states.map(|states| &states[..]))
     }
 
     /// A command that is drawn now.

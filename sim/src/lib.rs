@@ -41,8 +41,10 @@ mod disk;
 mod fault;
 mod host;
 mod network;
+mod quiet;
 mod registers;
 mod store;
+mod watched;
 mod world;
 
 pub mod check;
@@ -58,13 +60,16 @@ pub mod scenario;
 pub mod shrink;
 pub mod storage;
 pub mod stream;
+pub mod test;
 pub mod trace;
 
+pub use quiet::quiet_kernel_panics;
 use registers::Registers;
 use report::Report;
 use scenario::{Scenario, ScenarioError};
+pub use test::Test;
+pub use world::Tracer;
 use world::World;
-pub use world::{Tracer, quiet_kernel_panics};
 
 /// Runs a scenario until its cluster is at rest, or a property is violated.
 pub fn run(scenario: &Scenario) -> Result<Report, ScenarioError> {

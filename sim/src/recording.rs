@@ -1,8 +1,8 @@
 //! Recordings of members, lived again: what a flight recorder has kept of a real life, or
 //! [`run_recorded`](crate::run_recorded) of a simulated one.
 
+use crate::quiet::{quietly, text_of};
 use crate::trace::Traced;
-use crate::world::{quietly, text_of};
 use kontiki_core::raft::Raft;
 use kontiki_core::record::{
     self, About, Difference, End, LIBRARY, NotARecording, PlayError, Player, Recording, Step,

@@ -163,7 +163,7 @@ impl Application for Registers {
     }
 
     /// What clients were told must be what one store could have told them.
-    fn ended(&mut self, log: CommittedLog<'_>, _: &[Standing<'_, Kv>]) -> Result<u64, Violated> {
+    fn ended(&mut self, log: CommittedLog<'_>, _: Option<&[Standing<'_, Kv>]>) -> Result<u64, Violated> {
         let committed = self.effects(log);
         let undecided = linearizable_reads::over(&self.history, committed.into_iter())
             .map_err(|detail| (linearizable_reads::NAME, detail))?;

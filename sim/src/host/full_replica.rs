@@ -6,15 +6,16 @@ use crate::application::Reached;
 use crate::check::Violated;
 use crate::clients::Found;
 use crate::disk::{DiskModel, SyncTimes};
+use crate::quiet::{quietly, text_of};
 use crate::scenario::{ReplicaSpec, Scenario};
 use crate::storage::SimDisk;
 use crate::stream::Stream;
-use crate::world::{quietly, text_of};
+use crate::watched::Watched;
 use kontiki_core::durable::Durable;
 use kontiki_core::log::{Entries, Entry};
-use kontiki_core::machine::{BadSnapshot, Limits, Machine, Restore, StateMachine, fingerprint};
+use kontiki_core::machine::{Limits, Machine, StateMachine};
 use kontiki_core::replica::{self, DiskJob, Lane, MachineDone, MachineJob, Replica, Worker};
-use kontiki_core::types::{Index, LogId, NodeId};
+use kontiki_core::types::{Index, NodeId};
 use kontiki_core::{wal, wire};
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -83,64 +84,6 @@ pub(crate) struct Panicked {
 pub(crate) enum Interrupted {
     Panicked(Panicked),
     Violated(Violated),
-}
-
-/// A state machine, and what it was last told to do: so what is carried out twice shows, whatever the
-/// sessions say.
-#[derive(Clone, Debug)]
-pub(crate) struct Watched<M> {
-    pub(crate) inner: M,
-    /// The fingerprint of the last command, and its entry.
-    pub(crate) last: Option<(Index, u64)>,
-}
-
-impl<M> Watched<M> {
-    /// A state that was told nothing yet.
-    pub(crate) fn new(inner: M) -> Self {
-        Self { inner, last: None }
-    }
-}
-
-/// The same, while it is being built.
-#[derive(Debug)]
-pub(crate) struct Rebuilt<R>(R);
-
-impl<M: StateMachine> StateMachine for Watched<M> {
-    type Snapshot = M::Snapshot;
-    type Restore = Rebuilt<M::Restore>;
-
-    fn apply(&mut self, at: LogId, command: &[u8]) -> Vec<u8> {
-        self.last = Some((at.index, fingerprint(&[command])));
-        self.inner.apply(at, command)
-    }
-
-    fn query(&self, query: &[u8]) -> Vec<u8> {
-        self.inner.query(query)
-    }
-
-    fn snapshot(&self) -> M::Snapshot {
-        self.inner.snapshot()
-    }
-
-    fn restore(&self) -> Rebuilt<M::Restore> {
-        Rebuilt(self.inner.restore())
-    }
-
-    fn digest(&self) -> u64 {
-        self.inner.digest()
-    }
-}
-
-impl<R: Restore> Restore for Rebuilt<R> {
-    type State = Watched<R::State>;
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), BadSnapshot> {
-        self.0.write(bytes)
-    }
-
-    fn finish(self) -> Result<Watched<R::State>, BadSnapshot> {
-        Ok(Watched::new(self.0.finish()?))
-    }
 }
 
 impl<M: StateMachine> FullReplica<M> {

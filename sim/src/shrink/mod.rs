@@ -12,7 +12,7 @@ mod members;
 mod search;
 mod settings;
 
-use crate::report::Failure;
+use crate::report::{Failure, Report};
 use crate::scenario::{Fault, Operation, Scenario};
 use search::Search;
 
@@ -51,7 +51,20 @@ pub fn shrink_within(
     steps: u64,
     watch: &mut dyn FnMut(&Shrunk) -> bool,
 ) -> Option<Shrunk> {
-    let mut search = Search::new(scenario, steps, watch)?;
+    shrink_by(scenario, &|scenario, steps| crate::run_for(scenario, steps).ok(), steps, watch)
+}
+
+/// Runs a scenario, and gives up after so many steps; none where it cannot be run.
+pub(crate) type RunFor<'r> = &'r dyn Fn(&Scenario, u64) -> Option<Report>;
+
+/// The same, where scenarios are run in another way.
+pub(crate) fn shrink_by(
+    scenario: &Scenario,
+    run_for: RunFor<'_>,
+    steps: u64,
+    watch: &mut dyn FnMut(&Shrunk) -> bool,
+) -> Option<Shrunk> {
+    let mut search = Search::new(scenario, run_for, steps, watch)?;
     for rolls in ROLLS {
         search.rolls = rolls;
         if rolls > FEW_ROLLS && is_small(&search.smallest.scenario) {

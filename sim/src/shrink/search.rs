@@ -1,6 +1,6 @@
 //! The search for the smallest scenario: which attempts are kept, and when it is over.
 
-use super::Shrunk;
+use super::{RunFor, Shrunk};
 use crate::report::Failure;
 use crate::scenario::Scenario;
 
@@ -11,6 +11,7 @@ pub(super) struct Search<'w> {
     pub(super) rolls: u64,
     /// How many steps are left.
     steps: u64,
+    run_for: RunFor<'w>,
     watch: &'w mut dyn FnMut(&Shrunk) -> bool,
     /// Set once it has been told to stop.
     stopped: bool,
@@ -20,12 +21,13 @@ impl<'w> Search<'w> {
     /// None where the scenario does not fail.
     pub(super) fn new(
         scenario: &Scenario,
+        run_for: RunFor<'w>,
         steps: u64,
         watch: &'w mut dyn FnMut(&Shrunk) -> bool,
     ) -> Option<Self> {
-        let failure = crate::run(scenario).ok()?.failure?;
+        let failure = run_for(scenario, u64::MAX)?.failure?;
         let smallest = Shrunk { scenario: scenario.clone(), failure, tried: 1 };
-        Some(Self { smallest, rolls: 0, steps, watch, stopped: false })
+        Some(Self { smallest, rolls: 0, steps, run_for, watch, stopped: false })
     }
 
     /// Whether nothing more is to be tried.
@@ -84,7 +86,7 @@ impl<'w> Search<'w> {
 
     /// Whether a scenario violates the same property, at this step or before.
     fn fails(&mut self, scenario: &Scenario, last_step: u64) -> Option<Failure> {
-        let report = crate::run_for(scenario, last_step).ok()?;
+        let report = (self.run_for)(scenario, last_step)?;
         self.steps = self.steps.saturating_sub(report.counters.steps.max(1));
         report.failure.filter(|it| it.property == self.smallest.failure.property && it.step <= last_step)
     }

@@ -1,6 +1,6 @@
 //! Full replicas: what a replica is told, and what is done about what it says.
 
-use super::step::{Before, Stepped, quietly};
+use super::step::{Before, Stepped};
 use super::{Checked, Happening, World, position, standing};
 use crate::application::{Application, Reached};
 use crate::check::Violated;
@@ -9,6 +9,7 @@ use crate::host::MemberBody;
 use crate::host::full_replica::{DiskWork, FullReplica, Interrupted, Panicked, Running, found_in};
 use crate::host::written::Written;
 use crate::network::Sent;
+use crate::quiet::quietly;
 use crate::report::{FaultKind, Mark};
 use crate::storage::SimDisk;
 use kontiki_core::action::{Action, Outcome, Refusal, Violation};

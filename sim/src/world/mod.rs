@@ -14,9 +14,6 @@ mod starting;
 mod step;
 mod storage;
 
-pub use step::quiet_kernel_panics;
-pub(crate) use step::{quietly, text_of};
-
 use crate::application::{Application, Standing};
 use crate::check::bounded_work::Limits;
 use crate::check::liveness::Stage;
@@ -245,8 +242,8 @@ impl<'t, A: Application> World<'t, A> {
 
     fn run_to_report(&mut self) -> Report {
         let judged = self.run_to_rest().and_then(|end| match end {
-            End::Rest => self.check_log_reads().and_then(|()| self.check_history()),
-            End::Time => self.check_history(),
+            End::Rest => self.check_log_reads().and_then(|()| self.check_history(true)),
+            End::Time => self.check_history(false),
             End::GivenUp => Ok(()),
         });
         let violated = judged.err();
@@ -308,10 +305,10 @@ impl<'t, A: Application> World<'t, A> {
         Ok(End::Rest)
     }
 
-    /// The run is over: looks at what clients were told, and at the states that members have.
-    fn check_history(&mut self) -> Checked {
-        let states: Vec<_> = self.hosts.iter().filter_map(standing).collect();
-        self.counters.undecided += self.clients.ended(self.checks.log(), &states)?;
+    /// The run is over: looks at what clients were told, and at the states of members that are at rest.
+    fn check_history(&mut self, at_rest: bool) -> Checked {
+        let states: Vec<_> = self.hosts.iter().filter(|_| at_rest).filter_map(standing).collect();
+        self.counters.undecided += self.clients.ended(self.checks.log(), at_rest.then_some(&states))?;
         Ok(())
     }
 

@@ -1,6 +1,5 @@
 //! How full replicas start: from what their disks hold, which may be too little.
 
-use super::step::{quietly, text_of};
 use super::{Checked, Happening, World};
 use crate::application::Application;
 use crate::check::Check as _;
@@ -8,6 +7,7 @@ use crate::check::Violated;
 use crate::check::bounded_work::{self, BoundedWork};
 use crate::host::full_replica::{Damage, FullReplica, Running};
 use crate::host::{Host, MemberBody, Up};
+use crate::quiet::{quietly, text_of};
 use crate::report::{FaultKind, Mark};
 use crate::storage::SimDisk;
 use kontiki_core::durable::Durable;

@@ -9,6 +9,7 @@ use crate::host::kernel_only::Kernel;
 use crate::host::{MemberBody, Up};
 use crate::ledger::{Links, last_of, write_to};
 use crate::network::Sent;
+use crate::quiet::{quietly, text_of};
 use crate::report::{FaultKind, Mark};
 use crate::trace::Traced;
 use kontiki_core::action::{Action, Outcome, Violation, Write};
@@ -21,9 +22,8 @@ use kontiki_core::replica::Lane;
 use kontiki_core::status::{DropReason, RoleKind, Status};
 use kontiki_core::types::{Index, LogId, NodeId, RequestId};
 use kontiki_core::wire;
-use std::cell::Cell;
 use std::hash::Hash as _;
-use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 
 /// What is left of a step once it is over.
 pub(super) struct Taken<'a> {
@@ -493,39 +493,4 @@ fn note_writes(up: &mut Up, actions: &[Action], checks: &Checks) -> Links {
         _ => None,
     });
     write.map_or_else(Links::default, |write| write_to(&mut up.chain, write, checks))
-}
-
-thread_local! {
-    static IN_KERNEL: Cell<bool> = const { Cell::new(false) };
-    /// Where the last of them was.
-    static PLACE: Cell<Option<String>> = const { Cell::new(None) };
-}
-
-/// Runs a kernel and catches its panics, which are findings of the simulator and not failures of it.
-pub(crate) fn quietly(kernel: impl FnOnce() + UnwindSafe) -> std::thread::Result<()> {
-    IN_KERNEL.set(true);
-    let result = catch_unwind(kernel);
-    IN_KERNEL.set(false);
-    result
-}
-
-/// Keeps panics of simulated kernels, which are reported as violated properties, from being printed where
-/// they happen. Other panics are printed as before.
-pub fn quiet_kernel_panics() {
-    let loud = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if IN_KERNEL.get() {
-            PLACE.set(panic.location().map(ToString::to_string));
-        } else {
-            loud(panic);
-        }
-    }));
-}
-
-/// What a kernel panicked with, and where.
-pub(crate) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    let place = PLACE.take().map(|place| format!(" ({place})"));
-    text.to_owned() + &place.unwrap_or_default()
 }

@@ -1,0 +1,303 @@
+//! Simulations of a state machine of one's own.
+//!
+//! [`Test`] runs it on every member of simulated clusters, under faults, and demands of it what every
+//! replicated state machine must have, without a line about it:
+//!
+//! - **The log is the specification.** Each answer to a command is what a replay of the log answers at its
+//!   entry. Each answer to a query is what a replay answers after the entry as of which it was read, and that
+//!   entry comes no earlier than what had been committed when the query was asked.
+//! - **Exactly once.** A command of a session that is sent again takes effect once.
+//! - **Determinism.** Members that have applied the same entries have the same digest, and a replay of the
+//!   log has it too.
+//! - **Snapshot and restore.** A state that is restored from a snapshot is the same and goes on the same.
+//! - **No panic.** A panic in `apply` is reported with its command.
+//!
+//! What a digest does not tell, determinism cannot be checked of: [`StateMachine::digest`] must cover the
+//! whole state. Raft itself is checked on the way, and that the cluster makes progress once it has healed.
+
+mod application;
+mod numbered;
+mod property;
+mod reference;
+mod report;
+mod workload;
+
+pub use property::Property;
+pub use report::{FailedSeed, TestError};
+pub use workload::Workload;
+
+use crate::quiet::quiet_kernel_panics;
+use crate::report::Failure;
+use crate::scenario::{Profile, ReplicaSpec, Scenario};
+use crate::shrink::{STEPS, shrink_by};
+use crate::stream::Stream;
+use crate::trace::Traced;
+use crate::world::{Tracer, World};
+use application::{Journal, Named, Simulated};
+use kontiki_core::config::Options;
+use kontiki_core::machine::StateMachine;
+use property::{Agreement, AtEnd, Invariant, OfAnswers};
+use report::{Chosen, Steps};
+use std::fmt;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Once;
+
+/// Makes a property for each run.
+type MakeProperty<M> = Rc<dyn Fn() -> Box<dyn Property<M>>>;
+
+/// A test of a replicated state machine in simulated clusters; the [module](self) says what is demanded.
+///
+/// ```
+/// use kontiki_core::kv::{Command, Kv};
+/// use kontiki_sim::stream::Stream;
+/// use kontiki_sim::test::Workload;
+///
+/// /// Puts one of ten keys.
+/// #[derive(Clone)]
+/// struct Puts;
+///
+/// impl Workload for Puts {
+///     fn command(&mut self, stream: &mut Stream) -> Vec<u8> {
+///         let key = [stream.below(10) as u8];
+///         Command::Put { key: &key, value: b"x" }.encode()
+///     }
+/// }
+///
+/// kontiki_sim::Test::new(Kv::default())
+///     .workload(Puts)
+///     .invariant("there are ten keys at most", |kv: &Kv| kv.len() <= 10)
+///     .seeds(0..3)
+///     .check();
+/// ```
+pub struct Test<M, W = ()> {
+    begin: Rc<dyn Fn() -> M>,
+    workload: W,
+    properties: Vec<(&'static str, MakeProperty<M>)>,
+    seeds: Range<u64>,
+    members: u32,
+    profile: Profile,
+}
+
+impl<M, W: fmt::Debug> fmt::Debug for Test<M, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { workload, seeds, members, profile, .. } = self;
+        f.debug_struct("Test")
+            .field("workload", workload)
+            .field("seeds", seeds)
+            .field("members", members)
+            .field("profile", profile)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M: StateMachine + 'static> Test<M> {
+    /// A test of a state machine that begins with this state on every member.
+    ///
+    /// Each member gets a copy that is restored from a snapshot, since a clone may share what two processes
+    /// do not: the keys of a `HashMap`'s hasher, say.
+    pub fn new(state: M) -> Self
+    where
+        M: Clone,
+    {
+        Self::of(move || reference::copy(&state).unwrap_or_else(|| state.clone()))
+    }
+
+    /// A test of a state machine that each member makes anew, as its process would.
+    pub fn of(begin: impl Fn() -> M + 'static) -> Self {
+        Self {
+            begin: Rc::new(begin),
+            workload: (),
+            properties: Vec::new(),
+            seeds: 0..100,
+            members: 3,
+            profile: Profile::Storage,
+        }
+    }
+}
+
+impl<M: StateMachine + 'static, W> Test<M, W> {
+    /// What clients ask.
+    pub fn workload<V: Workload + Clone>(self, workload: V) -> Test<M, V> {
+        let Self { begin, properties, seeds, members, profile, .. } = self;
+        Test { begin, workload, properties, seeds, members, profile }
+    }
+
+    /// Which seeds [`check`](Test::check) runs; 0 to 99 where this is not said.
+    pub fn seeds(self, seeds: Range<u64>) -> Self {
+        Self { seeds, ..self }
+    }
+
+    /// Of how many members the clusters are; of 3 where this is not said.
+    pub fn members(self, members: u32) -> Self {
+        Self { members, ..self }
+    }
+
+    /// What the worlds around them are like; [`Profile::Storage`] where this is not said.
+    pub fn profile(self, profile: Profile) -> Self {
+        Self { profile, ..self }
+    }
+
+    /// What must hold of the state of every member after every entry.
+    pub fn invariant(self, name: &'static str, holds: impl Fn(&M) -> bool + 'static) -> Self {
+        let holds = Rc::new(holds);
+        self.property(name, move || {
+            let holds = holds.clone();
+            Invariant(move |state: &M| holds(state))
+        })
+    }
+
+    /// What must hold between the states of two members that have applied the same entries.
+    pub fn agreement(self, name: &'static str, holds: impl Fn(&M, &M) -> bool + 'static) -> Self {
+        let holds = Rc::new(holds);
+        self.property(name, move || {
+            let holds = holds.clone();
+            Agreement(move |one: &M, other: &M| holds(one, other))
+        })
+    }
+
+    /// What must hold of what clients asked, commands and queries, and of the answers that they got.
+    pub fn answers(self, name: &'static str, holds: impl Fn(&[u8], &[u8]) -> bool + 'static) -> Self {
+        let holds = Rc::new(holds);
+        self.property(name, move || {
+            let holds = holds.clone();
+            OfAnswers(move |asked: &[u8], answer: &[u8]| holds(asked, answer))
+        })
+    }
+
+    /// What must hold of the state of every member once the cluster has healed and come to rest.
+    pub fn at_end(self, name: &'static str, holds: impl Fn(&M) -> bool + 'static) -> Self {
+        let holds = Rc::new(holds);
+        self.property(name, move || {
+            let holds = holds.clone();
+            AtEnd(move |state: &M| holds(state))
+        })
+    }
+
+    /// A property of one's own, of which each run gets one.
+    pub fn property<P: Property<M> + 'static>(
+        mut self,
+        name: &'static str,
+        make: impl Fn() -> P + 'static,
+    ) -> Self {
+        self.properties.push((name, Rc::new(move || Box::new(make()))));
+        self
+    }
+}
+
+impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
+    /// Runs every seed, and panics with the first that fails: with what failed, the smallest scenario in which
+    /// it does, the last steps there, and how to replay it.
+    ///
+    /// The environment variable `KONTIKI_SEED` names a single seed to run instead, and `KONTIKI_SCENARIO` a
+    /// file with a scenario.
+    ///
+    /// # Panics
+    ///
+    /// If a seed fails, if a variable does not name what it should, or if there are no seeds.
+    pub fn check(&self) {
+        if let Err(error) = self.run() {
+            panic!("{error}");
+        }
+    }
+
+    /// The same, but returns how many seeds held, or what failed.
+    ///
+    /// # Errors
+    ///
+    /// If a seed fails, if a variable does not name what it should, or if there are no seeds.
+    pub fn run(&self) -> Result<u64, TestError> {
+        static QUIET: Once = Once::new();
+        QUIET.call_once(quiet_kernel_panics);
+        match report::scenarios(self.seeds.clone(), |name| std::env::var_os(name))? {
+            Chosen::Scenario(scenario) => self.try_one(&scenario).map(|()| 1),
+            Chosen::Seeds(seeds) => {
+                let count = seeds.end - seeds.start;
+                seeds.map(|seed| self.scenario(seed)).try_for_each(|scenario| self.try_one(&scenario))?;
+                Ok(count)
+            }
+        }
+    }
+
+    fn try_one(&self, scenario: &Scenario) -> Result<(), TestError> {
+        match self.fails(scenario) {
+            None => Ok(()),
+            Some(failure) => Err(TestError::Failed(Box::new(self.explain(scenario, failure)))),
+        }
+    }
+
+    /// Makes a failing scenario smaller, and tells of it.
+    fn explain(&self, scenario: &Scenario, failure: Failure) -> FailedSeed {
+        let run_for = |scenario: &Scenario, steps| Some(self.world(scenario, None, None)?.run_for(steps));
+        let smallest = shrink_by(scenario, &run_for, STEPS, &mut |_| true);
+        let (smallest, failure) = match smallest {
+            Some(shrunk) => (shrunk.scenario, shrunk.failure),
+            // A state machine that is not deterministic need not fail again.
+            None => (scenario.clone(), failure),
+        };
+        let (mut steps, journal) = (Steps::default(), Journal::default());
+        let mut tracer = |traced: &Traced<'_>| steps.push(traced.line());
+        self.world(&smallest, Some(&mut tracer), Some(journal.clone())).map(World::run);
+        let test = report::test_name();
+        let name = report::file_name(test.as_deref(), scenario.seed);
+        FailedSeed {
+            seed: scenario.seed,
+            failure,
+            faults: scenario.faults.len(),
+            log: journal.take(),
+            steps: steps.last(),
+            files: steps.save(&smallest, &name).unwrap_or_default(),
+            scenario: smallest,
+            test,
+        }
+    }
+
+    /// The scenario of a seed: as it is drawn for Raft's own sake, with this test's clients.
+    pub fn scenario(&self, seed: u64) -> Scenario {
+        let mut scenario = Scenario::draw(seed, self.members, self.profile);
+        let replica = scenario.replica.get_or_insert_with(plain_replica);
+        replica.sessions = if self.workload.uses_sessions() { 10_000 } else { 0 };
+        replica.session_idle = 1 << 30;
+        scenario.workload.batch = 1;
+        let mut stream = Stream::named(seed, "whether the workload asks queries", 0);
+        if self.workload.clone().query(&mut stream).is_none() {
+            scenario.workload.read = 0;
+        }
+        scenario.options.max_payload_bytes = Options::default().max_payload_bytes;
+        scenario
+    }
+
+    /// The world of a scenario, which must have full replicas.
+    fn world<'t>(
+        &self,
+        scenario: &Scenario,
+        tracer: Option<Tracer<'t>>,
+        journal: Option<Journal>,
+    ) -> Option<World<'t, Simulated<M, W>>> {
+        let limits = scenario.replica.as_ref()?.limits();
+        let begin = self.begin.clone();
+        let properties = self.properties.iter().map(|(name, make)| -> Named<M> { (*name, make()) });
+        let simulated =
+            Simulated::new(move || begin(), self.workload.clone(), properties.collect(), limits, journal);
+        World::new(scenario, simulated, tracer).ok()
+    }
+
+    fn fails(&self, scenario: &Scenario) -> Option<Failure> {
+        self.world(scenario, None, None)?.run().failure
+    }
+}
+
+/// A replica with a disk that does as it should.
+fn plain_replica() -> ReplicaSpec {
+    ReplicaSpec {
+        segment_blocks: 64,
+        cached_bytes: 1 << 26,
+        apply_bytes: 1 << 20,
+        chunk_bytes: 1 << 12,
+        window: 4,
+        keep_snapshots: 2,
+        sessions: 10_000,
+        session_idle: 1 << 30,
+        old_wire: Vec::new(),
+    }
+}

@@ -1,0 +1,209 @@
+//! What is told of a seed that fails: what failed, the smallest scenario in which it does, the last steps
+//! there, and how to see it again.
+
+use crate::report::Failure;
+use crate::scenario::Scenario;
+use crate::trace::LEGEND;
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::{env, fmt, fs, io};
+
+/// Names a single seed to run.
+pub(super) const SEED: &str = "KONTIKI_SEED";
+/// Names a file with a scenario to run.
+pub(super) const SCENARIO: &str = "KONTIKI_SCENARIO";
+
+/// How many of the last steps are shown.
+const SHOWN: usize = 10;
+
+/// Why a [`Test`](super::Test) does not pass.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum TestError {
+    /// A seed fails.
+    Failed(Box<FailedSeed>),
+    /// The range of seeds is empty, so nothing was tested.
+    NoSeeds,
+    /// An environment variable does not name what it should: which, and what is wrong.
+    Variable(&'static str, String),
+}
+
+/// A seed that fails, and what there is to look into it with.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FailedSeed {
+    /// The first seed that fails.
+    pub seed: u64,
+    /// What fails, in the smallest scenario that was found.
+    pub failure: Failure,
+    /// That scenario.
+    pub scenario: Scenario,
+    /// How many faults the scenario of the seed had.
+    pub faults: usize,
+    /// The log that was applied there, in the words of the workload, one entry a line.
+    pub log: Vec<String>,
+    /// The last steps there, one a line.
+    pub steps: Vec<String>,
+    /// Where that scenario and all of its steps were written; nowhere if that failed.
+    pub files: Vec<PathBuf>,
+    /// The name of the test, where it is one.
+    pub test: Option<String>,
+}
+
+impl fmt::Display for TestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(failed) => failed.fmt(f),
+            Self::NoSeeds => f.write_str("the range of seeds is empty: give at least one, as in 0..100"),
+            Self::Variable(name, wrong) => write!(f, "{name} {wrong}"),
+        }
+    }
+}
+
+impl std::error::Error for TestError {}
+
+impl fmt::Display for FailedSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, failure, scenario, faults, log, steps, files, test } = self;
+        writeln!(f, "{failure}\n")?;
+        let (left, members) = (scenario.faults.len(), scenario.members.len());
+        writeln!(
+            f,
+            "Seed {seed} fails. Its scenario has {faults} faults; {left} are left in the smallest one found that"
+        )?;
+        writeln!(f, "fails in the same way, with {}.", counted(members, "member"))?;
+        writeln!(f, "\nThe end of the log:")?;
+        log.iter().skip(log.len().saturating_sub(SHOWN)).try_for_each(|line| writeln!(f, "{line}"))?;
+        writeln!(f, "\nThe last steps:")?;
+        steps.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        let command = match test {
+            Some(test) => format!("cargo test {test}"),
+            None => "and the same command".to_owned(),
+        };
+        writeln!(f, "\n  replay the seed:      {SEED}={seed} {command}")?;
+        for file in files {
+            match file.extension().is_some_and(|extension| extension == "json") {
+                true => writeln!(f, "  replay the smallest:  {SCENARIO}={} {command}", file.display())?,
+                false => writeln!(f, "  all of its steps:     {}", file.display())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// What is to be run: the seeds, or what a variable names instead.
+pub(super) fn scenarios(
+    seeds: Range<u64>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Chosen, TestError> {
+    if let Some(path) = variable(SCENARIO) {
+        let wrong = |what: String| TestError::Variable(SCENARIO, what);
+        let path = Path::new(&path);
+        let text = fs::read_to_string(path).map_err(|error| {
+            wrong(format!("names a file that cannot be read: {}: {error}", path.display()))
+        })?;
+        let scenario = serde_json::from_str(&text).map_err(|error| {
+            wrong(format!("names a file that is no scenario: {}: {error}", path.display()))
+        })?;
+        return Ok(Chosen::Scenario(Box::new(scenario)));
+    }
+    if let Some(seed) = variable(SEED) {
+        let number = seed.to_str().and_then(|seed| seed.parse().ok());
+        let wrong = || {
+            TestError::Variable(
+                SEED,
+                format!("is {seed:?}, and no number: set it to a seed, as in {SEED}=17"),
+            )
+        };
+        let number: u64 = number.ok_or_else(wrong)?;
+        return Ok(Chosen::Seeds(number..number.saturating_add(1)));
+    }
+    if seeds.is_empty() {
+        return Err(TestError::NoSeeds);
+    }
+    Ok(Chosen::Seeds(seeds))
+}
+
+/// What a test runs.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Chosen {
+    Seeds(Range<u64>),
+    Scenario(Box<Scenario>),
+}
+
+/// All steps of a run, and the last few of them.
+#[derive(Default)]
+pub(super) struct Steps {
+    all: String,
+    last: VecDeque<String>,
+}
+
+impl Steps {
+    pub(super) fn push(&mut self, line: String) {
+        self.all.push_str(&line);
+        self.all.push('\n');
+        if self.last.len() == SHOWN {
+            self.last.pop_front();
+        }
+        self.last.push_back(line);
+    }
+
+    pub(super) fn last(&self) -> Vec<String> {
+        self.last.iter().cloned().collect()
+    }
+
+    /// Writes the scenario and all steps to files, and returns where.
+    pub(super) fn save(&self, scenario: &Scenario, name: &str) -> io::Result<Vec<PathBuf>> {
+        let directory = env::temp_dir().join("kontiki-sim");
+        fs::create_dir_all(&directory)?;
+        let (json, trace) = (directory.join(format!("{name}.json")), directory.join(format!("{name}.trace")));
+        fs::write(&json, serde_json::to_string_pretty(scenario)? + "\n")?;
+        fs::write(&trace, format!("{LEGEND}\n{}", self.all))?;
+        Ok(vec![json, trace])
+    }
+}
+
+/// The name of the test that runs: its thread has it.
+pub(super) fn test_name() -> Option<String> {
+    let name = std::thread::current().name()?.to_owned();
+    (name != "main").then_some(name)
+}
+
+/// A name for the files of a seed.
+pub(super) fn file_name(test: Option<&str>, seed: u64) -> String {
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+    let test: String = test.unwrap_or("test").chars().map(plain).collect();
+    format!("{test}-{seed}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Profile;
+
+    fn chosen(seeds: Range<u64>, name: &str, value: &str) -> Result<Chosen, TestError> {
+        scenarios(seeds, |asked| (asked == name).then(|| value.into()))
+    }
+
+    #[test]
+    fn a_seed_or_a_scenario_is_run_instead_where_a_variable_says_so() {
+        assert_eq!(chosen(0..5, "", ""), Ok(Chosen::Seeds(0..5)));
+        assert_eq!(chosen(0..5, SEED, "17"), Ok(Chosen::Seeds(17..18)));
+        assert_eq!(chosen(3..3, "", ""), Err(TestError::NoSeeds));
+        let wrong = chosen(0..5, SEED, "many").expect_err("it is no number").to_string();
+        assert!(wrong.starts_with("KONTIKI_SEED is \"many\""), "{wrong}");
+        let wrong = chosen(0..5, SCENARIO, "/nowhere").expect_err("there is no file").to_string();
+        assert!(wrong.contains("cannot be read"), "{wrong}");
+        let scenario = Scenario::draw(3, 3, Profile::Storage);
+        let files = Steps::default().save(&scenario, "a-test-of-scenarios").expect("it is written");
+        let path = files[0].to_str().expect("plain letters");
+        assert_eq!(chosen(0..5, SCENARIO, path), Ok(Chosen::Scenario(Box::new(scenario))));
+        let wrong = chosen(0..5, SCENARIO, files[1].to_str().expect("plain letters"));
+        assert!(wrong.expect_err("that is a trace").to_string().contains("is no scenario"));
+    }
+}

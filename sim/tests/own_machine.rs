@@ -1,0 +1,269 @@
+//! State machines of users in the simulator: what is right holds, and each mistake is found under its name.
+
+#[expect(dead_code, reason = "an example has a main function of its own")]
+#[path = "../examples/hash_map.rs"]
+mod hash_map;
+#[expect(dead_code, reason = "an example has a main function of its own")]
+#[path = "../examples/inventory.rs"]
+mod inventory;
+
+use kontiki_core::machine::{BadSnapshot, BufferedRestore, BufferedSnapshot, StateMachine, fingerprint};
+use kontiki_core::types::{LogId, NodeId};
+use kontiki_sim::scenario::Profile;
+use kontiki_sim::stream::Stream;
+use kontiki_sim::test::{FailedSeed, Property, Test, TestError, Workload};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// What is wrong with a counter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mistake {
+    Nothing,
+    /// It panics when it gets to a number.
+    Panics,
+    /// Its snapshot leaves out what was added last.
+    ForgetsLast,
+    /// The same, and its digest does not tell.
+    ForgetsLastQuietly,
+    /// It answers with what it has seen of the world outside.
+    HasClock,
+    /// A query does.
+    HasClockInQuery,
+}
+
+/// Counts, and remembers what it counted last.
+#[derive(Clone, Debug)]
+struct Counter {
+    mistake: Mistake,
+    sum: u64,
+    last: u8,
+}
+
+/// The clock of the host, which is another one at every reading.
+static CLOCK: AtomicU8 = AtomicU8::new(0);
+
+impl Counter {
+    fn new(mistake: Mistake) -> Self {
+        Self { mistake, sum: 0, last: 0 }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let last = match self.mistake {
+            Mistake::ForgetsLast | Mistake::ForgetsLastQuietly => 0,
+            _ => self.last,
+        };
+        [&self.sum.to_le_bytes()[..], &[last, self.mistake as u8]].concat()
+    }
+}
+
+impl StateMachine for Counter {
+    type Snapshot = BufferedSnapshot;
+    type Restore = BufferedRestore<Self>;
+
+    fn apply(&mut self, _at: LogId, command: &[u8]) -> Vec<u8> {
+        let before = std::mem::replace(&mut self.last, command[0]);
+        self.sum += u64::from(command[0]);
+        assert!(self.mistake != Mistake::Panics || self.sum < 40, "the sum is {}", self.sum);
+        match self.mistake {
+            Mistake::HasClock => vec![CLOCK.fetch_add(1, Ordering::Relaxed)],
+            _ => vec![before],
+        }
+    }
+
+    fn query(&self, _query: &[u8]) -> Vec<u8> {
+        match self.mistake {
+            Mistake::HasClockInQuery => vec![CLOCK.fetch_add(1, Ordering::Relaxed)],
+            _ => self.sum.to_le_bytes().to_vec(),
+        }
+    }
+
+    fn snapshot(&self) -> BufferedSnapshot {
+        BufferedSnapshot::new(self.bytes())
+    }
+
+    fn restore(&self) -> BufferedRestore<Self> {
+        BufferedRestore::new(|bytes| {
+            let (sum, rest) = bytes.split_first_chunk().ok_or_else(|| BadSnapshot::new("no sum"))?;
+            let [last, mistake] = *rest else { return Err(BadSnapshot::new("no last number")) };
+            let all = [
+                Mistake::Nothing,
+                Mistake::Panics,
+                Mistake::ForgetsLast,
+                Mistake::ForgetsLastQuietly,
+                Mistake::HasClock,
+                Mistake::HasClockInQuery,
+            ];
+            Ok(Counter { sum: u64::from_le_bytes(*sum), last, ..Counter::new(all[usize::from(mistake)]) })
+        })
+    }
+
+    fn digest(&self) -> u64 {
+        match self.mistake {
+            Mistake::ForgetsLastQuietly => self.sum,
+            _ => fingerprint(&[&self.sum.to_le_bytes(), &[self.last]]),
+        }
+    }
+}
+
+/// Adds up to 9, and asks for the sum.
+#[derive(Clone, Debug)]
+struct Additions;
+
+impl Workload for Additions {
+    fn command(&mut self, stream: &mut Stream) -> Vec<u8> {
+        vec![stream.between(1, 9) as u8]
+    }
+
+    fn query(&mut self, _stream: &mut Stream) -> Option<Vec<u8>> {
+        Some(b"sum".to_vec())
+    }
+
+    fn describe(&self, command: &[u8]) -> String {
+        format!("add {}", command[0])
+    }
+}
+
+fn counter(mistake: Mistake) -> Test<Counter, Additions> {
+    Test::of(move || Counter::new(mistake)).workload(Additions).seeds(0..20)
+}
+
+fn failed<M: StateMachine + 'static, W: Workload + Clone>(test: &Test<M, W>) -> FailedSeed {
+    match test.run() {
+        Err(TestError::Failed(failed)) => *failed,
+        other => panic!("it should fail: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn is_found(mistake: Mistake, property: &str, says: &[&str]) {
+    let FailedSeed { failure, .. } = failed(&counter(mistake));
+    assert_eq!(failure.property, property, "{failure}");
+    for said in says {
+        assert!(failure.detail.contains(said), "{said:?} is not in: {failure}");
+    }
+}
+
+#[test]
+fn a_machine_without_mistakes_holds_in_every_profile() {
+    for profile in Profile::ALL {
+        for members in [1, 3, 5] {
+            let held = counter(Mistake::Nothing).members(members).profile(profile).seeds(0..6).run();
+            assert_eq!(held, Ok(6), "{profile} {members}");
+        }
+    }
+}
+
+#[test]
+fn a_panic_is_reported_with_its_command() {
+    is_found(Mistake::Panics, "State Machine", &["panicked at entry", "command add ", "the sum is 4"]);
+}
+
+#[test]
+fn a_snapshot_that_leaves_something_out_is_found() {
+    is_found(Mistake::ForgetsLast, "Snapshot and Restore", &["command add "]);
+}
+
+#[test]
+fn a_snapshot_that_leaves_out_what_no_digest_tells_is_found_by_the_answers() {
+    is_found(Mistake::ForgetsLastQuietly, "Snapshot and Restore", &["answers", "command add "]);
+}
+
+#[test]
+fn a_clock_in_apply_is_found_and_named() {
+    is_found(Mistake::HasClock, "Deterministic State Machine", &["is not deterministic", "command add "]);
+}
+
+#[test]
+fn a_clock_in_query_is_found_and_named() {
+    is_found(Mistake::HasClockInQuery, "Deterministic State Machine", &["is not deterministic", "query"]);
+}
+
+#[test]
+fn an_iteration_over_a_hash_set_is_found_and_named() {
+    let FailedSeed { failure, .. } = failed(&hash_map::test(false));
+    assert_eq!(failure.property, "Deterministic State Machine", "{failure}");
+    assert!(
+        failure.detail.contains("is not deterministic") && failure.detail.contains("command key"),
+        "{failure}"
+    );
+    assert_eq!(hash_map::test(true).seeds(0..10).run(), Ok(10));
+}
+
+#[test]
+fn an_order_that_is_sent_again_without_a_session_is_booked_twice() {
+    let found = failed(&inventory::test(false));
+    assert_eq!(found.failure.property, "no order is booked twice");
+    assert!(found.scenario.faults.len() <= 1 && found.scenario.members.len() <= 3, "{found}");
+    let text = found.to_string();
+    for said in ["KONTIKI_SEED=", "cargo test an_order_that_is_sent_again", "KONTIKI_SCENARIO=", "order ["] {
+        assert!(text.contains(said), "{said:?} is not in: {text}");
+    }
+    assert_eq!(inventory::test(true).seeds(0..10).run(), Ok(10));
+}
+
+/// Sees that every kind of look comes about.
+#[derive(Default)]
+struct Looks {
+    applied: bool,
+    met: bool,
+    answered: bool,
+    wanted: u8,
+}
+
+impl Property<Counter> for Looks {
+    fn applied(&mut self, _: NodeId, _: LogId, _: &Counter) -> Result<(), String> {
+        self.applied = true;
+        Ok(())
+    }
+
+    fn met(&mut self, one: (NodeId, &Counter), other: (NodeId, &Counter)) -> Result<(), String> {
+        assert!(one.0 != other.0 && one.1.sum == other.1.sum);
+        self.met = true;
+        Ok(())
+    }
+
+    fn answered(&mut self, asked: &[u8], answer: &[u8]) -> Result<(), String> {
+        assert_eq!(answer.len(), if asked == b"sum" { 8 } else { 1 });
+        self.answered = true;
+        Ok(())
+    }
+
+    fn ended(&mut self, states: &[(NodeId, &Counter)]) -> Result<(), String> {
+        assert!(!states.is_empty());
+        let seen = u8::from(self.applied) + u8::from(self.met) + u8::from(self.answered);
+        if seen == self.wanted { Ok(()) } else { Err(format!("{seen} kinds of looks")) }
+    }
+}
+
+#[test]
+fn a_property_is_shown_states_pairs_answers_and_the_end() {
+    let test = |wanted| {
+        let property = move || Looks { wanted, ..Looks::default() };
+        counter(Mistake::Nothing).profile(Profile::Calm).property("looks", property).seeds(0..2)
+    };
+    assert_eq!(test(3).run(), Ok(2));
+    let FailedSeed { failure, .. } = failed(&test(2));
+    assert_eq!(failure.property, "looks");
+    assert!(failure.detail.ends_with("kinds of looks"), "{failure}");
+}
+
+#[test]
+fn each_closure_is_a_property_under_its_name() {
+    let test = || counter(Mistake::Nothing).profile(Profile::Calm).seeds(0..1);
+    let tests = [
+        ("state", test().invariant("state", |counter| counter.sum < 20)),
+        ("pair", test().agreement("pair", |one, other| one.sum + other.sum < 20)),
+        ("answer", test().answers("answer", |_, answer| answer.first() != Some(&5))),
+        ("end", test().at_end("end", |counter| counter.sum == 0)),
+        ("panic", test().invariant("panic", |counter| panic!("at {}", counter.sum))),
+    ];
+    for (name, test) in tests {
+        let FailedSeed { failure, .. } = failed(&test);
+        assert_eq!(failure.property, name, "{failure}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "the range of seeds is empty")]
+fn a_test_without_seeds_does_not_pass() {
+    counter(Mistake::Nothing).seeds(3..3).check();
+}
