@@ -39,6 +39,7 @@ mod clients;
 mod clock;
 mod disk;
 mod fault;
+mod happened;
 mod host;
 mod network;
 mod quiet;

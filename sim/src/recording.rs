@@ -1,8 +1,9 @@
 //! Recordings of members, lived again: what a flight recorder has kept of a real life, or
 //! [`run_recorded`](crate::run_recorded) of a simulated one.
 
+use crate::happened::Happened;
 use crate::quiet::{quietly, text_of};
-use crate::trace::Traced;
+use crate::trace::{Commands, Traced};
 use kontiki_core::raft::Raft;
 use kontiki_core::record::{
     self, About, Difference, End, LIBRARY, NotARecording, PlayError, Player, Recording, Step,
@@ -147,6 +148,7 @@ impl Replayed {
         let (told, after) = (&step.told, &step.replayed.after);
         if self.time.is_none() {
             let what = self.about.as_ref().map(ToString::to_string).unwrap_or_default();
+            let what = Happened::Other { member: Some(after.id), what };
             tracer(&Traced::World { at: told.now.as_nanos(), what: &what });
         }
         let traced = Traced::Step {
@@ -155,6 +157,7 @@ impl Replayed {
             event: &told.event,
             actions: &step.actions,
             after,
+            show: Commands::AS_BYTES,
         };
         tracer(&traced);
         let from = self.time.map_or(told.now, |(from, _)| from);

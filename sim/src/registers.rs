@@ -159,7 +159,15 @@ impl Application for Registers {
     }
 
     fn show(&self, command: &[u8]) -> String {
-        format!("{:?}", kv::Command::decode(command))
+        let number = |bytes: &[u8]| bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        let put = if self.is_kernel_only {
+            Put::decode(command)
+        } else if let Ok(kv::Command::Put { key, value }) = kv::Command::decode(command) {
+            number(key).zip(number(value)).map(|(key, value)| Put { key, value })
+        } else {
+            None
+        };
+        put.map_or_else(|| format!("{command:02x?}"), |Put { key, value }| format!("put k{key}=v{value}"))
     }
 
     /// What clients were told must be what one store could have told them.

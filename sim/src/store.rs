@@ -1,7 +1,6 @@
 //! What simulated members replicate: registers, and a hash of all of them.
 
 use crate::hash::StableHasher;
-use kontiki_core::types::Payload;
 use std::collections::BTreeMap;
 
 /// The state machine.
@@ -27,7 +26,7 @@ impl Put {
     }
 
     /// What a payload writes.
-    pub(crate) fn decode(payload: &Payload) -> Option<Self> {
+    pub(crate) fn decode(payload: &[u8]) -> Option<Self> {
         let (key, rest) = payload.split_first_chunk()?;
         let (value, _) = rest.split_first_chunk()?;
         Some(Self { key: u64::from_le_bytes(*key), value: u64::from_le_bytes(*value) })
@@ -76,7 +75,7 @@ mod tests {
     #[test]
     fn a_write_travels_as_a_payload() {
         let put = Put { key: 3, value: 9 };
-        assert_eq!(Put::decode(&Payload::from(&put.encode(40)[..])), Some(put));
-        assert_eq!(Put::decode(&Payload::from("short")), None);
+        assert_eq!(Put::decode(&put.encode(40)), Some(put));
+        assert_eq!(Put::decode(b"short"), None);
     }
 }

@@ -1,11 +1,15 @@
 //! A run, step by step: for people as lines, for other tools as JSON.
 
+pub use crate::happened::{Happened, words};
+
 use kontiki_core::action::{Action, Outcome};
 use kontiki_core::event::Event;
+use kontiki_core::log::{Entry, EntryBody};
+use kontiki_core::message::{Body, Message};
 use kontiki_core::status::{RoleKind, Status};
-use kontiki_core::types::NodeId;
+use kontiki_core::types::{NodeId, Payload};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 /// Something to be traced.
 #[derive(Clone, Copy, Debug)]
@@ -22,14 +26,56 @@ pub enum Traced<'a> {
         actions: &'a [Action],
         /// The member after the step.
         after: &'a Status,
+        /// How commands are shown.
+        show: Commands<'a>,
     },
     /// Something happened to the world.
     World {
         /// The virtual time, in nanoseconds.
         at: u64,
         /// What.
-        what: &'a str,
+        what: &'a Happened,
     },
+}
+
+/// How the commands in a log are shown to people.
+#[derive(Clone, Copy)]
+pub struct Commands<'a>(pub &'a dyn Fn(&Payload) -> String);
+
+impl Commands<'_> {
+    /// As the bytes that they are.
+    pub const AS_BYTES: Commands<'static> = Commands(&|payload| format!("{payload:?}"));
+
+    /// A text that shows payloads as bytes, with what they are instead.
+    fn put_into<'e>(self, mut text: String, payloads: impl Iterator<Item = &'e Payload>) -> String {
+        let mut from = 0;
+        for payload in payloads {
+            let bytes = format!("{payload:?}");
+            if let Some(at) = text[from..].find(&bytes) {
+                let shown = (self.0)(payload);
+                text.replace_range(from + at..from + at + bytes.len(), &shown);
+                from += at + shown.len();
+            }
+        }
+        text
+    }
+
+    fn put_into_entries(self, text: String, entries: &[Entry]) -> String {
+        self.put_into(text, entries.iter().filter_map(payload))
+    }
+}
+
+impl fmt::Debug for Commands<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Commands")
+    }
+}
+
+fn payload(entry: &Entry) -> Option<&Payload> {
+    match &entry.body {
+        EntryBody::Data(payload) => Some(payload),
+        _ => None,
+    }
 }
 
 /// What the letters of a trace mean.
@@ -49,11 +95,19 @@ impl Traced<'_> {
         }
     }
 
+    /// Whether it is about a member: its step, or something that happened to it.
+    pub fn concerns(&self, id: NodeId) -> bool {
+        match self {
+            Self::Step { after, .. } => after.id == id,
+            Self::World { what, .. } => what.concerns(id),
+        }
+    }
+
     /// One line for people.
     pub fn line(&self) -> String {
         match self {
             Self::World { at, what } => format!("{:>6} {:>12} * {what}", "", millis(*at)),
-            Self::Step { step, at, event, actions, after, .. } => {
+            Self::Step { step, at, event, actions, after, show } => {
                 let mut line = format!(
                     "{step:>6} {:>12} {} {} t{} {}/{}  {}",
                     millis(*at),
@@ -62,11 +116,11 @@ impl Traced<'_> {
                     after.term,
                     after.last,
                     after.committed,
-                    event_text(event)
+                    event_text(event, *show)
                 );
                 for (position, action) in actions.iter().enumerate() {
                     let joint = if position == 0 { " => " } else { "; " };
-                    let _ = write!(line, "{joint}{}", action_text(action));
+                    let _ = write!(line, "{joint}{}", action_text(action, *show));
                 }
                 line
             }
@@ -76,7 +130,16 @@ impl Traced<'_> {
     /// One JSON object; its fields are documented in docs/trace.md.
     pub fn json(&self) -> Value {
         match self {
-            Self::World { at, what } => json!({ "time_ns": at, "world": what }),
+            Self::World { at, what } => {
+                let mut object = json!({ "time_ns": at, "world": what.to_string() });
+                if let Some(member) = what.member() {
+                    object["member"] = json!(member);
+                }
+                if let Happened::Fault { fault, for_us, .. } = what {
+                    object["fault"] = json!({ "fault": fault, "for_us": for_us });
+                }
+                object
+            }
             Self::Step { step, at, event, actions, after, .. } => json!({
                 "step": step,
                 "time_ns": at,
@@ -110,11 +173,13 @@ fn role(role: RoleKind) -> char {
     }
 }
 
-fn event_text(event: &Event) -> String {
+fn event_text(event: &Event, show: Commands<'_>) -> String {
     match event {
         Event::Wake => "wake".to_owned(),
-        Event::Receive(message) => format!("got {}", arrow(&message.to_string())),
-        Event::Propose(proposal) => format!("propose {:?} {:?}", proposal.request, proposal.payload),
+        Event::Receive(message) => format!("got {}", message_text(message, show)),
+        Event::Propose(proposal) => {
+            format!("propose {:?} {}", proposal.request, (show.0)(&proposal.payload))
+        }
         Event::ProposeBatch(proposals) => {
             let first = proposals.first().map(|proposal| proposal.request);
             format!("propose {} from {first:?}", proposals.len())
@@ -141,9 +206,9 @@ fn event_text(event: &Event) -> String {
     }
 }
 
-fn action_text(action: &Action) -> String {
+fn action_text(action: &Action, show: Commands<'_>) -> String {
     match action {
-        Action::Send(message) => arrow(&message.to_string()),
+        Action::Send(message) => message_text(message, show),
         Action::Persist(write) => {
             let vote = |id: NodeId| format!(" vote={id}");
             let vote = write.ballot.vote().map(vote).unwrap_or_default();
@@ -153,7 +218,8 @@ fn action_text(action: &Action) -> String {
             let repaired =
                 if write.repaired.is_empty() { String::new() } else { format!(" repair {}", write.repaired) };
             let (seq, term) = (write.seq.get(), write.ballot.term());
-            format!("write {seq} t{term}{vote}{cut}{repaired}{rebase} {}", write.append)
+            let append = show.put_into_entries(write.append.to_string(), &write.append);
+            format!("write {seq} t{term}{vote}{cut}{repaired}{rebase} {append}")
         }
         Action::Apply { through } => format!("apply through {through}"),
         Action::Restore(snapshot) => format!("restore {snapshot}"),
@@ -170,6 +236,10 @@ fn action_text(action: &Action) -> String {
     }
 }
 
-fn arrow(message: &str) -> String {
-    message.replacen('→', ">", 1)
+fn message_text(message: &Message, show: Commands<'_>) -> String {
+    let text = message.to_string().replacen('→', ">", 1);
+    match &message.body {
+        Body::Append { slice, .. } => show.put_into_entries(text, slice.entries()),
+        _ => text,
+    }
 }

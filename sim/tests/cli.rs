@@ -137,6 +137,27 @@ fn unread(arguments: &[&str]) -> Output {
     command.args(arguments).stdout(writer).output().expect("the program runs")
 }
 
+/// Each line of a trace with a step is `STEP TIME MEMBER ...`.
+#[test]
+fn a_trace_shows_commands_as_what_they_are_and_only_what_was_asked_for() {
+    let trace = |filters: &[&str]| {
+        let all = ["replay", "--seed", "5", "--members", "3", "--trace", "--until", "300"];
+        stdout(&sim(&[&all[..], filters].concat()))
+    };
+    assert!(trace(&[]).contains(":1 put k"), "{}", trace(&[]));
+    let steps = |text: &str| {
+        let fields = text.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            Some((words.next()?.parse().ok()?, words.nth(1)?.to_owned()))
+        });
+        fields.collect::<Vec<(u64, String)>>()
+    };
+    let (all, some) = (steps(&trace(&[])), steps(&trace(&["--from", "120", "--member", "2"])));
+    let wanted = |(step, member): &&(u64, String)| *step >= 120 && member == "2";
+    assert!(!some.is_empty() && some.len() < all.len());
+    assert_eq!(some, all.iter().filter(wanted).cloned().collect::<Vec<_>>());
+}
+
 #[test]
 fn a_reader_that_has_gone_is_no_failure() {
     for arguments in [

@@ -3,6 +3,7 @@
 use super::{Cluster, note, parse, read};
 use clap::{ArgGroup, Args, ValueEnum};
 use kontiki_core::record;
+use kontiki_core::types::NodeId;
 use kontiki_sim::recording::{self, Replayed};
 use kontiki_sim::report::Report;
 use kontiki_sim::scenario::{Scenario, ScenarioError};
@@ -23,9 +24,15 @@ pub(crate) struct Replay {
     files: Vec<PathBuf>,
     #[command(flatten)]
     cluster: Cluster,
-    /// Show nothing after this: a time such as 1500ms or 2s, or the number of a step
-    #[arg(long, value_parser = until)]
-    until: Option<Until>,
+    /// Show nothing before this: a time such as 1500ms or 2s, or the number of a step
+    #[arg(long, value_parser = limit)]
+    from: Option<Limit>,
+    /// Show nothing after this: a time, or the number of a step
+    #[arg(long, value_parser = limit)]
+    until: Option<Limit>,
+    /// Show only what is about this member
+    #[arg(long, value_name = "ID", value_parser = member)]
+    member: Option<NodeId>,
     /// Show every step: one line each, or one JSON object each
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "human")]
     trace: Option<Trace>,
@@ -44,7 +51,7 @@ enum Trace {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Until {
+enum Limit {
     Step(u64),
     Nanos(u64),
 }
@@ -115,11 +122,17 @@ impl Replay {
         if let Traced::Step { step, .. } = *traced {
             *reached = step;
         }
-        let shown = match self.until {
+        let has_begun = match self.from {
             None => true,
-            Some(Until::Step(last)) => *reached <= last,
-            Some(Until::Nanos(last)) => traced.at() <= last,
+            Some(Limit::Step(first)) => *reached >= first,
+            Some(Limit::Nanos(first)) => traced.at() >= first,
         };
+        let is_over = match self.until {
+            None => false,
+            Some(Limit::Step(last)) => *reached > last,
+            Some(Limit::Nanos(last)) => traced.at() > last,
+        };
+        let shown = has_begun && !is_over && self.member.is_none_or(|id| traced.concerns(id));
         let _ = match self.trace {
             Some(Trace::Human) if shown => writeln!(out, "{}", traced.line()),
             Some(Trace::Json) if shown => writeln!(out, "{}", traced.json()),
@@ -186,17 +199,22 @@ pub(super) fn last_steps(scenario: &Scenario, count: usize) -> Vec<String> {
     lines.into()
 }
 
-fn until(text: &str) -> Result<Until, String> {
+fn member(text: &str) -> Result<NodeId, String> {
+    let id = text.parse().ok().and_then(NodeId::new);
+    id.ok_or_else(|| format!("`{text}` is no member; members are numbered from 1"))
+}
+
+fn limit(text: &str) -> Result<Limit, String> {
     let wrong =
         || format!("`{text}` is neither a time nor a step; write 1500ms, 2s, or the number of a step");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().map_err(|_| wrong())?;
     let span = match &text[digits.len()..] {
-        "" => return Ok(Until::Step(number)),
+        "" => return Ok(Limit::Step(number)),
         "s" => Duration::from_secs(number),
         "ms" => Duration::from_millis(number),
         "us" => Duration::from_micros(number),
         _ => return Err(wrong()),
     };
-    u64::try_from(span.as_nanos()).map(Until::Nanos).map_err(|_| wrong())
+    u64::try_from(span.as_nanos()).map(Limit::Nanos).map_err(|_| wrong())
 }

@@ -4,6 +4,7 @@
 use super::{Checked, Happening, World, position};
 use crate::application::Application;
 use crate::fault::Episode;
+use crate::happened::Happened;
 use crate::host::Host;
 use crate::report::{FaultKind, Mark};
 use crate::scenario::{Fault, Leading, Target, TimedFault};
@@ -51,7 +52,11 @@ impl<A: Application> World<'_, A> {
     fn befall(&mut self, number: usize, member: usize) {
         let timed = self.scenario.faults[number].clone();
         let at = Episode { number, member, until: self.now + timed.for_us * 1_000 };
-        self.trace_world(|| format!("{:?} for {} us", timed.fault, timed.for_us));
+        let befallen = timed.fault.target().map(|_| self.hosts[member].id);
+        self.trace_world(|| {
+            let TimedFault { fault, for_us, .. } = timed.clone();
+            Happened::Fault { fault, member: befallen, for_us }
+        });
         self.schedule(at.until, Happening::End(at));
         timed.fault.begin(self, at);
     }

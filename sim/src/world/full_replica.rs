@@ -236,7 +236,7 @@ impl<A: Application> World<'_, A> {
             Operation::Remove(file) => format!("remove {file}"),
             Operation::SyncDirectory => "sync the directory".to_owned(),
         };
-        self.trace_world(|| format!("disk of member {id}: {what}"));
+        self.trace_about(id, || format!("disk of member {id}: {what}"));
     }
 
     /// What the first job of a lane waited for is done.
@@ -432,7 +432,7 @@ impl<A: Application> World<'_, A> {
     /// A replica has stopped by itself.
     fn halted(&mut self, member: usize, halt: &Halt) -> Checked {
         let id = self.hosts[member].id;
-        self.trace_world(|| format!("replica {id} halts: {halt}"));
+        self.trace_about(id, || format!("member {id} halts: {halt}"));
         match halt {
             Halt::Stopped => Ok(()),
             Halt::Violation(Violation::StaleIncarnation { .. }) => {

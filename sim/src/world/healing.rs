@@ -3,6 +3,7 @@
 use super::{Checked, GLANCE, Happening, World, position};
 use crate::application::Application;
 use crate::check::liveness::{self, Healed, Stage};
+use crate::happened::Happened;
 use crate::host::{Host, MemberBody};
 use crate::report::Mark;
 use crate::scenario::Heal;
@@ -18,7 +19,7 @@ const BOUND: u64 = 60;
 impl<A: Application> World<'_, A> {
     /// The chaos is over.
     pub(super) fn heal(&mut self) -> Checked {
-        self.trace_world(|| "the chaos is over".to_owned());
+        self.trace_world(|| Happened::Healed);
         self.stage = Some(Stage::Serving);
         let timeout = self.election_timeout();
         let waits =

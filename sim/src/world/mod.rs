@@ -21,6 +21,7 @@ use crate::check::{Checks, Violated};
 use crate::clients::{Asked, Clients, Turn};
 use crate::disk::Synced;
 use crate::fault::Episode;
+use crate::happened::Happened;
 use crate::hash::StableHasher;
 use crate::host::kernel_only::Stored;
 use crate::host::{Crashed, Host, MemberBody, MemberEvent};
@@ -389,7 +390,7 @@ impl<'t, A: Application> World<'t, A> {
         if host.life > 1 {
             self.counters.fault(FaultKind::Restart);
             let id = host.id;
-            self.trace_world(|| format!("member {id} starts again"));
+            self.trace_world(|| Happened::Restart { member: id });
         }
         self.checks.restarted(member, ballot)?;
         if matches!(&self.hosts[member].body, MemberBody::KernelOnly(kernel_only) if kernel_only.full) {
@@ -422,7 +423,7 @@ impl<'t, A: Application> World<'t, A> {
             self.counters.mark(Mark::Forgot);
         }
         let id = self.hosts[member].id;
-        self.trace_world(|| format!("member {id} crashes and loses {lost} writes"));
+        self.trace_world(|| Happened::Crash { member: id, lost });
         for peer in 0..self.hosts.len() {
             self.network.break_off(member, peer);
             self.network.break_off(peer, member);
@@ -601,10 +602,14 @@ impl<'t, A: Application> World<'t, A> {
 
     // ----- what is shown -----
 
-    fn trace_world(&mut self, what: impl FnOnce() -> String) {
+    fn trace_world(&mut self, what: impl FnOnce() -> Happened) {
         if let Some(tracer) = &mut self.tracer {
             tracer(&Traced::World { at: self.now, what: &what() });
         }
+    }
+
+    fn trace_about(&mut self, member: NodeId, what: impl FnOnce() -> String) {
+        self.trace_world(|| Happened::Other { member: Some(member), what: what() });
     }
 }
 

@@ -5,6 +5,7 @@ use crate::application::Application;
 use crate::check::Check as _;
 use crate::check::Violated;
 use crate::check::bounded_work::{self, BoundedWork};
+use crate::happened::Happened;
 use crate::host::full_replica::{Damage, FullReplica, Running};
 use crate::host::{Host, MemberBody, Up};
 use crate::quiet::{quietly, text_of};
@@ -53,7 +54,7 @@ impl<A: Application> World<'_, A> {
         if host.life > 1 {
             let id = host.id;
             self.counters.fault(FaultKind::Restart);
-            self.trace_world(|| format!("member {id} starts again"));
+            self.trace_world(|| Happened::Restart { member: id });
         }
         self.checks.restarted(member, ballot)?;
         self.handle(member, Input::Wake)
@@ -126,7 +127,7 @@ impl<A: Application> World<'_, A> {
             Some(_) => Ok(()),
         };
         excuse.map_err(|why| ("Restart", format!("member {id} cannot start, and {why}: {error}")))?;
-        self.trace_world(|| format!("member {id} gives up: {error}"));
+        self.trace_about(id, || format!("member {id} gives up: {error}"));
         self.counters.mark(Mark::GaveUp);
         let host = &mut self.hosts[member];
         host.wipe();
@@ -155,7 +156,7 @@ impl<A: Application> World<'_, A> {
     fn note_found(&mut self, member: usize, found: &Found) {
         let host = &self.hosts[member];
         let id = host.id;
-        self.trace_world(|| format!("member {id} recovers: {found:?}"));
+        self.trace_about(id, || format!("member {id} recovers: {found:?}"));
         let counters = &mut self.counters;
         let mut mark = |seen: bool, what| {
             if seen {

@@ -11,16 +11,17 @@ use crate::ledger::{Links, last_of, write_to};
 use crate::network::Sent;
 use crate::quiet::{quietly, text_of};
 use crate::report::{FaultKind, Mark};
-use crate::trace::Traced;
+use crate::trace::{Commands, Traced};
 use kontiki_core::action::{Action, Outcome, Violation, Write};
 use kontiki_core::event::{EntriesLoaded, Event};
 use kontiki_core::log::{Entries, Snapshot};
+use kontiki_core::machine::Command;
 use kontiki_core::membership::Membership;
 use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::Raft;
 use kontiki_core::replica::Lane;
 use kontiki_core::status::{DropReason, RoleKind, Status};
-use kontiki_core::types::{Index, LogId, NodeId, RequestId};
+use kontiki_core::types::{Index, LogId, NodeId, Payload, RequestId};
 use kontiki_core::wire;
 use std::hash::Hash as _;
 use std::panic::AssertUnwindSafe;
@@ -183,7 +184,10 @@ impl<A: Application> World<'_, A> {
         event.hash(&mut self.hasher);
         actions.hash(&mut self.hasher);
         if let Some(tracer) = &mut self.tracer {
-            tracer(&Traced::Step { step: self.counters.steps, at: self.now, event, actions, after });
+            let (application, is_full) = (&self.clients.application, self.scenario.replica.is_some());
+            let show = |payload: &Payload| show(application, is_full, payload);
+            let (step, at, show) = (self.counters.steps, self.now, Commands(&show));
+            tracer(&Traced::Step { step, at, event, actions, after, show });
         }
     }
 
@@ -445,6 +449,20 @@ impl<A: Application> World<'_, A> {
             (false, true) => Mark::ReadByQuorum,
             (false, false) => Mark::ReadByFollower,
         });
+    }
+}
+
+/// A payload of the log as what it is. Full replicas wrap what their state machines get.
+fn show<A: Application>(application: &A, is_full: bool, payload: &Payload) -> String {
+    let command = if is_full { Command::decode(payload).ok() } else { None };
+    match command {
+        None => application.show(payload),
+        Some(Command::Plain(command)) => application.show(command),
+        Some(Command::InSession { session, sequence, command, .. }) => {
+            format!("{} ({sequence} of session {session})", application.show(command))
+        }
+        Some(Command::Register) => "open a session".to_owned(),
+        Some(other) => format!("{other:?}"),
     }
 }
 

@@ -363,7 +363,7 @@ impl<A: Application> World<'_, A> {
         let before = full.damaged.map_or(0, |damage| damage.times);
         full.damaged = Some(Damage { life: *life, times: before + times });
         let id = *id;
-        self.trace_world(|| format!("the disk of member {id} is damaged: {}", kind.name()));
+        self.trace_about(id, || format!("the disk of member {id} is damaged: {}", kind.name()));
     }
 
     /// A member that has started since its disk was damaged knows all of the damage; once its log is whole
