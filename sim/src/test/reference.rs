@@ -342,3 +342,79 @@ fn restore<R: Restore>(
     }
     restore.finish().map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kontiki_core::kv::{self, Kv};
+    use kontiki_core::machine::Command;
+
+    fn id(number: u64) -> NodeId {
+        NodeId::new(number).expect("not zero")
+    }
+
+    fn put(index: u64, value: &[u8]) -> Entry {
+        let command = kv::Command::Put { key: b"k", value }.encode();
+        let payload = Command::Plain(&super::super::numbered::number(&command, index)).encode();
+        Entry { id: LogId::new(1, index), body: EntryBody::Data(payload) }
+    }
+
+    fn show(entry: &Entry) -> String {
+        format!("put {}", entry.id)
+    }
+
+    /// A reference of two entries, which member 1 was the first to apply, and its digests after each.
+    fn reference() -> (Reference<Kv>, [u64; 2]) {
+        let mut reference = Reference::new(Box::new(Kv::default), Limits::default());
+        let digests = [(1, b"a"), (2, b"b")].map(|(index, value)| {
+            reference.apply(id(1), &put(index, value), &show).expect("it is deterministic");
+            reference.machine.digest()
+        });
+        (reference, digests)
+    }
+
+    #[test]
+    fn an_answer_that_no_replay_of_the_log_gives_is_seen() {
+        let (reference, _) = reference();
+        let right = reference.answer(Index::new(2)).expect("it has a client").clone();
+        let answered = |answer| reference.answered(id(2), Index::new(2), answer, &show);
+        assert_eq!(answered(&right), Ok(()));
+        let (property, detail) = answered(&Answer::Applied(b"wrong"[..].into())).expect_err("it is wrong");
+        assert_eq!(property, ANSWERS);
+        assert!(detail.starts_with("member 2 answers") && detail.contains("put 2:1"), "{detail}");
+        let beyond = reference.answered(id(2), Index::new(3), &right, &show).expect_err("there is no entry");
+        assert_eq!(beyond.0, ANSWERS);
+    }
+
+    #[test]
+    fn a_query_is_answered_as_of_its_entry_and_not_as_of_another() {
+        let (reference, _) = reference();
+        let query = kv::Query::Get { key: b"k" }.encode();
+        let held = |value: &[u8]| kv::Reply::Value(Some(value.to_vec())).encode();
+        let found = |index, value: &[u8]| reference.found(id(2), Index::new(index), &query, &held(value));
+        assert_eq!((found(2, b"b"), found(1, b"a")), (Ok(()), Ok(())));
+        assert_eq!(found(2, b"a").expect_err("it is stale").0, ANSWERS);
+        assert_eq!(found(1, b"b").expect_err("it is from the future").0, ANSWERS);
+    }
+
+    #[test]
+    fn a_state_that_differs_is_the_machines_fault_or_that_of_its_snapshot() {
+        let (reference, digests) = reference();
+        let compare = |digest, restored| reference.compare(id(2), Index::new(2), digest, restored, &show);
+        assert_eq!(compare(digests[1], None), Ok(()));
+        let (property, detail) = compare(digests[0], None).expect_err("it differs");
+        assert_eq!(property, DETERMINISM);
+        assert!(detail.contains("members 1 and 2 differ after entry 2, put 2:1"), "{detail}");
+        let (property, detail) = compare(digests[0], Some(Index::new(1))).expect_err("it differs");
+        assert_eq!(property, SNAPSHOTS);
+        assert!(detail.contains("member 2 was restored from a snapshot through entry 1"), "{detail}");
+    }
+
+    #[test]
+    fn what_was_applied_must_be_what_is_committed() {
+        let (reference, _) = reference();
+        let committed = |term| [LogId::new(1, 1), LogId::new(term, 2)].into_iter();
+        assert_eq!(reference.is_of(committed(1)), Ok(()));
+        assert_eq!(reference.is_of(committed(2)).expect_err("another entry").0, ANSWERS);
+    }
+}
