@@ -19,6 +19,11 @@ pub(super) struct Plan {
     /// When each unit is started for the first time.
     pub(super) starts: Vec<u64>,
     pub(super) faults: Vec<(u64, Fault)>,
+    /// Whether the seed of a newcomer is lost for good as soon as the newcomer knows its group.
+    pub(super) loses_seed: bool,
+    /// Whether the leader that first adds a newcomer reaches only the newcomer from then on, and crashes: the
+    /// newcomer alone has the entry that adds it.
+    pub(super) loses_addition: bool,
     /// When everything heals.
     pub(super) heal_at: u64,
     /// The longest that writing a record takes.
@@ -71,7 +76,9 @@ impl Plan {
         let heal_at = stream.between(2_000 * MS, CHAOS);
         let faults = Self::faults(seed, &ranges, units, heal_at);
         let max_store = stream.skewed(1, 400) * MS;
-        Self { groups, by_name, mixed_up, starts, faults, heal_at, max_store }
+        let loses_addition = Stream::named(seed, "formation/lost addition", 0).chance(3_000);
+        let loses_seed = Stream::named(seed, "formation/lost seed", 0).chance(3_000);
+        Self { groups, by_name, mixed_up, starts, faults, loses_seed, loses_addition, heal_at, max_store }
     }
 
     fn faults(seed: u64, ranges: &[(usize, usize, usize)], units: usize, heal_at: u64) -> Vec<(u64, Fault)> {

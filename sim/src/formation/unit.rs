@@ -30,6 +30,8 @@ pub(super) struct Unit {
     pub(super) lives: u64,
     /// It is down until then, whatever its supervisor does.
     pub(super) down_until: u64,
+    /// Its machine is gone: it is down for good.
+    pub(super) is_lost: bool,
     /// When its supervisor starts it again, if that is planned.
     pub(super) starts_at: Option<u64>,
 }

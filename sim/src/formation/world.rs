@@ -12,7 +12,8 @@ use kontiki_core::membership::{Change, MemberKind};
 use kontiki_core::message::Message;
 use kontiki_core::raft::Raft;
 use kontiki_core::replica::formation::{
-    self, Address, ChangeRefused, Input, Output, Question, QuestionId, Record, Reply, Source, Verdict,
+    self, Address, Admission, ChangeRefused, Input, Output, Question, QuestionId, Record, Reply, Source,
+    Verdict,
 };
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::Instant;
@@ -153,6 +154,7 @@ impl<'a> World<'a> {
                     process: None,
                     lives: 0,
                     down_until: 0,
+                    is_lost: false,
                     starts_at: None,
                 });
             }
@@ -317,6 +319,41 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Loses the seed of a newcomer that has just learned its group, where no other unit needs that seed any
+    /// more: any other member can add the newcomer.
+    fn lose_seed(&mut self, unit: usize) {
+        let Unit { group, is_founder, .. } = self.units[unit];
+        let all: Vec<_> = (0..self.units.len()).filter(|it| self.units[*it].group == group).collect();
+        let founders: Vec<_> = all.iter().copied().filter(|it| self.units[*it].is_founder).collect();
+        let is_wiped = self.plan.faults.iter().any(|(_, fault)| matches!(fault, Fault::Wipe(..)));
+        let have_entered = all.iter().all(|unit| self.has_group(*unit));
+        if !self.plan.loses_seed || is_founder || is_wiped || !have_entered || founders.len() < 3 {
+            return;
+        }
+        let Some(seed) = self.leads_to(unit).into_iter().find(|seed| founders.contains(seed)) else { return };
+        self.units[seed].is_lost = true;
+        if all.iter().any(|unit| *unit != seed && !self.leads_home(*unit)) {
+            self.units[seed].is_lost = false;
+            return;
+        }
+        self.plan.loses_seed = false;
+        self.trace(|| format!("unit {seed}, the seed of unit {unit}, is lost for good"));
+        self.crash(seed, 0);
+    }
+
+    /// From now on the leader reaches newcomers alone, and soon crashes.
+    fn lose_addition(&mut self, leader: usize) {
+        self.plan.loses_addition = false;
+        let Unit { group, .. } = self.units[leader];
+        for other in 0..self.units.len() {
+            if other != leader && self.units[other].group == group && self.units[other].is_founder {
+                self.cuts.insert((leader, other), self.now + 3_000 * MS);
+            }
+        }
+        self.trace(|| format!("unit {leader} reaches newcomers alone"));
+        self.after(1_500 * MS, Event::Fault(Fault::Crash(leader, 1_000 * MS)));
+    }
+
     fn leads_astray(&self, one: usize, other: usize) -> bool {
         let groups = [self.units[one].group, self.units[other].group];
         let joins = self.units.iter().any(|unit| groups.contains(&unit.group) && !unit.is_founder);
@@ -375,7 +412,8 @@ impl<'a> World<'a> {
     }
 
     fn start(&mut self, unit: usize) {
-        if self.units[unit].starts_at != Some(self.now) || self.units[unit].process.is_some() {
+        let Unit { starts_at, is_lost, .. } = self.units[unit];
+        if starts_at != Some(self.now) || is_lost || self.units[unit].process.is_some() {
             return;
         }
         let drawn = self.draws.number();
@@ -414,18 +452,25 @@ impl<'a> World<'a> {
 
     /// The operator corrects what members are started with, where that does not lead them together.
     fn correct(&mut self, group: usize) {
-        let all: Vec<_> = (0..self.units.len()).filter(|unit| self.units[*unit].group == group).collect();
+        let members = || (0..self.units.len()).filter(|unit| self.units[*unit].group == group);
+        let all: Vec<_> = members().filter(|unit| !self.units[*unit].is_lost).collect();
         let (firsts, newcomers): (Vec<_>, Vec<_>) =
             all.iter().partition(|unit| self.units[**unit].is_founder);
         let firsts: Vec<usize> = firsts;
-        let mut reached = BTreeSet::from([all[0]]);
+        // Of a group that there is, only members that are in it lead others together.
+        let is_founded = firsts.iter().any(|unit| self.has_group(*unit));
+        let joins = |unit: &usize| !is_founded || self.has_group(*unit);
+        let mut reached: BTreeSet<_> = firsts.iter().copied().find(joins).into_iter().collect();
         loop {
             let before = reached.len();
             for unit in &firsts {
-                let to: Vec<_> = self.leads_to(*unit).into_iter().filter(|to| firsts.contains(to)).collect();
+                let to = self.leads_to(*unit).into_iter();
+                let to: Vec<_> = to.filter(|to| firsts.contains(to) && joins(to)).collect();
                 if reached.contains(unit) || to.iter().any(|to| reached.contains(to)) {
                     reached.insert(*unit);
-                    reached.extend(to);
+                    if joins(unit) {
+                        reached.extend(to);
+                    }
                 }
             }
             if reached.len() == before {
@@ -433,16 +478,17 @@ impl<'a> World<'a> {
             }
         }
         let led: Vec<usize> = newcomers;
-        let led: Vec<_> =
-            led.into_iter().filter(|it| self.leads_to(*it).iter().any(|to| reached.contains(to))).collect();
+        let is_led =
+            |it: &usize| self.leads_to(*it).iter().any(|to| reached.contains(to)) || self.knows_founder(*it);
+        let led: Vec<_> = led.into_iter().filter(is_led).collect();
         reached.extend(led);
-        let list = all.iter().filter(|unit| self.units[**unit].is_founder);
-        let list: Vec<_> =
-            list.map(|unit| (self.units[*unit].id, self.units[*unit].address.clone())).collect();
+        let list = members().filter(|unit| self.units[*unit].is_founder);
+        let list: Vec<_> = list.map(|unit| (self.units[unit].id, self.units[unit].address.clone())).collect();
         let mut founders =
             all.iter().filter(|unit| matches!(self.units[**unit].plan, formation::Plan::Found(_)));
         let is_founding = founders.any(|unit| !self.has_group(*unit));
-        let leads_apart = all.iter().any(|unit| self.leads_to(*unit).iter().any(|to| !all.contains(to)));
+        let is_other = |to: &usize| self.units[*to].group != group;
+        let leads_apart = all.iter().any(|unit| self.leads_to(*unit).iter().any(is_other));
         let lists: BTreeSet<_> = all
             .iter()
             .filter_map(|unit| match &self.units[*unit].plan {
@@ -454,7 +500,7 @@ impl<'a> World<'a> {
         let is_listed_anew = is_founding && differ;
         for unit in all.clone() {
             let is_wrong = (is_listed_anew && matches!(self.units[unit].plan, formation::Plan::Found(_)))
-                || self.leads_to(unit).iter().any(|to| !all.contains(to))
+                || self.leads_to(unit).iter().any(|to| self.units[*to].group != group)
                 || !self.leads_home(unit);
             if reached.contains(&unit) && !is_wrong {
                 continue;
@@ -481,7 +527,7 @@ impl<'a> World<'a> {
     /// Another member by which this one can join: the leader, or one that has a group.
     fn seed_for(&self, unit: usize, all: &[usize]) -> usize {
         let leader = self.leader_of(self.units[unit].group).filter(|leader| *leader != unit);
-        let others = || all.iter().copied().filter(|other| *other != unit);
+        let others = || all.iter().copied().filter(|other| *other != unit && !self.units[*other].is_lost);
         leader
             .or_else(|| others().find(|other| self.has_group(*other)))
             .or_else(|| others().next())
@@ -505,10 +551,27 @@ impl<'a> World<'a> {
         leads.into_iter().filter(|to| *to != unit).collect()
     }
 
-    /// Whether a newcomer's seed is a member at all: one that finds a group.
+    /// Whether a newcomer's seed is a member at all: one that finds a group, and is there or not needed any
+    /// more.
     fn leads_home(&self, unit: usize) -> bool {
         let is_join = matches!(self.units[unit].plan, formation::Plan::Join(_));
-        !is_join || self.leads_to(unit).iter().any(|to| self.units[*to].is_founder)
+        let is_home =
+            |to: &usize| self.units[*to].is_founder && (!self.units[*to].is_lost || self.knows_founder(unit));
+        !is_join || self.leads_to(unit).iter().any(is_home)
+    }
+
+    /// Whether a unit that has a group knows where a first member is that is there.
+    fn knows_founder(&self, unit: usize) -> bool {
+        let Unit { group, directory, process, .. } = &self.units[unit];
+        let others = self.units.iter().filter(|it| it.group == *group && it.is_founder && !it.is_lost);
+        let knows = |other: &Unit| {
+            let mut stored = directory.addresses.iter().filter(|(id, _)| *id == other.id);
+            let stored = stored.any(|(_, address)| *self.resolved(&address.text) == other.address);
+            let book = process.as_ref().map(|process| process.book.candidates(other.id));
+            let in_memory = book.unwrap_or_default().iter().any(|text| *self.resolved(text) == other.address);
+            if process.is_some() { in_memory } else { stored }
+        };
+        self.has_group(unit) && others.filter(|other| other.id != self.units[unit].id).any(knows)
     }
 
     /// Supervisors start what has ended, and operators replace members whose directories were emptied.
@@ -783,6 +846,9 @@ impl<'a> World<'a> {
                 if let (Some(cluster), Change::AddVoter(member)) = (process.formation.cluster(), change) {
                     self.admitted.entry(cluster).or_default().insert(member);
                 }
+                if self.plan.loses_addition && self.leader_of(self.units[unit].group) == Some(unit) {
+                    self.lose_addition(unit);
+                }
                 let request = self.request(unit, asker);
                 let changes = vec![change];
                 self.step(
@@ -817,10 +883,14 @@ impl<'a> World<'a> {
             let founders = record.founders.iter().map(|it| Member::new(it.id, it.incarnation));
             self.admitted.entry(cluster).or_default().extend(founders);
         }
+        let has_entered = record.cluster.is_some() && record.joining == Some(Admission::Wanted);
         self.units[unit].directory.record = Some(record);
         self.form(unit, Input::Stored);
         self.part(unit);
         self.check_records();
+        if has_entered {
+            self.lose_seed(unit);
+        }
     }
 
     // Connections.
@@ -970,8 +1040,10 @@ impl<'a> World<'a> {
     }
 
     fn connected(&mut self, unit: usize, peer: NodeId, (target, life): (usize, u64)) {
-        let is_there = self.units[target].alive().is_some_and(|process| process.life == life);
-        if !is_there {
+        let theirs = self.units[target].alive().filter(|process| process.life == life).map(Process::hello);
+        let ours = self.units[unit].alive().map(Process::hello);
+        // One of them may have entered a group since they introduced themselves.
+        if !theirs.zip(ours).is_some_and(|(theirs, ours)| !theirs.is_foreign_to(&ours)) {
             return self.wait(unit, peer, 0);
         }
         let Some(process) = self.units[unit].process.as_mut() else { return };
@@ -1060,7 +1132,8 @@ impl<'a> World<'a> {
     /// What a group still lacks.
     fn incomplete(&self, group: usize) -> Option<String> {
         let Some(leader) = self.leader_of(group) else { return Some(format!("group {group} has no leader")) };
-        let all: Vec<_> = (0..self.units.len()).filter(|unit| self.units[*unit].group == group).collect();
+        let is_there = |unit: &usize| self.units[*unit].group == group && !self.units[*unit].is_lost;
+        let all: Vec<_> = (0..self.units.len()).filter(is_there).collect();
         let cluster = self.units[leader].directory.record.as_ref().and_then(|record| record.cluster);
         for &number in &all {
             let unit = &self.units[number];

@@ -18,6 +18,9 @@ enum Duty {
     Nothing,
     /// Its own log decides, sooner or later.
     Wait,
+    /// The same, unless a later leader has never heard of this member: then no leader sends it entries, and its
+    /// log never changes. So it goes on asking.
+    Remind(Change),
     /// It has come to be this.
     Become(Option<Admission>),
     Ask(Change),
@@ -87,7 +90,35 @@ impl Formation {
             Ok(Reply::Who(Who { cluster: Some(found), .. })) => {
                 self.report(Report::SeedOfOtherGroup { address, found }, out);
             }
+            // It has lost its directory, and may know all the same where other members are.
+            Ok(Reply::Who(Who { cluster: None, addresses, .. })) => {
+                for (id, address) in addresses {
+                    book.told(id, address);
+                }
+            }
             Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// Asks at the next of all known addresses for the identity of the member there, which learns by that where
+    /// this member is.
+    pub(super) fn introduce_itself(&mut self, turn: usize, book: &AddressBook, out: &mut Vec<Output>) {
+        let all: Vec<_> = book.ids().flat_map(|id| book.candidates(id)).collect();
+        let open = all.get(turn % all.len().max(1)).map(|address| {
+            let ask = Question::Introduce(self.introduction(book));
+            self.ask(address.clone(), ask, PATIENCE, out)
+        });
+        self.stage = Stage::Introducing { open, turn: turn.wrapping_add(1) };
+    }
+
+    /// A member of the group says where others are.
+    pub(super) fn on_introduced(&self, answer: Result<Reply, String>, book: &mut AddressBook) {
+        if let Ok(Reply::Who(who)) = answer
+            && who.cluster == self.record.cluster
+        {
+            for (id, address) in who.addresses {
+                book.told(id, address);
+            }
         }
     }
 
@@ -113,12 +144,12 @@ impl Formation {
             }
             (None, _) => Duty::Nothing,
             (Some(_), MemberKind::Voter | MemberKind::Witness) if place.is_committed => Duty::Become(None),
-            (Some(_), MemberKind::Voter | MemberKind::Witness) => Duty::Wait,
+            (Some(Admission::Learner), MemberKind::Voter | MemberKind::Witness) => Duty::Wait,
             (Some(Admission::Wanted), MemberKind::NonMember) => Duty::Ask(add),
             (Some(Admission::Wanted), MemberKind::Learner) if place.is_committed => {
                 Duty::Become(Some(Admission::Learner))
             }
-            (Some(Admission::Wanted), MemberKind::Learner) => Duty::Wait,
+            (Some(Admission::Wanted), _) => Duty::Remind(add),
             (Some(Admission::Learner), MemberKind::Learner) if self.setup.witness => Duty::Wait,
             (Some(Admission::Learner), MemberKind::Learner) => Duty::Ask(Change::Promote(me.id)),
             (Some(Admission::Learner), MemberKind::NonMember) if place.is_committed => Duty::Become(None),
@@ -128,14 +159,18 @@ impl Formation {
 
     pub(super) fn go_on_joining(&mut self, now: Instant, book: &mut AddressBook, out: &mut Vec<Output>) {
         let (Stage::Joining(joining), Some(place)) = (&self.stage, self.place) else { return };
-        let is_open = joining.open.is_some();
+        let (is_open, asks_next) = (joining.open.is_some(), joining.was_found);
         match self.duty(place) {
             Duty::Nothing => self.settle(now, book, out),
-            Duty::Wait if !is_open && now >= self.retry_at => {
+            Duty::Remind(change) if !is_open && asks_next && now >= self.retry_at => {
+                self.retry_at = now + PAUSE;
+                self.ask_to_change(change, place, book, out);
+            }
+            Duty::Wait | Duty::Remind(_) if !is_open && now >= self.retry_at => {
                 self.retry_at = now + PAUSE;
                 self.be_found(book, out);
             }
-            Duty::Wait => {}
+            Duty::Wait | Duty::Remind(_) => {}
             Duty::Become(joining) => {
                 if joining.is_none() && place.kind != MemberKind::NonMember {
                     self.report(Report::Joined, out);
@@ -173,6 +208,7 @@ impl Formation {
             && let Stage::Joining(joining) = &mut self.stage
         {
             joining.open = Some((question, address));
+            joining.was_found = true;
         }
     }
 
@@ -197,6 +233,7 @@ impl Formation {
         let question = self.ask(address.clone(), Question::Change(change, introduction), ADDING, out);
         if let Stage::Joining(joining) = &mut self.stage {
             joining.open = Some((question, address));
+            joining.was_found = false;
         }
     }
 

@@ -31,12 +31,15 @@
 //! A newcomer asks one member for the group's name, starts as a member that knows nothing, and asks the
 //! leader to be added. It receives the log, or a snapshot, like any follower, and votes once it has caught
 //! up. Only the log decides whether it is added. It asks all members that it knows of, until its own replica
-//! says that it votes; it is written down that it has not finished, so a restart does not end the attempt.
+//! says that it votes; it is written down that it has not finished, so a restart does not end the attempt. An
+//! entry that adds it and is not committed ends nothing either: a later leader may never have heard of it.
 //!
 //! # Addresses
 //!
 //! The [`AddressBook`] keeps several candidates for each member. A member that is told an address to join by
-//! asks there even if it is in its group already: so a group that has moved finds together again.
+//! asks there even if it is in its group already: so a group that has moved finds together again. A member
+//! that hears of no leader for long introduces itself to one known address after the other: its leader may
+//! have lost sight of it.
 
 mod address_book;
 mod founding;
@@ -130,6 +133,8 @@ impl Formation {
             Stage::Founding(founding) if founding.is_idle() => self.retry_at,
             Stage::Seeking { open: None } | Stage::Locating { open: None, .. } => self.retry_at,
             Stage::Joining(joining) if joining.waits(self.place) => self.retry_at,
+            Stage::Settled if self.is_leaderless() => self.retry_at,
+            Stage::Introducing { open: None, .. } => self.retry_at,
             _ => Instant::NEVER,
         }
     }
@@ -143,7 +148,7 @@ impl Formation {
             Input::Wake => {}
             Input::Answered { question, answer } => self.on_answer(now, question, answer, book, out),
             Input::Stored => self.on_stored(now, book, out),
-            Input::Placed(place) => self.place = Some(place),
+            Input::Placed(place) => self.on_placed(now, place),
         }
         self.go_on(now, book, out);
     }
@@ -264,6 +269,19 @@ impl Formation {
         out.push(Output::Store(self.record.clone()));
     }
 
+    fn on_placed(&mut self, now: Instant, place: Place) {
+        self.place = Some(place);
+        match &self.stage {
+            Stage::Settled if place.leader.is_none() => self.retry_at = now + PAUSE,
+            Stage::Introducing { .. } if place.leader.is_some() => self.stage = Stage::Settled,
+            _ => {}
+        }
+    }
+
+    fn is_leaderless(&self) -> bool {
+        self.place.is_some_and(|place| place.leader.is_none())
+    }
+
     fn on_answer(
         &mut self,
         now: Instant,
@@ -286,6 +304,11 @@ impl Formation {
                 *pause = (*pause + *pause).min(PAUSE);
                 self.on_located(answer, book, out);
             }
+            Stage::Introducing { open, .. } if *open == Some(question) => {
+                *open = None;
+                self.retry_at = now + PAUSE;
+                self.on_introduced(answer, book);
+            }
             // The question is of an earlier stage.
             _ => {}
         }
@@ -293,6 +316,7 @@ impl Formation {
 
     /// Does what there is to do now, and says when to look again.
     fn go_on(&mut self, now: Instant, book: &mut AddressBook, out: &mut Vec<Output>) {
+        let is_leaderless = self.is_leaderless();
         match &mut self.stage {
             Stage::Founding(founding) if founding.is_idle() && now >= self.retry_at => {
                 self.ask_founders(book, out);
@@ -306,6 +330,15 @@ impl Formation {
                 let pause = *pause;
                 let question = self.ask_seed(book, out);
                 self.stage = Stage::Locating { open: question, pause };
+            }
+            Stage::Settled if is_leaderless && now >= self.retry_at => {
+                self.retry_at = now + PAUSE;
+                self.introduce_itself(0, book, out);
+            }
+            Stage::Introducing { open: None, turn } if now >= self.retry_at => {
+                let turn = *turn;
+                self.retry_at = now + PAUSE;
+                self.introduce_itself(turn, book, out);
             }
             _ => {}
         }

@@ -35,8 +35,14 @@ pub(super) enum Stage {
         open: Option<QuestionId>,
         pause: Nanos,
     },
-    /// There is nothing to do.
+    /// There is nothing to do, as long as the member hears of a leader.
     Settled,
+    /// It has long heard of no leader, and introduces itself to one known address after the other: a leader may
+    /// have lost sight of it, or it of its leader.
+    Introducing {
+        open: Option<QuestionId>,
+        turn: usize,
+    },
     Failed,
 }
 
@@ -82,6 +88,8 @@ pub(super) struct Joining {
     pub(super) redirects: u8,
     /// Whom to ask where no leader is known: one after the other.
     pub(super) turn: usize,
+    /// Whether it has introduced itself since it last asked to be added.
+    pub(super) was_found: bool,
 }
 
 impl Joining {

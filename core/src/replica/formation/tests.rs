@@ -1,6 +1,8 @@
 use super::*;
 use crate::membership::{Change, MemberKind};
+use crate::replica::formation::stage::PAUSE;
 use crate::types::Member;
+use alloc::collections::BTreeSet;
 use alloc::string::ToString;
 use alloc::vec;
 
@@ -59,9 +61,19 @@ impl Lab {
     }
 
     fn place(&mut self, now: Instant, kind: MemberKind, is_committed: bool) -> Vec<Output> {
+        self.place_under(None, now, kind, is_committed)
+    }
+
+    /// The same, in a group whose leader the member knows.
+    fn place_under(
+        &mut self,
+        leader: Option<NodeId>,
+        now: Instant,
+        kind: MemberKind,
+        is_committed: bool,
+    ) -> Vec<Output> {
         let is_configured = kind != MemberKind::NonMember || is_committed;
-        let place = Place { is_configured, is_committed, kind, leader: None };
-        self.handle(now, Input::Placed(place))
+        self.handle(now, Input::Placed(Place { is_configured, is_committed, kind, leader }))
     }
 }
 
@@ -236,6 +248,45 @@ fn a_member_of_a_group_asks_for_addresses_where_it_should_join() {
     let asked = two.wake(ms(200));
     two.answer(ms(201), asked[0].0, who(1, &founders()));
     assert_eq!(two.book.candidates(id(1)), ["new-1:1", "host-1:1"], "the operator's word is tried first");
+    two.place_under(Some(id(1)), ms(300), MemberKind::Voter, true);
+    assert_eq!(two.formation.deadline(), Instant::NEVER);
+}
+
+#[test]
+fn an_addition_that_a_later_leader_never_heard_of_is_asked_for_again() {
+    let record = Record { cluster: Some(GROUP), joining: Some(Admission::Wanted), ..blank(4) };
+    let mut four = Lab::new(record, Plan::Join("seed:1".into()));
+    four.wake(ms(0));
+    let mut out = four.place(ms(1), MemberKind::Learner, false);
+    assert_eq!((questions(&out).len(), changes(&out).len()), (1, 0), "it introduces itself first");
+    let (question, _) = questions(&out)[0].clone();
+    four.answer(ms(2), question, who(1, &founders()));
+    out = four.handle(four.formation.deadline(), Input::Wake);
+    assert_eq!(changes(&out), [Change::AddVoter(member(4))]);
+}
+
+#[test]
+fn a_member_without_a_leader_introduces_itself_to_one_known_address_after_the_other() {
+    let record = Record { cluster: Some(GROUP), founders: founders(), ..blank(2) };
+    let mut two = Lab::new(record, Plan::Resume);
+    two.wake(ms(0));
+    two.place_under(Some(id(1)), ms(1), MemberKind::Voter, true);
+    assert_eq!(two.formation.deadline(), Instant::NEVER, "there is nothing to do under a leader");
+    two.place(ms(2), MemberKind::Voter, true);
+    assert_eq!(two.formation.deadline(), ms(2) + PAUSE);
+    let mut asked = BTreeSet::new();
+    for _ in 0..4 {
+        let now = two.formation.deadline();
+        let [(question, address)] = &two.wake(now)[..] else { panic!("it asks one address at a time") };
+        asked.insert(address.clone());
+        let told = Who { member: member(3), cluster: Some(GROUP), founders: vec![], addresses: vec![] };
+        let addresses = vec![(id(1), "new-1:1".to_string())];
+        two.answer(now, *question, Ok(Reply::Who(Who { addresses, ..told })));
+        assert_eq!(two.formation.deadline(), now + PAUSE);
+    }
+    let all = ["host-1:1", "host-3:1", "new-1:1"].map(String::from);
+    assert_eq!(asked, all.into(), "what it hears of is asked as well");
+    two.place_under(Some(id(1)), two.formation.deadline(), MemberKind::Voter, true);
     assert_eq!(two.formation.deadline(), Instant::NEVER);
 }
 
