@@ -332,7 +332,6 @@ impl Replica {
     }
 
     fn on_replica_message(&mut self, from: Member, body: ReplicaBody, out: &mut Vec<Output>) {
-        let is_busy = self.is_busy();
         let common = &mut self.common;
         if common.phase.is_ending() {
             return;
@@ -355,10 +354,9 @@ impl Replica {
                 self.snapshots.on_gone(common, from, last, edition);
             }
             ReplicaBody::Forward { term, id, command } => {
-                let forwarded = (term, id, command);
-                if let Some((origin, command)) =
-                    self.forwards.on_forward(common, from, forwarded, is_busy, out)
-                {
+                let (forwarded, is_busy) = ((term, id, command), self.is_busy());
+                let command = self.forwards.on_forward(&mut self.common, from, forwarded, is_busy, out);
+                if let Some((origin, command)) = command {
                     self.propose(origin, command);
                 }
             }
@@ -370,7 +368,12 @@ impl Replica {
 
     fn on_request(&mut self, request: RequestId, ask: Ask, out: &mut Vec<Output>) {
         let origin = Origin::Client(request);
-        if let Some(refusal) = self.refusal(&ask) {
+        let common = &self.common;
+        let refusal = self.refusal().or_else(|| match &ask {
+            Ask::Query { query, .. } => self.clients.refusal_of_query(common, query.len() as u64),
+            _ => None,
+        });
+        if let Some(refusal) = refusal {
             return out.push(Output::Answer { request, answer: Answer::Refused(refusal) });
         }
         let common = &mut self.common;
@@ -387,18 +390,12 @@ impl Replica {
         }
     }
 
-    /// Returns the refusal of a request that the replica can refuse without the kernel.
-    fn refusal(&self, ask: &Ask) -> Option<ReplicaRefusal> {
+    /// Why no request is taken in, if none is.
+    fn refusal(&self) -> Option<ReplicaRefusal> {
         if self.common.phase == Phase::Stopping {
             return Some(ReplicaRefusal::Raft(Refusal::Stopped));
         }
-        if self.is_busy() {
-            return Some(ReplicaRefusal::TooMany);
-        }
-        match ask {
-            Ask::Query { query, .. } => self.clients.refusal_of_query(&self.common, query.len() as u64),
-            _ => None,
-        }
+        self.is_busy().then_some(ReplicaRefusal::TooMany)
     }
 
     fn is_busy(&self) -> bool {
@@ -428,16 +425,10 @@ impl Replica {
         }
         let mut proposals = Vec::with_capacity(commands.len());
         for Proposal { request, payload } in commands {
-            let ask = Ask::Command(payload);
-            match (self.refusal(&ask), ask) {
-                (None, Ask::Command(payload)) => {
-                    let origin = self.common.repeats.bring(Origin::Client(request), &payload);
-                    proposals.extend(origin.map(|origin| self.clients.proposal(origin, payload)));
-                }
-                (refusal, _) => {
-                    let refusal = refusal.unwrap_or(ReplicaRefusal::TooMany);
-                    out.push(Output::Answer { request, answer: Answer::Refused(refusal) });
-                }
+            if let Some(refusal) = self.refusal() {
+                out.push(Output::Answer { request, answer: Answer::Refused(refusal) });
+            } else if let Some(origin) = self.common.repeats.bring(Origin::Client(request), &payload) {
+                proposals.push(self.clients.proposal(origin, payload));
             }
         }
         if !proposals.is_empty() {
