@@ -183,28 +183,16 @@ fn a_proposal_allocates_little() {
     assert!((ROUNDS..=3 * ROUNDS).contains(&total), "{total} allocations in {ROUNDS} proposals");
 }
 
-/// A leader keeps of its log what `max_cached_bytes` allows, however long the log is, and a few bytes for the
-/// terms of all of it. Here it is ten million entries long, none of which may leave the disk, since a learner
-/// still lacks nearly all: for that one they are read back.
-#[test]
-fn ten_million_entries_take_no_more_memory_than_the_options_allow() {
+/// How many bytes of the log the members of the long run hold in memory.
+const CACHED: u64 = 1 << 20;
+
+/// Commits ten million entries in batches, with a snapshot now and then.
+fn commit_ten_million(leader: &mut Host, payload: &Payload) {
     const BATCH: u64 = 10_000;
-    const CACHED: u64 = 1 << 20;
-    let options = Options {
-        max_cached_bytes: CACHED,
-        retained_entries: u64::MAX,
-        retained_bytes: u64::MAX,
-        catch_up_timeout: std::time::Duration::MAX,
-        ..Options::default()
-    };
-    let group = Membership::new([id(1)], [id(2)]).expect("distinct ids");
-    let before = memory::live();
-    let mut leader = Host::with(1, group.clone(), &options);
     leader.now = leader.raft.deadline();
     leader.step(Event::Wake);
     leader.persisted();
     leader.persisted();
-    let payload = Payload::from("");
     let mut batch = 0;
     while leader.raft.status().last.index.get() < 10_000_000 {
         let proposals =
@@ -221,16 +209,15 @@ fn ten_million_entries_take_no_more_memory_than_the_options_allow() {
         }
     }
     leader.actions = Vec::new();
-    assert_eq!((leader.raft.log().base(), leader.raft.status().committed.get()), (Index::ZERO, 10_000_001));
-    let live = memory::live() - before;
-    assert!((0..8 * CACHED as i64).contains(&live), "{live} bytes for ten million entries");
+}
 
-    // The learner comes back and gets the first of what it lacks. What was written is easy to remember here.
+/// The learner comes back and gets the first of what it lacks, which the host of the leader reads from its
+/// disk. What was written is easy to remember here.
+fn catch_up(hosts: &mut [Host; 2], payload: &Payload) {
     let on_disk = |index| {
         let body = if index == 1 { EntryBody::Blank } else { EntryBody::Data(payload.clone()) };
         Entry { id: LogId::new(1, index), body }
     };
-    let mut hosts = [leader, Host::with(2, group, &options)];
     hosts[0].now = hosts[0].raft.deadline();
     let mut served = 0;
     let mut events = VecDeque::from([(0, Event::Wake)]);
@@ -254,6 +241,31 @@ fn ten_million_entries_take_no_more_memory_than_the_options_allow() {
         }
         assert!(hosts.iter().all(|host| host.raft.log().cached_size() <= 3 * CACHED));
     }
+}
+
+/// A leader keeps of its log what `max_cached_bytes` allows, however long the log is, and a few bytes for the
+/// terms of all of it. Here it is ten million entries long, none of which may leave the disk, since a learner
+/// still lacks nearly all: for that one they are read back.
+#[test]
+fn ten_million_entries_take_no_more_memory_than_the_options_allow() {
+    let options = Options {
+        max_cached_bytes: CACHED,
+        retained_entries: u64::MAX,
+        retained_bytes: u64::MAX,
+        catch_up_timeout: std::time::Duration::MAX,
+        ..Options::default()
+    };
+    let group = Membership::new([id(1)], [id(2)]).expect("distinct ids");
+    let payload = Payload::from("");
+    let before = memory::live();
+    let mut leader = Host::with(1, group.clone(), &options);
+    commit_ten_million(&mut leader, &payload);
+    assert_eq!((leader.raft.log().base(), leader.raft.status().committed.get()), (Index::ZERO, 10_000_001));
+    let live = memory::live() - before;
+    assert!((0..8 * CACHED as i64).contains(&live), "{live} bytes for ten million entries");
+
+    let mut hosts = [leader, Host::with(2, group, &options)];
+    catch_up(&mut hosts, &payload);
     assert!(hosts[1].raft.log().evicted() > Index::ZERO, "it keeps no more than that either");
     assert!(hosts[1].raft.status().applied >= Index::new(50_000), "{:?}", hosts[1].raft.status());
 }
