@@ -33,8 +33,8 @@ pub(crate) trait Application {
     /// What a client asks to be done next.
     fn draw_command(&mut self, stream: &mut Stream) -> Self::Command;
 
-    /// What a client asks next.
-    fn draw_query(&mut self, stream: &mut Stream) -> Self::Query;
+    /// What a client asks next, if it asks anything.
+    fn draw_query(&mut self, stream: &mut Stream) -> Option<Self::Query>;
 
     /// The command as the state machine gets it. No two have the same number, which must show in the bytes.
     fn encode(&self, command: &Self::Command, number: u64) -> Vec<u8>;

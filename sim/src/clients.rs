@@ -248,30 +248,43 @@ impl<A: Application> Clients<A> {
         if healed {
             state.first_healed.get_or_insert(attempt);
         }
-        let mut member = state.target;
-        let event = if let Some(Pending { payload, content, operation }) = pending {
-            self.clients[client].waiting = 1;
-            let request = self.open(client, Some(operation), Asked::InSession { content });
-            Event::Propose(Proposal { request, payload })
-        } else if let Some((command, operation)) = again {
-            self.clients[client].waiting = 1;
-            Event::Propose(self.send(client, &command, Some(operation)))
-        } else if reads {
-            if self.stream.chance(self.spec.anywhere) {
-                member = self.stream.below(self.members as u64) as usize;
+        let (member, event) = match (pending, again) {
+            (Some(Pending { payload, content, operation }), _) => {
+                let request = self.open(client, Some(operation), Asked::InSession { content });
+                (self.ask_target(client, 1), Event::Propose(Proposal { request, payload }))
             }
-            self.clients[client].waiting = 1;
-            Event::Read(self.read(client, committed))
-        } else if self.clients[client].session.is_some() {
-            self.clients[client].waiting = 1;
-            Event::Propose(self.command(client))
-        } else {
-            let size = self.stream.between(1, u64::from(self.spec.batch));
-            self.clients[client].waiting = size as u32;
-            let mut proposals: Vec<_> = (0..size).map(|_| self.proposal(client)).collect();
-            if size == 1 { Event::Propose(proposals.remove(0)) } else { Event::ProposeBatch(proposals) }
+            (None, Some((command, operation))) => {
+                let proposal = self.send(client, &command, Some(operation));
+                (self.ask_target(client, 1), Event::Propose(proposal))
+            }
+            (None, None) => self.next_event(client, reads, committed),
         };
         Some(Attempt { member, event, timeout: (now + self.spec.timeout_us * 1_000, attempt) })
+    }
+
+    /// What a client asks that waits for nothing, and whom.
+    fn next_event(&mut self, client: usize, reads: bool, committed: Index) -> (usize, Event) {
+        let anywhere = reads && self.stream.chance(self.spec.anywhere);
+        let elsewhere = anywhere.then(|| self.stream.below(self.members as u64) as usize);
+        if let Some(read) = reads.then(|| self.read(client, committed)).flatten() {
+            let target = self.ask_target(client, 1);
+            return (elsewhere.unwrap_or(target), Event::Read(read));
+        }
+        if self.clients[client].session.is_some() {
+            let proposal = self.command(client);
+            return (self.ask_target(client, 1), Event::Propose(proposal));
+        }
+        let size = self.stream.between(1, u64::from(self.spec.batch));
+        let mut proposals: Vec<_> = (0..size).map(|_| self.proposal(client)).collect();
+        let event =
+            if size == 1 { Event::Propose(proposals.remove(0)) } else { Event::ProposeBatch(proposals) };
+        (self.ask_target(client, size as u32), event)
+    }
+
+    /// The member that a client believes to lead, of which it now awaits so many answers.
+    fn ask_target(&mut self, client: usize, answers: u32) -> usize {
+        self.clients[client].waiting = answers;
+        self.clients[client].target
     }
 
     /// A write by a client that asks this once.
@@ -432,10 +445,10 @@ impl<A: Application> Clients<A> {
         Proposal { request, payload }
     }
 
-    fn read(&mut self, client: usize, committed: Index) -> Read {
-        let query = self.application.draw_query(&mut self.stream);
+    fn read(&mut self, client: usize, committed: Index) -> Option<Read> {
+        let query = self.application.draw_query(&mut self.stream)?;
         let via = if self.stream.chance(self.spec.lease) { ReadVia::Lease } else { ReadVia::Quorum };
-        self.ask(client, &query, via, committed)
+        Some(self.ask(client, &query, via, committed))
     }
 
     fn ask(&mut self, client: usize, query: &A::Query, via: ReadVia, committed: Index) -> Read {

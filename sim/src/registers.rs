@@ -97,8 +97,8 @@ impl Application for Registers {
         Write { key, size: size as usize }
     }
 
-    fn draw_query(&mut self, stream: &mut Stream) -> u64 {
-        stream.below(self.spec.keys)
+    fn draw_query(&mut self, stream: &mut Stream) -> Option<u64> {
+        Some(stream.below(self.spec.keys))
     }
 
     fn encode(&self, &Write { key, size }: &Write, number: u64) -> Vec<u8> {

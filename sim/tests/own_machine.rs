@@ -152,6 +152,32 @@ fn a_machine_without_mistakes_holds_in_every_profile() {
     }
 }
 
+/// Asks a query in one of ten cases, or none at all.
+#[derive(Clone)]
+struct RareQueries {
+    asks: bool,
+}
+
+impl Workload for RareQueries {
+    fn command(&mut self, stream: &mut Stream) -> Vec<u8> {
+        Additions.command(stream)
+    }
+
+    fn query(&mut self, stream: &mut Stream) -> Option<Vec<u8>> {
+        (self.asks && stream.chance(1_000)).then(|| b"sum".to_vec())
+    }
+}
+
+#[test]
+fn clients_ask_only_what_the_workload_draws() {
+    for asks in [false, true] {
+        let test = Test::new(Counter::new(Mistake::Nothing)).workload(RareQueries { asks });
+        let only_these = move |asked: &[u8], _: &[u8]| asked.len() == 1 || asked == b"sum" && asks;
+        let looks = test.answers("what is asked", only_these).seeds(0..25);
+        assert_eq!(looks.run(), Ok(25), "{asks}");
+    }
+}
+
 #[test]
 fn a_panic_is_reported_with_its_command() {
     is_found(Mistake::Panics, "State Machine", &["panicked at entry", "command add ", "the sum is 4"]);

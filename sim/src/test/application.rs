@@ -109,8 +109,8 @@ impl<M: StateMachine, W: Workload> Application for Simulated<M, W> {
         self.workload.command(stream)
     }
 
-    fn draw_query(&mut self, stream: &mut Stream) -> Vec<u8> {
-        self.workload.query(stream).unwrap_or_default()
+    fn draw_query(&mut self, stream: &mut Stream) -> Option<Vec<u8>> {
+        self.workload.query(stream)
     }
 
     fn encode(&self, command: &Vec<u8>, number_: u64) -> Vec<u8> {

@@ -43,6 +43,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Once;
 
+/// A workload that asks no query when it is asked so often has none.
+const TRIED_QUERIES: u32 = 64;
+
 /// Makes a property for each run.
 type MakeProperty<M> = Rc<dyn Fn() -> Box<dyn Property<M>>>;
 
@@ -259,8 +262,8 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         replica.sessions = if self.workload.uses_sessions() { 10_000 } else { 0 };
         replica.session_idle = 1 << 30;
         scenario.workload.batch = 1;
-        let mut stream = Stream::named(seed, "whether the workload asks queries", 0);
-        if self.workload.clone().query(&mut stream).is_none() {
+        let (mut workload, mut stream) = (self.workload.clone(), Stream::named(seed, "tried queries", 0));
+        if (0..TRIED_QUERIES).all(|_| workload.query(&mut stream).is_none()) {
             scenario.workload.read = 0;
         }
         scenario.options.max_payload_bytes = Options::default().max_payload_bytes;

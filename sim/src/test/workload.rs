@@ -9,7 +9,8 @@ pub trait Workload {
     /// The next command, as the state machine's `apply` gets it.
     fn command(&mut self, stream: &mut Stream) -> Vec<u8>;
 
-    /// The next query, as the state machine's `query` gets it. A workload that asks nothing never returns one.
+    /// The next query, as the state machine's `query` gets it; none where the client shall send a command
+    /// instead.
     fn query(&mut self, stream: &mut Stream) -> Option<Vec<u8>> {
         let _ = stream;
         None

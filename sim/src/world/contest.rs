@@ -373,8 +373,9 @@ impl<A: Application> World<'_, A> {
 
     /// Asks a member to read something.
     fn probe_at(&mut self, contests: &mut Contests, member: usize) {
-        let query = self.clients.application.draw_query(&mut contests.stream);
-        self.schedule(self.now + 1, Happening::ProbeRead { member, query });
+        if let Some(query) = self.clients.application.draw_query(&mut contests.stream) {
+            self.schedule(self.now + 1, Happening::ProbeRead { member, query });
+        }
     }
 
     /// A member crashes, and starts again at once.
