@@ -260,7 +260,6 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         let mut scenario = Scenario::draw(seed, self.members, self.profile);
         let replica = scenario.replica.get_or_insert_with(plain_replica);
         replica.sessions = if self.workload.uses_sessions() { 10_000 } else { 0 };
-        replica.session_idle = 1 << 30;
         scenario.workload.batch = 1;
         let (mut workload, mut stream) = (self.workload.clone(), Stream::named(seed, "tried queries", 0));
         if (0..TRIED_QUERIES).all(|_| workload.query(&mut stream).is_none()) {
