@@ -16,9 +16,9 @@ pub(crate) struct Pool {
     /// How many seeds to run at the same time; all cores by default
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
-    /// How long one seed may take on this machine before it counts as one that does not end (property
-    /// "Bounded Work")
-    #[arg(long, default_value = "300s", value_parser = timeout)]
+    /// How much time of a core one seed may take before it counts as one that does not end (property
+    /// "Bounded Work"); other programs on this machine do not count
+    #[arg(long, default_value = "30s", value_parser = timeout)]
     seed_timeout: Duration,
 }
 
@@ -33,14 +33,44 @@ impl Hung {
     /// What is wrong with it.
     pub(super) fn detail(&self) -> String {
         format!(
-            "the seed has not ended after {:.1?}; if its replay does not end either, --trace shows where it goes round; if it does, the machine was busy: raise --seed-timeout",
+            "the seed has not ended after {:.1?} of processor time; if its replay does not end either, --trace shows where it goes round; if it does, raise --seed-timeout",
             self.after
         )
     }
 }
 
 /// What a thread is at, and since when.
-type Place = Mutex<Option<(u64, Instant)>>;
+type Place = Mutex<Option<(u64, Clocks)>>;
+
+/// What the machine's clocks show.
+#[derive(Clone, Copy, Debug)]
+struct Clocks {
+    wall: Instant,
+    /// How long all threads of this program have run, all cores taken together.
+    processor: Duration,
+}
+
+impl Clocks {
+    fn now() -> Self {
+        Self { wall: Instant::now(), processor: processor_time() }
+    }
+}
+
+#[cfg(unix)]
+fn processor_time() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
+}
+
+/// Elsewhere the time on the wall has to do: no thread has run for longer.
+#[cfg(not(unix))]
+fn processor_time() -> Duration {
+    static STARTED: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    STARTED.get_or_init(Instant::now).elapsed()
+}
+
+/// A seed that waits takes no processor time: after so many times as long it does not end either.
+const WAITING: u32 = 20;
 
 /// The stack of a thread that runs seeds. What a disk reads takes no time, so a member that reads a snapshot
 /// back piece by piece does it all within one step, each piece inside the one before.
@@ -73,7 +103,7 @@ impl Pool {
                     if seed >= seeds.end {
                         return;
                     }
-                    set(&places[place], Some((seed, Instant::now())));
+                    set(&places[place], Some((seed, Clocks::now())));
                     let report = run(seed);
                     set(&places[place], None);
                     if sender.send(report).is_err() {
@@ -101,7 +131,7 @@ impl Pool {
             }
             if looked.elapsed() >= GLANCE {
                 looked = Instant::now();
-                let hung = places.iter().find_map(|place| self.hung(place));
+                let hung = places.iter().find_map(|place| self.hung(place, jobs as u32));
                 if hung.is_some() {
                     return hung;
                 }
@@ -113,20 +143,23 @@ impl Pool {
         None
     }
 
-    fn hung(&self, place: &Place) -> Option<Hung> {
+    /// Whether the seed at this place has had its time: of so many threads each gets its share.
+    fn hung(&self, place: &Place, jobs: u32) -> Option<Hung> {
         let (seed, since) = (*place.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let after = since.elapsed();
-        (after > self.seed_timeout).then_some(Hung { seed, after })
+        let now = Clocks::now();
+        let after = (now.processor - since.processor) / jobs;
+        let waited = now.wall - since.wall;
+        (after > self.seed_timeout || waited > self.seed_timeout * WAITING).then_some(Hung { seed, after })
     }
 }
 
-fn set(place: &Place, at: Option<(u64, Instant)>) {
+fn set(place: &Place, at: Option<(u64, Clocks)>) {
     *place.lock().unwrap_or_else(PoisonError::into_inner) = at;
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
     match span::parse(text) {
-        Ok(Duration::ZERO) => Err("no seed ends in no time at all: write 300s".to_owned()),
+        Ok(Duration::ZERO) => Err("no seed ends in no time at all: write 30s".to_owned()),
         parsed => parsed.map_err(|error| error.to_string()),
     }
 }
@@ -134,6 +167,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicBool;
 
     const POOL: Pool = Pool { jobs: Some(2), seed_timeout: Duration::from_millis(300) };
 
@@ -166,25 +200,37 @@ mod tests {
         assert!(hung.is_none() && seen >= 10);
     }
 
-    #[test]
-    fn a_seed_that_does_not_end_is_told_of_and_the_others_are_run() {
-        let (release, held) = mpsc::channel::<()>();
-        let held = Mutex::new(held);
-        let mut seen = Vec::new();
+    /// Runs seeds of which one runs on until the test is over.
+    fn hang(pool: Pool, go_on: impl Fn() + Send + Sync + 'static) -> (Option<u64>, Vec<u64>) {
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&over);
         let run = move |seed| {
-            if seed == 7 {
-                // Until the test is over.
-                let _ = held.lock().map(|held| held.recv());
+            while seed == 7 && !is_over.load(Ordering::Relaxed) {
+                go_on();
             }
             seed
         };
-        let hung = POOL.run(0..20, run, |seed| {
+        let mut seen = Vec::new();
+        let hung = pool.run(0..20, run, |seed| {
             seen.push(seed);
             true
         });
+        over.store(true, Ordering::Relaxed);
         seen.sort_unstable();
-        assert_eq!(hung.map(|hung| hung.seed), Some(7));
-        assert_eq!(seen, (0..20).filter(|seed| *seed != 7).collect::<Vec<_>>());
-        drop(release);
+        (hung.map(|hung| hung.seed), seen)
+    }
+
+    #[test]
+    fn a_seed_that_does_not_end_is_told_of_and_the_others_are_run() {
+        let others: Vec<_> = (0..20).filter(|seed| *seed != 7).collect();
+        assert_eq!(hang(POOL, std::hint::spin_loop), (Some(7), others));
+    }
+
+    #[test]
+    fn a_seed_that_waits_without_an_end_is_told_of_as_well() {
+        let pool = Pool { seed_timeout: Duration::from_millis(20), ..POOL };
+        assert_eq!(hang(pool, thread::yield_now).0, Some(7));
+        let wait = || thread::sleep(Duration::from_millis(1));
+        assert_eq!(hang(pool, wait).0, Some(7));
     }
 }
