@@ -56,6 +56,11 @@ pub(super) struct Clients {
 }
 
 impl Clients {
+    /// How many bytes of queries wait.
+    pub(super) fn query_bytes(&self) -> u64 {
+        self.query_bytes
+    }
+
     /// How many requests wait.
     pub(super) fn len(&self) -> usize {
         self.asked.len() + self.committed.len() + self.reading.len()

@@ -88,6 +88,7 @@ mod ending;
 pub mod formation;
 mod forwarding;
 pub mod frame;
+mod held;
 mod io;
 mod jobs;
 mod loading;
@@ -109,6 +110,7 @@ mod worker;
 
 pub use answer::{Answer, Halt, ReplicaRefusal};
 pub use counters::ReplicaCounters;
+pub use held::ReplicaHeld;
 pub use io::{Ask, DiskJob, Input, JobId, Lane, MachineDone, MachineJob, Output, TaskId, perform};
 pub use opening::ReplicaOpenError;
 pub use options::{MAX_CHUNK_BYTES, ReplicaOptions, ReplicaOptionsError};
@@ -599,6 +601,16 @@ impl Replica {
     /// Counters of rare events that belong to no request.
     pub fn counters(&self) -> &ReplicaCounters {
         &self.common.counters
+    }
+
+    /// What it holds in memory beside its kernel.
+    pub fn held(&self) -> ReplicaHeld {
+        ReplicaHeld {
+            requests: self.waiting(),
+            query_bytes: self.clients.query_bytes(),
+            fetched_pieces: self.snapshots.fetched_pieces(),
+            asked_pieces: self.snapshots.asked_pieces(),
+        }
     }
 
     /// How many requests wait for their answers.

@@ -1,8 +1,11 @@
 //! Bounded Memory: after a step a member holds no more than its settings allow: bytes of the log, what is on
-//! its way to each other member, what waits to be committed, and reads and answers that wait. What it had
-//! when it started may be more, until it has worked that off.
+//! its way to each other member, what waits to be committed, and reads and answers that wait; and of a full
+//! replica requests, their queries, and pieces of snapshots. What it had when it started may be more, until it
+//! has worked that off.
 
+use super::limits::{Limited, first_beyond, largest_append};
 use kontiki_core::config::Options;
+use kontiki_core::replica::{ReplicaHeld, ReplicaOptions};
 use kontiki_core::status::Held;
 use std::collections::BTreeMap;
 
@@ -29,15 +32,11 @@ enum Start {
     With(u64),
 }
 
-/// What a command or a membership adds to an entry, at most, for each member.
-const OVERHEAD: u64 = 1_024;
-
 impl BoundedMemory {
     /// Members, so many of them, have these settings.
     pub fn limited_to(&mut self, members: u64, options: &Options) {
         // One item may be beyond each limit: what is larger still goes, alone.
-        let entry = options.max_payload_bytes + OVERHEAD * (members + 1);
-        self.message = options.max_append_bytes.max(entry);
+        self.message = largest_append(members, options);
         self.limit = Some(Held {
             cached_bytes: options
                 .max_cached_bytes
@@ -70,10 +69,7 @@ impl BoundedMemory {
             ("reads that wait", held.waiting_reads as u64, limit.waiting_reads as u64),
             ("answers that wait for the disk", held.waiting_answers as u64, limit.waiting_answers as u64),
         ];
-        match all.into_iter().find(|(_, held, limit)| held > limit) {
-            None => Ok(()),
-            Some((what, held, limit)) => Err(format!("{held} {what}, more than {limit}")),
-        }
+        within(all)
     }
 
     /// How many bytes of its log a member may hold.
@@ -89,6 +85,24 @@ impl BoundedMemory {
         };
         *start = Start::With(had);
         limit.max(had.saturating_add(2 * self.message))
+    }
+}
+
+/// Looks at what a full replica with these settings holds after an input, beside its kernel.
+pub fn replica_holds(held: &ReplicaHeld, options: &ReplicaOptions) -> Result<(), String> {
+    let limit = ReplicaHeld::limit(options);
+    within([
+        ("requests that wait", held.requests as u64, limit.requests as u64),
+        ("bytes of queries", held.query_bytes, limit.query_bytes),
+        ("pieces of a snapshot on their way", held.fetched_pieces as u64, limit.fetched_pieces as u64),
+        ("pieces that a member waits for", held.asked_pieces as u64, limit.asked_pieces as u64),
+    ])
+}
+
+fn within<const N: usize>(all: [Limited; N]) -> Result<(), String> {
+    match first_beyond(all) {
+        None => Ok(()),
+        Some((what, held, limit)) => Err(format!("{held} {what}, more than {limit}")),
     }
 }
 
@@ -127,6 +141,22 @@ mod tests {
         ];
         for held in beyond {
             assert!(limited().holds(0, &held).is_err(), "{held:?}");
+        }
+    }
+
+    #[test]
+    fn fires_on_each_thing_that_a_replica_holds_beyond_its_limit() {
+        let options = ReplicaOptions::default();
+        let limit = ReplicaHeld::limit(&options);
+        assert_eq!(replica_holds(&limit, &options), Ok(()));
+        let beyond = [
+            ReplicaHeld { requests: limit.requests + 1, ..limit },
+            ReplicaHeld { query_bytes: limit.query_bytes + 1, ..limit },
+            ReplicaHeld { fetched_pieces: limit.fetched_pieces + 1, ..limit },
+            ReplicaHeld { asked_pieces: limit.asked_pieces + 1, ..limit },
+        ];
+        for held in beyond {
+            assert!(replica_holds(&held, &options).is_err(), "{held:?}");
         }
     }
 

@@ -3,6 +3,7 @@
 //! keep each other busy, and a step that says more and more, are failures and no hangs. (A step that computes
 //! without an end is found by the clock of `kontiki-sim run`.)
 
+use super::limits::{first_beyond, largest_append};
 use super::{Check, Observation};
 use kontiki_core::action::{Action, Write};
 use kontiki_core::config::Options;
@@ -31,9 +32,7 @@ impl Limits {
     /// Of so many members with these settings, and so many clients.
     pub fn of(members: u64, clients: u64, options: &Options) -> Self {
         let window = (options.max_in_flight_messages as u64).max(64);
-        // An entry that is larger than an append may be travels alone.
-        let largest = options.max_payload_bytes + OVERHEAD * (members + 1);
-        let append = options.max_append_bytes.max(largest);
+        let append = largest_append(members, options);
         Self {
             at_once: AT_ONCE + members * members + clients,
             in_a_heartbeat: 32 * members * members * window + 64 * clients,
@@ -49,8 +48,6 @@ impl Limits {
     }
 }
 
-/// What a client's command or a membership adds to an entry, at most, for each member.
-const OVERHEAD: u64 = 1_024;
 /// A host reads a snapshot back piece by piece in no time at all; each piece is one thing that happens.
 const AT_ONCE: u64 = 4_000;
 /// What a step sends to a member beside entries and answers: a heartbeat, an offer, a bidding and the like.
@@ -167,7 +164,7 @@ impl Check for BoundedWork {
                 ("messages with entries", *appends, limits.appends),
                 ("bytes of entries", *bytes, limits.bytes),
             ];
-            if let Some((what, sent, limit)) = all.into_iter().find(|(_, sent, limit)| sent > limit) {
+            if let Some((what, sent, limit)) = first_beyond(all) {
                 return Err(format!("a step sends {sent} {what} to {to}, more than {limit}"));
             }
         }

@@ -13,6 +13,7 @@ pub mod election_restriction;
 pub mod election_safety;
 pub mod leader_append_only;
 pub mod leader_completeness;
+mod limits;
 pub mod linearizable_reads;
 pub mod liveness;
 pub mod log_matching;
@@ -32,6 +33,7 @@ pub use observation::{Check, Observation};
 use crate::ledger::{Known, Link};
 use kontiki_core::config::Options;
 use kontiki_core::membership::Membership;
+use kontiki_core::replica::Replica;
 use kontiki_core::status::Held;
 use kontiki_core::types::{Ballot, Index, LogId, NodeId};
 
@@ -109,6 +111,12 @@ impl Checks {
     pub fn holds(&mut self, member: usize, id: NodeId, held: &Held) -> Result<(), Violated> {
         let checked = self.bounded_memory.holds(member, held);
         checked.map_err(|detail| (bounded_memory::NAME, format!("member {id} holds {detail}")))
+    }
+
+    /// What a full replica holds after an input, beside its kernel.
+    pub fn replica_holds(&self, id: NodeId, replica: &Replica) -> Result<(), Violated> {
+        let checked = bounded_memory::replica_holds(&replica.held(), replica.options());
+        checked.map_err(|detail| (bounded_memory::NAME, format!("replica {id} holds {detail}")))
     }
 
     /// Something happens at this time, in nanoseconds.

@@ -65,8 +65,9 @@ impl<A: Application> World<'_, A> {
         self.survived(member, ran)?;
         seen?;
         let at_rest = running.replica.is_log_at_rest();
+        let id = self.hosts[member].id;
+        self.checks.replica_holds(id, &running.replica)?;
         if running.replica.deadline() <= local {
-            let id = self.hosts[member].id;
             return Err(("Contract", format!("replica {id} wants to be woken at once, again and again")));
         }
         let host = &mut self.hosts[member];

@@ -63,6 +63,12 @@ impl Fetching {
         }
     }
 
+    /// How many pieces are asked for or being written.
+    pub(super) fn pieces(&self) -> usize {
+        let is_on_its_way = |piece: &&Piece| matches!(piece, Piece::Asked | Piece::Writing);
+        self.fetch.as_ref().map_or(0, |fetch| fetch.pieces.values().filter(is_on_its_way).count())
+    }
+
     /// Whether a snapshot is on its way here.
     pub(super) fn is_active(&self) -> bool {
         self.fetch.as_ref().is_some_and(|fetch| fetch.state != State::Resting)

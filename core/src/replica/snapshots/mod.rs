@@ -53,6 +53,16 @@ impl Snapshots {
         self.taking.waiting()
     }
 
+    /// How many pieces of a snapshot are on their way here, or to the disk.
+    pub(super) fn fetched_pieces(&self) -> usize {
+        self.fetching.pieces()
+    }
+
+    /// How many pieces a member waits for that waits for the most.
+    pub(super) fn asked_pieces(&self) -> usize {
+        self.sending.most_asked()
+    }
+
     pub(super) fn take_waiting(&mut self) -> Vec<RequestId> {
         self.taking.take_waiting()
     }

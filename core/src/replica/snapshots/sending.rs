@@ -5,6 +5,7 @@
 
 use crate::replica::common::ReplicaCommon;
 use crate::replica::frame::ReplicaBody;
+use crate::replica::held::MAX_ASKED_PIECES;
 use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::{Job, SnapshotJob};
 use crate::replica::options::ReplicaOptions;
@@ -39,9 +40,6 @@ struct Transfer {
     active: Instant,
 }
 
-/// How many pieces one follower may wait for.
-const MAX_ASKED: usize = 64;
-
 /// How much may be sent at once after a time in which nothing was: what is sent in this time.
 const BURST: Nanos = Nanos::new(100_000_000);
 
@@ -63,9 +61,13 @@ impl Sending {
             *transfer = blank;
         }
         transfer.active = now;
-        if transfer.asked.len() < MAX_ASKED && !transfer.asked.contains(&piece) {
+        if transfer.asked.len() < MAX_ASKED_PIECES && !transfer.asked.contains(&piece) {
             transfer.asked.push_back(piece);
         }
+    }
+
+    pub(super) fn most_asked(&self) -> usize {
+        self.transfers.values().map(|transfer| transfer.asked.len()).max().unwrap_or(0)
     }
 
     fn waits(&self) -> bool {
