@@ -60,6 +60,7 @@ pub mod report;
 pub mod scenario;
 pub mod shrink;
 pub mod storage;
+pub mod story;
 pub mod stream;
 pub mod test;
 pub mod trace;

@@ -212,6 +212,17 @@ fn a_failure_names_its_property_and_exits_with_one() {
     let smallest = scratch("smallest.json");
     std::fs::write(&smallest, &output.stdout).unwrap();
     assert!(stdout(&sim(&["replay", smallest.to_str().unwrap()])).contains("FAILED  Liveness at step "));
+
+    let told = stdout(&sim(&["replay", smallest.to_str().unwrap(), "--story"]));
+    assert!(told.contains("member 1 becomes leader of term 1") && told.contains(" Liveness: "), "{told}");
+
+    let test = stdout(&sim(&["shrink", smallest.to_str().unwrap(), "--test", "--shrink-time", "10m"]));
+    assert!(test.contains("#[test]\nfn liveness_holds_in_seed_"), "{test}");
+    let (_, rest) = test.split_once("r#\"").expect("the scenario");
+    let (scenario, _) = rest.split_once("\"#.parse()").expect("its end");
+    let scenario: kontiki_sim::scenario::Scenario = scenario.parse().expect("a scenario");
+    let failure = kontiki_sim::run(&scenario).expect("it can be run").failure.expect("it fails");
+    assert_eq!(failure.property, "Liveness");
 }
 
 /// No seed ends in so short a time: what is said of one that does not end at all.

@@ -7,6 +7,7 @@ use kontiki_core::types::NodeId;
 use kontiki_sim::recording::{self, Replayed};
 use kontiki_sim::report::Report;
 use kontiki_sim::scenario::{Scenario, ScenarioError};
+use kontiki_sim::story;
 use kontiki_sim::trace::{LEGEND, Traced};
 use std::collections::VecDeque;
 use std::io::{BufWriter, Write};
@@ -36,6 +37,9 @@ pub(crate) struct Replay {
     /// Show every step: one line each, or one JSON object each
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "human")]
     trace: Option<Trace>,
+    /// Tell how the failure came about, in about ten lines
+    #[arg(long, conflicts_with = "trace")]
+    story: bool,
     /// Write down what each member of the simulated cluster lives through: a recording for each in this
     /// directory
     #[arg(long, value_name = "DIR")]
@@ -149,7 +153,11 @@ impl Replay {
                 Ok(())
             }
             Some(failure) => {
-                if self.trace.is_none() {
+                if self.story
+                    && let Ok(Some(story)) = story::tell(scenario)
+                {
+                    writeln!(out, "{story}")?;
+                } else if self.trace.is_none() {
                     writeln!(out, "{LEGEND}\n{}", last_steps(scenario, LAST).join("\n"))?;
                 }
                 writeln!(out, "FAILED  {failure}")

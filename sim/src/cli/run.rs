@@ -1,13 +1,16 @@
 //! `kontiki-sim run`: a range of seeds on all cores.
 
 use super::pool::{Hung, Pool};
+use super::shrink::{shrink_for, size};
 use super::{Cluster, Format, print, save};
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use kontiki_core::time::span;
 use kontiki_sim::check::Check as _;
 use kontiki_sim::check::bounded_work::BoundedWork;
 use kontiki_sim::hash::StableHasher;
 use kontiki_sim::report::{Counters, Failure, Report};
+use kontiki_sim::story;
 use serde_json::{Value, json};
 use std::fmt;
 use std::io::IsTerminal as _;
@@ -36,6 +39,9 @@ pub(crate) struct Run {
     /// Stop after so many failures
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     max_failures: Option<u64>,
+    /// Shrink the first failing seed for this time at most, and tell how it came to fail; 0s for not at all
+    #[arg(long, default_value = "10s", value_parser = span::parse)]
+    shrink_time: Duration,
 }
 
 /// How many failures are told in full.
@@ -174,11 +180,22 @@ impl Run {
             super::replay::last_steps(&self.cluster.draw(*seed), 12)
                 .iter()
                 .for_each(|line| text += &format!("{line}\n"));
+            text += &self.story(*seed).unwrap_or_default();
         }
         if failures.len() > TOLD {
             text += &format!("\n... and {} more failures; --format json lists all\n", failures.len() - TOLD);
         }
         text
+    }
+
+    /// How a seed came to fail, shrunk; nothing where it does not fail by itself.
+    fn story(&self, seed: u64) -> Option<String> {
+        if self.shrink_time.is_zero() {
+            return None;
+        }
+        let shrunk = shrink_for(&self.cluster.draw(seed), self.shrink_time)?;
+        let story = story::tell(&shrunk.scenario).ok()??;
+        Some(format!("\nHow it fails once it is shrunk ({}):\n{story}\n", size(&shrunk.scenario)))
     }
 
     fn json(&self, summary: &Summary) -> Value {

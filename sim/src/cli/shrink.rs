@@ -25,6 +25,9 @@ pub(crate) struct Shrink {
     /// Stop after this time, with the smallest scenario found by then
     #[arg(long, default_value = "60s", value_parser = span::parse)]
     shrink_time: Duration,
+    /// Print a test that plays the smallest scenario, instead of the scenario alone
+    #[arg(long)]
+    test: bool,
 }
 
 impl Shrink {
@@ -43,13 +46,38 @@ impl Shrink {
             size(&scenario),
             shrunk.tried
         ));
-        print(&format!("{}\n", to_json(&shrunk.scenario)));
+        let printed = if self.test { test(&shrunk) } else { to_json(&shrunk.scenario) };
+        print(&format!("{printed}\n"));
         Ok(false)
     }
 }
 
+/// A test that plays a scenario, and asserts that it holds.
+fn test(shrunk: &Shrunk) -> String {
+    let Shrunk { scenario, failure, .. } = shrunk;
+    let name: String = failure
+        .property
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+        .collect();
+    format!(
+        "/// {} was violated at step {}: {}
+#[test]
+fn {name}_holds_in_seed_{}() {{
+    let scenario: kontiki_sim::scenario::Scenario = r#\"{}\"#.parse().expect(\"a scenario\");
+    let report = kontiki_sim::run(&scenario).expect(\"it can be run\");
+    assert_eq!(report.failure, None);
+}}",
+        failure.property,
+        failure.step,
+        failure.detail.replace('\n', " "),
+        scenario.seed,
+        to_json(scenario)
+    )
+}
+
 /// How much is in a scenario.
-fn size(scenario: &Scenario) -> String {
+pub(super) fn size(scenario: &Scenario) -> String {
     let Scenario { members, faults, operations, workload, .. } = scenario;
     let clients = workload.clients as usize;
     let count = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });

@@ -16,6 +16,7 @@ use kontiki_core::types::{ClusterId, Identity, Member, NodeId};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
+use std::str::FromStr;
 
 /// One run of a cluster, whole: who is in it, what the world around it is like, and what goes wrong when. All
 /// times are virtual, in microseconds; all odds are out of ten thousand.
@@ -379,6 +380,18 @@ pub enum ScenarioError {
     Replica(&'static str),
 }
 
+/// A text is no scenario: why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotAScenario(pub String);
+
+impl fmt::Display for NotAScenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no scenario: {}; compare it with `kontiki-sim scenario --seed 1`", self.0)
+    }
+}
+
+impl std::error::Error for NotAScenario {}
+
 impl Scenario {
     /// The ids of the members.
     pub fn ids(&self) -> Vec<NodeId> {
@@ -531,6 +544,15 @@ impl Scenario {
         let WorkloadSpec { clients, batch, payload_bytes, large_bytes, .. } = self.workload;
         let asked = u64::from(clients) * u64::from(batch) * u64::from(payload_bytes.max(large_bytes));
         hosts + self.network.bandwidth.map_or(0, |link| 2_000 * asked / link.bytes_per_ms.max(1))
+    }
+}
+
+/// Reads a scenario as it is written: JSON.
+impl FromStr for Scenario {
+    type Err = NotAScenario;
+
+    fn from_str(text: &str) -> Result<Self, NotAScenario> {
+        serde_json::from_str(text).map_err(|error| NotAScenario(error.to_string()))
     }
 }
 

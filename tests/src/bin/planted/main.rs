@@ -18,6 +18,9 @@
 //! `Scenario: FILE` replays a directed scenario instead of seeds. A patch that no longer applies, a bug that
 //! is not found within its budget, one that trips another property, and one that makes the simulator run on
 //! without end (longer than [`LIMIT`]; it is stopped then) are failures.
+//!
+//! `--shrink` shrinks the scenario in which each bug is found, and shows what is left of it. Its story must
+//! say what a line `Story:` of the header names, parts of it separated by `|`.
 
 mod rebase;
 mod shrink;
@@ -74,6 +77,8 @@ struct Bug {
     run: Vec<String>,
     seeds: u64,
     scenario: Option<String>,
+    /// What the story of its shrunk scenario says.
+    story: Vec<String>,
 }
 
 /// What became of it.
@@ -303,6 +308,11 @@ impl Bug {
             run: field("Run:").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
             seeds: field("Seeds:").map_or(Ok(BUDGET), |seeds| seeds.parse())?,
             scenario: field("Scenario:"),
+            story: field("Story:")
+                .iter()
+                .flat_map(|parts| parts.split('|'))
+                .map(|part| part.trim().to_owned())
+                .collect(),
             name,
             patch,
         })

@@ -100,7 +100,17 @@ impl Workshop {
         fs::write(&smallest, output_of(self.simulator().arg("shrink").arg(&drawn))?)?;
         let seconds = started.elapsed().as_secs();
         let (after, property) = self.size(&smallest)?;
+        self.check_story(bug, &smallest)?;
         Ok(Row { property, before, after, seconds })
+    }
+
+    /// The story of a scenario must hold the facts that the header names.
+    fn check_story(&self, bug: &Bug, file: &Path) -> Result<(), Failure> {
+        let story = output_of(self.simulator().args(["replay", "--story"]).arg(file))?;
+        match bug.story.iter().find(|part| !story.contains(*part)) {
+            Some(missing) => Err(format!("its story does not say `{missing}`:\n{story}").into()),
+            None => Ok(()),
+        }
     }
 
     /// How much is in a scenario file, and what it violates.

@@ -1,0 +1,178 @@
+//! What led to what in a run: each step follows the one before it at its member, the step that sent the
+//! message that it got, and the step that began the write that it heard of.
+
+use crate::hash::StableHasher;
+use crate::trace::{Happened, Traced};
+use kontiki_core::action::{Action, Write};
+use kontiki_core::event::Event;
+use kontiki_core::log::EntryBody;
+use kontiki_core::status::Status;
+use kontiki_core::types::{LogId, NodeId, WriteSeq};
+use std::collections::BTreeMap;
+
+/// A run as it was traced, and what led to what in it.
+#[derive(Default, Debug)]
+pub(super) struct Run {
+    pub(super) moments: Vec<Moment>,
+    /// The last moment of each member, and its status then, in its present life.
+    latest: BTreeMap<NodeId, usize>,
+    status: BTreeMap<NodeId, Status>,
+    /// Where each message was sent last, by its hash.
+    sent: BTreeMap<u64, usize>,
+    /// The writes of each member that it has begun and not heard of.
+    open: BTreeMap<NodeId, Vec<(WriteSeq, usize)>>,
+}
+
+/// A step, or something that happened to the world.
+#[derive(Debug)]
+pub(super) struct Moment {
+    /// The number of the step, or of the last one before.
+    pub(super) step: u64,
+    /// The virtual time, in nanoseconds.
+    pub(super) at: u64,
+    pub(super) what: What,
+    /// Earlier moments that led to it.
+    pub(super) causes: Vec<usize>,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    Step(Box<Step>),
+    World {
+        happened: Happened,
+        /// For a crash: the moments at which the writes were begun that were not reported as durable.
+        unsynced: Vec<usize>,
+    },
+}
+
+/// A step of a member.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) event: Event,
+    pub(super) actions: Vec<Action>,
+    /// Before the step; none in the first one of a life.
+    pub(super) before: Option<Status>,
+    pub(super) after: Status,
+    /// The entries that it appended.
+    pub(super) appended: Vec<Appended>,
+}
+
+/// An entry that a member appended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Appended {
+    pub(super) id: LogId,
+    /// What it holds, for people.
+    pub(super) text: String,
+}
+
+impl Moment {
+    /// The member that it is about, if it is about one.
+    pub(super) fn member(&self) -> Option<NodeId> {
+        match &self.what {
+            What::Step(step) => Some(step.after.id),
+            What::World { happened, .. } => happened.member(),
+        }
+    }
+}
+
+impl Step {
+    /// The write that it began.
+    pub(super) fn write(&self) -> Option<&Write> {
+        self.actions.iter().find_map(|action| match action {
+            Action::Persist(write) => Some(write),
+            _ => None,
+        })
+    }
+}
+
+impl Run {
+    /// Takes note of what happens next.
+    pub(super) fn note(&mut self, traced: &Traced<'_>) {
+        match traced {
+            Traced::Step { step, at, event, actions, after, .. } => {
+                let mut causes: Vec<_> = self.latest.get(&after.id).copied().into_iter().collect();
+                causes.extend(self.source(after.id, event));
+                let taken = Step {
+                    event: (*event).clone(),
+                    actions: actions.to_vec(),
+                    before: self.status.insert(after.id, **after),
+                    after: **after,
+                    appended: appended(traced),
+                };
+                let number = self.moments.len();
+                for action in *actions {
+                    match action {
+                        Action::Send(message) => drop(self.sent.insert(StableHasher::of(message), number)),
+                        Action::Persist(write) => {
+                            self.open.entry(after.id).or_default().push((write.seq, number));
+                        }
+                        _ => {}
+                    }
+                }
+                self.latest.insert(after.id, number);
+                let (step, at, what) = (*step, *at, What::Step(Box::new(taken)));
+                self.moments.push(Moment { step, at, what, causes });
+            }
+            Traced::World { at, what } => self.note_happened(*at, what),
+        }
+    }
+
+    /// The moment that an event came from.
+    fn source(&mut self, member: NodeId, event: &Event) -> Option<usize> {
+        match event {
+            Event::Receive(message) => self.sent.get(&StableHasher::of(message)).copied(),
+            Event::Persisted(seq) => {
+                let open = self.open.get_mut(&member)?;
+                let begun = open.iter().rfind(|(begun, _)| begun <= seq).map(|(_, number)| *number);
+                open.retain(|(begun, _)| begun > seq);
+                begun
+            }
+            _ => None,
+        }
+    }
+
+    fn note_happened(&mut self, at: u64, happened: &Happened) {
+        let (number, step) = (self.moments.len(), self.moments.last().map_or(0, |moment| moment.step));
+        let mut unsynced = Vec::new();
+        let mut causes = Vec::new();
+        if let Happened::Crash { member, .. } | Happened::Restart { member } = happened {
+            causes.extend(self.latest.insert(*member, number));
+            self.status.remove(member);
+            let lost = self.open.remove(member).unwrap_or_default();
+            unsynced.extend(lost.into_iter().map(|(_, number)| number));
+        }
+        let what = What::World { happened: happened.clone(), unsynced };
+        self.moments.push(Moment { step, at, what, causes });
+    }
+
+    /// The moments from which these follow, and these.
+    pub(super) fn past(&self, of: &[usize]) -> Vec<usize> {
+        let mut is_past = vec![false; self.moments.len()];
+        of.iter().for_each(|number| is_past[*number] = true);
+        for number in (0..self.moments.len()).rev() {
+            if is_past[number] {
+                self.moments[number].causes.iter().for_each(|cause| is_past[*cause] = true);
+            }
+        }
+        (0..self.moments.len()).filter(|number| is_past[*number]).collect()
+    }
+}
+
+fn appended(traced: &Traced<'_>) -> Vec<Appended> {
+    let Traced::Step { actions, show, .. } = traced else { return Vec::new() };
+    let writes = actions.iter().filter_map(|action| match action {
+        Action::Persist(write) => Some(write),
+        _ => None,
+    });
+    let shown = |body: &EntryBody| match body {
+        EntryBody::Blank => "a blank entry".to_owned(),
+        EntryBody::Data(payload) => (show.0)(payload),
+        EntryBody::Config(membership) => format!("the membership {membership}"),
+        EntryBody::Withheld => "an entry without its payload".to_owned(),
+        EntryBody::Lost => "a lost entry".to_owned(),
+    };
+    writes
+        .flat_map(|write| write.append.iter())
+        .map(|entry| Appended { id: entry.id, text: shown(&entry.body) })
+        .collect()
+}

@@ -1,0 +1,187 @@
+//! How a failure came about: its causal past, as facts, and the few that tell it as a story.
+//!
+//! A step follows the one before it at its member, the step that sent the message that it got, and the step
+//! that began the write that it heard of. Of all that a violation follows from, what changed nothing is left
+//! out: heartbeats, answers to them, pre-votes.
+
+mod cause;
+mod fact;
+
+pub use fact::{Fact, Weight};
+
+use crate::check::Check as _;
+use crate::check::election_safety::ElectionSafety;
+use crate::check::log_matching::LogMatching;
+use crate::report::Failure;
+use crate::scenario::{Scenario, ScenarioError};
+use crate::trace::Happened;
+use cause::{Run, What};
+use kontiki_core::status::RoleKind;
+use kontiki_core::types::NodeId;
+use std::fmt;
+
+/// How many facts are kept at most, and how many make a story.
+const FACTS: usize = 30;
+const LINES: usize = 10;
+
+/// The properties that a member breaks by itself.
+const ALONE: [&str; 7] = [
+    "Contract",
+    "Durable Log",
+    "Halt",
+    "Kernel Invariants",
+    "Leader Append-Only",
+    "Restart",
+    "Vote Durability",
+];
+
+/// How a failure came about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Story {
+    /// The failure.
+    pub failure: Failure,
+    /// What it followed from, in the order of time: thirty facts at most.
+    pub facts: Vec<Fact>,
+    /// Where the logs of two members differ, for a failure of that kind.
+    pub difference: Option<String>,
+}
+
+/// Runs a scenario and tells how it failed; none where it violates nothing.
+pub fn tell(scenario: &Scenario) -> Result<Option<Story>, ScenarioError> {
+    let mut run = Run::default();
+    let report = crate::run_traced(scenario, &mut |traced| run.note(traced))?;
+    Ok(report.failure.map(|failure| Story::of(&run, failure)))
+}
+
+impl Story {
+    fn of(run: &Run, failure: Failure) -> Self {
+        let ends = run.ends(&failure);
+        let past = run.past(&ends);
+        let concerned: Vec<_> = past.iter().filter_map(|number| run.moments[*number].member()).collect();
+        let faults = run.moments.iter().enumerate().filter(|(_, moment)| {
+            let What::World { happened: happened @ Happened::Fault { .. }, .. } = &moment.what else {
+                return false;
+            };
+            concerned.iter().any(|id| happened.concerns(*id))
+        });
+        let mut numbers = past;
+        numbers.extend(faults.map(|(number, _)| number));
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut facts: Vec<Fact> = Vec::new();
+        for number in numbers {
+            let Some(mut fact) = run.fact(number) else { continue };
+            if facts.last_mut().is_some_and(|last| last.absorb(&fact)) {
+                continue;
+            }
+            if ends.last() == Some(&number) {
+                fact.weight = Weight::End;
+            }
+            facts.push(fact);
+        }
+        let facts = weightiest(facts, FACTS);
+        let difference = run.difference(&failure);
+        Self { failure, facts, difference }
+    }
+
+    /// The members that had a part in it.
+    pub fn members(&self) -> Vec<NodeId> {
+        let mut members: Vec<_> = self.facts.iter().filter_map(|fact| fact.member).collect();
+        members.sort_unstable();
+        members.dedup();
+        members
+    }
+
+    /// The facts that tell it: about ten.
+    pub fn lines(&self) -> Vec<Fact> {
+        weightiest(self.facts.clone(), LINES)
+    }
+}
+
+impl fmt::Display for Story {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in self.lines() {
+            writeln!(f, "{line}")?;
+        }
+        if let Some(difference) = &self.difference {
+            writeln!(f, "{:>21}{difference}", "")?;
+        }
+        write!(f, "{:>21}{}: {}", "", self.failure.property, self.failure.detail)
+    }
+}
+
+/// The `most` facts that say most; of those that say as much, the latest.
+fn weightiest(facts: Vec<Fact>, most: usize) -> Vec<Fact> {
+    let mut ranked: Vec<_> = facts.iter().enumerate().map(|(number, fact)| (fact.weight, number)).collect();
+    ranked.sort_unstable_by(|one, other| other.cmp(one));
+    ranked.truncate(most);
+    let kept = |number: &usize| ranked.iter().any(|(_, kept)| kept == number);
+    facts.into_iter().enumerate().filter(|(number, _)| kept(number)).map(|(_, fact)| fact).collect()
+}
+
+impl Run {
+    /// The moments at which a property came to be violated: the last step, and what it does not go with. For
+    /// two leaders of a term that is the election of the other one; otherwise the last thing of consequence
+    /// that each other member did.
+    fn ends(&self, failure: &Failure) -> Vec<usize> {
+        let is_step = |number: &usize| matches!(self.moments[*number].what, What::Step(_));
+        let Some(last) = (0..self.moments.len()).rev().find(is_step) else { return Vec::new() };
+        // A crash or a restart after it, and what was found then.
+        let after = (last + 1..self.moments.len()).filter(|number| self.fact(*number).is_some());
+        let mut ends: Vec<_> = [last].into_iter().chain(after).collect();
+        let mut seen: Vec<_> = ends.iter().map(|number| self.moments[*number].member()).collect();
+        if ALONE.contains(&&*failure.property) {
+            return ends;
+        }
+        for number in (0..last).rev() {
+            let member = self.moments[number].member();
+            if !seen.contains(&member) && self.is_other_end(number, last, failure) {
+                seen.push(member);
+                ends.push(number);
+            }
+        }
+        ends.sort_unstable();
+        ends
+    }
+
+    fn is_other_end(&self, number: usize, last: usize, failure: &Failure) -> bool {
+        let (What::Step(step), What::Step(end)) = (&self.moments[number].what, &self.moments[last].what)
+        else {
+            return false;
+        };
+        if failure.property == ElectionSafety::NAME {
+            return step.after.role == RoleKind::Leader
+                && step.after.term == end.after.term
+                && step.before.is_none_or(|before| before.role != RoleKind::Leader);
+        }
+        self.fact(number).is_some()
+    }
+
+    /// For entries that differ between two members: which, and since when.
+    fn difference(&self, failure: &Failure) -> Option<String> {
+        if failure.property != LogMatching::NAME {
+            return None;
+        }
+        let steps = self.moments.iter().rev().filter_map(|moment| match &moment.what {
+            What::Step(step) => Some((moment.step, step)),
+            What::World { .. } => None,
+        });
+        let (_, end) = steps.clone().next()?;
+        steps.skip(1).filter(|(_, other)| other.after.id != end.after.id).find_map(|(since, other)| {
+            let differs = |mine: &&cause::Appended| {
+                other.appended.iter().any(|its| {
+                    its.id.index == mine.id.index && (its.id.term != mine.id.term || its.text != mine.text)
+                })
+            };
+            let mine = end.appended.iter().find(differs)?;
+            let its = other.appended.iter().find(|its| its.id.index == mine.id.index)?;
+            Some(format!(
+                "entry {} is {} ({}) at member {}, and {} ({}) at member {} since step {since}",
+                mine.id.index, mine.id, mine.text, end.after.id, its.id, its.text, other.after.id
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+use super::*;
+use crate::scenario::{Fault, Leading, Profile, Target, TimedFault};
+
+/// A healthy run whose leader crashes early, as if a property were violated at its end.
+fn story(property: &str) -> Story {
+    let mut scenario = Scenario::draw(1, 3, Profile::Calm);
+    let member = Target::Leading(Leading::Leader);
+    scenario.faults =
+        vec![TimedFault { at_us: 700_000, for_us: 50_000, fault: Fault::Crash { member, after_actions: 0 } }];
+    scenario.until_us = Some(1_500_000);
+    let mut run = Run::default();
+    let report = crate::run_traced(&scenario, &mut |traced| run.note(traced)).expect("it can be run");
+    assert_eq!(report.failure, None);
+    let (step, at) = (report.counters.steps, report.counters.virtual_nanos);
+    Story::of(&run, Failure { property: property.to_owned(), detail: "of a test".to_owned(), step, at })
+}
+
+#[test]
+fn a_story_names_elections_votes_and_crashes_in_the_order_of_time() {
+    let story = story("Liveness");
+    let text = story.to_string();
+    let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("no `{what}` in:\n{text}"));
+    assert!(at(" crashes") < at("starts again"), "{text}");
+    assert!(story.facts.iter().any(|fact| fact.text.contains("is to crash")), "{:?}", story.facts);
+    assert!(at("stands for election in term 2") < at("becomes leader of term 2"), "{text}");
+    assert!(text.contains("votes for") || text.contains("gets the vote of"), "{text}");
+    assert!(text.ends_with("Liveness: of a test"), "{text}");
+    assert!(story.facts.len() <= FACTS && story.lines().len() <= LINES, "{text}");
+    assert!(story.facts.iter().all(|fact| !fact.text.contains("Heartbeat")), "{text}");
+    assert_eq!(story.members().len(), 3);
+}
+
+/// What happened at a member and was heard by none has no part in what happened at another.
+#[test]
+fn what_no_message_carried_is_not_in_the_past() {
+    let mut run = Run::default();
+    let mut scenario = Scenario::draw(1, 3, Profile::Calm);
+    let id = |number| NodeId::new(number).expect("not zero");
+    scenario.faults = (1..=3)
+        .map(|number| {
+            let fault = Fault::Isolate { member: Target::Member(id(number)) };
+            TimedFault { at_us: 0, for_us: 10_000_000, fault }
+        })
+        .collect();
+    (scenario.chaos_us, scenario.until_us) = (10_000_000, Some(2_000_000));
+    crate::run_traced(&scenario, &mut |traced| run.note(traced)).expect("it can be run");
+    let last = run.moments.len() - 1;
+    let member = run.moments[last].member();
+    let past = run.past(&[last]);
+    assert!(past.len() > 1 && past.len() < run.moments.len());
+    assert!(past.iter().all(|number| run.moments[*number].member() == member));
+}
