@@ -516,14 +516,14 @@ impl<A: Application> Clients<A> {
                 state.read |= serves;
                 self.application.found(member, operation, &answer, at)?;
             }
-            Outcome::Refused(refusal) => {
+            Outcome::Refused(Refusal::NotLeader { leader: Some(leader) }) => {
                 self.application.refused(operation);
-                if let Refusal::NotLeader { leader: Some(leader) } = refusal {
-                    state.target = leader.get() as usize - 1;
-                } else {
-                    state.target = self.stream.below(self.members as u64) as usize;
-                    patience = patience.max(self.spec.timeout_us / 4);
-                }
+                state.target = leader.get() as usize - 1;
+            }
+            Outcome::Refused(_) => {
+                self.application.refused(operation);
+                state.target = self.stream.below(self.members as u64) as usize;
+                patience = patience.max(self.spec.timeout_us / 4);
             }
             Outcome::Unknown
             | Outcome::Transferred
@@ -537,14 +537,11 @@ impl<A: Application> Clients<A> {
             }
         }
         // What an attempt that was given up is told in the end is only recorded.
-        if !current {
-            return Ok(None);
+        if current {
+            state.waiting = state.waiting.saturating_sub(1);
         }
-        state.waiting = state.waiting.saturating_sub(1);
-        if state.waiting > 0 {
-            return Ok(None);
-        }
-        Ok(self.next_turn(client, now, patience))
+        let is_over = current && state.waiting == 0;
+        Ok(if is_over { self.next_turn(client, now, patience) } else { None })
     }
 
     /// No session was opened for a client, or it is not known whether one was: it asks elsewhere.

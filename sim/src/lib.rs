@@ -30,6 +30,8 @@
 //! # Ok::<(), kontiki_sim::scenario::ScenarioError>(())
 //! ```
 //!
+//! [`Test`] brings a state machine of your own into these worlds.
+//!
 //! The program `kontiki-sim` runs ranges of seeds on all cores: `cargo sim run --seeds 0..1000`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
