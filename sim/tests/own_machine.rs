@@ -220,7 +220,13 @@ fn an_order_that_is_sent_again_without_a_session_is_booked_twice() {
     assert_eq!(found.failure.property, "no order is booked twice");
     assert!(found.scenario.faults.len() <= 1 && found.scenario.members.len() <= 3, "{found}");
     let text = found.to_string();
-    for said in ["KONTIKI_SEED=", "cargo test an_order_that_is_sent_again", "KONTIKI_SCENARIO=", "order ["] {
+    for said in [
+        "KONTIKI_SEED=",
+        "cargo test an_order_that_is_sent_again",
+        "KONTIKI_SCENARIO=",
+        "order [",
+        "How it came about",
+    ] {
         assert!(text.contains(said), "{said:?} is not in: {text}");
     }
     assert_eq!(inventory::test(true).seeds(0..10).run(), Ok(10));

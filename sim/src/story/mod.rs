@@ -15,6 +15,7 @@ use crate::check::log_matching::LogMatching;
 use crate::report::Failure;
 use crate::scenario::{Scenario, ScenarioError};
 use crate::trace::Happened;
+use crate::world::Tracer;
 use cause::{Run, What};
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::NodeId;
@@ -48,9 +49,16 @@ pub struct Story {
 
 /// Runs a scenario and tells how it failed; none where it violates nothing.
 pub fn tell(scenario: &Scenario) -> Result<Option<Story>, ScenarioError> {
+    tell_of(|tracer| Ok(crate::run_traced(scenario, tracer)?.failure))
+}
+
+/// The same of a run of any kind, which shows its steps and says how it failed.
+pub(crate) fn tell_of<E>(
+    run_traced: impl FnOnce(Tracer<'_>) -> Result<Option<Failure>, E>,
+) -> Result<Option<Story>, E> {
     let mut run = Run::default();
-    let report = crate::run_traced(scenario, &mut |traced| run.note(traced))?;
-    Ok(report.failure.map(|failure| Story::of(&run, failure)))
+    let failure = run_traced(&mut |traced| run.note(traced))?;
+    Ok(failure.map(|failure| Story::of(&run, failure)))
 }
 
 impl Story {

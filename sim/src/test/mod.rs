@@ -30,6 +30,7 @@ use crate::quiet::quiet_kernel_panics;
 use crate::report::Failure;
 use crate::scenario::{Profile, ReplicaSpec, Scenario};
 use crate::shrink::{STEPS, shrink_by};
+use crate::story;
 use crate::stream::Stream;
 use crate::trace::Traced;
 use crate::world::{Tracer, World};
@@ -38,6 +39,7 @@ use kontiki_core::config::Options;
 use kontiki_core::machine::StateMachine;
 use property::{Agreement, AtEnd, Invariant, OfAnswers};
 use report::{Chosen, Steps};
+use std::convert::Infallible;
 use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
@@ -189,8 +191,8 @@ impl<M: StateMachine + 'static, W> Test<M, W> {
 }
 
 impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
-    /// Runs every seed, and panics with the first that fails: with what failed, the smallest scenario in which
-    /// it does, the last steps there, and how to replay it.
+    /// Runs every seed, and panics with the first that fails: with what failed, the log in the smallest scenario
+    /// in which it does, how it came about, and how to replay it.
     ///
     /// The environment variable `KONTIKI_SEED` names a single seed to run instead, and `KONTIKI_SCENARIO` a
     /// file with a scenario.
@@ -239,8 +241,15 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
             None => (scenario.clone(), failure),
         };
         let (mut steps, journal) = (Steps::default(), Journal::default());
-        let mut tracer = |traced: &Traced<'_>| steps.push(traced.line());
-        self.world(&smallest, Some(&mut tracer), Some(journal.clone())).map(World::run);
+        let told = story::tell_of(|tell| {
+            let mut tracer = |traced: &Traced<'_>| {
+                steps.push(&traced.line());
+                tell(traced);
+            };
+            let world = self.world(&smallest, Some(&mut tracer), Some(journal.clone()));
+            Ok::<_, Infallible>(world.and_then(|world| world.run().failure))
+        });
+        let Ok(story) = told;
         let test = report::test_name();
         let name = report::file_name(test.as_deref(), scenario.seed);
         FailedSeed {
@@ -248,7 +257,7 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
             failure,
             faults: scenario.faults.len(),
             log: journal.take(),
-            steps: steps.last(),
+            story,
             files: steps.save(&smallest, &name).unwrap_or_default(),
             scenario: smallest,
             test,

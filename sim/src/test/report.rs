@@ -1,10 +1,10 @@
-//! What is told of a seed that fails: what failed, the smallest scenario in which it does, the last steps
-//! there, and how to see it again.
+//! What is told of a seed that fails: what failed, the smallest scenario in which it does, the log there, how
+//! it came about, and how to see it again.
 
 use crate::report::Failure;
 use crate::scenario::Scenario;
+use crate::story::Story;
 use crate::trace::LEGEND;
-use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub(super) const SEED: &str = "KONTIKI_SEED";
 /// Names a file with a scenario to run.
 pub(super) const SCENARIO: &str = "KONTIKI_SCENARIO";
 
-/// How many of the last steps are shown.
+/// How many of the last entries are shown.
 const SHOWN: usize = 10;
 
 /// Why a [`Test`](super::Test) does not pass.
@@ -43,8 +43,9 @@ pub struct FailedSeed {
     pub faults: usize,
     /// The log that was applied there, in the words of the workload, one entry a line.
     pub log: Vec<String>,
-    /// The last steps there, one a line.
-    pub steps: Vec<String>,
+    /// How it came about there; none if that run failed no more, as one of a state machine that is not
+    /// deterministic may.
+    pub story: Option<Story>,
     /// Where that scenario and all of its steps were written; nowhere if that failed.
     pub files: Vec<PathBuf>,
     /// The name of the test, where it is one.
@@ -65,7 +66,7 @@ impl std::error::Error for TestError {}
 
 impl fmt::Display for FailedSeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, failure, scenario, faults, log, steps, files, test } = self;
+        let Self { seed, failure, scenario, faults, log, story, files, test } = self;
         writeln!(f, "{failure}\n")?;
         let (left, members) = (scenario.faults.len(), scenario.members.len());
         writeln!(
@@ -75,8 +76,10 @@ impl fmt::Display for FailedSeed {
         writeln!(f, "fails in the same way, with {}.", counted(members, "member"))?;
         writeln!(f, "\nThe end of the log:")?;
         log.iter().skip(log.len().saturating_sub(SHOWN)).try_for_each(|line| writeln!(f, "{line}"))?;
-        writeln!(f, "\nThe last steps:")?;
-        steps.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        if let Some(story) = story {
+            writeln!(f, "\nHow it came about:")?;
+            story.lines().iter().try_for_each(|fact| writeln!(f, "{fact}"))?;
+        }
         let command = match test {
             Some(test) => format!("cargo test {test}"),
             None => "and the same command".to_owned(),
@@ -136,25 +139,14 @@ pub(super) enum Chosen {
     Scenario(Box<Scenario>),
 }
 
-/// All steps of a run, and the last few of them.
+/// All steps of a run.
 #[derive(Default)]
-pub(super) struct Steps {
-    all: String,
-    last: VecDeque<String>,
-}
+pub(super) struct Steps(String);
 
 impl Steps {
-    pub(super) fn push(&mut self, line: String) {
-        self.all.push_str(&line);
-        self.all.push('\n');
-        if self.last.len() == SHOWN {
-            self.last.pop_front();
-        }
-        self.last.push_back(line);
-    }
-
-    pub(super) fn last(&self) -> Vec<String> {
-        self.last.iter().cloned().collect()
+    pub(super) fn push(&mut self, line: &str) {
+        self.0.push_str(line);
+        self.0.push('\n');
     }
 
     /// Writes the scenario and all steps to files, and returns where.
@@ -163,7 +155,7 @@ impl Steps {
         fs::create_dir_all(&directory)?;
         let (json, trace) = (directory.join(format!("{name}.json")), directory.join(format!("{name}.trace")));
         fs::write(&json, serde_json::to_string_pretty(scenario)? + "\n")?;
-        fs::write(&trace, format!("{LEGEND}\n{}", self.all))?;
+        fs::write(&trace, format!("{LEGEND}\n{}", self.0))?;
         Ok(vec![json, trace])
     }
 }
