@@ -16,11 +16,14 @@ pub enum Weight {
     Answer,
     /// Entries were committed.
     Commit,
+    /// A member stood for election, or voted.
+    Vote,
     /// Entries were appended.
     Append,
     /// A fault began.
     Fault,
-    /// An election, a vote, a log that was cut, a snapshot, a crash or a restart.
+    /// A leader that came or went, a log that was cut, a snapshot, a crash or a restart; and a vote, where the
+    /// property is about elections.
     Turn,
     /// The last of all.
     End,
@@ -103,7 +106,11 @@ impl Run {
             }
             Happened::Restart { .. } => Some((Weight::Turn, happened.to_string())),
             // What disks do is told where it matters: when a member halts, or finds damage.
-            Happened::Other { what, .. } if what.starts_with("disk of") => None,
+            Happened::Other { what, .. }
+                if what.starts_with("disk of") || what.ends_with("recovers its log") =>
+            {
+                None
+            }
             Happened::Other { what, .. } => Some((Weight::Turn, what.clone())),
             Happened::Healed => None,
         }
@@ -147,7 +154,7 @@ fn support(step: &Step) -> Option<(Weight, String)> {
         Body::PreVoted { granted: true, .. } => format!("gets a late pre-vote of {}", message.from.id),
         _ => return None,
     };
-    stands.then_some((Weight::Fault, text))
+    stands.then_some((Weight::Vote, text))
 }
 
 fn turn(step: &Step) -> Option<(Weight, String)> {
@@ -159,20 +166,19 @@ fn turn(step: &Step) -> Option<(Weight, String)> {
         _ => None,
     });
     let became = |kind| after.role == kind && (role != kind || before.is_some_and(|it| it.term != term));
-    let text = if halt.is_some() {
-        halt
+    if let Some(halt) = halt {
+        Some((Weight::Turn, halt))
     } else if became(RoleKind::Leader) {
-        Some(format!("becomes leader of term {term}"))
+        Some((Weight::Turn, format!("becomes leader of term {term}")))
     } else if became(RoleKind::Candidate) {
-        Some(format!("stands for election in term {term}"))
+        Some((Weight::Vote, format!("stands for election in term {term}")))
     } else if role == RoleKind::Leader && after.role != RoleKind::Leader {
-        Some(format!("steps down in term {term}"))
+        Some((Weight::Turn, format!("steps down in term {term}")))
     } else if let Some(vote) = voted(step) {
-        Some(format!("votes for {vote} in term {term}"))
+        Some((Weight::Vote, format!("votes for {vote} in term {term}")))
     } else {
-        restored(step)
-    };
-    text.map(|text| (Weight::Turn, text))
+        Some((Weight::Turn, restored(step)?))
+    }
 }
 
 /// A snapshot takes the place of the log.

@@ -23,7 +23,7 @@ use std::fmt;
 
 /// How many facts are kept at most, and how many make a story.
 const FACTS: usize = 30;
-const LINES: usize = 10;
+const LINES: usize = 12;
 
 /// The properties that a member breaks by itself.
 const ALONE: [&str; 7] = [
@@ -32,6 +32,19 @@ const ALONE: [&str; 7] = [
     "Halt",
     "Kernel Invariants",
     "Leader Append-Only",
+    "Restart",
+    "Vote Durability",
+];
+
+/// The properties in whose stories each vote counts.
+const ELECTORAL: [&str; 9] = [
+    "Contract",
+    "Durable Log",
+    "Election Restriction",
+    "Election Safety",
+    "Leader Completeness",
+    "Liveness",
+    "One Election at a Time",
     "Restart",
     "Vote Durability",
 ];
@@ -82,6 +95,9 @@ impl Story {
             if facts.last_mut().is_some_and(|last| last.absorb(&fact)) {
                 continue;
             }
+            if fact.weight == Weight::Vote && ELECTORAL.contains(&&*failure.property) {
+                fact.weight = Weight::Turn;
+            }
             if ends.last() == Some(&number) {
                 fact.weight = Weight::End;
             }
@@ -100,7 +116,7 @@ impl Story {
         members
     }
 
-    /// The facts that tell it: about ten.
+    /// The facts that tell it: a dozen at most.
     pub fn lines(&self) -> Vec<Fact> {
         weightiest(self.facts.clone(), LINES)
     }

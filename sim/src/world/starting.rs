@@ -156,7 +156,7 @@ impl<A: Application> World<'_, A> {
     fn note_found(&mut self, member: usize, found: &Found) {
         let host = &self.hosts[member];
         let id = host.id;
-        self.trace_about(id, || format!("member {id} recovers: {found:?}"));
+        self.trace_about(id, || format!("member {id} recovers its log{}", damage(found)));
         let counters = &mut self.counters;
         let mut mark = |seen: bool, what| {
             if seen {
@@ -182,4 +182,21 @@ fn quietly_recover(
     }));
     ran.map_err(|panic| text_of(&*panic))?;
     Ok(recovered.expect("it ran to its end"))
+}
+
+/// What a recovery has found to be wrong, in words; nothing where all was well.
+fn damage(found: &Found) -> String {
+    let counts = [
+        (found.rotten_batches, "rotten batches"),
+        (found.rotten_sectors, "rotten sectors"),
+        (found.torn, "unfinished batches"),
+        (found.rewritten, "entries written again"),
+        (found.bad_votes, "bad copies of its vote"),
+        (found.bad_segments, "bad segments"),
+        (found.bad_snapshots.len() as u64, "bad snapshots"),
+    ];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let lost = found.lost.iter().map(|(after, last)| format!("entries after {after} through {last} lost"));
+    let all: Vec<_> = counts.map(|(count, what)| format!("{what} {count}")).chain(lost).collect();
+    if all.is_empty() { String::new() } else { format!(" ({})", all.join(", ")) }
 }
