@@ -1043,7 +1043,7 @@ impl<'a> World<'a> {
         let theirs = self.units[target].alive().filter(|process| process.life == life).map(Process::hello);
         let ours = self.units[unit].alive().map(Process::hello);
         // One of them may have entered a group since they introduced themselves.
-        if !theirs.zip(ours).is_some_and(|(theirs, ours)| !theirs.is_foreign_to(&ours)) {
+        if theirs.zip(ours).is_none_or(|(theirs, ours)| theirs.is_foreign_to(&ours)) {
             return self.wait(unit, peer, 0);
         }
         let Some(process) = self.units[unit].process.as_mut() else { return };
