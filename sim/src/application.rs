@@ -63,6 +63,9 @@ pub(crate) trait Application {
     /// An operation was refused: nothing was done about it, and nothing will be.
     fn refused(&mut self, operation: Self::Operation);
 
+    /// The world has healed. What clients ask from now on must be served.
+    fn healed(&mut self) {}
+
     /// Whether a client without a session sends a command again that was not answered. The copies have
     /// different numbers.
     fn sends_again(&self) -> bool {

@@ -193,6 +193,7 @@ impl<A: Application> Clients<A> {
 
     /// The world has healed: from now on every client must be served.
     pub(crate) fn healed(&mut self) {
+        self.application.healed();
         for client in self.clients.iter_mut().take(self.spec.clients as usize) {
             client.first_healed = None;
             client.written = false;

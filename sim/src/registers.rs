@@ -80,6 +80,9 @@ impl Registers {
     }
 }
 
+/// Odds of what always happens.
+const ALL: u32 = 10_000;
+
 impl Application for Registers {
     type Machine = Kv;
     type Command = Write;
@@ -99,6 +102,13 @@ impl Application for Registers {
 
     fn draw_query(&mut self, stream: &mut Stream) -> Option<u64> {
         Some(stream.below(self.spec.keys))
+    }
+
+    /// Where there are large writes, all are large from now on: whatever a healed link carries, a leader stays.
+    fn healed(&mut self) {
+        if self.spec.large > 0 {
+            self.spec.large = ALL;
+        }
     }
 
     fn encode(&self, &Write { key, size }: &Write, number: u64) -> Vec<u8> {

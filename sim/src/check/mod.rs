@@ -25,6 +25,7 @@ pub mod own_term_commit;
 pub mod paused_flow;
 pub mod snapshot_prefix;
 pub mod state_machine_safety;
+pub mod steady_leader;
 pub mod vote_durability;
 pub mod voters_only;
 
@@ -35,7 +36,7 @@ use kontiki_core::config::Options;
 use kontiki_core::membership::Membership;
 use kontiki_core::replica::Replica;
 use kontiki_core::status::Held;
-use kontiki_core::types::{Ballot, Index, LogId, NodeId};
+use kontiki_core::types::{Ballot, Index, LogId, NodeId, Term};
 
 /// A property that did not hold: its name, and what was seen.
 pub type Violated = (&'static str, String);
@@ -60,6 +61,7 @@ pub struct Checks {
     bounded_log: bounded_log::BoundedLog,
     bounded_work: bounded_work::BoundedWork,
     bounded_memory: bounded_memory::BoundedMemory,
+    steady_leader: steady_leader::SteadyLeader,
     paused_flow: paused_flow::PausedFlow,
 }
 
@@ -81,6 +83,7 @@ impl Checks {
         run(&mut self.bounded_log, step)?;
         run(&mut self.bounded_work, step)?;
         run(&mut self.paused_flow, step)?;
+        run(&mut self.steady_leader, step)?;
         run(&mut self.snapshot_prefix, step)?;
         self.snapshot_prefix
             .rests_on(step, self.state_machine_safety.committed())
@@ -117,6 +120,12 @@ impl Checks {
     pub fn replica_holds(&self, id: NodeId, replica: &Replica) -> Result<(), Violated> {
         let checked = bounded_memory::replica_holds(&replica.held(), replica.options());
         checked.map_err(|detail| (bounded_memory::NAME, format!("replica {id} holds {detail}")))
+    }
+
+    /// The latest term of a healed group at this time, in nanoseconds, and whether all follow its leader.
+    pub fn healed(&mut self, now: u64, patience: u64, term: Term, is_led: bool) -> Result<(), Violated> {
+        let looked = self.steady_leader.look(now, patience, term, is_led);
+        looked.map_err(|detail| (steady_leader::NAME, detail))
     }
 
     /// Something happens at this time, in nanoseconds.

@@ -299,7 +299,10 @@ impl Draw {
             return;
         }
         let large_bytes = self.stream.skewed(4 << 10, 64 << 10);
-        let takes_us = self.stream.skewed(self.election_min_us / 20, 2 * self.election_max_us);
+        let takes_us = match self.stream.coin() {
+            true => self.stream.skewed(self.election_min_us / 20, 2 * self.election_max_us),
+            false => self.stream.between(self.election_min_us, 2 * self.election_max_us),
+        };
         let heartbeat_us = scenario.options.heartbeat_interval.as_micros().max(1) as u64;
         let bytes_per_ms = (large_bytes * 1_000 / takes_us).max(6_000_000 / heartbeat_us);
         let queue_bytes = large_bytes * self.stream.skewed(2, 64);

@@ -6,8 +6,9 @@ use crate::check::liveness::{self, Healed, Stage};
 use crate::happened::Happened;
 use crate::host::{Host, MemberBody};
 use crate::report::Mark;
-use crate::scenario::Heal;
-use kontiki_core::status::RoleKind;
+use crate::scenario::{Heal, MemberSpec};
+use kontiki_core::config::Options;
+use kontiki_core::status::{RoleKind, Status};
 use kontiki_core::types::{Incarnation, NodeId, Term};
 use std::mem;
 
@@ -108,19 +109,25 @@ impl<A: Application> World<'_, A> {
             .map(|status| status.term)
             .max()
             .unwrap_or(Term::ZERO);
+        let is_led = liveness::is_led(&members);
+        // A disk that stalled in the chaos may take its time, and its leader steps down for it.
+        let is_written = |status: &Status| status.durable == status.last;
+        let are_written = members.iter().filter_map(|member| member.status).all(is_written);
         let next = match stage {
             Stage::Serving if self.clients.unserved() == 0 => Stage::Converging,
             Stage::Converging if decided && liveness::has_converged(&members) => {
                 Stage::Resting { since: self.now, term }
             }
-            Stage::Resting { term: quiet, .. } if term != quiet || !liveness::is_led(&members) => {
-                Stage::Converging
-            }
+            Stage::Resting { term: quiet, .. } if term != quiet || !is_led => Stage::Converging,
             Stage::Resting { since, .. } if self.now >= since + rest && liveness::has_converged(&members) => {
                 Stage::Done
             }
             stage => stage,
         };
+        if self.is_steady() {
+            let is_led = is_led && are_written;
+            self.checks.healed(self.now, 2 * self.election_timeout(), term, is_led)?;
+        }
         if let (Stage::Converging, Stage::Resting { .. }) = (stage, next)
             && !mem::replace(&mut self.has_rested, true)
         {
@@ -156,6 +163,18 @@ impl<A: Application> World<'_, A> {
         self.stage = Some(next);
         self.schedule(self.now + GLANCE, Happening::Glance);
         Ok(())
+    }
+
+    /// Whether nothing that is left in the healed world unseats a leader: all members are quick for an election
+    /// timeout, and only the links have much to carry.
+    fn is_steady(&self) -> bool {
+        let Options { pre_vote, check_quorum, election_timeout_min, .. } = self.scenario.options;
+        let quick = (election_timeout_min.as_micros() / 4) as u64;
+        let is_quick = |spec: &MemberSpec| spec.sync_us + spec.apply_us + 4 * spec.link_us < quick;
+        pre_vote
+            && check_quorum
+            && self.scenario.heal == Heal::Everything
+            && self.scenario.members.iter().all(is_quick)
     }
 
     /// In a cluster at rest nothing is left that an answer could wait for.
