@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use thiserror::Error;
 
 /// What a register holds, where it holds anything. That two values differ is all that matters of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -114,11 +115,14 @@ pub struct Recorded {
 }
 
 /// Why operations make no history.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
 pub enum Malformed {
     /// The times are not of one clock.
+    #[error("an operation ends before it is invoked, so there are two clocks: {0}")]
     EndsBeforeItIsInvoked(Recorded),
     /// A write returned what only a read can.
+    #[error("a write is said to have read something: {0}")]
     WriteThatReads(Recorded),
 }
 
@@ -172,18 +176,3 @@ impl fmt::Display for Recorded {
         write!(f, "{} {}", self.id, self.operation)
     }
 }
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::EndsBeforeItIsInvoked(recorded) => {
-                write!(f, "an operation ends before it is invoked, so there are two clocks: {recorded}")
-            }
-            Self::WriteThatReads(recorded) => {
-                write!(f, "a write is said to have read something: {recorded}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for Malformed {}

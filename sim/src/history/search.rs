@@ -16,19 +16,12 @@ use super::operation::{OperationId, Recorded, Value};
 use super::violation::{Reason, Violation};
 use super::{Decision, Register};
 use std::collections::BTreeSet;
-use std::fmt;
+use thiserror::Error;
 
 /// The search remembers as many states as it may, and has neither found an order nor excluded all.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("the search for an order ran out of its budget")]
 pub struct OutOfBudget;
-
-impl fmt::Display for OutOfBudget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the search for an order ran out of its budget")
-    }
-}
-
-impl std::error::Error for OutOfBudget {}
 
 /// Whether a register is linearizable, by a search that remembers at most `budget` states.
 pub fn decide(register: &Register, budget: u64) -> Result<Decision, OutOfBudget> {

@@ -3,9 +3,11 @@
 use super::operation::{OperationId, Recorded, Value};
 use super::witness::Committed;
 use std::fmt;
+use thiserror::Error;
 
 /// A history that no store could have, or not the one that has this log.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("key {key}: {reason}{}", Lines(operations))]
 pub struct Violation {
     /// The register.
     pub key: u64,
@@ -116,14 +118,14 @@ impl Violation {
     }
 }
 
-impl fmt::Display for Violation {
+/// Operations, each in a line of its own.
+struct Lines<'a>(&'a [Recorded]);
+
+impl fmt::Display for Lines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "key {}: {}", self.key, self.reason)?;
-        self.operations.iter().try_for_each(|recorded| write!(f, "\n  {recorded}"))
+        self.0.iter().try_for_each(|recorded| write!(f, "\n  {recorded}"))
     }
 }
-
-impl std::error::Error for Violation {}
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

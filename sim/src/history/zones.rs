@@ -31,10 +31,11 @@ use super::operation::{Call, End, OperationId, Recorded, Value};
 use super::violation::{Reason, Violation};
 use super::{Decision, Register};
 use std::collections::BTreeMap;
-use std::fmt;
+use thiserror::Error;
 
 /// Zones cannot decide: the same value was written twice, so that it is not known which write a read found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("{one} and {other} both write {value}")]
 pub struct EqualValues {
     /// The value.
     pub value: Value,
@@ -43,14 +44,6 @@ pub struct EqualValues {
     /// Another.
     pub other: OperationId,
 }
-
-impl fmt::Display for EqualValues {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} and {} both write {}", self.one, self.other, self.value)
-    }
-}
-
-impl std::error::Error for EqualValues {}
 
 /// Whether a register is linearizable, where the values written to it differ.
 ///

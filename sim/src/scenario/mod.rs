@@ -17,6 +17,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use thiserror::Error;
 
 /// One run of a cluster, whole: who is in it, what the world around it is like, and what goes wrong when. All
 /// times are virtual, in microseconds; all odds are out of ten thousand.
@@ -356,41 +357,45 @@ pub enum Heal {
 }
 
 /// Why a scenario cannot be run.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
 pub enum ScenarioError {
     /// The members are no group.
-    Membership(MembershipError),
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
     /// The settings are wrong.
-    Config(ConfigError),
+    #[error("options: {0}")]
+    Config(#[from] ConfigError),
     /// A fault or the healing names a server that is no member.
+    #[error("member {0} is named and does not exist: members are numbered from 1")]
     Stranger(NodeId),
     /// A range is empty: what it is of.
+    #[error("{0} is an empty range: its minimum must not exceed its maximum")]
     EmptyRange(&'static str),
     /// Odds above ten thousand: of what.
+    #[error("the odds of {0} are above 10000: they are out of ten thousand")]
     Odds(&'static str),
     /// A clock that runs backwards, or more than twice too fast.
+    #[error("a clock at {0} ppm: it must be from -900000 to 1000000")]
     Clock(i64),
     /// Too few heal to decide anything.
+    #[error("heal.quorum names no majority: name more than half of the members")]
     NoQuorum,
     /// There are no clients, so there is nothing to check.
+    #[error("workload.clients is zero: a run without clients shows nothing, set at least 1")]
     NoClients,
     /// A flapping link that never rests.
+    #[error("a flap with period_us zero: set at least 1")]
     ZeroPeriod,
     /// A replica's settings cannot be: which.
+    #[error("replica.{0} is zero: set at least 1")]
     Replica(&'static str),
 }
 
 /// A text is no scenario: why.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("no scenario: {0}; compare it with `kontiki-sim scenario --seed 1`")]
 pub struct NotAScenario(pub String);
-
-impl fmt::Display for NotAScenario {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no scenario: {}; compare it with `kontiki-sim scenario --seed 1`", self.0)
-    }
-}
-
-impl std::error::Error for NotAScenario {}
 
 impl Scenario {
     /// The ids of the members.
@@ -585,30 +590,3 @@ impl Alteration {
         }
     }
 }
-
-impl fmt::Display for ScenarioError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Membership(error) => error.fmt(f),
-            Self::Config(error) => write!(f, "options: {error}"),
-            Self::Stranger(id) => {
-                write!(f, "member {id} is named and does not exist: members are numbered from 1")
-            }
-            Self::EmptyRange(what) => {
-                write!(f, "{what} is an empty range: its minimum must not exceed its maximum")
-            }
-            Self::Odds(what) => write!(f, "the odds of {what} are above 10000: they are out of ten thousand"),
-            Self::Clock(ppm) => write!(f, "a clock at {ppm} ppm: it must be from -900000 to 1000000"),
-            Self::NoQuorum => {
-                f.write_str("heal.quorum names no majority: name more than half of the members")
-            }
-            Self::NoClients => {
-                f.write_str("workload.clients is zero: a run without clients shows nothing, set at least 1")
-            }
-            Self::Replica(what) => write!(f, "replica.{what} is zero: set at least 1"),
-            Self::ZeroPeriod => f.write_str("a flap with period_us zero: set at least 1"),
-        }
-    }
-}
-
-impl std::error::Error for ScenarioError {}

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::{env, fmt, fs, io};
+use thiserror::Error;
 
 /// Names a single seed to run.
 pub(super) const SEED: &str = "KONTIKI_SEED";
@@ -19,14 +20,17 @@ pub(super) const SCENARIO: &str = "KONTIKI_SCENARIO";
 const SHOWN: usize = 10;
 
 /// Why a [`Test`](super::Test) does not pass.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Error)]
 #[non_exhaustive]
 pub enum TestError {
     /// A seed fails.
+    #[error("{0}")]
     Failed(Box<FailedSeed>),
     /// The range of seeds is empty, so nothing was tested.
+    #[error("the range of seeds is empty: give at least one, as in 0..100")]
     NoSeeds,
     /// An environment variable does not name what it should: which, and what is wrong.
+    #[error("{0} {1}")]
     Variable(&'static str, String),
 }
 
@@ -51,18 +55,6 @@ pub struct FailedSeed {
     /// The name of the test, where it is one.
     pub test: Option<String>,
 }
-
-impl fmt::Display for TestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed(failed) => failed.fmt(f),
-            Self::NoSeeds => f.write_str("the range of seeds is empty: give at least one, as in 0..100"),
-            Self::Variable(name, wrong) => write!(f, "{name} {wrong}"),
-        }
-    }
-}
-
-impl std::error::Error for TestError {}
 
 impl fmt::Display for FailedSeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
