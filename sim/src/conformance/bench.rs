@@ -1,7 +1,7 @@
 //! The disk that what is under test sits on: a simulated one that counts its calls, and remembers how it was
 //! before each.
 
-use super::point::Fault;
+use super::fault::Fault;
 use crate::storage::{Call, SimDisk};
 use kontiki_core::wal::{Disk, DiskError, FileName};
 use std::fmt;

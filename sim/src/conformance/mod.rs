@@ -64,60 +64,26 @@
 //! altogether, and what two processes do to one directory.
 
 mod bench;
+mod fault;
 mod judge;
 mod point;
 mod run;
 mod script;
+mod store;
 #[cfg(test)]
 mod tests;
 mod wal_store;
 
 pub use bench::TestDisk;
-pub use point::{Crash, Fault, Passed, Point, Rule, Violation};
+pub use fault::Fault;
+pub use point::{Crash, Passed, Point, Rule, Violation};
+pub use store::{LogStore, StoreError};
 
 use bench::Asked;
-use kontiki_core::action::Write;
 use kontiki_core::durable::Durable;
-use kontiki_core::log::Snapshot;
-use kontiki_core::types::WriteSeq;
 use kontiki_core::wal::{Disk, DiskError};
 use run::{Run, Trial};
-use std::fmt;
 use wal_store::WalStore;
-
-/// A log store, as the kit asks it. All its calls wait until they are done.
-pub trait LogStore {
-    /// Takes a write, in the order of their numbers. It need not be durable yet.
-    ///
-    /// [`StoreError::Full`] says that it was not taken; the kit comes with it again once there is space.
-    fn write(&mut self, write: &Write) -> Result<(), StoreError>;
-
-    /// Makes durable what was taken, and says through which write everything is.
-    ///
-    /// [`StoreError::Full`] says that what was taken waits for space; the kit asks again once there is some.
-    fn sync(&mut self) -> Result<WriteSeq, StoreError>;
-
-    /// There is nothing to do for a while: whatever is done in the background is done now. Afterwards, damage
-    /// to what was acknowledged must be noticed.
-    fn idle(&mut self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    /// Stores a snapshot, durably: the log is about to rest on it. For a store that keeps them; one that does
-    /// not leaves it alone.
-    fn snapshot(&mut self, _snapshot: &Snapshot, _bytes: &[u8]) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
-/// Why a store did not do what it was asked.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum StoreError {
-    /// There is no space left. Nothing is lost, and it goes on when there is some.
-    Full,
-    /// Anything else. The store is of no use any more, and is opened anew.
-    Failed(String),
-}
 
 /// Runs a log store through everything. `open` opens what is on a disk, and says what it found there, or why
 /// it cannot go on.
@@ -175,23 +141,3 @@ fn run<S: LogStore>(
 ) -> Result<Vec<Asked>, Box<Violation>> {
     Run::new(open, trial, passed).run()
 }
-
-impl From<DiskError> for StoreError {
-    fn from(error: DiskError) -> Self {
-        match error {
-            DiskError::Full => Self::Full,
-            error => Self::Failed(error.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Full => f.write_str("the disk is full"),
-            Self::Failed(why) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for StoreError {}

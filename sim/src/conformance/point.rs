@@ -1,6 +1,7 @@
 //! Where in a workload something happens, and what: enough to make it happen again.
 
 use super::bench::Asked;
+use super::fault::Fault;
 use crate::storage::{Plan, Rot, SimDisk};
 use crate::stream::Stream;
 use kontiki_core::wal::FileName;
@@ -16,19 +17,6 @@ pub struct Point {
     pub before: u64,
     /// How.
     pub crash: Crash,
-}
-
-/// What a disk does wrong at one call.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Fault {
-    /// The call fails. A sync that fails forgets what it should have covered.
-    Fails,
-    /// From this call on the disk is full, until a call has failed with that error.
-    Full,
-    /// The write is acknowledged and lost.
-    Loses,
-    /// The write is acknowledged and lands elsewhere.
-    Misdirects,
 }
 
 /// How a run is cut off.

@@ -1,10 +1,11 @@
 //! One run of the workload over one store, cut off at every point that was asked for.
 
 use super::bench::{Asked, Capture, TestDisk};
+use super::fault::Fault;
 use super::judge::{Promise, Verdict, describe};
-use super::point::{Crash, Fault, Passed, Point, Rule, Violation, during};
+use super::point::{Crash, Passed, Point, Rule, Violation, during};
 use super::script::{SCRIPT, Step, Writer, snapshot_bytes};
-use super::{LogStore, StoreError};
+use super::store::{LogStore, StoreError};
 use crate::storage::{Plan, Rot, SimDisk};
 use kontiki_core::action::Write;
 use kontiki_core::durable::Durable;

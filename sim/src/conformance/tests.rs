@@ -1,7 +1,8 @@
 //! A small store that keeps every promise, and what becomes of it when one of its precautions is left out.
 
 use super::*;
-use kontiki_core::types::Ballot;
+use kontiki_core::action::Write;
+use kontiki_core::types::{Ballot, WriteSeq};
 use kontiki_core::wal::{Disk, FileName};
 use serde::{Deserialize, Serialize};
 

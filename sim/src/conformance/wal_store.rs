@@ -1,6 +1,6 @@
 //! Our own log, as a store that the kit can ask: over whatever disk.
 
-use super::{LogStore, StoreError};
+use super::store::{LogStore, StoreError};
 use kontiki_core::action::Write;
 use kontiki_core::durable::Durable;
 use kontiki_core::log::Snapshot;

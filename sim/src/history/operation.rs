@@ -114,6 +114,17 @@ pub struct Recorded {
     pub operation: Operation,
 }
 
+/// A write in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Committed {
+    /// The index of its entry.
+    pub index: u64,
+    /// The register.
+    pub key: u64,
+    /// What it is to hold.
+    pub value: Value,
+}
+
 /// Why operations make no history.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[non_exhaustive]

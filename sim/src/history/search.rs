@@ -13,8 +13,8 @@
 //! - Operations that were refused, and reads that told nothing, are left out.
 
 use super::operation::{OperationId, Recorded, Value};
-use super::violation::{Reason, Violation};
-use super::{Decision, Register};
+use super::record::Register;
+use super::violation::{Decision, Reason, Violation};
 use std::collections::BTreeSet;
 use thiserror::Error;
 
@@ -52,8 +52,8 @@ pub fn decide(register: &Register, budget: u64) -> Result<Decision, OutOfBudget>
         Reason::NoOrder { placed: deepest.placed(), of: puzzle.required.len(), value: deepest.value };
     let open = puzzle.open(&deepest);
     let stuck: BTreeSet<OperationId> = open.into_iter().map(|at| puzzle.required[at].id).collect();
-    let operations = register.operations.iter().filter(|recorded| stuck.contains(&recorded.id));
-    Ok(Decision::NotLinearizable(Violation::new(register.key, reason, operations)))
+    let operations = register.operations().iter().filter(|recorded| stuck.contains(&recorded.id));
+    Ok(Decision::NotLinearizable(Violation::new(register.key(), reason, operations)))
 }
 
 /// What is to be put in order.
@@ -103,7 +103,7 @@ impl State {
 
 impl Puzzle {
     fn of(register: &Register) -> Self {
-        let operations = || register.operations.iter().map(|recorded| (recorded, &recorded.operation));
+        let operations = || register.operations().iter().map(|recorded| (recorded, &recorded.operation));
         let piece = |recorded: &Recorded, returned| Piece {
             id: recorded.id,
             is_write: recorded.operation.is_write(),

@@ -1,7 +1,6 @@
 //! Why a history cannot be: the operations that contradict one another, and in what.
 
-use super::operation::{OperationId, Recorded, Value};
-use super::witness::Committed;
+use super::operation::{Committed, OperationId, Recorded, Value};
 use std::fmt;
 use thiserror::Error;
 
@@ -102,6 +101,15 @@ pub enum Reason {
         /// Where the log has `later`.
         index: u64,
     },
+}
+
+/// What is true of a register.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// There is an order that explains everything.
+    Linearizable,
+    /// There is none, and this is why.
+    NotLinearizable(Violation),
 }
 
 impl Violation {

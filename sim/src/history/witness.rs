@@ -9,21 +9,12 @@
 //! What was drawn up so has only to be gone through: after sorting, once over the log and once over the
 //! operations.
 
-use super::History;
+pub use super::operation::Committed;
+
 use super::operation::{Call, End, Operation, Recorded, Value};
+use super::record::History;
 use super::violation::{Reason, Violation};
 use std::collections::{BTreeMap, VecDeque};
-
-/// A write in the log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Committed {
-    /// The index of its entry.
-    pub index: u64,
-    /// The register.
-    pub key: u64,
-    /// What it is to hold.
-    pub value: Value,
-}
 
 /// Whether everything happened in the order of the log.
 ///

@@ -28,8 +28,8 @@
 //! a forward one; two backward zones never conflict, as s(C) ≤ f(C) < s(D) ≤ f(D) < s(C) is impossible.
 
 use super::operation::{Call, End, OperationId, Recorded, Value};
-use super::violation::{Reason, Violation};
-use super::{Decision, Register};
+use super::record::Register;
+use super::violation::{Decision, Reason, Violation};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
@@ -50,7 +50,7 @@ pub struct EqualValues {
 /// A read of a value that no client has written yet is found even where values are equal.
 pub fn decide(register: &Register) -> Result<Decision, EqualValues> {
     let mut known: BTreeMap<Option<Value>, Known<'_>> = BTreeMap::new();
-    for recorded in &register.operations {
+    for recorded in register.operations() {
         let operation = &recorded.operation;
         let known = known.entry(operation.value()).or_default();
         match (operation.call, operation.ended) {
@@ -62,7 +62,7 @@ pub fn decide(register: &Register) -> Result<Decision, EqualValues> {
     }
 
     if let Some((reason, operations)) = known.values().find_map(Known::contradiction) {
-        return Ok(Decision::NotLinearizable(Violation::new(register.key, reason, operations)));
+        return Ok(Decision::NotLinearizable(Violation::new(register.key(), reason, operations)));
     }
     for (value, known) in &known {
         if let (&Some(value), [one, other, ..]) = (value, &known.writes[..]) {
@@ -71,7 +71,7 @@ pub fn decide(register: &Register) -> Result<Decision, EqualValues> {
     }
     let clusters: Vec<_> = known.values().filter_map(Known::cluster).collect();
     Ok(match conflict(&clusters) {
-        Some((one, other)) => Decision::NotLinearizable(one.contradicts(&other, register.key)),
+        Some((one, other)) => Decision::NotLinearizable(one.contradicts(&other, register.key())),
         None => Decision::Linearizable,
     })
 }

@@ -12,20 +12,11 @@ mod members;
 mod search;
 mod settings;
 
-use crate::report::{Failure, Report};
+pub(crate) use search::RunFor;
+pub use search::Shrunk;
+
 use crate::scenario::{Fault, Operation, Scenario};
 use search::Search;
-
-/// A scenario that fails, and how.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Shrunk {
-    /// The smallest scenario found.
-    pub scenario: Scenario,
-    /// What it violates: the same property as the scenario it was made from, at no later step.
-    pub failure: Failure,
-    /// How many scenarios were tried.
-    pub tried: u64,
-}
 
 /// How many steps [`shrink`] takes at most, all runs together: half a minute or so.
 pub const STEPS: u64 = 20_000_000;
@@ -53,9 +44,6 @@ pub fn shrink_within(
 ) -> Option<Shrunk> {
     shrink_by(scenario, &|scenario, steps| crate::run_for(scenario, steps).ok(), steps, watch)
 }
-
-/// Runs a scenario, and gives up after so many steps; none where it cannot be run.
-pub(crate) type RunFor<'r> = &'r dyn Fn(&Scenario, u64) -> Option<Report>;
 
 /// The same, where scenarios are run in another way.
 pub(crate) fn shrink_by(

@@ -1,8 +1,21 @@
 //! The search for the smallest scenario: which attempts are kept, and when it is over.
 
-use super::{RunFor, Shrunk};
-use crate::report::Failure;
+use crate::report::{Failure, Report};
 use crate::scenario::Scenario;
+
+/// A scenario that fails, and how.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Shrunk {
+    /// The smallest scenario found.
+    pub scenario: Scenario,
+    /// What it violates: the same property as the scenario it was made from, at no later step.
+    pub failure: Failure,
+    /// How many scenarios were tried.
+    pub tried: u64,
+}
+
+/// Runs a scenario, and gives up after so many steps; none where it cannot be run.
+pub(crate) type RunFor<'r> = &'r dyn Fn(&Scenario, u64) -> Option<Report>;
 
 /// What has been found, and how much more may be tried.
 pub(super) struct Search<'w> {

@@ -1,37 +1,11 @@
 //! What a crash takes: of everything that no sync has covered, any part.
 
+use super::SimDisk;
 use super::file::{Landed, SECTOR, tear};
-use super::{FileId, SimDisk};
+use super::naming::Change;
 use crate::stream::Stream;
-use kontiki_core::wal::FileName;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
-
-/// Something that was done to a disk and that no sync has covered yet: a crash may take it back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Change {
-    /// A write to a file. One of no bytes is a file's new length, all zeros.
-    Write {
-        /// Which file, as it was called then.
-        file: FileName,
-        /// Where.
-        at: u64,
-        /// How many bytes.
-        length: u64,
-    },
-    /// A file came to be; it took the place of any other of the name.
-    Created(FileName),
-    /// A file got another name; it took the place of any other of the name.
-    Renamed {
-        /// What it was called.
-        from: FileName,
-        /// What it is called.
-        to: FileName,
-    },
-    /// A file went away.
-    Removed(FileName),
-}
 
 /// What becomes of one change in a crash.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -85,62 +59,6 @@ pub struct Lost {
     pub writes: u64,
     /// Changes of names that did not survive.
     pub names: u64,
-}
-
-/// A change of names: who is called how from then on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Naming {
-    pub(super) order: u64,
-    pub(super) change: Change,
-    /// The file that is created or renamed.
-    pub(super) id: Option<FileId>,
-    /// A sync that should have covered it has failed.
-    pub(super) dropped: bool,
-}
-
-impl Naming {
-    /// Makes it so.
-    pub(super) fn apply(&self, names: &mut BTreeMap<FileName, FileId>) {
-        let target = match self.change {
-            Change::Write { .. } => return,
-            Change::Created(file) => file,
-            Change::Renamed { from, to } => {
-                names.remove(&from);
-                to
-            }
-            Change::Removed(file) => {
-                names.remove(&file);
-                return;
-            }
-        };
-        if let Some(id) = self.id {
-            names.insert(target, id);
-        }
-    }
-}
-
-impl Change {
-    /// The names that it changes; none for a write.
-    fn names(&self) -> [Option<FileName>; 2] {
-        match *self {
-            Self::Write { .. } => [None, None],
-            Self::Created(file) | Self::Removed(file) => [Some(file), None],
-            Self::Renamed { from, to } => [Some(from), Some(to)],
-        }
-    }
-
-    /// How many bytes it writes; none for a change of names.
-    pub fn length(&self) -> u64 {
-        if let Self::Write { length, .. } = *self { length } else { 0 }
-    }
-
-    fn is_write(&self) -> bool {
-        matches!(self, Self::Write { .. })
-    }
-
-    fn shares_name_with(&self, other: &Self) -> bool {
-        self.names().iter().flatten().any(|name| other.names().contains(&Some(*name)))
-    }
 }
 
 impl SimDisk {
@@ -279,17 +197,5 @@ impl Lost {
             self.torn += 1;
         }
         Landed { parts, grown }
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Write { file, at, length: 0 } => write!(f, "the length {at} of {file}"),
-            Self::Write { file, at, length } => write!(f, "the write of {length} bytes at {at} of {file}"),
-            Self::Created(file) => write!(f, "the creation of {file}"),
-            Self::Renamed { from, to } => write!(f, "the renaming of {from} to {to}"),
-            Self::Removed(file) => write!(f, "the removal of {file}"),
-        }
     }
 }

@@ -1,24 +1,11 @@
 //! What a disk does wrong: all of it asked for, one call each, and counted.
 
+use super::armed::{Armed, Call, Wrong};
 use super::file::WriteState;
 use super::{SimDisk, position};
 use crate::stream::Stream;
 use kontiki_core::wal::{DiskError, FileName};
 use std::ops::Range;
-
-/// The calls that a disk takes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[expect(missing_docs, reason = "they are called as in Disk")]
-pub enum Call {
-    List,
-    Create,
-    Read,
-    Write,
-    Sync,
-    Rename,
-    Remove,
-    SyncDirectory,
-}
 
 /// How bytes on the medium change by themselves.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -29,22 +16,6 @@ pub enum Rot {
     Zero,
     /// They are anything, drawn from this seed.
     Noise(u64),
-}
-
-/// Something that a disk will do wrong once.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Armed {
-    call: Call,
-    /// At which file; any, where none is named.
-    file: Option<FileName>,
-    wrong: Wrong,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Wrong {
-    Fail,
-    Lose,
-    Misdirect { to: FileName, at: u64 },
 }
 
 impl SimDisk {

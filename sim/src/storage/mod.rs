@@ -25,19 +25,23 @@
 //! # Ok::<(), kontiki_core::wal::DiskError>(())
 //! ```
 
+mod armed;
 mod crash;
 mod fault;
 mod file;
+mod naming;
 #[cfg(test)]
 mod tests;
 
-pub use crash::{Change, Fate, Lost, Plan};
-pub use fault::{Call, Rot};
+pub use armed::Call;
+pub use crash::{Fate, Lost, Plan};
+pub use fault::Rot;
+pub use naming::Change;
 
-use crash::Naming;
-use fault::Armed;
+use armed::Armed;
 use file::{File, WriteState};
 use kontiki_core::wal::{Disk, DiskError, FileName};
+use naming::{FileId, Naming};
 use std::collections::BTreeMap;
 
 /// A simulated directory of files. Equal ones have seen the same; a clone goes its own way, and shares what
@@ -61,10 +65,6 @@ pub struct SimDisk {
     /// How many bytes of each block were read, where that is counted.
     reads: Option<BTreeMap<(FileName, u64), u64>>,
 }
-
-/// A file, whatever it is called.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct FileId(u64);
 
 /// What was done to a disk, and what it did.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
