@@ -16,30 +16,11 @@
 //! `cargo sim formation --seeds 0..1000` runs a range, and `cargo sim formation --seed 5 --trace` shows one.
 
 mod plan;
+mod report;
 mod unit;
 mod world;
 
-use crate::report::Failure;
-
-/// Is shown each line of a run.
-pub type Tracer<'a> = Box<dyn FnMut(&str) + 'a>;
-
-/// What a seed has come to.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Report {
-    /// The seed.
-    pub seed: u64,
-    /// The property that was violated, if one was.
-    pub failure: Option<Failure>,
-    /// How many events there were.
-    pub events: u64,
-    /// How long the run took in virtual time.
-    pub virtual_nanos: u64,
-    /// A hash of all that happened.
-    pub trace_hash: u64,
-    /// The last lines.
-    pub last: Vec<String>,
-}
+pub use report::{Report, Tracer};
 
 /// Runs a seed until its groups are complete, or a property is violated.
 pub fn run(seed: u64) -> Report {

@@ -1,8 +1,8 @@
 //! The queue of what will happen to forming groups, and what each event does.
 
 use crate::formation::plan::{Fault, MS, Plan};
+use crate::formation::report::{Report, Tracer};
 use crate::formation::unit::{Asker, Directory, Hello, Link, Process, Unit};
-use crate::formation::{Report, Tracer};
 use crate::hash::StableHasher;
 use crate::report::Failure;
 use crate::stream::Stream;

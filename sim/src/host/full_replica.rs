@@ -1,6 +1,6 @@
 //! A full replica: a replica, its state machine at work, and what its disk has yet to do.
 
-use super::Crashed;
+use super::running::Crashed;
 use super::written::Written;
 use crate::application::Reached;
 use crate::check::Violated;

@@ -1,6 +1,6 @@
 //! A kernel alone: what its host plays for it, and what survives a crash.
 
-use super::{Crashed, Up};
+use super::running::{Crashed, Up};
 use crate::disk::{Disk, DiskModel, SyncTimes};
 use crate::scenario::MemberSpec;
 use crate::store::{Put, Store};

@@ -3,10 +3,12 @@
 
 pub(crate) mod full_replica;
 pub(crate) mod kernel_only;
+mod running;
 pub(crate) mod written;
 
+pub(crate) use running::{Crashed, Up};
+
 use crate::clock::Clock;
-use crate::contract::Contract;
 use crate::disk::{DiskModel, SyncTimes};
 use crate::ledger::{Chain, Link};
 use crate::scenario::{MemberSpec, Scenario, ScenarioError};
@@ -21,7 +23,6 @@ use kontiki_core::machine::StateMachine;
 use kontiki_core::membership::{MemberKind, Membership};
 use kontiki_core::raft::Raft;
 use kontiki_core::replica::Input;
-use kontiki_core::status::Status;
 use kontiki_core::time::Instant;
 use kontiki_core::types::{ClusterId, Identity, Incarnation, Member, NodeId};
 use std::collections::VecDeque;
@@ -68,23 +69,6 @@ pub(crate) enum MemberBody<M: StateMachine> {
     FullReplica(Box<FullReplica<M>>),
 }
 
-/// What is known of a member that is up, whatever its body.
-#[derive(Debug)]
-pub(crate) struct Up {
-    pub(crate) contract: Contract,
-    pub(crate) status: Status,
-    /// The membership in force, by its log.
-    pub(crate) membership: Membership,
-    /// The log as the writes tell it.
-    pub(crate) chain: Chain,
-    /// When the host will next wake the kernel.
-    pub(crate) wake_at: u64,
-    /// Until when it may serve reads without asking.
-    pub(crate) leased_until: Option<Instant>,
-    /// How many answers were dropped because too many waited for the disk.
-    pub(crate) dropped: u64,
-}
-
 /// What a member is told.
 #[derive(Debug)]
 pub(crate) enum MemberEvent {
@@ -92,31 +76,6 @@ pub(crate) enum MemberEvent {
     Event(Event),
     /// Of a full replica.
     Input(Input),
-}
-
-/// How a member crashed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Crashed {
-    /// Its power failed: so many writes were lost, and so many torn.
-    Power { lost: u64, torn: u64 },
-    /// It was killed. What it had written is still there to be read, and may be lost yet.
-    Killed,
-}
-
-impl Up {
-    /// A member has just started from what its disk holds.
-    pub(crate) fn new(model: &DiskModel, raft: &Raft) -> Self {
-        let status = raft.status();
-        Self {
-            contract: Contract::new(status.id, &model.durable),
-            status,
-            membership: raft.membership().clone(),
-            chain: model.chain.clone(),
-            wake_at: u64::MAX,
-            leased_until: None,
-            dropped: 0,
-        }
-    }
 }
 
 impl<M: StateMachine> MemberBody<M> {
