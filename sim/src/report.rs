@@ -173,7 +173,8 @@ counted! {
 }
 
 /// Numbers that add up over runs.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Counters {
     /// Kernel steps.
     pub steps: u64,
@@ -189,9 +190,44 @@ pub struct Counters {
     pub messages: u64,
     /// Keys whose histories could not be decided: none, or the check was not made.
     pub undecided: u64,
+    #[serde(with = "faults")]
     faults: [u64; FaultKind::ALL.len()],
+    #[serde(with = "marks")]
     marks: [u64; Mark::ALL.len()],
 }
+
+/// Counts as data: a map from the name of each to its count, with neither more names nor fewer.
+macro_rules! counts_by_name {
+    ($module:ident, $Counted:ident) => {
+        mod $module {
+            use super::$Counted;
+            use serde::de::{Deserialize as _, Error as _};
+            use std::collections::BTreeMap;
+
+            type Counts = [u64; $Counted::ALL.len()];
+
+            pub(super) fn serialize<S: serde::Serializer>(counts: &Counts, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_map($Counted::ALL.iter().map(|one| (one.name(), counts[*one as usize])))
+            }
+
+            pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Counts, D::Error> {
+                let mut named = BTreeMap::<String, u64>::deserialize(from)?;
+                let mut counts = [0; $Counted::ALL.len()];
+                for one in $Counted::ALL {
+                    let count = named.remove(one.name());
+                    counts[one as usize] = count.ok_or_else(|| D::Error::missing_field(one.name()))?;
+                }
+                match named.keys().next() {
+                    Some(name) => Err(D::Error::custom(format_args!("nothing is counted as `{name}`"))),
+                    None => Ok(counts),
+                }
+            }
+        }
+    };
+}
+
+counts_by_name!(faults, FaultKind);
+counts_by_name!(marks, Mark);
 
 impl Default for Counters {
     fn default() -> Self {
@@ -235,17 +271,18 @@ impl Counters {
         Mark::ALL.iter().map(|mark| (mark.name(), self.marks[*mark as usize])).collect()
     }
 
-    /// Adds those of another run.
+    /// Adds those of another run. A sum beyond 64 bits stays at their greatest number.
     pub fn add(&mut self, other: &Self) {
-        self.steps += other.steps;
-        self.virtual_nanos += other.virtual_nanos;
-        self.elections += other.elections;
-        self.commits += other.commits;
-        self.acknowledged += other.acknowledged;
-        self.messages += other.messages;
-        self.undecided += other.undecided;
-        self.faults.iter_mut().zip(other.faults).for_each(|(sum, more)| *sum += more);
-        self.marks.iter_mut().zip(other.marks).for_each(|(sum, more)| *sum += more);
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.steps, other.steps);
+        add(&mut self.virtual_nanos, other.virtual_nanos);
+        add(&mut self.elections, other.elections);
+        add(&mut self.commits, other.commits);
+        add(&mut self.acknowledged, other.acknowledged);
+        add(&mut self.messages, other.messages);
+        add(&mut self.undecided, other.undecided);
+        self.faults.iter_mut().zip(other.faults).for_each(|(sum, more)| add(sum, more));
+        self.marks.iter_mut().zip(other.marks).for_each(|(sum, more)| add(sum, more));
     }
 }
 

@@ -244,3 +244,102 @@ fn a_seed_that_does_not_end_in_time_is_a_failure_with_the_command_that_replays_i
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(2) && said.contains("unit"), "{said}");
 }
+
+/// Runs shards of 0..12, each of which keeps a report, and returns the paths of the reports.
+fn shards(name: &str, count: u64) -> Vec<String> {
+    let run = |number: u64| {
+        let path = scratch(&format!("{name}-{number}.json"));
+        let _ = std::fs::remove_file(&path);
+        let path = path.to_str().unwrap().to_owned();
+        let shard = format!("{number}/{count}");
+        let output =
+            sim(&["run", "--seeds", "0..12", "--members", "3", "--shard", &shard, "--report", &path]);
+        assert!(output.status.success(), "{output:?}");
+        path
+    };
+    (1..=count).map(run).collect()
+}
+
+fn merge<'a>(reports: impl IntoIterator<Item = &'a String>) -> Output {
+    let mut arguments = vec!["merge", "--format", "json"];
+    arguments.extend(reports.into_iter().map(String::as_str));
+    sim(&arguments)
+}
+
+/// A report without what may differ from run to run.
+fn totals(mut report: Value) -> Value {
+    report.as_object_mut().unwrap().remove("wall_seconds").expect("it was told");
+    report
+}
+
+#[test]
+fn merged_shards_have_the_totals_and_the_trace_hash_of_one_run() {
+    let whole = json(&["run", "--seeds", "0..12", "--members", "3", "--format", "json"]);
+    let reports = shards("merged", 3);
+    let output = merge(&reports);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(totals(serde_json::from_slice(&output.stdout).unwrap()), totals(whole));
+
+    let output = merge(&reports[..2]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("seeds are missing: 8..12;"), "{said}");
+
+    let output = merge([&reports[0], &reports[1], &reports[2], &reports[1]]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("seed 4 is doubled"), "{said}");
+}
+
+/// A killed shard leaves the report that it last wrote.
+#[test]
+fn a_shard_goes_on_where_its_report_ends() {
+    let reports = shards("resumed", 1);
+    let whole: Value = serde_json::from_slice(&merge(&reports).stdout).unwrap();
+    let resume = |seeds: &str| sim(&["run", "--seeds", seeds, "--members", "3", "--report", &reports[0]]);
+    // Nothing is to be done: a total that was edited stays.
+    let mut edited: Value = serde_json::from_slice(&std::fs::read(&reports[0]).unwrap()).unwrap();
+    edited["summary"]["counters"]["steps"] = 7.into();
+    std::fs::write(&reports[0], edited.to_string()).unwrap();
+    assert!(stdout(&resume("0..12")).contains("steps         7,"));
+    // Seeds that are not done are run, and no others.
+    edited["summary"]["done"] = serde_json::json!([[0, 4], [5, 12]]);
+    std::fs::write(&reports[0], edited.to_string()).unwrap();
+    assert!(resume("0..12").status.success());
+    let one = json(&["run", "--seeds", "4", "--members", "3", "--format", "json"]);
+    let resumed: Value = serde_json::from_slice(&merge(&reports).stdout).unwrap();
+    assert_eq!(resumed["seeds"], whole["seeds"]);
+    assert_eq!(resumed["steps"].as_u64(), one["steps"].as_u64().map(|steps| steps + 7));
+
+    let output = resume("0..13");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("ranges of seeds differ"));
+}
+
+#[test]
+fn a_report_that_does_not_fit_is_refused() {
+    let reports = shards("refused", 2);
+    let text: Value = serde_json::from_slice(&std::fs::read(&reports[1]).unwrap()).unwrap();
+    let other = scratch("refused-other.json").to_str().unwrap().to_owned();
+    let cases: [(&str, Value, &str); 8] = [
+        ("/sweep/version", "0.0.0".into(), "versions of the program differ"),
+        ("/sweep/program", 1.into(), "builds of the program differ"),
+        ("/sweep/seeds/end", 13.into(), "ranges of seeds differ"),
+        ("/sweep/cluster/members", 5.into(), "numbers of members differ"),
+        ("/sweep/cluster/profile", "calm".into(), "profiles differ"),
+        ("/sweep/cluster/members", 65.into(), "65 members are not between 1 and 64"),
+        ("/shard", "1/2".into(), "it holds seeds that are not of shard 1/2"),
+        ("/summary/done", serde_json::json!([[6, 8], [7, 9]]), "seed 7 is listed twice"),
+    ];
+    for (place, value, mend) in cases {
+        let mut edited = text.clone();
+        *edited.pointer_mut(place).expect(place) = value;
+        std::fs::write(&other, edited.to_string()).unwrap();
+        let output = merge([&reports[0], &other]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{place}: {said}");
+        assert!(said.contains(mend), "{place}: {said}");
+    }
+    std::fs::write(&other, "{").unwrap();
+    assert!(String::from_utf8(merge([&other]).stderr).unwrap().contains("is no report"));
+}

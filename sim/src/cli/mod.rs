@@ -1,13 +1,18 @@
 //! The commands.
 
 mod formation;
+mod merge;
 mod pool;
 mod replay;
+mod report;
 mod run;
+mod shard;
 mod shrink;
+mod summary;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kontiki_sim::scenario::{Profile, Scenario};
+use serde::{Deserialize, Serialize};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +28,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Run a range of seeds and report what was found
     Run(run::Run),
+    /// Put the reports of shards together, as if one program had run all their seeds
+    Merge(merge::Merge),
     /// Run groups that form: first members find each other, newcomers join, addresses change
     Formation(formation::Formation),
     /// Run one seed, one scenario file, or a member's recorded life again, and show what happens
@@ -34,7 +41,8 @@ enum Command {
 }
 
 /// Which cluster a seed is drawn for.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Cluster {
     /// How many members each cluster has
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -53,7 +61,8 @@ struct Which {
     cluster: Cluster,
 }
 
-#[derive(ValueEnum, Clone, Copy, Debug)]
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum ProfileArg {
     /// Nothing goes wrong
     Calm,
@@ -80,6 +89,7 @@ impl Cli {
     pub(crate) fn run(self) -> Result<bool, String> {
         match self.command {
             Command::Run(run) => run.run(),
+            Command::Merge(merge) => merge.run(),
             Command::Formation(formation) => formation.run(),
             Command::Replay(replay) => replay.run(),
             Command::Shrink(shrink) => shrink.run(),

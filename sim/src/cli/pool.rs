@@ -2,11 +2,10 @@
 
 use clap::Args;
 use kontiki_core::time::span;
-use std::ops::Range;
+use serde::{Deserialize, Serialize};
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ pub(crate) struct Pool {
 }
 
 /// A seed that has not ended in time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Hung {
     pub(super) seed: u64,
     pub(super) after: Duration,
@@ -84,25 +83,23 @@ impl Pool {
     /// to.
     pub(super) fn run<R: Send + 'static>(
         self,
-        seeds: Range<u64>,
+        seeds: impl Iterator<Item = u64> + Send + 'static,
         run: impl Fn(u64) -> R + Send + Sync + 'static,
         mut each: impl FnMut(R) -> bool,
     ) -> Option<Hung> {
         let jobs =
             self.jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
-        let next = Arc::new(AtomicU64::new(seeds.start));
+        let seeds = Arc::new(Mutex::new(Some(seeds)));
         let places: Arc<[Place]> = (0..jobs).map(|_| Mutex::new(None)).collect();
         let run = Arc::new(run);
         let (sender, reports) = mpsc::channel();
         let worker = |place: usize| {
-            let (sender, next) = (sender.clone(), Arc::clone(&next));
+            let (sender, seeds) = (sender.clone(), Arc::clone(&seeds));
             let (places, run) = (Arc::clone(&places), Arc::clone(&run));
             move || {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
+                    let next = locked(&seeds).as_mut().and_then(Iterator::next);
+                    let Some(seed) = next else { return };
                     set(&places[place], Some((seed, Clocks::now())));
                     let report = run(seed);
                     set(&places[place], None);
@@ -123,7 +120,7 @@ impl Pool {
             match reports.recv_timeout(GLANCE) {
                 Ok(report) => {
                     if !each(report) {
-                        next.store(seeds.end, Ordering::Relaxed);
+                        *locked(&seeds) = None;
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -145,7 +142,7 @@ impl Pool {
 
     /// Whether the seed at this place has had its time: of so many threads each gets its share.
     fn hung(&self, place: &Place, jobs: u32) -> Option<Hung> {
-        let (seed, since) = (*place.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let (seed, since) = (*locked(place))?;
         let now = Clocks::now();
         let after = (now.processor - since.processor) / jobs;
         let waited = now.wall - since.wall;
@@ -154,7 +151,11 @@ impl Pool {
 }
 
 fn set(place: &Place, at: Option<(u64, Clocks)>) {
-    *place.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    *locked(place) = at;
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
@@ -167,7 +168,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     const POOL: Pool = Pool { jobs: Some(2), seed_timeout: Duration::from_millis(300) };
 

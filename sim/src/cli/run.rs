@@ -1,17 +1,16 @@
 //! `kontiki-sim run`: a range of seeds on all cores.
 
-use super::pool::{Hung, Pool};
+use super::pool::Pool;
+use super::report::{ReportError, ReportFile, Sweep};
+use super::shard::Shard;
 use super::shrink::{shrink_for, size};
+use super::summary::Summary;
 use super::{Cluster, Format, print, save};
 use clap::Args;
-use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use kontiki_core::time::span;
-use kontiki_sim::check::Check as _;
-use kontiki_sim::check::bounded_work::BoundedWork;
-use kontiki_sim::hash::StableHasher;
-use kontiki_sim::report::{Counters, Failure, Report};
+use kontiki_sim::report::{Failure, Report};
 use kontiki_sim::story;
-use serde_json::{Value, json};
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::ops::Range;
@@ -23,6 +22,12 @@ pub(crate) struct Run {
     /// The seeds to run: 0..1000 for a range, or one number
     #[arg(long, value_parser = seeds)]
     seeds: Range<u64>,
+    /// Run only this part of the seeds: 3/64 for the third of 64
+    #[arg(long)]
+    shard: Option<Shard>,
+    /// Keep what was found in this file, for `merge`; where the file is there already, go on where it ends
+    #[arg(long)]
+    report: Option<PathBuf>,
     #[command(flatten)]
     cluster: Cluster,
     #[command(flatten)]
@@ -44,67 +49,102 @@ pub(crate) struct Run {
     shrink_time: Duration,
 }
 
-/// How many failures are told in full.
-const TOLD: usize = 10;
+/// How often a report is written while its shard runs.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
 
-/// What a range of seeds has shown.
-struct Summary {
-    seeds: u64,
-    counters: Counters,
-    trace_hash: u64,
-    failures: Vec<(u64, Failure)>,
-    /// The seed that did not end, where there is one.
-    hung: Option<Hung>,
-    wall: Duration,
+/// How long a sweep has taken, and when its report is to be written again.
+struct Clock {
+    /// What it had taken when it went on.
+    before: Duration,
+    started: Instant,
+    saved: Instant,
+}
+
+impl Clock {
+    fn new(before: Duration) -> Self {
+        let now = Instant::now();
+        Self { before, started: now, saved: now }
+    }
+
+    fn wall(&self) -> Duration {
+        self.before.saturating_add(self.started.elapsed())
+    }
+
+    fn is_due(&mut self) -> bool {
+        let due = self.saved.elapsed() >= SAVE_EVERY;
+        if due {
+            self.saved = Instant::now();
+        }
+        due
+    }
 }
 
 impl Run {
     pub(crate) fn run(self) -> Result<bool, String> {
-        let summary = self.sweep();
+        let summary = self.sweep().map_err(|error| error.to_string())?;
         for (seed, _) in &summary.failures {
             if let Some(dir) = &self.out {
                 save(&self.cluster.draw(*seed), dir)?;
             }
         }
-        let told = match self.format {
-            Format::Human => self.tell(&summary),
-            Format::Json => format!("{}\n", self.json(&summary)),
-        };
-        print(&told);
-        Ok(summary.failures.is_empty() && summary.hung.is_none())
+        print(&match self.format {
+            Format::Human => summary.tell(&self.cluster) + &self.first_failure(&summary).unwrap_or_default(),
+            Format::Json => format!("{}\n", summary.json(&self.cluster)),
+        });
+        Ok(summary.held())
     }
 
-    fn sweep(&self) -> Summary {
-        let started = Instant::now();
-        let bar = self.progress_bar();
-        let mut summary = Summary {
-            seeds: 0,
-            counters: Counters::default(),
-            trace_hash: 0,
-            failures: Vec::new(),
-            hung: None,
-            wall: Duration::ZERO,
-        };
+    /// Runs the seeds that are not done yet.
+    fn sweep(&self) -> Result<Summary, ReportError> {
+        let mut report = self.begin()?;
+        let (bar, mut clock) = (self.progress_bar(&report), Clock::new(report.summary.wall));
         let (cluster, twice) = (self.cluster, self.twice);
         let run = move |seed| run_seed(&cluster, seed, twice);
-        summary.hung = self.pool.run(self.seeds.clone(), run, |report| {
-            summary.add(report);
-            bar.set_position(summary.seeds);
-            bar.set_message(summary.found());
-            self.max_failures.is_none_or(|max| (summary.failures.len() as u64) < max)
+        let mut saved = Ok(());
+        let goes_on =
+            |summary: &Summary| self.max_failures.is_none_or(|max| (summary.failures.len() as u64) < max);
+        let seeds = if goes_on(&report.summary) { report.to_do() } else { Vec::new() };
+        let hung = self.pool.run(seeds.into_iter().flatten(), run, |seed| {
+            report.summary.add(seed);
+            bar.set_position(report.summary.done.len());
+            bar.set_message(report.summary.found());
+            if clock.is_due() {
+                report.summary.wall = clock.wall();
+                saved = self.save(&report);
+            }
+            saved.is_ok() && goes_on(&report.summary)
         });
         bar.finish_and_clear();
-        summary.failures.sort_by_key(|(seed, _)| *seed);
-        summary.wall = started.elapsed();
-        summary
+        saved?;
+        report.summary.hung.extend(hung);
+        report.summary.sort();
+        report.summary.wall = clock.wall();
+        self.save(&report)?;
+        Ok(report.summary)
+    }
+
+    /// The report to go on with. A file that cannot be written is an error now, not after the sweep.
+    fn begin(&self) -> Result<ReportFile, ReportError> {
+        let sweep = Sweep::new(self.seeds.clone(), self.cluster, self.twice);
+        let shard = self.shard.unwrap_or(Shard::WHOLE);
+        let report = match &self.report {
+            Some(path) => ReportFile::resume(path, sweep.by_this_build()?, shard)?,
+            None => ReportFile::new(sweep, shard),
+        };
+        self.save(&report)?;
+        Ok(report)
+    }
+
+    fn save(&self, report: &ReportFile) -> Result<(), ReportError> {
+        self.report.as_ref().map_or(Ok(()), |path| report.save(path))
     }
 
     /// Shown only where a terminal watches.
-    fn progress_bar(&self) -> ProgressBar {
+    fn progress_bar(&self, report: &ReportFile) -> ProgressBar {
         let watched = std::io::stderr().is_terminal();
         let target = if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar =
-            ProgressBar::with_draw_target(Some(self.seeds.end.saturating_sub(self.seeds.start)), target);
+        let to_do: u64 = report.to_do().iter().map(|range| range.end - range.start).sum();
+        let bar = ProgressBar::with_draw_target(Some(report.summary.done.len() + to_do), target);
         let style =
             ProgressStyle::with_template("{bar:24} {pos}/{len} seeds, {rate} a second, {eta} left; {msg}");
         let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
@@ -115,77 +155,14 @@ impl Run {
         bar
     }
 
-    fn tell(&self, summary: &Summary) -> String {
-        let Summary { seeds, counters, failures, wall, trace_hash, .. } = summary;
-        let virtual_seconds = counters.virtual_nanos / 1_000_000_000;
-        let speed = u128::from(counters.virtual_nanos) / wall.as_nanos().max(1);
-        let rate = u128::from(counters.steps) * 1_000 / wall.as_millis().max(1);
-        let count = |number: u64| HumanCount(number).to_string();
-        let members = match self.cluster.members {
-            1 => "1 member".to_owned(),
-            many => format!("{many} members"),
-        };
-        let mut text = format!(
-            "{} seeds of {members}, profile {}: {}\n\n",
-            count(*seeds),
-            self.cluster.profile(),
-            summary.found(),
-        );
-        let rows = [
-            ("steps", format!("{}, {} a second", count(counters.steps), count(rate as u64))),
-            (
-                "virtual time",
-                format!(
-                    "{} s in {:.1?}, {} times real time",
-                    count(virtual_seconds),
-                    wall,
-                    count(speed as u64)
-                ),
-            ),
-            ("elections", count(counters.elections)),
-            (
-                "commits",
-                format!(
-                    "{}, {} acknowledged to clients",
-                    count(counters.commits),
-                    count(counters.acknowledged)
-                ),
-            ),
-            ("messages", count(counters.messages)),
-            ("undecided", format!("{} keys of histories", count(counters.undecided))),
-            ("trace hash", format!("{trace_hash:016x}")),
-        ];
-        rows.iter().for_each(|(name, value)| text += &format!("  {name:<14}{value}\n"));
-        text += &table("faults", counters.faults());
-        text += &table("seen", counters.marks());
-        for (seed, failure) in failures.iter().take(TOLD) {
-            let command = |verb| self.cluster.command(verb, *seed);
-            text += &format!(
-                "\nFAILED  {failure}\n  replay: {}\n  shrink: {}\n",
-                command("replay"),
-                command("shrink")
-            );
-        }
-        if let Some(hung) = &summary.hung {
-            let replay = self.cluster.command("replay", hung.seed);
-            text += &format!(
-                "\nFAILED  {} in seed {}: {}\n  replay: {replay}\n",
-                BoundedWork::NAME,
-                hung.seed,
-                hung.detail()
-            );
-        }
-        if let Some((seed, _)) = failures.first() {
-            text += &format!("\nThe last steps of seed {seed}:\n");
-            super::replay::last_steps(&self.cluster.draw(*seed), 12)
-                .iter()
-                .for_each(|line| text += &format!("{line}\n"));
-            text += &self.story(*seed).unwrap_or_default();
-        }
-        if failures.len() > TOLD {
-            text += &format!("\n... and {} more failures; --format json lists all\n", failures.len() - TOLD);
-        }
-        text
+    /// How the first seed that failed came to fail.
+    fn first_failure(&self, summary: &Summary) -> Option<String> {
+        let (seed, _) = summary.failures.first()?;
+        let mut text = format!("\nThe last steps of seed {seed}:\n");
+        super::replay::last_steps(&self.cluster.draw(*seed), 12)
+            .iter()
+            .for_each(|line| text += &format!("{line}\n"));
+        Some(text + &self.story(*seed).unwrap_or_default())
     }
 
     /// How a seed came to fail, shrunk; nothing where it does not fail by itself.
@@ -196,46 +173,6 @@ impl Run {
         let shrunk = shrink_for(&self.cluster.draw(seed), self.shrink_time)?;
         let story = story::tell(&shrunk.scenario).ok()??;
         Some(format!("\nHow it fails once it is shrunk ({}):\n{story}\n", size(&shrunk.scenario)))
-    }
-
-    fn json(&self, summary: &Summary) -> Value {
-        let Summary { seeds, counters, failures, wall, trace_hash, hung } = summary;
-        let hung = hung.map(|hung| {
-            json!({
-                "seed": hung.seed,
-                "property": BoundedWork::NAME,
-                "detail": hung.detail(),
-                "replay": self.cluster.command("replay", hung.seed),
-            })
-        });
-        let failures: Vec<_> = failures
-            .iter()
-            .map(|(seed, failure)| {
-                json!({
-                    "seed": seed,
-                    "property": failure.property,
-                    "detail": failure.detail,
-                    "step": failure.step,
-                    "replay": self.cluster.command("replay", *seed),
-                })
-            })
-            .chain(hung)
-            .collect();
-        json!({
-            "seeds": seeds,
-            "steps": counters.steps,
-            "virtual_seconds": counters.virtual_nanos / 1_000_000_000,
-            "wall_seconds": wall.as_secs_f64(),
-            "elections": counters.elections,
-            "commits": counters.commits,
-            "acknowledged": counters.acknowledged,
-            "messages": counters.messages,
-            "undecided": counters.undecided,
-            "faults": counters.faults(),
-            "marks": counters.marks(),
-            "trace_hash": format!("{trace_hash:016x}"),
-            "failures": failures,
-        })
     }
 }
 
@@ -255,42 +192,6 @@ fn run_seed(cluster: &Cluster, seed: u64, twice: bool) -> Report {
         }
     }
     report
-}
-
-impl Summary {
-    fn add(&mut self, report: Report) {
-        self.seeds += 1;
-        self.counters.add(&report.counters);
-        // A sum, so that the order in which seeds finish does not matter.
-        self.trace_hash = self.trace_hash.wrapping_add(StableHasher::combine(report.seed, report.trace_hash));
-        if let Some(failure) = report.failure {
-            self.failures.push((report.seed, failure));
-        }
-    }
-
-    fn found(&self) -> String {
-        match &self.failures[..] {
-            [] if self.hung.is_some() => format!("a failure: {}", BoundedWork::NAME),
-            [] => "all properties held".to_owned(),
-            [(seed, failure)] => format!("1 failure: {} in seed {seed}", failure.property),
-            [(seed, failure), rest @ ..] => {
-                format!("{} failures, the first: {} in seed {seed}", rest.len() + 1, failure.property)
-            }
-        }
-    }
-}
-
-/// Names and counts, several to a line.
-fn table(title: &str, counts: impl IntoIterator<Item = (&'static str, u64)>) -> String {
-    let mut text = String::new();
-    let cells: Vec<_> =
-        counts.into_iter().map(|(name, count)| format!("{name} {}", HumanCount(count))).collect();
-    for (row, cells) in cells.chunks(3).enumerate() {
-        let title = if row == 0 { title } else { "" };
-        let cells: String = cells.iter().map(|cell| format!("{cell:<34}")).collect();
-        text += &format!("  {title:<14}{}\n", cells.trim_end());
-    }
-    text
 }
 
 /// `A..B`, or one number.

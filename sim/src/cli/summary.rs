@@ -1,0 +1,207 @@
+//! What a range of seeds has shown, and how it is told.
+
+use super::Cluster;
+use super::pool::Hung;
+use super::shard::Seeds;
+use indicatif::HumanCount;
+use kontiki_sim::check::Check as _;
+use kontiki_sim::check::bounded_work::BoundedWork;
+use kontiki_sim::hash::StableHasher;
+use kontiki_sim::report::{Counters, Failure, Report};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::ops::Range;
+use std::time::Duration;
+
+/// How many failures are told in full.
+const TOLD: usize = 10;
+
+/// What a range of seeds has shown.
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Summary {
+    /// The seeds that have ended.
+    pub(super) done: Seeds,
+    pub(super) counters: Counters,
+    trace_hash: u64,
+    pub(super) failures: Vec<(u64, Failure)>,
+    /// The seeds that did not end.
+    pub(super) hung: Vec<Hung>,
+    pub(super) wall: Duration,
+}
+
+impl Summary {
+    /// Adds what a seed has shown.
+    pub(super) fn add(&mut self, report: Report) {
+        self.done.add(report.seed..report.seed + 1).expect("each seed runs once");
+        self.counters.add(&report.counters);
+        // A sum, so that the order in which seeds finish does not matter.
+        self.trace_hash = self.trace_hash.wrapping_add(StableHasher::combine(report.seed, report.trace_hash));
+        if let Some(failure) = report.failure {
+            self.failures.push((report.seed, failure));
+        }
+    }
+
+    /// Adds what other seeds have shown; returns the first that is here already.
+    pub(super) fn merge(&mut self, other: Self) -> Result<(), u64> {
+        for range in other.done.ranges() {
+            self.done.add(range)?;
+        }
+        self.counters.add(&other.counters);
+        self.trace_hash = self.trace_hash.wrapping_add(other.trace_hash);
+        self.failures.extend(other.failures);
+        self.hung.extend(other.hung);
+        self.wall = self.wall.saturating_add(other.wall);
+        self.sort();
+        Ok(())
+    }
+
+    /// Puts failures into the order of their seeds.
+    pub(super) fn sort(&mut self) {
+        self.failures.sort_by_key(|(seed, _)| *seed);
+        self.hung.sort_by_key(|hung| hung.seed);
+    }
+
+    pub(super) fn held(&self) -> bool {
+        self.failures.is_empty() && self.hung.is_empty()
+    }
+
+    /// Whether these are seeds of a range.
+    pub(super) fn is_of(&self, range: &Range<u64>) -> bool {
+        self.done.is_within(range)
+            && self.failures.iter().all(|(seed, _)| self.done.contains(*seed))
+            && self.hung.iter().all(|hung| range.contains(&hung.seed))
+    }
+
+    pub(super) fn found(&self) -> String {
+        match &self.failures[..] {
+            [] if !self.hung.is_empty() => format!("a failure: {}", BoundedWork::NAME),
+            [] => "all properties held".to_owned(),
+            [(seed, failure)] => format!("1 failure: {} in seed {seed}", failure.property),
+            [(seed, failure), rest @ ..] => {
+                format!("{} failures, the first: {} in seed {seed}", rest.len() + 1, failure.property)
+            }
+        }
+    }
+
+    /// For people.
+    pub(super) fn tell(&self, cluster: &Cluster) -> String {
+        let Self { done, counters, failures, hung, wall, trace_hash } = self;
+        let virtual_seconds = counters.virtual_nanos / 1_000_000_000;
+        let speed = u128::from(counters.virtual_nanos) / wall.as_nanos().max(1);
+        let rate = u128::from(counters.steps) * 1_000 / wall.as_millis().max(1);
+        let count = |number: u64| HumanCount(number).to_string();
+        let members = match cluster.members {
+            1 => "1 member".to_owned(),
+            many => format!("{many} members"),
+        };
+        let mut text = format!(
+            "{} seeds of {members}, profile {}: {}\n\n",
+            count(done.len()),
+            cluster.profile(),
+            self.found(),
+        );
+        let rows = [
+            ("steps", format!("{}, {} a second", count(counters.steps), count(rate as u64))),
+            (
+                "virtual time",
+                format!(
+                    "{} s in {:.1?}, {} times real time",
+                    count(virtual_seconds),
+                    wall,
+                    count(speed as u64)
+                ),
+            ),
+            ("elections", count(counters.elections)),
+            (
+                "commits",
+                format!(
+                    "{}, {} acknowledged to clients",
+                    count(counters.commits),
+                    count(counters.acknowledged)
+                ),
+            ),
+            ("messages", count(counters.messages)),
+            ("undecided", format!("{} keys of histories", count(counters.undecided))),
+            ("trace hash", format!("{trace_hash:016x}")),
+        ];
+        rows.iter().for_each(|(name, value)| text += &format!("  {name:<14}{value}\n"));
+        text += &table("faults", counters.faults());
+        text += &table("seen", counters.marks());
+        for (seed, failure) in failures.iter().take(TOLD) {
+            let command = |verb| cluster.command(verb, *seed);
+            text += &format!(
+                "\nFAILED  {failure}\n  replay: {}\n  shrink: {}\n",
+                command("replay"),
+                command("shrink")
+            );
+        }
+        for hung in hung {
+            let replay = cluster.command("replay", hung.seed);
+            text += &format!(
+                "\nFAILED  {} in seed {}: {}\n  replay: {replay}\n",
+                BoundedWork::NAME,
+                hung.seed,
+                hung.detail()
+            );
+        }
+        if failures.len() > TOLD {
+            text += &format!("\n... and {} more failures; --format json lists all\n", failures.len() - TOLD);
+        }
+        text
+    }
+
+    /// For programs.
+    pub(super) fn json(&self, cluster: &Cluster) -> Value {
+        let Self { done, counters, failures, wall, trace_hash, hung } = self;
+        let hung = hung.iter().map(|hung| {
+            json!({
+                "seed": hung.seed,
+                "property": BoundedWork::NAME,
+                "detail": hung.detail(),
+                "replay": cluster.command("replay", hung.seed),
+            })
+        });
+        let failures: Vec<_> = failures
+            .iter()
+            .map(|(seed, failure)| {
+                json!({
+                    "seed": seed,
+                    "property": failure.property,
+                    "detail": failure.detail,
+                    "step": failure.step,
+                    "replay": cluster.command("replay", *seed),
+                })
+            })
+            .chain(hung)
+            .collect();
+        json!({
+            "seeds": done.len(),
+            "steps": counters.steps,
+            "virtual_seconds": counters.virtual_nanos / 1_000_000_000,
+            "wall_seconds": wall.as_secs_f64(),
+            "elections": counters.elections,
+            "commits": counters.commits,
+            "acknowledged": counters.acknowledged,
+            "messages": counters.messages,
+            "undecided": counters.undecided,
+            "faults": counters.faults(),
+            "marks": counters.marks(),
+            "trace_hash": format!("{trace_hash:016x}"),
+            "failures": failures,
+        })
+    }
+}
+
+/// Names and counts, several to a line.
+fn table(title: &str, counts: impl IntoIterator<Item = (&'static str, u64)>) -> String {
+    let mut text = String::new();
+    let cells: Vec<_> =
+        counts.into_iter().map(|(name, count)| format!("{name} {}", HumanCount(count))).collect();
+    for (row, cells) in cells.chunks(3).enumerate() {
+        let title = if row == 0 { title } else { "" };
+        let cells: String = cells.iter().map(|cell| format!("{cell:<34}")).collect();
+        text += &format!("  {title:<14}{}\n", cells.trim_end());
+    }
+    text
+}
