@@ -1,6 +1,7 @@
 //! What a run has shown.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -190,44 +191,36 @@ pub struct Counters {
     pub messages: u64,
     /// Keys whose histories could not be decided: none, or the check was not made.
     pub undecided: u64,
-    #[serde(with = "faults")]
+    #[serde(serialize_with = "write_faults", deserialize_with = "read_faults")]
     faults: [u64; FaultKind::ALL.len()],
-    #[serde(with = "marks")]
+    #[serde(serialize_with = "write_marks", deserialize_with = "read_marks")]
     marks: [u64; Mark::ALL.len()],
 }
 
 /// Counts as data: a map from the name of each to its count, with neither more names nor fewer.
 macro_rules! counts_by_name {
-    ($module:ident, $Counted:ident) => {
-        mod $module {
-            use super::$Counted;
-            use serde::de::{Deserialize as _, Error as _};
-            use std::collections::BTreeMap;
+    ($write:ident, $read:ident, $Counted:ident) => {
+        fn $write<S: Serializer>(counts: &[u64; $Counted::ALL.len()], to: S) -> Result<S::Ok, S::Error> {
+            to.collect_map($Counted::ALL.iter().map(|one| (one.name(), counts[*one as usize])))
+        }
 
-            type Counts = [u64; $Counted::ALL.len()];
-
-            pub(super) fn serialize<S: serde::Serializer>(counts: &Counts, to: S) -> Result<S::Ok, S::Error> {
-                to.collect_map($Counted::ALL.iter().map(|one| (one.name(), counts[*one as usize])))
+        fn $read<'de, D: Deserializer<'de>>(from: D) -> Result<[u64; $Counted::ALL.len()], D::Error> {
+            let mut named = BTreeMap::<String, u64>::deserialize(from)?;
+            let mut counts = [0; $Counted::ALL.len()];
+            for one in $Counted::ALL {
+                let count = named.remove(one.name());
+                counts[one as usize] = count.ok_or_else(|| D::Error::missing_field(one.name()))?;
             }
-
-            pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Counts, D::Error> {
-                let mut named = BTreeMap::<String, u64>::deserialize(from)?;
-                let mut counts = [0; $Counted::ALL.len()];
-                for one in $Counted::ALL {
-                    let count = named.remove(one.name());
-                    counts[one as usize] = count.ok_or_else(|| D::Error::missing_field(one.name()))?;
-                }
-                match named.keys().next() {
-                    Some(name) => Err(D::Error::custom(format_args!("nothing is counted as `{name}`"))),
-                    None => Ok(counts),
-                }
+            match named.keys().next() {
+                Some(name) => Err(D::Error::custom(format_args!("nothing is counted as `{name}`"))),
+                None => Ok(counts),
             }
         }
     };
 }
 
-counts_by_name!(faults, FaultKind);
-counts_by_name!(marks, Mark);
+counts_by_name!(write_faults, read_faults, FaultKind);
+counts_by_name!(write_marks, read_marks, Mark);
 
 impl Default for Counters {
     fn default() -> Self {
