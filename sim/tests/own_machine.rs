@@ -222,7 +222,7 @@ fn an_order_that_is_sent_again_without_a_session_is_booked_twice() {
     let text = found.to_string();
     for said in [
         "KONTIKI_SEED=",
-        "cargo test an_order_that_is_sent_again",
+        "cargo test an_order_that_is_sent_again_without_a_session_is_booked_twice -- --exact",
         "KONTIKI_SCENARIO=",
         "order [",
         "How it came about",

@@ -387,6 +387,9 @@ pub enum ScenarioError {
     /// A flapping link that never rests.
     #[error("a flap with period_us zero: set at least 1")]
     ZeroPeriod,
+    /// A state machine of a user's own runs on full replicas alone.
+    #[error("replica is missing: take it from `kontiki-sim scenario --seed 1 --profile storage`")]
+    NoReplica,
     /// A replica's settings cannot be: which.
     #[error("replica.{0} is zero: set at least 1")]
     Replica(&'static str),

@@ -28,7 +28,7 @@ pub use workload::Workload;
 
 use crate::quiet::quiet_kernel_panics;
 use crate::report::Failure;
-use crate::scenario::{Profile, ReplicaSpec, Scenario};
+use crate::scenario::{Profile, ReplicaSpec, Scenario, ScenarioError};
 use crate::shrink::{STEPS, shrink_by};
 use crate::story;
 use crate::stream::Stream;
@@ -199,7 +199,8 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
     ///
     /// # Panics
     ///
-    /// If a seed fails, if a variable does not name what it should, or if there are no seeds.
+    /// If a seed fails, if a variable does not name what it should, if there are no seeds or no members, or if a
+    /// scenario cannot be run.
     pub fn check(&self) {
         if let Err(error) = self.run() {
             panic!("{error}");
@@ -210,12 +211,22 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
     ///
     /// # Errors
     ///
-    /// If a seed fails, if a variable does not name what it should, or if there are no seeds.
+    /// If a seed fails, if a variable does not name what it should, if there are no seeds or no members, or if a
+    /// scenario cannot be run.
     pub fn run(&self) -> Result<u64, TestError> {
         static QUIET: Once = Once::new();
         QUIET.call_once(quiet_kernel_panics);
-        match report::scenarios(self.seeds.clone(), |name| std::env::var_os(name))? {
-            Chosen::Scenario(scenario) => self.try_one(&scenario).map(|()| 1),
+        self.run_chosen(report::scenarios(self.seeds.clone(), |name| std::env::var_os(name))?)
+    }
+
+    fn run_chosen(&self, chosen: Chosen) -> Result<u64, TestError> {
+        match chosen {
+            _ if self.members == 0 => Err(TestError::NoMembers),
+            Chosen::Scenario(scenario) => match self.fails(&scenario)? {
+                None => Ok(1),
+                // It is as small as its owner wants it.
+                Some(failure) => Err(self.explain(&scenario, None, (*scenario).clone(), failure)),
+            },
             Chosen::Seeds(seeds) => {
                 let count = seeds.end - seeds.start;
                 seeds.map(|seed| self.scenario(seed)).try_for_each(|scenario| self.try_one(&scenario))?;
@@ -225,43 +236,47 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
     }
 
     fn try_one(&self, scenario: &Scenario) -> Result<(), TestError> {
-        match self.fails(scenario) {
-            None => Ok(()),
-            Some(failure) => Err(TestError::Failed(Box::new(self.explain(scenario, failure)))),
-        }
-    }
-
-    /// Makes a failing scenario smaller, and tells of it.
-    fn explain(&self, scenario: &Scenario, failure: Failure) -> FailedSeed {
-        let run_for = |scenario: &Scenario, steps| Some(self.world(scenario, None, None)?.run_for(steps));
-        let smallest = shrink_by(scenario, &run_for, STEPS, &mut |_| true);
-        let (smallest, failure) = match smallest {
+        let Some(failure) = self.fails(scenario)? else { return Ok(()) };
+        let run_for =
+            |scenario: &Scenario, steps| Some(self.world(scenario, None, None).ok()?.run_for(steps));
+        let (smallest, failure) = match shrink_by(scenario, &run_for, STEPS, &mut |_| true) {
             Some(shrunk) => (shrunk.scenario, shrunk.failure),
             // A state machine that is not deterministic need not fail again.
             None => (scenario.clone(), failure),
         };
+        Err(self.explain(scenario, Some(scenario.seed), smallest, failure))
+    }
+
+    /// Tells of a scenario that fails, by the smallest that does. What belongs to a seed is written to files.
+    fn explain(
+        &self,
+        scenario: &Scenario,
+        seed: Option<u64>,
+        smallest: Scenario,
+        failure: Failure,
+    ) -> TestError {
         let (mut steps, journal) = (Steps::default(), Journal::default());
         let told = story::tell_of(|tell| {
             let mut tracer = |traced: &Traced<'_>| {
                 steps.push(&traced.line());
                 tell(traced);
             };
-            let world = self.world(&smallest, Some(&mut tracer), Some(journal.clone()));
+            let world = self.world(&smallest, Some(&mut tracer), Some(journal.clone())).ok();
             Ok::<_, Infallible>(world.and_then(|world| world.run().failure))
         });
         let Ok(story) = told;
         let test = report::test_name();
-        let name = report::file_name(test.as_deref(), scenario.seed);
-        FailedSeed {
-            seed: scenario.seed,
+        let save = |seed| steps.save(&smallest, &report::file_name(test.as_deref(), seed)).ok();
+        TestError::Failed(Box::new(FailedSeed {
+            files: seed.and_then(save).unwrap_or_default(),
+            seed,
             failure,
             faults: scenario.faults.len(),
             log: journal.take(),
             story,
-            files: steps.save(&smallest, &name).unwrap_or_default(),
             scenario: smallest,
             test,
-        }
+        }))
     }
 
     /// The scenario of a seed: as it is drawn for Raft's own sake, with this test's clients.
@@ -284,17 +299,18 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         scenario: &Scenario,
         tracer: Option<Tracer<'t>>,
         journal: Option<Journal>,
-    ) -> Option<World<'t, Simulated<M, W>>> {
-        let limits = scenario.replica.as_ref()?.limits();
+    ) -> Result<World<'t, Simulated<M, W>>, ScenarioError> {
+        let limits = scenario.replica.as_ref().ok_or(ScenarioError::NoReplica)?.limits();
         let begin = self.begin.clone();
         let properties = self.properties.iter().map(|(name, make)| -> Named<M> { (*name, make()) });
         let simulated =
             Simulated::new(move || begin(), self.workload.clone(), properties.collect(), limits, journal);
-        World::new(scenario, simulated, tracer).ok()
+        World::new(scenario, simulated, tracer)
     }
 
-    fn fails(&self, scenario: &Scenario) -> Option<Failure> {
-        self.world(scenario, None, None)?.run().failure
+    fn fails(&self, scenario: &Scenario) -> Result<Option<Failure>, TestError> {
+        let world = self.world(scenario, None, None);
+        Ok(world.map_err(|wrong| TestError::Scenario { seed: scenario.seed, wrong })?.run().failure)
     }
 }
 
@@ -310,5 +326,48 @@ fn plain_replica() -> ReplicaSpec {
         sessions: 10_000,
         session_idle: 1 << 30,
         old_wire: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kontiki_core::kv::{Command, Kv};
+
+    #[derive(Clone)]
+    struct Puts;
+
+    impl Workload for Puts {
+        fn command(&mut self, stream: &mut Stream) -> Vec<u8> {
+            Command::Put { key: &[stream.below(10) as u8], value: b"x" }.encode()
+        }
+    }
+
+    fn puts() -> Test<Kv, Puts> {
+        Test::new(Kv::default()).workload(Puts).seeds(0..3)
+    }
+
+    #[test]
+    fn what_cannot_be_run_has_not_held() {
+        assert_eq!(puts().members(0).run(), Err(TestError::NoMembers));
+        let wrong = puts().members(100).run().expect_err("there are too many").to_string();
+        assert!(wrong.starts_with("the scenario of seed 0 cannot be run: "), "{wrong}");
+        let mut scenario = puts().scenario(1);
+        scenario.replica = None;
+        let wrong =
+            puts().run_chosen(Chosen::Scenario(Box::new(scenario))).expect_err("nothing would run it");
+        assert_eq!(wrong, TestError::Scenario { seed: 1, wrong: ScenarioError::NoReplica });
+    }
+
+    #[test]
+    fn a_scenario_of_a_file_is_told_as_it_is() {
+        let test = puts().invariant("there are three keys at most", |kv: &Kv| kv.len() <= 3);
+        let scenario = test.scenario(0);
+        let failed = test.run_chosen(Chosen::Scenario(Box::new(scenario.clone())));
+        let Err(TestError::Failed(failed)) = failed else { panic!("it should fail: {failed:?}") };
+        assert_eq!((&failed.scenario, failed.seed, failed.files.len()), (&scenario, None, 0));
+        let text = failed.to_string();
+        assert!(text.contains("The scenario in the file fails"), "{text}");
+        assert!(!text.contains("KONTIKI_"), "what replays it is known: {text}");
     }
 }

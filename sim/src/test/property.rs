@@ -9,7 +9,8 @@ use kontiki_core::types::{LogId, NodeId};
 #[expect(unused_variables, reason = "a property looks at what it wants to")]
 pub trait Property<M> {
     /// The state machine of a member has applied the entry at `at`, or was restored from a snapshot through
-    /// it.
+    /// it. A member that has restarted applies earlier entries once more: remember what was seen by `at`, not
+    /// by member.
     fn applied(&mut self, member: NodeId, at: LogId, state: &M) -> Result<(), String> {
         Ok(())
     }
@@ -36,7 +37,9 @@ pub(super) struct Invariant<F>(pub(super) F);
 impl<M, F: Fn(&M) -> bool> Property<M> for Invariant<F> {
     fn applied(&mut self, member: NodeId, at: LogId, state: &M) -> Result<(), String> {
         let holds = (self.0)(state);
-        holds.then_some(()).ok_or_else(|| format!("not in the state of member {member} after entry {at}"))
+        holds
+            .then_some(())
+            .ok_or_else(|| format!("does not hold in the state of member {member} after entry {at}"))
     }
 }
 
@@ -46,7 +49,7 @@ pub(super) struct Agreement<F>(pub(super) F);
 impl<M, F: Fn(&M, &M) -> bool> Property<M> for Agreement<F> {
     fn met(&mut self, one: (NodeId, &M), other: (NodeId, &M)) -> Result<(), String> {
         let holds = (self.0)(one.1, other.1);
-        holds.then_some(()).ok_or_else(|| format!("not between members {} and {}", one.0, other.0))
+        holds.then_some(()).ok_or_else(|| format!("does not hold between members {} and {}", one.0, other.0))
     }
 }
 
@@ -56,7 +59,7 @@ pub(super) struct OfAnswers<F>(pub(super) F);
 impl<M, F: Fn(&[u8], &[u8]) -> bool> Property<M> for OfAnswers<F> {
     fn answered(&mut self, asked: &[u8], answer: &[u8]) -> Result<(), String> {
         let holds = (self.0)(asked, answer);
-        holds.then_some(()).ok_or_else(|| format!("not of the answer {answer:?} to {asked:?}"))
+        holds.then_some(()).ok_or_else(|| format!("does not hold of the answer {answer:?} to {asked:?}"))
     }
 }
 
@@ -67,7 +70,7 @@ impl<M, F: Fn(&M) -> bool> Property<M> for AtEnd<F> {
     fn ended(&mut self, states: &[(NodeId, &M)]) -> Result<(), String> {
         match states.iter().find(|(_, state)| !(self.0)(state)) {
             None => Ok(()),
-            Some((member, _)) => Err(format!("not in the last state of member {member}")),
+            Some((member, _)) => Err(format!("does not hold in the last state of member {member}")),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! it came about, and how to see it again.
 
 use crate::report::Failure;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, ScenarioError};
 use crate::story::Story;
 use crate::trace::LEGEND;
 use std::ffi::OsString;
@@ -29,6 +29,18 @@ pub enum TestError {
     /// The range of seeds is empty, so nothing was tested.
     #[error("the range of seeds is empty: give at least one, as in 0..100")]
     NoSeeds,
+    /// There are no members, so nothing was tested.
+    #[error("the clusters have no members: give at least one, as in .members(3)")]
+    NoMembers,
+    /// A scenario cannot be run, so nothing was tested.
+    #[error("the scenario of seed {seed} cannot be run: {wrong}")]
+    Scenario {
+        /// The seed.
+        seed: u64,
+        /// What is wrong with it.
+        #[source]
+        wrong: ScenarioError,
+    },
     /// An environment variable does not name what it should: which, and what is wrong.
     #[error("{0} {1}")]
     Variable(&'static str, String),
@@ -37,8 +49,8 @@ pub enum TestError {
 /// A seed that fails, and what there is to look into it with.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FailedSeed {
-    /// The first seed that fails.
-    pub seed: u64,
+    /// The first seed that fails; none where a file held the scenario.
+    pub seed: Option<u64>,
     /// What fails, in the smallest scenario that was found.
     pub failure: Failure,
     /// That scenario.
@@ -61,11 +73,18 @@ impl fmt::Display for FailedSeed {
         let Self { seed, failure, scenario, faults, log, story, files, test } = self;
         writeln!(f, "{failure}\n")?;
         let (left, members) = (scenario.faults.len(), scenario.members.len());
-        writeln!(
-            f,
-            "Seed {seed} fails. Its scenario has {faults} faults; {left} are left in the smallest one found that"
-        )?;
-        writeln!(f, "fails in the same way, with {}.", counted(members, "member"))?;
+        let (faults, members) = (counted(*faults, "fault"), counted(members, "member"));
+        match seed {
+            Some(seed) => {
+                let (are, contests) = (if left == 1 { "is" } else { "are" }, contested(scenario));
+                writeln!(
+                    f,
+                    "Seed {seed} fails. Its scenario has {faults}; {left} {are} left in the smallest one found"
+                )?;
+                writeln!(f, "that fails in the same way, with {members}{contests}.")?;
+            }
+            None => writeln!(f, "The scenario in the file fails, with {faults} and {members}.")?,
+        }
         writeln!(f, "\nThe end of the log:")?;
         log.iter().skip(log.len().saturating_sub(SHOWN)).try_for_each(|line| writeln!(f, "{line}"))?;
         if let Some(story) = story {
@@ -73,10 +92,12 @@ impl fmt::Display for FailedSeed {
             story.lines().iter().try_for_each(|fact| writeln!(f, "{fact}"))?;
         }
         let command = match test {
-            Some(test) => format!("cargo test {test}"),
+            Some(test) => format!("cargo test {test} -- --exact"),
             None => "and the same command".to_owned(),
         };
-        writeln!(f, "\n  replay the seed:      {SEED}={seed} {command}")?;
+        if let Some(seed) = seed {
+            writeln!(f, "\n  replay the seed:      {SEED}={seed} {command}")?;
+        }
         for file in files {
             match file.extension().is_some_and(|extension| extension == "json") {
                 true => writeln!(f, "  replay the smallest:  {SCENARIO}={} {command}", file.display())?,
@@ -84,6 +105,14 @@ impl fmt::Display for FailedSeed {
             }
         }
         Ok(())
+    }
+}
+
+/// What is aimed at moments of the run, beside its faults.
+fn contested(scenario: &Scenario) -> &'static str {
+    match scenario.contests {
+        Some(_) => ", and faults that strike at chosen moments (contests)",
+        None => "",
     }
 }
 
