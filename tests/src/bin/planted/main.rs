@@ -19,6 +19,9 @@
 //! is not found within its budget, one that trips another property, and one that makes the simulator run on
 //! without end (longer than [`LIMIT`]; it is stopped then) are failures.
 //!
+//! `--check` only sees whether every patch applies and compiles: one that does not is found out long before
+//! its bug is planted again.
+//!
 //! `--shrink` shrinks the scenario in which each bug is found, and shows what is left of it. Its story must
 //! say what a line `Story:` of the header names, parts of it separated by `|`.
 
@@ -27,7 +30,7 @@ mod shrink;
 
 use clap::Parser;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fs;
 use std::io::Read as _;
@@ -50,9 +53,12 @@ struct Cli {
     /// Merge each patch with the present tree, rewrite those that have moved, and list those that need a hand
     #[arg(long, conflicts_with = "write")]
     rebase: bool,
+    /// Only see whether each patch applies and compiles
+    #[arg(long, conflicts_with_all = ["write", "rebase"])]
+    check: bool,
     /// Shrink the scenario in which each bug is found, and print what is left; with --write, write it into
     /// the table of docs/shrinking.md
-    #[arg(long, conflicts_with = "rebase")]
+    #[arg(long, conflicts_with_all = ["rebase", "check"])]
     shrink: bool,
 }
 
@@ -108,6 +114,9 @@ impl Cli {
             return rebase::rebase(root, &bugs);
         }
         let workshop = Workshop::new(root);
+        if self.check {
+            return Ok(check(&workshop, &bugs));
+        }
         if self.shrink {
             return shrink::shrink(&workshop, &bugs, self.write);
         }
@@ -166,6 +175,14 @@ impl Cli {
     }
 }
 
+/// Says which patches do not apply or do not compile. Returns whether all do.
+fn check(workshop: &Workshop, bugs: &[Bug]) -> bool {
+    let broken = bugs.iter().filter_map(|bug| Some((bug, workshop.check(bug).err()?)));
+    let broken = broken.inspect(|(bug, error)| println!("BROKEN  {}: {error}", bug.name)).count();
+    println!("{} of {} planted bugs compile", bugs.len() - broken, bugs.len());
+    broken == 0
+}
+
 /// A copy of the workspace, in which bugs are planted and built.
 struct Workshop {
     root: PathBuf,
@@ -188,8 +205,8 @@ impl Workshop {
         }
     }
 
-    /// Builds the simulator with a bug in it.
-    fn build(&self, bug: &Bug) -> Result<(), Failure> {
+    /// Copies what has changed of the workspace, and puts the bug in.
+    fn prepare(&self, bug: &Bug) -> Result<(), Failure> {
         for part in [
             "Cargo.toml",
             "Cargo.lock",
@@ -212,6 +229,32 @@ impl Workshop {
             let why = String::from_utf8_lossy(&applied.stderr).into_owned();
             return Err(format!("the patch no longer applies; mend it:\n{why}").into());
         }
+        Ok(())
+    }
+
+    /// Sees whether the crates that a bug changes compile with it.
+    fn check(&self, bug: &Bug) -> Result<(), Failure> {
+        self.prepare(bug)?;
+        let patch = fs::read_to_string(&bug.patch)?;
+        let files = patch.lines().filter_map(|line| line.strip_prefix("+++ b/"));
+        let crates = files.filter_map(|file| file.split('/').next());
+        let packages: BTreeSet<_> = crates.map(|name| format!("--package=kontiki-{name}")).collect();
+        let checked = Command::new(env!("CARGO"))
+            .args(["check", "--quiet", "--all-features"])
+            .args(packages)
+            .current_dir(&self.copy)
+            .env("CARGO_TARGET_DIR", &self.target)
+            .env("RUSTFLAGS", "-Awarnings")
+            .output()?;
+        if !checked.status.success() {
+            return Err(String::from_utf8_lossy(&checked.stderr).into_owned().into());
+        }
+        Ok(())
+    }
+
+    /// Builds the simulator with a bug in it.
+    fn build(&self, bug: &Bug) -> Result<(), Failure> {
+        self.prepare(bug)?;
         let built = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--profile", "sweep", "-p", "kontiki-sim"])
             .current_dir(&self.copy)
