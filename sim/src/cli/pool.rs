@@ -25,15 +25,18 @@ pub(crate) struct Pool {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Hung {
     pub(super) seed: u64,
-    pub(super) after: Duration,
+    /// How much time of a core it had.
+    pub(super) processor: Duration,
+    /// How long that took.
+    pub(super) wall: Duration,
 }
 
 impl Hung {
     /// What is wrong with it.
     pub(super) fn detail(&self) -> String {
         format!(
-            "the seed has not ended after {:.1?} of processor time; if its replay does not end either, --trace shows where it goes round; if it does, raise --seed-timeout",
-            self.after
+            "the seed has not ended after {:.1?} of processor time, {:.1?} in all; if its replay does not end either, --trace shows where it goes round; if it does, raise --seed-timeout",
+            self.processor, self.wall
         )
     }
 }
@@ -144,9 +147,9 @@ impl Pool {
     fn hung(&self, place: &Place, jobs: u32) -> Option<Hung> {
         let (seed, since) = (*locked(place))?;
         let now = Clocks::now();
-        let after = (now.processor - since.processor) / jobs;
-        let waited = now.wall - since.wall;
-        (after > self.seed_timeout || waited > self.seed_timeout * WAITING).then_some(Hung { seed, after })
+        let (processor, wall) = ((now.processor - since.processor) / jobs, now.wall - since.wall);
+        let is_hung = processor > self.seed_timeout || wall > self.seed_timeout.saturating_mul(WAITING);
+        is_hung.then_some(Hung { seed, processor, wall })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::hash::StableHasher;
 use crate::report::Failure;
 use crate::stream::Stream;
 use kontiki_core::action::{Action, Outcome, Refusal, Violation};
-use kontiki_core::event::{Event as Kernel, Reconfigure};
+use kontiki_core::event::{Event as Kernel, Reconfigure, Transfer};
 use kontiki_core::membership::{Change, MemberKind};
 use kontiki_core::message::Message;
 use kontiki_core::raft::Raft;
@@ -36,6 +36,7 @@ enum Event {
     Fault(Fault),
     Start(usize),
     Heal,
+    HandOver(usize),
     /// The operator and the supervisors look after their members.
     Tick,
     WakeFormation(usize, u64),
@@ -227,6 +228,7 @@ impl<'a> World<'a> {
             Event::Start(unit) => self.start(unit),
             Event::Heal => self.heal(),
             Event::Tick => self.tick(),
+            Event::HandOver(group) => self.hand_over(group),
             Event::WakeFormation(unit, life) => {
                 if let Some(process) = self.units[unit].running(life) {
                     process.wakes[0] = None;
@@ -341,17 +343,34 @@ impl<'a> World<'a> {
         self.crash(seed, 0);
     }
 
-    /// From now on the leader reaches newcomers alone, and soon crashes.
+    /// From now on the leader reaches newcomers alone, and soon crashes. Where two others are left and time is
+    /// left to heal it, it comes back elsewhere, and finds that a newcomer leads, of which it may know nothing.
     fn lose_addition(&mut self, leader: usize) {
         self.plan.loses_addition = false;
         let Unit { group, .. } = self.units[leader];
-        for other in 0..self.units.len() {
-            if other != leader && self.units[other].group == group && self.units[other].is_founder {
-                self.cuts.insert((leader, other), self.now + 3_000 * MS);
-            }
-        }
+        let is_founder = |it: &usize| self.units[*it].group == group && self.units[*it].is_founder;
+        let others: Vec<_> = (0..self.units.len()).filter(is_founder).filter(|it| *it != leader).collect();
+        self.cuts.extend(others.iter().map(|other| ((leader, *other), self.now + 3_000 * MS)));
         self.trace(|| format!("unit {leader} reaches newcomers alone"));
-        self.after(1_500 * MS, Event::Fault(Fault::Crash(leader, 1_000 * MS)));
+        if others.len() < 2 || self.now + 4_000 * MS > self.plan.heal_at {
+            return self.after(1_500 * MS, Event::Fault(Fault::Crash(leader, 1_000 * MS)));
+        }
+        self.after(1_500 * MS, Event::Fault(Fault::Move(leader, 1_000 * MS, 2_000 * MS)));
+        self.after(2_000 * MS, Event::HandOver(group));
+    }
+
+    /// The operator has a newcomer lead.
+    fn hand_over(&mut self, group: usize) {
+        let is_voter = |unit: &Unit| {
+            let place = unit.alive().and_then(Process::placed);
+            place.is_some_and(|place| place.kind == MemberKind::Voter && place.is_committed)
+        };
+        let newcomer =
+            self.units.iter().find(|unit| unit.group == group && !unit.is_founder && is_voter(unit));
+        let (Some(leader), Some(to)) = (self.leader_of(group), newcomer.map(|unit| unit.id)) else { return };
+        self.trace(|| format!("the operator has member {} lead", to.get()));
+        let request = self.request(leader, Asker::Operator);
+        self.step(leader, Kernel::Transfer(Transfer { request, to: Some(to) }));
     }
 
     fn leads_astray(&self, one: usize, other: usize) -> bool {

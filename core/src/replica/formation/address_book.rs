@@ -129,6 +129,13 @@ impl AddressBook {
         self.note(id, Address::undated(address), Source::Told);
     }
 
+    /// Another member says where several are.
+    pub(super) fn told_all(&mut self, addresses: &[(NodeId, String)]) {
+        for (id, address) in addresses {
+            self.told(*id, address.clone());
+        }
+    }
+
     /// Takes in what a peer says of itself and of others in its handshake.
     ///
     /// The peer may have dialled this host, which then has no reason to dial, and verifies nothing. What the

@@ -90,12 +90,7 @@ impl Formation {
             Ok(Reply::Who(Who { cluster: Some(found), .. })) => {
                 self.report(Report::SeedOfOtherGroup { address, found }, out);
             }
-            // It has lost its directory, and may know all the same where other members are.
-            Ok(Reply::Who(Who { cluster: None, addresses, .. })) => {
-                for (id, address) in addresses {
-                    book.told(id, address);
-                }
-            }
+            Ok(Reply::Who(who)) => self.hear(&who, book),
             Ok(_) | Err(_) => {}
         }
     }
@@ -111,23 +106,18 @@ impl Formation {
         self.stage = Stage::Introducing { open, turn: turn.wrapping_add(1) };
     }
 
-    /// A member of the group says where others are.
-    pub(super) fn on_introduced(&self, answer: Result<Reply, String>, book: &mut AddressBook) {
-        if let Ok(Reply::Who(who)) = answer
-            && who.cluster == self.record.cluster
-        {
-            for (id, address) in who.addresses {
-                book.told(id, address);
-            }
+    /// Hears where others are, from a member of the group, or from one that has lost its directory and may know
+    /// it all the same.
+    pub(super) fn hear(&self, who: &Who, book: &mut AddressBook) {
+        if who.cluster.is_none() || who.cluster == self.record.cluster {
+            book.told_all(&who.addresses);
         }
     }
 
     /// Takes note of where members are: of the one to join by, on the operator's word.
     fn note(&self, who: &Who, address: String, book: &mut AddressBook) {
         book.note(who.member.id, Address::undated(address), Source::Configured);
-        for (id, address) in &who.addresses {
-            book.told(*id, address.clone());
-        }
+        book.told_all(&who.addresses);
     }
 
     /// **Invariant:** only a committed membership ends the joining. One that is not committed may be undone,

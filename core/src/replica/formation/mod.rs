@@ -8,6 +8,7 @@
 //!   Plan::Found ─► Founding ─┐                    ┌─► Joining ─► Settled     not a voter yet
 //!                            ├─ Store ─► Enter ───┤
 //!   Plan::Join ──► Seeking ──┘                    └─► Locating ─► Settled    a member, with an address to ask
+//!                                                     Introducing ◄─►┘       as long as it hears of no leader
 //! ```
 //!
 //! # Founding
@@ -307,7 +308,9 @@ impl Formation {
             Stage::Introducing { open, .. } if *open == Some(question) => {
                 *open = None;
                 self.retry_at = now + PAUSE;
-                self.on_introduced(answer, book);
+                if let Ok(Reply::Who(who)) = answer {
+                    self.hear(&who, book);
+                }
             }
             // The question is of an earlier stage.
             _ => {}
