@@ -20,6 +20,12 @@ const BLOCK: u64 = 4_096;
 /// Each copy of the vote stands in its file four times: in two blocks, and in both halves of each.
 const HALF: u64 = BLOCK / 2;
 
+/// Which bit of a sector flips. Most of a sector is payload, or nothing: so every other bit is one of its
+/// first 32 bytes, where a header has its magic number, its version and its lengths.
+fn in_the_fields(drawn: u64) -> u64 {
+    if drawn >> 63 == 0 { drawn } else { drawn % (32 * 8) }
+}
+
 impl<A: Application> World<'_, A> {
     pub(crate) fn fail_next_sync(&mut self, member: usize) {
         if let MemberBody::FullReplica(full) = &mut self.hosts[member].body {
@@ -254,7 +260,7 @@ impl<A: Application> World<'_, A> {
             return;
         }
         let decay = match how {
-            Decay::Bit => Rot::FlipBit(stream.number()),
+            Decay::Bit => Rot::FlipBit(in_the_fields(stream.number())),
             Decay::Blank => Rot::Zero,
             Decay::Garbage | Decay::Unreadable => Rot::Noise(stream.number()),
         };
