@@ -1,15 +1,14 @@
 //! What can go wrong, one entry a fault: its name, how it is drawn, whom it befalls, how it begins and how it
 //! ends.
 //!
-//! A new fault is a new entry here, and the functions of the world that it begins and ends with. Each fault
+//! A new fault is a new entry here, and what it does to a world a function of [`FaultInjection`]. Each fault
 //! draws from a stream of its own, so an entry that is added leaves what all seeds draw of the others as it
 //! was.
 
-use crate::application::Application;
+use crate::check::Checked;
 use crate::report::counted;
 use crate::scenario::{Decay, Leading, Rotten, Target, TimedFault};
 use crate::stream::Stream;
-use crate::world::World;
 use kontiki_core::types::NodeId;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +50,85 @@ pub(crate) struct Episode {
     pub(crate) member: usize,
     /// When it is over.
     pub(crate) until: u64,
+}
+
+/// Links, each way for itself, by the positions of both ends.
+pub(crate) type Links = Vec<(usize, usize)>;
+
+/// A world that faults can be injected into. Members are given by position.
+pub(crate) trait FaultInjection {
+    /// Counts a fault that has begun, where what it begins with does not.
+    fn count_fault(&mut self, kind: FaultKind);
+
+    // ----- members -----
+
+    /// A member crashes after so many more actions; what is counted then is the crash.
+    fn crash_after(&mut self, member: usize, actions: u32);
+    /// Every member crashes at once.
+    fn crash_all(&mut self);
+    /// A member may start again, if no other fault keeps it down.
+    fn let_up(&mut self, member: usize) -> Checked;
+    /// The same for every member.
+    fn let_all_up(&mut self) -> Checked;
+    /// A member stands still, while its host and its disk go on.
+    fn pause(&mut self, member: usize);
+    /// A host is suspended, with its disk, until the fault is over. Its clock counts that time, or not.
+    fn suspend(&mut self, at: Episode, counted: bool);
+    /// The same for every host.
+    fn suspend_all(&mut self, at: Episode, counted: bool);
+    /// A member goes on, and hears at once of all that happened while it stood still.
+    fn resume(&mut self, member: usize) -> Checked;
+    /// The same for every member.
+    fn resume_all(&mut self) -> Checked;
+    /// A member's disk is gone, if the group can do without.
+    fn wipe(&mut self, member: usize);
+    /// A host believes that it lost the connection to its leader. One that leads has no leader to lose.
+    fn alarm_falsely(&mut self, member: usize);
+
+    // ----- clocks -----
+
+    /// A clock runs faster than true time by so many parts per million.
+    fn set_clock(&mut self, member: usize, ppm: i64);
+    /// A clock jumps ahead.
+    fn jump_clock(&mut self, member: usize, by_us: u64);
+    /// A clock runs at the rate again that its scenario gives it.
+    fn restore_clock(&mut self, member: usize);
+
+    // ----- links -----
+
+    /// Nothing passes over these links.
+    fn cut(&mut self, kind: FaultKind, links: &[(usize, usize)]);
+    /// They are as before.
+    fn mend(&mut self, links: &[(usize, usize)]) -> Checked;
+    /// The links of a member are stalled.
+    fn stall(&mut self, at: Episode);
+    /// The links of a member go down or up, and the other way a little later, until the fault is over.
+    fn flap(&mut self, at: Episode, period_us: u64, down: bool);
+    /// The links between these members and all others, both ways.
+    fn links_around(&self, side: &[NodeId]) -> Links;
+    /// The links from these members to those.
+    fn links_between(&self, from: &[NodeId], to: &[NodeId]) -> Links;
+    /// The links between a member and all others, both ways.
+    fn links_of(&self, member: usize) -> Links;
+
+    // ----- disks -----
+
+    /// A disk finishes no write until the fault is over.
+    fn stall_disk(&mut self, at: Episode);
+    /// The next sync of a disk fails.
+    fn fail_next_sync(&mut self, member: usize);
+    /// A disk has room for no more, or for little. The host of a kernel alone says so; a full replica finds
+    /// out.
+    fn fill_disk(&mut self, member: usize);
+    /// There is space on a disk again.
+    fn make_space(&mut self, member: usize);
+    /// The next write never gets to the disk, if the group can do without what is lost. So it is with the two
+    /// below.
+    fn lose_next_write(&mut self, member: usize);
+    /// The next write gets to another place of the disk.
+    fn misdirect_next_write(&mut self, member: usize);
+    /// Something durable is damaged.
+    fn rot_disk(&mut self, member: usize, what: Rotten, how: Decay);
 }
 
 macro_rules! faults {
@@ -144,7 +222,7 @@ macro_rules! faults {
 
             /// It begins.
             #[allow(unused_variables)]
-            pub(crate) fn begin<A: Application>(&self, world: &mut World<'_, A>, at: Episode) {
+            pub(crate) fn begin(&self, world: &mut impl FaultInjection, at: Episode) {
                 match self {
                     $(Self::$Fault { $($($field,)*)? } => { let ($began, $at) = (world, at); $begin })*
                 }
@@ -152,7 +230,7 @@ macro_rules! faults {
 
             /// It ends.
             #[allow(unused_variables)]
-            pub(crate) fn end<A: Application>(&self, world: &mut World<'_, A>, at: Episode) -> crate::world::Checked {
+            pub(crate) fn end(&self, world: &mut impl FaultInjection, at: Episode) -> Checked {
                 match self {
                     $(Self::$Fault { $($($field,)*)? } => { let ($ended, $then) = (world, at); $end })*
                 }
@@ -444,7 +522,7 @@ faults! {
     }
     drawn Damage 100 |draw| Fault::LostWrite { member: draw.any_member() },
     befalls Victims::One(*member),
-    begins |world, at| world.spoil(at.member, World::lose_write),
+    begins |world, at| world.lose_next_write(at.member),
     ends |world, at| Ok(());
 
     /// The next write to a disk gets to another place.
@@ -454,7 +532,7 @@ faults! {
     }
     drawn Damage 100 |draw| Fault::MisdirectedWrite { member: draw.any_member() },
     befalls Victims::One(*member),
-    begins |world, at| world.spoil(at.member, World::misdirect_write),
+    begins |world, at| world.misdirect_next_write(at.member),
     ends |world, at| Ok(());
 
     /// A disk damages what it had made durable.
@@ -470,7 +548,7 @@ faults! {
         Fault::Rot { member: draw.any_member(), what: draw.rotten(), how: *draw.stream.pick(&Decay::ALL) }
     },
     befalls Victims::One(*member),
-    begins |world, at| world.spoil(at.member, |world, member| world.rot(member, *what, *how)),
+    begins |world, at| world.rot_disk(at.member, *what, *how),
     ends |world, at| Ok(());
 }
 

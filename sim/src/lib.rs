@@ -39,11 +39,15 @@
 mod application;
 mod clients;
 mod clock;
+mod contests;
 mod disk;
 mod fault;
 mod happened;
 mod host;
+mod log_reader;
 mod network;
+mod old_messages;
+mod operator;
 mod quiet;
 mod registers;
 mod store;

@@ -41,6 +41,9 @@ use kontiki_core::types::{Ballot, Index, LogId, NodeId, Term};
 /// A property that did not hold: its name, and what was seen.
 pub type Violated = (&'static str, String);
 
+/// What a check says.
+pub type Checked = Result<(), Violated>;
+
 /// Every check of a cluster.
 #[derive(Default, Debug)]
 pub struct Checks {
@@ -67,7 +70,7 @@ pub struct Checks {
 
 impl Checks {
     /// Looks at one step with every check.
-    pub fn observe(&mut self, step: &Observation<'_>) -> Result<(), Violated> {
+    pub fn observe(&mut self, step: &Observation<'_>) -> Checked {
         run(&mut self.election_safety, step)?;
         run(&mut self.leader_append_only, step)?;
         run(&mut self.log_matching, step)?;
@@ -111,30 +114,30 @@ impl Checks {
     }
 
     /// What a member holds after a step.
-    pub fn holds(&mut self, member: usize, id: NodeId, held: &Held) -> Result<(), Violated> {
+    pub fn holds(&mut self, member: usize, id: NodeId, held: &Held) -> Checked {
         let checked = self.bounded_memory.holds(member, held);
         checked.map_err(|detail| (bounded_memory::NAME, format!("member {id} holds {detail}")))
     }
 
     /// What a full replica holds after an input, beside its kernel.
-    pub fn replica_holds(&self, id: NodeId, replica: &Replica) -> Result<(), Violated> {
+    pub fn replica_holds(&self, id: NodeId, replica: &Replica) -> Checked {
         let checked = bounded_memory::replica_holds(&replica.held(), replica.options());
         checked.map_err(|detail| (bounded_memory::NAME, format!("replica {id} holds {detail}")))
     }
 
     /// The latest term of a healed group at this time, in nanoseconds, and whether all follow its leader.
-    pub fn healed(&mut self, now: u64, patience: u64, term: Term, is_led: bool) -> Result<(), Violated> {
+    pub fn healed(&mut self, now: u64, patience: u64, term: Term, is_led: bool) -> Checked {
         let looked = self.steady_leader.look(now, patience, term, is_led);
         looked.map_err(|detail| (steady_leader::NAME, detail))
     }
 
     /// Something happens at this time, in nanoseconds.
-    pub fn happens(&mut self, now: u64) -> Result<(), Violated> {
+    pub fn happens(&mut self, now: u64) -> Checked {
         self.bounded_work.happens(now).map_err(|detail| (bounded_work::BoundedWork::NAME, detail))
     }
 
     /// Something follows from what happens, at once.
-    pub fn follows(&mut self, now: u64) -> Result<(), Violated> {
+    pub fn follows(&mut self, now: u64) -> Checked {
         self.bounded_work.follows(now).map_err(|detail| (bounded_work::BoundedWork::NAME, detail))
     }
 
@@ -144,7 +147,7 @@ impl Checks {
     }
 
     /// A member's state machine has got so far.
-    pub fn applied(&mut self, member: NodeId, index: Index, digest: u64) -> Result<(), Violated> {
+    pub fn applied(&mut self, member: NodeId, index: Index, digest: u64) -> Checked {
         self.snapshot_prefix
             .applied(member, index, digest)
             .map_err(|detail| (snapshot_prefix::SnapshotPrefix::NAME, detail))
@@ -156,7 +159,7 @@ impl Checks {
     }
 
     /// A member starts again with what its disk holds.
-    pub fn restarted(&mut self, member: usize, ballot: Ballot) -> Result<(), Violated> {
+    pub fn restarted(&mut self, member: usize, ballot: Ballot) -> Checked {
         self.bounded_memory.restarted(member);
         self.vote_durability
             .restarted(member, ballot)
@@ -164,7 +167,7 @@ impl Checks {
     }
 
     /// A client was told that what it proposed is committed.
-    pub fn acknowledged(&mut self, write: acknowledged_writes::Acknowledged) -> Result<(), Violated> {
+    pub fn acknowledged(&mut self, write: acknowledged_writes::Acknowledged) -> Checked {
         let committed = self.state_machine_safety.committed();
         self.acknowledged_writes
             .acknowledged(write, committed)
@@ -177,7 +180,7 @@ impl Checks {
     }
 
     /// The cluster has come to rest with these logs.
-    pub fn at_rest<'a>(&self, logs: impl Iterator<Item = (NodeId, &'a [Link])>) -> Result<(), Violated> {
+    pub fn at_rest<'a>(&self, logs: impl Iterator<Item = (NodeId, &'a [Link])>) -> Checked {
         for (id, log) in logs {
             let kept = self.acknowledged_writes.all_in(id, log);
             kept.map_err(|detail| (acknowledged_writes::NAME, detail))?;
@@ -201,7 +204,7 @@ impl Known for Checks {
     }
 }
 
-fn run<C: Check>(check: &mut C, step: &Observation<'_>) -> Result<(), Violated> {
+fn run<C: Check>(check: &mut C, step: &Observation<'_>) -> Checked {
     check.observe(step).map_err(|detail| (C::NAME, detail))
 }
 

@@ -4,10 +4,10 @@
 use super::step::Taken;
 use super::{Happening, World, position};
 use crate::application::Application;
+use crate::contests::{Contests, Scene};
 use crate::host::Host;
 use crate::report::{FaultKind, Mark};
-use crate::scenario::{Alteration, ContestKind, ContestSpec, Fault, Operation, Target};
-use crate::stream::Stream;
+use crate::scenario::{Alteration, ContestKind, Fault, Operation, Target};
 use kontiki_core::action::{Action, Outcome};
 use kontiki_core::event::Event;
 use kontiki_core::membership::Membership;
@@ -15,86 +15,6 @@ use kontiki_core::message::{Body, Message};
 use kontiki_core::status::RoleKind::{Candidate, Follower, Leader, PreCandidate};
 use kontiki_core::status::Status;
 use kontiki_core::types::NodeId;
-
-/// The contests of a run.
-#[derive(Debug)]
-pub(super) struct Contests {
-    spec: ContestSpec,
-    stream: Stream,
-    /// How many are still to be held.
-    left: u32,
-    scene: Scene,
-    /// When a scene is given up for which nothing happens.
-    until: u64,
-}
-
-/// What a contest waits for. Members are given by position.
-#[derive(Debug)]
-enum Scene {
-    /// A leader has to be answered so many heartbeats before a contest begins.
-    Led { answers: u32 },
-    /// Clocks run apart, for so many answers.
-    Drifting { leader: usize, answers: u32 },
-    /// The answers to the leader's next heartbeat will come late.
-    Answering { leader: usize },
-    /// It is about to be cut off.
-    CutOff { leader: usize, mark: Mark },
-    /// These hear nothing from the leader any more, and one of them will stand.
-    Aside { leader: usize, aside: Vec<usize> },
-    /// `one` is to take over.
-    Succeeding { one: usize },
-    /// It leads, and has to be answered so many heartbeats before it hands over itself.
-    Succeeded { one: usize, answers: u32 },
-    /// Another is to take over.
-    HandedOn { one: usize },
-    /// The other leads, and has to be answered so many heartbeats.
-    Renewed { one: usize, leader: usize, answers: u32 },
-    /// It alone does not hear the leader, and will stand.
-    Parted { one: usize, leader: usize },
-    /// The leader will bid another to take over.
-    HandingOver { leader: usize },
-    /// The same, but that does not arrive.
-    Bidding { leader: usize, kept: Option<(usize, Vec<u8>)> },
-    /// The leader has taken office back, and has to be answered so many heartbeats until it arrives.
-    TakenBack { leader: usize, kept: (usize, Vec<u8>), answers: u32 },
-    /// The leader will begin a joint phase.
-    Changing { leader: usize },
-    /// `one` has started again, and will hear the leader. Then it is asked to read, or, where the leader's
-    /// answer to an earlier question is kept, does not hear the leader any more.
-    Reborn { leader: usize, one: usize, answer: Option<Vec<u8>> },
-    /// It asks the leader, whose answer will not arrive.
-    Asking { leader: usize, one: usize },
-    /// It is about to start again.
-    Falling { leader: usize, one: usize, answer: Vec<u8> },
-    /// It does not hear the leader any more, which will commit something.
-    Ignorant { leader: usize, one: usize, answer: Vec<u8> },
-    /// It is about to ask, and the earlier answer arrives.
-    AskingAgain { one: usize, answer: Vec<u8> },
-    /// There are no more.
-    Over,
-}
-
-impl Contests {
-    pub(super) fn new(seed: u64, spec: ContestSpec) -> Self {
-        let stream = Stream::named(seed, "contests of the world", 0);
-        let left = spec.times;
-        let mut contests = Self { spec, stream, left, scene: Scene::Over, until: 0 };
-        contests.scene = contests.next();
-        contests
-    }
-
-    /// Waits for the next contest, after a while.
-    fn next(&mut self) -> Scene {
-        match self.left {
-            0 => Scene::Over,
-            _ => Scene::Led { answers: self.stream.between(4, 30) as u32 },
-        }
-    }
-
-    fn few(&mut self) -> u32 {
-        self.stream.between(2, 12) as u32
-    }
-}
 
 /// A step of one member, as the contests look at it.
 struct Moment<'a, 't> {

@@ -1,19 +1,17 @@
 //! What goes wrong, when it begins and when it ends: what the entries of [`Fault`](crate::fault::Fault) begin
 //! and end with.
 
-use super::{Checked, Happening, World, position};
+use super::{Happening, World, position};
 use crate::application::Application;
-use crate::fault::Episode;
+use crate::check::Checked;
+use crate::fault::{Episode, FaultInjection, Links};
 use crate::happened::Happened;
-use crate::host::Host;
+use crate::host::{Host, MemberBody};
 use crate::report::{FaultKind, Mark};
-use crate::scenario::{Fault, Leading, Target, TimedFault};
+use crate::scenario::{Decay, Fault, Leading, Rotten, Target, TimedFault};
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::Instant;
 use kontiki_core::types::NodeId;
-
-/// Links, each way for itself, by the positions of both ends.
-type Links = Vec<(usize, usize)>;
 
 impl<A: Application> World<'_, A> {
     /// A fault is due. One that is meant for the next leader lies in wait.
@@ -69,14 +67,36 @@ impl<A: Application> World<'_, A> {
         fault.end(self, at)
     }
 
-    pub(crate) fn count_fault(&mut self, kind: FaultKind) {
+    /// Whom a fault befalls that begins now.
+    pub(super) fn aim(&self, target: Target) -> usize {
+        let leads =
+            |host: &&Host<A::Machine>| host.up.as_ref().is_some_and(|up| up.status.role == RoleKind::Leader);
+        let term = |host: &&Host<A::Machine>| host.up.as_ref().map(|up| up.status.term);
+        match target {
+            Target::Member(member) => position(member),
+            Target::Leading(_) => {
+                self.hosts.iter().filter(leads).max_by_key(term).map_or(0, |host| position(host.id))
+            }
+        }
+    }
+
+    /// Takes another look at when a member is to be woken.
+    fn rewake(&mut self, member: usize) {
+        if let Some(up) = &mut self.hosts[member].up {
+            up.wake_at = u64::MAX;
+        }
+        self.schedule_wake(member);
+    }
+}
+
+impl<A: Application> FaultInjection for World<'_, A> {
+    fn count_fault(&mut self, kind: FaultKind) {
         self.counters.fault(kind);
     }
 
     // ----- members -----
 
-    /// A member crashes after so many more actions; what is counted then is the crash.
-    pub(crate) fn crash_after(&mut self, member: usize, actions: u32) {
+    fn crash_after(&mut self, member: usize, actions: u32) {
         let host = &mut self.hosts[member];
         host.down += 1;
         if host.up.is_some() {
@@ -84,15 +104,14 @@ impl<A: Application> World<'_, A> {
         }
     }
 
-    /// The links of a member are stalled.
-    pub(crate) fn stall(&mut self, at: Episode) {
+    fn stall(&mut self, at: Episode) {
         self.counters.fault(FaultKind::Stall);
         for (from, to) in self.links_of(at.member) {
             self.network.stall(from, to, at.until);
         }
     }
 
-    pub(crate) fn crash_all(&mut self) {
+    fn crash_all(&mut self) {
         self.counters.fault(FaultKind::CrashAll);
         for member in 0..self.hosts.len() {
             self.hosts[member].down += 1;
@@ -100,12 +119,11 @@ impl<A: Application> World<'_, A> {
         }
     }
 
-    pub(crate) fn let_all_up(&mut self) -> Checked {
+    fn let_all_up(&mut self) -> Checked {
         (0..self.hosts.len()).try_for_each(|member| self.let_up(member))
     }
 
-    /// A member may start again, if no other fault keeps it down.
-    pub(crate) fn let_up(&mut self, member: usize) -> Checked {
+    fn let_up(&mut self, member: usize) -> Checked {
         let host = &mut self.hosts[member];
         host.down = host.down.saturating_sub(1);
         // A crash that was to come after some more actions, and never came, is off.
@@ -113,13 +131,12 @@ impl<A: Application> World<'_, A> {
         if host.down == 0 && host.up.is_none() { self.start(member) } else { Ok(()) }
     }
 
-    pub(crate) fn pause(&mut self, member: usize) {
+    fn pause(&mut self, member: usize) {
         self.counters.fault(FaultKind::Pause);
         self.hosts[member].paused = true;
     }
 
-    /// A host is suspended, with its disk, until the fault is over.
-    pub(crate) fn suspend(&mut self, at: Episode, counted: bool) {
+    fn suspend(&mut self, at: Episode, counted: bool) {
         let host = &mut self.hosts[at.member];
         host.body.sync_times().stall(at.until);
         if !counted && host.up.is_some() && !host.paused {
@@ -129,16 +146,15 @@ impl<A: Application> World<'_, A> {
         self.hosts[at.member].paused = true;
     }
 
-    pub(crate) fn suspend_all(&mut self, at: Episode, counted: bool) {
+    fn suspend_all(&mut self, at: Episode, counted: bool) {
         (0..self.hosts.len()).for_each(|member| self.suspend(Episode { member, ..at }, counted));
     }
 
-    pub(crate) fn resume_all(&mut self) -> Checked {
+    fn resume_all(&mut self) -> Checked {
         (0..self.hosts.len()).try_for_each(|member| self.resume(member))
     }
 
-    /// A member goes on, and hears at once of all that happened while it stood still.
-    pub(crate) fn resume(&mut self, member: usize) -> Checked {
+    fn resume(&mut self, member: usize) -> Checked {
         self.hosts[member].restart_clock(self.now);
         self.hosts[member].paused = false;
         if !self.hosts[member].backlog.is_empty() {
@@ -151,20 +167,12 @@ impl<A: Application> World<'_, A> {
         Ok(())
     }
 
-    /// Takes another look at when a member is to be woken.
-    fn rewake(&mut self, member: usize) {
-        if let Some(up) = &mut self.hosts[member].up {
-            up.wake_at = u64::MAX;
-        }
-        self.schedule_wake(member);
-    }
-
-    pub(crate) fn set_clock(&mut self, member: usize, ppm: i64) {
+    fn set_clock(&mut self, member: usize, ppm: i64) {
         self.hosts[member].clock.set_rate(self.now, ppm);
         self.rewake(member);
     }
 
-    pub(crate) fn jump_clock(&mut self, member: usize, by_us: u64) {
+    fn jump_clock(&mut self, member: usize, by_us: u64) {
         let now = self.now;
         let clock = &mut self.hosts[member].clock;
         let ahead = Instant::from_nanos(clock.local(now).as_nanos() + by_us * 1_000);
@@ -172,18 +180,17 @@ impl<A: Application> World<'_, A> {
         self.rewake(member);
     }
 
-    pub(crate) fn restore_clock(&mut self, member: usize) {
+    fn restore_clock(&mut self, member: usize) {
         let ppm = self.hosts[member].spec.clock_ppm;
         self.set_clock(member, ppm);
     }
 
-    pub(crate) fn stall_disk(&mut self, at: Episode) {
+    fn stall_disk(&mut self, at: Episode) {
         self.counters.fault(FaultKind::DiskStall);
         self.hosts[at.member].body.sync_times().stall(at.until);
     }
 
-    /// A member's disk is gone, if the group can do without.
-    pub(crate) fn wipe(&mut self, member: usize) {
+    fn wipe(&mut self, member: usize) {
         self.hosts[member].down += 1;
         if self.may_wipe(member) {
             self.counters.fault(FaultKind::Wipe);
@@ -194,8 +201,7 @@ impl<A: Application> World<'_, A> {
         }
     }
 
-    /// A host believes that it lost the connection to its leader. One that leads has no leader to lose.
-    pub(crate) fn alarm_falsely(&mut self, member: usize) {
+    fn alarm_falsely(&mut self, member: usize) {
         self.counters.fault(FaultKind::FalseAlarm);
         if let Some(peer) = self.hosts[member].up.as_ref().and_then(|up| up.status.leader) {
             self.schedule(self.now, Happening::Unreachable { member, peer });
@@ -204,8 +210,7 @@ impl<A: Application> World<'_, A> {
 
     // ----- links -----
 
-    /// The links of a member go down or up, and the other way a little later, until the fault is over.
-    pub(crate) fn flap(&mut self, at: Episode, period_us: u64, down: bool) {
+    fn flap(&mut self, at: Episode, period_us: u64, down: bool) {
         if self.stage.is_some() || (self.now >= at.until && down) {
             return;
         }
@@ -220,7 +225,7 @@ impl<A: Application> World<'_, A> {
         self.schedule(self.now + period_us * 1_000, Happening::Flap { at, period_us, down: !down });
     }
 
-    pub(crate) fn cut(&mut self, kind: FaultKind, links: &[(usize, usize)]) {
+    fn cut(&mut self, kind: FaultKind, links: &[(usize, usize)]) {
         self.counters.fault(kind);
         for &(from, to) in links {
             self.network.cut(from, to);
@@ -230,40 +235,72 @@ impl<A: Application> World<'_, A> {
         }
     }
 
-    pub(crate) fn mend(&mut self, links: &[(usize, usize)]) -> Checked {
+    fn mend(&mut self, links: &[(usize, usize)]) -> Checked {
         links.iter().for_each(|&(from, to)| self.network.mend(from, to));
         Ok(())
     }
 
-    /// The links between these members and all others, both ways.
-    pub(crate) fn links_around(&self, side: &[NodeId]) -> Links {
+    fn links_around(&self, side: &[NodeId]) -> Links {
         let ids = self.scenario.ids();
         let other = |id: &&NodeId| !side.contains(id);
         let pairs = side.iter().flat_map(|&a| ids.iter().filter(other).map(move |&b| (a, b)));
         pairs.flat_map(|(a, b)| [(position(a), position(b)), (position(b), position(a))]).collect()
     }
 
-    /// The links from these members to those.
-    pub(crate) fn links_between(&self, from: &[NodeId], to: &[NodeId]) -> Links {
+    fn links_between(&self, from: &[NodeId], to: &[NodeId]) -> Links {
         let pairs = from.iter().flat_map(|&a| to.iter().map(move |&b| (position(a), position(b))));
         pairs.filter(|(a, b)| a != b).collect()
     }
 
-    /// The links between a member and all others, both ways.
-    pub(crate) fn links_of(&self, member: usize) -> Links {
+    fn links_of(&self, member: usize) -> Links {
         self.links_around(&[self.hosts[member].id])
     }
 
-    /// Whom a fault befalls that begins now.
-    pub(super) fn aim(&self, target: Target) -> usize {
-        let leads =
-            |host: &&Host<A::Machine>| host.up.as_ref().is_some_and(|up| up.status.role == RoleKind::Leader);
-        let term = |host: &&Host<A::Machine>| host.up.as_ref().map(|up| up.status.term);
-        match target {
-            Target::Member(member) => position(member),
-            Target::Leading(_) => {
-                self.hosts.iter().filter(leads).max_by_key(term).map_or(0, |host| position(host.id))
+    // ----- disks -----
+
+    fn fail_next_sync(&mut self, member: usize) {
+        if let MemberBody::FullReplica(full) = &mut self.hosts[member].body {
+            self.counters.fault(FaultKind::SyncFails);
+            full.spoiled = true;
+            full.storage.fail_next_sync(None);
+        }
+    }
+
+    fn fill_disk(&mut self, member: usize) {
+        self.counters.fault(FaultKind::DiskFull);
+        let Host { body, stream, .. } = &mut self.hosts[member];
+        match body {
+            MemberBody::FullReplica(full) => {
+                full.spoiled = true;
+                full.storage.set_space(Some(stream.below(64 * 1_024)));
+            }
+            MemberBody::KernelOnly(kernel_only) => {
+                kernel_only.full = true;
+                self.schedule(self.now, Happening::Space { member });
             }
         }
+    }
+
+    fn make_space(&mut self, member: usize) {
+        match &mut self.hosts[member].body {
+            MemberBody::FullReplica(full) => full.storage.set_space(None),
+            MemberBody::KernelOnly(kernel_only) => {
+                if std::mem::take(&mut kernel_only.full) {
+                    self.schedule(self.now, Happening::Space { member });
+                }
+            }
+        }
+    }
+
+    fn lose_next_write(&mut self, member: usize) {
+        self.spoil(member, Self::lose_write);
+    }
+
+    fn misdirect_next_write(&mut self, member: usize) {
+        self.spoil(member, Self::misdirect_write);
+    }
+
+    fn rot_disk(&mut self, member: usize, what: Rotten, how: Decay) {
+        self.spoil(member, |world, member| world.rot(member, what, how));
     }
 }

@@ -1,9 +1,9 @@
 //! Full replicas: what a replica is told, and what is done about what it says.
 
 use super::step::{Before, Stepped};
-use super::{Checked, Happening, World, position, standing};
+use super::{Happening, World, position, standing};
 use crate::application::{Application, Reached};
-use crate::check::Violated;
+use crate::check::{Checked, Violated};
 use crate::clients::Asked;
 use crate::host::MemberBody;
 use crate::host::full_replica::{DiskWork, FullReplica, Interrupted, Panicked, Running, found_in};

@@ -1,8 +1,10 @@
 //! After the chaos: what heals, and whether the cluster then makes progress.
 
-use super::{Checked, GLANCE, Happening, World, position};
+use super::{GLANCE, Happening, World, position};
 use crate::application::Application;
+use crate::check::Checked;
 use crate::check::liveness::{self, Healed, Stage};
+use crate::fault::FaultInjection as _;
 use crate::happened::Happened;
 use crate::host::{Host, MemberBody};
 use crate::report::Mark;

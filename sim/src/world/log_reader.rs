@@ -1,60 +1,13 @@
-//! A client that reads in the logs of full replicas now and then, while the chaos lasts.
+//! Asks members for pages of their logs, and looks at the answers (see [`crate::log_reader`]).
 
-use super::{Checked, Happening, World};
+use super::{Happening, World};
 use crate::application::Application;
+use crate::check::Checked;
 use crate::check::log_reads::{Asked, NAME, Read, Reader};
+use crate::log_reader::{FIRST, MAX_BYTES, Open};
 use crate::report::Mark;
-use crate::stream::Stream;
-use kontiki_core::replica::{Answer, Ask, Input, LogRange};
-use kontiki_core::types::{Index, RequestId};
-use std::collections::BTreeMap;
-
-/// What it has asked, and whom.
-#[derive(Debug)]
-pub(super) struct LogReader {
-    stream: Stream,
-    requests: u64,
-    open: BTreeMap<RequestId, Open>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Open {
-    member: usize,
-    life: u32,
-    asked: Asked,
-}
-
-/// Its requests are numbered from here on, the clients' from 1.
-const FIRST: u64 = 1 << 61;
-/// How long it pauses at most, in nanoseconds.
-const PAUSE: u64 = 40_000_000;
-/// How many bytes it asks for at most.
-const MAX_BYTES: u64 = 4_096;
-
-impl LogReader {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { stream: Stream::named(seed, "log reader", 0), requests: 0, open: BTreeMap::new() }
-    }
-
-    pub(super) fn pause(&mut self) -> u64 {
-        self.stream.between(1, PAUSE)
-    }
-
-    /// What it asks next of a log with these ends.
-    fn range(&mut self, base: Index, last: Index) -> LogRange {
-        let count = self.stream.skewed(1, 64);
-        match self.stream.below(4) {
-            0 => LogRange::First(count),
-            1 => LogRange::Last(count),
-            _ => {
-                // From a little before the log to a little beyond it.
-                let from = base.get().saturating_sub(1);
-                let after = from + self.stream.below(last.get() + 2 - from);
-                LogRange::Between(Index::new(after), Index::new(after + count))
-            }
-        }
-    }
-}
+use kontiki_core::replica::{Answer, Ask, Input};
+use kontiki_core::types::RequestId;
 
 impl<A: Application> World<'_, A> {
     pub(super) fn read_log(&mut self) -> Checked {

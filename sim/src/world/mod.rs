@@ -17,20 +17,23 @@ mod storage;
 use crate::application::{Application, Standing};
 use crate::check::bounded_work::Limits;
 use crate::check::liveness::Stage;
-use crate::check::{Checks, Violated};
+use crate::check::{Checked, Checks, Violated};
 use crate::clients::{Asked, Clients, Turn};
+use crate::contests::Contests;
 use crate::disk::Synced;
-use crate::fault::Episode;
+use crate::fault::{Episode, FaultInjection as _};
 use crate::happened::Happened;
 use crate::hash::StableHasher;
 use crate::host::kernel_only::Stored;
 use crate::host::{Crashed, Host, MemberBody, MemberEvent};
+use crate::log_reader::LogReader;
 use crate::network::{Connection, Network};
+use crate::old_messages::OldMessages;
+use crate::operator::Operator;
 use crate::report::{Counters, Failure, FaultKind, Mark, Report};
 use crate::scenario::{Scenario, ScenarioError};
 use crate::stream::Stream;
 use crate::trace::Traced;
-use contest::Contests;
 use kontiki_core::action::{Action, Outcome};
 use kontiki_core::event::{EntriesLoaded, Event, ReadVia};
 use kontiki_core::log::Snapshot;
@@ -39,9 +42,6 @@ use kontiki_core::record::Recorder;
 use kontiki_core::replica::{Input, Lane, Output};
 use kontiki_core::types::{Index, LogId, NodeId, Term};
 use kontiki_core::wire;
-use log_reader::LogReader;
-use old_messages::OldMessages;
-use operator::Operator;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::hash::Hasher as _;
@@ -162,8 +162,6 @@ impl<Q> Ord for Scheduled<Q> {
         (self.at, self.sequence).cmp(&(other.at, other.sequence))
     }
 }
-
-pub(crate) type Checked = Result<(), Violated>;
 
 impl<'t, A: Application> World<'t, A> {
     pub(crate) fn new(

@@ -1,9 +1,11 @@
 //! The operator: asks the leader for membership changes and transfers of leadership, and repeats each request
 //! until a leader accepts it or refuses it for good. It also replaces members that have lost their disks.
 
-use super::{Checked, Happening, World, position};
+use super::{Happening, World, position};
 use crate::application::Application;
+use crate::check::Checked;
 use crate::host::Host;
+use crate::operator::{Asked, Task};
 use crate::report::{FaultKind, Mark};
 use crate::scenario::{Alteration, Operation, Target, TimedOperation};
 use kontiki_core::action::{Outcome, Refusal};
@@ -12,58 +14,9 @@ use kontiki_core::membership::{Change, MemberKind, Membership};
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::{Instant, Nanos};
 use kontiki_core::types::{Member, NodeId, RequestId};
-use std::collections::BTreeMap;
-
-/// What the operator has to do, and what of it is asked at the moment.
-#[derive(Default, Debug)]
-pub(crate) struct Operator {
-    tasks: Vec<Task>,
-    /// How often each was turned to: timers of earlier turns are void.
-    turns: Vec<u64>,
-    waiting: BTreeMap<RequestId, usize>,
-    /// Every request that was not answered, whether the operator still waits for it or not.
-    open: BTreeMap<RequestId, Asked>,
-    requests: u64,
-}
-
-/// A request that was not answered.
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    task: usize,
-    /// Of whom, and in which of its lives.
-    member: usize,
-    life: u32,
-    /// When it is answered at the latest, by the clock of that member, as long as that lives.
-    until: Instant,
-}
 
 /// What is checked here: a change of the membership is answered in time.
 const NAME: &str = "Change Deadline";
-
-#[derive(Clone, Debug)]
-enum Task {
-    /// One of the scenario's operations.
-    Operation(usize),
-    /// To remove a member that has lost its memory, and add it again as what it is now.
-    Cure(usize),
-}
-
-/// The operator's requests are numbered from here on, the clients' from 1.
-const FIRST: u64 = 1 << 62;
-
-impl Operator {
-    pub(super) fn is_waiting_for(&self, request: RequestId) -> bool {
-        self.open.contains_key(&request)
-    }
-
-    fn ask(&mut self, asked: Asked) -> RequestId {
-        self.requests += 1;
-        let request = RequestId(FIRST + self.requests);
-        self.waiting.insert(request, asked.task);
-        self.open.insert(request, asked);
-        request
-    }
-}
 
 impl<A: Application> World<'_, A> {
     /// Asks this member something, which has until then by its clock to answer.

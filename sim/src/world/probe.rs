@@ -1,8 +1,9 @@
 //! Reads at the worst moment: from a leader that does not know of its successor yet, under its lease, of what
 //! the successor has just acknowledged. The clients of the workload meet that moment by chance alone.
 
-use super::{Checked, Happening, World};
+use super::{Happening, World};
 use crate::application::Application;
+use crate::check::Checked;
 use crate::host::Host;
 use crate::report::Mark;
 use kontiki_core::machine::StateMachine;

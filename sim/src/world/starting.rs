@@ -1,8 +1,9 @@
 //! How full replicas start: from what their disks hold, which may be too little.
 
-use super::{Checked, Happening, World};
+use super::{Happening, World};
 use crate::application::Application;
 use crate::check::Check as _;
+use crate::check::Checked;
 use crate::check::Violated;
 use crate::check::bounded_work::{self, BoundedWork};
 use crate::happened::Happened;

@@ -1,7 +1,8 @@
 //! One step of one kernel, what the checks make of it, and what the host does about it.
 
-use super::{Checked, Happening, World, position};
+use super::{Happening, World, position};
 use crate::application::Application;
+use crate::check::Checked;
 use crate::check::acknowledged_writes::Acknowledged;
 use crate::check::{Checks, Observation, Violated, linearizable_reads};
 use crate::clients::{Asked, Found};

@@ -1,7 +1,8 @@
 //! What disks do to full replicas: within an atlas that leaves most members with everything.
 
-use super::{Checked, Happening, World};
+use super::{Happening, World};
 use crate::application::Application;
+use crate::check::Checked;
 use crate::host::full_replica::{Damage, FullReplica};
 use crate::host::written::{Place, When};
 use crate::host::{Host, MemberBody};
@@ -27,31 +28,6 @@ fn in_the_fields(drawn: u64) -> u64 {
 }
 
 impl<A: Application> World<'_, A> {
-    pub(crate) fn fail_next_sync(&mut self, member: usize) {
-        if let MemberBody::FullReplica(full) = &mut self.hosts[member].body {
-            self.counters.fault(FaultKind::SyncFails);
-            full.spoiled = true;
-            full.storage.fail_next_sync(None);
-        }
-    }
-
-    /// A disk has room for no more, or for little. The host of a kernel alone says so; a full replica finds
-    /// out.
-    pub(crate) fn fill_disk(&mut self, member: usize) {
-        self.counters.fault(FaultKind::DiskFull);
-        let Host { body, stream, .. } = &mut self.hosts[member];
-        match body {
-            MemberBody::FullReplica(full) => {
-                full.spoiled = true;
-                full.storage.set_space(Some(stream.below(64 * 1_024)));
-            }
-            MemberBody::KernelOnly(kernel_only) => {
-                kernel_only.full = true;
-                self.schedule(self.now, Happening::Space { member });
-            }
-        }
-    }
-
     /// The host of a kernel alone says whether its disk is full.
     pub(super) fn tell_space(&mut self, member: usize) -> Checked {
         match &self.hosts[member].body {
@@ -68,21 +44,9 @@ impl<A: Application> World<'_, A> {
 
     /// A disk damages something. A member that is damaged beyond repair has lost its memory, so the others
     /// must be able to do without it.
-    pub(crate) fn spoil(&mut self, member: usize, damage: impl FnOnce(&mut Self, usize)) {
+    pub(super) fn spoil(&mut self, member: usize, damage: impl FnOnce(&mut Self, usize)) {
         if matches!(self.hosts[member].body, MemberBody::FullReplica(_)) && self.may_wipe(member) {
             damage(self, member);
-        }
-    }
-
-    /// There is space on a disk again.
-    pub(crate) fn make_space(&mut self, member: usize) {
-        match &mut self.hosts[member].body {
-            MemberBody::FullReplica(full) => full.storage.set_space(None),
-            MemberBody::KernelOnly(kernel_only) => {
-                if std::mem::take(&mut kernel_only.full) {
-                    self.schedule(self.now, Happening::Space { member });
-                }
-            }
         }
     }
 
@@ -140,7 +104,7 @@ impl<A: Application> World<'_, A> {
     /// Loses a write that was acknowledged: the first of the next segment, once that is marked; one that
     /// truncated entries; one of the last two where another write is evidence of it; or an earlier one. The
     /// loss of any other write leaves no evidence on the disk, and no implementation could detect it.
-    pub(crate) fn lose_write(&mut self, member: usize) {
+    pub(super) fn lose_write(&mut self, member: usize) {
         let place = match self.hosts[member].stream.below(3) {
             0 => self.taking_back(member),
             1 if self.hosts[member].stream.coin() => {
@@ -196,7 +160,7 @@ impl<A: Application> World<'_, A> {
     }
 
     /// A write got to the place of another: anywhere, or to the right place of the wrong file.
-    pub(crate) fn misdirect_write(&mut self, member: usize) {
+    pub(super) fn misdirect_write(&mut self, member: usize) {
         let (Some((from, taken)), Some((mut to, mut hit))) =
             (self.place(member, BLOCK, 0), self.place(member, BLOCK, 0))
         else {
@@ -221,7 +185,7 @@ impl<A: Application> World<'_, A> {
         }
     }
 
-    pub(crate) fn rot(&mut self, member: usize, what: Rotten, how: Decay) {
+    pub(super) fn rot(&mut self, member: usize, what: Rotten, how: Decay) {
         let place = match what {
             Rotten::Log => {
                 let spared = if how == Decay::Blank { 8 * BLOCK } else { 0 };
