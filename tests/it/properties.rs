@@ -9,6 +9,7 @@ mod cluster;
 mod member;
 mod wire;
 
+use kontiki_tests::lab::Lab;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 use std::fmt::Debug;
@@ -48,4 +49,34 @@ fn holds<S: Strategy>(
          PROPTEST_RNG_SEED={seed} PROPTEST_CASES={cases} cargo test -p kontiki-tests {name}\n",
         explain(input.clone())
     );
+}
+
+/// All links carry messages again, and every member is up and quick.
+fn heal(lab: &mut Lab) {
+    lab.heal();
+    for member in 1..=lab.members() {
+        if !lab.is_up(member) {
+            lab.restart(member);
+        }
+        assert_eq!(lab.halted(member), None, "member {member} has no reason to halt");
+        lab.fast_host(member);
+    }
+}
+
+/// What is in flight arrives. One member leads then, and what it is asked to propose commits.
+fn one_leads_and_commits(lab: &mut Lab) -> u64 {
+    lab.deliver();
+    assert_eq!(lab.leaders().len(), 1, "one leader");
+    let leader = lab.leaders()[0];
+    let request = lab.propose(leader, "after all");
+    lab.deliver();
+    if has_timer(lab, leader) {
+        lab.beat(leader);
+    }
+    assert_eq!(lab.outcomes(request).len(), 1, "what is proposed commits");
+    leader
+}
+
+fn has_timer(lab: &Lab, member: u64) -> bool {
+    lab.raft(member).deadline() != kontiki_core::time::Instant::NEVER
 }

@@ -10,7 +10,7 @@ use crate::host::{Host, MemberBody};
 use crate::report::Mark;
 use crate::scenario::{Heal, MemberSpec};
 use kontiki_core::config::Options;
-use kontiki_core::status::{RoleKind, Status};
+use kontiki_core::status::RoleKind;
 use kontiki_core::types::{Incarnation, NodeId, Term};
 use std::mem;
 
@@ -100,34 +100,16 @@ impl<A: Application> World<'_, A> {
     /// Looks whether the healed cluster has got further.
     pub(super) fn glance(&mut self) -> Checked {
         self.readmit()?;
-        let group = self.group();
-        let members: Vec<_> = group.iter().map(|&member| self.healed(member)).collect();
-        let decided = self.is_decided();
         let stage = self.stage.unwrap_or(Stage::Serving);
         let rest = REST * (self.election_timeout() + self.slowest());
-        let term = members
-            .iter()
-            .filter_map(|member| member.status)
-            .map(|status| status.term)
-            .max()
-            .unwrap_or(Term::ZERO);
-        let is_led = liveness::is_led(&members);
+        let members = self.healed_group();
+        let next = self.next_stage(stage, &members, rest);
+        let statuses = || members.iter().filter_map(|member| member.status);
+        let term = statuses().map(|status| status.term).max().unwrap_or(Term::ZERO);
         // A disk that stalled in the chaos may take its time, and its leader steps down for it.
-        let is_written = |status: &Status| status.durable == status.last;
-        let are_written = members.iter().filter_map(|member| member.status).all(is_written);
-        let next = match stage {
-            Stage::Serving if self.clients.unserved() == 0 => Stage::Converging,
-            Stage::Converging if decided && liveness::has_converged(&members) => {
-                Stage::Resting { since: self.now, term }
-            }
-            Stage::Resting { term: quiet, .. } if term != quiet || !is_led => Stage::Converging,
-            Stage::Resting { since, .. } if self.now >= since + rest && liveness::has_converged(&members) => {
-                Stage::Done
-            }
-            stage => stage,
-        };
+        let are_written = statuses().all(|status| status.durable == status.last);
+        let is_led = liveness::is_led(&members) && are_written;
         if self.is_steady() {
-            let is_led = is_led && are_written;
             self.checks.healed(self.now, 2 * self.election_timeout(), term, is_led)?;
         }
         if let (Stage::Converging, Stage::Resting { .. }) = (stage, next)
@@ -137,6 +119,43 @@ impl<A: Application> World<'_, A> {
             // restless comes to an end.
             self.bound = self.bound.max(self.now + 2 * rest);
         }
+        self.check_bound(next)?;
+        if stage == Stage::Serving && next == Stage::Converging {
+            self.clients.be_still();
+        }
+        if next == Stage::Done {
+            self.check_rest()?;
+        }
+        self.stage = Some(next);
+        self.schedule(self.now + GLANCE, Happening::Glance);
+        Ok(())
+    }
+
+    fn healed_group(&self) -> Vec<Healed<'_>> {
+        self.group().iter().map(|&member| self.healed(member)).collect()
+    }
+
+    /// How far the cluster is, which was at `stage` when it was last looked at and has to `rest` for so long.
+    fn next_stage(&self, stage: Stage, members: &[Healed<'_>], rest: u64) -> Stage {
+        let term = members.iter().filter_map(|member| member.status).map(|status| status.term).max();
+        let term = term.unwrap_or(Term::ZERO);
+        match stage {
+            Stage::Serving if self.clients.unserved() == 0 => Stage::Converging,
+            Stage::Converging if self.is_decided() && liveness::has_converged(members) => {
+                Stage::Resting { since: self.now, term }
+            }
+            Stage::Resting { term: quiet, .. } if term != quiet || !liveness::is_led(members) => {
+                Stage::Converging
+            }
+            Stage::Resting { since, .. } if self.now >= since + rest && liveness::has_converged(members) => {
+                Stage::Done
+            }
+            stage => stage,
+        }
+    }
+
+    /// The time may be up, and put off no more.
+    fn check_bound(&mut self, next: Stage) -> Checked {
         if self.now > self.bound {
             match next {
                 Stage::Serving => self.extend_service(),
@@ -144,26 +163,23 @@ impl<A: Application> World<'_, A> {
                 _ => self.extend_bound(),
             }
         }
-        let members: Vec<_> = group.iter().map(|&member| self.healed(member)).collect();
-        if next != Stage::Done && self.now > self.bound {
-            let waits =
-                format!("{next:?} after {} ms: ", (self.now - self.scenario.chaos_us * 1_000) / 1_000_000);
-            return Err((liveness::NAME, waits + &liveness::describe(&members, self.clients.unserved())));
+        if next == Stage::Done || self.now <= self.bound {
+            return Ok(());
         }
-        if stage == Stage::Serving && next == Stage::Converging {
-            self.clients.be_still();
+        let millis = (self.now - self.scenario.chaos_us * 1_000) / 1_000_000;
+        let members = liveness::describe(&self.healed_group(), self.clients.unserved());
+        Err((liveness::NAME, format!("{next:?} after {millis} ms: {members}")))
+    }
+
+    /// The cluster has come to rest: all members have the same, and every client has its answer.
+    fn check_rest(&mut self) -> Checked {
+        let hosts = self.group().into_iter().map(|member| &self.hosts[member]);
+        self.checks.at_rest(hosts.map(|host| (host.id, &host.body.model().chain[..])))?;
+        self.all_is_answered()?;
+        let slow = self.scenario.members.iter().filter(|spec| spec.sync_us > 0).count();
+        if slow > self.scenario.members.len() / 2 {
+            self.counters.mark(Mark::ServedBySlowDisks);
         }
-        if next == Stage::Done {
-            let hosts = self.group().into_iter().map(|member| &self.hosts[member]);
-            self.checks.at_rest(hosts.map(|host| (host.id, &host.body.model().chain[..])))?;
-            self.all_is_answered()?;
-            let slow = self.scenario.members.iter().filter(|spec| spec.sync_us > 0).count();
-            if slow > self.scenario.members.len() / 2 {
-                self.counters.mark(Mark::ServedBySlowDisks);
-            }
-        }
-        self.stage = Some(next);
-        self.schedule(self.now + GLANCE, Happening::Glance);
         Ok(())
     }
 

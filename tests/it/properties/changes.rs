@@ -3,7 +3,7 @@
 //! test: the paper's properties, what leaders commit against the disks of a quorum, memberships and snapshots
 //! against the log, reads against what was committed.
 
-use super::holds;
+use super::{has_timer, heal, holds, one_leads_and_commits};
 use kontiki_core::config::Options;
 use kontiki_core::event::{Event, ReadVia};
 use kontiki_core::membership::{Change, MemberKind, Membership};
@@ -198,10 +198,6 @@ fn happen(lab: &mut Lab, happening: &Happening) {
     }
 }
 
-fn has_timer(lab: &Lab, member: u64) -> bool {
-    lab.raft(member).deadline() != kontiki_core::time::Instant::NEVER
-}
-
 /// A kind of change that fits what `who` is in the group that `asked` knows.
 fn sensible(lab: &Lab, asked: u64, kind: u8, who: u64) -> u8 {
     let membership = lab.raft(asked).membership();
@@ -279,29 +275,14 @@ fn a_cluster_that_changes_recovers_from_any_schedule() {
 }
 
 fn recover(lab: &mut Lab) {
-    lab.heal();
-    for member in 1..=lab.members() {
-        if !lab.is_up(member) {
-            lab.restart(member);
-        }
-        assert_eq!(lab.halted(member), None, "member {member} has no reason to halt");
-        lab.fast_host(member);
-    }
+    heal(lab);
     for _ in 0..200 {
         lab.deliver();
         if lab.up().any(|member| has_timer(lab, member)) {
             lab.wait();
         }
     }
-    lab.deliver();
-    assert_eq!(lab.leaders().len(), 1, "one leader");
-    let leader = lab.leaders()[0];
-    let request = lab.propose(leader, "after all");
-    lab.deliver();
-    if has_timer(lab, leader) {
-        lab.beat(leader);
-    }
-    assert_eq!(lab.outcomes(request).len(), 1, "what is proposed commits");
+    let leader = one_leads_and_commits(lab);
     let group: Membership = lab.raft(leader).membership().clone();
     assert!(!group.is_joint(), "the joint phase was left: {group}");
     let (last, applied) = (lab.status(leader).last, lab.applied(leader));

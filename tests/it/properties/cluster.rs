@@ -3,7 +3,7 @@
 //! checks election safety, leader append-only, log matching, leader completeness, state machine safety, and
 //! each kernel's contract.
 
-use super::holds;
+use super::{heal, holds, one_leads_and_commits};
 use kontiki_core::config::Options;
 use kontiki_core::time::Nanos;
 use kontiki_tests::lab::Lab;
@@ -145,25 +145,12 @@ fn a_cluster_recovers_from_any_schedule() {
 }
 
 fn recover(lab: &mut Lab) {
-    lab.heal();
-    for member in 1..=lab.members() {
-        if !lab.is_up(member) {
-            lab.restart(member);
-        }
-        assert_eq!(lab.halted(member), None, "member {member} has no reason to halt");
-        lab.fast_disk(member);
-    }
+    heal(lab);
     for _ in 0..100 {
         lab.deliver();
         lab.wait();
     }
-    lab.deliver();
-    assert_eq!(lab.leaders().len(), 1, "one leader");
-    let leader = lab.leaders()[0];
-    let request = lab.propose(leader, "after all");
-    lab.deliver();
-    lab.beat(leader);
-    assert_eq!(lab.outcomes(request).len(), 1, "what is proposed commits");
+    let leader = one_leads_and_commits(lab);
     for member in lab.up().collect::<Vec<_>>() {
         assert_eq!(lab.terms(member), lab.terms(leader), "member {member} has the leader's log");
         assert_eq!(lab.status(member).committed, lab.status(leader).last.index);

@@ -41,9 +41,36 @@ impl World<'_> {
     pub(super) fn correct(&mut self, group: usize) {
         let members = || (0..self.units.len()).filter(|unit| self.units[*unit].group == group);
         let all: Vec<_> = members().filter(|unit| !self.units[*unit].is_lost).collect();
-        let (firsts, newcomers): (Vec<_>, Vec<_>) =
+        let reached = self.reached(&all);
+        let list = members().filter(|unit| self.units[*unit].is_founder);
+        let list: Vec<_> = list.map(|unit| (self.units[unit].id, self.units[unit].address.clone())).collect();
+        let is_listed_anew = self.is_listed_anew(&all, reached.len() < all.len());
+        for unit in all.clone() {
+            let is_wrong = (is_listed_anew && self.founds(unit).is_some())
+                || self.leads_apart(unit)
+                || !self.leads_home(unit);
+            if reached.contains(&unit) && !is_wrong {
+                continue;
+            }
+            let has_group = self.has_group(unit);
+            let is_founder = self.units[unit].is_founder;
+            let joins = !is_founder || matches!(self.units[unit].plan, formation::Plan::Join(_));
+            let by_seed = joins || (has_group && unit != all[0] && self.draws.coin());
+            let seed = self.units[self.seed_for(unit, &all)].address.clone();
+            self.units[unit].plan = match by_seed {
+                true => formation::Plan::Join(seed),
+                false => formation::Plan::Found(list.clone()),
+            };
+            self.trace(|| format!("the operator corrects the flags of unit {unit}"));
+            let time = self.draws.between(10, 2_000) * MS;
+            self.crash(unit, time);
+        }
+    }
+
+    /// Which of the members of a group what they are started with leads together.
+    fn reached(&self, all: &[usize]) -> BTreeSet<usize> {
+        let (firsts, newcomers): (Vec<usize>, Vec<usize>) =
             all.iter().partition(|unit| self.units[**unit].is_founder);
-        let firsts: Vec<usize> = firsts;
         // Of a group that there is, only members that are in it lead others together.
         let is_founded = firsts.iter().any(|unit| self.has_group(*unit));
         let joins = |unit: &usize| !is_founded || self.has_group(*unit);
@@ -64,47 +91,33 @@ impl World<'_> {
                 break;
             }
         }
-        let led: Vec<usize> = newcomers;
         let is_led =
             |it: &usize| self.leads_to(*it).iter().any(|to| reached.contains(to)) || self.knows_founder(*it);
-        let led: Vec<_> = led.into_iter().filter(is_led).collect();
+        let led: Vec<_> = newcomers.into_iter().filter(is_led).collect();
         reached.extend(led);
-        let list = members().filter(|unit| self.units[*unit].is_founder);
-        let list: Vec<_> = list.map(|unit| (self.units[unit].id, self.units[unit].address.clone())).collect();
-        let mut founders =
-            all.iter().filter(|unit| matches!(self.units[**unit].plan, formation::Plan::Found(_)));
-        let is_founding = founders.any(|unit| !self.has_group(*unit));
-        let is_other = |to: &usize| self.units[*to].group != group;
-        let leads_apart = all.iter().any(|unit| self.leads_to(*unit).iter().any(is_other));
-        let lists: BTreeSet<_> = all
-            .iter()
-            .filter_map(|unit| match &self.units[*unit].plan {
-                formation::Plan::Found(list) => Some(list.clone()),
-                _ => None,
-            })
-            .collect();
-        let differ = lists.len() > 1 || reached.len() < all.len() || leads_apart;
-        let is_listed_anew = is_founding && differ;
-        for unit in all.clone() {
-            let is_wrong = (is_listed_anew && matches!(self.units[unit].plan, formation::Plan::Found(_)))
-                || self.leads_to(unit).iter().any(|to| self.units[*to].group != group)
-                || !self.leads_home(unit);
-            if reached.contains(&unit) && !is_wrong {
-                continue;
-            }
-            let has_group = self.has_group(unit);
-            let is_founder = self.units[unit].is_founder;
-            let joins = !is_founder || matches!(self.units[unit].plan, formation::Plan::Join(_));
-            let by_seed = joins || (has_group && unit != all[0] && self.draws.coin());
-            let seed = self.units[self.seed_for(unit, &all)].address.clone();
-            self.units[unit].plan = match by_seed {
-                true => formation::Plan::Join(seed),
-                false => formation::Plan::Found(list.clone()),
-            };
-            self.trace(|| format!("the operator corrects the flags of unit {unit}"));
-            let time = self.draws.between(10, 2_000) * MS;
-            self.crash(unit, time);
+        reached
+    }
+
+    /// Whether all founders are to get the same list: one of them still founds, and their lists differ, or
+    /// lead elsewhere, or do not reach all.
+    fn is_listed_anew(&self, all: &[usize], is_apart: bool) -> bool {
+        let is_founding = all.iter().any(|unit| self.founds(*unit).is_some() && !self.has_group(*unit));
+        let lists: BTreeSet<_> = all.iter().filter_map(|unit| self.founds(*unit)).collect();
+        is_founding && (lists.len() > 1 || is_apart || all.iter().any(|unit| self.leads_apart(*unit)))
+    }
+
+    /// The list that a unit founds its group by, if it does.
+    fn founds(&self, unit: usize) -> Option<&Vec<(NodeId, String)>> {
+        match &self.units[unit].plan {
+            formation::Plan::Found(list) => Some(list),
+            _ => None,
         }
+    }
+
+    /// Whether what a unit is started with leads to another group.
+    fn leads_apart(&self, unit: usize) -> bool {
+        let group = self.units[unit].group;
+        self.leads_to(unit).iter().any(|to| self.units[*to].group != group)
     }
 
     pub(super) fn has_group(&self, unit: usize) -> bool {
