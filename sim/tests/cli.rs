@@ -268,7 +268,9 @@ fn merge<'a>(reports: impl IntoIterator<Item = &'a String>) -> Output {
 
 /// A report without what may differ from run to run.
 fn totals(mut report: Value) -> Value {
-    report.as_object_mut().unwrap().remove("wall_seconds").expect("it was told");
+    for field in ["wall_seconds", "processor_seconds"] {
+        report.as_object_mut().unwrap().remove(field).expect("it was told");
+    }
     report
 }
 
@@ -342,4 +344,162 @@ fn a_report_that_does_not_fit_is_refused() {
     }
     std::fs::write(&other, "{").unwrap();
     assert!(String::from_utf8(merge([&other]).stderr).unwrap().contains("is no report"));
+}
+
+/// The path of a file that is not there yet.
+fn fresh(name: &str) -> String {
+    let path = scratch(name);
+    let _ = std::fs::remove_file(&path);
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_run_for_a_time_says_which_new_seeds_it_ran() {
+    let report = fresh("timed.json");
+    let timed = ["run", "--for", "300ms", "--members", "3", "--format", "json", "--report", &report];
+    let first = json(&timed);
+    let range = |report: &Value| {
+        let ranges = report["seed_ranges"].as_array().expect("ranges");
+        assert_eq!(ranges.len(), 1, "{report}");
+        (ranges[0][0].as_u64().unwrap(), ranges[0][1].as_u64().unwrap())
+    };
+    let (start, end) = range(&first);
+    assert!(end > start);
+    let again = json(&["run", "--seeds", &format!("{start}..{end}"), "--members", "3", "--format", "json"]);
+    assert_eq!(totals(again), totals(first.clone()), "what it ran can be run again");
+    assert_eq!(totals(json(&timed)), totals(first), "the time is up, so the report stays as it is");
+    let merged = sim(&["merge", "--format", "json", &report]);
+    assert_eq!(merged.status.code(), Some(0), "no seed is missing: {merged:?}");
+
+    let longer = json(&[&timed[..2], &["700ms"], &timed[3..]].concat());
+    let (goes_on, longer_end) = range(&longer);
+    assert!(goes_on == start && longer_end > end, "the report goes on: {longer}");
+    let other = json(&["run", "--for", "1ms", "--members", "3", "--format", "json"]);
+    assert!(range(&other).0 > longer_end, "another run begins behind it");
+
+    let output = sim(&["run", "--for", "1s", "--shard", "1/2"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("--seeds"), "{said}");
+    let output = sim(&["run", "--seeds", "0..12", "--members", "3", "--report", &report]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("differ"));
+}
+
+/// Starts a run, waits until it has ended a seed, and sends it SIGINT.
+#[cfg(unix)]
+fn interrupted(arguments: &[&str]) -> Output {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    use std::process::Stdio;
+    let mut run = Command::new(env!("CARGO_BIN_EXE_kontiki-sim"));
+    run.args(["run", "--members", "3", "--progress", "1ms"]).args(arguments);
+    let mut run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
+    let mut stderr = BufReader::new(run.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.contains(" a second"), "a line says how far it is: {line}");
+    // It writes on while it ends, and must not wait for us.
+    let rest = std::thread::spawn(move || {
+        let mut rest = Vec::new();
+        stderr.read_to_end(&mut rest).map(|_| rest)
+    });
+    let killed = Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let mut output = run.wait_with_output().unwrap();
+    output.stderr = rest.join().unwrap().unwrap();
+    output
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_finishes_its_seeds_and_prints_what_was_found() {
+    let output = interrupted(&["--seeds", "7..", "--format", "json"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "without an end, this is the end: {said}");
+    assert!(said.contains("stopping"), "{said}");
+    let totals: Value = serde_json::from_slice(&output.stdout).expect("the totals");
+    assert_eq!(totals["seed_ranges"][0][0], 7);
+
+    let report = fresh("interrupted.json");
+    let run = ["--seeds", "0..1000000", "--format", "json", "--report", &report];
+    let output = interrupted(&run);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "seeds are missing: {said}");
+    assert!(said.contains("the same command goes on where its report ends"), "{said}");
+    let first: Value = serde_json::from_slice(&output.stdout).expect("the totals");
+    let output = interrupted(&run);
+    let second: Value = serde_json::from_slice(&output.stdout).expect("the totals");
+    assert!(second["seeds"].as_u64() > first["seeds"].as_u64(), "{first} {second}");
+}
+
+#[test]
+fn a_junit_report_is_written_by_run_and_merge() {
+    let (own, merged) = (fresh("own.xml"), fresh("merged.xml"));
+    let reports = shards("junit", 2);
+    assert!(sim(&["run", "--seeds", "0..12", "--members", "3", "--junit", &own]).status.success());
+    assert!(sim(&["merge", "--junit", &merged, &reports[0], &reports[1]]).status.success());
+    let [own, merged] = [own, merged].map(|path| std::fs::read_to_string(path).expect("it was written"));
+    let without_times = |xml: &str| {
+        let parts = xml.split(" time=\"").map(|part| part.split_once('"').map_or(part, |(_, rest)| rest));
+        parts.collect::<String>()
+    };
+    assert!(own.contains("name=\"12 seeds that hold\""), "{own}");
+    assert_eq!(without_times(&own), without_times(&merged));
+    let output = sim(&["run", "--seeds", "1", "--members", "3", "--junit", "/nowhere/at/all.xml"]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("cannot write /nowhere/at/all.xml"));
+}
+
+/// The command of a manifest in docs/sweeps, as words.
+fn words(manifest: &str, text: &str) -> Vec<String> {
+    let split = |command: &str| command.split_whitespace().map(|word| word.replace('"', "")).collect();
+    match manifest.rsplit_once('.').expect("an extension").1 {
+        "sbatch" => split(text.lines().find_map(|line| line.strip_prefix("exec ")).expect("a command")),
+        "yaml" => {
+            let command = text.lines().find_map(|line| line.trim().strip_prefix("command: "));
+            serde_json::from_str(command.expect("a command")).expect("a list of words")
+        }
+        _ => {
+            let job: Value = serde_json::from_str(text).expect("JSON");
+            let shell = job["containerOverrides"]["command"].as_array().expect("a command");
+            assert_eq!((shell.len(), &shell[0], &shell[1]), (3, &"sh".into(), &"-c".into()));
+            split(shell[2].as_str().and_then(|line| line.strip_prefix("exec ")).expect("a command"))
+        }
+    }
+}
+
+/// Each is run as task 2 of its array, over fewer seeds.
+#[test]
+fn the_manifests_run_the_shard_of_their_task() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/sweeps");
+    let slurm =
+        [("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_MIN", "0"), ("SLURM_ARRAY_TASK_COUNT", "64")];
+    let cases: [(&str, &str, &[(&str, &str)]); 3] = [
+        ("slurm.sbatch", "#SBATCH --array=0-63\n", &slurm),
+        ("kubernetes.yaml", "completions: 64\n", &[("JOB_COMPLETION_INDEX", "2")]),
+        ("aws-batch.json", "\"size\": 64 ", &[("AWS_BATCH_JOB_ARRAY_INDEX", "2")]),
+    ];
+    for (manifest, tasks, variables) in cases {
+        let text = std::fs::read_to_string(docs.join(manifest)).expect("the manifest");
+        assert!(text.contains(tasks), "{manifest} has 64 tasks");
+        let mut command = words(manifest, &text);
+        assert_eq!(command.remove(0), "kontiki-sim");
+        let report = fresh(&format!("{manifest}.json"));
+        let place = |option: &str| command.iter().position(|word| word == option).expect(option) + 1;
+        let (seeds, path) = (place("--seeds"), place("--report"));
+        assert!(
+            command[path].contains(variables[0].0),
+            "each task has a report of its own: {}",
+            command[path]
+        );
+        command[seeds] = "0..128".to_owned();
+        command[path] = report.clone();
+        let mut run = Command::new(env!("CARGO_BIN_EXE_kontiki-sim"));
+        let output = run.args(&command).envs(variables.iter().copied()).output().expect("the program runs");
+        assert!(output.status.success(), "{manifest}: {output:?}");
+        let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+        assert_eq!((&report["shard"], &report["summary"]["done"][0][0]), (&"3/64".into(), &4.into()));
+    }
+
+    let output = sim(&["run", "--seeds", "0..128", "--shard", "auto"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("none of SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX and"), "{said}");
 }

@@ -1,7 +1,8 @@
 //! `kontiki-sim merge`: the reports of shards as one.
 
 use super::report::{ReportError, ReportFile};
-use super::{Format, note, print};
+use super::shard::Shard;
+use super::{Format, junit, note, print};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -13,6 +14,9 @@ pub(crate) struct Merge {
     /// How to report
     #[arg(long, value_enum, default_value = "human")]
     format: Format,
+    /// Write a JUnit report to this file as well
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
 }
 
 impl Merge {
@@ -20,12 +24,14 @@ impl Merge {
     /// there has failed already.
     pub(crate) fn run(self) -> Result<bool, String> {
         let report = self.merged().map_err(|error| error.to_string())?;
-        let ReportFile { sweep, summary, .. } = &report;
+        let (ReportFile { sweep, summary, .. }, missing) = (&report, report.missing(Shard::WHOLE));
+        if let Some(path) = &self.junit {
+            junit::save(summary, &sweep.cluster, path)?;
+        }
         print(&match self.format {
             Format::Human => summary.tell(&sweep.cluster),
             Format::Json => format!("{}\n", summary.json(&sweep.cluster)),
         });
-        let missing = summary.done.missing(&sweep.seeds);
         match (missing.is_empty(), summary.held()) {
             (true, held) => Ok(held),
             (false, true) => Err(ReportError::Missing(missing).to_string()),

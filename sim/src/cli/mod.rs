@@ -1,14 +1,19 @@
 //! The commands.
 
+mod array;
 mod formation;
+mod junit;
 mod merge;
 mod pool;
+mod progress;
 mod replay;
 mod report;
 mod run;
 mod shard;
 mod shrink;
+mod stop;
 mod summary;
+mod time;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kontiki_sim::scenario::{Profile, Scenario};

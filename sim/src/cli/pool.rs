@@ -17,7 +17,7 @@ pub(crate) struct Pool {
     jobs: Option<u16>,
     /// How much time of a core one seed may take before it counts as one that does not end (property
     /// "Bounded Work"); other programs on this machine do not count
-    #[arg(long, default_value = "30s", value_parser = timeout)]
+    #[arg(long, default_value = "30s", value_parser = span::parse)]
     seed_timeout: Duration,
 }
 
@@ -58,15 +58,16 @@ impl Clocks {
     }
 }
 
+/// How long all threads of this program have run, all cores taken together.
 #[cfg(unix)]
-fn processor_time() -> Duration {
+pub(super) fn processor_time() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
     clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
 }
 
 /// Elsewhere the time on the wall has to do: no thread has run for longer.
 #[cfg(not(unix))]
-fn processor_time() -> Duration {
+pub(super) fn processor_time() -> Duration {
     static STARTED: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     STARTED.get_or_init(Instant::now).elapsed()
 }
@@ -159,13 +160,6 @@ fn set(place: &Place, at: Option<(u64, Clocks)>) {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn timeout(text: &str) -> Result<Duration, String> {
-    match span::parse(text) {
-        Ok(Duration::ZERO) => Err("no seed ends in no time at all: write 30s".to_owned()),
-        parsed => parsed.map_err(|error| error.to_string()),
-    }
 }
 
 #[cfg(test)]

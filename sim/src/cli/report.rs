@@ -1,6 +1,7 @@
 //! The report of a shard as a file: what it has shown so far, and what it takes to go on or to merge it.
 
 use super::Cluster;
+use super::array::ArrayError;
 use super::shard::Shard;
 use super::summary::Summary;
 use kontiki_sim::hash::StableHasher;
@@ -23,12 +24,15 @@ pub(super) struct Sweep {
     pub(super) seeds: Range<u64>,
     pub(super) cluster: Cluster,
     twice: bool,
+    /// Whether it may end before all of its seeds are run: when its time is up, or at a signal.
+    pub(super) open_ended: bool,
 }
 
 impl Sweep {
     /// A sweep by this program, of which nothing is kept.
-    pub(super) fn new(seeds: Range<u64>, cluster: Cluster, twice: bool) -> Self {
-        Self { version: env!("CARGO_PKG_VERSION").to_owned(), program: None, seeds, cluster, twice }
+    pub(super) fn new(seeds: Range<u64>, cluster: Cluster, twice: bool, open_ended: bool) -> Self {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { version, program: None, seeds, cluster, twice, open_ended }
     }
 
     /// A sweep by this build of the program alone.
@@ -45,6 +49,7 @@ impl Sweep {
             ("numbers of members", self.cluster.members == other.cluster.members),
             ("profiles", self.cluster.profile == other.cluster.profile),
             ("settings of --twice", self.twice == other.twice),
+            ("ways to end, by --for or by the seeds,", self.open_ended == other.open_ended),
             ("builds of the program", self.program == other.program),
         ];
         same.into_iter().find(|(_, same)| !same).map(|(what, _)| what)
@@ -55,7 +60,7 @@ impl Sweep {
 #[serde(deny_unknown_fields)]
 pub(super) struct ReportFile {
     pub(super) sweep: Sweep,
-    shard: Shard,
+    pub(super) shard: Shard,
     pub(super) summary: Summary,
 }
 
@@ -70,6 +75,15 @@ pub(super) enum ReportError {
     OtherShard { path: PathBuf, shard: Shard },
     Doubled { path: PathBuf, seed: u64 },
     Missing(Vec<Range<u64>>),
+    Interrupted { missing: u64, kept: bool },
+    Signals(io::Error),
+    Array(ArrayError),
+}
+
+impl From<ArrayError> for ReportError {
+    fn from(error: ArrayError) -> Self {
+        Self::Array(error)
+    }
 }
 
 impl fmt::Display for ReportError {
@@ -120,6 +134,20 @@ impl fmt::Display for ReportError {
                     told.join(", ")
                 )
             }
+            Self::Interrupted { missing, kept } => {
+                let then = if *kept {
+                    "the same command goes on where its report ends"
+                } else {
+                    "with --report the same command goes on where it was"
+                };
+                let missing = match missing {
+                    0 => "the time was not up".to_owned(),
+                    missing => format!("{missing} seeds are missing"),
+                };
+                write!(f, "the sweep was interrupted, and {missing}; {then}")
+            }
+            Self::Signals(error) => write!(f, "cannot heed signals: {error}; try again"),
+            Self::Array(error) => error.fmt(f),
         }
     }
 }
@@ -164,6 +192,14 @@ impl ReportFile {
         Ok(report)
     }
 
+    /// The seeds of the report in a file; none where there is no file.
+    pub(super) fn seeds_of(path: &Path) -> Result<Option<Range<u64>>, ReportError> {
+        match Self::load(path) {
+            Err(ReportError::Read(_, error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            loaded => loaded.map(|report| Some(report.sweep.seeds)),
+        }
+    }
+
     /// Adds what another shard has shown.
     pub(super) fn merge(&mut self, other: Self, path: &Path) -> Result<(), ReportError> {
         other.same_sweep(&self.sweep, path)?;
@@ -177,7 +213,15 @@ impl ReportFile {
         }
     }
 
-    /// The seeds that are still to be run.
+    /// The seeds of a part of the sweep that must be run and are not done.
+    pub(super) fn missing(&self, shard: Shard) -> Vec<Range<u64>> {
+        if self.sweep.open_ended {
+            return Vec::new();
+        }
+        self.summary.done.missing(&shard.of(&self.sweep.seeds))
+    }
+
+    /// The seeds that are still to be run by this shard.
     pub(super) fn to_do(&self) -> Vec<Range<u64>> {
         self.summary.done.missing(&self.shard.of(&self.sweep.seeds))
     }

@@ -1,30 +1,34 @@
 //! `kontiki-sim run`: a range of seeds on all cores.
 
-use super::pool::Pool;
+use super::array::ShardArg;
+use super::pool::{Pool, processor_time};
+use super::progress::{Goal, Progress};
 use super::report::{ReportError, ReportFile, Sweep};
 use super::shard::Shard;
 use super::shrink::{shrink_for, size};
+use super::stop::Stop;
 use super::summary::Summary;
-use super::{Cluster, Format, print, save};
+use super::{Cluster, Format, junit, print, save, time};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use kontiki_core::time::span;
 use kontiki_sim::report::{Failure, Report};
 use kontiki_sim::story;
-use std::fmt;
-use std::io::IsTerminal as _;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 #[derive(Args, Debug)]
 pub(crate) struct Run {
-    /// The seeds to run: 0..1000 for a range, or one number
-    #[arg(long, value_parser = seeds)]
-    seeds: Range<u64>,
-    /// Run only this part of the seeds: 3/64 for the third of 64
-    #[arg(long)]
-    shard: Option<Shard>,
+    /// The seeds to run: 0..1000 for a range, one number, or 1000.. for all from there on
+    #[arg(long, value_parser = open_seeds, required_unless_present = "time")]
+    seeds: Option<Range<u64>>,
+    /// Run for this time, as in 8h, and end when the seeds end or the time is up. Without --seeds it begins at
+    /// the present time in microseconds, behind the seeds of every run before
+    #[arg(long = "for", value_name = "TIME", value_parser = time::long)]
+    time: Option<Duration>,
+    /// Run only this part of the seeds: 3/64 for the third of 64; auto for a task of a Slurm array, auto/64
+    /// for one of 64 of a Kubernetes indexed job or an AWS Batch array job
+    #[arg(long, requires = "seeds")]
+    shard: Option<ShardArg>,
     /// Keep what was found in this file, for `merge`; where the file is there already, go on where it ends
     #[arg(long)]
     report: Option<PathBuf>,
@@ -35,6 +39,12 @@ pub(crate) struct Run {
     /// How to report
     #[arg(long, value_enum, default_value = "human")]
     format: Format,
+    /// Write a JUnit report to this file as well
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// How often to write a line that says how far it is, where no terminal watches; 0s for never
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = time::long_or_none)]
+    progress: Duration,
     /// Save the scenario of each failing seed in this directory
     #[arg(long)]
     out: Option<PathBuf>,
@@ -45,29 +55,34 @@ pub(crate) struct Run {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     max_failures: Option<u64>,
     /// Shrink the first failing seed for this time at most, and tell how it came to fail; 0s for not at all
-    #[arg(long, default_value = "10s", value_parser = span::parse)]
+    #[arg(long, default_value = "10s", value_parser = time::long_or_none)]
     shrink_time: Duration,
 }
 
 /// How often a report is written while its shard runs.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 
+/// Where an open range of seeds ends: every reader of JSON reads smaller numbers as they are.
+const OPEN_END: u64 = 1 << 53;
+
 /// How long a sweep has taken, and when its report is to be written again.
 struct Clock {
-    /// What it had taken when it went on.
-    before: Duration,
-    started: Instant,
+    /// What it had taken when it went on: on the wall, and of the cores.
+    before: [Duration; 2],
+    started: (Instant, Duration),
     saved: Instant,
 }
 
 impl Clock {
-    fn new(before: Duration) -> Self {
+    fn new(before: &Summary) -> Self {
         let now = Instant::now();
-        Self { before, started: now, saved: now }
+        Self { before: [before.wall, before.processor], started: (now, processor_time()), saved: now }
     }
 
-    fn wall(&self) -> Duration {
-        self.before.saturating_add(self.started.elapsed())
+    fn show(&self, summary: &mut Summary) {
+        let ([wall, processor], (started, had)) = (self.before, self.started);
+        summary.wall = wall.saturating_add(started.elapsed());
+        summary.processor = processor.saturating_add(processor_time().saturating_sub(had));
     }
 
     fn is_due(&mut self) -> bool {
@@ -81,52 +96,80 @@ impl Clock {
 
 impl Run {
     pub(crate) fn run(self) -> Result<bool, String> {
-        let summary = self.sweep().map_err(|error| error.to_string())?;
+        let (report, stop) = self.sweep().map_err(|error| error.to_string())?;
+        let summary = &report.summary;
         for (seed, _) in &summary.failures {
             if let Some(dir) = &self.out {
                 save(&self.cluster.draw(*seed), dir)?;
             }
         }
+        if let Some(path) = &self.junit {
+            junit::save(summary, &self.cluster, path)?;
+        }
+        let first = || self.first_failure(summary).filter(|_| !stop.was_told()).unwrap_or_default();
         print(&match self.format {
-            Format::Human => summary.tell(&self.cluster) + &self.first_failure(&summary).unwrap_or_default(),
+            Format::Human => summary.tell(&self.cluster) + &first(),
             Format::Json => format!("{}\n", summary.json(&self.cluster)),
         });
-        Ok(summary.held())
+        match self.left(&report).filter(|_| stop.was_told() && summary.held()) {
+            Some(missing) => {
+                let kept = self.report.is_some();
+                Err(ReportError::Interrupted { missing, kept }.to_string())
+            }
+            None => Ok(summary.held()),
+        }
+    }
+
+    /// How many seeds are missing of those that were asked for; none where so many were run, or for so long.
+    fn left(&self, report: &ReportFile) -> Option<u64> {
+        let missing = report.missing(report.shard).iter().map(|range| range.end - range.start).sum();
+        let is_time_left = self.time.is_some_and(|time| report.summary.wall < time);
+        (missing > 0 || is_time_left).then_some(missing)
     }
 
     /// Runs the seeds that are not done yet.
-    fn sweep(&self) -> Result<Summary, ReportError> {
+    fn sweep(&self) -> Result<(ReportFile, Stop), ReportError> {
         let mut report = self.begin()?;
-        let (bar, mut clock) = (self.progress_bar(&report), Clock::new(report.summary.wall));
-        let (cluster, twice) = (self.cluster, self.twice);
+        let time_left = self.time.map(|time| time.saturating_sub(report.summary.wall));
+        let stop = Stop::after(time_left).map_err(ReportError::Signals)?;
+        let mut clock = Clock::new(&report.summary);
+        let mut progress = Progress::new(self.goal(&report), &report.summary, self.progress);
+        let (cluster, twice, stops) = (self.cluster, self.twice, stop.clone());
         let run = move |seed| run_seed(&cluster, seed, twice);
         let mut saved = Ok(());
         let goes_on =
             |summary: &Summary| self.max_failures.is_none_or(|max| (summary.failures.len() as u64) < max);
         let seeds = if goes_on(&report.summary) { report.to_do() } else { Vec::new() };
-        let hung = self.pool.run(seeds.into_iter().flatten(), run, |seed| {
+        let seeds = seeds.into_iter().flatten().take_while(move |_| stops.goes_on());
+        let hung = self.pool.run(seeds, run, |seed| {
             report.summary.add(seed);
-            bar.set_position(report.summary.done.len());
-            bar.set_message(report.summary.found());
+            progress.show(&report.summary, stop.was_told());
             if clock.is_due() {
-                report.summary.wall = clock.wall();
+                clock.show(&mut report.summary);
                 saved = self.save(&report);
             }
             saved.is_ok() && goes_on(&report.summary)
         });
-        bar.finish_and_clear();
+        progress.clear();
         saved?;
         report.summary.hung.extend(hung);
         report.summary.sort();
-        report.summary.wall = clock.wall();
+        clock.show(&mut report.summary);
         self.save(&report)?;
-        Ok(report.summary)
+        Ok((report, stop))
     }
 
     /// The report to go on with. A file that cannot be written is an error now, not after the sweep.
     fn begin(&self) -> Result<ReportFile, ReportError> {
-        let sweep = Sweep::new(self.seeds.clone(), self.cluster, self.twice);
-        let shard = self.shard.unwrap_or(Shard::WHOLE);
+        let seeds = match (&self.seeds, &self.report) {
+            (Some(seeds), _) => seeds.clone(),
+            (None, Some(path)) => ReportFile::seeds_of(path)?.unwrap_or_else(new_seeds),
+            (None, None) => new_seeds(),
+        };
+        let open_ended = self.time.is_some() || seeds.end == OPEN_END;
+        let sweep = Sweep::new(seeds, self.cluster, self.twice, open_ended);
+        let shard = self.shard.map(|shard| shard.resolve(|variable| std::env::var(variable).ok()));
+        let shard = shard.transpose()?.unwrap_or(Shard::WHOLE);
         let report = match &self.report {
             Some(path) => ReportFile::resume(path, sweep.by_this_build()?, shard)?,
             None => ReportFile::new(sweep, shard),
@@ -139,20 +182,13 @@ impl Run {
         self.report.as_ref().map_or(Ok(()), |path| report.save(path))
     }
 
-    /// Shown only where a terminal watches.
-    fn progress_bar(&self, report: &ReportFile) -> ProgressBar {
-        let watched = std::io::stderr().is_terminal();
-        let target = if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    fn goal(&self, report: &ReportFile) -> Goal {
         let to_do: u64 = report.to_do().iter().map(|range| range.end - range.start).sum();
-        let bar = ProgressBar::with_draw_target(Some(report.summary.done.len() + to_do), target);
-        let style =
-            ProgressStyle::with_template("{bar:24} {pos}/{len} seeds, {rate} a second, {eta} left; {msg}");
-        let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
-            let _ = write!(text, "{:.0}", state.per_sec());
-        };
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-        bar.set_style(style.with_key("rate", rate));
-        bar
+        match self.time {
+            Some(time) => Goal::Time(time),
+            None if report.sweep.open_ended => Goal::Signal,
+            None => Goal::Seeds(report.summary.done.len() + to_do),
+        }
     }
 
     /// How the first seed that failed came to fail.
@@ -192,6 +228,22 @@ fn run_seed(cluster: &Cluster, seed: u64, twice: bool) -> Report {
         }
     }
     report
+}
+
+/// Seeds that no run before has had: no sweep runs a million seeds a second, so one that begins at the present
+/// time in microseconds begins behind them.
+fn new_seeds() -> Range<u64> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let start = u64::try_from(now.as_micros()).unwrap_or_default().min(OPEN_END - 1);
+    start..OPEN_END
+}
+
+/// `A..B`, one number, or `A..`, which ends at [`OPEN_END`].
+fn open_seeds(text: &str) -> Result<Range<u64>, String> {
+    match text.strip_suffix("..") {
+        Some(start) => seeds(&format!("{start}..{OPEN_END}")),
+        None => seeds(text),
+    }
 }
 
 /// `A..B`, or one number.

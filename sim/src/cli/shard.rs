@@ -20,6 +20,11 @@ impl Shard {
     /// All of a range.
     pub(super) const WHOLE: Self = Self { number: 1, count: 1 };
 
+    /// The part of this number, from 1, of so many; none where there is no such part.
+    pub(super) fn new(number: u64, count: u64) -> Option<Self> {
+        (1..=count).contains(&number).then_some(Self { number, count })
+    }
+
     /// The seeds of this shard: shards are as long as each other, but for one seed.
     pub(super) fn of(self, range: &Range<u64>) -> Range<u64> {
         let seeds = u128::from(range.end.saturating_sub(range.start));
@@ -36,10 +41,10 @@ impl FromStr for Shard {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parse = |text: &str| text.parse::<u64>().ok();
-        match text.split_once('/').and_then(|(number, count)| Some((parse(number)?, parse(count)?))) {
-            Some((number, count)) if (1..=count).contains(&number) => Ok(Self { number, count }),
-            _ => Err(format!("`{text}` is no shard: write 1/64 for the first of 64, up to 64/64")),
-        }
+        let shard = text.split_once('/').and_then(|(number, count)| Self::new(parse(number)?, parse(count)?));
+        shard.ok_or_else(|| {
+            format!("`{text}` is no shard: write 1/64 for the first of 64, up to 64/64, or auto")
+        })
     }
 }
 

@@ -1,9 +1,8 @@
 //! `kontiki-sim shrink`: the smallest scenario that still fails in the same way.
 
-use super::{Cluster, note, pool, print, to_json};
+use super::{Cluster, note, pool, print, time, to_json};
 use clap::{ArgGroup, Args};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use kontiki_core::time::span;
 use kontiki_sim::scenario::Scenario;
 use kontiki_sim::shrink::{STEPS, Shrunk, shrink_within};
 use std::io::IsTerminal as _;
@@ -23,7 +22,7 @@ pub(crate) struct Shrink {
     #[command(flatten)]
     cluster: Cluster,
     /// Stop after this time, with the smallest scenario found by then
-    #[arg(long, default_value = "60s", value_parser = span::parse)]
+    #[arg(long, default_value = "60s", value_parser = time::long)]
     shrink_time: Duration,
     /// Print a test that plays the smallest scenario, instead of the scenario alone
     #[arg(long)]

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// How many failures are told in full.
 const TOLD: usize = 10;
+/// How many ranges of seeds are told; there are several where shards are missing.
+const TOLD_RANGES: usize = 4;
 
 /// What a range of seeds has shown.
 #[derive(Clone, Default, Debug, Serialize, Deserialize)]
@@ -23,11 +25,13 @@ pub(super) struct Summary {
     /// The seeds that have ended.
     pub(super) done: Seeds,
     pub(super) counters: Counters,
-    trace_hash: u64,
+    pub(super) trace_hash: u64,
     pub(super) failures: Vec<(u64, Failure)>,
     /// The seeds that did not end.
     pub(super) hung: Vec<Hung>,
     pub(super) wall: Duration,
+    /// How much time of cores it took.
+    pub(super) processor: Duration,
 }
 
 impl Summary {
@@ -52,6 +56,7 @@ impl Summary {
         self.failures.extend(other.failures);
         self.hung.extend(other.hung);
         self.wall = self.wall.saturating_add(other.wall);
+        self.processor = self.processor.saturating_add(other.processor);
         self.sort();
         Ok(())
     }
@@ -84,9 +89,20 @@ impl Summary {
         }
     }
 
+    /// The seeds that were run, as `run --seeds` takes them.
+    pub(super) fn ranges(&self) -> String {
+        let ranges: Vec<_> = self.done.ranges().map(|range| format!("{range:?}")).collect();
+        match ranges.get(..TOLD_RANGES) {
+            Some(told) if ranges.len() > TOLD_RANGES => {
+                format!("{}, and {} more ranges", told.join(", "), ranges.len() - TOLD_RANGES)
+            }
+            _ => ranges.join(", "),
+        }
+    }
+
     /// For people.
     pub(super) fn tell(&self, cluster: &Cluster) -> String {
-        let Self { done, counters, failures, hung, wall, trace_hash } = self;
+        let Self { done, counters, failures, hung, wall, processor: _, trace_hash } = self;
         let virtual_seconds = counters.virtual_nanos / 1_000_000_000;
         let speed = u128::from(counters.virtual_nanos) / wall.as_nanos().max(1);
         let rate = u128::from(counters.steps) * 1_000 / wall.as_millis().max(1);
@@ -102,6 +118,7 @@ impl Summary {
             self.found(),
         );
         let rows = [
+            ("seeds", self.ranges()),
             ("steps", format!("{}, {} a second", count(counters.steps), count(rate as u64))),
             (
                 "virtual time",
@@ -153,7 +170,7 @@ impl Summary {
 
     /// For programs.
     pub(super) fn json(&self, cluster: &Cluster) -> Value {
-        let Self { done, counters, failures, wall, trace_hash, hung } = self;
+        let Self { done, counters, failures, wall, processor, trace_hash, hung } = self;
         let hung = hung.iter().map(|hung| {
             json!({
                 "seed": hung.seed,
@@ -177,9 +194,11 @@ impl Summary {
             .collect();
         json!({
             "seeds": done.len(),
+            "seed_ranges": done,
             "steps": counters.steps,
             "virtual_seconds": counters.virtual_nanos / 1_000_000_000,
             "wall_seconds": wall.as_secs_f64(),
+            "processor_seconds": processor.as_secs_f64(),
             "elections": counters.elections,
             "commits": counters.commits,
             "acknowledged": counters.acknowledged,

@@ -1,0 +1,120 @@
+//! What a sweep has shown as a JUnit report, which CI systems read: a case for each seed that failed, and one
+//! for all that held.
+
+use super::Cluster;
+use super::summary::Summary;
+use kontiki_sim::check::Check as _;
+use kontiki_sim::check::bounded_work::BoundedWork;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+/// A case that failed.
+struct Failed<'s> {
+    name: String,
+    property: &'s str,
+    detail: String,
+    /// How to see it again.
+    replay: String,
+}
+
+/// Writes the report to a file.
+pub(super) fn save(summary: &Summary, cluster: &Cluster, path: &Path) -> Result<(), String> {
+    fs::write(path, report(summary, cluster)).map_err(|error| {
+        format!("cannot write {}: {error}; name a file in a directory that can be written to", path.display())
+    })
+}
+
+fn report(summary: &Summary, cluster: &Cluster) -> String {
+    let Summary { done, wall, failures, .. } = summary;
+    let failed = failed(summary, cluster);
+    let class = format!("kontiki-sim.{}", cluster.profile());
+    let mut xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
+    let (tests, millis) = (failed.len() + 1, wall.as_millis());
+    let time = format!("{}.{:03}", millis / 1_000, millis % 1_000);
+    let _ = writeln!(
+        xml,
+        "<testsuite name=\"kontiki-sim, profile {}, members {}\" tests=\"{tests}\" failures=\"{}\" time=\"{time}\">",
+        cluster.profile(),
+        cluster.members,
+        failed.len()
+    );
+    xml += "  <properties>\n";
+    let hash = format!("{:016x}", summary.trace_hash);
+    for (name, value) in [("seeds", summary.ranges()), ("trace hash", hash)] {
+        let _ = writeln!(xml, "    <property name=\"{name}\" value=\"{}\"/>", escaped(&value));
+    }
+    xml += "  </properties>\n";
+    let held = done.len() - failures.len() as u64;
+    let _ =
+        writeln!(xml, "  <testcase classname=\"{class}\" name=\"{held} seeds that hold\" time=\"{time}\"/>");
+    for Failed { name, property, detail, replay } in failed {
+        let (property, detail, replay) = (escaped(property), escaped(&detail), escaped(&replay));
+        let _ = writeln!(
+            xml,
+            "  <testcase classname=\"{class}\" name=\"{}\">\n    <failure type=\"{property}\" message=\"{property}: {detail}\">{replay}</failure>\n  </testcase>",
+            escaped(&name)
+        );
+    }
+    xml + "</testsuite>\n"
+}
+
+fn failed<'s>(summary: &'s Summary, cluster: &Cluster) -> Vec<Failed<'s>> {
+    let violated = summary.failures.iter().map(|(seed, failure)| Failed {
+        name: format!("seed {seed}"),
+        property: &failure.property,
+        detail: failure.detail.clone(),
+        replay: cluster.command("replay", *seed),
+    });
+    let hung = summary.hung.iter().map(|hung| Failed {
+        name: format!("seed {}", hung.seed),
+        property: BoundedWork::NAME,
+        detail: hung.detail(),
+        replay: cluster.command("replay", hung.seed),
+    });
+    violated.chain(hung).collect()
+}
+
+/// A text as the value of an attribute or the content of an element. XML has no control characters.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in text.chars() {
+        match c {
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '"' => escaped += "&quot;",
+            '\n' => escaped += "&#10;",
+            '\t' => escaped += "&#9;",
+            c if c.is_control() || ['\u{fffe}', '\u{ffff}'].contains(&c) => escaped.push('\u{fffd}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::ProfileArg;
+    use kontiki_sim::report::Failure;
+
+    #[test]
+    fn each_failure_is_a_case_and_its_text_is_escaped() {
+        let mut summary = Summary::default();
+        summary.done.add(0..10).unwrap();
+        let detail = "entry <1:2> & \"others\"\u{1b}\nare lost".to_owned();
+        summary.failures.push((7, Failure { property: "Log Matching".to_owned(), detail, step: 3, at: 9 }));
+        let xml = report(&summary, &Cluster { members: 3, profile: ProfileArg::Storage });
+        let lines: Vec<_> = xml.lines().map(str::trim).collect();
+        assert_eq!(
+            lines[1],
+            "<testsuite name=\"kontiki-sim, profile storage, members 3\" tests=\"2\" failures=\"1\" time=\"0.000\">"
+        );
+        assert!(lines.contains(&"<property name=\"seeds\" value=\"0..10\"/>"), "{xml}");
+        assert!(xml.contains("name=\"9 seeds that hold\""), "{xml}");
+        let failure = "<failure type=\"Log Matching\" message=\"Log Matching: entry &lt;1:2&gt; &amp; \
+            &quot;others&quot;\u{fffd}&#10;are lost\">cargo sim replay --seed 7 --members 3 --profile storage</failure>";
+        assert!(lines.contains(&failure), "{xml}");
+    }
+}
