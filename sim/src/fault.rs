@@ -6,7 +6,7 @@
 //! was.
 
 use crate::check::Checked;
-use crate::report::counted;
+use crate::counted::counted;
 use crate::scenario::{Decay, Leading, Rotten, Target, TimedFault};
 use crate::stream::Stream;
 use kontiki_core::types::NodeId;

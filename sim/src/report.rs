@@ -6,172 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 pub use crate::fault::FaultKind;
-
-/// An enumeration of what is counted, each with its name in reports.
-macro_rules! counted {
-    ($(#[$doc:meta])* pub enum $Counted:ident { $($(#[$one_doc:meta])* $One:ident = $name:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-        #[repr(u8)]
-        pub enum $Counted {
-            $($(#[$one_doc])* $One,)*
-        }
-
-        impl $Counted {
-            /// Every one, in the order of their declaration.
-            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$One),*];
-
-            /// Its name in reports.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$One => $name,)*
-                }
-            }
-        }
-    };
-}
-pub(crate) use counted;
-
-counted! {
-    /// Something that is sometimes true of a correct cluster, and must be seen in a sweep: green without
-    /// coverage is not green.
-    pub enum Mark {
-        /// A follower's log contradicted its leader's and was cut.
-        Truncated = "truncated",
-        /// A follower refused an append because it lacks what comes before.
-        Rejected = "rejected",
-        /// An entry of an earlier term was committed along with a later one.
-        OldTermCommitted = "old_term_committed",
-        /// A leader stepped down without having seen a later term: it had lost its quorum, or its disk.
-        SteppedDown = "stepped_down",
-        /// A pre-vote was lost or never decided, so a term was spared.
-        PreVoteFailed = "pre_vote_failed",
-        /// A campaign ended without a leader.
-        CampaignFailed = "campaign_failed",
-        /// A request for a vote was refused for the sake of a living leader.
-        VoteLocked = "vote_locked",
-        /// A proposal's outcome was unknown.
-        Unknown = "unknown",
-        /// A proposal was refused because too much was waiting.
-        Busy = "busy",
-        /// A member restarted with less than it had in memory.
-        Forgot = "forgot",
-        /// Two members were candidates of one term.
-        Contested = "contested",
-        /// Entries were handed to be applied that had been waiting for the member's own disk.
-        CommittedBeforeDurable = "committed_before_durable",
-        /// A message was dropped because too many answers waited for the disk.
-        TooManyWaiting = "too_many_waiting",
-        /// A damaged frame was refused.
-        FrameRefused = "frame_refused",
-        /// A member that had stood still heard all at once of what had happened meanwhile.
-        Thawed = "thawed",
-        /// A host was suspended, and its clock did not count that.
-        TimeLost = "time_lost",
-        /// A write took longer to become durable than a follower waits for its leader.
-        SlowSync = "slow_sync",
-        /// A group of which most members have slow disks for good served its clients and came to rest.
-        ServedBySlowDisks = "served_by_slow_disks",
-        /// A leader took a request for another membership.
-        ChangeBegun = "change_begun",
-        /// A request for another membership was answered as committed.
-        ChangeFinished = "change_finished",
-        /// A newcomer did not catch up in time.
-        NotCaughtUp = "not_caught_up",
-        /// A leader began a joint phase.
-        Joint = "joint",
-        /// A joint phase was left by another leader than the one that began it.
-        JointLeftByAnother = "joint_left_by_another",
-        /// A learner became a voter.
-        Promoted = "promoted",
-        /// A leader stepped down since it is no voter any more.
-        LeaderRemoved = "leader_removed",
-        /// A membership was undone, since its entry was truncated.
-        RolledBack = "rolled_back",
-        /// A leader began to hand over.
-        TransferTried = "transfer_tried",
-        /// A leader that handed over leads no more.
-        TransferDone = "transfer_done",
-        /// A leader that wanted to hand over leads on.
-        TransferFailed = "transfer_failed",
-        /// A host took a snapshot.
-        SnapshotTaken = "snapshot_taken",
-        /// A leader offered a snapshot to a follower that lacks what is compacted.
-        SnapshotOffered = "snapshot_offered",
-        /// A snapshot took the place of a follower's log.
-        SnapshotInstalled = "snapshot_installed",
-        /// A host read entries back for a follower that lags behind what is in memory.
-        EntriesLoaded = "entries_loaded",
-        /// A leader served a read that a quorum confirmed.
-        ReadByQuorum = "read_by_quorum",
-        /// A leader served a read by its lease.
-        ReadByLease = "read_by_lease",
-        /// A host served a read while its kernel's lease held, without asking.
-        ReadUnasked = "read_unasked",
-        /// A follower served a read that its leader confirmed.
-        ReadByFollower = "read_by_follower",
-        /// A member that had lost its memory was told so by its group.
-        WipeRefused = "wipe_refused",
-        /// A wiped member belongs to the group again.
-        Readded = "readded",
-        /// A witness acknowledged an entry without its payload.
-        WitnessHeld = "witness_held",
-        /// A disk had no room for more, and its member refused new work.
-        NoRoom = "no_room",
-        /// A member stopped since its disk had failed.
-        DiskHalt = "disk_halt",
-        /// A member found damage while it read its log back.
-        DamageFound = "damage_found",
-        /// A member cut off what a crash had torn.
-        TornTail = "torn_tail",
-        /// A member wrote again what may not have been durable.
-        Rewritten = "rewritten",
-        /// A member found that entries which it had acknowledged were damaged.
-        EntriesLost = "entries_lost",
-        /// A member with damage had everything again.
-        Repaired = "repaired",
-        /// A disk was damaged beyond repair, and its member started anew under another incarnation.
-        GaveUp = "gave_up",
-        /// A member crashed while it recovered.
-        CrashInRecovery = "crash_in_recovery",
-        /// A session had expired when its client came back.
-        SessionExpired = "session_expired",
-        /// A member filled again from others what its disk had damaged.
-        EntriesRepaired = "entries_repaired",
-        /// A member found a copy of its vote damaged.
-        VoteDamaged = "vote_damaged",
-        /// A member found that the snapshot on which its log rests was damaged.
-        SnapshotLost = "snapshot_lost",
-        /// A client read entries of a log.
-        LogRead = "log_read",
-        /// A client asked for entries that had left the log.
-        LogReadCompacted = "log_read_compacted",
-        /// A client asked for entries that a disk had damaged.
-        LogReadUnreadable = "log_read_unreadable",
-        /// A message that had been kept back came to a leader.
-        OldMessageToLeader = "old_message_to_leader",
-        /// A message that had been kept back came to a member that had led.
-        OldMessageToFormerLeader = "old_message_to_former_leader",
-        /// A leader that did not know of its successor was asked to read what the successor had acknowledged.
-        StaleLeaderRead = "stale_leader_read",
-        /// A leader was cut off just after its followers had answered.
-        CutOffUnderLease = "cut_off_under_lease",
-        /// A leader was cut off just after a heartbeat, the answers to which came late.
-        AnswersHeldUp = "answers_held_up",
-        /// Voters that a lease rested on started again when another member stood.
-        PromiserRestarted = "promiser_restarted",
-        /// A member that had been bidden to take over stood against a leader that it alone did not hear.
-        FormerSuccessorStood = "former_successor_stood",
-        /// A leader was cut off as soon as it had bidden another to take over.
-        CutOffHandingOver = "cut_off_handing_over",
-        /// A bidding to take over came when its leader had given that up.
-        BiddingCameLate = "bidding_came_late",
-        /// A joint phase was known to a majority of the new voters and not of the old.
-        JointHalfInformed = "joint_half_informed",
-        /// An answer to a question came to a member that had started again since, and asked another.
-        EarlierAnswer = "earlier_answer",
-    }
-}
+pub use crate::mark::{Due, Mark};
 
 /// Numbers that add up over runs.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -252,6 +87,11 @@ impl Counters {
     /// A mark was reached.
     pub(crate) fn mark(&mut self, mark: Mark) {
         self.marks[mark as usize] += 1;
+    }
+
+    /// How often a mark was reached.
+    pub fn seen(&self, mark: Mark) -> u64 {
+        self.marks[mark as usize]
     }
 
     /// How often each kind of fault happened.

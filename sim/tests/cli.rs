@@ -356,7 +356,7 @@ fn fresh(name: &str) -> String {
 #[test]
 fn a_run_for_a_time_says_which_new_seeds_it_ran() {
     let report = fresh("timed.json");
-    let timed = ["run", "--for", "300ms", "--members", "3", "--format", "json", "--report", &report];
+    let timed = ["run", "--for", "1s", "--members", "3", "--format", "json", "--report", &report];
     let first = json(&timed);
     let range = |report: &Value| {
         let ranges = report["seed_ranges"].as_array().expect("ranges");
@@ -371,12 +371,15 @@ fn a_run_for_a_time_says_which_new_seeds_it_ran() {
     let merged = sim(&["merge", "--format", "json", &report]);
     assert_eq!(merged.status.code(), Some(0), "no seed is missing: {merged:?}");
 
-    let longer = json(&[&timed[..2], &["700ms"], &timed[3..]].concat());
+    let longer = json(&[&timed[..2], &["2s"], &timed[3..]].concat());
     let (goes_on, longer_end) = range(&longer);
     assert!(goes_on == start && longer_end > end, "the report goes on: {longer}");
-    let other = json(&["run", "--for", "1ms", "--members", "3", "--format", "json"]);
+    let other = json(&["run", "--for", "500ms", "--members", "3", "--format", "json"]);
     assert!(range(&other).0 > longer_end, "another run begins behind it");
 
+    let output = sim(&["run", "--for", "1ns"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("no seed was run in this time"), "{said}");
     let output = sim(&["run", "--for", "1s", "--shard", "1/2"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(2) && said.contains("--seeds"), "{said}");
@@ -502,4 +505,35 @@ fn the_manifests_run_the_shard_of_their_task() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("none of SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX and"), "{said}");
+}
+
+#[test]
+fn a_sweep_that_misses_marks_fails_and_says_what_brings_them_about() {
+    let small = ["run", "--seeds", "0..3", "--members", "3"];
+    assert_eq!(sim(&small).status.code(), Some(0), "so few seeds must reach nothing");
+    let output = sim(&[&small[..], &["--marks", "all"]].concat());
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let missed =
+        "MISSED  mark `joint_left_by_another` was not reached in 3 seeds; it is due in 20,000\n  Depose ";
+    assert!(text.contains(missed), "{text}");
+
+    // A report in which one mark was never reached, as if many seeds had missed it.
+    let report = fresh("missed.json");
+    assert!(sim(&[&small[..], &["--report", &report]].concat()).status.success());
+    let mut edited: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    edited["sweep"]["seeds"]["end"] = 300.into();
+    edited["summary"]["done"] = serde_json::json!([[0, 300]]);
+    let marks = edited["summary"]["counters"]["marks"].as_object_mut().unwrap();
+    marks.values_mut().for_each(|count| *count = 1.into());
+    std::fs::write(&report, edited.to_string()).unwrap();
+    assert_eq!(sim(&["merge", &report]).status.code(), Some(0));
+    edited["summary"]["counters"]["marks"]["thawed"] = 0.into();
+    std::fs::write(&report, edited.to_string()).unwrap();
+    let output = sim(&["merge", &report, "--format", "json"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let merged: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(merged["marks_missed"][0]["mark"], "thawed");
+    assert_eq!(merged["marks_missed"].as_array().map(Vec::len), Some(1));
+    assert_eq!(sim(&["merge", &report, "--marks", "none"]).status.code(), Some(0));
 }

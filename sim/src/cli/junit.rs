@@ -1,33 +1,36 @@
 //! What a sweep has shown as a JUnit report, which CI systems read: a case for each seed that failed, and one
 //! for all that held.
 
-use super::Cluster;
-use super::summary::Summary;
+use super::summary::{Summary, Verdict};
 use kontiki_sim::check::Check as _;
 use kontiki_sim::check::bounded_work::BoundedWork;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+/// What is violated where a mark was missed.
+const REACH: &str = "Reach";
+
 /// A case that failed.
 struct Failed<'s> {
     name: String,
     property: &'s str,
     detail: String,
-    /// How to see it again.
-    replay: String,
+    /// How to see it again, or what would bring it about.
+    remedy: String,
 }
 
 /// Writes the report to a file.
-pub(super) fn save(summary: &Summary, cluster: &Cluster, path: &Path) -> Result<(), String> {
-    fs::write(path, report(summary, cluster)).map_err(|error| {
+pub(super) fn save(verdict: &Verdict<'_>, path: &Path) -> Result<(), String> {
+    fs::write(path, report(verdict)).map_err(|error| {
         format!("cannot write {}: {error}; name a file in a directory that can be written to", path.display())
     })
 }
 
-fn report(summary: &Summary, cluster: &Cluster) -> String {
+fn report(verdict: &Verdict<'_>) -> String {
+    let Verdict { summary, cluster, .. } = verdict;
     let Summary { done, wall, failures, .. } = summary;
-    let failed = failed(summary, cluster);
+    let failed = failed(verdict);
     let class = format!("kontiki-sim.{}", cluster.profile());
     let mut xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
     let (tests, millis) = (failed.len() + 1, wall.as_millis());
@@ -48,31 +51,38 @@ fn report(summary: &Summary, cluster: &Cluster) -> String {
     let held = done.len() - failures.len() as u64;
     let _ =
         writeln!(xml, "  <testcase classname=\"{class}\" name=\"{held} seeds that hold\" time=\"{time}\"/>");
-    for Failed { name, property, detail, replay } in failed {
-        let (property, detail, replay) = (escaped(property), escaped(&detail), escaped(&replay));
+    for Failed { name, property, detail, remedy } in failed {
+        let (property, detail, remedy) = (escaped(property), escaped(&detail), escaped(&remedy));
         let _ = writeln!(
             xml,
-            "  <testcase classname=\"{class}\" name=\"{}\">\n    <failure type=\"{property}\" message=\"{property}: {detail}\">{replay}</failure>\n  </testcase>",
+            "  <testcase classname=\"{class}\" name=\"{}\">\n    <failure type=\"{property}\" message=\"{property}: {detail}\">{remedy}</failure>\n  </testcase>",
             escaped(&name)
         );
     }
     xml + "</testsuite>\n"
 }
 
-fn failed<'s>(summary: &'s Summary, cluster: &Cluster) -> Vec<Failed<'s>> {
+fn failed<'s>(verdict: &'s Verdict<'s>) -> Vec<Failed<'s>> {
+    let Verdict { summary, cluster, missed } = verdict;
     let violated = summary.failures.iter().map(|(seed, failure)| Failed {
         name: format!("seed {seed}"),
         property: &failure.property,
         detail: failure.detail.clone(),
-        replay: cluster.command("replay", *seed),
+        remedy: cluster.command("replay", *seed),
     });
     let hung = summary.hung.iter().map(|hung| Failed {
         name: format!("seed {}", hung.seed),
         property: BoundedWork::NAME,
         detail: hung.detail(),
-        replay: cluster.command("replay", hung.seed),
+        remedy: cluster.command("replay", hung.seed),
     });
-    violated.chain(hung).collect()
+    let missed = missed.iter().map(|mark| Failed {
+        name: format!("mark {}", mark.name()),
+        property: REACH,
+        detail: verdict.missed(*mark),
+        remedy: mark.brought_about_by().to_owned(),
+    });
+    violated.chain(hung).chain(missed).collect()
 }
 
 /// A text as the value of an attribute or the content of an element. XML has no control characters.
@@ -96,8 +106,9 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::ProfileArg;
-    use kontiki_sim::report::Failure;
+    use crate::cli::summary::MarkDemand;
+    use crate::cli::{Cluster, ProfileArg};
+    use kontiki_sim::report::{Failure, Mark};
 
     #[test]
     fn each_failure_is_a_case_and_its_text_is_escaped() {
@@ -105,16 +116,20 @@ mod tests {
         summary.done.add(0..10).unwrap();
         let detail = "entry <1:2> & \"others\"\u{1b}\nare lost".to_owned();
         summary.failures.push((7, Failure { property: "Log Matching".to_owned(), detail, step: 3, at: 9 }));
-        let xml = report(&summary, &Cluster { members: 3, profile: ProfileArg::Storage });
+        let cluster = Cluster { members: 3, profile: ProfileArg::Storage };
+        let mut verdict = summary.judge(&cluster, MarkDemand::Due);
+        verdict.missed.push(Mark::Truncated);
+        let xml = report(&verdict);
         let lines: Vec<_> = xml.lines().map(str::trim).collect();
         assert_eq!(
             lines[1],
-            "<testsuite name=\"kontiki-sim, profile storage, members 3\" tests=\"2\" failures=\"1\" time=\"0.000\">"
+            "<testsuite name=\"kontiki-sim, profile storage, members 3\" tests=\"3\" failures=\"2\" time=\"0.000\">"
         );
         assert!(lines.contains(&"<property name=\"seeds\" value=\"0..10\"/>"), "{xml}");
         assert!(xml.contains("name=\"9 seeds that hold\""), "{xml}");
         let failure = "<failure type=\"Log Matching\" message=\"Log Matching: entry &lt;1:2&gt; &amp; \
             &quot;others&quot;\u{fffd}&#10;are lost\">cargo sim replay --seed 7 --members 3 --profile storage</failure>";
         assert!(lines.contains(&failure), "{xml}");
+        assert!(xml.contains("name=\"mark truncated\"") && xml.contains("type=\"Reach\""), "{xml}");
     }
 }

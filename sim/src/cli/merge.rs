@@ -2,6 +2,7 @@
 
 use super::report::{ReportError, ReportFile};
 use super::shard::Shard;
+use super::summary::MarkDemand;
 use super::{Format, junit, note, print};
 use clap::Args;
 use std::path::PathBuf;
@@ -14,6 +15,9 @@ pub(crate) struct Merge {
     /// How to report
     #[arg(long, value_enum, default_value = "human")]
     format: Format,
+    /// Which marks must have been reached
+    #[arg(long, value_enum, default_value = "due")]
+    marks: MarkDemand,
     /// Write a JUnit report to this file as well
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -25,14 +29,15 @@ impl Merge {
     pub(crate) fn run(self) -> Result<bool, String> {
         let report = self.merged().map_err(|error| error.to_string())?;
         let (ReportFile { sweep, summary, .. }, missing) = (&report, report.missing(Shard::WHOLE));
+        let verdict = summary.judge(&sweep.cluster, self.marks);
         if let Some(path) = &self.junit {
-            junit::save(summary, &sweep.cluster, path)?;
+            junit::save(&verdict, path)?;
         }
         print(&match self.format {
-            Format::Human => summary.tell(&sweep.cluster),
-            Format::Json => format!("{}\n", summary.json(&sweep.cluster)),
+            Format::Human => verdict.tell(),
+            Format::Json => format!("{}\n", verdict.json()),
         });
-        match (missing.is_empty(), summary.held()) {
+        match (missing.is_empty(), verdict.held()) {
             (true, held) => Ok(held),
             (false, true) => Err(ReportError::Missing(missing).to_string()),
             (false, false) => {

@@ -76,6 +76,7 @@ pub(super) enum ReportError {
     Doubled { path: PathBuf, seed: u64 },
     Missing(Vec<Range<u64>>),
     Interrupted { missing: u64, kept: bool },
+    NoSeeds,
     Signals(io::Error),
     Array(ArrayError),
 }
@@ -146,6 +147,7 @@ impl fmt::Display for ReportError {
                 };
                 write!(f, "the sweep was interrupted, and {missing}; {then}")
             }
+            Self::NoSeeds => f.write_str("no seed was run in this time: give a longer one, as in --for 1m"),
             Self::Signals(error) => write!(f, "cannot heed signals: {error}; try again"),
             Self::Array(error) => error.fmt(f),
         }

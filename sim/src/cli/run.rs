@@ -7,7 +7,7 @@ use super::report::{ReportError, ReportFile, Sweep};
 use super::shard::Shard;
 use super::shrink::{shrink_for, size};
 use super::stop::Stop;
-use super::summary::Summary;
+use super::summary::{MarkDemand, Summary};
 use super::{Cluster, Format, junit, print, save, time};
 use clap::Args;
 use kontiki_sim::report::{Failure, Report};
@@ -39,6 +39,9 @@ pub(crate) struct Run {
     /// How to report
     #[arg(long, value_enum, default_value = "human")]
     format: Format,
+    /// Which marks must have been reached
+    #[arg(long, value_enum, default_value = "due")]
+    marks: MarkDemand,
     /// Write a JUnit report to this file as well
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -103,20 +106,24 @@ impl Run {
                 save(&self.cluster.draw(*seed), dir)?;
             }
         }
+        let verdict = summary.judge(&self.cluster, self.marks);
         if let Some(path) = &self.junit {
-            junit::save(summary, &self.cluster, path)?;
+            junit::save(&verdict, path)?;
         }
         let first = || self.first_failure(summary).filter(|_| !stop.was_told()).unwrap_or_default();
         print(&match self.format {
-            Format::Human => summary.tell(&self.cluster) + &first(),
-            Format::Json => format!("{}\n", summary.json(&self.cluster)),
+            Format::Human => verdict.tell() + &first(),
+            Format::Json => format!("{}\n", verdict.json()),
         });
-        match self.left(&report).filter(|_| stop.was_told() && summary.held()) {
+        if report.sweep.open_ended && summary.done.len() == 0 && verdict.held() {
+            return Err(ReportError::NoSeeds.to_string());
+        }
+        match self.left(&report).filter(|_| stop.was_told() && verdict.held()) {
             Some(missing) => {
                 let kept = self.report.is_some();
                 Err(ReportError::Interrupted { missing, kept }.to_string())
             }
-            None => Ok(summary.held()),
+            None => Ok(verdict.held()),
         }
     }
 

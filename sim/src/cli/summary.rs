@@ -3,11 +3,13 @@
 use super::Cluster;
 use super::pool::Hung;
 use super::shard::Seeds;
+use clap::ValueEnum;
 use indicatif::HumanCount;
 use kontiki_sim::check::Check as _;
 use kontiki_sim::check::bounded_work::BoundedWork;
 use kontiki_sim::hash::StableHasher;
-use kontiki_sim::report::{Counters, Failure, Report};
+use kontiki_sim::reach;
+use kontiki_sim::report::{Counters, Failure, Mark, Report};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::ops::Range;
@@ -78,6 +80,17 @@ impl Summary {
             && self.hung.iter().all(|hung| range.contains(&hung.seed))
     }
 
+    /// What the properties and the marks come to: what this sweep demands of the latter.
+    pub(super) fn judge<'s>(&'s self, cluster: &'s Cluster, marks: MarkDemand) -> Verdict<'s> {
+        let (counters, profile, members) = (&self.counters, cluster.profile(), cluster.members);
+        let missed = match marks {
+            MarkDemand::Due => reach::unmet(counters, self.done.len(), profile, members),
+            MarkDemand::All => reach::unreached(counters, profile, members),
+            MarkDemand::None => Vec::new(),
+        };
+        Verdict { summary: self, cluster, missed }
+    }
+
     pub(super) fn found(&self) -> String {
         match &self.failures[..] {
             [] if !self.hung.is_empty() => format!("a failure: {}", BoundedWork::NAME),
@@ -99,10 +112,44 @@ impl Summary {
             _ => ranges.join(", "),
         }
     }
+}
+
+/// Which marks a sweep must reach.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum MarkDemand {
+    /// Those that so many seeds reach, but for one sweep in a million
+    Due,
+    /// All that the profile can reach, however few the seeds
+    All,
+    /// None
+    None,
+}
+
+/// A summary, and what it falls short of.
+#[derive(Debug)]
+pub(super) struct Verdict<'s> {
+    pub(super) summary: &'s Summary,
+    pub(super) cluster: &'s Cluster,
+    /// The marks that it must have reached and has not.
+    pub(super) missed: Vec<Mark>,
+}
+
+impl Verdict<'_> {
+    pub(super) fn held(&self) -> bool {
+        self.summary.held() && self.missed.is_empty()
+    }
+
+    /// What is wrong with a mark that was missed: it was not reached.
+    pub(super) fn missed(&self, mark: Mark) -> String {
+        let due = reach::due(mark, self.cluster.profile(), self.cluster.members).unwrap_or_default();
+        let (done, due) = (HumanCount(self.summary.done.len()), HumanCount(due));
+        format!("mark `{}` was not reached in {done} seeds; it is due in {due}", mark.name())
+    }
 
     /// For people.
-    pub(super) fn tell(&self, cluster: &Cluster) -> String {
-        let Self { done, counters, failures, hung, wall, processor: _, trace_hash } = self;
+    pub(super) fn tell(&self) -> String {
+        let Self { summary, cluster, .. } = self;
+        let Summary { done, counters, failures, hung, wall, processor: _, trace_hash } = summary;
         let virtual_seconds = counters.virtual_nanos / 1_000_000_000;
         let speed = u128::from(counters.virtual_nanos) / wall.as_nanos().max(1);
         let rate = u128::from(counters.steps) * 1_000 / wall.as_millis().max(1);
@@ -115,10 +162,10 @@ impl Summary {
             "{} seeds of {members}, profile {}: {}\n\n",
             count(done.len()),
             cluster.profile(),
-            self.found(),
+            summary.found(),
         );
         let rows = [
-            ("seeds", self.ranges()),
+            ("seeds", summary.ranges()),
             ("steps", format!("{}, {} a second", count(counters.steps), count(rate as u64))),
             (
                 "virtual time",
@@ -162,6 +209,10 @@ impl Summary {
                 hung.detail()
             );
         }
+        for mark in &self.missed {
+            let (missed, by) = (self.missed(*mark), mark.brought_about_by());
+            text += &format!("\nMISSED  {missed}\n  {by}\n");
+        }
         if failures.len() > TOLD {
             text += &format!("\n... and {} more failures; --format json lists all\n", failures.len() - TOLD);
         }
@@ -169,8 +220,13 @@ impl Summary {
     }
 
     /// For programs.
-    pub(super) fn json(&self, cluster: &Cluster) -> Value {
-        let Self { done, counters, failures, wall, processor, trace_hash, hung } = self;
+    pub(super) fn json(&self) -> Value {
+        let Self { summary, cluster, .. } = self;
+        let Summary { done, counters, failures, wall, processor, trace_hash, hung } = summary;
+        let missed = self.missed.iter().map(|mark| {
+            json!({ "mark": mark.name(), "detail": self.missed(*mark), "by": mark.brought_about_by() })
+        });
+        let missed: Vec<_> = missed.collect();
         let hung = hung.iter().map(|hung| {
             json!({
                 "seed": hung.seed,
@@ -208,6 +264,7 @@ impl Summary {
             "marks": counters.marks(),
             "trace_hash": format!("{trace_hash:016x}"),
             "failures": failures,
+            "marks_missed": missed,
         })
     }
 }
