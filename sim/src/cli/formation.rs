@@ -1,6 +1,6 @@
 //! `kontiki-sim formation`: groups that form.
 
-use super::pool::{Hung, Pool};
+use super::pool::{Hung, Pool, processor_time};
 use super::{Format, print, run};
 use clap::Args;
 use kontiki_sim::check::Check as _;
@@ -67,6 +67,7 @@ impl Formation {
             let failures: Vec<_> = failures.chain(hung).collect();
             let all = json!({
                 "seeds": count, "events": events, "trace_hash": format!("{hash:016x}"), "failures": failures,
+                "processor_seconds": processor_time().as_secs_f64(),
             });
             print(&format!("{all}\n"));
             return Ok(failures.is_empty());

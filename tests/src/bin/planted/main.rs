@@ -24,7 +24,11 @@
 //!
 //! `--shrink` shrinks the scenario in which each bug is found, and shows what is left of it. Its story must
 //! say what a line `Story:` of the header names, parts of it separated by `|`.
+//!
+//! `--measure` looks for each bug from many starts, and writes how many seeds that takes into
+//! docs/detection-power.md.
 
+mod measure;
 mod rebase;
 mod shrink;
 
@@ -60,6 +64,13 @@ struct Cli {
     /// the table of docs/shrinking.md
     #[arg(long, conflicts_with_all = ["rebase", "check"])]
     shrink: bool,
+    /// Look for each bug from many starts, and write how many seeds that takes into docs/detection-power.md;
+    /// rows of this commit stay, so the command goes on where it was stopped
+    #[arg(long, conflicts_with_all = ["write", "rebase", "check", "shrink"])]
+    measure: bool,
+    /// From how many starts
+    #[arg(long, default_value_t = 20, requires = "measure", value_parser = clap::value_parser!(u64).range(1..=100))]
+    starts: u64,
 }
 
 /// How many seeds a bug may take to be found, where its header does not say.
@@ -119,6 +130,9 @@ impl Cli {
         }
         if self.shrink {
             return shrink::shrink(&workshop, &bugs, self.write);
+        }
+        if self.measure {
+            return measure::measure(&workshop, &bugs, self.starts);
         }
         println!(
             "{:<34} {:<9} {:<30} {:>8} {:>8}",
