@@ -106,6 +106,11 @@ impl SyncTimes {
         Self { spec, slow_us, stream: Stream::named(seed, "disk", member), stalled_until: 0 }
     }
 
+    /// From now on, what is drawn is drawn from the streams of another seed.
+    pub(crate) fn reseed(&mut self, seed: u64, member: u64) {
+        self.stream = Stream::named(seed, "disk", member);
+    }
+
     /// The disk after the chaos: at times quicker than the network, at times slower, and as slow as it is for
     /// good.
     pub(crate) fn heal(&mut self) {

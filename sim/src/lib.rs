@@ -73,6 +73,7 @@ pub mod story;
 pub mod stream;
 pub mod test;
 pub mod trace;
+pub mod when;
 
 pub use quiet::quiet_kernel_panics;
 use registers::Registers;

@@ -73,6 +73,11 @@ impl Network {
         }
     }
 
+    /// From now on, what is drawn is drawn from the streams of another seed.
+    pub(crate) fn reseed(&mut self, seed: u64) {
+        self.stream = Stream::named(seed, "network", 0);
+    }
+
     /// The network after the chaos: quick, and nothing is lost.
     pub(crate) fn heal(&mut self) {
         self.spec = NetworkSpec {

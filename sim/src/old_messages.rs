@@ -117,6 +117,11 @@ impl OldMessages {
         Self { spec, stream, kept: Vec::new(), led: vec![false; size] }
     }
 
+    /// From now on, what is drawn is drawn from the streams of another seed.
+    pub(crate) fn reseed(&mut self, seed: u64) {
+        self.stream = Stream::named(seed, "old messages", 0);
+    }
+
     fn moment_of(&mut self, question: Option<u64>) -> Moment {
         match question {
             Some(number) if self.stream.coin() => Moment::AskedAgain(number),

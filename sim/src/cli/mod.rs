@@ -14,6 +14,7 @@ mod shrink;
 mod stop;
 mod summary;
 mod time;
+mod when;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kontiki_sim::scenario::{Profile, Scenario};
@@ -43,6 +44,8 @@ enum Command {
     Scenario(Which),
     /// Make a failing scenario as small as it can be, and print it as data
     Shrink(shrink::Shrink),
+    /// Fork a failing run at points of its past, and show from which on it was likely to fail, and inevitable
+    When(when::When),
 }
 
 /// Which cluster a seed is drawn for.
@@ -98,6 +101,7 @@ impl Cli {
             Command::Formation(formation) => formation.run(),
             Command::Replay(replay) => replay.run(),
             Command::Shrink(shrink) => shrink.run(),
+            Command::When(when) => when.run(),
             Command::Scenario(which) => {
                 print(&format!("{}\n", to_json(&which.cluster.draw(which.seed))));
                 Ok(true)

@@ -113,6 +113,11 @@ impl<M: StateMachine> FullReplica<M> {
         Crashed::Power { lost: lost.writes, torn: lost.torn }
     }
 
+    /// From now on, what is drawn is drawn from the streams of another seed.
+    pub(crate) fn reseed(&mut self, seed: u64, member: u64) {
+        self.outage = Stream::named(seed, "outage", member);
+    }
+
     pub(crate) fn wipe(&mut self) {
         self.model.wipe();
         self.storage = SimDisk::default();

@@ -169,6 +169,16 @@ impl<M: StateMachine> Host<M> {
         })
     }
 
+    /// From now on, what is drawn is drawn from the streams of another seed.
+    pub(crate) fn reseed(&mut self, seed: u64) {
+        let id = self.id.get();
+        self.stream = Stream::named(seed, "member", id);
+        self.body.sync_times().reseed(seed, id);
+        if let MemberBody::FullReplica(full) = &mut self.body {
+            full.reseed(seed, id);
+        }
+    }
+
     /// Who it is now.
     pub(crate) fn member(&self) -> Member {
         Member::new(self.id, self.incarnation)

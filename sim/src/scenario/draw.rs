@@ -149,6 +149,7 @@ impl Draw {
             operations: self.part("operations", |draw| draw.operations(chaos_us)),
             options,
             replica: None,
+            forks: Vec::new(),
         };
         self.part("slow for good", |draw| draw.slow(&mut scenario));
         self.part("bandwidth", |draw| draw.bandwidth(&mut scenario));

@@ -66,6 +66,20 @@ pub struct Scenario {
     /// they are kernels, and everything around them is played.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica: Option<ReplicaSpec>,
+    /// When luck changes, the first time first: see [`when`](crate::when).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forks: Vec<Fork>,
+}
+
+/// A change of luck: from then on the network, the disks and the hosts draw from other streams. What came
+/// before is as it was without.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fork {
+    /// After so many steps.
+    pub after_step: u64,
+    /// Names the streams.
+    pub seed: u64,
 }
 
 /// One member.

@@ -77,6 +77,8 @@ pub(crate) struct World<'t, A: Application> {
     checks: Checks,
     counters: Counters,
     hasher: StableHasher,
+    /// How often luck has changed.
+    forked: usize,
     /// The run is given up after this step.
     last_step: u64,
     /// None during the chaos.
@@ -199,6 +201,7 @@ impl<'t, A: Application> World<'t, A> {
             checks: Checks::default(),
             counters: Counters::default(),
             hasher: StableHasher::new(),
+            forked: 0,
             last_step: u64::MAX,
             stage: None,
             bound: 0,
@@ -285,6 +288,7 @@ impl<'t, A: Application> World<'t, A> {
             self.start(member)?;
         }
         while self.stage != Some(Stage::Done) {
+            self.fork();
             let Some(Reverse(next)) = self.queue.pop() else {
                 return Err(("Simulator", "nothing is left to happen".to_owned()));
             };
@@ -302,6 +306,18 @@ impl<'t, A: Application> World<'t, A> {
             self.happen(next.what)?;
         }
         Ok(End::Rest)
+    }
+
+    /// Changes luck where the scenario says so.
+    fn fork(&mut self) {
+        while let Some(fork) = self.scenario.forks.get(self.forked)
+            && fork.after_step <= self.counters.steps
+        {
+            self.forked += 1;
+            self.network.reseed(fork.seed);
+            self.old_messages.iter_mut().for_each(|kept| kept.reseed(fork.seed));
+            self.hosts.iter_mut().for_each(|host| host.reseed(fork.seed));
+        }
     }
 
     /// The run is over: looks at what clients were told, and at the states of members that are at rest.
