@@ -131,7 +131,9 @@ impl FromStr for ShardArg {
 mod tests {
     use super::*;
 
-    fn resolved(text: &str, variables: &[(&str, &str)]) -> Result<String, String> {
+    type Variables<'v> = &'v [(&'v str, &'v str)];
+
+    fn resolved(text: &str, variables: Variables<'_>) -> Result<String, String> {
         let environment =
             |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
         let shard = text.parse::<ShardArg>()?.resolve(environment);
@@ -159,7 +161,7 @@ mod tests {
         let index = |index: &'static str| [("JOB_COMPLETION_INDEX", index)];
         let two = [SLURM[0], ("JOB_COMPLETION_INDEX", "1")];
         let gaps = [("SLURM_ARRAY_TASK_ID", "99"), SLURM[1], SLURM[2]];
-        let cases: [(&str, &[(&str, &str)], &str); 9] = [
+        let cases: [(&str, Variables<'_>, &str); 9] = [
             ("auto", &[], "none of SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX and AWS_BATCH_JOB_ARRAY_INDEX"),
             ("auto", &two, "both SLURM_ARRAY_TASK_ID and JOB_COMPLETION_INDEX"),
             ("auto", &index("1"), "JOB_COMPLETION_INDEX says which task this is, and not of how many"),
