@@ -59,6 +59,7 @@ mod world;
 pub mod check;
 pub mod conformance;
 pub mod contract;
+pub mod explain;
 pub mod formation;
 pub mod hash;
 pub mod history;

@@ -46,6 +46,11 @@ impl Commands<'_> {
     /// As the bytes that they are.
     pub const AS_BYTES: Commands<'static> = Commands(&|payload| format!("{payload:?}"));
 
+    /// A command as it is shown.
+    pub(crate) fn text(self, payload: &Payload) -> String {
+        (self.0)(payload)
+    }
+
     /// A text that shows payloads as bytes, with what they are instead.
     fn put_into<'e>(self, mut text: String, payloads: impl Iterator<Item = &'e Payload>) -> String {
         let mut from = 0;
@@ -173,7 +178,7 @@ fn role(role: RoleKind) -> char {
     }
 }
 
-fn event_text(event: &Event, show: Commands<'_>) -> String {
+pub(crate) fn event_text(event: &Event, show: Commands<'_>) -> String {
     match event {
         Event::Wake => "wake".to_owned(),
         Event::Receive(message) => format!("got {}", message_text(message, show)),
@@ -206,7 +211,7 @@ fn event_text(event: &Event, show: Commands<'_>) -> String {
     }
 }
 
-fn action_text(action: &Action, show: Commands<'_>) -> String {
+pub(crate) fn action_text(action: &Action, show: Commands<'_>) -> String {
     match action {
         Action::Send(message) => message_text(message, show),
         Action::Persist(write) => {
@@ -236,7 +241,7 @@ fn action_text(action: &Action, show: Commands<'_>) -> String {
     }
 }
 
-fn message_text(message: &Message, show: Commands<'_>) -> String {
+pub(crate) fn message_text(message: &Message, show: Commands<'_>) -> String {
     let text = message.to_string().replacen('→', ">", 1);
     match &message.body {
         Body::Append { slice, .. } => show.put_into_entries(text, slice.entries()),

@@ -234,7 +234,7 @@ fn a_seed_that_does_not_end_in_time_is_a_failure_with_the_command_that_replays_i
     assert_eq!(output.status.code(), Some(1), "{text}");
     let failed = text.split_once("FAILED  Bounded Work in seed ").expect("it is told").1;
     let (seed, _) = failed.split_once(':').expect("what is wrong with it");
-    assert!(failed.contains(&format!("replay: cargo sim replay --seed {seed} --members 7\n")), "{text}");
+    assert!(failed.contains(&format!("replay:  cargo sim replay --seed {seed} --members 7\n")), "{text}");
 
     let output = sim(&[&["run", "--format", "json"], &late[..]].concat());
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -4,6 +4,7 @@ mod api;
 mod conformance;
 mod contract;
 mod damage;
+mod explain;
 mod flooding;
 mod golden;
 mod growth;

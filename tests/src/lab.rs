@@ -25,6 +25,8 @@ use kontiki_core::types::{
     Ballot, ClusterId, Identity, Incarnation, Index, LogId, NodeId, Payload, RequestId, Term,
 };
 use kontiki_sim::contract::{Contract, Party};
+use kontiki_sim::explain::Watcher;
+use kontiki_sim::trace::{Commands, Happened, Traced};
 use safety::{Before, Safety};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{Display, Write as _};
@@ -125,6 +127,28 @@ pub struct Lab {
     transcript: String,
     /// Whether the transcript tells of messages as they are sent, or only as they arrive.
     tells_sends: bool,
+    watched: Option<Watched>,
+}
+
+/// A diagram in the making, whose time is the order of what happens.
+#[derive(Debug)]
+struct Watched {
+    watcher: Watcher,
+    steps: u64,
+    now: u64,
+}
+
+impl Watched {
+    fn step(&mut self, event: &Event, actions: &[Action], after: &Status) {
+        (self.steps, self.now) = (self.steps + 1, self.now + 1);
+        let (step, at, show) = (self.steps, self.now, Commands::AS_BYTES);
+        self.watcher.note(&Traced::Step { step, at, event, actions, after, show });
+    }
+
+    fn happens(&mut self, what: &Happened) {
+        self.now += 1;
+        self.watcher.note(&Traced::World { at: self.now, what });
+    }
 }
 
 /// One member with all that a host keeps for it.
@@ -253,6 +277,7 @@ impl Lab {
             safety: Safety::new(founders.clone()),
             transcript: String::new(),
             tells_sends: true,
+            watched: None,
         };
         for number in all {
             let kind = cast.kind(number);
@@ -310,7 +335,11 @@ impl Lab {
         let owner = self.member_mut(member);
         let raft = owner.raft.as_mut().expect("the member is up");
         let actions = raft.step(clock, event.clone());
-        let kept = owner.contract.watch(&event, &actions, &raft.status());
+        let after = raft.status();
+        let kept = owner.contract.watch(&event, &actions, &after);
+        if let Some(watched) = &mut self.watched {
+            watched.step(&event, &actions, &after);
+        }
         self.tell_changes(member, &before);
         for action in &actions {
             self.carry_out(member, action);
@@ -495,11 +524,35 @@ impl Lab {
             request.lost |= request.outcomes.is_empty();
         }
         let member = self.member_mut(number);
+        let lost = member.unsynced.len() as u64;
         member.raft = None;
         member.unsynced.clear();
         member.unapplied.clear();
         member.loading.clear();
         member.fetching = None;
+        self.happens(|| Happened::Crash { member: id(number), lost });
+    }
+
+    /// From now on, a diagram is made of what happens.
+    pub fn watch(&mut self) {
+        let watcher = Watcher::new(self.members.keys().map(|number| id(*number)));
+        self.watched = Some(Watched { watcher, steps: 0, now: 0 });
+    }
+
+    /// What was watched.
+    pub fn take_watcher(&mut self) -> Option<Watcher> {
+        self.watched.take().map(|watched| watched.watcher)
+    }
+
+    /// Says something in the diagram.
+    pub fn narrate(&mut self, what: &str) {
+        self.happens(|| Happened::Other { member: None, what: what.to_owned() });
+    }
+
+    fn happens(&mut self, what: impl FnOnce() -> Happened) {
+        if let Some(watched) = &mut self.watched {
+            watched.happens(&what());
+        }
     }
 
     /// A member starts again from its disk.
@@ -935,6 +988,7 @@ impl Lab {
         let raft = Raft::restore(config, member.disk.clone(), member.clock).expect("the disk is sound");
         member.contract = Contract::new(id(number), &member.disk);
         member.raft = Some(raft);
+        self.happens(|| Happened::Restart { member: id(number) });
     }
 
     fn ask(&mut self, member: u64, what: Asked) -> RequestId {

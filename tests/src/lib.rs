@@ -2,6 +2,7 @@
 
 pub mod lab;
 pub mod memory;
+pub mod script;
 
 /// The examples of the READMEs compile and run as they stand there.
 #[cfg(doctest)]

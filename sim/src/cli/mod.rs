@@ -1,6 +1,7 @@
 //! The commands.
 
 mod array;
+mod explain;
 mod formation;
 mod junit;
 mod merge;
@@ -42,6 +43,8 @@ enum Command {
     Replay(replay::Replay),
     /// Print the scenario of a seed as data, which replay accepts back
     Scenario(Which),
+    /// Write a page that shows a run, or a member's recorded life, as a space-time diagram
+    Explain(explain::Explain),
     /// Make a failing scenario as small as it can be, and print it as data
     Shrink(shrink::Shrink),
     /// Fork a failing run at points of its past, and show from which on it was likely to fail, and inevitable
@@ -100,6 +103,7 @@ impl Cli {
             Command::Merge(merge) => merge.run(),
             Command::Formation(formation) => formation.run(),
             Command::Replay(replay) => replay.run(),
+            Command::Explain(explain) => explain.run(),
             Command::Shrink(shrink) => shrink.run(),
             Command::When(when) => when.run(),
             Command::Scenario(which) => {

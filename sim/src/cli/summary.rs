@@ -195,15 +195,16 @@ impl Verdict<'_> {
         for (seed, failure) in failures.iter().take(TOLD) {
             let command = |verb| cluster.command(verb, *seed);
             text += &format!(
-                "\nFAILED  {failure}\n  replay: {}\n  shrink: {}\n",
+                "\nFAILED  {failure}\n  replay:  {}\n  shrink:  {}\n  explain: {}\n",
                 command("replay"),
-                command("shrink")
+                command("shrink"),
+                command("explain")
             );
         }
         for hung in hung {
             let replay = cluster.command("replay", hung.seed);
             text += &format!(
-                "\nFAILED  {} in seed {}: {}\n  replay: {replay}\n",
+                "\nFAILED  {} in seed {}: {}\n  replay:  {replay}\n",
                 BoundedWork::NAME,
                 hung.seed,
                 hung.detail()

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 
 /// A run as it was traced, and what led to what in it.
 #[derive(Default, Debug)]
-pub(super) struct Run {
-    pub(super) moments: Vec<Moment>,
+pub(crate) struct Run {
+    pub(crate) moments: Vec<Moment>,
     /// The last moment of each member, and its status then, in its present life.
     latest: BTreeMap<NodeId, usize>,
     status: BTreeMap<NodeId, Status>,
@@ -25,18 +25,18 @@ pub(super) struct Run {
 
 /// A step, or something that happened to the world.
 #[derive(Debug)]
-pub(super) struct Moment {
+pub(crate) struct Moment {
     /// The number of the step, or of the last one before.
-    pub(super) step: u64,
+    pub(crate) step: u64,
     /// The virtual time, in nanoseconds.
-    pub(super) at: u64,
-    pub(super) what: What,
+    pub(crate) at: u64,
+    pub(crate) what: What,
     /// Earlier moments that led to it.
-    pub(super) causes: Vec<usize>,
+    pub(crate) causes: Vec<usize>,
 }
 
 #[derive(Debug)]
-pub(super) enum What {
+pub(crate) enum What {
     Step(Box<Step>),
     World {
         happened: Happened,
@@ -47,27 +47,27 @@ pub(super) enum What {
 
 /// A step of a member.
 #[derive(Debug)]
-pub(super) struct Step {
-    pub(super) event: Event,
-    pub(super) actions: Vec<Action>,
+pub(crate) struct Step {
+    pub(crate) event: Event,
+    pub(crate) actions: Vec<Action>,
     /// Before the step; none in the first one of a life.
-    pub(super) before: Option<Status>,
-    pub(super) after: Status,
+    pub(crate) before: Option<Status>,
+    pub(crate) after: Status,
     /// The entries that it appended.
-    pub(super) appended: Vec<Appended>,
+    pub(crate) appended: Vec<Appended>,
 }
 
 /// An entry that a member appended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Appended {
-    pub(super) id: LogId,
+pub(crate) struct Appended {
+    pub(crate) id: LogId,
     /// What it holds, for people.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 impl Moment {
     /// The member that it is about, if it is about one.
-    pub(super) fn member(&self) -> Option<NodeId> {
+    pub(crate) fn member(&self) -> Option<NodeId> {
         match &self.what {
             What::Step(step) => Some(step.after.id),
             What::World { happened, .. } => happened.member(),
@@ -77,7 +77,7 @@ impl Moment {
 
 impl Step {
     /// The write that it began.
-    pub(super) fn write(&self) -> Option<&Write> {
+    pub(crate) fn write(&self) -> Option<&Write> {
         self.actions.iter().find_map(|action| match action {
             Action::Persist(write) => Some(write),
             _ => None,
@@ -87,7 +87,7 @@ impl Step {
 
 impl Run {
     /// Takes note of what happens next.
-    pub(super) fn note(&mut self, traced: &Traced<'_>) {
+    pub(crate) fn note(&mut self, traced: &Traced<'_>) {
         match traced {
             Traced::Step { step, at, event, actions, after, .. } => {
                 let mut causes: Vec<_> = self.latest.get(&after.id).copied().into_iter().collect();
@@ -146,7 +146,7 @@ impl Run {
     }
 
     /// The moments from which these follow, and these.
-    pub(super) fn past(&self, of: &[usize]) -> Vec<usize> {
+    pub(crate) fn past(&self, of: &[usize]) -> Vec<usize> {
         let mut is_past = vec![false; self.moments.len()];
         of.iter().for_each(|number| is_past[*number] = true);
         for number in (0..self.moments.len()).rev() {

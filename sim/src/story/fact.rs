@@ -44,6 +44,8 @@ pub struct Fact {
     pub text: String,
     /// The first and the last entry, where all that happened is that some were appended.
     appended: Option<(LogId, LogId)>,
+    /// The moment of the run at which it happened.
+    pub(crate) moment: usize,
 }
 
 impl Fact {
@@ -72,7 +74,7 @@ impl fmt::Display for Fact {
 
 impl Run {
     /// What a moment means; none where it changed nothing that matters.
-    pub(super) fn fact(&self, number: usize) -> Option<Fact> {
+    pub(crate) fn fact(&self, number: usize) -> Option<Fact> {
         let moment = &self.moments[number];
         let (weight, text) = match &moment.what {
             What::Step(step) => step_fact(step)?,
@@ -85,7 +87,7 @@ impl Run {
             _ => None,
         };
         let Moment { step, at, .. } = *moment;
-        Some(Fact { step, at, member: moment.member(), weight, text, appended })
+        Some(Fact { step, at, member: moment.member(), weight, text, appended, moment: number })
     }
 
     fn world_fact(&self, happened: &Happened, unsynced: &[usize]) -> Option<(Weight, String)> {

@@ -4,7 +4,7 @@
 //! that began the write that it heard of. Of all that a violation follows from, what changed nothing is left
 //! out: heartbeats, answers to them, pre-votes.
 
-mod cause;
+pub(crate) mod cause;
 mod fact;
 
 pub use fact::{Fact, Weight};
@@ -75,7 +75,8 @@ pub(crate) fn tell_of<E>(
 }
 
 impl Story {
-    fn of(run: &Run, failure: Failure) -> Self {
+    /// The story of a run that failed.
+    pub(crate) fn of(run: &Run, failure: Failure) -> Self {
         let ends = run.ends(&failure);
         let past = run.past(&ends);
         let concerned: Vec<_> = past.iter().filter_map(|number| run.moments[*number].member()).collect();
@@ -147,7 +148,7 @@ impl Run {
     /// The moments at which a property came to be violated: the last step, and what it does not go with. For
     /// two leaders of a term that is the election of the other one; otherwise the last thing of consequence
     /// that each other member did.
-    fn ends(&self, failure: &Failure) -> Vec<usize> {
+    pub(crate) fn ends(&self, failure: &Failure) -> Vec<usize> {
         let is_step = |number: &usize| matches!(self.moments[*number].what, What::Step(_));
         let Some(last) = (0..self.moments.len()).rev().find(is_step) else { return Vec::new() };
         // A crash or a restart after it, and what was found then.

@@ -26,6 +26,7 @@ pub use property::Property;
 pub use report::{FailedSeed, TestError};
 pub use workload::Workload;
 
+use crate::explain;
 use crate::quiet::quiet_kernel_panics;
 use crate::report::Failure;
 use crate::scenario::{Profile, ReplicaSpec, Scenario, ScenarioError};
@@ -256,9 +257,11 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         failure: Failure,
     ) -> TestError {
         let (mut steps, journal) = (Steps::default(), Journal::default());
+        let mut watcher = explain::watch(&smallest, failure.step);
         let told = story::tell_of(|tell| {
             let mut tracer = |traced: &Traced<'_>| {
                 steps.push(&traced.line());
+                watcher.note(traced);
                 tell(traced);
             };
             let world = self.world(&smallest, Some(&mut tracer), Some(journal.clone())).ok();
@@ -266,7 +269,9 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         });
         let Ok(story) = told;
         let test = report::test_name();
-        let save = |seed| steps.save(&smallest, &report::file_name(test.as_deref(), seed)).ok();
+        let again = story.as_ref().map(|story| story.failure.clone());
+        let page = watcher.diagram(explain::title(&smallest), again).to_html();
+        let save = |seed| steps.save(&smallest, &page, &report::file_name(test.as_deref(), seed)).ok();
         TestError::Failed(Box::new(FailedSeed {
             files: seed.and_then(save).unwrap_or_default(),
             seed,

@@ -5,7 +5,7 @@ use crate::report::Failure;
 use crate::scenario::{Scenario, ScenarioError};
 use crate::story::Story;
 use crate::trace::LEGEND;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::{env, fmt, fs, io};
@@ -62,7 +62,7 @@ pub struct FailedSeed {
     /// How it came about there; none if that run failed no more, as one of a state machine that is not
     /// deterministic may.
     pub story: Option<Story>,
-    /// Where that scenario and all of its steps were written; nowhere if that failed.
+    /// Where that scenario, all of its steps, and the page that shows them were written; nowhere if that failed.
     pub files: Vec<PathBuf>,
     /// The name of the test, where it is one.
     pub test: Option<String>,
@@ -99,9 +99,11 @@ impl fmt::Display for FailedSeed {
             writeln!(f, "\n  replay the seed:      {SEED}={seed} {command}")?;
         }
         for file in files {
-            match file.extension().is_some_and(|extension| extension == "json") {
-                true => writeln!(f, "  replay the smallest:  {SCENARIO}={} {command}", file.display())?,
-                false => writeln!(f, "  all of its steps:     {}", file.display())?,
+            let path = file.display();
+            match file.extension().and_then(OsStr::to_str) {
+                Some("json") => writeln!(f, "  replay the smallest:  {SCENARIO}={path} {command}")?,
+                Some("html") => writeln!(f, "  see it in a browser:  {path}")?,
+                _ => writeln!(f, "  all of its steps:     {path}")?,
             }
         }
         Ok(())
@@ -170,14 +172,16 @@ impl Steps {
         self.0.push('\n');
     }
 
-    /// Writes the scenario and all steps to files, and returns where.
-    pub(super) fn save(&self, scenario: &Scenario, name: &str) -> io::Result<Vec<PathBuf>> {
+    /// Writes the scenario, all steps and their page to files, and returns where.
+    pub(super) fn save(&self, scenario: &Scenario, page: &str, name: &str) -> io::Result<Vec<PathBuf>> {
         let directory = env::temp_dir().join("kontiki-sim");
         fs::create_dir_all(&directory)?;
-        let (json, trace) = (directory.join(format!("{name}.json")), directory.join(format!("{name}.trace")));
+        let [json, trace, html] =
+            ["json", "trace", "html"].map(|kind| directory.join(format!("{name}.{kind}")));
         fs::write(&json, serde_json::to_string_pretty(scenario)? + "\n")?;
         fs::write(&trace, format!("{LEGEND}\n{}", self.0))?;
-        Ok(vec![json, trace])
+        fs::write(&html, page)?;
+        Ok(vec![json, trace, html])
     }
 }
 
@@ -213,7 +217,7 @@ mod tests {
         let wrong = chosen(0..5, SCENARIO, "/nowhere").expect_err("there is no file").to_string();
         assert!(wrong.contains("cannot be read"), "{wrong}");
         let scenario = Scenario::draw(3, 3, Profile::Storage);
-        let files = Steps::default().save(&scenario, "a-test-of-scenarios").expect("it is written");
+        let files = Steps::default().save(&scenario, "", "a-test-of-scenarios").expect("it is written");
         let path = files[0].to_str().expect("plain letters");
         assert_eq!(chosen(0..5, SCENARIO, path), Ok(Chosen::Scenario(Box::new(scenario))));
         let wrong = chosen(0..5, SCENARIO, files[1].to_str().expect("plain letters"));

@@ -1,0 +1,95 @@
+//! `kontiki-sim explain`: a run as a page.
+
+use super::shrink::{shrink_for, size};
+use super::{Cluster, note, parse, print, read};
+use clap::{ArgGroup, Args};
+use kontiki_core::record;
+use kontiki_core::time::span;
+use kontiki_sim::explain::{self, Diagram};
+use kontiki_sim::scenario::Scenario;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("what").args(["seed", "files"]).required(true).multiple(false))]
+pub(crate) struct Explain {
+    /// The seed to show
+    #[arg(long)]
+    seed: Option<u64>,
+    /// A scenario file, or the recordings of a member, the oldest first
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    cluster: Cluster,
+    /// Where to write the page; in this directory where nothing is said
+    #[arg(short, long, value_name = "FILE.html")]
+    out: Option<PathBuf>,
+    /// Shrink the scenario first, if it fails
+    #[arg(long)]
+    shrink: bool,
+    /// Shrink for this time at most
+    #[arg(long, default_value = "60s", value_parser = span::parse, requires = "shrink")]
+    shrink_time: Duration,
+}
+
+impl Explain {
+    /// Writes the page. It ends like the run that the page is of.
+    pub(crate) fn run(self) -> Result<bool, String> {
+        let diagram = self.diagram()?;
+        let path = self.out.clone().unwrap_or_else(|| self.page_name());
+        std::fs::write(&path, diagram.to_html()).map_err(|error| {
+            format!("cannot write {}: {error}; name a file that can be written with -o", path.display())
+        })?;
+        print(&format!(
+            "{}\n{}: {} events; open it in a browser\n",
+            diagram.outcome,
+            path.display(),
+            diagram.events.len()
+        ));
+        Ok(diagram.failure.is_none())
+    }
+
+    fn diagram(&self) -> Result<Diagram, String> {
+        if let Some(seed) = self.seed {
+            return self.of_scenario(self.cluster.draw(seed));
+        }
+        let bytes = self.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?.concat();
+        if record::is_recording(&bytes) {
+            self.refuse_to_shrink("a recording")?;
+            return explain::recordings(&bytes).map_err(|error| error.to_string());
+        }
+        let [file] = &self.files[..] else {
+            return Err("only recordings can be shown several at once: name one file".to_owned());
+        };
+        if bytes.starts_with(b"#") || bytes.starts_with(b"cluster ") {
+            return Err(format!(
+                "{} is a script of tests: `cargo run -p kontiki-tests --bin explain -- {0}` shows it",
+                file.display()
+            ));
+        }
+        self.of_scenario(parse(file, &bytes)?)
+    }
+
+    fn refuse_to_shrink(&self, what: &str) -> Result<(), String> {
+        if self.shrink { Err(format!("{what} is shown as it is: leave --shrink out")) } else { Ok(()) }
+    }
+
+    fn of_scenario(&self, scenario: Scenario) -> Result<Diagram, String> {
+        let wrong = |error| format!("the scenario is wrong: {error}");
+        scenario.validate().map_err(wrong)?;
+        let shrunk = if self.shrink { shrink_for(&scenario, self.shrink_time) } else { None };
+        if let Some(shrunk) = &shrunk {
+            note(&format!("shrunk to {}", size(&shrunk.scenario)));
+        }
+        let scenario = shrunk.map_or(scenario, |shrunk| shrunk.scenario);
+        explain::run(&scenario).map_err(wrong)
+    }
+
+    /// The name of the page, after what it shows.
+    fn page_name(&self) -> PathBuf {
+        let stem = match (self.files.first(), self.seed) {
+            (Some(file), _) => file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            (None, seed) => format!("seed-{}", seed.unwrap_or_default()),
+        };
+        Path::new(&stem).with_extension("html")
+    }
+}
