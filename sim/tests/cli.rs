@@ -213,6 +213,13 @@ fn a_failure_names_its_property_and_exits_with_one() {
     std::fs::write(&smallest, &output.stdout).unwrap();
     assert!(stdout(&sim(&["replay", smallest.to_str().unwrap()])).contains("FAILED  Liveness at step "));
 
+    let page = scratch("smallest.html");
+    let explain = ["explain", file.to_str().unwrap(), "--shrink", "-o", page.to_str().unwrap()];
+    let output = sim(&[&explain[..], &["--shrink-time", "10m"]].concat());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stdout(&output).starts_with("Liveness at step "), "{output:?}");
+    assert!(std::fs::read_to_string(&page).unwrap().contains("\"property\":\"Liveness\""));
+
     let told = stdout(&sim(&["replay", smallest.to_str().unwrap(), "--story"]));
     assert!(told.contains("member 1 becomes leader of term 1") && told.contains(" Liveness: "), "{told}");
 
@@ -223,6 +230,48 @@ fn a_failure_names_its_property_and_exits_with_one() {
     let scenario: kontiki_sim::scenario::Scenario = scenario.parse().expect("a scenario");
     let failure = kontiki_sim::run(&scenario).expect("it can be run").failure.expect("it fails");
     assert_eq!(failure.property, "Liveness");
+}
+
+#[test]
+fn a_page_is_written_of_a_seed_a_scenario_and_a_recording_and_of_nothing_else() {
+    let page = scratch("page.html");
+    let path = page.to_str().unwrap();
+    let written = |arguments: &[&str]| {
+        let output = sim(&[&["explain"], arguments, &["-o", path]].concat());
+        assert!(output.status.success(), "{output:?}");
+        assert!(stdout(&output).contains("page.html: "), "{output:?}");
+        let page = std::fs::read_to_string(&page).expect("the page");
+        assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"), "{}", page.len());
+        page
+    };
+    let of_seed = written(&["--seed", "5", "--members", "3"]);
+    let file = scratch("explained.json");
+    std::fs::write(&file, &sim(&["scenario", "--seed", "5", "--members", "3"]).stdout).unwrap();
+    assert!(written(&[file.to_str().unwrap()]) == of_seed, "it is the same run");
+    assert!(of_seed.contains("seed 5, 3 members"));
+
+    let dir = scratch("explained");
+    let record = ["replay", "--seed", "5", "--members", "3", "--record", dir.to_str().unwrap()];
+    assert!(sim(&record).status.success());
+    assert!(
+        written(&[dir.join("member-2.rec").to_str().unwrap()]).contains(" of member 2 · Kontiki</title>")
+    );
+
+    let refused = |arguments: &[&str]| {
+        let output = sim(&[&["explain"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let script = scratch("script.txt");
+    std::fs::write(&script, "# A script.\ncluster 3\n").unwrap();
+    let [script, file] = [&script, &file].map(|path| path.to_str().unwrap());
+    assert!(refused(&[script]).contains("cargo run -p kontiki-tests --bin explain -- "));
+    assert!(refused(&[file, file]).contains("name one file"));
+    assert!(
+        refused(&["--seed", "5", "-o", "/nowhere/page.html"]).contains("cannot write /nowhere/page.html")
+    );
+    assert!(refused(&[page.to_str().unwrap()]).contains("is no scenario"));
+    assert!(refused(&[]).contains("--seed"));
 }
 
 /// No seed ends in so short a time: what is said of one that does not end at all.

@@ -6,6 +6,7 @@ use kontiki_sim::report::Failure;
 use kontiki_sim::scenario::{Fault, Profile, Scenario, Target, TimedFault};
 use kontiki_tests::script::explain;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -26,9 +27,9 @@ fn diagram() -> Diagram {
     let member = |number| Target::Member(NodeId::new(number).expect("not zero"));
     scenario.faults = vec![
         timed(900_000, 100_000, Fault::Crash { member: member(1), after_actions: 0 }),
-        timed(1_200_000, 200_000, Fault::Isolate { member: member(2) }),
+        timed(1_500_000, 800_000, Fault::Isolate { member: member(2) }),
     ];
-    (scenario.chaos_us, scenario.until_us) = (3_000_000, Some(2_000_000));
+    (scenario.chaos_us, scenario.until_us) = (3_000_000, Some(2_800_000));
     let mut watcher = Watcher::new(scenario.ids()).with_latency(scenario.network.latency_max_us * 1_000);
     let report = kontiki_sim::run_traced(&scenario, &mut |traced| watcher.note(traced));
     let counters = report.expect("it can be run").counters;
@@ -48,7 +49,10 @@ fn used(page: &str, script: &str) -> String {
         const text = (id) => document.getElementById(id).textContent;
         const all = (selector) => [...document.querySelectorAll(selector)].map((one) => one.textContent);
         const shown = (name) => Number(document.body.dataset[name]);
-        const press = (key, more = {}) => document.dispatchEvent(new KeyboardEvent('keydown', { key, ...more }));
+        const press = (key, more = {}) => {
+            document.dispatchEvent(new KeyboardEvent('keydown', { key, ...more }));
+            return true;
+        };
         const enter = (id, value) => {
             document.getElementById(id).value = value;
             document.getElementById(id).dispatchEvent(new Event('input'));
@@ -79,7 +83,7 @@ fn see(page: &str, script: &str) -> Option<(Value, Vec<String>)> {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let (page, served) = (used(page, script), Arc::clone(&asked));
     thread::spawn(move || serve(&listener, &page, &served));
-    let dom = dump(&chromium, &url);
+    let dom = dump(chromium, &url);
     let (_, seen) =
         dom.split_once("<pre id=\"seen\">").unwrap_or_else(|| panic!("the script broke off: {dom}"));
     let (seen, _) = seen.split_once("</pre>").expect("it ends");
@@ -219,12 +223,9 @@ fn keys_search_and_filters_choose_what_is_shown() {
         const last = shown('selected');
         press('ArrowLeft');
         seen.left = shown('selected') - last;
-        press('C');
-        seen.before = shown('selected');
-        press('c');
-        seen.after = shown('selected');
         press('Home');
         seen.home = shown('selected');
+        seen.story = ['c', 'c', 'C'].map((key) => press(key) && shown('selected'));
         press('v');
         seen.violation = shown('selected');
         press('w');
@@ -239,6 +240,9 @@ fn keys_search_and_filters_choose_what_is_shown() {
         press('?');
         seen.help = document.getElementById('keys').open && text('key-rows').length > 100;
         document.getElementById('keys').close();
+        press('p');
+        seen.past = shown('matches');
+        press('p');
         press('/');
         seen.focus = document.activeElement.id;
         enter('search', 'BECOMES leader');
@@ -253,15 +257,18 @@ fn keys_search_and_filters_choose_what_is_shown() {
     ";
     let Some((seen, _)) = see(&diagram.to_html(), script) else { return };
     assert_eq!((&seen["left"], &seen["home"]), (&Value::from(-1), &Value::from(0)));
-    let story: Vec<_> = diagram.story.iter().map(|at| *at as u64).collect();
-    let [.., before, end] = story[..] else { panic!("the story is too short: {story:?}") };
-    assert_eq!((number(&seen, "before"), number(&seen, "after")), (before, end));
-    assert_eq!(number(&seen, "violation"), end);
+    let [first, second, ..] = diagram.story[..] else { panic!("the story is too short: {seen}") };
+    assert!(first > 0, "it begins with an election");
+    assert_eq!(seen["story"], serde_json::json!([first, second, first]));
+    let failure = diagram.failure.as_ref().expect("as if it failed");
+    assert_eq!(Some(number(&seen, "violation") as usize), failure.event);
     let events = diagram.events.len() as u64;
     assert_eq!(number(&seen, "whole"), events);
     assert!(number(&seen, "closer") < events * 7 / 10, "{seen}");
     assert_eq!((text(&seen, "axis"), text(&seen, "themes")), ("True time", "dark,light"));
     assert_eq!((seen["help"].as_bool(), text(&seen, "focus")), (Some(true), "search"));
+    let led: BTreeSet<_> = failure.past.iter().chain(&diagram.story).collect();
+    assert_eq!(number(&seen, "past"), led.len() as u64);
     let fact = |event: &&kontiki_sim::explain::Event| {
         event.fact.as_ref().is_some_and(|fact| fact.contains("becomes leader"))
     };
@@ -348,7 +355,7 @@ fn scripts_are_shown_with_what_they_say_of_themselves() {
         let script = std::fs::read_to_string(&path).expect("a script");
         let diagram = explain(&script, path.display().to_string());
         let sent = |message: &kontiki_sim::explain::Message| message.sent.is_some();
-        assert!(!diagram.story.is_empty());
+        assert!(!diagram.story.is_empty(), "{}", path.display());
         // `stray` and `release` bring messages that the script made, or that were sent before.
         let unseen = diagram.messages.iter().filter(|message| !sent(message)).count();
         assert!(unseen <= 4, "{}: {unseen} messages arrive that were not sent", path.display());

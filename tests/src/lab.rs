@@ -132,8 +132,9 @@ pub struct Lab {
 
 /// A diagram in the making, whose time is the order of what happens.
 #[derive(Debug)]
-struct Watched {
-    watcher: Watcher,
+pub struct Watched {
+    /// What makes it.
+    pub watcher: Watcher,
     steps: u64,
     now: u64,
 }
@@ -533,15 +534,21 @@ impl Lab {
         self.happens(|| Happened::Crash { member: id(number), lost });
     }
 
-    /// From now on, a diagram is made of what happens.
-    pub fn watch(&mut self) {
-        let watcher = Watcher::new(self.members.keys().map(|number| id(*number)));
-        self.watched = Some(Watched { watcher, steps: 0, now: 0 });
+    /// From now on, a diagram is made of what happens: of this cluster alone, or after what was seen of another.
+    pub fn watch(&mut self, earlier: Option<Watched>) {
+        let goes_on = earlier.is_some();
+        let members: Vec<_> = self.members.keys().map(|number| id(*number)).collect();
+        let begun = || Watched { watcher: Watcher::new(members.iter().copied()), steps: 0, now: 0 };
+        self.watched = Some(earlier.unwrap_or_else(begun));
+        members
+            .into_iter()
+            .filter(|_| goes_on)
+            .for_each(|member| self.happens(|| Happened::Restart { member }));
     }
 
     /// What was watched.
-    pub fn take_watcher(&mut self) -> Option<Watcher> {
-        self.watched.take().map(|watched| watched.watcher)
+    pub fn take_watched(&mut self) -> Option<Watched> {
+        self.watched.take()
     }
 
     /// Says something in the diagram.

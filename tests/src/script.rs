@@ -59,14 +59,15 @@ pub fn explain(script: &str, title: String) -> Diagram {
                 }
                 lab.narrate(line);
             }
+            let earlier = lab.as_mut().filter(|_| line.starts_with("cluster ")).and_then(Lab::take_watched);
             run(&mut lab, line);
             if line.starts_with("cluster ") {
-                lab.as_mut().expect("there is one now").watch();
+                lab.as_mut().expect("there is one now").watch(earlier);
             }
         }
     }
-    let diagram = lab.as_mut().and_then(Lab::take_watcher).expect("a script begins with `cluster`");
-    let mut diagram = diagram.diagram(title, None);
+    let watched = lab.as_mut().and_then(Lab::take_watched).expect("a script begins with `cluster`");
+    let mut diagram = watched.watcher.diagram(title, None);
     let is_comment = |number: &usize| comments.contains(&diagram.events[*number].what);
     diagram.story = (0..diagram.events.len()).filter(is_comment).collect();
     Diagram { outcome: "played as it is written".to_owned(), clock: Clock::Order, ..diagram }

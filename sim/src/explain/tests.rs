@@ -16,9 +16,9 @@ fn scenario() -> Scenario {
     let timed = |at_us, for_us, fault| TimedFault { at_us, for_us, fault };
     scenario.faults = vec![
         timed(900_000, 100_000, Fault::Crash { member: Target::Member(id(1)), after_actions: 0 }),
-        timed(1_200_000, 200_000, Fault::Isolate { member: Target::Member(id(2)) }),
+        timed(1_500_000, 800_000, Fault::Isolate { member: Target::Member(id(2)) }),
     ];
-    (scenario.chaos_us, scenario.until_us) = (3_000_000, Some(2_000_000));
+    (scenario.chaos_us, scenario.until_us) = (3_000_000, Some(2_800_000));
     scenario
 }
 
@@ -59,7 +59,7 @@ fn messages_are_sent_before_they_arrive_and_some_are_lost() {
     }
     let span = diagram.spans.iter().find(|span| span.text.contains("is cut off from all others"));
     let span = span.expect("it is cut off");
-    assert_eq!((&span.members[..], span.to - span.from), (&[1][..], 200_000_000));
+    assert_eq!((&span.members[..], span.to - span.from), (&[1][..], 800_000_000));
     let lost = |one: &&Message| one.arrived.is_empty() && !one.on_its_way;
     let is_cut = |one: &Message| {
         let at = events[one.sent.expect("it is sent")].at;

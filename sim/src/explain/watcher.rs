@@ -62,7 +62,7 @@ impl Watcher {
         match traced {
             // What disks do is left out with the steps around it; faults and crashes stay, since they last.
             Traced::Step { .. } | Traced::World { what: Happened::Other { .. }, .. }
-                if self.steps <= self.left_out =>
+                if self.left_out > 0 && self.steps <= self.left_out =>
             {
                 return;
             }

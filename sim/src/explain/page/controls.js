@@ -7,11 +7,12 @@ const KINDS = {
 };
 
 const KEYS = [
-  ["← →", "the event before, the event after", ["ArrowLeft", "ArrowRight"]],
+  ["← →", "the event before, the event after"],
   ["shift ← →", "the same, of the same member"],
   ["Home End", "the first event, the last"],
-  ["c C", "the next event that led to the failure, the one before"],
+  ["c C", "the next event of the story, the one before"],
   ["v", "the violation"],
+  ["p", "only the causal past of the violation, or all"],
   ["+ −", "zoom in, zoom out; also the mouse wheel"],
   ["w", "the whole run"],
   ["t", "space events by time, or evenly"],
@@ -25,7 +26,7 @@ const SIGNS = [
   ["dashed line, C", "candidate; dotted, P: pre-candidate"],
   ["thin line, F", "follower"],
   ["grey, ✕", "a member that crashed, and is down"],
-  ["arrow", "a message; thick: it led to the failure"],
+  ["arrow", "a message; thick: the story tells what it brought; coloured: in the causal past"],
   ["dashed stub, ✕", "a message that did not arrive; without ✕: on its way at the end"],
   ["dotted arrows", "a message that arrived twice"],
   ["dash and dot", "a message that a later one overtook"],
@@ -33,7 +34,7 @@ const SIGNS = [
   ["◆ above a lane", "a request of a client, until it is answered"],
   ["▲ ▼", "the commit index rises; entries are applied"],
   ["red band", "a fault that lasts"],
-  ["circle, number", "an event that tells how the failure came about"],
+  ["circle, number", "an event of the story: it tells how the failure came about"],
 ];
 
 function selectAmong(numbers, by) {
@@ -57,6 +58,7 @@ const ACTIONS = {
   C: () => select(stepAmong(story, -1)),
   Home: () => select(0),
   End: () => select(COUNT - 1),
+  p: () => by("only-past").click(),
   "?": () => by("keys").showModal(),
   "/": () => by("search").focus(),
 };
@@ -161,6 +163,12 @@ function listen() {
   const kinds = new Set([...events, ...messages].map((one) => one.kind));
   boxes(by("kinds"), Object.entries(KINDS).filter(([kind]) => kinds.has(kind)), view.hiddenKinds);
   boxes(by("lanes"), run.members.map((member, lane) => [lane, `member ${member}`]), view.hiddenLanes);
+  by("parts").hidden = !run.failure;
+  by("only-past").addEventListener("change", () => {
+    view.onlyPast = by("only-past").checked;
+    match();
+    render();
+  });
   const rows = (into, pairs) => into.append(...pairs.map(([sign, text]) => make("tr", {}, make("th", {}, make("kbd", {}, sign)), make("td", {}, text))));
   rows(by("key-rows"), KEYS);
   rows(by("sign-rows"), SIGNS);

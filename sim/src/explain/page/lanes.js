@@ -184,14 +184,20 @@ function arrow(from, to, colour, width, dash) {
   shape([to, wing(0.4), wing(-0.4)], colour);
 }
 
+// Whether a message led to the failure by this arrival.
+function isPast(message, arrived) {
+  return past.has(arrived) && message.sent !== null && past.has(message.sent);
+}
+
 // How a message is drawn, by what became of it.
-function styleOf(message, isPast) {
+const DASHES = { lost: [4, 3], duplicated: [2, 2], late: [9, 3, 2, 3] };
+
+function styleOf(message, arrived) {
   const fate = fateOf(message);
-  if (fate === "lost") return [colours.bad, 1.2, [4, 3]];
-  if (isPast) return [colours.accent, 2.2, fate === "late" ? [9, 3, 2, 3] : []];
-  if (fate === "duplicated") return [colours.soft, 1.2, [2, 2]];
-  if (fate === "late") return [colours.soft, 1.2, [9, 3, 2, 3]];
-  return [colours.soft, 0.8, []];
+  const dash = DASHES[fate] || [];
+  if (fate === "lost") return [colours.bad, 1.2, dash];
+  if (inStory.has(arrived)) return [colours.accent, 2.6, dash];
+  return [isPast(message, arrived) ? colours.accent : colours.soft, 1, dash];
 }
 
 function drawMessage(number) {
@@ -199,20 +205,20 @@ function drawMessage(number) {
   if (view.hiddenKinds.has(message.kind) || view.hiddenLanes.has(message.from) || view.hiddenLanes.has(message.to)) return;
   const [top, bottom] = [yOf(message.from), yOf(message.to)];
   const start = message.sent === null ? null : xOf(places[message.sent]);
+  if (view.onlyPast && !message.arrived.some((arrived) => isPast(message, arrived))) return;
   if (message.arrived.length === 0) {
     // A stub that ends on the way: in a cross where the message is lost.
-    const [colour, width, dash] = styleOf(message, false);
+    const [colour, width, dash] = styleOf(message);
     const end = [start + 16, top + (bottom - top) * 0.35];
     stroke(colour, width, dash, [start, top], end);
     if (!message.on_its_way) cross(end[0], end[1], 3, colour);
     return;
   }
   for (const arrived of message.arrived) {
-    const isPast = past.has(arrived) && message.sent !== null && past.has(message.sent);
     const end = xOf(places[arrived]);
     const from = start === null ? [end - 16, bottom + (top - bottom) * 0.35] : [start, top];
     if (Math.max(end, from[0]) < GUTTER) continue;
-    arrow(from, [end, bottom], ...styleOf(message, isPast));
+    arrow(from, [end, bottom], ...styleOf(message, arrived));
   }
 }
 
@@ -302,7 +308,7 @@ function draw() {
   drawWrites(first, end);
   drawOperations(first, end);
   drawMessages(first, end);
-  for (let number = first; number < end; number += drawn.stride) if (isShown(events[number])) drawMark(number);
+  for (let number = first; number < end; number += drawn.stride) if (isShown(number)) drawMark(number);
   story.forEach(drawStory);
   if (run.failure && run.failure.event !== null) upright(places[run.failure.event], colours.bad, [6, 3], "✗ violation");
   upright(places[view.selected], colours.accent, [], "");

@@ -8,6 +8,7 @@ const view = {
   query: "",
   hiddenKinds: new Set(),
   hiddenLanes: new Set(),
+  onlyPast: false,
   // The numbers of the events that match.
   matching: [],
 };
@@ -76,15 +77,17 @@ function textToSearch(number) {
   return texts[number];
 }
 
-function isShown(event) {
+function isShown(number) {
+  const event = events[number];
+  if (view.onlyPast && !past.has(number) && !inStory.has(number)) return false;
   return !view.hiddenKinds.has(event.kind) && !(event.member !== undefined && view.hiddenLanes.has(event.member));
 }
 
 function match() {
   const query = view.query.trim().toLowerCase();
   view.matching = [];
-  events.forEach((event, number) => {
-    if (isShown(event) && (query === "" || textToSearch(number).includes(query))) view.matching.push(number);
+  events.forEach((_, number) => {
+    if (isShown(number) && (query === "" || textToSearch(number).includes(query))) view.matching.push(number);
   });
 }
 
