@@ -271,6 +271,7 @@ fn a_page_is_written_of_a_seed_a_scenario_and_a_recording_and_of_nothing_else() 
         refused(&["--seed", "5", "-o", "/nowhere/page.html"]).contains("cannot write /nowhere/page.html")
     );
     assert!(refused(&[page.to_str().unwrap()]).contains("is no scenario"));
+    assert!(refused(&["../README.md"]).contains("is no scenario"), "its first line begins like a comment");
     assert!(refused(&[]).contains("--seed"));
 }
 

@@ -60,7 +60,7 @@ impl Explain {
         let [file] = &self.files[..] else {
             return Err("only recordings can be shown several at once: name one file".to_owned());
         };
-        if bytes.starts_with(b"#") || bytes.starts_with(b"cluster ") {
+        if is_script(&bytes) {
             return Err(format!(
                 "{} is a script of tests: `cargo run -p kontiki-tests --bin explain -- {0}` shows it",
                 file.display()
@@ -92,4 +92,11 @@ impl Explain {
         };
         Path::new(&stem).with_extension("html")
     }
+}
+
+/// Whether a file is a script of tests/data: the first line that is no comment says which cluster it is about.
+fn is_script(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let first = text.lines().find(|line| !line.is_empty() && !line.starts_with('#'));
+    first.is_some_and(|line| line.starts_with("cluster "))
 }

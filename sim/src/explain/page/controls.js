@@ -27,7 +27,7 @@ const SIGNS = [
   ["thin line, F", "follower"],
   ["grey, ✕", "a member that crashed, and is down"],
   ["arrow", "a message; thick: the story tells what it brought; coloured: in the causal past"],
-  ["dashed stub, ✕", "a message that did not arrive; without ✕: on its way at the end"],
+  ["dashed stub, ✕", "a message that did not arrive; without ✕: on its way at the end, or not seen any further"],
   ["dotted arrows", "a message that arrived twice"],
   ["dash and dot", "a message that a later one overtook"],
   ["dots below a lane", "a write that is pending; ■ durable; ✕ a crash came first"],

@@ -211,7 +211,7 @@ function drawMessage(number) {
     const [colour, width, dash] = styleOf(message);
     const end = [start + 16, top + (bottom - top) * 0.35];
     stroke(colour, width, dash, [start, top], end);
-    if (!message.on_its_way) cross(end[0], end[1], 3, colour);
+    if (fateOf(message) === "lost") cross(end[0], end[1], 3, colour);
     return;
   }
   for (const arrived of message.arrived) {
@@ -227,7 +227,9 @@ function drawMark(number) {
   if (event.member === undefined) return;
   const [x, y] = [xOf(places[number]), yOf(event.member)];
   const colour = past.has(number) ? colours.accent : colours.ink;
-  const size = past.has(number) ? 4 : 3;
+  // What a disk does by itself comes in crowds.
+  const isSmall = event.kind === "disk" && !event.causes;
+  const size = isSmall ? 1.5 : past.has(number) ? 4 : 3;
   if (event.kind === "crash") cross(x, y, 6, colours.bad);
   else if (event.kind === "fault") shape([[x, y - 6], [x + 5, y + 4], [x - 5, y + 4]], colours.bad);
   else if (event.kind === "client") shape([[x, y - 5], [x + 5, y], [x, y + 5], [x - 5, y]], colour);

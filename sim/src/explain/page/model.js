@@ -78,7 +78,11 @@ function timeOf(at) {
 // What became of a message, in a word; nothing, if it simply arrived.
 function fateOf(message) {
   if (message.arrived.length > 1) return "duplicated";
-  if (message.arrived.length === 0) return message.on_its_way ? "on its way" : "lost";
+  if (message.arrived.length === 0) {
+    // A recording knows nothing of the other members.
+    if (run.clock === "member") return "not seen any further";
+    return message.on_its_way ? "on its way" : "lost";
+  }
   if (message.sent === null) return "sent unseen";
   return message.late ? "late" : "";
 }

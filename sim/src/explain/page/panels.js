@@ -85,6 +85,7 @@ function showEvent() {
 
 function showStory() {
   by("story-card").hidden = story.length === 0 && !run.failure;
+  by("story-title").textContent = run.failure ? "How it came about" : "In words";
   by("story").replaceChildren(...story.map((number, position) =>
     make("li", {}, leading(number, "", `${position + 1}. `, stamp(number), events[number].fact || textOf(number)))));
   if (!run.failure) return;
