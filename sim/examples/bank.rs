@@ -46,7 +46,7 @@ impl StateMachine for Bank {
 struct Transfers(u64);
 
 impl Workload for Transfers {
-    fn command(&mut self, stream: &mut Stream) -> Vec<u8> {
+    fn command(&mut self, _client: u64, stream: &mut Stream) -> Vec<u8> {
         [self.0, self.0, 10].map(|bound| stream.below(bound) as u8).to_vec()
     }
 }

@@ -65,11 +65,11 @@ impl StateMachine for Cache {
 pub(crate) struct Keys;
 
 impl Workload for Keys {
-    fn command(&mut self, stream: &mut Stream) -> Vec<u8> {
+    fn command(&mut self, _client: u64, stream: &mut Stream) -> Vec<u8> {
         vec![stream.below(100) as u8]
     }
 
-    fn query(&mut self, _stream: &mut Stream) -> Option<Vec<u8>> {
+    fn query(&mut self, _client: u64, _stream: &mut Stream) -> Option<Vec<u8>> {
         Some(Vec::new())
     }
 

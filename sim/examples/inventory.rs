@@ -57,7 +57,7 @@ pub(crate) struct Orders {
 }
 
 impl Workload for Orders {
-    fn command(&mut self, stream: &mut Stream) -> Vec<u8> {
+    fn command(&mut self, _client: u64, stream: &mut Stream) -> Vec<u8> {
         stream.number().to_le_bytes().to_vec()
     }
 

@@ -30,11 +30,11 @@ pub(crate) trait Application {
     /// The state at the beginning of the log.
     fn machine(&self) -> Self::Machine;
 
-    /// What a client asks to be done next.
-    fn draw_command(&mut self, stream: &mut Stream) -> Self::Command;
+    /// What a client asks to be done next. Clients are numbered from 0, and keep their numbers.
+    fn draw_command(&mut self, client: u64, stream: &mut Stream) -> Result<Self::Command, Violated>;
 
     /// What a client asks next, if it asks anything.
-    fn draw_query(&mut self, stream: &mut Stream) -> Option<Self::Query>;
+    fn draw_query(&mut self, client: u64, stream: &mut Stream) -> Result<Option<Self::Query>, Violated>;
 
     /// The command as the state machine gets it. No two have the same number, which must show in the bytes.
     fn encode(&self, command: &Self::Command, number: u64) -> Vec<u8>;
@@ -99,10 +99,22 @@ pub(crate) trait Application {
         false
     }
 
-    /// A client gets this answer to a command: that of the entry at `at`.
-    fn answered(&mut self, member: NodeId, at: LogId, answer: &machine::Answer) -> Result<(), Violated> {
-        let _ = (member, at, answer);
+    /// A member gives this answer to a command, perhaps not for the first time: that of the entry at `at`.
+    /// The operation is known where the request is still open.
+    fn answered(
+        &mut self,
+        member: NodeId,
+        operation: Option<Self::Operation>,
+        at: LogId,
+        answer: &machine::Answer,
+    ) -> Result<(), Violated> {
+        let _ = (member, operation, at, answer);
         Ok(())
+    }
+
+    /// The state machine of a member panicked at an entry.
+    fn panicked(&mut self, entry: &Entry) {
+        let _ = entry;
     }
 
     /// A command, for people.

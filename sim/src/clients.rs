@@ -10,8 +10,8 @@ use crate::stream::Stream;
 use kontiki_core::action::{Outcome, Refusal};
 use kontiki_core::event::{Event, Proposal, Read, ReadVia};
 use kontiki_core::log::EntryBody;
-use kontiki_core::machine::{Command, SessionId, fingerprint};
-use kontiki_core::types::{Index, NodeId, Payload, RequestId};
+use kontiki_core::machine::{Answer, Command, SessionId, fingerprint};
+use kontiki_core::types::{Index, LogId, NodeId, Payload, RequestId};
 use std::collections::BTreeMap;
 
 /// All clients of a cluster.
@@ -38,6 +38,8 @@ pub(crate) struct Clients<A: Application> {
     yielding: bool,
     /// How many names clients have gone by.
     names: u64,
+    /// How many commands and queries were drawn.
+    drawn: u64,
 }
 
 #[derive(Debug)]
@@ -123,8 +125,10 @@ pub(crate) struct Found {
 pub(crate) struct Attempt {
     /// Which member it asks.
     pub(crate) member: usize,
-    /// What it asks.
-    pub(crate) event: Event,
+    /// What it asks; nothing where that is left out.
+    pub(crate) event: Option<Event>,
+    /// Whether it asks that not for the first time.
+    pub(crate) is_again: bool,
     /// When it gives up waiting, and the number to give it then.
     pub(crate) timeout: (u64, u64),
 }
@@ -179,6 +183,7 @@ impl<A: Application> Clients<A> {
             members,
             still: false,
             yielding: false,
+            drawn: 0,
         }
     }
 
@@ -225,10 +230,10 @@ impl<A: Application> Clients<A> {
         Turn { client, number, .. }: Turn,
         healed: bool,
         committed: Index,
-    ) -> Option<Attempt> {
+    ) -> Result<Option<Attempt>, Violated> {
         let is_done = self.still || self.yielding && self.clients[client].is_served();
         if is_done || self.clients[client].attempt != number {
-            return None;
+            return Ok(None);
         }
         let pending = self.clients[client].session.as_ref().and_then(|session| session.pending.clone());
         let again = self.clients[client].again.clone();
@@ -249,37 +254,80 @@ impl<A: Application> Clients<A> {
         if healed {
             state.first_healed.get_or_insert(attempt);
         }
+        let is_again = pending.is_some() || again.is_some();
         let (member, event) = match (pending, again) {
             (Some(Pending { payload, content, operation }), _) => {
                 let request = self.open(client, Some(operation), Asked::InSession { content });
-                (self.ask_target(client, 1), Event::Propose(Proposal { request, payload }))
+                (self.ask_target(client, 1), Some(Event::Propose(Proposal { request, payload })))
             }
             (None, Some((command, operation))) => {
                 let proposal = self.send(client, &command, Some(operation));
-                (self.ask_target(client, 1), Event::Propose(proposal))
+                (self.ask_target(client, 1), Some(Event::Propose(proposal)))
             }
-            (None, None) => self.next_event(client, reads, committed),
+            (None, None) => self.next_event(client, reads, committed)?,
         };
-        Some(Attempt { member, event, timeout: (now + self.spec.timeout_us * 1_000, attempt) })
+        let longest = match event {
+            Some(_) => self.spec.timeout_us * 1_000,
+            None => self.skip(client),
+        };
+        let timeout = (now + longest, attempt);
+        Ok(Some(Attempt { member, event, is_again, timeout }))
     }
 
-    /// What a client asks that waits for nothing, and whom.
-    fn next_event(&mut self, client: usize, reads: bool, committed: Index) -> (usize, Event) {
+    /// What a client asks that waits for nothing, and whom; nothing where that is left out.
+    fn next_event(
+        &mut self,
+        client: usize,
+        reads: bool,
+        committed: Index,
+    ) -> Result<(usize, Option<Event>), Violated> {
         let anywhere = reads && self.stream.chance(self.spec.anywhere);
         let elsewhere = anywhere.then(|| self.stream.below(self.members as u64) as usize);
-        if let Some(read) = reads.then(|| self.read(client, committed)).flatten() {
+        if reads && let Some(query) = self.application.draw_query(client as u64, &mut self.stream)? {
+            let via = if self.stream.chance(self.spec.lease) { ReadVia::Lease } else { ReadVia::Quorum };
+            if self.is_left_out() {
+                return Ok((self.ask_target(client, 0), None));
+            }
+            let read = self.ask(client, &query, via, committed);
             let target = self.ask_target(client, 1);
-            return (elsewhere.unwrap_or(target), Event::Read(read));
+            return Ok((elsewhere.unwrap_or(target), Some(Event::Read(read))));
         }
         if self.clients[client].session.is_some() {
-            let proposal = self.command(client);
-            return (self.ask_target(client, 1), Event::Propose(proposal));
+            let proposal = self.command(client)?;
+            let answers = u32::from(proposal.is_some());
+            return Ok((self.ask_target(client, answers), proposal.map(Event::Propose)));
         }
         let size = self.stream.between(1, u64::from(self.spec.batch));
-        let mut proposals: Vec<_> = (0..size).map(|_| self.proposal(client)).collect();
-        let event =
-            if size == 1 { Event::Propose(proposals.remove(0)) } else { Event::ProposeBatch(proposals) };
-        (self.ask_target(client, size as u32), event)
+        let mut proposals = Vec::new();
+        for _ in 0..size {
+            proposals.extend(self.proposal(client)?);
+        }
+        let target = self.ask_target(client, proposals.len() as u32);
+        let event = match proposals.len() {
+            0 | 1 => proposals.pop().map(Event::Propose),
+            _ => Some(Event::ProposeBatch(proposals)),
+        };
+        Ok((target, event))
+    }
+
+    /// Numbers what was drawn just now. Returns whether it is left out.
+    fn is_left_out(&mut self) -> bool {
+        self.drawn += 1;
+        self.spec.left_out.contains(&self.drawn)
+    }
+
+    /// What was drawn is left out: the client goes on as if it had been answered at once, with the same draws.
+    /// Returns after what pause.
+    fn skip(&mut self, client: usize) -> u64 {
+        if self.clients[client].session.is_some() {
+            self.stream.below(self.members as u64);
+        }
+        self.pause()
+    }
+
+    /// How many commands and queries were drawn.
+    pub(crate) fn drawn(&self) -> u64 {
+        self.drawn
     }
 
     /// The member that a client believes to lead, of which it now awaits so many answers.
@@ -288,9 +336,9 @@ impl<A: Application> Clients<A> {
         self.clients[client].target
     }
 
-    /// A write by a client that asks this once.
-    pub(crate) fn probe_write(&mut self) -> Event {
-        self.probe(|clients, client| Event::Propose(clients.proposal(client)))
+    /// A write by a client that asks this once; nothing where that is left out.
+    pub(crate) fn probe_write(&mut self) -> Result<Option<Event>, Violated> {
+        self.probe(|clients, client| Ok(clients.proposal(client)?.map(Event::Propose)))
     }
 
     /// This query under a lease, by a client that asks this once.
@@ -300,7 +348,7 @@ impl<A: Application> Clients<A> {
 
     /// Adds a client beside those of the workload. Its timer never runs, and no answer begins another
     /// attempt.
-    fn probe(&mut self, ask: impl FnOnce(&mut Self, usize) -> Event) -> Event {
+    fn probe<E>(&mut self, ask: impl FnOnce(&mut Self, usize) -> E) -> E {
         let (client, name) = (self.clients.len(), self.names);
         self.names += 1;
         self.clients.push(Client {
@@ -327,8 +375,8 @@ impl<A: Application> Clients<A> {
         request
     }
 
-    /// The next command of a session, or the request for one.
-    fn command(&mut self, client: usize) -> Proposal {
+    /// The next command of a session, or the request for one; nothing where the command is left out.
+    fn command(&mut self, client: usize) -> Result<Option<Proposal>, Violated> {
         let Some(session) = self.clients[client].session.clone() else {
             return self.proposal(client);
         };
@@ -336,9 +384,12 @@ impl<A: Application> Clients<A> {
             let payload = Command::Register.encode();
             self.payloads.insert(content_of(&payload), payload.clone());
             let request = self.open(client, None, Asked::Register);
-            return Proposal { request, payload };
+            return Ok(Some(Proposal { request, payload }));
         };
-        let command = self.application.draw_command(&mut self.stream);
+        let command = self.application.draw_command(client as u64, &mut self.stream)?;
+        if self.is_left_out() {
+            return Ok(None);
+        }
         let number = self.requests + 1;
         let bytes = self.application.encode(&command, number);
         self.once.insert(fingerprint(&[&bytes]), None);
@@ -352,7 +403,7 @@ impl<A: Application> Clients<A> {
         let pending = Pending { payload: payload.clone(), content, operation };
         self.clients[client].session = Some(Session { id: Some(id), sequence, pending: Some(pending) });
         let request = self.open(client, Some(operation), Asked::InSession { content });
-        Proposal { request, payload }
+        Ok(Some(Proposal { request, payload }))
     }
 
     /// A session was opened for a client that had asked for one.
@@ -416,10 +467,10 @@ impl<A: Application> Clients<A> {
         self.application.ended(log, states.map(|states| &states[..]))
     }
 
-    /// A command that is drawn now.
-    fn proposal(&mut self, client: usize) -> Proposal {
-        let command = self.application.draw_command(&mut self.stream);
-        self.send(client, &command, None)
+    /// A command that is drawn now; nothing where it is left out.
+    fn proposal(&mut self, client: usize) -> Result<Option<Proposal>, Violated> {
+        let command = self.application.draw_command(client as u64, &mut self.stream)?;
+        Ok((!self.is_left_out()).then(|| self.send(client, &command, None)))
     }
 
     /// A command without a session: perhaps not for the first time, if it is of an operation already.
@@ -446,12 +497,6 @@ impl<A: Application> Clients<A> {
         Proposal { request, payload }
     }
 
-    fn read(&mut self, client: usize, committed: Index) -> Option<Read> {
-        let query = self.application.draw_query(&mut self.stream)?;
-        let via = if self.stream.chance(self.spec.lease) { ReadVia::Lease } else { ReadVia::Quorum };
-        Some(self.ask(client, &query, via, committed))
-    }
-
     fn ask(&mut self, client: usize, query: &A::Query, via: ReadVia, committed: Index) -> Read {
         let operation = self.application.query_begins(self.clients[client].name, query);
         let request = self.open(client, Some(operation), Asked::Read { via, committed });
@@ -470,6 +515,18 @@ impl<A: Application> Clients<A> {
             }
             other => format!("{other:?}"),
         }
+    }
+
+    /// A member answers a command as the entry at `at` was answered. The client need not wait for that any more.
+    pub(crate) fn answered(
+        &mut self,
+        member: NodeId,
+        request: RequestId,
+        at: LogId,
+        answer: &Answer,
+    ) -> Result<(), Violated> {
+        let operation = self.open.get(&request).and_then(|open| open.operation);
+        self.application.answered(member, operation, at, answer)
     }
 
     /// The query of a request that is still open.

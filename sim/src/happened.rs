@@ -2,7 +2,7 @@
 
 use crate::fault::Fault;
 use crate::scenario::{Leading, Target};
-use kontiki_core::types::NodeId;
+use kontiki_core::types::{NodeId, Payload};
 use std::fmt;
 use std::time::Duration;
 
@@ -30,6 +30,17 @@ pub enum Happened {
         /// Which.
         member: NodeId,
     },
+    /// A client sends a command again that was not answered.
+    SentAgain {
+        /// Which client, numbered from 0.
+        client: u64,
+        /// To which member.
+        member: NodeId,
+        /// What is to be in the log.
+        payload: Payload,
+        /// The same, for people.
+        what: String,
+    },
     /// The chaos is over.
     Healed,
     /// Something else, in words.
@@ -45,7 +56,9 @@ impl Happened {
     /// The one member that it was about.
     pub fn member(&self) -> Option<NodeId> {
         match self {
-            Self::Crash { member, .. } | Self::Restart { member } => Some(*member),
+            Self::Crash { member, .. } | Self::Restart { member } | Self::SentAgain { member, .. } => {
+                Some(*member)
+            }
             Self::Fault { member, .. } | Self::Other { member, .. } => *member,
             Self::Healed => None,
         }
@@ -76,6 +89,9 @@ impl fmt::Display for Happened {
                 write!(f, "member {member} crashes before its last {lost} writes are durable")
             }
             Self::Restart { member } => write!(f, "member {member} starts again"),
+            Self::SentAgain { client, member, what, .. } => {
+                write!(f, "client {client} sends {what} again, to member {member}")
+            }
             Self::Healed => f.write_str("the chaos is over"),
             Self::Other { what, .. } => f.write_str(what),
         }

@@ -93,15 +93,15 @@ impl Application for Registers {
         Kv::default()
     }
 
-    fn draw_command(&mut self, stream: &mut Stream) -> Write {
+    fn draw_command(&mut self, _client: u64, stream: &mut Stream) -> Result<Write, Violated> {
         let key = stream.below(self.spec.keys);
         let is_large = stream.chance(self.spec.large);
         let size = if is_large { self.spec.large_bytes } else { self.spec.payload_bytes };
-        Write { key, size: size as usize }
+        Ok(Write { key, size: size as usize })
     }
 
-    fn draw_query(&mut self, stream: &mut Stream) -> Option<u64> {
-        Some(stream.below(self.spec.keys))
+    fn draw_query(&mut self, _client: u64, stream: &mut Stream) -> Result<Option<u64>, Violated> {
+        Ok(Some(stream.below(self.spec.keys)))
     }
 
     /// Where there are large writes, all are large from now on: whatever a healed link carries, a leader stays.

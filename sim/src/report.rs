@@ -141,6 +141,8 @@ pub struct Report {
     pub counters: Counters,
     /// Depends on every step of the run: equal hashes are equal runs.
     pub trace_hash: u64,
+    /// How many commands and queries clients drew.
+    pub operations: u64,
     /// The property that was violated, if one was.
     pub failure: Option<Failure>,
 }

@@ -109,11 +109,11 @@ impl StateMachine for Counter {
 struct Additions;
 
 impl Workload for Additions {
-    fn command(&mut self, stream: &mut Stream) -> Vec<u8> {
+    fn command(&mut self, _client: u64, stream: &mut Stream) -> Vec<u8> {
         vec![stream.between(1, 9) as u8]
     }
 
-    fn query(&mut self, _stream: &mut Stream) -> Option<Vec<u8>> {
+    fn query(&mut self, _client: u64, _stream: &mut Stream) -> Option<Vec<u8>> {
         Some(b"sum".to_vec())
     }
 
@@ -159,11 +159,11 @@ struct RareQueries {
 }
 
 impl Workload for RareQueries {
-    fn command(&mut self, stream: &mut Stream) -> Vec<u8> {
-        Additions.command(stream)
+    fn command(&mut self, client: u64, stream: &mut Stream) -> Vec<u8> {
+        Additions.command(client, stream)
     }
 
-    fn query(&mut self, stream: &mut Stream) -> Option<Vec<u8>> {
+    fn query(&mut self, _client: u64, stream: &mut Stream) -> Option<Vec<u8>> {
         (self.asks && stream.chance(1_000)).then(|| b"sum".to_vec())
     }
 }
@@ -225,6 +225,7 @@ fn an_order_that_is_sent_again_without_a_session_is_booked_twice() {
         "cargo test an_order_that_is_sent_again_without_a_session_is_booked_twice -- --exact",
         "KONTIKI_SCENARIO=",
         "order [",
+        "again, to member",
         "How it came about",
     ] {
         assert!(text.contains(said), "{said:?} is not in: {text}");

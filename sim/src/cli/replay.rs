@@ -146,7 +146,7 @@ impl Replay {
 
     /// Says how it ended; beside a trace for machines, only a failure, and elsewhere.
     fn conclude(&self, scenario: &Scenario, report: &Report, out: &mut impl Write) -> std::io::Result<()> {
-        let Report { seed, counters, trace_hash, failure } = report;
+        let Report { seed, counters, trace_hash, failure, .. } = report;
         match failure {
             Some(failure) if self.trace == Some(Trace::Json) => {
                 note(&format!("FAILED  {failure}"));

@@ -430,6 +430,7 @@ impl Draw {
     fn workload(&mut self) -> WorkloadSpec {
         let large = self.on(Kind::Setting) && self.stream.coin();
         WorkloadSpec {
+            left_out: Vec::new(),
             clients: self.stream.between(1, 4) as u32,
             think_us: self.stream.skewed(self.election_max_us / 50, 4 * self.election_max_us),
             timeout_us: self.election_max_us * self.stream.between(1, 3),

@@ -288,6 +288,10 @@ pub struct WorkloadSpec {
     /// Odds that a read goes to any member rather than to the one that the client believes to lead.
     #[serde(default)]
     pub anywhere: u32,
+    /// Commands and queries that are drawn and not sent, by their numbers: the first that a client draws has
+    /// number 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<u64>,
 }
 
 fn one() -> u64 {

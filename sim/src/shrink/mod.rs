@@ -2,6 +2,7 @@
 //!
 //! What happens after the failure goes first. Then faults, members, clients and operations are left out, what
 //! stays is made shorter and weaker, features are switched off, and chance is taken from networks and disks.
+//! Last, single commands and queries of clients are left out.
 //! A change is kept if the same property is violated, at no later step than before: so a run needs to be
 //! watched no longer than that, and what is found is never worse than what was given.
 //!
@@ -23,6 +24,9 @@ pub const STEPS: u64 = 20_000_000;
 
 /// Under how many other seeds a change is tried, pass after pass.
 const ROLLS: [u64; 4] = [0, 4, 16, 64];
+
+/// How many groups of commands and queries are tried at a time.
+const OPERATION_GROUPS: u64 = 128;
 
 /// After a pass with so many, what is small is small enough.
 const FEW_ROLLS: u64 = 4;
@@ -66,6 +70,7 @@ pub(crate) fn shrink_by(
             }
         }
     }
+    search.leave_out_operations();
     Some(search.smallest)
 }
 
@@ -168,6 +173,25 @@ impl Search<'_> {
         while self.attempt(|scenario| {
             scenario.workload.think_us = (2 * scenario.workload.think_us).clamp(1, longest_us);
         }) {}
+    }
+
+    /// Leaves out commands and queries of clients: all of them, half of them, and so on.
+    fn leave_out_operations(&mut self) {
+        let mut size = self.operations;
+        while size > 0 && self.operations / size <= OPERATION_GROUPS {
+            let mut from = 1;
+            while from <= self.operations {
+                let group = from..=self.operations.min(from + size - 1);
+                from += size;
+                self.attempt_as_drawn(|scenario| {
+                    let left_out = &mut scenario.workload.left_out;
+                    left_out.extend(group);
+                    left_out.sort_unstable();
+                    left_out.dedup();
+                });
+            }
+            size /= 2;
+        }
     }
 
     /// Looks for other seeds under which the same fails sooner.

@@ -20,6 +20,8 @@ pub(crate) type RunFor<'r> = &'r dyn Fn(&Scenario, u64) -> Option<Report>;
 /// What has been found, and how much more may be tried.
 pub(super) struct Search<'w> {
     pub(super) smallest: Shrunk,
+    /// How many commands and queries its clients draw.
+    pub(super) operations: u64,
     /// Under how many other seeds an attempt is made that does not fail.
     pub(super) rolls: u64,
     /// How many steps are left.
@@ -38,9 +40,10 @@ impl<'w> Search<'w> {
         steps: u64,
         watch: &'w mut dyn FnMut(&Shrunk) -> bool,
     ) -> Option<Self> {
-        let failure = run_for(scenario, u64::MAX)?.failure?;
+        let report = run_for(scenario, u64::MAX)?;
+        let (failure, operations) = (report.failure?, report.operations);
         let smallest = Shrunk { scenario: scenario.clone(), failure, tried: 1 };
-        Some(Self { smallest, rolls: 0, steps, run_for, watch, stopped: false })
+        Some(Self { smallest, operations, rolls: 0, steps, run_for, watch, stopped: false })
     }
 
     /// Whether nothing more is to be tried.
@@ -88,19 +91,23 @@ impl<'w> Search<'w> {
             return false;
         }
         self.smallest.tried += 1;
-        let failure = self.fails(scenario, last_step);
-        let kept = failure.is_some();
-        if let Some(failure) = failure {
+        let failed = self.fails(scenario, last_step);
+        let kept = failed.is_some();
+        if let Some((failure, operations)) = failed {
             (self.smallest.scenario, self.smallest.failure) = (scenario.clone(), failure);
+            self.operations = operations;
         }
         self.stopped = !(self.watch)(&self.smallest);
         kept
     }
 
-    /// Whether a scenario violates the same property, at this step or before.
-    fn fails(&mut self, scenario: &Scenario, last_step: u64) -> Option<Failure> {
+    /// How a scenario violates the same property, if it does, at this step or before; and how many commands and
+    /// queries were drawn.
+    fn fails(&mut self, scenario: &Scenario, last_step: u64) -> Option<(Failure, u64)> {
         let report = (self.run_for)(scenario, last_step)?;
         self.steps = self.steps.saturating_sub(report.counters.steps.max(1));
-        report.failure.filter(|it| it.property == self.smallest.failure.property && it.step <= last_step)
+        let failure = report.failure?;
+        let is_same = failure.property == self.smallest.failure.property && failure.step <= last_step;
+        is_same.then_some((failure, report.operations))
     }
 }

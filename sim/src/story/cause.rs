@@ -8,7 +8,7 @@ use kontiki_core::event::Event;
 use kontiki_core::log::EntryBody;
 use kontiki_core::status::Status;
 use kontiki_core::types::{LogId, NodeId, WriteSeq};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A run as it was traced, and what led to what in it.
 #[derive(Default, Debug)]
@@ -19,6 +19,10 @@ pub(crate) struct Run {
     status: BTreeMap<NodeId, Status>,
     /// Where each message was sent last, by its hash.
     sent: BTreeMap<u64, usize>,
+    /// Where a client sent a payload again last, by its hash.
+    again: BTreeMap<u64, usize>,
+    /// Where that came to be appended.
+    taken: BTreeSet<usize>,
     /// The writes of each member that it has begun and not heard of.
     open: BTreeMap<NodeId, Vec<(WriteSeq, usize)>>,
 }
@@ -91,7 +95,8 @@ impl Run {
         match traced {
             Traced::Step { step, at, event, actions, after, .. } => {
                 let mut causes: Vec<_> = self.latest.get(&after.id).copied().into_iter().collect();
-                causes.extend(self.source(after.id, event));
+                let source = self.source(after.id, event);
+                causes.extend(source);
                 let taken = Step {
                     event: (*event).clone(),
                     actions: actions.to_vec(),
@@ -99,6 +104,9 @@ impl Run {
                     after: **after,
                     appended: appended(traced),
                 };
+                if !taken.appended.is_empty() {
+                    self.taken.extend(source.filter(|source| self.is_sent_again(*source)));
+                }
                 let number = self.moments.len();
                 for action in *actions {
                     match action {
@@ -117,10 +125,23 @@ impl Run {
         }
     }
 
+    fn is_sent_again(&self, number: usize) -> bool {
+        matches!(self.moments[number].what, What::World { happened: Happened::SentAgain { .. }, .. })
+    }
+
+    /// Whether what a client sent again at this moment came to be appended.
+    pub(super) fn is_taken(&self, number: usize) -> bool {
+        self.taken.contains(&number)
+    }
+
     /// The moment that an event came from.
     fn source(&mut self, member: NodeId, event: &Event) -> Option<usize> {
         match event {
             Event::Receive(message) => self.sent.get(&StableHasher::of(message)).copied(),
+            Event::Propose(proposal) => self.again.get(&StableHasher::of(&proposal.payload)).copied(),
+            Event::ProposeBatch(proposals) => proposals
+                .iter()
+                .find_map(|proposal| self.again.get(&StableHasher::of(&proposal.payload)).copied()),
             Event::Persisted(seq) => {
                 let open = self.open.get_mut(&member)?;
                 let begun = open.iter().rfind(|(begun, _)| begun <= seq).map(|(_, number)| *number);
@@ -140,6 +161,9 @@ impl Run {
             self.status.remove(member);
             let lost = self.open.remove(member).unwrap_or_default();
             unsynced.extend(lost.into_iter().map(|(_, number)| number));
+        }
+        if let Happened::SentAgain { payload, .. } = happened {
+            self.again.insert(StableHasher::of(payload), number);
         }
         let what = What::World { happened: happened.clone(), unsynced };
         self.moments.push(Moment { step, at, what, causes });

@@ -20,7 +20,7 @@ pub enum Weight {
     Vote,
     /// Entries were appended.
     Append,
-    /// A fault began.
+    /// A fault began, or a client sent a command again.
     Fault,
     /// A leader that came or went, a log that was cut, a snapshot, a crash or a restart; and a vote, where the
     /// property is about elections.
@@ -78,6 +78,9 @@ impl Run {
         let moment = &self.moments[number];
         let (weight, text) = match &moment.what {
             What::Step(step) => step_fact(step)?,
+            What::World { happened: Happened::SentAgain { .. }, .. } if !self.is_taken(number) => {
+                return None;
+            }
             What::World { happened, unsynced } => self.world_fact(happened, unsynced)?,
         };
         let appended = match &moment.what {
@@ -92,7 +95,9 @@ impl Run {
 
     fn world_fact(&self, happened: &Happened, unsynced: &[usize]) -> Option<(Weight, String)> {
         match happened {
-            Happened::Fault { .. } => Some((Weight::Fault, happened.to_string())),
+            Happened::Fault { .. } | Happened::SentAgain { .. } => {
+                Some((Weight::Fault, happened.to_string()))
+            }
             Happened::Crash { member, .. } => {
                 let lost = unsynced.iter().filter_map(|number| match &self.moments[*number].what {
                     What::Step(step) => written(step),

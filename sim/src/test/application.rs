@@ -1,21 +1,21 @@
 //! A user's state machine and workload, as the world runs them.
 
+use super::journal::Journal;
 use super::numbered::{Numbered, command_in, number};
 use super::property::Property;
 use super::reference::{ANSWERS, Reference};
-use super::workload::Workload;
+use super::words::{WORKLOAD, Words, command_of, guarded, has_words};
+use super::workload::{Request, Workload};
 use crate::application::{Application, CommittedLog, Reached, Sent, Standing};
 use crate::check::Violated;
 use crate::quiet::{quietly, text_of};
 use crate::stream::Stream;
 use crate::watched::Watched;
-use kontiki_core::log::{Entry, EntryBody};
-use kontiki_core::machine::{Answer, Command, Limits, Machine, StateMachine};
+use kontiki_core::log::Entry;
+use kontiki_core::machine::{Answer, Limits, Machine, StateMachine};
 use kontiki_core::types::{Index, LogId, NodeId};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::rc::Rc;
 
 /// A property under its name.
 pub(super) type Named<M> = (&'static str, Box<dyn Property<M>>);
@@ -28,15 +28,20 @@ pub(crate) struct Simulated<M: StateMachine, W> {
     reference: Reference<M>,
     /// Through which entry the snapshot went from which a member was restored last, if it was.
     restored: BTreeMap<NodeId, Index>,
-    /// What was asked, by its operation.
-    queries: BTreeMap<u64, Vec<u8>>,
+    /// What was asked and not yet answered, by its operation.
+    commands: BTreeMap<u64, Asked>,
+    queries: BTreeMap<u64, Asked>,
     operations: u64,
     /// What was applied, in words, where that is wanted.
     journal: Option<Journal>,
 }
 
-/// What was applied, one entry a line.
-pub(super) type Journal = Rc<RefCell<Vec<String>>>;
+/// A command or a query, and the client that asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    client: u64,
+    bytes: Vec<u8>,
+}
 
 impl<M: StateMachine, W: Workload> Simulated<M, W> {
     pub(super) fn new(
@@ -52,10 +57,83 @@ impl<M: StateMachine, W: Workload> Simulated<M, W> {
             workload,
             properties,
             restored: BTreeMap::new(),
+            commands: BTreeMap::new(),
             queries: BTreeMap::new(),
             operations: 0,
             journal,
         }
+    }
+
+    /// A client gets its answer.
+    fn tell(&mut self, client: u64, request: Request<'_>, answer: &[u8]) -> Result<(), Violated> {
+        guarded("answered", || self.workload.answered(client, request, answer))
+            .map_err(|panicked| (WORKLOAD, format!("{panicked}, for client {client}")))
+    }
+
+    /// Takes note of the entry at which a run fails, where it does.
+    fn note_failure(&self, at: Index, seen: Result<(), Violated>) -> Result<(), Violated> {
+        if let (Some(journal), Err(_)) = (&self.journal, &seen) {
+            journal.fails_at(at);
+        }
+        seen
+    }
+
+    fn look_at_state(&mut self, reached: Reached<'_, Numbered<M>>) -> Result<(), Violated> {
+        let Self { reference, workload, restored, properties, journal, .. } = self;
+        let Reached { member, machine, digest, entry } = reached;
+        let at = machine.applied();
+        match entry {
+            Some(entry) => {
+                if at.index == Index::new(1) {
+                    restored.remove(&member);
+                }
+                if reference.entry(at.index).is_none() {
+                    command_of(entry).map_or(Ok(()), |command| has_words(workload, command))?;
+                    let applied = reference.apply(member, entry, workload);
+                    if let Some(journal) = journal {
+                        let answer = reference.answer(at.index).map(|it| workload.say_answer_of(entry, it));
+                        let answer = answer.map_or(String::new(), |answer| format!(": {answer}"));
+                        journal.note(at, &(workload.say_entry(entry) + &answer));
+                    }
+                    applied?;
+                }
+            }
+            None => {
+                restored.insert(member, at.index);
+            }
+        }
+        reference.compare(member, at.index, digest, restored.get(&member).copied(), workload)?;
+        let state = state_of(machine);
+        Self::demand(properties, |property| property.applied(member, at, state)).map_err(|(name, detail)| {
+            match reference.entry(at.index) {
+                Some(entry) => (name, format!("{detail}, {}", workload.say_entry(entry))),
+                None => (name, detail),
+            }
+        })
+    }
+
+    fn look_at_found(
+        &mut self,
+        member: NodeId,
+        asked: &Asked,
+        answer: &[u8],
+        at: Index,
+    ) -> Result<(), Violated> {
+        let (query, request) = (&asked.bytes, Request::Query(&asked.bytes));
+        self.reference.found(member, at, query, answer, &self.workload)?;
+        Self::demand(&mut self.properties, |property| property.answered(query, answer))
+            .map_err(|violated| of_answer(&self.workload, violated, request, answer))
+    }
+
+    fn look_at_answer(&mut self, member: NodeId, at: LogId, answer: &Answer) -> Result<(), Violated> {
+        let Self { reference, workload, properties, .. } = self;
+        reference.answered(member, at.index, answer, workload)?;
+        let Answer::Applied(answer) = answer else { return Ok(()) };
+        let Some(command) = reference.entry(at.index).and_then(command_of) else {
+            return Err((ANSWERS, format!("member {member} answers for entry {at}, which holds no command")));
+        };
+        Self::demand(properties, |property| property.answered(command, answer))
+            .map_err(|violated| of_answer(workload, violated, Request::Command(command), answer))
     }
 
     /// Shows something to every property. One that panics does not hold.
@@ -73,18 +151,19 @@ impl<M: StateMachine, W: Workload> Simulated<M, W> {
     }
 }
 
-/// What an entry holds, in words.
-fn show<W: Workload>(workload: &W, entry: &Entry) -> String {
-    let EntryBody::Data(payload) = &entry.body else { return "no command".to_owned() };
-    match Command::decode(payload) {
-        Ok(Command::Plain(command)) => format!("command {}", workload.describe(command_in(command))),
-        Ok(Command::InSession { session, sequence, command, .. }) => {
-            let command = workload.describe(command_in(command));
-            format!("command {command}, number {sequence} of session {session}")
-        }
-        Ok(command) => format!("{command:?}"),
-        Err(error) => error.to_string(),
-    }
+/// What a property demands of an answer, and of which.
+fn of_answer(
+    workload: &dyn Words,
+    (name, detail): Violated,
+    request: Request<'_>,
+    answer: &[u8],
+) -> Violated {
+    let answer = workload.say_answer(request, answer);
+    let request = match request {
+        Request::Command(command) => format!("command {}", workload.say_command(command)),
+        Request::Query(query) => format!("query {}", workload.say_query(query)),
+    };
+    (name, format!("{detail}: the answer {answer} to {request}"))
 }
 
 /// The user's state inside.
@@ -97,36 +176,41 @@ where
 
 impl<M: StateMachine, W: Workload> Application for Simulated<M, W> {
     type Machine = Numbered<M>;
-    type Command = Vec<u8>;
-    type Query = Vec<u8>;
+    type Command = Asked;
+    type Query = Asked;
     type Operation = u64;
 
     fn machine(&self) -> Numbered<M> {
         Numbered((self.begin)())
     }
 
-    fn draw_command(&mut self, stream: &mut Stream) -> Vec<u8> {
-        self.workload.command(stream)
+    fn draw_command(&mut self, client: u64, stream: &mut Stream) -> Result<Asked, Violated> {
+        let drawn = guarded("command", || self.workload.command(client, stream));
+        let bytes = drawn.map_err(|panicked| (WORKLOAD, format!("{panicked}, for client {client}")))?;
+        Ok(Asked { client, bytes })
     }
 
-    fn draw_query(&mut self, stream: &mut Stream) -> Option<Vec<u8>> {
-        self.workload.query(stream)
+    fn draw_query(&mut self, client: u64, stream: &mut Stream) -> Result<Option<Asked>, Violated> {
+        let drawn = guarded("query", || self.workload.query(client, stream));
+        let bytes = drawn.map_err(|panicked| (WORKLOAD, format!("{panicked}, for client {client}")))?;
+        Ok(bytes.map(|bytes| Asked { client, bytes }))
     }
 
-    fn encode(&self, command: &Vec<u8>, number_: u64) -> Vec<u8> {
-        number(command, number_)
+    fn encode(&self, command: &Asked, number_: u64) -> Vec<u8> {
+        number(&command.bytes, number_)
     }
 
-    fn encode_query(&self, query: &Vec<u8>) -> Vec<u8> {
-        query.clone()
+    fn encode_query(&self, query: &Asked) -> Vec<u8> {
+        query.bytes.clone()
     }
 
-    fn command_begins(&mut self, _client: u64, _command: &Vec<u8>, _sent: Sent) -> u64 {
+    fn command_begins(&mut self, _name: u64, command: &Asked, _sent: Sent) -> u64 {
         self.operations += 1;
+        self.commands.insert(self.operations, command.clone());
         self.operations
     }
 
-    fn query_begins(&mut self, _client: u64, query: &Vec<u8>) -> u64 {
+    fn query_begins(&mut self, _name: u64, query: &Asked) -> u64 {
         self.operations += 1;
         self.queries.insert(self.operations, query.clone());
         self.operations
@@ -135,12 +219,14 @@ impl<M: StateMachine, W: Workload> Application for Simulated<M, W> {
     fn committed(&mut self, _operation: u64, _at: Option<Index>) {}
 
     fn found(&mut self, member: NodeId, operation: u64, answer: &[u8], at: Index) -> Result<(), Violated> {
-        let Some(query) = self.queries.remove(&operation) else { return Ok(()) };
-        self.reference.found(member, at, &query, answer)?;
-        Self::demand(&mut self.properties, |property| property.answered(&query, answer))
+        let Some(asked) = self.queries.remove(&operation) else { return Ok(()) };
+        let seen = self.look_at_found(member, &asked, answer, at);
+        self.note_failure(at, seen)?;
+        self.tell(asked.client, Request::Query(&asked.bytes), answer)
     }
 
     fn refused(&mut self, operation: u64) {
+        // A command is sent again, and may be answered then.
         self.queries.remove(&operation);
     }
 
@@ -149,34 +235,15 @@ impl<M: StateMachine, W: Workload> Application for Simulated<M, W> {
     }
 
     fn reached(&mut self, reached: Reached<'_, Numbered<M>>) -> Result<(), Violated> {
-        let Self { reference, workload, restored, properties, journal, .. } = self;
-        let Reached { member, machine, digest, entry } = reached;
-        let at = machine.applied();
-        let show = |entry: &Entry| show(workload, entry);
-        match entry {
-            Some(entry) => {
-                if at.index == Index::new(1) {
-                    restored.remove(&member);
-                }
-                let is_new = reference.entry(at.index).is_none();
-                reference.apply(member, entry, &show)?;
-                if let Some(journal) = journal.as_ref().filter(|_| is_new) {
-                    let answer = reference.answer(at.index).map_or(String::new(), |it| format!(": {it}"));
-                    journal.borrow_mut().push(format!("  {at} {}{answer}", show(entry)));
-                }
-            }
-            None => {
-                restored.insert(member, at.index);
-            }
+        let seen = self.look_at_state(reached);
+        self.note_failure(reached.machine.applied().index, seen)
+    }
+
+    fn panicked(&mut self, entry: &Entry) {
+        if let Some(journal) = &self.journal {
+            journal.note(entry.id, &self.workload.say_entry(entry));
+            journal.fails_at(entry.id.index);
         }
-        reference.compare(member, at.index, digest, restored.get(&member).copied(), &show)?;
-        let state = state_of(machine);
-        Self::demand(properties, |property| property.applied(member, at, state)).map_err(|(name, detail)| {
-            match reference.entry(at.index) {
-                Some(entry) => (name, format!("{detail}, {}", show(entry))),
-                None => (name, detail),
-            }
-        })
     }
 
     fn met(
@@ -186,29 +253,32 @@ impl<M: StateMachine, W: Workload> Application for Simulated<M, W> {
     ) -> Result<(), Violated> {
         let of = |it: Standing<'_, Numbered<M>>| it.member;
         let (first, second) = ((of(one), state_of(one.machine)), (of(other), state_of(other.machine)));
-        Self::demand(&mut self.properties, |property| property.met(first, second))
+        let seen = Self::demand(&mut self.properties, |property| property.met(first, second));
+        self.note_failure(one.machine.applied().index, seen)
     }
 
     fn compares_replicas(&self) -> bool {
         !self.properties.is_empty()
     }
 
-    fn answered(&mut self, member: NodeId, at: LogId, answer: &Answer) -> Result<(), Violated> {
-        let Self { reference, workload, properties, .. } = self;
-        reference.answered(member, at.index, answer, &|entry| show(workload, entry))?;
-        let Answer::Applied(answer) = answer else { return Ok(()) };
-        let Some(Entry { body: EntryBody::Data(payload), .. }) = reference.entry(at.index) else {
-            return Err((ANSWERS, format!("member {member} answers for entry {at}, which holds no command")));
-        };
-        let Ok(Command::Plain(command) | Command::InSession { command, .. }) = Command::decode(payload)
-        else {
-            return Ok(());
-        };
-        Self::demand(properties, |property| property.answered(command_in(command), answer))
+    fn answered(
+        &mut self,
+        member: NodeId,
+        operation: Option<u64>,
+        at: LogId,
+        answer: &Answer,
+    ) -> Result<(), Violated> {
+        let seen = self.look_at_answer(member, at, answer);
+        self.note_failure(at.index, seen)?;
+        let (Answer::Applied(answer), Some(operation)) = (answer, operation) else { return Ok(()) };
+        match self.commands.remove(&operation) {
+            Some(asked) => self.tell(asked.client, Request::Command(&asked.bytes), answer),
+            None => Ok(()),
+        }
     }
 
     fn show(&self, command: &[u8]) -> String {
-        format!("command {}", self.workload.describe(command_in(command)))
+        format!("command {}", self.workload.say_command(command_in(command)))
     }
 
     fn ended(

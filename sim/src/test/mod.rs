@@ -16,35 +16,38 @@
 //! whole state. Raft itself is checked on the way, and that the cluster makes progress once it has healed.
 
 mod application;
+mod journal;
 mod numbered;
 mod property;
 mod reference;
+mod repeat;
 mod report;
+mod words;
 mod workload;
 
 pub use property::Property;
 pub use report::{FailedSeed, TestError};
-pub use workload::Workload;
+pub use workload::{Request, Workload};
 
 use crate::explain;
 use crate::quiet::quiet_kernel_panics;
-use crate::report::Failure;
+use crate::report::{Failure, Report};
 use crate::scenario::{Profile, ReplicaSpec, Scenario, ScenarioError};
-use crate::shrink::{STEPS, shrink_by};
-use crate::story;
+use crate::shrink::{STEPS, Shrunk, shrink_by};
 use crate::stream::Stream;
-use crate::trace::Traced;
 use crate::world::{Tracer, World};
-use application::{Journal, Named, Simulated};
+use application::{Named, Simulated};
+use journal::Journal;
 use kontiki_core::config::Options;
 use kontiki_core::machine::StateMachine;
 use property::{Agreement, AtEnd, Invariant, OfAnswers};
-use report::{Chosen, Steps};
-use std::convert::Infallible;
+use repeat::Watched;
+use report::{Chosen, faults_of};
 use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Once;
+use words::guarded;
 
 /// A workload that asks no query when it is asked so often has none.
 const TRIED_QUERIES: u32 = 64;
@@ -64,7 +67,7 @@ type MakeProperty<M> = Rc<dyn Fn() -> Box<dyn Property<M>>>;
 /// struct Puts;
 ///
 /// impl Workload for Puts {
-///     fn command(&mut self, stream: &mut Stream) -> Vec<u8> {
+///     fn command(&mut self, _client: u64, stream: &mut Stream) -> Vec<u8> {
 ///         let key = [stream.below(10) as u8];
 ///         Command::Put { key: &key, value: b"x" }.encode()
 ///     }
@@ -223,62 +226,88 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
     fn run_chosen(&self, chosen: Chosen) -> Result<u64, TestError> {
         match chosen {
             _ if self.members == 0 => Err(TestError::NoMembers),
-            Chosen::Scenario(scenario) => match self.fails(&scenario)? {
-                None => Ok(1),
-                // It is as small as its owner wants it.
-                Some(failure) => Err(self.explain(&scenario, None, (*scenario).clone(), failure)),
-            },
+            Chosen::Scenario(scenario) => self.try_one(&scenario, None).map(|()| 1),
             Chosen::Seeds(seeds) => {
                 let count = seeds.end - seeds.start;
-                seeds.map(|seed| self.scenario(seed)).try_for_each(|scenario| self.try_one(&scenario))?;
+                seeds
+                    .map(|seed| self.try_one(&self.scenario(seed), Some(seed)))
+                    .collect::<Result<(), _>>()?;
                 Ok(count)
             }
         }
     }
 
-    fn try_one(&self, scenario: &Scenario) -> Result<(), TestError> {
-        let Some(failure) = self.fails(scenario)? else { return Ok(()) };
-        let run_for =
-            |scenario: &Scenario, steps| Some(self.world(scenario, None, None).ok()?.run_for(steps));
-        let (smallest, failure) = match shrink_by(scenario, &run_for, STEPS, &mut |_| true) {
-            Some(shrunk) => (shrunk.scenario, shrunk.failure),
-            // A state machine that is not deterministic need not fail again.
-            None => (scenario.clone(), failure),
-        };
-        Err(self.explain(scenario, Some(scenario.seed), smallest, failure))
+    /// Runs a scenario: of a seed, or of a file.
+    fn try_one(&self, scenario: &Scenario, seed: Option<u64>) -> Result<(), TestError> {
+        let report = self.play(scenario)?;
+        let Some(failure) = report.failure.clone() else { return Ok(()) };
+        let watch = || self.watch(scenario, failure.step);
+        let (first, second) = (watch()?, watch()?);
+        if let Some(varies) = repeat::difference(&report, &first, &second) {
+            let alike = |watched: &Watched| {
+                watched.report.failure.as_ref().is_some_and(|it| it.property == failure.property)
+            };
+            let watched = if alike(&first) || !alike(&second) { first } else { second };
+            return Err(self.failed(scenario, seed, scenario.clone(), watched, Some((failure, varies))));
+        }
+        // A scenario of a file is as small as its owner wants it.
+        match seed.and_then(|_| self.smallest(scenario)) {
+            Some(smallest) => {
+                let watched = self.watch(&smallest.scenario, smallest.failure.step)?;
+                Err(self.failed(scenario, seed, smallest.scenario, watched, None))
+            }
+            None => Err(self.failed(scenario, seed, scenario.clone(), first, None)),
+        }
     }
 
-    /// Tells of a scenario that fails, by the smallest that does. What belongs to a seed is written to files.
-    fn explain(
+    /// The smallest scenario found that fails in the same way. Clients with sessions keep them: without, they
+    /// fail in another way.
+    fn smallest(&self, scenario: &Scenario) -> Option<Shrunk> {
+        let sessions = |scenario: &Scenario| scenario.replica.as_ref().map(|replica| replica.sessions);
+        let run_for = |smaller: &Scenario, steps| {
+            let is_same = sessions(smaller) == sessions(scenario);
+            is_same.then(|| self.world(smaller, None, None).ok())?.map(|world| world.run_for(steps))
+        };
+        shrink_by(scenario, &run_for, STEPS, &mut |_| true)
+    }
+
+    /// Plays a scenario once more, which failed at this step, and watches every step.
+    fn watch(&self, scenario: &Scenario, failing: u64) -> Result<Watched, TestError> {
+        let journal = Journal::default();
+        Watched::of(&journal, explain::watch(scenario, failing), |tracer| {
+            let world = self.world(scenario, Some(tracer), Some(journal.clone()));
+            Ok(world.map_err(|wrong| TestError::Scenario { seed: scenario.seed, wrong })?.run())
+        })
+    }
+
+    /// Tells of a scenario that fails, by a run of the smallest that does; where runs are not the same twice,
+    /// with the failure of the first and how they differ. What belongs to a seed is written to files.
+    fn failed(
         &self,
         scenario: &Scenario,
         seed: Option<u64>,
         smallest: Scenario,
-        failure: Failure,
+        watched: Watched,
+        varies: Option<(Failure, String)>,
     ) -> TestError {
-        let (mut steps, journal) = (Steps::default(), Journal::default());
-        let mut watcher = explain::watch(&smallest, failure.step);
-        let told = story::tell_of(|tell| {
-            let mut tracer = |traced: &Traced<'_>| {
-                steps.push(&traced.line());
-                watcher.note(traced);
-                tell(traced);
-            };
-            let world = self.world(&smallest, Some(&mut tracer), Some(journal.clone())).ok();
-            Ok::<_, Infallible>(world.and_then(|world| world.run().failure))
-        });
-        let Ok(story) = told;
         let test = report::test_name();
-        let again = story.as_ref().map(|story| story.failure.clone());
-        let page = watcher.diagram(explain::title(&smallest), again).to_html();
-        let save = |seed| steps.save(&smallest, &page, &report::file_name(test.as_deref(), seed)).ok();
+        let page = watched.watcher.diagram(explain::title(&smallest), watched.report.failure.clone()).to_html();
+        let save = |seed| {
+            let name = report::file_name(test.as_deref(), seed);
+            report::save(&smallest, &watched.steps, &page, &name).ok()
+        };
+        let files = seed.and_then(save).unwrap_or_default();
+        let (failure, varies) =
+            varies.map(|(failure, varies)| (Some(failure), Some(varies))).unwrap_or_default();
+        let failure = failure.or(watched.report.failure).expect("it fails");
         TestError::Failed(Box::new(FailedSeed {
-            files: seed.and_then(save).unwrap_or_default(),
+            story: watched.story.filter(|story| story.failure.property == failure.property),
+            files,
             seed,
             failure,
-            faults: scenario.faults.len(),
-            log: journal.take(),
-            story,
+            varies,
+            faults: faults_of(scenario),
+            log: watched.log,
             scenario: smallest,
             test,
         }))
@@ -291,7 +320,9 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         replica.sessions = if self.workload.uses_sessions() { 10_000 } else { 0 };
         scenario.workload.batch = 1;
         let (mut workload, mut stream) = (self.workload.clone(), Stream::named(seed, "tried queries", 0));
-        if (0..TRIED_QUERIES).all(|_| workload.query(&mut stream).is_none()) {
+        // One that panics is asked again by the clients of the run, which say so.
+        let has_none = |drawn: Result<Option<_>, _>| matches!(drawn, Ok(None));
+        if (0..TRIED_QUERIES).all(|_| has_none(guarded("query", || workload.query(0, &mut stream)))) {
             scenario.workload.read = 0;
         }
         scenario.options.max_payload_bytes = Options::default().max_payload_bytes;
@@ -313,9 +344,14 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         World::new(scenario, simulated, tracer)
     }
 
-    fn fails(&self, scenario: &Scenario) -> Result<Option<Failure>, TestError> {
+    /// Plays a scenario, and returns what it showed.
+    ///
+    /// # Errors
+    ///
+    /// If the scenario cannot be run.
+    pub fn play(&self, scenario: &Scenario) -> Result<Report, TestError> {
         let world = self.world(scenario, None, None);
-        Ok(world.map_err(|wrong| TestError::Scenario { seed: scenario.seed, wrong })?.run().failure)
+        Ok(world.map_err(|wrong| TestError::Scenario { seed: scenario.seed, wrong })?.run())
     }
 }
 
@@ -343,7 +379,7 @@ mod tests {
     struct Puts;
 
     impl Workload for Puts {
-        fn command(&mut self, stream: &mut Stream) -> Vec<u8> {
+        fn command(&mut self, _client: u64, stream: &mut Stream) -> Vec<u8> {
             Command::Put { key: &[stream.below(10) as u8], value: b"x" }.encode()
         }
     }

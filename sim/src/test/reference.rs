@@ -2,6 +2,8 @@
 //! and answer is compared with that.
 
 use super::numbered::Numbered;
+use super::words::Words;
+use super::workload::Request;
 use crate::check::Violated;
 use crate::quiet::{quietly, text_of};
 use kontiki_core::log::{Entry, EntryBody};
@@ -81,41 +83,42 @@ impl<M: StateMachine> Reference<M> {
         Ok(())
     }
 
-    /// A member has applied an entry, perhaps as the first to do so. `show` puts a payload into words.
-    pub(super) fn apply(
-        &mut self,
-        member: NodeId,
-        entry: &Entry,
-        show: &dyn Fn(&Entry) -> String,
-    ) -> Result<(), Violated> {
+    /// A member has applied an entry, perhaps as the first to do so.
+    pub(super) fn apply(&mut self, member: NodeId, entry: &Entry, words: &dyn Words) -> Result<(), Violated> {
         let index = entry.id.index;
         if index <= self.machine.applied().index {
             return Ok(());
         }
-        let what = || format!("entry {}, {}", index, show(entry));
+        let what = || format!("entry {}, {}", index, words.say_entry(entry));
         let answer = apply_one(&mut self.machine, entry).map_err(|text| {
             let found = format!("the state machine is not deterministic: member {member} applies {}", what());
             (DETERMINISM, format!("{found}, and a replay of the log panics there: {text}"))
         })?;
         let digest = self.machine.digest();
         self.log.push(Applied { entry: entry.clone(), first: member, digest, answer });
-        self.check_twin(&what())?;
+        self.check_twin(words)?;
         if index.get().is_multiple_of(SNAPSHOT_EVERY) {
-            self.renew_twin(&what())?;
+            self.renew_twin(&what)?;
         }
         Ok(())
     }
 
     /// A twin goes on from a snapshot as the original does.
-    fn check_twin(&mut self, what: &str) -> Result<(), Violated> {
+    fn check_twin(&mut self, words: &dyn Words) -> Result<(), Violated> {
         let (Some((since, mut twin)), Some(applied)) = (self.twin.take(), self.log.last()) else {
             return Ok(());
+        };
+        let index = self.machine.applied().index;
+        let what = || format!("entry {}, {}", index, words.say_entry(&applied.entry));
+        let told = |answer: &Option<Answer>| {
+            let answer = answer.as_ref().map(|answer| words.say_answer_of(&applied.entry, answer));
+            answer.unwrap_or_else(|| "nothing".to_owned())
         };
         let answered = apply_one(&mut twin, &applied.entry);
         let differs = match answered {
             Err(text) => Some(format!("it panics: {text}")),
             Ok(answer) if answer != applied.answer => {
-                Some(format!("it answers {answer:?}, the original {:?}", applied.answer))
+                Some(format!("it answers {}, the original {}", told(&answer), told(&applied.answer)))
             }
             Ok(_) if twin.digest() != applied.digest => {
                 Some("it has another state than the original".to_owned())
@@ -123,21 +126,21 @@ impl<M: StateMachine> Reference<M> {
             Ok(_) => None,
         };
         self.twin = Some((since, twin));
-        let index = self.machine.applied().index;
         match differs {
             None => Ok(()),
-            Some(_) if self.varies(index) => Err(self.varying(index, what)),
+            Some(_) if self.varies(index) => Err(self.varying(index, &what())),
             Some(differs) => Err((
                 SNAPSHOTS,
                 format!(
-                    "a state that was restored from a snapshot taken after entry {since} does not go on as the original: after {what}, {differs}"
+                    "a state that was restored from a snapshot taken after entry {since} does not go on as the original: after {}, {differs}",
+                    what()
                 ),
             )),
         }
     }
 
     /// Restores a twin from a snapshot, in pieces of any size.
-    fn renew_twin(&mut self, what: &str) -> Result<(), Violated> {
+    fn renew_twin(&mut self, what: &dyn Fn() -> String) -> Result<(), Violated> {
         let index = self.machine.applied().index;
         let restored =
             restored(&self.machine, &fresh(&self.begin, self.limits), index.get() as usize % 13 + 1)
@@ -150,10 +153,10 @@ impl<M: StateMachine> Reference<M> {
                 self.twin = Some((index, twin));
                 Ok(())
             }
-            Err(_) if self.varies(index) => Err(self.varying(index, what)),
+            Err(_) if self.varies(index) => Err(self.varying(index, &what())),
             Err(differs) => Err((
                 SNAPSHOTS,
-                format!("a snapshot taken after {what} does not restore the state: {differs}"),
+                format!("a snapshot taken after {} does not restore the state: {differs}", what()),
             )),
         }
     }
@@ -166,7 +169,7 @@ impl<M: StateMachine> Reference<M> {
         index: Index,
         digest: u64,
         restored: Option<Index>,
-        show: &dyn Fn(&Entry) -> String,
+        words: &dyn Words,
     ) -> Result<(), Violated> {
         let Some(applied) = self.at(index) else {
             return Err((
@@ -177,7 +180,7 @@ impl<M: StateMachine> Reference<M> {
         if applied.digest == digest {
             return Ok(());
         }
-        let what = format!("entry {index}, {}", show(&applied.entry));
+        let what = format!("entry {index}, {}", words.say_entry(&applied.entry));
         let pair = match applied.first == member {
             true => format!("member {member} and a replay of the log"),
             false => format!("members {} and {member}", applied.first),
@@ -202,7 +205,7 @@ impl<M: StateMachine> Reference<M> {
         member: NodeId,
         index: Index,
         answer: &Answer,
-        show: &dyn Fn(&Entry) -> String,
+        words: &dyn Words,
     ) -> Result<(), Violated> {
         let Some(applied) = self.at(index) else {
             return Err((
@@ -213,14 +216,14 @@ impl<M: StateMachine> Reference<M> {
         if applied.answer.as_ref() == Some(answer) {
             return Ok(());
         }
-        let what = format!("entry {index}, {}", show(&applied.entry));
+        let what = format!("entry {index}, {}", words.say_entry(&applied.entry));
         if self.varies(index) {
             return Err(self.varying(index, &what));
         }
-        Err((
-            ANSWERS,
-            format!("member {member} answers {answer:?} to {what}, and the log {:?}", applied.answer),
-        ))
+        let right = applied.answer.as_ref().map(|answer| words.say_answer_of(&applied.entry, answer));
+        let (wrong, right) =
+            (words.say_answer_of(&applied.entry, answer), right.unwrap_or("nothing".to_owned()));
+        Err((ANSWERS, format!("member {member} answers {wrong} to {what}, and the log {right}")))
     }
 
     /// A query was answered as of an index. Where the reference has gone on since, it is replayed to there.
@@ -230,6 +233,7 @@ impl<M: StateMachine> Reference<M> {
         index: Index,
         query: &[u8],
         answer: &[u8],
+        words: &dyn Words,
     ) -> Result<(), Violated> {
         let expected = match self.machine.applied().index == index {
             true => self.machine.query(query),
@@ -240,7 +244,10 @@ impl<M: StateMachine> Reference<M> {
         }
         let varies = (0..REPLAYS).any(|_| self.replay(index).query(query) != expected);
         let found = format!(
-            "member {member} answers {answer:?} to the query {query:?} after entry {index}, and a replay of the log {expected:?}"
+            "member {member} answers {} to the query {} after entry {index}, and a replay of the log {}",
+            words.say_answer(Request::Query(query), answer),
+            words.say_query(query),
+            words.say_answer(Request::Query(query), &expected)
         );
         match varies {
             true => Err((DETERMINISM, format!("the state machine is not deterministic: {found}"))),
@@ -345,7 +352,9 @@ fn restore<R: Restore>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::workload::Workload;
     use super::*;
+    use crate::stream::Stream;
     use kontiki_core::kv::{self, Kv};
     use kontiki_core::machine::Command;
 
@@ -359,15 +368,26 @@ mod tests {
         Entry { id: LogId::new(1, index), body: EntryBody::Data(payload) }
     }
 
-    fn show(entry: &Entry) -> String {
-        format!("put {}", entry.id)
+    struct Puts;
+
+    impl Workload for Puts {
+        fn command(&mut self, _client: u64, _stream: &mut Stream) -> Vec<u8> {
+            unreachable!("no client asks")
+        }
+
+        fn describe(&self, command: &[u8]) -> String {
+            let kv::Command::Put { value, .. } = kv::Command::decode(command).expect("a put") else {
+                unreachable!("only puts are made")
+            };
+            format!("put {}", value[0] as char)
+        }
     }
 
     /// A reference of two entries, which member 1 was the first to apply, and its digests after each.
     fn reference() -> (Reference<Kv>, [u64; 2]) {
         let mut reference = Reference::new(Box::new(Kv::default), Limits::default());
         let digests = [(1, b"a"), (2, b"b")].map(|(index, value)| {
-            reference.apply(id(1), &put(index, value), &show).expect("it is deterministic");
+            reference.apply(id(1), &put(index, value), &Puts).expect("it is deterministic");
             reference.machine.digest()
         });
         (reference, digests)
@@ -377,12 +397,15 @@ mod tests {
     fn an_answer_that_no_replay_of_the_log_gives_is_seen() {
         let (reference, _) = reference();
         let right = reference.answer(Index::new(2)).expect("it has a client").clone();
-        let answered = |answer| reference.answered(id(2), Index::new(2), answer, &show);
+        let answered = |answer| reference.answered(id(2), Index::new(2), answer, &Puts);
         assert_eq!(answered(&right), Ok(()));
         let (property, detail) = answered(&Answer::Applied(b"wrong"[..].into())).expect_err("it is wrong");
         assert_eq!(property, ANSWERS);
-        assert!(detail.starts_with("member 2 answers") && detail.contains("put 2:1"), "{detail}");
-        let beyond = reference.answered(id(2), Index::new(3), &right, &show).expect_err("there is no entry");
+        assert!(
+            detail.starts_with("member 2 answers") && detail.contains("entry 2, command put b"),
+            "{detail}"
+        );
+        let beyond = reference.answered(id(2), Index::new(3), &right, &Puts).expect_err("there is no entry");
         assert_eq!(beyond.0, ANSWERS);
     }
 
@@ -391,7 +414,8 @@ mod tests {
         let (reference, _) = reference();
         let query = kv::Query::Get { key: b"k" }.encode();
         let held = |value: &[u8]| kv::Reply::Value(Some(value.to_vec())).encode();
-        let found = |index, value: &[u8]| reference.found(id(2), Index::new(index), &query, &held(value));
+        let found =
+            |index, value: &[u8]| reference.found(id(2), Index::new(index), &query, &held(value), &Puts);
         assert_eq!((found(2, b"b"), found(1, b"a")), (Ok(()), Ok(())));
         assert_eq!(found(2, b"a").expect_err("it is stale").0, ANSWERS);
         assert_eq!(found(1, b"b").expect_err("it is from the future").0, ANSWERS);
@@ -400,11 +424,11 @@ mod tests {
     #[test]
     fn a_state_that_differs_is_the_machines_fault_or_that_of_its_snapshot() {
         let (reference, digests) = reference();
-        let compare = |digest, restored| reference.compare(id(2), Index::new(2), digest, restored, &show);
+        let compare = |digest, restored| reference.compare(id(2), Index::new(2), digest, restored, &Puts);
         assert_eq!(compare(digests[1], None), Ok(()));
         let (property, detail) = compare(digests[0], None).expect_err("it differs");
         assert_eq!(property, DETERMINISM);
-        assert!(detail.contains("members 1 and 2 differ after entry 2, put 2:1"), "{detail}");
+        assert!(detail.contains("members 1 and 2 differ after entry 2, command put b"), "{detail}");
         let (property, detail) = compare(digests[0], Some(Index::new(1))).expect_err("it differs");
         assert_eq!(property, SNAPSHOTS);
         assert!(detail.contains("member 2 was restored from a snapshot through entry 1"), "{detail}");

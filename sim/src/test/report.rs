@@ -16,9 +16,6 @@ pub(super) const SEED: &str = "KONTIKI_SEED";
 /// Names a file with a scenario to run.
 pub(super) const SCENARIO: &str = "KONTIKI_SCENARIO";
 
-/// How many of the last entries are shown.
-const SHOWN: usize = 10;
-
 /// Why a [`Test`](super::Test) does not pass.
 #[derive(Clone, PartialEq, Debug, Error)]
 #[non_exhaustive]
@@ -53,14 +50,17 @@ pub struct FailedSeed {
     pub seed: Option<u64>,
     /// What fails, in the smallest scenario that was found.
     pub failure: Failure,
+    /// Where the run of the seed is not the same twice, and what usually makes it so. Such a failure is not
+    /// made smaller.
+    pub varies: Option<String>,
     /// That scenario.
     pub scenario: Scenario,
-    /// How many faults the scenario of the seed had.
+    /// How many faults the scenario of the seed had, contests included.
     pub faults: usize,
-    /// The log that was applied there, in the words of the workload, one entry a line.
+    /// The end of the log that was applied there, in the words of the workload, one entry a line. The entry at
+    /// which the run failed is marked with `>`.
     pub log: Vec<String>,
-    /// How it came about there; none if that run failed no more, as one of a state machine that is not
-    /// deterministic may.
+    /// How it came about there; none if that run failed no more, as one that is not the same twice may.
     pub story: Option<Story>,
     /// Where that scenario, all of its steps, and the page that shows them were written; nowhere if that failed.
     pub files: Vec<PathBuf>,
@@ -70,11 +70,17 @@ pub struct FailedSeed {
 
 impl fmt::Display for FailedSeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, failure, scenario, faults, log, story, files, test } = self;
+        let Self { seed, failure, varies, scenario, faults, log, story, files, test } = self;
+        if let Some(varies) = varies {
+            writeln!(f, "{varies}\n")?;
+        }
         writeln!(f, "{failure}\n")?;
-        let (left, members) = (scenario.faults.len(), scenario.members.len());
+        let (left, members) = (faults_of(scenario), scenario.members.len());
         let (faults, members) = (counted(*faults, "fault"), counted(members, "member"));
         match seed {
+            Some(seed) if varies.is_some() => {
+                writeln!(f, "Seed {seed} fails, with {faults} and {members}{}.", contested(scenario))?;
+            }
             Some(seed) => {
                 let (are, contests) = (if left == 1 { "is" } else { "are" }, contested(scenario));
                 writeln!(
@@ -86,7 +92,7 @@ impl fmt::Display for FailedSeed {
             None => writeln!(f, "The scenario in the file fails, with {faults} and {members}.")?,
         }
         writeln!(f, "\nThe end of the log:")?;
-        log.iter().skip(log.len().saturating_sub(SHOWN)).try_for_each(|line| writeln!(f, "{line}"))?;
+        log.iter().try_for_each(|line| writeln!(f, "{line}"))?;
         if let Some(story) = story {
             writeln!(f, "\nHow it came about:")?;
             story.lines().iter().try_for_each(|fact| writeln!(f, "{fact}"))?;
@@ -101,6 +107,9 @@ impl fmt::Display for FailedSeed {
         for file in files {
             let path = file.display();
             match file.extension().and_then(OsStr::to_str) {
+                Some("json") if varies.is_some() => {
+                    writeln!(f, "  the scenario:         {SCENARIO}={path} {command}")?;
+                }
                 Some("json") => writeln!(f, "  replay the smallest:  {SCENARIO}={path} {command}")?,
                 Some("html") => writeln!(f, "  see it in a browser:  {path}")?,
                 _ => writeln!(f, "  all of its steps:     {path}")?,
@@ -110,11 +119,21 @@ impl fmt::Display for FailedSeed {
     }
 }
 
-/// What is aimed at moments of the run, beside its faults.
-fn contested(scenario: &Scenario) -> &'static str {
-    match scenario.contests {
-        Some(_) => ", and faults that strike at chosen moments (contests)",
-        None => "",
+/// How many faults a scenario has at most: those that it lists, and its contests.
+pub(super) fn faults_of(scenario: &Scenario) -> usize {
+    scenario.faults.len() + contests(scenario)
+}
+
+fn contests(scenario: &Scenario) -> usize {
+    scenario.contests.as_ref().map_or(0, |contests| contests.times as usize)
+}
+
+/// How many of the faults are aimed at moments of the run.
+fn contested(scenario: &Scenario) -> String {
+    match contests(scenario) {
+        0 => String::new(),
+        1 => "; one of the faults strikes at a chosen moment (a contest)".to_owned(),
+        times => format!("; {times} of the faults strike at chosen moments (contests)"),
     }
 }
 
@@ -162,27 +181,21 @@ pub(super) enum Chosen {
     Scenario(Box<Scenario>),
 }
 
-/// All steps of a run.
-#[derive(Default)]
-pub(super) struct Steps(String);
-
-impl Steps {
-    pub(super) fn push(&mut self, line: &str) {
-        self.0.push_str(line);
-        self.0.push('\n');
-    }
-
-    /// Writes the scenario, all steps and their page to files, and returns where.
-    pub(super) fn save(&self, scenario: &Scenario, page: &str, name: &str) -> io::Result<Vec<PathBuf>> {
-        let directory = env::temp_dir().join("kontiki-sim");
-        fs::create_dir_all(&directory)?;
-        let [json, trace, html] =
-            ["json", "trace", "html"].map(|kind| directory.join(format!("{name}.{kind}")));
-        fs::write(&json, serde_json::to_string_pretty(scenario)? + "\n")?;
-        fs::write(&trace, format!("{LEGEND}\n{}", self.0))?;
-        fs::write(&html, page)?;
-        Ok(vec![json, trace, html])
-    }
+/// Writes a scenario, all of its steps and their page to files, and returns where.
+pub(super) fn save(
+    scenario: &Scenario,
+    steps: &[String],
+    page: &str,
+    name: &str,
+) -> io::Result<Vec<PathBuf>> {
+    let directory = env::temp_dir().join("kontiki-sim");
+    fs::create_dir_all(&directory)?;
+    let [json, trace, html] =
+        ["json", "trace", "html"].map(|kind| directory.join(format!("{name}.{kind}")));
+    fs::write(&json, serde_json::to_string_pretty(scenario)? + "\n")?;
+    fs::write(&trace, format!("{LEGEND}\n{}\n", steps.join("\n")))?;
+    fs::write(&html, page)?;
+    Ok(vec![json, trace, html])
 }
 
 /// The name of the test that runs: its thread has it.
@@ -217,7 +230,7 @@ mod tests {
         let wrong = chosen(0..5, SCENARIO, "/nowhere").expect_err("there is no file").to_string();
         assert!(wrong.contains("cannot be read"), "{wrong}");
         let scenario = Scenario::draw(3, 3, Profile::Storage);
-        let files = Steps::default().save(&scenario, "", "a-test-of-scenarios").expect("it is written");
+        let files = save(&scenario, &[], "", "a-test-of-scenarios").expect("it is written");
         let path = files[0].to_str().expect("plain letters");
         assert_eq!(chosen(0..5, SCENARIO, path), Ok(Chosen::Scenario(Box::new(scenario))));
         let wrong = chosen(0..5, SCENARIO, files[1].to_str().expect("plain letters"));

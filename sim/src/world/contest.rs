@@ -293,8 +293,11 @@ impl<A: Application> World<'_, A> {
 
     /// Asks a member to read something.
     fn probe_at(&mut self, contests: &mut Contests, member: usize) {
-        if let Some(query) = self.clients.application.draw_query(&mut contests.stream) {
-            self.schedule(self.now + 1, Happening::ProbeRead { member, query });
+        let client = self.clients.count() as u64;
+        match self.clients.application.draw_query(client, &mut contests.stream) {
+            Ok(Some(query)) => self.schedule(self.now + 1, Happening::ProbeRead { member, query }),
+            Ok(None) => {}
+            Err(violated) => self.schedule(self.now, Happening::Violated(violated)),
         }
     }
 

@@ -328,12 +328,15 @@ impl<A: Application> World<'_, A> {
     }
 
     /// Why a state machine did not get to the end of a job.
-    fn interrupted(&self, member: usize, interrupted: Interrupted) -> Violated {
+    fn interrupted(&mut self, member: usize, interrupted: Interrupted) -> Violated {
         let Panicked { entry, text } = match interrupted {
             Interrupted::Violated(violated) => return violated,
             Interrupted::Panicked(panicked) => panicked,
         };
         let id = self.hosts[member].id;
+        if let Some(entry) = &entry {
+            self.clients.application.panicked(entry);
+        }
         let at = match entry {
             Some(Entry { id, body: EntryBody::Data(payload) }) => {
                 format!(" at entry {id}, {}", self.clients.show(&payload))
@@ -374,7 +377,7 @@ impl<A: Application> World<'_, A> {
             return self.log_was_read(member, request, &answer);
         }
         if let Answer::Applied { id, answer } = &answer {
-            self.clients.application.answered(self.hosts[member].id, *id, answer)?;
+            self.clients.answered(self.hosts[member].id, request, *id, answer)?;
         }
         let mut found = None;
         let asked = self.clients.asked(request);

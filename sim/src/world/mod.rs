@@ -35,7 +35,7 @@ use crate::scenario::{Scenario, ScenarioError};
 use crate::stream::Stream;
 use crate::trace::Traced;
 use kontiki_core::action::{Action, Outcome};
-use kontiki_core::event::{EntriesLoaded, Event, ReadVia};
+use kontiki_core::event::{EntriesLoaded, Event, Proposal, ReadVia};
 use kontiki_core::log::Snapshot;
 use kontiki_core::machine::StateMachine;
 use kontiki_core::record::Recorder;
@@ -110,27 +110,81 @@ struct Scheduled<Q> {
 }
 
 enum Happening<Q> {
-    Deliver { to: usize, frame: Vec<u8>, connection: Option<Connection> },
-    Wake { member: usize, life: u32 },
-    Synced { member: usize, life: u32 },
-    Applied { member: usize, life: u32 },
-    DiskOperation { member: usize, life: u32, lane: Lane },
-    MachineDone { member: usize, life: u32 },
-    Unreachable { member: usize, peer: NodeId },
+    Deliver {
+        to: usize,
+        frame: Vec<u8>,
+        connection: Option<Connection>,
+    },
+    Wake {
+        member: usize,
+        life: u32,
+    },
+    Synced {
+        member: usize,
+        life: u32,
+    },
+    Applied {
+        member: usize,
+        life: u32,
+    },
+    DiskOperation {
+        member: usize,
+        life: u32,
+        lane: Lane,
+    },
+    MachineDone {
+        member: usize,
+        life: u32,
+    },
+    Unreachable {
+        member: usize,
+        peer: NodeId,
+    },
     Client(Turn),
     ReadLog,
-    ProbeWrite { leader: usize },
-    ProbeRead { member: usize, query: Q },
-    Operate { task: usize, turn: u64 },
-    LetUp { member: usize },
-    SnapshotTaken { member: usize, life: u32, stored: Box<Stored> },
-    Fetched { member: usize, life: u32, from: usize, snapshot: Box<Snapshot> },
-    Loaded { member: usize, life: u32, loaded: Box<EntriesLoaded> },
-    Space { member: usize },
+    ProbeWrite {
+        leader: usize,
+    },
+    ProbeRead {
+        member: usize,
+        query: Q,
+    },
+    Operate {
+        task: usize,
+        turn: u64,
+    },
+    LetUp {
+        member: usize,
+    },
+    SnapshotTaken {
+        member: usize,
+        life: u32,
+        stored: Box<Stored>,
+    },
+    Fetched {
+        member: usize,
+        life: u32,
+        from: usize,
+        snapshot: Box<Snapshot>,
+    },
+    Loaded {
+        member: usize,
+        life: u32,
+        loaded: Box<EntriesLoaded>,
+    },
+    Space {
+        member: usize,
+    },
     Begin(usize),
     End(Episode),
-    Flap { at: Episode, period_us: u64, down: bool },
+    Flap {
+        at: Episode,
+        period_us: u64,
+        down: bool,
+    },
     Contest,
+    /// What was found where a run cannot end.
+    Violated(Violated),
     Heal,
     Glance,
 }
@@ -261,6 +315,7 @@ impl<'t, A: Application> World<'t, A> {
             seed: self.scenario.seed,
             trace_hash: self.hasher.finish(),
             counters: self.counters.clone(),
+            operations: self.clients.drawn(),
             failure,
         }
     }
@@ -382,6 +437,7 @@ impl<'t, A: Application> World<'t, A> {
                 self.contest_due();
                 Ok(())
             }
+            Happening::Violated(violated) => Err(violated),
             Happening::Heal => self.heal(),
             Happening::Glance => self.glance(),
         }
@@ -580,12 +636,17 @@ impl<'t, A: Application> World<'t, A> {
 
     fn client(&mut self, turn: Turn) -> Checked {
         let committed = Index::new(self.checks.committed());
-        let Some(attempt) = self.clients.on_timer(self.now, turn, self.stage.is_some(), committed) else {
+        let healed = self.stage.is_some();
+        let Some(attempt) = self.clients.on_timer(self.now, turn, healed, committed)? else {
             return Ok(());
         };
         let (at, number) = attempt.timeout;
         self.schedule(at, Happening::Client(Turn { client: turn.client, at, number }));
-        self.ask(attempt.member, attempt.event)
+        let Some(event) = attempt.event else { return Ok(()) };
+        if attempt.is_again {
+            self.trace_again(turn.client, attempt.member, &event);
+        }
+        self.ask(attempt.member, event)
     }
 
     /// A client asks a member, whose host may know the answer.
@@ -619,6 +680,16 @@ impl<'t, A: Application> World<'t, A> {
     fn trace_world(&mut self, what: impl FnOnce() -> Happened) {
         if let Some(tracer) = &mut self.tracer {
             tracer(&Traced::World { at: self.now, what: &what() });
+        }
+    }
+
+    /// A client sends again what was not answered.
+    fn trace_again(&mut self, client: usize, member: usize, event: &Event) {
+        let Event::Propose(Proposal { payload, .. }) = event else { return };
+        if self.tracer.is_some() {
+            let (client, member) = (client as u64, self.hosts[member].id);
+            let (payload, what) = (payload.clone(), self.clients.show(payload));
+            self.trace_world(|| Happened::SentAgain { client, member, payload, what });
         }
     }
 

@@ -51,8 +51,8 @@ impl<A: Application> World<'_, A> {
 
     pub(super) fn probe_write(&mut self, leader: usize) -> Checked {
         if self.may_probe() {
-            let event = self.clients.probe_write();
-            return self.tell(leader, event);
+            let event = self.clients.probe_write()?;
+            return event.map_or(Ok(()), |event| self.tell(leader, event));
         }
         Ok(())
     }
