@@ -5,6 +5,7 @@
 
 use crate::check::Violated;
 use crate::ledger::Link;
+use crate::scenario::{Fault, Scenario, ScenarioError};
 use crate::stream::Stream;
 use crate::watched::Watched;
 use kontiki_core::log::{Entry, EntryBody};
@@ -109,6 +110,43 @@ pub(crate) trait Application {
         answer: &machine::Answer,
     ) -> Result<(), Violated> {
         let _ = (member, operation, at, answer);
+        Ok(())
+    }
+
+    /// Whether there is a fault of this name.
+    fn has_fault(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
+
+    /// Every fault of the application's own that a scenario names must be there.
+    fn validate(&self, scenario: &Scenario) -> Result<(), ScenarioError> {
+        match scenario.custom_faults.iter().find(|timed| !self.has_fault(&timed.name)) {
+            Some(unknown) => Err(ScenarioError::UnknownFault(unknown.name.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// A fault of the application's own begins at a member; it returns what goes wrong there beside. It begins
+    /// once more when the member starts again while it lasts.
+    fn fault_begins(
+        &mut self,
+        name: &str,
+        member: NodeId,
+        machine: Option<&Machine<Watched<Self::Machine>>>,
+    ) -> Result<Vec<Fault>, Violated> {
+        let _ = (name, member, machine);
+        Ok(Vec::new())
+    }
+
+    /// It ends.
+    fn fault_ends(
+        &mut self,
+        name: &str,
+        member: NodeId,
+        machine: Option<&Machine<Watched<Self::Machine>>>,
+    ) -> Result<(), Violated> {
+        let _ = (name, member, machine);
         Ok(())
     }
 

@@ -1,10 +1,19 @@
-//! A member's clock, which runs at a rate of its own.
+//! Clocks of members, each of which runs at a rate of its own. True time is in nanoseconds from zero.
+//!
+//! ```
+//! use kontiki_core::time::Instant;
+//! use kontiki_sim::clock::Clock;
+//!
+//! let fast = Clock::new(0, 500_000);
+//! assert_eq!(fast.local(1_000), Instant::from_nanos(1_500));
+//! assert_eq!(fast.when(Instant::from_nanos(1_500)), Some(1_000));
+//! ```
 
 use kontiki_core::time::Instant;
 
 /// A clock that goes through (`true_base`, `local_base`) at a rate of `1 + ppm / 1_000_000`.
 #[derive(Clone, Debug)]
-pub(crate) struct Clock {
+pub struct Clock {
     true_base: u64,
     local_base: u64,
     ppm: i64,
@@ -14,19 +23,19 @@ const MILLION: i128 = 1_000_000;
 
 impl Clock {
     /// A clock that shows `local` at true time zero.
-    pub(crate) fn new(local: u64, ppm: i64) -> Self {
+    pub fn new(local: u64, ppm: i64) -> Self {
         Self { true_base: 0, local_base: local, ppm }
     }
 
     /// What it shows at a true time.
-    pub(crate) fn local(&self, true_nanos: u64) -> Instant {
+    pub fn local(&self, true_nanos: u64) -> Instant {
         let elapsed = i128::from(true_nanos - self.true_base);
         let local = i128::from(self.local_base) + elapsed * (MILLION + i128::from(self.ppm)) / MILLION;
         Instant::from_nanos(u64::try_from(local).unwrap_or(u64::MAX))
     }
 
     /// The first true time at which it shows `local` or more; `None` where that is never.
-    pub(crate) fn when(&self, local: Instant) -> Option<u64> {
+    pub fn when(&self, local: Instant) -> Option<u64> {
         if local == Instant::NEVER {
             return None;
         }
@@ -37,12 +46,12 @@ impl Clock {
     }
 
     /// Shows this time from now on.
-    pub(crate) fn set(&mut self, true_nanos: u64, local: Instant) {
+    pub fn set(&mut self, true_nanos: u64, local: Instant) {
         *self = Self { true_base: true_nanos, local_base: local.as_nanos(), ppm: self.ppm };
     }
 
     /// Goes on at another rate.
-    pub(crate) fn set_rate(&mut self, true_nanos: u64, ppm: i64) {
+    pub fn set_rate(&mut self, true_nanos: u64, ppm: i64) {
         *self = Self { true_base: true_nanos, local_base: self.local(true_nanos).as_nanos(), ppm };
     }
 }

@@ -125,6 +125,31 @@ impl Contract {
         }
     }
 
+    /// The contract of the member's next life, which starts from what its disk holds now: everything that the
+    /// host had reported as durable, and of what it had been handed beyond that the first so many writes. A
+    /// disk that loses what it has synced is not the host's fault, and is not forgiven here.
+    pub fn restart(&self, durable: &Durable) -> Result<Self, Breach> {
+        let reported = self.durable.get(&self.last_durable).and_then(|held| held.vote);
+        let reported = (self.last_durable, reported, self.durable_end);
+        let handed_out = self.pending.iter().map(|it| (it.ballot.term(), it.ballot.vote(), it.end));
+        let found = (durable.ballot.term(), durable.ballot.vote(), durable.last().index);
+        let is_kept = [reported].into_iter().chain(handed_out).any(|state| state == found);
+        host(is_kept, "what was reported as durable is there after a crash", || {
+            let told = |(term, vote, end): (Term, Option<NodeId>, Index)| {
+                let vote = vote.map_or("no vote".to_owned(), |id| format!("a vote for {id}"));
+                format!("{vote} in term {term} and a log through {end}")
+            };
+            let pending = self.pending.len();
+            format!(
+                "member {} finds {}, and had reported {}, with {pending} later writes not reported",
+                self.id,
+                told(found),
+                told(reported)
+            )
+        })?;
+        Ok(Self::new(self.id, durable))
+    }
+
     /// Watches one step: the event, the actions that came of it, and the status after it.
     pub fn watch(&mut self, event: &Event, actions: &[Action], after: &Status) -> Result<(), Breach> {
         self.watch_event(event)?;

@@ -18,6 +18,15 @@ pub enum Happened {
         /// For how long, in microseconds.
         for_us: u64,
     },
+    /// Something of a user's own began to go wrong.
+    CustomFault {
+        /// What.
+        name: String,
+        /// With which member.
+        member: NodeId,
+        /// For how long, in microseconds.
+        for_us: u64,
+    },
     /// A member crashed.
     Crash {
         /// Which.
@@ -56,9 +65,10 @@ impl Happened {
     /// The one member that it was about.
     pub fn member(&self) -> Option<NodeId> {
         match self {
-            Self::Crash { member, .. } | Self::Restart { member } | Self::SentAgain { member, .. } => {
-                Some(*member)
-            }
+            Self::CustomFault { member, .. }
+            | Self::Crash { member, .. }
+            | Self::Restart { member }
+            | Self::SentAgain { member, .. } => Some(*member),
             Self::Fault { member, .. } | Self::Other { member, .. } => *member,
             Self::Healed => None,
         }
@@ -80,6 +90,9 @@ impl fmt::Display for Happened {
             Self::Fault { fault, member, for_us } => {
                 let span = Duration::from_micros(*for_us);
                 write!(f, "{}, for {span:?}", words(fault, *member))
+            }
+            Self::CustomFault { name, member, for_us } => {
+                write!(f, "member {member}: {name}, for {:?}", Duration::from_micros(*for_us))
             }
             Self::Crash { member, lost: 0 } => write!(f, "member {member} crashes, and loses no write"),
             Self::Crash { member, lost: 1 } => {

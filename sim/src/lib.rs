@@ -30,7 +30,8 @@
 //! # Ok::<(), kontiki_sim::scenario::ScenarioError>(())
 //! ```
 //!
-//! [`Test`] brings a state machine of your own into these worlds.
+//! [`Test`] brings a state machine of your own into these worlds. A host of your own, around the kernel alone, is
+//! driven through the parts of them: [`contract`], [`network`], [`storage`] and [`clock`].
 //!
 //! The program `kontiki-sim` runs ranges of seeds on all cores: `cargo sim run --seeds 0..1000`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -38,7 +39,6 @@
 
 mod application;
 mod clients;
-mod clock;
 mod contests;
 mod counted;
 mod disk;
@@ -47,7 +47,6 @@ mod happened;
 mod host;
 mod log_reader;
 mod mark;
-mod network;
 mod old_messages;
 mod operator;
 mod quiet;
@@ -57,6 +56,7 @@ mod watched;
 mod world;
 
 pub mod check;
+pub mod clock;
 pub mod conformance;
 pub mod contract;
 pub mod explain;
@@ -64,6 +64,7 @@ pub mod formation;
 pub mod hash;
 pub mod history;
 pub mod ledger;
+pub mod network;
 pub mod reach;
 pub mod recording;
 pub mod report;
@@ -71,6 +72,9 @@ pub mod scenario;
 pub mod shrink;
 pub mod storage;
 pub mod story;
+#[cfg(feature = "proptest")]
+#[cfg_attr(docsrs, doc(cfg(feature = "proptest")))]
+pub mod strategy;
 pub mod stream;
 pub mod test;
 pub mod trace;

@@ -1,13 +1,28 @@
 //! The network: what becomes of a frame on its way.
+//!
+//! ```
+//! use kontiki_sim::network::Network;
+//! use kontiki_sim::scenario::{Profile, Scenario};
+//!
+//! // Three hosts, with links that lose every fifth frame.
+//! let mut spec = Scenario::draw(1, 3, Profile::Calm).network;
+//! spec.drop = 2_000;
+//! let mut network = Network::new(1, spec, vec![0; 3]);
+//! let arrived = (0..1_000).flat_map(|now| network.carry(now, 0, 1, b"hello")).count();
+//! assert!((700..900).contains(&arrived));
+//! network.cut(0, 1);
+//! assert_eq!(network.carry(1_000, 0, 1, b"hello"), []);
+//! ```
 
 use crate::report::FaultKind;
 use crate::scenario::{Bandwidth, NetworkSpec};
 use crate::stream::Stream;
 use kontiki_core::replica::Lane;
 
-/// The links between members, by position, each way for itself.
+/// The links between members, each way for itself. Members are given by position, from 0, and times in
+/// nanoseconds of true time.
 #[derive(Debug)]
-pub(crate) struct Network {
+pub struct Network {
     spec: NetworkSpec,
     stream: Stream,
     size: usize,
@@ -56,8 +71,21 @@ pub(crate) struct Connection {
     breaks: u32,
 }
 
+impl Arrival {
+    /// What arrives of a frame, of which a bit may have been flipped.
+    pub(crate) fn shape(&self, mut frame: Vec<u8>) -> Vec<u8> {
+        if let Some(bit) = self.flipped.filter(|_| !frame.is_empty()) {
+            let bit = bit % (frame.len() as u64 * 8);
+            frame[(bit / 8) as usize] ^= 1 << (bit % 8);
+        }
+        frame
+    }
+}
+
 impl Network {
-    pub(crate) fn new(seed: u64, spec: NetworkSpec, slow_us: Vec<u64>) -> Self {
+    /// A network whose links are as `spec` says, among as many members as there are in `slow_us`: how much
+    /// longer messages to and from each take, in microseconds.
+    pub fn new(seed: u64, spec: NetworkSpec, slow_us: Vec<u64>) -> Self {
         let size = slow_us.len();
         let stream = Stream::named(seed, "network", 0);
         Self {
@@ -111,7 +139,8 @@ impl Network {
         if self.spec.bandwidth.is_some() { self.breaks[from * self.size + to] } else { 0 }
     }
 
-    pub(crate) fn cut(&mut self, from: usize, to: usize) {
+    /// Cuts the link from one to the other once more: it stays cut until it is mended as often.
+    pub fn cut(&mut self, from: usize, to: usize) {
         self.break_off(from, to);
         self.cuts[from * self.size + to] += 1;
     }
@@ -122,7 +151,8 @@ impl Network {
         *stalled = until.max(*stalled);
     }
 
-    pub(crate) fn mend(&mut self, from: usize, to: usize) {
+    /// Takes back one cut.
+    pub fn mend(&mut self, from: usize, to: usize) {
         let cuts = &mut self.cuts[from * self.size + to];
         *cuts = cuts.saturating_sub(1);
     }
@@ -138,6 +168,13 @@ impl Network {
     /// Whether a host would notice that a connection broke.
     pub(crate) fn is_noticed(&mut self) -> bool {
         self.stream.chance(self.spec.notice)
+    }
+
+    /// Sends a frame on its way. Returns when it arrives, and as what: not at all, once, or twice.
+    pub fn carry(&mut self, now: u64, from: usize, to: usize, frame: &[u8]) -> Vec<(u64, Vec<u8>)> {
+        let sent = Sent { from, to, lane: Lane::Log, bytes: frame.len() };
+        let arrivals = self.send(now, sent, |_| ());
+        arrivals.into_iter().flatten().map(|arrival| (arrival.at, arrival.shape(frame.to_vec()))).collect()
     }
 
     /// When, and in what shape, a frame arrives that is sent now: not at all, once, or twice.

@@ -186,10 +186,12 @@ impl Watcher {
         let (kind, what) = match happened {
             Happened::Crash { .. } => (Kind::Crash, happened.to_string()),
             Happened::Restart { .. } => (Kind::Restart, happened.to_string()),
+            Happened::SentAgain { .. } => (Kind::Client, happened.to_string()),
             Happened::Other { what, .. } if what.starts_with("disk of") => (Kind::Disk, what.clone()),
-            Happened::Fault { .. } | Happened::Healed | Happened::Other { .. } => {
-                (Kind::Fault, happened.to_string())
-            }
+            Happened::Fault { .. }
+            | Happened::CustomFault { .. }
+            | Happened::Healed
+            | Happened::Other { .. } => (Kind::Fault, happened.to_string()),
         };
         self.events.push(Event::new(at, kind, what));
     }
@@ -263,7 +265,7 @@ fn spans(run: &Run, diagram: &Diagram, end: u64) -> Vec<Span> {
         let What::World { happened, .. } = &moment.what else { continue };
         match happened {
             Happened::Fault { fault: Fault::Crash { .. } | Fault::CrashAll, .. } => {}
-            Happened::Fault { for_us, .. } => spans.push(Span {
+            Happened::Fault { for_us, .. } | Happened::CustomFault { for_us, .. } => spans.push(Span {
                 kind: Kind::Fault,
                 members: (0..diagram.members.len())
                     .filter(|lane| happened.concerns(diagram.members[*lane]))
@@ -291,7 +293,7 @@ fn spans(run: &Run, diagram: &Diagram, end: u64) -> Vec<Span> {
                 let faults = spans.iter_mut().filter(|span| span.kind == Kind::Fault);
                 faults.for_each(|span| span.to = span.to.min(moment.at));
             }
-            Happened::Other { .. } => {}
+            Happened::SentAgain { .. } | Happened::Other { .. } => {}
         }
     }
     spans

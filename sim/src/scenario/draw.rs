@@ -141,6 +141,7 @@ impl Draw {
             disk: self.part("disks", Self::disk),
             workload: self.part("clients", Self::workload),
             faults: self.part("faults", |draw| draw.faults(chaos_us)),
+            custom_faults: Vec::new(),
             chaos_us,
             until_us: None,
             heal: self.part("healing", |draw| draw.heal(&options)),

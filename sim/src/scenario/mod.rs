@@ -2,11 +2,13 @@
 
 mod coincidence;
 mod contest;
+mod custom;
 mod draw;
 mod storage;
 
 pub use crate::fault::{Fault, Victims};
 pub use contest::{ContestKind, ContestSpec};
+pub use custom::TimedCustomFault;
 pub use draw::Profile;
 pub use storage::{Decay, ReplicaSpec, Rotten};
 
@@ -50,6 +52,9 @@ pub struct Scenario {
     pub operations: Vec<TimedOperation>,
     /// What goes wrong, in any order.
     pub faults: Vec<TimedFault>,
+    /// What goes wrong beside that in the terms of a user's own test.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub custom_faults: Vec<TimedCustomFault>,
     /// How long the faults last. Then the world heals, as `heal` says.
     pub chaos_us: u64,
     /// Where set, the run is over then, healed or not. What was seen by then is judged; the cluster need not
@@ -405,6 +410,9 @@ pub enum ScenarioError {
     /// A flapping link that never rests.
     #[error("a flap with period_us zero: set at least 1")]
     ZeroPeriod,
+    /// A fault of a user's own that the test does not have.
+    #[error("no fault is called {0:?} here: name one that was given to Test::fault, or leave it out")]
+    UnknownFault(String),
     /// A state machine of a user's own runs on full replicas alone.
     #[error("replica is missing: take it from `kontiki-sim scenario --seed 1 --profile storage`")]
     NoReplica,

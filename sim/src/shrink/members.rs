@@ -37,6 +37,7 @@ pub(super) fn keep(scenario: &mut Scenario, staying: &[NodeId]) {
     let mut stays = ids.iter().map(|id| staying.contains(id));
     scenario.members.retain(|_| stays.next().unwrap_or(false));
     scenario.faults.retain_mut(|timed| timed.fault.rename(&renamed));
+    scenario.custom_faults.retain_mut(|timed| timed.rename(&renamed));
     scenario.operations.retain_mut(|timed| rename(&mut timed.operation, &renamed));
     if let Heal::Quorum(core) | Heal::Disks(core) = &mut scenario.heal {
         *core = core.iter().filter_map(|id| renamed(*id)).collect();

@@ -12,9 +12,13 @@
 mod members;
 mod search;
 mod settings;
+#[cfg(feature = "proptest")]
+mod steps;
 
 pub(crate) use search::RunFor;
 pub use search::Shrunk;
+#[cfg(feature = "proptest")]
+pub(crate) use steps::{Step, steps};
 
 use crate::scenario::{Fault, Operation, Scenario};
 use search::Search;
@@ -76,8 +80,9 @@ pub(crate) fn shrink_by(
 
 /// Whether a scenario can be read at one glance.
 fn is_small(scenario: &Scenario) -> bool {
-    let Scenario { members, faults, operations, contests, .. } = scenario;
-    members.len() <= 3 && faults.len() + operations.len() <= 3 && contests.is_none()
+    let Scenario { members, faults, custom_faults, operations, contests, .. } = scenario;
+    let happens = faults.len() + custom_faults.len() + operations.len();
+    members.len() <= 3 && happens <= 3 && contests.is_none()
 }
 
 impl Search<'_> {
@@ -85,6 +90,7 @@ impl Search<'_> {
     fn pass(&mut self) {
         self.cut();
         self.drop_some(|scenario| &mut scenario.faults);
+        self.drop_some(|scenario| &mut scenario.custom_faults);
         self.drop_members();
         self.change_all(settings::CLIENTS);
         self.drop_some(|scenario| &mut scenario.operations);
@@ -103,6 +109,7 @@ impl Search<'_> {
         let at_us = self.smallest.failure.at / 1_000 + 1;
         self.attempt_as_drawn(|scenario| {
             scenario.faults.retain(|timed| timed.at_us <= at_us);
+            scenario.custom_faults.retain(|timed| timed.at_us <= at_us);
             scenario.operations.retain(|timed| timed.at_us <= at_us);
             scenario.chaos_us = scenario.chaos_us.min(at_us);
         });
@@ -161,6 +168,9 @@ impl Search<'_> {
                     *after_actions = 0;
                 }
             });
+        }
+        for number in 0..self.smallest.scenario.custom_faults.len() {
+            while self.attempt(|scenario| scenario.custom_faults[number].for_us /= 2) {}
         }
         for number in 0..self.smallest.scenario.operations.len() {
             while self.attempt(|scenario| {

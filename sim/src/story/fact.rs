@@ -95,7 +95,7 @@ impl Run {
 
     fn world_fact(&self, happened: &Happened, unsynced: &[usize]) -> Option<(Weight, String)> {
         match happened {
-            Happened::Fault { .. } | Happened::SentAgain { .. } => {
+            Happened::Fault { .. } | Happened::CustomFault { .. } | Happened::SentAgain { .. } => {
                 Some((Weight::Fault, happened.to_string()))
             }
             Happened::Crash { member, .. } => {

@@ -81,10 +81,9 @@ impl Story {
         let past = run.past(&ends);
         let concerned: Vec<_> = past.iter().filter_map(|number| run.moments[*number].member()).collect();
         let faults = run.moments.iter().enumerate().filter(|(_, moment)| {
-            let What::World { happened: happened @ Happened::Fault { .. }, .. } = &moment.what else {
-                return false;
-            };
-            concerned.iter().any(|id| happened.concerns(*id))
+            let What::World { happened, .. } = &moment.what else { return false };
+            let is_fault = matches!(happened, Happened::Fault { .. } | Happened::CustomFault { .. });
+            is_fault && concerned.iter().any(|id| happened.concerns(*id))
         });
         let mut numbers = past;
         numbers.extend(faults.map(|(number, _)| number));

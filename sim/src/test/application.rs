@@ -1,5 +1,6 @@
 //! A user's state machine and workload, as the world runs them.
 
+use super::fault::CustomFault;
 use super::journal::Journal;
 use super::numbered::{Numbered, command_in, number};
 use super::property::Property;
@@ -9,6 +10,7 @@ use super::workload::{Request, Workload};
 use crate::application::{Application, CommittedLog, Reached, Sent, Standing};
 use crate::check::Violated;
 use crate::quiet::{quietly, text_of};
+use crate::scenario::Fault;
 use crate::stream::Stream;
 use crate::watched::Watched;
 use kontiki_core::log::Entry;
@@ -20,11 +22,21 @@ use std::panic::AssertUnwindSafe;
 /// A property under its name.
 pub(super) type Named<M> = (&'static str, Box<dyn Property<M>>);
 
+/// A fault under its name.
+pub(super) type NamedFault<M> = (&'static str, Box<dyn CustomFault<M>>);
+
+/// What a user has beside a state machine and a workload.
+pub(super) struct Demands<M> {
+    pub(super) properties: Vec<Named<M>>,
+    pub(super) faults: Vec<NamedFault<M>>,
+}
+
 /// One run of a user's state machine under a user's workload.
 pub(crate) struct Simulated<M: StateMachine, W> {
     begin: Box<dyn Fn() -> M>,
     workload: W,
     properties: Vec<Named<M>>,
+    faults: Vec<NamedFault<M>>,
     reference: Reference<M>,
     /// Through which entry the snapshot went from which a member was restored last, if it was.
     restored: BTreeMap<NodeId, Index>,
@@ -47,7 +59,7 @@ impl<M: StateMachine, W: Workload> Simulated<M, W> {
     pub(super) fn new(
         begin: impl Fn() -> M + Clone + 'static,
         workload: W,
-        properties: Vec<Named<M>>,
+        demands: Demands<M>,
         limits: Limits,
         journal: Option<Journal>,
     ) -> Self {
@@ -55,13 +67,25 @@ impl<M: StateMachine, W: Workload> Simulated<M, W> {
             reference: Reference::new(Box::new(begin.clone()), limits),
             begin: Box::new(begin),
             workload,
-            properties,
+            properties: demands.properties,
+            faults: demands.faults,
             restored: BTreeMap::new(),
             commands: BTreeMap::new(),
             queries: BTreeMap::new(),
             operations: 0,
             journal,
         }
+    }
+
+    /// Runs a function of the fault of this name, which the test has. One that panics fails the run.
+    fn run_fault<R>(
+        &mut self,
+        name: &str,
+        run: impl FnOnce(&mut dyn CustomFault<M>) -> R,
+    ) -> Result<R, Violated> {
+        let found = self.faults.iter_mut().find(|(own, _)| *own == name);
+        let (name, fault) = found.expect("the scenario was validated");
+        guarded("the fault", || run(&mut **fault)).map_err(|panicked| (*name, panicked))
     }
 
     /// A client gets its answer.
@@ -237,6 +261,30 @@ impl<M: StateMachine, W: Workload> Application for Simulated<M, W> {
     fn reached(&mut self, reached: Reached<'_, Numbered<M>>) -> Result<(), Violated> {
         let seen = self.look_at_state(reached);
         self.note_failure(reached.machine.applied().index, seen)
+    }
+
+    fn has_fault(&self, name: &str) -> bool {
+        self.faults.iter().any(|(own, _)| *own == name)
+    }
+
+    fn fault_begins(
+        &mut self,
+        name: &str,
+        member: NodeId,
+        machine: Option<&Machine<Watched<Numbered<M>>>>,
+    ) -> Result<Vec<Fault>, Violated> {
+        let state = machine.map(state_of);
+        self.run_fault(name, |fault| fault.begin(member, state))
+    }
+
+    fn fault_ends(
+        &mut self,
+        name: &str,
+        member: NodeId,
+        machine: Option<&Machine<Watched<Numbered<M>>>>,
+    ) -> Result<(), Violated> {
+        let state = machine.map(state_of);
+        self.run_fault(name, |fault| fault.end(member, state))
     }
 
     fn panicked(&mut self, entry: &Entry) {

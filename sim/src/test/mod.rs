@@ -16,6 +16,7 @@
 //! whole state. Raft itself is checked on the way, and that the cluster makes progress once it has healed.
 
 mod application;
+mod fault;
 mod journal;
 mod numbered;
 mod property;
@@ -25,6 +26,7 @@ mod report;
 mod words;
 mod workload;
 
+pub use fault::CustomFault;
 pub use property::Property;
 pub use report::{FailedSeed, TestError};
 pub use workload::{Request, Workload};
@@ -36,7 +38,7 @@ use crate::scenario::{Profile, ReplicaSpec, Scenario, ScenarioError};
 use crate::shrink::{STEPS, Shrunk, shrink_by};
 use crate::stream::Stream;
 use crate::world::{Tracer, World};
-use application::{Named, Simulated};
+use application::{Demands, Named, NamedFault, Simulated};
 use journal::Journal;
 use kontiki_core::config::Options;
 use kontiki_core::machine::StateMachine;
@@ -54,6 +56,9 @@ const TRIED_QUERIES: u32 = 64;
 
 /// Makes a property for each run.
 type MakeProperty<M> = Rc<dyn Fn() -> Box<dyn Property<M>>>;
+
+/// Makes a fault for each run.
+type MakeFault<M> = Rc<dyn Fn() -> Box<dyn CustomFault<M>>>;
 
 /// A test of a replicated state machine in simulated clusters; the [module](self) says what is demanded.
 ///
@@ -83,6 +88,7 @@ pub struct Test<M, W = ()> {
     begin: Rc<dyn Fn() -> M>,
     workload: W,
     properties: Vec<(&'static str, MakeProperty<M>)>,
+    faults: Vec<(&'static str, MakeFault<M>)>,
     seeds: Range<u64>,
     members: u32,
     profile: Profile,
@@ -118,6 +124,7 @@ impl<M: StateMachine + 'static> Test<M> {
             begin: Rc::new(begin),
             workload: (),
             properties: Vec::new(),
+            faults: Vec::new(),
             seeds: 0..100,
             members: 3,
             profile: Profile::Storage,
@@ -128,8 +135,8 @@ impl<M: StateMachine + 'static> Test<M> {
 impl<M: StateMachine + 'static, W> Test<M, W> {
     /// What clients ask.
     pub fn workload<V: Workload + Clone>(self, workload: V) -> Test<M, V> {
-        let Self { begin, properties, seeds, members, profile, .. } = self;
-        Test { begin, workload, properties, seeds, members, profile }
+        let Self { begin, properties, faults, seeds, members, profile, .. } = self;
+        Test { begin, workload, properties, faults, seeds, members, profile }
     }
 
     /// Which seeds [`check`](Test::check) runs; 0 to 99 where this is not said.
@@ -192,6 +199,16 @@ impl<M: StateMachine + 'static, W> Test<M, W> {
         self.properties.push((name, Rc::new(move || Box::new(make()))));
         self
     }
+
+    /// A fault of one's own, of which each run gets one. It befalls members at drawn times, in some seeds.
+    pub fn fault<F: CustomFault<M> + 'static>(
+        mut self,
+        name: &'static str,
+        make: impl Fn() -> F + 'static,
+    ) -> Self {
+        self.faults.push((name, Rc::new(move || Box::new(make()))));
+        self
+    }
 }
 
 impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
@@ -227,11 +244,9 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         match chosen {
             _ if self.members == 0 => Err(TestError::NoMembers),
             Chosen::Scenario(scenario) => self.try_one(&scenario, None).map(|()| 1),
-            Chosen::Seeds(seeds) => {
+            Chosen::Seeds(mut seeds) => {
                 let count = seeds.end - seeds.start;
-                seeds
-                    .map(|seed| self.try_one(&self.scenario(seed), Some(seed)))
-                    .collect::<Result<(), _>>()?;
+                seeds.try_for_each(|seed| self.try_one(&self.scenario(seed), Some(seed)))?;
                 Ok(count)
             }
         }
@@ -291,7 +306,8 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         varies: Option<(Failure, String)>,
     ) -> TestError {
         let test = report::test_name();
-        let page = watched.watcher.diagram(explain::title(&smallest), watched.report.failure.clone()).to_html();
+        let page =
+            watched.watcher.diagram(explain::title(&smallest), watched.report.failure.clone()).to_html();
         let save = |seed| {
             let name = report::file_name(test.as_deref(), seed);
             report::save(&smallest, &watched.steps, &page, &name).ok()
@@ -325,6 +341,7 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         if (0..TRIED_QUERIES).all(|_| has_none(guarded("query", || workload.query(0, &mut stream)))) {
             scenario.workload.read = 0;
         }
+        self.faults.iter().for_each(|(name, _)| scenario.add_custom_faults(name));
         scenario.options.max_payload_bytes = Options::default().max_payload_bytes;
         scenario
     }
@@ -339,8 +356,9 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         let limits = scenario.replica.as_ref().ok_or(ScenarioError::NoReplica)?.limits();
         let begin = self.begin.clone();
         let properties = self.properties.iter().map(|(name, make)| -> Named<M> { (*name, make()) });
-        let simulated =
-            Simulated::new(move || begin(), self.workload.clone(), properties.collect(), limits, journal);
+        let faults = self.faults.iter().map(|(name, make)| -> NamedFault<M> { (*name, make()) });
+        let demands = Demands { properties: properties.collect(), faults: faults.collect() };
+        let simulated = Simulated::new(move || begin(), self.workload.clone(), demands, limits, journal);
         World::new(scenario, simulated, tracer)
     }
 

@@ -46,7 +46,7 @@ impl Watched {
 /// What usually makes a run another one each time.
 const CAUSES: &str = "\
 Something in the state machine, the workload or a property depends on more than it is given: the order of a
-HashMap, a clock, random numbers of another source than `stream`, or what runs share (a static, an Rc). The
+hash map, a clock, random numbers of another source than `stream`, or what runs share (a static, an Rc). The
 scenario was not made smaller, since what fails by chance cannot be told from what holds.";
 
 /// How the runs of a scenario differ, where they do: the first that was run, and two that were watched.

@@ -119,9 +119,9 @@ impl fmt::Display for FailedSeed {
     }
 }
 
-/// How many faults a scenario has at most: those that it lists, and its contests.
+/// How many faults a scenario has at most: those that it lists, the test's own too, and its contests.
 pub(super) fn faults_of(scenario: &Scenario) -> usize {
-    scenario.faults.len() + contests(scenario)
+    scenario.faults.len() + scenario.custom_faults.len() + contests(scenario)
 }
 
 fn contests(scenario: &Scenario) -> usize {
@@ -190,8 +190,7 @@ pub(super) fn save(
 ) -> io::Result<Vec<PathBuf>> {
     let directory = env::temp_dir().join("kontiki-sim");
     fs::create_dir_all(&directory)?;
-    let [json, trace, html] =
-        ["json", "trace", "html"].map(|kind| directory.join(format!("{name}.{kind}")));
+    let [json, trace, html] = ["json", "trace", "html"].map(|kind| directory.join(format!("{name}.{kind}")));
     fs::write(&json, serde_json::to_string_pretty(scenario)? + "\n")?;
     fs::write(&trace, format!("{LEGEND}\n{}\n", steps.join("\n")))?;
     fs::write(&html, page)?;

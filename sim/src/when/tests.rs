@@ -16,6 +16,7 @@ fn made_by_hand(doomed: u64, risky: u64) -> impl Fn(&Scenario) -> Result<Report,
         Ok(Report {
             seed: 0,
             counters: Default::default(),
+            operations: 0,
             trace_hash: 0,
             failure: (fails || !is_quiet).then_some(failure),
         })

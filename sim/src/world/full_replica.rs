@@ -181,10 +181,7 @@ impl<A: Application> World<'_, A> {
             let mut frame = self.frames.pop().unwrap_or_default();
             frame.clear();
             frame.extend_from_slice(bytes);
-            if let Some(bit) = arrival.flipped {
-                let bit = bit % (frame.len() as u64 * 8);
-                frame[(bit / 8) as usize] ^= 1 << (bit % 8);
-            }
+            let frame = arrival.shape(frame);
             let connection = Some(arrival.connection);
             self.schedule(arrival.at, Happening::Deliver { to: sent.to, frame, connection });
         }

@@ -24,6 +24,7 @@ impl<A: Application> World<'_, A> {
     pub(super) fn heal(&mut self) -> Checked {
         self.trace_world(|| Happened::Healed);
         self.stage = Some(Stage::Serving);
+        self.end_custom_faults()?;
         let timeout = self.election_timeout();
         let waits =
             (self.scenario.workload.timeout_us + self.scenario.workload.think_us) * 1_000 + self.slowest();

@@ -2,6 +2,7 @@
 //! sequence).
 
 mod contest;
+mod custom;
 mod faults;
 mod full_replica;
 mod healing;
@@ -72,6 +73,8 @@ pub(crate) struct World<'t, A: Application> {
     core: Vec<usize>,
     /// Faults that lie in wait for the next leader.
     ambushes: VecDeque<usize>,
+    /// Faults of users' own that last.
+    custom_faults: Vec<Episode>,
     /// How many requests were made of leaders that others had succeeded.
     probes: u32,
     checks: Checks,
@@ -177,6 +180,8 @@ enum Happening<Q> {
     },
     Begin(usize),
     End(Episode),
+    BeginCustom(usize),
+    EndCustom(Episode),
     Flap {
         at: Episode,
         period_us: u64,
@@ -226,6 +231,7 @@ impl<'t, A: Application> World<'t, A> {
         tracer: Option<Tracer<'t>>,
     ) -> Result<Self, ScenarioError> {
         scenario.validate()?;
+        application.validate(scenario)?;
         let (seed, size) = (scenario.seed, scenario.members.len());
         let membership = scenario.membership()?;
         let members = scenario.ids().into_iter().zip(scenario.members.iter().cloned());
@@ -247,6 +253,7 @@ impl<'t, A: Application> World<'t, A> {
             joints: BTreeMap::new(),
             core: Vec::new(),
             ambushes: VecDeque::new(),
+            custom_faults: Vec::new(),
             scenario: scenario.clone(),
             now: 0,
             sequence: 0,
@@ -329,6 +336,7 @@ impl<'t, A: Application> World<'t, A> {
             let pause = self.clients.pause();
             self.schedule(pause, Happening::Client(Turn { client, at: pause, number: 0 }));
         }
+        self.prepare_custom_faults();
         self.prepare_operator();
         if self.scenario.replica.is_some() {
             let pause = self.log_reader.pause();
@@ -429,6 +437,8 @@ impl<'t, A: Application> World<'t, A> {
                 Ok(())
             }
             Happening::End(at) => self.end(at),
+            Happening::BeginCustom(number) => self.begin_custom(number),
+            Happening::EndCustom(lasting) => self.end_custom(lasting),
             Happening::Flap { at, period_us, down } => {
                 self.flap(at, period_us, down);
                 Ok(())

@@ -58,6 +58,7 @@ impl<A: Application> World<'_, A> {
             self.trace_world(|| Happened::Restart { member: id });
         }
         self.checks.restarted(member, ballot)?;
+        self.renew_custom_faults(member)?;
         self.handle(member, Input::Wake)
     }
 
