@@ -172,8 +172,13 @@ fn a_reader_that_has_gone_is_no_failure() {
 }
 
 #[test]
-fn a_call_that_names_nothing_to_replay_or_shrink_hears_of_both_ways() {
-    for (verb, ways) in [("replay", "<--seed <SEED>|FILES>"), ("shrink", "<--seed <SEED>|FILE>")] {
+fn a_call_that_names_nothing_to_run_hears_of_both_ways() {
+    for (verb, ways) in [
+        ("run", "<--seeds <SEEDS>|--for <TIME>>"),
+        ("when", "<--seed <SEED>|FILE>"),
+        ("replay", "<--seed <SEED>|FILES>"),
+        ("shrink", "<--seed <SEED>|FILE>"),
+    ] {
         let output = sim(&[verb]);
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(2) && said.contains(ways), "{said}");
@@ -219,6 +224,20 @@ fn a_failure_names_its_property_and_exits_with_one() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(stdout(&output).starts_with("Liveness at step "), "{output:?}");
     assert!(std::fs::read_to_string(&page).unwrap().contains("\"property\":\"Liveness\""));
+
+    let few = ["when", smallest.to_str().unwrap(), "--forks", "3", "--points", "3"];
+    let when = sim(&few);
+    assert_eq!(when.status.code(), Some(1), "it fails");
+    let table = stdout(&when);
+    assert!(table.contains("       0  ##########  3 of 3\n"), "{table}");
+    assert!(table.contains("inevitable from the beginning: luck has no part in it"), "{table}");
+    assert_eq!(stdout(&sim(&few)), table, "the same forks, the same table");
+    let output = sim(&[&few[..], &["--format", "json"]].concat());
+    let when: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&when["property"], &when["inevitable"]["from_step"]), (&"Liveness".into(), &0.into()));
+    let output = sim(&["when", "--seed", "1", "--members", "3"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("violates nothing"), "{said}");
 
     let told = stdout(&sim(&["replay", smallest.to_str().unwrap(), "--story"]));
     assert!(told.contains("member 1 becomes leader of term 1") && told.contains(" Liveness: "), "{told}");

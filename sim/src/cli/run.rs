@@ -9,7 +9,7 @@ use super::shrink::{shrink_for, size};
 use super::stop::Stop;
 use super::summary::{MarkDemand, Summary};
 use super::{Cluster, Format, junit, print, save, time};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use kontiki_sim::report::{Failure, Report};
 use kontiki_sim::story;
 use std::ops::Range;
@@ -17,9 +17,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("what").args(["seeds", "time"]).required(true).multiple(true))]
 pub(crate) struct Run {
     /// The seeds to run: 0..1000 for a range, one number, or 1000.. for all from there on
-    #[arg(long, value_parser = open_seeds, required_unless_present = "time")]
+    #[arg(long, value_parser = open_seeds)]
     seeds: Option<Range<u64>>,
     /// Run for this time, as in 8h, and end when the seeds end or the time is up. Without --seeds it begins at
     /// the present time in microseconds, behind the seeds of every run before

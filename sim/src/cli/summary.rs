@@ -112,6 +112,40 @@ impl Summary {
             _ => ranges.join(", "),
         }
     }
+
+    /// What it comes to, each with its name.
+    fn rows(&self) -> [(&'static str, String); 8] {
+        let Self { counters, wall, .. } = self;
+        let virtual_seconds = counters.virtual_nanos / 1_000_000_000;
+        let speed = u128::from(counters.virtual_nanos) / wall.as_nanos().max(1);
+        let rate = u128::from(counters.steps) * 1_000 / wall.as_millis().max(1);
+        let count = |number: u64| HumanCount(number).to_string();
+        [
+            ("seeds", self.ranges()),
+            ("steps", format!("{}, {} a second", count(counters.steps), count(rate as u64))),
+            (
+                "virtual time",
+                format!(
+                    "{} s in {:.1?}, {} times real time",
+                    count(virtual_seconds),
+                    wall,
+                    count(speed as u64)
+                ),
+            ),
+            ("elections", count(counters.elections)),
+            (
+                "commits",
+                format!(
+                    "{}, {} acknowledged to clients",
+                    count(counters.commits),
+                    count(counters.acknowledged)
+                ),
+            ),
+            ("messages", count(counters.messages)),
+            ("undecided", format!("{} keys of histories", count(counters.undecided))),
+            ("trace hash", format!("{:016x}", self.trace_hash)),
+        ]
+    }
 }
 
 /// Which marks a sweep must reach.
@@ -149,52 +183,28 @@ impl Verdict<'_> {
     /// For people.
     pub(super) fn tell(&self) -> String {
         let Self { summary, cluster, .. } = self;
-        let Summary { done, counters, failures, hung, wall, processor: _, trace_hash } = summary;
-        let virtual_seconds = counters.virtual_nanos / 1_000_000_000;
-        let speed = u128::from(counters.virtual_nanos) / wall.as_nanos().max(1);
-        let rate = u128::from(counters.steps) * 1_000 / wall.as_millis().max(1);
-        let count = |number: u64| HumanCount(number).to_string();
         let members = match cluster.members {
             1 => "1 member".to_owned(),
             many => format!("{many} members"),
         };
         let mut text = format!(
             "{} seeds of {members}, profile {}: {}\n\n",
-            count(done.len()),
+            HumanCount(summary.done.len()),
             cluster.profile(),
             summary.found(),
         );
-        let rows = [
-            ("seeds", summary.ranges()),
-            ("steps", format!("{}, {} a second", count(counters.steps), count(rate as u64))),
-            (
-                "virtual time",
-                format!(
-                    "{} s in {:.1?}, {} times real time",
-                    count(virtual_seconds),
-                    wall,
-                    count(speed as u64)
-                ),
-            ),
-            ("elections", count(counters.elections)),
-            (
-                "commits",
-                format!(
-                    "{}, {} acknowledged to clients",
-                    count(counters.commits),
-                    count(counters.acknowledged)
-                ),
-            ),
-            ("messages", count(counters.messages)),
-            ("undecided", format!("{} keys of histories", count(counters.undecided))),
-            ("trace hash", format!("{trace_hash:016x}")),
-        ];
-        rows.iter().for_each(|(name, value)| text += &format!("  {name:<14}{value}\n"));
-        text += &table("faults", counters.faults());
-        text += &table("seen", counters.marks());
+        summary.rows().iter().for_each(|(name, value)| text += &format!("  {name:<14}{value}\n"));
+        text += &table("faults", summary.counters.faults());
+        text += &table("seen", summary.counters.marks());
+        self.tell_failures(&mut text);
+        text
+    }
+
+    fn tell_failures(&self, text: &mut String) {
+        let Self { summary: Summary { failures, hung, .. }, cluster, missed } = self;
         for (seed, failure) in failures.iter().take(TOLD) {
             let command = |verb| cluster.command(verb, *seed);
-            text += &format!(
+            *text += &format!(
                 "\nFAILED  {failure}\n  replay:  {}\n  shrink:  {}\n  explain: {}\n",
                 command("replay"),
                 command("shrink"),
@@ -203,21 +213,20 @@ impl Verdict<'_> {
         }
         for hung in hung {
             let replay = cluster.command("replay", hung.seed);
-            text += &format!(
+            *text += &format!(
                 "\nFAILED  {} in seed {}: {}\n  replay:  {replay}\n",
                 BoundedWork::NAME,
                 hung.seed,
                 hung.detail()
             );
         }
-        for mark in &self.missed {
+        for mark in missed {
             let (missed, by) = (self.missed(*mark), mark.brought_about_by());
-            text += &format!("\nMISSED  {missed}\n  {by}\n");
+            *text += &format!("\nMISSED  {missed}\n  {by}\n");
         }
         if failures.len() > TOLD {
-            text += &format!("\n... and {} more failures; --format json lists all\n", failures.len() - TOLD);
+            *text += &format!("\n... and {} more failures; --format json lists all\n", failures.len() - TOLD);
         }
-        text
     }
 
     /// For programs.

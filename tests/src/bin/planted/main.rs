@@ -297,9 +297,7 @@ impl Workshop {
 
     /// The first failure of a sweep, as the simulator reports it.
     fn first_failure(&self, bug: &Bug) -> Result<Value, Failure> {
-        let seeds = format!("0..{}", bug.seeds);
-        let mut run = self.simulator();
-        run.args([&bug.command, "--seeds", &seeds, "--format", "json", "--max-failures", "1"]).args(&bug.run);
+        let mut run = self.sweep_of(bug, 0);
         let report: Value = serde_json::from_str(&output_of(&mut run)?)
             .map_err(|error| format!("the simulator itself broke down, and reported nothing: {error}"))?;
         let failures = report["failures"].as_array().ok_or("the simulator reported nothing")?;
@@ -316,6 +314,18 @@ impl Workshop {
         let (property, detail) =
             failed.split_once(" at step ").ok_or("the simulator reported no property")?;
         Ok(Found { property: property.to_owned(), seeds: "directed".to_owned(), detail: detail.to_owned() })
+    }
+
+    /// A sweep of a bug's budget, from this seed on, until one fails.
+    fn sweep_of(&self, bug: &Bug, start: u64) -> Command {
+        let seeds = format!("{start}..{}", start + bug.seeds);
+        let mut run = self.simulator();
+        run.args([&bug.command, "--seeds", &seeds, "--format", "json", "--max-failures", "1"]).args(&bug.run);
+        if bug.command == "run" {
+            // What is told meanwhile would stand between the rows.
+            run.args(["--progress", "0s"]);
+        }
+        run
     }
 
     fn simulator(&self) -> Command {

@@ -114,10 +114,8 @@ impl Workshop {
 
     /// Runs seeds from one start, one after the other, until one fails or the budget is used up.
     fn start(&self, bug: &Bug, start: u64) -> Result<Start, Failure> {
-        let seeds = format!("{start}..{}", start + bug.seeds);
-        let mut run = self.simulator();
-        run.args([&bug.command, "--seeds", &seeds, "--format", "json", "--max-failures", "1", "--jobs", "1"]);
-        let report: Value = serde_json::from_str(&output_of(run.args(&bug.run))?)
+        let mut run = self.sweep_of(bug, start);
+        let report: Value = serde_json::from_str(&output_of(run.args(["--jobs", "1"]))?)
             .map_err(|error| format!("the simulator itself broke down, and reported nothing: {error}"))?;
         let first = report["failures"].as_array().ok_or("the simulator reported nothing")?.first();
         let failed = |first: &Value| Some((first["seed"].as_u64()?, first["property"].as_str()?.to_owned()));
