@@ -5,6 +5,9 @@
 //! ([`Fork`]): latencies, losses, how long syncs take and what of them a crash leaves. Faults, operations and
 //! what clients ask stay what they are, and so do the members' own chances, their election timeouts.
 //!
+//! A fork fails if it violates the same property within [`HORIZON`] times as many steps as the run itself: what
+//! comes later is another failure.
+//!
 //! Forks say where to look: a step after which all of them fail, and before which few do, is where the failure
 //! was made, however much later it was seen.
 
@@ -14,6 +17,9 @@ mod tests;
 use crate::report::{Failure, Report};
 use crate::scenario::{Fork, Scenario, ScenarioError};
 use crate::stream::Stream;
+
+/// How much longer than the failing run, in steps, a fork is watched.
+pub const HORIZON: u64 = 2;
 
 /// How much is tried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,9 +52,9 @@ pub struct When {
 pub struct Point {
     /// How many steps were the same.
     pub step: u64,
-    /// How many forks violated the same property.
+    /// How many forks violated the same property in time.
     pub failed: u32,
-    /// How many violated another property.
+    /// How many violated another property in that time.
     pub otherwise: u32,
 }
 
@@ -84,11 +90,11 @@ pub fn when(
     effort: Effort,
     watch: &mut dyn FnMut(&When),
 ) -> Result<Option<When>, ScenarioError> {
-    when_run_by(scenario, &crate::run, effort, watch)
+    when_run_by(scenario, &crate::run_for, effort, watch)
 }
 
-/// Runs a scenario.
-type Run<'r> = &'r dyn Fn(&Scenario) -> Result<Report, ScenarioError>;
+/// Runs a scenario, and gives up after so many steps.
+type Run<'r> = &'r dyn Fn(&Scenario, u64) -> Result<Report, ScenarioError>;
 
 /// The same, where scenarios are run in another way.
 pub(crate) fn when_run_by(
@@ -97,7 +103,7 @@ pub(crate) fn when_run_by(
     effort: Effort,
     watch: &mut dyn FnMut(&When),
 ) -> Result<Option<When>, ScenarioError> {
-    let Some(failure) = run(scenario)?.failure else { return Ok(None) };
+    let Some(failure) = run(scenario, u64::MAX)?.failure else { return Ok(None) };
     let last = failure.step.saturating_sub(1);
     let mut when = When { failure, forks: effort.forks, points: Vec::new() };
     let mut next = Some(0);
@@ -131,12 +137,13 @@ fn fork(scenario: &Scenario, run: Run<'_>, when: &When, step: u64) -> Result<Poi
     forked.forks.retain(|fork| fork.after_step < step);
     forked.forks.push(Fork { after_step: step, seed: 0 });
     let mut point = Point { step, failed: 0, otherwise: 0 };
+    let steps = when.failure.step.saturating_mul(HORIZON);
     for _ in 0..when.forks {
         if let Some(fork) = forked.forks.last_mut() {
             // A number that every reader of JSON reads as it is.
             fork.seed = seeds.number() >> 11;
         }
-        match run(&forked)?.failure {
+        match run(&forked, steps)?.failure {
             Some(failure) if failure.property == when.failure.property => point.failed += 1,
             Some(_) => point.otherwise += 1,
             None => {}

@@ -4,8 +4,12 @@ use super::*;
 use crate::scenario::{Heal, Profile};
 
 /// A failure at step 1,000 that is as good as decided at `doomed`, and never happens to forks before `risky`.
-fn made_by_hand(doomed: u64, risky: u64) -> impl Fn(&Scenario) -> Result<Report, ScenarioError> {
-    move |scenario| {
+fn made_by_hand(doomed: u64, risky: u64) -> impl Fn(&Scenario, u64) -> Result<Report, ScenarioError> {
+    move |scenario, steps| {
+        assert!(
+            steps == u64::MAX || steps == 2_000 && !scenario.forks.is_empty(),
+            "forks are watched as long"
+        );
         let fails = match scenario.forks.last() {
             None => true,
             Some(fork) => fork.after_step >= doomed || fork.after_step >= risky && fork.seed % 2 == 0,
