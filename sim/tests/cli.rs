@@ -219,7 +219,7 @@ fn a_failure_names_its_property_and_exits_with_one() {
     assert!(stdout(&sim(&["replay", smallest.to_str().unwrap()])).contains("FAILED  Liveness at step "));
 
     let page = scratch("smallest.html");
-    let explain = ["explain", file.to_str().unwrap(), "--shrink", "-o", page.to_str().unwrap()];
+    let explain = ["explain", file.to_str().unwrap(), "--shrink", "--when", "-o", page.to_str().unwrap()];
     let output = sim(&[&explain[..], &["--shrink-time", "10m"]].concat());
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(stdout(&output).starts_with("Liveness at step "), "{output:?}");
@@ -292,6 +292,8 @@ fn a_page_is_written_of_a_seed_a_scenario_and_a_recording_and_of_nothing_else() 
     assert!(refused(&[page.to_str().unwrap()]).contains("is no scenario"));
     assert!(refused(&["../README.md"]).contains("is no scenario"), "its first line begins like a comment");
     assert!(refused(&[]).contains("--seed"));
+    let recording = dir.join("member-2.rec");
+    assert!(refused(&[recording.to_str().unwrap(), "--when"]).contains("leave --when out"));
 }
 
 /// No seed ends in so short a time: what is said of one that does not end at all.

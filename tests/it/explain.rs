@@ -156,8 +156,13 @@ fn text<'s>(seen: &'s Value, name: &str) -> &'s str {
 
 #[test]
 fn a_browser_shows_the_violation_its_past_and_nothing_of_elsewhere() {
-    let diagram = diagram();
+    let mut diagram = diagram();
+    let inevitable = diagram.events.len() / 2;
+    diagram.inevitable = Some(diagram.events[inevitable].step);
     let script = "
+        press('i');
+        Object.assign(seen, { inevitable: text('inevitable'), at: shown('step') });
+        press('v');
         Object.assign(seen, { title: document.title, outcome: text('outcome'), failure: text('failure') });
         Object.assign(seen, { story: all('#story button'), past: text('past-size'), states: all('#states tbody tr') });
         Object.assign(seen, { event: text('event'), selected: shown('selected'), drawn: shown('drawn') });
@@ -176,6 +181,9 @@ fn a_browser_shows_the_violation_its_past_and_nothing_of_elsewhere() {
         let fact = diagram.events[*event].fact.as_ref().expect("each means something");
         assert!(told.as_str().expect("text").ends_with(fact), "{told} is not {fact}");
     }
+    assert_eq!(Some(number(&seen, "at")), diagram.inevitable);
+    let from = format!("Inevitable from step {} on", number(&seen, "at"));
+    assert!(text(&seen, "inevitable").starts_with(&from), "{seen}");
     let failure = diagram.failure.as_ref().expect("as if it failed");
     assert!(text(&seen, "past").contains(&format!("has {} events", failure.past.len())), "{seen}");
     assert_eq!(seen["states"].as_array().map(Vec::len), Some(3));

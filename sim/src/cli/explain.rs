@@ -6,7 +6,8 @@ use clap::{ArgGroup, Args};
 use kontiki_core::record;
 use kontiki_core::time::span;
 use kontiki_sim::explain::{self, Diagram};
-use kontiki_sim::scenario::Scenario;
+use kontiki_sim::scenario::{Scenario, ScenarioError};
+use kontiki_sim::when::{self, Effort};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ pub(crate) struct Explain {
     /// Where to write the page; in this directory where nothing is said
     #[arg(short, long, value_name = "FILE.html")]
     out: Option<PathBuf>,
+    /// Mark from which step on the failure was inevitable, as `when` tells: some five hundred runs
+    #[arg(long)]
+    when: bool,
     /// Shrink the scenario first, if it fails
     #[arg(long)]
     shrink: bool,
@@ -54,7 +58,7 @@ impl Explain {
         }
         let bytes = self.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?.concat();
         if record::is_recording(&bytes) {
-            self.refuse_to_shrink("a recording")?;
+            self.refuse_to_rerun("a recording")?;
             return explain::recordings(&bytes).map_err(|error| error.to_string());
         }
         let [file] = &self.files[..] else {
@@ -69,8 +73,12 @@ impl Explain {
         self.of_scenario(parse(file, &bytes)?)
     }
 
-    fn refuse_to_shrink(&self, what: &str) -> Result<(), String> {
-        if self.shrink { Err(format!("{what} is shown as it is: leave --shrink out")) } else { Ok(()) }
+    fn refuse_to_rerun(&self, what: &str) -> Result<(), String> {
+        match (self.shrink, self.when) {
+            (true, _) => Err(format!("{what} is shown as it is: leave --shrink out")),
+            (_, true) => Err(format!("{what} cannot take another course: leave --when out")),
+            _ => Ok(()),
+        }
     }
 
     fn of_scenario(&self, scenario: Scenario) -> Result<Diagram, String> {
@@ -81,7 +89,8 @@ impl Explain {
             note(&format!("shrunk to {}", size(&shrunk.scenario)));
         }
         let scenario = shrunk.map_or(scenario, |shrunk| shrunk.scenario);
-        explain::run(&scenario).map_err(wrong)
+        let inevitable = if self.when { inevitable_from(&scenario).map_err(wrong)? } else { None };
+        Ok(Diagram { inevitable, ..explain::run(&scenario).map_err(wrong)? })
     }
 
     /// The name of the page, after what it shows.
@@ -92,6 +101,13 @@ impl Explain {
         };
         Path::new(&stem).with_extension("html")
     }
+}
+
+/// The step from which on a failing run fails whatever luck it has; none where that is never so, or from the
+/// beginning.
+fn inevitable_from(scenario: &Scenario) -> Result<Option<u64>, ScenarioError> {
+    let inevitable = when::when(scenario, Effort::default(), &mut |_| ())?.and_then(|when| when.inevitable());
+    Ok(inevitable.filter(|it| it.before.is_some()).map(|it| it.from.step))
 }
 
 /// Whether a file is a script of tests/data: the first line that is no comment says which cluster it is about.

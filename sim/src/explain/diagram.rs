@@ -31,6 +31,9 @@ pub struct Diagram {
     /// The events that tell what happened, thirty at most of a failure: those of its causal past that mean
     /// something, and faults.
     pub story: Vec<usize>,
+    /// The step from which on the failure was inevitable, where [`when`](crate::when) has told; the diagram
+    /// does not find out by itself.
+    pub inevitable: Option<u64>,
     /// How many steps before the first one here are left out.
     pub left_out: u64,
 }

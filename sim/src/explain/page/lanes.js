@@ -313,6 +313,7 @@ function draw() {
   for (let number = first; number < end; number += drawn.stride) if (isShown(number)) drawMark(number);
   story.forEach(drawStory);
   if (run.failure && run.failure.event !== null) upright(places[run.failure.event], colours.bad, [6, 3], "✗ violation");
+  if (inevitable >= 0) upright(places[inevitable], colours.bad, [1, 3], "inevitable");
   upright(places[view.selected], colours.accent, [], "");
   drawScale();
   context.restore();

@@ -9,6 +9,8 @@ const COUNT = events.length;
 const past = new Set(run.failure ? run.failure.past : []);
 const { story } = run;
 const inStory = new Set(story);
+// The first event from which on the failure was inevitable; nothing, where that is not known.
+const inevitable = run.inevitable === null ? -1 : events.findIndex((event) => event.step >= run.inevitable);
 
 // The first position at which `at(position)` is no less than `wanted`, of `length` in order.
 function firstFrom(length, at, wanted) {

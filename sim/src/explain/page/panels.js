@@ -91,6 +91,10 @@ function showStory() {
   if (!run.failure) return;
   by("difference").hidden = !run.failure.difference;
   by("difference").textContent = run.failure.difference || "";
+  by("inevitable").hidden = inevitable < 0;
+  if (inevitable >= 0) {
+    by("inevitable").replaceChildren("Inevitable from ", leading(inevitable, "to", `step ${run.inevitable}`), " on: whatever luck the run has then, it fails.");
+  }
   by("failure").hidden = false;
   by("failure").textContent = `✗ ${run.failure.property}: ${run.failure.detail}`;
   by("past-size").textContent = `The causal past has ${run.failure.past.length} events; c goes through these ${story.length}.`;
