@@ -7,6 +7,7 @@ use crate::stream::Stream;
 use kontiki_core::action::Write;
 use kontiki_core::durable::Durable;
 use kontiki_core::log::{Entry, EntryBody};
+use kontiki_core::membership::Membership;
 use kontiki_core::types::{LogId, WriteSeq};
 use std::collections::VecDeque;
 
@@ -155,6 +156,15 @@ impl DiskModel {
     /// A write was handed to the disk.
     pub(crate) fn note(&mut self, write: Write, links: Links) {
         self.unsynced.push_back(Unsynced { write, links });
+    }
+
+    /// The memberships among what may be durable or lost.
+    pub(crate) fn unsynced_memberships(&self) -> impl Iterator<Item = &Membership> {
+        let appended = self.unsynced.iter().flat_map(|unsynced| unsynced.write.append.iter());
+        appended.filter_map(|entry| match &entry.body {
+            EntryBody::Config(membership) => Some(&**membership),
+            _ => None,
+        })
     }
 
     /// Everything through this write is durable.

@@ -275,4 +275,11 @@ impl<M: StateMachine> Host<M> {
             .or(snapshot.as_ref().map(|snapshot| &snapshot.membership))
             .map(|membership| (**membership).clone())
     }
+
+    /// Every membership that may be in force by what it holds. Of what was handed to a disk, and not synced
+    /// before its member stopped, the member may find some when it starts again.
+    pub(crate) fn possible_memberships(&self) -> impl Iterator<Item = Membership> {
+        let in_doubt = self.body.raft().is_none().then(|| self.body.model().unsynced_memberships());
+        self.membership().into_iter().chain(in_doubt.into_iter().flatten().cloned())
+    }
 }

@@ -280,7 +280,7 @@ impl<A: Application> World<'_, A> {
             return core;
         }
         core.extend(self.concerned());
-        for membership in self.hosts.iter().filter_map(Host::membership) {
+        for membership in self.hosts.iter().flat_map(Host::possible_memberships) {
             for set in [membership.voters(), membership.outgoing()] {
                 let remembers = |id: &&NodeId| membership.contains(self.hosts[position(**id)].member());
                 let mut inside =

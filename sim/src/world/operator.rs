@@ -315,7 +315,7 @@ impl<A: Application> World<'_, A> {
                 && most(membership.outgoing())
         };
         let known = |membership: &Membership| membership.kind(me) != MemberKind::NonMember;
-        let memberships = || self.hosts.iter().filter_map(Host::membership);
+        let memberships = || self.hosts.iter().flat_map(Host::possible_memberships);
         !self.is_reconfiguring() && memberships().any(|it| known(&it)) && memberships().all(is_safe)
     }
 
