@@ -18,6 +18,7 @@ pub mod linearizable_reads;
 pub mod liveness;
 pub mod log_matching;
 pub mod log_reads;
+pub mod match_index;
 mod observation;
 pub mod one_change_at_a_time;
 pub mod one_election_at_a_time;
@@ -66,6 +67,7 @@ pub struct Checks {
     bounded_memory: bounded_memory::BoundedMemory,
     steady_leader: steady_leader::SteadyLeader,
     paused_flow: paused_flow::PausedFlow,
+    match_index: match_index::MatchIndex,
 }
 
 impl Checks {
@@ -86,6 +88,7 @@ impl Checks {
         run(&mut self.bounded_log, step)?;
         run(&mut self.bounded_work, step)?;
         run(&mut self.paused_flow, step)?;
+        run(&mut self.match_index, step)?;
         run(&mut self.steady_leader, step)?;
         run(&mut self.snapshot_prefix, step)?;
         self.snapshot_prefix

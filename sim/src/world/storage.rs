@@ -7,7 +7,7 @@ use crate::host::full_replica::{Damage, FullReplica};
 use crate::host::written::{Place, When};
 use crate::host::{Host, MemberBody};
 use crate::report::{FaultKind, Mark};
-use crate::scenario::{Decay, Rotten};
+use crate::scenario::{Decay, Fault, Rotten, Target};
 use crate::storage::Rot;
 use crate::stream::Stream;
 use kontiki_core::event::Event;
@@ -113,13 +113,29 @@ impl<A: Application> World<'_, A> {
                 }
                 return;
             }
-            1 => self.one_of_the_last(member),
+            1 => {
+                let last = self.one_of_the_last(member);
+                if last.is_some() {
+                    self.may_lose_power(member);
+                }
+                last
+            }
             _ => None,
         };
         if let Some(place) = place.or_else(|| self.place(member, BLOCK, 8 * BLOCK))
             && self.damage(member, place, Rot::Zero)
         {
             self.damaged(member, FaultKind::LostWrite);
+        }
+    }
+
+    /// Half the time the power fails at once: each write that is still made tells more of what was lost.
+    fn may_lose_power(&mut self, member: usize) {
+        let mut stream = Stream::named(self.scenario.seed, "power after a lost write", self.now);
+        if stream.coin() {
+            let target = Target::Member(self.hosts[member].id);
+            let for_us = stream.skewed(1, 50_000);
+            self.strike(member, for_us, Fault::Crash { member: target, after_actions: 0 });
         }
     }
 
