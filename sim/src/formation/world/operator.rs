@@ -91,8 +91,8 @@ impl World<'_> {
                 break;
             }
         }
-        let is_led =
-            |it: &usize| self.leads_to(*it).iter().any(|to| reached.contains(to)) || self.knows_founder(*it);
+        let leads = |to: &usize| reached.contains(to) && joins(to);
+        let is_led = |it: &usize| self.leads_to(*it).iter().any(leads) || self.knows_founder(*it);
         let led: Vec<_> = newcomers.into_iter().filter(is_led).collect();
         reached.extend(led);
         reached
