@@ -39,6 +39,8 @@ pub(crate) struct SyncTimes {
     slow_us: u64,
     stream: Stream,
     stalled_until: u64,
+    /// When the last of the syncs that have begun will be done.
+    busy_until: u64,
 }
 
 /// What a sync has brought.
@@ -104,7 +106,7 @@ impl Disk {
 
 impl SyncTimes {
     pub(crate) fn new(seed: u64, member: u64, spec: DiskSpec, slow_us: u64) -> Self {
-        Self { spec, slow_us, stream: Stream::named(seed, "disk", member), stalled_until: 0 }
+        Self { spec, slow_us, stream: Stream::named(seed, "disk", member), stalled_until: 0, busy_until: 0 }
     }
 
     /// From now on, what is drawn is drawn from the streams of another seed.
@@ -113,10 +115,11 @@ impl SyncTimes {
     }
 
     /// The disk after the chaos: at times quicker than the network, at times slower, and as slow as it is for
-    /// good.
-    pub(crate) fn heal(&mut self) {
+    /// good. Returns until when it has to do with what began before.
+    pub(crate) fn heal(&mut self) -> u64 {
         self.spec = DiskSpec { sync_min_us: 50, sync_max_us: 20_000, tail: 0, tail_max_us: 20_000 };
         self.stalled_until = 0;
+        self.busy_until
     }
 
     /// Takes writes and finishes none, for good.
@@ -130,8 +133,9 @@ impl SyncTimes {
 
     /// When a sync that begins now will be done.
     pub(crate) fn sync_done(&mut self, now: u64) -> u64 {
-        let span = self.draw_sync();
-        now.max(self.stalled_until) + span
+        let done = self.draw_sync() + now.max(self.stalled_until);
+        self.busy_until = self.busy_until.max(done);
+        done
     }
 
     /// How long a sync takes.

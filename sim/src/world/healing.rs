@@ -55,7 +55,8 @@ impl<A: Application> World<'_, A> {
                 self.hosts[member].is_stale = false;
             }
             if core.contains(&member) {
-                self.hosts[member].body.sync_times().heal();
+                let busy_until = self.hosts[member].body.sync_times().heal();
+                self.busy_until = self.busy_until.max(busy_until);
                 if let MemberBody::FullReplica(full) = &mut self.hosts[member].body {
                     full.storage.disarm();
                 }
@@ -108,7 +109,8 @@ impl<A: Application> World<'_, A> {
         let statuses = || members.iter().filter_map(|member| member.status);
         let term = statuses().map(|status| status.term).max().unwrap_or(Term::ZERO);
         // A disk that stalled in the chaos may take its time, and its leader steps down for it.
-        let are_written = statuses().all(|status| status.durable == status.last);
+        let are_written =
+            statuses().all(|status| status.durable == status.last) && self.now >= self.busy_until;
         let is_led = liveness::is_led(&members) && are_written;
         if self.is_steady() {
             self.checks.healed(self.now, 2 * self.election_timeout(), term, is_led)?;

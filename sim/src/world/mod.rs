@@ -88,6 +88,8 @@ pub(crate) struct World<'t, A: Application> {
     stage: Option<Stage>,
     /// When the healed world must have come to rest.
     bound: u64,
+    /// Until when disks have to do with what began in the chaos.
+    busy_until: u64,
     /// How much had been committed, all members taken together, when that was last put off, and in which
     /// term.
     progress: (u64, Term),
@@ -266,6 +268,7 @@ impl<'t, A: Application> World<'t, A> {
             last_step: u64::MAX,
             stage: None,
             bound: 0,
+            busy_until: 0,
             progress: (0, Term::ZERO),
             queue_end: None,
             queue_committed: Index::ZERO,
