@@ -286,7 +286,7 @@ fn table(title: &str, counts: impl IntoIterator<Item = (&'static str, u64)>) -> 
         counts.into_iter().map(|(name, count)| format!("{name} {}", HumanCount(count))).collect();
     for (row, cells) in cells.chunks(3).enumerate() {
         let title = if row == 0 { title } else { "" };
-        let cells: String = cells.iter().map(|cell| format!("{cell:<34}")).collect();
+        let cells: String = cells.iter().map(|cell| format!("{cell:<33} ")).collect();
         text += &format!("  {title:<14}{}\n", cells.trim_end());
     }
     text
