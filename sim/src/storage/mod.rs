@@ -42,7 +42,7 @@ use armed::Armed;
 use file::{File, WriteState};
 use kontiki_core::wal::{Disk, DiskError, FileName};
 use naming::{FileId, Naming};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A simulated directory of files. Equal ones have seen the same; a clone goes its own way, and shares what
 /// neither changes.
@@ -163,11 +163,9 @@ impl SimDisk {
 
     /// Files that no name leads to, nor ever will, are gone.
     fn forget_nameless(&mut self) {
-        let named = |id: &FileId| {
-            let waits = self.namings.iter().any(|naming| naming.id == Some(*id));
-            waits || self.shown.values().chain(self.medium.values()).any(|named| named == id)
-        };
-        let nameless: Vec<_> = self.files.keys().copied().filter(|id| !named(id)).collect();
+        let waiting = self.namings.iter().filter_map(|naming| naming.id.as_ref());
+        let named: BTreeSet<_> = self.shown.values().chain(self.medium.values()).chain(waiting).collect();
+        let nameless: Vec<_> = self.files.keys().copied().filter(|id| !named.contains(id)).collect();
         for id in nameless {
             self.files.remove(&id);
             self.called.remove(&id);
