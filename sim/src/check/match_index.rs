@@ -2,52 +2,34 @@
 //! `matchIndex` increases monotonically). It sends no entries from before what the follower has acknowledged,
 //! whatever comes late.
 
+use super::followers::Followers;
 use super::{Check, Observation};
 use kontiki_core::action::Action;
 use kontiki_core::event::Event;
 use kontiki_core::message::{Body, Message};
-use kontiki_core::status::RoleKind;
-use kontiki_core::types::{Index, Member, Term};
-use std::collections::BTreeMap;
+use kontiki_core::types::Index;
 
 /// What the followers of each leader have acknowledged in its term.
 #[derive(Default, Debug)]
 pub struct MatchIndex {
-    leaders: BTreeMap<usize, Leadership>,
-}
-
-#[derive(Default, Debug)]
-struct Leadership {
-    term: Term,
-    acknowledged: BTreeMap<Member, Index>,
+    followers: Followers<Index>,
 }
 
 impl Check for MatchIndex {
     const NAME: &'static str = "Match Index";
 
     fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
-        if step.after.role != RoleKind::Leader {
-            self.leaders.remove(&step.member);
-            return Ok(());
-        }
-        let leadership = self.leaders.entry(step.member).or_default();
-        if leadership.term != step.after.term {
-            *leadership = Leadership { term: step.after.term, ..Leadership::default() };
-        }
-        if step.before.configured != step.after.configured {
-            let both = [step.membership_before, step.membership];
-            leadership.acknowledged.retain(|member, _| both.iter().all(|it| it.contains(*member)));
-        }
+        let Some(followers) = self.followers.of(step, |_| false) else { return Ok(()) };
         if let Event::Receive(Message { from, term, body: Body::Appended { matched, .. }, .. }) = step.event
-            && *term == leadership.term
+            && *term == step.after.term
             && step.membership_before.contains(*from)
         {
-            let acknowledged = leadership.acknowledged.entry(*from).or_default();
+            let acknowledged = followers.entry(*from).or_default();
             *acknowledged = (*matched).max(*acknowledged);
         }
         for action in step.actions {
             if let Action::Send(Message { to, body: Body::Append { slice, .. }, .. }) = action
-                && let Some(acknowledged) = leadership.acknowledged.get(to)
+                && let Some(acknowledged) = followers.get(to)
                 && slice.prev().index < *acknowledged
             {
                 let (id, prev) = (step.after.id, slice.prev());
@@ -65,7 +47,8 @@ mod tests {
     use super::super::testing::{group, id, status};
     use super::*;
     use kontiki_core::log::{Entries, LogSlice};
-    use kontiki_core::types::{ClusterId, LogId};
+    use kontiki_core::status::RoleKind;
+    use kontiki_core::types::{ClusterId, LogId, Term};
 
     fn message(from: u64, to: u64, term: u64, body: Body) -> Message {
         let (from, to) = (id(from).into(), id(to).into());

@@ -11,6 +11,7 @@ pub mod bounded_work;
 pub mod durable_commit;
 pub mod election_restriction;
 pub mod election_safety;
+mod followers;
 pub mod leader_append_only;
 pub mod leader_completeness;
 mod limits;

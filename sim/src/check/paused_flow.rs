@@ -2,13 +2,13 @@
 //! otherwise, and does not bid it to take over where its disk is full. And to one that answers, takes nothing
 //! and does not say so, it does not send whole windows of the same entries over and over.
 
+use super::followers::Followers;
 use super::{Check, Observation};
 use kontiki_core::action::Action;
 use kontiki_core::event::Event;
 use kontiki_core::message::{Body, Message};
-use kontiki_core::status::{PauseReason, RoleKind};
-use kontiki_core::types::{Index, Member, Term};
-use std::collections::BTreeMap;
+use kontiki_core::status::PauseReason;
+use kontiki_core::types::Index;
 
 /// How many windows of entries a leader may repeat until it must have found out that a follower takes nothing.
 const PATIENCE: u32 = 3;
@@ -18,13 +18,7 @@ const MOST: u32 = 2;
 /// What each leader has sent to its followers, and heard from them, in its term.
 #[derive(Default, Debug)]
 pub struct PausedFlow {
-    leaders: BTreeMap<usize, Leadership>,
-}
-
-#[derive(Default, Debug)]
-struct Leadership {
-    term: Term,
-    flows: BTreeMap<Member, Flow>,
+    flows: Followers<Flow>,
 }
 
 #[derive(Default, Debug)]
@@ -115,30 +109,20 @@ impl Check for PausedFlow {
     const NAME: &'static str = "Paused Flow";
 
     fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
-        if step.after.role != RoleKind::Leader {
-            self.leaders.remove(&step.member);
-            return Ok(());
-        }
-        let leadership = self.leaders.entry(step.member).or_default();
-        if leadership.term != step.after.term {
-            *leadership = Leadership { term: step.after.term, ..Leadership::default() };
-        }
-        if step.before.configured != step.after.configured {
-            let both = [step.membership_before, step.membership];
-            let moved = leadership.flows.iter_mut();
-            moved
-                .filter(|(member, _)| !both.iter().all(|it| it.contains(**member)))
-                .for_each(|(_, flow)| flow.begin_anew());
-        }
+        let begin_anew = |flow: &mut Flow| {
+            flow.begin_anew();
+            true
+        };
+        let Some(flows) = self.flows.of(step, begin_anew) else { return Ok(()) };
         if let Event::Receive(Message { from, term, body, .. }) = step.event
-            && *term == leadership.term
-            && (step.membership.contains(*from) || leadership.flows.contains_key(from))
+            && *term == step.after.term
+            && (step.membership.contains(*from) || flows.contains_key(from))
         {
-            leadership.flows.entry(*from).or_default().hear(body);
+            flows.entry(*from).or_default().hear(body);
         }
         for action in step.actions {
             let Action::Send(Message { to, body, .. }) = action else { continue };
-            let flow = leadership.flows.entry(*to).or_default();
+            let flow = flows.entry(*to).or_default();
             flow.send(body).map_err(|what| format!("leader {} sends {to} {what}", step.after.id))?;
         }
         Ok(())
@@ -150,7 +134,9 @@ mod tests {
     use super::super::testing::{group, id, status};
     use super::*;
     use kontiki_core::log::{Entries, Entry, EntryBody, LogSlice};
-    use kontiki_core::types::{ClusterId, LogId};
+    use kontiki_core::membership::Membership;
+    use kontiki_core::status::{RoleKind, Status};
+    use kontiki_core::types::{ClusterId, LogId, Term};
 
     fn message(from: u64, to: u64, body: Body) -> Message {
         let (from, to) = (id(from).into(), id(to).into());
@@ -175,6 +161,17 @@ mod tests {
 
     /// Leader 1 hears this of member 2, and sends that.
     fn observed(check: &mut PausedFlow, heard: Option<Body>, sent: &[Body]) -> Result<(), String> {
+        observed_since(check, LogId::ZERO, &group(3), heard, sent)
+    }
+
+    /// The same, where this membership was in force before the step, and that of three members is now.
+    fn observed_since(
+        check: &mut PausedFlow,
+        configured: LogId,
+        membership_before: &Membership,
+        heard: Option<Body>,
+        sent: &[Body],
+    ) -> Result<(), String> {
         let leader = status(1, RoleKind::Leader, 1, 0);
         let event = heard.map_or(Event::Wake, |body| Event::Receive(message(2, 1, body)));
         let actions: Vec<_> = sent.iter().map(|body| Action::Send(message(1, 2, body.clone()))).collect();
@@ -182,12 +179,12 @@ mod tests {
             member: 0,
             event: &event,
             actions: &actions,
-            before: &leader,
+            before: &Status { configured, ..leader },
             after: &leader,
             chain: &[],
             appended: 0,
             membership: &group(3),
-            membership_before: &group(3),
+            membership_before,
             me: id(1).into(),
             durable: &|_| None,
         })
@@ -248,7 +245,8 @@ mod tests {
     fn an_answer_from_before_a_newcomer_joined_stays_old() {
         let mut check = PausedFlow::default();
         assert_eq!(observed(&mut check, Some(ack(3)), &[append(1)]), Ok(()));
-        check.leaders.values_mut().for_each(|it| it.flows.values_mut().for_each(Flow::begin_anew));
+        let earlier = LogId { index: Index::new(1), term: Term::new(1) };
+        assert_eq!(observed_since(&mut check, earlier, &group(1), None, &[]), Ok(()));
         assert_eq!(observed(&mut check, Some(pause(2)), &[append(2)]), Ok(()));
     }
 }
