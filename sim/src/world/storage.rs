@@ -114,7 +114,7 @@ impl<A: Application> World<'_, A> {
                 return;
             }
             1 => {
-                let last = self.one_of_the_last(member);
+                let last = self.one_of_the_last(member, true);
                 if last.is_some() {
                     self.may_lose_power(member);
                 }
@@ -139,11 +139,11 @@ impl<A: Application> World<'_, A> {
         }
     }
 
-    /// The last batch, or the one before it, where something else tells of it.
-    fn one_of_the_last(&mut self, member: usize) -> Option<Place> {
+    /// The last batch, or the one before it, where something else tells of it. It may be lost `whole`.
+    fn one_of_the_last(&mut self, member: usize, whole: bool) -> Option<Place> {
         match self.hosts[member].stream.coin() {
-            true => self.the_last(member).or_else(|| self.one_before_the_last(member)),
-            false => self.one_before_the_last(member).or_else(|| self.the_last(member)),
+            true => self.the_last(member).or_else(|| self.one_before_the_last(member, whole)),
+            false => self.one_before_the_last(member, whole).or_else(|| self.the_last(member)),
         }
     }
 
@@ -151,13 +151,19 @@ impl<A: Application> World<'_, A> {
         self.full(member)?.0.written.lose_last()
     }
 
-    /// The batch before the last. Half the time all of the last one turns to garbage, which shows that
-    /// something was there all the same.
-    fn one_before_the_last(&mut self, member: usize) -> Option<Place> {
+    /// The batch before the last. Half the time the last one shows no more than that something was there: it
+    /// turns to garbage; or, where the other is lost whole, all but its header turns to zeros, as where a write
+    /// was cut short. The header says after which batch it goes on.
+    fn one_before_the_last(&mut self, member: usize, whole: bool) -> Option<Place> {
         let (FullReplica { written, storage, .. }, stream) = self.full(member)?;
         let (before, (file, last)) = written.lose_before_last()?;
-        if stream.coin() && storage.rot(file, last, Rot::Noise(stream.number())).is_ok() {
-            self.damaged(member, FaultKind::RotLog);
+        if stream.coin() {
+            let noise = stream.number();
+            let (spared, how) =
+                if noise % 2 == 0 || !whole { (0, Rot::Noise(noise)) } else { (SECTOR, Rot::Zero) };
+            if storage.rot(file, last.start + spared..last.end, how).is_ok() {
+                self.damaged(member, FaultKind::RotLog);
+            }
         }
         Some(before)
     }
@@ -208,7 +214,7 @@ impl<A: Application> World<'_, A> {
                 self.place(member, SECTOR, spared)
             }
             Rotten::Tail if how == Decay::Blank => {
-                let last = self.one_of_the_last(member);
+                let last = self.one_of_the_last(member, false);
                 if last.is_none()
                     && let Some((FullReplica { written, .. }, stream)) = self.full(member)
                 {
