@@ -88,7 +88,7 @@ impl transport::Host for Calls {
     }
 
     fn addresses(&self, of: NodeId) -> Vec<String> {
-        self.host.upgrade().map(|host| host.book.with(|book| book.candidates(of))).unwrap_or_default()
+        self.host.upgrade().map(|host| host.book.with(|book| book.to_dial(of))).unwrap_or_default()
     }
 
     fn dialled(&self, of: NodeId, address: &str, found: Option<&Hello>) -> Verdict {

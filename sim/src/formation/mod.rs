@@ -3,7 +3,8 @@
 //! A seed draws one or two groups of first members and newcomers, and what goes wrong while they form:
 //! processes crash, move to other addresses, exchange them, cannot reach each other, and lose their
 //! directories; names resolve late, and a list names a member of another group. Their kernels are real, their
-//! disks take no time. An operator does what the documentation says. Then everything heals.
+//! disks take no time. An operator does what the documentation says. Then everything heals. In some seeds, a
+//! group loses power after that, and its members come back with their addresses mixed up.
 //!
 //! | property | what holds |
 //! |---|---|

@@ -24,6 +24,9 @@ pub(super) struct Plan {
     /// Whether the leader that first adds a newcomer reaches only the newcomer from then on, and crashes: the
     /// newcomer alone has the entry that adds it.
     pub(super) loses_addition: bool,
+    /// Whether, long after everything has healed, a group of three or more loses power, and its members come
+    /// back at addresses that other members had before.
+    pub(super) loses_power: bool,
     /// When everything heals.
     pub(super) heal_at: u64,
     /// The longest that writing a record takes.
@@ -78,7 +81,19 @@ impl Plan {
         let max_store = stream.skewed(1, 400) * MS;
         let loses_addition = Stream::named(seed, "formation/lost addition", 0).chance(3_000);
         let loses_seed = Stream::named(seed, "formation/lost seed", 0).chance(3_000);
-        Self { groups, by_name, mixed_up, starts, faults, loses_seed, loses_addition, heal_at, max_store }
+        let loses_power = Stream::named(seed, "formation/lost power", 0).chance(3_000);
+        Self {
+            groups,
+            by_name,
+            mixed_up,
+            starts,
+            faults,
+            loses_seed,
+            loses_addition,
+            loses_power,
+            heal_at,
+            max_store,
+        }
     }
 
     fn faults(seed: u64, ranges: &[(usize, usize, usize)], units: usize, heal_at: u64) -> Vec<(u64, Fault)> {

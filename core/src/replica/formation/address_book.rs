@@ -74,6 +74,8 @@ pub enum Verdict {
 pub const MAX_IDS: usize = 256;
 /// How many addresses a book keeps for one id.
 pub const MAX_CANDIDATES: usize = 8;
+/// How many addresses that other members have left take turns for one that answers nowhere.
+const MAX_LEFT: usize = 16;
 /// After how long an address that never answers is dropped, if nothing configures it.
 pub const FORGET_AFTER: Nanos = Nanos::new(10 * 60 * 1_000_000_000);
 
@@ -185,6 +187,39 @@ impl AddressBook {
         candidates.into_iter().map(|candidate| candidate.address.text.clone()).collect()
     }
 
+    /// Returns the addresses to dial for a member, in order: its candidates, and then one address that another
+    /// member of its group has left. Those take turns, the newest first.
+    ///
+    /// Where a whole group comes back with its addresses mixed up, a member may be at the former address of
+    /// another that has been found elsewhere. Only a peer that dials it there can find it, and be heard.
+    pub fn to_dial(&self, id: NodeId) -> Vec<String> {
+        let mut to_dial = self.candidates(id);
+        let left = self.left_by_others(id);
+        if !left.is_empty() {
+            let rounds = self.entries.get(&id).map_or(0, Entry::rounds) as usize;
+            to_dial.push(String::from(left[rounds % left.len()]));
+        }
+        to_dial
+    }
+
+    /// The newest [`MAX_LEFT`] addresses that others of a member's groups have left, and at which, for all that
+    /// is known, the member may be.
+    fn left_by_others(&self, id: NodeId) -> Vec<&str> {
+        let groups = self.expected.values().filter(|members| members.iter().any(|it| it.id == id));
+        let others: BTreeSet<_> = groups.flatten().map(|it| it.id).filter(|other| *other != id).collect();
+        let others: Vec<_> = others.iter().filter_map(|other| self.entries.get(other)).collect();
+        let own = self.own.as_ref().map(|own| &*own.text);
+        let taken: BTreeSet<_> = others.iter().filter_map(|it| it.verified_at()).chain(own).collect();
+        let tried = self.entries.get(&id).map_or(&[][..], |entry| &entry.candidates);
+        let may_be_there = |it: &&Candidate| {
+            !taken.contains(&*it.address.text) && !tried.iter().any(|own| own.address.text == it.address.text)
+        };
+        let mut left: Vec<_> = others.iter().flat_map(|it| it.left()).filter(may_be_there).collect();
+        left.sort_by_key(|candidate| Reverse(candidate.address.stamp));
+        left.truncate(MAX_LEFT);
+        left.into_iter().map(|candidate| &*candidate.address.text).collect()
+    }
+
     /// Returns the most likely address of a member, to tell others; for this host's own id, what it
     /// announces.
     pub fn best(&self, id: NodeId) -> Option<&str> {
@@ -237,6 +272,11 @@ impl AddressBook {
         if expected.any(|group| !groups.contains(&group)) {
             self.failed(id, address, now);
             return Verdict::Doubtful;
+        }
+        let is_known = |entry: &Entry| entry.candidates.iter().any(|it| it.address.text == address);
+        if !self.entries.get(&id).is_some_and(is_known) {
+            // Another member has left it.
+            self.note(id, Address::undated(address), Source::Announced);
         }
         let entry = self.entries.entry(id).or_default();
         self.changes += u64::from(entry.verified(address));
@@ -297,7 +337,7 @@ impl Entry {
             return false;
         }
         // It is the next to be tried, and then takes its turn among the others.
-        let failures = self.candidates.iter().map(|candidate| candidate.failures).min().unwrap_or(0);
+        let failures = self.rounds();
         let candidate =
             Candidate { address, source, verified: false, is_own_word: false, failures, failing_since: None };
         self.candidates.push(candidate);
@@ -341,6 +381,22 @@ impl Entry {
         for candidate in &mut self.candidates {
             candidate.is_own_word = candidate.address.text == address;
         }
+    }
+
+    /// Where the member has proved to be.
+    fn verified_at(&self) -> Option<&str> {
+        self.candidates.iter().find(|candidate| candidate.verified).map(|candidate| &*candidate.address.text)
+    }
+
+    /// How often all addresses have been tried since the member was last found.
+    fn rounds(&self) -> u32 {
+        self.candidates.iter().map(|candidate| candidate.failures).min().unwrap_or(0)
+    }
+
+    /// The addresses at which the member is not any more: it has proved to be at another.
+    fn left(&self) -> impl Iterator<Item = &Candidate> {
+        let has_left = self.verified_at().is_some();
+        self.candidates.iter().filter(move |candidate| has_left && !candidate.verified)
     }
 
     /// Whether that is news.

@@ -410,3 +410,30 @@ fn a_new_candidate_is_tried_next_and_then_takes_its_turn() {
     assert_eq!(book.candidates(id(1)), ["old:1", "new:1"]);
     assert_eq!(book.take_news(), [id(1)].into());
 }
+
+#[test]
+fn a_member_that_answers_nowhere_is_looked_for_where_others_of_its_group_were() {
+    let mut book = book();
+    book.expect(GROUP, &[member(1), member(2)]);
+    book.announce(Address::undated("own:1"));
+    for (text, stamp) in [("left:1", 3), ("older:1", 2), ("own:1", 4), ("new:1", 1)] {
+        book.note(id(1), Address { text: text.into(), stamp }, Source::Announced);
+    }
+    book.note(id(2), Address::undated("gone:1"), Source::Announced);
+    book.note(id(3), Address::undated("stranger:1"), Source::Announced);
+    assert_eq!(book.to_dial(id(2)), ["gone:1"], "the first may still be at any of its addresses");
+    assert_eq!(book.answered(id(1), "new:1", id(1), &[(GROUP, Incarnation(1))], ms(0)), Verdict::Verified);
+    assert_eq!(
+        book.to_dial(id(2)),
+        ["gone:1", "left:1"],
+        "the first has left it, and is not back at its own"
+    );
+    book.failed(id(2), "gone:1", ms(0));
+    book.failed(id(2), "left:1", ms(0));
+    assert_eq!(book.to_dial(id(2)), ["gone:1", "older:1"], "they take turns");
+    book.failed(id(2), "gone:1", ms(0));
+    assert_eq!(book.to_dial(id(2)), ["gone:1", "left:1"]);
+    assert_eq!(book.answered(id(2), "left:1", id(2), &[(GROUP, Incarnation(2))], ms(0)), Verdict::Verified);
+    assert_eq!(book.best(id(2)), Some("left:1"), "it is there");
+    assert_eq!(book.to_dial(id(3)), ["stranger:1"], "only members of one group are looked for so");
+}

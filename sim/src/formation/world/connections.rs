@@ -44,7 +44,7 @@ impl World<'_> {
             Some(Link::Waiting { failures, .. }) => *failures,
             _ => 0,
         };
-        let left: VecDeque<_> = process.book.candidates(peer).into();
+        let left: VecDeque<_> = process.book.to_dial(peer).into();
         if left.is_empty() {
             return self.wait(unit, peer, failures);
         }

@@ -78,6 +78,43 @@ impl World<'_> {
         self.after(2_000 * MS, Event::HandOver(group));
     }
 
+    /// A group that is complete, and whose members have all written down where the others are, loses power. Each
+    /// comes back at the address that another had, but one, whose address is new. All that they know of each
+    /// other is wrong then, and leads each member to another one that it did not look for.
+    pub(super) fn lose_power(&mut self) {
+        let group_of = |group: usize| -> Vec<usize> {
+            let is_there = |it: &usize| self.units[*it].group == group && !self.units[*it].is_lost;
+            (0..self.units.len()).filter(is_there).collect()
+        };
+        let all = (0..self.plan.groups.len()).map(group_of).find(|all| all.len() >= 3);
+        let Some(all) = all.filter(|_| self.plan.loses_power) else { return self.plan.loses_power = false };
+        if !all.iter().all(|unit| self.has_noted(*unit, &all)) {
+            return;
+        }
+        self.plan.loses_power = false;
+        self.good_since = None;
+        self.demanded_from = self.now;
+        self.trace(|| format!("the units {all:?} lose power"));
+        let mut addresses: Vec<_> = all.iter().map(|unit| self.units[*unit].address.clone()).collect();
+        addresses.rotate_left(self.draws.between(1, all.len() as u64 - 1) as usize);
+        let renewed = self.draws.below(all.len() as u64) as usize;
+        addresses[renewed] = self.fresh_address();
+        for (unit, address) in all.into_iter().zip(addresses) {
+            let time = self.draws.between(10, 2_000) * MS;
+            self.crash(unit, time);
+            self.names.insert(name_of(unit), address.clone());
+            self.units[unit].address = address;
+        }
+    }
+
+    /// Whether a unit has written down where all others of its group are.
+    fn has_noted(&self, unit: usize, group: &[usize]) -> bool {
+        let noted = &self.units[unit].directory.addresses;
+        group.iter().map(|other| &self.units[*other]).filter(|other| other.id != self.units[unit].id).all(
+            |other| noted.iter().any(|(id, at)| *id == other.id && *self.resolved(&at.text) == other.address),
+        )
+    }
+
     pub(super) fn leads_astray(&self, one: usize, other: usize) -> bool {
         let groups = [self.units[one].group, self.units[other].group];
         let joins = self.units.iter().any(|unit| groups.contains(&unit.group) && !unit.is_founder);

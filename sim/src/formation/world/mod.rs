@@ -23,8 +23,8 @@ use kontiki_core::time::Instant;
 use kontiki_core::types::{ClusterId, Member, NodeId, RequestId, Term};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// After everything has healed, groups must be complete within this time.
-const PATIENCE: u64 = 180_000 * MS;
+/// After everything has healed, and after power was lost, groups must be complete within this time.
+const PATIENCE: u64 = 60_000 * MS;
 /// Everything must stay as it should be for this long.
 const REST: u64 = 2_000 * MS;
 /// How long a dial into nothing takes.
@@ -100,6 +100,8 @@ pub(super) struct World<'a> {
     draws: Stream,
     addresses: u64,
     healed: bool,
+    /// From when on everything becomes as it should be within [`PATIENCE`].
+    demanded_from: u64,
     /// Since when everything is as it should be.
     good_since: Option<u64>,
     /// Who was listed or added, by group.
@@ -126,6 +128,7 @@ impl<'a> World<'a> {
             draws: Stream::named(seed, "formation/draws", 0),
             addresses: 0,
             healed: false,
+            demanded_from: plan.heal_at,
             good_since: None,
             admitted: BTreeMap::new(),
             leaders: BTreeMap::new(),
@@ -222,7 +225,7 @@ impl<'a> World<'a> {
     }
 
     fn is_done(&self) -> bool {
-        self.good_since.is_some_and(|since| self.now >= since + REST)
+        !self.plan.loses_power && self.good_since.is_some_and(|since| self.now >= since + REST)
     }
 
     fn happen(&mut self, event: Event) {

@@ -1,6 +1,6 @@
 //! What operators and supervisors do: they heal, correct flags, replace members and hand leadership over.
 
-use super::{Event, PATIENCE, World, name_of};
+use super::{Event, PATIENCE, REST, World, name_of};
 use crate::formation::plan::MS;
 use crate::formation::unit::{Asker, Directory, Process, Unit};
 use kontiki_core::event::{Event as Kernel, Reconfigure, Transfer};
@@ -192,11 +192,14 @@ impl World<'_> {
             let complaint = (0..self.plan.groups.len()).find_map(|group| self.incomplete(group));
             match complaint {
                 None => {
-                    self.good_since.get_or_insert(self.now);
+                    let since = *self.good_since.get_or_insert(self.now);
+                    if self.now >= since + REST {
+                        self.lose_power();
+                    }
                 }
                 Some(complaint) => {
                     self.good_since = None;
-                    if self.now > self.plan.heal_at + PATIENCE {
+                    if self.now > self.demanded_from + PATIENCE {
                         self.fail("Formation", complaint);
                     }
                 }
