@@ -2,7 +2,7 @@
 
 use crate::fault::Fault;
 use crate::scenario::{Leading, Target};
-use kontiki_core::types::{NodeId, Payload};
+use kontiki_core::types::{Incarnation, NodeId, Payload};
 use std::fmt;
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub enum Happened {
     Restart {
         /// Which.
         member: NodeId,
+        /// In which life of its directory: another one where its disk was wiped.
+        incarnation: Incarnation,
     },
     /// A client sends a command again that was not answered.
     SentAgain {
@@ -67,7 +69,7 @@ impl Happened {
         match self {
             Self::CustomFault { member, .. }
             | Self::Crash { member, .. }
-            | Self::Restart { member }
+            | Self::Restart { member, .. }
             | Self::SentAgain { member, .. } => Some(*member),
             Self::Fault { member, .. } | Self::Other { member, .. } => *member,
             Self::Healed => None,
@@ -101,7 +103,7 @@ impl fmt::Display for Happened {
             Self::Crash { member, lost } => {
                 write!(f, "member {member} crashes before its last {lost} writes are durable")
             }
-            Self::Restart { member } => write!(f, "member {member} starts again"),
+            Self::Restart { member, .. } => write!(f, "member {member} starts again"),
             Self::SentAgain { client, member, what, .. } => {
                 write!(f, "client {client} sends {what} again, to member {member}")
             }
@@ -198,6 +200,6 @@ mod tests {
         let parted = Happened::Fault { fault: Fault::Partition { side: ids(&[1]) }, member: None, for_us: 1 };
         assert!(parted.concerns(one) && !parted.concerns(two));
         assert!(Happened::Healed.concerns(one));
-        assert!(!Happened::Restart { member: one }.concerns(two));
+        assert!(!Happened::Restart { member: one, incarnation: Incarnation::default() }.concerns(two));
     }
 }

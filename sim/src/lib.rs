@@ -77,6 +77,7 @@ pub mod story;
 pub mod strategy;
 pub mod stream;
 pub mod test;
+pub mod tla;
 pub mod trace;
 pub mod when;
 

@@ -156,6 +156,7 @@ impl Replayed {
             at: told.now.as_nanos(),
             event: &told.event,
             actions: &step.actions,
+            left_out: &[],
             after,
             show: Commands::AS_BYTES,
         };

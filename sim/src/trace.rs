@@ -24,6 +24,8 @@ pub enum Traced<'a> {
         event: &'a Event,
         /// What the host carried out of what came of it.
         actions: &'a [Action],
+        /// What else came of it, where the member crashed before it was carried out.
+        left_out: &'a [Action],
         /// The member after the step.
         after: &'a Status,
         /// How commands are shown.
@@ -112,7 +114,7 @@ impl Traced<'_> {
     pub fn line(&self) -> String {
         match self {
             Self::World { at, what } => format!("{:>6} {:>12} * {what}", "", millis(*at)),
-            Self::Step { step, at, event, actions, after, show } => {
+            Self::Step { step, at, event, actions, after, show, .. } => {
                 let mut line = format!(
                     "{step:>6} {:>12} {} {} t{} {}/{}  {}",
                     millis(*at),

@@ -143,7 +143,7 @@ impl Watched {
     fn step(&mut self, event: &Event, actions: &[Action], after: &Status) {
         (self.steps, self.now) = (self.steps + 1, self.now + 1);
         let (step, at, show) = (self.steps, self.now, Commands::AS_BYTES);
-        self.watcher.note(&Traced::Step { step, at, event, actions, after, show });
+        self.watcher.note(&Traced::Step { step, at, event, actions, left_out: &[], after, show });
     }
 
     fn happens(&mut self, what: &Happened) {
@@ -540,10 +540,9 @@ impl Lab {
         let members: Vec<_> = self.members.keys().map(|number| id(*number)).collect();
         let begun = || Watched { watcher: Watcher::new(members.iter().copied()), steps: 0, now: 0 };
         self.watched = Some(earlier.unwrap_or_else(begun));
-        members
-            .into_iter()
-            .filter(|_| goes_on)
-            .for_each(|member| self.happens(|| Happened::Restart { member }));
+        members.into_iter().filter(|_| goes_on).for_each(|member| {
+            self.happens(|| Happened::Restart { member, incarnation: Incarnation::default() });
+        });
     }
 
     /// What was watched.
@@ -995,7 +994,8 @@ impl Lab {
         let raft = Raft::restore(config, member.disk.clone(), member.clock).expect("the disk is sound");
         member.contract = Contract::new(id(number), &member.disk);
         member.raft = Some(raft);
-        self.happens(|| Happened::Restart { member: id(number) });
+        let incarnation = self.member_mut(number).identity.member.incarnation;
+        self.happens(|| Happened::Restart { member: id(number), incarnation });
     }
 
     fn ask(&mut self, member: u64, what: Asked) -> RequestId {

@@ -15,6 +15,7 @@ mod shrink;
 mod stop;
 mod summary;
 mod time;
+mod trace;
 mod when;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -43,6 +44,8 @@ enum Command {
     Replay(replay::Replay),
     /// Print the scenario of a seed as data, which replay accepts back
     Scenario(Which),
+    /// Write a run as data for another program: in TLA+, for TLC to hold it against the specification
+    Trace(trace::Trace),
     /// Write a page that shows a run, or a member's recorded life, as a space-time diagram
     Explain(explain::Explain),
     /// Make a failing scenario as small as it can be, and print it as data
@@ -103,6 +106,7 @@ impl Cli {
             Command::Merge(merge) => merge.run(),
             Command::Formation(formation) => formation.run(),
             Command::Replay(replay) => replay.run(),
+            Command::Trace(trace) => trace.run(),
             Command::Explain(explain) => explain.run(),
             Command::Shrink(shrink) => shrink.run(),
             Command::When(when) => when.run(),

@@ -176,7 +176,7 @@ impl Watcher {
     fn note_happened(&mut self, at: u64, happened: &Happened) {
         let number = self.events.len();
         self.members.extend(happened.member());
-        if let Happened::Crash { member, .. } | Happened::Restart { member } = happened {
+        if let Happened::Crash { member, .. } | Happened::Restart { member, .. } = happened {
             self.states.remove(member);
             self.unanswered.retain(|(id, _), _| id != member);
             for (_, write) in self.pending.remove(member).unwrap_or_default() {
@@ -284,7 +284,7 @@ fn spans(run: &Run, diagram: &Diagram, end: u64) -> Vec<Span> {
                     to: end,
                 });
             }
-            Happened::Restart { member } => {
+            Happened::Restart { member, .. } => {
                 if let Some(span) = down.remove(member) {
                     spans[span].to = moment.at;
                 }

@@ -156,7 +156,7 @@ impl Run {
         let (number, step) = (self.moments.len(), self.moments.last().map_or(0, |moment| moment.step));
         let mut unsynced = Vec::new();
         let mut causes = Vec::new();
-        if let Happened::Crash { member, .. } | Happened::Restart { member } = happened {
+        if let Happened::Crash { member, .. } | Happened::Restart { member, .. } = happened {
             causes.extend(self.latest.insert(*member, number));
             self.status.remove(member);
             let lost = self.open.remove(member).unwrap_or_default();

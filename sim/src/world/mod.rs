@@ -472,8 +472,8 @@ impl<'t, A: Application> World<'t, A> {
             .map_err(|error| ("Restart", format!("member {} cannot start: {error}", host.id)))?;
         if host.life > 1 {
             self.counters.fault(FaultKind::Restart);
-            let id = host.id;
-            self.trace_world(|| Happened::Restart { member: id });
+            let (member, incarnation) = (host.id, host.incarnation);
+            self.trace_world(|| Happened::Restart { member, incarnation });
         }
         self.checks.restarted(member, ballot)?;
         if matches!(&self.hosts[member].body, MemberBody::KernelOnly(kernel_only) if kernel_only.full) {

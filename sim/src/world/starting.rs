@@ -53,9 +53,9 @@ impl<A: Application> World<'_, A> {
         let host = &self.hosts[member];
         let ballot = host.body.model().durable.ballot;
         if host.life > 1 {
-            let id = host.id;
+            let (member, incarnation) = (host.id, host.incarnation);
             self.counters.fault(FaultKind::Restart);
-            self.trace_world(|| Happened::Restart { member: id });
+            self.trace_world(|| Happened::Restart { member, incarnation });
         }
         self.checks.restarted(member, ballot)?;
         self.renew_custom_faults(member)?;

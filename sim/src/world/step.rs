@@ -32,6 +32,8 @@ pub(super) struct Taken<'a> {
     pub(super) event: &'a Event,
     /// What the host carries out before it crashes, if it does.
     pub(super) actions: &'a [Action],
+    /// What it does not live to carry out.
+    left_out: &'a [Action],
     pub(super) before: Status,
     pub(super) after: Status,
     /// What the step did to the log, whether the disk will see it or not.
@@ -160,6 +162,7 @@ impl<A: Application> World<'_, A> {
         let taken = Taken {
             event: stepped.event,
             actions: &stepped.decided[..stepped.carried_out],
+            left_out: &stepped.decided[stepped.carried_out..],
             before: before.status,
             after,
             links,
@@ -180,7 +183,7 @@ impl<A: Application> World<'_, A> {
 
     /// Passes the step to the tracer, and makes the trace hash depend on it.
     fn show(&mut self, taken: &Taken<'_>) {
-        let Taken { event, actions, after, .. } = taken;
+        let Taken { event, actions, left_out, after, .. } = taken;
         (self.now, after.id).hash(&mut self.hasher);
         event.hash(&mut self.hasher);
         actions.hash(&mut self.hasher);
@@ -188,7 +191,7 @@ impl<A: Application> World<'_, A> {
             let (application, is_full) = (&self.clients.application, self.scenario.replica.is_some());
             let show = |payload: &Payload| show(application, is_full, payload);
             let (step, at, show) = (self.counters.steps, self.now, Commands(&show));
-            tracer(&Traced::Step { step, at, event, actions, after, show });
+            tracer(&Traced::Step { step, at, event, actions, left_out, after, show });
         }
     }
 
