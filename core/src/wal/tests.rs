@@ -794,6 +794,29 @@ fn what_something_damaged_stands_behind_was_not_left_unfinished() {
     assert_eq!(error, RecoverError::TooMuch(Missing::EndAfter(LogId::new(1, 1))));
 }
 
+/// One sector that is not blank is enough: a write that was cut short begins when the one before is durable.
+#[test]
+fn what_something_unfinished_stands_behind_was_not_left_unfinished() {
+    let mut used = Used::new();
+    for sizes in [&[400][..], &[400; 5], &[400]] {
+        used.append(sizes);
+        used.write();
+    }
+    let (file, sectors) = used.used_sectors();
+    let (batch, behind) = sectors[sectors.len() - 16..].split_at(8);
+    used.file(file)[batch[3] * SECTOR..][..SECTOR].fill(0);
+    for left in [0, 1, 4, 6] {
+        let mut used = used.fork();
+        for (at, sector) in behind.iter().enumerate() {
+            let kept = if at == left { SECTOR - 1 } else { 0 };
+            used.file(file)[sector * SECTOR + kept..][..SECTOR - kept].fill(0);
+        }
+        let Recovery { durable, found, .. } = used.recover().unwrap();
+        assert_eq!((found.torn, durable.last().index.get()), (1, 6), "sector {left}");
+        assert!(!found.lost.is_empty(), "sector {left}");
+    }
+}
+
 /// What was read need not be durable: it may be in the memory of a machine whose process was killed.
 #[test]
 fn what_stands_behind_something_that_is_gone_is_written_again() {

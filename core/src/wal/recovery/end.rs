@@ -43,16 +43,21 @@ pub(super) fn judge<D: Disk>(
     Ok(if blank < SECTORS_PER_BLOCK { End::Torn } else { End::Clean })
 }
 
-/// Whether anything was ever written behind a batch that ends at this block. If so the batch was durable,
-/// because nothing is written behind it before.
+/// Whether anything was ever written behind a batch that ends at this block: one sector that is not blank
+/// tells of it, be it valid, torn or damaged. If so the batch was durable, because nothing is written behind
+/// it before.
 pub(super) fn is_followed<D: Disk>(
     disk: &mut D,
     segment: &SegmentFile,
     window: &mut Window,
     end: u32,
 ) -> Result<bool, DiskError> {
-    let readable = window.find(disk, end)?.is_some();
-    Ok(readable || end < segment.blocks && was_written(disk, window, end)?)
+    for block in end..segment.blocks {
+        if window.faults(disk, block)?.0 < SECTORS_PER_BLOCK {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether this block was once written as a whole and is damaged now.
