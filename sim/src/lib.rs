@@ -67,6 +67,7 @@ pub mod ledger;
 pub mod network;
 pub mod reach;
 pub mod recording;
+pub mod recovery;
 pub mod report;
 pub mod scenario;
 pub mod shrink;

@@ -7,6 +7,7 @@ mod junit;
 mod merge;
 mod pool;
 mod progress;
+mod recovery;
 mod replay;
 mod report;
 mod run;
@@ -40,6 +41,8 @@ enum Command {
     Merge(merge::Merge),
     /// Run groups that form: first members find each other, newcomers join, addresses change
     Formation(formation::Formation),
+    /// Give recovery every disk that a crash or damage can leave at the end of a log
+    Recovery(recovery::Recovery),
     /// Run one seed, one scenario file, or a member's recorded life again, and show what happens
     Replay(replay::Replay),
     /// Print the scenario of a seed as data, which replay accepts back
@@ -105,6 +108,7 @@ impl Cli {
             Command::Run(run) => run.run(),
             Command::Merge(merge) => merge.run(),
             Command::Formation(formation) => formation.run(),
+            Command::Recovery(recovery) => recovery.run(),
             Command::Replay(replay) => replay.run(),
             Command::Trace(trace) => trace.run(),
             Command::Explain(explain) => explain.run(),

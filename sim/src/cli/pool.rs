@@ -82,6 +82,11 @@ pub(super) const STACK: usize = 64 << 20;
 const GLANCE: Duration = Duration::from_millis(100);
 
 impl Pool {
+    /// A pool of so many threads, whose pieces of work may take this long.
+    pub(super) fn new(jobs: Option<u16>, seed_timeout: Duration) -> Self {
+        Self { jobs, seed_timeout }
+    }
+
     /// Runs seeds, and hands over what comes of each, until all are run or `each` says that it is enough.
     /// Returns the seed that does not end, where there is one; its thread cannot be ended, so the program is
     /// to.

@@ -1,0 +1,125 @@
+//! What the enumeration says of itself.
+
+use super::disk::{BLOCK, SECTOR};
+use super::frame::{Frame, Tier};
+use super::history::{Act, Border, Shape, recover};
+use super::oracle::{Broken, Case, survives};
+use super::plan::Plan;
+use super::shapes::shapes;
+use kontiki_core::wal::RecoverError;
+use std::collections::BTreeSet;
+
+fn plain(acts: &[Act]) -> Shape {
+    Shape { acts: acts.to_vec(), border: Border::None, marked: false }
+}
+
+#[test]
+fn a_sample_of_all_cases_holds() {
+    let plan = Plan::of(vec![plain(&[Act::Append, Act::Vote, Act::Overwrite])], &Tier::ALL);
+    let every = plan.count() / 1_500;
+    let tally = plan.run(0..plan.count(), every);
+    assert_eq!(tally.failures, []);
+    assert!(tally.whole > 0 && tally.reported > 0 && tally.refused > 0, "{tally:?}");
+    let ended = tally.whole + tally.reported + tally.refused + tally.indistinguishable + tally.ballot_gone;
+    assert_eq!((ended, tally.cases), (tally.cases, plan.count().div_ceil(every)));
+}
+
+#[test]
+fn parts_of_the_cases_are_together_the_whole() {
+    let plan = Plan::of(vec![plain(&[Act::Append, Act::Empty, Act::Append])], &[Tier::Crash, Tier::Two]);
+    let (all, every) = (plan.count(), plan.count() / 400);
+    let whole = plan.run(0..all, every);
+    let mut parts = plan.run(0..all / 3, every);
+    parts.add(plan.run(all / 3..all, every));
+    assert_eq!(parts, whole);
+}
+
+#[test]
+fn every_case_of_a_moment_is_another_disk() {
+    let history = plain(&[Act::Append, Act::Append, Act::VoteAndAppend]).play();
+    let last = history.moments.len() - 1;
+    let frame = Frame::new(&history, last, Tier::Two).expect("it is in the window");
+    let one = (0..frame.count()).map(|number| frame.case(number)).take_while(|case| case.len() < 2);
+    let mut seen = BTreeSet::new();
+    for case in one {
+        let pieces: Vec<_> = case
+            .iter()
+            .flat_map(|(_, choice)| &choice.pieces)
+            .map(|piece| (piece.file, piece.at, piece.bytes.clone(), piece.unreadable.clone()))
+            .collect();
+        assert!(seen.insert(pieces), "twice the same");
+    }
+    assert!(seen.len() > 300, "{} ways to damage one block", seen.len());
+}
+
+#[test]
+fn an_unsynced_batch_has_every_mix_of_its_sectors() {
+    let history = plain(&[Act::Append, Act::Append, Act::Append]).play();
+    let at =
+        history.moments.iter().rposition(|moment| moment.words.starts_with("append: write log")).unwrap();
+    let frame = Frame::new(&history, at, Tier::Crash).unwrap();
+    assert_eq!(frame.count(), 3_u64.pow(8), "not written, as written and torn, for each of eight sectors");
+    let mark =
+        history.moments.iter().rposition(|moment| moment.words.starts_with("mark: write vote")).unwrap();
+    let frame = Frame::new(&history, mark, Tier::Crash).unwrap();
+    assert_eq!(frame.count(), 3_u64.pow(4), "only the first sector of each half differs from the one before");
+}
+
+#[test]
+fn the_shapes_have_every_pair_of_acts_and_every_border() {
+    let shapes = shapes();
+    let pairs: BTreeSet<_> = shapes.iter().map(|shape| format!("{:?}", &shape.acts[1..])).collect();
+    assert!(pairs.len() >= 36);
+    let borders: BTreeSet<_> = shapes.iter().map(|shape| format!("{:?}", shape.border)).collect();
+    assert_eq!(borders.len(), 6);
+    for shape in shapes.iter().filter(|shape| matches!(shape.border, Border::Full(_))) {
+        let history = shape.play();
+        let segments = history.batches.iter().map(|batch| batch.file).collect::<BTreeSet<_>>();
+        assert_eq!(segments.len(), 2, "{shape} begins one segment: {:?}", history.batches);
+    }
+}
+
+/// What the oracle would say, had recovery answered this of a disk with these damaged blocks.
+#[test]
+fn the_oracle_notices_what_is_absent_and_what_is_refused() {
+    let history = plain(&[Act::Append, Act::Append, Act::Append]).play();
+    let at = history.moments.len() - 1;
+    let frame = Frame::new(&history, at, Tier::Two).unwrap();
+    let mut disk = frame.base.clone();
+    let case = |damages| Case { history: &history, at, frame: &frame, disk: &frame.base, damages };
+    let right = recover(&mut disk);
+    assert!(case(0).judge(&right).is_ok());
+    let mut short = right.clone().unwrap();
+    short.durable.entries.pop();
+    let broken = |damages, answer| case(damages).judge(&answer).unwrap_err().0;
+    assert_eq!(broken(0, Ok(short.clone())), Broken::DurableLog);
+    assert_eq!(broken(1, Ok(short)), Broken::DurableLog, "the copies of the vote tell of it");
+    assert_eq!(broken(0, Err(RecoverError::VoteLost)), Broken::FalseAlarm);
+    assert_eq!(broken(1, Err(RecoverError::VoteLost)), Broken::Restart);
+    assert!(case(3).judge(&Err(RecoverError::VoteLost)).is_ok(), "two blocks may be too much");
+    let states = &history.moments[at].owed.states;
+    let mut voted = right.unwrap().durable;
+    assert!(survives(&voted, states, false));
+    voted.ballot = Default::default();
+    assert!(!survives(&voted, states, true), "the vote is forgotten");
+}
+
+#[test]
+fn a_batch_that_nothing_tells_of_may_be_absent_and_one_that_something_tells_of_may_not() {
+    let history = plain(&[Act::Append, Act::Append, Act::Append]).play();
+    let unmarked =
+        history.moments.iter().rposition(|moment| moment.words.starts_with("append: sync")).unwrap();
+    let judged = |at: usize| {
+        let frame = Frame::new(&history, at, Tier::Two).unwrap();
+        let batch = history.batches.last().unwrap();
+        let bit = frame.blocks.iter().position(|block| *block == (batch.file, batch.blocks.start)).unwrap();
+        let mut disk = frame.base.clone();
+        disk.files[batch.file].shown[batch.blocks.start * BLOCK..][..8 * SECTOR].fill(0);
+        let mut answer = recover(&mut frame.base.clone()).unwrap();
+        answer.durable.entries.pop();
+        let case = Case { history: &history, at, frame: &frame, disk: &disk, damages: 1 << bit };
+        case.judge(&Ok(answer)).is_ok()
+    };
+    assert!(judged(unmarked), "the disk is as before the batch");
+    assert!(!judged(history.moments.len() - 1), "the copies of the vote name it");
+}
