@@ -5,6 +5,7 @@
 
 use crate::check::Violated;
 use crate::ledger::Link;
+use crate::part::Stamp;
 use crate::scenario::{Fault, Scenario, ScenarioError};
 use crate::stream::Stream;
 use crate::watched::Watched;
@@ -30,6 +31,11 @@ pub(crate) trait Application {
 
     /// The state at the beginning of the log.
     fn machine(&self) -> Self::Machine;
+
+    /// It is this time now.
+    fn passes(&mut self, now: Stamp) {
+        let _ = now;
+    }
 
     /// What a client asks to be done next. Clients are numbered from 0, and keep their numbers.
     fn draw_command(&mut self, client: u64, stream: &mut Stream) -> Result<Self::Command, Violated>;

@@ -438,7 +438,8 @@ impl<A: Application> Clients<A> {
             Some(Some(first)) if *first != index => Err((
                 "Sessions",
                 format!("the command of a session that entry {first} holds is carried out again at {index}"),
-            )),
+            )
+                .into()),
             Some(at) => {
                 *at = Some(index);
                 Ok(())

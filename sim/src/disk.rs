@@ -2,13 +2,14 @@
 //! synced.
 
 use crate::ledger::{Chain, Links};
+use crate::part::Stamp;
 use crate::scenario::DiskSpec;
 use crate::stream::Stream;
 use kontiki_core::action::Write;
 use kontiki_core::durable::Durable;
 use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::membership::Membership;
-use kontiki_core::types::{LogId, WriteSeq};
+use kontiki_core::types::{Index, LogId, WriteSeq};
 use std::collections::VecDeque;
 
 /// The disk of a kernel alone: it holds what the writes say.
@@ -29,6 +30,25 @@ pub(crate) struct DiskModel {
     pub(crate) chain: Chain,
     /// Writes that a crash may lose, in order.
     unsynced: VecDeque<Unsynced>,
+    /// Through which entry the member was told that it is durable, and when, in the order of both.
+    reported: Vec<(Index, Stamp)>,
+}
+
+/// What is found on a disk that cannot be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Unreconciled {
+    pub(crate) detail: String,
+    pub(crate) lost: Option<Box<Lost>>,
+}
+
+/// The first entry that was reported as durable and is not found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Lost {
+    pub(crate) entry: Entry,
+    /// When it was reported.
+    pub(crate) since: Option<Stamp>,
+    /// What is found in its place.
+    pub(crate) found: Option<Entry>,
 }
 
 /// How long the syncs of a disk take.
@@ -154,7 +174,7 @@ impl SyncTimes {
 
 impl DiskModel {
     pub(crate) fn new(durable: Durable) -> Self {
-        Self { durable, chain: Chain::new(), unsynced: VecDeque::new() }
+        Self { durable, chain: Chain::new(), unsynced: VecDeque::new(), reported: Vec::new() }
     }
 
     /// A write was handed to the disk.
@@ -178,21 +198,58 @@ impl DiskModel {
         }
     }
 
+    /// The member has been told how far its log is durable now.
+    pub(crate) fn reported_at(&mut self, now: Stamp) {
+        let last = self.durable.last().index;
+        // What was cut is no longer durable, and written anew later.
+        while self.reported.pop_if(|(through, _)| *through > last).is_some() {}
+        if self.reported.last().is_none_or(|(through, _)| *through < last) {
+            self.reported.push((last, now));
+        }
+    }
+
+    /// The entries that the member has handed out: those that are durable, and those that are not yet.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> + Clone {
+        let unsynced = self.unsynced.iter().flat_map(|unsynced| unsynced.write.append.iter());
+        self.durable.entries.iter().chain(unsynced)
+    }
+
+    /// The first entry that was reported as durable and is not found.
+    fn lost(&self, found: &Durable) -> Option<Lost> {
+        let skipped = found.skipped_through().index;
+        let said_lost =
+            |index| found.lost().iter().any(|(after, through)| after.index < index && index <= through.index);
+        let at = |id: LogId| {
+            let skipped =
+                (id.index <= skipped && said_lost(id.index)).then_some(Entry { id, body: EntryBody::Lost });
+            skipped.or_else(|| found.entries.iter().find(|entry| entry.id.index == id.index).cloned())
+        };
+        let is_found = |entry: &Entry| {
+            let is_old = entry.id.index <= found.base.index || entry.body == EntryBody::Lost;
+            let is_left_out = entry.id.index <= skipped && !said_lost(entry.id.index);
+            is_old || is_left_out || at(entry.id).as_ref() == Some(entry)
+        };
+        let entry = self.durable.entries.iter().find(|entry| !is_found(entry))?;
+        let when = self.reported.iter().find(|(through, _)| *through >= entry.id.index);
+        Some(Lost { entry: entry.clone(), since: when.map(|(_, at)| *at), found: at(entry.id) })
+    }
+
     /// A full replica has found this on its disk: everything that it had said to be durable, and of what it
     /// had handed out beyond that the first so many writes. Entries may be lost where the disk is known to be
     /// `damaged`; or found again, in a batch that was void until the segment was damaged that went on before
     /// it.
-    pub(crate) fn reconcile(&mut self, found: &Durable, damaged: bool) -> Result<(), String> {
-        let expected = describe(&self.durable);
+    pub(crate) fn reconcile(&mut self, found: &Durable, damaged: bool) -> Result<(), Unreconciled> {
+        let (expected, lost) = (describe(&self.durable), self.lost(found));
         let mut differences = Vec::new();
         while let Some(difference) = differs(&self.durable, found, damaged) {
             differences.push(difference);
             if self.unsynced.is_empty() {
                 let (first, last) = (&differences[0], &differences[differences.len() - 1]);
                 let found = describe(found);
-                return Err(format!(
+                let detail = format!(
                     "{first} than was acknowledged, {last} than was handed out; acknowledged was {expected}, found is {found}"
-                ));
+                );
+                return Err(Unreconciled { detail, lost: lost.map(Box::new) });
             }
             self.make_durable();
         }

@@ -2,6 +2,7 @@
 //! by comparing two numbers.
 
 use crate::hash::StableHasher;
+use crate::part::{Deed, EntryOf};
 use kontiki_core::action::Write;
 use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::types::{Index, LogId, Term};
@@ -23,6 +24,11 @@ impl Link {
         Self::new(before, entry.id.term, StableHasher::of(&entry.body))
     }
 
+    /// Whether this is the link of its entry behind `before`.
+    pub fn follows(&self, before: Option<&Self>) -> bool {
+        *self == Self::new(before, self.term, self.content)
+    }
+
     fn new(before: Option<&Self>, term: Term, content: u64) -> Self {
         let prefix = before.map_or(0, |link| link.prefix);
         let own = StableHasher::combine(term.get(), content);
@@ -37,6 +43,25 @@ pub type Chain = Vec<Link>;
 /// The link at `index`, where the log goes so far.
 pub fn link_at(chain: &[Link], index: Index) -> Option<&Link> {
     chain.get(usize::try_from(index.get().checked_sub(1)?).ok()?)
+}
+
+/// The entry at this position of a log, counted from zero, with the hash of what it holds.
+pub(crate) fn entry_at(position: usize, link: &Link) -> EntryOf {
+    EntryOf::new(LogId { term: link.term, index: Index::new(position as u64 + 1) }, link.content)
+}
+
+/// What a member's log has at this position, counted from zero.
+pub(crate) fn held_at(chain: &[Link], position: usize) -> Deed {
+    match chain.get(position) {
+        Some(link) => Deed::Holds(entry_at(position, link)),
+        None => Deed::HoldsNothing(Index::new(position as u64 + 1)),
+    }
+}
+
+/// The position of the first entry in which two logs differ, counted from zero: the end of the shorter one,
+/// where it is the beginning of the other.
+pub(crate) fn first_difference(one: &[Link], other: &[Link]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one.prefix == other.prefix).count()
 }
 
 /// The last entry of a log.

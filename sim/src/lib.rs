@@ -49,6 +49,7 @@ mod log_reader;
 mod mark;
 mod old_messages;
 mod operator;
+mod part;
 mod quiet;
 mod registers;
 mod store;

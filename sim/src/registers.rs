@@ -2,9 +2,10 @@
 //! the history of what clients asked and were told can be checked by itself, and against the log.
 
 use crate::application::{Application, CommittedLog, Sent, Standing};
-use crate::check::{Violated, linearizable_reads};
+use crate::check::{Seen, Violated, linearizable_reads};
 use crate::history::witness::Committed;
-use crate::history::{Call, History, OperationId, Value};
+use crate::history::{Call, History, OperationId, Value, Violation};
+use crate::part::{Deed, Part, Stamp};
 use crate::scenario::{Scenario, WorkloadSpec};
 use crate::store::Put;
 use crate::stream::Stream;
@@ -24,8 +25,9 @@ pub(crate) struct Registers {
     /// Which operation a payload was of, where it was sent in a session.
     in_sessions: BTreeMap<u64, OperationId>,
     history: History,
-    /// The clock of the history: it tells what came before what, and nothing else.
-    moment: u64,
+    /// The clock of the history tells what came before what, and nothing else: when each of its readings was.
+    moments: Vec<Stamp>,
+    now: Stamp,
 }
 
 /// A write to a register. What it writes is the number of its command.
@@ -45,13 +47,24 @@ impl Registers {
             puts: BTreeMap::new(),
             in_sessions: BTreeMap::new(),
             history: History::default(),
-            moment: 0,
+            moments: Vec::new(),
+            now: Stamp::default(),
         }
     }
 
     fn next_moment(&mut self) -> u64 {
-        self.moment += 1;
-        self.moment
+        self.moments.push(self.now);
+        self.moments.len() as u64
+    }
+
+    /// What contradicts what in the history, and when each operation was asked for.
+    fn contradiction(&self, violation: &Violation) -> Violated {
+        let parts = violation.operations.iter().map(|recorded| {
+            let asked = recorded.operation.invoked.checked_sub(1);
+            let since = asked.and_then(|moment| self.moments.get(usize::try_from(moment).ok()?)).copied();
+            Part { member: None, since, what: Deed::Operation(recorded.to_string()) }
+        });
+        Seen::new(format!("key {}: {}", violation.key, violation.reason), parts).of(linearizable_reads::NAME)
     }
 
     /// What the commands in this log did, in their order: copies of a session's command that came later, or
@@ -88,6 +101,10 @@ impl Application for Registers {
     type Command = Write;
     type Query = u64;
     type Operation = OperationId;
+
+    fn passes(&mut self, now: Stamp) {
+        self.now = now;
+    }
 
     fn machine(&self) -> Kv {
         Kv::default()
@@ -184,7 +201,7 @@ impl Application for Registers {
     fn ended(&mut self, log: CommittedLog<'_>, _: Option<&[Standing<'_, Kv>]>) -> Result<u64, Violated> {
         let committed = self.effects(log);
         let undecided = linearizable_reads::over(&self.history, committed.into_iter())
-            .map_err(|detail| (linearizable_reads::NAME, detail))?;
+            .map_err(|violation| self.contradiction(&violation))?;
         Ok(undecided as u64)
     }
 }

@@ -1,5 +1,6 @@
 //! What a run has shown.
 
+use kontiki_core::types::NodeId;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -7,6 +8,7 @@ use std::fmt;
 
 pub use crate::fault::FaultKind;
 pub use crate::mark::{Due, Mark};
+pub use crate::part::{Deed, EntryOf, Part, Stamp};
 
 /// Numbers that add up over runs.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -130,6 +132,9 @@ pub struct Failure {
     pub step: u64,
     /// The virtual time, in nanoseconds.
     pub at: u64,
+    /// Who had a part in it, since when and with what, as far as its check knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
 }
 
 /// What a run of one scenario has shown.
@@ -147,9 +152,40 @@ pub struct Report {
     pub failure: Option<Failure>,
 }
 
+impl Failure {
+    /// A failure in which no part of a member is known.
+    pub fn new(property: &str, detail: String, step: u64, at: u64) -> Self {
+        Self { property: property.to_owned(), detail, step, at, parts: Vec::new() }
+    }
+
+    /// The members that had a part in it, in their order.
+    pub fn members(&self) -> Vec<NodeId> {
+        let mut members: Vec<_> = self.parts.iter().filter_map(|part| part.member).collect();
+        members.sort_unstable();
+        members.dedup();
+        members
+    }
+
+    /// The parts that say more than which member acted when it was seen.
+    pub(crate) fn told_parts(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(|part| part.what != Deed::Acts)
+    }
+
+    /// The first of the steps at which its parts came about; the step at which it was seen, where none is known.
+    pub fn first_step(&self) -> u64 {
+        let steps = self.parts.iter().filter_map(|part| part.since).map(|since| since.step);
+        steps.min().unwrap_or(self.step)
+    }
+}
+
+/// A line; with `{:#}`, and one for each part that says more than who acted.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (ms, us) = (self.at / 1_000_000, self.at / 1_000 % 1_000);
-        write!(f, "{} at step {} ({ms}.{us:03} ms): {}", self.property, self.step, self.detail)
+        let seen = Stamp { step: self.step, at: self.at };
+        write!(f, "{} at {seen}: {}", self.property, self.detail)?;
+        if f.alternate() {
+            self.told_parts().try_for_each(|part| write!(f, "\n  {part}"))?;
+        }
+        Ok(())
     }
 }

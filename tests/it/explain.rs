@@ -33,12 +33,12 @@ fn diagram() -> Diagram {
     let mut watcher = Watcher::new(scenario.ids()).with_latency(scenario.network.latency_max_us * 1_000);
     let report = kontiki_sim::run_traced(&scenario, &mut |traced| watcher.note(traced));
     let counters = report.expect("it can be run").counters;
-    let failure = Failure {
-        property: "Liveness".to_owned(),
-        detail: "the members of <this> test & others".to_owned(),
-        step: counters.steps,
-        at: counters.virtual_nanos,
-    };
+    let failure = Failure::new(
+        "Liveness",
+        "the members of <this> test & others".to_owned(),
+        counters.steps,
+        counters.virtual_nanos,
+    );
     watcher.diagram("a run of a test".to_owned(), Some(failure))
 }
 

@@ -1,9 +1,12 @@
 //! Acknowledged Writes: what a client was told is committed is in the group's log, where it was told, and
 //! stays there; what it was told is refused never gets there.
 
-use crate::ledger::{Link, link_at};
+use super::Seen;
+use crate::ledger::{Link, held_at, link_at};
+use crate::part::{Deed, EntryOf, Part, Stamp};
 use kontiki_core::types::{LogId, NodeId, RequestId};
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// The name of the property.
 pub const NAME: &str = "Acknowledged Writes";
@@ -17,6 +20,10 @@ pub struct Acknowledged {
     pub id: LogId,
     /// The hash of what was proposed.
     pub content: u64,
+    /// The member that told the client.
+    pub member: NodeId,
+    /// When.
+    pub at: Stamp,
 }
 
 /// Everything that was acknowledged or refused.
@@ -29,10 +36,12 @@ pub struct AcknowledgedWrites {
 
 impl AcknowledgedWrites {
     /// A client is told; `committed` is what the group has committed.
-    pub fn acknowledged(&mut self, write: Acknowledged, committed: &[Link]) -> Result<(), String> {
+    pub fn acknowledged(&mut self, write: Acknowledged, committed: &[Link]) -> Result<(), Seen> {
         self.writes.push(write);
-        is_in(write, committed)
-            .map_err(|found| format!("{write:?} is acknowledged, and the group has committed {found}"))
+        is_in(write, committed).map_err(|found| {
+            let what = format!("{write} is acknowledged, and the group has committed {found}");
+            Seen::new(what, [write.told(), write.instead(None, committed)])
+        })
     }
 
     /// A client is told that nothing was done about its request, and nothing will be.
@@ -41,17 +50,38 @@ impl AcknowledgedWrites {
     }
 
     /// Whether all that was ever acknowledged is in the log of this member, and nothing that was refused.
-    pub fn all_in(&self, member: NodeId, log: &[Link]) -> Result<(), String> {
+    pub fn all_in(&self, member: NodeId, log: &[Link]) -> Result<(), Seen> {
         if let Some(position) = log.iter().position(|link| self.refused.contains(&link.content)) {
-            return Err(format!(
-                "entry {} of member {member} was refused when it was proposed",
-                position + 1
+            return Err(Seen::new(
+                format!("entry {} of member {member} was refused when it was proposed", position + 1),
+                [Part { member: Some(member), since: None, what: held_at(log, position) }],
             ));
         }
         self.writes.iter().try_for_each(|&write| {
-            is_in(write, log)
-                .map_err(|found| format!("{write:?} was acknowledged, and member {member} has {found}"))
+            is_in(write, log).map_err(|found| {
+                let what = format!("{write} was acknowledged, and member {member} has {found}");
+                Seen::new(what, [write.told(), write.instead(Some(member), log)])
+            })
         })
+    }
+}
+
+impl Acknowledged {
+    /// What the client was told.
+    fn told(&self) -> Part {
+        Part::of(self.member, self.at, Deed::Acknowledges(EntryOf::new(self.id, self.content)))
+    }
+
+    /// What a log has in its place.
+    fn instead(&self, member: Option<NodeId>, log: &[Link]) -> Part {
+        let position = (self.id.index.get() as usize).saturating_sub(1);
+        Part { member, since: None, what: held_at(log, position) }
+    }
+}
+
+impl fmt::Display for Acknowledged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entry {} of request {:?}", self.id, self.request)
     }
 }
 
@@ -71,8 +101,10 @@ mod tests {
     #[test]
     fn fires_on_an_answer_about_what_is_not_committed_and_on_a_log_that_lost_it() {
         let log = chain(&[(1, "a"), (1, "b")]);
-        let write =
-            |index: u64, content| Acknowledged { request: RequestId(1), id: LogId::new(1, index), content };
+        let write = |index: u64, content| {
+            let (request, member, at) = (RequestId(1), id(1), Stamp::default());
+            Acknowledged { request, id: LogId::new(1, index), content, member, at }
+        };
         let mut check = AcknowledgedWrites::default();
         assert!(check.acknowledged(write(2, log[1].content), &log).is_ok());
         assert!(check.all_in(id(1), &log).is_ok());

@@ -4,7 +4,7 @@
 //! without an end is found by the clock of `kontiki-sim run`.)
 
 use super::limits::{first_beyond, largest_append};
-use super::{Check, Observation};
+use super::{Check, Observation, Seen};
 use kontiki_core::action::{Action, Write};
 use kontiki_core::config::Options;
 use kontiki_core::log::Entry;
@@ -143,7 +143,7 @@ pub fn recovery_read(times: u64) -> Result<(), String> {
 impl Check for BoundedWork {
     const NAME: &'static str = "Bounded Work";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
         let Some(limits) = self.limits else { return Ok(()) };
         self.sent.clear();
         for action in step.actions {
@@ -152,7 +152,9 @@ impl Check for BoundedWork {
                 Action::Persist(Write { append, repaired, .. }) => {
                     let bytes: u64 = append.iter().chain(repaired.iter()).map(Entry::size).sum();
                     if bytes > limits.written {
-                        return Err(format!("a step writes {bytes} bytes, more than {}", limits.written));
+                        return Err(
+                            format!("a step writes {bytes} bytes, more than {}", limits.written).into()
+                        );
                     }
                 }
                 _ => {}
@@ -165,7 +167,7 @@ impl Check for BoundedWork {
                 ("bytes of entries", *bytes, limits.bytes),
             ];
             if let Some((what, sent, limit)) = first_beyond(all) {
-                return Err(format!("a step sends {sent} {what} to {to}, more than {limit}"));
+                return Err(format!("a step sends {sent} {what} to {to}, more than {limit}").into());
             }
         }
         Ok(())
@@ -207,7 +209,7 @@ mod tests {
         Action::Send(Message { cluster: ClusterId(1), from, to, term: Term::new(1), body })
     }
 
-    fn step(actions: &[Action]) -> Result<(), String> {
+    fn step(actions: &[Action]) -> Result<(), Seen> {
         let leader = status(1, RoleKind::Leader, 1, 0);
         show_actions(&mut limited(), &leader, &leader, &[], actions, &[])
     }

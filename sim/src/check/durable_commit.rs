@@ -2,8 +2,9 @@
 //! majority of the voters, of both sets in a joint configuration. This is what an acknowledgement means. A
 //! member breaks it that acknowledges entries which are only in memory, or on the disk of another incarnation.
 
-use super::{Check, Observation};
-use crate::ledger::link_at;
+use super::{Check, Observation, Seen};
+use crate::ledger::{entry_at, held_at, link_at};
+use crate::part::{Deed, Part};
 use kontiki_core::event::Event;
 use kontiki_core::membership::Membership;
 use kontiki_core::quorum::Tally;
@@ -16,7 +17,7 @@ pub struct DurableCommit;
 impl Check for DurableCommit {
     const NAME: &'static str = "Durable Commit";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
         let (before, after) = (step.before, step.after);
         if after.role != RoleKind::Leader || after.committed == before.committed {
             return Ok(());
@@ -46,10 +47,20 @@ impl Check for DurableCommit {
             Some(chain) => format!("{member} has {} entries", chain.len()),
         });
         let disks: Vec<_> = disks.collect();
-        Err(format!(
+        let what = format!(
             "leader {id} commits through {through}, which is not on a majority of the disks of {membership}: {}",
             disks.join(", ")
-        ))
+        );
+        let position = through.get() as usize - 1;
+        let leads = link_at(step.chain, through)
+            .map(|link| Part::of(id, step.now, Deed::Commits(entry_at(position, link))));
+        let lacks = membership.members().iter().filter_map(|member| {
+            let chain = (step.durable)(*member).unwrap_or_default();
+            let has_it = link_at(chain, through).map(|link| link.prefix) == prefix;
+            let on_disk = || Part { member: Some(member.id), since: None, what: held_at(chain, position) };
+            (!has_it).then(on_disk)
+        });
+        Err(Seen::new(what, leads.into_iter().chain(lacks)))
     }
 }
 
@@ -57,13 +68,15 @@ impl Check for DurableCommit {
 mod tests {
     use super::super::testing::{chain, group, status};
     use super::*;
+    use crate::part::Stamp;
 
-    fn commit(copies: usize) -> Result<(), String> {
+    fn commit(copies: usize) -> Result<(), Seen> {
         let log = chain(&[(1, "x")]);
         let (before, after) = (status(1, RoleKind::Leader, 1, 0), status(1, RoleKind::Leader, 1, 1));
         let group = group(3);
         DurableCommit.observe(&Observation {
             member: 0,
+            now: Stamp::default(),
             event: &Event::Wake,
             actions: &[],
             before: &before,
@@ -80,6 +93,6 @@ mod tests {
     #[test]
     fn a_majority_of_disks_is_enough_and_less_is_not() {
         assert_eq!(commit(2), Ok(()));
-        assert!(commit(1).unwrap_err().contains("not on a majority"));
+        assert!(commit(1).unwrap_err().detail.contains("not on a majority"));
     }
 }

@@ -1,7 +1,7 @@
 //! Election Restriction: a voter denies its vote if its own log is more up-to-date than that of the candidate
 //! (paper §5.4.1). Leader Completeness rests on it, and shows its breach only much later.
 
-use super::{Check, Observation};
+use super::{Check, Observation, Seen};
 use kontiki_core::event::Event;
 use kontiki_core::message::Body;
 
@@ -12,7 +12,7 @@ pub struct ElectionRestriction;
 impl Check for ElectionRestriction {
     const NAME: &'static str = "Election Restriction";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
         let (before, after) = (step.before, step.after);
         let Event::Receive(message) = step.event else { return Ok(()) };
         let Body::RequestVote { last, .. } = message.body else { return Ok(()) };
@@ -22,7 +22,7 @@ impl Check for ElectionRestriction {
             return Ok(());
         }
         let (id, ours, candidate) = (after.id, before.last, message.from.id);
-        Err(format!("member {id} with {ours} votes for member {candidate} with {last}"))
+        Err(format!("member {id} with {ours} votes for member {candidate} with {last}").into())
     }
 }
 
@@ -30,17 +30,19 @@ impl Check for ElectionRestriction {
 mod tests {
     use super::super::testing::{group, id, status};
     use super::*;
+    use crate::part::Stamp;
     use kontiki_core::message::Message;
     use kontiki_core::status::{RoleKind::Follower, Status};
     use kontiki_core::types::{ClusterId, Identity, LogId, Term};
 
-    fn vote(ours: LogId, theirs: LogId) -> Result<(), String> {
+    fn vote(ours: LogId, theirs: LogId) -> Result<(), Seen> {
         let before = Status { last: ours, ..status(1, Follower, 3, 0) };
         let after = Status { term: Term::new(4), vote: Some(id(2)), ..before };
         let body = Body::RequestVote { last: theirs, transfer: false };
         let message = Message::new(Identity::new(ClusterId(0), id(2)), id(1).into(), Term::new(4), body);
         ElectionRestriction.observe(&Observation {
             member: 0,
+            now: Stamp::default(),
             event: &Event::Receive(message),
             actions: &[],
             before: &before,

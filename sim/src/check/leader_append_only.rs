@@ -1,7 +1,7 @@
 //! Leader Append-Only: a leader never overwrites or deletes entries in its log; it only appends (paper §5.3,
 //! figure 3).
 
-use super::{Check, Observation};
+use super::{Check, Observation, Seen};
 use kontiki_core::action::Action;
 use kontiki_core::status::RoleKind;
 
@@ -12,7 +12,7 @@ pub struct LeaderAppendOnly;
 impl Check for LeaderAppendOnly {
     const NAME: &'static str = "Leader Append-Only";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
         let (before, after) = (step.before, step.after);
         let leads =
             before.role == RoleKind::Leader && after.role == RoleKind::Leader && before.term == after.term;
@@ -23,14 +23,17 @@ impl Check for LeaderAppendOnly {
             if let Action::Persist(write) = action
                 && let Some(cut) = write.truncate_after
             {
-                return Err(format!("leader {} of term {} cut its log after {cut}", after.id, after.term));
+                return Err(
+                    format!("leader {} of term {} cut its log after {cut}", after.id, after.term).into()
+                );
             }
         }
         if after.last < before.last {
             return Err(format!(
                 "the log of leader {} ended at {} and ends at {}",
                 after.id, before.last, after.last
-            ));
+            )
+            .into());
         }
         Ok(())
     }

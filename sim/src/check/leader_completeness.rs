@@ -1,29 +1,40 @@
 //! Leader Completeness: if a log entry is committed in a given term, then that entry will be present in the
 //! logs of the leaders for all higher-numbered terms (paper §5.4, figure 3).
 
-use super::{Check, Observation};
-use crate::ledger::link_at;
+use super::{Check, Observation, Seen};
+use crate::ledger::{Link, entry_at, held_at, link_at};
+use crate::part::{Deed, Part, Stamp};
 use kontiki_core::status::RoleKind;
-use kontiki_core::types::{Index, Term};
+use kontiki_core::types::{Index, NodeId, Term};
 use std::collections::BTreeMap;
 
-/// How far each term has committed: the furthest index, and the hash of the log up to it.
+/// How far each term has committed.
 #[derive(Default, Debug)]
 pub struct LeaderCompleteness {
-    committed: BTreeMap<Term, (Index, u64)>,
+    committed: BTreeMap<Term, Furthest>,
     furthest: Index,
+}
+
+/// The furthest entry that was committed in a term, and who was the first to know.
+#[derive(Debug)]
+struct Furthest {
+    index: Index,
+    link: Link,
+    member: NodeId,
+    since: Stamp,
 }
 
 impl Check for LeaderCompleteness {
     const NAME: &'static str = "Leader Completeness";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
         let (before, after) = (step.before, step.after);
         if after.committed > self.furthest
-            && let Some(link) = link_at(step.chain, after.committed)
+            && let Some(&link) = link_at(step.chain, after.committed)
         {
             self.furthest = after.committed;
-            self.committed.insert(after.term, (after.committed, link.prefix));
+            let (index, member, since) = (after.committed, after.id, step.now);
+            self.committed.insert(after.term, Furthest { index, link, member, since });
         }
         let elected =
             after.role == RoleKind::Leader && (before.role != RoleKind::Leader || before.term != after.term);
@@ -32,15 +43,24 @@ impl Check for LeaderCompleteness {
         }
         // The furthest commit of any earlier term: commits of the terms between went less far, and are part
         // of it.
-        let Some((term, (index, prefix))) = self.committed.range(..after.term).next_back() else {
+        let Some((term, furthest)) = self.committed.range(..after.term).next_back() else {
             return Ok(());
         };
-        if link_at(step.chain, *index).is_some_and(|link| link.prefix == *prefix) {
+        let Furthest { index, link, member, since } = furthest;
+        if link_at(step.chain, *index).is_some_and(|ours| ours.prefix == link.prefix) {
             return Ok(());
         }
-        Err(format!(
-            "member {} leads term {} without the log that term {term} committed through {index}",
-            after.id, after.term
+        let (id, position) = (after.id, index.get() as usize - 1);
+        Err(Seen::new(
+            format!(
+                "member {id} leads term {} without the log that term {term} committed through {index}",
+                after.term
+            ),
+            [
+                Part::of(*member, *since, Deed::Commits(entry_at(position, link))),
+                Part { member: Some(id), since: None, what: held_at(step.chain, position) },
+                Part::of(id, step.now, Deed::Leads { term: after.term }),
+            ],
         ))
     }
 }

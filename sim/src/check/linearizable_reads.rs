@@ -3,7 +3,7 @@
 //! both in the order of the log and judged without it.
 
 use crate::history::witness::{self, Committed};
-use crate::history::{History, Verdict, check};
+use crate::history::{History, Verdict, Violation, check};
 use kontiki_core::types::{Index, NodeId};
 
 /// The name of the property.
@@ -24,11 +24,11 @@ pub fn served(member: NodeId, applied: Index, committed: Index) -> Result<(), St
 }
 
 /// A run is over. Returns how many keys could not be decided.
-pub fn over(history: &History, log: impl Iterator<Item = Committed>) -> Result<usize, String> {
-    witness::check(history, log).map_err(|violation| violation.to_string())?;
+pub fn over(history: &History, log: impl Iterator<Item = Committed>) -> Result<usize, Violation> {
+    witness::check(history, log)?;
     match check(history, BUDGET) {
         Verdict::Linearizable => Ok(0),
-        Verdict::Violated(violation) => Err(violation.to_string()),
+        Verdict::Violated(violation) => Err(violation),
         Verdict::Unknown { keys } => Ok(keys.len()),
     }
 }

@@ -1,42 +1,90 @@
 //! Log Matching: if two logs contain an entry with the same index and term, then the logs are identical in
 //! all entries up through the given index (paper §5.3, figure 3).
 
-use super::{Check, Observation};
-use crate::ledger::Link;
-use kontiki_core::types::LogId;
+use super::{Check, Observation, Seen};
+use crate::ledger::{Link, entry_at};
+use crate::part::{Deed, EntryOf, Part, Stamp};
+use kontiki_core::types::{Index, LogId, NodeId};
 
 /// For each index, the entries that were ever seen there, one of each term, each with the one prefix that may
 /// lead to it.
 #[derive(Default, Debug)]
 pub struct LogMatching {
-    seen: Vec<Vec<Link>>,
+    seen: Vec<Vec<Sighting>>,
+}
+
+/// An entry, and where it was seen first.
+#[derive(Clone, Copy, Debug)]
+struct Sighting {
+    link: Link,
+    member: NodeId,
+    since: Stamp,
+}
+
+impl Sighting {
+    fn held_at(&self, position: usize) -> Part {
+        Part::of(self.member, self.since, Deed::Holds(entry_at(position, &self.link)))
+    }
 }
 
 impl LogMatching {
     /// What an entry that was seen holds, by its hash.
     pub fn content(&self, id: LogId) -> Option<u64> {
-        let position = usize::try_from(id.index.get().checked_sub(1)?).ok()?;
-        self.seen.get(position)?.iter().find(|link| link.term == id.term).map(|link| link.content)
+        self.sightings(id.index).find(|seen| seen.link.term == id.term).map(|seen| seen.link.content)
+    }
+
+    /// Which member was the first to have an entry in its log, and since when.
+    pub fn origin(&self, entry: &EntryOf) -> Option<Part> {
+        let is_it = |seen: &&Sighting| (seen.link.term, seen.link.content) == (entry.id.term, entry.content);
+        let first = self.sightings(entry.id.index).find(is_it)?;
+        Some(Part::of(first.member, first.since, Deed::Appends(entry.clone())))
+    }
+
+    fn sightings(&self, index: Index) -> impl Iterator<Item = &Sighting> {
+        let position = index.get().checked_sub(1).and_then(|position| usize::try_from(position).ok());
+        position.and_then(|position| self.seen.get(position)).into_iter().flatten()
+    }
+
+    /// Where the log of a step and the one through an entry that was seen part: what either has there.
+    fn difference(&self, step: &Observation<'_>, mut position: usize, known: Sighting) -> [Part; 2] {
+        let mut theirs = known;
+        let same = |theirs: &Sighting, ours: &Link| {
+            (theirs.link.term, theirs.link.content) == (ours.term, ours.content)
+        };
+        while same(&theirs, &step.chain[position])
+            && let Some(before) = position.checked_sub(1)
+            && let Some(earlier) = self.seen[before].iter().find(|seen| theirs.link.follows(Some(&seen.link)))
+        {
+            (theirs, position) = (*earlier, before);
+        }
+        let link = step.chain[position];
+        let is_new = position >= step.chain.len() - step.appended;
+        let first = self.seen[position].iter().find(|seen| seen.link == link).filter(|_| !is_new);
+        let new = Sighting { link, member: step.after.id, since: step.now };
+        [theirs.held_at(position), first.unwrap_or(&new).held_at(position)]
     }
 }
 
 impl Check for LogMatching {
     const NAME: &'static str = "Log Matching";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
         let from = step.chain.len() - step.appended;
         for (position, link) in step.chain.iter().enumerate().skip(from) {
             if self.seen.len() <= position {
                 self.seen.resize_with(position + 1, Vec::new);
             }
             let seen = &mut self.seen[position];
-            match seen.iter().find(|known| known.term == link.term) {
-                None => seen.push(*link),
-                Some(known) if known.prefix == link.prefix => {}
-                Some(_) => {
-                    let (id, index, term) = (step.after.id, position + 1, link.term);
-                    return Err(format!(
-                        "member {id} has another log up to entry {index}:{term} than it was seen with before"
+            match seen.iter().find(|known| known.link.term == link.term) {
+                None => seen.push(Sighting { link: *link, member: step.after.id, since: step.now }),
+                Some(known) if known.link.prefix == link.prefix => {}
+                Some(known) => {
+                    let (known, id, index, term) = (*known, step.after.id, position + 1, link.term);
+                    return Err(Seen::new(
+                        format!(
+                            "member {id} has another log up to entry {index}:{term} than it was seen with before"
+                        ),
+                        self.difference(step, position, known),
                     ));
                 }
             }
@@ -47,7 +95,7 @@ impl Check for LogMatching {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{chain, show, status};
+    use super::super::testing::{chain, id, show, status};
     use super::*;
     use kontiki_core::status::RoleKind::Follower;
 
@@ -61,7 +109,10 @@ mod tests {
             show(&mut check, &two, &two, &chain(&[(1, "a"), (3, "c")])).is_ok(),
             "other terms may differ"
         );
-        assert!(show(&mut check, &two, &two, &chain(&[(1, "x"), (2, "b")])).is_err());
+        let seen = show(&mut check, &two, &two, &chain(&[(1, "x"), (2, "b")])).expect_err("its past differs");
+        let held: Vec<_> = seen.parts.iter().map(|part| (part.member, part.what.clone())).collect();
+        let at_one = |text| Deed::Holds(entry_at(0, &chain(&[(1, text)])[0]));
+        assert_eq!(held, [(Some(id(1)), at_one("a")), (Some(id(2)), at_one("x"))], "where they part");
         assert!(show(&mut check, &two, &two, &chain(&[(1, "a"), (2, "x")])).is_err());
     }
 }

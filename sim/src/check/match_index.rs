@@ -3,7 +3,7 @@
 //! whatever comes late.
 
 use super::followers::Followers;
-use super::{Check, Observation};
+use super::{Check, Observation, Seen};
 use kontiki_core::action::Action;
 use kontiki_core::event::Event;
 use kontiki_core::message::{Body, Message};
@@ -18,7 +18,7 @@ pub struct MatchIndex {
 impl Check for MatchIndex {
     const NAME: &'static str = "Match Index";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
         let Some(followers) = self.followers.of(step, |_| false) else { return Ok(()) };
         if let Event::Receive(Message { from, term, body: Body::Appended { matched, .. }, .. }) = step.event
             && *term == step.after.term
@@ -35,7 +35,7 @@ impl Check for MatchIndex {
                 let (id, prev) = (step.after.id, slice.prev());
                 return Err(format!(
                     "leader {id} sends {to} entries after {prev}, which has acknowledged all through {acknowledged}"
-                ));
+                ).into());
             }
         }
         Ok(())
@@ -46,6 +46,7 @@ impl Check for MatchIndex {
 mod tests {
     use super::super::testing::{group, id, status};
     use super::*;
+    use crate::part::Stamp;
     use kontiki_core::log::{Entries, LogSlice};
     use kontiki_core::status::RoleKind;
     use kontiki_core::types::{ClusterId, LogId, Term};
@@ -56,13 +57,14 @@ mod tests {
     }
 
     /// Leader 1 hears of this from member 2, and then sends it what comes after that index.
-    fn observed(check: &mut MatchIndex, term: u64, event: &Event, after: u64) -> Result<(), String> {
+    fn observed(check: &mut MatchIndex, term: u64, event: &Event, after: u64) -> Result<(), Seen> {
         let leader = status(1, RoleKind::Leader, term, 0);
         let prev = LogId { index: Index::new(after), term: Term::new(u64::from(after > 0)) };
         let slice = LogSlice::new(prev, Entries::default()).expect("entries that follow");
         let append = message(1, 2, term, Body::Append { slice, commit: Index::ZERO });
         check.observe(&Observation {
             member: 0,
+            now: Stamp::default(),
             event,
             actions: &[Action::Send(append)],
             before: &leader,
@@ -87,7 +89,7 @@ mod tests {
         assert_eq!(observed(&mut check, 1, &appended(1, 7), 7), Ok(()));
         assert_eq!(observed(&mut check, 1, &appended(1, 5), 7), Ok(()), "a late acknowledgement");
         let error = observed(&mut check, 1, &Event::Wake, 6).expect_err("it goes back");
-        assert!(error.contains("after 6:1") && error.contains("through 7"), "{error}");
+        assert!(error.detail.contains("after 6:1") && error.detail.contains("through 7"), "{error:?}");
         assert_eq!(observed(&mut check, 2, &Event::Wake, 3), Ok(()), "another term, another leader");
         assert_eq!(observed(&mut check, 2, &appended(1, 9), 3), Ok(()), "an answer to another leader");
     }

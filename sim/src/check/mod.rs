@@ -28,20 +28,20 @@ pub mod paused_flow;
 pub mod snapshot_prefix;
 pub mod state_machine_safety;
 pub mod steady_leader;
+mod violated;
 pub mod vote_durability;
 pub mod voters_only;
 
 pub use observation::{Check, Observation};
+pub use violated::{Seen, Violated};
 
 use crate::ledger::{Known, Link};
+use crate::part::{Deed, Part, Stamp};
 use kontiki_core::config::Options;
 use kontiki_core::membership::Membership;
 use kontiki_core::replica::Replica;
 use kontiki_core::status::Held;
 use kontiki_core::types::{Ballot, Index, LogId, NodeId, Term};
-
-/// A property that did not hold: its name, and what was seen.
-pub type Violated = (&'static str, String);
 
 /// What a check says.
 pub type Checked = Result<(), Violated>;
@@ -92,9 +92,10 @@ impl Checks {
         run(&mut self.match_index, step)?;
         run(&mut self.steady_leader, step)?;
         run(&mut self.snapshot_prefix, step)?;
-        self.snapshot_prefix
-            .rests_on(step, self.state_machine_safety.committed())
-            .map_err(|detail| (snapshot_prefix::SnapshotPrefix::NAME, detail))
+        let committed = self.state_machine_safety.committed();
+        let rests = self.snapshot_prefix.rests_on(step, committed);
+        rests.map_err(|detail| (snapshot_prefix::SnapshotPrefix::NAME, detail))?;
+        Ok(())
     }
 
     /// The group begins with this membership.
@@ -120,29 +121,31 @@ impl Checks {
     /// What a member holds after a step.
     pub fn holds(&mut self, member: usize, id: NodeId, held: &Held) -> Checked {
         let checked = self.bounded_memory.holds(member, held);
-        checked.map_err(|detail| (bounded_memory::NAME, format!("member {id} holds {detail}")))
+        checked.map_err(|detail| Violated::new(bounded_memory::NAME, format!("member {id} holds {detail}")))
     }
 
     /// What a full replica holds after an input, beside its kernel.
     pub fn replica_holds(&self, id: NodeId, replica: &Replica) -> Checked {
         let checked = bounded_memory::replica_holds(&replica.held(), replica.options());
-        checked.map_err(|detail| (bounded_memory::NAME, format!("replica {id} holds {detail}")))
+        checked.map_err(|detail| Violated::new(bounded_memory::NAME, format!("replica {id} holds {detail}")))
     }
 
     /// The latest term of a healed group at this time, in nanoseconds, and whether all follow its leader.
     pub fn healed(&mut self, now: u64, patience: u64, term: Term, is_led: bool) -> Checked {
         let looked = self.steady_leader.look(now, patience, term, is_led);
-        looked.map_err(|detail| (steady_leader::NAME, detail))
+        looked.map_err(|detail| Violated::new(steady_leader::NAME, detail))
     }
 
     /// Something happens at this time, in nanoseconds.
     pub fn happens(&mut self, now: u64) -> Checked {
-        self.bounded_work.happens(now).map_err(|detail| (bounded_work::BoundedWork::NAME, detail))
+        let checked = self.bounded_work.happens(now);
+        checked.map_err(|detail| Violated::new(bounded_work::BoundedWork::NAME, detail))
     }
 
     /// Something follows from what happens, at once.
     pub fn follows(&mut self, now: u64) -> Checked {
-        self.bounded_work.follows(now).map_err(|detail| (bounded_work::BoundedWork::NAME, detail))
+        let checked = self.bounded_work.follows(now);
+        checked.map_err(|detail| Violated::new(bounded_work::BoundedWork::NAME, detail))
     }
 
     /// A member has lost its disk and comes back under another incarnation, which has promised nothing.
@@ -151,10 +154,9 @@ impl Checks {
     }
 
     /// A member's state machine has got so far.
-    pub fn applied(&mut self, member: NodeId, index: Index, digest: u64) -> Checked {
-        self.snapshot_prefix
-            .applied(member, index, digest)
-            .map_err(|detail| (snapshot_prefix::SnapshotPrefix::NAME, detail))
+    pub fn applied(&mut self, member: NodeId, index: Index, digest: u64, now: Stamp) -> Checked {
+        let checked = self.snapshot_prefix.applied(member, index, digest, now);
+        checked.map_err(|seen| seen.of(snapshot_prefix::SnapshotPrefix::NAME))
     }
 
     /// What the group has committed.
@@ -167,7 +169,7 @@ impl Checks {
         self.bounded_memory.restarted(member);
         self.vote_durability
             .restarted(member, ballot)
-            .map_err(|detail| (vote_durability::VoteDurability::NAME, detail))
+            .map_err(|seen| seen.of(vote_durability::VoteDurability::NAME))
     }
 
     /// A client was told that what it proposed is committed.
@@ -175,7 +177,29 @@ impl Checks {
         let committed = self.state_machine_safety.committed();
         self.acknowledged_writes
             .acknowledged(write, committed)
-            .map_err(|detail| (acknowledged_writes::NAME, detail))
+            .map_err(|seen| seen.of(acknowledged_writes::NAME))
+    }
+
+    /// A member that has applied all through `applied` serves a read that was asked for when all through
+    /// `committed` was committed.
+    pub fn served(&self, member: NodeId, applied: Index, committed: Index, now: Stamp) -> Checked {
+        let served = linearizable_reads::served(member, applied, committed);
+        served.map_err(|detail| {
+            let serves = Part::of(member, now, Deed::Serves(applied));
+            let committed = self.state_machine_safety.committed_by(committed);
+            Seen::new(detail, committed.into_iter().chain([serves])).of(linearizable_reads::NAME)
+        })
+    }
+
+    /// Who appended the entries first that a violation is about.
+    pub(crate) fn origins(&self, parts: &mut [Part]) -> Vec<Part> {
+        let mut origins: Vec<Part> = Vec::new();
+        for part in parts {
+            let needs_it = matches!(part.what, Deed::Commits(_) | Deed::Acknowledges(_));
+            let Some(entry) = part.entry().filter(|_| needs_it) else { continue };
+            origins.extend(self.log_matching.origin(entry).filter(|origin| !origins.contains(origin)));
+        }
+        origins
     }
 
     /// A client was told that its request was refused.
@@ -187,7 +211,7 @@ impl Checks {
     pub fn at_rest<'a>(&self, logs: impl Iterator<Item = (NodeId, &'a [Link])>) -> Checked {
         for (id, log) in logs {
             let kept = self.acknowledged_writes.all_in(id, log);
-            kept.map_err(|detail| (acknowledged_writes::NAME, detail))?;
+            kept.map_err(|seen| seen.of(acknowledged_writes::NAME))?;
         }
         Ok(())
     }
@@ -209,7 +233,7 @@ impl Known for Checks {
 }
 
 fn run<C: Check>(check: &mut C, step: &Observation<'_>) -> Checked {
-    check.observe(step).map_err(|detail| (C::NAME, detail))
+    check.observe(step).map_err(|seen| seen.of(C::NAME).by(step.after.id, step.now))
 }
 
 #[cfg(test)]
@@ -267,7 +291,7 @@ pub(crate) mod testing {
         before: &Status,
         after: &Status,
         log: &[Link],
-    ) -> Result<(), String> {
+    ) -> Result<(), Seen> {
         show_actions(check, before, after, log, &[], log)
     }
 
@@ -278,9 +302,10 @@ pub(crate) mod testing {
         log: &[Link],
         actions: &[Action],
         others: &[Link],
-    ) -> Result<(), String> {
+    ) -> Result<(), Seen> {
         check.observe(&Observation {
             member: after.id.get() as usize - 1,
+            now: Stamp::default(),
             event: &Event::Wake,
             actions,
             before,

@@ -1,6 +1,8 @@
 //! What a check looks at, and what a check is.
 
+use super::Seen;
 use crate::ledger::Link;
+use crate::part::Stamp;
 use kontiki_core::action::Action;
 use kontiki_core::event::Event;
 use kontiki_core::membership::Membership;
@@ -12,6 +14,8 @@ use kontiki_core::types::Member;
 pub struct Observation<'a> {
     /// The member, counted from zero.
     pub member: usize,
+    /// When it takes the step.
+    pub now: Stamp,
     /// What it was told.
     pub event: &'a Event,
     /// What came of it, as far as it was carried out.
@@ -52,5 +56,5 @@ pub trait Check {
     const NAME: &'static str;
 
     /// Looks at one step.
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String>;
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen>;
 }

@@ -2,7 +2,7 @@
 //! an entry of the leader's own term; and any majority that decides under one of them shares a member with
 //! any that decides under the other (paper §6, thesis 4.1 and its erratum of 2015).
 
-use super::{Check, Observation};
+use super::{Check, Observation, Seen};
 use crate::ledger::link_at;
 use kontiki_core::action::Action;
 use kontiki_core::log::EntryBody;
@@ -17,7 +17,7 @@ pub struct OneChangeAtATime;
 impl Check for OneChangeAtATime {
     const NAME: &'static str = "One Change at a Time";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
         let (before, after) = (step.before, step.after);
         if after.role != RoleKind::Leader {
             return Ok(());
@@ -32,15 +32,17 @@ impl Check for OneChangeAtATime {
                 if latest > after.committed {
                     return Err(format!(
                         "leader {id} appends a membership at {index}, and that at {latest} is not committed"
-                    ));
+                    )
+                    .into());
                 }
                 if !has_committed(step, after.committed) {
                     return Err(format!(
                         "leader {id} appends a membership at {index} and has committed nothing of its term"
-                    ));
+                    )
+                    .into());
                 }
                 if !overlap(&membership, next) {
-                    return Err(format!("leader {id} goes from {membership} to {next} in one step"));
+                    return Err(format!("leader {id} goes from {membership} to {next} in one step").into());
                 }
                 latest = index;
                 membership = (**next).clone();

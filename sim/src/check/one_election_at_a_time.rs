@@ -2,7 +2,7 @@
 //! has slept. Terms that grow faster than elections are held tell of timers that fire several times for one
 //! silence.
 
-use super::{Check, Observation};
+use super::{Check, Observation, Seen};
 use kontiki_core::event::Event;
 
 /// Needs to remember nothing.
@@ -12,7 +12,7 @@ pub struct OneElectionAtATime;
 impl Check for OneElectionAtATime {
     const NAME: &'static str = "One Election at a Time";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
         let told = match step.event {
             Event::Receive(message) => message.term.max(step.before.term),
             _ => step.before.term,
@@ -21,7 +21,7 @@ impl Check for OneElectionAtATime {
             return Ok(());
         }
         let (id, before, after) = (step.after.id, step.before.term, step.after.term);
-        Err(format!("member {id} went from term {before} to {after} in one step"))
+        Err(format!("member {id} went from term {before} to {after} in one step").into())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Own-Term Commit: a leader commits by counting replicas only entries of its own term; those of earlier
 //! terms commit along with one of them (paper §5.4.2, figure 8).
 
-use super::{Check, Observation};
+use super::{Check, Observation, Seen};
 use crate::ledger::link_at;
 use kontiki_core::status::RoleKind;
 
@@ -12,7 +12,7 @@ pub struct OwnTermCommit;
 impl Check for OwnTermCommit {
     const NAME: &'static str = "Own-Term Commit";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
         let (before, after) = (step.before, step.after);
         if after.role != RoleKind::Leader || after.committed == before.committed {
             return Ok(());
@@ -22,7 +22,8 @@ impl Check for OwnTermCommit {
             found => {
                 let (id, term, through) = (after.id, after.term, after.committed);
                 let found = found.map(|link| link.term);
-                Err(format!("leader {id} of term {term} commits through {through}, an entry of {found:?}"))
+                Err(format!("leader {id} of term {term} commits through {through}, an entry of {found:?}")
+                    .into())
             }
         }
     }

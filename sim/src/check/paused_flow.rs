@@ -3,7 +3,7 @@
 //! and does not say so, it does not send whole windows of the same entries over and over.
 
 use super::followers::Followers;
-use super::{Check, Observation};
+use super::{Check, Observation, Seen};
 use kontiki_core::action::Action;
 use kontiki_core::event::Event;
 use kontiki_core::message::{Body, Message};
@@ -108,7 +108,7 @@ impl Flow {
 impl Check for PausedFlow {
     const NAME: &'static str = "Paused Flow";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
         let begin_anew = |flow: &mut Flow| {
             flow.begin_anew();
             true
@@ -133,6 +133,7 @@ impl Check for PausedFlow {
 mod tests {
     use super::super::testing::{group, id, status};
     use super::*;
+    use crate::part::Stamp;
     use kontiki_core::log::{Entries, Entry, EntryBody, LogSlice};
     use kontiki_core::membership::Membership;
     use kontiki_core::status::{RoleKind, Status};
@@ -160,7 +161,7 @@ mod tests {
     }
 
     /// Leader 1 hears this of member 2, and sends that.
-    fn observed(check: &mut PausedFlow, heard: Option<Body>, sent: &[Body]) -> Result<(), String> {
+    fn observed(check: &mut PausedFlow, heard: Option<Body>, sent: &[Body]) -> Result<(), Seen> {
         observed_since(check, LogId::ZERO, &group(3), heard, sent)
     }
 
@@ -171,12 +172,13 @@ mod tests {
         membership_before: &Membership,
         heard: Option<Body>,
         sent: &[Body],
-    ) -> Result<(), String> {
+    ) -> Result<(), Seen> {
         let leader = status(1, RoleKind::Leader, 1, 0);
         let event = heard.map_or(Event::Wake, |body| Event::Receive(message(2, 1, body)));
         let actions: Vec<_> = sent.iter().map(|body| Action::Send(message(1, 2, body.clone()))).collect();
         check.observe(&Observation {
             member: 0,
+            now: Stamp::default(),
             event: &event,
             actions: &actions,
             before: &Status { configured, ..leader },

@@ -2,8 +2,9 @@
 //! entry, with the membership as of that entry (thesis 5.1); and members that have applied the same have the
 //! same state.
 
-use super::{Check, Observation};
+use super::{Check, Observation, Seen};
 use crate::ledger::{Link, link_at};
+use crate::part::{Deed, Part, Stamp};
 use kontiki_core::action::Action;
 use kontiki_core::log::{EntryBody, Snapshot};
 use kontiki_core::membership::Membership;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 #[derive(Default, Debug)]
 pub struct SnapshotPrefix {
     memberships: BTreeMap<Index, Vec<(LogId, Arc<Membership>)>>,
-    states: BTreeMap<Index, (u64, NodeId)>,
+    states: BTreeMap<Index, (u64, NodeId, Stamp)>,
 }
 
 impl SnapshotPrefix {
@@ -59,19 +60,23 @@ impl SnapshotPrefix {
     }
 
     /// A member's state machine has got so far.
-    pub fn applied(&mut self, member: NodeId, index: Index, digest: u64) -> Result<(), String> {
-        let (known, first) = *self.states.entry(index).or_insert((digest, member));
+    pub fn applied(&mut self, member: NodeId, index: Index, digest: u64, now: Stamp) -> Result<(), Seen> {
+        let (known, first, since) = *self.states.entry(index).or_insert((digest, member, now));
         if known == digest {
             return Ok(());
         }
-        Err(format!("members {first} and {member} have applied through {index} and have different states"))
+        let parts = [(first, since, known), (member, now, digest)];
+        Err(Seen::new(
+            format!("members {first} and {member} have applied through {index} and have different states"),
+            parts.map(|(id, at, digest)| Part::of(id, at, Deed::Applies { through: index, digest })),
+        ))
     }
 }
 
 impl Check for SnapshotPrefix {
     const NAME: &'static str = "Snapshot Prefix";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
         for action in step.actions {
             let Action::Persist(write) = action else { continue };
             for entry in write.append.iter() {
@@ -108,8 +113,11 @@ mod tests {
     #[test]
     fn states_that_differ_at_one_index_are_seen() {
         let mut check = SnapshotPrefix::default();
-        assert_eq!(check.applied(id(1), Index::new(3), 7), Ok(()));
-        assert_eq!(check.applied(id(2), Index::new(4), 8), Ok(()));
-        assert!(check.applied(id(3), Index::new(3), 8).is_err());
+        let now = |step| Stamp { step, at: 0 };
+        assert_eq!(check.applied(id(1), Index::new(3), 7, now(10)), Ok(()));
+        assert_eq!(check.applied(id(2), Index::new(4), 8, now(11)), Ok(()));
+        let seen = check.applied(id(3), Index::new(3), 8, now(12)).expect_err("it differs");
+        let who: Vec<_> = seen.parts.iter().map(|part| (part.member, part.since)).collect();
+        assert_eq!(who, [(Some(id(1)), Some(now(10))), (Some(id(3)), Some(now(12)))]);
     }
 }

@@ -2,13 +2,18 @@
 //! server will ever apply a different log entry for the same index (paper §5.4.3, figure 3). Checked already
 //! when an entry is known to be committed, which is before any server may apply it.
 
-use super::{Check, Observation};
-use crate::ledger::{Link, link_at};
+use super::{Check, Observation, Seen};
+use crate::ledger::{Link, entry_at, first_difference, link_at};
+use crate::part::{Deed, Part, Stamp};
+use kontiki_core::types::{Index, NodeId};
+use std::collections::BTreeMap;
 
 /// The one sequence of entries that the group has committed.
 #[derive(Default, Debug)]
 pub struct StateMachineSafety {
     committed: Vec<Link>,
+    /// Who was the first to know entries as committed from an index on, and when.
+    known_by: BTreeMap<Index, (NodeId, Stamp)>,
 }
 
 impl StateMachineSafety {
@@ -16,34 +21,57 @@ impl StateMachineSafety {
     pub fn committed(&self) -> &[Link] {
         &self.committed
     }
+
+    /// Which member was the first to know this entry to be committed, and since when.
+    pub fn committed_by(&self, index: Index) -> Option<Part> {
+        let link = link_at(&self.committed, index)?;
+        let (_, &(member, since)) = self.known_by.range(..=index).next_back()?;
+        let entry = entry_at(index.get() as usize - 1, link);
+        Some(Part::of(member, since, Deed::Commits(entry)))
+    }
+
+    /// What a member commits that is something else than the group has committed, and where the two part.
+    fn differs(&self, step: &Observation<'_>, detail: String) -> Seen {
+        let position = first_difference(step.chain, &self.committed);
+        let index = Index::new(position as u64 + 1);
+        let ours = link_at(step.chain, index)
+            .map(|link| Part::of(step.after.id, step.now, Deed::Commits(entry_at(position, link))));
+        Seen::new(
+            format!("{detail}: they differ from entry {index} on"),
+            self.committed_by(index).into_iter().chain(ours),
+        )
+    }
 }
 
 impl Check for StateMachineSafety {
     const NAME: &'static str = "State Machine Safety";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
         let after = step.after;
         if after.committed == step.before.committed || after.committed.get() == 0 {
             return Ok(());
         }
         let through = after.committed;
         let Some(ours) = link_at(step.chain, through) else {
-            return Err(format!("member {} commits {through}, beyond the end of its log", after.id));
+            return Err(format!("member {} commits {through}, beyond the end of its log", after.id).into());
         };
         match link_at(&self.committed, through) {
             Some(known) if known.prefix == ours.prefix => Ok(()),
             Some(_) => {
-                Err(format!("member {} commits another log through {through} than the group did", after.id))
+                let what =
+                    format!("member {} commits another log through {through} than the group did", after.id);
+                Err(self.differs(step, what))
             }
             None => {
                 let known = self.committed.len();
                 let agrees = known == 0 || step.chain[known - 1].prefix == self.committed[known - 1].prefix;
                 if !agrees {
-                    return Err(format!(
-                        "member {} commits through {through} on another log than the group's",
-                        after.id
-                    ));
+                    let id = after.id;
+                    let what =
+                        format!("member {id} commits through {through} on another log than the group's");
+                    return Err(self.differs(step, what));
                 }
+                self.known_by.insert(Index::new(known as u64 + 1), (after.id, step.now));
                 self.committed.extend_from_slice(&step.chain[known..through.get() as usize]);
                 Ok(())
             }
@@ -62,7 +90,7 @@ mod tests {
         id: u64,
         through: u64,
         log: &[(u64, &str)],
-    ) -> Result<(), String> {
+    ) -> Result<(), Seen> {
         show(check, &status(id, Follower, 3, 0), &status(id, Follower, 3, through), &chain(log))
     }
 
@@ -72,7 +100,16 @@ mod tests {
         assert!(commit(&mut check, 1, 2, &[(1, "a"), (1, "b"), (1, "c")]).is_ok());
         assert_eq!(check.committed().len(), 2);
         assert!(commit(&mut check, 2, 2, &[(1, "a"), (1, "b")]).is_ok());
-        assert!(commit(&mut check, 2, 2, &[(1, "a"), (2, "b")]).is_err());
+        let seen = commit(&mut check, 2, 2, &[(1, "a"), (2, "b")]).expect_err("it commits another entry");
+        assert!(seen.detail.ends_with("they differ from entry 2 on"), "{}", seen.detail);
+        let told: Vec<_> = seen.parts.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "member 1 knows 2:1 to be committed, since step 0 (0.000 ms)",
+                "member 2 knows 2:2 to be committed, since step 0 (0.000 ms)"
+            ]
+        );
         assert!(commit(&mut check, 3, 3, &[(1, "a"), (1, "x"), (1, "c")]).is_err());
         assert!(commit(&mut check, 3, 3, &[(1, "a")]).is_err());
     }

@@ -1,29 +1,31 @@
 //! Vote Durability: each server votes for at most one candidate in a given term (paper §5.2), across crashes
 //! too: a vote that has left a member is still on its disk when it starts again.
 
-use super::{Check, Observation};
+use super::{Check, Observation, Seen};
+use crate::part::{Deed, Part, Stamp};
 use kontiki_core::action::Action;
 use kontiki_core::message::Body;
 use kontiki_core::types::{Ballot, NodeId, Term};
 use std::collections::BTreeMap;
 
-/// Every vote that has left each member.
+/// Every vote that has left each member, and when.
 #[derive(Default, Debug)]
 pub struct VoteDurability {
-    votes: BTreeMap<(usize, Term), NodeId>,
+    votes: BTreeMap<(usize, Term), (NodeId, Stamp)>,
 }
 
 impl VoteDurability {
     /// A member starts again with this ballot.
-    pub fn restarted(&self, member: usize, ballot: Ballot) -> Result<(), String> {
+    pub fn restarted(&self, member: usize, ballot: Ballot) -> Result<(), Seen> {
         let last = self.votes.range((member, Term::ZERO)..=(member, Term::new(u64::MAX))).next_back();
-        let Some((&(_, term), &vote)) = last else {
+        let Some((&(_, term), &(vote, since))) = last else {
             return Ok(());
         };
         let id = member + 1;
         if ballot.term() < term || (ballot.term() == term && ballot.vote() != Some(vote)) {
-            return Err(format!(
-                "member {id} voted for {vote} in term {term} and starts again with {ballot:?}"
+            return Err(Seen::new(
+                format!("member {id} voted for {vote} in term {term} and starts again with {ballot:?}"),
+                voted(member, vote, term, since),
             ));
         }
         Ok(())
@@ -34,24 +36,35 @@ impl VoteDurability {
         self.votes.retain(|(voter, _), _| *voter != member);
     }
 
-    fn vote(&mut self, member: usize, term: Term, candidate: NodeId) -> Result<(), String> {
-        let first = *self.votes.entry((member, term)).or_insert(candidate);
+    fn vote(&mut self, member: usize, term: Term, candidate: NodeId, now: Stamp) -> Result<(), Seen> {
+        let (first, since) = *self.votes.entry((member, term)).or_insert((candidate, now));
         if first == candidate {
             return Ok(());
         }
-        Err(format!("member {} voted for {first} and for {candidate} in term {term}", member + 1))
+        let what = format!("member {} voted for {first} and for {candidate} in term {term}", member + 1);
+        let votes = [(first, since), (candidate, now)];
+        Err(Seen::new(what, votes.into_iter().filter_map(|(vote, at)| voted(member, vote, term, at))))
     }
+}
+
+/// A member, counted from zero, voted.
+fn voted(member: usize, candidate: NodeId, term: Term, at: Stamp) -> Option<Part> {
+    Some(Part::of(NodeId::new(member as u64 + 1)?, at, Deed::Votes { candidate, term }))
 }
 
 impl Check for VoteDurability {
     const NAME: &'static str = "Vote Durability";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
         for action in step.actions {
             if let Action::Send(message) = action {
                 match message.body {
-                    Body::Voted { granted: true } => self.vote(step.member, message.term, message.to.id)?,
-                    Body::RequestVote { .. } => self.vote(step.member, message.term, message.from.id)?,
+                    Body::Voted { granted: true } => {
+                        self.vote(step.member, message.term, message.to.id, step.now)?;
+                    }
+                    Body::RequestVote { .. } => {
+                        self.vote(step.member, message.term, message.from.id, step.now)?;
+                    }
                     _ => {}
                 }
             }
@@ -68,7 +81,7 @@ mod tests {
     use kontiki_core::status::RoleKind::Follower;
     use kontiki_core::types::{ClusterId, Identity};
 
-    fn grant(check: &mut VoteDurability, candidate: u64, term: u64) -> Result<(), String> {
+    fn grant(check: &mut VoteDurability, candidate: u64, term: u64) -> Result<(), Seen> {
         let body = Body::Voted { granted: true };
         let message =
             Message::new(Identity::new(ClusterId(0), id(1)), id(candidate).into(), Term::new(term), body);

@@ -2,7 +2,7 @@
 //! learner, no witness, no member that has left or has come back under another incarnation. The exception is
 //! a member that does not know its removal to be committed: it may be needed to commit it (thesis 4.2.2).
 
-use super::{Check, Observation};
+use super::{Check, Observation, Seen};
 use kontiki_core::membership::MemberKind;
 use kontiki_core::status::RoleKind;
 
@@ -13,7 +13,7 @@ pub struct VotersOnly;
 impl Check for VotersOnly {
     const NAME: &'static str = "Voters Only";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), String> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
         let (before, after) = (step.before, step.after);
         let stands = matches!(after.role, RoleKind::PreCandidate | RoleKind::Candidate | RoleKind::Leader);
         let new = before.role != after.role || before.term != after.term;
@@ -23,7 +23,8 @@ impl Check for VotersOnly {
         if !stands || !new || leaving || kind == MemberKind::Voter {
             return Ok(());
         }
-        Err(format!("member {} becomes {} and is {:?} in {}", after.id, after.role, kind, step.membership))
+        Err(format!("member {} becomes {} and is {:?} in {}", after.id, after.role, kind, step.membership)
+            .into())
     }
 }
 
@@ -37,7 +38,7 @@ mod tests {
         let before = status(4, RoleKind::Follower, 1, 0);
         let after = status(4, RoleKind::Candidate, 2, 0);
         assert_eq!(after.kind, MemberKind::Voter);
-        assert!(show(&mut VotersOnly, &before, &after, &[]).unwrap_err().contains("NonMember"));
+        assert!(show(&mut VotersOnly, &before, &after, &[]).unwrap_err().detail.contains("NonMember"));
         let before = status(1, RoleKind::Follower, 1, 0);
         assert_eq!(show(&mut VotersOnly, &before, &status(1, RoleKind::Candidate, 2, 0), &[]), Ok(()));
     }

@@ -7,6 +7,7 @@ use kontiki_sim::check::Check as _;
 use kontiki_sim::check::bounded_work::BoundedWork;
 use kontiki_sim::formation::{self, Report};
 use kontiki_sim::hash::StableHasher;
+use kontiki_sim::report::Failure;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -110,12 +111,12 @@ impl Formation {
 fn run_seed(seed: u64, twice: bool) -> Report {
     let mut report = formation::run(seed);
     if twice && formation::run(seed) != report {
-        report.failure.get_or_insert(kontiki_sim::report::Failure {
-            property: "Determinism".to_owned(),
-            detail: "the same seed gave another run".to_owned(),
-            step: report.events,
-            at: report.virtual_nanos,
-        });
+        report.failure.get_or_insert(Failure::new(
+            "Determinism",
+            "the same seed gave another run".to_owned(),
+            report.events,
+            report.virtual_nanos,
+        ));
     }
     report
 }

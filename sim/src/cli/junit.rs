@@ -1,9 +1,11 @@
 //! What a sweep has shown as a JUnit report, which CI systems read: a case for each seed that failed, and one
 //! for all that held.
 
+use super::Cluster;
 use super::summary::{Summary, Verdict};
 use kontiki_sim::check::Check as _;
 use kontiki_sim::check::bounded_work::BoundedWork;
+use kontiki_sim::report::Failure;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -68,7 +70,7 @@ fn failed<'s>(verdict: &'s Verdict<'s>) -> Vec<Failed<'s>> {
         name: format!("seed {seed}"),
         property: &failure.property,
         detail: failure.detail.clone(),
-        remedy: cluster.command("replay", *seed),
+        remedy: violated_remedy(cluster, *seed, failure),
     });
     let hung = summary.hung.iter().map(|hung| Failed {
         name: format!("seed {}", hung.seed),
@@ -83,6 +85,14 @@ fn failed<'s>(verdict: &'s Verdict<'s>) -> Vec<Failed<'s>> {
         remedy: mark.brought_about_by().to_owned(),
     });
     violated.chain(hung).chain(missed).collect()
+}
+
+/// Who had a part in a failure, and the commands that tell more of it, each in a line.
+fn violated_remedy(cluster: &Cluster, seed: u64, failure: &Failure) -> String {
+    let shown = format!("{failure:#}");
+    let parts = shown.lines().skip(1).map(|line| line.trim().to_owned());
+    let commands = cluster.remedies(seed, failure).map(|(name, command)| format!("{name}: {command}"));
+    parts.chain(commands).collect::<Vec<_>>().join("\n")
 }
 
 /// A text as the value of an attribute or the content of an element. XML has no control characters.
@@ -106,16 +116,20 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::ProfileArg;
     use crate::cli::summary::MarkDemand;
-    use crate::cli::{Cluster, ProfileArg};
-    use kontiki_sim::report::{Failure, Mark};
+    use kontiki_core::types::{NodeId, Term};
+    use kontiki_sim::report::{Deed, Mark, Part, Stamp};
 
     #[test]
     fn each_failure_is_a_case_and_its_text_is_escaped() {
         let mut summary = Summary::default();
         summary.done.add(0..10).unwrap();
         let detail = "entry <1:2> & \"others\"\u{1b}\nare lost".to_owned();
-        summary.failures.push((7, Failure { property: "Log Matching".to_owned(), detail, step: 3, at: 9 }));
+        let mut failure = Failure::new("Log Matching", detail, 3, 9);
+        let (leader, since) = (NodeId::new(2).unwrap(), Stamp { step: 2, at: 5_000_000 });
+        failure.parts.push(Part::of(leader, since, Deed::Leads { term: Term::new(4) }));
+        summary.failures.push((7, failure));
         let cluster = Cluster { members: 3, profile: ProfileArg::Storage };
         let mut verdict = summary.judge(&cluster, MarkDemand::Due);
         verdict.missed.push(Mark::Truncated);
@@ -128,7 +142,12 @@ mod tests {
         assert!(lines.contains(&"<property name=\"seeds\" value=\"0..10\"/>"), "{xml}");
         assert!(xml.contains("name=\"9 seeds that hold\""), "{xml}");
         let failure = "<failure type=\"Log Matching\" message=\"Log Matching: entry &lt;1:2&gt; &amp; \
-            &quot;others&quot;\u{fffd}&#10;are lost\">cargo sim replay --seed 7 --members 3 --profile storage</failure>";
+            &quot;others&quot;\u{fffd}&#10;are lost\">member 2 leads term 4, since step 2 (5.000 ms)\
+            &#10;replay: cargo sim replay --seed 7 --members 3 --profile storage\
+            &#10;trace: cargo sim replay --seed 7 --members 3 --profile storage --trace --from 2 --member 2\
+            &#10;shrink: cargo sim shrink --seed 7 --members 3 --profile storage\
+            &#10;explain: cargo sim explain --seed 7 --members 3 --profile storage\
+            &#10;when: cargo sim when --seed 7 --members 3 --profile storage</failure>";
         assert!(lines.contains(&failure), "{xml}");
         assert!(xml.contains("name=\"mark truncated\"") && xml.contains("type=\"Reach\""), "{xml}");
     }

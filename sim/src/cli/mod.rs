@@ -20,6 +20,7 @@ mod trace;
 mod when;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kontiki_sim::report::Failure;
 use kontiki_sim::scenario::{Profile, Scenario};
 use serde::{Deserialize, Serialize};
 use std::io::Write as _;
@@ -156,6 +157,23 @@ impl Cluster {
             command += &format!(" --profile {}", self.profile());
         }
         command
+    }
+
+    /// The commands that tell more of a failure, by their names.
+    fn remedies(&self, seed: u64, failure: &Failure) -> [(&'static str, String); 5] {
+        let mut trace = format!("{} --trace --from {}", self.command("replay", seed), failure.first_step());
+        let members: Vec<_> = failure.members().iter().map(ToString::to_string).collect();
+        if !members.is_empty() {
+            trace += &format!(" --member {}", members.join(","));
+        }
+        let command = |verb| self.command(verb, seed);
+        [
+            ("replay", command("replay")),
+            ("trace", trace),
+            ("shrink", command("shrink")),
+            ("explain", command("explain")),
+            ("when", command("when")),
+        ]
     }
 }
 

@@ -31,9 +31,9 @@ pub(crate) struct Replay {
     /// Show nothing after this: a time, or the number of a step
     #[arg(long, value_parser = limit)]
     until: Option<Limit>,
-    /// Show only what is about this member
-    #[arg(long, value_name = "ID", value_parser = member)]
-    member: Option<NodeId>,
+    /// Show only what is about these members: one, or several as in 1,3
+    #[arg(long, value_name = "ID", value_parser = member, value_delimiter = ',')]
+    member: Vec<NodeId>,
     /// Show every step: one line each, or one JSON object each
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "human")]
     trace: Option<Trace>,
@@ -136,7 +136,9 @@ impl Replay {
             Some(Limit::Step(last)) => *reached > last,
             Some(Limit::Nanos(last)) => traced.at() > last,
         };
-        let shown = has_begun && !is_over && self.member.is_none_or(|id| traced.concerns(id));
+        let shown = has_begun
+            && !is_over
+            && (self.member.is_empty() || self.member.iter().any(|id| traced.concerns(*id)));
         let _ = match self.trace {
             Some(Trace::Human) if shown => writeln!(out, "{}", traced.line()),
             Some(Trace::Json) if shown => writeln!(out, "{}", traced.json()),
@@ -149,18 +151,18 @@ impl Replay {
         let Report { seed, counters, trace_hash, failure, .. } = report;
         match failure {
             Some(failure) if self.trace == Some(Trace::Json) => {
-                note(&format!("FAILED  {failure}"));
+                note(&format!("FAILED  {failure:#}"));
                 Ok(())
             }
             Some(failure) => {
                 if self.story
                     && let Ok(Some(story)) = story::tell(scenario)
                 {
-                    writeln!(out, "{story}")?;
+                    return writeln!(out, "{story}\nFAILED  {failure}");
                 } else if self.trace.is_none() {
                     writeln!(out, "{LEGEND}\n{}", last_steps(scenario, LAST).join("\n"))?;
                 }
-                writeln!(out, "FAILED  {failure}")
+                writeln!(out, "FAILED  {failure:#}")
             }
             None if self.trace == Some(Trace::Json) => Ok(()),
             None => writeln!(

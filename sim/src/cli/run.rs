@@ -230,12 +230,12 @@ fn run_seed(cluster: &Cluster, seed: u64, twice: bool) -> Report {
     if twice && report.failure.is_none() {
         let again = run();
         if again != report {
-            report.failure = Some(Failure {
-                property: "Determinism".to_owned(),
-                detail: format!("trace hash {:016x}, then {:016x}", report.trace_hash, again.trace_hash),
-                step: report.counters.steps,
-                at: report.counters.virtual_nanos,
-            });
+            report.failure = Some(Failure::new(
+                "Determinism",
+                format!("trace hash {:016x}, then {:016x}", report.trace_hash, again.trace_hash),
+                report.counters.steps,
+                report.counters.virtual_nanos,
+            ));
         }
     }
     report

@@ -203,13 +203,10 @@ impl Verdict<'_> {
     fn tell_failures(&self, text: &mut String) {
         let Self { summary: Summary { failures, hung, .. }, cluster, missed } = self;
         for (seed, failure) in failures.iter().take(TOLD) {
-            let command = |verb| cluster.command(verb, *seed);
-            *text += &format!(
-                "\nFAILED  {failure}\n  replay:  {}\n  shrink:  {}\n  explain: {}\n",
-                command("replay"),
-                command("shrink"),
-                command("explain")
-            );
+            *text += &format!("\nFAILED  {failure:#}\n");
+            for (name, command) in cluster.remedies(*seed, failure) {
+                *text += &format!("  {:<9}{command}\n", format!("{name}:"));
+            }
         }
         for hung in hung {
             let replay = cluster.command("replay", hung.seed);
@@ -248,13 +245,17 @@ impl Verdict<'_> {
         let failures: Vec<_> = failures
             .iter()
             .map(|(seed, failure)| {
-                json!({
+                let mut told = json!({
                     "seed": seed,
                     "property": failure.property,
                     "detail": failure.detail,
                     "step": failure.step,
-                    "replay": cluster.command("replay", *seed),
-                })
+                    "parts": failure.parts,
+                });
+                for (name, command) in cluster.remedies(*seed, failure) {
+                    told[name] = json!(command);
+                }
+                told
             })
             .chain(hung)
             .collect();

@@ -128,6 +128,7 @@ fn as_json(when: &when::When) -> serde_json::Value {
         "property": when.failure.property,
         "detail": when.failure.detail,
         "step": when.failure.step,
+        "parts": when.failure.parts,
         "forks": when.forks,
         "points": points,
         "inevitable": inevitable,

@@ -209,8 +209,8 @@ pub struct Explained {
     pub property: String,
     /// What was seen instead.
     pub detail: String,
-    /// Where the logs of two members differ, for a failure of that kind.
-    pub difference: Option<String>,
+    /// Who had a part in it, in words, and the event at which that came about, where it is one.
+    pub parts: Vec<(String, Option<usize>)>,
     /// The step at which it was seen.
     pub step: u64,
     /// When it was seen.

@@ -56,5 +56,5 @@ fn outcome(replayed: &[Replayed]) -> String {
 /// The first thing that was not the same, as a failure at the last step that was lived again.
 fn failure(replayed: &[Replayed], (step, at): (u64, u64)) -> Option<Failure> {
     let wrong = replayed.iter().find_map(|one| one.wrong.as_ref())?;
-    Some(Failure { property: "Replay".to_owned(), detail: wrong.to_string(), step, at })
+    Some(Failure::new("Replay", wrong.to_string(), step, at))
 }

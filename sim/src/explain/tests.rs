@@ -33,12 +33,7 @@ fn diagram() -> (Diagram, BTreeMap<NodeId, Status>) {
         watcher.note(traced);
     });
     let counters = report.expect("it can be run").counters;
-    let failure = Failure {
-        property: "Liveness".to_owned(),
-        detail: "of a test".to_owned(),
-        step: counters.steps,
-        at: counters.virtual_nanos,
-    };
+    let failure = Failure::new("Liveness", "of a test".to_owned(), counters.steps, counters.virtual_nanos);
     (watcher.diagram(title(&scenario), Some(failure)), last)
 }
 

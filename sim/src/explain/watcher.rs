@@ -251,9 +251,10 @@ fn kind(event: &event::Event) -> Kind {
 fn explained(run: &Run, failure: Failure) -> (Explained, Vec<usize>) {
     let ends = run.ends(&failure);
     let past = run.past(&ends);
-    let Story { failure, facts, difference } = Story::of(run, failure);
-    let Failure { property, detail, step, at } = failure;
-    let explained = Explained { property, detail, difference, step, at, event: ends.last().copied(), past };
+    let Story { failure, facts } = Story::of(run, failure);
+    let parts = failure.told_parts().map(|part| (part.to_string(), run.moment_of(part))).collect();
+    let Failure { property, detail, step, at, .. } = failure;
+    let explained = Explained { property, detail, parts, step, at, event: ends.last().copied(), past };
     (explained, facts.iter().map(|fact| fact.moment).collect())
 }
 

@@ -11,6 +11,8 @@ pub(crate) use running::{Crashed, Up};
 use crate::clock::Clock;
 use crate::disk::{DiskModel, SyncTimes};
 use crate::ledger::{Chain, Link};
+use crate::part::Stamp;
+use crate::report::FaultKind;
 use crate::scenario::{MemberSpec, Scenario, ScenarioError};
 use crate::stream::Stream;
 use full_replica::FullReplica;
@@ -57,6 +59,10 @@ pub(crate) struct Host<M: StateMachine> {
     pub(crate) down: u32,
     /// Set once its incarnation is stale: it stays down until the operator has replaced it.
     pub(crate) is_stale: bool,
+    /// When it crashed last, and how many writes that lost.
+    pub(crate) crashed: Option<(Stamp, u64)>,
+    /// When its disk was damaged last, and how.
+    pub(crate) damaged: Option<(Stamp, FaultKind)>,
 }
 
 /// How much of a member is our own code, and how much this crate plays. Each variant owns what it runs on,
@@ -157,6 +163,8 @@ impl<M: StateMachine> Host<M> {
             body: MemberBody::new(scenario, id, &spec, begin),
             up: None,
             is_stale: false,
+            crashed: None,
+            damaged: None,
             clock: Clock::new(origin, spec.clock_ppm),
             spec,
             stream,

@@ -2,10 +2,10 @@
 //! message that it got, and the step that began the write that it heard of.
 
 use crate::hash::StableHasher;
+use crate::part::shown;
 use crate::trace::{Happened, Traced};
 use kontiki_core::action::{Action, Write};
 use kontiki_core::event::Event;
-use kontiki_core::log::EntryBody;
 use kontiki_core::status::Status;
 use kontiki_core::types::{LogId, NodeId, WriteSeq};
 use std::collections::{BTreeMap, BTreeSet};
@@ -188,15 +188,8 @@ fn appended(traced: &Traced<'_>) -> Vec<Appended> {
         Action::Persist(write) => Some(write),
         _ => None,
     });
-    let shown = |body: &EntryBody| match body {
-        EntryBody::Blank => "a blank entry".to_owned(),
-        EntryBody::Data(payload) => (show.0)(payload),
-        EntryBody::Config(membership) => format!("the membership {membership}"),
-        EntryBody::Withheld => "an entry without its payload".to_owned(),
-        EntryBody::Lost => "a lost entry".to_owned(),
-    };
     writes
         .flat_map(|write| write.append.iter())
-        .map(|entry| Appended { id: entry.id, text: shown(&entry.body) })
+        .map(|entry| Appended { id: entry.id, text: shown(&entry.body, show.0) })
         .collect()
 }

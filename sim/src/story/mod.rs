@@ -11,7 +11,7 @@ pub use fact::{Fact, Weight};
 
 use crate::check::Check as _;
 use crate::check::election_safety::ElectionSafety;
-use crate::check::log_matching::LogMatching;
+use crate::part::{Deed, Part};
 use crate::report::Failure;
 use crate::scenario::{Scenario, ScenarioError};
 use crate::trace::Happened;
@@ -56,8 +56,6 @@ pub struct Story {
     pub failure: Failure,
     /// What it followed from, in the order of time: thirty facts at most.
     pub facts: Vec<Fact>,
-    /// Where the logs of two members differ, for a failure of that kind.
-    pub difference: Option<String>,
 }
 
 /// Runs a scenario and tells how it failed; none where it violates nothing.
@@ -104,8 +102,7 @@ impl Story {
             facts.push(fact);
         }
         let facts = weightiest(facts, FACTS);
-        let difference = run.difference(&failure);
-        Self { failure, facts, difference }
+        Self { failure, facts }
     }
 
     /// The members that had a part in it.
@@ -127,10 +124,9 @@ impl fmt::Display for Story {
         for line in self.lines() {
             writeln!(f, "{line}")?;
         }
-        if let Some(difference) = &self.difference {
-            writeln!(f, "{:>21}{difference}", "")?;
-        }
-        write!(f, "{:>21}{}: {}", "", self.failure.property, self.failure.detail)
+        let Failure { property, detail, .. } = &self.failure;
+        write!(f, "{:>21}{property}: {detail}", "")?;
+        self.failure.told_parts().try_for_each(|part| write!(f, "\n{:>21}  {part}", ""))
     }
 }
 
@@ -144,9 +140,9 @@ fn weightiest(facts: Vec<Fact>, most: usize) -> Vec<Fact> {
 }
 
 impl Run {
-    /// The moments at which a property came to be violated: the last step, and what it does not go with. For
-    /// two leaders of a term that is the election of the other one; otherwise the last thing of consequence
-    /// that each other member did.
+    /// The moments at which a property came to be violated: the last step, and what it does not go with: that
+    /// which the check names. Where it names nothing, it is the election of the other one for two leaders of a
+    /// term, and the last thing of consequence that each other member did for other properties.
     pub(crate) fn ends(&self, failure: &Failure) -> Vec<usize> {
         let is_step = |number: &usize| matches!(self.moments[*number].what, What::Step(_));
         let Some(last) = (0..self.moments.len()).rev().find(is_step) else { return Vec::new() };
@@ -154,7 +150,11 @@ impl Run {
         let after = (last + 1..self.moments.len()).filter(|number| self.fact(*number).is_some());
         let mut ends: Vec<_> = [last].into_iter().chain(after).collect();
         let mut seen: Vec<_> = ends.iter().map(|number| self.moments[*number].member()).collect();
-        if ALONE.contains(&&*failure.property) {
+        let named = failure.parts.iter().filter_map(|part| self.moment_of(part));
+        ends.extend(named.filter(|number| *number < last));
+        ends.sort_unstable();
+        ends.dedup();
+        if ends[0] < last || ALONE.contains(&&*failure.property) {
             return ends;
         }
         for number in (0..last).rev() {
@@ -168,6 +168,19 @@ impl Run {
         ends
     }
 
+    /// The moment at which a member did what is its part in a failure.
+    pub(crate) fn moment_of(&self, part: &Part) -> Option<usize> {
+        let (member, since) = (part.member?, part.since?);
+        let from = self.moments.partition_point(|moment| moment.step < since.step);
+        let is_it = |moment: &&cause::Moment| {
+            let is_step = matches!(moment.what, What::Step(_));
+            let in_world = matches!(part.what, Deed::Crashes { .. } | Deed::Damaged { .. });
+            moment.member() == Some(member) && moment.at == since.at && is_step != in_world
+        };
+        let of_step = self.moments[from..].iter().take_while(|moment| moment.step == since.step);
+        of_step.enumerate().find(|(_, moment)| is_it(moment)).map(|(position, _)| from + position)
+    }
+
     fn is_other_end(&self, number: usize, last: usize, failure: &Failure) -> bool {
         let (What::Step(step), What::Step(end)) = (&self.moments[number].what, &self.moments[last].what)
         else {
@@ -179,31 +192,6 @@ impl Run {
                 && step.before.is_none_or(|before| before.role != RoleKind::Leader);
         }
         self.fact(number).is_some()
-    }
-
-    /// For entries that differ between two members: which, and since when.
-    fn difference(&self, failure: &Failure) -> Option<String> {
-        if failure.property != LogMatching::NAME {
-            return None;
-        }
-        let steps = self.moments.iter().rev().filter_map(|moment| match &moment.what {
-            What::Step(step) => Some((moment.step, step)),
-            What::World { .. } => None,
-        });
-        let (_, end) = steps.clone().next()?;
-        steps.skip(1).filter(|(_, other)| other.after.id != end.after.id).find_map(|(since, other)| {
-            let differs = |mine: &&cause::Appended| {
-                other.appended.iter().any(|its| {
-                    its.id.index == mine.id.index && (its.id.term != mine.id.term || its.text != mine.text)
-                })
-            };
-            let mine = end.appended.iter().find(differs)?;
-            let its = other.appended.iter().find(|its| its.id.index == mine.id.index)?;
-            Some(format!(
-                "entry {} is {} ({}) at member {}, and {} ({}) at member {} since step {since}",
-                mine.id.index, mine.id, mine.text, end.after.id, its.id, its.text, other.after.id
-            ))
-        })
     }
 }
 

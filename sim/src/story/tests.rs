@@ -12,7 +12,7 @@ fn story(property: &str) -> Story {
     let report = crate::run_traced(&scenario, &mut |traced| run.note(traced)).expect("it can be run");
     assert_eq!(report.failure, None);
     let (step, at) = (report.counters.steps, report.counters.virtual_nanos);
-    Story::of(&run, Failure { property: property.to_owned(), detail: "of a test".to_owned(), step, at })
+    Story::of(&run, Failure::new(property, "of a test".to_owned(), step, at))
 }
 
 #[test]

@@ -85,13 +85,13 @@ impl<M: StateMachine, W: Workload> Simulated<M, W> {
     ) -> Result<R, Violated> {
         let found = self.faults.iter_mut().find(|(own, _)| *own == name);
         let (name, fault) = found.expect("the scenario was validated");
-        guarded("the fault", || run(&mut **fault)).map_err(|panicked| (*name, panicked))
+        guarded("the fault", || run(&mut **fault)).map_err(|panicked| Violated::new(name, panicked))
     }
 
     /// A client gets its answer.
     fn tell(&mut self, client: u64, request: Request<'_>, answer: &[u8]) -> Result<(), Violated> {
         guarded("answered", || self.workload.answered(client, request, answer))
-            .map_err(|panicked| (WORKLOAD, format!("{panicked}, for client {client}")))
+            .map_err(|panicked| Violated::new(WORKLOAD, format!("{panicked}, for client {client}")))
     }
 
     /// Takes note of the entry at which a run fails, where it does.
@@ -128,10 +128,10 @@ impl<M: StateMachine, W: Workload> Simulated<M, W> {
         }
         reference.compare(member, at.index, digest, restored.get(&member).copied(), workload)?;
         let state = state_of(machine);
-        Self::demand(properties, |property| property.applied(member, at, state)).map_err(|(name, detail)| {
+        Self::demand(properties, |property| property.applied(member, at, state)).map_err(|violated| {
             match reference.entry(at.index) {
-                Some(entry) => (name, format!("{detail}, {}", workload.say_entry(entry))),
-                None => (name, detail),
+                Some(entry) => violated.with(&format!(", {}", workload.say_entry(entry))),
+                None => violated,
             }
         })
     }
@@ -154,7 +154,9 @@ impl<M: StateMachine, W: Workload> Simulated<M, W> {
         reference.answered(member, at.index, answer, workload)?;
         let Answer::Applied(answer) = answer else { return Ok(()) };
         let Some(command) = reference.entry(at.index).and_then(command_of) else {
-            return Err((ANSWERS, format!("member {member} answers for entry {at}, which holds no command")));
+            return Err(
+                (ANSWERS, format!("member {member} answers for entry {at}, which holds no command")).into()
+            );
         };
         Self::demand(properties, |property| property.answered(command, answer))
             .map_err(|violated| of_answer(workload, violated, Request::Command(command), answer))
@@ -176,18 +178,13 @@ impl<M: StateMachine, W: Workload> Simulated<M, W> {
 }
 
 /// What a property demands of an answer, and of which.
-fn of_answer(
-    workload: &dyn Words,
-    (name, detail): Violated,
-    request: Request<'_>,
-    answer: &[u8],
-) -> Violated {
+fn of_answer(workload: &dyn Words, violated: Violated, request: Request<'_>, answer: &[u8]) -> Violated {
     let answer = workload.say_answer(request, answer);
     let request = match request {
         Request::Command(command) => format!("command {}", workload.say_command(command)),
         Request::Query(query) => format!("query {}", workload.say_query(query)),
     };
-    (name, format!("{detail}: the answer {answer} to {request}"))
+    violated.with(&format!(": the answer {answer} to {request}"))
 }
 
 /// The user's state inside.

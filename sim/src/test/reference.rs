@@ -77,7 +77,8 @@ impl<M: StateMachine> Reference<M> {
                 return Err((
                     ANSWERS,
                     format!("member {first} applied entry {}, and {id} is committed", applied.entry.id),
-                ));
+                )
+                    .into());
             }
         }
         Ok(())
@@ -135,7 +136,7 @@ impl<M: StateMachine> Reference<M> {
                     "a state that was restored from a snapshot taken after entry {since} does not go on as the original: after {}, {differs}",
                     what()
                 ),
-            )),
+            ).into()),
         }
     }
 
@@ -157,7 +158,8 @@ impl<M: StateMachine> Reference<M> {
             Err(differs) => Err((
                 SNAPSHOTS,
                 format!("a snapshot taken after {} does not restore the state: {differs}", what()),
-            )),
+            )
+                .into()),
         }
     }
 
@@ -175,7 +177,8 @@ impl<M: StateMachine> Reference<M> {
             return Err((
                 "Simulator",
                 format!("member {member} is at entry {index}, to which no member has come"),
-            ));
+            )
+                .into());
         };
         if applied.digest == digest {
             return Ok(());
@@ -191,11 +194,11 @@ impl<M: StateMachine> Reference<M> {
                 format!(
                     "{pair} differ after {what}: member {member} was restored from a snapshot through entry {through}"
                 ),
-            )),
+            ).into()),
             _ => Err((
                 DETERMINISM,
                 format!("the state machine is not deterministic: {pair} differ after {what}"),
-            )),
+            ).into()),
         }
     }
 
@@ -211,7 +214,8 @@ impl<M: StateMachine> Reference<M> {
             return Err((
                 ANSWERS,
                 format!("member {member} answers for entry {index}, which no member has applied"),
-            ));
+            )
+                .into());
         };
         if applied.answer.as_ref() == Some(answer) {
             return Ok(());
@@ -223,7 +227,7 @@ impl<M: StateMachine> Reference<M> {
         let right = applied.answer.as_ref().map(|answer| words.say_answer_of(&applied.entry, answer));
         let (wrong, right) =
             (words.say_answer_of(&applied.entry, answer), right.unwrap_or("nothing".to_owned()));
-        Err((ANSWERS, format!("member {member} answers {wrong} to {what}, and the log {right}")))
+        Err((ANSWERS, format!("member {member} answers {wrong} to {what}, and the log {right}")).into())
     }
 
     /// A query was answered as of an index. Where the reference has gone on since, it is replayed to there.
@@ -250,8 +254,8 @@ impl<M: StateMachine> Reference<M> {
             words.say_answer(Request::Query(query), &expected)
         );
         match varies {
-            true => Err((DETERMINISM, format!("the state machine is not deterministic: {found}"))),
-            false => Err((ANSWERS, found)),
+            true => Err((DETERMINISM, format!("the state machine is not deterministic: {found}")).into()),
+            false => Err((ANSWERS, found).into()),
         }
     }
 
@@ -280,7 +284,7 @@ impl<M: StateMachine> Reference<M> {
             format!("the state machine is not deterministic: two replays of the log differ by {what}");
         let first =
             self.at(index).map_or(String::new(), |it| format!(", which member {} applied first", it.first));
-        (DETERMINISM, found + &first)
+        (DETERMINISM, found + &first).into()
     }
 }
 
@@ -399,14 +403,15 @@ mod tests {
         let right = reference.answer(Index::new(2)).expect("it has a client").clone();
         let answered = |answer| reference.answered(id(2), Index::new(2), answer, &Puts);
         assert_eq!(answered(&right), Ok(()));
-        let (property, detail) = answered(&Answer::Applied(b"wrong"[..].into())).expect_err("it is wrong");
+        let Violated { property, detail, .. } =
+            answered(&Answer::Applied(b"wrong"[..].into())).expect_err("it is wrong");
         assert_eq!(property, ANSWERS);
         assert!(
             detail.starts_with("member 2 answers") && detail.contains("entry 2, command put b"),
             "{detail}"
         );
         let beyond = reference.answered(id(2), Index::new(3), &right, &Puts).expect_err("there is no entry");
-        assert_eq!(beyond.0, ANSWERS);
+        assert_eq!(beyond.property, ANSWERS);
     }
 
     #[test]
@@ -417,8 +422,8 @@ mod tests {
         let found =
             |index, value: &[u8]| reference.found(id(2), Index::new(index), &query, &held(value), &Puts);
         assert_eq!((found(2, b"b"), found(1, b"a")), (Ok(()), Ok(())));
-        assert_eq!(found(2, b"a").expect_err("it is stale").0, ANSWERS);
-        assert_eq!(found(1, b"b").expect_err("it is from the future").0, ANSWERS);
+        assert_eq!(found(2, b"a").expect_err("it is stale").property, ANSWERS);
+        assert_eq!(found(1, b"b").expect_err("it is from the future").property, ANSWERS);
     }
 
     #[test]
@@ -426,10 +431,11 @@ mod tests {
         let (reference, digests) = reference();
         let compare = |digest, restored| reference.compare(id(2), Index::new(2), digest, restored, &Puts);
         assert_eq!(compare(digests[1], None), Ok(()));
-        let (property, detail) = compare(digests[0], None).expect_err("it differs");
+        let Violated { property, detail, .. } = compare(digests[0], None).expect_err("it differs");
         assert_eq!(property, DETERMINISM);
         assert!(detail.contains("members 1 and 2 differ after entry 2, command put b"), "{detail}");
-        let (property, detail) = compare(digests[0], Some(Index::new(1))).expect_err("it differs");
+        let Violated { property, detail, .. } =
+            compare(digests[0], Some(Index::new(1))).expect_err("it differs");
         assert_eq!(property, SNAPSHOTS);
         assert!(detail.contains("member 2 was restored from a snapshot through entry 1"), "{detail}");
     }
@@ -439,6 +445,6 @@ mod tests {
         let (reference, _) = reference();
         let committed = |term| [LogId::new(1, 1), LogId::new(term, 2)].into_iter();
         assert_eq!(reference.is_of(committed(1)), Ok(()));
-        assert_eq!(reference.is_of(committed(2)).expect_err("another entry").0, ANSWERS);
+        assert_eq!(reference.is_of(committed(2)).expect_err("another entry").property, ANSWERS);
     }
 }

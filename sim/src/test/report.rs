@@ -74,7 +74,7 @@ impl fmt::Display for FailedSeed {
         if let Some(varies) = varies {
             writeln!(f, "{varies}\n")?;
         }
-        writeln!(f, "{failure}\n")?;
+        writeln!(f, "{failure:#}\n")?;
         let (left, members) = (faults_of(scenario), scenario.members.len());
         let (faults, members) = (counted(*faults, "fault"), counted(members, "member"));
         match seed {

@@ -83,7 +83,9 @@ fn describe<W: Workload>(workload: &W, command: &[u8]) -> Result<String, String>
 
 /// A command must have words.
 pub(super) fn has_words<W: Workload>(workload: &W, command: &[u8]) -> Result<(), Violated> {
-    describe(workload, command).map(drop).map_err(|panicked| (WORKLOAD, format!("command {panicked}")))
+    describe(workload, command)
+        .map(drop)
+        .map_err(|panicked| Violated::new(WORKLOAD, format!("command {panicked}")))
 }
 
 /// The user's command in an entry, if it holds one.

@@ -16,7 +16,7 @@ fn made_by_hand(doomed: u64, risky: u64) -> impl Fn(&Scenario, u64) -> Result<Re
         };
         let property = if fails { "Made by Hand" } else { "Another" };
         let is_quiet = scenario.forks.last().is_some_and(|fork| fork.seed % 4 == 1);
-        let failure = Failure { property: property.to_owned(), detail: String::new(), step: 1_000, at: 0 };
+        let failure = Failure::new(property, String::new(), 1_000, 0);
         Ok(Report {
             seed: 0,
             counters: Default::default(),

@@ -68,7 +68,8 @@ impl<A: Application> World<'_, A> {
         let id = self.hosts[member].id;
         self.checks.replica_holds(id, &running.replica)?;
         if running.replica.deadline() <= local {
-            return Err(("Contract", format!("replica {id} wants to be woken at once, again and again")));
+            let what = format!("replica {id} wants to be woken at once, again and again");
+            return Err(Violated::new("Contract", what));
         }
         let host = &mut self.hosts[member];
         if let MemberBody::FullReplica(full) = &mut host.body {
@@ -106,10 +107,12 @@ impl<A: Application> World<'_, A> {
         raft: &Raft,
     ) -> Checked {
         self.counters.steps += 1;
+        let now = self.stamp();
         if let Event::Persisted(seq) = event
             && let MemberBody::FullReplica(full) = &mut self.hosts[member].body
         {
             full.model.report(*seq);
+            full.model.reported_at(now);
         }
         match event {
             Event::SnapshotTaken(_) => self.counters.mark(Mark::SnapshotTaken),
@@ -288,6 +291,7 @@ impl<A: Application> World<'_, A> {
         if self.hosts[member].life != life {
             return Ok(());
         }
+        let now = self.stamp();
         let (checks, clients) = (&mut self.checks, &mut self.clients);
         let MemberBody::FullReplica(full) = &mut self.hosts[member].body else { return Ok(()) };
         let Some(running) = &mut full.running else { return Ok(()) };
@@ -296,7 +300,7 @@ impl<A: Application> World<'_, A> {
             let index = machine.applied().index;
             let last = machine.state().last.filter(|(at, _)| entry.is_some() && *at == index);
             clients.application.reached(reached)?;
-            checks.applied(member, index, digest)?;
+            checks.applied(member, index, digest, now)?;
             last.map_or(Ok(()), |(at, command)| clients.carried_out(at, command))
         });
         let done = worked.map_err(|interrupted| self.interrupted(member, interrupted))?;
@@ -327,7 +331,7 @@ impl<A: Application> World<'_, A> {
     /// Why a state machine did not get to the end of a job.
     fn interrupted(&mut self, member: usize, interrupted: Interrupted) -> Violated {
         let Panicked { entry, text } = match interrupted {
-            Interrupted::Violated(violated) => return violated,
+            Interrupted::Violated(violated) => return violated.by(self.hosts[member].id, self.stamp()),
             Interrupted::Panicked(panicked) => panicked,
         };
         let id = self.hosts[member].id;
@@ -341,7 +345,7 @@ impl<A: Application> World<'_, A> {
             Some(Entry { id, .. }) => format!(" at entry {id}"),
             None => String::new(),
         };
-        ("State Machine", format!("the state machine of member {id} panicked{at}: {text}"))
+        Violated::new("State Machine", format!("the state machine of member {id} panicked{at}: {text}"))
     }
 
     // ----- what members are told -----
@@ -409,7 +413,7 @@ impl<A: Application> World<'_, A> {
                 ..
             } if asked.is_none_or(|asked| !matches!(asked, Asked::Write { .. })) => Outcome::Unknown,
             Answer::Applied { answer, .. } => {
-                return Err(("Sessions", format!("{asked:?} was answered {answer:?}")));
+                return Err(Violated::new("Sessions", format!("{asked:?} was answered {answer:?}")));
             }
             Answer::Read { index, until, answer } => {
                 found = found_in(&answer);
@@ -456,7 +460,7 @@ impl<A: Application> World<'_, A> {
                 self.schedule(self.now + pause, Happening::LetUp { member });
                 Ok(())
             }
-            _ => Err(("Halt", format!("replica {id}: {halt}"))),
+            _ => Err(Violated::new("Halt", format!("replica {id}: {halt}"))),
         }
     }
 }

@@ -171,7 +171,7 @@ impl<A: Application> World<'_, A> {
         }
         let millis = (self.now - self.scenario.chaos_us * 1_000) / 1_000_000;
         let members = liveness::describe(&self.healed_group(), self.clients.unserved());
-        Err((liveness::NAME, format!("{next:?} after {millis} ms: {members}")))
+        Err((liveness::NAME, format!("{next:?} after {millis} ms: {members}")).into())
     }
 
     /// The cluster has come to rest: all members have the same, and every client has its answer.
@@ -206,7 +206,8 @@ impl<A: Application> World<'_, A> {
                 return Err((
                     liveness::NAME,
                     format!("member {} has left {open} requests unanswered", host.id),
-                ));
+                )
+                    .into());
             }
         }
         Ok(())

@@ -39,7 +39,7 @@ impl<A: Application> World<'_, A> {
         let id = self.hosts[member].id;
         let wrong = |what: String| (NAME, format!("member {id}: {what}"));
         let Some(Open { asked, .. }) = self.log_reader.open.remove(&request) else {
-            return Err(wrong(format!("a request was answered twice, at last: {answer}")));
+            return Err(wrong(format!("a request was answered twice, at last: {answer}")).into());
         };
         let host = &self.hosts[member];
         let (is_damaged, is_witness) = (host.body.is_damaged(), host.spec.witness);
@@ -68,7 +68,8 @@ impl<A: Application> World<'_, A> {
             None => Ok(()),
             Some(Open { member, asked, .. }) => {
                 let id = self.hosts[*member].id;
-                Err((NAME, format!("member {id} was asked for {:?} and has not answered", asked.range)))
+                Err((NAME, format!("member {id} was asked for {:?} and has not answered", asked.range))
+                    .into())
             }
         }
     }

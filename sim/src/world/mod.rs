@@ -31,13 +31,14 @@ use crate::log_reader::LogReader;
 use crate::network::{Connection, Network};
 use crate::old_messages::OldMessages;
 use crate::operator::Operator;
+use crate::part::{Deed, Part, Stamp, shown};
 use crate::report::{Counters, Failure, FaultKind, Mark, Report};
 use crate::scenario::{Scenario, ScenarioError};
 use crate::stream::Stream;
 use crate::trace::Traced;
 use kontiki_core::action::{Action, Outcome};
 use kontiki_core::event::{EntriesLoaded, Event, Proposal, ReadVia};
-use kontiki_core::log::Snapshot;
+use kontiki_core::log::{Entry, Snapshot};
 use kontiki_core::machine::StateMachine;
 use kontiki_core::record::Recorder;
 use kontiki_core::replica::{Input, Lane, Output};
@@ -315,12 +316,7 @@ impl<'t, A: Application> World<'t, A> {
         let violated = judged.err();
         self.counters.virtual_nanos = self.now;
         self.counters.commits = self.checks.committed();
-        let failure = violated.map(|(property, detail)| Failure {
-            property: property.to_owned(),
-            detail,
-            step: self.counters.steps,
-            at: self.now,
-        });
+        let failure = violated.map(|violated| self.failure(violated));
         Report {
             seed: self.scenario.seed,
             trace_hash: self.hasher.finish(),
@@ -328,6 +324,38 @@ impl<'t, A: Application> World<'t, A> {
             operations: self.clients.drawn(),
             failure,
         }
+    }
+
+    /// A violation that was seen now, with what the entries hold that it is about.
+    fn failure(&self, violated: Violated) -> Failure {
+        let Violated { property, detail, mut parts } = violated;
+        let origins = self.checks.origins(&mut parts);
+        parts.splice(0..0, origins);
+        self.tell_entries(&mut parts, &[]);
+        parts.iter_mut().filter_map(Part::entry).for_each(|entry| entry.content = 0);
+        parts.sort_by_key(|part| part.since.unwrap_or(self.stamp()));
+        let Stamp { step, at } = self.stamp();
+        Failure { parts, ..Failure::new(property, detail, step, at) }
+    }
+
+    /// Says of entries what they hold, as far as a disk or a write that was just handed out has them.
+    fn tell_entries(&self, parts: &mut [Part], handed_out: &[Action]) {
+        let written = handed_out.iter().filter_map(|action| match action {
+            Action::Persist(write) => Some(write.append.iter()),
+            _ => None,
+        });
+        let on_disks = self.hosts.iter().flat_map(|host| host.body.model().entries());
+        for entry in parts.iter_mut().filter_map(Part::entry).filter(|entry| entry.text.is_none()) {
+            let is_it =
+                |known: &&Entry| known.id == entry.id && StableHasher::of(&known.body) == entry.content;
+            let found = written.clone().flatten().chain(on_disks.clone()).find(is_it);
+            entry.text = found.map(|known| shown(&known.body, |payload| self.show_payload(payload)));
+        }
+    }
+
+    /// Now.
+    fn stamp(&self) -> Stamp {
+        Stamp { step: self.counters.steps, at: self.now }
     }
 
     fn prepare(&mut self) {
@@ -356,7 +384,7 @@ impl<'t, A: Application> World<'t, A> {
         while self.stage != Some(Stage::Done) {
             self.fork();
             let Some(Reverse(next)) = self.queue.pop() else {
-                return Err(("Simulator", "nothing is left to happen".to_owned()));
+                return Err(Violated::new("Simulator", "nothing is left to happen".to_owned()));
             };
             if next.at > until {
                 return Ok(End::Time);
@@ -365,6 +393,7 @@ impl<'t, A: Application> World<'t, A> {
                 return Ok(End::GivenUp);
             }
             self.now = next.at;
+            self.clients.application.passes(self.stamp());
             // What is applied is bounded by the log: a member that starts again applies all of it at once.
             if !matches!(next.what, Happening::Applied { .. } | Happening::MachineDone { .. }) {
                 self.checks.happens(self.now)?;
@@ -459,6 +488,18 @@ impl<'t, A: Application> World<'t, A> {
     // ----- members -----
 
     fn start(&mut self, member: usize) -> Checked {
+        let Host { crashed, damaged, id, .. } = self.hosts[member];
+        let started = self.start_host(member).map_err(|mut violated| {
+            let damaged = damaged.map(|(at, kind)| (at, Deed::Damaged { by: kind.name().to_owned() }));
+            let crashed = crashed.map(|(at, lost)| (at, Deed::Crashes { lost }));
+            let before = damaged.into_iter().chain(crashed);
+            violated.parts.extend(before.map(|(at, deed)| Part::of(id, at, deed)));
+            violated
+        });
+        self.blamed_on(member, started)
+    }
+
+    fn start_host(&mut self, member: usize) -> Checked {
         let now = self.now;
         let host = &mut self.hosts[member];
         if host.is_stale {
@@ -506,6 +547,7 @@ impl<'t, A: Application> World<'t, A> {
             self.counters.mark(Mark::Forgot);
         }
         let id = self.hosts[member].id;
+        self.hosts[member].crashed = Some((self.stamp(), lost));
         self.trace_world(|| Happened::Crash { member: id, lost });
         for peer in 0..self.hosts.len() {
             self.network.break_off(member, peer);
@@ -543,7 +585,7 @@ impl<'t, A: Application> World<'t, A> {
             }
             return Ok(());
         }
-        match told {
+        let checked = match told {
             MemberEvent::Input(input) => self.handle(member, input),
             MemberEvent::Event(event) if matches!(host.body, MemberBody::KernelOnly(_)) => {
                 self.step(member, event)
@@ -552,7 +594,13 @@ impl<'t, A: Application> World<'t, A> {
                 Some(input) => self.handle(member, input),
                 None => Ok(()),
             },
-        }
+        };
+        self.blamed_on(member, checked)
+    }
+
+    /// What was seen when a member acted names it, where nothing more is known.
+    fn blamed_on(&self, member: usize, checked: Checked) -> Checked {
+        checked.map_err(|violated| violated.by(self.hosts[member].id, self.stamp()))
     }
 
     fn wake(&mut self, member: usize, life: u32) -> Checked {
@@ -610,7 +658,8 @@ impl<'t, A: Application> World<'t, A> {
         let MemberBody::KernelOnly(kernel_only) = &mut host.body else { return Ok(()) };
         let Some(through) = kernel_only.finish_apply() else { return Ok(()) };
         if !host.spec.witness {
-            self.checks.applied(host.id, through, kernel_only.store.digest())?;
+            let now = Stamp { step: self.counters.steps, at: self.now };
+            self.checks.applied(host.id, through, kernel_only.store.digest(), now)?;
         }
         self.tell(member, Event::Applied(through))?;
         self.take_snapshot(member);

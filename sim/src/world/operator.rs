@@ -39,7 +39,8 @@ impl<A: Application> World<'_, A> {
                     "member {} has not answered a change of the membership by {:?}: it is {now:?}",
                     self.hosts[member].id, asked.until
                 ),
-            )),
+            )
+                .into()),
             None => Ok(()),
         }
     }

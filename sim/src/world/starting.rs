@@ -4,19 +4,41 @@ use super::{Happening, World};
 use crate::application::Application;
 use crate::check::Check as _;
 use crate::check::Checked;
-use crate::check::Violated;
 use crate::check::bounded_work::{self, BoundedWork};
+use crate::check::{Seen, Violated};
+use crate::disk::{Lost, Unreconciled};
 use crate::happened::Happened;
+use crate::hash::StableHasher;
 use crate::host::full_replica::{Damage, FullReplica, Running};
 use crate::host::{Host, MemberBody, Up};
+use crate::part::{Deed, EntryOf, Part};
 use crate::quiet::{quietly, text_of};
 use crate::report::{FaultKind, Mark};
 use crate::storage::SimDisk;
 use kontiki_core::durable::Durable;
+use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::replica::{Input, Replica};
-use kontiki_core::types::Identity;
+use kontiki_core::types::{Identity, NodeId};
 use kontiki_core::wal::{self, Found, RecoverError, Recovery, Wal};
 use std::panic::AssertUnwindSafe;
+
+/// A disk has lost what it was to hold: which entry, since when it was to, and what is found in its place.
+fn not_durable(id: NodeId, Unreconciled { detail, lost }: Unreconciled) -> Violated {
+    let of = |entry: &Entry| EntryOf::new(entry.id, StableHasher::of(&entry.body));
+    let parts = lost.into_iter().flat_map(|lost| {
+        let Lost { entry, since, found } = *lost;
+        let instead = match &found {
+            None => Deed::HoldsNothing(entry.id.index),
+            Some(Entry { id, body: EntryBody::Lost }) => Deed::HasLost(*id),
+            Some(found) => Deed::Holds(of(found)),
+        };
+        [
+            Part { member: Some(id), since, what: Deed::Persists(of(&entry)) },
+            Part { member: Some(id), since: None, what: instead },
+        ]
+    });
+    Seen::new(format!("member {id}: {detail}"), parts).of("Durable Log")
+}
 
 /// What becomes of the repairs that a recovery begins with.
 enum Repaired {
@@ -106,7 +128,7 @@ impl<A: Application> World<'_, A> {
         let MemberBody::FullReplica(full) = &mut host.body else { return Ok(()) };
         full.model
             .reconcile(&recovery.durable, full.damaged.is_some())
-            .map_err(|detail| ("Durable Log", format!("member {id}: {detail}")))?;
+            .map_err(|unreconciled| not_durable(id, unreconciled))?;
         let options = full.spec.options(&self.scenario, id);
         let replica =
             Replica::open(config, options, recovery, local).map_err(|error| wrong(error.to_string()))?;
@@ -145,7 +167,7 @@ impl<A: Application> World<'_, A> {
         };
         full.storage.crash(stream);
         if !full.spoiled {
-            return Err(("Restart", format!("the disk of member {id} fails for no reason")));
+            return Err(Violated::new("Restart", format!("the disk of member {id} fails for no reason")));
         }
         self.counters.mark(Mark::DiskHalt);
         let host = &mut self.hosts[member];

@@ -10,6 +10,7 @@ use crate::host::kernel_only::Kernel;
 use crate::host::{MemberBody, Up};
 use crate::ledger::{Links, last_of, write_to};
 use crate::network::Sent;
+use crate::part::Stamp;
 use crate::quiet::{quietly, text_of};
 use crate::report::{FaultKind, Mark};
 use crate::trace::{Commands, Traced};
@@ -114,7 +115,10 @@ impl<A: Application> World<'_, A> {
     /// A panic of our own code is a finding.
     pub(super) fn survived(&self, member: usize, ran: std::thread::Result<()>) -> Checked {
         let id = self.hosts[member].id;
-        ran.map_err(|panic| ("Kernel Invariants", format!("member {id} panicked: {}", text_of(&*panic))))
+        ran.map_err(|panic| {
+            let what = format!("member {id} panicked: {}", text_of(&*panic));
+            Violated::new("Kernel Invariants", what).by(id, self.stamp())
+        })
     }
 
     /// What lay in wait for the next leader befalls it, if this is one.
@@ -152,7 +156,8 @@ impl<A: Application> World<'_, A> {
         let Some(up) = &mut host.up else { return Ok(Links::default()) };
         let after = raft.status();
         if raft.deadline() <= local {
-            return Err(("Contract", format!("member {id} wants to be woken at once, again and again")));
+            let what = format!("member {id} wants to be woken at once, again and again");
+            return Err(Violated::new("Contract", what));
         }
         up.status = after;
         up.dropped = raft.drops().count(DropReason::TooManyWaiting);
@@ -207,21 +212,21 @@ impl<A: Application> World<'_, A> {
         };
         watched.map_err(|breach| ("Contract", format!("member {}: {breach}", after.id)))?;
         if let Some(violation) = unexpected(actions) {
-            return Err(("Halt", format!("member {}: {violation}", after.id)));
+            return Err(Violated::new("Halt", format!("member {}: {violation}", after.id)));
         }
         let last = last_of(&up.chain);
         if last != after.last {
-            return Err((
-                "Contract",
-                format!("the log of member {} ends at {}, what it wrote at {last}", after.id, after.last),
-            ));
+            let what =
+                format!("the log of member {} ends at {}, what it wrote at {last}", after.id, after.last);
+            return Err(Violated::new("Contract", what));
         }
         let hosts = &self.hosts;
         let Some(up) = &hosts[member].up else {
             return Ok(());
         };
-        self.checks.observe(&Observation {
+        let observed = self.checks.observe(&Observation {
             member,
+            now: Stamp { step: self.counters.steps, at: self.now },
             event,
             actions,
             before,
@@ -232,6 +237,11 @@ impl<A: Application> World<'_, A> {
             membership_before: membership_before.as_ref().unwrap_or(&up.membership),
             me: hosts[member].member(),
             durable: &|other| hosts[position(other.id)].durable_chain_of(other),
+        });
+        observed.map_err(|mut violated| {
+            // What was cut from a log or is not yet on its way to a disk is not found later.
+            self.tell_entries(&mut violated.parts, actions);
+            violated
         })
     }
 
@@ -388,7 +398,8 @@ impl<A: Application> World<'_, A> {
         match (outcome, self.clients.asked(request)) {
             (Outcome::Committed(id), Some(Asked::Write { content } | Asked::InSession { content })) => {
                 self.counters.acknowledged += 1;
-                self.checks.acknowledged(Acknowledged { request, id, content })?;
+                let (teller, at) = (self.hosts[member].id, self.stamp());
+                self.checks.acknowledged(Acknowledged { request, id, content, member: teller, at })?;
                 self.probe_committed(id.term, content);
             }
             (Outcome::Refused(_), Some(Asked::Write { content })) => self.checks.refused(content),
@@ -424,8 +435,7 @@ impl<A: Application> World<'_, A> {
 
     /// A member has answered a client's query by itself.
     fn served(&self, member: usize, found: Found, committed: Index) -> Result<Found, Violated> {
-        linearizable_reads::served(self.hosts[member].id, found.at, committed)
-            .map_err(|detail| (linearizable_reads::NAME, detail))?;
+        self.checks.served(self.hosts[member].id, found.at, committed, self.stamp())?;
         Ok(found)
     }
 
@@ -437,11 +447,11 @@ impl<A: Application> World<'_, A> {
         committed: Index,
     ) -> Result<Found, Violated> {
         let host = &self.hosts[member];
-        let wrong = |detail| (linearizable_reads::NAME, detail);
         let MemberBody::KernelOnly(kernel_only) = &host.body else {
-            return Err(wrong(format!("replica {} does not say what it was asked", host.id)));
+            let what = format!("replica {} does not say what it was asked", host.id);
+            return Err(Violated::new(linearizable_reads::NAME, what));
         };
-        linearizable_reads::served(host.id, kernel_only.applied, committed).map_err(wrong)?;
+        self.checks.served(host.id, kernel_only.applied, committed, self.stamp())?;
         let answer = kernel_only.store.query(self.clients.query(request).unwrap_or_default());
         Ok(Found { answer, at: kernel_only.applied })
     }
@@ -453,6 +463,13 @@ impl<A: Application> World<'_, A> {
             (false, true) => Mark::ReadByQuorum,
             (false, false) => Mark::ReadByFollower,
         });
+    }
+}
+
+impl<A: Application> World<'_, A> {
+    /// A payload of the log as what it is.
+    pub(super) fn show_payload(&self, payload: &Payload) -> String {
+        show(&self.clients.application, self.scenario.replica.is_some(), payload)
     }
 }
 

@@ -345,6 +345,7 @@ impl<A: Application> World<'_, A> {
     /// A disk has damaged what may have been acknowledged.
     fn damaged(&mut self, member: usize, kind: FaultKind) {
         self.counters.fault(kind);
+        self.hosts[member].damaged = Some((self.stamp(), kind));
         let Host { body, id, life, .. } = &mut self.hosts[member];
         let MemberBody::FullReplica(full) = body else { return };
         full.spoiled = true;

@@ -89,8 +89,9 @@ function showStory() {
   by("story").replaceChildren(...story.map((number, position) =>
     make("li", {}, leading(number, "", `${position + 1}. `, stamp(number), events[number].fact || textOf(number)))));
   if (!run.failure) return;
-  by("difference").hidden = !run.failure.difference;
-  by("difference").textContent = run.failure.difference || "";
+  by("who").hidden = run.failure.parts.length === 0;
+  by("who").replaceChildren(...run.failure.parts.map(([text, event]) =>
+    make("li", {}, event === null ? text : leading(event, "", text))));
   by("inevitable").hidden = inevitable < 0;
   if (inevitable >= 0) {
     by("inevitable").replaceChildren("Inevitable from ", leading(inevitable, "to", `step ${run.inevitable}`), " on: whatever luck the run has then, it fails.");

@@ -604,7 +604,7 @@ impl<'a> World<'a> {
 
     fn fail(&mut self, property: &str, detail: String) {
         self.trace(|| format!("{property}: {detail}"));
-        let failure = Failure { property: property.to_owned(), detail, step: self.events, at: self.now };
+        let failure = Failure::new(property, detail, self.events, self.now);
         self.failure.get_or_insert(failure);
     }
 
