@@ -2,9 +2,9 @@
 //! specification in `tests/spec` (docs/specification.md).
 //!
 //! A step of a kernel is a sequence of acts of the specification. What they are follows from the event, from
-//! what came of it, and from what the member was before and after: the simulator names them, and the specification
-//! decides whether each is allowed and whether they lead to what the member became. A wrong sequence can
-//! make TLC reject a right step; it cannot make it accept a wrong one.
+//! what came of it, and from what the member was before and after. The simulator names them, and the
+//! specification decides whether each is allowed and whether they lead to what the member became. A wrong
+//! sequence can make TLC reject a right step; it cannot make it accept a wrong one.
 
 mod acts;
 mod member;
