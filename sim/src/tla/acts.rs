@@ -9,8 +9,8 @@ use kontiki_core::message::{Body, Message};
 use kontiki_core::status::{RoleKind, Status};
 use kontiki_core::types::LogId;
 
-/// The acts of a step, in their order, and whether the step ends with a write. The actions are those that were
-/// carried out, and those that were not since the member crashed.
+/// The acts of a step, in their order, and whether the step ends with a write. The actions are those that
+/// were carried out, and those that were not since the member crashed.
 pub(super) fn of(
     member: &mut Tracked,
     event: &Event,

@@ -38,8 +38,8 @@ pub enum TlaError {
     FullReplicas,
 }
 
-/// Runs a scenario, and writes its first `steps` steps as module `Trace`. The run goes on to its end: what the
-/// report says is about all of it.
+/// Runs a scenario, and writes its first `steps` steps as module `Trace`. The run goes on to its end:
+/// what the report says is about all of it.
 pub fn trace(scenario: &Scenario, steps: u64) -> Result<(Report, String), TlaError> {
     if scenario.replica.is_some() {
         return Err(TlaError::FullReplicas);
