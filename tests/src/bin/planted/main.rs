@@ -36,7 +36,7 @@ use clap::Parser;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -124,7 +124,7 @@ impl Cli {
         if self.rebase {
             return rebase::rebase(root, &bugs);
         }
-        let workshop = Workshop::new(root);
+        let workshop = Workshop::open(root)?;
         if self.check {
             return Ok(check(&workshop, &bugs));
         }
@@ -197,17 +197,26 @@ fn check(workshop: &Workshop, bugs: &[Bug]) -> bool {
     broken == 0
 }
 
-/// A copy of the workspace, in which bugs are planted and built.
+/// A copy of the workspace, in which bugs are planted and built, one at a time.
 struct Workshop {
     root: PathBuf,
     copy: PathBuf,
     target: PathBuf,
+    /// Held for as long as this process works here: two that share a copy would run each other's bugs.
+    _lock: File,
 }
 
 impl Workshop {
-    fn new(root: &Path) -> Self {
+    fn open(root: &Path) -> Result<Self, Failure> {
         let place = root.join("target/planted");
-        Self { root: root.to_owned(), copy: place.join("workspace"), target: place.join("target") }
+        fs::create_dir_all(&place)?;
+        let lock = File::create(place.join("lock"))?;
+        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
+            eprintln!("another `cargo planted` works in {}: waiting until it has ended", place.display());
+            lock.lock()?;
+        }
+        let (copy, target) = (place.join("workspace"), place.join("target"));
+        Ok(Self { root: root.to_owned(), copy, target, _lock: lock })
     }
 
     /// Plants one bug and runs the simulator until a check fires.
