@@ -53,6 +53,29 @@ impl Durability {
         }
     }
 
+    /// The oldest write that is under way becomes the first, and a promise that waits twice waits once: the
+    /// second time it would say nothing new.
+    #[cfg(feature = "explore")]
+    pub(crate) fn forget_time(&mut self, now: Instant) {
+        let done = self.issued.get() - self.pending.len() as u64;
+        let renumber = |seq: &mut WriteSeq| *seq = WriteSeq::new(seq.get() - done);
+        renumber(&mut self.issued);
+        for pending in &mut self.pending {
+            renumber(&mut pending.seq);
+            pending.issued_at = now;
+        }
+        self.waiting.iter_mut().for_each(|(seq, _)| renumber(seq));
+        let mut known = Vec::new();
+        self.waiting.retain(|(_, message)| {
+            let is_new = !known.contains(message);
+            if is_new {
+                known.push(message.clone());
+            }
+            is_new
+        });
+        self.last_took = Nanos::ZERO;
+    }
+
     /// The number of the next write.
     pub(crate) fn next_seq(&self) -> WriteSeq {
         self.issued.next()

@@ -104,6 +104,15 @@ impl InFlight {
 }
 
 impl Progress {
+    #[cfg(feature = "explore")]
+    pub(crate) fn forget_time(&mut self, now: Instant) {
+        self.contact = now;
+        self.lease_promised_at = Instant::ZERO;
+        if let Some(leaving) = &mut self.leaving {
+            leaving.until = Instant::NEVER;
+        }
+    }
+
     /// The progress of every peer when a leader whose log ends at `last` takes over: nothing is known to
     /// match, and the first probe assumes that the logs are equal.
     pub(crate) fn new(member: Member, last: Index, now: Instant) -> Self {

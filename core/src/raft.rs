@@ -176,6 +176,25 @@ impl Raft {
         Next::Stay
     }
 
+    /// Forgets what depends on when something happened and how often, so that members which differ in nothing
+    /// that the protocol decides by are equal, and have equal hashes: for programs that explore all states
+    /// of a group. To be called after every step, with the same `now` for all members.
+    ///
+    /// All timers are as if they had been set at `now`, no voter has heard from a leader lately, and all
+    /// peers of a leader have just been heard from. Every timeout is then the explorer's to choose: it steps
+    /// a member with [`Event::Wake`] at its [`deadline`](Self::deadline). What rests on clocks is lost: no
+    /// lease is given, and [`Options::check_quorum`] has nothing to go by. The numbers of writes begin anew:
+    /// the oldest that is under way is the first.
+    #[cfg(feature = "explore")]
+    pub fn forget_time(&mut self, now: Instant) {
+        self.common.forget_time(now);
+        match &mut self.role {
+            Role::Follower(follower) => follower.forget_time(now),
+            Role::Leader(leader) => leader.forget_time(&self.common),
+            Role::Candidate(_) | Role::Halted(_) => {}
+        }
+    }
+
     /// When this member wants to be woken with [`Event::Wake`], at the latest.
     pub fn deadline(&self) -> Instant {
         match &self.role {

@@ -61,6 +61,7 @@ pub mod clock;
 pub mod conformance;
 pub mod contract;
 pub mod explain;
+pub mod explore;
 pub mod formation;
 pub mod hash;
 pub mod history;

@@ -662,6 +662,12 @@ impl Log {
         self.batch = Entries::EMPTY;
     }
 
+    /// Forgets which entries were asked for last.
+    #[cfg(feature = "explore")]
+    pub(crate) fn forget_batch(&mut self) {
+        self.batch = Entries::EMPTY;
+    }
+
     /// The entries after `after` through `through`, behind one pointer that repeated requests for the same
     /// run share.
     fn shared(&mut self, after: Index, through: Index) -> Entries {

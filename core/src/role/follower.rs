@@ -44,6 +44,11 @@ impl Follower {
         Self { leader, agreed: committed, round: 0, paused: None, questions: Questions::default() }
     }
 
+    #[cfg(feature = "explore")]
+    pub(crate) fn forget_time(&mut self, now: Instant) {
+        self.questions.open = self.questions.open.map(|_| now);
+    }
+
     /// Leaves this leader or this term: what was asked will not be answered.
     pub(crate) fn leave(&mut self, leader: Option<NodeId>, out: &mut Vec<Action>) {
         let outcome = Outcome::Refused(Refusal::NotLeader { leader });

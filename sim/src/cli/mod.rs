@@ -2,6 +2,7 @@
 
 mod array;
 mod explain;
+mod explore;
 mod formation;
 mod junit;
 mod merge;
@@ -44,6 +45,8 @@ enum Command {
     Formation(formation::Formation),
     /// Give recovery every disk that a crash or damage can leave at the end of a log
     Recovery(recovery::Recovery),
+    /// Try every state of a small group, within bounds
+    Explore(explore::Explore),
     /// Run one seed, one scenario file, or a member's recorded life again, and show what happens
     Replay(replay::Replay),
     /// Print the scenario of a seed as data, which replay accepts back
@@ -110,6 +113,7 @@ impl Cli {
             Command::Merge(merge) => merge.run(),
             Command::Formation(formation) => formation.run(),
             Command::Recovery(recovery) => recovery.run(),
+            Command::Explore(explore) => explore.run(),
             Command::Replay(replay) => replay.run(),
             Command::Trace(trace) => trace.run(),
             Command::Explain(explain) => explain.run(),

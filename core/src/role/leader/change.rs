@@ -64,6 +64,14 @@ impl Changing {
         self.request
     }
 
+    #[cfg(feature = "explore")]
+    pub(super) fn forget_time(&mut self, common: &Common) {
+        self.deadline = common.now + common.config.timing.catch_up;
+        if let Stage::Preparing { newcomers, .. } = &mut self.stage {
+            newcomers.iter_mut().for_each(|newcomer| newcomer.since = common.now);
+        }
+    }
+
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }

@@ -101,6 +101,20 @@ impl Leader {
         leader
     }
 
+    #[cfg(feature = "explore")]
+    pub(crate) fn forget_time(&mut self, common: &Common) {
+        self.committing_since = common.now;
+        self.arm_heartbeat(common);
+        self.peers.iter_mut().for_each(|peer| peer.forget_time(common.now));
+        self.reads.forget_time();
+        if let Some(change) = &mut self.change {
+            change.forget_time(common);
+        }
+        if let Some(transfer) = &mut self.transfer {
+            transfer.forget_time(common);
+        }
+    }
+
     /// Leaves office: what is still open may or may not commit, and what was only asked was not done.
     pub(crate) fn step_down(
         &mut self,

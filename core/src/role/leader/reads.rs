@@ -69,6 +69,12 @@ impl Reads {
         self.sent.iter().rev().find(|(sent, _)| *sent == round).map(|&(_, at)| at)
     }
 
+    #[cfg(feature = "explore")]
+    pub(super) fn forget_time(&mut self) {
+        self.sent.clear();
+        self.leased_until = Instant::ZERO;
+    }
+
     /// How many reads wait to be confirmed.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()

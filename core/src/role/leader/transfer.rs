@@ -27,6 +27,11 @@ impl Transferring {
         self.request
     }
 
+    #[cfg(feature = "explore")]
+    pub(super) fn forget_time(&mut self, common: &Common) {
+        self.deadline = common.now + common.config.timing.election_max;
+    }
+
     pub(super) fn to(&self) -> NodeId {
         self.to.id
     }

@@ -28,6 +28,7 @@
 //! `--measure` looks for each bug from many starts, and writes how many seeds that takes into
 //! docs/detection-power.md.
 
+mod explore;
 mod measure;
 mod rebase;
 mod shrink;
@@ -68,6 +69,13 @@ struct Cli {
     /// rows of this commit stay, so the command goes on where it was stopped
     #[arg(long, conflicts_with_all = ["write", "rebase", "check", "shrink"])]
     measure: bool,
+    /// Try every state of a small group with each bug, within the bounds of its header's line `Explore:` or
+    /// within these; with --write, write what finds it into the table of docs/exploring.md
+    #[arg(
+        long, value_name = "BOUNDS", num_args = 0..=1, allow_hyphen_values = true,
+        conflicts_with_all = ["rebase", "check", "shrink", "measure"]
+    )]
+    explore: Option<Option<String>>,
     /// From how many starts
     #[arg(long, default_value_t = 20, requires = "measure", value_parser = clap::value_parser!(u64).range(1..=100))]
     starts: u64,
@@ -94,6 +102,8 @@ struct Bug {
     run: Vec<String>,
     seeds: u64,
     scenario: Option<String>,
+    /// The bounds within which exploration finds it: arguments of `kontiki-sim explore`.
+    explore: Option<String>,
     /// What the story of its shrunk scenario says.
     story: Vec<String>,
 }
@@ -130,6 +140,9 @@ impl Cli {
         }
         if self.shrink {
             return shrink::shrink(&workshop, &bugs, self.write);
+        }
+        if let Some(bounds) = &self.explore {
+            return explore::explore(&workshop, &bugs, bounds.as_deref(), self.write);
         }
         if self.measure {
             return measure::measure(&workshop, &bugs, self.starts);
@@ -384,6 +397,7 @@ impl Bug {
             run: field("Run:").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
             seeds: field("Seeds:").map_or(Ok(BUDGET), |seeds| seeds.parse())?,
             scenario: field("Scenario:"),
+            explore: field("Explore:"),
             story: field("Story:")
                 .iter()
                 .flat_map(|parts| parts.split('|'))

@@ -1,0 +1,236 @@
+//! `kontiki-sim explore`: every state of a small group.
+
+use super::pool::processor_time;
+use super::{Format, note, print, time};
+use clap::Args;
+use kontiki_sim::explore::{self, Batch, Bounds, Counterexample, Expanded, Exploration, Transition};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::fmt::Write as _;
+use std::fs;
+use std::panic::resume_unwind;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[derive(Args, Debug)]
+pub(crate) struct Explore {
+    #[command(flatten)]
+    limits: Limits,
+    /// Stop after so long: 30m, 8h
+    #[arg(long, value_parser = time::long)]
+    budget: Option<Duration>,
+    /// Stop after so many states
+    #[arg(long, default_value_t = 50_000_000, value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX - 1)))]
+    max_states: u64,
+    /// How many threads to use; all cores by default
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// How to report
+    #[arg(long, value_enum, default_value = "human")]
+    format: Format,
+    /// Write the way to a violation to this file, which --replay reads
+    #[arg(long, default_value = "counterexample.json")]
+    counterexample: PathBuf,
+    /// Go the way in this file again, and tell every step
+    #[arg(long, conflicts_with_all = ["budget", "max_states", "jobs"])]
+    replay: Option<PathBuf>,
+}
+
+/// How much may happen.
+#[derive(Args, Clone, Copy, Debug)]
+struct Limits {
+    /// How many members there are
+    #[arg(long, default_value_t = 3)]
+    members: u8,
+    /// How many of them the group begins with; all by default
+    #[arg(long)]
+    voters: Option<u8>,
+    /// The latest term in which a member stands for election
+    #[arg(long, default_value_t = 2)]
+    terms: u64,
+    /// How many times a member that does not lead times out
+    #[arg(long, default_value_t = 2)]
+    elections: u8,
+    /// How many commands clients propose
+    #[arg(long, default_value_t = 1)]
+    proposals: u8,
+    /// How many times a member crashes and starts again
+    #[arg(long, default_value_t = 0)]
+    crashes: u8,
+    /// How many heartbeats leaders send
+    #[arg(long, default_value_t = 0)]
+    heartbeats: u8,
+    /// How many reads clients ask for, of a leader
+    #[arg(long, default_value_t = 0)]
+    reads: u8,
+    /// How many times a leader is to hand over
+    #[arg(long, default_value_t = 0)]
+    transfers: u8,
+    /// How many times the membership changes: the last member is added, then removed, and so on
+    #[arg(long, default_value_t = 0)]
+    changes: u8,
+    /// Members ask before they stand for election
+    #[arg(long)]
+    pre_vote: bool,
+    /// Disks finish each write at once
+    #[arg(long)]
+    instant_disks: bool,
+}
+
+/// A way to a violation, as a file keeps it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    bounds: Bounds,
+    path: Vec<Transition>,
+}
+
+/// How many states are expanded before their successors are looked up.
+const BATCH: usize = 4_096;
+/// How often a line says how far the search is.
+const EVERY: Duration = Duration::from_secs(10);
+
+impl Limits {
+    fn bounds(self) -> Bounds {
+        let Self {
+            members,
+            voters,
+            terms,
+            elections,
+            proposals,
+            crashes,
+            heartbeats,
+            reads,
+            transfers,
+            changes,
+            pre_vote,
+            instant_disks,
+        } = self;
+        let voters = voters.unwrap_or(members);
+        Bounds {
+            members,
+            voters,
+            terms,
+            elections,
+            proposals,
+            crashes,
+            heartbeats,
+            reads,
+            transfers,
+            changes,
+            pre_vote,
+            instant_disks,
+        }
+    }
+}
+
+impl Explore {
+    pub(crate) fn run(self) -> Result<bool, String> {
+        if let Some(file) = &self.replay {
+            return replay(file);
+        }
+        let started = Instant::now();
+        let mut exploration = Exploration::new(self.limits.bounds()).map_err(|error| error.to_string())?;
+        let jobs =
+            self.jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
+        let mut told = started;
+        while !exploration.is_done() && exploration.states() < self.max_states {
+            if self.budget.is_some_and(|budget| started.elapsed() >= budget) {
+                break;
+            }
+            exploration.go_on_in_parts(BATCH, |batch| in_threads(batch, jobs));
+            if told.elapsed() >= EVERY {
+                told = Instant::now();
+                note(&format!("{} ...", far(&exploration, started.elapsed())));
+            }
+        }
+        self.report(&exploration, started.elapsed())
+    }
+
+    fn report(&self, exploration: &Exploration, elapsed: Duration) -> Result<bool, String> {
+        let found = exploration.found();
+        if let Some(found) = found {
+            let kept = Kept { bounds: self.limits.bounds(), path: found.path.clone() };
+            let text = serde_json::to_string_pretty(&kept).map_err(|error| error.to_string())?;
+            fs::write(&self.counterexample, text + "\n")
+                .map_err(|error| format!("{}: {error}", self.counterexample.display()))?;
+        }
+        if self.format == Format::Json {
+            let all = json!({
+                "states": exploration.states(), "transitions": exploration.transitions(),
+                "depth": exploration.depth(), "complete": found.is_none() && exploration.is_done(),
+                "violation": found.map(|found| json!({
+                    "property": found.violation.property, "detail": found.violation.detail, "path": found.path,
+                })),
+                "seconds": elapsed.as_secs_f64(), "processor_seconds": processor_time().as_secs_f64(),
+            });
+            print(&format!("{all}\n"));
+            return Ok(found.is_none());
+        }
+        let far = far(exploration, elapsed);
+        match found {
+            Some(found) => {
+                print(&tell(self.limits.bounds(), found)?);
+                let file = self.counterexample.display();
+                print(&format!("  replay: cargo sim explore --replay {file}\n\n{far}\n"));
+            }
+            None if exploration.is_done() => {
+                print(&format!("all states within the bounds hold every property: {far}\n"));
+            }
+            None => print(&format!("stopped before the end, all properties held so far: {far}\n")),
+        }
+        Ok(found.is_none())
+    }
+}
+
+fn replay(file: &PathBuf) -> Result<bool, String> {
+    let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let kept: Kept = serde_json::from_str(&text)
+        .map_err(|error| format!("{} is no way that explore has written: {error}", file.display()))?;
+    let (steps, violation) = explore::replay(&kept.bounds, &kept.path).map_err(|error| error.to_string())?;
+    print(&numbered(&steps));
+    match &violation {
+        Some(violation) => print(&format!("FAILED  {}: {}\n", violation.property, violation.detail)),
+        None => print("all properties held\n"),
+    }
+    Ok(violation.is_none())
+}
+
+fn tell(bounds: Bounds, found: &Counterexample) -> Result<String, String> {
+    let (steps, _) = explore::replay(&bounds, &found.path).map_err(|error| error.to_string())?;
+    let Counterexample { violation, .. } = found;
+    Ok(format!("FAILED  {}: {}\n{}", violation.property, violation.detail, numbered(&steps)))
+}
+
+fn numbered(steps: &[String]) -> String {
+    let mut out = String::new();
+    for (step, number) in steps.iter().zip(1..) {
+        let _ = writeln!(out, "{number:>6}  {step}");
+    }
+    out
+}
+
+fn far(exploration: &Exploration, elapsed: Duration) -> String {
+    let rate = exploration.states() as u128 * 1_000 / elapsed.as_millis().max(1);
+    format!(
+        "{} states, {} transitions, depth {}, {} states to go on from, {rate} new states a second, {elapsed:.1?}",
+        exploration.states(),
+        exploration.transitions(),
+        exploration.depth(),
+        exploration.frontier(),
+    )
+}
+
+/// Finds what follows from each state of a batch, in so many threads.
+fn in_threads(batch: Batch<'_>, jobs: usize) -> Vec<Expanded> {
+    let share = batch.len().div_ceil(jobs).max(1);
+    thread::scope(|scope| {
+        let parts = (0..batch.len()).step_by(share).map(|from| {
+            let range = from..batch.len().min(from + share);
+            scope.spawn(move || range.map(|state| batch.expand(state)).collect::<Vec<_>>())
+        });
+        let parts: Vec<_> = parts.collect();
+        parts.into_iter().flat_map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
+}

@@ -1,0 +1,285 @@
+//! What must be remembered of the past to judge a step, and the judgement. The properties have the names of
+//! the simulator's checks.
+
+use super::state::Host;
+use crate::hash::StableHasher;
+use kontiki_core::action::Outcome;
+use kontiki_core::durable::Durable;
+use kontiki_core::log::{Entry, Log};
+use kontiki_core::membership::Membership;
+use kontiki_core::message::{Body, Message};
+use kontiki_core::quorum::Tally;
+use kontiki_core::raft::Raft;
+use kontiki_core::status::RoleKind;
+use kontiki_core::types::{Index, LogId, Member, NodeId, RequestId, Term};
+
+/// A property that does not hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Its name: that of the check of `kontiki_sim::check` which watches it in simulated clusters.
+    pub property: &'static str,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// What no member needs to know and the judge must.
+#[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Ghost {
+    /// Who has led which term.
+    leaders: Vec<(Term, NodeId)>,
+    /// Who has voted for whom, by all messages that left.
+    votes: Vec<(Term, Member, Member)>,
+    /// What the group has committed.
+    committed: Vec<Committed>,
+    /// The reads under way, and how far the log was committed when they came.
+    reads: Vec<(RequestId, Index)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Committed {
+    id: LogId,
+    content: u64,
+    /// The earliest term in which it was seen to be committed.
+    during: Term,
+}
+
+impl Violation {
+    pub(super) fn new(property: &'static str, detail: String) -> Self {
+        Self { property, detail }
+    }
+}
+
+impl Ghost {
+    /// A client asks to read.
+    pub(super) fn read_begins(&mut self, request: RequestId) {
+        self.reads.push((request, Index::new(self.committed.len() as u64)));
+    }
+
+    #[cfg(test)]
+    pub(super) fn led(&mut self, term: Term, leader: NodeId) {
+        self.leaders.push((term, leader));
+    }
+
+    #[cfg(test)]
+    pub(super) fn voted(&mut self, term: Term, voter: Member, candidate: Member) {
+        self.votes.push((term, voter, candidate));
+    }
+
+    #[cfg(test)]
+    pub(super) fn commit(&mut self, id: LogId, content: u64, during: Term) {
+        self.committed.push(Committed { id, content, during });
+    }
+
+    /// Looks at the step of one member: what it was before, what all are now, what left it, and what clients
+    /// were told.
+    pub(super) fn judge(
+        &mut self,
+        before: &Host,
+        hosts: &[&Host],
+        member: usize,
+        sent: &[Message],
+        answers: &[(RequestId, Outcome)],
+    ) -> Result<(), Violation> {
+        let host = hosts[member];
+        self.leads(&before.raft, host)?;
+        matches(hosts, member)?;
+        self.commits(&before.raft, hosts, member)?;
+        for message in sent {
+            self.leaves(&host.disk, message)?;
+        }
+        for (request, outcome) in answers {
+            self.answers(*request, *outcome)?;
+        }
+        Ok(())
+    }
+
+    /// Election Safety, Vote Durability, Leader Append-Only and Leader Completeness.
+    fn leads(&mut self, before: &Raft, host: &Host) -> Result<(), Violation> {
+        let after = &host.raft;
+        let (was, is) = (before.status(), after.status());
+        if is.role != RoleKind::Leader {
+            return Ok(());
+        }
+        let (term, id) = (is.term, is.id);
+        match self.leaders.iter().find(|(known, _)| *known == term) {
+            Some((_, other)) if *other != id => {
+                let detail = format!("members {other} and {id} both lead term {term}");
+                return Err(Violation::new("Election Safety", detail));
+            }
+            Some(_) => {}
+            None if host.disk.ballot.term() < term => {
+                let detail = format!("{id} leads term {term}, and its own vote is not on its disk");
+                return Err(Violation::new("Vote Durability", detail));
+            }
+            None => {
+                self.leaders.push((term, id));
+                self.leaders.sort_unstable();
+            }
+        }
+        if was.role == RoleKind::Leader && was.term == term {
+            let kept = entries(before.log()).all(|entry| after.log().get(entry.id.index) == Some(entry));
+            if !kept {
+                let detail = format!("leader {id} of term {term} has changed or lost entries of its own log");
+                return Err(Violation::new("Leader Append-Only", detail));
+            }
+            return Ok(());
+        }
+        let lacks = |it: &&Committed| it.during < term && !after.log().contains(it.id);
+        match self.committed.iter().find(lacks) {
+            Some(Committed { id: entry, during, .. }) => {
+                let detail = format!(
+                    "{id} leads term {term} without entry {entry}, which was committed in term {during}"
+                );
+                Err(Violation::new("Leader Completeness", detail))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// State Machine Safety, Own-Term Commit and Durable Commit.
+    fn commits(&mut self, before: &Raft, hosts: &[&Host], member: usize) -> Result<(), Violation> {
+        let raft = &hosts[member].raft;
+        let (was, is) = (before.log().committed(), raft.log().committed());
+        if is <= was {
+            return Ok(());
+        }
+        for entry in raft.log().entries(was.max(raft.log().base()), is) {
+            let content = StableHasher::of(&entry.body);
+            match self.committed.get(entry.id.index.get() as usize - 1) {
+                Some(known) if (known.id, known.content) != (entry.id, content) => {
+                    let (id, detail) = (raft.status().id, known.id);
+                    let detail =
+                        format!("member {id} commits entry {}, where {detail} is committed", entry.id);
+                    return Err(Violation::new("State Machine Safety", detail));
+                }
+                Some(_) => {}
+                None => {
+                    let during = raft.status().term;
+                    self.committed.push(Committed { id: entry.id, content, during });
+                }
+            }
+        }
+        if raft.status().role != RoleKind::Leader {
+            return Ok(());
+        }
+        let (id, term) = (raft.status().id, raft.status().term);
+        if before.status().role == RoleKind::Leader && raft.log().term(is) != Some(term) {
+            let detail =
+                format!("leader {id} of term {term} commits through {is}, an entry of an earlier term");
+            return Err(Violation::new("Own-Term Commit", detail));
+        }
+        let holds = |membership: &Membership| is_on_disks(raft.log(), is, membership, hosts);
+        match holds(raft.membership()) || holds(before.membership()) {
+            true => Ok(()),
+            false => {
+                let detail =
+                    format!("leader {id} commits through {is}, which is not on a majority of the disks");
+                Err(Violation::new("Durable Commit", detail))
+            }
+        }
+    }
+
+    /// Vote Durability: what a message promises is on the disk of the member that sends it.
+    fn leaves(&mut self, disk: &Durable, message: &Message) -> Result<(), Violation> {
+        let (from, term) = (message.from, message.term);
+        let candidate = match &message.body {
+            Body::Voted { granted: true } => message.to,
+            Body::RequestVote { .. } => from,
+            Body::Appended { matched } if disk.last().index < *matched => {
+                let detail =
+                    format!("member {} acknowledges entry {matched}, which is not on its disk", from.id);
+                return Err(Violation::new("Durable Commit", detail));
+            }
+            _ => return Ok(()),
+        };
+        let ballot = disk.ballot;
+        if ballot.term() < term || (ballot.term() == term && ballot.vote() != Some(candidate.id)) {
+            let detail = format!(
+                "member {} votes for {} in term {term}, and its disk has {ballot:?}",
+                from.id, candidate.id
+            );
+            return Err(Violation::new("Vote Durability", detail));
+        }
+        let voted = self.votes.iter().find(|(voted, voter, _)| *voted == term && *voter == from);
+        match voted {
+            Some((.., other)) if *other != candidate => {
+                let detail =
+                    format!("member {} votes for {} and {} in term {term}", from.id, other.id, candidate.id);
+                Err(Violation::new("Vote Durability", detail))
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.votes.push((term, from, candidate));
+                self.votes.sort_unstable();
+                Ok(())
+            }
+        }
+    }
+
+    /// Acknowledged Writes and Linearizable Reads.
+    fn answers(&mut self, request: RequestId, outcome: Outcome) -> Result<(), Violation> {
+        match outcome {
+            Outcome::Committed(id) => {
+                let at = (id.index.get() as usize).checked_sub(1).and_then(|at| self.committed.get(at));
+                if at.is_none_or(|known| known.id != id) {
+                    let detail =
+                        format!("request {} is acknowledged as {id}, which is not committed", request.0);
+                    return Err(Violation::new("Acknowledged Writes", detail));
+                }
+            }
+            Outcome::Ready { index, .. } => {
+                let asked = self.reads.iter().find(|(asked, _)| *asked == request);
+                if let Some((_, must_see)) = asked
+                    && index < *must_see
+                {
+                    let detail = format!(
+                        "read {} sees entry {index}, and {must_see} was committed before it",
+                        request.0
+                    );
+                    return Err(Violation::new("Linearizable Reads", detail));
+                }
+                self.reads.retain(|(asked, _)| *asked != request);
+            }
+            _ => self.reads.retain(|(asked, _)| *asked != request),
+        }
+        Ok(())
+    }
+}
+
+/// All entries that a log holds.
+fn entries(log: &Log) -> impl Iterator<Item = &Entry> {
+    log.entries(log.base(), log.last().index)
+}
+
+/// Log Matching: where two logs have the same entry, all before it are the same.
+fn matches(hosts: &[&Host], member: usize) -> Result<(), Violation> {
+    let ours = hosts[member].raft.log();
+    for (other, host) in hosts.iter().enumerate().filter(|(other, _)| *other != member) {
+        let theirs = host.raft.log();
+        let shared = entries(ours).filter(|entry| theirs.contains(entry.id)).last();
+        let Some(shared) = shared.map(|entry| entry.id.index) else { continue };
+        let differs = entries(ours)
+            .take_while(|it| it.id.index <= shared)
+            .find(|it| theirs.get(it.id.index) != Some(it));
+        if let Some(differs) = differs {
+            let detail = format!(
+                "the logs of members {} and {} share entry {shared} and differ at {}",
+                member + 1,
+                other + 1,
+                differs.id.index
+            );
+            return Err(Violation::new("Log Matching", detail));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a log through here is on the disks of a majority of these members.
+fn is_on_disks(log: &Log, through: Index, membership: &Membership, hosts: &[&Host]) -> bool {
+    let Some(entry) = log.get(through) else { return true };
+    let holds = |id: NodeId| {
+        let host = hosts.get(id.get() as usize - 1)?;
+        host.disk.entries.contains(entry).then_some(true)
+    };
+    membership.tally(holds) == Tally::Won
+}

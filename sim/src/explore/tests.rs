@@ -1,0 +1,234 @@
+//! Small groups explored to the end, and the judge.
+
+use super::ghost::Ghost;
+use super::state::{Host, NOW};
+use super::*;
+use kontiki_core::action::Outcome;
+use kontiki_core::log::{Entry, EntryBody};
+use kontiki_core::message::{Body, Message};
+use kontiki_core::status::RoleKind;
+use kontiki_core::types::{
+    Ballot, ClusterId, Identity, Index, LogId, Member, NodeId, Payload, RequestId, Term,
+};
+
+const PAIR: Bounds = Bounds {
+    members: 2,
+    voters: 2,
+    terms: 2,
+    elections: 2,
+    proposals: 1,
+    crashes: 1,
+    heartbeats: 0,
+    reads: 0,
+    transfers: 0,
+    changes: 0,
+    pre_vote: false,
+    instant_disks: true,
+};
+
+fn explored(bounds: Bounds, batch: usize) -> Exploration {
+    let mut exploration = Exploration::new(bounds).unwrap();
+    while !exploration.is_done() {
+        exploration.go_on(batch);
+    }
+    exploration
+}
+
+#[test]
+fn a_pair_with_a_crash_is_explored_to_the_end_and_holds() {
+    let exploration = explored(PAIR, 64);
+    assert_eq!(exploration.found(), None);
+    assert_eq!(exploration.frontier(), 0);
+    assert!(exploration.states() > 1_000 && exploration.depth() > 10, "{}", exploration.states());
+}
+
+#[test]
+fn slow_disks_reads_and_changes_bring_more_states() {
+    let fast = Bounds { crashes: 0, terms: 1, elections: 1, ..PAIR };
+    let states = |bounds| explored(bounds, 64).states();
+    let least = states(fast);
+    for bounds in [
+        Bounds { instant_disks: false, ..fast },
+        Bounds { reads: 1, ..fast },
+        Bounds { heartbeats: 1, ..fast },
+        Bounds { transfers: 1, ..fast },
+        Bounds { voters: 1, changes: 1, ..fast },
+        Bounds { terms: 2, elections: 2, ..fast },
+    ] {
+        assert!(states(bounds) > least, "{bounds:?}");
+    }
+}
+
+/// What is found does not depend on how the work is divided.
+#[test]
+fn batches_and_parts_do_not_matter() {
+    let numbers = |it: &Exploration| (it.states(), it.transitions(), it.depth());
+    let bounds = Bounds { crashes: 0, ..PAIR };
+    let one = explored(bounds, 1);
+    let mut parts = Exploration::new(bounds).unwrap();
+    while !parts.is_done() {
+        parts.go_on_in_parts(100, |batch| {
+            let mut backwards: Vec<_> = (0..batch.len()).rev().map(|state| batch.expand(state)).collect();
+            backwards.reverse();
+            backwards
+        });
+    }
+    assert_eq!(numbers(&one), numbers(&explored(bounds, 1_000)));
+    assert_eq!(numbers(&one), numbers(&parts));
+}
+
+#[test]
+fn wrong_bounds_say_what_is_wrong() {
+    let error = |bounds| Exploration::new(bounds).unwrap_err();
+    assert_eq!(error(Bounds { members: 6, ..PAIR }), BoundsError::Members(6));
+    assert_eq!(error(Bounds { voters: 3, ..PAIR }), BoundsError::Voters(3));
+    assert_eq!(error(Bounds { voters: 0, ..PAIR }), BoundsError::Voters(0));
+    assert_eq!(error(Bounds { terms: 0, ..PAIR }), BoundsError::Terms(0));
+    assert!(BoundsError::Members(6).to_string().contains("choose 1 to 5"));
+}
+
+/// A group in which member 1 leads term 1, with the messages that elected it.
+fn elected() -> Vec<Host> {
+    let bounds = Bounds { crashes: 0, ..PAIR };
+    let mut state = State::first(&bounds);
+    let mut told = 0;
+    while state.hosts[0].raft.status().role != RoleKind::Leader {
+        let next = match told {
+            0 => Transition::Timeout(0),
+            _ => *state.transitions(&bounds).iter().find(|it| is_news(&state, **it, &bounds)).unwrap(),
+        };
+        state = state.after(next, &bounds).unwrap().unwrap();
+        told += 1;
+        assert!(told < 20);
+    }
+    state.hosts.iter().map(|host| (**host).clone()).collect()
+}
+
+/// Whether a message arrives, and changes something.
+fn is_news(state: &State, transition: Transition, bounds: &Bounds) -> bool {
+    let after = || state.after(transition, bounds).unwrap().unwrap().fingerprint();
+    matches!(transition, Transition::Deliver(_)) && after() != state.fingerprint()
+}
+
+fn id(number: u64) -> NodeId {
+    NodeId::new(number).unwrap()
+}
+
+fn property(judged: Result<(), Violation>) -> &'static str {
+    judged.map_or_else(|violation| violation.property, |()| "nothing")
+}
+
+fn message(from: u64, to: u64, body: Body) -> Message {
+    let from = Identity::new(ClusterId(1), id(from));
+    Message::new(from, id(to).into(), Term::new(1), body)
+}
+
+#[test]
+fn two_leaders_of_one_term_are_seen() {
+    let hosts = elected();
+    let blank = Host::of(&PAIR, 0);
+    let all: Vec<_> = hosts.iter().collect();
+    let mut ghost = Ghost::default();
+    assert_eq!(property(ghost.judge(&blank, &all, 0, &[], &[])), "nothing");
+    let mut ghost = Ghost::default();
+    ghost.led(Term::new(1), id(2));
+    assert_eq!(property(ghost.judge(&blank, &all, 0, &[], &[])), "Election Safety");
+}
+
+#[test]
+fn a_leader_that_lacks_what_is_committed_is_seen() {
+    let hosts = elected();
+    let mut ghost = Ghost::default();
+    ghost.commit(LogId::new(1, 3), 7, Term::ZERO);
+    let judged = ghost.judge(&Host::of(&PAIR, 0), &hosts.iter().collect::<Vec<_>>(), 0, &[], &[]);
+    assert_eq!(property(judged), "Leader Completeness");
+}
+
+#[test]
+fn a_leader_that_changes_its_log_is_seen() {
+    let hosts = elected();
+    let (mut longer, all) = (hosts.clone(), hosts.iter().collect::<Vec<_>>());
+    let proposal = kontiki_core::event::Proposal { request: RequestId(9), payload: Payload::from("x") };
+    longer[0].raft.step(NOW, kontiki_core::event::Event::Propose(proposal));
+    let judge = |before: &Host| property(Ghost::default().judge(before, &all, 0, &[], &[]));
+    assert_eq!(judge(&hosts[0]), "nothing");
+    assert_eq!(judge(&longer[0]), "Leader Append-Only");
+}
+
+/// A host whose log holds these entries, on its disk.
+fn holding(member: usize, entries: &[(u64, u64, &str)], committed: u64) -> Host {
+    let mut host = Host::of(&PAIR, member);
+    let entry = |&(term, index, text): &(u64, u64, &str)| Entry {
+        id: LogId::new(term, index),
+        body: EntryBody::Data(Payload::from(text)),
+    };
+    host.disk.entries = entries.iter().map(entry).collect();
+    host.disk.ballot = Ballot::new(Term::new(5), None);
+    host.disk.committed = Index::new(committed);
+    host.restart(&PAIR, member).unwrap();
+    host
+}
+
+#[test]
+fn logs_that_share_an_entry_and_differ_before_it_are_seen() {
+    let (one, same) =
+        (holding(0, &[(1, 1, "a"), (2, 2, "b")], 0), holding(1, &[(1, 1, "a"), (3, 2, "c")], 0));
+    assert_eq!(property(Ghost::default().judge(&one, &[&one, &same], 0, &[], &[])), "nothing");
+    let other = holding(1, &[(1, 1, "x"), (2, 2, "b")], 0);
+    assert_eq!(property(Ghost::default().judge(&one, &[&one, &other], 0, &[], &[])), "Log Matching");
+}
+
+#[test]
+fn another_entry_where_one_is_committed_is_seen() {
+    let before = Host::of(&PAIR, 0);
+    let host = holding(0, &[(1, 1, "a")], 1);
+    let mut ghost = Ghost::default();
+    assert_eq!(property(ghost.judge(&before, &[&host, &before], 0, &[], &[])), "nothing");
+    let other = holding(1, &[(2, 1, "b")], 1);
+    let judged = ghost.judge(&before, &[&before, &other], 1, &[], &[]);
+    assert_eq!(property(judged), "State Machine Safety");
+}
+
+#[test]
+fn promises_that_are_not_on_the_disk_are_seen() {
+    let mut host = Host::of(&PAIR, 1);
+    let granted = message(2, 1, Body::Voted { granted: true });
+    let sent = |host: &Host, ghost: &mut Ghost, message: &Message| {
+        property(ghost.judge(host, &[host, host], 1, std::slice::from_ref(message), &[]))
+    };
+    assert_eq!(sent(&host, &mut Ghost::default(), &granted), "Vote Durability");
+    let appended = message(2, 1, Body::Appended { matched: Index::new(1) });
+    assert_eq!(sent(&host, &mut Ghost::default(), &appended), "Durable Commit");
+    host.disk.ballot = Ballot::new(Term::new(1), Some(id(1)));
+    assert_eq!(sent(&host, &mut Ghost::default(), &granted), "nothing");
+    let mut ghost = Ghost::default();
+    ghost.voted(Term::new(1), Member::from(id(2)), Member::from(id(2)));
+    assert_eq!(sent(&host, &mut ghost, &granted), "Vote Durability", "it has voted for itself before");
+}
+
+#[test]
+fn answers_that_are_not_true_are_seen() {
+    let host = Host::of(&PAIR, 0);
+    let answered = |ghost: &mut Ghost, outcome| {
+        property(ghost.judge(&host, &[&host, &host], 0, &[], &[(RequestId(1), outcome)]))
+    };
+    let mut ghost = Ghost::default();
+    assert_eq!(answered(&mut ghost, Outcome::Committed(LogId::new(1, 1))), "Acknowledged Writes");
+    ghost.commit(LogId::new(1, 1), 7, Term::new(1));
+    assert_eq!(answered(&mut ghost, Outcome::Committed(LogId::new(1, 1))), "nothing");
+    ghost.read_begins(RequestId(1));
+    let ready = |index| Outcome::Ready { index: Index::new(index), until: None };
+    assert_eq!(answered(&mut ghost.clone(), ready(0)), "Linearizable Reads");
+    assert_eq!(answered(&mut ghost, ready(1)), "nothing");
+}
+
+#[test]
+fn a_way_is_told_event_by_event() {
+    let path = [Transition::Timeout(0), Transition::Deliver(0), Transition::Crash(1, 0)];
+    let (told, violation) = replay(&PAIR, &path).unwrap();
+    assert_eq!(violation, None);
+    assert_eq!(told.len(), 3);
+    assert_eq!(told[0], "member 1 times out");
+    assert!(told[1].starts_with("member 2 receives from 1, sent in term 1: RequestVote"), "{}", told[1]);
+    assert_eq!(told[2], "member 2 crashes with 0 of 0 writes on its disk, and starts again");
+}
