@@ -146,10 +146,10 @@ impl Recovery {
             if !self.progress.is_zero() && said.elapsed() >= self.progress {
                 said = Instant::now();
                 note(&format!(
-                    "{:.1} % of the cases, {} tried, {} a second; {} failed",
-                    tried as f64 * 100.0 / span as f64,
+                    "{} of the cases, {} tried, {} a second; {} failed",
+                    share(tried, span),
                     tally.cases,
-                    (tally.cases as f64 / started.elapsed().as_secs_f64()) as u64,
+                    rate(tally.cases, started.elapsed()),
                     tally.failed()
                 ));
             }
@@ -189,13 +189,12 @@ impl Recovery {
         let tiers = tiers.collect::<Vec<_>>().join(", ");
         let _ = writeln!(out, "{} cases of {} histories: {verdict}\n", tally.cases, plan.histories());
         let _ = writeln!(out, "  all cases          {} ({tiers})", plan.count());
-        let _ =
-            writeln!(out, "  gone through       {:.1} % of the range", tried as f64 * 100.0 / span as f64);
+        let _ = writeln!(out, "  gone through       {} of the range", share(tried, span));
         let _ = writeln!(
             out,
             "  recoveries         {}, {} a second",
             tally.recoveries,
-            (tally.recoveries as f64 / wall.as_secs_f64()) as u64
+            rate(tally.recoveries, wall)
         );
         let _ = writeln!(out, "  everything there   {}", tally.whole);
         let _ = writeln!(out, "  reported           {}", tally.reported);
@@ -213,6 +212,17 @@ impl Recovery {
         let _ = writeln!(out, "  expected: {expected}\n  answered: {answer}");
         let _ = writeln!(out, "  explain:  cargo sim recovery{tiers} --case {case}\n");
     }
+}
+
+/// How much of all this is, in percent.
+fn share(part: u64, all: u64) -> String {
+    let tenths = u128::from(part) * 1_000 / u128::from(all.max(1));
+    format!("{}.{} %", tenths / 10, tenths % 10)
+}
+
+/// How many a second that is.
+fn rate(count: u64, time: Duration) -> u128 {
+    u128::from(count) * 1_000 / time.as_millis().max(1)
 }
 
 #[cfg(test)]

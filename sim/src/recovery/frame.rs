@@ -327,7 +327,7 @@ pub(super) fn torn(old: &[u8], new: &[u8]) -> Vec<u8> {
 /// the snapshot's members. Of a long write the first and the last sector are alone, and the others in six runs.
 fn groups(sectors: &[usize], is_vote: bool) -> Vec<Vec<usize>> {
     if is_vote {
-        let together = |a: &usize, b: &usize| a / 4 == b / 4 && a % 4 != 0;
+        let together = |a: &usize, b: &usize| a / 4 == b / 4 && !a.is_multiple_of(4);
         return sectors.chunk_by(together).map(<[usize]>::to_vec).collect();
     }
     if sectors.len() <= 8 {

@@ -325,6 +325,7 @@ mod tests {
             run: ["--members", "3", "--profile", "storage"].map(str::to_owned).to_vec(),
             seeds: 100,
             scenario: None,
+            explore: None,
             story: Vec::new(),
         }
     }
