@@ -167,7 +167,7 @@ impl Failure {
     }
 
     /// The parts that say more than which member acted when it was seen.
-    pub(crate) fn told_parts(&self) -> impl Iterator<Item = &Part> {
+    pub fn told_parts(&self) -> impl Iterator<Item = &Part> {
         self.parts.iter().filter(|part| part.what != Deed::Acts)
     }
 

@@ -89,8 +89,7 @@ fn failed<'s>(verdict: &'s Verdict<'s>) -> Vec<Failed<'s>> {
 
 /// Who had a part in a failure, and the commands that tell more of it, each in a line.
 fn violated_remedy(cluster: &Cluster, seed: u64, failure: &Failure) -> String {
-    let shown = format!("{failure:#}");
-    let parts = shown.lines().skip(1).map(|line| line.trim().to_owned());
+    let parts = failure.told_parts().map(ToString::to_string);
     let commands = cluster.remedies(seed, failure).map(|(name, command)| format!("{name}: {command}"));
     parts.chain(commands).collect::<Vec<_>>().join("\n")
 }
