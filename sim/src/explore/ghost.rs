@@ -1,7 +1,8 @@
 //! What must be remembered of the past to judge a step, and the judgement. The properties have the names of
 //! the simulator's checks.
 
-use super::state::Host;
+use super::host::Host;
+use super::violation::Violation;
 use crate::hash::StableHasher;
 use kontiki_core::action::Outcome;
 use kontiki_core::durable::Durable;
@@ -12,15 +13,6 @@ use kontiki_core::quorum::Tally;
 use kontiki_core::raft::Raft;
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{Index, LogId, Member, NodeId, RequestId, Term};
-
-/// A property that does not hold.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Violation {
-    /// Its name: that of the check of `kontiki_sim::check` which watches it in simulated clusters.
-    pub property: &'static str,
-    /// What was seen.
-    pub detail: String,
-}
 
 /// What no member needs to know and the judge must.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
@@ -41,12 +33,6 @@ struct Committed {
     content: u64,
     /// The earliest term in which it was seen to be committed.
     during: Term,
-}
-
-impl Violation {
-    pub(super) fn new(property: &'static str, detail: String) -> Self {
-        Self { property, detail }
-    }
 }
 
 impl Ghost {

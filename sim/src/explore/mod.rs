@@ -22,84 +22,21 @@
 //! assert!(exploration.found().is_none());
 //! ```
 
+mod bounds;
 mod ghost;
+mod host;
 mod state;
 mod store;
 #[cfg(test)]
 mod tests;
+mod violation;
 
-pub use ghost::Violation;
+pub use bounds::{Bounds, BoundsError, Transition};
+pub use violation::Violation;
 
-use serde::{Deserialize, Serialize};
 use state::State;
 use std::collections::VecDeque;
-use std::fmt;
 use store::Store;
-
-/// How much may happen in a group that is explored. Messages may be lost and repeated without a bound.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Bounds {
-    /// How many members there are, from 1 to 5.
-    pub members: u8,
-    /// How many of them the group begins with. The others are blank.
-    pub voters: u8,
-    /// The latest term in which a member stands for election.
-    pub terms: u64,
-    /// How many times a member that does not lead times out.
-    pub elections: u8,
-    /// How many commands clients propose.
-    pub proposals: u8,
-    /// How many times a member crashes, with any prefix of what it had not synced, and starts again.
-    pub crashes: u8,
-    /// How many times a leader's heartbeats are due.
-    pub heartbeats: u8,
-    /// How many reads clients ask for, of a leader. A follower's question that came again and again would have
-    /// the leader send rounds of heartbeats without an end.
-    pub reads: u8,
-    /// How many times an operator has a leader hand over.
-    pub transfers: u8,
-    /// How many changes of the membership an operator asks for: the last member is added as a voter, then
-    /// removed, and so on.
-    pub changes: u8,
-    /// Whether members ask before they stand for election.
-    pub pre_vote: bool,
-    /// Whether disks finish each write at once. Otherwise a write may take any time, and a crash loses any
-    /// number of the last ones.
-    pub instant_disks: bool,
-}
-
-/// One event at one member.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Transition {
-    /// The message at this place, of all that were sent, reaches its addressee.
-    Deliver(u16),
-    /// This member's timer is due.
-    Timeout(u8),
-    /// This member's disk reports its oldest write.
-    Persisted(u8),
-    /// This member crashes with so many of its writes on its disk, and starts again.
-    Crash(u8, u8),
-    /// A client proposes a command to this member.
-    Propose(u8),
-    /// A client asks this member to read.
-    Read(u8),
-    /// An operator asks this member for the next change of the membership.
-    Change(u8),
-    /// An operator asks this member to hand over.
-    Transfer(u8),
-}
-
-/// Bounds that cannot be explored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BoundsError {
-    /// There are no members, or more than five.
-    Members(u8),
-    /// The group begins with no member, or with more than there are.
-    Voters(u8),
-    /// There is no term to be elected in, or there are more than 16.
-    Terms(u64),
-}
 
 /// A shortest way to a violation.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -132,55 +69,6 @@ pub struct Expanded {
     violation: Option<(Transition, Violation)>,
     transitions: u64,
 }
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            members: 3,
-            voters: 3,
-            terms: 2,
-            elections: 2,
-            proposals: 1,
-            crashes: 0,
-            heartbeats: 0,
-            reads: 0,
-            transfers: 0,
-            changes: 0,
-            pre_vote: false,
-            instant_disks: false,
-        }
-    }
-}
-
-impl Bounds {
-    fn check(&self) -> Result<(), BoundsError> {
-        match self {
-            Self { members, .. } if !(1..=5).contains(members) => Err(BoundsError::Members(*members)),
-            Self { members, voters, .. } if !(1..=*members).contains(voters) => {
-                Err(BoundsError::Voters(*voters))
-            }
-            Self { terms, .. } if !(1..=16).contains(terms) => Err(BoundsError::Terms(*terms)),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl fmt::Display for BoundsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Members(members) => write!(f, "{members} members: choose 1 to 5, more cannot be explored"),
-            Self::Voters(voters) => {
-                write!(
-                    f,
-                    "the group begins with {voters} members: choose at least 1, and no more than there are"
-                )
-            }
-            Self::Terms(terms) => write!(f, "{terms} terms: choose 1 to 16"),
-        }
-    }
-}
-
-impl std::error::Error for BoundsError {}
 
 impl Exploration {
     /// A search that has looked at nothing yet.

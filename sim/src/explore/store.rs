@@ -1,6 +1,6 @@
 //! Which states have been seen, and how each was reached first.
 
-use super::Transition;
+use super::bounds::Transition;
 
 /// The states in the order in which they were found, by fingerprint: 20 to 30 bytes each.
 ///

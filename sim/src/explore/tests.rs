@@ -1,7 +1,7 @@
 //! Small groups explored to the end, and the judge.
 
 use super::ghost::Ghost;
-use super::state::{Host, NOW};
+use super::host::{Host, NOW};
 use super::*;
 use kontiki_core::action::Outcome;
 use kontiki_core::log::{Entry, EntryBody};
