@@ -176,6 +176,50 @@ impl Disk for Platter {
     }
 }
 
+/// More changes of names than this are never pending.
+const MOST_CHANGES: usize = 8;
+
+/// The names that a power failure can leave, and how many of the changes are among them: any of the changes,
+/// but those of one name in their order.
+pub(super) fn reachable(disk: &Platter) -> Vec<(Names, u32)> {
+    let mut all: Vec<(Names, u32)> = Vec::new();
+    let pending = &disk.pending;
+    for mask in 0_u32..1 << pending.len().min(MOST_CHANGES) {
+        let is_kept = |at: usize| mask >> at & 1 == 1;
+        let in_order =
+            |at: usize| (0..at).all(|earlier| is_kept(earlier) || !pending[earlier].touches(pending[at]));
+        if !(0..pending.len()).all(|at| !is_kept(at) || in_order(at)) {
+            continue;
+        }
+        let mut names = disk.durable_names.clone();
+        (0..pending.len()).filter(|at| is_kept(*at)).for_each(|at| pending[at].apply(&mut names));
+        names.sort_unstable();
+        if all.iter().all(|(known, _)| *known != names) {
+            all.push((names, mask.count_ones()));
+        }
+    }
+    all
+}
+
+/// Whether recovery may look into a file: those that are called spare are of no meaning to it.
+pub(super) fn is_read(disk: &Platter, file: usize) -> bool {
+    let named =
+        |names: &Names| names.iter().any(|(name, it)| *it == file && !matches!(name, FileName::Spare(_)));
+    reachable(disk).iter().any(|(names, _)| named(names))
+}
+
+/// A sector of a file; zeros behind its end.
+pub(super) fn sector_of(bytes: &[u8], sector: usize) -> &[u8] {
+    bytes.get(sector * SECTOR..(sector + 1) * SECTOR).unwrap_or(&[0; SECTOR])
+}
+
+/// A sector of which the write was cut short.
+pub(super) fn torn(old: &[u8], new: &[u8]) -> Vec<u8> {
+    // The last byte of a sector is never zero: without it the rest is an unfinished sector.
+    let cut = if old.iter().all(|byte| *byte == 0) { SECTOR - 1 } else { SECTOR / 2 };
+    [&new[..cut], &old[cut..]].concat()
+}
+
 /// A disk on which a start is tried out: what it changes is kept beside, so that trying costs little.
 pub(super) struct Overlay<'a> {
     under: &'a mut Platter,

@@ -1,8 +1,9 @@
 //! One moment of a history, and everything that a disk can have made of it.
 
-use super::disk::{BLOCK, Names, Platter, SECTOR};
+use super::disk::{BLOCK, Platter, SECTOR, is_read, reachable, sector_of, torn};
 use super::history::{History, Moment};
 use super::letter::{self, Letter};
+use super::piece::{Choice, Piece};
 use super::spot::spots;
 use kontiki_core::wal::FileName;
 
@@ -32,28 +33,6 @@ impl Tier {
             Self::All => "all",
         }
     }
-}
-
-/// Bytes that the disk holds instead of what it should.
-#[derive(Clone, Debug)]
-pub(super) struct Piece {
-    pub(super) file: usize,
-    pub(super) at: usize,
-    pub(super) bytes: Vec<u8>,
-    pub(super) unreadable: Vec<usize>,
-}
-
-/// One of the things that the disk can have made of a place.
-#[derive(Clone, Default, Debug)]
-pub(super) struct Choice {
-    pub(super) pieces: Vec<Piece>,
-    /// The names that are left.
-    pub(super) names: Option<Names>,
-    /// A file of which not even the length is left.
-    pub(super) empty: Option<usize>,
-    /// The damaged blocks, a bit each.
-    pub(super) damages: u64,
-    pub(super) words: String,
 }
 
 /// A place, and what can be made of it; the first choice leaves it as it is.
@@ -177,7 +156,7 @@ impl Frame {
             self.free.push(Place { words: "the directory".to_owned(), choices });
         }
         for (file, it) in moment.disk.files.iter().enumerate() {
-            if it.durable.is_empty() && !it.shown.is_empty() && is_read(moment, file) {
+            if it.durable.is_empty() && !it.shown.is_empty() && is_read(&moment.disk, file) {
                 let empty = Choice {
                     empty: Some(file),
                     words: "not even its length is left".to_owned(),
@@ -194,7 +173,7 @@ impl Frame {
             let old = &self.base.files[file].shown;
             let differs = |sector: &usize| sector_of(old, *sector) != sector_of(&it.shown, *sector);
             let sectors: Vec<usize> = (0..it.shown.len() / SECTOR).filter(differs).collect();
-            if sectors.is_empty() || !is_read(moment, file) {
+            if sectors.is_empty() || !is_read(&moment.disk, file) {
                 continue;
             }
             let words = name(&moment.disk, file);
@@ -270,38 +249,6 @@ fn digits<'a>(places: &'a [Place], number: &mut u64) -> Vec<(&'a Place, &'a Choi
     places.iter().map(digit).collect()
 }
 
-/// More changes of names than this are never pending.
-const MOST_CHANGES: usize = 8;
-
-/// The names that a power failure can leave, and how many of the changes are among them: any of the changes,
-/// but those of one name in their order.
-pub(super) fn reachable(disk: &Platter) -> Vec<(Names, u32)> {
-    let mut all: Vec<(Names, u32)> = Vec::new();
-    let pending = &disk.pending;
-    for mask in 0_u32..1 << pending.len().min(MOST_CHANGES) {
-        let is_kept = |at: usize| mask >> at & 1 == 1;
-        let in_order =
-            |at: usize| (0..at).all(|earlier| is_kept(earlier) || !pending[earlier].touches(pending[at]));
-        if !(0..pending.len()).all(|at| !is_kept(at) || in_order(at)) {
-            continue;
-        }
-        let mut names = disk.durable_names.clone();
-        (0..pending.len()).filter(|at| is_kept(*at)).for_each(|at| pending[at].apply(&mut names));
-        names.sort_unstable();
-        if all.iter().all(|(known, _)| *known != names) {
-            all.push((names, mask.count_ones()));
-        }
-    }
-    all
-}
-
-/// Whether recovery may look into a file: those that are called spare are of no meaning to it.
-pub(super) fn is_read(moment: &Moment, file: usize) -> bool {
-    let named =
-        |names: &Names| names.iter().any(|(name, it)| *it == file && !matches!(name, FileName::Spare(_)));
-    reachable(&moment.disk).iter().any(|(names, _)| named(names))
-}
-
 fn is_vote(moment: &Moment, file: usize) -> bool {
     moment.disk.names.iter().any(|(name, it)| *it == file && matches!(name, FileName::Vote(_)))
 }
@@ -309,18 +256,6 @@ fn is_vote(moment: &Moment, file: usize) -> bool {
 fn name(disk: &Platter, file: usize) -> String {
     let named = disk.names.iter().find(|(_, it)| *it == file);
     named.map_or_else(|| format!("file {file}"), |(name, _)| name.to_string())
-}
-
-/// A sector of a file; zeros behind its end.
-pub(super) fn sector_of(bytes: &[u8], sector: usize) -> &[u8] {
-    bytes.get(sector * SECTOR..(sector + 1) * SECTOR).unwrap_or(&[0; SECTOR])
-}
-
-/// A sector of which the write was cut short.
-pub(super) fn torn(old: &[u8], new: &[u8]) -> Vec<u8> {
-    // The last byte of a sector is never zero: without it the rest is an unfinished sector.
-    let cut = if old.iter().all(|byte| *byte == 0) { SECTOR - 1 } else { SECTOR / 2 };
-    [&new[..cut], &old[cut..]].concat()
 }
 
 /// Sectors whose fate is decided together. A copy of the vote has four sectors of which the first says all but

@@ -1,7 +1,6 @@
 //! What a disk can make of a block that it has once held.
 
-use super::disk::{BLOCK, SECTOR};
-use super::frame::torn;
+use super::disk::{BLOCK, SECTOR, torn};
 
 /// One way to damage a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -38,6 +38,7 @@ mod frame;
 mod history;
 mod letter;
 mod oracle;
+mod piece;
 mod plan;
 mod shapes;
 mod spot;

@@ -1,7 +1,7 @@
 //! Whether recovery has answered what it owes.
 
-use super::disk::{BLOCK, Platter, SECTOR};
-use super::frame::{Frame, is_read, reachable, sector_of, torn};
+use super::disk::{BLOCK, Platter, SECTOR, is_read, reachable, sector_of, torn};
+use super::frame::Frame;
 use super::history::{Batch, History, Moment, small_entry};
 use kontiki_core::durable::Durable;
 use kontiki_core::log::EntryBody;
@@ -190,7 +190,9 @@ impl Case<'_> {
 
     fn file_could_be(&self, file: usize, then: &Moment) -> bool {
         let now = &self.disk.files[file].shown;
-        let Some(before) = then.disk.files.get(file).filter(|_| is_read(then, file)) else { return false };
+        let Some(before) = then.disk.files.get(file).filter(|_| is_read(&then.disk, file)) else {
+            return false;
+        };
         let blocks = now.len().max(before.shown.len()).div_ceil(BLOCK);
         (0..blocks).all(|block| {
             let range = block * BLOCK..(block + 1) * BLOCK;

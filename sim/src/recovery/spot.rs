@@ -1,9 +1,9 @@
 //! The places whose damage is tried: the last batches, the headers of segments, and the copies of the vote.
 
-use super::disk::{BLOCK, Platter, SECTOR};
-use super::frame::{Choice, Piece, is_read};
+use super::disk::{BLOCK, Platter, SECTOR, is_read};
 use super::history::{History, Moment};
 use super::letter::Letter;
+use super::piece::{Choice, Piece};
 use kontiki_core::wal::FileName;
 
 /// How many of the last batches are damaged.
@@ -68,7 +68,7 @@ fn batches(history: &History, at: usize) -> Vec<Spot> {
     let moment = &history.moments[at];
     let written = &history.batches[..moment.batches];
     let durable = |batch: &&super::history::Batch| {
-        batch.durable_at.is_some_and(|durable| durable <= at) && is_read(moment, batch.file)
+        batch.durable_at.is_some_and(|durable| durable <= at) && is_read(&moment.disk, batch.file)
     };
     let last = written.iter().rev().filter(durable).take(BATCHES);
     let spot = |batch: &super::history::Batch| {

@@ -1,9 +1,10 @@
 //! One case, tried out on the production code.
 
 use super::disk::{Overlay, Platter};
-use super::frame::{Choice, Frame, Place, Tier};
+use super::frame::{Frame, Place, Tier};
 use super::history::{History, Moment, recover};
 use super::oracle::{Answer, Broken, Case, Held, describe, survives};
+use super::piece::Choice;
 use kontiki_core::durable::Durable;
 use kontiki_core::log::EntryBody;
 use kontiki_core::wal::{Operation, RecoverError, Recovery};
