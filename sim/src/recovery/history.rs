@@ -354,21 +354,28 @@ impl Player {
         });
     }
 
-    /// Notes what is durable after the operation, which is at the next moment.
+    /// Notes what is durable after the operation, which is at the next moment. The first batch of a segment is,
+    /// and tells of those before it, once the segment has its name for good.
     fn note_sync(&mut self, operation: &Operation) {
-        let Operation::Sync(name) = operation else { return };
         let now = self.history.moments.len();
-        if matches!(name, FileName::Vote(_)) {
-            let durable = self.history.batches.iter_mut().filter(|batch| batch.durable_at.is_some());
-            durable.for_each(|batch| _ = batch.told_at.get_or_insert(now));
-            return;
-        }
-        let Ok(file) = self.disk.number(*name) else { return };
         let batches = &mut self.history.batches;
-        if let Some(last) = batches.last_mut().filter(|last| last.file == file && last.durable_at.is_none()) {
-            last.durable_at = Some(now);
-            let before = batches.len() - 1;
-            batches[..before].iter_mut().for_each(|batch| _ = batch.told_at.get_or_insert(now));
+        let named = |file: usize| {
+            let name = self.disk.durable_names.iter().find(|(_, it)| *it == file);
+            name.is_some_and(|(name, _)| matches!(name, FileName::Segment(_)))
+        };
+        match operation {
+            Operation::Sync(FileName::Vote(_)) => {
+                let durable = batches.iter_mut().filter(|batch| batch.durable_at.is_some());
+                durable.for_each(|batch| _ = batch.told_at.get_or_insert(now));
+            }
+            Operation::Sync(_) | Operation::SyncDirectory => {
+                let Some((last, before)) = batches.split_last_mut() else { return };
+                if last.durable_at.is_none() && named(last.file) {
+                    last.durable_at = Some(now);
+                    before.iter_mut().for_each(|batch| _ = batch.told_at.get_or_insert(now));
+                }
+            }
+            _ => {}
         }
     }
 

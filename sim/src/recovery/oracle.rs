@@ -5,7 +5,7 @@ use super::frame::Frame;
 use super::history::{Batch, History, Moment, small_entry};
 use kontiki_core::durable::Durable;
 use kontiki_core::log::EntryBody;
-use kontiki_core::wal::{FileName, RecoverError, Recovery};
+use kontiki_core::wal::{FileName, Missing, RecoverError, Recovery};
 
 /// Which promise recovery has broken.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -101,7 +101,7 @@ impl Case<'_> {
         if !is_known {
             return Err((Broken::Restart, "a start, or what is lost".to_owned()));
         }
-        if self.damages.count_ones() == 1 && self.is_told() {
+        if self.damages.count_ones() == 1 && self.is_told(error) {
             let expected = "a start: one block is damaged, and something else tells what it held";
             return Err((Broken::Restart, expected.to_owned()));
         }
@@ -109,7 +109,7 @@ impl Case<'_> {
     }
 
     /// Whether something else than the one damaged block tells what it held.
-    fn is_told(&self) -> bool {
+    fn is_told(&self, error: &RecoverError) -> bool {
         let block = self.frame.blocks[self.damages.trailing_zeros() as usize];
         let holds = |batch: &&Batch| batch.file == block.0 && batch.blocks.contains(&block.1);
         let Some(batch) = self.history.batches.iter().find(holds) else { return true };
@@ -122,7 +122,9 @@ impl Case<'_> {
             !now.unreadable.contains(&sector)
                 && sector_of(&now.shown, sector) == sector_of(&was.shown, sector)
         };
-        told || stays(first) || stays(last)
+        // But not of the members as of a snapshot, which these histories keep in no file.
+        let by_headers = !matches!(error, RecoverError::TooMuch(Missing::Membership(_)));
+        told || by_headers && (stays(first) || stays(last))
     }
 
     fn judge_started(&self, recovery: &Recovery) -> Result<Held, (Broken, String)> {

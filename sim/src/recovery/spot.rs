@@ -9,6 +9,9 @@ use kontiki_core::wal::FileName;
 /// How many of the last batches are damaged.
 const BATCHES: usize = 3;
 
+/// Of a batch of more blocks than this only the first and the last one are damaged.
+const LONG: usize = 2;
+
 /// One block, or two that hold the same.
 pub(super) struct Spot {
     pub(super) words: String,
@@ -74,9 +77,13 @@ fn batches(history: &History, at: usize) -> Vec<Spot> {
     let spot = |batch: &super::history::Batch| {
         let words = batch.words.clone();
         let file = batch.file;
-        batch
-            .blocks
-            .clone()
+        // The headers of a long one, with what is beside them.
+        let mut blocks: Vec<usize> = batch.blocks.clone().collect();
+        if blocks.len() > LONG {
+            blocks = vec![batch.blocks.start, batch.blocks.end - 1];
+        }
+        blocks
+            .into_iter()
             .map(move |block| Spot { words: format!("{words}, block {block}"), blocks: vec![(file, block)] })
     };
     last.flat_map(spot).filter(|spot| is_at_rest(moment, spot.blocks[0])).collect()
