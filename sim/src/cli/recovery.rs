@@ -74,6 +74,14 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// How many failures are told in full.
 const TOLD: usize = 5;
 
+fn percent(part: u64, whole: u64) -> u128 {
+    u128::from(part) * 100 / u128::from(whole.max(1))
+}
+
+fn a_second(count: u64, wall: Duration) -> u128 {
+    u128::from(count) * 1_000 / wall.as_millis().max(1)
+}
+
 fn sample(text: &str) -> Result<u64, String> {
     let number = text.strip_prefix("1/").and_then(|number| number.parse().ok()).filter(|number| *number > 0);
     number
@@ -146,10 +154,10 @@ impl Recovery {
             if !self.progress.is_zero() && said.elapsed() >= self.progress {
                 said = Instant::now();
                 note(&format!(
-                    "{} of the cases, {} tried, {} a second; {} failed",
-                    share(tried, span),
+                    "{} % of the cases, {} tried, {} a second; {} failed",
+                    percent(tried, span),
                     tally.cases,
-                    rate(tally.cases, started.elapsed()),
+                    a_second(tally.cases, started.elapsed()),
                     tally.failed()
                 ));
             }
@@ -189,12 +197,12 @@ impl Recovery {
         let tiers = tiers.collect::<Vec<_>>().join(", ");
         let _ = writeln!(out, "{} cases of {} histories: {verdict}\n", tally.cases, plan.histories());
         let _ = writeln!(out, "  all cases          {} ({tiers})", plan.count());
-        let _ = writeln!(out, "  gone through       {} of the range", share(tried, span));
+        let _ = writeln!(out, "  gone through       {} % of the range", percent(tried, span));
         let _ = writeln!(
             out,
             "  recoveries         {}, {} a second",
             tally.recoveries,
-            rate(tally.recoveries, wall)
+            a_second(tally.recoveries, wall)
         );
         let _ = writeln!(out, "  everything there   {}", tally.whole);
         let _ = writeln!(out, "  reported           {}", tally.reported);
@@ -212,17 +220,6 @@ impl Recovery {
         let _ = writeln!(out, "  expected: {expected}\n  answered: {answer}");
         let _ = writeln!(out, "  explain:  cargo sim recovery{tiers} --case {case}\n");
     }
-}
-
-/// How much of all this is, in percent.
-fn share(part: u64, all: u64) -> String {
-    let tenths = u128::from(part) * 1_000 / u128::from(all.max(1));
-    format!("{}.{} %", tenths / 10, tenths % 10)
-}
-
-/// How many a second that is.
-fn rate(count: u64, time: Duration) -> u128 {
-    u128::from(count) * 1_000 / time.as_millis().max(1)
 }
 
 #[cfg(test)]
