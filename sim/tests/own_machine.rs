@@ -12,7 +12,8 @@ use kontiki_core::types::{LogId, NodeId};
 use kontiki_sim::scenario::Profile;
 use kontiki_sim::stream::Stream;
 use kontiki_sim::test::{FailedSeed, Property, Test, TestError, Workload};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// What is wrong with a counter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -293,6 +294,18 @@ fn each_closure_is_a_property_under_its_name() {
         let FailedSeed { failure, .. } = failed(&test);
         assert_eq!(failure.property, name, "{failure}");
     }
+}
+
+/// It fails in the first runs, and in a few of the smaller scenarios, and then never again: as a machine may
+/// whose runs are not the same twice.
+#[test]
+fn a_smaller_scenario_that_fails_once_and_not_again_is_not_told_of() {
+    let failures = Arc::new(AtomicU64::new(0));
+    let holds = move |_: &Counter| failures.fetch_add(1, Ordering::Relaxed) >= 8;
+    let test = counter(Mistake::Nothing).seeds(0..1).invariant("fickle", holds);
+    let FailedSeed { failure, scenario, seed, .. } = failed(&test);
+    assert_eq!((failure.property.as_str(), seed), ("fickle", Some(0)), "{failure}");
+    assert_eq!(scenario.seed, 0, "it is the scenario of the seed itself");
 }
 
 #[test]

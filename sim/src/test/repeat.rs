@@ -3,7 +3,7 @@
 use super::journal::Journal;
 use super::report::TestError;
 use crate::explain::Watcher;
-use crate::report::Report;
+use crate::report::{Failure, Report};
 use crate::story::{self, Story};
 use crate::trace::Traced;
 use crate::world::Tracer;
@@ -22,6 +22,11 @@ pub(super) struct Watched {
 }
 
 impl Watched {
+    /// Whether the run violates the same property.
+    pub(super) fn fails_as(&self, failure: &Failure) -> bool {
+        self.report.failure.as_ref().is_some_and(|it| it.property == failure.property)
+    }
+
     /// Watches a run, which notes what it applies in this journal.
     pub(super) fn of(
         journal: &Journal,
