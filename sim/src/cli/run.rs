@@ -161,6 +161,8 @@ impl Run {
             }
             saved.is_ok() && goes_on(&report.summary)
         });
+        // The last seed may have ended just before it was told to stop.
+        progress.show(&report.summary, stop.was_told());
         progress.clear();
         saved?;
         report.summary.hung.extend(hung);

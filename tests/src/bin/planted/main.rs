@@ -69,13 +69,13 @@ struct Cli {
     /// rows of this commit stay, so the command goes on where it was stopped
     #[arg(long, conflicts_with_all = ["write", "rebase", "check", "shrink"])]
     measure: bool,
-    /// Try every state of a small group with each bug, within the bounds of its header's line `Explore:` or
-    /// within these; with --write, write what finds it into the table of docs/exploring.md
-    #[arg(
-        long, value_name = "BOUNDS", num_args = 0..=1, allow_hyphen_values = true,
-        conflicts_with_all = ["rebase", "check", "shrink", "measure"]
-    )]
-    explore: Option<Option<String>>,
+    /// Try every state of a small group with each bug, within the bounds of its header's line `Explore:`; with
+    /// --write, write what finds it into the table of docs/exploring.md
+    #[arg(long, conflicts_with_all = ["rebase", "check", "shrink", "measure"])]
+    explore: bool,
+    /// Within these bounds, whatever the header says: arguments of `kontiki-sim explore`
+    #[arg(long, requires = "explore", allow_hyphen_values = true)]
+    bounds: Option<String>,
     /// From how many starts
     #[arg(long, default_value_t = 20, requires = "measure", value_parser = clap::value_parser!(u64).range(1..=100))]
     starts: u64,
@@ -141,8 +141,8 @@ impl Cli {
         if self.shrink {
             return shrink::shrink(&workshop, &bugs, self.write);
         }
-        if let Some(bounds) = &self.explore {
-            return explore::explore(&workshop, &bugs, bounds.as_deref(), self.write);
+        if self.explore {
+            return explore::explore(&workshop, &bugs, self.bounds.as_deref(), self.write);
         }
         if self.measure {
             return measure::measure(&workshop, &bugs, self.starts);
