@@ -1,6 +1,6 @@
 //! `kontiki-sim explore`: every state of a small group.
 
-use super::pool::processor_time;
+use super::pool::{self, processor_time};
 use super::{Format, note, print, time};
 use clap::Args;
 use kontiki_sim::explore::{self, Batch, Bounds, Counterexample, Expanded, Exploration, Transition};
@@ -21,7 +21,7 @@ pub(crate) struct Explore {
     #[arg(long, value_parser = time::long)]
     budget: Option<Duration>,
     /// Stop after so many states
-    #[arg(long, default_value_t = 50_000_000, value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX - 1)))]
+    #[arg(long, default_value_t = 50_000_000, value_parser = clap::value_parser!(u64).range(1..=2_000_000_000))]
     max_states: u64,
     /// How many threads to use; all cores by default
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
@@ -93,34 +93,19 @@ const EVERY: Duration = Duration::from_secs(10);
 
 impl Limits {
     fn bounds(self) -> Bounds {
-        let Self {
-            members,
-            voters,
-            terms,
-            elections,
-            proposals,
-            crashes,
-            heartbeats,
-            reads,
-            transfers,
-            changes,
-            pre_vote,
-            instant_disks,
-        } = self;
-        let voters = voters.unwrap_or(members);
         Bounds {
-            members,
-            voters,
-            terms,
-            elections,
-            proposals,
-            crashes,
-            heartbeats,
-            reads,
-            transfers,
-            changes,
-            pre_vote,
-            instant_disks,
+            members: self.members,
+            voters: self.voters.unwrap_or(self.members),
+            terms: self.terms,
+            elections: self.elections,
+            proposals: self.proposals,
+            crashes: self.crashes,
+            heartbeats: self.heartbeats,
+            reads: self.reads,
+            transfers: self.transfers,
+            changes: self.changes,
+            pre_vote: self.pre_vote,
+            instant_disks: self.instant_disks,
         }
     }
 }
@@ -132,8 +117,7 @@ impl Explore {
         }
         let started = Instant::now();
         let mut exploration = Exploration::new(self.limits.bounds()).map_err(|error| error.to_string())?;
-        let jobs =
-            self.jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
+        let jobs = pool::threads(self.jobs);
         let mut told = started;
         while !exploration.is_done() && exploration.states() < self.max_states {
             if self.budget.is_some_and(|budget| started.elapsed() >= budget) {
@@ -212,7 +196,7 @@ fn numbered(steps: &[String]) -> String {
 }
 
 fn far(exploration: &Exploration, elapsed: Duration) -> String {
-    let rate = exploration.states() as u128 * 1_000 / elapsed.as_millis().max(1);
+    let rate = time::rate(exploration.states(), elapsed);
     format!(
         "{} states, {} transitions, depth {}, {} states to go on from, {rate} new states a second, {elapsed:.1?}",
         exploration.states(),

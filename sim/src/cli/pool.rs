@@ -41,6 +41,11 @@ impl Hung {
     }
 }
 
+/// How many threads to use, where the command line says so or does not.
+pub(super) fn threads(jobs: Option<u16>) -> usize {
+    jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from)
+}
+
 /// What a thread is at, and since when.
 type Place = Mutex<Option<(u64, Clocks)>>;
 
@@ -96,8 +101,7 @@ impl Pool {
         run: impl Fn(u64) -> R + Send + Sync + 'static,
         mut each: impl FnMut(R) -> bool,
     ) -> Option<Hung> {
-        let jobs =
-            self.jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
+        let jobs = threads(self.jobs);
         let seeds = Arc::new(Mutex::new(Some(seeds)));
         let places: Arc<[Place]> = (0..jobs).map(|_| Mutex::new(None)).collect();
         let run = Arc::new(run);

@@ -1,6 +1,6 @@
 //! How far a sweep is: a bar where a terminal watches, and a line now and then where none does.
 
-use super::{note, summary::Summary};
+use super::{note, summary::Summary, time};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ impl Pace {
             Goal::Seeds(all) => format!("{} of {}", count(self.done), count(all)),
             Goal::Time(_) | Goal::Signal => count(self.done),
         };
-        let rate = u128::from(self.own) * 1_000 / self.own_wall.as_millis().max(1);
+        let rate = time::rate(self.own, self.own_wall);
         let left = self.left().map(|left| format!(", {} left", HumanDuration(left))).unwrap_or_default();
         format!("{seeds} seeds, {} a second{left}; {found}", count(rate as u64))
     }

@@ -78,10 +78,6 @@ fn percent(part: u64, whole: u64) -> u128 {
     u128::from(part) * 100 / u128::from(whole.max(1))
 }
 
-fn a_second(count: u64, wall: Duration) -> u128 {
-    u128::from(count) * 1_000 / wall.as_millis().max(1)
-}
-
 fn sample(text: &str) -> Result<u64, String> {
     let number = text.strip_prefix("1/").and_then(|number| number.parse().ok()).filter(|number| *number > 0);
     number
@@ -157,7 +153,7 @@ impl Recovery {
                     "{} % of the cases, {} tried, {} a second; {} failed",
                     percent(tried, span),
                     tally.cases,
-                    a_second(tally.cases, started.elapsed()),
+                    time::rate(tally.cases, started.elapsed()),
                     tally.failed()
                 ));
             }
@@ -202,7 +198,7 @@ impl Recovery {
             out,
             "  recoveries         {}, {} a second",
             tally.recoveries,
-            a_second(tally.recoveries, wall)
+            time::rate(tally.recoveries, wall)
         );
         let _ = writeln!(out, "  everything there   {}", tally.whole);
         let _ = writeln!(out, "  reported           {}", tally.reported);

@@ -3,6 +3,7 @@
 use super::Cluster;
 use super::pool::Hung;
 use super::shard::Seeds;
+use super::time;
 use clap::ValueEnum;
 use indicatif::HumanCount;
 use kontiki_sim::check::Check as _;
@@ -118,7 +119,7 @@ impl Summary {
         let Self { counters, wall, .. } = self;
         let virtual_seconds = counters.virtual_nanos / 1_000_000_000;
         let speed = u128::from(counters.virtual_nanos) / wall.as_nanos().max(1);
-        let rate = u128::from(counters.steps) * 1_000 / wall.as_millis().max(1);
+        let rate = time::rate(counters.steps, *wall);
         let count = |number: u64| HumanCount(number).to_string();
         [
             ("seeds", self.ranges()),

@@ -23,6 +23,11 @@ pub(super) fn long_or_none(text: &str) -> Result<Duration, String> {
     if text == "0s" { Ok(Duration::ZERO) } else { long(text) }
 }
 
+/// How many of something a second.
+pub(super) fn rate(count: u64, time: Duration) -> u128 {
+    u128::from(count) * 1_000 / time.as_millis().max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -40,7 +40,7 @@ pub struct Bounds {
 #[serde(rename_all = "snake_case")]
 pub enum Transition {
     /// The message at this place, of all that were sent, reaches its addressee.
-    Deliver(u16),
+    Deliver(u32),
     /// This member's timer is due.
     Timeout(u8),
     /// This member's disk reports its oldest write.
@@ -116,3 +116,32 @@ impl fmt::Display for BoundsError {
 }
 
 impl std::error::Error for BoundsError {}
+
+/// A way that cannot be gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReplayError {
+    /// The bounds are none.
+    Bounds(BoundsError),
+    /// This event, counted from one, cannot happen there: the way is of another version of the kernel, or was
+    /// changed.
+    Impossible {
+        /// Which.
+        step: usize,
+        /// The event.
+        transition: Transition,
+    },
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bounds(error) => error.fmt(f),
+            Self::Impossible { step, transition } => write!(
+                f,
+                "event {step}, {transition:?}, cannot happen there: the way was changed, or is of another version of the kernel; explore anew"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ReplayError {}

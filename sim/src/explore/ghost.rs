@@ -68,7 +68,7 @@ impl Ghost {
     ) -> Result<(), Violation> {
         let host = hosts[member];
         self.leads(&before.raft, host)?;
-        matches(hosts, member)?;
+        logs_match(hosts, member)?;
         self.commits(&before.raft, hosts, member)?;
         for message in sent {
             self.leaves(&host.disk, message)?;
@@ -238,7 +238,7 @@ fn entries(log: &Log) -> impl Iterator<Item = &Entry> {
 }
 
 /// Log Matching: where two logs have the same entry, all before it are the same.
-fn matches(hosts: &[&Host], member: usize) -> Result<(), Violation> {
+fn logs_match(hosts: &[&Host], member: usize) -> Result<(), Violation> {
     let ours = hosts[member].raft.log();
     for (other, host) in hosts.iter().enumerate().filter(|(other, _)| *other != member) {
         let theirs = host.raft.log();

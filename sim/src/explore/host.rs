@@ -47,6 +47,13 @@ impl Host {
         Ok(())
     }
 
+    /// The oldest write reaches the disk.
+    pub(super) fn disk_writes(&mut self) {
+        if let Some(write) = self.writes.pop_front() {
+            self.disk.write(&write);
+        }
+    }
+
     pub(super) fn hash_of(&self) -> u64 {
         StableHasher::of(&(&self.raft, &self.disk, &self.writes))
     }

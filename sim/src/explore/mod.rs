@@ -31,7 +31,7 @@ mod store;
 mod tests;
 mod violation;
 
-pub use bounds::{Bounds, BoundsError, Transition};
+pub use bounds::{Bounds, BoundsError, ReplayError, Transition};
 pub use violation::Violation;
 
 use state::State;
@@ -91,21 +91,16 @@ impl Exploration {
 
     /// Finds what follows from the next states, so many of them, or fewer at the end.
     pub fn go_on(&mut self, states: usize) {
-        self.go_on_with(states, |batch, bounds| batch.iter().map(|state| expand(state, bounds)).collect());
+        self.go_on_in_parts(states, |batch| (0..batch.len()).map(|state| batch.expand(state)).collect());
     }
 
     /// The same, where the caller divides the work: `work` calls [`Batch::expand`] for each state of a batch,
     /// in any order and in any threads, and returns the results in the order of the batch. What comes of it
     /// does not depend on how the work was divided.
     pub fn go_on_in_parts(&mut self, states: usize, work: impl FnOnce(Batch<'_>) -> Vec<Expanded>) {
-        self.go_on_with(states, |states, bounds| work(Batch { states, bounds }));
-    }
-
-    fn go_on_with(&mut self, states: usize, work: impl FnOnce(&[&State], &Bounds) -> Vec<Expanded>) {
-        let batch: Vec<_> = self.frontier.drain(..states.min(self.frontier.len())).collect();
-        let plain: Vec<_> = batch.iter().map(|(_, state)| state).collect();
-        let expanded = work(&plain, &self.bounds);
-        for ((number, _), expanded) in batch.iter().zip(expanded) {
+        let states: Vec<_> = self.frontier.drain(..states.min(self.frontier.len())).collect();
+        let expanded = work(Batch { states: &states, bounds: &self.bounds });
+        for ((number, _), expanded) in states.iter().zip(expanded) {
             self.take(*number, expanded);
             if self.found.is_some() {
                 return;
@@ -167,7 +162,7 @@ impl Exploration {
 /// Some states whose successors are to be found.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
-    states: &'a [&'a State],
+    states: &'a [(u32, State)],
     bounds: &'a Bounds,
 }
 
@@ -184,7 +179,7 @@ impl Batch<'_> {
 
     /// Finds what follows from one of them.
     pub fn expand(&self, state: usize) -> Expanded {
-        expand(self.states[state], self.bounds)
+        expand(&self.states[state].1, self.bounds)
     }
 }
 
@@ -194,8 +189,7 @@ fn expand(state: &State, bounds: &Bounds) -> Expanded {
     for transition in state.transitions(bounds) {
         expanded.transitions += 1;
         match state.after(transition, bounds) {
-            Ok(None) => {}
-            Ok(Some(next)) => {
+            Ok(next) => {
                 let fingerprint = next.fingerprint();
                 if fingerprint != own {
                     expanded.successors.push((transition, fingerprint, next));
@@ -211,14 +205,17 @@ fn expand(state: &State, bounds: &Bounds) -> Expanded {
 }
 
 /// Goes a way again, and tells each step in words; the violation at its end, if there is one.
-pub fn replay(bounds: &Bounds, path: &[Transition]) -> Result<(Vec<String>, Option<Violation>), BoundsError> {
-    bounds.check()?;
+pub fn replay(bounds: &Bounds, path: &[Transition]) -> Result<(Vec<String>, Option<Violation>), ReplayError> {
+    bounds.check().map_err(ReplayError::Bounds)?;
     let mut state = State::first(bounds);
     let mut told = Vec::new();
-    for transition in path {
-        told.push(state.describe(*transition));
-        match state.after(*transition, bounds) {
-            Ok(next) => state = next.unwrap_or(state),
+    for (&transition, step) in path.iter().zip(1..) {
+        if !state.transitions(bounds).contains(&transition) {
+            return Err(ReplayError::Impossible { step, transition });
+        }
+        told.push(state.describe(transition));
+        match state.after(transition, bounds) {
+            Ok(next) => state = next,
             Err(violation) => return Ok((told, Some(violation))),
         }
     }

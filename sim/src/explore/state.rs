@@ -64,7 +64,7 @@ impl State {
     /// Everything that can happen within the bounds.
     pub(super) fn transitions(&self, bounds: &Bounds) -> Vec<Transition> {
         let mut all: Vec<_> =
-            (0..self.network.len()).map(|message| Transition::Deliver(message as u16)).collect();
+            (0..self.network.len()).map(|message| Transition::Deliver(message as u32)).collect();
         let Spent { proposals, crashes, elections, heartbeats, reads, transfers, changes } = self.spent;
         for (host, member) in self.hosts.iter().zip(0u8..) {
             let status = host.raft.status();
@@ -105,7 +105,7 @@ impl State {
     pub(super) fn describe(&self, transition: Transition) -> String {
         match transition {
             Transition::Deliver(at) => {
-                let Some((_, message)) = self.network.get(usize::from(at)) else { return "nothing".into() };
+                let message = self.message(at);
                 format!(
                     "member {} receives from {}, sent in term {}: {:?}",
                     message.to.id, message.from.id, message.term, message.body
@@ -139,29 +139,28 @@ impl State {
         }
     }
 
-    /// The state after a transition; `None` where nothing happens.
-    pub(super) fn after(&self, transition: Transition, bounds: &Bounds) -> Result<Option<Self>, Violation> {
+    fn message(&self, at: u32) -> &Message {
+        &self.network[at as usize].1
+    }
+
+    /// The state after one of its [`transitions`](Self::transitions).
+    pub(super) fn after(&self, transition: Transition, bounds: &Bounds) -> Result<Self, Violation> {
         let mut next = self.clone();
         let (member, event) = match transition {
             Transition::Deliver(at) => {
-                let Some((_, message)) = self.network.get(usize::from(at)) else { return Ok(None) };
-                (message.to.id.get() as usize - 1, Event::Receive((**message).clone()))
+                let message = self.message(at);
+                (message.to.id.get() as usize - 1, Event::Receive(message.clone()))
             }
             Transition::Timeout(member) => {
-                let is_leader = self.is_leader(member);
+                let is_leader = self.hosts[usize::from(member)].raft.status().role == RoleKind::Leader;
                 next.spent.heartbeats += u8::from(is_leader);
                 next.spent.elections += u8::from(!is_leader);
                 (usize::from(member), Event::Wake)
             }
-            Transition::Persisted(member) => {
-                let host = Arc::make_mut(&mut next.hosts[usize::from(member)]);
-                let Some(write) = host.writes.pop_front() else { return Ok(None) };
-                host.disk.write(&write);
-                (usize::from(member), Event::Persisted(WriteSeq::new(1)))
-            }
+            Transition::Persisted(member) => (usize::from(member), Event::Persisted(WriteSeq::new(1))),
             Transition::Crash(member, written) => {
                 next.spent.crashes += 1;
-                return next.crash(usize::from(member), usize::from(written), bounds).map(Some);
+                return next.crash(usize::from(member), usize::from(written), bounds);
             }
             Transition::Propose(member) => {
                 next.spent.proposals += 1;
@@ -183,11 +182,7 @@ impl State {
             }
         };
         next.step(member, event, bounds)?;
-        Ok(Some(next))
-    }
-
-    fn is_leader(&self, member: u8) -> bool {
-        self.hosts[usize::from(member)].raft.status().role == RoleKind::Leader
+        Ok(next)
     }
 
     /// The next change of the membership: the last member is added as a voter, then removed, and so on.
@@ -204,7 +199,7 @@ impl State {
 
     fn crash(mut self, member: usize, written: usize, bounds: &Bounds) -> Result<Self, Violation> {
         let host = Arc::make_mut(&mut self.hosts[member]);
-        host.writes.drain(..written.min(host.writes.len())).for_each(|write| host.disk.write(&write));
+        (0..written).for_each(|_| host.disk_writes());
         host.restart(bounds, member)?;
         Ok(self)
     }
@@ -213,6 +208,9 @@ impl State {
     fn step(&mut self, member: usize, event: Event, bounds: &Bounds) -> Result<(), Violation> {
         let before = Arc::clone(&self.hosts[member]);
         let mut host = (*before).clone();
+        if matches!(event, Event::Persisted(_)) {
+            host.disk_writes();
+        }
         let mut sent = Vec::new();
         let mut events = VecDeque::from([event]);
         let mut answers = Vec::new();

@@ -97,7 +97,7 @@ fn elected() -> Vec<Host> {
             0 => Transition::Timeout(0),
             _ => *state.transitions(&bounds).iter().find(|it| is_news(&state, **it, &bounds)).unwrap(),
         };
-        state = state.after(next, &bounds).unwrap().unwrap();
+        state = state.after(next, &bounds).unwrap();
         told += 1;
         assert!(told < 20);
     }
@@ -106,7 +106,7 @@ fn elected() -> Vec<Host> {
 
 /// Whether a message arrives, and changes something.
 fn is_news(state: &State, transition: Transition, bounds: &Bounds) -> bool {
-    let after = || state.after(transition, bounds).unwrap().unwrap().fingerprint();
+    let after = || state.after(transition, bounds).unwrap().fingerprint();
     matches!(transition, Transition::Deliver(_)) && after() != state.fingerprint()
 }
 
@@ -231,4 +231,22 @@ fn a_way_is_told_event_by_event() {
     assert_eq!(told[0], "member 1 times out");
     assert!(told[1].starts_with("member 2 receives from 1, sent in term 1: RequestVote"), "{}", told[1]);
     assert_eq!(told[2], "member 2 crashes with 0 of 0 writes on its disk, and starts again");
+}
+
+#[test]
+fn a_way_that_cannot_be_gone_says_where_it_ends() {
+    let impossible = |path: &[Transition]| replay(&PAIR, path).unwrap_err();
+    for transition in [
+        Transition::Deliver(0),
+        Transition::Timeout(9),
+        Transition::Persisted(0),
+        Transition::Crash(0, 3),
+        Transition::Propose(0),
+    ] {
+        assert_eq!(impossible(&[transition]), ReplayError::Impossible { step: 1, transition });
+    }
+    let error = impossible(&[Transition::Timeout(0), Transition::Timeout(7)]).to_string();
+    assert!(error.starts_with("event 2, Timeout(7), cannot happen there"), "{error}");
+    let bounds = Bounds { members: 9, ..PAIR };
+    assert_eq!(replay(&bounds, &[]), Err(ReplayError::Bounds(BoundsError::Members(9))));
 }
