@@ -136,6 +136,18 @@ impl Written {
         Some((before, last.place))
     }
 
+    /// The last batch, where its write was not finished.
+    pub(crate) fn unfinished(&self) -> Option<&Place> {
+        self.last.as_ref().filter(|last| !last.durable).map(|last| &last.place)
+    }
+
+    /// The batch before an unfinished one, to be damaged where the disk has something of that: nothing is
+    /// written behind a batch before that is durable.
+    pub(crate) fn lose_before_unfinished(&mut self) -> Option<Place> {
+        self.last.take_if(|last| !last.durable)?;
+        self.before_last.take()
+    }
+
     /// The last batch, to be damaged, where the vote tells of it: and which copies of that do.
     pub(crate) fn lose_told(&mut self) -> Option<(Place, Vec<Slot>)> {
         let told_by =
@@ -231,6 +243,18 @@ mod tests {
         let told = [Operation::Sync(FILE), write(FileName::Vote(Slot::A), 0)];
         carry_out(&mut written, &told);
         assert_eq!((written.lose_last(), written.lose_before_last()), (None, None), "it must stay");
+    }
+
+    #[test]
+    fn of_the_batch_before_an_unfinished_one_that_one_tells() {
+        let mut written = Written::default();
+        let [first, second] = [4_096, 16_384].map(|at| [write(FILE, at), Operation::Sync(FILE)]);
+        carry_out(&mut written, &first);
+        assert_eq!((written.unfinished(), written.lose_before_unfinished()), (None, None), "it is durable");
+        written.carried_out(&second, 1);
+        assert_eq!(written.unfinished(), Some(&(FILE, 16_384..28_672)));
+        assert_eq!(written.lose_before_unfinished(), Some((FILE, 4_096..16_384)));
+        assert_eq!(written.lose_before_unfinished(), None, "once");
     }
 
     #[test]

@@ -554,6 +554,7 @@ impl<'t, A: Application> World<'t, A> {
             self.network.break_off(peer, member);
             self.break_connection(peer, member);
         }
+        self.may_rot_before_a_cut_write(member);
     }
 
     /// The connection between two members broke: the host of `member` may notice that `peer` is gone.

@@ -7,7 +7,7 @@ use crate::host::full_replica::{Damage, FullReplica};
 use crate::host::written::{Place, When};
 use crate::host::{Host, MemberBody};
 use crate::report::{FaultKind, Mark};
-use crate::scenario::{Decay, Fault, Rotten, Target};
+use crate::scenario::{Decay, Fault, Rotten, Target, TimedFault};
 use crate::storage::Rot;
 use crate::stream::Stream;
 use kontiki_core::event::Event;
@@ -139,6 +139,20 @@ impl<A: Application> World<'_, A> {
         }
     }
 
+    /// A crash has cut a write of this member short: the batch before it may be damaged, where disks are.
+    pub(super) fn may_rot_before_a_cut_write(&mut self, member: usize) {
+        let is_rot = |timed: &TimedFault| matches!(timed.fault, Fault::Rot { .. });
+        if self.stage.is_some() || !self.scenario.faults.iter().any(is_rot) {
+            return;
+        }
+        let is_cut = self.full(member).is_some_and(|(full, _)| full.written.unfinished().is_some());
+        let mut stream = Stream::named(self.scenario.seed, "rot before a cut write", self.now);
+        if is_cut && stream.below(4) == 0 {
+            let target = Target::Member(self.hosts[member].id);
+            self.strike(member, 1, Fault::Rot { member: target, what: Rotten::Tail, how: Decay::Blank });
+        }
+    }
+
     /// The last batch, or the one before it, where something else tells of it. It may be lost `whole`.
     fn one_of_the_last(&mut self, member: usize, whole: bool) -> Option<Place> {
         match self.hosts[member].stream.coin() {
@@ -166,6 +180,21 @@ impl<A: Application> World<'_, A> {
             }
         }
         Some(before)
+    }
+
+    /// The batch before one whose write a crash has cut short, and has left something of.
+    fn one_before_an_unfinished(&mut self, member: usize) -> Option<Place> {
+        if self.hosts[member].up.is_some() {
+            return None;
+        }
+        let (FullReplica { written, storage, .. }, _) = self.full(member)?;
+        let (file, range) = written.unfinished()?.clone();
+        let mut left = vec![0; (range.end - range.start) as usize];
+        storage.read(file, range.start, &mut left).ok()?;
+        if left.iter().all(|byte| *byte == 0) {
+            return None;
+        }
+        written.lose_before_unfinished()
     }
 
     /// A batch that took entries back; not one of the last.
@@ -214,7 +243,8 @@ impl<A: Application> World<'_, A> {
                 self.place(member, SECTOR, spared)
             }
             Rotten::Tail if how == Decay::Blank => {
-                let last = self.one_of_the_last(member, false);
+                let before = self.one_before_an_unfinished(member);
+                let last = before.or_else(|| self.one_of_the_last(member, false));
                 if last.is_none()
                     && let Some((FullReplica { written, .. }, stream)) = self.full(member)
                 {
