@@ -114,6 +114,9 @@ impl Recovery {
         if let Some(hung) = hung {
             return Err(hung);
         }
+        if tally.cases == 0 {
+            return Err("no case was tried: take a larger range, a larger sample or more time".to_owned());
+        }
         self.report(&plan, &tally, tried, cases.end - cases.start, started.elapsed());
         Ok(tally.failed() == 0)
     }

@@ -74,18 +74,13 @@ pub(super) struct Batch {
     pub(super) words: String,
 }
 
-/// What the member is owed at a moment.
-#[derive(Clone, Debug)]
-pub(super) struct Owed {
-    /// What was acknowledged, and then the same with each of the writes that are on their way.
-    pub(super) states: Vec<Durable>,
-}
-
 /// A moment between two operations.
 #[derive(Clone, Debug)]
 pub(super) struct Moment {
     pub(super) disk: Platter,
-    pub(super) owed: Owed,
+    /// What the member is owed: what was acknowledged, and then the same with each of the writes that are on
+    /// their way.
+    pub(super) states: Vec<Durable>,
     /// How many of the batches have been handed to the disk.
     pub(super) batches: usize,
     /// Whether the last acts have begun.
@@ -311,7 +306,7 @@ impl Player {
         self.wal.completed();
         self.acknowledged = after;
         let last = self.history.moments.last_mut().expect("operations were carried out");
-        last.owed.states = vec![self.acknowledged.clone()];
+        last.states = vec![self.acknowledged.clone()];
     }
 
     /// Carries operations out, and notes the moment behind each.
@@ -329,7 +324,7 @@ impl Player {
         let states = if states.is_empty() { vec![self.acknowledged.clone()] } else { states };
         self.history.moments.push(Moment {
             disk: self.disk.clone(),
-            owed: Owed { states },
+            states,
             batches: self.history.batches.len(),
             in_window: self.in_window,
             rotten: self.rotten,

@@ -129,7 +129,7 @@ impl Case<'_> {
 
     fn judge_started(&self, recovery: &Recovery) -> Result<Held, (Broken, String)> {
         let Recovery { durable, found, .. } = recovery;
-        let states = &self.moment().owed.states;
+        let states = &self.moment().states;
         let is_lost = durable.entries.iter().any(|entry| entry.body == EntryBody::Lost);
         if self.damages == 0 && !self.moment().rotten {
             let alarmed = is_lost || found.rotten_batches > 0 || found.bad_segments > 0;
@@ -140,6 +140,9 @@ impl Case<'_> {
         if survives(durable, states, self.damages > 0) {
             return Ok(if is_lost || found.rotten_batches > 0 { Held::Reported } else { Held::Whole });
         }
+        if self.damages > 0 && survives(durable, &self.begun_earlier(durable), true) {
+            return Ok(Held::Reported);
+        }
         if self.damages > 0 && self.is_indistinguishable(durable) {
             return Ok(Held::Indistinguishable);
         }
@@ -148,6 +151,21 @@ impl Case<'_> {
         }
         let states: Vec<_> = states.iter().map(describe).collect();
         Err((Broken::DurableLog, states.join("; or ")))
+    }
+
+    /// What is owed, as the log would be had it not been cut at its beginning since: its base and snapshot are
+    /// those of an earlier moment, and the entries that the later base covers follow.
+    fn begun_earlier(&self, found: &Durable) -> Vec<Durable> {
+        let states = &self.moment().states;
+        let all = self.history.moments[..self.at].iter().flat_map(|then| &then.states);
+        let earlier = all.filter(|then| then.base == found.base && then.snapshot == found.snapshot);
+        let of = |then: &Durable, state: &Durable| {
+            let end = then.entries.iter().position(|entry| entry.id == state.base)?;
+            let entries = then.entries[..=end].iter().chain(&state.entries).cloned().collect();
+            let (base, snapshot) = (then.base, then.snapshot.clone());
+            Some(Durable { base, snapshot, entries, ..state.clone() })
+        };
+        earlier.flat_map(|then| states.iter().filter_map(|state| of(then, state))).collect()
     }
 
     /// Whether nothing but the ballot is absent, which stands in one file alone between a vote and its mark,
@@ -165,17 +183,17 @@ impl Case<'_> {
         let gone = blocks().any(|(_, (file, _))| is_vote(*file) && all_of(*file) == (2, true));
         let voted = |then: &Moment| {
             let same = |state: &Durable| (state.ballot, state.starts) == (found.ballot, found.starts);
-            then.owed.states.iter().any(same)
+            then.states.iter().any(same)
         };
         gone && self.history.moments[..self.at].iter().any(voted)
-            && self.moment().owed.states.iter().any(|state| is_log(found, state))
+            && self.moment().states.iter().any(|state| is_log(found, state))
     }
 
     /// Whether the member had been on this very disk before, with no other block damaged, and what recovery
     /// has found is what it owed then.
     fn is_indistinguishable(&self, found: &Durable) -> bool {
         let earlier = self.history.moments[..self.at].iter().rev();
-        earlier.filter(|then| survives(found, &then.owed.states, true)).any(|then| self.could_be(then))
+        earlier.filter(|then| survives(found, &then.states, true)).any(|then| self.could_be(then))
     }
 
     fn could_be(&self, then: &Moment) -> bool {

@@ -196,10 +196,9 @@ impl Plan {
             let _ = writeln!(text, "  {}: {}", place.words, choice.words);
         }
         let mut bench = Bench::new(&history, slot.at, slot.tier, &frame);
-        let answer = bench.answer(case - slot.first);
-        let _ = writeln!(text, "\nrecovery answers:\n  {}", said(&answer));
         match bench.case(case - slot.first).held {
             Ok(held) => {
+                let _ = writeln!(text, "\nrecovery answers:\n  {}", said(&bench.answer(case - slot.first)));
                 let _ = writeln!(text, "\nheld: {}", held.words());
             }
             Err(Wrong { broken, expected, answer }) => {

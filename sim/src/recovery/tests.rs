@@ -6,6 +6,8 @@ use super::history::{Act, Border, Shape, recover};
 use super::oracle::{Broken, Case, survives};
 use super::plan::Plan;
 use super::shapes::shapes;
+use super::trial::Bench;
+use kontiki_core::durable::Durable;
 use kontiki_core::wal::RecoverError;
 use std::collections::BTreeSet;
 
@@ -14,14 +16,18 @@ fn plain(acts: &[Act]) -> Shape {
 }
 
 #[test]
-fn a_sample_of_all_cases_holds() {
-    let plan = Plan::of(vec![plain(&[Act::Append, Act::Vote, Act::Overwrite])], &Tier::ALL);
-    let every = plan.count() / 1_500;
-    let tally = plan.run(0..plan.count(), every);
-    assert_eq!(tally.failures, []);
-    assert!(tally.whole > 0 && tally.reported > 0 && tally.refused > 0, "{tally:?}");
-    let ended = tally.whole + tally.reported + tally.refused + tally.indistinguishable + tally.ballot_gone;
-    assert_eq!((ended, tally.cases), (tally.cases, plan.count().div_ceil(every)));
+fn a_sample_of_each_tier_holds() {
+    for tier in Tier::ALL {
+        let plan = Plan::of(vec![plain(&[Act::Append, Act::Vote, Act::Overwrite])], &[tier]);
+        let every = (plan.count() / 400).max(1);
+        let tally = plan.run(0..plan.count(), every);
+        assert_eq!(tally.failures, []);
+        let (reported, refused) = (tally.reported > 0, tally.refused > 0);
+        assert_eq!((reported, refused), (tier != Tier::Crash, tier != Tier::Crash), "{tier:?}: {tally:?}");
+        let ended =
+            tally.whole + tally.reported + tally.refused + tally.indistinguishable + tally.ballot_gone;
+        assert_eq!((ended, tally.cases), (tally.cases, plan.count().div_ceil(every)));
+    }
 }
 
 #[test]
@@ -97,7 +103,7 @@ fn the_oracle_notices_what_is_absent_and_what_is_refused() {
     assert_eq!(broken(0, Err(RecoverError::VoteLost)), Broken::FalseAlarm);
     assert_eq!(broken(1, Err(RecoverError::VoteLost)), Broken::Restart);
     assert!(case(3).judge(&Err(RecoverError::VoteLost)).is_ok(), "two blocks may be too much");
-    let states = &history.moments[at].owed.states;
+    let states = &history.moments[at].states;
     let mut voted = right.unwrap().durable;
     assert!(survives(&voted, states, false));
     voted.ballot = Default::default();
@@ -122,4 +128,39 @@ fn a_batch_that_nothing_tells_of_may_be_absent_and_one_that_something_tells_of_m
     };
     assert!(judged(unmarked), "the disk is as before the batch");
     assert!(!judged(history.moments.len() - 1), "the copies of the vote name it");
+}
+
+#[test]
+fn a_log_that_begins_at_an_earlier_base_must_have_all_that_the_later_one_covers() {
+    let history = plain(&[Act::Append, Act::Snapshot, Act::Snapshot]).play();
+    let at = history.moments.len() - 1;
+    let frame = Frame::new(&history, at, Tier::Two).unwrap();
+    let right = recover(&mut frame.base.clone()).unwrap();
+    let is_earlier = |state: &&Durable| state.base < right.durable.base && !state.entries.is_empty();
+    let states = || history.moments.iter().rev().flat_map(|moment| &moment.states);
+    let earlier = states().find(is_earlier).expect("the snapshot has moved the base").clone();
+    let mut old = right.clone();
+    let follow = right.durable.entries.iter().cloned();
+    (old.durable.base, old.durable.snapshot) = (earlier.base, earlier.snapshot.clone());
+    old.durable.entries = earlier.entries.iter().cloned().chain(follow).collect();
+    old.durable.entries.dedup_by_key(|entry| entry.id);
+    let case = |damages| Case { history: &history, at, frame: &frame, disk: &frame.base, damages };
+    assert!(case(1).judge(&Ok(old.clone())).is_ok());
+    let broken = |damages, answer| case(damages).judge(&Ok(answer)).unwrap_err().0;
+    assert_eq!(broken(0, old.clone()), Broken::DurableLog, "no disk is damaged");
+    old.durable.entries.pop();
+    assert_eq!(broken(1, old), Broken::DurableLog, "an entry is absent");
+}
+
+/// What recovery has read it must read again.
+#[test]
+fn another_answer_for_the_same_disk_is_noticed() {
+    let history = plain(&[Act::Append, Act::Append, Act::Append]).play();
+    let frame = Frame::new(&history, history.moments.len() - 1, Tier::Two).unwrap();
+    let mut bench = Bench::new(&history, history.moments.len() - 1, Tier::Two, &frame);
+    let mut recovery = recover(&mut frame.base.clone()).unwrap();
+    assert!(bench.again(&recovery).is_ok());
+    assert!(bench.cut(&frame.base, &recovery, 0, "").is_ok());
+    recovery.durable.entries.pop();
+    assert_eq!(bench.again(&recovery).unwrap_err().broken, Broken::SameAgain);
 }

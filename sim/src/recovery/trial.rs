@@ -136,7 +136,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Carries out what recovery asks for, and recovers once more.
-    fn again(&mut self, recovery: &Recovery) -> Result<(), Wrong> {
+    pub(super) fn again(&mut self, recovery: &Recovery) -> Result<(), Wrong> {
         let mut overlay = Overlay::new(&mut self.disk);
         carry_out(&recovery.first, &mut overlay);
         let answer = recover(&mut overlay);
@@ -145,7 +145,13 @@ impl<'a> Bench<'a> {
     }
 
     /// Power fails after each of the operations that recovery asks for.
-    fn cut(&mut self, disk: &Platter, recovery: &Recovery, damages: u64, how: &str) -> Result<(), Wrong> {
+    pub(super) fn cut(
+        &mut self,
+        disk: &Platter,
+        recovery: &Recovery,
+        damages: u64,
+        how: &str,
+    ) -> Result<(), Wrong> {
         type Failure = fn(&mut Platter);
         let failures: [(Failure, &str); 3] = [
             (Platter::lose_unsynced, "nothing"),
@@ -177,7 +183,7 @@ impl<'a> Bench<'a> {
 
     /// Nothing that was acknowledged may be missing, nor anything that the first recovery has lost come back.
     fn judge_cut(&self, first: &Recovery, answer: &Answer, damages: u64, when: &str) -> Result<(), Wrong> {
-        let states = &self.moment().owed.states;
+        let states = &self.moment().states;
         let wrong = |broken| {
             let states: Vec<_> = states.iter().map(describe).collect();
             let expected = format!("{}, where {when}", states.join("; or "));
