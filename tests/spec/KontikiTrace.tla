@@ -46,9 +46,9 @@ Wrong(before, l) ==
     LET ran == Run(before, l.acts, Said(l.by), 1)
         s == Settle(ran.s, l.writes \/ Unwritten(ran.s))
         said == {n \in DOMAIN l.says : ~Allowed(before, s, l.says[n])}
-    IN CASE ran.wrong # <<>> -> [s |-> s, wrong |-> ran.wrong]
-         [] l.after.role = "halted" -> [s |-> s, wrong |-> <<>>]
-         [] l.by[1] >= line -> [s |-> s, wrong |-> <<"this message had not been sent", l.by>>]
+    IN CASE l.by[1] >= line -> [s |-> before, wrong |-> <<"this message had not been sent", l.by>>]
+         [] ran.wrong # <<>> -> [s |-> s, wrong |-> ran.wrong]
+         [] l.after.role = "halted" /\ l.says = <<>> -> [s |-> s, wrong |-> <<>>]
          [] said # {} -> [s |-> s, wrong |-> <<"the member may not say this", l.says[Min(said)]>>]
          [] Unwritten(ran.s) /\ ~l.writes -> [s |-> s, wrong |-> <<"this change is not written", Shown(s)>>]
          [] Shown(s) # l.after -> [s |-> s, wrong |-> <<"it should have become", Shown(s), "and became", l.after>>]
