@@ -214,22 +214,27 @@ impl DiskModel {
         self.durable.entries.iter().chain(unsynced)
     }
 
-    /// The first entry that was reported as durable and is not found.
-    fn lost(&self, found: &Durable) -> Option<Lost> {
+    /// The first entry that was reported as durable and is not found. Entries may be lost where the disk is
+    /// known to be `damaged`, and cut by a write that was not reported yet.
+    fn lost(&self, found: &Durable, damaged: bool) -> Option<Lost> {
         let skipped = found.skipped_through().index;
         let said_lost =
             |index| found.lost().iter().any(|(after, through)| after.index < index && index <= through.index);
         let at = |id: LogId| {
-            let skipped =
-                (id.index <= skipped && said_lost(id.index)).then_some(Entry { id, body: EntryBody::Lost });
-            skipped.or_else(|| found.entries.iter().find(|entry| entry.id.index == id.index).cloned())
+            let is_lost = id.index <= skipped && said_lost(id.index);
+            let skipped_entry = is_lost.then_some(Entry { id, body: EntryBody::Lost });
+            let position = |index: Index| usize::try_from(index - skipped).ok()?.checked_sub(1);
+            let kept = || found.entries.get(position(id.index)?).cloned();
+            skipped_entry.or_else(|| (id.index > skipped).then(kept).flatten())
         };
         let is_found = |entry: &Entry| {
             let is_old = entry.id.index <= found.base.index || entry.body == EntryBody::Lost;
             let is_left_out = entry.id.index <= skipped && !said_lost(entry.id.index);
-            is_old || is_left_out || at(entry.id).as_ref() == Some(entry)
+            is_old || is_left_out || at(entry.id).is_some_and(|found| is_same(entry, &found, damaged))
         };
-        let entry = self.durable.entries.iter().find(|entry| !is_found(entry))?;
+        let cut = self.unsynced.iter().filter_map(|unsynced| unsynced.write.truncate_after).min();
+        let stays = |entry: &&Entry| cut.is_none_or(|after| entry.id.index <= after);
+        let entry = self.durable.entries.iter().take_while(stays).find(|entry| !is_found(entry))?;
         let when = self.reported.iter().find(|(through, _)| *through >= entry.id.index);
         Some(Lost { entry: entry.clone(), since: when.map(|(_, at)| *at), found: at(entry.id) })
     }
@@ -239,17 +244,19 @@ impl DiskModel {
     /// `damaged`; or found again, in a batch that was void until the segment was damaged that went on before
     /// it.
     pub(crate) fn reconcile(&mut self, found: &Durable, damaged: bool) -> Result<(), Unreconciled> {
-        let (expected, lost) = (describe(&self.durable), self.lost(found));
+        let mut owed = None;
         let mut differences = Vec::new();
         while let Some(difference) = differs(&self.durable, found, damaged) {
             differences.push(difference);
+            let (expected, lost) =
+                owed.get_or_insert_with(|| (describe(&self.durable), self.lost(found, damaged)));
             if self.unsynced.is_empty() {
                 let (first, last) = (&differences[0], &differences[differences.len() - 1]);
                 let found = describe(found);
                 let detail = format!(
                     "{first} than was acknowledged, {last} than was handed out; acknowledged was {expected}, found is {found}"
                 );
-                return Err(Unreconciled { detail, lost: lost.map(Box::new) });
+                return Err(Unreconciled { detail, lost: lost.take().map(Box::new) });
             }
             self.make_durable();
         }
@@ -289,6 +296,12 @@ impl DiskModel {
     }
 }
 
+/// Whether an entry is what was expected: it may be lost where the disk is known to be `damaged`.
+fn is_same(expected: &Entry, found: &Entry, damaged: bool) -> bool {
+    let is_lost = expected.body == EntryBody::Lost || found.body == EntryBody::Lost;
+    expected == found || (expected.id == found.id && is_lost && damaged)
+}
+
 /// What is different from what was expected on a disk.
 fn differs(expected: &Durable, found: &Durable, damaged: bool) -> Option<String> {
     let through = found.skipped_through().index;
@@ -296,10 +309,7 @@ fn differs(expected: &Durable, found: &Durable, damaged: bool) -> Option<String>
     let reaches =
         through == expected.base.index || skipped.is_some_and(|entry| entry.id == found.skipped_through());
     let kept = expected.entries.iter().filter(|entry| entry.id.index > through);
-    let same = |(expected, found): (&Entry, &Entry)| {
-        let is_lost = expected.body == EntryBody::Lost || found.body == EntryBody::Lost;
-        expected == found || (expected.id == found.id && is_lost && damaged)
-    };
+    let same = |(expected, found): (&Entry, &Entry)| is_same(expected, found, damaged);
     // What was lost before is lost until the disk has it again, or the log begins behind it. A crash may have
     // lost the write that says so.
     let known = |(after, through): &(LogId, LogId)| {
@@ -422,5 +432,29 @@ mod tests {
             kept.insert(lost);
         }
         assert_eq!(kept.len(), 4);
+    }
+
+    #[test]
+    fn names_the_first_entry_that_is_gone_and_when_it_was_reported() {
+        let entry = |index, body| Entry { id: LogId::new(1, index), body };
+        let log = |last| Durable {
+            entries: (1..=last).map(|index| entry(index, EntryBody::Blank)).collect(),
+            ..Durable::default()
+        };
+        let lost = |found: &Durable, damaged| {
+            let mut model = DiskModel::new(log(1));
+            for (last, step) in [(2, 5), (3, 8)] {
+                model.durable = log(last);
+                model.reported_at(Stamp { step, at: step });
+            }
+            let lost = *model.reconcile(found, damaged).expect_err("it is gone").lost.expect("an entry");
+            (lost.entry.id.index.get(), lost.since.map(|at| at.step), lost.found)
+        };
+        assert_eq!(lost(&log(2), false), (3, Some(8), None));
+        let mut rotten = log(3);
+        rotten.entries[1].body = EntryBody::Lost;
+        assert_eq!(lost(&rotten, false), (2, Some(5), Some(entry(2, EntryBody::Lost))));
+        rotten.entries.truncate(2);
+        assert_eq!(lost(&rotten, true), (3, Some(8), None), "entry 2 may be lost");
     }
 }

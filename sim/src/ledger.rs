@@ -45,17 +45,22 @@ pub fn link_at(chain: &[Link], index: Index) -> Option<&Link> {
     chain.get(usize::try_from(index.get().checked_sub(1)?).ok()?)
 }
 
-/// The entry at this position of a log, counted from zero, with the hash of what it holds.
-pub(crate) fn entry_at(position: usize, link: &Link) -> EntryOf {
-    EntryOf::new(LogId { term: link.term, index: Index::new(position as u64 + 1) }, link.content)
+/// The entry at this index of a log, with the hash of what it holds.
+pub(crate) fn entry_at(index: Index, link: &Link) -> EntryOf {
+    EntryOf::new(LogId { term: link.term, index }, link.content)
 }
 
-/// What a member's log has at this position, counted from zero.
-pub(crate) fn held_at(chain: &[Link], position: usize) -> Deed {
-    match chain.get(position) {
-        Some(link) => Deed::Holds(entry_at(position, link)),
-        None => Deed::HoldsNothing(Index::new(position as u64 + 1)),
+/// What a member's log has at this index.
+pub(crate) fn held_at(chain: &[Link], index: Index) -> Deed {
+    match link_at(chain, index) {
+        Some(link) => Deed::Holds(entry_at(index, link)),
+        None => Deed::HoldsNothing(index),
     }
+}
+
+/// The index of what is at this position of a chain.
+pub(crate) fn index_of(position: usize) -> Index {
+    Index::new(position as u64 + 1)
 }
 
 /// The position of the first entry in which two logs differ, counted from zero: the end of the shorter one,

@@ -2,7 +2,7 @@
 //! stays there; what it was told is refused never gets there.
 
 use super::Seen;
-use crate::ledger::{Link, held_at, link_at};
+use crate::ledger::{Link, held_at, index_of, link_at};
 use crate::part::{Deed, EntryOf, Part, Stamp};
 use kontiki_core::types::{LogId, NodeId, RequestId};
 use std::collections::BTreeSet;
@@ -54,7 +54,7 @@ impl AcknowledgedWrites {
         if let Some(position) = log.iter().position(|link| self.refused.contains(&link.content)) {
             return Err(Seen::new(
                 format!("entry {} of member {member} was refused when it was proposed", position + 1),
-                [Part { member: Some(member), since: None, what: held_at(log, position) }],
+                [Part { member: Some(member), since: None, what: held_at(log, index_of(position)) }],
             ));
         }
         self.writes.iter().try_for_each(|&write| {
@@ -74,8 +74,7 @@ impl Acknowledged {
 
     /// What a log has in its place.
     fn instead(&self, member: Option<NodeId>, log: &[Link]) -> Part {
-        let position = (self.id.index.get() as usize).saturating_sub(1);
-        Part { member, since: None, what: held_at(log, position) }
+        Part { member, since: None, what: held_at(log, self.id.index) }
     }
 }
 
@@ -120,5 +119,22 @@ mod tests {
         check.refused(log[1].content);
         assert!(check.all_in(id(1), &log[..1]).is_ok());
         assert!(check.all_in(id(1), &log).is_err());
+    }
+
+    #[test]
+    fn names_who_told_the_client_and_what_is_in_its_place() {
+        let log = chain(&[(1, "a"), (1, "b")]);
+        let mut check = AcknowledgedWrites::default();
+        let at = Stamp { step: 4, at: 2_500_000 };
+        let (request, content) = (RequestId(1), log[1].content);
+        let write = Acknowledged { request, id: LogId::new(1, 2), content, member: id(3), at };
+        check.acknowledged(write, &log).unwrap();
+        let told = |log: &[Link]| -> Vec<String> {
+            let seen = check.all_in(id(1), log).expect_err("it is lost");
+            seen.parts.iter().map(ToString::to_string).collect()
+        };
+        let first = "member 3 tells a client that 2:1 is committed, at step 4 (2.500 ms)";
+        assert_eq!(told(&log[..1]), [first, "member 1 holds no entry 2"]);
+        assert_eq!(told(&chain(&[(1, "a"), (2, "x")])), [first, "member 1 holds 2:2"]);
     }
 }

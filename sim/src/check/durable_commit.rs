@@ -51,13 +51,12 @@ impl Check for DurableCommit {
             "leader {id} commits through {through}, which is not on a majority of the disks of {membership}: {}",
             disks.join(", ")
         );
-        let position = through.get() as usize - 1;
         let leads = link_at(step.chain, through)
-            .map(|link| Part::of(id, step.now, Deed::Commits(entry_at(position, link))));
+            .map(|link| Part::of(id, step.now, Deed::Commits(entry_at(through, link))));
         let lacks = membership.members().iter().filter_map(|member| {
             let chain = (step.durable)(*member).unwrap_or_default();
             let has_it = link_at(chain, through).map(|link| link.prefix) == prefix;
-            let on_disk = || Part { member: Some(member.id), since: None, what: held_at(chain, position) };
+            let on_disk = || Part { member: Some(member.id), since: None, what: held_at(chain, through) };
             (!has_it).then(on_disk)
         });
         Err(Seen::new(what, leads.into_iter().chain(lacks)))

@@ -50,15 +50,15 @@ impl Check for LeaderCompleteness {
         if link_at(step.chain, *index).is_some_and(|ours| ours.prefix == link.prefix) {
             return Ok(());
         }
-        let (id, position) = (after.id, index.get() as usize - 1);
+        let id = after.id;
         Err(Seen::new(
             format!(
                 "member {id} leads term {} without the log that term {term} committed through {index}",
                 after.term
             ),
             [
-                Part::of(*member, *since, Deed::Commits(entry_at(position, link))),
-                Part { member: Some(id), since: None, what: held_at(step.chain, position) },
+                Part::of(*member, *since, Deed::Commits(entry_at(*index, link))),
+                Part { member: Some(id), since: None, what: held_at(step.chain, *index) },
                 Part::of(id, step.now, Deed::Leads { term: after.term }),
             ],
         ))
@@ -84,5 +84,23 @@ mod tests {
         assert!(elected(&mut check, 1, &chain(&[(1, "a")])).is_ok(), "an earlier term need not have it");
         assert!(elected(&mut check, 4, &chain(&[(1, "a")])).is_err());
         assert!(elected(&mut check, 5, &chain(&[(1, "a"), (3, "x")])).is_err());
+    }
+
+    #[test]
+    fn names_who_committed_and_what_the_leader_lacks() {
+        let mut check = LeaderCompleteness::default();
+        let log = chain(&[(1, "a"), (2, "b")]);
+        show(&mut check, &status(1, Leader, 2, 0), &status(1, Leader, 2, 2), &log).unwrap();
+        let (before, after) = (status(2, Candidate, 4, 0), status(2, Leader, 4, 0));
+        let seen = show(&mut check, &before, &after, &chain(&[(1, "a")])).expect_err("it lacks entry 2");
+        let told: Vec<_> = seen.parts.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "member 1 knows 2:2 to be committed, since step 0 (0.000 ms)",
+                "member 2 holds no entry 2",
+                "member 2 leads term 4, since step 0 (0.000 ms)",
+            ]
+        );
     }
 }

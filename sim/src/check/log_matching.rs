@@ -2,7 +2,7 @@
 //! all entries up through the given index (paper §5.3, figure 3).
 
 use super::{Check, Observation, Seen};
-use crate::ledger::{Link, entry_at};
+use crate::ledger::{Link, entry_at, index_of};
 use crate::part::{Deed, EntryOf, Part, Stamp};
 use kontiki_core::types::{Index, LogId, NodeId};
 
@@ -23,7 +23,7 @@ struct Sighting {
 
 impl Sighting {
     fn held_at(&self, position: usize) -> Part {
-        Part::of(self.member, self.since, Deed::Holds(entry_at(position, &self.link)))
+        Part::of(self.member, self.since, Deed::Holds(entry_at(index_of(position), &self.link)))
     }
 }
 
@@ -45,15 +45,13 @@ impl LogMatching {
         position.and_then(|position| self.seen.get(position)).into_iter().flatten()
     }
 
-    /// Where the log of a step and the one through an entry that was seen part: what either has there.
+    /// The first entry in which the log of a step differs from the one through an entry that was seen: what
+    /// either has there.
     fn difference(&self, step: &Observation<'_>, mut position: usize, known: Sighting) -> [Part; 2] {
         let mut theirs = known;
-        let same = |theirs: &Sighting, ours: &Link| {
-            (theirs.link.term, theirs.link.content) == (ours.term, ours.content)
-        };
-        while same(&theirs, &step.chain[position])
-            && let Some(before) = position.checked_sub(1)
+        while let Some(before) = position.checked_sub(1)
             && let Some(earlier) = self.seen[before].iter().find(|seen| theirs.link.follows(Some(&seen.link)))
+            && earlier.link.prefix != step.chain[before].prefix
         {
             (theirs, position) = (*earlier, before);
         }
@@ -76,7 +74,11 @@ impl Check for LogMatching {
             }
             let seen = &mut self.seen[position];
             match seen.iter().find(|known| known.link.term == link.term) {
-                None => seen.push(Sighting { link: *link, member: step.after.id, since: step.now }),
+                None => {
+                    // Nearly always there is one.
+                    seen.reserve_exact(1);
+                    seen.push(Sighting { link: *link, member: step.after.id, since: step.now });
+                }
                 Some(known) if known.link.prefix == link.prefix => {}
                 Some(known) => {
                     let (known, id, index, term) = (*known, step.after.id, position + 1, link.term);
@@ -111,8 +113,22 @@ mod tests {
         );
         let seen = show(&mut check, &two, &two, &chain(&[(1, "x"), (2, "b")])).expect_err("its past differs");
         let held: Vec<_> = seen.parts.iter().map(|part| (part.member, part.what.clone())).collect();
-        let at_one = |text| Deed::Holds(entry_at(0, &chain(&[(1, text)])[0]));
+        let at_one = |text| Deed::Holds(entry_at(Index::new(1), &chain(&[(1, text)])[0]));
         assert_eq!(held, [(Some(id(1)), at_one("a")), (Some(id(2)), at_one("x"))], "where they part");
         assert!(show(&mut check, &two, &two, &chain(&[(1, "a"), (2, "x")])).is_err());
+    }
+
+    #[test]
+    fn names_the_first_of_several_entries_that_differ() {
+        let (one, two) = (status(1, Follower, 4, 0), status(2, Follower, 4, 0));
+        let mut check = LogMatching::default();
+        show(&mut check, &one, &one, &chain(&[(1, "a"), (2, "b"), (3, "c"), (4, "d")])).unwrap();
+        let other = chain(&[(1, "a"), (4, "b"), (4, "c"), (4, "d")]);
+        let seen = show(&mut check, &two, &two, &other).expect_err("another past");
+        let told: Vec<_> = seen.parts.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            ["member 1 holds 2:2, since step 0 (0.000 ms)", "member 2 holds 2:4, since step 0 (0.000 ms)",]
+        );
     }
 }

@@ -3,7 +3,7 @@
 //! when an entry is known to be committed, which is before any server may apply it.
 
 use super::{Check, Observation, Seen};
-use crate::ledger::{Link, entry_at, first_difference, link_at};
+use crate::ledger::{Link, entry_at, first_difference, index_of, link_at};
 use crate::part::{Deed, Part, Stamp};
 use kontiki_core::types::{Index, NodeId};
 use std::collections::BTreeMap;
@@ -26,16 +26,15 @@ impl StateMachineSafety {
     pub fn committed_by(&self, index: Index) -> Option<Part> {
         let link = link_at(&self.committed, index)?;
         let (_, &(member, since)) = self.known_by.range(..=index).next_back()?;
-        let entry = entry_at(index.get() as usize - 1, link);
+        let entry = entry_at(index, link);
         Some(Part::of(member, since, Deed::Commits(entry)))
     }
 
     /// What a member commits that is something else than the group has committed, and where the two part.
     fn differs(&self, step: &Observation<'_>, detail: String) -> Seen {
-        let position = first_difference(step.chain, &self.committed);
-        let index = Index::new(position as u64 + 1);
+        let index = index_of(first_difference(step.chain, &self.committed));
         let ours = link_at(step.chain, index)
-            .map(|link| Part::of(step.after.id, step.now, Deed::Commits(entry_at(position, link))));
+            .map(|link| Part::of(step.after.id, step.now, Deed::Commits(entry_at(index, link))));
         Seen::new(
             format!("{detail}: they differ from entry {index} on"),
             self.committed_by(index).into_iter().chain(ours),

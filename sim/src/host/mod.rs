@@ -226,6 +226,8 @@ impl<M: StateMachine> Host<M> {
             MemberBody::KernelOnly(kernel_only) => kernel_only.wipe(),
             MemberBody::FullReplica(full) => full.wipe(),
         }
+        // A new disk has not been damaged.
+        (self.crashed, self.damaged) = (None, None);
         self.incarnation = Incarnation(self.incarnation.0 + 1);
     }
 

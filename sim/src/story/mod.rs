@@ -173,9 +173,17 @@ impl Run {
         let (member, since) = (part.member?, part.since?);
         let from = self.moments.partition_point(|moment| moment.step < since.step);
         let is_it = |moment: &&cause::Moment| {
-            let is_step = matches!(moment.what, What::Step(_));
-            let in_world = matches!(part.what, Deed::Crashes { .. } | Deed::Damaged { .. });
-            moment.member() == Some(member) && moment.at == since.at && is_step != in_world
+            let is_what = match (&part.what, &moment.what) {
+                (Deed::Crashes { .. }, What::World { happened, .. }) => {
+                    matches!(happened, Happened::Crash { .. })
+                }
+                (Deed::Damaged { .. }, What::World { happened, .. }) => {
+                    matches!(happened, Happened::Fault { .. } | Happened::Other { .. })
+                }
+                (Deed::Crashes { .. } | Deed::Damaged { .. }, _) | (_, What::World { .. }) => false,
+                _ => true,
+            };
+            moment.member() == Some(member) && moment.at == since.at && is_what
         };
         let of_step = self.moments[from..].iter().take_while(|moment| moment.step == since.step);
         of_step.enumerate().find(|(_, moment)| is_it(moment)).map(|(position, _)| from + position)
