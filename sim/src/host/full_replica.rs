@@ -110,6 +110,7 @@ impl<M: StateMachine> FullReplica<M> {
             return Crashed::Killed;
         }
         let lost = self.storage.crash(stream);
+        self.written.power_fails();
         Crashed::Power { lost: lost.writes, torn: lost.torn }
     }
 

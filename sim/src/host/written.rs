@@ -52,6 +52,8 @@ struct Last {
     /// Whether these copies were damaged.
     untold: bool,
     durable: bool,
+    /// Whether power failed before it was durable: what the disk has of it, it has for good.
+    is_cut: bool,
 }
 
 impl Written {
@@ -68,7 +70,14 @@ impl Written {
                 self.taking_back.push(place.clone());
             }
             self.before_last = self.last.take().map(|last| last.place);
-            self.last = Some(Last { place, is_first, told_by: Vec::new(), untold: false, durable: false });
+            self.last = Some(Last {
+                place,
+                is_first,
+                told_by: Vec::new(),
+                untold: false,
+                durable: false,
+                is_cut: false,
+            });
         }
         if done < operations.len() {
             return;
@@ -136,15 +145,22 @@ impl Written {
         Some((before, last.place))
     }
 
-    /// The last batch, where its write was not finished.
-    pub(crate) fn unfinished(&self) -> Option<&Place> {
-        self.last.as_ref().filter(|last| !last.durable).map(|last| &last.place)
+    /// Power fails.
+    pub(crate) fn power_fails(&mut self) {
+        if let Some(last) = &mut self.last {
+            last.is_cut = !last.durable;
+        }
     }
 
-    /// The batch before an unfinished one, to be damaged where the disk has something of that: nothing is
+    /// The last batch, where power failed before it was durable.
+    pub(crate) fn cut_short(&self) -> Option<&Place> {
+        self.last.as_ref().filter(|last| last.is_cut).map(|last| &last.place)
+    }
+
+    /// The batch before one that was cut short, to be damaged where the disk has something of that: nothing is
     /// written behind a batch before that is durable.
-    pub(crate) fn lose_before_unfinished(&mut self) -> Option<Place> {
-        self.last.take_if(|last| !last.durable)?;
+    pub(crate) fn lose_before_cut(&mut self) -> Option<Place> {
+        self.last.take_if(|last| last.is_cut)?;
         self.before_last.take()
     }
 
@@ -246,16 +262,19 @@ mod tests {
     }
 
     #[test]
-    fn of_the_batch_before_an_unfinished_one_that_one_tells() {
+    fn of_the_batch_before_one_that_was_cut_short_that_one_tells() {
         let mut written = Written::default();
         let [first, second] = [4_096, 16_384].map(|at| [write(FILE, at), Operation::Sync(FILE)]);
         carry_out(&mut written, &first);
-        assert_eq!(written.unfinished(), None, "it is durable");
-        assert_eq!(written.lose_before_unfinished(), None);
+        written.power_fails();
+        assert_eq!(written.cut_short(), None, "it is durable");
         written.carried_out(&second, 1);
-        assert_eq!(written.unfinished(), Some(&(FILE, 16_384..28_672)));
-        assert_eq!(written.lose_before_unfinished(), Some((FILE, 4_096..16_384)));
-        assert_eq!(written.lose_before_unfinished(), None, "once");
+        assert_eq!(written.cut_short(), None, "what was written may be lost yet");
+        assert_eq!(written.lose_before_cut(), None);
+        written.power_fails();
+        assert_eq!(written.cut_short(), Some(&(FILE, 16_384..28_672)));
+        assert_eq!(written.lose_before_cut(), Some((FILE, 4_096..16_384)));
+        assert_eq!(written.lose_before_cut(), None, "once");
     }
 
     #[test]

@@ -145,9 +145,9 @@ impl<A: Application> World<'_, A> {
         if self.stage.is_some() || !self.scenario.faults.iter().any(is_rot) {
             return;
         }
-        let is_cut = self.full(member).is_some_and(|(full, _)| full.written.unfinished().is_some());
+        let is_cut = self.has_cut_write(member);
         let mut stream = Stream::named(self.scenario.seed, "rot before a cut write", self.now);
-        if is_cut && stream.below(4) == 0 {
+        if is_cut && stream.coin() {
             let target = Target::Member(self.hosts[member].id);
             self.strike(member, 1, Fault::Rot { member: target, what: Rotten::Tail, how: Decay::Blank });
         }
@@ -182,19 +182,18 @@ impl<A: Application> World<'_, A> {
         Some(before)
     }
 
-    /// The batch before one whose write a crash has cut short, and has left something of.
-    fn one_before_an_unfinished(&mut self, member: usize) -> Option<Place> {
-        if self.hosts[member].up.is_some() {
-            return None;
-        }
-        let (FullReplica { written, storage, .. }, _) = self.full(member)?;
-        let (file, range) = written.unfinished()?.clone();
+    /// Whether a loss of power has cut a write of a member short, and has left something of it.
+    fn has_cut_write(&mut self, member: usize) -> bool {
+        let Some((FullReplica { written, storage, .. }, _)) = self.full(member) else { return false };
+        let Some((file, range)) = written.cut_short().cloned() else { return false };
         let mut left = vec![0; (range.end - range.start) as usize];
-        storage.read(file, range.start, &mut left).ok()?;
-        if left.iter().all(|byte| *byte == 0) {
-            return None;
-        }
-        written.lose_before_unfinished()
+        storage.read(file, range.start, &mut left).is_ok() && left.iter().any(|byte| *byte != 0)
+    }
+
+    /// The batch before one whose write was cut short.
+    fn one_before_a_cut_write(&mut self, member: usize) -> Option<Place> {
+        let is_cut = self.has_cut_write(member);
+        self.full(member).filter(|_| is_cut)?.0.written.lose_before_cut()
     }
 
     /// A batch that took entries back; not one of the last.
@@ -243,7 +242,7 @@ impl<A: Application> World<'_, A> {
                 self.place(member, SECTOR, spared)
             }
             Rotten::Tail if how == Decay::Blank => {
-                let before = self.one_before_an_unfinished(member);
+                let before = self.one_before_a_cut_write(member);
                 let last = before.or_else(|| self.one_of_the_last(member, false));
                 if last.is_none()
                     && let Some((FullReplica { written, .. }, stream)) = self.full(member)
