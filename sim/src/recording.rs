@@ -127,13 +127,13 @@ fn replay_one(
 
 /// The next step, if the kernel survives it.
 fn next_step(player: &mut Player<'_>) -> Option<Result<Step, Wrong>> {
-    let told = match player.next_told()? {
-        Ok(told) => told,
+    let recorded = match player.next_recorded()? {
+        Ok(recorded) => recorded,
         Err(error) => return Some(Err(Wrong::Unreadable(error))),
     };
-    let (number, again) = (told.number, told.recorded.is_none());
+    let (number, again) = (recorded.number, recorded.footprint.is_none());
     let mut taken = None;
-    let ran = quietly(AssertUnwindSafe(|| taken = Some(player.tell(told))));
+    let ran = quietly(AssertUnwindSafe(|| taken = Some(player.replay(recorded))));
     let panicked = |message| Wrong::Panicked { number, again, message };
     ran.map_err(|panic| panicked(text_of(&*panic))).map(|()| taken).transpose()
 }
@@ -145,34 +145,34 @@ impl Replayed {
     }
 
     fn note(&mut self, step: &Step, tracer: &mut dyn FnMut(&Traced<'_>)) {
-        let (told, after) = (&step.told, &step.replayed.after);
+        let (recorded, after) = (&step.recorded, &step.replayed.after);
         if self.time.is_none() {
             let what = self.about.as_ref().map(ToString::to_string).unwrap_or_default();
             let what = Happened::Other { member: Some(after.id), what };
-            tracer(&Traced::World { at: told.now.as_nanos(), what: &what });
+            tracer(&Traced::World { at: recorded.now.as_nanos(), what: &what });
         }
         let traced = Traced::Step {
-            step: told.number,
-            at: told.now.as_nanos(),
-            event: &told.event,
+            step: recorded.number,
+            at: recorded.now.as_nanos(),
+            event: &recorded.event,
             actions: &step.actions,
             left_out: &[],
             after,
             show: Commands::AS_BYTES,
         };
         tracer(&traced);
-        let from = self.time.map_or(told.now, |(from, _)| from);
-        self.time = Some((from, told.now));
+        let from = self.time.map_or(recorded.now, |(from, _)| from);
+        self.time = Some((from, recorded.now));
         self.after = Some(*after);
         let role = (after.term.get(), after.role);
         if self.roles.last() != Some(&role) {
             self.roles.push(role);
         }
-        match (step.difference(), told.recorded) {
+        match (step.difference(), recorded.footprint) {
             (Some(difference), _) => {
                 self.wrong = Some(Wrong::Different { difference: Box::new(difference), line: traced.line() });
             }
-            (None, None) => self.broke_off = Some(told.number),
+            (None, None) => self.broke_off = Some(recorded.number),
             (None, Some(_)) => self.same += 1,
         }
     }

@@ -59,13 +59,13 @@ fn every_simulated_life_is_lived_again_and_a_kernel_is_the_same_after_being_byte
                     steps += 1;
                     led += u64::from(step.replayed.after.role == RoleKind::Leader);
                     // All of them would take as long as the lives are long, squared.
-                    if step.told.number % 16 == seed % 16 {
+                    if step.recorded.number % 16 == seed % 16 {
                         kernels += 1;
                         assert_eq!(
                             &through_bytes(player.raft()),
                             player.raft(),
                             "{of}, step {}",
-                            step.told.number
+                            step.recorded.number
                         );
                     }
                 }
@@ -84,13 +84,13 @@ fn a_recording_can_begin_in_the_middle_of_a_life() {
     let mut player = record::recordings(life).expect("a recording")[0].play().expect("a beginning");
     let mut recorder = Recorder::default();
     let mut steps = 0;
-    while let Some(told) = player.next_told() {
-        let told = told.expect("a step");
-        let late = told.number > 60;
+    while let Some(recorded) = player.next_recorded() {
+        let recorded = recorded.expect("a step");
+        let late = recorded.number > 60;
         if late {
-            recorder.begins(told.now, &told.event, player.raft());
+            recorder.begins(recorded.now, &recorded.event, player.raft());
         }
-        let step = player.tell(told);
+        let step = player.replay(recorded);
         if late {
             recorder.ends(&step.actions, player.raft());
             steps += 1;
@@ -134,7 +134,7 @@ fn a_kernel_that_behaves_differently_is_found_at_the_first_step_where_it_does() 
         let config = kontiki_core::config::Config::new(identity, options).expect("legal options");
         let begin = Scenario::draw(2, 3, Profile::Calm).membership().expect("a legal group");
         let begin = kontiki_core::durable::Durable::bootstrap(begin);
-        let now = player.clone().next().expect("a step").expect("a whole one").told.now;
+        let now = player.clone().next().expect("a step").expect("a whole one").recorded.now;
         let other = Raft::restore(config, begin, now).expect("a whole disk");
         let mut bytes = Vec::new();
         record::begin(&About::default(), &other, &mut bytes).expect("a small kernel");

@@ -62,6 +62,7 @@ mod tests;
 
 pub use crate::digest::fingerprint;
 pub use play::{
-    Difference, End, NotARecording, PlayError, Player, Recording, Step, Told, is_recording, recordings,
+    Difference, End, NotARecording, PlayError, Player, RecordedStep, Recording, Step, is_recording,
+    recordings,
 };
 pub use recorder::{About, FORMAT, Footprint, LIBRARY, MAGIC, Recorder, Steps, TooLarge, begin};

@@ -164,7 +164,7 @@ fn take_frame<'a>(rest: &mut &'a [u8]) -> Option<Frame<'a>> {
 }
 
 /// Lives a recorded life again: as an iterator over its steps, or, where a step may panic, with
-/// [`next_told`](Self::next_told) and [`tell`](Self::tell).
+/// [`next_recorded`](Self::next_recorded) and [`replay`](Self::replay).
 ///
 /// A recording whose checksums hold is taken for what a recorder wrote. A kernel that was made up by hand may
 /// panic, as may one that did.
@@ -177,9 +177,9 @@ pub struct Player<'a> {
     steps: Steps,
 }
 
-/// What a step was told, and what had come of it.
+/// One step of a recording: what happened, and what came of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Told {
+pub struct RecordedStep {
     /// The number of the step in its recording, from 1.
     pub number: u64,
     /// The time.
@@ -187,14 +187,14 @@ pub struct Told {
     /// What happened.
     pub event: Event,
     /// What came of it then; none where the step did not end.
-    pub recorded: Option<Footprint>,
+    pub footprint: Option<Footprint>,
 }
 
 /// A step that was taken again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Step {
-    /// What it was told.
-    pub told: Told,
+    /// The step as it was recorded.
+    pub recorded: RecordedStep,
     /// What came of it now.
     pub actions: Vec<Action>,
     /// The same in short.
@@ -223,23 +223,23 @@ impl Player<'_> {
         &self.raft
     }
 
-    /// What the next step was told; none after the last.
-    pub fn next_told(&mut self) -> Option<Result<Told, PlayError>> {
+    /// Returns the next recorded step; none after the last.
+    pub fn next_recorded(&mut self) -> Option<Result<RecordedStep, PlayError>> {
         let frame = take_frame(&mut self.rest)?;
         self.number += 1;
         let number = self.number;
-        let told = |(now, event, recorded)| Told { number, now, event, recorded };
-        Some(wire::from_postcard(frame.body).map(told).map_err(|_| {
+        let step = |(now, event, footprint)| RecordedStep { number, now, event, footprint };
+        Some(wire::from_postcard(frame.body).map(step).map_err(|_| {
             self.rest = &[];
             PlayError::Step { number }
         }))
     }
 
-    /// Tells the kernel what was told then.
-    pub fn tell(&mut self, told: Told) -> Step {
-        let actions = self.raft.step(told.now, told.event.clone());
+    /// Has the kernel take a recorded step again.
+    pub fn replay(&mut self, recorded: RecordedStep) -> Step {
+        let actions = self.raft.step(recorded.now, recorded.event.clone());
         let replayed = self.steps.footprint(&actions, &self.raft);
-        Step { told, actions, replayed }
+        Step { recorded, actions, replayed }
     }
 }
 
@@ -247,16 +247,16 @@ impl Iterator for Player<'_> {
     type Item = Result<Step, PlayError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let told = self.next_told()?;
-        Some(told.map(|told| self.tell(told)))
+        let recorded = self.next_recorded()?;
+        Some(recorded.map(|recorded| self.replay(recorded)))
     }
 }
 
 impl Step {
     /// How it differs from the one that was recorded; none where it is the same, or where that did not end.
     pub fn difference(&self) -> Option<Difference> {
-        let (number, replayed) = (self.told.number, self.replayed);
-        let recorded = self.told.recorded.filter(|recorded| *recorded != replayed)?;
+        let (number, replayed) = (self.recorded.number, self.replayed);
+        let recorded = self.recorded.footprint.filter(|recorded| *recorded != replayed)?;
         Some(Difference { number, recorded, replayed })
     }
 }

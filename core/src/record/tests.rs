@@ -155,8 +155,8 @@ fn a_step_that_did_not_end_is_kept() {
     let bytes = recorder.take();
     let steps: Vec<_> = recordings(&bytes).unwrap()[0].play().unwrap().map(Result::unwrap).collect();
     assert_eq!(steps.len(), 3);
-    assert_eq!((steps[2].told.now, &steps[2].told.event), (*now, event));
-    assert_eq!((steps[2].told.recorded, steps[2].difference()), (None, None));
+    assert_eq!((steps[2].recorded.now, &steps[2].recorded.event), (*now, event));
+    assert_eq!((steps[2].recorded.footprint, steps[2].difference()), (None, None));
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn what_is_no_recording_of_this_format_is_refused() {
         for body in bodies {
             wire::seal(version, &mut bytes, |out| out.extend_from_slice(body));
         }
-        recordings(&bytes).unwrap()[0].play().map(|mut player| player.next_told()).map_err(|error| {
+        recordings(&bytes).unwrap()[0].play().map(|mut player| player.next_recorded()).map_err(|error| {
             assert!(error.to_string().len() > 40, "{error}");
             error
         })

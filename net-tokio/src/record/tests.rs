@@ -174,7 +174,10 @@ fn the_event_that_a_kernel_did_not_survive_is_there() {
     let bytes = fs::read(&path).unwrap();
     let found = record::recordings(&bytes).unwrap();
     let last = found[0].play().unwrap().last().unwrap().unwrap();
-    assert_eq!((last.told.number, last.told.event, last.told.recorded), (life.steps + 1, fatal, None));
+    assert_eq!(
+        (last.recorded.number, last.recorded.event, last.recorded.footprint),
+        (life.steps + 1, fatal, None)
+    );
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub enum Source {
     /// An earlier life of this member has written it down.
     Remembered,
     /// Another member says so.
-    Told,
+    Reported,
     /// The member itself says so, or has answered there.
     Announced,
     /// An operator says so.
@@ -128,7 +128,7 @@ impl AddressBook {
 
     /// Another member says where one is to be reached.
     pub(super) fn told(&mut self, id: NodeId, address: String) {
-        self.note(id, Address::undated(address), Source::Told);
+        self.note(id, Address::undated(address), Source::Reported);
     }
 
     /// Another member says where several are.
@@ -148,7 +148,7 @@ impl AddressBook {
             entry.own_word(&own.text);
         }
         for (other, address) in known.iter().filter(|(other, _)| *other != id) {
-            self.note(*other, address.clone(), Source::Told);
+            self.note(*other, address.clone(), Source::Reported);
         }
     }
 

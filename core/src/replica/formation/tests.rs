@@ -333,7 +333,7 @@ fn only_the_right_incarnation_verifies_an_address() {
     let mut book = book();
     book.expect(GROUP, &[member(1)]);
     for text in ["a:1", "b:1"] {
-        book.note(id(1), Address::undated(text), Source::Told);
+        book.note(id(1), Address::undated(text), Source::Reported);
     }
     assert_eq!(book.answered(id(1), "a:1", id(1), &[(GROUP, Incarnation(5))], ms(0)), Verdict::Doubtful);
     assert_eq!(
@@ -351,7 +351,7 @@ fn what_never_answers_ages_out_and_the_last_address_of_a_member_stays() {
     book.expect(GROUP, &[member(1)]);
     let late = ms(0) + FORGET_AFTER;
     for (text, source) in
-        [("old:1", Source::Told), ("new:1", Source::Announced), ("said:1", Source::Configured)]
+        [("old:1", Source::Reported), ("new:1", Source::Announced), ("said:1", Source::Configured)]
     {
         book.note(id(1), Address::undated(text), source);
         book.failed(id(1), text, ms(0));
@@ -374,7 +374,7 @@ fn strangers_cannot_fill_it_without_end_nor_displace_what_counts() {
     let mut book = book();
     book.expect(GROUP, &[member(1), member(7_000)]);
     book.note(id(1), Address::undated("said:1"), Source::Configured);
-    book.note(id(1), Address::undated("proved:1"), Source::Told);
+    book.note(id(1), Address::undated("proved:1"), Source::Reported);
     book.answered(id(1), "proved:1", id(1), &[(GROUP, Incarnation(1))], ms(0));
     for number in 0..50 {
         book.note(id(1), Address { text: alloc::format!("x-{number}:1"), stamp: number }, Source::Announced);
@@ -390,7 +390,7 @@ fn strangers_cannot_fill_it_without_end_nor_displace_what_counts() {
         book.note(id(number), Address::undated("x:1"), Source::Announced);
     }
     assert_eq!(book.ids().count(), MAX_IDS);
-    assert!(book.note(id(7_000), Address::undated("x:1"), Source::Told), "a member finds room");
+    assert!(book.note(id(7_000), Address::undated("x:1"), Source::Reported), "a member finds room");
     assert!(book.note(id(8_000), Address::undated("x:1"), Source::Configured), "and the operator's word");
     assert_eq!((book.ids().count(), book.best(id(1))), (MAX_IDS, Some("proved:1")));
     for text in ["", "0.0.0.0:1", "[::]:1"] {
