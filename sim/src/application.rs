@@ -94,8 +94,8 @@ pub(crate) trait Application {
     /// Two replicas have got to the same entry.
     fn met(
         &mut self,
-        one: Standing<'_, Self::Machine>,
-        other: Standing<'_, Self::Machine>,
+        one: MachineOf<'_, Self::Machine>,
+        other: MachineOf<'_, Self::Machine>,
     ) -> Result<(), Violated> {
         let _ = (one, other);
         Ok(())
@@ -169,7 +169,7 @@ pub(crate) trait Application {
     fn ended(
         &mut self,
         log: CommittedLog<'_>,
-        states: Option<&[Standing<'_, Self::Machine>]>,
+        states: Option<&[MachineOf<'_, Self::Machine>]>,
     ) -> Result<u64, Violated>;
 }
 
@@ -185,18 +185,18 @@ pub(crate) struct Sent {
 }
 
 /// A replica, and the state that its state machine has.
-pub(crate) struct Standing<'a, M> {
+pub(crate) struct MachineOf<'a, M> {
     pub(crate) member: NodeId,
     pub(crate) machine: &'a Machine<Watched<M>>,
 }
 
-impl<M> Clone for Standing<'_, M> {
+impl<M> Clone for MachineOf<'_, M> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<M> Copy for Standing<'_, M> {}
+impl<M> Copy for MachineOf<'_, M> {}
 
 /// A replica's state machine has just got to an entry.
 pub(crate) struct Reached<'a, M> {

@@ -1,7 +1,7 @@
 //! The clients: each has one attempt at a time, and asks elsewhere when it is refused or left without an
 //! answer. What they asked and were told is recorded.
 
-use crate::application::{Application, CommittedLog, Sent, Standing};
+use crate::application::{Application, CommittedLog, MachineOf, Sent};
 use crate::check::Violated;
 use crate::hash::StableHasher;
 use crate::ledger::Link;
@@ -461,7 +461,7 @@ impl<A: Application> Clients<A> {
     pub(crate) fn ended(
         &mut self,
         links: &[Link],
-        states: Option<&Vec<Standing<'_, A::Machine>>>,
+        states: Option<&Vec<MachineOf<'_, A::Machine>>>,
     ) -> Result<u64, Violated> {
         let limits = self.replica.as_ref().map(ReplicaSpec::limits);
         let log = CommittedLog { links, payloads: &self.payloads, limits };

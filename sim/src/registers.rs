@@ -1,7 +1,7 @@
 //! The application that Raft is checked with: registers, each write of which writes a value of its own. So
 //! the history of what clients asked and were told can be checked by itself, and against the log.
 
-use crate::application::{Application, CommittedLog, Sent, Standing};
+use crate::application::{Application, CommittedLog, MachineOf, Sent};
 use crate::check::{Seen, Violated, linearizable_reads};
 use crate::history::witness::Committed;
 use crate::history::{Call, History, OperationId, Value, Violation};
@@ -198,7 +198,7 @@ impl Application for Registers {
     }
 
     /// What clients were told must be what one store could have told them.
-    fn ended(&mut self, log: CommittedLog<'_>, _: Option<&[Standing<'_, Kv>]>) -> Result<u64, Violated> {
+    fn ended(&mut self, log: CommittedLog<'_>, _: Option<&[MachineOf<'_, Kv>]>) -> Result<u64, Violated> {
         let committed = self.effects(log);
         let undecided = linearizable_reads::over(&self.history, committed.into_iter())
             .map_err(|violation| self.contradiction(&violation))?;

@@ -7,7 +7,7 @@ use super::property::Property;
 use super::reference::{ANSWERS, Reference};
 use super::words::{WORKLOAD, Words, command_of, guarded, has_words};
 use super::workload::{Request, Workload};
-use crate::application::{Application, CommittedLog, Reached, Sent, Standing};
+use crate::application::{Application, CommittedLog, MachineOf, Reached, Sent};
 use crate::check::Violated;
 use crate::quiet::{quietly, text_of};
 use crate::scenario::Fault;
@@ -293,10 +293,10 @@ impl<M: StateMachine, W: Workload> Application for Simulated<M, W> {
 
     fn met(
         &mut self,
-        one: Standing<'_, Numbered<M>>,
-        other: Standing<'_, Numbered<M>>,
+        one: MachineOf<'_, Numbered<M>>,
+        other: MachineOf<'_, Numbered<M>>,
     ) -> Result<(), Violated> {
-        let of = |it: Standing<'_, Numbered<M>>| it.member;
+        let of = |it: MachineOf<'_, Numbered<M>>| it.member;
         let (first, second) = ((of(one), state_of(one.machine)), (of(other), state_of(other.machine)));
         let seen = Self::demand(&mut self.properties, |property| property.met(first, second));
         self.note_failure(one.machine.applied().index, seen)
@@ -329,7 +329,7 @@ impl<M: StateMachine, W: Workload> Application for Simulated<M, W> {
     fn ended(
         &mut self,
         log: CommittedLog<'_>,
-        states: Option<&[Standing<'_, Numbered<M>>]>,
+        states: Option<&[MachineOf<'_, Numbered<M>>]>,
     ) -> Result<u64, Violated> {
         self.reference.is_of(log.entries().map(|(entry, _)| entry.id))?;
         let Some(states) = states else { return Ok(0) };

@@ -1,6 +1,6 @@
 //! Faults in the terms of users: when they begin and end, and that a member which starts again has them still.
 
-use super::{Checked, Happening, World, standing};
+use super::{Checked, Happening, World, machine_of};
 use crate::application::Application;
 use crate::fault::Episode;
 use crate::happened::Happened;
@@ -27,7 +27,7 @@ impl<A: Application> World<'_, A> {
         self.trace_world(|| Happened::CustomFault { name: name.clone(), member: id, for_us });
         self.custom_faults.push(lasting);
         self.schedule(until, Happening::EndCustom(lasting));
-        let machine = standing(&self.hosts[lasting.member]).map(|it| it.machine);
+        let machine = machine_of(&self.hosts[lasting.member]).map(|it| it.machine);
         for fault in self.clients.application.fault_begins(&name, id, machine)? {
             self.strike(lasting.member, for_us, fault);
             if self.hosts[lasting.member].crash_after == Some(0) {
@@ -42,7 +42,7 @@ impl<A: Application> World<'_, A> {
         self.custom_faults.remove(at);
         let host = &self.hosts[lasting.member];
         let name = &self.scenario.custom_faults[lasting.number].name;
-        self.clients.application.fault_ends(name, host.id, standing(host).map(|it| it.machine))
+        self.clients.application.fault_ends(name, host.id, machine_of(host).map(|it| it.machine))
     }
 
     /// The chaos is over.
@@ -58,7 +58,7 @@ impl<A: Application> World<'_, A> {
         for lasting in self.custom_faults.iter().filter(|it| it.member == member) {
             let host = &self.hosts[member];
             let name = &self.scenario.custom_faults[lasting.number].name;
-            let machine = standing(host).map(|it| it.machine);
+            let machine = machine_of(host).map(|it| it.machine);
             self.clients.application.fault_begins(name, host.id, machine)?;
         }
         Ok(())

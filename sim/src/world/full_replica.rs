@@ -1,7 +1,7 @@
 //! Full replicas: what a replica is told, and what is done about what it says.
 
 use super::step::{Before, Stepped};
-use super::{Happening, World, position, standing};
+use super::{Happening, World, machine_of, position};
 use crate::application::{Application, Reached};
 use crate::check::{Checked, Violated};
 use crate::clients::Asked;
@@ -319,8 +319,8 @@ impl<A: Application> World<'_, A> {
         if !self.clients.application.compares_replicas() {
             return Ok(());
         }
-        let Some(one) = standing(&self.hosts[member]) else { return Ok(()) };
-        for other in self.hosts.iter().filter(|host| host.id != one.member).filter_map(standing) {
+        let Some(one) = machine_of(&self.hosts[member]) else { return Ok(()) };
+        for other in self.hosts.iter().filter(|host| host.id != one.member).filter_map(machine_of) {
             if one.machine.applied() == other.machine.applied() {
                 self.clients.application.met(one, other)?;
             }

@@ -15,7 +15,7 @@ mod starting;
 mod step;
 mod storage;
 
-use crate::application::{Application, Standing};
+use crate::application::{Application, MachineOf};
 use crate::check::bounded_work::Limits;
 use crate::check::liveness::Stage;
 use crate::check::{Checked, Checks, Violated};
@@ -417,7 +417,7 @@ impl<'t, A: Application> World<'t, A> {
 
     /// The run is over: looks at what clients were told, and at the states of members that are at rest.
     fn check_history(&mut self, at_rest: bool) -> Checked {
-        let states: Vec<_> = self.hosts.iter().filter(|_| at_rest).filter_map(standing).collect();
+        let states: Vec<_> = self.hosts.iter().filter(|_| at_rest).filter_map(machine_of).collect();
         self.counters.undecided += self.clients.ended(self.checks.log(), at_rest.then_some(&states))?;
         Ok(())
     }
@@ -762,10 +762,10 @@ impl<'t, A: Application> World<'t, A> {
 }
 
 /// The state of a member, where it is a full replica that is up.
-fn standing<M: StateMachine>(host: &Host<M>) -> Option<Standing<'_, M>> {
+fn machine_of<M: StateMachine>(host: &Host<M>) -> Option<MachineOf<'_, M>> {
     let MemberBody::FullReplica(full) = &host.body else { return None };
     let machine = full.running.as_ref()?.machine();
-    (!host.spec.witness).then_some(Standing { member: host.id, machine })
+    (!host.spec.witness).then_some(MachineOf { member: host.id, machine })
 }
 
 fn position(id: NodeId) -> usize {
