@@ -1,9 +1,9 @@
 //! `kontiki-sim merge`: the reports of shards as one.
 
+use super::note;
 use super::report::{ReportError, ReportFile};
 use super::shard::Shard;
-use super::summary::MarkDemand;
-use super::{Format, junit, note, print};
+use super::summary::Reporting;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -12,15 +12,8 @@ pub(crate) struct Merge {
     /// The reports that `run --shard --report` has written
     #[arg(required = true)]
     reports: Vec<PathBuf>,
-    /// How to report
-    #[arg(long, value_enum, default_value = "human")]
-    format: Format,
-    /// Which marks must have been reached
-    #[arg(long, value_enum, default_value = "due")]
-    marks: MarkDemand,
-    /// Write a JUnit report to this file as well
-    #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
+    #[command(flatten)]
+    reporting: Reporting,
 }
 
 impl Merge {
@@ -29,14 +22,8 @@ impl Merge {
     pub(crate) fn run(self) -> Result<bool, String> {
         let report = self.merged().map_err(|error| error.to_string())?;
         let (ReportFile { sweep, summary, .. }, missing) = (&report, report.missing(Shard::WHOLE));
-        let verdict = summary.judge(&sweep.cluster, self.marks);
-        if let Some(path) = &self.junit {
-            junit::save(&verdict, path)?;
-        }
-        print(&match self.format {
-            Format::Human => verdict.tell(),
-            Format::Json => format!("{}\n", verdict.json()),
-        });
+        let verdict = summary.judge(&sweep.cluster, self.reporting.marks);
+        self.reporting.report(&verdict)?;
         match (missing.is_empty(), verdict.held()) {
             (true, held) => Ok(held),
             (false, true) => Err(ReportError::Missing(missing).to_string()),

@@ -7,8 +7,8 @@ use super::report::{ReportError, ReportFile, Sweep};
 use super::shard::Shard;
 use super::shrink::{shrink_for, size};
 use super::stop::Stop;
-use super::summary::{MarkDemand, Summary};
-use super::{Cluster, Format, junit, print, save, time};
+use super::summary::{Reporting, Summary};
+use super::{Cluster, Format, print, save, time};
 use clap::{ArgGroup, Args};
 use kontiki_sim::report::{Failure, Report};
 use kontiki_sim::story;
@@ -37,15 +37,8 @@ pub(crate) struct Run {
     cluster: Cluster,
     #[command(flatten)]
     pool: Pool,
-    /// How to report
-    #[arg(long, value_enum, default_value = "human")]
-    format: Format,
-    /// Which marks must have been reached
-    #[arg(long, value_enum, default_value = "due")]
-    marks: MarkDemand,
-    /// Write a JUnit report to this file as well
-    #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
+    #[command(flatten)]
+    reporting: Reporting,
     /// How often to write a line that says how far it is, where no terminal watches; 0s for never
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = time::long_or_none)]
     progress: Duration,
@@ -107,16 +100,10 @@ impl Run {
                 save(&self.cluster.draw(*seed), dir)?;
             }
         }
-        let verdict = summary.judge(&self.cluster, self.marks);
-        if let Some(path) = &self.junit {
-            junit::save(&verdict, path)?;
-        }
-        match self.format {
-            Format::Human => print(&verdict.tell()),
-            Format::Json => print(&format!("{}\n", verdict.json())),
-        }
+        let verdict = summary.judge(&self.cluster, self.reporting.marks);
+        self.reporting.report(&verdict)?;
         // To shrink a failure takes a while, which is not what a signal asks for.
-        if self.format == Format::Human && !stop.was_told() {
+        if self.reporting.format == Format::Human && !stop.was_told() {
             print(&self.first_failure(summary).unwrap_or_default());
         }
         if report.sweep.open_ended && summary.done.len() == 0 && verdict.held() {

@@ -1,10 +1,10 @@
 //! What a range of seeds has shown, and how it is told.
 
-use super::Cluster;
 use super::pool::Hung;
 use super::shard::Seeds;
 use super::time;
-use clap::ValueEnum;
+use super::{Cluster, Format, junit, print};
+use clap::{Args, ValueEnum};
 use indicatif::HumanCount;
 use kontiki_sim::check::Check as _;
 use kontiki_sim::check::bounded_work::BoundedWork;
@@ -14,6 +14,7 @@ use kontiki_sim::report::{Counters, Failure, Mark, Report};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How many failures are told in full.
@@ -158,6 +159,34 @@ pub(super) enum MarkDemand {
     All,
     /// None
     None,
+}
+
+/// How the verdict on a sweep is reported.
+#[derive(Args, Debug)]
+pub(super) struct Reporting {
+    /// How to report
+    #[arg(long, value_enum, default_value = "human")]
+    pub(super) format: Format,
+    /// Which marks must have been reached
+    #[arg(long, value_enum, default_value = "due")]
+    pub(super) marks: MarkDemand,
+    /// Write a JUnit report to this file as well
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+impl Reporting {
+    /// Prints the verdict, and writes the JUnit report if one is wanted.
+    pub(super) fn report(&self, verdict: &Verdict<'_>) -> Result<(), String> {
+        if let Some(path) = &self.junit {
+            junit::save(verdict, path)?;
+        }
+        match self.format {
+            Format::Human => print(&verdict.tell()),
+            Format::Json => print(&format!("{}\n", verdict.json())),
+        }
+        Ok(())
+    }
 }
 
 /// A summary, and what it falls short of.
