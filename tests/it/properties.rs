@@ -13,6 +13,15 @@ use kontiki_tests::lab::Lab;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The last lines of a cluster's transcript, after a run that may panic.
+fn how_it_ended(mut lab: Lab, run: impl FnOnce(&mut Lab)) -> String {
+    let _ = catch_unwind(AssertUnwindSafe(|| run(&mut lab)));
+    let transcript = lab.take_transcript();
+    let lines: Vec<_> = transcript.lines().collect();
+    format!("how it ended:\n{}\n", lines[lines.len().saturating_sub(80)..].join("\n"))
+}
 
 /// Checks a property for `cases` inputs, or as many as PROPTEST_CASES says. The property panics where it does
 /// not hold; `explain` then says more about the smallest such input.

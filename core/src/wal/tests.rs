@@ -152,6 +152,19 @@ impl Used {
     }
 }
 
+/// A log of three batches whose entries have these lengths, and the sectors of the last two, eight each.
+fn three_batches(sizes: [&[usize]; 3]) -> (Used, FileName, [Vec<usize>; 2]) {
+    let mut used = Used::new();
+    for sizes in sizes {
+        used.append(sizes);
+        used.write();
+    }
+    let (file, sectors) = used.used_sectors();
+    let (last_but_one, last) = sectors[sectors.len() - 16..].split_at(8);
+    let parts = [last_but_one.to_vec(), last.to_vec()];
+    (used, file, parts)
+}
+
 /// How long each file of the vote is.
 const VOTE: usize = 3 * BLOCK;
 
@@ -763,13 +776,7 @@ fn the_end_of_the_log_is_not_cut_behind_what_the_vote_tells_of() {
 /// Nothing is written behind a batch before that is durable, whether or not it can still be read.
 #[test]
 fn what_something_damaged_stands_behind_was_not_left_unfinished() {
-    let mut used = Used::new();
-    for sizes in [&[400][..], &[400; 5], &[400]] {
-        used.append(sizes);
-        used.write();
-    }
-    let (file, sectors) = used.used_sectors();
-    let (batch, behind) = sectors[sectors.len() - 16..].split_at(8);
+    let (mut used, file, [batch, behind]) = three_batches([&[400], &[400; 5], &[400]]);
     used.file(file)[batch[3] * SECTOR..][..SECTOR].fill(0);
     assert_eq!(used.recover().unwrap().found.torn, 0, "the batch behind it can be read");
     for sector in behind {
@@ -797,13 +804,7 @@ fn what_something_damaged_stands_behind_was_not_left_unfinished() {
 /// One sector that is not blank is enough: a write that was cut short begins when the one before is durable.
 #[test]
 fn what_something_unfinished_stands_behind_was_not_left_unfinished() {
-    let mut used = Used::new();
-    for sizes in [&[400][..], &[400; 5], &[400]] {
-        used.append(sizes);
-        used.write();
-    }
-    let (file, sectors) = used.used_sectors();
-    let (batch, behind) = sectors[sectors.len() - 16..].split_at(8);
+    let (mut used, file, [batch, behind]) = three_batches([&[400], &[400; 5], &[400]]);
     used.file(file)[batch[3] * SECTOR..][..SECTOR].fill(0);
     for left in [0, 1, 4, 6] {
         let mut used = used.fork();
@@ -820,13 +821,7 @@ fn what_something_unfinished_stands_behind_was_not_left_unfinished() {
 /// What was read need not be durable: it may be in the memory of a machine whose process was killed.
 #[test]
 fn what_stands_behind_something_that_is_gone_is_written_again() {
-    let mut used = Used::new();
-    for sizes in [&[400][..], &[400; 2], &[400; 3]] {
-        used.append(sizes);
-        used.write();
-    }
-    let (file, sectors) = used.used_sectors();
-    let (gone, last) = sectors[sectors.len() - 16..].split_at(8);
+    let (mut used, file, [gone, last]) = three_batches([&[400], &[400; 2], &[400; 3]]);
     for sector in gone {
         used.file(file)[sector * SECTOR..][..SECTOR].fill(0);
     }

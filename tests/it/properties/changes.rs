@@ -3,7 +3,7 @@
 //! test: the paper's properties, what leaders commit against the disks of a quorum, memberships and snapshots
 //! against the log, reads against what was committed.
 
-use super::{has_timer, heal, holds, one_leads_and_commits};
+use super::{has_timer, heal, holds, how_it_ended, one_leads_and_commits};
 use kontiki_core::config::Options;
 use kontiki_core::event::{Event, ReadVia};
 use kontiki_core::membership::{Change, MemberKind, Membership};
@@ -12,7 +12,6 @@ use kontiki_core::time::Nanos;
 use kontiki_tests::lab::{Cast, Lab, id};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// Something that happens. Members and messages are named by any number, counted around.
@@ -160,22 +159,16 @@ fn happen(lab: &mut Lab, happening: &Happening) {
         Happening::Wipe(member) => lab.wipe(name(member)),
         Happening::Cut(from, to) => lab.cut(name(from), name(to)),
         Happening::Heal => lab.heal(),
-        Happening::Propose(member) if lab.is_up(asked(member)) => {
-            lab.propose(asked(member), "x");
-        }
+        Happening::Propose(member) if lab.is_up(asked(member)) => drop(lab.propose(asked(member), "x")),
         Happening::Read(member, lease) if lab.is_up(asked(member)) => {
             let via = if *lease { ReadVia::Lease } else { ReadVia::Quorum };
             lab.read(asked(member), via);
         }
         Happening::Reconfigure(member, wishes) if lab.is_up(asked(member)) => {
-            let changes: Vec<_> = wishes
-                .iter()
-                .map(|(kind, who, sound)| {
-                    let kind = if *sound { sensible(lab, asked(member), *kind, name(who)) } else { *kind };
-                    change(lab, kind, name(who))
-                })
-                .collect();
-            lab.reconfigure(asked(member), &changes, None);
+            let (asked, wishes) =
+                (asked(member), wishes.iter().map(|&(kind, who, sound)| (kind, name(&who), sound)));
+            let changes = changes(lab, asked, wishes);
+            lab.reconfigure(asked, &changes, None);
         }
         Happening::Transfer(member, to) if lab.is_up(asked(member)) => {
             lab.transfer(asked(member), to.as_ref().map(name));
@@ -196,6 +189,12 @@ fn happen(lab: &mut Lab, happening: &Happening) {
         Happening::Calm => lab.deliver(),
         _ => {}
     }
+}
+
+/// The changes that `asked` is asked for: each of a kind, about a member, and perhaps only sensible ones.
+fn changes(lab: &Lab, asked: u64, wishes: impl Iterator<Item = (u8, u64, bool)>) -> Vec<Change> {
+    let fitting = |kind, who, sound| if sound { sensible(lab, asked, kind, who) } else { kind };
+    wishes.map(|(kind, who, sound)| change(lab, fitting(kind, who, sound), who)).collect()
 }
 
 /// A kind of change that fits what `who` is in the group that `asked` knows.
@@ -226,14 +225,10 @@ fn change(lab: &Lab, kind: u8, who: u64) -> Change {
 }
 
 fn told(schedule: &Schedule, act: impl Fn(&mut Lab)) -> String {
-    let mut lab = cluster(schedule);
-    let _ = catch_unwind(AssertUnwindSafe(|| {
-        play(&mut lab, schedule);
-        act(&mut lab);
-    }));
-    let transcript = lab.take_transcript();
-    let lines: Vec<_> = transcript.lines().collect();
-    format!("how it ended:\n{}\n", lines[lines.len().saturating_sub(80)..].join("\n"))
+    how_it_ended(cluster(schedule), |lab| {
+        play(lab, schedule);
+        act(lab);
+    })
 }
 
 /// All members that are up shut down; then every request has its one outcome, but those whose member went down

@@ -3,13 +3,12 @@
 //! checks election safety, leader append-only, log matching, leader completeness, state machine safety, and
 //! each kernel's contract.
 
-use super::{heal, holds, one_leads_and_commits};
+use super::{heal, holds, how_it_ended, one_leads_and_commits};
 use kontiki_core::config::Options;
 use kontiki_core::time::Nanos;
 use kontiki_tests::lab::Lab;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Something that happens. Members and messages are named by any number, counted around.
 #[derive(Clone, Debug)]
@@ -114,14 +113,10 @@ fn fires(lab: &Lab, member: u64) -> bool {
 }
 
 fn told(schedule: &Schedule, act: impl Fn(&mut Lab)) -> String {
-    let mut lab = cluster(schedule);
-    let _ = catch_unwind(AssertUnwindSafe(|| {
-        play(&mut lab, schedule);
-        act(&mut lab);
-    }));
-    let transcript = lab.take_transcript();
-    let lines: Vec<_> = transcript.lines().collect();
-    format!("how it ended:\n{}\n", lines[lines.len().saturating_sub(60)..].join("\n"))
+    how_it_ended(cluster(schedule), |lab| {
+        play(lab, schedule);
+        act(lab);
+    })
 }
 
 #[test]

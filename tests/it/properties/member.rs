@@ -252,14 +252,9 @@ impl Host {
                 self.step(Event::Read(Read { request, via }));
             }
             Input::Reconfigure(wishes, force) => {
-                let request = self.request();
+                let (request, expected, force) = (self.request(), None, *force);
                 let changes = wishes.iter().map(|&(kind, who)| change(kind, who)).collect();
-                self.step(Event::Reconfigure(Reconfigure {
-                    request,
-                    expected: None,
-                    changes,
-                    force: *force,
-                }));
+                self.step(Event::Reconfigure(Reconfigure { request, expected, changes, force }));
             }
             Input::CancelChange => {
                 let request = self.request();
@@ -275,16 +270,18 @@ impl Host {
                 self.snapshots.extend(self.raft.snapshot_at(index));
                 self.step(Event::SnapshotTaken(index));
             }
-            Input::Fetched(can) => {
-                if let Some(snapshot) = self.fetching.take() {
-                    if *can {
-                        self.snapshots.push(snapshot.clone());
-                        self.step(Event::SnapshotFetched(snapshot));
-                    } else {
-                        self.step(Event::SnapshotFailed(snapshot.last));
-                    }
-                }
+            Input::Fetched(can) => self.end_fetch(*can),
+        }
+    }
+
+    fn end_fetch(&mut self, can: bool) {
+        match self.fetching.take() {
+            Some(snapshot) if can => {
+                self.snapshots.push(snapshot.clone());
+                self.step(Event::SnapshotFetched(snapshot));
             }
+            Some(snapshot) => self.step(Event::SnapshotFailed(snapshot.last)),
+            None => {}
         }
     }
 
