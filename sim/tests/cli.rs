@@ -187,8 +187,8 @@ fn a_call_that_names_nothing_to_run_hears_of_both_ways() {
 
 /// Commands that are larger than members take are never served: a failure that can be had from a correct
 /// kernel, to see that failures are reported as they should be.
-#[test]
-fn a_failure_names_its_property_and_exits_with_one() {
+/// Writes a scenario whose one member refuses every proposal, so that its clients are never served.
+fn unserved() -> PathBuf {
     let mut unserved: Value =
         serde_json::from_str(&stdout(&sim(&["scenario", "--seed", "1", "--members", "1"]))).unwrap();
     unserved["options"]["max_payload_bytes"] = 1.into();
@@ -202,6 +202,12 @@ fn a_failure_names_its_property_and_exits_with_one() {
     (unserved["heal"], unserved["quiet"]) = ("everything".into(), false.into());
     let file = scratch("unserved.json");
     std::fs::write(&file, unserved.to_string()).unwrap();
+    file
+}
+
+#[test]
+fn a_failure_names_its_property_and_exits_with_one() {
+    let file = unserved();
     let output = sim(&["replay", file.to_str().unwrap()]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");

@@ -224,46 +224,48 @@ fn the_slider_shows_what_members_were_and_what_changed() {
     assert!(!seen["first"].to_string().contains("leader"), "{seen}");
 }
 
+/// Goes through a page by its keys, its search and its filters, and notes what it shows.
+const TOUR: &str = "
+    const last = shown('selected');
+    press('ArrowLeft');
+    seen.left = shown('selected') - last;
+    press('Home');
+    seen.home = shown('selected');
+    seen.story = ['c', 'c', 'C'].map((key) => press(key) && shown('selected'));
+    press('v');
+    seen.violation = shown('selected');
+    press('w');
+    seen.whole = shown('visible');
+    press('+');
+    seen.closer = shown('visible');
+    press('t');
+    seen.axis = text('axis');
+    const theme = document.documentElement.dataset.theme;
+    press('d');
+    seen.themes = [theme, document.documentElement.dataset.theme].sort().join();
+    press('?');
+    seen.help = document.getElementById('keys').open && text('key-rows').length > 100;
+    document.getElementById('keys').close();
+    press('p');
+    seen.past = shown('matches');
+    press('p');
+    press('/');
+    seen.focus = document.activeElement.id;
+    enter('search', 'BECOMES leader');
+    seen.found = shown('matches');
+    seen.listed = all('#list li');
+    seen.count = text('count');
+    enter('search', '');
+    document.querySelector('[data-hides=heartbeat]').click();
+    seen.quiet = shown('matches');
+    document.querySelector('#lanes input').click();
+    seen.without = shown('matches');
+";
+
 #[test]
 fn keys_search_and_filters_choose_what_is_shown() {
     let diagram = diagram();
-    let script = "
-        const last = shown('selected');
-        press('ArrowLeft');
-        seen.left = shown('selected') - last;
-        press('Home');
-        seen.home = shown('selected');
-        seen.story = ['c', 'c', 'C'].map((key) => press(key) && shown('selected'));
-        press('v');
-        seen.violation = shown('selected');
-        press('w');
-        seen.whole = shown('visible');
-        press('+');
-        seen.closer = shown('visible');
-        press('t');
-        seen.axis = text('axis');
-        const theme = document.documentElement.dataset.theme;
-        press('d');
-        seen.themes = [theme, document.documentElement.dataset.theme].sort().join();
-        press('?');
-        seen.help = document.getElementById('keys').open && text('key-rows').length > 100;
-        document.getElementById('keys').close();
-        press('p');
-        seen.past = shown('matches');
-        press('p');
-        press('/');
-        seen.focus = document.activeElement.id;
-        enter('search', 'BECOMES leader');
-        seen.found = shown('matches');
-        seen.listed = all('#list li');
-        seen.count = text('count');
-        enter('search', '');
-        document.querySelector('[data-hides=heartbeat]').click();
-        seen.quiet = shown('matches');
-        document.querySelector('#lanes input').click();
-        seen.without = shown('matches');
-    ";
-    let Some((seen, _)) = see(&diagram.to_html(), script) else { return };
+    let Some((seen, _)) = see(&diagram.to_html(), TOUR) else { return };
     assert_eq!((&seen["left"], &seen["home"]), (&Value::from(-1), &Value::from(0)));
     let [first, second, ..] = diagram.story[..] else { panic!("the story is too short: {seen}") };
     assert!(first > 0, "it begins with an election");

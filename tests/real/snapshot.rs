@@ -50,12 +50,7 @@ fn a_large_snapshot_that_is_broken_off_goes_on_where_it_was() {
             let told = |what: &str| eprintln!("{:>6} ms: {what}", begun.elapsed().as_millis());
             fill(&group.client(patient())).await?;
             told("everything is written");
-            let ask = Ask::Snapshot;
-            match group.at_member(old).with_deadline(LONG).ask(ask, Again::Unsafe).await? {
-                Response::Answer(Answer::Snapshot(_)) => {}
-                other => return Err(format!("no snapshot: {other:?}").into()),
-            }
-
+            take_snapshot(group, old).await?;
             told("there is a snapshot");
             // The newcomer dies when it has a quarter, and the sender when it has half of the rest.
             group.member(new).start()?;
@@ -82,18 +77,7 @@ fn a_large_snapshot_that_is_broken_off_goes_on_where_it_was() {
             assert!(pieces <= rest + SLACK, "{pieces} pieces came, and {rest} were missing");
             assert_eq!(counter(&counted, "kontiki_snapshots_fetched_total")?, 1);
 
-            // Whoever was to be promoted by a leader that died is a learner: an operator promotes it.
-            let change =
-                || Ask::Reconfigure { expected: None, changes: vec![Change::Promote(new)], force: false };
-            until("the newcomer votes", async || {
-                let kind = group.status(new).await?.kind;
-                if kind == MemberKind::Learner {
-                    // It may be refused for a moment; then once more.
-                    let _ = group.at_member(old).ask(change(), Again::Safe).await;
-                }
-                (kind == MemberKind::Voter).then_some(())
-            })
-            .await?;
+            promote(group, old, new).await?;
             told("the newcomer votes");
             compare(group, old, new).await?;
             told("it has the same");
@@ -105,6 +89,29 @@ fn a_large_snapshot_that_is_broken_off_goes_on_where_it_was() {
             Ok(())
         },
     );
+}
+
+/// Has a member take a snapshot of its state machine.
+async fn take_snapshot(group: &Group, member: NodeId) -> Result<()> {
+    match group.at_member(member).with_deadline(LONG).ask(Ask::Snapshot, Again::Unsafe).await? {
+        Response::Answer(Answer::Snapshot(_)) => Ok(()),
+        other => Err(format!("no snapshot: {other:?}").into()),
+    }
+}
+
+/// Has the leader promote a member that is still a learner, because the leader that was to promote it died.
+async fn promote(group: &Group, leader: NodeId, learner: NodeId) -> Result<()> {
+    let change =
+        || Ask::Reconfigure { expected: None, changes: vec![Change::Promote(learner)], force: false };
+    until("the newcomer votes", async || {
+        let kind = group.status(learner).await?.kind;
+        if kind == MemberKind::Learner {
+            // It may be refused for a moment; then once more.
+            let _ = group.at_member(leader).ask(change(), Again::Safe).await;
+        }
+        (kind == MemberKind::Voter).then_some(())
+    })
+    .await
 }
 
 /// How far the log of a leader is committed, once it leads.

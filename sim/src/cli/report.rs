@@ -125,16 +125,11 @@ impl fmt::Display for ReportError {
                 "seed {seed} is doubled: {} holds it, and so does a report before; name each report once",
                 path.display()
             ),
-            Self::Missing(ranges) => {
-                let told: Vec<_> = ranges.iter().take(TOLD).map(|range| format!("{range:?}")).collect();
-                let more = ranges.len().saturating_sub(TOLD);
-                let more = if more > 0 { format!(" and {more} more ranges") } else { String::new() };
-                write!(
-                    f,
-                    "seeds are missing: {}{more}; run their shards again with the same --report, and merge all",
-                    told.join(", ")
-                )
-            }
+            Self::Missing(ranges) => write!(
+                f,
+                "seeds are missing: {}; run their shards again with the same --report, and merge all",
+                first_of(ranges)
+            ),
             Self::Interrupted { missing, kept } => {
                 let then = if *kept {
                     "the same command goes on where its report ends"
@@ -151,6 +146,15 @@ impl fmt::Display for ReportError {
             Self::Signals(error) => write!(f, "cannot heed signals: {error}; try again"),
             Self::Array(error) => error.fmt(f),
         }
+    }
+}
+
+/// The first of these ranges, and how many more there are.
+fn first_of(ranges: &[Range<u64>]) -> String {
+    let first: Vec<_> = ranges.iter().take(TOLD).map(|range| format!("{range:?}")).collect();
+    match ranges.len().saturating_sub(TOLD) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more ranges", first.join(", ")),
     }
 }
 

@@ -248,12 +248,7 @@ impl<'a> World<'a> {
                 }
             }
             Event::Stored(unit, life, record) => self.stored(unit, life, record),
-            Event::Remember(unit, life) => {
-                if let Some(process) = self.units[unit].running(life) {
-                    self.units[unit].directory.addresses = process.book.known();
-                    self.after(2_000 * MS, Event::Remember(unit, life));
-                }
-            }
+            Event::Remember(unit, life) => self.remember(unit, life),
             Event::Asked { asker, target, ask, cluster } => self.asked(asker, target, ask, cluster),
             Event::Answered { asker, answer } => self.answered(asker, answer),
             Event::Dialled { from, peer, address, target, hello } => {
@@ -288,6 +283,14 @@ impl<'a> World<'a> {
                 self.trace(|| format!("{name} resolves to {address}"));
                 self.names.insert(name, address);
             }
+        }
+    }
+
+    /// Writes the addresses that a process knows to its directory, and does so again later.
+    fn remember(&mut self, unit: usize, life: u64) {
+        if let Some(process) = self.units[unit].running(life) {
+            self.units[unit].directory.addresses = process.book.known();
+            self.after(2_000 * MS, Event::Remember(unit, life));
         }
     }
 

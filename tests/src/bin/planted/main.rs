@@ -136,24 +136,27 @@ impl Cli {
         }
         let workshop = Workshop::open(root)?;
         if self.check {
-            return Ok(check(&workshop, &bugs));
+            Ok(check(&workshop, &bugs))
+        } else if self.shrink {
+            shrink::shrink(&workshop, &bugs, self.write)
+        } else if self.explore {
+            explore::explore(&workshop, &bugs, self.bounds.as_deref(), self.write)
+        } else if self.measure {
+            measure::measure(&workshop, &bugs, self.starts)
+        } else {
+            self.plant(root, &workshop, &bugs)
         }
-        if self.shrink {
-            return shrink::shrink(&workshop, &bugs, self.write);
-        }
-        if self.explore {
-            return explore::explore(&workshop, &bugs, self.bounds.as_deref(), self.write);
-        }
-        if self.measure {
-            return measure::measure(&workshop, &bugs, self.starts);
-        }
+    }
+
+    /// Looks for each bug by drawn seeds, and tells which were found.
+    fn plant(&self, root: &Path, workshop: &Workshop, bugs: &[Bug]) -> Result<bool, Failure> {
         println!(
             "{:<34} {:<9} {:<30} {:>8} {:>8}",
             "bug", "pitfall", "property that fired", "seeds", "seconds"
         );
         let table = Table { file: root.join("tests/planted/README.md"), begin: BEGIN, head: HEAD };
         let mut missed = Vec::new();
-        for bug in &bugs {
+        for bug in bugs {
             let started = Instant::now();
             let found = workshop.plant(bug);
             let seconds = started.elapsed().as_secs();
