@@ -1,6 +1,7 @@
 //! Contests of leadership (see [`ContestSpec`]): which scene is on, and what it waits for. What becomes of it
 //! is in [`crate::world`].
 
+use crate::network::Frame;
 use crate::report::Mark;
 use crate::scenario::ContestSpec;
 use crate::stream::Stream;
@@ -43,22 +44,22 @@ pub(crate) enum Scene {
     /// The leader will bid another to take over.
     HandingOver { leader: usize },
     /// The same, but that does not arrive.
-    Bidding { leader: usize, kept: Option<(usize, Vec<u8>)> },
+    Bidding { leader: usize, kept: Option<(usize, Frame)> },
     /// The leader has taken office back, and has to be answered so many heartbeats until it arrives.
-    TakenBack { leader: usize, kept: (usize, Vec<u8>), answers: u32 },
+    TakenBack { leader: usize, kept: (usize, Frame), answers: u32 },
     /// The leader will begin a joint phase.
     Changing { leader: usize },
     /// `one` has started again, and will hear the leader. Then it is asked to read, or, where the leader's
     /// answer to an earlier question is kept, does not hear the leader any more.
-    Reborn { leader: usize, one: usize, answer: Option<Vec<u8>> },
+    Reborn { leader: usize, one: usize, answer: Option<Frame> },
     /// It asks the leader, whose answer will not arrive.
     Asking { leader: usize, one: usize },
     /// It is about to start again.
-    Falling { leader: usize, one: usize, answer: Vec<u8> },
+    Falling { leader: usize, one: usize, answer: Frame },
     /// It does not hear the leader any more, which will commit something.
-    Ignorant { leader: usize, one: usize, answer: Vec<u8> },
+    Ignorant { leader: usize, one: usize, answer: Frame },
     /// It is about to ask, and the earlier answer arrives.
-    AskingAgain { one: usize, answer: Vec<u8> },
+    AskingAgain { one: usize, answer: Frame },
     /// There are no more.
     Over,
 }

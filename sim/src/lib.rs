@@ -42,6 +42,7 @@ mod clients;
 mod contests;
 mod counted;
 mod disk;
+mod fate;
 mod fault;
 mod happened;
 mod host;

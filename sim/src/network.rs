@@ -51,6 +51,13 @@ pub(crate) struct Sent {
     pub(crate) bytes: usize,
 }
 
+/// A frame on its way, and the number of the message that it is.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Frame {
+    pub(crate) number: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// A packet of a large frame, which a short one waits for.
 const PACKET: u64 = 1_500;
 
@@ -58,6 +65,8 @@ const PACKET: u64 = 1_500;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Arrival {
     pub(crate) at: u64,
+    /// Whether a fault delays it.
+    pub(crate) delayed: bool,
     /// The bit that was flipped on the way, as a number to be taken modulo the length.
     pub(crate) flipped: Option<u64>,
     /// The connection by which it comes.
@@ -239,16 +248,20 @@ impl Network {
         let Sent { from, to, lane, .. } = sent;
         let spec = &self.spec;
         let mut delay_us = self.stream.between(spec.latency_min_us, spec.latency_max_us);
-        if self.stream.chance(spec.tail) {
+        let mut delayed = self.stream.chance(spec.tail);
+        if delayed {
             count(FaultKind::Delay);
             delay_us = self.stream.skewed(spec.latency_max_us, spec.tail_max_us);
         }
         delay_us += self.slow_us[from] + self.slow_us[to];
         let mut at = left + delay_us * 1_000 + self.stream.below(1_000);
-        at = at.max(self.stalls[from * self.size + to]);
+        let stalled_until = self.stalls[from * self.size + to];
+        delayed |= at < stalled_until;
+        at = at.max(stalled_until);
         let last = &mut self.arrivals[from * self.size + to][lane as usize];
         if self.stream.chance(spec.reorder) {
             count(FaultKind::Reorder);
+            delayed = true;
             at += self.stream.below(4 * spec.latency_max_us * 1_000 + 1);
         } else {
             at = at.max(*last + 1);
@@ -258,7 +271,7 @@ impl Network {
             count(FaultKind::Corrupt);
             self.stream.number()
         });
-        Arrival { at, flipped, connection: Connection { from, breaks: self.breaks(from, to) } }
+        Arrival { at, delayed, flipped, connection: Connection { from, breaks: self.breaks(from, to) } }
     }
 
     /// Whether a connection by which a frame was sent has not broken since.

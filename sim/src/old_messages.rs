@@ -5,6 +5,7 @@
 //! elected, stands, starts again, reads, installs a snapshot or changes its membership; its sender starts
 //! again; some elections have passed. At that moment the message arrives.
 
+use crate::network::Frame;
 use crate::scenario::OldMessageSpec;
 use crate::stream::Stream;
 use kontiki_core::message::Body;
@@ -98,7 +99,7 @@ pub(crate) struct Kept {
     pub(crate) from: usize,
     pub(crate) to: usize,
     pub(crate) moment: Moment,
-    pub(crate) frame: Vec<u8>,
+    pub(crate) frame: Frame,
 }
 
 /// The messages that the network keeps back.
@@ -150,7 +151,7 @@ impl OldMessages {
         kind: Kind,
         question: Option<u64>,
         (from, to): (usize, usize),
-        frame: impl FnOnce() -> Vec<u8>,
+        frame: impl FnOnce() -> Frame,
     ) -> bool {
         let odds = if kind.is_rare() { self.spec.keep.saturating_mul(RARE) } else { self.spec.keep };
         if !self.stream.chance(odds) {

@@ -1,5 +1,6 @@
 //! A run, step by step: for people as lines, for other tools as JSON.
 
+pub use crate::fate::{Fate, Loss};
 pub use crate::happened::{Happened, words};
 
 use kontiki_core::action::{Action, Outcome};
@@ -37,6 +38,22 @@ pub enum Traced<'a> {
         at: u64,
         /// What.
         what: &'a Happened,
+    },
+    /// Something became of a message between two kernels. A run of the simulator shows it of every message,
+    /// after the step that sent it and before the step that receives it; a recording and a host of your own
+    /// need not.
+    Message {
+        /// The virtual time, in nanoseconds.
+        at: u64,
+        /// The number of the message, from 1: copies of a message have the same. One that never left its member
+        /// has none: it is 0.
+        number: u64,
+        /// The message.
+        message: &'a Message,
+        /// What became of it.
+        fate: &'a Fate,
+        /// How commands are shown.
+        show: Commands<'a>,
     },
 }
 
@@ -92,21 +109,29 @@ pub const LEGEND: &str = "\
 #   a log position is index:term; log/commit is the last entry of the log and how far it is known committed
 #   a>b t3 ...   a message from a to b in term 3        [5:3 \"x\", 6:3 -]   entries, - for a blank one
 #   write 7 ...  the member's 7th write: the ballot, where the log is cut, what is appended
-#   *            something happened to the world, not to one kernel";
+#   *            something happened to the world, or to a message on its way, not to one kernel";
 
 impl Traced<'_> {
     /// When it happened, in nanoseconds of virtual time.
     pub fn at(&self) -> u64 {
         match self {
-            Self::Step { at, .. } | Self::World { at, .. } => *at,
+            Self::Step { at, .. } | Self::World { at, .. } | Self::Message { at, .. } => *at,
         }
     }
 
-    /// Whether it is about a member: its step, or something that happened to it.
+    /// Whether it says no more than the steps do: that a message leaves or arrives as it should. Lines for people
+    /// leave it out.
+    pub fn is_routine(&self) -> bool {
+        matches!(self, Self::Message { fate, .. } if fate.is_ordinary())
+    }
+
+    /// Whether it is about a member: its step, something that happened to it, or a message that it sent or was
+    /// to receive.
     pub fn concerns(&self, id: NodeId) -> bool {
         match self {
             Self::Step { after, .. } => after.id == id,
             Self::World { what, .. } => what.concerns(id),
+            Self::Message { message, .. } => message.from.id == id || message.to.id == id,
         }
     }
 
@@ -114,6 +139,9 @@ impl Traced<'_> {
     pub fn line(&self) -> String {
         match self {
             Self::World { at, what } => format!("{:>6} {:>12} * {what}", "", millis(*at)),
+            Self::Message { at, message, fate, show, .. } => {
+                format!("{:>6} {:>12} * {}: {fate}", "", millis(*at), message_text(message, *show))
+            }
             Self::Step { step, at, event, actions, after, show, .. } => {
                 let mut line = format!(
                     "{step:>6} {:>12} {} {} t{} {}/{}  {}",
@@ -147,6 +175,15 @@ impl Traced<'_> {
                 }
                 object
             }
+            Self::Message { at, number, message, fate, .. } => {
+                let (from, to) = (message.from.id, message.to.id);
+                let mut object =
+                    json!({ "time_ns": at, "message": number, "from": from, "to": to, "fate": fate });
+                if !matches!(fate, Fate::Arrived { .. }) {
+                    object["content"] = json!(message);
+                }
+                object
+            }
             Self::Step { step, at, event, actions, after, .. } => json!({
                 "step": step,
                 "time_ns": at,
@@ -166,7 +203,7 @@ impl Traced<'_> {
     }
 }
 
-fn millis(nanos: u64) -> String {
+pub(crate) fn millis(nanos: u64) -> String {
     format!("{}.{:03}ms", nanos / 1_000_000, nanos / 1_000 % 1_000)
 }
 

@@ -4,6 +4,7 @@ use kontiki_core::types::NodeId;
 use kontiki_sim::explain::{Diagram, Watcher};
 use kontiki_sim::report::Failure;
 use kontiki_sim::scenario::{Fault, Profile, Scenario, Target, TimedFault};
+use kontiki_sim::trace::Loss;
 use kontiki_tests::script::explain;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -261,6 +262,16 @@ const TOUR: &str = "
     document.querySelector('#lanes input').click();
     seen.without = shown('matches');
 ";
+
+#[test]
+fn the_selected_event_says_how_its_messages_were_lost() {
+    let diagram = diagram();
+    let lost = diagram.messages.iter().find(|message| message.lost == Some(Loss::LinkCut));
+    let sent = lost.and_then(|message| message.sent).expect("one is lost so");
+    let script = format!("enter('slider', '{sent}'); seen.event = text('event');");
+    let Some((seen, _)) = see(&diagram.to_html(), &script) else { return };
+    assert!(text(&seen, "event").contains("(lost: the link is cut)"), "{seen}");
+}
 
 #[test]
 fn keys_search_and_filters_choose_what_is_shown() {

@@ -140,7 +140,7 @@ impl Replay {
             && !is_over
             && (self.member.is_empty() || self.member.iter().any(|id| traced.concerns(*id)));
         let _ = match self.trace {
-            Some(Trace::Human) if shown => writeln!(out, "{}", traced.line()),
+            Some(Trace::Human) if shown && !traced.is_routine() => writeln!(out, "{}", traced.line()),
             Some(Trace::Json) if shown => writeln!(out, "{}", traced.json()),
             _ => Ok(()),
         };
@@ -199,6 +199,9 @@ fn write_recordings(scenario: &Scenario, dir: &Path) -> Result<(), String> {
 pub(super) fn last_steps(scenario: &Scenario, count: usize) -> Vec<String> {
     let mut lines = VecDeque::new();
     let mut keep = |traced: &Traced<'_>| {
+        if traced.is_routine() {
+            return;
+        }
         if lines.len() == count {
             lines.pop_front();
         }

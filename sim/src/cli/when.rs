@@ -106,7 +106,7 @@ fn lines(scenario: &Scenario, steps: RangeInclusive<u64>) -> Vec<String> {
         if let Traced::Step { step, .. } = *traced {
             reached = step;
         }
-        if steps.contains(&reached) {
+        if steps.contains(&reached) && !traced.is_routine() {
             lines.push(traced.line());
         }
     };

@@ -1,5 +1,6 @@
 //! A run as a space-time diagram, as data.
 
+use crate::fate::Loss;
 use kontiki_core::status::Status;
 use kontiki_core::types::{LogId, NodeId};
 use serde::Serialize;
@@ -87,7 +88,7 @@ pub struct Event {
 }
 
 /// Of which kind an event or a message is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A member was woken.
@@ -99,6 +100,7 @@ pub enum Kind {
     /// About heartbeats.
     Heartbeat,
     /// About reads, snapshots, the repair of logs or the identity of members.
+    #[default]
     Other,
     /// A client or an operator asked something.
     Client,
@@ -137,9 +139,10 @@ pub struct State {
     pub snapshot: (u64, u64),
 }
 
-/// A message between two members. Messages with equal content cannot be told apart, so one that arrives is
-/// taken for one that was sent within the ordinary time of a message before, or else for the latest.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+/// A message between two members. Where the trace says what became of messages, so does this. A recording and a
+/// host of your own need not say so: then messages with equal content cannot be told apart, and one that arrives
+/// is taken for one that was sent within the ordinary time of a message before, or else for the latest.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize)]
 pub struct Message {
     /// The lane of the sender.
     pub from: usize,
@@ -151,11 +154,18 @@ pub struct Message {
     pub text: String,
     /// The event in which it was sent; none where that was not seen.
     pub sent: Option<usize>,
-    /// The events in which it arrived: none where it was lost, two where it was duplicated.
+    /// The events in which it was received: none where it was lost, two where it was duplicated.
     pub arrived: Vec<usize>,
     /// Whether a message that was sent later arrived earlier.
     pub late: bool,
-    /// Whether it had been sent so shortly before the end that it may have been on its way still.
+    /// Whether a fault of the network delayed it, or it was kept back.
+    pub delayed: bool,
+    /// Whether it was sent once and was to arrive twice, or did.
+    pub duplicated: bool,
+    /// How it was lost; nothing where it arrived, and where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Loss>,
+    /// Whether it was on its way at the end of the run, or was sent so shortly before that it may have been.
     pub on_its_way: bool,
 }
 

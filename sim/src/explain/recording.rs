@@ -26,7 +26,7 @@ pub fn recordings(bytes: &[u8]) -> Result<Diagram, NotARecording> {
         let now = traced.at().saturating_add(shift);
         match &mut shifted {
             Traced::Step { at, step, .. } => (*at, last.0) = (now, *step),
-            Traced::World { at, .. } => *at = now,
+            Traced::World { at, .. } | Traced::Message { at, .. } => *at = now,
         }
         last.1 = now;
         watcher.note(&shifted);

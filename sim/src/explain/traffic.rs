@@ -1,7 +1,9 @@
 //! Which message that arrives is which that was sent.
 
 use super::diagram::{Kind, Message};
+use crate::fate::Fate;
 use crate::hash::StableHasher;
+use crate::story::delivery::Deliveries;
 use kontiki_core::message::{self, Body};
 use kontiki_core::types::NodeId;
 use std::collections::BTreeMap;
@@ -12,6 +14,10 @@ pub(super) struct Traffic {
     pub(super) messages: Vec<Carried>,
     /// Those of the same content, in the order in which they were sent.
     alike: BTreeMap<u64, Vec<usize>>,
+    /// As far as what became of messages is said.
+    deliveries: Deliveries,
+    /// Whether it is said.
+    is_told: bool,
     /// The message of each link that was sent last of those that have arrived.
     newest: BTreeMap<(NodeId, NodeId), usize>,
     /// The longest time that an ordinary message takes.
@@ -36,7 +42,29 @@ impl Traffic {
     pub(super) fn sent(&mut self, event: usize, at: u64, message: &message::Message, text: String) -> usize {
         let number = self.push(at, message, text, Some(event));
         self.alike.entry(StableHasher::of(message)).or_default().push(number);
+        self.deliveries.sends(message, number);
         number
+    }
+
+    /// Takes note of what becomes of a message.
+    pub(super) fn becomes(&mut self, number: u64, message: &message::Message, fate: &Fate) {
+        self.is_told = true;
+        let Some(number) = self.deliveries.becomes(number, message, fate) else { return };
+        let shown = &mut self.messages[number].shown;
+        match fate {
+            Fate::Carried { arrives_ns, delayed } => {
+                shown.delayed |= delayed;
+                shown.duplicated |= arrives_ns.len() > 1;
+            }
+            Fate::KeptBack => shown.delayed = true,
+            Fate::Arrived { kept_back } => shown.delayed |= kept_back,
+            Fate::Lost(loss) => shown.lost = Some(*loss),
+        }
+    }
+
+    /// A member crashed.
+    pub(super) fn crashes(&mut self, member: NodeId) {
+        self.deliveries.crashes(member);
     }
 
     /// Takes note of a message that arrives in an event.
@@ -47,7 +75,9 @@ impl Traffic {
         message: &message::Message,
         text: impl FnOnce() -> String,
     ) -> usize {
-        let number = match self.sending(at, message) {
+        let delivery = self.deliveries.receives(message).map(|delivery| delivery.key);
+        let inferred = || if self.is_told { None } else { self.sending(at, message) };
+        let number = match delivery.or_else(inferred) {
             Some(number) => number,
             None => self.push(at, message, text(), None),
         };
@@ -61,7 +91,7 @@ impl Traffic {
 
     fn push(&mut self, at: u64, message: &message::Message, text: String, sent: Option<usize>) -> usize {
         let (kind, arrived) = (kind(&message.body), Vec::new());
-        let shown = Message { from: 0, to: 0, kind, text, sent, arrived, late: false, on_its_way: false };
+        let shown = Message { from: 0, to: 0, kind, text, sent, arrived, ..Message::default() };
         self.messages.push(Carried { from: message.from.id, to: message.to.id, at, shown });
         self.messages.len() - 1
     }
@@ -78,9 +108,13 @@ impl Traffic {
 
     /// The messages, with what is to be said of them at the end of the run.
     pub(super) fn end(self, end: u64, lane: impl Fn(NodeId) -> usize) -> Vec<Message> {
-        let usual = self.usual;
+        let (usual, is_told) = (self.usual, self.is_told);
         let ended = |Carried { from, to, at, mut shown }: Carried| {
-            shown.on_its_way = shown.arrived.is_empty() && at.saturating_add(usual) >= end;
+            shown.on_its_way = shown.arrived.is_empty()
+                && if is_told { shown.lost.is_none() } else { at.saturating_add(usual) >= end };
+            shown.duplicated |= shown.arrived.len() > 1;
+            // One of its copies was lost.
+            shown.lost = shown.lost.filter(|_| shown.arrived.is_empty());
             (shown.from, shown.to) = (lane(from), lane(to));
             shown
         };

@@ -59,6 +59,11 @@ impl Watcher {
     /// Takes note of what happens next.
     pub fn note(&mut self, traced: &Traced<'_>) {
         self.steps += u64::from(matches!(traced, Traced::Step { .. }));
+        if let Traced::Message { number, message, fate, .. } = traced {
+            self.traffic.becomes(*number, message, fate);
+            self.run.note(traced);
+            return;
+        }
         match traced {
             // What disks do is left out with the steps around it; faults and crashes stay, since they last.
             Traced::Step { .. } | Traced::World { what: Happened::Other { .. }, .. }
@@ -68,12 +73,12 @@ impl Watcher {
             }
             Traced::Step { .. } => self.note_step(traced),
             Traced::World { at, what } => self.note_happened(*at, what),
+            Traced::Message { .. } => {}
         }
         self.run.note(traced);
         let number = self.run.moments.len() - 1;
         self.events[number].causes.clone_from(&self.run.moments[number].causes);
         self.events[number].step = self.run.moments[number].step;
-        self.events[number].fact = self.run.fact(number).map(|fact| fact.text);
     }
 
     fn note_step(&mut self, traced: &Traced<'_>) {
@@ -178,6 +183,7 @@ impl Watcher {
         self.members.extend(happened.member());
         if let Happened::Crash { member, .. } | Happened::Restart { member, .. } = happened {
             self.states.remove(member);
+            self.traffic.crashes(*member);
             self.unanswered.retain(|(id, _), _| id != member);
             for (_, write) in self.pending.remove(member).unwrap_or_default() {
                 (self.writes[write].ended, self.writes[write].unheard) = (Some(number), true);
@@ -208,8 +214,9 @@ impl Watcher {
         let spans = spans(&self.run, &diagram, end);
         let messages = self.traffic.end(end, lane);
         let mut events = self.events;
-        for (event, moment) in events.iter_mut().zip(&self.run.moments) {
-            event.member = moment.member().map(lane);
+        for (number, event) in events.iter_mut().enumerate() {
+            event.member = self.run.moments[number].member().map(lane);
+            event.fact = self.run.fact(number).map(|fact| fact.text);
         }
         let of = |ids: Vec<NodeId>| ids.into_iter().map(lane).collect::<Vec<_>>();
         let (writers, asked) = (of(self.writers), of(self.asked));

@@ -52,7 +52,7 @@ pub(crate) struct Host<M: StateMachine> {
     pub(crate) paused: bool,
     /// What the clock of a suspended host showed, where it does not count the suspension.
     pub(crate) clock_stopped: Option<Instant>,
-    pub(crate) backlog: VecDeque<MemberEvent>,
+    pub(crate) backlog: VecDeque<Told>,
     /// Crash after carrying out so many more actions.
     pub(crate) crash_after: Option<u32>,
     /// How many faults keep it down.
@@ -82,6 +82,22 @@ pub(crate) enum MemberEvent {
     Event(Event),
     /// Of a full replica.
     Input(Input),
+}
+
+/// What a member is told, and the message by which it comes.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) event: MemberEvent,
+    pub(crate) arrived: Option<Arrived>,
+}
+
+/// A message that has arrived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived {
+    /// Its number.
+    pub(crate) number: u64,
+    /// Whether the network had kept it back.
+    pub(crate) kept_back: bool,
 }
 
 impl<M: StateMachine> MemberBody<M> {

@@ -1,11 +1,14 @@
 //! What led to what in a run: each step follows the one before it at its member, the step that sent the
 //! message that it got, and the step that began the write that it heard of.
 
+use super::delivery::{Deliveries, Delivery};
+use crate::fate::{Fate, Loss};
 use crate::hash::StableHasher;
 use crate::part::shown;
 use crate::trace::{Happened, Traced};
 use kontiki_core::action::{Action, Write};
 use kontiki_core::event::Event;
+use kontiki_core::message::Message;
 use kontiki_core::status::Status;
 use kontiki_core::types::{LogId, NodeId, WriteSeq};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +20,9 @@ pub(crate) struct Run {
     /// The last moment of each member, and its status then, in its present life.
     latest: BTreeMap<NodeId, usize>,
     status: BTreeMap<NodeId, Status>,
-    /// Where each message was sent last, by its hash.
+    /// Where each message was sent last, by its hash: for traces that do not say what became of messages.
     sent: BTreeMap<u64, usize>,
+    deliveries: Deliveries,
     /// Where a client sent a payload again last, by its hash.
     again: BTreeMap<u64, usize>,
     /// Where that came to be appended.
@@ -59,6 +63,11 @@ pub(crate) struct Step {
     pub(crate) after: Status,
     /// The entries that it appended.
     pub(crate) appended: Vec<Appended>,
+    /// How the message came that it received, and how long that took, in nanoseconds; nothing where the trace does
+    /// not say.
+    pub(crate) delivery: Option<(Delivery, u64)>,
+    /// The messages that it sent and that were lost: what each was, for whom, and how it was lost.
+    pub(crate) lost: Vec<(Message, Loss)>,
 }
 
 /// An entry that a member appended.
@@ -95,7 +104,9 @@ impl Run {
         match traced {
             Traced::Step { step, at, event, actions, after, .. } => {
                 let mut causes: Vec<_> = self.latest.get(&after.id).copied().into_iter().collect();
-                let source = self.source(after.id, event);
+                let delivery = self.delivery(*at, event);
+                let source =
+                    delivery.map(|(delivery, _)| delivery.key).or_else(|| self.source(after.id, event));
                 causes.extend(source);
                 let taken = Step {
                     event: (*event).clone(),
@@ -103,6 +114,8 @@ impl Run {
                     before: self.status.insert(after.id, **after),
                     after: **after,
                     appended: appended(traced),
+                    delivery,
+                    lost: Vec::new(),
                 };
                 if !taken.appended.is_empty() {
                     self.taken.extend(source.filter(|source| self.is_sent_again(*source)));
@@ -110,7 +123,10 @@ impl Run {
                 let number = self.moments.len();
                 for action in *actions {
                     match action {
-                        Action::Send(message) => drop(self.sent.insert(StableHasher::of(message), number)),
+                        Action::Send(message) => {
+                            self.sent.insert(StableHasher::of(message), number);
+                            self.deliveries.sends(message, number);
+                        }
                         Action::Persist(write) => {
                             self.open.entry(after.id).or_default().push((write.seq, number));
                         }
@@ -122,7 +138,22 @@ impl Run {
                 self.moments.push(Moment { step, at, what, causes });
             }
             Traced::World { at, what } => self.note_happened(*at, what),
+            Traced::Message { number, message, fate, .. } => {
+                let sent = self.deliveries.becomes(*number, message, fate);
+                if let (Some(sent), Fate::Lost(loss)) = (sent, fate)
+                    && let What::Step(step) = &mut self.moments[sent].what
+                {
+                    step.lost.push(((*message).clone(), *loss));
+                }
+            }
         }
+    }
+
+    /// How the message of an event came, and how long that took.
+    fn delivery(&mut self, at: u64, event: &Event) -> Option<(Delivery, u64)> {
+        let Event::Receive(message) = event else { return None };
+        let delivery = self.deliveries.receives(message)?;
+        Some((delivery, at.saturating_sub(self.moments[delivery.key].at)))
     }
 
     fn is_sent_again(&self, number: usize) -> bool {
@@ -161,6 +192,9 @@ impl Run {
             self.status.remove(member);
             let lost = self.open.remove(member).unwrap_or_default();
             unsynced.extend(lost.into_iter().map(|(_, number)| number));
+        }
+        if let Happened::Crash { member, .. } = happened {
+            self.deliveries.crashes(*member);
         }
         if let Happened::SentAgain { payload, .. } = happened {
             self.again.insert(StableHasher::of(payload), number);

@@ -1,13 +1,16 @@
 //! What a moment of a run means, in words; nothing, for most moments.
 
 use super::cause::{Appended, Moment, Run, Step, What};
-use crate::trace::Happened;
+use super::delivery::Delivery;
+use crate::fate::Loss;
+use crate::trace::{Happened, millis};
 use kontiki_core::action::{Action, Outcome};
 use kontiki_core::event::Event;
 use kontiki_core::message::Body;
 use kontiki_core::status::{RoleKind, Status};
 use kontiki_core::types::{LogId, NodeId};
-use std::fmt;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 
 /// How much a fact says of how a failure came about, the least first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -77,14 +80,17 @@ impl Run {
     pub(crate) fn fact(&self, number: usize) -> Option<Fact> {
         let moment = &self.moments[number];
         let (weight, text) = match &moment.what {
-            What::Step(step) => step_fact(step)?,
+            What::Step(step) => {
+                let (weight, text) = step_fact(step)?;
+                (weight, text + &carriage(step))
+            }
             What::World { happened: Happened::SentAgain { .. }, .. } if !self.is_taken(number) => {
                 return None;
             }
             What::World { happened, unsynced } => self.world_fact(happened, unsynced)?,
         };
         let appended = match &moment.what {
-            What::Step(step) if weight == Weight::Append => {
+            What::Step(step) if weight == Weight::Append && carriage(step).is_empty() => {
                 step.appended.first().zip(step.appended.last()).map(|(first, last)| (first.id, last.id))
             }
             _ => None,
@@ -122,6 +128,45 @@ impl Run {
             Happened::Healed => None,
         }
     }
+}
+
+/// How the message of a step came, and which of those that it sent were lost: nothing where all went as it
+/// should.
+fn carriage(step: &Step) -> String {
+    let mut text = match step.delivery {
+        Some((Delivery { is_copy: true, .. }, took)) => {
+            format!(", by a copy of a message sent {} before", millis(took))
+        }
+        Some((Delivery { is_late: true, .. }, took)) => {
+            format!(", by a message sent {} before", millis(took))
+        }
+        _ => String::new(),
+    };
+    let mut lost: BTreeMap<Loss, Vec<NodeId>> = BTreeMap::new();
+    for (message, loss) in step.lost.iter().filter(|(message, _)| matters(&message.body)) {
+        let to = lost.entry(*loss).or_default();
+        if !to.contains(&message.to.id) {
+            to.push(message.to.id);
+        }
+    }
+    for (loss, to) in lost {
+        let to: Vec<_> = to.iter().map(NodeId::to_string).collect();
+        let _ = write!(text, "; what it sends to {} is lost: {loss}", to.join(" and "));
+    }
+    text
+}
+
+/// Whether the loss of a message may be part of how a failure came about: it is about votes or entries.
+fn matters(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::RequestVote { .. }
+            | Body::Voted { .. }
+            | Body::TimeoutNow { .. }
+            | Body::Append { .. }
+            | Body::Appended { .. }
+            | Body::Rejected { .. }
+    )
 }
 
 /// What a step has begun to write.

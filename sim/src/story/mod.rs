@@ -5,6 +5,7 @@
 //! out: heartbeats, answers to them, pre-votes.
 
 pub(crate) mod cause;
+pub(crate) mod delivery;
 mod fact;
 
 pub use fact::{Fact, Weight};

@@ -8,8 +8,12 @@ fn story(property: &str) -> Story {
     scenario.faults =
         vec![TimedFault { at_us: 700_000, for_us: 50_000, fault: Fault::Crash { member, after_actions: 0 } }];
     scenario.until_us = Some(1_500_000);
+    story_of(&scenario, property)
+}
+
+fn story_of(scenario: &Scenario, property: &str) -> Story {
     let mut run = Run::default();
-    let report = crate::run_traced(&scenario, &mut |traced| run.note(traced)).expect("it can be run");
+    let report = crate::run_traced(scenario, &mut |traced| run.note(traced)).expect("it can be run");
     assert_eq!(report.failure, None);
     let (step, at) = (report.counters.steps, report.counters.virtual_nanos);
     Story::of(&run, Failure::new(property, "of a test".to_owned(), step, at))
@@ -28,6 +32,27 @@ fn a_story_names_elections_votes_and_crashes_in_the_order_of_time() {
     assert!(story.facts.len() <= FACTS && story.lines().len() <= LINES, "{text}");
     assert!(story.facts.iter().all(|fact| !fact.text.contains("Heartbeat")), "{text}");
     assert_eq!(story.members().len(), 3);
+}
+
+#[test]
+fn a_story_says_of_messages_that_they_came_late_or_twice_or_were_lost() {
+    let mut scenario = Scenario::draw(1, 5, Profile::Calm);
+    (scenario.faults, scenario.until_us) = (Vec::new(), Some(1_500_000));
+    (scenario.network.tail, scenario.network.tail_max_us) = (10_000, 40_000);
+    let late = story_of(&scenario, "Liveness").to_string();
+    assert!(late.contains(", by a message sent "), "{late}");
+    (scenario.network.tail, scenario.network.duplicate) = (0, 10_000);
+    let twice = story_of(&scenario, "Liveness");
+    let facts: Vec<_> = twice.facts.iter().map(|fact| &*fact.text).collect();
+    assert!(facts.iter().any(|text| text.contains(", by a copy of a message sent ")), "{facts:#?}");
+    scenario.network.duplicate = 0;
+    let crash = Fault::Crash { member: Target::Leading(Leading::Leader), after_actions: 0 };
+    scenario.faults = vec![TimedFault { at_us: 700_000, for_us: 800_000, fault: crash }];
+    let lost = story_of(&scenario, "Liveness").to_string();
+    assert!(
+        lost.contains("; what it sends to ") && lost.contains(" is lost: the receiver is down"),
+        "{lost}"
+    );
 }
 
 /// What happened at a member and was heard by none has no part in what happened at another.

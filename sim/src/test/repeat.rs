@@ -36,7 +36,9 @@ impl Watched {
         let (mut steps, mut report) = (Vec::new(), None);
         let story = story::tell_of(|tell| {
             let mut tracer = |traced: &Traced<'_>| {
-                steps.push(traced.line());
+                if !traced.is_routine() {
+                    steps.push(traced.line());
+                }
                 watcher.note(traced);
                 tell(traced);
             };

@@ -6,6 +6,7 @@ use super::{Happening, World, position};
 use crate::application::Application;
 use crate::contests::{Contests, Scene};
 use crate::host::Host;
+use crate::network::Frame;
 use crate::report::{FaultKind, Mark};
 use crate::scenario::{Alteration, ContestKind, Fault, Operation, Target};
 use kontiki_core::action::{Action, Outcome};
@@ -106,7 +107,7 @@ impl<A: Application> World<'_, A> {
     }
 
     /// Keeps it.
-    pub(super) fn contest_keep(&mut self, to: usize, frame: Vec<u8>) {
+    pub(super) fn contest_keep(&mut self, to: usize, frame: Frame) {
         let Some(contests) = &mut self.contests else { return };
         match contests.scene {
             Scene::Bidding { ref mut kept, .. } => *kept = Some((to, frame)),
@@ -227,7 +228,7 @@ impl<A: Application> World<'_, A> {
                 Scene::TakenBack { leader, kept, answers: contests.few() }
             }
             Scene::TakenBack { leader, kept: (to, frame), answers: 0 } if moment.is_answered(leader) => {
-                self.schedule(self.now, Happening::Deliver { to, frame, connection: None });
+                self.schedule(self.now, Happening::Deliver { to, frame, connection: None, flipped: false });
                 self.counters.fault(FaultKind::OldMessage);
                 self.cut_leader_off(contests, leader, Mark::BiddingCameLate);
                 contests.next()
@@ -284,7 +285,10 @@ impl<A: Application> World<'_, A> {
             Scene::AskingAgain { one, answer } if member == one && matches!(taken.event, Event::Read(_)) => {
                 self.counters.mark(Mark::EarlierAnswer);
                 self.counters.fault(FaultKind::OldMessage);
-                self.schedule(self.now, Happening::Deliver { to: one, frame: answer, connection: None });
+                self.schedule(
+                    self.now,
+                    Happening::Deliver { to: one, frame: answer, connection: None, flipped: false },
+                );
                 contests.next()
             }
             scene => scene,

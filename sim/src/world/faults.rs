@@ -160,7 +160,10 @@ impl<A: Application> FaultInjection for World<'_, A> {
         if !self.hosts[member].backlog.is_empty() {
             self.counters.mark(Mark::Thawed);
         }
-        while let Some(told) = self.hosts[member].backlog.pop_front() {
+        // What it is told may befall it with the next pause.
+        while !self.hosts[member].paused
+            && let Some(told) = self.hosts[member].backlog.pop_front()
+        {
             self.tell_that(member, told)?;
         }
         self.rewake(member);

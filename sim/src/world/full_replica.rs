@@ -5,10 +5,11 @@ use super::{Happening, World, machine_of, position};
 use crate::application::{Application, Reached};
 use crate::check::{Checked, Violated};
 use crate::clients::Asked;
+use crate::fate::{Fate, Loss};
 use crate::host::MemberBody;
 use crate::host::full_replica::{DiskWork, FullReplica, Interrupted, Panicked, Running, found_in};
 use crate::host::written::Written;
-use crate::network::Sent;
+use crate::network::{Frame, Sent};
 use crate::quiet::quietly;
 use crate::report::{FaultKind, Mark};
 use crate::storage::SimDisk;
@@ -82,9 +83,11 @@ impl<A: Application> World<'_, A> {
             *left -= carried_out as u32;
         }
         let life = host.life;
-        for output in outputs.drain(..).take(carried_out) {
-            if self.hosts[member].life == life {
+        for (position, output) in outputs.drain(..).enumerate() {
+            if position < carried_out && self.hosts[member].life == life {
                 self.carry_out_output(member, output)?;
+            } else if let Output::Frame { bytes, .. } = output {
+                self.trace_unsent(&bytes);
             }
         }
         self.outputs = outputs;
@@ -169,24 +172,36 @@ impl<A: Application> World<'_, A> {
     }
 
     fn send_frame(&mut self, from: usize, to: Member, lane: Lane, bytes: &[u8]) {
-        self.counters.messages += 1;
-        if self.keeps_frame_back(from, to.id, bytes) {
+        let message = self.tracer.is_some().then(|| self.message_of(bytes)).flatten();
+        let number = self.numbered(|| message);
+        if self.keeps_frame_back(from, to.id, number, bytes) {
+            self.trace_fate(number, || Fate::KeptBack);
             return;
         }
-        self.transmit(Sent { from, to: position(to.id), lane, bytes: bytes.len() }, bytes);
+        self.transmit(Sent { from, to: position(to.id), lane, bytes: bytes.len() }, number, bytes);
     }
 
-    /// A frame goes on its way.
-    pub(super) fn transmit(&mut self, sent: Sent, bytes: &[u8]) {
-        let counters = &mut self.counters;
-        let arrivals = self.network.send(self.now, sent, |kind| counters.fault(kind));
+    /// The frame of a message goes on its way.
+    pub(super) fn transmit(&mut self, sent: Sent, number: u64, bytes: &[u8]) {
+        let (counters, mut loss) = (&mut self.counters, None);
+        let arrivals = self.network.send(self.now, sent, |kind| {
+            counters.fault(kind);
+            loss = loss_by(kind).or(loss);
+        });
+        self.trace_fate(number, || match loss {
+            Some(loss) => Fate::Lost(loss),
+            None => Fate::Carried {
+                arrives_ns: arrivals.iter().flatten().map(|arrival| arrival.at).collect(),
+                delayed: arrivals.iter().flatten().any(|arrival| arrival.delayed),
+            },
+        });
         for arrival in arrivals.into_iter().flatten() {
             let mut frame = self.frames.pop().unwrap_or_default();
             frame.clear();
             frame.extend_from_slice(bytes);
-            let frame = arrival.shape(frame);
-            let connection = Some(arrival.connection);
-            self.schedule(arrival.at, Happening::Deliver { to: sent.to, frame, connection });
+            let frame = Frame { number, bytes: arrival.shape(frame) };
+            let (connection, flipped) = (Some(arrival.connection), arrival.flipped.is_some());
+            self.schedule(arrival.at, Happening::Deliver { to: sent.to, frame, connection, flipped });
         }
     }
 
@@ -462,6 +477,16 @@ impl<A: Application> World<'_, A> {
             }
             _ => Err(Violated::new("Halt", format!("replica {id}: {halt}"))),
         }
+    }
+}
+
+/// How a message is lost to a fault of the network, where it is.
+fn loss_by(kind: FaultKind) -> Option<Loss> {
+    match kind {
+        FaultKind::Cut => Some(Loss::LinkCut),
+        FaultKind::Drop => Some(Loss::Dropped),
+        FaultKind::QueueFull => Some(Loss::QueueFull),
+        _ => None,
     }
 }
 

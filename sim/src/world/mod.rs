@@ -3,6 +3,7 @@
 
 mod contest;
 mod custom;
+mod fates;
 mod faults;
 mod full_replica;
 mod healing;
@@ -22,13 +23,14 @@ use crate::check::{Checked, Checks, Violated};
 use crate::clients::{Asked, Clients, Turn};
 use crate::contests::Contests;
 use crate::disk::Synced;
+use crate::fate::{Fate, Loss};
 use crate::fault::{Episode, FaultInjection as _};
 use crate::happened::Happened;
 use crate::hash::StableHasher;
 use crate::host::kernel_only::Stored;
-use crate::host::{Crashed, Host, MemberBody, MemberEvent};
+use crate::host::{Arrived, Crashed, Host, MemberBody, MemberEvent, Told};
 use crate::log_reader::LogReader;
-use crate::network::{Connection, Network};
+use crate::network::{Connection, Frame, Network};
 use crate::old_messages::OldMessages;
 use crate::operator::Operator;
 use crate::part::{Deed, Part, Stamp, shown};
@@ -40,6 +42,7 @@ use kontiki_core::action::{Action, Outcome};
 use kontiki_core::event::{EntriesLoaded, Event, Proposal, ReadVia};
 use kontiki_core::log::{Entry, Snapshot};
 use kontiki_core::machine::StateMachine;
+use kontiki_core::message::Message;
 use kontiki_core::record::Recorder;
 use kontiki_core::replica::{Input, Lane, Output};
 use kontiki_core::types::{Index, LogId, NodeId, Term};
@@ -104,6 +107,8 @@ pub(crate) struct World<'t, A: Application> {
     outputs: Vec<Output>,
     frames: Vec<Vec<u8>>,
     tracer: Option<Tracer<'t>>,
+    /// The messages that were sent, by their numbers, where somebody is told what becomes of them.
+    sent: BTreeMap<u64, Message>,
     /// One for each member, where their lives are recorded.
     recorders: Vec<Recorder>,
 }
@@ -118,8 +123,11 @@ struct Scheduled<Q> {
 enum Happening<Q> {
     Deliver {
         to: usize,
-        frame: Vec<u8>,
+        frame: Frame,
+        /// By which connection it comes; by none where it was kept back.
         connection: Option<Connection>,
+        /// Whether a bit of it was flipped.
+        flipped: bool,
     },
     Wake {
         member: usize,
@@ -278,6 +286,7 @@ impl<'t, A: Application> World<'t, A> {
             outputs: Vec::new(),
             frames: Vec::new(),
             tracer,
+            sent: BTreeMap::new(),
             recorders: Vec::new(),
         };
         world.checks.begins_with(membership);
@@ -429,11 +438,12 @@ impl<'t, A: Application> World<'t, A> {
 
     fn happen(&mut self, what: Happening<A::Query>) -> Checked {
         match what {
-            Happening::Deliver { to, frame, connection } => {
+            Happening::Deliver { to, frame, connection, flipped } => {
                 if connection.is_none_or(|connection| self.network.is_open(connection, to)) {
-                    self.deliver(to, frame)
+                    self.deliver(to, frame, connection.is_none(), flipped)
                 } else {
                     self.counters.fault(FaultKind::Cut);
+                    self.trace_fate(frame.number, || Fate::Lost(Loss::ConnectionBroken));
                     Ok(())
                 }
             }
@@ -531,6 +541,7 @@ impl<'t, A: Application> World<'t, A> {
             return;
         }
         host.restart_clock(self.now);
+        let unseen = std::mem::take(&mut host.backlog);
         let crashed = host.crash();
         self.recorders.get_mut(member).map(Recorder::stop);
         self.counters.fault(kind);
@@ -549,6 +560,9 @@ impl<'t, A: Application> World<'t, A> {
         let id = self.hosts[member].id;
         self.hosts[member].crashed = Some((self.stamp(), lost));
         self.trace_world(|| Happened::Crash { member: id, lost });
+        for arrived in unseen.into_iter().filter_map(|told| told.arrived) {
+            self.trace_fate(arrived.number, || Fate::Lost(Loss::ReceiverDown));
+        }
         for peer in 0..self.hosts.len() {
             self.network.break_off(member, peer);
             self.network.break_off(peer, member);
@@ -569,24 +583,30 @@ impl<'t, A: Application> World<'t, A> {
 
     /// Tells a member of an event.
     fn tell(&mut self, member: usize, event: Event) -> Checked {
-        self.tell_that(member, MemberEvent::Event(event))
+        self.tell_that(member, Told { event: MemberEvent::Event(event), arrived: None })
     }
 
     /// Tells a full replica of something.
     fn tell_input(&mut self, member: usize, input: Input) -> Checked {
-        self.tell_that(member, MemberEvent::Input(input))
+        self.tell_that(member, Told { event: MemberEvent::Input(input), arrived: None })
     }
 
     /// Tells a member of something; one that stands still hears of it later, one that is down never.
-    fn tell_that(&mut self, member: usize, told: MemberEvent) -> Checked {
+    fn tell_that(&mut self, member: usize, told: Told) -> Checked {
         let host = &mut self.hosts[member];
         if !host.is_awake() {
             if host.up.is_some() {
                 host.backlog.push_back(told);
+            } else if let Some(arrived) = told.arrived {
+                self.trace_fate(arrived.number, || Fate::Lost(Loss::ReceiverDown));
             }
             return Ok(());
         }
-        let checked = match told {
+        if let Some(Arrived { number, kept_back }) = told.arrived {
+            self.trace_fate(number, || Fate::Arrived { kept_back });
+        }
+        let host = &mut self.hosts[member];
+        let checked = match told.event {
             MemberEvent::Input(input) => self.handle(member, input),
             MemberEvent::Event(event) if matches!(host.body, MemberBody::KernelOnly(_)) => {
                 self.step(member, event)
@@ -668,14 +688,24 @@ impl<'t, A: Application> World<'t, A> {
         Ok(())
     }
 
-    fn deliver(&mut self, to: usize, frame: Vec<u8>) -> Checked {
-        if matches!(self.hosts[to].body, MemberBody::FullReplica(_)) {
-            return self.tell_input(to, Input::Frame { bytes: frame });
+    fn deliver(&mut self, to: usize, frame: Frame, kept_back: bool, flipped: bool) -> Checked {
+        let Frame { number, bytes } = frame;
+        let arrived = Some(Arrived { number, kept_back });
+        if flipped {
+            let is_up = self.hosts[to].up.is_some();
+            let loss = if is_up { Loss::Corrupted } else { Loss::ReceiverDown };
+            self.trace_fate(number, || Fate::Lost(loss));
         }
-        let decoded = wire::decode(&frame, wire::max_body(&self.scenario.options));
-        self.frames.push(frame);
+        if matches!(self.hosts[to].body, MemberBody::FullReplica(_)) {
+            let event = MemberEvent::Input(Input::Frame { bytes });
+            return self.tell_that(to, Told { event, arrived: arrived.filter(|_| !flipped) });
+        }
+        let decoded = wire::decode(&bytes, wire::max_body(&self.scenario.options));
+        self.frames.push(bytes);
         match decoded {
-            Ok((message, _)) => self.tell(to, Event::Receive(message)),
+            Ok((message, _)) => {
+                self.tell_that(to, Told { event: MemberEvent::Event(Event::Receive(message)), arrived })
+            }
             Err(_) => {
                 self.counters.mark(Mark::FrameRefused);
                 Ok(())

@@ -4,6 +4,7 @@
 use super::step::Taken;
 use super::{Happening, World, position};
 use crate::application::Application;
+use crate::network::Frame;
 use crate::old_messages::{Kept, Kind, Moment};
 use crate::report::{FaultKind, Mark};
 use kontiki_core::action::Action;
@@ -19,7 +20,7 @@ impl<A: Application> World<'_, A> {
         &mut self,
         from: usize,
         message: &Message,
-        frame: impl FnOnce() -> Vec<u8>,
+        frame: impl FnOnce() -> Frame,
     ) -> bool {
         if self.stage.is_some() {
             return false;
@@ -43,16 +44,17 @@ impl<A: Application> World<'_, A> {
     }
 
     /// The same for a frame of a replica.
-    pub(super) fn keeps_frame_back(&mut self, from: usize, to: NodeId, bytes: &[u8]) -> bool {
+    pub(super) fn keeps_frame_back(&mut self, from: usize, to: NodeId, number: u64, bytes: &[u8]) -> bool {
         if (self.old_messages.is_none() && self.contests.is_none()) || self.stage.is_some() {
             return false;
         }
+        let frame = || Frame { number, bytes: bytes.to_vec() };
         match frame::decode(bytes, u8::MAX, frame::max_body(&self.scenario.options)).map(|it| it.envelope) {
-            Ok(Envelope::Raft(message)) => self.keeps_back(from, &message, || bytes.to_vec()),
+            Ok(Envelope::Raft(message)) => self.keeps_back(from, &message, frame),
             Ok(Envelope::Replica(_)) => self
                 .old_messages
                 .as_mut()
-                .is_some_and(|old| old.keep(Kind::Replica, None, (from, position(to)), || bytes.to_vec())),
+                .is_some_and(|old| old.keep(Kind::Replica, None, (from, position(to)), frame)),
             Err(_) => false,
         }
     }
@@ -122,7 +124,10 @@ impl<A: Application> World<'_, A> {
                 let moment = old.moment();
                 old.kept.push(Kept { moment, ..kept });
             }
-            self.schedule(self.now + delay, Happening::Deliver { to, frame, connection: None });
+            self.schedule(
+                self.now + delay,
+                Happening::Deliver { to, frame, connection: None, flipped: false },
+            );
         }
     }
 }

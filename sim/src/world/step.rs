@@ -6,10 +6,11 @@ use crate::check::Checked;
 use crate::check::acknowledged_writes::Acknowledged;
 use crate::check::{Checks, Observation, Violated, linearizable_reads};
 use crate::clients::{Asked, Found};
+use crate::fate::Fate;
 use crate::host::kernel_only::Kernel;
 use crate::host::{MemberBody, Up};
 use crate::ledger::{Links, last_of, write_to};
-use crate::network::Sent;
+use crate::network::{Frame, Sent};
 use crate::part::Stamp;
 use crate::quiet::{quietly, text_of};
 use crate::report::{FaultKind, Mark};
@@ -271,21 +272,22 @@ impl<A: Application> World<'_, A> {
     }
 
     fn send(&mut self, from: usize, message: &Message) {
-        self.counters.messages += 1;
+        let number = self.numbered(|| Some(message.clone()));
         let to = position(message.to.id);
         let encoded = || {
-            let mut frame = Vec::new();
-            wire::encode(message, &mut frame);
-            frame
+            let mut bytes = Vec::new();
+            wire::encode(message, &mut bytes);
+            Frame { number, bytes }
         };
         if self.keeps_back(from, message, encoded) {
+            self.trace_fate(number, || Fate::KeptBack);
             return;
         }
         let mut frame = self.frames.pop().unwrap_or_default();
         frame.clear();
         wire::encode(message, &mut frame);
         let lane = lane_of(&message.body, frame.len());
-        self.transmit(Sent { from, to, lane, bytes: frame.len() }, &frame);
+        self.transmit(Sent { from, to, lane, bytes: frame.len() }, number, &frame);
         self.frames.push(frame);
     }
 
@@ -474,7 +476,7 @@ impl<A: Application> World<'_, A> {
 }
 
 /// A payload of the log as what it is. Full replicas wrap what their state machines get.
-fn show<A: Application>(application: &A, is_full: bool, payload: &Payload) -> String {
+pub(super) fn show<A: Application>(application: &A, is_full: bool, payload: &Payload) -> String {
     let command = if is_full { Command::decode(payload).ok() } else { None };
     match command {
         None => application.show(payload),

@@ -30,7 +30,7 @@ const SIGNS = [
   ["arrow", "a message; thick: the story tells what it brought; coloured: in the causal past"],
   ["dashed stub, ✕", "a message that did not arrive; without ✕: on its way at the end, or not seen any further"],
   ["dotted arrows", "a message that arrived twice"],
-  ["dash and dot", "a message that a later one overtook"],
+  ["dash and dot", "a message that was delayed, or that a later one overtook"],
   ["dots below a lane", "a write that is pending; ■ durable; ✕ a crash came first"],
   ["◆ above a lane", "a request of a client, until it is answered"],
   ["▲ ▼", "the commit index rises; entries are applied"],

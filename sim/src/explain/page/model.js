@@ -79,15 +79,31 @@ function timeOf(at) {
 
 // What became of a message, in a word; nothing, if it simply arrived.
 function fateOf(message) {
-  if (message.arrived.length > 1) return "duplicated";
+  if (message.duplicated && message.arrived.length > 0) return "duplicated";
   if (message.arrived.length === 0) {
     // A recording knows nothing of the other members.
     if (run.clock === "member") return "not seen any further";
     return message.on_its_way ? "on its way" : "lost";
   }
   if (message.sent === null) return "sent unseen";
-  return message.late ? "late" : "";
+  return message.late || message.delayed ? "late" : "";
 }
+
+// The same for people, with how a message was lost where that is known.
+function fateText(message) {
+  const fate = fateOf(message);
+  return fate === "lost" && message.lost ? `lost: ${LOSSES[message.lost]}` : fate;
+}
+
+const LOSSES = {
+  dropped: "dropped by the network",
+  link_cut: "the link is cut",
+  queue_full: "too much waits for the link",
+  connection_broken: "the connection broke",
+  corrupted: "corrupted on the way",
+  receiver_down: "the receiver is down",
+  sender_crashed: "the sender crashed first",
+};
 
 // What a member was told, or what happened.
 function causeText(event) {

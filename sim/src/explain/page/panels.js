@@ -57,7 +57,7 @@ function showStates() {
 // Where a message went, or came from, as buttons.
 function messageLine(number, isSent) {
   const message = messages[number];
-  const fate = fateOf(message);
+  const fate = fateText(message);
   const line = make("div", {}, message.text, fate ? ` (${fate}) ` : " ");
   const ends = isSent ? message.arrived : message.sent === null ? [] : [message.sent];
   ends.forEach((end) => line.append(leading(end, "to", isSent ? `arrives in step ${events[end].step}` : `sent in step ${events[end].step}`)));
