@@ -1,7 +1,16 @@
 //! How much may happen, and what.
 
+use kontiki_core::types::NodeId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+/// How many members there may be.
+pub(super) const MAX_MEMBERS: usize = 5;
+
+/// The id of the member at this place.
+pub(super) fn id(member: usize) -> NodeId {
+    NodeId::new(member as u64 + 1).expect("not zero")
+}
 
 /// How much may happen in a group that is explored. Messages may be lost and repeated without a bound.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

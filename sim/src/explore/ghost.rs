@@ -13,6 +13,7 @@ use kontiki_core::quorum::Tally;
 use kontiki_core::raft::Raft;
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{Index, LogId, Member, NodeId, RequestId, Term};
+use std::sync::Arc;
 
 /// What no member needs to know and the judge must.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
@@ -58,12 +59,12 @@ impl Ghost {
 
     /// Looks at the step of one member: what it was before, what all are now, what left it, and what clients
     /// were told.
-    pub(super) fn judge(
-        &mut self,
+    pub(super) fn judge<'a>(
+        self: &mut Arc<Self>,
         before: &Host,
         hosts: &[&Host],
         member: usize,
-        sent: &[Message],
+        sent: impl Iterator<Item = &'a Message>,
         answers: &[(RequestId, Outcome)],
     ) -> Result<(), Violation> {
         let host = hosts[member];
@@ -80,7 +81,7 @@ impl Ghost {
     }
 
     /// Election Safety, Vote Durability, Leader Append-Only and Leader Completeness.
-    fn leads(&mut self, before: &Raft, host: &Host) -> Result<(), Violation> {
+    fn leads(self: &mut Arc<Self>, before: &Raft, host: &Host) -> Result<(), Violation> {
         let after = &host.raft;
         let (was, is) = (before.status(), after.status());
         if is.role != RoleKind::Leader {
@@ -98,8 +99,9 @@ impl Ghost {
                 return Err(Violation::new("Vote Durability", detail));
             }
             None => {
-                self.leaders.push((term, id));
-                self.leaders.sort_unstable();
+                let leaders = &mut Arc::make_mut(self).leaders;
+                leaders.push((term, id));
+                leaders.sort_unstable();
             }
         }
         if was.role == RoleKind::Leader && was.term == term {
@@ -123,7 +125,7 @@ impl Ghost {
     }
 
     /// State Machine Safety, Own-Term Commit and Durable Commit.
-    fn commits(&mut self, before: &Raft, hosts: &[&Host], member: usize) -> Result<(), Violation> {
+    fn commits(self: &mut Arc<Self>, before: &Raft, hosts: &[&Host], member: usize) -> Result<(), Violation> {
         let raft = &hosts[member].raft;
         let (was, is) = (before.log().committed(), raft.log().committed());
         if is <= was {
@@ -141,7 +143,7 @@ impl Ghost {
                 Some(_) => {}
                 None => {
                     let during = raft.status().term;
-                    self.committed.push(Committed { id: entry.id, content, during });
+                    Arc::make_mut(self).committed.push(Committed { id: entry.id, content, during });
                 }
             }
         }
@@ -166,7 +168,7 @@ impl Ghost {
     }
 
     /// Vote Durability: what a message promises is on the disk of the member that sends it.
-    fn leaves(&mut self, disk: &Durable, message: &Message) -> Result<(), Violation> {
+    fn leaves(self: &mut Arc<Self>, disk: &Durable, message: &Message) -> Result<(), Violation> {
         let (from, term) = (message.from, message.term);
         let candidate = match &message.body {
             Body::Voted { granted: true } => message.to,
@@ -195,15 +197,16 @@ impl Ghost {
             }
             Some(_) => Ok(()),
             None => {
-                self.votes.push((term, from, candidate));
-                self.votes.sort_unstable();
+                let votes = &mut Arc::make_mut(self).votes;
+                votes.push((term, from, candidate));
+                votes.sort_unstable();
                 Ok(())
             }
         }
     }
 
     /// Acknowledged Writes and Linearizable Reads.
-    fn answers(&mut self, request: RequestId, outcome: Outcome) -> Result<(), Violation> {
+    fn answers(self: &mut Arc<Self>, request: RequestId, outcome: Outcome) -> Result<(), Violation> {
         match outcome {
             Outcome::Committed(id) => {
                 let at = (id.index.get() as usize).checked_sub(1).and_then(|at| self.committed.get(at));
@@ -224,12 +227,42 @@ impl Ghost {
                     );
                     return Err(Violation::new("Linearizable Reads", detail));
                 }
-                self.reads.retain(|(asked, _)| *asked != request);
+                self.read_ends(request);
             }
-            _ => self.reads.retain(|(asked, _)| *asked != request),
+            _ => self.read_ends(request),
         }
         Ok(())
     }
+
+    fn read_ends(self: &mut Arc<Self>, request: RequestId) {
+        if self.reads.iter().any(|(asked, _)| *asked == request) {
+            Arc::make_mut(self).reads.retain(|(asked, _)| *asked != request);
+        }
+    }
+}
+
+/// Whether [`Ghost::judge`] may have anything to say or to remember of a step. Of one that neither makes a
+/// leader, nor changes a log or how far it is committed, nor promises or answers anything, it cannot: what it
+/// says of logs and leaders was said when they became what they are.
+pub(super) fn concerns(
+    before: &Host,
+    after: &Host,
+    sent: &[Message],
+    answers: &[(RequestId, Outcome)],
+) -> bool {
+    let ((was, is), (old, new)) = ((&before.facts, &after.facts), (before.raft.log(), after.raft.log()));
+    let promises = |body: &Body| match body {
+        Body::Voted { granted } => *granted,
+        Body::RequestVote { .. } => true,
+        Body::Appended { matched } => after.disk.last().index < *matched,
+        _ => false,
+    };
+    (is.is_leader && (!was.is_leader || was.term != is.term))
+        || new.committed() > old.committed()
+        || (new.base(), new.last()) != (old.base(), old.last())
+        || !entries(old).eq(entries(new))
+        || !answers.is_empty()
+        || sent.iter().any(|message| promises(&message.body))
 }
 
 /// All entries that a log holds.

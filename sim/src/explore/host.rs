@@ -1,17 +1,19 @@
 //! A member, its disk, and what its disk still owes.
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, id};
+use super::network::{Key, Post};
 use super::violation::Violation;
 use crate::hash::StableHasher;
-use kontiki_core::action::Write;
+use kontiki_core::action::{Outcome, Write};
 use kontiki_core::config::{Config, Options};
 use kontiki_core::durable::Durable;
 use kontiki_core::membership::Membership;
 use kontiki_core::raft::Raft;
+use kontiki_core::status::RoleKind;
 use kontiki_core::time::Instant;
-use kontiki_core::types::{ClusterId, Identity, NodeId};
+use kontiki_core::types::{ClusterId, Identity, RequestId, Term};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// The time at which everything happens.
 pub(super) const NOW: Instant = Instant::from_millis(1_000_000);
@@ -24,7 +26,89 @@ pub(super) struct Host {
     pub(super) disk: Durable,
     /// What its kernel has handed out to be written since, in order.
     pub(super) writes: VecDeque<Arc<Write>>,
+    pub(super) facts: Facts,
     pub(super) hash: u64,
+    /// What is known to follow for it from what may happen to it.
+    pub(super) done: Done,
+}
+
+/// What its transitions depend on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub(super) is_leader: bool,
+    pub(super) term: Term,
+    pub(super) has_timer: bool,
+}
+
+/// What happens to a member. The number in it tells a request from others, and changes the membership in turn.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Cause {
+    Timeout,
+    Persisted,
+    Crash(u8),
+    Propose(u8),
+    Read(u8),
+    Change(u8),
+    Transfer(u8),
+    Receive(Key),
+}
+
+/// What follows from it, for the member and for all.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// What the member is then.
+    pub(super) host: Result<Arc<Host>, Violation>,
+    /// The messages that it sends, each once, in the order of their keys.
+    pub(super) sent: Box<[Arc<Post>]>,
+    /// What its clients are told.
+    pub(super) answers: Box<[(RequestId, Outcome)]>,
+    /// Whether the judge may have anything to say or to remember.
+    pub(super) is_judged: bool,
+}
+
+/// A cause, and what follows from it. `None` where the member stays as it is and says nothing.
+pub(super) type Known = (Cause, Option<Arc<Step>>);
+
+/// What is known to follow for a member, in the order of the causes.
+#[derive(Default, Debug)]
+pub(super) struct Done(RwLock<Vec<Known>>);
+
+/// A copy of a member is about to become another one, of which nothing is known yet.
+impl Clone for Done {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Done {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Vec<Known>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which of these causes, which are in order, it does not know.
+    pub(super) fn unknown(&self, causes: impl Iterator<Item = Cause>) -> Vec<Cause> {
+        let known = self.read();
+        let mut rest = known.iter().map(|(cause, _)| *cause).peekable();
+        let mut is_known = |cause: &Cause| {
+            while rest.next_if(|known| known < cause).is_some() {}
+            rest.peek() == Some(cause)
+        };
+        causes.filter(|cause| !is_known(cause)).collect()
+    }
+
+    pub(super) fn learn(&self, news: Vec<Known>) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for (cause, step) in news {
+            // Another thread may have been faster.
+            if let Err(at) = known.binary_search_by_key(&cause, |(cause, _)| *cause) {
+                known.insert(at, (cause, step));
+            }
+        }
+    }
+
+    pub(super) fn forget(&self) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 impl Host {
@@ -34,8 +118,9 @@ impl Host {
         let is_founder = member < usize::from(bounds.voters);
         let disk = if is_founder { Durable::bootstrap(group) } else { Durable::default() };
         let raft = restored(bounds, member, &disk).expect("a new member starts");
-        let mut host = Self { raft, disk, writes: VecDeque::new(), hash: 0 };
-        host.hash = host.hash_of();
+        let facts = Facts::of(&raft);
+        let mut host = Self { raft, disk, writes: VecDeque::new(), facts, hash: 0, done: Done::default() };
+        host.seal();
         host
     }
 
@@ -43,7 +128,7 @@ impl Host {
     pub(super) fn restart(&mut self, bounds: &Bounds, member: usize) -> Result<(), Violation> {
         self.raft = restored(bounds, member, &self.disk)?;
         self.writes.clear();
-        self.hash = self.hash_of();
+        self.seal();
         Ok(())
     }
 
@@ -54,13 +139,27 @@ impl Host {
         }
     }
 
-    pub(super) fn hash_of(&self) -> u64 {
-        StableHasher::of(&(&self.raft, &self.disk, &self.writes))
+    /// It will not change any more.
+    pub(super) fn seal(&mut self) {
+        self.facts = Facts::of(&self.raft);
+        self.hash = StableHasher::of(&(&self.raft, &self.disk, &self.writes));
+    }
+
+    /// Whether the two are in the same state.
+    pub(super) fn equals(&self, other: &Self) -> bool {
+        self.raft == other.raft && self.disk == other.disk && self.writes == other.writes
     }
 }
 
-pub(super) fn id(member: usize) -> NodeId {
-    NodeId::new(member as u64 + 1).expect("not zero")
+impl Facts {
+    fn of(raft: &Raft) -> Self {
+        let status = raft.status();
+        Self {
+            is_leader: status.role == RoleKind::Leader,
+            term: status.term,
+            has_timer: raft.deadline() < Instant::NEVER,
+        }
+    }
 }
 
 fn config(bounds: &Bounds, member: usize) -> Config {

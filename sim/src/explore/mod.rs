@@ -25,7 +25,9 @@
 mod bounds;
 mod ghost;
 mod host;
+mod network;
 mod state;
+mod steps;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -34,8 +36,10 @@ mod violation;
 pub use bounds::{Bounds, BoundsError, ReplayError, Transition};
 pub use violation::Violation;
 
-use state::State;
+use state::{State, Successor};
 use std::collections::VecDeque;
+use std::sync::Arc;
+use steps::Steps;
 use store::Store;
 
 /// A shortest way to a violation.
@@ -50,10 +54,10 @@ pub struct Counterexample {
 /// A search through all states within bounds, breadth first, which goes on in pieces.
 #[derive(Debug)]
 pub struct Exploration {
-    bounds: Bounds,
+    steps: Steps,
     store: Store,
     /// States whose successors are still to be found, each with its number.
-    frontier: VecDeque<(u32, State)>,
+    frontier: VecDeque<(u32, Waiting)>,
     /// How many of them are of the present depth, and how many of the next.
     at_depth: usize,
     at_next_depth: usize,
@@ -62,10 +66,17 @@ pub struct Exploration {
     found: Option<Counterexample>,
 }
 
+/// A state that is to be looked at. It is worked out then: most of what is found is of a state that is known.
+#[derive(Debug)]
+enum Waiting {
+    First(Arc<State>),
+    After(Successor),
+}
+
 /// What follows from one state.
 #[derive(Debug)]
 pub struct Expanded {
-    successors: Vec<(Transition, u64, State)>,
+    successors: Vec<(Transition, u64, Successor)>,
     violation: Option<(Transition, Violation)>,
     transitions: u64,
 }
@@ -74,11 +85,12 @@ impl Exploration {
     /// A search that has looked at nothing yet.
     pub fn new(bounds: Bounds) -> Result<Self, BoundsError> {
         bounds.check()?;
-        let first = State::first(&bounds);
+        let steps = Steps::new(bounds);
+        let first = State::first(&steps);
         let store = Store::new(first.fingerprint());
-        let frontier = VecDeque::from([(0, first)]);
+        let frontier = VecDeque::from([(0, Waiting::First(Arc::new(first)))]);
         Ok(Self {
-            bounds,
+            steps,
             store,
             frontier,
             at_depth: 1,
@@ -99,7 +111,7 @@ impl Exploration {
     /// does not depend on how the work was divided.
     pub fn go_on_in_parts(&mut self, states: usize, work: impl FnOnce(Batch<'_>) -> Vec<Expanded>) {
         let states: Vec<_> = self.frontier.drain(..states.min(self.frontier.len())).collect();
-        let expanded = work(Batch { states: &states, bounds: &self.bounds });
+        let expanded = work(Batch { states: &states, steps: &self.steps, store: &self.store });
         for ((number, _), expanded) in states.iter().zip(expanded) {
             self.take(*number, expanded);
             if self.found.is_some() {
@@ -112,7 +124,7 @@ impl Exploration {
         self.transitions += expanded.transitions;
         for (by, fingerprint, state) in expanded.successors {
             if let Some(number) = self.store.insert(fingerprint, number, by) {
-                self.frontier.push_back((number, state));
+                self.frontier.push_back((number, Waiting::After(state)));
                 self.at_next_depth += 1;
             }
         }
@@ -162,8 +174,9 @@ impl Exploration {
 /// Some states whose successors are to be found.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
-    states: &'a [(u32, State)],
-    bounds: &'a Bounds,
+    states: &'a [(u32, Waiting)],
+    steps: &'a Steps,
+    store: &'a Store,
 }
 
 impl Batch<'_> {
@@ -179,42 +192,51 @@ impl Batch<'_> {
 
     /// Finds what follows from one of them.
     pub fn expand(&self, state: usize) -> Expanded {
-        expand(&self.states[state].1, self.bounds)
-    }
-}
-
-fn expand(state: &State, bounds: &Bounds) -> Expanded {
-    let own = state.fingerprint();
-    let mut expanded = Expanded { successors: Vec::new(), violation: None, transitions: 0 };
-    for transition in state.transitions(bounds) {
-        expanded.transitions += 1;
-        match state.after(transition, bounds) {
-            Ok(next) => {
-                let fingerprint = next.fingerprint();
-                if fingerprint != own {
-                    expanded.successors.push((transition, fingerprint, next));
+        let steps = self.steps;
+        let state = match &self.states[state].1 {
+            Waiting::First(first) => Arc::clone(first),
+            Waiting::After(successor) => Arc::new(successor.state()),
+        };
+        let mut expanded = Expanded { successors: Vec::new(), violation: None, transitions: 0 };
+        let mut events = Vec::with_capacity(32);
+        for (member, host) in state.hosts.iter().enumerate() {
+            events.clear();
+            state.events(member, &steps.bounds, &mut events);
+            steps.prepare(host, member, events.iter().map(|(cause, _)| *cause));
+            let known = host.done.read();
+            let mut known = known.iter();
+            for &(cause, transition) in &events {
+                expanded.transitions += 1;
+                let step = known.find(|(known, _)| *known == cause).and_then(|(_, step)| step.as_ref());
+                let Some(step) = step else { continue };
+                match state.news(member, cause, step) {
+                    Ok(news) if self.store.contains(news.fingerprint) => {}
+                    Ok(news) => {
+                        let fingerprint = news.fingerprint;
+                        let successor = Successor::new(&state, member, step, news);
+                        expanded.successors.push((transition, fingerprint, successor));
+                    }
+                    Err(violation) => {
+                        expanded.violation = Some((transition, violation));
+                        return expanded;
+                    }
                 }
             }
-            Err(violation) => {
-                expanded.violation = Some((transition, violation));
-                break;
-            }
         }
+        expanded
     }
-    expanded
 }
 
 /// Goes a way again, and tells each step in words; the violation at its end, if there is one.
 pub fn replay(bounds: &Bounds, path: &[Transition]) -> Result<(Vec<String>, Option<Violation>), ReplayError> {
     bounds.check().map_err(ReplayError::Bounds)?;
-    let mut state = State::first(bounds);
+    let steps = Steps::new(*bounds);
+    let mut state = Arc::new(State::first(&steps));
     let mut told = Vec::new();
     for (&transition, step) in path.iter().zip(1..) {
-        if !state.transitions(bounds).contains(&transition) {
-            return Err(ReplayError::Impossible { step, transition });
-        }
-        told.push(state.describe(transition));
-        match state.after(transition, bounds) {
+        let after = state.after(transition, &steps).ok_or(ReplayError::Impossible { step, transition })?;
+        told.push(state.describe(transition, &steps));
+        match after {
             Ok(next) => state = next,
             Err(violation) => return Ok((told, Some(violation))),
         }

@@ -1,26 +1,17 @@
 //! One state of a group, and what can happen next.
 
-use super::bounds::{Bounds, Transition};
+use super::bounds::{Bounds, MAX_MEMBERS, Transition, id};
 use super::ghost::Ghost;
-use super::host::{Host, NOW, id};
+use super::host::{Cause, Host, Step};
+use super::network::Network;
+use super::steps::{Steps, request_of_read};
 use super::violation::Violation;
 use crate::hash::StableHasher;
-use crate::quiet::{quietly, text_of};
-use kontiki_core::action::{Action, Write};
-use kontiki_core::event::{Event, Proposal, Read, ReadVia, Reconfigure, Transfer};
-use kontiki_core::membership::Change;
-use kontiki_core::message::Message;
-use kontiki_core::raft::Raft;
-use kontiki_core::status::RoleKind;
-use kontiki_core::time::Instant;
-use kontiki_core::types::{Payload, RequestId, WriteSeq};
-use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 /// How much of what is bounded has happened.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Spent {
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Spent {
     proposals: u8,
     crashes: u8,
     elections: u8,
@@ -32,80 +23,132 @@ pub(super) struct Spent {
 
 /// A state: what all members are, every message that was ever sent, and what must be remembered to judge what
 /// comes.
-///
-/// Messages stay. So each may be delivered at any later time, any number of times, and never: loss,
-/// duplication, delay and reordering without a bound.
 #[derive(Clone, Debug)]
 pub(super) struct State {
-    pub(super) hosts: Vec<Arc<Host>>,
-    /// In the order of their hashes.
-    network: Arc<Vec<(u64, Arc<Message>)>>,
+    pub(super) hosts: Box<[Arc<Host>]>,
+    network: Arc<Network>,
     ghost: Arc<Ghost>,
+    ghost_hash: u64,
     spent: Spent,
+}
+
+/// A state that follows from another one, before it is worked out in full.
+#[derive(Debug)]
+pub(super) struct Successor {
+    from: Arc<State>,
+    member: usize,
+    step: Arc<Step>,
+    news: News,
+}
+
+/// What a transition changes beside a member and the network.
+#[derive(Debug)]
+pub(super) struct News {
+    /// Of the state that follows.
+    pub(super) fingerprint: u64,
+    /// What is remembered then and its hash, where that has changed.
+    ghost: Option<(u64, Arc<Ghost>)>,
+    spent: Spent,
+}
+
+impl Spent {
+    fn packed(self) -> u64 {
+        let Self { proposals, crashes, elections, heartbeats, reads, transfers, changes } = self;
+        u64::from_le_bytes([proposals, crashes, elections, heartbeats, reads, transfers, changes, 0])
+    }
+
+    /// What is spent by this, at a member that leads or does not.
+    fn count(&mut self, cause: Cause, is_leader: bool) {
+        match cause {
+            Cause::Timeout if is_leader => self.heartbeats += 1,
+            Cause::Timeout => self.elections += 1,
+            Cause::Crash(_) => self.crashes += 1,
+            Cause::Propose(_) => self.proposals += 1,
+            Cause::Read(_) => self.reads += 1,
+            Cause::Change(_) => self.changes += 1,
+            Cause::Transfer(_) => self.transfers += 1,
+            Cause::Persisted | Cause::Receive(_) => {}
+        }
+    }
 }
 
 impl State {
     /// All members have started, and nothing has happened.
-    pub(super) fn first(bounds: &Bounds) -> Self {
-        let host = |member| Arc::new(Host::of(bounds, member));
-        let hosts = (0..usize::from(bounds.members)).map(host).collect();
-        Self { hosts, network: Arc::default(), ghost: Arc::default(), spent: Spent::default() }
+    pub(super) fn first(steps: &Steps) -> Self {
+        let host = |member| steps.host(Host::of(&steps.bounds, member));
+        let hosts = (0..usize::from(steps.bounds.members)).map(host).collect();
+        let ghost = Arc::<Ghost>::default();
+        let ghost_hash = StableHasher::of(&*ghost);
+        Self { hosts, network: Arc::default(), ghost, ghost_hash, spent: Spent::default() }
     }
 
     /// Equal for equal states, and different for others, but for a chance of one in 2^64 for each pair.
     pub(super) fn fingerprint(&self) -> u64 {
-        let mut hash = StableHasher::of(&(self.spent, &*self.ghost));
-        for host in &self.hosts {
-            hash = StableHasher::combine(hash, host.hash);
-        }
-        self.network.iter().fold(hash, |hash, (message, _)| StableHasher::combine(hash, *message))
+        let hosts = self.hosts.iter().map(|host| host.hash);
+        fingerprint(self.spent, self.ghost_hash, hosts, self.network.hash())
     }
 
-    /// Everything that can happen within the bounds.
-    pub(super) fn transitions(&self, bounds: &Bounds) -> Vec<Transition> {
-        let mut all: Vec<_> =
-            (0..self.network.len()).map(|message| Transition::Deliver(message as u32)).collect();
+    /// Everything that can happen within the bounds to one member, in the order of the causes.
+    pub(super) fn events(&self, member: usize, bounds: &Bounds, all: &mut Vec<(Cause, Transition)>) {
         let Spent { proposals, crashes, elections, heartbeats, reads, transfers, changes } = self.spent;
-        for (host, member) in self.hosts.iter().zip(0u8..) {
-            let status = host.raft.status();
-            let is_leader = status.role == RoleKind::Leader;
-            if !host.writes.is_empty() {
-                all.push(Transition::Persisted(member));
-            }
-            let may_wake = match is_leader {
-                true => heartbeats < bounds.heartbeats,
-                false => status.term.get() < bounds.terms && elections < bounds.elections,
-            };
-            if may_wake && host.raft.deadline() < Instant::NEVER {
-                all.push(Transition::Timeout(member));
-            }
-            if crashes < bounds.crashes {
-                all.extend((0..=host.writes.len() as u8).map(|written| Transition::Crash(member, written)));
-            }
-            if !is_leader {
-                continue;
-            }
+        let (host, at) = (&self.hosts[member], member as u8);
+        let may_wake = match host.facts.is_leader {
+            true => heartbeats < bounds.heartbeats,
+            false => host.facts.term.get() < bounds.terms && elections < bounds.elections,
+        };
+        if may_wake && host.facts.has_timer {
+            all.push((Cause::Timeout, Transition::Timeout(at)));
+        }
+        if !host.writes.is_empty() {
+            all.push((Cause::Persisted, Transition::Persisted(at)));
+        }
+        if crashes < bounds.crashes {
+            let crash = |written| (Cause::Crash(written), Transition::Crash(at, written));
+            all.extend((0..=host.writes.len() as u8).map(crash));
+        }
+        if host.facts.is_leader {
             if proposals < bounds.proposals {
-                all.push(Transition::Propose(member));
+                all.push((Cause::Propose(proposals + 1), Transition::Propose(at)));
             }
             if reads < bounds.reads {
-                all.push(Transition::Read(member));
+                all.push((Cause::Read(reads + 1), Transition::Read(at)));
             }
             if changes < bounds.changes {
-                all.push(Transition::Change(member));
+                all.push((Cause::Change(changes + 1), Transition::Change(at)));
             }
             if transfers < bounds.transfers {
-                all.push(Transition::Transfer(member));
+                all.push((Cause::Transfer(transfers + 1), Transition::Transfer(at)));
             }
         }
-        all
+        let receive = |(at, key)| (Cause::Receive(key), Transition::Deliver(at));
+        all.extend(self.network.to(member).map(receive));
+    }
+
+    /// Who takes part in a transition and what happens to it, if that can happen within the bounds.
+    fn cause(&self, transition: Transition, bounds: &Bounds) -> Option<(usize, Cause)> {
+        let member = match transition {
+            Transition::Deliver(at) => self.network.key(at)?.addressee(),
+            Transition::Timeout(member)
+            | Transition::Persisted(member)
+            | Transition::Crash(member, _)
+            | Transition::Propose(member)
+            | Transition::Read(member)
+            | Transition::Change(member)
+            | Transition::Transfer(member) => usize::from(member),
+        };
+        let mut events = Vec::new();
+        if member < self.hosts.len() {
+            self.events(member, bounds, &mut events);
+        }
+        events.iter().find(|(_, possible)| *possible == transition).map(|(cause, _)| (member, *cause))
     }
 
     /// Whose step a transition is, and what it is, in words.
-    pub(super) fn describe(&self, transition: Transition) -> String {
+    pub(super) fn describe(&self, transition: Transition, steps: &Steps) -> String {
         match transition {
             Transition::Deliver(at) => {
-                let message = self.message(at);
+                let Some(key) = self.network.key(at) else { return "nothing".to_owned() };
+                let message = &steps.post(key).message;
                 format!(
                     "member {} receives from {}, sent in term {}: {:?}",
                     message.to.id, message.from.id, message.term, message.body
@@ -139,131 +182,81 @@ impl State {
         }
     }
 
-    fn message(&self, at: u32) -> &Message {
-        &self.network[at as usize].1
+    /// The state after one of its transitions; `None` where that cannot happen within the bounds.
+    pub(super) fn after(
+        self: &Arc<Self>,
+        transition: Transition,
+        steps: &Steps,
+    ) -> Option<Result<Arc<Self>, Violation>> {
+        let (member, cause) = self.cause(transition, &steps.bounds)?;
+        let host = &self.hosts[member];
+        steps.prepare(host, member, std::iter::once(cause));
+        let done = host.done.read();
+        let (_, step) = done.iter().find(|(known, _)| *known == cause)?;
+        let Some(step) = step else { return Some(Ok(Arc::clone(self))) };
+        let news = self.news(member, cause, step);
+        Some(news.map(|news| Arc::new(Successor::new(self, member, step, news).state())))
     }
 
-    /// The state after one of its [`transitions`](Self::transitions).
-    pub(super) fn after(&self, transition: Transition, bounds: &Bounds) -> Result<Self, Violation> {
-        let mut next = self.clone();
-        let (member, event) = match transition {
-            Transition::Deliver(at) => {
-                let message = self.message(at);
-                (message.to.id.get() as usize - 1, Event::Receive(message.clone()))
-            }
-            Transition::Timeout(member) => {
-                let is_leader = self.hosts[usize::from(member)].raft.status().role == RoleKind::Leader;
-                next.spent.heartbeats += u8::from(is_leader);
-                next.spent.elections += u8::from(!is_leader);
-                (usize::from(member), Event::Wake)
-            }
-            Transition::Persisted(member) => (usize::from(member), Event::Persisted(WriteSeq::new(1))),
-            Transition::Crash(member, written) => {
-                next.spent.crashes += 1;
-                return next.crash(usize::from(member), usize::from(written), bounds);
-            }
-            Transition::Propose(member) => {
-                next.spent.proposals += 1;
-                let request = RequestId(u64::from(next.spent.proposals));
-                let payload = Payload::from(&[next.spent.proposals][..]);
-                (usize::from(member), Event::Propose(Proposal { request, payload }))
-            }
-            Transition::Read(member) => {
-                next.spent.reads += 1;
-                let request = RequestId(100 + u64::from(next.spent.reads));
-                Arc::make_mut(&mut next.ghost).read_begins(request);
-                (usize::from(member), Event::Read(Read { request, via: ReadVia::Quorum }))
-            }
-            Transition::Change(member) => (usize::from(member), next.change(bounds)),
-            Transition::Transfer(member) => {
-                next.spent.transfers += 1;
-                let request = RequestId(300 + u64::from(next.spent.transfers));
-                (usize::from(member), Event::Transfer(Transfer { request, to: None }))
-            }
-        };
-        next.step(member, event, bounds)?;
-        Ok(next)
+    /// What follows where this happens to a member, and it takes this step.
+    pub(super) fn news(&self, member: usize, cause: Cause, step: &Step) -> Result<News, Violation> {
+        let host = step.host.as_ref().map_err(Clone::clone)?;
+        let mut spent = self.spent;
+        spent.count(cause, self.hosts[member].facts.is_leader);
+        let ghost = self.judged(member, cause, step, host)?;
+        let ghost_hash = ghost.as_ref().map_or(self.ghost_hash, |(hash, _)| *hash);
+        let hosts = self.hosts.iter().enumerate();
+        let hosts = hosts.map(|(place, other)| if place == member { host.hash } else { other.hash });
+        let fingerprint = fingerprint(spent, ghost_hash, hosts, self.network.hash_with(&step.sent));
+        Ok(News { fingerprint, ghost, spent })
     }
 
-    /// The next change of the membership: the last member is added as a voter, then removed, and so on.
-    fn change(&mut self, bounds: &Bounds) -> Event {
-        let last = id(usize::from(bounds.members) - 1);
-        let change = match self.spent.changes % 2 {
-            0 => Change::AddVoter(last.into()),
-            _ => Change::Remove(last),
-        };
-        self.spent.changes += 1;
-        let request = RequestId(200 + u64::from(self.spent.changes));
-        Event::Reconfigure(Reconfigure { request, expected: None, changes: vec![change], force: true })
-    }
-
-    fn crash(mut self, member: usize, written: usize, bounds: &Bounds) -> Result<Self, Violation> {
-        let host = Arc::make_mut(&mut self.hosts[member]);
-        (0..written).for_each(|_| host.disk_writes());
-        host.restart(bounds, member)?;
-        Ok(self)
-    }
-
-    /// Steps a member, carries out what follows, and judges it.
-    fn step(&mut self, member: usize, event: Event, bounds: &Bounds) -> Result<(), Violation> {
-        let before = Arc::clone(&self.hosts[member]);
-        let mut host = (*before).clone();
-        if matches!(event, Event::Persisted(_)) {
-            host.disk_writes();
+    /// What is remembered after a step and its hash, where that has changed.
+    fn judged(
+        &self,
+        member: usize,
+        cause: Cause,
+        step: &Step,
+        host: &Host,
+    ) -> Result<Option<(u64, Arc<Ghost>)>, Violation> {
+        if !step.is_judged && !cfg!(test) {
+            return Ok(None);
         }
-        let mut sent = Vec::new();
-        let mut events = VecDeque::from([event]);
-        let mut answers = Vec::new();
-        while let Some(event) = events.pop_front() {
-            let now = if event == Event::Wake { host.raft.deadline() } else { NOW };
-            for action in stepped(&mut host.raft, now, event)? {
-                match action {
-                    Action::Send(message) => sent.push(message),
-                    Action::Persist(write) if bounds.instant_disks => {
-                        host.disk.write(&write);
-                        events.push_back(Event::Persisted(write.seq));
-                    }
-                    Action::Persist(write) => {
-                        host.writes.push_back(Arc::new(Write { seq: WriteSeq::ZERO, ..write }));
-                    }
-                    Action::Apply { through } => events.push_back(Event::Applied(through)),
-                    Action::Restore(snapshot) => events.push_back(Event::Applied(snapshot.last.index)),
-                    Action::FetchSnapshot { snapshot, .. } => {
-                        events.push_back(Event::SnapshotFetched(snapshot));
-                    }
-                    Action::Respond { request, outcome } => answers.push((request, outcome)),
-                    Action::Halt(violation) => return Err(Violation::new("Halt", violation.to_string())),
-                    Action::LoadEntries { .. } | Action::TakeSnapshot => {
-                        return Err(Violation::new("Contract", format!("{action:?} for no reason")));
-                    }
-                }
-            }
+        let mut ghost = Arc::clone(&self.ghost);
+        if let Cause::Read(number) = cause {
+            Arc::make_mut(&mut ghost).read_begins(request_of_read(number));
         }
-        host.raft.forget_time(NOW);
-        host.hash = host.hash_of();
-        self.hosts[member] = Arc::new(host);
-        let hosts: Vec<&Host> = self.hosts.iter().map(|host| &**host).collect();
-        Arc::make_mut(&mut self.ghost).judge(&before, &hosts, member, &sent, &answers)?;
-        for message in sent {
-            self.send(message);
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, message: Message) {
-        let hash = StableHasher::of(&message);
-        if let Err(at) = self.network.binary_search_by_key(&hash, |(hash, _)| *hash) {
-            Arc::make_mut(&mut self.network).insert(at, (hash, Arc::new(message)));
-        }
+        let mut hosts = [host; MAX_MEMBERS];
+        let others = hosts.iter_mut().zip(&self.hosts).enumerate().filter(|(place, _)| *place != member);
+        others.for_each(|(_, (place, host))| *place = host);
+        let sent = step.sent.iter().map(|post| &post.message);
+        ghost.judge(&self.hosts[member], &hosts[..self.hosts.len()], member, sent, &step.answers)?;
+        assert!(
+            step.is_judged || ghost == self.ghost,
+            "the judge remembers a step that is none of its concern"
+        );
+        Ok((!Arc::ptr_eq(&ghost, &self.ghost)).then(|| (StableHasher::of(&*ghost), ghost)))
     }
 }
 
-/// What follows from an event; a kernel that panics violates its own invariants.
-fn stepped(raft: &mut Raft, now: Instant, event: Event) -> Result<Vec<Action>, Violation> {
-    let mut actions = Vec::new();
-    let stepped = quietly(AssertUnwindSafe(|| raft.step_into(now, event, &mut actions)));
-    match stepped {
-        Ok(()) => Ok(actions),
-        Err(panic) => Err(Violation::new("Kernel Invariants", text_of(&*panic))),
+impl Successor {
+    pub(super) fn new(from: &Arc<State>, member: usize, step: &Arc<Step>, news: News) -> Self {
+        Self { from: Arc::clone(from), member, step: Arc::clone(step), news }
     }
+
+    /// The whole state.
+    pub(super) fn state(&self) -> State {
+        let State { hosts, network, ghost, ghost_hash, .. } = &*self.from;
+        let mut hosts = hosts.clone();
+        if let Ok(host) = &self.step.host {
+            hosts[self.member] = Arc::clone(host);
+        }
+        let (ghost_hash, ghost) = self.news.ghost.clone().unwrap_or_else(|| (*ghost_hash, Arc::clone(ghost)));
+        State { hosts, network: network.with(&self.step.sent), ghost, ghost_hash, spent: self.news.spent }
+    }
+}
+
+fn fingerprint(spent: Spent, ghost: u64, hosts: impl Iterator<Item = u64>, network: u64) -> u64 {
+    let hash = hosts.fold(StableHasher::combine(spent.packed(), ghost), StableHasher::combine);
+    StableHasher::combine(hash, network)
 }
