@@ -11,7 +11,9 @@ use kontiki_core::machine::{BadSnapshot, BufferedRestore, BufferedSnapshot, Stat
 use kontiki_core::types::{LogId, NodeId};
 use kontiki_sim::scenario::Profile;
 use kontiki_sim::stream::Stream;
-use kontiki_sim::test::{FailedSeed, Property, Test, TestError, Workload};
+use kontiki_sim::test::{CutShort, FailedSeed, Property, Test, TestError, Workload};
+use kontiki_sim::when::Effort;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -312,4 +314,62 @@ fn a_smaller_scenario_that_fails_once_and_not_again_is_not_told_of() {
 #[should_panic(expected = "the range of seeds is empty")]
 fn a_test_without_seeds_does_not_pass() {
     counter(Mistake::Nothing).seeds(3..3).check();
+}
+
+#[test]
+fn shrinking_within_a_number_of_steps_is_the_same_each_time_and_says_what_stopped_it() {
+    let test = || counter(Mistake::ForgetsLast);
+    let (whole, few) = (failed(&test()), failed(&test().shrink_steps(200)));
+    assert_eq!((whole.cut_short, few.cut_short), (None, Some(CutShort::Steps(200))));
+    assert!(few.failure.step > whole.failure.step, "{few}");
+    assert!(few.to_string().contains("\nShrinking stopped after 200 steps; `shrink_steps`"), "{few}");
+    assert_eq!(failed(&test().shrink_steps(200)), few);
+    let brief = failed(&test().shrink_while(|| false));
+    assert_eq!(brief.cut_short, Some(CutShort::Told));
+    assert!(brief.to_string().contains("\nShrinking stopped when `shrink_while`"), "{brief}");
+}
+
+/// Whether some sum is exactly this depends on the order in which additions come to be committed.
+fn unlucky() -> Test<Counter, Additions> {
+    counter(Mistake::Nothing).invariant("no sum is 40", |counter| counter.sum != 40).shrink_steps(1)
+}
+
+#[test]
+fn a_failure_of_a_test_is_forked_to_see_when_it_was_decided() {
+    let test = unlucky();
+    let scenario = test.scenario(failed(&test).seed.expect("it is drawn from a seed"));
+    let effort = Effort { forks: 4, points: 8 };
+    let when = test.when(&scenario, effort).expect("it can be run").expect("it fails");
+    assert_eq!((when.failure.property.as_str(), when.points.len()), ("no sum is 40", 8));
+    let (first, last) = (when.points[0], when.points[7]);
+    assert_eq!((first.step, last.step, last.failed), (0, when.failure.step - 1, 4), "{when}");
+    assert!(first.failed < 4, "it is a matter of luck at the beginning: {when}");
+    assert_eq!(test.when(&scenario, effort), Ok(Some(when)));
+    assert_eq!(counter(Mistake::Nothing).when(&scenario, effort), Ok(None), "nothing fails");
+}
+
+/// This test is run once more, as its report says, in a process of its own.
+#[test]
+fn the_report_says_how_to_ask_when_a_failure_was_decided() {
+    if std::env::var_os("KONTIKI_WHEN").is_some() {
+        return unlucky().check();
+    }
+    let text = failed(&unlucky()).to_string();
+    let line = text.lines().find(|line| line.starts_with("  when it was decided:  KONTIKI_SEED="));
+    let line = line.unwrap_or_else(|| panic!("it does not say how: {text}"));
+    let words: Vec<_> = line.split_whitespace().skip(4).collect();
+    let [seed, when, "cargo", "test", test, "--", exact] = words[..] else { panic!("{line}") };
+    assert_eq!(when, "KONTIKI_WHEN=32");
+    let (_, seed) = seed.split_once('=').expect("a variable");
+    let executable = std::env::current_exe().expect("it is known");
+    let mut again = Command::new(executable);
+    let again = again.args([test, exact]).env("KONTIKI_SEED", seed).env("KONTIKI_WHEN", "4");
+    let output = again.output().expect("it is run");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("\nWhen it was decided:\n    step              forks that fail\n"), "{said}");
+    assert!(said.contains("inevitable by step "), "{said}");
+    let page = said.lines().find_map(|line| line.trim_start().strip_prefix("see it in a browser:"));
+    let page = std::fs::read_to_string(page.expect("it names the page").trim()).expect("a page");
+    assert!(page.contains("\"inevitable\":") && !page.contains("\"inevitable\":null"));
 }

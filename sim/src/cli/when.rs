@@ -5,7 +5,7 @@ use clap::{ArgGroup, Args};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kontiki_sim::scenario::Scenario;
 use kontiki_sim::trace::{LEGEND, Traced};
-use kontiki_sim::when::{self, Effort, Inevitable};
+use kontiki_sim::when::{self, Effort};
 use serde_json::json;
 use std::io::IsTerminal as _;
 use std::ops::RangeInclusive;
@@ -32,12 +32,6 @@ pub(crate) struct When {
     format: Format,
 }
 
-/// How many steps are shown at most.
-const SHOWN: u64 = 12;
-
-/// How long a bar is that stands for all forks.
-const TENTHS: u64 = 10;
-
 impl When {
     /// Prints the table. The scenario fails, so it ends like any failing run.
     pub(crate) fn run(self) -> Result<bool, String> {
@@ -53,8 +47,7 @@ impl When {
         match self.format {
             Format::Human => {
                 note(&format!("FAILED  {}", when.failure));
-                print(&table(&when));
-                print(&conclusion(&when, &scenario));
+                print(&text(&when, &scenario));
             }
             Format::Json => print(&format!("{}\n", as_json(&when))),
         }
@@ -62,41 +55,12 @@ impl When {
     }
 }
 
-/// A line for each point.
-fn table(when: &when::When) -> String {
-    let mut text = format!("{:>8}  {:<10}  forks that fail\n", "step", "");
-    for point in &when.points {
-        let tenths = u64::from(point.failed) * TENTHS / u64::from(when.forks);
-        let bar: String = (0..TENTHS).map(|tenth| if tenth < tenths { '#' } else { '.' }).collect();
-        text += &format!("{:>8}  {bar}  {} of {}", point.step, point.failed, when.forks);
-        if point.otherwise > 0 {
-            text += &format!(", {} otherwise", point.otherwise);
-        }
-        text.push('\n');
-    }
+/// The table, and what happened where the failure became inevitable.
+fn text(when: &when::When, scenario: &Scenario) -> String {
+    let Some(shown) = when.decided() else { return format!("{when}\n") };
+    let mut text = format!("{when}. Steps {} to {}:\n{LEGEND}\n", shown.start(), shown.end());
+    lines(scenario, shown).iter().for_each(|line| text += &format!("{line}\n"));
     text
-}
-
-/// Where the failure became inevitable, and what happened there.
-fn conclusion(when: &when::When, scenario: &Scenario) -> String {
-    let forks = when.forks;
-    match when.inevitable() {
-        None => "\nnever inevitable: forks of the last point escape it\n".to_owned(),
-        Some(Inevitable { before: None, .. }) => {
-            "\ninevitable from the beginning: luck has no part in it\n".to_owned()
-        }
-        Some(Inevitable { before: Some(before), from }) => {
-            let (last, first) = (before.step, from.step);
-            let shown = first.saturating_sub(SHOWN - 1).max(last + 1)..=first;
-            let mut text = format!(
-                "\ninevitable by step {first}: of the forks after step {last} fail {} of {forks}, of those after step {first} all. Steps {} to {first}:\n{LEGEND}\n",
-                before.failed,
-                shown.start()
-            );
-            lines(scenario, shown).iter().for_each(|line| text += &format!("{line}\n"));
-            text
-        }
-    }
 }
 
 /// The trace of these steps, and of what happened to the world between them.

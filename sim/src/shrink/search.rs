@@ -12,6 +12,8 @@ pub struct Shrunk {
     pub failure: Failure,
     /// How many scenarios were tried.
     pub tried: u64,
+    /// How many steps that took, all runs together, the first run aside.
+    pub steps: u64,
 }
 
 /// Runs a scenario, and gives up after so many steps; none where it cannot be run.
@@ -24,8 +26,8 @@ pub(super) struct Search<'w> {
     pub(super) operations: u64,
     /// Under how many other seeds an attempt is made that does not fail.
     pub(super) rolls: u64,
-    /// How many steps are left.
-    steps: u64,
+    /// How many steps may be taken.
+    budget: u64,
     run_for: RunFor<'w>,
     watch: &'w mut dyn FnMut(&Shrunk) -> bool,
     /// Set once it has been told to stop.
@@ -42,13 +44,13 @@ impl<'w> Search<'w> {
     ) -> Option<Self> {
         let report = run_for(scenario, u64::MAX)?;
         let (failure, operations) = (report.failure?, report.operations);
-        let smallest = Shrunk { scenario: scenario.clone(), failure, tried: 1 };
-        Some(Self { smallest, operations, rolls: 0, steps, run_for, watch, stopped: false })
+        let smallest = Shrunk { scenario: scenario.clone(), failure, tried: 1, steps: 0 };
+        Some(Self { smallest, operations, rolls: 0, budget: steps, run_for, watch, stopped: false })
     }
 
     /// Whether nothing more is to be tried.
     pub(super) fn is_over(&self) -> bool {
-        self.stopped || self.steps == 0
+        self.stopped || self.smallest.steps >= self.budget
     }
 
     /// Makes a change, and keeps it if the scenario then fails as before, under its own seed or another.
@@ -105,7 +107,7 @@ impl<'w> Search<'w> {
     /// queries were drawn.
     fn fails(&mut self, scenario: &Scenario, last_step: u64) -> Option<(Failure, u64)> {
         let report = (self.run_for)(scenario, last_step)?;
-        self.steps = self.steps.saturating_sub(report.counters.steps.max(1));
+        self.smallest.steps += report.counters.steps.max(1);
         let failure = report.failure?;
         let is_same = failure.property == self.smallest.failure.property && failure.step <= last_step;
         is_same.then_some((failure, report.operations))

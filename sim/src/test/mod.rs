@@ -28,15 +28,16 @@ mod workload;
 
 pub use fault::CustomFault;
 pub use property::Property;
-pub use report::{FailedSeed, TestError};
+pub use report::{CutShort, FailedSeed, TestError};
 pub use workload::{Request, Workload};
 
 use crate::explain;
 use crate::quiet::quiet_kernel_panics;
 use crate::report::{Failure, Report};
 use crate::scenario::{Profile, ReplicaSpec, Scenario, ScenarioError};
-use crate::shrink::{STEPS, Shrunk, shrink_by};
+use crate::shrink::{Shrunk, shrink_by};
 use crate::stream::Stream;
+use crate::when::{self, Effort, When};
 use crate::world::{Tracer, World};
 use application::{Demands, Named, NamedFault, Simulated};
 use journal::Journal;
@@ -50,6 +51,21 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Once;
 use words::guarded;
+
+/// How many steps shrinking takes at most where a test does not say, all runs together: a minute of a test that is
+/// not optimized.
+pub const SHRINK_STEPS: u64 = 1_000_000;
+
+/// What else is told of a failure.
+#[derive(Default)]
+struct More {
+    /// Where runs are not the same twice: the failure of the first, and how they differ.
+    varies: Option<(Failure, String)>,
+    /// When it was decided.
+    when: Option<When>,
+    /// What stopped the search for a smaller scenario.
+    cut_short: Option<CutShort>,
+}
 
 /// A workload that asks no query when it is asked so often has none.
 const TRIED_QUERIES: u32 = 64;
@@ -92,6 +108,14 @@ pub struct Test<M, W = ()> {
     seeds: Range<u64>,
     members: u32,
     profile: Profile,
+    shrinking: Shrinking,
+}
+
+/// How long shrinking may take.
+#[derive(Clone)]
+struct Shrinking {
+    steps: u64,
+    goes_on: Rc<dyn Fn() -> bool>,
 }
 
 impl<M, W: fmt::Debug> fmt::Debug for Test<M, W> {
@@ -128,6 +152,7 @@ impl<M: StateMachine + 'static> Test<M> {
             seeds: 0..100,
             members: 3,
             profile: Profile::Storage,
+            shrinking: Shrinking { steps: SHRINK_STEPS, goes_on: Rc::new(|| true) },
         }
     }
 }
@@ -135,8 +160,8 @@ impl<M: StateMachine + 'static> Test<M> {
 impl<M: StateMachine + 'static, W> Test<M, W> {
     /// What clients ask.
     pub fn workload<V: Workload + Clone>(self, workload: V) -> Test<M, V> {
-        let Self { begin, properties, faults, seeds, members, profile, .. } = self;
-        Test { begin, workload, properties, faults, seeds, members, profile }
+        let Self { begin, properties, faults, seeds, members, profile, shrinking, .. } = self;
+        Test { begin, workload, properties, faults, seeds, members, profile, shrinking }
     }
 
     /// Which seeds [`check`](Test::check) runs; 0 to 99 where this is not said.
@@ -152,6 +177,27 @@ impl<M: StateMachine + 'static, W> Test<M, W> {
     /// What the worlds around them are like; [`Profile::Storage`] where this is not said.
     pub fn profile(self, profile: Profile) -> Self {
         Self { profile, ..self }
+    }
+
+    /// How many steps shrinking takes at most, all runs together; [`SHRINK_STEPS`] where this is not said. What
+    /// is found within them is the same on every machine.
+    pub fn shrink_steps(self, steps: u64) -> Self {
+        Self { shrinking: Shrinking { steps, ..self.shrinking }, ..self }
+    }
+
+    /// Shrinks only as long as this returns true, which is asked after each run: by a clock, say. What is found until
+    /// then depends on the machine, and the report says so.
+    ///
+    /// ```
+    /// use kontiki_core::kv::Kv;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let deadline = Instant::now() + Duration::from_secs(120);
+    /// let test = kontiki_sim::Test::new(Kv::default()).shrink_while(move || Instant::now() < deadline);
+    /// # drop(test);
+    /// ```
+    pub fn shrink_while(self, goes_on: impl Fn() -> bool + 'static) -> Self {
+        Self { shrinking: Shrinking { goes_on: Rc::new(goes_on), ..self.shrinking }, ..self }
     }
 
     /// What must hold of the state of every member after every entry.
@@ -216,7 +262,8 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
     /// in which it does, how it came about, and how to replay it.
     ///
     /// The environment variable `KONTIKI_SEED` names a single seed to run instead, and `KONTIKI_SCENARIO` a
-    /// file with a scenario.
+    /// file with a scenario. `KONTIKI_WHEN` asks of a failure [when it was decided](when), and names how many forks
+    /// are run at each point: the scenario is then not shrunk.
     ///
     /// # Panics
     ///
@@ -237,23 +284,25 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
     pub fn run(&self) -> Result<u64, TestError> {
         static QUIET: Once = Once::new();
         QUIET.call_once(quiet_kernel_panics);
-        self.run_chosen(report::scenarios(self.seeds.clone(), |name| std::env::var_os(name))?)
+        let variable = |name: &str| std::env::var_os(name);
+        self.run_chosen(report::scenarios(self.seeds.clone(), variable)?, report::forks(variable)?)
     }
 
-    fn run_chosen(&self, chosen: Chosen) -> Result<u64, TestError> {
+    /// Runs what is chosen; of a failure, it may ask by so many forks when it was decided.
+    fn run_chosen(&self, chosen: Chosen, forks: Option<u32>) -> Result<u64, TestError> {
         match chosen {
             _ if self.members == 0 => Err(TestError::NoMembers),
-            Chosen::Scenario(scenario) => self.try_one(&scenario, None).map(|()| 1),
+            Chosen::Scenario(scenario) => self.try_one(&scenario, None, forks).map(|()| 1),
             Chosen::Seeds(mut seeds) => {
                 let count = seeds.end - seeds.start;
-                seeds.try_for_each(|seed| self.try_one(&self.scenario(seed), Some(seed)))?;
+                seeds.try_for_each(|seed| self.try_one(&self.scenario(seed), Some(seed), forks))?;
                 Ok(count)
             }
         }
     }
 
     /// Runs a scenario: of a seed, or of a file.
-    fn try_one(&self, scenario: &Scenario, seed: Option<u64>) -> Result<(), TestError> {
+    fn try_one(&self, scenario: &Scenario, seed: Option<u64>, forks: Option<u32>) -> Result<(), TestError> {
         let report = self.play(scenario)?;
         let Some(failure) = report.failure.clone() else { return Ok(()) };
         let watch = || self.watch(scenario, failure.step);
@@ -261,29 +310,58 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         if let Some(varies) = repeat::difference(&report, &first, &second) {
             let is_second = !first.fails_as(&failure) && second.fails_as(&failure);
             let watched = if is_second { second } else { first };
-            return Err(self.failed(scenario, seed, scenario.clone(), watched, Some((failure, varies))));
+            let more = More { varies: Some((failure, varies)), ..More::default() };
+            return Err(self.failed(scenario, seed, scenario.clone(), watched, more));
+        }
+        if let Some(forks) = forks {
+            let effort = Effort { forks, ..Effort::default() };
+            let more = More { when: self.when(scenario, effort)?, ..More::default() };
+            return Err(self.failed(scenario, seed, scenario.clone(), first, more));
         }
         // A scenario of a file is as small as its owner wants it.
         let smallest = seed.and_then(|_| self.smallest(scenario));
-        if let Some(Shrunk { scenario: smallest, failure, .. }) = smallest {
+        if let Some((Shrunk { scenario: smallest, failure, .. }, cut_short)) = smallest {
             let watched = self.watch(&smallest, failure.step)?;
             // A machine whose runs differ may fail once and not again.
             if watched.fails_as(&failure) {
-                return Err(self.failed(scenario, seed, smallest, watched, None));
+                let more = More { cut_short, ..More::default() };
+                return Err(self.failed(scenario, seed, smallest, watched, more));
             }
         }
-        Err(self.failed(scenario, seed, scenario.clone(), first, None))
+        Err(self.failed(scenario, seed, scenario.clone(), first, More::default()))
     }
 
-    /// The smallest scenario found that fails in the same way. Clients with sessions keep them: without, they
-    /// fail in another way.
-    fn smallest(&self, scenario: &Scenario) -> Option<Shrunk> {
+    /// Forks a failing scenario of this test at points of its past, and returns how many of the forks fail: how
+    /// likely the failure was from each point on, and where it became inevitable. None where nothing fails. See
+    /// [`crate::when`].
+    ///
+    /// # Errors
+    ///
+    /// If the scenario cannot be run.
+    pub fn when(&self, scenario: &Scenario, effort: Effort) -> Result<Option<When>, TestError> {
+        let run = |scenario: &Scenario, steps| Ok(self.world(scenario, None, None)?.run_for(steps));
+        let told = when::when_run_by(scenario, &run, effort, &mut |_| ());
+        told.map_err(|wrong| TestError::Scenario { seed: scenario.seed, wrong })
+    }
+
+    /// The smallest scenario found that fails in the same way, and what stopped the search before its end. Clients
+    /// with sessions keep them: without, they fail in another way.
+    fn smallest(&self, scenario: &Scenario) -> Option<(Shrunk, Option<CutShort>)> {
         let sessions = |scenario: &Scenario| scenario.replica.as_ref().map(|replica| replica.sessions);
         let run_for = |smaller: &Scenario, steps| {
             let is_same = sessions(smaller) == sessions(scenario);
             is_same.then(|| self.world(smaller, None, None).ok())?.map(|world| world.run_for(steps))
         };
-        shrink_by(scenario, &run_for, STEPS, &mut |_| true)
+        let (steps, mut goes_on) = (self.shrinking.steps, true);
+        let shrunk = shrink_by(scenario, &run_for, steps, &mut |_| {
+            goes_on = (self.shrinking.goes_on)();
+            goes_on
+        })?;
+        let cut_short = match shrunk.steps >= steps {
+            true => Some(CutShort::Steps(steps)),
+            false => (!goes_on).then_some(CutShort::Told),
+        };
+        Some((shrunk, cut_short))
     }
 
     /// Plays a scenario once more, which failed at this step, and watches every step.
@@ -295,19 +373,23 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         })
     }
 
-    /// Tells of a scenario that fails, by a run of the smallest that does; where runs are not the same twice,
-    /// with the failure of the first and how they differ. What belongs to a seed is written to files.
+    /// Tells of a scenario that fails, by a run of the smallest that does. What belongs to a seed is written to
+    /// files.
     fn failed(
         &self,
         scenario: &Scenario,
         seed: Option<u64>,
         smallest: Scenario,
         watched: Watched,
-        varies: Option<(Failure, String)>,
+        more: More,
     ) -> TestError {
-        let test = report::test_name();
-        let page =
-            watched.watcher.diagram(explain::title(&smallest), watched.report.failure.clone()).to_html();
+        let (test, More { varies, when, cut_short }) = (report::test_name(), more);
+        let decided = when.as_ref().and_then(When::decided);
+        let decided = decided.map(|steps| watched.lines_of(steps)).unwrap_or_default();
+        let mut diagram = watched.watcher.diagram(explain::title(&smallest), watched.report.failure.clone());
+        let inevitable = when.as_ref().and_then(When::inevitable);
+        diagram.inevitable = inevitable.filter(|it| it.before.is_some()).map(|it| it.from.step);
+        let page = diagram.to_html();
         let save = |seed| {
             let name = report::file_name(test.as_deref(), seed);
             report::save(&smallest, &watched.steps, &page, &name).ok()
@@ -322,6 +404,9 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
             seed,
             failure,
             varies,
+            cut_short,
+            when,
+            decided,
             faults: faults_of(scenario),
             log: watched.log,
             scenario: smallest,
@@ -414,7 +499,7 @@ mod tests {
         let mut scenario = puts().scenario(1);
         scenario.replica = None;
         let wrong =
-            puts().run_chosen(Chosen::Scenario(Box::new(scenario))).expect_err("nothing would run it");
+            puts().run_chosen(Chosen::Scenario(Box::new(scenario)), None).expect_err("nothing would run it");
         assert_eq!(wrong, TestError::Scenario { seed: 1, wrong: ScenarioError::NoReplica });
     }
 
@@ -422,7 +507,7 @@ mod tests {
     fn a_scenario_of_a_file_is_told_as_it_is() {
         let test = puts().invariant("there are three keys at most", |kv: &Kv| kv.len() <= 3);
         let scenario = test.scenario(0);
-        let failed = test.run_chosen(Chosen::Scenario(Box::new(scenario.clone())));
+        let failed = test.run_chosen(Chosen::Scenario(Box::new(scenario.clone())), None);
         let Err(TestError::Failed(failed)) = failed else { panic!("it should fail: {failed:?}") };
         assert_eq!((&failed.scenario, failed.seed, failed.files.len()), (&scenario, None, 0));
         let text = failed.to_string();

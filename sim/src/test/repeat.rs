@@ -7,12 +7,15 @@ use crate::report::{Failure, Report};
 use crate::story::{self, Story};
 use crate::trace::Traced;
 use crate::world::Tracer;
+use std::ops::RangeInclusive;
 
 /// A run, and all that was seen of it.
 pub(super) struct Watched {
     pub(super) report: Report,
-    /// All of its steps, one a line.
+    /// All of its steps, and what happened between them, one a line.
     pub(super) steps: Vec<String>,
+    /// The step that each line is of, or that it comes after.
+    numbers: Vec<u64>,
     /// The end of the log, one entry a line.
     pub(super) log: Vec<String>,
     /// How its failure came about, if it fails.
@@ -22,6 +25,12 @@ pub(super) struct Watched {
 }
 
 impl Watched {
+    /// The lines of these steps, and what happened after each.
+    pub(super) fn lines_of(&self, steps: RangeInclusive<u64>) -> Vec<String> {
+        let lines = self.steps.iter().zip(&self.numbers);
+        lines.filter(|(_, number)| steps.contains(number)).map(|(line, _)| line.clone()).collect()
+    }
+
     /// Whether the run violates the same property.
     pub(super) fn fails_as(&self, failure: &Failure) -> bool {
         self.report.failure.as_ref().is_some_and(|it| it.property == failure.property)
@@ -33,11 +42,15 @@ impl Watched {
         mut watcher: Watcher,
         run: impl FnOnce(Tracer<'_>) -> Result<Report, TestError>,
     ) -> Result<Self, TestError> {
-        let (mut steps, mut report) = (Vec::new(), None);
+        let (mut steps, mut numbers, mut reached, mut report) = (Vec::new(), Vec::new(), 0, None);
         let story = story::tell_of(|tell| {
             let mut tracer = |traced: &Traced<'_>| {
+                if let Traced::Step { step, .. } = *traced {
+                    reached = step;
+                }
                 if !traced.is_routine() {
                     steps.push(traced.line());
+                    numbers.push(reached);
                 }
                 watcher.note(traced);
                 tell(traced);
@@ -46,7 +59,7 @@ impl Watched {
             Ok(ran.failure.clone())
         })?;
         let report = report.expect("it was run");
-        Ok(Self { report, steps, log: journal.lines(), story, watcher })
+        Ok(Self { report, steps, numbers, log: journal.lines(), story, watcher })
     }
 }
 

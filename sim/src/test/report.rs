@@ -5,6 +5,7 @@ use crate::report::Failure;
 use crate::scenario::{Scenario, ScenarioError};
 use crate::story::Story;
 use crate::trace::LEGEND;
+use crate::when::{Effort, When};
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ use thiserror::Error;
 pub(super) const SEED: &str = "KONTIKI_SEED";
 /// Names a file with a scenario to run.
 pub(super) const SCENARIO: &str = "KONTIKI_SCENARIO";
+/// Asks when a failure was decided, by so many forks at each point.
+pub(super) const WHEN: &str = "KONTIKI_WHEN";
 
 /// Why a [`Test`](super::Test) does not pass.
 #[derive(Clone, PartialEq, Debug, Error)]
@@ -53,6 +56,12 @@ pub struct FailedSeed {
     /// Where the run of the seed is not the same twice, and what usually makes it so. Such a failure is not
     /// made smaller.
     pub varies: Option<String>,
+    /// What stopped the search for a smaller scenario; nothing where it came to its end, or was not made.
+    pub cut_short: Option<CutShort>,
+    /// When the failure was decided, where that was asked.
+    pub when: Option<When>,
+    /// The steps in which it was, one a line.
+    pub decided: Vec<String>,
     /// That scenario.
     pub scenario: Scenario,
     /// How many faults the scenario of the seed had, contests included.
@@ -68,17 +77,36 @@ pub struct FailedSeed {
     pub test: Option<String>,
 }
 
-impl fmt::Display for FailedSeed {
+/// What stopped the search for a smaller scenario before its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CutShort {
+    /// It had taken so many steps.
+    Steps(u64),
+    /// The test told it to stop: on another machine it may get further.
+    Told,
+}
+
+impl fmt::Display for CutShort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, failure, varies, scenario, faults, log, story, files, test } = self;
-        if let Some(varies) = varies {
-            writeln!(f, "{varies}\n")?;
+        match self {
+            Self::Steps(steps) => {
+                write!(f, "Shrinking stopped after {steps} steps; `shrink_steps` of the test allows more.")
+            }
+            Self::Told => f.write_str(
+                "Shrinking stopped when `shrink_while` of the test said so, which may depend on this machine.",
+            ),
         }
-        writeln!(f, "{failure:#}\n")?;
+    }
+}
+
+impl FailedSeed {
+    /// How much is in the scenario, and how much there was.
+    fn write_size(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, varies, when, cut_short, scenario, faults, .. } = self;
         let (left, members) = (faults_of(scenario), scenario.members.len());
         let (faults, members) = (counted(*faults, "fault"), counted(members, "member"));
         match seed {
-            Some(seed) if varies.is_some() => {
+            Some(seed) if varies.is_some() || when.is_some() => {
                 writeln!(f, "Seed {seed} fails, with {faults} and {members}{}.", contested(scenario))?;
             }
             Some(seed) => {
@@ -91,23 +119,47 @@ impl fmt::Display for FailedSeed {
             }
             None => writeln!(f, "The scenario in the file fails, with {faults} and {members}.")?,
         }
+        cut_short.iter().try_for_each(|cut_short| writeln!(f, "{cut_short}"))
+    }
+
+    /// When the failure was decided, where that was asked.
+    fn write_when(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(when) = &self.when else { return Ok(()) };
+        writeln!(f, "\nWhen it was decided:\n{when}")?;
+        self.decided.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+impl fmt::Display for FailedSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, failure, varies, when, log, story, files, test, .. } = self;
+        if let Some(varies) = varies {
+            writeln!(f, "{varies}\n")?;
+        }
+        writeln!(f, "{failure:#}\n")?;
+        self.write_size(f)?;
         writeln!(f, "\nThe end of the log:")?;
         log.iter().try_for_each(|line| writeln!(f, "{line}"))?;
         if let Some(story) = story {
             writeln!(f, "\nHow it came about:")?;
             story.lines().iter().try_for_each(|fact| writeln!(f, "{fact}"))?;
         }
+        self.write_when(f)?;
         let command = match test {
             Some(test) => format!("cargo test {test} -- --exact"),
             None => "and the same command".to_owned(),
         };
         if let Some(seed) = seed {
             writeln!(f, "\n  replay the seed:      {SEED}={seed} {command}")?;
+            if varies.is_none() && when.is_none() {
+                let forks = Effort::default().forks;
+                writeln!(f, "  when it was decided:  {SEED}={seed} {WHEN}={forks} {command}")?;
+            }
         }
         for file in files {
             let path = file.display();
             match file.extension().and_then(OsStr::to_str) {
-                Some("json") if varies.is_some() => {
+                Some("json") if varies.is_some() || when.is_some() => {
                     writeln!(f, "  the scenario:         {SCENARIO}={path} {command}")?;
                 }
                 Some("json") => writeln!(f, "  replay the smallest:  {SCENARIO}={path} {command}")?,
@@ -174,6 +226,18 @@ pub(super) fn scenarios(
     Ok(Chosen::Seeds(seeds))
 }
 
+/// By how many forks it is asked when a failure was decided; none where it is not asked.
+pub(super) fn forks(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<u32>, TestError> {
+    let Some(forks) = variable(WHEN) else { return Ok(None) };
+    let number =
+        forks.to_str().and_then(|forks| forks.parse().ok()).filter(|forks| (1..=10_000).contains(forks));
+    let wrong = || {
+        let what = format!("is {forks:?}, and no number of forks from 1 to 10000: as in {WHEN}=32");
+        TestError::Variable(WHEN, what)
+    };
+    number.ok_or_else(wrong).map(Some)
+}
+
 /// What a test runs.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Chosen {
@@ -217,6 +281,16 @@ mod tests {
 
     fn chosen(seeds: Range<u64>, name: &str, value: &str) -> Result<Chosen, TestError> {
         scenarios(seeds, |asked| (asked == name).then(|| value.into()))
+    }
+
+    #[test]
+    fn a_variable_asks_when_a_failure_was_decided() {
+        let asked = |value: &str| forks(|name| (name == WHEN).then(|| value.into()));
+        assert_eq!((forks(|_| None), asked("32")), (Ok(None), Ok(Some(32))));
+        for wrong in ["", "many", "0", "10001"] {
+            let said = asked(wrong).expect_err(wrong).to_string();
+            assert!(said.starts_with(&format!("KONTIKI_WHEN is {wrong:?}")), "{said}");
+        }
     }
 
     #[test]

@@ -17,9 +17,17 @@ mod tests;
 use crate::report::{Failure, Report};
 use crate::scenario::{Fork, Scenario, ScenarioError};
 use crate::stream::Stream;
+use std::fmt;
+use std::ops::RangeInclusive;
 
 /// How much longer than the failing run, in steps, a fork is watched.
 pub const HORIZON: u64 = 2;
+
+/// How many of the steps are shown in which a failure became inevitable, at most.
+pub const SHOWN: u64 = 12;
+
+/// How long a bar is that stands for all forks.
+const TENTHS: u64 = 10;
 
 /// How much is tried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,6 +82,42 @@ impl When {
         let first = self.points.iter().rposition(escapes).map_or(0, |last| last + 1);
         let before = first.checked_sub(1).map(|last| self.points[last]);
         Some(Inevitable { before, from: *self.points.get(first)? })
+    }
+
+    /// The steps in which it became inevitable: the last [`SHOWN`] of those between the last point that some fork
+    /// escaped and the first that none did. None where there are no two such points.
+    pub fn decided(&self) -> Option<RangeInclusive<u64>> {
+        let Inevitable { before, from } = self.inevitable()?;
+        let (last, first) = (before?.step, from.step);
+        Some(first.saturating_sub(SHOWN - 1).max(last + 1)..=first)
+    }
+}
+
+/// A table with a line for each point, and where the failure became inevitable.
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { forks, points, .. } = self;
+        writeln!(f, "{:>8}  {:<10}  forks that fail", "step", "")?;
+        for Point { step, failed, otherwise } in points {
+            let tenths = u64::from(*failed) * TENTHS / u64::from(*forks);
+            let bar: String = (0..TENTHS).map(|tenth| if tenth < tenths { '#' } else { '.' }).collect();
+            write!(f, "{step:>8}  {bar}  {failed} of {forks}")?;
+            match otherwise {
+                0 => writeln!(f)?,
+                _ => writeln!(f, ", {otherwise} otherwise")?,
+            }
+        }
+        match self.inevitable() {
+            None => f.write_str("\nnever inevitable: forks of the last point escape it"),
+            Some(Inevitable { before: None, .. }) => {
+                f.write_str("\ninevitable from the beginning: luck has no part in it")
+            }
+            Some(Inevitable { before: Some(before), from }) => write!(
+                f,
+                "\ninevitable by step {}: of the forks after step {} fail {} of {forks}, of those after step {} all",
+                from.step, before.step, before.failed, from.step
+            ),
+        }
     }
 }
 
