@@ -4,6 +4,7 @@
 //! ```text
 //! cargo run --release -p kontiki-tests --bin bench -- --workload all               one JSON line a workload
 //! cargo run --release -p kontiki-tests --bin bench -- --workload w1 --callgrind    with instructions (valgrind)
+//! cargo run --release -p kontiki-tests --bin bench -- --workload w1 --members 15   a larger group
 //! ```
 //!
 //! Members live in one thread and one memory, messages in one queue, nothing is serialized, and a disk is
@@ -36,6 +37,9 @@ struct Arguments {
     /// How many operations; each workload has its own default.
     #[arg(long)]
     n: Option<u64>,
+    /// How many members a group of w1 has.
+    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u8).range(1..=64))]
+    members: u8,
     /// Count instructions too: runs itself under valgrind for n and 2n operations and takes the difference.
     #[arg(long)]
     callgrind: bool,
@@ -77,9 +81,9 @@ impl Choice {
         }
     }
 
-    fn run(self, n: u64) -> Cost {
+    fn run(self, n: u64, members: u8) -> Cost {
         match self {
-            Self::W1 => one_by_one(n),
+            Self::W1 => one_by_one(members.into(), n),
             Self::W2 => in_rounds(3, 16, n),
             Self::W3 => in_rounds(5, 1024, n),
             Self::W4 => heartbeats(n),
@@ -98,10 +102,10 @@ fn main() -> ExitCode {
     for workload in all.filter(|&each| each != Choice::All) {
         if arguments.workload == workload || arguments.workload == Choice::All {
             let n = arguments.n.unwrap_or(workload.default_n());
-            let cost = workload.run(n);
+            let cost = workload.run(n, arguments.members);
             let mut line = cost.to_json(workload, n);
             if arguments.callgrind && workload != Choice::W7 {
-                match instructions_per_operation(workload, n) {
+                match instructions_per_operation(workload, n, arguments.members) {
                     Ok(count) => line["instructions_per_op"] = json!(count),
                     Err(reason) => {
                         eprintln!("{reason}");
@@ -123,9 +127,9 @@ const HEARTBEAT: u64 = 50;
 const IDLE_GROUPS: u64 = 1_000;
 const ROUND: u64 = 64;
 
-fn one_by_one(n: u64) -> Cost {
+fn one_by_one(members: usize, n: u64) -> Cost {
     let mut host = Host::default();
-    let mut group = Group::new(3, 0);
+    let mut group = Group::new(members, 0);
     let leader = host.elect(&mut group);
     let mut bytes = [0; 16];
     let cost = measure(&mut host, n, |host| {
@@ -543,8 +547,8 @@ fn bench_measured(work: &mut dyn FnMut()) {
 }
 
 /// Runs this program under valgrind with n and with 2n operations: what is the same in both cancels.
-fn instructions_per_operation(workload: Choice, n: u64) -> Result<f64, String> {
-    let (shorter, longer) = (instructions(workload, n)?, instructions(workload, 2 * n)?);
+fn instructions_per_operation(workload: Choice, n: u64, members: u8) -> Result<f64, String> {
+    let (shorter, longer) = (instructions(workload, n, members)?, instructions(workload, 2 * n, members)?);
     let (from, to) = match workload {
         Choice::W2 | Choice::W3 => (n.next_multiple_of(ROUND), (2 * n).next_multiple_of(ROUND)),
         _ => (n, 2 * n),
@@ -552,13 +556,13 @@ fn instructions_per_operation(workload: Choice, n: u64) -> Result<f64, String> {
     Ok(ratio(longer.saturating_sub(shorter), to - from))
 }
 
-fn instructions(workload: Choice, n: u64) -> Result<u64, String> {
+fn instructions(workload: Choice, n: u64, members: u8) -> Result<u64, String> {
     let program = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--toggle-collect=*bench_measured*"])
         .args(["--callgrind-out-file=/dev/null"])
         .arg(program)
-        .args(["--workload", &workload.name(), "--n", &n.to_string()])
+        .args(["--workload", &workload.name(), "--n", &n.to_string(), "--members", &members.to_string()])
         .output()
         .map_err(|error| format!("cannot run valgrind, which counts the instructions: {error}"))?;
     let report = String::from_utf8_lossy(&output.stderr);
