@@ -26,9 +26,10 @@ pub struct Membership {
     members: Vec<Member>,
 }
 
-/// The most members of a group. Decisions are counted without sorting, which is fast for real groups and
-/// would not be for large ones.
+/// The most members of a group. What they have decided is counted in memory of a fixed size.
 pub const MAX_MEMBERS: usize = 64;
+
+const _: () = assert!(MAX_MEMBERS <= quorum::MAX_VOTERS);
 
 /// What a member is in its group.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -415,18 +416,18 @@ impl Membership {
     }
 
     /// The greatest index that a majority of every set has reached.
-    pub fn reached(&self, index_of: impl Fn(NodeId) -> Index) -> Index {
+    pub fn reached(&self, index_of: impl FnMut(NodeId) -> Index) -> Index {
         self.reached_beyond(Index::ZERO, index_of)
     }
 
     /// The greatest value beyond `floor` that a majority of every set has reached; `floor` where there is
     /// none.
-    pub(crate) fn reached_beyond<T: Copy + Ord>(&self, floor: T, value_of: impl Fn(NodeId) -> T) -> T {
-        let incoming = quorum::reached_beyond(floor, &self.voters, &value_of);
+    pub(crate) fn reached_beyond<T: Copy + Ord>(&self, floor: T, mut value_of: impl FnMut(NodeId) -> T) -> T {
+        let incoming = quorum::reached_beyond(floor, &self.voters, &mut value_of);
         if !self.is_joint() {
             return incoming;
         }
-        incoming.min(quorum::reached_beyond(floor, &self.outgoing, &value_of))
+        incoming.min(quorum::reached_beyond(floor, &self.outgoing, value_of))
     }
 
     /// What `changes` make of this group, when they are over. The group must not be joint.

@@ -322,6 +322,29 @@ impl Leader {
         self.peers.iter().find(|peer| peer.member.id == id && peer.leaving.is_none())
     }
 
+    /// What is known of a member, for counts over all voters: `own` of this one, and nothing of one that is
+    /// not of the group. Voters are asked for in the order in which the peers stand, so that the next one is
+    /// mostly found at once.
+    fn of_each<T: Copy + Default>(
+        &self,
+        me: NodeId,
+        own: T,
+        of: impl Fn(&Progress) -> T,
+    ) -> impl FnMut(NodeId) -> T {
+        let mut begin = 0;
+        move |id| {
+            if id == me {
+                return own;
+            }
+            let is_it = |&at: &usize| self.peers[at].member.id == id && self.peers[at].leaving.is_none();
+            let found = (begin..self.peers.len()).chain(0..begin).find(is_it);
+            found.map_or_else(T::default, |at| {
+                begin = at + 1;
+                of(&self.peers[at])
+            })
+        }
+    }
+
     /// Whether an entry of its own term is committed, and with it everything before (paper §5.4.2, §8).
     fn has_committed(&self, common: &Common) -> bool {
         common.log.committed() >= self.first
@@ -350,13 +373,7 @@ impl Leader {
     /// itself like any other member, so not at all where it is none any more.
     fn commit_reached(&mut self, common: &mut Common, out: &mut Vec<Action>) {
         let own = common.log.durable();
-        let id = common.id();
-        let matched = |member| {
-            if member == id {
-                return own;
-            }
-            self.peer(member).map_or(Index::ZERO, |peer| peer.matched)
-        };
+        let matched = self.of_each(common.id(), own, |peer| peer.matched);
         let committed = common.log.committed();
         let reached = common.membership().reached_beyond(committed, matched);
         if reached == committed || common.log.term(reached) != Some(common.term()) {

@@ -190,12 +190,7 @@ impl Leader {
 
     /// The last round to which a quorum has answered; the leader needs not be asked.
     fn confirmed_round(&self, common: &Common) -> u64 {
-        let answered = |member| {
-            if member == common.id() {
-                return u64::MAX;
-            }
-            self.peer(member).map_or(0, |peer| peer.answered_round)
-        };
+        let answered = self.of_each(common.id(), u64::MAX, |peer| peer.answered_round);
         common.membership().reached_beyond(0, answered)
     }
 
@@ -206,12 +201,7 @@ impl Leader {
         {
             return None;
         }
-        let lease_promised_at = |member| {
-            if member == common.id() {
-                return common.now;
-            }
-            self.peer(member).map_or(Instant::ZERO, |peer| peer.lease_promised_at)
-        };
+        let lease_promised_at = self.of_each(common.id(), common.now, |peer| peer.lease_promised_at);
         let since = common.membership().reached_beyond(Instant::ZERO, lease_promised_at);
         let until = since + common.config.timing.lease;
         (since > Instant::ZERO && common.now < until).then_some(until)
