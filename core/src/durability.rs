@@ -177,7 +177,15 @@ impl Durability {
         through
     }
 
+    #[inline]
     fn release(&mut self, out: &mut Vec<Action>) {
+        // A leader promises nothing.
+        if !self.waiting.is_empty() {
+            self.release_durable(out);
+        }
+    }
+
+    fn release_durable(&mut self, out: &mut Vec<Action>) {
         let durable = self.pending.front().map_or(self.issued.next(), |pending| pending.seq);
         while let Some((seq, _)) = self.waiting.front()
             && *seq < durable

@@ -427,15 +427,16 @@ impl Raft {
     /// Whether a request for a vote or a pre-vote is refused because a leader is known to be alive (thesis
     /// 4.2.3). Without this a member that cannot hear the leader could unseat it, and pre-votes would be
     /// pointless.
+    #[inline]
     fn refuses_elections(&self, body: &Body) -> bool {
         let leads = matches!(self.role, Role::Leader(_));
-        let loyal = leads || self.common.has_live_leader();
-        let check_quorum = self.common.config.options.check_quorum;
+        let checks_leader =
+            || self.common.config.options.check_quorum && (leads || self.common.has_live_leader());
         match body {
             // A leader that does not check its quorum could keep its followers for ever without leading.
-            Body::PreVote { .. } => leads || (loyal && check_quorum),
+            Body::PreVote { .. } => leads || checks_leader(),
             // The leader itself has asked this candidate to take over.
-            Body::RequestVote { transfer, .. } => loyal && check_quorum && !transfer,
+            Body::RequestVote { transfer, .. } => !transfer && checks_leader(),
             _ => false,
         }
     }

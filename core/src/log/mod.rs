@@ -335,11 +335,8 @@ impl Log {
         }
         let new = &entries[new_from..];
         self.terms.extend(new.iter().map(|entry| entry.id.term));
-        for entry in new {
-            self.configs.appended(entry);
-            self.cached_size += entry.size();
-            self.sizes.push(entry.id.index, entry.size());
-        }
+        self.cached_size += self.sizes.extend(new.iter().map(|entry| (entry.id.index, entry.size())));
+        new.iter().for_each(|entry| self.configs.appended(entry));
         self.entries.extend(new.iter().cloned());
         if new_from == 0 {
             self.batch = entries.clone();
@@ -483,15 +480,10 @@ impl Log {
     /// Hands out the next work for the state machine; each entry is named once. **Invariant:** an entry is
     /// applied only once it is committed and durable here, so a state machine never gets ahead of its own
     /// log.
+    #[inline]
     pub(crate) fn take_applicable(&mut self) -> Option<Applicable> {
         if self.restoring {
-            if self.holes.as_ref().is_some_and(|holes| holes.held() == Index::ZERO) {
-                return None;
-            }
-            let snapshot = self.snapshot.clone().filter(|snapshot| snapshot.last.index <= self.durable)?;
-            self.restoring = false;
-            self.applying = snapshot.last.index;
-            return Some(Applicable::Restore(snapshot));
+            return self.take_restorable().map(Applicable::Restore);
         }
         let through = self.committed.min(self.durable).min(self.held());
         if through <= self.applying {
@@ -499,6 +491,17 @@ impl Log {
         }
         self.applying = through;
         Some(Applicable::Apply(through))
+    }
+
+    #[cold]
+    fn take_restorable(&mut self) -> Option<Snapshot> {
+        if self.holes.as_ref().is_some_and(|holes| holes.held() == Index::ZERO) {
+            return None;
+        }
+        let snapshot = self.snapshot.clone().filter(|snapshot| snapshot.last.index <= self.durable)?;
+        self.restoring = false;
+        self.applying = snapshot.last.index;
+        Some(snapshot)
     }
 
     /// The metadata of a snapshot of everything through `index`, which is applied. `None` where the

@@ -30,11 +30,22 @@ impl Sizes {
 
     /// An entry was appended.
     pub(crate) fn push(&mut self, index: Index, size: u64) {
-        self.total = self.total.saturating_add(size);
-        let (_, marked) = self.marks.back().unwrap_or(&self.floor);
-        if self.total - marked >= GRAIN {
-            self.marks.push_back((index, self.total));
+        self.extend(core::iter::once((index, size)));
+    }
+
+    /// Entries were appended. Returns what they have in all.
+    pub(crate) fn extend(&mut self, entries: impl Iterator<Item = (Index, u64)>) -> u64 {
+        let (_, mut marked) = *self.marks.back().unwrap_or(&self.floor);
+        let (before, mut total) = (self.total, self.total);
+        for (index, size) in entries {
+            total = total.saturating_add(size);
+            if total - marked >= GRAIN {
+                self.marks.push_back((index, total));
+                marked = total;
+            }
         }
+        self.total = total;
+        total - before
     }
 
     /// The entries after `through` are gone; they had this size.

@@ -350,8 +350,9 @@ impl Leader {
         common.log.committed() >= self.first
     }
 
-    /// Commits what can be committed, and does whatever had to wait for that.
-    fn advance_commit(&mut self, common: &mut Common, out: &mut Vec<Action>) {
+    /// Commits what can be committed, and does whatever had to wait for that. Returns whether anything was, and
+    /// all peers were sent what is new.
+    fn advance_commit(&mut self, common: &mut Common, out: &mut Vec<Action>) -> bool {
         let before = (common.log.committed(), common.log.last());
         loop {
             self.commit_reached(common, out);
@@ -359,13 +360,15 @@ impl Leader {
                 break;
             }
         }
-        if before != (common.log.committed(), common.log.last()) {
+        let advanced = before != (common.log.committed(), common.log.last());
+        if advanced {
             self.replicate_to_all(common, out);
             self.answer_reads(common, out);
         }
         if self.resigned {
             self.transfer_on_shutdown(common, out);
         }
+        advanced
     }
 
     /// Commits through the greatest index that a quorum has on disk, if its entry is of this leader's own

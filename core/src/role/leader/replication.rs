@@ -31,8 +31,9 @@ impl Leader {
         if matched > common.log.last().index {
             return common.drops.add(DropReason::NeverSent);
         }
-        self.acknowledge(common, position, matched, out);
-        self.replicate(common, position, out);
+        if !self.acknowledge(common, position, matched, out) {
+            self.replicate(common, position, out);
+        }
     }
 
     pub(super) fn on_rejected(
@@ -143,21 +144,27 @@ impl Leader {
         }
     }
 
-    /// The follower has the log through `matched` on its disk.
-    fn acknowledge(&mut self, common: &mut Common, position: usize, matched: Index, out: &mut Vec<Action>) {
+    /// The follower has the log through `matched` on its disk. Returns whether it was sent already what that
+    /// makes possible, along with all others.
+    fn acknowledge(
+        &mut self,
+        common: &mut Common,
+        position: usize,
+        matched: Index,
+        out: &mut Vec<Action>,
+    ) -> bool {
         let news = self.peers[position].acknowledge(matched);
         if !news {
-            return;
+            return false;
         }
         if !common.membership().witnesses().is_empty() {
             self.replicate_to_all(common, out);
         }
-        if matched > common.log.committed() {
-            self.advance_commit(common, out);
-        }
+        let committed = matched > common.log.committed() && self.advance_commit(common, out);
         if self.is_successor(self.peers[position].member) {
             self.pursue_transfer(common, out);
         }
+        committed
     }
 
     pub(super) fn on_snapshot_unavailable(
