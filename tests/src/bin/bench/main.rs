@@ -5,6 +5,7 @@
 //! cargo run --release -p kontiki-tests --bin bench -- --workload all               one JSON line a workload
 //! cargo run --release -p kontiki-tests --bin bench -- --workload w1 --callgrind    with instructions (valgrind)
 //! cargo run --release -p kontiki-tests --bin bench -- --workload w1 --members 15   a larger group
+//! cargo run --release -p kontiki-tests --bin bench -- --budget tests/golden/costs.json
 //! ```
 //!
 //! Members live in one thread and one memory, messages in one queue, nothing is serialized, and a disk is
@@ -12,6 +13,8 @@
 //! check that all members applied the same payloads in one order.
 #![allow(unsafe_code, reason = "a global allocator that counts can be written in no other way")]
 #![allow(clippy::float_arithmetic, reason = "figures for people: nothing is decided by them")]
+
+mod budget;
 
 use clap::{Parser, ValueEnum};
 use kontiki_core::action::{Action, Outcome};
@@ -26,6 +29,7 @@ use kontiki_core::time::{Instant, Nanos};
 use kontiki_core::types::{Ballot, ClusterId, Identity, Index, LogId, NodeId, Payload, RequestId, Term};
 use serde_json::json;
 use std::hint::black_box;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 /// Measures the bare kernel on one workload, or on all.
@@ -43,6 +47,12 @@ struct Arguments {
     /// Count instructions too: runs itself under valgrind for n and 2n operations and takes the difference.
     #[arg(long)]
     callgrind: bool,
+    /// Count what this budget lists instead, and see whether it is kept: tests/golden/costs.json.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["workload", "n", "members", "callgrind"])]
+    budget: Option<PathBuf>,
+    /// Write the budget anew.
+    #[arg(long, requires = "budget")]
+    write: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -98,6 +108,16 @@ impl Choice {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(file) = &arguments.budget {
+        return match budget::check(file, arguments.write) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(reason) => {
+                eprintln!("{reason}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let all = Choice::value_variants().iter().copied();
     for workload in all.filter(|&each| each != Choice::All) {
         if arguments.workload == workload || arguments.workload == Choice::All {
@@ -554,6 +574,10 @@ fn instructions_per_operation(workload: Choice, n: u64, members: u8) -> Result<f
         _ => (n, 2 * n),
     };
     Ok(ratio(longer.saturating_sub(shorter), to - from))
+}
+
+fn has_valgrind() -> bool {
+    Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 fn instructions(workload: Choice, n: u64, members: u8) -> Result<u64, String> {
