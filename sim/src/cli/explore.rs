@@ -3,7 +3,9 @@
 use super::pool::{self, processor_time};
 use super::{Format, note, print, time};
 use clap::Args;
-use kontiki_sim::explore::{self, Batch, Bounds, Counterexample, Expanded, Exploration, Transition};
+use kontiki_sim::explore::{
+    self, Batch, Bounds, Counterexample, Expanded, Exploration, Reductions, Transition,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -17,6 +19,9 @@ use std::time::{Duration, Instant};
 pub(crate) struct Explore {
     #[command(flatten)]
     limits: Limits,
+    /// Look at all states that are equal but for the names of members, not at one of them
+    #[arg(long)]
+    no_symmetry: bool,
     /// Stop after so long: 30m, 8h
     #[arg(long, value_parser = time::long)]
     budget: Option<Duration>,
@@ -33,7 +38,7 @@ pub(crate) struct Explore {
     #[arg(long, default_value = "counterexample.json")]
     counterexample: PathBuf,
     /// Go the way in this file again, and tell every step
-    #[arg(long, conflicts_with_all = ["budget", "max_states", "jobs"])]
+    #[arg(long, conflicts_with_all = ["budget", "max_states", "jobs", "no_symmetry"])]
     replay: Option<PathBuf>,
 }
 
@@ -116,7 +121,9 @@ impl Explore {
             return replay(file);
         }
         let started = Instant::now();
-        let mut exploration = Exploration::new(self.limits.bounds()).map_err(|error| error.to_string())?;
+        let reductions = Reductions { symmetry: !self.no_symmetry };
+        let exploration = Exploration::reduced(self.limits.bounds(), reductions);
+        let mut exploration = exploration.map_err(|error| error.to_string())?;
         let jobs = pool::threads(self.jobs);
         let mut told = started;
         while !exploration.is_done() && exploration.states() < self.max_states {

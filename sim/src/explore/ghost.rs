@@ -2,6 +2,7 @@
 //! the simulator's checks.
 
 use super::host::Host;
+use super::symmetry::Renaming;
 use super::violation::Violation;
 use crate::hash::StableHasher;
 use kontiki_core::action::Outcome;
@@ -40,6 +41,18 @@ impl Ghost {
     /// A client asks to read.
     pub(super) fn read_begins(&mut self, request: RequestId) {
         self.reads.push((request, Index::new(self.committed.len() as u64)));
+    }
+
+    /// The same of members that are renamed.
+    pub(super) fn renamed(&self, by: &Renaming) -> Self {
+        let mut ghost = self.clone();
+        ghost.leaders.iter_mut().for_each(|(_, leader)| *leader = by.id(*leader));
+        for (_, voter, candidate) in &mut ghost.votes {
+            (*voter, *candidate) = (by.member(*voter), by.member(*candidate));
+        }
+        ghost.leaders.sort_unstable();
+        ghost.votes.sort_unstable();
+        ghost
     }
 
     #[cfg(test)]

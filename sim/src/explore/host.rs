@@ -28,6 +28,8 @@ pub(super) struct Host {
     pub(super) writes: VecDeque<Arc<Write>>,
     pub(super) facts: Facts,
     pub(super) hash: u64,
+    /// The hashes of what it is under each renaming; first its own. Empty until it is known.
+    pub(super) images: Box<[u64]>,
     /// What is known to follow for it from what may happen to it.
     pub(super) done: Done,
 }
@@ -96,13 +98,11 @@ impl Done {
         causes.filter(|cause| !is_known(cause)).collect()
     }
 
-    pub(super) fn learn(&self, news: Vec<Known>) {
+    pub(super) fn learn(&self, cause: Cause, step: Option<Arc<Step>>) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for (cause, step) in news {
-            // Another thread may have been faster.
-            if let Err(at) = known.binary_search_by_key(&cause, |(cause, _)| *cause) {
-                known.insert(at, (cause, step));
-            }
+        // Another thread may have been faster.
+        if let Err(at) = known.binary_search_by_key(&cause, |(cause, _)| *cause) {
+            known.insert(at, (cause, step));
         }
     }
 
@@ -119,7 +119,8 @@ impl Host {
         let disk = if is_founder { Durable::bootstrap(group) } else { Durable::default() };
         let raft = restored(bounds, member, &disk).expect("a new member starts");
         let facts = Facts::of(&raft);
-        let mut host = Self { raft, disk, writes: VecDeque::new(), facts, hash: 0, done: Done::default() };
+        let (writes, images, done) = Default::default();
+        let mut host = Self { raft, disk, writes, facts, hash: 0, images, done };
         host.seal();
         host
     }

@@ -29,6 +29,7 @@ mod network;
 mod state;
 mod steps;
 mod store;
+mod symmetry;
 #[cfg(test)]
 mod tests;
 mod violation;
@@ -41,6 +42,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use steps::Steps;
 use store::Store;
+use symmetry::Symmetry;
 
 /// A shortest way to a violation.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,6 +68,22 @@ pub struct Exploration {
     found: Option<Counterexample>,
 }
 
+/// Which states are left out because others stand for them. What is found does not depend on it, and neither
+/// does the length of the way there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reductions {
+    /// Of states that are equal but for the names of members, one is looked at. Members that begin alike can
+    /// be renamed to one another, but for the last where the membership changes; none can where leaders hand
+    /// over, since they choose by names among members that are equally good.
+    pub symmetry: bool,
+}
+
+impl Default for Reductions {
+    fn default() -> Self {
+        Self { symmetry: true }
+    }
+}
+
 /// A state that is to be looked at. It is worked out then: most of what is found is of a state that is known.
 #[derive(Debug)]
 enum Waiting {
@@ -82,10 +100,16 @@ pub struct Expanded {
 }
 
 impl Exploration {
-    /// A search that has looked at nothing yet.
+    /// A search that has looked at nothing yet, with every reduction.
     pub fn new(bounds: Bounds) -> Result<Self, BoundsError> {
+        Self::reduced(bounds, Reductions::default())
+    }
+
+    /// The same with these reductions.
+    pub fn reduced(bounds: Bounds, reductions: Reductions) -> Result<Self, BoundsError> {
         bounds.check()?;
-        let steps = Steps::new(bounds);
+        let symmetry = if reductions.symmetry { Symmetry::within(&bounds) } else { Symmetry::none() };
+        let steps = Steps::new(bounds, symmetry);
         let first = State::first(&steps);
         let store = Store::new(first.fingerprint());
         let frontier = VecDeque::from([(0, Waiting::First(Arc::new(first)))]);
@@ -209,7 +233,7 @@ impl Batch<'_> {
                 expanded.transitions += 1;
                 let step = known.find(|(known, _)| *known == cause).and_then(|(_, step)| step.as_ref());
                 let Some(step) = step else { continue };
-                match state.news(member, cause, step) {
+                match state.news(member, cause, step, steps) {
                     Ok(news) if self.store.contains(news.fingerprint) => {}
                     Ok(news) => {
                         let fingerprint = news.fingerprint;
@@ -230,7 +254,7 @@ impl Batch<'_> {
 /// Goes a way again, and tells each step in words; the violation at its end, if there is one.
 pub fn replay(bounds: &Bounds, path: &[Transition]) -> Result<(Vec<String>, Option<Violation>), ReplayError> {
     bounds.check().map_err(ReplayError::Bounds)?;
-    let steps = Steps::new(*bounds);
+    let steps = Steps::new(*bounds, Symmetry::none());
     let mut state = Arc::new(State::first(&steps));
     let mut told = Vec::new();
     for (&transition, step) in path.iter().zip(1..) {

@@ -1,6 +1,7 @@
 //! The messages that were ever sent.
 
 use super::bounds::MAX_MEMBERS;
+use super::symmetry::{Renaming, Symmetry};
 use crate::hash::StableHasher;
 use kontiki_core::message::Message;
 use std::sync::Arc;
@@ -29,67 +30,59 @@ impl Key {
 #[derive(Debug)]
 pub(super) struct Post {
     pub(super) key: Key,
-    pub(super) hash: u64,
     pub(super) message: Message,
+    /// The keys and hashes of what it is under each renaming; first its own.
+    pub(super) images: Box<[(Key, u64)]>,
 }
 
 impl Post {
-    pub(super) fn new(message: Message) -> Self {
-        Self { key: Key::of(&message), hash: StableHasher::of(&message), message }
+    pub(super) fn new(message: Message, symmetry: &Symmetry) -> Self {
+        let image = |renaming: &Renaming| {
+            let message = renaming.message(&message);
+            (Key::of(&message), StableHasher::of(&message))
+        };
+        let images = symmetry.renamings().iter().map(image).collect();
+        Self { key: Key::of(&message), message, images }
     }
 }
 
-/// Every message that was ever sent.
+/// Every message that was ever sent, in the order of their keys.
 ///
 /// Messages stay. So each may be delivered at any later time, any number of times, and never: loss,
 /// duplication, delay and reordering without a bound.
 #[derive(Default, Debug)]
-pub(super) struct Network {
-    /// In order.
-    keys: Vec<Key>,
-    /// The sum of the messages' hashes: equal for equal sets, whatever the order in which they grew.
-    sum: u64,
-}
+pub(super) struct Network(Vec<Key>);
 
 impl Network {
-    pub(super) fn hash(&self) -> u64 {
-        self.sum
-    }
-
     pub(super) fn key(&self, at: u32) -> Option<Key> {
-        self.keys.get(at as usize).copied()
+        self.0.get(at as usize).copied()
     }
 
     /// The messages to one member, each with its place among all.
     pub(super) fn to(&self, member: usize) -> impl Iterator<Item = (u32, Key)> {
-        let first = self.keys.partition_point(|key| key.addressee() < member);
+        let first = self.0.partition_point(|key| key.addressee() < member);
         let to = move |(_, key): &(u32, Key)| key.addressee() == member;
-        (first as u32..).zip(self.keys[first..].iter().copied()).take_while(to)
+        (first as u32..).zip(self.0[first..].iter().copied()).take_while(to)
     }
 
-    fn contains(&self, post: &Post) -> bool {
-        self.keys.binary_search(&post.key).is_ok()
+    /// Those of these messages that have not been sent before.
+    pub(super) fn new<'a>(&self, sent: &'a [Arc<Post>]) -> impl Iterator<Item = &'a Post> {
+        sent.iter().map(|post| &**post).filter(|post| self.0.binary_search(&post.key).is_err())
     }
 
-    /// The hash of what it is once these messages have been sent too.
-    pub(super) fn hash_with(&self, sent: &[Arc<Post>]) -> u64 {
-        let new = sent.iter().filter(|post| !self.contains(post));
-        new.fold(self.sum, |sum, post| sum.wrapping_add(post.hash))
-    }
-
-    /// What it is once these messages have been sent too.
+    /// What it is once these messages, which are in order, have been sent too.
     pub(super) fn with(self: &Arc<Self>, sent: &[Arc<Post>]) -> Arc<Self> {
-        if sent.iter().all(|post| self.contains(post)) {
+        if self.new(sent).next().is_none() {
             return Arc::clone(self);
         }
-        let mut keys = Vec::with_capacity(self.keys.len() + sent.len());
-        let mut old = self.keys.iter().copied().peekable();
+        let mut keys = Vec::with_capacity(self.0.len() + sent.len());
+        let mut old = self.0.iter().copied().peekable();
         for key in sent.iter().map(|post| post.key) {
             keys.extend(std::iter::from_fn(|| old.next_if(|old| *old < key)));
             old.next_if_eq(&key);
             keys.push(key);
         }
         keys.extend(old);
-        Arc::new(Self { keys, sum: self.hash_with(sent) })
+        Arc::new(Self(keys))
     }
 }

@@ -3,7 +3,7 @@
 use super::bounds::{Bounds, MAX_MEMBERS, Transition, id};
 use super::ghost::Ghost;
 use super::host::{Cause, Host, Step};
-use super::network::Network;
+use super::network::{Network, Post};
 use super::steps::{Steps, request_of_read};
 use super::violation::Violation;
 use crate::hash::StableHasher;
@@ -28,7 +28,11 @@ pub(super) struct State {
     pub(super) hosts: Box<[Arc<Host>]>,
     network: Arc<Network>,
     ghost: Arc<Ghost>,
-    ghost_hash: u64,
+    /// The hashes of what is remembered, under each renaming.
+    ghosts: Arc<[u64]>,
+    /// The sums of the hashes of all members and messages, under each renaming: equal for equal sets, in
+    /// whatever order they grew. A member's hash is of its name too.
+    sums: Box<[u64]>,
     spent: Spent,
 }
 
@@ -46,8 +50,8 @@ pub(super) struct Successor {
 pub(super) struct News {
     /// Of the state that follows.
     pub(super) fingerprint: u64,
-    /// What is remembered then and its hash, where that has changed.
-    ghost: Option<(u64, Arc<Ghost>)>,
+    /// What is remembered then and its hashes, where that has changed.
+    ghost: Option<(Arc<[u64]>, Arc<Ghost>)>,
     spent: Spent,
 }
 
@@ -75,17 +79,24 @@ impl Spent {
 impl State {
     /// All members have started, and nothing has happened.
     pub(super) fn first(steps: &Steps) -> Self {
-        let host = |member| steps.host(Host::of(&steps.bounds, member));
-        let hosts = (0..usize::from(steps.bounds.members)).map(host).collect();
+        let hosts: Box<[_]> = steps.first().into();
         let ghost = Arc::<Ghost>::default();
-        let ghost_hash = StableHasher::of(&*ghost);
-        Self { hosts, network: Arc::default(), ghost, ghost_hash, spent: Spent::default() }
+        let ghosts = steps.hashes_of(&ghost);
+        let sum = |renaming: usize| hosts.iter().map(|host| host.images[renaming]).fold(0, u64::wrapping_add);
+        let sums = (0..ghosts.len()).map(sum).collect();
+        Self { hosts, network: Arc::default(), ghost, ghosts, sums, spent: Spent::default() }
     }
 
-    /// Equal for equal states, and different for others, but for a chance of one in 2^64 for each pair.
+    /// Equal for states that are equal but for names, and different for others, but for a chance of one in
+    /// 2^64 for each pair.
     pub(super) fn fingerprint(&self) -> u64 {
-        let hosts = self.hosts.iter().map(|host| host.hash);
-        fingerprint(self.spent, self.ghost_hash, hosts, self.network.hash())
+        fingerprint(self.spent, &self.ghosts, self.sums.iter().copied())
+    }
+
+    /// Different for states that differ in names.
+    #[cfg(test)]
+    pub(super) fn own_fingerprint(&self) -> u64 {
+        fingerprint(self.spent, &self.ghosts[..1], self.sums[..1].iter().copied())
     }
 
     /// Everything that can happen within the bounds to one member, in the order of the causes.
@@ -194,31 +205,51 @@ impl State {
         let done = host.done.read();
         let (_, step) = done.iter().find(|(known, _)| *known == cause)?;
         let Some(step) = step else { return Some(Ok(Arc::clone(self))) };
-        let news = self.news(member, cause, step);
+        let news = self.news(member, cause, step, steps);
         Some(news.map(|news| Arc::new(Successor::new(self, member, step, news).state())))
     }
 
     /// What follows where this happens to a member, and it takes this step.
-    pub(super) fn news(&self, member: usize, cause: Cause, step: &Step) -> Result<News, Violation> {
+    pub(super) fn news(
+        &self,
+        member: usize,
+        cause: Cause,
+        step: &Step,
+        steps: &Steps,
+    ) -> Result<News, Violation> {
         let host = step.host.as_ref().map_err(Clone::clone)?;
         let mut spent = self.spent;
         spent.count(cause, self.hosts[member].facts.is_leader);
-        let ghost = self.judged(member, cause, step, host)?;
-        let ghost_hash = ghost.as_ref().map_or(self.ghost_hash, |(hash, _)| *hash);
-        let hosts = self.hosts.iter().enumerate();
-        let hosts = hosts.map(|(place, other)| if place == member { host.hash } else { other.hash });
-        let fingerprint = fingerprint(spent, ghost_hash, hosts, self.network.hash_with(&step.sent));
+        let ghost = self.judged(member, cause, step, host, steps)?;
+        let ghosts = ghost.as_ref().map_or(&self.ghosts, |(hashes, _)| hashes);
+        let fingerprint = fingerprint(spent, ghosts, self.sums_after(member, host, &step.sent));
         Ok(News { fingerprint, ghost, spent })
     }
 
-    /// What is remembered after a step and its hash, where that has changed.
+    /// The sums once a member has changed and sent these messages.
+    fn sums_after<'a>(
+        &'a self,
+        member: usize,
+        host: &'a Host,
+        sent: &'a [Arc<Post>],
+    ) -> impl Iterator<Item = u64> + 'a {
+        let (before, is_new) = (&self.hosts[member], self.network.new(sent).next().is_some());
+        self.sums.iter().enumerate().map(move |(renaming, sum)| {
+            let sum = sum.wrapping_sub(before.images[renaming]).wrapping_add(host.images[renaming]);
+            let sent = if is_new { sent } else { &[] };
+            self.network.new(sent).fold(sum, |sum, post| sum.wrapping_add(post.images[renaming].1))
+        })
+    }
+
+    /// What is remembered after a step and its hashes, where that has changed.
     fn judged(
         &self,
         member: usize,
         cause: Cause,
         step: &Step,
         host: &Host,
-    ) -> Result<Option<(u64, Arc<Ghost>)>, Violation> {
+        steps: &Steps,
+    ) -> Result<Option<(Arc<[u64]>, Arc<Ghost>)>, Violation> {
         if !step.is_judged && !cfg!(test) {
             return Ok(None);
         }
@@ -235,7 +266,7 @@ impl State {
             step.is_judged || ghost == self.ghost,
             "the judge remembers a step that is none of its concern"
         );
-        Ok((!Arc::ptr_eq(&ghost, &self.ghost)).then(|| (StableHasher::of(&*ghost), ghost)))
+        Ok((!Arc::ptr_eq(&ghost, &self.ghost)).then(|| (steps.hashes_of(&ghost), ghost)))
     }
 }
 
@@ -246,17 +277,23 @@ impl Successor {
 
     /// The whole state.
     pub(super) fn state(&self) -> State {
-        let State { hosts, network, ghost, ghost_hash, .. } = &*self.from;
-        let mut hosts = hosts.clone();
+        let from = &*self.from;
+        let (mut hosts, mut sums) = (from.hosts.clone(), from.sums.clone());
         if let Ok(host) = &self.step.host {
+            let after = from.sums_after(self.member, host, &self.step.sent);
+            sums.iter_mut().zip(after).for_each(|(sum, after)| *sum = after);
             hosts[self.member] = Arc::clone(host);
         }
-        let (ghost_hash, ghost) = self.news.ghost.clone().unwrap_or_else(|| (*ghost_hash, Arc::clone(ghost)));
-        State { hosts, network: network.with(&self.step.sent), ghost, ghost_hash, spent: self.news.spent }
+        let kept = || (Arc::clone(&from.ghosts), Arc::clone(&from.ghost));
+        let (ghosts, ghost) = self.news.ghost.clone().unwrap_or_else(kept);
+        let network = from.network.with(&self.step.sent);
+        State { hosts, network, ghost, ghosts, sums, spent: self.news.spent }
     }
 }
 
-fn fingerprint(spent: Spent, ghost: u64, hosts: impl Iterator<Item = u64>, network: u64) -> u64 {
-    let hash = hosts.fold(StableHasher::combine(spent.packed(), ghost), StableHasher::combine);
-    StableHasher::combine(hash, network)
+/// The least over all renamings.
+fn fingerprint(spent: Spent, ghosts: &[u64], sums: impl Iterator<Item = u64>) -> u64 {
+    let spent = StableHasher::combine(0, spent.packed());
+    let under = |(ghost, sum): (&u64, u64)| StableHasher::combine(ghost.wrapping_add(spent), sum);
+    ghosts.iter().zip(sums).map(under).min().unwrap_or_default()
 }

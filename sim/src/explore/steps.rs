@@ -5,10 +5,12 @@
 //! stepped again, nothing is cloned, and what did not change is shared.
 
 use super::bounds::{Bounds, id};
-use super::ghost;
+use super::ghost::{self, Ghost};
 use super::host::{Cause, Host, NOW, Step};
 use super::network::{Key, Post};
+use super::symmetry::{Renaming, Symmetry};
 use super::violation::Violation;
+use crate::hash::StableHasher;
 use crate::quiet::{quietly, text_of};
 use kontiki_core::action::{Action, Outcome, Write};
 use kontiki_core::event::{Event, Proposal, Read, ReadVia, Reconfigure, Transfer};
@@ -25,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub(super) struct Steps {
     pub(super) bounds: Bounds,
+    symmetry: Symmetry,
     hosts: Mutex<BTreeMap<u64, Arc<Host>>>,
     posts: Mutex<BTreeMap<Key, Arc<Post>>>,
 }
@@ -37,74 +40,146 @@ impl Drop for Steps {
 }
 
 impl Steps {
-    pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, hosts: Mutex::default(), posts: Mutex::default() }
+    pub(super) fn new(bounds: Bounds, symmetry: Symmetry) -> Self {
+        Self { bounds, symmetry, hosts: Mutex::default(), posts: Mutex::default() }
     }
 
-    /// The one host that is equal to this one.
+    /// All members as they begin.
+    pub(super) fn first(&self) -> Vec<Arc<Host>> {
+        let hosts: Vec<_> =
+            (0..usize::from(self.bounds.members)).map(|it| Host::of(&self.bounds, it)).collect();
+        let hashes: Vec<_> = hosts.iter().map(|host| host.hash).collect();
+        let mut all = Vec::new();
+        for (member, host) in hosts.into_iter().enumerate() {
+            let image = |renaming: &Renaming| hashes[renaming.place(member)];
+            let images = self.symmetry.renamings().iter().map(image).collect();
+            all.push(self.host(host, images).expect("it is met for the first time"));
+        }
+        all
+    }
+
+    /// The hashes of what is remembered, under each renaming.
+    pub(super) fn hashes_of(&self, ghost: &Ghost) -> Arc<[u64]> {
+        let (_, others) = self.symmetry.renamings().split_first().expect("one that changes nothing");
+        let others = others.iter().map(|renaming| StableHasher::of(&ghost.renamed(renaming)));
+        std::iter::once(StableHasher::of(ghost)).chain(others).collect()
+    }
+
+    /// The one host that is equal to this one; `None` where it was seen to have other images.
     ///
     /// # Panics
     ///
     /// If two states of members that differ have the same hash, or two messages the same key: what was explored
     /// then would not be what it seems.
-    pub(super) fn host(&self, host: Host) -> Arc<Host> {
+    fn host(&self, host: Host, images: Box<[u64]>) -> Option<Arc<Host>> {
         let mut hosts = locked(&self.hosts);
-        let known = hosts.entry(host.hash).or_insert_with(|| Arc::new(host.clone()));
+        let new = || Arc::new(Host { images: images.clone(), ..host.clone() });
+        let known = hosts.entry(host.hash).or_insert_with(new);
         assert!(known.equals(&host), "two states of members have the same hash");
-        Arc::clone(known)
+        (known.images == images).then(|| Arc::clone(known))
     }
 
     pub(super) fn post(&self, key: Key) -> Arc<Post> {
         Arc::clone(&locked(&self.posts)[&key])
     }
 
+    /// These messages, each once, in the order of their keys.
+    fn posts(&self, sent: Vec<Message>) -> Box<[Arc<Post>]> {
+        let mut sent: Vec<_> = sent.into_iter().map(|message| self.sent(message)).collect();
+        sent.sort_unstable_by_key(|post| post.key);
+        sent.dedup_by_key(|post| post.key);
+        sent.into()
+    }
+
     fn sent(&self, message: Message) -> Arc<Post> {
-        let post = Post::new(message);
+        let key = Key::of(&message);
         let mut posts = locked(&self.posts);
-        let known = posts.entry(post.key).or_insert_with(|| Arc::new(Post::new(post.message.clone())));
-        assert_eq!(known.message, post.message, "two messages have the same key");
+        let known = posts.entry(key).or_insert_with(|| Arc::new(Post::new(message.clone(), &self.symmetry)));
+        assert_eq!(known.message, message, "two messages have the same key");
         Arc::clone(known)
     }
 
     /// Works out what follows for a member from each of these causes, which are in order: its
     /// [`Done`](super::host::Done) knows them all then.
     pub(super) fn prepare(&self, host: &Host, member: usize, causes: impl Iterator<Item = Cause>) {
-        let unknown = host.done.unknown(causes);
-        if !unknown.is_empty() {
-            host.done
-                .learn(unknown.into_iter().map(|cause| (cause, self.step(host, member, cause))).collect());
+        for cause in host.done.unknown(causes) {
+            self.work_out(host, member, cause);
         }
     }
 
-    fn step(&self, before: &Host, member: usize, cause: Cause) -> Option<Arc<Step>> {
-        let mut did = Did::default();
-        let mut host = before.clone();
-        let violation = match cause {
-            Cause::Crash(written) => {
-                (0..written).for_each(|_| host.disk_writes());
-                host.restart(&self.bounds, member).err()
+    /// Works out what follows for a member and, under each renaming, for the member that takes its place: what
+    /// comes of one must be what comes of the other, renamed.
+    fn work_out(&self, host: &Host, member: usize, cause: Cause) {
+        let renamings = self.symmetry.renamings();
+        let twin = |renaming: usize| Arc::clone(&locked(&self.hosts)[&host.images[renaming]]);
+        let twins: Vec<_> = (0..renamings.len()).map(twin).collect();
+        let received = |key: Key, renaming: usize| self.post(key).images[renaming].0;
+        let causes = (0..renamings.len()).map(|renaming| match cause {
+            Cause::Receive(key) => Cause::Receive(received(key, renaming)),
+            cause => cause,
+        });
+        let causes: Vec<_> = causes.collect();
+        let did = renamings.iter().zip(&twins).zip(&causes);
+        let did = did.map(|((renaming, twin), cause)| self.did(twin, renaming.place(member), *cause));
+        let steps = self.compared(&twins, did.collect()).unwrap_or_else(|| {
+            let detail = format!("{cause:?} at member {} comes to something else at another", member + 1);
+            let violation = Violation::new("Symmetry", detail + ": explore with --no-symmetry");
+            vec![Some(Arc::new(Step::violating(violation))); twins.len()]
+        });
+        for ((twin, cause), step) in twins.iter().zip(causes).zip(steps) {
+            twin.done.learn(cause, step);
+        }
+    }
+
+    /// What each of the members that are renamings of one another did, if it is the same but for names.
+    fn compared(
+        &self,
+        twins: &[Arc<Host>],
+        did: Vec<Result<Did, Violation>>,
+    ) -> Option<Vec<Option<Arc<Step>>>> {
+        if did.iter().all(Result::is_err) {
+            let steps = did.into_iter().filter_map(Result::err).map(|it| Some(Arc::new(Step::violating(it))));
+            return Some(steps.collect());
+        }
+        let did: Vec<Did> = did.into_iter().collect::<Result<_, _>>().ok()?;
+        let hashes: Vec<_> = did.iter().map(|did| did.host.hash).collect();
+        let mut steps: Vec<Option<Arc<Step>>> = Vec::new();
+        let mut first: Option<Box<[Arc<Post>]>> = None;
+        let judged = did[0].judged();
+        for (renaming, (did, before)) in did.into_iter().zip(twins).enumerate() {
+            if did.judged() != judged {
+                return None;
             }
-            _ => did.carry_out(&mut host, self.event(cause), &self.bounds).err(),
-        };
-        let Did { sent, answers } = did;
-        if let Some(violation) = violation {
-            let (sent, answers) = Default::default();
-            return Some(Arc::new(Step { host: Err(violation), sent, answers, is_judged: false }));
+            let image = |other: usize| hashes[self.symmetry.composed(other, renaming)];
+            let host = self.host(did.host, (0..hashes.len()).map(image).collect())?;
+            let sent = self.posts(did.sent);
+            let expected =
+                first.get_or_insert_with(|| sent.clone()).iter().map(|post| post.images[renaming].0);
+            let mut expected: Vec<_> = expected.collect();
+            expected.sort_unstable();
+            if !expected.into_iter().eq(sent.iter().map(|post| post.key)) {
+                return None;
+            }
+            let stays = sent.is_empty() && did.answers.is_empty() && host.hash == before.hash;
+            let (answers, is_judged) = (did.answers.into(), did.is_judged);
+            steps.push((!stays).then(|| Arc::new(Step { host: Ok(host), sent, answers, is_judged })));
         }
-        host.seal();
-        let host = self.host(host);
-        if sent.is_empty() && answers.is_empty() && host.hash == before.hash {
-            return None;
+        Some(steps)
+    }
+
+    /// What a member does.
+    fn did(&self, before: &Host, member: usize, cause: Cause) -> Result<Did, Violation> {
+        let mut did = Did { host: before.clone(), sent: Vec::new(), answers: Vec::new(), is_judged: false };
+        if let Cause::Crash(written) = cause {
+            (0..written).for_each(|_| did.host.disk_writes());
+            did.host.restart(&self.bounds, member)?;
+            return Ok(did);
         }
-        let is_judged = match cause {
-            Cause::Crash(_) => false,
-            Cause::Read(_) => true,
-            _ => ghost::concerns(before, &host, &sent, &answers),
-        };
-        let mut sent: Vec<_> = sent.into_iter().map(|message| self.sent(message)).collect();
-        sent.sort_unstable_by_key(|post| post.key);
-        sent.dedup_by_key(|post| post.key);
-        Some(Arc::new(Step { host: Ok(host), sent: sent.into(), answers: answers.into(), is_judged }))
+        did.carry_out(self.event(cause), &self.bounds)?;
+        did.host.seal();
+        let is_read = matches!(cause, Cause::Read(_));
+        did.is_judged = is_read || ghost::concerns(before, &did.host, &did.sent, &did.answers);
+        Ok(did)
     }
 
     fn event(&self, cause: Cause) -> Event {
@@ -140,16 +215,34 @@ pub(super) fn request_of_read(number: u8) -> RequestId {
     request(100, number)
 }
 
-/// What a member does in a step.
-#[derive(Default)]
+impl Step {
+    fn violating(violation: Violation) -> Self {
+        let (sent, answers) = Default::default();
+        Self { host: Err(violation), sent, answers, is_judged: false }
+    }
+}
+
+/// What a member does in a step, and what it is then.
 struct Did {
+    host: Host,
     sent: Vec<Message>,
     answers: Vec<(RequestId, Outcome)>,
+    is_judged: bool,
 }
 
 impl Did {
+    /// What the judge makes of it, which names no member.
+    fn judged(&self) -> (bool, Vec<(RequestId, Option<Outcome>)>) {
+        let judged = |outcome: Outcome| match outcome {
+            Outcome::Committed(_) | Outcome::Ready { .. } => Some(outcome),
+            _ => None,
+        };
+        (self.is_judged, self.answers.iter().map(|(request, outcome)| (*request, judged(*outcome))).collect())
+    }
+
     /// Steps a member, and carries out what follows.
-    fn carry_out(&mut self, host: &mut Host, event: Event, bounds: &Bounds) -> Result<(), Violation> {
+    fn carry_out(&mut self, event: Event, bounds: &Bounds) -> Result<(), Violation> {
+        let host = &mut self.host;
         if matches!(event, Event::Persisted(_)) {
             host.disk_writes();
         }

@@ -10,6 +10,7 @@ use kontiki_core::status::RoleKind;
 use kontiki_core::types::{
     Ballot, ClusterId, Identity, Index, LogId, Member, NodeId, Payload, RequestId, Term,
 };
+use std::collections::BTreeSet;
 
 const PAIR: Bounds = Bounds {
     members: 2,
@@ -119,7 +120,7 @@ fn wrong_bounds_say_what_is_wrong() {
 /// A group in which member 1 leads term 1, with the messages that elected it.
 fn elected() -> Vec<Host> {
     let bounds = Bounds { crashes: 0, ..PAIR };
-    let steps = Steps::new(bounds);
+    let steps = Steps::new(bounds, Symmetry::none());
     let mut state = Arc::new(State::first(&steps));
     let mut told = 0;
     while state.hosts[0].raft.status().role != RoleKind::Leader {
@@ -286,4 +287,105 @@ fn a_way_that_cannot_be_gone_says_where_it_ends() {
     assert!(error.starts_with("event 2, Timeout(7), cannot happen there"), "{error}");
     let bounds = Bounds { members: 9, ..PAIR };
     assert_eq!(replay(&bounds, &[]), Err(ReplayError::Bounds(BoundsError::Members(9))));
+}
+
+/// All states within bounds, each under the least of its names. Of those that are equal but for names all are
+/// looked at, or one.
+fn all_states(bounds: Bounds, looks_at_all: bool) -> (BTreeSet<u64>, usize) {
+    let steps = Steps::new(bounds, Symmetry::within(&bounds));
+    let first = Arc::new(State::first(&steps));
+    let key = |state: &State| if looks_at_all { state.own_fingerprint() } else { state.fingerprint() };
+    let mut known = BTreeSet::from([key(&first)]);
+    let mut names_aside = BTreeSet::new();
+    let mut waiting = vec![first];
+    while let Some(state) = waiting.pop() {
+        names_aside.insert(state.fingerprint());
+        let mut events = Vec::new();
+        (0..state.hosts.len()).for_each(|member| state.events(member, &bounds, &mut events));
+        for (_, transition) in events {
+            let next = state.after(transition, &steps).unwrap().unwrap();
+            if known.insert(key(&next)) {
+                waiting.push(next);
+            }
+        }
+    }
+    (names_aside, known.len())
+}
+
+#[test]
+fn one_of_the_states_that_are_equal_but_for_names_is_enough() {
+    let least = Bounds { elections: 1, proposals: 0, terms: 1, ..Bounds::default() };
+    let instant = Bounds { instant_disks: true, ..least };
+    for (bounds, least_factor) in [
+        (Bounds { proposals: 1, ..instant }, 5),
+        (Bounds { elections: 2, pre_vote: true, ..instant }, 4),
+        (Bounds { terms: 2, elections: 2, crashes: 1, members: 2, voters: 2, ..least }, 1),
+        (Bounds { members: 3, voters: 2, changes: 1, ..instant }, 1),
+        (Bounds { members: 3, voters: 1, ..instant }, 1),
+    ] {
+        let (all, looked_at) = all_states(bounds, true);
+        let (reduced, fewer) = all_states(bounds, false);
+        assert_eq!(all, reduced, "{bounds:?}");
+        assert_eq!(reduced.len(), fewer);
+        assert!(looked_at > fewer * least_factor, "{looked_at} and {fewer} within {bounds:?}");
+    }
+}
+
+/// The number of renamings: of members that begin alike, in their places where they must stay.
+#[test]
+fn members_that_begin_alike_can_be_renamed() {
+    let three = Bounds::default();
+    let renamings = |bounds: Bounds| Symmetry::within(&bounds).renamings().len();
+    assert_eq!(renamings(three), 6);
+    assert_eq!(renamings(Bounds { members: 5, voters: 5, ..three }), 120);
+    assert_eq!(renamings(Bounds { members: 5, voters: 3, ..three }), 12);
+    assert_eq!(renamings(Bounds { changes: 1, ..three }), 2);
+    assert_eq!(renamings(Bounds { transfers: 1, ..three }), 1);
+    let symmetry = Symmetry::within(&three);
+    for (one, other) in (0..6).flat_map(|one| (0..6).map(move |other| (one, other))) {
+        let both = symmetry.renamings()[symmetry.composed(one, other)];
+        let in_turn = |place| symmetry.renamings()[one].place(symmetry.renamings()[other].place(place));
+        assert!((0..3).all(|place| both.place(place) == in_turn(place)));
+    }
+}
+
+/// A member that does what no other would do in its place is no reason to leave anything out.
+#[test]
+fn what_is_not_symmetric_is_seen() {
+    let steps =
+        Steps::new(Bounds { transfers: 1, ..Bounds::default() }, Symmetry::within(&Bounds::default()));
+    let mut state = Arc::new(State::first(&steps));
+    let mut events = Vec::new();
+    // A leader hands over to the first of two followers that are equally good.
+    let found = (0..200).find_map(|_| {
+        events.clear();
+        (0..3).for_each(|member| state.events(member, &steps.bounds, &mut events));
+        let is_transfer = |it: &Transition| matches!(it, Transition::Transfer(_));
+        let transfer = events.iter().map(|(_, it)| *it).find(is_transfer);
+        if let Some(Err(violation)) = transfer.and_then(|transfer| state.after(transfer, &steps)) {
+            return Some(violation);
+        }
+        let next = events.iter().map(|(_, it)| *it).filter(|it| !is_transfer(it));
+        let next = next.filter_map(|it| state.after(it, &steps)?.ok());
+        let own = state.own_fingerprint();
+        state = next.filter(|next| next.own_fingerprint() != own).last()?;
+        None
+    });
+    assert_eq!(found.map(|violation| violation.property), Some("Symmetry"));
+}
+
+#[test]
+fn reductions_change_neither_what_is_found_nor_how_far_away_it_is() {
+    let bounds = Bounds { instant_disks: true, proposals: 0, terms: 1, ..Bounds::default() };
+    let explored = |symmetry| {
+        let mut exploration = Exploration::reduced(bounds, Reductions { symmetry }).unwrap();
+        while !exploration.is_done() {
+            exploration.go_on(1_000);
+        }
+        exploration
+    };
+    let (full, reduced) = (explored(false), explored(true));
+    assert_eq!((full.found(), reduced.found()), (None, None));
+    assert_eq!(full.depth(), reduced.depth());
+    assert!(full.states() > 4 * reduced.states(), "{} and {}", full.states(), reduced.states());
 }
