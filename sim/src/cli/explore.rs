@@ -69,6 +69,12 @@ struct Limits {
     /// How many reads clients ask for, of a leader
     #[arg(long, default_value_t = 0)]
     reads: u8,
+    /// How many reads clients ask of other members, and how many of their questions reach a leader
+    #[arg(long, default_value_t = 0)]
+    follower_reads: u8,
+    /// How many times a member takes a snapshot, and forgets the entries in it
+    #[arg(long, default_value_t = 0)]
+    snapshots: u8,
     /// How many times a leader is to hand over
     #[arg(long, default_value_t = 0)]
     transfers: u8,
@@ -107,6 +113,8 @@ impl Limits {
             crashes: self.crashes,
             heartbeats: self.heartbeats,
             reads: self.reads,
+            follower_reads: self.follower_reads,
+            snapshots: self.snapshots,
             transfers: self.transfers,
             changes: self.changes,
             pre_vote: self.pre_vote,

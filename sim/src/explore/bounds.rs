@@ -29,9 +29,13 @@ pub struct Bounds {
     pub crashes: u8,
     /// How many times a leader's heartbeats are due.
     pub heartbeats: u8,
-    /// How many reads clients ask for, of a leader. A follower's question that came again and again would have
-    /// the leader send rounds of heartbeats without an end.
+    /// How many reads clients ask a leader for.
     pub reads: u8,
+    /// How many reads clients ask other members for, and how often the questions of these members reach a
+    /// leader: each would have it send another round of heartbeats.
+    pub follower_reads: u8,
+    /// How many times a member takes a snapshot of what it has applied, and forgets the entries in it.
+    pub snapshots: u8,
     /// How many times an operator has a leader hand over.
     pub transfers: u8,
     /// How many changes of the membership an operator asks for: the last member is added as a voter, then
@@ -64,6 +68,8 @@ pub enum Transition {
     Change(u8),
     /// An operator asks this member to hand over.
     Transfer(u8),
+    /// This member takes a snapshot, and compacts its log.
+    Snapshot(u8),
 }
 
 /// Bounds that cannot be explored.
@@ -88,6 +94,8 @@ impl Default for Bounds {
             crashes: 0,
             heartbeats: 0,
             reads: 0,
+            follower_reads: 0,
+            snapshots: 0,
             transfers: 0,
             changes: 0,
             pre_vote: false,

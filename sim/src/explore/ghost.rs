@@ -6,8 +6,7 @@ use super::symmetry::Renaming;
 use super::violation::Violation;
 use crate::hash::StableHasher;
 use kontiki_core::action::Outcome;
-use kontiki_core::durable::Durable;
-use kontiki_core::log::{Entry, Log};
+use kontiki_core::log::{Entry, EntryBody, Log, Snapshot};
 use kontiki_core::membership::Membership;
 use kontiki_core::message::{Body, Message};
 use kontiki_core::quorum::Tally;
@@ -33,6 +32,7 @@ pub(super) struct Ghost {
 struct Committed {
     id: LogId,
     content: u64,
+    is_membership: bool,
     /// The earliest term in which it was seen to be committed.
     during: Term,
 }
@@ -67,7 +67,7 @@ impl Ghost {
 
     #[cfg(test)]
     pub(super) fn commit(&mut self, id: LogId, content: u64, during: Term) {
-        self.committed.push(Committed { id, content, during });
+        self.committed.push(Committed { id, content, is_membership: false, during });
     }
 
     /// Looks at the step of one member: what it was before, what all are now, what left it, and what clients
@@ -84,8 +84,9 @@ impl Ghost {
         self.leads(&before.raft, host)?;
         logs_match(hosts, member)?;
         self.commits(&before.raft, hosts, member)?;
+        self.snapshots(&host.raft)?;
         for message in sent {
-            self.leaves(&host.disk, message)?;
+            self.leaves(host, message)?;
         }
         for (request, outcome) in answers {
             self.answers(*request, *outcome)?;
@@ -118,14 +119,17 @@ impl Ghost {
             }
         }
         if was.role == RoleKind::Leader && was.term == term {
-            let kept = entries(before.log()).all(|entry| after.log().get(entry.id.index) == Some(entry));
+            let known = entries(before.log()).filter(|entry| entry.id.index > after.log().base());
+            let kept = known.into_iter().all(|entry| after.log().get(entry.id.index) == Some(entry));
             if !kept {
                 let detail = format!("leader {id} of term {term} has changed or lost entries of its own log");
                 return Err(Violation::new("Leader Append-Only", detail));
             }
             return Ok(());
         }
-        let lacks = |it: &&Committed| it.during < term && !after.log().contains(it.id);
+        let lacks = |it: &&Committed| {
+            it.during < term && it.id.index > after.log().base() && !after.log().contains(it.id)
+        };
         match self.committed.iter().find(lacks) {
             Some(Committed { id: entry, during, .. }) => {
                 let detail = format!(
@@ -141,6 +145,8 @@ impl Ghost {
     fn commits(self: &mut Arc<Self>, before: &Raft, hosts: &[&Host], member: usize) -> Result<(), Violation> {
         let raft = &hosts[member].raft;
         let (was, is) = (before.log().committed(), raft.log().committed());
+        let applied = raft.log().applied();
+        applied_is_committed(applied, is, self.committed.len(), raft.status().id)?;
         if is <= was {
             return Ok(());
         }
@@ -156,7 +162,9 @@ impl Ghost {
                 Some(_) => {}
                 None => {
                     let during = raft.status().term;
-                    Arc::make_mut(self).committed.push(Committed { id: entry.id, content, during });
+                    let is_membership = matches!(entry.body, EntryBody::Config(_));
+                    let committed = Committed { id: entry.id, content, is_membership, during };
+                    Arc::make_mut(self).committed.push(committed);
                 }
             }
         }
@@ -180,20 +188,38 @@ impl Ghost {
         }
     }
 
+    /// Snapshot Prefix: a snapshot is of what was committed, with the membership as of its last entry.
+    fn snapshots(&self, raft: &Raft) -> Result<(), Violation> {
+        let Some(snapshot) = raft.log().snapshot() else { return Ok(()) };
+        let covered = self.committed.get(..snapshot.last.index.get() as usize);
+        let configured = covered.map(|all| all.iter().rev().find(|it| it.is_membership));
+        let content = || StableHasher::of(&EntryBody::Config(Arc::clone(&snapshot.membership)));
+        let holds = covered.is_some_and(|all| all.last().map_or(LogId::ZERO, |it| it.id) == snapshot.last)
+            && match configured.flatten() {
+                Some(it) => it.id == snapshot.configured && it.content == content(),
+                None => snapshot.configured == LogId::ZERO,
+            };
+        if holds {
+            return Ok(());
+        }
+        let (id, Snapshot { last, configured, .. }) = (raft.status().id, snapshot);
+        let detail = format!("member {id} has a snapshot through {last} with the membership of {configured}");
+        Err(Violation::new("Snapshot Prefix", detail))
+    }
+
     /// Vote Durability: what a message promises is on the disk of the member that sends it.
-    fn leaves(self: &mut Arc<Self>, disk: &Durable, message: &Message) -> Result<(), Violation> {
+    fn leaves(self: &mut Arc<Self>, host: &Host, message: &Message) -> Result<(), Violation> {
         let (from, term) = (message.from, message.term);
+        if let Some(claimed) = false_claim(host, &message.body) {
+            let detail = format!("member {} acknowledges entry {claimed}, which is not on its disk", from.id);
+            return Err(Violation::new("Durable Commit", detail));
+        }
         let candidate = match &message.body {
             Body::Voted { granted: true } => message.to,
             Body::RequestVote { .. } => from,
-            Body::Appended { matched } if disk.last().index < *matched => {
-                let detail =
-                    format!("member {} acknowledges entry {matched}, which is not on its disk", from.id);
-                return Err(Violation::new("Durable Commit", detail));
-            }
             _ => return Ok(()),
         };
-        let ballot = disk.ballot;
+        let ballot = host.disk.ballot;
         if ballot.term() < term || (ballot.term() == term && ballot.vote() != Some(candidate.id)) {
             let detail = format!(
                 "member {} votes for {} in term {term}, and its disk has {ballot:?}",
@@ -267,15 +293,43 @@ pub(super) fn concerns(
     let promises = |body: &Body| match body {
         Body::Voted { granted } => *granted,
         Body::RequestVote { .. } => true,
-        Body::Appended { matched } => after.disk.last().index < *matched,
-        _ => false,
+        body => false_claim(after, body).is_some(),
     };
     (is.is_leader && (!was.is_leader || was.term != is.term))
         || new.committed() > old.committed()
+        || new.applied() > old.applied()
+        || new.snapshot() != old.snapshot()
         || (new.base(), new.last()) != (old.base(), old.last())
         || !entries(old).eq(entries(new))
         || !answers.is_empty()
         || sent.iter().any(|message| promises(&message.body))
+}
+
+/// State Machine Safety: what a member applies is committed, by what it knows or by what the group has committed.
+pub(super) fn applied_is_committed(
+    applied: Index,
+    known: Index,
+    committed: usize,
+    id: NodeId,
+) -> Result<(), Violation> {
+    if applied <= known.max(Index::new(committed as u64)) {
+        return Ok(());
+    }
+    let detail = format!("member {id} applies entry {applied}, which is not committed");
+    Err(Violation::new("State Machine Safety", detail))
+}
+
+/// The entry that a message claims to be on the disk of its sender, if it is not there. An answer to a heartbeat
+/// leaves at once, and so must be true of the log as it is; a promise may be of one that has changed since.
+fn false_claim(host: &Host, body: &Body) -> Option<Index> {
+    match body {
+        Body::Appended { matched } => (host.disk.last().index < *matched).then_some(*matched),
+        Body::HeartbeatAck { matched, .. } => {
+            let entry = host.raft.log().get(*matched);
+            entry.is_some_and(|entry| !host.disk.entries.contains(entry)).then_some(*matched)
+        }
+        _ => None,
+    }
 }
 
 /// All entries that a log holds.
@@ -292,6 +346,7 @@ fn logs_match(hosts: &[&Host], member: usize) -> Result<(), Violation> {
         let Some(shared) = shared.map(|entry| entry.id.index) else { continue };
         let differs = entries(ours)
             .take_while(|it| it.id.index <= shared)
+            .filter(|it| it.id.index > theirs.base())
             .find(|it| theirs.get(it.id.index) != Some(it));
         if let Some(differs) = differs {
             let detail = format!(
@@ -311,7 +366,7 @@ fn is_on_disks(log: &Log, through: Index, membership: &Membership, hosts: &[&Hos
     let Some(entry) = log.get(through) else { return true };
     let holds = |id: NodeId| {
         let host = hosts.get(id.get() as usize - 1)?;
-        host.disk.entries.contains(entry).then_some(true)
+        (host.disk.entries.contains(entry) || host.disk.base.index >= through).then_some(true)
     };
     membership.tally(holds) == Tally::Won
 }

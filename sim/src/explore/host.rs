@@ -40,6 +40,8 @@ pub(super) struct Facts {
     pub(super) is_leader: bool,
     pub(super) term: Term,
     pub(super) has_timer: bool,
+    /// Whether it has applied what is in no snapshot.
+    pub(super) has_news: bool,
 }
 
 /// What happens to a member. The number in it tells a request from others, and changes the membership in turn.
@@ -52,6 +54,7 @@ pub(super) enum Cause {
     Read(u8),
     Change(u8),
     Transfer(u8),
+    Snapshot,
     Receive(Key),
 }
 
@@ -159,6 +162,7 @@ impl Facts {
             is_leader: status.role == RoleKind::Leader,
             term: status.term,
             has_timer: raft.deadline() < Instant::NEVER,
+            has_news: raft.snapshot_at(status.applied).is_some() && status.applied > status.snapshot.index,
         }
     }
 }
@@ -169,6 +173,9 @@ fn config(bounds: &Bounds, member: usize) -> Config {
         // Both go by how long something has lasted.
         check_quorum: false,
         lease_reads: false,
+        // What is in a snapshot is gone, so that those who need it must get the snapshot.
+        retained_entries: 0,
+        retained_bytes: 0,
         max_cached_bytes: u64::MAX,
         ..Options::default()
     };

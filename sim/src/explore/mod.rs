@@ -22,6 +22,7 @@
 //! assert!(exploration.found().is_none());
 //! ```
 
+mod alone;
 mod bounds;
 mod ghost;
 mod host;

@@ -3,26 +3,35 @@
 use super::bounds::MAX_MEMBERS;
 use super::symmetry::{Renaming, Symmetry};
 use crate::hash::StableHasher;
-use kontiki_core::message::Message;
+use kontiki_core::message::{Body, Message};
 use std::sync::Arc;
 
-/// Names a message: its addressee in the upper bits, so that the messages to one member are together, and its
-/// hash in the others. No two messages of an exploration have the same key.
+/// Names a message: its addressee in the upper bits, so that the messages to one member are together, then whether
+/// it is a question to the leader, and its hash in the others. No two messages of an exploration have the same key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Key(u64);
 
 /// How many bits of a key are of the hash.
-const BITS: u32 = 61;
-const _: () = assert!((MAX_MEMBERS as u64) < 1 << (u64::BITS - BITS));
+const BITS: u32 = 60;
+/// The bit that tells whether the message is a question to the leader.
+const QUESTION: u64 = 1 << BITS;
+const _: () = assert!((MAX_MEMBERS as u64) < 1 << (u64::BITS - BITS - 1));
 
 impl Key {
     pub(super) fn of(message: &Message) -> Self {
-        Self(message.to.id.get() << BITS | StableHasher::of(message) >> (u64::BITS - BITS))
+        let question = if matches!(message.body, Body::ReadIndex { .. }) { QUESTION } else { 0 };
+        let addressee = message.to.id.get() << (BITS + 1);
+        Self(addressee | question | StableHasher::of(message) >> (u64::BITS - BITS))
     }
 
     /// The place of its addressee among the members.
     pub(super) fn addressee(self) -> usize {
-        (self.0 >> BITS) as usize - 1
+        (self.0 >> (BITS + 1)) as usize - 1
+    }
+
+    /// Whether it asks the leader what a read must see.
+    pub(super) fn is_question(self) -> bool {
+        self.0 & QUESTION != 0
     }
 }
 
@@ -66,13 +75,13 @@ impl Network {
     }
 
     /// Those of these messages that have not been sent before.
-    pub(super) fn new<'a>(&self, sent: &'a [Arc<Post>]) -> impl Iterator<Item = &'a Post> {
+    pub(super) fn unsent<'a>(&self, sent: &'a [Arc<Post>]) -> impl Iterator<Item = &'a Post> {
         sent.iter().map(|post| &**post).filter(|post| self.0.binary_search(&post.key).is_err())
     }
 
     /// What it is once these messages, which are in order, have been sent too.
     pub(super) fn with(self: &Arc<Self>, sent: &[Arc<Post>]) -> Arc<Self> {
-        if self.new(sent).next().is_none() {
+        if self.unsent(sent).next().is_none() {
             return Arc::clone(self);
         }
         let mut keys = Vec::with_capacity(self.0.len() + sent.len());

@@ -17,6 +17,9 @@ struct Spent {
     elections: u8,
     heartbeats: u8,
     reads: u8,
+    follower_reads: u8,
+    questions: u8,
+    snapshots: u8,
     transfers: u8,
     changes: u8,
 }
@@ -27,13 +30,19 @@ struct Spent {
 pub(super) struct State {
     pub(super) hosts: Box<[Arc<Host>]>,
     network: Arc<Network>,
-    ghost: Arc<Ghost>,
-    /// The hashes of what is remembered, under each renaming.
-    ghosts: Arc<[u64]>,
+    past: Past,
     /// The sums of the hashes of all members and messages, under each renaming: equal for equal sets, in
     /// whatever order they grew. A member's hash is of its name too.
     sums: Box<[u64]>,
     spent: Spent,
+}
+
+/// What is remembered.
+#[derive(Clone, Debug)]
+struct Past {
+    ghost: Arc<Ghost>,
+    /// Its hashes under each renaming.
+    hashes: Arc<[u64]>,
 }
 
 /// A state that follows from another one, before it is worked out in full.
@@ -50,15 +59,20 @@ pub(super) struct Successor {
 pub(super) struct News {
     /// Of the state that follows.
     pub(super) fingerprint: u64,
-    /// What is remembered then and its hashes, where that has changed.
-    ghost: Option<(Arc<[u64]>, Arc<Ghost>)>,
+    /// What is remembered then, where that has changed.
+    past: Option<Past>,
     spent: Spent,
 }
 
 impl Spent {
-    fn packed(self) -> u64 {
-        let Self { proposals, crashes, elections, heartbeats, reads, transfers, changes } = self;
-        u64::from_le_bytes([proposals, crashes, elections, heartbeats, reads, transfers, changes, 0])
+    fn hash(self) -> u64 {
+        let Self { proposals, crashes, elections, heartbeats, reads, follower_reads, questions, .. } = self;
+        let Self { snapshots, transfers, changes, .. } = self;
+        let often = [proposals, crashes, elections, heartbeats, reads, follower_reads, questions, snapshots];
+        StableHasher::combine(
+            u64::from_le_bytes(often),
+            u64::from_le_bytes([transfers, changes, 0, 0, 0, 0, 0, 0]),
+        )
     }
 
     /// What is spent by this, at a member that leads or does not.
@@ -68,7 +82,10 @@ impl Spent {
             Cause::Timeout => self.elections += 1,
             Cause::Crash(_) => self.crashes += 1,
             Cause::Propose(_) => self.proposals += 1,
-            Cause::Read(_) => self.reads += 1,
+            Cause::Read(_) if is_leader => self.reads += 1,
+            Cause::Read(_) => self.follower_reads += 1,
+            Cause::Receive(key) if key.is_question() && is_leader => self.questions += 1,
+            Cause::Snapshot => self.snapshots += 1,
             Cause::Change(_) => self.changes += 1,
             Cause::Transfer(_) => self.transfers += 1,
             Cause::Persisted | Cause::Receive(_) => {}
@@ -81,27 +98,28 @@ impl State {
     pub(super) fn first(steps: &Steps) -> Self {
         let hosts: Box<[_]> = steps.first().into();
         let ghost = Arc::<Ghost>::default();
-        let ghosts = steps.hashes_of(&ghost);
+        let past = Past { hashes: steps.hashes_of(&ghost), ghost };
         let sum = |renaming: usize| hosts.iter().map(|host| host.images[renaming]).fold(0, u64::wrapping_add);
-        let sums = (0..ghosts.len()).map(sum).collect();
-        Self { hosts, network: Arc::default(), ghost, ghosts, sums, spent: Spent::default() }
+        let sums = (0..past.hashes.len()).map(sum).collect();
+        Self { hosts, network: Arc::default(), past, sums, spent: Spent::default() }
     }
 
     /// Equal for states that are equal but for names, and different for others, but for a chance of one in
     /// 2^64 for each pair.
     pub(super) fn fingerprint(&self) -> u64 {
-        fingerprint(self.spent, &self.ghosts, self.sums.iter().copied())
+        fingerprint(self.spent, &self.past.hashes, self.sums.iter().copied())
     }
 
     /// Different for states that differ in names.
     #[cfg(test)]
     pub(super) fn own_fingerprint(&self) -> u64 {
-        fingerprint(self.spent, &self.ghosts[..1], self.sums[..1].iter().copied())
+        fingerprint(self.spent, &self.past.hashes[..1], self.sums[..1].iter().copied())
     }
 
     /// Everything that can happen within the bounds to one member, in the order of the causes.
     pub(super) fn events(&self, member: usize, bounds: &Bounds, all: &mut Vec<(Cause, Transition)>) {
-        let Spent { proposals, crashes, elections, heartbeats, reads, transfers, changes } = self.spent;
+        let Spent { proposals, crashes, elections, heartbeats, reads, .. } = self.spent;
+        let Spent { follower_reads, questions, snapshots, transfers, changes, .. } = self.spent;
         let (host, at) = (&self.hosts[member], member as u8);
         let may_wake = match host.facts.is_leader {
             true => heartbeats < bounds.heartbeats,
@@ -117,12 +135,13 @@ impl State {
             let crash = |written| (Cause::Crash(written), Transition::Crash(at, written));
             all.extend((0..=host.writes.len() as u8).map(crash));
         }
+        let read = (Cause::Read(reads + follower_reads + 1), Transition::Read(at));
         if host.facts.is_leader {
             if proposals < bounds.proposals {
                 all.push((Cause::Propose(proposals + 1), Transition::Propose(at)));
             }
             if reads < bounds.reads {
-                all.push((Cause::Read(reads + 1), Transition::Read(at)));
+                all.push(read);
             }
             if changes < bounds.changes {
                 all.push((Cause::Change(changes + 1), Transition::Change(at)));
@@ -130,9 +149,15 @@ impl State {
             if transfers < bounds.transfers {
                 all.push((Cause::Transfer(transfers + 1), Transition::Transfer(at)));
             }
+        } else if follower_reads < bounds.follower_reads {
+            all.push(read);
         }
-        let receive = |(at, key)| (Cause::Receive(key), Transition::Deliver(at));
-        all.extend(self.network.to(member).map(receive));
+        if host.facts.has_news && snapshots < bounds.snapshots {
+            all.push((Cause::Snapshot, Transition::Snapshot(at)));
+        }
+        let may_ask = !host.facts.is_leader || questions < bounds.follower_reads;
+        let received = self.network.to(member).filter(|(_, key)| may_ask || !key.is_question());
+        all.extend(received.map(|(at, key)| (Cause::Receive(key), Transition::Deliver(at))));
     }
 
     /// Who takes part in a transition and what happens to it, if that can happen within the bounds.
@@ -145,7 +170,8 @@ impl State {
             | Transition::Propose(member)
             | Transition::Read(member)
             | Transition::Change(member)
-            | Transition::Transfer(member) => usize::from(member),
+            | Transition::Transfer(member)
+            | Transition::Snapshot(member) => usize::from(member),
         };
         let mut events = Vec::new();
         if member < self.hosts.len() {
@@ -190,6 +216,7 @@ impl State {
                 format!("the operator changes the membership at {}", id(member.into()))
             }
             Transition::Transfer(member) => format!("the operator has {} hand over", id(member.into())),
+            Transition::Snapshot(member) => format!("member {} takes a snapshot", id(member.into())),
         }
     }
 
@@ -220,10 +247,10 @@ impl State {
         let host = step.host.as_ref().map_err(Clone::clone)?;
         let mut spent = self.spent;
         spent.count(cause, self.hosts[member].facts.is_leader);
-        let ghost = self.judged(member, cause, step, host, steps)?;
-        let ghosts = ghost.as_ref().map_or(&self.ghosts, |(hashes, _)| hashes);
-        let fingerprint = fingerprint(spent, ghosts, self.sums_after(member, host, &step.sent));
-        Ok(News { fingerprint, ghost, spent })
+        let past = self.judged(member, cause, step, host, steps)?;
+        let hashes = &past.as_ref().unwrap_or(&self.past).hashes;
+        let fingerprint = fingerprint(spent, hashes, self.sums_after(member, host, &step.sent));
+        Ok(News { fingerprint, past, spent })
     }
 
     /// The sums once a member has changed and sent these messages.
@@ -233,15 +260,15 @@ impl State {
         host: &'a Host,
         sent: &'a [Arc<Post>],
     ) -> impl Iterator<Item = u64> + 'a {
-        let (before, is_new) = (&self.hosts[member], self.network.new(sent).next().is_some());
+        let (before, is_new) = (&self.hosts[member], self.network.unsent(sent).next().is_some());
         self.sums.iter().enumerate().map(move |(renaming, sum)| {
             let sum = sum.wrapping_sub(before.images[renaming]).wrapping_add(host.images[renaming]);
             let sent = if is_new { sent } else { &[] };
-            self.network.new(sent).fold(sum, |sum, post| sum.wrapping_add(post.images[renaming].1))
+            self.network.unsent(sent).fold(sum, |sum, post| sum.wrapping_add(post.images[renaming].1))
         })
     }
 
-    /// What is remembered after a step and its hashes, where that has changed.
+    /// What is remembered after a step, where that has changed.
     fn judged(
         &self,
         member: usize,
@@ -249,11 +276,11 @@ impl State {
         step: &Step,
         host: &Host,
         steps: &Steps,
-    ) -> Result<Option<(Arc<[u64]>, Arc<Ghost>)>, Violation> {
+    ) -> Result<Option<Past>, Violation> {
         if !step.is_judged && !cfg!(test) {
             return Ok(None);
         }
-        let mut ghost = Arc::clone(&self.ghost);
+        let mut ghost = Arc::clone(&self.past.ghost);
         if let Cause::Read(number) = cause {
             Arc::make_mut(&mut ghost).read_begins(request_of_read(number));
         }
@@ -263,10 +290,11 @@ impl State {
         let sent = step.sent.iter().map(|post| &post.message);
         ghost.judge(&self.hosts[member], &hosts[..self.hosts.len()], member, sent, &step.answers)?;
         assert!(
-            step.is_judged || ghost == self.ghost,
+            step.is_judged || ghost == self.past.ghost,
             "the judge remembers a step that is none of its concern"
         );
-        Ok((!Arc::ptr_eq(&ghost, &self.ghost)).then(|| (steps.hashes_of(&ghost), ghost)))
+        let is_same = Arc::ptr_eq(&ghost, &self.past.ghost);
+        Ok((!is_same).then(|| Past { hashes: steps.hashes_of(&ghost), ghost }))
     }
 }
 
@@ -284,16 +312,15 @@ impl Successor {
             sums.iter_mut().zip(after).for_each(|(sum, after)| *sum = after);
             hosts[self.member] = Arc::clone(host);
         }
-        let kept = || (Arc::clone(&from.ghosts), Arc::clone(&from.ghost));
-        let (ghosts, ghost) = self.news.ghost.clone().unwrap_or_else(kept);
+        let past = self.news.past.as_ref().unwrap_or(&from.past).clone();
         let network = from.network.with(&self.step.sent);
-        State { hosts, network, ghost, ghosts, sums, spent: self.news.spent }
+        State { hosts, network, past, sums, spent: self.news.spent }
     }
 }
 
 /// The least over all renamings.
-fn fingerprint(spent: Spent, ghosts: &[u64], sums: impl Iterator<Item = u64>) -> u64 {
-    let spent = StableHasher::combine(0, spent.packed());
-    let under = |(ghost, sum): (&u64, u64)| StableHasher::combine(ghost.wrapping_add(spent), sum);
-    ghosts.iter().zip(sums).map(under).min().unwrap_or_default()
+fn fingerprint(spent: Spent, pasts: &[u64], sums: impl Iterator<Item = u64>) -> u64 {
+    let spent = spent.hash();
+    let under = |(past, sum): (&u64, u64)| StableHasher::combine(past.wrapping_add(spent), sum);
+    pasts.iter().zip(sums).map(under).min().unwrap_or_default()
 }

@@ -4,6 +4,7 @@
 //! group, so nearly every transition of the group is one that is known for its member: the kernel is not
 //! stepped again, nothing is cloned, and what did not change is shared.
 
+use super::alone::Before;
 use super::bounds::{Bounds, id};
 use super::ghost::{self, Ghost};
 use super::host::{Cause, Host, NOW, Step};
@@ -175,14 +176,14 @@ impl Steps {
             did.host.restart(&self.bounds, member)?;
             return Ok(did);
         }
-        did.carry_out(self.event(cause), &self.bounds)?;
+        did.carry_out(self.event(cause, before), &self.bounds)?;
         did.host.seal();
         let is_read = matches!(cause, Cause::Read(_));
         did.is_judged = is_read || ghost::concerns(before, &did.host, &did.sent, &did.answers);
         Ok(did)
     }
 
-    fn event(&self, cause: Cause) -> Event {
+    fn event(&self, cause: Cause, host: &Host) -> Event {
         match cause {
             Cause::Receive(key) => Event::Receive(self.post(key).message.clone()),
             Cause::Persisted => Event::Persisted(WriteSeq::new(1)),
@@ -195,6 +196,7 @@ impl Steps {
             }
             Cause::Change(number) => self.change(request(200, number), number),
             Cause::Transfer(number) => Event::Transfer(Transfer { request: request(300, number), to: None }),
+            Cause::Snapshot => Event::SnapshotTaken(host.raft.status().applied),
             Cause::Timeout | Cause::Crash(_) => Event::Wake,
         }
     }
@@ -249,7 +251,10 @@ impl Did {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let now = if event == Event::Wake { host.raft.deadline() } else { NOW };
-            for action in stepped(&mut host.raft, now, event)? {
+            let before = Before::of(&host.raft);
+            let actions = stepped(&mut host.raft, now, event.clone())?;
+            before.judge(&host.raft, &event, &actions)?;
+            for action in actions {
                 match action {
                     Action::Send(message) => self.sent.push(message),
                     Action::Persist(write) if bounds.instant_disks => {

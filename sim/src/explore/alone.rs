@@ -1,0 +1,68 @@
+//! The simulator's checks that need to know no more than one step of one member.
+
+use super::violation::Violation;
+use crate::check::election_restriction::ElectionRestriction;
+use crate::check::one_change_at_a_time::OneChangeAtATime;
+use crate::check::one_election_at_a_time::OneElectionAtATime;
+use crate::check::voters_only::VotersOnly;
+use crate::check::{Check, Observation};
+use crate::ledger::Link;
+use crate::part::Stamp;
+use kontiki_core::action::Action;
+use kontiki_core::event::Event;
+use kontiki_core::log::{Entry, EntryBody, Log};
+use kontiki_core::membership::Membership;
+use kontiki_core::raft::Raft;
+use kontiki_core::status::Status;
+use kontiki_core::types::{Index, LogId};
+
+/// What a member was before a step.
+pub(super) struct Before {
+    status: Status,
+    membership: Membership,
+}
+
+impl Before {
+    pub(super) fn of(raft: &Raft) -> Self {
+        Self { status: raft.status(), membership: raft.membership().clone() }
+    }
+
+    /// One Change at a Time, One Election at a Time, Voters Only and Election Restriction.
+    pub(super) fn judge(&self, raft: &Raft, event: &Event, actions: &[Action]) -> Result<(), Violation> {
+        let (after, chain) = (raft.status(), chain(raft.log()));
+        let step = Observation {
+            member: after.id.get() as usize - 1,
+            now: Stamp::default(),
+            event,
+            actions,
+            before: &self.status,
+            after: &after,
+            chain: &chain,
+            appended: 0,
+            membership: raft.membership(),
+            membership_before: &self.membership,
+            me: after.id.into(),
+            durable: &|_| None,
+        };
+        holds::<OneChangeAtATime>(&step)?;
+        holds::<OneElectionAtATime>(&step)?;
+        holds::<VotersOnly>(&step)?;
+        holds::<ElectionRestriction>(&step)
+    }
+}
+
+fn holds<C: Check + Default>(step: &Observation<'_>) -> Result<(), Violation> {
+    C::default().observe(step).map_err(|seen| Violation::new(C::NAME, seen.detail))
+}
+
+/// A log as the checks see it. What is in a snapshot stands as entries of the term in which it ends.
+fn chain(log: &Log) -> Vec<Link> {
+    let term = log.term(log.base()).unwrap_or_default();
+    let covered = (1..=log.base().get())
+        .map(|index| Entry { id: LogId { term, index: Index::new(index) }, body: EntryBody::Blank });
+    let mut chain: Vec<Link> = Vec::new();
+    for entry in covered.chain(log.entries(log.base(), log.last().index).cloned()) {
+        chain.push(Link::after(chain.last(), &entry));
+    }
+    chain
+}
