@@ -342,6 +342,11 @@ impl Membership {
         &self.outgoing
     }
 
+    /// While joint, those of the voters of the old set that will be learners; sorted.
+    pub fn demoted(&self) -> &[NodeId] {
+        &self.demoted
+    }
+
     /// The members that receive the log and decide nothing; sorted.
     pub fn learners(&self) -> &[NodeId] {
         &self.learners

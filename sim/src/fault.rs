@@ -5,12 +5,12 @@
 //! draws from a stream of its own, so an entry that is added leaves what all seeds draw of the others as it
 //! was.
 
-use crate::check::Checked;
 use crate::counted::counted;
 use crate::scenario::{Decay, Leading, Rotten, Target, TimedFault};
 use crate::stream::Stream;
 use kontiki_core::types::NodeId;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Whom a fault befalls.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,6 +57,9 @@ pub(crate) type Links = Vec<(usize, usize)>;
 
 /// A world that faults can be injected into. Members are given by position.
 pub(crate) trait FaultInjection {
+    /// A property that does not hold when a member starts again or goes on.
+    type Violated;
+
     /// Counts a fault that has begun, where what it begins with does not.
     fn count_fault(&mut self, kind: FaultKind);
 
@@ -67,9 +70,9 @@ pub(crate) trait FaultInjection {
     /// Every member crashes at once.
     fn crash_all(&mut self);
     /// A member may start again, if no other fault keeps it down.
-    fn let_up(&mut self, member: usize) -> Checked;
+    fn let_up(&mut self, member: usize) -> Result<(), Self::Violated>;
     /// The same for every member.
-    fn let_all_up(&mut self) -> Checked;
+    fn let_all_up(&mut self) -> Result<(), Self::Violated>;
     /// A member stands still, while its host and its disk go on.
     fn pause(&mut self, member: usize);
     /// A host is suspended, with its disk, until the fault is over. Its clock counts that time, or not.
@@ -77,9 +80,9 @@ pub(crate) trait FaultInjection {
     /// The same for every host.
     fn suspend_all(&mut self, at: Episode, counted: bool);
     /// A member goes on, and hears at once of all that happened while it stood still.
-    fn resume(&mut self, member: usize) -> Checked;
+    fn resume(&mut self, member: usize) -> Result<(), Self::Violated>;
     /// The same for every member.
-    fn resume_all(&mut self) -> Checked;
+    fn resume_all(&mut self) -> Result<(), Self::Violated>;
     /// A member's disk is gone, if the group can do without.
     fn wipe(&mut self, member: usize);
     /// A host believes that it lost the connection to its leader. One that leads has no leader to lose.
@@ -99,7 +102,7 @@ pub(crate) trait FaultInjection {
     /// Nothing passes over these links.
     fn cut(&mut self, kind: FaultKind, links: &[(usize, usize)]);
     /// They are as before.
-    fn mend(&mut self, links: &[(usize, usize)]) -> Checked;
+    fn mend(&mut self, links: &[(usize, usize)]) -> Result<(), Self::Violated>;
     /// The links of a member are stalled.
     fn stall(&mut self, at: Episode);
     /// The links of a member go down or up, and the other way a little later, until the fault is over.
@@ -230,7 +233,7 @@ macro_rules! faults {
 
             /// It ends.
             #[allow(unused_variables)]
-            pub(crate) fn end(&self, world: &mut impl FaultInjection, at: Episode) -> Checked {
+            pub(crate) fn end<W: FaultInjection>(&self, world: &mut W, at: Episode) -> Result<(), W::Violated> {
                 match self {
                     $(Self::$Fault { $($($field,)*)? } => { let ($ended, $then) = (world, at); $end })*
                 }
@@ -712,6 +715,21 @@ pub(crate) fn target(stream: &mut Stream, ids: &[NodeId]) -> Target {
 /// elect another leader.
 pub(crate) fn span_us(stream: &mut Stream, (shortest, longest): (u64, u64)) -> u64 {
     if stream.coin() { stream.skewed(1_000, 6 * longest) } else { stream.between(shortest / 2, 3 * longest) }
+}
+
+/// As its name.
+impl Serialize for FaultKind {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for FaultKind {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(from)?;
+        let named = Self::ALL.into_iter().find(|kind| kind.name() == name);
+        named.ok_or_else(|| D::Error::custom(format_args!("there is no fault `{name}`")))
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! by comparing two numbers.
 
 use crate::hash::StableHasher;
-use crate::part::{Deed, EntryOf};
+use crate::part::{Involvement, LogEntry};
 use kontiki_core::action::Write;
 use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::types::{Index, LogId, Term};
@@ -25,7 +25,7 @@ impl Link {
     }
 
     /// Whether this is the link of its entry behind `before`.
-    pub fn follows(&self, before: Option<&Self>) -> bool {
+    pub(crate) fn follows(&self, before: Option<&Self>) -> bool {
         *self == Self::new(before, self.term, self.content)
     }
 
@@ -46,15 +46,15 @@ pub fn link_at(chain: &[Link], index: Index) -> Option<&Link> {
 }
 
 /// The entry at this index of a log, with the hash of what it holds.
-pub(crate) fn entry_at(index: Index, link: &Link) -> EntryOf {
-    EntryOf::new(LogId { term: link.term, index }, link.content)
+pub(crate) fn entry_at(index: Index, link: &Link) -> LogEntry {
+    LogEntry::new(LogId { term: link.term, index }, link.content)
 }
 
 /// What a member's log has at this index.
-pub(crate) fn held_at(chain: &[Link], index: Index) -> Deed {
+pub(crate) fn held_at(chain: &[Link], index: Index) -> Involvement {
     match link_at(chain, index) {
-        Some(link) => Deed::Holds(entry_at(index, link)),
-        None => Deed::HoldsNothing(index),
+        Some(link) => Involvement::Holds(entry_at(index, link)),
+        None => Involvement::HoldsNothing(index),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who had a part in a failure: which member or client, since which step, and with what.
 
+use crate::fault::FaultKind;
 use kontiki_core::log::EntryBody;
 use kontiki_core::types::{Index, LogId, NodeId, Payload, Term};
 use serde::{Deserialize, Serialize};
@@ -26,13 +27,13 @@ pub struct Part {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Stamp>,
     /// What it did, or holds.
-    pub what: Deed,
+    pub what: Involvement,
 }
 
 /// What a member or a client did that has to do with a failure.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Deed {
+pub enum Involvement {
     /// It took the step at which the failure was seen, or was told something then.
     Acts,
     /// It was elected.
@@ -48,19 +49,19 @@ pub enum Deed {
         term: Term,
     },
     /// It was the first to append an entry.
-    Appends(EntryOf),
+    Appends(LogEntry),
     /// Its log has this entry.
-    Holds(EntryOf),
+    Holds(LogEntry),
     /// Its log has no entry at this index.
     HoldsNothing(Index),
     /// Its disk says that this entry was there, and is lost.
     HasLost(LogId),
     /// It knows an entry to be committed.
-    Commits(EntryOf),
+    Commits(LogEntry),
     /// It told a client that an entry is committed.
-    Acknowledges(EntryOf),
+    Acknowledges(LogEntry),
     /// It reported an entry as durable.
-    Persists(EntryOf),
+    Persists(LogEntry),
     /// Its state machine has applied all through this entry, and then has this digest.
     Applies {
         /// The entry.
@@ -77,8 +78,8 @@ pub enum Deed {
     },
     /// Its disk was damaged.
     Damaged {
-        /// By which fault: a name of [`FaultKind`](crate::report::FaultKind).
-        by: String,
+        /// By which fault.
+        by: FaultKind,
     },
     /// What a client asked and was told.
     Operation(String),
@@ -87,7 +88,7 @@ pub enum Deed {
 /// An entry of a log.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct EntryOf {
+pub struct LogEntry {
     /// Its index and term.
     pub id: LogId,
     /// What it holds, for people; none where no log has it any more.
@@ -98,27 +99,39 @@ pub struct EntryOf {
     pub(crate) content: u64,
 }
 
-impl EntryOf {
-    /// An entry of which no more is known than the hash of what it holds.
-    pub(crate) fn new(id: LogId, content: u64) -> Self {
+impl LogEntry {
+    /// An entry of which no more is known than the [hash](crate::hash) of what it holds.
+    pub fn new(id: LogId, content: u64) -> Self {
         Self { id, text: None, content }
     }
 }
 
 impl Part {
     /// What a member did or has since a moment.
-    pub fn of(member: NodeId, since: Stamp, what: Deed) -> Self {
+    pub fn of(member: NodeId, since: Stamp, what: Involvement) -> Self {
         Self { member: Some(member), since: Some(since), what }
     }
 
     /// The entry that it is about.
-    pub(crate) fn entry(&mut self) -> Option<&mut EntryOf> {
+    pub(crate) fn entry(&self) -> Option<&LogEntry> {
+        match &self.what {
+            Involvement::Appends(entry)
+            | Involvement::Holds(entry)
+            | Involvement::Commits(entry)
+            | Involvement::Acknowledges(entry)
+            | Involvement::Persists(entry) => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// The same, to be told more of.
+    pub(crate) fn entry_mut(&mut self) -> Option<&mut LogEntry> {
         match &mut self.what {
-            Deed::Appends(entry)
-            | Deed::Holds(entry)
-            | Deed::Commits(entry)
-            | Deed::Acknowledges(entry)
-            | Deed::Persists(entry) => Some(entry),
+            Involvement::Appends(entry)
+            | Involvement::Holds(entry)
+            | Involvement::Commits(entry)
+            | Involvement::Acknowledges(entry)
+            | Involvement::Persists(entry) => Some(entry),
             _ => None,
         }
     }
@@ -127,11 +140,11 @@ impl Part {
     fn lasts(&self) -> bool {
         matches!(
             self.what,
-            Deed::Leads { .. }
-                | Deed::Holds(_)
-                | Deed::HoldsNothing(_)
-                | Deed::Commits(_)
-                | Deed::Damaged { .. }
+            Involvement::Leads { .. }
+                | Involvement::Holds(_)
+                | Involvement::HoldsNothing(_)
+                | Involvement::Commits(_)
+                | Involvement::Damaged { .. }
         )
     }
 }
@@ -154,7 +167,7 @@ impl fmt::Display for Stamp {
     }
 }
 
-impl fmt::Display for EntryOf {
+impl fmt::Display for LogEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.text {
             Some(text) => write!(f, "{} ({text})", self.id),
@@ -166,36 +179,51 @@ impl fmt::Display for EntryOf {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.member, &self.what) {
-            (_, Deed::Operation(_)) => {}
-            (Some(member), Deed::Damaged { .. }) => write!(f, "the disk of member {member} ")?,
+            (_, Involvement::Operation(_)) => {}
+            (Some(member), Involvement::Damaged { .. }) => write!(f, "the disk of member {member} ")?,
             (Some(member), _) => write!(f, "member {member} ")?,
             (None, _) => f.write_str("the group ")?,
         }
         match &self.what {
-            Deed::Acts => f.write_str("acts")?,
-            Deed::Leads { term } => write!(f, "leads term {term}")?,
-            Deed::Votes { candidate, term } => write!(f, "votes for {candidate} in term {term}")?,
-            Deed::Appends(entry) => write!(f, "is the first to append {entry}")?,
-            Deed::Holds(entry) => write!(f, "holds {entry}")?,
-            Deed::HoldsNothing(index) => write!(f, "holds no entry {index}")?,
-            Deed::HasLost(id) => write!(f, "finds that {id} is lost")?,
-            Deed::Commits(entry) => write!(f, "knows {entry} to be committed")?,
-            Deed::Acknowledges(entry) => write!(f, "tells a client that {entry} is committed")?,
-            Deed::Persists(entry) => write!(f, "reports {entry} as durable")?,
-            Deed::Applies { through, digest } => {
+            Involvement::Acts => f.write_str("acts")?,
+            Involvement::Leads { term } => write!(f, "leads term {term}")?,
+            Involvement::Votes { candidate, term } => write!(f, "votes for {candidate} in term {term}")?,
+            Involvement::Appends(entry) => write!(f, "is the first to append {entry}")?,
+            Involvement::Holds(entry) => write!(f, "holds {entry}")?,
+            Involvement::HoldsNothing(index) => write!(f, "holds no entry {index}")?,
+            Involvement::HasLost(id) => write!(f, "finds that {id} is lost")?,
+            Involvement::Commits(entry) => write!(f, "knows {entry} to be committed")?,
+            Involvement::Acknowledges(entry) => write!(f, "tells a client that {entry} is committed")?,
+            Involvement::Persists(entry) => write!(f, "reports {entry} as durable")?,
+            Involvement::Applies { through, digest } => {
                 write!(f, "has applied all through {through}, to the state {digest:016x}")?;
             }
-            Deed::Serves(index) => write!(f, "serves a read as of {index}")?,
-            Deed::Crashes { lost: 0 } => f.write_str("crashes, and loses no write")?,
-            Deed::Crashes { lost: 1 } => f.write_str("crashes, and loses a write")?,
-            Deed::Crashes { lost } => write!(f, "crashes, and loses {lost} writes")?,
-            Deed::Damaged { by } => write!(f, "is damaged by {by}")?,
-            Deed::Operation(text) => f.write_str(text)?,
+            Involvement::Serves(index) => write!(f, "serves a read as of {index}")?,
+            Involvement::Crashes { lost: 0 } => f.write_str("crashes, and loses no write")?,
+            Involvement::Crashes { lost: 1 } => f.write_str("crashes, and loses a write")?,
+            Involvement::Crashes { lost } => write!(f, "crashes, and loses {lost} writes")?,
+            Involvement::Damaged { by } => write!(f, "is damaged by {}", by.name())?,
+            Involvement::Operation(text) => f.write_str(text)?,
         }
         match self.since {
             Some(since) if self.lasts() => write!(f, ", since {since}"),
             Some(since) => write!(f, ", at {since}"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_written_and_read_by_its_name() {
+        let damaged = Involvement::Damaged { by: FaultKind::RotLog };
+        let text = serde_json::to_string(&damaged).expect("plain data");
+        assert_eq!(text, r#"{"damaged":{"by":"rot_log"}}"#);
+        assert_eq!(serde_json::from_str::<Involvement>(&text).expect("just written"), damaged);
+        let wrong = serde_json::from_str::<Involvement>(&text.replace("rot_log", "rust_log"));
+        assert!(wrong.expect_err("there is none").to_string().starts_with("there is no fault `rust_log`"));
     }
 }

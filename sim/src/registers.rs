@@ -2,10 +2,10 @@
 //! the history of what clients asked and were told can be checked by itself, and against the log.
 
 use crate::application::{Application, CommittedLog, MachineOf, Sent};
-use crate::check::{Seen, Violated, linearizable_reads};
+use crate::check::{Finding, Violated, linearizable_reads};
 use crate::history::witness::Committed;
 use crate::history::{Call, History, OperationId, Value, Violation};
-use crate::part::{Deed, Part, Stamp};
+use crate::part::{Involvement, Part, Stamp};
 use crate::scenario::{Scenario, WorkloadSpec};
 use crate::store::Put;
 use crate::stream::Stream;
@@ -62,9 +62,10 @@ impl Registers {
         let parts = violation.operations.iter().map(|recorded| {
             let asked = recorded.operation.invoked.checked_sub(1);
             let since = asked.and_then(|moment| self.moments.get(usize::try_from(moment).ok()?)).copied();
-            Part { member: None, since, what: Deed::Operation(recorded.to_string()) }
+            Part { member: None, since, what: Involvement::Operation(recorded.to_string()) }
         });
-        Seen::new(format!("key {}: {}", violation.key, violation.reason), parts).of(linearizable_reads::NAME)
+        Finding::new(format!("key {}: {}", violation.key, violation.reason), parts)
+            .of(linearizable_reads::NAME)
     }
 
     /// What the commands in this log did, in their order: copies of a session's command that came later, or

@@ -8,7 +8,7 @@ use std::fmt;
 
 pub use crate::fault::FaultKind;
 pub use crate::mark::{Due, Mark};
-pub use crate::part::{Deed, EntryOf, Part, Stamp};
+pub use crate::part::{Involvement, LogEntry, Part, Stamp};
 
 /// Numbers that add up over runs.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -167,8 +167,8 @@ impl Failure {
     }
 
     /// The parts that say more than which member acted when it was seen.
-    pub fn told_parts(&self) -> impl Iterator<Item = &Part> {
-        self.parts.iter().filter(|part| part.what != Deed::Acts)
+    pub fn shown_parts(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(|part| part.what != Involvement::Acts)
     }
 
     /// The first of the steps at which its parts came about; the step at which it was seen, where none is known.
@@ -184,7 +184,7 @@ impl fmt::Display for Failure {
         let seen = Stamp { step: self.step, at: self.at };
         write!(f, "{} at {seen}: {}", self.property, self.detail)?;
         if f.alternate() {
-            self.told_parts().try_for_each(|part| write!(f, "\n  {part}"))?;
+            self.shown_parts().try_for_each(|part| write!(f, "\n  {part}"))?;
         }
         Ok(())
     }

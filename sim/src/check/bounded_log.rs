@@ -1,7 +1,7 @@
 //! Bounded Log: when a snapshot was taken, the log keeps no more bytes behind it than `retained_bytes`. A
 //! leader that has offered a snapshot in its term may keep more: what the follower will need that fetches it.
 
-use super::{Check, Observation, Seen};
+use super::{Check, Finding, Observation};
 use kontiki_core::action::Action;
 use kontiki_core::event::Event;
 use kontiki_core::message::Body;
@@ -36,7 +36,7 @@ impl BoundedLog {
 impl Check for BoundedLog {
     const NAME: &'static str = "Bounded Log";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let written = self.members.entry(step.member).or_default();
         for action in step.actions {
             match action {

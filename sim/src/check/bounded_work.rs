@@ -4,7 +4,7 @@
 //! without an end is found by the clock of `kontiki-sim run`.)
 
 use super::limits::{first_beyond, largest_append};
-use super::{Check, Observation, Seen};
+use super::{Check, Finding, Observation};
 use kontiki_core::action::{Action, Write};
 use kontiki_core::config::Options;
 use kontiki_core::log::Entry;
@@ -143,7 +143,7 @@ pub fn recovery_read(times: u64) -> Result<(), String> {
 impl Check for BoundedWork {
     const NAME: &'static str = "Bounded Work";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let Some(limits) = self.limits else { return Ok(()) };
         self.sent.clear();
         for action in step.actions {
@@ -209,7 +209,7 @@ mod tests {
         Action::Send(Message { cluster: ClusterId(1), from, to, term: Term::new(1), body })
     }
 
-    fn step(actions: &[Action]) -> Result<(), Seen> {
+    fn step(actions: &[Action]) -> Result<(), Finding> {
         let leader = status(1, RoleKind::Leader, 1, 0);
         show_actions(&mut limited(), &leader, &leader, &[], actions, &[])
     }

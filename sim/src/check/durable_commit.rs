@@ -2,9 +2,9 @@
 //! majority of the voters, of both sets in a joint configuration. This is what an acknowledgement means. A
 //! member breaks it that acknowledges entries which are only in memory, or on the disk of another incarnation.
 
-use super::{Check, Observation, Seen};
+use super::{Check, Finding, Observation};
 use crate::ledger::{entry_at, held_at, link_at};
-use crate::part::{Deed, Part};
+use crate::part::{Involvement, Part};
 use kontiki_core::event::Event;
 use kontiki_core::membership::Membership;
 use kontiki_core::quorum::Tally;
@@ -17,7 +17,7 @@ pub struct DurableCommit;
 impl Check for DurableCommit {
     const NAME: &'static str = "Durable Commit";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let (before, after) = (step.before, step.after);
         if after.role != RoleKind::Leader || after.committed == before.committed {
             return Ok(());
@@ -52,14 +52,14 @@ impl Check for DurableCommit {
             disks.join(", ")
         );
         let leads = link_at(step.chain, through)
-            .map(|link| Part::of(id, step.now, Deed::Commits(entry_at(through, link))));
+            .map(|link| Part::of(id, step.now, Involvement::Commits(entry_at(through, link))));
         let lacks = membership.members().iter().filter_map(|member| {
             let chain = (step.durable)(*member).unwrap_or_default();
             let has_it = link_at(chain, through).map(|link| link.prefix) == prefix;
             let on_disk = || Part { member: Some(member.id), since: None, what: held_at(chain, through) };
             (!has_it).then(on_disk)
         });
-        Err(Seen::new(what, leads.into_iter().chain(lacks)))
+        Err(Finding::new(what, leads.into_iter().chain(lacks)))
     }
 }
 
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
     use crate::part::Stamp;
 
-    fn commit(copies: usize) -> Result<(), Seen> {
+    fn commit(copies: usize) -> Result<(), Finding> {
         let log = chain(&[(1, "x")]);
         let (before, after) = (status(1, RoleKind::Leader, 1, 0), status(1, RoleKind::Leader, 1, 1));
         let group = group(3);

@@ -1,7 +1,7 @@
 //! Election Restriction: a voter denies its vote if its own log is more up-to-date than that of the candidate
 //! (paper §5.4.1). Leader Completeness rests on it, and shows its breach only much later.
 
-use super::{Check, Observation, Seen};
+use super::{Check, Finding, Observation};
 use kontiki_core::event::Event;
 use kontiki_core::message::Body;
 
@@ -12,7 +12,7 @@ pub struct ElectionRestriction;
 impl Check for ElectionRestriction {
     const NAME: &'static str = "Election Restriction";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let (before, after) = (step.before, step.after);
         let Event::Receive(message) = step.event else { return Ok(()) };
         let Body::RequestVote { last, .. } = message.body else { return Ok(()) };
@@ -35,7 +35,7 @@ mod tests {
     use kontiki_core::status::{RoleKind::Follower, Status};
     use kontiki_core::types::{ClusterId, Identity, LogId, Term};
 
-    fn vote(ours: LogId, theirs: LogId) -> Result<(), Seen> {
+    fn vote(ours: LogId, theirs: LogId) -> Result<(), Finding> {
         let before = Status { last: ours, ..status(1, Follower, 3, 0) };
         let after = Status { term: Term::new(4), vote: Some(id(2)), ..before };
         let body = Body::RequestVote { last: theirs, transfer: false };

@@ -1,7 +1,7 @@
 //! Election Safety: at most one leader can be elected in a given term (paper §5.2, figure 3).
 
-use super::{Check, Observation, Seen};
-use crate::part::{Deed, Part, Stamp};
+use super::{Check, Finding, Observation};
+use crate::part::{Involvement, Part, Stamp};
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{NodeId, Term};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ pub struct ElectionSafety {
 impl Check for ElectionSafety {
     const NAME: &'static str = "Election Safety";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let (before, after) = (step.before, step.after);
         let known = before.role == RoleKind::Leader && before.term == after.term;
         if after.role != RoleKind::Leader || known {
@@ -27,9 +27,9 @@ impl Check for ElectionSafety {
         }
         let term = after.term;
         let parts = [(first, since), (after.id, step.now)];
-        Err(Seen::new(
+        Err(Finding::new(
             format!("members {first} and {} both lead term {term}", after.id),
-            parts.map(|(id, since)| Part::of(id, since, Deed::Leads { term })),
+            parts.map(|(id, since)| Part::of(id, since, Involvement::Leads { term })),
         ))
     }
 }

@@ -42,7 +42,7 @@ mod tests {
     use super::super::Check;
     use super::super::testing::{id, show, status};
     use super::*;
-    use crate::check::Seen;
+    use crate::check::Finding;
     use kontiki_core::status::Status;
     use kontiki_core::types::LogId;
 
@@ -55,7 +55,7 @@ mod tests {
     impl Check for Steps {
         const NAME: &'static str = "Steps";
 
-        fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+        fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
             let keeps = self.keeps;
             if let Some(followers) = self.followers.of(step, |_| keeps) {
                 for member in [2, 4] {

@@ -1,7 +1,7 @@
 //! Leader Append-Only: a leader never overwrites or deletes entries in its log; it only appends (paper §5.3,
 //! figure 3).
 
-use super::{Check, Observation, Seen};
+use super::{Check, Finding, Observation};
 use kontiki_core::action::Action;
 use kontiki_core::status::RoleKind;
 
@@ -12,7 +12,7 @@ pub struct LeaderAppendOnly;
 impl Check for LeaderAppendOnly {
     const NAME: &'static str = "Leader Append-Only";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let (before, after) = (step.before, step.after);
         let leads =
             before.role == RoleKind::Leader && after.role == RoleKind::Leader && before.term == after.term;

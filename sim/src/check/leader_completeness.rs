@@ -1,9 +1,9 @@
 //! Leader Completeness: if a log entry is committed in a given term, then that entry will be present in the
 //! logs of the leaders for all higher-numbered terms (paper §5.4, figure 3).
 
-use super::{Check, Observation, Seen};
+use super::{Check, Finding, Observation};
 use crate::ledger::{Link, entry_at, held_at, link_at};
-use crate::part::{Deed, Part, Stamp};
+use crate::part::{Involvement, Part, Stamp};
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{Index, NodeId, Term};
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ struct Furthest {
 impl Check for LeaderCompleteness {
     const NAME: &'static str = "Leader Completeness";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let (before, after) = (step.before, step.after);
         if after.committed > self.furthest
             && let Some(&link) = link_at(step.chain, after.committed)
@@ -51,15 +51,15 @@ impl Check for LeaderCompleteness {
             return Ok(());
         }
         let id = after.id;
-        Err(Seen::new(
+        Err(Finding::new(
             format!(
                 "member {id} leads term {} without the log that term {term} committed through {index}",
                 after.term
             ),
             [
-                Part::of(*member, *since, Deed::Commits(entry_at(*index, link))),
+                Part::of(*member, *since, Involvement::Commits(entry_at(*index, link))),
                 Part { member: Some(id), since: None, what: held_at(step.chain, *index) },
-                Part::of(id, step.now, Deed::Leads { term: after.term }),
+                Part::of(id, step.now, Involvement::Leads { term: after.term }),
             ],
         ))
     }

@@ -1,9 +1,9 @@
 //! Log Matching: if two logs contain an entry with the same index and term, then the logs are identical in
 //! all entries up through the given index (paper §5.3, figure 3).
 
-use super::{Check, Observation, Seen};
+use super::{Check, Finding, Observation};
 use crate::ledger::{Link, entry_at, index_of};
-use crate::part::{Deed, EntryOf, Part, Stamp};
+use crate::part::{Involvement, LogEntry, Part, Stamp};
 use kontiki_core::types::{Index, LogId, NodeId};
 
 /// For each index, the entries that were ever seen there, one of each term, each with the one prefix that may
@@ -23,7 +23,7 @@ struct Sighting {
 
 impl Sighting {
     fn held_at(&self, position: usize) -> Part {
-        Part::of(self.member, self.since, Deed::Holds(entry_at(index_of(position), &self.link)))
+        Part::of(self.member, self.since, Involvement::Holds(entry_at(index_of(position), &self.link)))
     }
 }
 
@@ -34,10 +34,10 @@ impl LogMatching {
     }
 
     /// Which member was the first to have an entry in its log, and since when.
-    pub fn origin(&self, entry: &EntryOf) -> Option<Part> {
+    pub(crate) fn origin(&self, entry: &LogEntry) -> Option<Part> {
         let is_it = |seen: &&Sighting| (seen.link.term, seen.link.content) == (entry.id.term, entry.content);
         let first = self.sightings(entry.id.index).find(is_it)?;
-        Some(Part::of(first.member, first.since, Deed::Appends(entry.clone())))
+        Some(Part::of(first.member, first.since, Involvement::Appends(entry.clone())))
     }
 
     fn sightings(&self, index: Index) -> impl Iterator<Item = &Sighting> {
@@ -66,7 +66,7 @@ impl LogMatching {
 impl Check for LogMatching {
     const NAME: &'static str = "Log Matching";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let from = step.chain.len() - step.appended;
         for (position, link) in step.chain.iter().enumerate().skip(from) {
             if self.seen.len() <= position {
@@ -82,7 +82,7 @@ impl Check for LogMatching {
                 Some(known) if known.link.prefix == link.prefix => {}
                 Some(known) => {
                     let (known, id, index, term) = (*known, step.after.id, position + 1, link.term);
-                    return Err(Seen::new(
+                    return Err(Finding::new(
                         format!(
                             "member {id} has another log up to entry {index}:{term} than it was seen with before"
                         ),
@@ -113,7 +113,7 @@ mod tests {
         );
         let seen = show(&mut check, &two, &two, &chain(&[(1, "x"), (2, "b")])).expect_err("its past differs");
         let held: Vec<_> = seen.parts.iter().map(|part| (part.member, part.what.clone())).collect();
-        let at_one = |text| Deed::Holds(entry_at(Index::new(1), &chain(&[(1, text)])[0]));
+        let at_one = |text| Involvement::Holds(entry_at(Index::new(1), &chain(&[(1, text)])[0]));
         assert_eq!(held, [(Some(id(1)), at_one("a")), (Some(id(2)), at_one("x"))], "where they part");
         assert!(show(&mut check, &two, &two, &chain(&[(1, "a"), (2, "x")])).is_err());
     }

@@ -3,7 +3,7 @@
 //! whatever comes late.
 
 use super::followers::Followers;
-use super::{Check, Observation, Seen};
+use super::{Check, Finding, Observation};
 use kontiki_core::action::Action;
 use kontiki_core::event::Event;
 use kontiki_core::message::{Body, Message};
@@ -18,7 +18,7 @@ pub struct MatchIndex {
 impl Check for MatchIndex {
     const NAME: &'static str = "Match Index";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let Some(followers) = self.followers.of(step, |_| false) else { return Ok(()) };
         if let Event::Receive(Message { from, term, body: Body::Appended { matched, .. }, .. }) = step.event
             && *term == step.after.term
@@ -57,7 +57,7 @@ mod tests {
     }
 
     /// Leader 1 hears of this from member 2, and then sends it what comes after that index.
-    fn observed(check: &mut MatchIndex, term: u64, event: &Event, after: u64) -> Result<(), Seen> {
+    fn observed(check: &mut MatchIndex, term: u64, event: &Event, after: u64) -> Result<(), Finding> {
         let leader = status(1, RoleKind::Leader, term, 0);
         let prev = LogId { index: Index::new(after), term: Term::new(u64::from(after > 0)) };
         let slice = LogSlice::new(prev, Entries::default()).expect("entries that follow");

@@ -9,6 +9,7 @@ pub mod bounded_log;
 pub mod bounded_memory;
 pub mod bounded_work;
 pub mod durable_commit;
+pub(crate) mod durable_log;
 pub mod election_restriction;
 pub mod election_safety;
 mod followers;
@@ -33,10 +34,10 @@ pub mod vote_durability;
 pub mod voters_only;
 
 pub use observation::{Check, Observation};
-pub use violated::{Seen, Violated};
+pub use violated::{Finding, Violated};
 
 use crate::ledger::{Known, Link};
-use crate::part::{Deed, Part, Stamp};
+use crate::part::{Involvement, Part, Stamp};
 use kontiki_core::config::Options;
 use kontiki_core::membership::Membership;
 use kontiki_core::replica::Replica;
@@ -149,7 +150,7 @@ impl Checks {
     }
 
     /// A member has lost its disk and comes back under another incarnation, which has promised nothing.
-    pub fn wiped(&mut self, member: usize) {
+    pub fn wiped(&mut self, member: NodeId) {
         self.vote_durability.wiped(member);
     }
 
@@ -165,37 +166,32 @@ impl Checks {
     }
 
     /// A member starts again with what its disk holds.
-    pub fn restarted(&mut self, member: usize, ballot: Ballot) -> Checked {
+    pub fn restarted(&mut self, member: usize, id: NodeId, ballot: Ballot) -> Checked {
         self.bounded_memory.restarted(member);
         self.vote_durability
-            .restarted(member, ballot)
+            .restarted(id, ballot)
             .map_err(|seen| seen.of(vote_durability::VoteDurability::NAME))
     }
 
     /// A client was told that what it proposed is committed.
     pub fn acknowledged(&mut self, write: acknowledged_writes::Acknowledged) -> Checked {
-        let committed = self.state_machine_safety.committed();
         self.acknowledged_writes
-            .acknowledged(write, committed)
+            .acknowledged(write, &self.state_machine_safety)
             .map_err(|seen| seen.of(acknowledged_writes::NAME))
     }
 
     /// A member that has applied all through `applied` serves a read that was asked for when all through
     /// `committed` was committed.
     pub fn served(&self, member: NodeId, applied: Index, committed: Index, now: Stamp) -> Checked {
-        let served = linearizable_reads::served(member, applied, committed);
-        served.map_err(|detail| {
-            let serves = Part::of(member, now, Deed::Serves(applied));
-            let committed = self.state_machine_safety.committed_by(committed);
-            Seen::new(detail, committed.into_iter().chain([serves])).of(linearizable_reads::NAME)
-        })
+        linearizable_reads::served(member, applied, committed, now, &self.state_machine_safety)
+            .map_err(|seen| seen.of(linearizable_reads::NAME))
     }
 
     /// Who appended the entries first that a violation is about.
-    pub(crate) fn origins(&self, parts: &mut [Part]) -> Vec<Part> {
+    pub(crate) fn origins(&self, parts: &[Part]) -> Vec<Part> {
         let mut origins: Vec<Part> = Vec::new();
         for part in parts {
-            let needs_it = matches!(part.what, Deed::Commits(_) | Deed::Acknowledges(_));
+            let needs_it = matches!(part.what, Involvement::Commits(_) | Involvement::Acknowledges(_));
             let Some(entry) = part.entry().filter(|_| needs_it) else { continue };
             origins.extend(self.log_matching.origin(entry).filter(|origin| !origins.contains(origin)));
         }
@@ -291,7 +287,7 @@ pub(crate) mod testing {
         before: &Status,
         after: &Status,
         log: &[Link],
-    ) -> Result<(), Seen> {
+    ) -> Result<(), Finding> {
         show_actions(check, before, after, log, &[], log)
     }
 
@@ -302,7 +298,7 @@ pub(crate) mod testing {
         log: &[Link],
         actions: &[Action],
         others: &[Link],
-    ) -> Result<(), Seen> {
+    ) -> Result<(), Finding> {
         check.observe(&Observation {
             member: after.id.get() as usize - 1,
             now: Stamp::default(),

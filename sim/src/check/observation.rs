@@ -1,6 +1,6 @@
 //! What a check looks at, and what a check is.
 
-use super::Seen;
+use super::Finding;
 use crate::ledger::Link;
 use crate::part::Stamp;
 use kontiki_core::action::Action;
@@ -56,5 +56,5 @@ pub trait Check {
     const NAME: &'static str;
 
     /// Looks at one step.
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen>;
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding>;
 }

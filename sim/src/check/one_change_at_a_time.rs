@@ -2,7 +2,7 @@
 //! an entry of the leader's own term; and any majority that decides under one of them shares a member with
 //! any that decides under the other (paper §6, thesis 4.1 and its erratum of 2015).
 
-use super::{Check, Observation, Seen};
+use super::{Check, Finding, Observation};
 use crate::ledger::link_at;
 use kontiki_core::action::Action;
 use kontiki_core::log::EntryBody;
@@ -17,7 +17,7 @@ pub struct OneChangeAtATime;
 impl Check for OneChangeAtATime {
     const NAME: &'static str = "One Change at a Time";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let (before, after) = (step.before, step.after);
         if after.role != RoleKind::Leader {
             return Ok(());

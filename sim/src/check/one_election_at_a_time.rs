@@ -2,7 +2,7 @@
 //! has slept. Terms that grow faster than elections are held tell of timers that fire several times for one
 //! silence.
 
-use super::{Check, Observation, Seen};
+use super::{Check, Finding, Observation};
 use kontiki_core::event::Event;
 
 /// Needs to remember nothing.
@@ -12,7 +12,7 @@ pub struct OneElectionAtATime;
 impl Check for OneElectionAtATime {
     const NAME: &'static str = "One Election at a Time";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let told = match step.event {
             Event::Receive(message) => message.term.max(step.before.term),
             _ => step.before.term,

@@ -1,7 +1,7 @@
 //! Own-Term Commit: a leader commits by counting replicas only entries of its own term; those of earlier
 //! terms commit along with one of them (paper §5.4.2, figure 8).
 
-use super::{Check, Observation, Seen};
+use super::{Check, Finding, Observation};
 use crate::ledger::link_at;
 use kontiki_core::status::RoleKind;
 
@@ -12,7 +12,7 @@ pub struct OwnTermCommit;
 impl Check for OwnTermCommit {
     const NAME: &'static str = "Own-Term Commit";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let (before, after) = (step.before, step.after);
         if after.role != RoleKind::Leader || after.committed == before.committed {
             return Ok(());

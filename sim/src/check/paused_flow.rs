@@ -3,7 +3,7 @@
 //! and does not say so, it does not send whole windows of the same entries over and over.
 
 use super::followers::Followers;
-use super::{Check, Observation, Seen};
+use super::{Check, Finding, Observation};
 use kontiki_core::action::Action;
 use kontiki_core::event::Event;
 use kontiki_core::message::{Body, Message};
@@ -108,7 +108,7 @@ impl Flow {
 impl Check for PausedFlow {
     const NAME: &'static str = "Paused Flow";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let begin_anew = |flow: &mut Flow| {
             flow.begin_anew();
             true
@@ -161,7 +161,7 @@ mod tests {
     }
 
     /// Leader 1 hears this of member 2, and sends that.
-    fn observed(check: &mut PausedFlow, heard: Option<Body>, sent: &[Body]) -> Result<(), Seen> {
+    fn observed(check: &mut PausedFlow, heard: Option<Body>, sent: &[Body]) -> Result<(), Finding> {
         observed_since(check, LogId::ZERO, &group(3), heard, sent)
     }
 
@@ -172,7 +172,7 @@ mod tests {
         membership_before: &Membership,
         heard: Option<Body>,
         sent: &[Body],
-    ) -> Result<(), Seen> {
+    ) -> Result<(), Finding> {
         let leader = status(1, RoleKind::Leader, 1, 0);
         let event = heard.map_or(Event::Wake, |body| Event::Receive(message(2, 1, body)));
         let actions: Vec<_> = sent.iter().map(|body| Action::Send(message(1, 2, body.clone()))).collect();

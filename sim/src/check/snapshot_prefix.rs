@@ -2,9 +2,9 @@
 //! entry, with the membership as of that entry (thesis 5.1); and members that have applied the same have the
 //! same state.
 
-use super::{Check, Observation, Seen};
+use super::{Check, Finding, Observation};
 use crate::ledger::{Link, link_at};
-use crate::part::{Deed, Part, Stamp};
+use crate::part::{Involvement, Part, Stamp};
 use kontiki_core::action::Action;
 use kontiki_core::log::{EntryBody, Snapshot};
 use kontiki_core::membership::Membership;
@@ -60,15 +60,15 @@ impl SnapshotPrefix {
     }
 
     /// A member's state machine has got so far.
-    pub fn applied(&mut self, member: NodeId, index: Index, digest: u64, now: Stamp) -> Result<(), Seen> {
+    pub fn applied(&mut self, member: NodeId, index: Index, digest: u64, now: Stamp) -> Result<(), Finding> {
         let (known, first, since) = *self.states.entry(index).or_insert((digest, member, now));
         if known == digest {
             return Ok(());
         }
         let parts = [(first, since, known), (member, now, digest)];
-        Err(Seen::new(
+        Err(Finding::new(
             format!("members {first} and {member} have applied through {index} and have different states"),
-            parts.map(|(id, at, digest)| Part::of(id, at, Deed::Applies { through: index, digest })),
+            parts.map(|(id, at, digest)| Part::of(id, at, Involvement::Applies { through: index, digest })),
         ))
     }
 }
@@ -76,7 +76,7 @@ impl SnapshotPrefix {
 impl Check for SnapshotPrefix {
     const NAME: &'static str = "Snapshot Prefix";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         for action in step.actions {
             let Action::Persist(write) = action else { continue };
             for entry in write.append.iter() {

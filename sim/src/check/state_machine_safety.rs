@@ -2,9 +2,9 @@
 //! server will ever apply a different log entry for the same index (paper §5.4.3, figure 3). Checked already
 //! when an entry is known to be committed, which is before any server may apply it.
 
-use super::{Check, Observation, Seen};
+use super::{Check, Finding, Observation};
 use crate::ledger::{Link, entry_at, first_difference, index_of, link_at};
-use crate::part::{Deed, Part, Stamp};
+use crate::part::{Involvement, Part, Stamp};
 use kontiki_core::types::{Index, NodeId};
 use std::collections::BTreeMap;
 
@@ -23,19 +23,19 @@ impl StateMachineSafety {
     }
 
     /// Which member was the first to know this entry to be committed, and since when.
-    pub fn committed_by(&self, index: Index) -> Option<Part> {
+    pub(crate) fn committed_by(&self, index: Index) -> Option<Part> {
         let link = link_at(&self.committed, index)?;
         let (_, &(member, since)) = self.known_by.range(..=index).next_back()?;
         let entry = entry_at(index, link);
-        Some(Part::of(member, since, Deed::Commits(entry)))
+        Some(Part::of(member, since, Involvement::Commits(entry)))
     }
 
     /// What a member commits that is something else than the group has committed, and where the two part.
-    fn differs(&self, step: &Observation<'_>, detail: String) -> Seen {
+    fn differs(&self, step: &Observation<'_>, detail: String) -> Finding {
         let index = index_of(first_difference(step.chain, &self.committed));
         let ours = link_at(step.chain, index)
-            .map(|link| Part::of(step.after.id, step.now, Deed::Commits(entry_at(index, link))));
-        Seen::new(
+            .map(|link| Part::of(step.after.id, step.now, Involvement::Commits(entry_at(index, link))));
+        Finding::new(
             format!("{detail}: they differ from entry {index} on"),
             self.committed_by(index).into_iter().chain(ours),
         )
@@ -45,7 +45,7 @@ impl StateMachineSafety {
 impl Check for StateMachineSafety {
     const NAME: &'static str = "State Machine Safety";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let after = step.after;
         if after.committed == step.before.committed || after.committed.get() == 0 {
             return Ok(());
@@ -89,7 +89,7 @@ mod tests {
         id: u64,
         through: u64,
         log: &[(u64, &str)],
-    ) -> Result<(), Seen> {
+    ) -> Result<(), Finding> {
         show(check, &status(id, Follower, 3, 0), &status(id, Follower, 3, through), &chain(log))
     }
 

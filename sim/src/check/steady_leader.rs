@@ -2,7 +2,7 @@
 //! links: large entries, snapshots and retries cost no leader. A group that changes its membership or hands
 //! over may have another.
 
-use super::{Check, Observation, Seen};
+use super::{Check, Finding, Observation};
 use kontiki_core::action::Action;
 use kontiki_core::event::Event;
 use kontiki_core::message::{Body, Message};
@@ -42,7 +42,7 @@ impl Check for SteadyLeader {
     const NAME: &'static str = NAME;
 
     /// Leadership that is handed over, and another membership, may bring another leader.
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let is_bidding = |message: &Message| matches!(message.body, Body::TimeoutNow { .. });
         let is_sent = step.actions.iter().any(|action| matches!(action, Action::Send(it) if is_bidding(it)));
         let is_received = matches!(step.event, Event::Receive(message) if is_bidding(message));

@@ -1,11 +1,11 @@
 //! A property that did not hold, and who had a part in it.
 
-use crate::part::{Deed, Part, Stamp};
+use crate::part::{Involvement, Part, Stamp};
 use kontiki_core::types::NodeId;
 
 /// What a check has seen that must not be.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Seen {
+pub struct Finding {
     /// What was seen.
     pub detail: String,
     /// Who had a part in it, as far as the check knows.
@@ -23,7 +23,7 @@ pub struct Violated {
     pub parts: Vec<Part>,
 }
 
-impl Seen {
+impl Finding {
     /// What was seen, and who had a part in it.
     pub fn new(detail: String, parts: impl IntoIterator<Item = Part>) -> Self {
         Self { detail, parts: parts.into_iter().collect() }
@@ -35,7 +35,7 @@ impl Seen {
     }
 }
 
-impl From<String> for Seen {
+impl From<String> for Finding {
     fn from(detail: String) -> Self {
         Self { detail, parts: Vec::new() }
     }
@@ -44,7 +44,7 @@ impl From<String> for Seen {
 impl Violated {
     /// A violation of a property of which no more is known than what was seen.
     pub fn new(property: &'static str, detail: String) -> Self {
-        Seen::from(detail).of(property)
+        Finding::from(detail).of(property)
     }
 
     /// Says more of what was seen.
@@ -57,7 +57,7 @@ impl Violated {
     /// Names the member that acted when it was seen, where nothing more is known.
     pub(crate) fn by(mut self, member: NodeId, now: Stamp) -> Self {
         if self.parts.is_empty() {
-            self.parts.push(Part::of(member, now, Deed::Acts));
+            self.parts.push(Part::of(member, now, Involvement::Acts));
         }
         self
     }
@@ -66,11 +66,5 @@ impl Violated {
 impl From<(&'static str, String)> for Violated {
     fn from((property, detail): (&'static str, String)) -> Self {
         Self::new(property, detail)
-    }
-}
-
-impl From<(&'static str, Seen)> for Violated {
-    fn from((property, seen): (&'static str, Seen)) -> Self {
-        seen.of(property)
     }
 }

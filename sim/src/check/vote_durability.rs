@@ -1,8 +1,8 @@
 //! Vote Durability: each server votes for at most one candidate in a given term (paper §5.2), across crashes
 //! too: a vote that has left a member is still on its disk when it starts again.
 
-use super::{Check, Observation, Seen};
-use crate::part::{Deed, Part, Stamp};
+use super::{Check, Finding, Observation};
+use crate::part::{Involvement, Part, Stamp};
 use kontiki_core::action::Action;
 use kontiki_core::message::Body;
 use kontiki_core::types::{Ballot, NodeId, Term};
@@ -11,59 +11,58 @@ use std::collections::BTreeMap;
 /// Every vote that has left each member, and when.
 #[derive(Default, Debug)]
 pub struct VoteDurability {
-    votes: BTreeMap<(usize, Term), (NodeId, Stamp)>,
+    votes: BTreeMap<(NodeId, Term), (NodeId, Stamp)>,
 }
 
 impl VoteDurability {
     /// A member starts again with this ballot.
-    pub fn restarted(&self, member: usize, ballot: Ballot) -> Result<(), Seen> {
+    pub fn restarted(&self, member: NodeId, ballot: Ballot) -> Result<(), Finding> {
         let last = self.votes.range((member, Term::ZERO)..=(member, Term::new(u64::MAX))).next_back();
         let Some((&(_, term), &(vote, since))) = last else {
             return Ok(());
         };
-        let id = member + 1;
         if ballot.term() < term || (ballot.term() == term && ballot.vote() != Some(vote)) {
-            return Err(Seen::new(
-                format!("member {id} voted for {vote} in term {term} and starts again with {ballot:?}"),
-                voted(member, vote, term, since),
+            return Err(Finding::new(
+                format!("member {member} voted for {vote} in term {term} and starts again with {ballot:?}"),
+                [voted(member, vote, term, since)],
             ));
         }
         Ok(())
     }
 
     /// A member has lost its disk, and comes back under another incarnation.
-    pub fn wiped(&mut self, member: usize) {
+    pub fn wiped(&mut self, member: NodeId) {
         self.votes.retain(|(voter, _), _| *voter != member);
     }
 
-    fn vote(&mut self, member: usize, term: Term, candidate: NodeId, now: Stamp) -> Result<(), Seen> {
+    fn vote(&mut self, member: NodeId, term: Term, candidate: NodeId, now: Stamp) -> Result<(), Finding> {
         let (first, since) = *self.votes.entry((member, term)).or_insert((candidate, now));
         if first == candidate {
             return Ok(());
         }
-        let what = format!("member {} voted for {first} and for {candidate} in term {term}", member + 1);
+        let what = format!("member {member} voted for {first} and for {candidate} in term {term}");
         let votes = [(first, since), (candidate, now)];
-        Err(Seen::new(what, votes.into_iter().filter_map(|(vote, at)| voted(member, vote, term, at))))
+        Err(Finding::new(what, votes.map(|(vote, at)| voted(member, vote, term, at))))
     }
 }
 
-/// A member, counted from zero, voted.
-fn voted(member: usize, candidate: NodeId, term: Term, at: Stamp) -> Option<Part> {
-    Some(Part::of(NodeId::new(member as u64 + 1)?, at, Deed::Votes { candidate, term }))
+/// A member voted.
+fn voted(member: NodeId, candidate: NodeId, term: Term, at: Stamp) -> Part {
+    Part::of(member, at, Involvement::Votes { candidate, term })
 }
 
 impl Check for VoteDurability {
     const NAME: &'static str = "Vote Durability";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         for action in step.actions {
             if let Action::Send(message) = action {
                 match message.body {
                     Body::Voted { granted: true } => {
-                        self.vote(step.member, message.term, message.to.id, step.now)?;
+                        self.vote(step.after.id, message.term, message.to.id, step.now)?;
                     }
                     Body::RequestVote { .. } => {
-                        self.vote(step.member, message.term, message.from.id, step.now)?;
+                        self.vote(step.after.id, message.term, message.from.id, step.now)?;
                     }
                     _ => {}
                 }
@@ -81,7 +80,7 @@ mod tests {
     use kontiki_core::status::RoleKind::Follower;
     use kontiki_core::types::{ClusterId, Identity};
 
-    fn grant(check: &mut VoteDurability, candidate: u64, term: u64) -> Result<(), Seen> {
+    fn grant(check: &mut VoteDurability, candidate: u64, term: u64) -> Result<(), Finding> {
         let body = Body::Voted { granted: true };
         let message =
             Message::new(Identity::new(ClusterId(0), id(1)), id(candidate).into(), Term::new(term), body);
@@ -102,10 +101,10 @@ mod tests {
     fn fires_on_a_vote_that_a_crash_made_its_giver_forget() {
         let mut check = VoteDurability::default();
         grant(&mut check, 2, 5).unwrap();
-        assert!(check.restarted(0, Ballot::new(Term::new(5), Some(id(2)))).is_ok());
-        assert!(check.restarted(0, Ballot::new(Term::new(6), None)).is_ok());
-        assert!(check.restarted(0, Ballot::new(Term::new(5), None)).is_err());
-        assert!(check.restarted(0, Ballot::new(Term::new(4), None)).is_err());
-        assert!(check.restarted(1, Ballot::new(Term::new(4), None)).is_ok(), "another member");
+        assert!(check.restarted(id(1), Ballot::new(Term::new(5), Some(id(2)))).is_ok());
+        assert!(check.restarted(id(1), Ballot::new(Term::new(6), None)).is_ok());
+        assert!(check.restarted(id(1), Ballot::new(Term::new(5), None)).is_err());
+        assert!(check.restarted(id(1), Ballot::new(Term::new(4), None)).is_err());
+        assert!(check.restarted(id(2), Ballot::new(Term::new(4), None)).is_ok(), "another member");
     }
 }

@@ -2,7 +2,7 @@
 //! learner, no witness, no member that has left or has come back under another incarnation. The exception is
 //! a member that does not know its removal to be committed: it may be needed to commit it (thesis 4.2.2).
 
-use super::{Check, Observation, Seen};
+use super::{Check, Finding, Observation};
 use kontiki_core::membership::MemberKind;
 use kontiki_core::status::RoleKind;
 
@@ -13,7 +13,7 @@ pub struct VotersOnly;
 impl Check for VotersOnly {
     const NAME: &'static str = "Voters Only";
 
-    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Seen> {
+    fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let (before, after) = (step.before, step.after);
         let stands = matches!(after.role, RoleKind::PreCandidate | RoleKind::Candidate | RoleKind::Leader);
         let new = before.role != after.role || before.term != after.term;

@@ -89,8 +89,8 @@ fn failed<'s>(verdict: &'s Verdict<'s>) -> Vec<Failed<'s>> {
 
 /// Who had a part in a failure, and the commands that tell more of it, each in a line.
 fn violated_remedy(cluster: &Cluster, seed: u64, failure: &Failure) -> String {
-    let parts = failure.told_parts().map(ToString::to_string);
-    let commands = cluster.remedies(seed, failure).map(|(name, command)| format!("{name}: {command}"));
+    let parts = failure.shown_parts().map(ToString::to_string);
+    let commands = cluster.commands_for(seed, failure).map(|(name, command)| format!("{name}: {command}"));
     parts.chain(commands).collect::<Vec<_>>().join("\n")
 }
 
@@ -118,7 +118,7 @@ mod tests {
     use crate::cli::ProfileArg;
     use crate::cli::summary::MarkDemand;
     use kontiki_core::types::{NodeId, Term};
-    use kontiki_sim::report::{Deed, Mark, Part, Stamp};
+    use kontiki_sim::report::{Involvement, Mark, Part, Stamp};
 
     #[test]
     fn each_failure_is_a_case_and_its_text_is_escaped() {
@@ -127,7 +127,7 @@ mod tests {
         let detail = "entry <1:2> & \"others\"\u{1b}\nare lost".to_owned();
         let mut failure = Failure::new("Log Matching", detail, 3, 9);
         let (leader, since) = (NodeId::new(2).unwrap(), Stamp { step: 2, at: 5_000_000 });
-        failure.parts.push(Part::of(leader, since, Deed::Leads { term: Term::new(4) }));
+        failure.parts.push(Part::of(leader, since, Involvement::Leads { term: Term::new(4) }));
         summary.failures.push((7, failure));
         let cluster = Cluster { members: 3, profile: ProfileArg::Storage };
         let mut verdict = summary.judge(&cluster, MarkDemand::Due);

@@ -164,7 +164,7 @@ impl Cluster {
     }
 
     /// The commands that tell more of a failure, by their names.
-    fn remedies(&self, seed: u64, failure: &Failure) -> [(&'static str, String); 5] {
+    fn commands_for(&self, seed: u64, failure: &Failure) -> [(&'static str, String); 5] {
         let mut trace = format!("{} --trace --from {}", self.command("replay", seed), failure.first_step());
         let members: Vec<_> = failure.members().iter().map(ToString::to_string).collect();
         if !members.is_empty() {

@@ -234,7 +234,7 @@ impl Verdict<'_> {
         let Self { summary: Summary { failures, hung, .. }, cluster, missed } = self;
         for (seed, failure) in failures.iter().take(TOLD) {
             *text += &format!("\nFAILED  {failure:#}\n");
-            for (name, command) in cluster.remedies(*seed, failure) {
+            for (name, command) in cluster.commands_for(*seed, failure) {
                 *text += &format!("  {:<9}{command}\n", format!("{name}:"));
             }
         }
@@ -282,7 +282,7 @@ impl Verdict<'_> {
                     "step": failure.step,
                     "parts": failure.parts,
                 });
-                for (name, command) in cluster.remedies(*seed, failure) {
+                for (name, command) in cluster.commands_for(*seed, failure) {
                     told[name] = json!(command);
                 }
                 told

@@ -259,7 +259,7 @@ fn explained(run: &Run, failure: Failure) -> (Explained, Vec<usize>) {
     let ends = run.ends(&failure);
     let past = run.past(&ends);
     let Story { failure, facts } = Story::of(run, failure);
-    let parts = failure.told_parts().map(|part| (part.to_string(), run.moment_of(part))).collect();
+    let parts = failure.shown_parts().map(|part| (part.to_string(), run.moment_of(part))).collect();
     let Failure { property, detail, step, at, .. } = failure;
     let explained = Explained { property, detail, parts, step, at, event: ends.last().copied(), past };
     (explained, facts.iter().map(|fact| fact.moment).collect())

@@ -6,6 +6,8 @@ use crate::application::Reached;
 use crate::check::Violated;
 use crate::clients::Found;
 use crate::disk::{DiskModel, SyncTimes};
+use crate::fault::FaultKind;
+use crate::part::Stamp;
 use crate::quiet::{quietly, text_of};
 use crate::scenario::{ReplicaSpec, Scenario};
 use crate::storage::SimDisk;
@@ -50,6 +52,10 @@ pub(crate) struct Damage {
     /// How often it did; a write that got to the place of another may have taken the last batch, of which
     /// nothing else tells, and counts for many.
     pub(crate) times: u32,
+    /// When it did so last.
+    pub(crate) at: Stamp,
+    /// By which fault.
+    pub(crate) by: FaultKind,
 }
 
 /// A replica that runs, and what works for it.

@@ -12,10 +12,9 @@ use crate::clock::Clock;
 use crate::disk::{DiskModel, SyncTimes};
 use crate::ledger::{Chain, Link};
 use crate::part::Stamp;
-use crate::report::FaultKind;
 use crate::scenario::{MemberSpec, Scenario, ScenarioError};
 use crate::stream::Stream;
-use full_replica::FullReplica;
+use full_replica::{Damage, FullReplica};
 use kernel_only::{Kernel, KernelOnly};
 use kontiki_core::config::{Config, Options};
 use kontiki_core::durable::Durable;
@@ -61,8 +60,6 @@ pub(crate) struct Host<M: StateMachine> {
     pub(crate) is_stale: bool,
     /// When it crashed last, and how many writes that lost.
     pub(crate) crashed: Option<(Stamp, u64)>,
-    /// When its disk was damaged last, and how.
-    pub(crate) damaged: Option<(Stamp, FaultKind)>,
 }
 
 /// How much of a member is our own code, and how much this crate plays. Each variant owns what it runs on,
@@ -128,12 +125,17 @@ impl<M: StateMachine> MemberBody<M> {
         }
     }
 
-    /// Whether its disk has damaged something that the member may not know of yet.
-    pub(crate) fn is_damaged(&self) -> bool {
+    /// What its disk has damaged, and the member may not know of yet.
+    pub(crate) fn damage(&self) -> Option<Damage> {
         match self {
-            Self::KernelOnly(_) => false,
-            Self::FullReplica(full) => full.damaged.is_some(),
+            Self::KernelOnly(_) => None,
+            Self::FullReplica(full) => full.damaged,
         }
+    }
+
+    /// Whether there is any.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damage().is_some()
     }
 
     /// The kernel between two steps; none while the member is down.
@@ -180,7 +182,6 @@ impl<M: StateMachine> Host<M> {
             up: None,
             is_stale: false,
             crashed: None,
-            damaged: None,
             clock: Clock::new(origin, spec.clock_ppm),
             spec,
             stream,
@@ -242,8 +243,7 @@ impl<M: StateMachine> Host<M> {
             MemberBody::KernelOnly(kernel_only) => kernel_only.wipe(),
             MemberBody::FullReplica(full) => full.wipe(),
         }
-        // A new disk has not been damaged.
-        (self.crashed, self.damaged) = (None, None);
+        self.crashed = None;
         self.incarnation = Incarnation(self.incarnation.0 + 1);
     }
 

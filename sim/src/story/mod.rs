@@ -12,7 +12,7 @@ pub use fact::{Fact, Weight};
 
 use crate::check::Check as _;
 use crate::check::election_safety::ElectionSafety;
-use crate::part::{Deed, Part};
+use crate::part::{Involvement, Part};
 use crate::report::Failure;
 use crate::scenario::{Scenario, ScenarioError};
 use crate::trace::Happened;
@@ -127,7 +127,7 @@ impl fmt::Display for Story {
         }
         let Failure { property, detail, .. } = &self.failure;
         write!(f, "{:>21}{property}: {detail}", "")?;
-        self.failure.told_parts().try_for_each(|part| write!(f, "\n{:>21}  {part}", ""))
+        self.failure.shown_parts().try_for_each(|part| write!(f, "\n{:>21}  {part}", ""))
     }
 }
 
@@ -175,13 +175,15 @@ impl Run {
         let from = self.moments.partition_point(|moment| moment.step < since.step);
         let is_it = |moment: &&cause::Moment| {
             let is_what = match (&part.what, &moment.what) {
-                (Deed::Crashes { .. }, What::World { happened, .. }) => {
+                (Involvement::Crashes { .. }, What::World { happened, .. }) => {
                     matches!(happened, Happened::Crash { .. })
                 }
-                (Deed::Damaged { .. }, What::World { happened, .. }) => {
+                (Involvement::Damaged { .. }, What::World { happened, .. }) => {
                     matches!(happened, Happened::Fault { .. } | Happened::Other { .. })
                 }
-                (Deed::Crashes { .. } | Deed::Damaged { .. }, _) | (_, What::World { .. }) => false,
+                (Involvement::Crashes { .. } | Involvement::Damaged { .. }, _) | (_, What::World { .. }) => {
+                    false
+                }
                 _ => true,
             };
             moment.member() == Some(member) && moment.at == since.at && is_what

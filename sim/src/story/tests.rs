@@ -1,5 +1,7 @@
 use super::*;
+use crate::part::Stamp;
 use crate::scenario::{Fault, Leading, Profile, Target, TimedFault};
+use kontiki_core::types::Term;
 
 /// A healthy run whose leader crashes early, as if a property were violated at its end.
 fn story(property: &str) -> Story {
@@ -55,9 +57,44 @@ fn a_story_says_of_messages_that_they_came_late_or_twice_or_were_lost() {
     );
 }
 
+/// The past of a failure is also that of the moments at which its parts came about.
+#[test]
+fn what_led_to_a_part_of_a_failure_is_in_its_past() {
+    let run = cut_off();
+    let last = run.moments.len() - 1;
+    let (step, at) = (run.moments[last].step, run.moments[last].at);
+    let mut failure = Failure::new("Log Matching", String::new(), step, at);
+    let is_other = |number: &usize| {
+        let moment = &run.moments[*number];
+        matches!(moment.what, What::Step(_)) && moment.member() != run.moments[last].member()
+    };
+    let part = (0..last).rev().filter(is_other).nth(5).expect("others take steps");
+    let (step, at) = (run.moments[part].step, run.moments[part].at);
+    let other = run.moments[part].member().expect("it is a step");
+    failure.parts.push(Part::of(other, Stamp { step, at }, Involvement::Leads { term: Term::new(1) }));
+    assert_eq!(run.moment_of(&failure.parts[0]), Some(part));
+    assert_eq!(run.ends(&failure), [part, last]);
+    let past = run.past(&run.ends(&failure));
+    let (of_part, rest): (Vec<_>, Vec<_>) =
+        past.iter().partition(|number| run.moments[**number].member() == Some(other));
+    assert_eq!(of_part.last(), Some(&part), "what the member did later had no part in it");
+    assert!(of_part.len() > 1 && rest.len() > 1);
+    assert!(rest.iter().all(|number| run.moments[*number].member() == run.moments[last].member()));
+}
+
 /// What happened at a member and was heard by none has no part in what happened at another.
 #[test]
 fn what_no_message_carried_is_not_in_the_past() {
+    let run = cut_off();
+    let last = run.moments.len() - 1;
+    let member = run.moments[last].member();
+    let past = run.past(&[last]);
+    assert!(past.len() > 1 && past.len() < run.moments.len());
+    assert!(past.iter().all(|number| run.moments[*number].member() == member));
+}
+
+/// A run of three members of which none hears of another.
+fn cut_off() -> Run {
     let mut run = Run::default();
     let mut scenario = Scenario::draw(1, 3, Profile::Calm);
     let id = |number| NodeId::new(number).expect("not zero");
@@ -69,9 +106,5 @@ fn what_no_message_carried_is_not_in_the_past() {
         .collect();
     (scenario.chaos_us, scenario.until_us) = (10_000_000, Some(2_000_000));
     crate::run_traced(&scenario, &mut |traced| run.note(traced)).expect("it can be run");
-    let last = run.moments.len() - 1;
-    let member = run.moments[last].member();
-    let past = run.past(&[last]);
-    assert!(past.len() > 1 && past.len() < run.moments.len());
-    assert!(past.iter().all(|number| run.moments[*number].member() == member));
+    run
 }

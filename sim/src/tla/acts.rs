@@ -19,8 +19,8 @@ pub(super) fn of(
     memberships: &mut Memberships,
 ) -> (String, bool) {
     let write = write_of(actions).or(write_of(left_out));
-    let (before, restarted) = (member.before, member.restarted.is_some() || member.before.is_none());
-    let mut acts = Acts { list: Vec::new(), before: before.filter(|_| !restarted), after, memberships };
+    let before = member.before.filter(|_| member.restarted.is_none());
+    let mut acts = Acts { list: Vec::new(), before, after, memberships };
     acts.restart(member);
     if after.role == RoleKind::Halted {
         acts.list.push(act("halt"));

@@ -135,15 +135,12 @@ fn member(member: Member) -> String {
 fn definition(membership: &Membership) -> String {
     let set = |ids: &mut dyn Iterator<Item = String>| format!("{{{}}}", ids.collect::<Vec<_>>().join(", "));
     let ids = |ids: &[NodeId]| set(&mut ids.iter().map(NodeId::to_string));
-    // Those that will be learners are told by the encoding alone.
-    let encoded = serde_json::to_value(membership).unwrap_or_default();
-    let demoted = encoded["demoted"].as_array().into_iter().flatten();
     format!(
         "[new |-> {}, old |-> {}, learners |-> {}, demoted |-> {}, witnesses |-> {}, who |-> {}]",
         ids(membership.voters()),
         ids(membership.outgoing()),
         ids(membership.learners()),
-        set(&mut demoted.map(ToString::to_string)),
+        ids(membership.demoted()),
         ids(membership.witnesses()),
         set(&mut membership.members().iter().map(|it| member(*it)))
     )

@@ -3,7 +3,7 @@
 
 use super::{Happening, World, position};
 use crate::application::Application;
-use crate::check::Checked;
+use crate::check::{Checked, Violated};
 use crate::fault::{Episode, FaultInjection, Links};
 use crate::happened::Happened;
 use crate::host::{Host, MemberBody};
@@ -90,6 +90,8 @@ impl<A: Application> World<'_, A> {
 }
 
 impl<A: Application> FaultInjection for World<'_, A> {
+    type Violated = Violated;
+
     fn count_fault(&mut self, kind: FaultKind) {
         self.counters.fault(kind);
     }
@@ -199,7 +201,7 @@ impl<A: Application> FaultInjection for World<'_, A> {
             self.counters.fault(FaultKind::Wipe);
             self.crash(member, FaultKind::Crash);
             self.hosts[member].wipe();
-            self.checks.wiped(member);
+            self.checks.wiped(self.hosts[member].id);
             self.cure(member);
         }
     }

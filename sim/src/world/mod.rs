@@ -27,13 +27,14 @@ use crate::fate::{Fate, Loss};
 use crate::fault::{Episode, FaultInjection as _};
 use crate::happened::Happened;
 use crate::hash::StableHasher;
+use crate::host::full_replica::Damage;
 use crate::host::kernel_only::Stored;
 use crate::host::{Arrived, Crashed, Host, MemberBody, MemberEvent, Told};
 use crate::log_reader::LogReader;
 use crate::network::{Connection, Frame, Network};
 use crate::old_messages::OldMessages;
 use crate::operator::Operator;
-use crate::part::{Deed, Part, Stamp, shown};
+use crate::part::{Involvement, Part, Stamp, shown};
 use crate::report::{Counters, Failure, FaultKind, Mark, Report};
 use crate::scenario::{Scenario, ScenarioError};
 use crate::stream::Stream;
@@ -338,10 +339,10 @@ impl<'t, A: Application> World<'t, A> {
     /// A violation that was seen now, with what the entries hold that it is about.
     fn failure(&self, violated: Violated) -> Failure {
         let Violated { property, detail, mut parts } = violated;
-        let origins = self.checks.origins(&mut parts);
+        let origins = self.checks.origins(&parts);
         parts.splice(0..0, origins);
         self.tell_entries(&mut parts, &[]);
-        parts.iter_mut().filter_map(Part::entry).for_each(|entry| entry.content = 0);
+        parts.iter_mut().filter_map(Part::entry_mut).for_each(|entry| entry.content = 0);
         parts.sort_by_key(|part| part.since.unwrap_or(self.stamp()));
         let Stamp { step, at } = self.stamp();
         Failure { parts, ..Failure::new(property, detail, step, at) }
@@ -354,7 +355,7 @@ impl<'t, A: Application> World<'t, A> {
             _ => None,
         });
         let on_disks = self.hosts.iter().flat_map(|host| host.body.model().entries());
-        for entry in parts.iter_mut().filter_map(Part::entry).filter(|entry| entry.text.is_none()) {
+        for entry in parts.iter_mut().filter_map(Part::entry_mut).filter(|entry| entry.text.is_none()) {
             let is_it =
                 |known: &&Entry| known.id == entry.id && StableHasher::of(&known.body) == entry.content;
             let found = written.clone().flatten().chain(on_disks.clone()).find(is_it);
@@ -498,10 +499,11 @@ impl<'t, A: Application> World<'t, A> {
     // ----- members -----
 
     fn start(&mut self, member: usize) -> Checked {
-        let Host { crashed, damaged, id, .. } = self.hosts[member];
+        let Host { crashed, ref body, id, .. } = self.hosts[member];
+        let damage = body.damage();
         let started = self.start_host(member).map_err(|mut violated| {
-            let damaged = damaged.map(|(at, kind)| (at, Deed::Damaged { by: kind.name().to_owned() }));
-            let crashed = crashed.map(|(at, lost)| (at, Deed::Crashes { lost }));
+            let damaged = damage.map(|Damage { at, by, .. }| (at, Involvement::Damaged { by }));
+            let crashed = crashed.map(|(at, lost)| (at, Involvement::Crashes { lost }));
             let before = damaged.into_iter().chain(crashed);
             violated.parts.extend(before.map(|(at, deed)| Part::of(id, at, deed)));
             violated
@@ -526,7 +528,7 @@ impl<'t, A: Application> World<'t, A> {
             let (member, incarnation) = (host.id, host.incarnation);
             self.trace_world(|| Happened::Restart { member, incarnation });
         }
-        self.checks.restarted(member, ballot)?;
+        self.checks.restarted(member, self.hosts[member].id, ballot)?;
         if matches!(&self.hosts[member].body, MemberBody::KernelOnly(kernel_only) if kernel_only.full) {
             self.schedule(self.now, Happening::Space { member });
         }
@@ -672,6 +674,7 @@ impl<'t, A: Application> World<'t, A> {
     }
 
     fn applied(&mut self, member: usize, life: u32) -> Checked {
+        let now = self.stamp();
         let host = &mut self.hosts[member];
         if host.life != life {
             return Ok(());
@@ -679,7 +682,6 @@ impl<'t, A: Application> World<'t, A> {
         let MemberBody::KernelOnly(kernel_only) = &mut host.body else { return Ok(()) };
         let Some(through) = kernel_only.finish_apply() else { return Ok(()) };
         if !host.spec.witness {
-            let now = Stamp { step: self.counters.steps, at: self.now };
             self.checks.applied(host.id, through, kernel_only.store.digest(), now)?;
         }
         self.tell(member, Event::Applied(through))?;

@@ -5,40 +5,18 @@ use crate::application::Application;
 use crate::check::Check as _;
 use crate::check::Checked;
 use crate::check::bounded_work::{self, BoundedWork};
-use crate::check::{Seen, Violated};
-use crate::disk::{Lost, Unreconciled};
+use crate::check::{Violated, durable_log};
 use crate::happened::Happened;
-use crate::hash::StableHasher;
 use crate::host::full_replica::{Damage, FullReplica, Running};
 use crate::host::{Host, MemberBody, Up};
-use crate::part::{Deed, EntryOf, Part};
 use crate::quiet::{quietly, text_of};
 use crate::report::{FaultKind, Mark};
 use crate::storage::SimDisk;
 use kontiki_core::durable::Durable;
-use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::replica::{Input, Replica};
-use kontiki_core::types::{Identity, NodeId};
+use kontiki_core::types::Identity;
 use kontiki_core::wal::{self, Found, RecoverError, Recovery, Wal};
 use std::panic::AssertUnwindSafe;
-
-/// A disk has lost what it was to hold: which entry, since when it was to, and what is found in its place.
-fn not_durable(id: NodeId, Unreconciled { detail, lost }: Unreconciled) -> Violated {
-    let of = |entry: &Entry| EntryOf::new(entry.id, StableHasher::of(&entry.body));
-    let parts = lost.into_iter().flat_map(|lost| {
-        let Lost { entry, since, found } = *lost;
-        let instead = match &found {
-            None => Deed::HoldsNothing(entry.id.index),
-            Some(Entry { id, body: EntryBody::Lost }) => Deed::HasLost(*id),
-            Some(found) => Deed::Holds(of(found)),
-        };
-        [
-            Part { member: Some(id), since, what: Deed::Persists(of(&entry)) },
-            Part { member: Some(id), since: None, what: instead },
-        ]
-    });
-    Seen::new(format!("member {id}: {detail}"), parts).of("Durable Log")
-}
 
 /// What becomes of the repairs that a recovery begins with.
 enum Repaired {
@@ -73,13 +51,13 @@ impl<A: Application> World<'_, A> {
         }
         self.open_replica(member, recovery)?;
         let host = &self.hosts[member];
-        let ballot = host.body.model().durable.ballot;
+        let (id, ballot) = (host.id, host.body.model().durable.ballot);
         if host.life > 1 {
             let (member, incarnation) = (host.id, host.incarnation);
             self.counters.fault(FaultKind::Restart);
             self.trace_world(|| Happened::Restart { member, incarnation });
         }
-        self.checks.restarted(member, ballot)?;
+        self.checks.restarted(member, id, ballot)?;
         self.renew_custom_faults(member)?;
         self.handle(member, Input::Wake)
     }
@@ -128,7 +106,7 @@ impl<A: Application> World<'_, A> {
         let MemberBody::FullReplica(full) = &mut host.body else { return Ok(()) };
         full.model
             .reconcile(&recovery.durable, full.damaged.is_some())
-            .map_err(|unreconciled| not_durable(id, unreconciled))?;
+            .map_err(|unreconciled| durable_log::violated(id, unreconciled))?;
         let options = full.spec.options(&self.scenario, id);
         let replica =
             Replica::open(config, options, recovery, local).map_err(|error| wrong(error.to_string()))?;
@@ -155,7 +133,7 @@ impl<A: Application> World<'_, A> {
         self.counters.mark(Mark::GaveUp);
         let host = &mut self.hosts[member];
         host.wipe();
-        self.checks.wiped(member);
+        self.checks.wiped(id);
         self.cure(member);
         self.start_replica(member)
     }

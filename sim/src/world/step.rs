@@ -11,7 +11,6 @@ use crate::host::kernel_only::Kernel;
 use crate::host::{MemberBody, Up};
 use crate::ledger::{Links, last_of, write_to};
 use crate::network::{Frame, Sent};
-use crate::part::Stamp;
 use crate::quiet::{quietly, text_of};
 use crate::report::{FaultKind, Mark};
 use crate::trace::{Commands, Traced};
@@ -202,6 +201,7 @@ impl<A: Application> World<'_, A> {
     }
 
     fn check(&mut self, member: usize, taken: &Taken<'_>) -> Checked {
+        let now = self.stamp();
         let Taken { event, actions, before, after, links, crashes, membership_before, .. } = taken;
         let Some(up) = &mut self.hosts[member].up else {
             return Ok(());
@@ -227,7 +227,7 @@ impl<A: Application> World<'_, A> {
         };
         let observed = self.checks.observe(&Observation {
             member,
-            now: Stamp { step: self.counters.steps, at: self.now },
+            now,
             event,
             actions,
             before,

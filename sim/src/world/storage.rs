@@ -374,7 +374,7 @@ impl<A: Application> World<'_, A> {
     /// A disk has damaged what may have been acknowledged.
     fn damaged(&mut self, member: usize, kind: FaultKind) {
         self.counters.fault(kind);
-        self.hosts[member].damaged = Some((self.stamp(), kind));
+        let at = self.stamp();
         let Host { body, id, life, .. } = &mut self.hosts[member];
         let MemberBody::FullReplica(full) = body else { return };
         full.spoiled = true;
@@ -383,7 +383,7 @@ impl<A: Application> World<'_, A> {
             _ => 1,
         };
         let before = full.damaged.map_or(0, |damage| damage.times);
-        full.damaged = Some(Damage { life: *life, times: before + times });
+        full.damaged = Some(Damage { life: *life, times: before + times, at, by: kind });
         let id = *id;
         self.trace_about(id, || format!("the disk of member {id} is damaged: {}", kind.name()));
     }
