@@ -4,7 +4,7 @@ use super::pool::{Pool, processor_time};
 use super::stop::Stop;
 use super::{Format, note, print, run, time};
 use clap::{Args, ValueEnum};
-use kontiki_sim::recovery::{Failure, Plan, Tally, Tier};
+use kontiki_sim::recovery::{Failure, Held, Plan, Tally, Tier};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -96,8 +96,8 @@ impl Recovery {
                     count - 1
                 )
             })?;
-            print(&told);
-            return Ok(!told.contains("\nFAILED"));
+            print(&told.text);
+            return Ok(told.holds);
         }
         let all = 0..plan.count();
         let cases = self.cases.clone().unwrap_or_else(|| all.clone());
@@ -176,9 +176,11 @@ impl Recovery {
                 json!({ "case": it.case, "property": it.broken.name(), "expected": it.expected, "answer": it.answer })
             });
             let all = json!({
-                "cases": tally.cases, "recoveries": tally.recoveries, "of": plan.count(), "whole": tally.whole,
-                "reported": tally.reported, "refused": tally.refused,
-                "indistinguishable": tally.indistinguishable, "ballot_gone": tally.ballot_gone, "failed": tally.failed(),
+                "cases": tally.cases, "recoveries": tally.recoveries, "of": plan.count(),
+                "whole": tally.count(Held::Whole), "reported": tally.count(Held::Reported),
+                "refused": tally.count(Held::Refused),
+                "indistinguishable": tally.count(Held::Indistinguishable),
+                "ballot_gone": tally.count(Held::BallotGone), "failed": tally.failed(),
                 "failures": failures.collect::<Vec<_>>(), "processor_seconds": processor_time().as_secs_f64(),
             });
             return print(&format!("{all}\n"));
@@ -203,11 +205,9 @@ impl Recovery {
             tally.recoveries,
             time::rate(tally.recoveries, wall)
         );
-        let _ = writeln!(out, "  everything there   {}", tally.whole);
-        let _ = writeln!(out, "  reported           {}", tally.reported);
-        let _ = writeln!(out, "  refused            {}", tally.refused);
-        let _ = writeln!(out, "  indistinguishable  {}", tally.indistinguishable);
-        let _ = writeln!(out, "  ballot gone        {}", tally.ballot_gone);
+        for held in Held::ALL {
+            let _ = writeln!(out, "  {:<18} {}", held.name(), tally.count(held));
+        }
         print(&out);
     }
 

@@ -47,5 +47,5 @@ mod tests;
 mod trial;
 
 pub use frame::Tier;
-pub use oracle::Broken;
-pub use plan::{Failure, Plan, Tally};
+pub use oracle::{Broken, Held};
+pub use plan::{Explanation, Failure, Plan, Tally};

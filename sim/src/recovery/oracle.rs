@@ -1,6 +1,6 @@
 //! Whether recovery has answered what it owes.
 
-use super::disk::{BLOCK, Platter, SECTOR, is_read, reachable, sector_of, torn};
+use super::disk::{BLOCK, Platter, SECTOR, is_read, reachable, sector_of};
 use super::frame::Frame;
 use super::history::{Batch, History, Moment, small_entry};
 use kontiki_core::durable::Durable;
@@ -36,21 +36,37 @@ impl Broken {
 }
 
 /// How a case ended well.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Held {
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Held {
     /// Everything is there.
     Whole,
-    /// What is not there is reported as lost.
+    /// What is not there is reported as lost, by the ids of the entries or as damage.
     Reported,
     /// The member must not start.
     Refused,
-    /// Something is absent, and the disk is one that a shorter history leaves as well.
+    /// Something is absent of which nothing can tell: the disk is one that a shorter history leaves as well, with
+    /// no other block damaged.
     Indistinguishable,
-    /// The latest ballot stood in one file alone, and both blocks of that file are damaged.
+    /// The latest ballot is absent, because it stood in one file alone and both blocks of that file are damaged.
     BallotGone,
 }
 
 impl Held {
+    /// Every way.
+    pub const ALL: [Self; 5] =
+        [Self::Whole, Self::Reported, Self::Refused, Self::Indistinguishable, Self::BallotGone];
+
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "everything there",
+            Self::Reported => "reported",
+            Self::Refused => "refused",
+            Self::Indistinguishable => "indistinguishable",
+            Self::BallotGone => "ballot gone",
+        }
+    }
+
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Whole => "everything that was acknowledged is there",
@@ -232,18 +248,17 @@ impl Case<'_> {
                 && (block * 8..(block + 1) * 8).all(|sector| {
                     let now = sector_of(now, sector);
                     let (old, new) = (sector_of(&before.durable, sector), sector_of(&before.shown, sector));
-                    now == old || now == new || is_torn(now, old, new)
+                    is_cut_short(now, old, new)
                 })
         })
     }
 }
 
-/// Whether a sector is the beginning of one content and the end of another.
-fn is_torn(now: &[u8], old: &[u8], new: &[u8]) -> bool {
-    now == torn(old, new) || {
-        let same = now.iter().zip(new).take_while(|(a, b)| a == b).count();
-        now[same..] == old[same..]
-    }
+/// Whether a sector is a beginning of its new content, and behind that the old: none of the new, all of it, or
+/// some.
+pub(super) fn is_cut_short(now: &[u8], old: &[u8], new: &[u8]) -> bool {
+    let same = now.iter().zip(new).take_while(|(a, b)| a == b).count();
+    now[same..] == old[same..]
 }
 
 /// Whether what was found is one of these states: bodies may be reported as lost, and the ballot may be that
@@ -274,8 +289,17 @@ fn is_log(found: &Durable, state: &Durable) -> bool {
 /// A log in one line.
 pub(super) fn describe(log: &Durable) -> String {
     let vote = log.ballot.vote().map_or("no member".to_owned(), |vote| format!("member {vote}"));
-    let mut text =
-        format!("term {} with a vote for {vote}, start {}, entries", log.ballot.term(), log.starts);
+    let mut text = format!(
+        "term {} with a vote for {vote}, start {}, committed through {}, {}, entries",
+        log.ballot.term(),
+        log.starts,
+        log.committed,
+        match &log.snapshot {
+            Some(snapshot) if log.snapshot_lost => format!("{snapshot} whose bytes are lost"),
+            Some(snapshot) => snapshot.to_string(),
+            None => "no snapshot".to_owned(),
+        }
+    );
     let ids: Vec<_> = log
         .entries
         .iter()

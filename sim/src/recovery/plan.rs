@@ -35,18 +35,8 @@ pub struct Tally {
     pub cases: u64,
     /// How often recovery ran.
     pub recoveries: u64,
-    /// In how many everything was there.
-    pub whole: u64,
-    /// In how many the loss was reported, by the ids of the entries or as damage.
-    pub reported: u64,
-    /// In how many the member must not start.
-    pub refused: u64,
-    /// In how many something was absent of which nothing could tell: the disk is one that a shorter history
-    /// leaves, with no other block damaged.
-    pub indistinguishable: u64,
-    /// In how many the latest ballot was absent, because it stood in one file alone and both blocks of that
-    /// file were damaged.
-    pub ballot_gone: u64,
+    /// How many ended well, by how.
+    pub held: BTreeMap<Held, u64>,
     /// In how many a promise was broken, by the promise.
     pub failed: BTreeMap<Broken, u64>,
     /// The first of them.
@@ -66,6 +56,15 @@ pub struct Failure {
     pub answer: String,
 }
 
+/// A case, told in words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Explanation {
+    /// What was written, what the disk made of it, what recovery has answered, and how that was judged.
+    pub text: String,
+    /// Whether every promise was kept.
+    pub holds: bool,
+}
+
 /// How many failures of a tally are kept.
 const KEPT: usize = 20;
 
@@ -74,17 +73,20 @@ impl Tally {
     pub fn add(&mut self, other: Self) {
         self.cases += other.cases;
         self.recoveries += other.recoveries;
-        self.whole += other.whole;
-        self.reported += other.reported;
-        self.refused += other.refused;
-        self.indistinguishable += other.indistinguishable;
-        self.ballot_gone += other.ballot_gone;
+        for (held, count) in other.held {
+            *self.held.entry(held).or_default() += count;
+        }
         for (broken, count) in other.failed {
             *self.failed.entry(broken).or_default() += count;
         }
         self.failures.extend(other.failures);
         self.failures.sort_by_key(|failure| failure.case);
         self.failures.truncate(KEPT);
+    }
+
+    /// How many cases ended well in this way.
+    pub fn count(&self, held: Held) -> u64 {
+        self.held.get(&held).copied().unwrap_or_default()
     }
 
     /// How many cases failed.
@@ -94,11 +96,7 @@ impl Tally {
 
     fn note(&mut self, case: u64, held: Result<Held, Wrong>) {
         match held {
-            Ok(Held::Whole) => self.whole += 1,
-            Ok(Held::Reported) => self.reported += 1,
-            Ok(Held::Refused) => self.refused += 1,
-            Ok(Held::Indistinguishable) => self.indistinguishable += 1,
-            Ok(Held::BallotGone) => self.ballot_gone += 1,
+            Ok(held) => *self.held.entry(held).or_default() += 1,
             Err(Wrong { broken, expected, answer }) => {
                 *self.failed.entry(broken).or_default() += 1;
                 if self.failures.len() < KEPT {
@@ -175,8 +173,8 @@ impl Plan {
     }
 
     /// Tells a case in words: what was written, what was synced, what the disk made of it, what recovery has
-    /// answered, and what was expected.
-    pub fn explain(&self, case: u64) -> Option<String> {
+    /// answered, and what was expected. None where there is no such case.
+    pub fn explain(&self, case: u64) -> Option<Explanation> {
         let at = self.frames.partition_point(|slot| slot.first + slot.count <= case);
         let slot = self.frames.get(at)?;
         let shape = &self.shapes[slot.shape];
@@ -196,7 +194,9 @@ impl Plan {
             let _ = writeln!(text, "  {}: {}", place.words, choice.words);
         }
         let mut bench = Bench::new(&history, slot.at, slot.tier, &frame);
-        match bench.case(case - slot.first).held {
+        let held = bench.case(case - slot.first).held;
+        let holds = held.is_ok();
+        match held {
             Ok(held) => {
                 let _ = writeln!(text, "\nrecovery answers:\n  {}", said(&bench.answer(case - slot.first)));
                 let _ = writeln!(text, "\nheld: {}", held.words());
@@ -206,6 +206,6 @@ impl Plan {
                 let _ = writeln!(text, "  expected: {expected}\n  answered: {answer}");
             }
         }
-        Some(text)
+        Some(Explanation { text, holds })
     }
 }

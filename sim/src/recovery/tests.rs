@@ -1,9 +1,9 @@
 //! What the enumeration says of itself.
 
-use super::disk::{BLOCK, SECTOR};
+use super::disk::{BLOCK, SECTOR, torn};
 use super::frame::{Frame, Tier};
 use super::history::{Act, Border, Shape, recover};
-use super::oracle::{Broken, Case, survives};
+use super::oracle::{Broken, Case, Held, describe, is_cut_short, survives};
 use super::plan::Plan;
 use super::shapes::shapes;
 use super::trial::Bench;
@@ -22,12 +22,27 @@ fn a_sample_of_each_tier_holds() {
         let every = (plan.count() / 400).max(1);
         let tally = plan.run(0..plan.count(), every);
         assert_eq!(tally.failures, []);
-        let (reported, refused) = (tally.reported > 0, tally.refused > 0);
+        let (reported, refused) = (tally.count(Held::Reported) > 0, tally.count(Held::Refused) > 0);
         assert_eq!((reported, refused), (tier != Tier::Crash, tier != Tier::Crash), "{tier:?}: {tally:?}");
-        let ended =
-            tally.whole + tally.reported + tally.refused + tally.indistinguishable + tally.ballot_gone;
+        let ended = tally.held.values().sum::<u64>();
         assert_eq!((ended, tally.cases), (tally.cases, plan.count().div_ceil(every)));
     }
+}
+
+#[test]
+fn a_case_is_told_with_its_verdict_and_all_of_the_log() {
+    let plan = Plan::of(vec![plain(&[Act::Append, Act::Vote, Act::Overwrite])], &[Tier::Crash]);
+    let told = plan.explain(0).expect("there is a first case");
+    assert!(told.holds && told.text.contains("\nheld: "), "{}", told.text);
+    assert_eq!(plan.explain(plan.count()), None);
+    let history = plain(&[Act::Append, Act::Append, Act::Append]).play();
+    let mut log = history.moments[0].states[0].clone();
+    let before = describe(&log);
+    log.committed = log.committed.next();
+    assert_ne!(describe(&log), before, "how far it is committed is told");
+    let before = describe(&log);
+    log.snapshot_lost = log.snapshot.is_some();
+    assert_ne!(describe(&log), before, "the snapshot is told: {before}");
 }
 
 #[test]
@@ -108,6 +123,23 @@ fn the_oracle_notices_what_is_absent_and_what_is_refused() {
     assert!(survives(&voted, states, false));
     voted.ballot = Default::default();
     assert!(!survives(&voted, states, true), "the vote is forgotten");
+}
+
+#[test]
+fn a_sector_is_cut_short_where_it_begins_as_the_new_one_and_ends_as_the_old() {
+    let (old, new) = ([1_u8; SECTOR], [2_u8; SECTOR]);
+    let after = |cut: usize| [&new[..cut], &old[cut..]].concat();
+    for cut in [0, 1, SECTOR / 2, SECTOR - 1, SECTOR] {
+        assert!(is_cut_short(&after(cut), &old, &new), "after {cut} bytes");
+    }
+    assert!(
+        is_cut_short(&torn(&old, &new), &old, &new)
+            && is_cut_short(&torn(&[0; SECTOR], &new), &[0; SECTOR], &new)
+    );
+    let mut flipped = after(SECTOR / 2);
+    flipped[SECTOR - 2] ^= 4;
+    assert!(!is_cut_short(&flipped, &old, &new));
+    assert!(!is_cut_short(&[&old[..8], &new[8..]].concat(), &old, &new), "the end is not written first");
 }
 
 #[test]
