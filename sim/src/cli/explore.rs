@@ -81,6 +81,9 @@ struct Limits {
     /// How many times the membership changes: the last member is added, then removed, and so on
     #[arg(long, default_value_t = 0)]
     changes: u8,
+    /// A change swaps the last member for the one before it, by joint consensus, then back
+    #[arg(long)]
+    swap: bool,
     /// Members ask before they stand for election
     #[arg(long)]
     pre_vote: bool,
@@ -117,6 +120,7 @@ impl Limits {
             snapshots: self.snapshots,
             transfers: self.transfers,
             changes: self.changes,
+            swap: self.swap,
             pre_vote: self.pre_vote,
             instant_disks: self.instant_disks,
         }

@@ -7,6 +7,9 @@ use std::fmt;
 /// How many members there may be.
 pub(super) const MAX_MEMBERS: usize = 5;
 
+/// The greatest number of a proposal; requests of other kinds have greater ones.
+pub(super) const MAX_PROPOSALS: u64 = u8::MAX as u64;
+
 /// The id of the member at this place.
 pub(super) fn id(member: usize) -> NodeId {
     NodeId::new(member as u64 + 1).expect("not zero")
@@ -41,6 +44,9 @@ pub struct Bounds {
     /// How many changes of the membership an operator asks for: the last member is added as a voter, then
     /// removed, and so on.
     pub changes: u8,
+    /// Whether a change swaps the last member for the one before it, then that one for the last, and so on: by joint
+    /// consensus.
+    pub swap: bool,
     /// Whether members ask before they stand for election.
     pub pre_vote: bool,
     /// Whether disks finish each write at once. Otherwise a write may take any time, and a crash loses any
@@ -79,6 +85,8 @@ pub enum BoundsError {
     Members(u8),
     /// The group begins with no member, or with more than there are.
     Voters(u8),
+    /// Members are to be swapped, and all but the last are not what the group begins with.
+    Swap,
     /// There is no term to be elected in, or there are more than 16.
     Terms(u64),
 }
@@ -98,6 +106,7 @@ impl Default for Bounds {
             snapshots: 0,
             transfers: 0,
             changes: 0,
+            swap: false,
             pre_vote: false,
             instant_disks: false,
         }
@@ -110,6 +119,9 @@ impl Bounds {
             Self { members, .. } if !(1..=5).contains(members) => Err(BoundsError::Members(*members)),
             Self { members, voters, .. } if !(1..=*members).contains(voters) => {
                 Err(BoundsError::Voters(*voters))
+            }
+            Self { swap: true, members, voters, .. } if *members < 2 || *voters + 1 != *members => {
+                Err(BoundsError::Swap)
             }
             Self { terms, .. } if !(1..=16).contains(terms) => Err(BoundsError::Terms(*terms)),
             _ => Ok(()),
@@ -126,6 +138,9 @@ impl fmt::Display for BoundsError {
                     f,
                     "the group begins with {voters} members: choose at least 1, and no more than there are"
                 )
+            }
+            Self::Swap => {
+                write!(f, "members are swapped for the last: let the group begin with all but that one")
             }
             Self::Terms(terms) => write!(f, "{terms} terms: choose 1 to 16"),
         }

@@ -1,6 +1,7 @@
 //! What must be remembered of the past to judge a step, and the judgement. The properties have the names of
 //! the simulator's checks.
 
+use super::bounds::MAX_PROPOSALS;
 use super::host::Host;
 use super::symmetry::Renaming;
 use super::violation::Violation;
@@ -12,7 +13,7 @@ use kontiki_core::message::{Body, Message};
 use kontiki_core::quorum::Tally;
 use kontiki_core::raft::Raft;
 use kontiki_core::status::RoleKind;
-use kontiki_core::types::{Index, LogId, Member, NodeId, RequestId, Term};
+use kontiki_core::types::{Index, LogId, Member, NodeId, Payload, RequestId, Term};
 use std::sync::Arc;
 
 /// What no member needs to know and the judge must.
@@ -26,6 +27,8 @@ pub(super) struct Ghost {
     committed: Vec<Committed>,
     /// The reads under way, and how far the log was committed when they came.
     reads: Vec<(RequestId, Index)>,
+    /// What the entries of proposals would hold whose clients were told that they were refused.
+    refused: Vec<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -147,6 +150,11 @@ impl Ghost {
         let (was, is) = (before.log().committed(), raft.log().committed());
         let applied = raft.log().applied();
         applied_is_committed(applied, is, self.committed.len(), raft.status().id)?;
+        if applied > hosts[member].disk.last().index {
+            let detail =
+                format!("member {} applies entry {applied}, which is not on its disk", raft.status().id);
+            return Err(Violation::new("Contract", detail));
+        }
         if is <= was {
             return Ok(());
         }
@@ -160,6 +168,10 @@ impl Ghost {
                     return Err(Violation::new("State Machine Safety", detail));
                 }
                 Some(_) => {}
+                None if self.refused.contains(&content) => {
+                    let detail = format!("entry {} is committed, whose client was told no", entry.id);
+                    return Err(Violation::new("Acknowledged Writes", detail));
+                }
                 None => {
                     let during = raft.status().term;
                     let is_membership = matches!(entry.body, EntryBody::Config(_));
@@ -210,8 +222,11 @@ impl Ghost {
     /// Vote Durability: what a message promises is on the disk of the member that sends it.
     fn leaves(self: &mut Arc<Self>, host: &Host, message: &Message) -> Result<(), Violation> {
         let (from, term) = (message.from, message.term);
-        if let Some(claimed) = false_claim(host, &message.body) {
-            let detail = format!("member {} acknowledges entry {claimed}, which is not on its disk", from.id);
+        if let Some(claimed) = false_claim(host, message) {
+            let detail = format!(
+                "member {} acknowledges entry {claimed} in term {term}, and it is not on its disk",
+                from.id
+            );
             return Err(Violation::new("Durable Commit", detail));
         }
         let candidate = match &message.body {
@@ -268,6 +283,14 @@ impl Ghost {
                 }
                 self.read_ends(request);
             }
+            Outcome::Refused(_) if content_of(request).is_some() => {
+                let content = content_of(request).unwrap_or_default();
+                if let Some(known) = self.committed.iter().find(|known| known.content == content) {
+                    let detail = format!("request {} is refused, and committed as {}", request.0, known.id);
+                    return Err(Violation::new("Acknowledged Writes", detail));
+                }
+                Arc::make_mut(self).refused.push(content);
+            }
             _ => self.read_ends(request),
         }
         Ok(())
@@ -290,10 +313,10 @@ pub(super) fn concerns(
     answers: &[(RequestId, Outcome)],
 ) -> bool {
     let ((was, is), (old, new)) = ((&before.facts, &after.facts), (before.raft.log(), after.raft.log()));
-    let promises = |body: &Body| match body {
-        Body::Voted { granted } => *granted,
+    let promises = |message: &Message| match message.body {
+        Body::Voted { granted } => granted,
         Body::RequestVote { .. } => true,
-        body => false_claim(after, body).is_some(),
+        _ => false_claim(after, message).is_some(),
     };
     (is.is_leader && (!was.is_leader || was.term != is.term))
         || new.committed() > old.committed()
@@ -302,7 +325,18 @@ pub(super) fn concerns(
         || (new.base(), new.last()) != (old.base(), old.last())
         || !entries(old).eq(entries(new))
         || !answers.is_empty()
-        || sent.iter().any(|message| promises(&message.body))
+        || sent.iter().any(promises)
+}
+
+/// What the client of this request proposes.
+pub(super) fn payload_of(request: RequestId) -> Payload {
+    Payload::from(&[request.0 as u8][..])
+}
+
+/// The content of the entry of a proposal; `None` for other requests.
+fn content_of(request: RequestId) -> Option<u64> {
+    let is_proposal = request.0 <= MAX_PROPOSALS;
+    is_proposal.then(|| StableHasher::of(&EntryBody::Data(payload_of(request))))
 }
 
 /// State Machine Safety: what a member applies is committed, by what it knows or by what the group has committed.
@@ -319,11 +353,17 @@ pub(super) fn applied_is_committed(
     Err(Violation::new("State Machine Safety", detail))
 }
 
-/// The entry that a message claims to be on the disk of its sender, if it is not there. An answer to a heartbeat
-/// leaves at once, and so must be true of the log as it is; a promise may be of one that has changed since.
-fn false_claim(host: &Host, body: &Body) -> Option<Index> {
-    match body {
+/// The entry that a message claims to be on the disk of its sender, if it is not there, or not in the term of the
+/// message. An answer to a heartbeat leaves at once, and so must be true of the log as it is; a promise may be of
+/// one that has changed since.
+fn false_claim(host: &Host, message: &Message) -> Option<Index> {
+    let term = message.term;
+    match &message.body {
+        Body::Appended { matched } if host.disk.ballot.term() < term => Some(*matched),
         Body::Appended { matched } => (host.disk.last().index < *matched).then_some(*matched),
+        Body::HeartbeatAck { matched, .. } if host.disk.ballot.term() < term => {
+            (*matched > Index::ZERO).then_some(*matched)
+        }
         Body::HeartbeatAck { matched, .. } => {
             let entry = host.raft.log().get(*matched);
             entry.is_some_and(|entry| !host.disk.entries.contains(entry)).then_some(*matched)

@@ -5,7 +5,7 @@
 //! stepped again, nothing is cloned, and what did not change is shared.
 
 use super::alone::Before;
-use super::bounds::{Bounds, id};
+use super::bounds::{Bounds, MAX_PROPOSALS, id};
 use super::ghost::{self, Ghost};
 use super::host::{Cause, Host, NOW, Step};
 use super::network::{Key, Post};
@@ -19,7 +19,7 @@ use kontiki_core::membership::Change;
 use kontiki_core::message::Message;
 use kontiki_core::raft::Raft;
 use kontiki_core::time::Instant;
-use kontiki_core::types::{Payload, RequestId, WriteSeq};
+use kontiki_core::types::{RequestId, WriteSeq};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -188,24 +188,32 @@ impl Steps {
             Cause::Receive(key) => Event::Receive(self.post(key).message.clone()),
             Cause::Persisted => Event::Persisted(WriteSeq::new(1)),
             Cause::Propose(number) => {
-                let payload = Payload::from(&[number][..]);
-                Event::Propose(Proposal { request: request(0, number), payload })
+                let request = request(0, number);
+                Event::Propose(Proposal { request, payload: ghost::payload_of(request) })
             }
             Cause::Read(number) => {
                 Event::Read(Read { request: request_of_read(number), via: ReadVia::Quorum })
             }
-            Cause::Change(number) => self.change(request(200, number), number),
-            Cause::Transfer(number) => Event::Transfer(Transfer { request: request(300, number), to: None }),
+            Cause::Change(number) => self.change(request(2 * MAX_PROPOSALS, number), number),
+            Cause::Transfer(number) => {
+                Event::Transfer(Transfer { request: request(3 * MAX_PROPOSALS, number), to: None })
+            }
             Cause::Snapshot => Event::SnapshotTaken(host.raft.status().applied),
             Cause::Timeout | Cause::Crash(_) => Event::Wake,
         }
     }
 
-    /// A change of the membership: the last member is added as a voter, then removed, and so on.
+    /// A change of the membership: the last member is added as a voter, then removed, and so on; or it is swapped
+    /// for the one before it, and back.
     fn change(&self, request: RequestId, number: u8) -> Event {
-        let last = id(usize::from(self.bounds.members) - 1);
-        let change = if number % 2 == 1 { Change::AddVoter(last.into()) } else { Change::Remove(last) };
-        Event::Reconfigure(Reconfigure { request, expected: None, changes: vec![change], force: true })
+        let Bounds { members, swap, .. } = self.bounds;
+        let last = id(usize::from(members) - 1);
+        let before_last = swap.then(|| id(usize::from(members) - 2));
+        let (added, removed) =
+            if number % 2 == 1 { (Some(last), before_last) } else { (before_last, Some(last)) };
+        let added = added.map(|id| Change::AddVoter(id.into()));
+        let changes = removed.map(Change::Remove).into_iter().chain(added).collect();
+        Event::Reconfigure(Reconfigure { request, expected: None, changes, force: true })
     }
 }
 
@@ -214,7 +222,7 @@ fn request(first: u64, number: u8) -> RequestId {
 }
 
 pub(super) fn request_of_read(number: u8) -> RequestId {
-    request(100, number)
+    request(MAX_PROPOSALS, number)
 }
 
 impl Step {

@@ -54,13 +54,19 @@ impl Symmetry {
     }
 
     /// Of members that begin alike. Where the membership changes, the last member is the one that comes and
-    /// goes; where leaders hand over, they choose by names among those that are equally good.
+    /// goes, and the one before it where they are swapped; where leaders hand over, they choose by names among those that are equally good.
     pub(super) fn within(bounds: &Bounds) -> Self {
         if bounds.transfers > 0 {
             return Self::none();
         }
-        let last = if bounds.changes > 0 { bounds.members - 1 } else { u8::MAX };
-        let kind = |place: u8| (place < bounds.members, place < bounds.voters, place == last);
+        let changing = match (bounds.changes, bounds.swap) {
+            (0, _) => 0,
+            (_, false) => 1,
+            (_, true) => 2,
+        };
+        // What is left of the members after a place: the last ones have no like.
+        let after = |place: u8| bounds.members.checked_sub(place + 1).filter(|after| *after < changing);
+        let kind = |place: u8| (place < bounds.members, place < bounds.voters, after(place));
         Self::of(|place, other| place == other || (kind(place) == kind(other) && place < bounds.members))
     }
 

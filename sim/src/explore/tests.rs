@@ -27,6 +27,7 @@ const PAIR: Bounds = Bounds {
     snapshots: 0,
     transfers: 0,
     changes: 0,
+    swap: false,
     pre_vote: false,
     instant_disks: true,
 };
@@ -92,6 +93,7 @@ fn slow_disks_reads_and_changes_bring_more_states() {
         Bounds { heartbeats: 1, ..fast },
         Bounds { transfers: 1, ..fast },
         Bounds { voters: 1, changes: 1, ..fast },
+        Bounds { voters: 1, changes: 1, swap: true, ..fast },
         Bounds { terms: 2, elections: 2, ..fast },
     ] {
         assert!(states(bounds) > least, "{bounds:?}");
@@ -123,6 +125,7 @@ fn wrong_bounds_say_what_is_wrong() {
     assert_eq!(error(Bounds { voters: 3, ..PAIR }), BoundsError::Voters(3));
     assert_eq!(error(Bounds { voters: 0, ..PAIR }), BoundsError::Voters(0));
     assert_eq!(error(Bounds { terms: 0, ..PAIR }), BoundsError::Terms(0));
+    assert_eq!(error(Bounds { swap: true, ..PAIR }), BoundsError::Swap);
     assert!(BoundsError::Members(6).to_string().contains("choose 1 to 5"));
 }
 
@@ -286,6 +289,8 @@ fn a_heartbeat_answered_with_what_is_not_on_the_disk_is_seen() {
         property(judged)
     };
     assert_eq!(sent(&host, answer(2)), "nothing");
+    let later = Message { term: Term::new(6), ..answer(2) };
+    assert_eq!(sent(&host, later), "Durable Commit", "its disk is in term 5");
     host.disk.entries.pop();
     assert_eq!(sent(&host, answer(1)), "nothing");
     assert_eq!(sent(&host, answer(2)), "Durable Commit");
@@ -325,6 +330,25 @@ fn a_step_that_breaks_a_rule_of_its_own_is_seen() {
     assert_eq!(before.judge(&host.raft, &vote, &actions), Ok(()));
     let violation = before.judge(&host.raft, &asked(LogId::new(1, 1)), &actions).unwrap_err();
     assert_eq!(violation.property, "Election Restriction");
+}
+
+/// A client that was told no must not find its entry in the log: neither before it was told nor after.
+#[test]
+fn a_refused_proposal_that_is_committed_is_seen() {
+    use kontiki_core::action::Refusal;
+    let payload = std::str::from_utf8(&[7]).unwrap();
+    let before = Host::of(&PAIR, 0);
+    let host = holding(0, &[(1, 1, payload)], 1);
+    let refused = |request| [(RequestId(request), Outcome::Refused(Refusal::Overwritten))];
+    let judge = |ghost: &mut Arc<Ghost>, host: &Host, answers: &[(RequestId, Outcome)]| {
+        property(ghost.judge(&before, &[host, &before], 0, std::iter::empty(), answers))
+    };
+    let mut ghost = Arc::<Ghost>::default();
+    assert_eq!(judge(&mut ghost, &before, &refused(7)), "nothing");
+    assert_eq!(judge(&mut ghost, &host, &[]), "Acknowledged Writes");
+    let mut ghost = Arc::<Ghost>::default();
+    assert_eq!(judge(&mut ghost, &host, &refused(8)), "nothing");
+    assert_eq!(judge(&mut ghost, &host, &refused(7)), "Acknowledged Writes");
 }
 
 #[test]
@@ -422,6 +446,7 @@ fn members_that_begin_alike_can_be_renamed() {
     assert_eq!(renamings(Bounds { members: 5, voters: 5, ..three }), 120);
     assert_eq!(renamings(Bounds { members: 5, voters: 3, ..three }), 12);
     assert_eq!(renamings(Bounds { changes: 1, ..three }), 2);
+    assert_eq!(renamings(Bounds { members: 4, changes: 1, swap: true, ..three }), 2);
     assert_eq!(renamings(Bounds { transfers: 1, ..three }), 1);
     let symmetry = Symmetry::within(&three);
     for (one, other) in (0..6).flat_map(|one| (0..6).map(move |other| (one, other))) {

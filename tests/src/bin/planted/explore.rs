@@ -1,7 +1,7 @@
 //! `cargo planted --explore`: looks for bugs by trying every state of a small group, within the bounds that
 //! the header names.
 
-use crate::{Bug, Failure, Table, Workshop, output_of};
+use crate::{Bug, Failure, Found, Table, Workshop, output_of};
 use serde_json::Value;
 
 const BEGIN: &str = "<!-- table: written by `cargo planted --explore --write` -->\n";
@@ -10,8 +10,8 @@ const HEAD: &str = "\
 |---|---|---|--:|--:|--:|
 ";
 
-/// Where an exploration ends that finds nothing.
-const MAX_STATES: &str = "3000000";
+/// Where an exploration ends that finds nothing: after about two minutes of a core.
+const MAX_STATES: &str = "20000000";
 
 /// Explores each bug's bounds. Returns whether every bug that has bounds was found within them.
 pub(crate) fn explore(
@@ -26,7 +26,8 @@ pub(crate) fn explore(
     for bug in bugs {
         let Some(bounds) = bounds.or(bug.explore.as_deref()) else { continue };
         match workshop.explore(bug, bounds) {
-            Ok(row) => {
+            Ok(explored) => {
+                let row = explored.row(bug, bounds);
                 println!("{row}");
                 found += 1;
                 if write {
@@ -44,24 +45,57 @@ pub(crate) fn explore(
     Ok(missed.is_empty())
 }
 
+/// The counterexample that an exploration has found.
+struct Explored {
+    property: String,
+    detail: String,
+    events: usize,
+    states: u64,
+    seconds: f64,
+}
+
+impl Explored {
+    fn row(&self, bug: &Bug, bounds: &str) -> String {
+        let Self { property, events, states, seconds, .. } = self;
+        format!("| `{}` | {property} | `{bounds}` | {events} | {states} | {seconds:.1} |", bug.name)
+    }
+}
+
 impl Workshop {
-    /// The row of a bug that exploration finds.
-    fn explore(&self, bug: &Bug, bounds: &str) -> Result<String, Failure> {
+    /// What exploring the bounds of its header finds of a bug that no drawn seed finds.
+    pub(crate) fn explore_instead(&self, bug: &Bug) -> Result<Found, Failure> {
+        let bounds = bug.explore.as_deref().ok_or("`Command: explore` needs a line `Explore:`")?;
+        let Explored { property, detail, .. } = self.explored(bounds)?;
+        Ok(Found { property, seeds: "explored".to_owned(), detail })
+    }
+
+    /// What exploration finds of a bug, if it is what the header says.
+    fn explore(&self, bug: &Bug, bounds: &str) -> Result<Explored, Failure> {
         self.build(bug)?;
+        let explored = self.explored(bounds)?;
+        let Explored { property, detail, .. } = &explored;
+        if !bug.properties.contains(property) {
+            return Err(format!("expected {}, got {property}: {detail}", bug.properties.join(" | ")).into());
+        }
+        Ok(explored)
+    }
+
+    /// What the simulator finds, as it is built, within these bounds.
+    fn explored(&self, bounds: &str) -> Result<Explored, Failure> {
         let mut run = self.simulator();
         run.args(["explore", "--format", "json", "--max-states", MAX_STATES]).args(bounds.split_whitespace());
         run.arg("--counterexample").arg(self.target.join("counterexample.json"));
         let report: Value = serde_json::from_str(&output_of(&mut run)?)?;
-        let states = &report["states"];
+        let states = report["states"].as_u64().unwrap_or_default();
         let violation =
             report["violation"].as_object().ok_or_else(|| format!("not found in {states} states"))?;
-        let property = violation["property"].as_str().unwrap_or_default();
-        if !bug.properties.iter().any(|named| named == property) {
-            let detail = &violation["detail"];
-            return Err(format!("expected {}, got {property}: {detail}", bug.properties.join(" | ")).into());
-        }
-        let events = violation["path"].as_array().map_or(0, Vec::len);
-        let seconds = report["seconds"].as_f64().unwrap_or_default();
-        Ok(format!("| `{}` | {property} | `{bounds}` | {events} | {states} | {seconds:.1} |", bug.name))
+        let text = |field: &str| violation[field].as_str().unwrap_or_default().to_owned();
+        Ok(Explored {
+            property: text("property"),
+            detail: text("detail"),
+            events: violation["path"].as_array().map_or(0, Vec::len),
+            states,
+            seconds: report["seconds"].as_f64().unwrap_or_default(),
+        })
     }
 }

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! `Property` may name several, of which one must fire; `Command` (of `kontiki-sim`: `run`, unless
-//! `formation` is named), `Run` (further arguments of it) and `Seeds` (the budget) may be left out, and
+//! `formation` or `explore` is named), `Run` (further arguments of it) and `Seeds` (the budget) may be left out, and
 //! `Scenario: FILE` replays a directed scenario instead of seeds. A patch that no longer applies, a bug that
 //! is not found within its budget, one that trips another property, and one that makes the simulator run on
 //! without end (longer than [`LIMIT`]; it is stopped then) are failures.
@@ -240,6 +240,7 @@ impl Workshop {
         self.build(bug)?;
         match &bug.scenario {
             Some(scenario) => self.replay(scenario),
+            None if bug.command == "explore" => self.explore_instead(bug),
             None => self.sweep(bug),
         }
     }

@@ -98,8 +98,8 @@ pub(crate) fn measure(workshop: &Workshop, bugs: &[Bug], starts: u64) -> Result<
 
 impl Workshop {
     fn measure(&self, bug: &Bug, starts: u64) -> Result<Measured, Failure> {
-        if bug.scenario.is_some() {
-            return Err("it is found by a directed scenario, not by seeds".into());
+        if bug.scenario.is_some() || bug.command == "explore" {
+            return Err("it is found by a directed scenario or by exploring, not by seeds".into());
         }
         if bug.seeds > STRIDE {
             return Err(
