@@ -8,7 +8,7 @@ use crate::check::voters_only::VotersOnly;
 use crate::check::{Check, Observation};
 use crate::ledger::Link;
 use crate::part::Stamp;
-use kontiki_core::action::Action;
+use kontiki_core::action::{Action, Outcome};
 use kontiki_core::event::Event;
 use kontiki_core::log::{Entry, EntryBody, Log};
 use kontiki_core::membership::Membership;
@@ -48,6 +48,18 @@ impl Before {
         holds::<OneElectionAtATime>(&step)?;
         holds::<VotersOnly>(&step)?;
         holds::<ElectionRestriction>(&step)
+    }
+}
+
+/// Linearizable Reads: what a read must see is applied before its client is told to read.
+pub(super) fn is_applied(raft: &Raft, outcome: Outcome) -> Result<(), Violation> {
+    let (id, applied) = (raft.status().id, raft.log().applied());
+    match outcome {
+        Outcome::Ready { index, .. } if index > applied => {
+            let detail = format!("member {id} serves a read of entry {index} and has applied {applied}");
+            Err(Violation::new("Linearizable Reads", detail))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@
 //! group, so nearly every transition of the group is one that is known for its member: the kernel is not
 //! stepped again, nothing is cloned, and what did not change is shared.
 
-use super::alone::Before;
+use super::alone::{Before, is_applied};
 use super::bounds::{Bounds, MAX_PROPOSALS, id};
 use super::ghost::{self, Ghost};
 use super::host::{Cause, Host, NOW, Step};
@@ -277,7 +277,10 @@ impl Did {
                     Action::FetchSnapshot { snapshot, .. } => {
                         events.push_back(Event::SnapshotFetched(snapshot));
                     }
-                    Action::Respond { request, outcome } => self.answers.push((request, outcome)),
+                    Action::Respond { request, outcome } => {
+                        is_applied(&host.raft, outcome)?;
+                        self.answers.push((request, outcome));
+                    }
                     Action::Halt(violation) => return Err(Violation::new("Halt", violation.to_string())),
                     Action::LoadEntries { .. } | Action::TakeSnapshot => {
                         return Err(Violation::new("Contract", format!("{action:?} for no reason")));

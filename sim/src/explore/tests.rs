@@ -1,6 +1,6 @@
 //! Small groups explored to the end, and the judge.
 
-use super::alone::Before;
+use super::alone::{Before, is_applied};
 use super::ghost::{Ghost, applied_is_committed};
 use super::host::{Host, NOW};
 use super::*;
@@ -330,6 +330,15 @@ fn a_step_that_breaks_a_rule_of_its_own_is_seen() {
     assert_eq!(before.judge(&host.raft, &vote, &actions), Ok(()));
     let violation = before.judge(&host.raft, &asked(LogId::new(1, 1)), &actions).unwrap_err();
     assert_eq!(violation.property, "Election Restriction");
+}
+
+#[test]
+fn a_read_that_is_served_before_its_entry_is_applied_is_seen() {
+    let host = holding(0, &[(1, 1, "a")], 1);
+    let ready = |index| Outcome::Ready { index: Index::new(index), until: None };
+    assert_eq!(host.raft.log().applied(), Index::ZERO);
+    assert_eq!(property(is_applied(&host.raft, ready(0))), "nothing");
+    assert_eq!(property(is_applied(&host.raft, ready(1))), "Linearizable Reads");
 }
 
 /// A client that was told no must not find its entry in the log: neither before it was told nor after.
