@@ -3,7 +3,7 @@
 //! Instructions may differ by [`TOLERANCE`] between machines, whose C libraries copy memory in different ways;
 //! allocations and bytes may not differ at all.
 
-use super::{Choice, instructions_per_operation};
+use super::{Choice, Counter, Shape, count_per_operation};
 use clap::ValueEnum as _;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -32,9 +32,10 @@ impl Costs {
     fn counted(&self, valgrind: bool) -> Result<Self, String> {
         let choice = Choice::from_str(&self.workload, false)
             .map_err(|_| format!("the budget names `{}`, which is no workload", self.workload))?;
-        let cost = choice.run(self.n, self.members);
+        let shape = Shape { members: self.members, ..Shape::default() };
+        let cost = choice.run(self.n, shape);
         let instructions = match self.instructions {
-            Some(_) if valgrind => Some(instructions_per_operation(choice, self.n, self.members)?),
+            Some(_) if valgrind => Some(count_per_operation(Counter::Instructions, choice, self.n, shape)?),
             _ => None,
         };
         let allocations = super::ratio(cost.allocations, cost.operations);

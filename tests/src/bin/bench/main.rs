@@ -6,6 +6,7 @@
 //! cargo run --release -p kontiki-tests --bin bench -- --workload w1 --callgrind    with instructions (valgrind)
 //! cargo run --release -p kontiki-tests --bin bench -- --workload w1 --members 15   a larger group
 //! cargo run --release -p kontiki-tests --bin bench -- --budget tests/golden/costs.json
+//! cargo run --release -p kontiki-tests --bin bench -- --curves docs/images         how costs grow, as SVG
 //! ```
 //!
 //! Members live in one thread and one memory, messages in one queue, nothing is serialized, and a disk is
@@ -15,8 +16,9 @@
 #![allow(clippy::float_arithmetic, reason = "figures for people: nothing is decided by them")]
 
 mod budget;
+mod curves;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use kontiki_core::action::{Action, Outcome};
 use kontiki_core::config::{Config, Options};
 use kontiki_core::durable::Durable;
@@ -41,9 +43,8 @@ struct Arguments {
     /// How many operations; each workload has its own default.
     #[arg(long)]
     n: Option<u64>,
-    /// How many members a group of w1 has.
-    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u8).range(1..=64))]
-    members: u8,
+    #[command(flatten)]
+    shape: Shape,
     /// Count instructions too: runs itself under valgrind for n and 2n operations and takes the difference.
     #[arg(long)]
     callgrind: bool,
@@ -53,6 +54,29 @@ struct Arguments {
     /// Write the budget anew.
     #[arg(long, requires = "budget")]
     write: bool,
+    /// Count how costs grow with members, the log and groups, and draw it into this directory: docs/images.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["workload", "n", "members", "callgrind", "budget"])]
+    curves: Option<PathBuf>,
+}
+
+/// How large the groups are that are measured.
+#[derive(Args, Clone, Copy)]
+struct Shape {
+    /// How many members a group of w1 has.
+    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u8).range(1..=64))]
+    members: u8,
+    /// How many entries the logs of w1 have before it begins.
+    #[arg(long, default_value = "0")]
+    log: u64,
+    /// How many groups w4 has.
+    #[arg(long, default_value = "1000", value_parser = clap::value_parser!(u64).range(1..))]
+    groups: u64,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { members: 3, log: 0, groups: IDLE_GROUPS }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -91,12 +115,12 @@ impl Choice {
         }
     }
 
-    fn run(self, n: u64, members: u8) -> Cost {
+    fn run(self, n: u64, shape: Shape) -> Cost {
         match self {
-            Self::W1 => one_by_one(members.into(), n),
+            Self::W1 => one_by_one(shape.members.into(), shape.log, n),
             Self::W2 => in_rounds(3, 16, n),
             Self::W3 => in_rounds(5, 1024, n),
-            Self::W4 => heartbeats(n),
+            Self::W4 => heartbeats(shape.groups, n),
             Self::W4t => ticks(n),
             Self::W5 => catching_up(n),
             Self::W6 => elections(n),
@@ -108,35 +132,41 @@ impl Choice {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(file) = &arguments.budget {
-        return match budget::check(file, arguments.write) {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
-            Err(reason) => {
-                eprintln!("{reason}");
-                ExitCode::FAILURE
-            }
-        };
+    match arguments.run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(reason) => {
+            eprintln!("{reason}");
+            ExitCode::FAILURE
+        }
     }
-    let all = Choice::value_variants().iter().copied();
-    for workload in all.filter(|&each| each != Choice::All) {
-        if arguments.workload == workload || arguments.workload == Choice::All {
-            let n = arguments.n.unwrap_or(workload.default_n());
-            let cost = workload.run(n, arguments.members);
-            let mut line = cost.to_json(workload, n);
-            if arguments.callgrind && workload != Choice::W7 {
-                match instructions_per_operation(workload, n, arguments.members) {
-                    Ok(count) => line["instructions_per_op"] = json!(count),
-                    Err(reason) => {
-                        eprintln!("{reason}");
-                        return ExitCode::FAILURE;
-                    }
-                }
+}
+
+impl Arguments {
+    fn run(&self) -> Result<bool, String> {
+        if let Some(file) = &self.budget {
+            return budget::check(file, self.write);
+        }
+        match &self.curves {
+            Some(dir) => curves::draw(dir)?,
+            None => self.measure()?,
+        }
+        Ok(true)
+    }
+
+    fn measure(&self) -> Result<(), String> {
+        let all = Choice::value_variants().iter().copied().filter(|&each| each != Choice::All);
+        for workload in all.filter(|&each| self.workload == Choice::All || self.workload == each) {
+            let n = self.n.unwrap_or(workload.default_n());
+            let mut line = workload.run(n, self.shape).to_json(workload, n);
+            if self.callgrind && workload != Choice::W7 {
+                line["instructions_per_op"] =
+                    json!(count_per_operation(Counter::Instructions, workload, n, self.shape)?);
             }
             println!("{line}");
         }
+        Ok(())
     }
-    ExitCode::SUCCESS
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -147,20 +177,27 @@ const HEARTBEAT: u64 = 50;
 const IDLE_GROUPS: u64 = 1_000;
 const ROUND: u64 = 64;
 
-fn one_by_one(members: usize, n: u64) -> Cost {
+fn one_by_one(members: usize, log: u64, n: u64) -> Cost {
     let mut host = Host::default();
     let mut group = Group::new(members, 0);
     let leader = host.elect(&mut group);
     let mut bytes = [0; 16];
+    let log = log.next_multiple_of(ROUND);
+    for round in 0..log / ROUND {
+        let numbers = round * ROUND..(round + 1) * ROUND;
+        let batch = numbers.map(|number| proposal(number, &mut bytes)).collect();
+        host.step(&mut group, leader, Event::ProposeBatch(batch));
+        host.deliver(&mut group);
+    }
     let cost = measure(&mut host, n, |host| {
-        for number in 0..n {
+        for number in log..log + n {
             let proposal = proposal(number, &mut bytes);
             host.step(&mut group, leader, Event::Propose(proposal));
             host.deliver(&mut group);
         }
     });
-    assert_eq!(host.committed, n, "every proposal is answered");
-    group.check(n);
+    assert_eq!(host.committed, log + n, "every proposal is answered");
+    group.check(log + n);
     cost
 }
 
@@ -195,9 +232,9 @@ fn idle_groups(host: &mut Host, count: u64) -> Vec<(Group, NodeId)> {
     (0..count).map(idle).collect()
 }
 
-fn heartbeats(n: u64) -> Cost {
+fn heartbeats(groups: u64, n: u64) -> Cost {
     let mut host = Host::default();
-    let mut groups = idle_groups(&mut host, IDLE_GROUPS);
+    let mut groups = idle_groups(&mut host, groups);
     let mut left = n;
     let cost = measure(&mut host, n, |host| {
         while left > 0 {
@@ -364,6 +401,11 @@ impl Group {
             assert_eq!(last, first.raft.log().last(), "the logs are equal");
             assert_eq!(member.digest, first.digest, "all applied the same in one order");
             let log = member.raft.log().entries(Index::ZERO, last.index);
+            if log.len() < member.raft.log().last().index.get() as usize {
+                // What left memory is in the digest. Beside the payloads there is the leader's blank entry.
+                assert_eq!(last.index.get(), payloads + 1, "no payload is missing");
+                continue;
+            }
             let payload = |entry: &Entry| match &entry.body {
                 EntryBody::Data(payload) => Some(payload.clone()),
                 EntryBody::Blank | EntryBody::Config(_) | EntryBody::Withheld | EntryBody::Lost => None,
@@ -567,8 +609,17 @@ fn bench_measured(work: &mut dyn FnMut()) {
 }
 
 /// Runs this program under valgrind with n and with 2n operations: what is the same in both cancels.
-fn instructions_per_operation(workload: Choice, n: u64, members: u8) -> Result<f64, String> {
-    let (shorter, longer) = (instructions(workload, n, members)?, instructions(workload, 2 * n, members)?);
+/// What valgrind counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counter {
+    Instructions,
+    /// Reads and writes of memory that is in none of a processor's caches, of which the last has 8 MiB.
+    Misses,
+}
+
+/// The difference between n and 2n operations, so that beginning and end do not count.
+fn count_per_operation(counter: Counter, workload: Choice, n: u64, shape: Shape) -> Result<f64, String> {
+    let (shorter, longer) = (count(counter, workload, n, shape)?, count(counter, workload, 2 * n, shape)?);
     let (from, to) = match workload {
         Choice::W2 | Choice::W3 => (n.next_multiple_of(ROUND), (2 * n).next_multiple_of(ROUND)),
         _ => (n, 2 * n),
@@ -580,22 +631,30 @@ fn has_valgrind() -> bool {
     Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
-fn instructions(workload: Choice, n: u64, members: u8) -> Result<u64, String> {
+fn count(counter: Counter, workload: Choice, n: u64, shape: Shape) -> Result<u64, String> {
     let program = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--toggle-collect=*bench_measured*"])
-        .args(["--callgrind-out-file=/dev/null"])
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--toggle-collect=*bench_measured*"]);
+    valgrind.arg("--callgrind-out-file=/dev/null");
+    if counter == Counter::Misses {
+        valgrind.args(["--cache-sim=yes", "--I1=32768,8,64", "--D1=32768,8,64", "--LL=8388608,16,64"]);
+    }
+    let output = valgrind
         .arg(program)
-        .args(["--workload", &workload.name(), "--n", &n.to_string(), "--members", &members.to_string()])
+        .args(["--workload", &workload.name(), "--n", &n.to_string()])
+        .args(["--members", &shape.members.to_string(), "--log", &shape.log.to_string()])
+        .args(["--groups", &shape.groups.to_string()])
         .output()
-        .map_err(|error| format!("cannot run valgrind, which counts the instructions: {error}"))?;
+        .map_err(|error| format!("cannot run valgrind, which counts: {error}"))?;
     let report = String::from_utf8_lossy(&output.stderr);
-    let collected = report
-        .lines()
-        .find_map(|line| line.split_once("Collected :"))
-        .and_then(|(_, count)| count.trim().parse().ok());
-    match collected {
-        Some(count) if output.status.success() => Ok(count),
+    let collected = report.lines().find_map(|line| line.split_once("Collected :"));
+    let counted: Vec<u64> = collected
+        .map(|(_, counts)| counts.split_whitespace().filter_map(|count| count.parse().ok()).collect())
+        .unwrap_or_default();
+    match (counter, &counted[..]) {
+        (Counter::Instructions, &[instructions]) if output.status.success() => Ok(instructions),
+        // Ir Dr Dw I1mr D1mr D1mw ILmr DLmr DLmw
+        (Counter::Misses, &[.., reads, writes]) if output.status.success() => Ok(reads + writes),
         _ => Err(format!("valgrind did not count:\n{report}")),
     }
 }
