@@ -93,7 +93,24 @@ impl Follower {
                 self.on_read_index(common, from, context, index);
                 Next::Stay
             }
-            _ => {
+            // Answers to a leader or a candidate, or handled before the role is asked.
+            Body::PreVote { .. }
+            | Body::PreVoted { .. }
+            | Body::RequestVote { .. }
+            | Body::Voted { .. }
+            | Body::Appended { .. }
+            | Body::Rejected { .. }
+            | Body::HeartbeatAck { .. }
+            | Body::SnapshotUnavailable { .. }
+            | Body::ReadIndex { .. }
+            | Body::WrongIncarnation
+            | Body::StaleIncarnation { .. }
+            | Body::Outdated
+            | Body::RepairRequest { .. }
+            | Body::RepairSnapshotRequest { .. }
+            | Body::RepairResponse { .. }
+            | Body::RepairSnapshot { .. }
+            | Body::Pause { .. } => {
                 common.drops.add(DropReason::Late);
                 Next::Stay
             }

@@ -134,7 +134,17 @@ pub(super) fn kind(body: &Body) -> Kind {
             Kind::Entries
         }
         Body::Heartbeat { .. } | Body::HeartbeatAck { .. } | Body::Pause { .. } => Kind::Heartbeat,
-        _ => Kind::Other,
+        Body::OfferSnapshot { .. }
+        | Body::SnapshotUnavailable { .. }
+        | Body::ReadIndex { .. }
+        | Body::ReadIndexIs { .. }
+        | Body::WrongIncarnation
+        | Body::StaleIncarnation { .. }
+        | Body::Outdated
+        | Body::RepairRequest { .. }
+        | Body::RepairSnapshotRequest { .. }
+        | Body::RepairResponse { .. }
+        | Body::RepairSnapshot { .. } => Kind::Other,
     }
 }
 

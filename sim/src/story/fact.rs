@@ -158,15 +158,31 @@ fn carriage(step: &Step) -> String {
 
 /// Whether the loss of a message may be part of how a failure came about: it is about votes or entries.
 fn matters(body: &Body) -> bool {
-    matches!(
-        body,
+    match body {
         Body::RequestVote { .. }
-            | Body::Voted { .. }
-            | Body::TimeoutNow { .. }
-            | Body::Append { .. }
-            | Body::Appended { .. }
-            | Body::Rejected { .. }
-    )
+        | Body::Voted { .. }
+        | Body::TimeoutNow { .. }
+        | Body::Append { .. }
+        | Body::Appended { .. }
+        | Body::Rejected { .. } => true,
+        Body::PreVote { .. }
+        | Body::PreVoted { .. }
+        | Body::Heartbeat { .. }
+        | Body::HeartbeatAck { .. }
+        | Body::Commit { .. }
+        | Body::OfferSnapshot { .. }
+        | Body::SnapshotUnavailable { .. }
+        | Body::ReadIndex { .. }
+        | Body::ReadIndexIs { .. }
+        | Body::WrongIncarnation
+        | Body::StaleIncarnation { .. }
+        | Body::Outdated
+        | Body::RepairRequest { .. }
+        | Body::RepairSnapshotRequest { .. }
+        | Body::RepairResponse { .. }
+        | Body::RepairSnapshot { .. }
+        | Body::Pause { .. } => false,
+    }
 }
 
 /// What a step has begun to write.

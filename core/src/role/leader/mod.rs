@@ -181,7 +181,24 @@ impl Leader {
             }
             Body::SnapshotUnavailable { last } => self.on_snapshot_unavailable(common, position, last, out),
             Body::ReadIndex { context } => self.on_read_index(common, from, context, out),
-            _ => common.drops.add(DropReason::Late),
+            // Of leaders, of candidates, or handled before the role is asked.
+            Body::PreVote { .. }
+            | Body::PreVoted { .. }
+            | Body::RequestVote { .. }
+            | Body::Voted { .. }
+            | Body::Append { .. }
+            | Body::Heartbeat { .. }
+            | Body::Commit { .. }
+            | Body::TimeoutNow { .. }
+            | Body::OfferSnapshot { .. }
+            | Body::ReadIndexIs { .. }
+            | Body::WrongIncarnation
+            | Body::StaleIncarnation { .. }
+            | Body::Outdated
+            | Body::RepairRequest { .. }
+            | Body::RepairSnapshotRequest { .. }
+            | Body::RepairResponse { .. }
+            | Body::RepairSnapshot { .. } => common.drops.add(DropReason::Late),
         }
         self.next()
     }
