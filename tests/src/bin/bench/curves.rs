@@ -19,7 +19,8 @@ struct Curve {
 /// Counts all curves, and writes each as an SVG file into this directory.
 pub(super) fn draw(dir: &Path) -> Result<(), String> {
     fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    for curve in [members()?, log()?, instructions_of_groups()?, misses_of_groups()?] {
+    for count in [members, log, instructions_of_groups, misses_of_groups] {
+        let curve = count()?;
         let file = dir.join(curve.file);
         fs::write(&file, curve.svg()).map_err(|error| format!("{}: {error}", file.display()))?;
         println!("{}", file.display());
@@ -37,7 +38,7 @@ fn members() -> Result<Curve, String> {
         let shape = Shape { members: u8::try_from(members).expect("few"), ..Shape::default() };
         count_per_operation(Counter::Instructions, Choice::W1, 1_000, shape)
     };
-    let points = points(&[3, 5, 7, 9, 11, 15, 21, 31], count)?;
+    let points = points(&[3, 7, 11, 15, 23, 31], count)?;
     let (title, across) = ("One proposal, until every member has applied it", "members");
     Ok(Curve { file: "cost-members.svg", title, across, up: "instructions", steps: false, points })
 }
