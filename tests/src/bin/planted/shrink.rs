@@ -8,8 +8,8 @@ use std::time::Instant;
 
 const BEGIN: &str = "<!-- table: written by `cargo planted --shrink --write` -->\n";
 const HEAD: &str = "\
-| bug | property | members | faults | step | members | faults | operations | step | seconds |
-|---|---|--:|--:|--:|--:|--:|--:|--:|--:|
+| bug | property | members | faults | step | members | faults | operations | step | story | past | seconds |
+|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
 ";
 
 /// What is in a scenario, and at which step it fails.
@@ -25,19 +25,30 @@ struct Row {
     property: String,
     before: Size,
     after: Size,
+    /// How many events the page of what is left numbers as its story, and how many are in its causal past.
+    story: usize,
+    past: usize,
     seconds: u64,
 }
 
+/// What a row must not exceed for its scenario to be read: members, faults, numbered events and seconds.
+const FEW: (usize, usize, usize, u64) = (3, 5, 30, 60);
+
 impl Row {
-    /// Whether so little is left that it can be read: few members, few faults, and no later failure.
+    /// Whether so little is left that it can be read, in time, and of no later failure.
     fn is_small(&self) -> bool {
-        self.after.members <= 3 && self.after.faults <= 5 && self.after.step <= self.before.step
+        let (members, faults, story, seconds) = FEW;
+        self.after.members <= members
+            && self.after.faults <= faults
+            && self.story <= story
+            && self.seconds <= seconds
+            && self.after.step <= self.before.step
     }
 
     fn line(&self, bug: &Bug) -> String {
-        let Self { property, before, after, seconds } = self;
+        let Self { property, before, after, story, past, seconds } = self;
         format!(
-            "| `{}` | {property} | {} | {} | {} | {} | {} | {} | {} | {seconds} |",
+            "| `{}` | {property} | {} | {} | {} | {} | {} | {} | {} | {story} | {past} | {seconds} |",
             bug.name,
             before.members,
             before.faults,
@@ -71,7 +82,12 @@ pub(crate) fn shrink(workshop: &Workshop, bugs: &[Bug], write: bool) -> Result<b
             Err(error) => large.push(format!("{}: {error}", bug.name)),
         }
     }
-    println!("\n{small} of {} have at most 3 members and 5 faults, and fail no later", bugs.len());
+    let (members, faults, story, seconds) = FEW;
+    println!(
+        "\n{small} of {} have at most {members} members, {faults} faults and {story} events in their story \
+         within {seconds} s, and fail no later",
+        bugs.len()
+    );
     large.iter().for_each(|large| println!("LARGE  {large}"));
     Ok(large.is_empty())
 }
@@ -101,7 +117,21 @@ impl Workshop {
         let seconds = started.elapsed().as_secs();
         let (after, property) = self.size(&smallest)?;
         self.check_story(bug, &smallest)?;
-        Ok(Row { property, before, after, seconds })
+        let (story, past) = self.highlighted(&smallest)?;
+        Ok(Row { property, before, after, story, past, seconds })
+    }
+
+    /// How many events the page of a scenario file numbers as its story, and how many are in its causal past.
+    fn highlighted(&self, file: &Path) -> Result<(usize, usize), Failure> {
+        let page = file.with_extension("html");
+        output_of(self.simulator().arg("explain").arg(file).arg("-o").arg(&page))?;
+        let page = fs::read_to_string(page)?;
+        let data =
+            page.split_once("type=\"application/json\">").and_then(|(_, rest)| rest.split_once("</script>"));
+        let (data, _) = data.ok_or("the page of the scenario has no data")?;
+        let diagram: Value = serde_json::from_str(data)?;
+        let count = |list: &Value| list.as_array().map(Vec::len).ok_or("the page shows no failure");
+        Ok((count(&diagram["story"])?, count(&diagram["failure"]["past"])?))
     }
 
     /// The story of a scenario must hold the facts that the header names.
