@@ -1,12 +1,12 @@
 //! Founding: the first members find each other, and one of them writes down who they are.
 
-use crate::replica::formation::Formation;
 use crate::replica::formation::address_book::AddressBook;
 use crate::replica::formation::io::{
     FormationError, MissingFounder, Output, Question, QuestionId, Reply, Report,
 };
 use crate::replica::formation::record::Founder;
 use crate::replica::formation::stage::{Founding, Heard, PATIENCE, RETRY, Stage};
+use crate::replica::formation::state::Formation;
 use crate::time::Instant;
 use crate::types::NodeId;
 use alloc::string::String;

@@ -1,11 +1,11 @@
 //! Joining: a newcomer learns the name of its group, and asks to be added until it votes.
 
 use crate::membership::{Change, MemberKind};
-use crate::replica::formation::Formation;
 use crate::replica::formation::address_book::{AddressBook, Source};
 use crate::replica::formation::io::{ChangeRefused, Output, Place, Question, QuestionId, Reply, Report};
 use crate::replica::formation::record::{Address, Admission, Who};
 use crate::replica::formation::stage::{ADDING, PATIENCE, PAUSE, RETRY, Stage};
+use crate::replica::formation::state::Formation;
 use crate::time::Instant;
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -48,6 +48,7 @@ mod io;
 mod joining;
 mod record;
 mod stage;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -60,33 +61,14 @@ pub use record::{
     Address, Admission, Founder, Introduction, MAX_ADDRESS, NoIdentity, Record, Who, is_unspecified,
 };
 pub use stage::{ADDING, PATIENCE, PAUSE, RETRY};
+pub use state::Formation;
 
-use crate::digest::fingerprint;
 use crate::replica::formation::stage::{Founding, Joining, Stage};
-use crate::time::{Instant, Nanos};
-use crate::types::{ClusterId, Incarnation, NodeId};
-use alloc::boxed::Box;
+use crate::time::Instant;
+use crate::types::ClusterId;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-
-/// A member on its way into its group, and what it still has to do there.
-///
-/// The same record, setup, address book and sequence of (now, input) give the same outputs.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Formation {
-    record: Record,
-    setup: Setup,
-    stage: Stage,
-    place: Option<Place>,
-    last_question: u64,
-    /// When what was asked may be asked again.
-    retry_at: Instant,
-    /// The first members that have introduced themselves: the latest incarnation of each, and the last
-    /// question that had been asked then.
-    introduced: BTreeMap<NodeId, (Incarnation, QuestionId)>,
-    reported: Option<Report>,
-}
 
 impl Formation {
     /// A formation of the member whose directory has this record.
@@ -190,42 +172,6 @@ impl Formation {
         self.who(book).ok_or(NoIdentity::Writing)
     }
 
-    /// How this member introduces itself.
-    fn introduction(&self, book: &AddressBook) -> Introduction {
-        let list = self.list().filter(|_| self.record.cluster.is_none());
-        Introduction { member: self.record.member(), address: book.own().cloned(), list }
-    }
-
-    /// The digest of the list of first members.
-    fn list(&self) -> Option<u64> {
-        let Plan::Found(first) = &self.setup.plan else { return None };
-        let mut first: Vec<_> = first.iter().collect();
-        first.sort_unstable();
-        let ids: Vec<_> = first.iter().map(|(id, _)| id.get().to_le_bytes()).collect();
-        let addresses = first.iter().map(|(_, address)| address.as_bytes());
-        let strings: Vec<&[u8]> = ids.iter().map(|id| &id[..]).chain(addresses).collect();
-        Some(fingerprint(&strings))
-    }
-
-    fn first(&self) -> &[(NodeId, String)] {
-        match &self.setup.plan {
-            Plan::Found(first) => first,
-            Plan::Resume | Plan::Join(_) => &[],
-        }
-    }
-
-    fn lists(&self, id: NodeId) -> bool {
-        self.first().iter().any(|(listed, _)| *listed == id)
-    }
-
-    /// The address to join by.
-    fn seed(&self) -> Option<&str> {
-        match &self.setup.plan {
-            Plan::Join(seed) => Some(seed),
-            Plan::Resume | Plan::Found(_) => None,
-        }
-    }
-
     fn begin(&mut self, now: Instant, book: &mut AddressBook, out: &mut Vec<Output>) {
         for (id, address) in self.first() {
             book.note(*id, Address::undated(address.clone()), Source::Configured);
@@ -257,17 +203,6 @@ impl Formation {
             Stage::Fresh => self.enter(book, out),
             then => self.stage = then,
         }
-    }
-
-    /// The group is known: it is entered once that is durable.
-    fn store_group(&mut self, record: Record, out: &mut Vec<Output>) {
-        self.record = record;
-        self.store(Stage::Fresh, out);
-    }
-
-    fn store(&mut self, then: Stage, out: &mut Vec<Output>) {
-        self.stage = Stage::Storing(Box::new(then));
-        out.push(Output::Store(self.record.clone()));
     }
 
     fn on_placed(&mut self, now: Instant, place: Place) {
@@ -345,25 +280,5 @@ impl Formation {
             }
             _ => {}
         }
-    }
-
-    fn ask(&mut self, address: String, ask: Question, patience: Nanos, out: &mut Vec<Output>) -> QuestionId {
-        self.last_question += 1;
-        let question = QuestionId(self.last_question);
-        out.push(Output::Ask { question, address, ask, patience });
-        question
-    }
-
-    /// Tells the operator, unless that is what was told last.
-    fn report(&mut self, report: Report, out: &mut Vec<Output>) {
-        if self.reported.as_ref() != Some(&report) {
-            self.reported = Some(report.clone());
-            out.push(Output::Report(report));
-        }
-    }
-
-    fn fail(&mut self, error: FormationError, out: &mut Vec<Output>) {
-        self.stage = Stage::Failed;
-        out.push(Output::Fail(error));
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::membership::{Change, MemberKind};
 use crate::replica::formation::stage::PAUSE;
-use crate::types::Member;
+use crate::types::{Incarnation, Member, NodeId};
 use alloc::collections::BTreeSet;
 use alloc::string::ToString;
 use alloc::vec;
