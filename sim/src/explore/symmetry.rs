@@ -54,7 +54,8 @@ impl Symmetry {
     }
 
     /// Of members that begin alike. Where the membership changes, the last member is the one that comes and
-    /// goes, and the one before it where they are swapped; where leaders hand over, they choose by names among those that are equally good.
+    /// goes, and the one before it where they are swapped; where leaders hand over, they choose by names among
+    /// those that are equally good.
     pub(super) fn within(bounds: &Bounds) -> Self {
         if bounds.transfers > 0 {
             return Self::none();
