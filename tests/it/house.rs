@@ -145,10 +145,6 @@ fn imports_point_down_and_come_from_the_defining_module() {
     tidy(&violations);
 }
 
-/// Types with methods in several files of their folder, which may therefore name the type. They may name
-/// nothing else of their folder's `mod.rs`.
-const SPREAD: &[(&str, &str)] = &[("role::leader", "Leader")];
-
 /// A file of `core/src` by the path of its module.
 type Modules = BTreeMap<String, Vec<String>>;
 
@@ -230,9 +226,6 @@ fn definer<'m>(modules: &'m Modules, path: &str) -> Option<&'m str> {
     }
     let (module, paths) = modules.get_key_value(module)?;
     let item = path[module.len()..].trim_start_matches("::").split("::").next().unwrap_or_default();
-    if SPREAD.contains(&(&**module, item)) {
-        return None;
-    }
     let passed_on = |other: &&String| {
         other
             .strip_prefix(&**module)

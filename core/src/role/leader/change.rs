@@ -8,93 +8,21 @@
 //! change. So a change does not leave the group without a majority, even if a member failed a moment ago
 //! (etcd's strict reconfiguration check asks for recent contact).
 
-use super::Leader;
 use crate::action::{Action, Outcome, Refusal};
 use crate::common::Common;
 use crate::event::Reconfigure;
 use crate::log::EntryBody;
-use crate::membership::{Change, ChangeError, MAX_MEMBERS, MemberKind, Membership};
+use crate::membership::{ChangeError, MAX_MEMBERS, MemberKind, Membership};
 use crate::progress::{Leaving, Progress};
 use crate::quorum::Tally;
 use crate::role::Next;
+use crate::role::leader::state::Leader;
+use crate::role::leader::state::change::{Changing, Newcomer, Stage};
 use crate::time::Instant;
 use crate::types::{Index, NodeId, RequestId};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-
-/// A membership change in progress.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Changing {
-    request: RequestId,
-    /// Whether an entry of the change is in the log.
-    begun: bool,
-    /// Whether the change may leave the group without a reachable majority.
-    force: bool,
-    /// When the present stage ends at the latest and the request is answered.
-    deadline: Instant,
-    stage: Stage,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-enum Stage {
-    /// The voters are still the old ones. New voters catch up; then a majority must answer the heartbeat of
-    /// round `asked` or a later one.
-    Preparing { target: Membership, newcomers: Vec<Newcomer>, asked: Option<u64> },
-    /// The remaining steps follow from the log.
-    Deciding,
-}
-
-/// One that catches up, in rounds: in each it gets what the log had when the round began. A round that is
-/// over sooner than followers wait for a leader is the last (thesis 4.2.1), and so is one after which nothing
-/// is left to get.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-struct Newcomer {
-    id: NodeId,
-    through: Index,
-    since: Instant,
-    caught_up: bool,
-}
-
-impl Changing {
-    pub(super) fn request(&self) -> RequestId {
-        self.request
-    }
-
-    #[cfg(feature = "explore")]
-    pub(super) fn forget_time(&mut self, common: &Common) {
-        self.deadline = common.now + common.config.timing.catch_up;
-        if let Stage::Preparing { newcomers, .. } = &mut self.stage {
-            newcomers.iter_mut().for_each(|newcomer| newcomer.since = common.now);
-        }
-    }
-
-    pub(super) fn has_begun(&self) -> bool {
-        self.begun
-    }
-
-    /// The newcomers that must catch up first; none once the new voters are in the log.
-    fn awaited(&self) -> Option<&[Newcomer]> {
-        match &self.stage {
-            Stage::Preparing { newcomers, .. } => Some(newcomers),
-            Stage::Deciding => None,
-        }
-    }
-
-    /// Whether it waits for newcomers to catch up, for as long as that takes.
-    fn is_catching_up(&self) -> bool {
-        self.awaited().is_some_and(|newcomers| !newcomers.is_empty())
-    }
-
-    /// Whether these changes take away a newcomer that it waits for.
-    fn is_replaced_by(&self, changes: &[Change]) -> bool {
-        let removed = |newcomer: &Newcomer| changes.contains(&Change::Remove(newcomer.id));
-        self.awaited().is_some_and(|newcomers| newcomers.iter().any(removed))
-    }
-}
 
 impl Leader {
     pub(crate) fn on_reconfigure(

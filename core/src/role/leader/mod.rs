@@ -7,8 +7,11 @@
 mod change;
 mod reads;
 mod replication;
+mod state;
 mod transfer;
 mod witnesses;
+
+pub(crate) use state::{Leader, Waiting};
 
 use crate::action::{Action, Outcome, Refusal};
 use crate::common::Common;
@@ -21,55 +24,11 @@ use crate::quorum::Tally;
 use crate::role::Next;
 use crate::status::{DropReason, Held};
 use crate::time::Instant;
-use crate::types::{Index, LogId, Member, NodeId, RequestId, Term};
-use alloc::boxed::Box;
+use crate::types::{LogId, Member, NodeId};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use change::Changing;
-use reads::Reads;
 use replication::Pause;
-use transfer::Transferring;
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Leader {
-    /// The term of its office.
-    term: Term,
-    /// Every other member, in the order of their ids, and those that were members a moment ago.
-    pub(crate) peers: Vec<Progress>,
-    /// The requests whose entries are not yet committed, in the order of the log.
-    pub(crate) proposals: VecDeque<Waiting>,
-    /// The size of their entries.
-    proposed_size: u64,
-    /// The size of what was not committed when it took office; it all commits at once, with the blank entry.
-    inherited_size: u64,
-    /// The size of the entry that holds a membership which is not yet committed.
-    change_size: u64,
-    /// The blank entry with which it took office.
-    first: Index,
-    /// Since when there is something to commit and nothing has been.
-    committing_since: Instant,
-    /// When the next heartbeat is due.
-    pub(crate) heartbeat_deadline: Instant,
-    /// The number of the last heartbeat.
-    round: u64,
-    reads: Reads,
-    change: Option<Box<Changing>>,
-    transfer: Option<Transferring>,
-    /// The membership of which nothing is left to be done.
-    settled: Option<LogId>,
-    /// Set once it is no longer a member that could lead, and that is committed.
-    resigned: bool,
-}
-
-/// A request whose entry waits to be committed.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Waiting {
-    pub(crate) index: Index,
-    request: RequestId,
-    size: u64,
-}
+use state::reads::Reads;
 
 impl Leader {
     /// Begins to lead: resets the progress of every peer and appends a blank entry of its own term, which
@@ -138,11 +97,6 @@ impl Leader {
         if let Some(transfer) = self.transfer.take() {
             out.push(Action::Respond { request: transfer.request(), outcome: Outcome::Transferred });
         }
-    }
-
-    /// How many bytes wait to be committed; see [`Entry::size`](crate::log::Entry::size).
-    pub(crate) fn uncommitted_size(&self) -> u64 {
-        self.inherited_size + self.proposed_size + self.change_size
     }
 
     /// Adds what a leader holds.
@@ -330,43 +284,6 @@ impl Leader {
         common.membership().tally(has_space) != Tally::Won
     }
 
-    fn next(&self) -> Next {
-        if self.resigned { Next::Follow(None) } else { Next::Stay }
-    }
-
-    /// The member with this id, if it is another and one of the group.
-    fn peer(&self, id: NodeId) -> Option<&Progress> {
-        self.peers.iter().find(|peer| peer.member.id == id && peer.leaving.is_none())
-    }
-
-    /// What is known of a member, for counts over all voters: `own` of this one, and nothing of one that is
-    /// not of the group. Voters are asked for in the order in which the peers stand, so that the next one is
-    /// mostly found at once.
-    fn of_each<T: Copy + Default>(
-        &self,
-        me: NodeId,
-        own: T,
-        of: impl Fn(&Progress) -> T,
-    ) -> impl FnMut(NodeId) -> T {
-        let mut begin = 0;
-        move |id| {
-            if id == me {
-                return own;
-            }
-            let is_it = |&at: &usize| self.peers[at].member.id == id && self.peers[at].leaving.is_none();
-            let found = (begin..self.peers.len()).chain(0..begin).find(is_it);
-            found.map_or_else(T::default, |at| {
-                begin = at + 1;
-                of(&self.peers[at])
-            })
-        }
-    }
-
-    /// Whether an entry of its own term is committed, and with it everything before (paper §5.4.2, §8).
-    fn has_committed(&self, common: &Common) -> bool {
-        common.log.committed() >= self.first
-    }
-
     /// Commits what can be committed, and does whatever had to wait for that. Returns whether anything was, and
     /// all peers were sent what is new.
     fn advance_commit(&mut self, common: &mut Common, out: &mut Vec<Action>) -> bool {
@@ -435,11 +352,6 @@ impl Leader {
             (member == common.id() || self.peer(member).is_some_and(recent)).then_some(true)
         };
         common.membership().tally(heard) == Tally::Won
-    }
-
-    /// Whether a peer was heard from within an election timeout, or has only just become one.
-    fn is_heard(&self, common: &Common, peer: &Progress) -> bool {
-        common.now - peer.contact < common.config.timing.election_max
     }
 
     /// When there is something to do although nothing happens.

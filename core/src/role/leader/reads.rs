@@ -6,97 +6,16 @@
 //! has answered a heartbeat votes for no other member for a while. The lease is counted from the heartbeat's
 //! *sending*, and is shorter than the voter's promise by as much as two clocks may differ (thesis 6.4.1).
 
-use super::Leader;
 use crate::action::{Action, Outcome, Refusal};
 use crate::common::{Common, ConfirmedRead};
 use crate::event::{Read, ReadVia};
 use crate::message::{Body, ReadContext};
+use crate::role::leader::state::Leader;
+use crate::role::leader::state::reads::{Reader, Waiting};
 use crate::status::DropReason;
 use crate::time::Instant;
-use crate::types::{Index, Member, RequestId};
-use alloc::collections::VecDeque;
+use crate::types::Member;
 use alloc::vec::Vec;
-
-#[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Reads {
-    /// In order of arrival; rounds and indexes ascend.
-    waiting: VecDeque<Waiting>,
-    /// The last round that was sent for reads.
-    asked: u64,
-    /// When the last rounds were sent.
-    sent: VecDeque<(u64, Instant)>,
-    /// The latest instant until which a lease was given to the host, which may serve reads by it without
-    /// asking.
-    leased_until: Instant,
-    /// Set once no lease is safe in this term any more: `TimeoutNow` was sent, whose receiver may campaign at
-    /// any later time despite all promises; or the clock has gone back.
-    ended: bool,
-}
-
-/// A read that waits to be confirmed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-struct Waiting {
-    reader: Reader,
-    /// The first round that was not yet sent when the read arrived.
-    round: u64,
-    /// The index that must be applied before it is served.
-    index: Index,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-enum Reader {
-    Client(RequestId),
-    Follower(Member, ReadContext),
-}
-
-/// How many rounds are remembered: an answer that is later than this many rounds extends no lease.
-const ROUNDS: usize = 64;
-
-impl Reads {
-    /// A round of heartbeats is sent.
-    pub(super) fn round_sent(&mut self, round: u64, now: Instant) {
-        if self.sent.len() == ROUNDS {
-            self.sent.pop_front();
-        }
-        self.sent.push_back((round, now));
-    }
-
-    /// When a round was sent, if that is still known.
-    pub(super) fn sent_at(&self, round: u64) -> Option<Instant> {
-        self.sent.iter().rev().find(|(sent, _)| *sent == round).map(|&(_, at)| at)
-    }
-
-    #[cfg(feature = "explore")]
-    pub(super) fn forget_time(&mut self) {
-        self.sent.clear();
-        self.leased_until = Instant::ZERO;
-    }
-
-    /// How many reads wait to be confirmed.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
-
-    pub(super) fn leased_until(&self) -> Instant {
-        self.leased_until
-    }
-
-    /// From here on no lease is given.
-    pub(super) fn end_leases(&mut self) {
-        self.ended = true;
-    }
-
-    /// Gives up all reads of this member's own clients; followers ask again, elsewhere.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = RequestId> {
-        self.waiting.drain(..).filter_map(|waiting| match waiting.reader {
-            Reader::Client(request) => Some(request),
-            Reader::Follower(..) => None,
-        })
-    }
-}
 
 impl Leader {
     /// The host's clock has gone back.

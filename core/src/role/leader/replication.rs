@@ -1,12 +1,12 @@
 //! What goes to each follower, and what comes back.
 
-use super::Leader;
 use crate::action::Action;
 use crate::common::Common;
 use crate::event::EntriesLoaded;
 use crate::log::{Entries, Entry, LogSlice};
 use crate::message::Body;
 use crate::progress::{Flow, Load, Window};
+use crate::role::leader::state::Leader;
 use crate::status::{DropReason, PauseReason};
 use crate::types::{Index, LogId};
 use alloc::vec::Vec;

@@ -1,6 +1,5 @@
 //! Handing leadership over (thesis 3.10).
 
-use super::Leader;
 use crate::action::{Action, Outcome, Refusal};
 use crate::common::Common;
 use crate::event::Transfer;
@@ -8,41 +7,10 @@ use crate::log::Entry;
 use crate::membership::MemberKind;
 use crate::message::Body;
 use crate::progress::{Flow, Progress};
-use crate::time::Instant;
-use crate::types::{Member, NodeId, RequestId};
+use crate::role::leader::state::Leader;
+use crate::role::leader::state::transfer::Transferring;
+use crate::types::{Member, NodeId};
 use alloc::vec::Vec;
-
-/// A handing over that is under way.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Transferring {
-    request: RequestId,
-    to: Member,
-    /// When this leader takes proposals again.
-    deadline: Instant,
-}
-
-impl Transferring {
-    pub(super) fn request(&self) -> RequestId {
-        self.request
-    }
-
-    #[cfg(feature = "explore")]
-    pub(super) fn forget_time(&mut self, common: &Common) {
-        self.deadline = common.now + common.config.timing.election_max;
-    }
-
-    pub(super) fn to(&self) -> NodeId {
-        self.to.id
-    }
-
-    /// Ends the transfer if its target is no longer a voter.
-    pub(super) fn membership_changed(&mut self, common: &Common) {
-        if common.membership().kind(self.to) != MemberKind::Voter {
-            self.deadline = common.now;
-        }
-    }
-}
 
 impl Leader {
     pub(crate) fn on_transfer(&mut self, common: &Common, transfer: Transfer, out: &mut Vec<Action>) {

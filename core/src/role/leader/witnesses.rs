@@ -5,11 +5,11 @@
 //! voters can leave the group without a leader: if this leader does not return, the witness votes for no
 //! other voter, and none of them can get the entry.
 
-use super::Leader;
 use crate::common::Common;
 use crate::membership::{MemberKind, Membership};
 use crate::progress::Progress;
 use crate::quorum;
+use crate::role::leader::state::Leader;
 use crate::types::{Index, NodeId};
 
 impl Leader {
