@@ -68,7 +68,8 @@ fn instructions_of_groups() -> Result<Curve, String> {
 
 fn misses_of_groups() -> Result<Curve, String> {
     let points = points(GROUPS, |groups| of_groups(Counter::Misses, groups))?;
-    let (title, across) = ("The same: cache lines that come from memory, of 8 MiB of cache", "groups");
+    let (title, across) =
+        ("A heartbeat round of one group: cache lines from memory, with 8 MiB of cache", "groups");
     Ok(Curve { file: "cost-groups-misses.svg", title, across, up: "cache lines", steps: true, points })
 }
 
@@ -76,7 +77,7 @@ fn misses_of_groups() -> Result<Curve, String> {
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 80.0;
-const RIGHT: f64 = 30.0;
+const RIGHT: f64 = 50.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 50.0;
 
@@ -164,6 +165,6 @@ mod tests {
         let svg = Curve { file: "", title, across, up, steps: false, points }.svg();
         assert!(svg.contains(">Title<") && svg.contains(">members<") && svg.contains(">instructions<"));
         assert_eq!(svg.matches("<circle").count(), 2);
-        assert!(svg.contains("cx=\"186.0\"") && svg.contains("cx=\"610.0\""), "{svg}");
+        assert!(svg.contains("cx=\"182.0\"") && svg.contains("cx=\"590.0\""), "{svg}");
     }
 }
