@@ -40,7 +40,7 @@ impl<A: Application> World<'_, A> {
         }
     }
 
-    /// Something becomes of a message, of which nobody is told unless kernels exchange it.
+    /// Tells the tracer what becomes of a message. Frames without a message between kernels have no fate.
     pub(super) fn trace_fate(&mut self, number: u64, fate: impl FnOnce() -> Fate) {
         let Some(tracer) = &mut self.tracer else { return };
         let Some(message) = self.sent.get(&number) else { return };

@@ -108,7 +108,7 @@ pub(crate) struct World<'t, A: Application> {
     outputs: Vec<Output>,
     frames: Vec<Vec<u8>>,
     tracer: Option<Tracer<'t>>,
-    /// The messages that were sent, by their numbers, where somebody is told what becomes of them.
+    /// The messages that were sent, by their numbers, where a tracer is to learn what becomes of them.
     sent: BTreeMap<u64, Message>,
     /// One for each member, where their lives are recorded.
     recorders: Vec<Recorder>,
