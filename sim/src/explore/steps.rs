@@ -306,3 +306,40 @@ fn stepped(raft: &mut Raft, now: Instant, event: Event) -> Result<Vec<Action>, V
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kontiki_core::message::Body;
+    use kontiki_core::types::{ClusterId, Identity, Index, NodeId, Term};
+
+    /// A member that answers a client, or sends a message, where its twin does not is not its like.
+    #[test]
+    fn twins_that_differ_in_an_answer_or_a_message_are_noticed() {
+        let bounds = Bounds::default();
+        let steps = Steps::new(bounds, Symmetry::within(&bounds));
+        let first = steps.first();
+        let twin = |renaming: &Renaming| Arc::clone(&first[renaming.place(0)]);
+        let twins: Vec<_> = steps.symmetry.renamings().iter().map(twin).collect();
+        let stays = || {
+            let did = |it: &Arc<Host>| Did {
+                host: (**it).clone(),
+                sent: vec![],
+                answers: vec![],
+                is_judged: false,
+            };
+            twins.iter().map(did).collect::<Vec<_>>()
+        };
+        let agree = |did: Vec<Did>| steps.compared(&twins, did.into_iter().map(Ok).collect()).is_some();
+        assert!(twins.len() > 1 && agree(stays()));
+        let mut answers = stays();
+        answers[1].answers.push((RequestId(1), Outcome::Unknown));
+        assert!(!agree(answers));
+        let mut sends = stays();
+        let [one, other] = [1, 2].map(|number| NodeId::new(number).expect("not zero"));
+        let from = Identity::new(ClusterId(1), one);
+        let body = Body::Commit { commit: Index::ZERO };
+        sends[1].sent.push(Message::new(from, other.into(), Term::ZERO, body));
+        assert!(!agree(sends));
+    }
+}
