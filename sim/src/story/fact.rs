@@ -104,8 +104,10 @@ impl Run {
             Happened::Fault { .. } | Happened::CustomFault { .. } | Happened::SentAgain { .. } => {
                 Some((Weight::Fault, happened.to_string()))
             }
-            Happened::Crash { member, .. } => {
-                let lost = unsynced.iter().filter_map(|number| match &self.moments[*number].what {
+            Happened::Crash { member, lost } => {
+                // The first ones may be on the disk, and the member did not hear of it.
+                let kept = unsynced.len().saturating_sub(usize::try_from(*lost).unwrap_or(usize::MAX));
+                let lost = unsynced[kept..].iter().filter_map(|number| match &self.moments[*number].what {
                     What::Step(step) => written(step),
                     What::World { .. } => None,
                 });
