@@ -621,3 +621,27 @@ fn a_sweep_that_misses_marks_fails_and_says_what_brings_them_about() {
     assert_eq!(merged["marks_missed"].as_array().map(Vec::len), Some(1));
     assert_eq!(sim(&["merge", &report, "--marks", "none"]).status.code(), Some(0));
 }
+
+/// What an exploration has found is read by the commands that read a scenario.
+#[test]
+fn a_counterexample_is_replayed_explained_and_written_as_a_script() {
+    let [file, page, script] = ["way.json", "way.html", "way.txt"].map(scratch);
+    let way = r#"{"bounds": {"members": 2, "voters": 2, "terms": 1, "elections": 1, "proposals": 0, "crashes": 1},
+        "path": [{"timeout": 0}, {"persisted": 0}, {"deliver": 0}, {"crash": [1, 1]}]}"#;
+    std::fs::write(&file, way).unwrap();
+    let [file, page, script] = [&file, &page, &script].map(|path| path.to_str().expect("text"));
+    let lines = stdout(&sim(&["replay", file, "--trace"]));
+    assert!(
+        lines.contains("1>2 t1 RequestVote") && lines.contains("all properties held: 4 events"),
+        "{lines}"
+    );
+    let told = stdout(&sim(&["explore", "--replay", file, "--script", script]));
+    assert!(told.contains("     4  member 2 crashes with 1 of 1 writes on its disk"), "{told}");
+    let script = std::fs::read_to_string(script).unwrap();
+    assert!(script.contains("flush 2 1\ncrash 2\nrestart 2\n"), "{script}");
+    assert!(stdout(&sim(&["explain", file, "-o", page])).contains("5 events"));
+    assert!(std::fs::read_to_string(page).unwrap().contains("explored, 2 members, 4 events"));
+    let refused = sim(&["explain", file, "--shrink", "-o", page]);
+    let error = String::from_utf8(refused.stderr).expect("text");
+    assert!(error.contains("what an exploration has found is shown as it is: leave --shrink out"), "{error}");
+}

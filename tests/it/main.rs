@@ -5,6 +5,7 @@ mod conformance;
 mod contract;
 mod damage;
 mod explain;
+mod exploring;
 mod flooding;
 mod golden;
 mod growth;

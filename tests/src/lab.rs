@@ -621,6 +621,15 @@ impl Lab {
         self.sync(member, count);
     }
 
+    /// Some of the oldest writes of `member` reach its disk, and it does not hear of it.
+    pub fn flush(&mut self, number: u64, count: usize) {
+        let member = self.member_mut(number);
+        let count = count.min(member.unsynced.len());
+        let done: Vec<_> = member.unsynced.drain(..count).collect();
+        done.iter().for_each(|write| member.disk.write(write));
+        self.note(format_args!("{number}: its disk holds {count} of its writes, and has not said so"));
+    }
+
     /// From now on this member's state machine does nothing before it is told to [`apply`](Self::apply).
     pub fn slow_apply(&mut self, member: u64) {
         self.member_mut(member).slow_apply = true;
@@ -1169,6 +1178,10 @@ impl Lab {
     }
 
     fn take(&mut self, filter: &str) -> Vec<Message> {
+        if whole(filter).is_some() {
+            let first = self.in_flight.iter().position(|message| matches(message, filter));
+            return first.and_then(|first| self.in_flight.remove(first)).into_iter().collect();
+        }
         let (chosen, rest) = self.in_flight.drain(..).partition(|message| matches(message, filter));
         self.in_flight = rest;
         Vec::from_iter::<VecDeque<_>>(chosen)
@@ -1212,9 +1225,17 @@ impl Lab {
     }
 }
 
+/// What is between quotes: the whole of one message, of whose copies the first is meant.
+fn whole(filter: &str) -> Option<&str> {
+    filter.strip_prefix('"')?.strip_suffix('"')
+}
+
 /// Whether every word of the filter is in the line that a message prints as; `->` may stand for the arrow.
 fn matches(message: &Message, filter: &str) -> bool {
     let line = message.to_string();
+    if let Some(whole) = whole(filter) {
+        return line == whole;
+    }
     let words = line.split([' ', '[', ']', ',']).collect::<Vec<_>>();
     // A member is named by its id alone, or with its incarnation.
     let is = |member: kontiki_core::types::Member, name: &str| {

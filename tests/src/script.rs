@@ -38,6 +38,18 @@ pub fn play(script: &str) -> String {
     played
 }
 
+/// The cluster of a script as it is at the end, and nothing written down.
+///
+/// # Panics
+///
+/// If the script has a line that is no command, or none that begins with `cluster`.
+pub fn perform(script: &str) -> Lab {
+    let mut lab = None;
+    let is_command = |line: &&str| !line.is_empty() && !line.starts_with('#') && *line != "----";
+    script.lines().filter(is_command).for_each(|line| run(&mut lab, line));
+    lab.expect("a script begins with `cluster`")
+}
+
 /// A diagram of what the cluster did. Its story is what the script says of itself.
 ///
 /// # Panics
@@ -189,7 +201,8 @@ fn play_of_clients(lab: &mut Lab, line: &Line<'_>) -> bool {
 /// What becomes of messages.
 fn play_of_network(lab: &mut Lab, line: &Line<'_>) -> bool {
     match line.command {
-        // Everything until all is quiet, or only the messages that are in flight and match.
+        // Everything until all is quiet, or only the messages that are in flight and match; of those that are
+        // word for word what stands between quotes, the first.
         "deliver" if line.rest.is_empty() => lab.deliver(),
         "deliver" => line.some(lab.deliver_only(line.rest)),
         "lose" => line.some(lab.lose(line.rest)),
@@ -213,6 +226,8 @@ fn play_of_hosts(lab: &mut Lab, line: &Line<'_>) -> bool {
         // Disks and power.
         "slow-disk" => lab.slow_disk(line.number(0)),
         "fast-disk" => lab.fast_disk(line.number(0)),
+        // `flush 1 2`: two writes reach the disk, and the member crashes before it hears of them.
+        "flush" => lab.flush(line.number(0), line.count() as usize),
         "persist" => lab.persist(line.number(0), line.count() as usize),
         "crash" => line.members().for_each(|member| lab.crash(member)),
         "wipe" => lab.wipe(line.number(0)),
@@ -338,6 +353,7 @@ fn set(options: &mut Options, word: &str) {
         "max_in_flight_messages" => options.max_in_flight_messages = value.parse().expect("a number"),
         "max_in_flight_bytes" => options.max_in_flight_bytes = number(),
         "max_waiting_reads" => options.max_waiting_reads = value.parse().expect("a number"),
+        "retained_bytes" => options.retained_bytes = number(),
         "retained_entries" => options.retained_entries = number(),
         "max_cached_bytes" => options.max_cached_bytes = number(),
         "lease_reads" => options.lease_reads = value == "true",

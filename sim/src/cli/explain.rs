@@ -17,7 +17,7 @@ pub(crate) struct Explain {
     /// The seed to show
     #[arg(long)]
     seed: Option<u64>,
-    /// A scenario file, or the recordings of a member, the oldest first
+    /// A scenario file, a counterexample of `explore`, or the recordings of a member, the oldest first
     files: Vec<PathBuf>,
     #[command(flatten)]
     cluster: Cluster,
@@ -60,6 +60,10 @@ impl Explain {
         if record::is_recording(&bytes) {
             self.refuse_to_rerun("a recording")?;
             return explain::recordings(&bytes).map_err(|error| error.to_string());
+        }
+        if let Some(schedule) = super::explore::schedule_of(&bytes) {
+            self.refuse_to_rerun("what an exploration has found")?;
+            return explain::schedule(&schedule).map_err(|error| error.to_string());
         }
         let [file] = &self.files[..] else {
             return Err("only recordings can be shown several at once: name one file".to_owned());

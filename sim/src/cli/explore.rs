@@ -4,14 +4,13 @@ use super::pool::{self, processor_time};
 use super::{Format, note, print, time};
 use clap::Args;
 use kontiki_sim::explore::{
-    self, Batch, Bounds, Counterexample, Expanded, Exploration, Reductions, Transition,
+    self, Batch, Bounds, Counterexample, Expanded, Exploration, Reductions, Schedule,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs;
 use std::panic::resume_unwind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,6 +39,9 @@ pub(crate) struct Explore {
     /// Go the way in this file again, and tell every step
     #[arg(long, conflicts_with_all = ["budget", "max_states", "jobs", "no_symmetry"])]
     replay: Option<PathBuf>,
+    /// With --replay: write the way to this file as a script for tests/data
+    #[arg(long, requires = "replay")]
+    script: Option<PathBuf>,
 }
 
 /// How much may happen.
@@ -92,14 +94,6 @@ struct Limits {
     instant_disks: bool,
 }
 
-/// A way to a violation, as a file keeps it.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Kept {
-    bounds: Bounds,
-    path: Vec<Transition>,
-}
-
 /// How many states are expanded before their successors are looked up.
 const BATCH: usize = 4_096;
 /// How often a line says how far the search is.
@@ -130,7 +124,7 @@ impl Limits {
 impl Explore {
     pub(crate) fn run(self) -> Result<bool, String> {
         if let Some(file) = &self.replay {
-            return replay(file);
+            return replay(file, self.script.as_deref());
         }
         let started = Instant::now();
         let reductions = Reductions { symmetry: !self.no_symmetry };
@@ -154,7 +148,7 @@ impl Explore {
     fn report(&self, exploration: &Exploration, elapsed: Duration) -> Result<bool, String> {
         let found = exploration.found();
         if let Some(found) = found {
-            let kept = Kept { bounds: self.limits.bounds(), path: found.path.clone() };
+            let kept = Schedule { bounds: self.limits.bounds(), path: found.path.clone() };
             let text = serde_json::to_string_pretty(&kept).map_err(|error| error.to_string())?;
             fs::write(&self.counterexample, text + "\n")
                 .map_err(|error| format!("{}: {error}", self.counterexample.display()))?;
@@ -174,9 +168,10 @@ impl Explore {
         let far = far(exploration, elapsed);
         match found {
             Some(found) => {
-                print(&tell(self.limits.bounds(), found)?);
-                let file = self.counterexample.display();
-                print(&format!("  replay: cargo sim explore --replay {file}\n\n{far}\n"));
+                let Counterexample { violation, path } = found;
+                let schedule = Schedule { bounds: self.limits.bounds(), path: path.clone() };
+                print(&format!("FAILED  {}: {}\n{}", violation.property, violation.detail, tell(&schedule)?));
+                print(&format!("{}\n{far}\n", commands(&self.counterexample)));
             }
             None if exploration.is_done() => {
                 print(&format!("all states within the bounds hold every property: {far}\n"));
@@ -187,12 +182,17 @@ impl Explore {
     }
 }
 
-fn replay(file: &PathBuf) -> Result<bool, String> {
-    let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let kept: Kept = serde_json::from_str(&text)
-        .map_err(|error| format!("{} is no way that explore has written: {error}", file.display()))?;
-    let (steps, violation) = explore::replay(&kept.bounds, &kept.path).map_err(|error| error.to_string())?;
-    print(&numbered(&steps));
+/// Goes a way again. Where a script is wanted it is written; the steps are told if not.
+fn replay(file: &Path, script: Option<&Path>) -> Result<bool, String> {
+    let schedule = schedule_in(file)?;
+    let wrong = |error: explore::ReplayError| error.to_string();
+    if let Some(script) = script {
+        fs::write(script, schedule.script().map_err(wrong)?).map_err(|error| {
+            format!("cannot write {}: {error}; name a file that can be written", script.display())
+        })?;
+    }
+    print(&tell(&schedule)?);
+    let (_, violation) = explore::replay(&schedule).map_err(wrong)?;
     match &violation {
         Some(violation) => print(&format!("FAILED  {}: {}\n", violation.property, violation.detail)),
         None => print("all properties held\n"),
@@ -200,10 +200,33 @@ fn replay(file: &PathBuf) -> Result<bool, String> {
     Ok(violation.is_none())
 }
 
-fn tell(bounds: Bounds, found: &Counterexample) -> Result<String, String> {
-    let (steps, _) = explore::replay(&bounds, &found.path).map_err(|error| error.to_string())?;
-    let Counterexample { violation, .. } = found;
-    Ok(format!("FAILED  {}: {}\n{}", violation.property, violation.detail, numbered(&steps)))
+/// The way that a file keeps.
+fn schedule_in(file: &Path) -> Result<Schedule, String> {
+    schedule_of(&super::read(file)?)
+        .ok_or_else(|| format!("{} is no way that explore has written", file.display()))
+}
+
+/// The way that these bytes are, if they are one.
+pub(super) fn schedule_of(bytes: &[u8]) -> Option<Schedule> {
+    serde_json::from_slice(bytes).ok()
+}
+
+/// The commands that tell more of a counterexample.
+fn commands(file: &Path) -> String {
+    let (file, script) = (file.display(), file.with_extension("txt"));
+    format!(
+        "  replay: cargo sim explore --replay {file}\n  trace: cargo sim replay {file} --trace\n  explain: cargo sim explain {file}\n  script: cargo sim explore --replay {file} --script {}\n",
+        script.display()
+    )
+}
+
+/// Every event, and how it came to the violation.
+fn tell(schedule: &Schedule) -> Result<String, String> {
+    let wrong = |error: explore::ReplayError| error.to_string();
+    let (steps, _) = explore::replay(schedule).map_err(wrong)?;
+    let story = schedule.story().map_err(wrong)?;
+    let story = story.map(|story| format!("\n{story}\n\n")).unwrap_or_default();
+    Ok(numbered(&steps) + &story)
 }
 
 fn numbered(steps: &[String]) -> String {

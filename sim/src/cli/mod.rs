@@ -213,7 +213,7 @@ fn load(path: &Path) -> Result<Scenario, String> {
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| {
         format!(
-            "cannot read {}: {error}; name a file that `scenario` or `run --out` has written, or a recording",
+            "cannot read {}: {error}; name a file that `scenario`, `run --out` or `explore` has written, or a recording",
             path.display()
         )
     })

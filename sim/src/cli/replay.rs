@@ -4,6 +4,7 @@ use super::{Cluster, note, parse, read};
 use clap::{ArgGroup, Args, ValueEnum};
 use kontiki_core::record;
 use kontiki_core::types::NodeId;
+use kontiki_sim::explore::{ReplayError, Schedule};
 use kontiki_sim::recording::{self, Replayed};
 use kontiki_sim::report::Report;
 use kontiki_sim::scenario::{Scenario, ScenarioError};
@@ -20,8 +21,8 @@ pub(crate) struct Replay {
     /// The seed to run again
     #[arg(long)]
     seed: Option<u64>,
-    /// A scenario file, as written by `scenario` or `run --out`; or the recordings of a member, the oldest
-    /// first
+    /// A scenario file, as written by `scenario` or `run --out`; a counterexample of `explore`; or the
+    /// recordings of a member, the oldest first
     files: Vec<PathBuf>,
     #[command(flatten)]
     cluster: Cluster,
@@ -69,6 +70,9 @@ impl Replay {
         let bytes = self.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?.concat();
         if record::is_recording(&bytes) {
             return self.replay_recordings(&bytes, &mut out);
+        }
+        if let Some(schedule) = super::explore::schedule_of(&bytes) {
+            return self.replay_schedule(&schedule, &mut out);
         }
         let scenario = match (&self.files[..], self.seed) {
             ([file], _) => parse(file, &bytes)?,
@@ -119,6 +123,33 @@ impl Replay {
         }
         let _ = out.flush();
         Ok(wrong == 0)
+    }
+
+    /// Goes the way again that an exploration has found. Whether it violates nothing.
+    fn replay_schedule(&self, schedule: &Schedule, out: &mut impl Write) -> Result<bool, String> {
+        if self.record.is_some() {
+            return Err("an exploration has no clocks to record: leave --record out".to_owned());
+        }
+        let wrong = |error: ReplayError| error.to_string();
+        if self.trace == Some(Trace::Human) {
+            let _ = writeln!(out, "{LEGEND}");
+        }
+        let mut reached = 0;
+        let failure =
+            schedule.run_traced(&mut |traced| self.show(traced, &mut reached, out)).map_err(wrong)?;
+        if self.story
+            && let Some(story) = schedule.story().map_err(wrong)?
+        {
+            let _ = writeln!(out, "{story}\n");
+        }
+        match &failure {
+            Some(failure) if self.trace == Some(Trace::Json) => note(&format!("FAILED  {failure:#}")),
+            Some(failure) => drop(writeln!(out, "FAILED  {failure:#}")),
+            None if self.trace == Some(Trace::Json) => {}
+            None => drop(writeln!(out, "all properties held: {} events", schedule.path.len())),
+        }
+        let _ = out.flush();
+        Ok(failure.is_none())
     }
 
     /// Shows what happened, if it shall be seen. `reached` is the last step so far.

@@ -48,7 +48,7 @@ pub enum Clock {
     Virtual,
     /// Nanoseconds by the member's own clock.
     Member,
-    /// Scripts know of no time, only of what comes before what: a nanosecond for each event.
+    /// Scripts and explorations know of no time, only of what comes before what.
     Order,
 }
 

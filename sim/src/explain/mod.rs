@@ -26,6 +26,7 @@ pub use diagram::{Clock, Diagram, Event, Explained, Kind, Message, Operation, Sp
 pub use recording::recordings;
 pub use watcher::Watcher;
 
+use crate::explore::{ReplayError, Schedule};
 use crate::scenario::{Scenario, ScenarioError};
 
 /// How many steps a diagram shows: the last ones.
@@ -43,6 +44,19 @@ pub fn run(scenario: &Scenario) -> Result<Diagram, ScenarioError> {
     Ok(watcher.diagram(title(scenario), report.failure))
 }
 
+/// Goes the way that an exploration has found, and makes a diagram of it.
+///
+/// # Errors
+///
+/// If the way cannot be gone.
+pub fn schedule(schedule: &Schedule) -> Result<Diagram, ReplayError> {
+    let mut watcher = Watcher::new(schedule.ids());
+    let failure = schedule.run_traced(&mut |traced| watcher.note(traced))?;
+    let title =
+        format!("explored, {}, {} events", counted(schedule.ids().count(), "member"), schedule.path.len());
+    Ok(Diagram { clock: Clock::Order, ..watcher.diagram(title, failure) })
+}
+
 /// Watches a run of a scenario that takes so many steps.
 pub(crate) fn watch(scenario: &Scenario, steps: u64) -> Watcher {
     let slowest = scenario.members.iter().map(|member| member.link_us).max().unwrap_or_default();
@@ -55,8 +69,11 @@ pub(crate) fn watch(scenario: &Scenario, steps: u64) -> Watcher {
 /// Which run the one of a scenario is.
 pub(crate) fn title(scenario: &Scenario) -> String {
     let Scenario { seed, members, faults, .. } = scenario;
-    let count = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
-    format!("seed {seed}, {}, {}", count(members.len(), "member"), count(faults.len(), "fault"))
+    format!("seed {seed}, {}, {}", counted(members.len(), "member"), counted(faults.len(), "fault"))
+}
+
+fn counted(count: usize, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -27,6 +27,10 @@ impl Before {
         Self { status: raft.status(), membership: raft.membership().clone() }
     }
 
+    pub(super) fn status(&self) -> &Status {
+        &self.status
+    }
+
     /// One Change at a Time, One Election at a Time, Voters Only and Election Restriction.
     pub(super) fn judge(&self, raft: &Raft, event: &Event, actions: &[Action]) -> Result<(), Violation> {
         let (after, chain) = (raft.status(), chain(raft.log()));

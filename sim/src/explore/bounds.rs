@@ -17,6 +17,7 @@ pub(super) fn id(member: usize) -> NodeId {
 
 /// How much may happen in a group that is explored. Messages may be lost and repeated without a bound.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Bounds {
     /// How many members there are, from 1 to 5.
     pub members: u8,

@@ -330,7 +330,7 @@ pub(super) fn concerns(
 
 /// What the client of this request proposes.
 pub(super) fn payload_of(request: RequestId) -> Payload {
-    Payload::from(&[request.0 as u8][..])
+    Payload::from(&*request.0.to_string())
 }
 
 /// The content of the entry of a proposal; `None` for other requests.

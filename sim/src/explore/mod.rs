@@ -27,6 +27,8 @@ mod bounds;
 mod ghost;
 mod host;
 mod network;
+mod schedule;
+mod script;
 mod state;
 mod steps;
 mod store;
@@ -36,6 +38,7 @@ mod tests;
 mod violation;
 
 pub use bounds::{Bounds, BoundsError, ReplayError, Transition};
+pub use schedule::Schedule;
 pub use violation::Violation;
 
 use state::{State, Successor};
@@ -253,18 +256,11 @@ impl Batch<'_> {
 }
 
 /// Goes a way again, and tells each step in words; the violation at its end, if there is one.
-pub fn replay(bounds: &Bounds, path: &[Transition]) -> Result<(Vec<String>, Option<Violation>), ReplayError> {
-    bounds.check().map_err(ReplayError::Bounds)?;
-    let steps = Steps::new(*bounds, Symmetry::none());
-    let mut state = Arc::new(State::first(&steps));
-    let mut told = Vec::new();
-    for (&transition, step) in path.iter().zip(1..) {
-        let after = state.after(transition, &steps).ok_or(ReplayError::Impossible { step, transition })?;
-        told.push(state.describe(transition, &steps));
-        match after {
-            Ok(next) => state = next,
-            Err(violation) => return Ok((told, Some(violation))),
-        }
-    }
-    Ok((told, None))
+pub fn replay(schedule: &Schedule) -> Result<(Vec<String>, Option<Violation>), ReplayError> {
+    let (steps, mut told) = (schedule.steps()?, Vec::new());
+    let mut events = schedule.path.iter();
+    let end = schedule.walk(&steps, |state, _, _| {
+        told.extend(events.next().map(|transition| state.describe(*transition, &steps)));
+    })?;
+    Ok((told, end.err()))
 }

@@ -161,7 +161,7 @@ impl State {
     }
 
     /// Who takes part in a transition and what happens to it, if that can happen within the bounds.
-    fn cause(&self, transition: Transition, bounds: &Bounds) -> Option<(usize, Cause)> {
+    pub(super) fn cause(&self, transition: Transition, bounds: &Bounds) -> Option<(usize, Cause)> {
         let member = match transition {
             Transition::Deliver(at) => self.network.key(at)?.addressee(),
             Transition::Timeout(member)

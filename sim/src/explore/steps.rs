@@ -18,6 +18,7 @@ use kontiki_core::event::{Event, Proposal, Read, ReadVia, Reconfigure, Transfer}
 use kontiki_core::membership::Change;
 use kontiki_core::message::Message;
 use kontiki_core::raft::Raft;
+use kontiki_core::status::Status;
 use kontiki_core::time::Instant;
 use kontiki_core::types::{RequestId, WriteSeq};
 use std::collections::{BTreeMap, VecDeque};
@@ -170,20 +171,31 @@ impl Steps {
 
     /// What a member does.
     fn did(&self, before: &Host, member: usize, cause: Cause) -> Result<Did, Violation> {
+        self.watched(before, member, cause, &mut |_| ())
+    }
+
+    /// The same, where each step of the kernel is shown.
+    pub(super) fn watched(
+        &self,
+        before: &Host,
+        member: usize,
+        cause: Cause,
+        watch: Watch<'_>,
+    ) -> Result<Did, Violation> {
         let mut did = Did { host: before.clone(), sent: Vec::new(), answers: Vec::new(), is_judged: false };
         if let Cause::Crash(written) = cause {
             (0..written).for_each(|_| did.host.disk_writes());
             did.host.restart(&self.bounds, member)?;
             return Ok(did);
         }
-        did.carry_out(self.event(cause, before), &self.bounds)?;
+        did.carry_out(self.event(cause, before), &self.bounds, watch)?;
         did.host.seal();
         let is_read = matches!(cause, Cause::Read(_));
         did.is_judged = is_read || ghost::concerns(before, &did.host, &did.sent, &did.answers);
         Ok(did)
     }
 
-    fn event(&self, cause: Cause, host: &Host) -> Event {
+    pub(super) fn event(&self, cause: Cause, host: &Host) -> Event {
         match cause {
             Cause::Receive(key) => Event::Receive(self.post(key).message.clone()),
             Cause::Persisted => Event::Persisted(WriteSeq::new(1)),
@@ -232,8 +244,19 @@ impl Step {
     }
 }
 
+/// A step of a kernel, as it is taken.
+pub(super) struct Taken<'a> {
+    pub(super) event: &'a Event,
+    pub(super) actions: &'a [Action],
+    /// The member after the step; before it, where its kernel panicked.
+    pub(super) after: &'a Status,
+}
+
+/// Is shown each step.
+pub(super) type Watch<'a> = &'a mut dyn FnMut(&Taken<'_>);
+
 /// What a member does in a step, and what it is then.
-struct Did {
+pub(super) struct Did {
     host: Host,
     sent: Vec<Message>,
     answers: Vec<(RequestId, Outcome)>,
@@ -251,7 +274,7 @@ impl Did {
     }
 
     /// Steps a member, and carries out what follows.
-    fn carry_out(&mut self, event: Event, bounds: &Bounds) -> Result<(), Violation> {
+    fn carry_out(&mut self, event: Event, bounds: &Bounds, watch: Watch<'_>) -> Result<(), Violation> {
         let host = &mut self.host;
         if matches!(event, Event::Persisted(_)) {
             host.disk_writes();
@@ -260,7 +283,13 @@ impl Did {
         while let Some(event) = events.pop_front() {
             let now = if event == Event::Wake { host.raft.deadline() } else { NOW };
             let before = Before::of(&host.raft);
-            let actions = stepped(&mut host.raft, now, event.clone())?;
+            let stepped = stepped(&mut host.raft, now, event.clone());
+            let (actions, after) = match &stepped {
+                Ok(actions) => (&actions[..], &host.raft.status()),
+                Err(_) => (&[][..], before.status()),
+            };
+            watch(&Taken { event: &event, actions, after });
+            let actions = stepped?;
             before.judge(&host.raft, &event, &actions)?;
             for action in actions {
                 match action {

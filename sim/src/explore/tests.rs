@@ -4,6 +4,11 @@ use super::alone::{Before, is_applied};
 use super::ghost::{Ghost, applied_is_committed};
 use super::host::{Host, NOW};
 use super::*;
+use crate::explain;
+use crate::report::Failure;
+use crate::story::Story;
+use crate::story::cause::Run;
+use crate::trace::{Fate, Traced};
 use kontiki_core::action::Outcome;
 use kontiki_core::event::Event;
 use kontiki_core::log::{Entry, EntryBody};
@@ -345,7 +350,7 @@ fn a_read_that_is_served_before_its_entry_is_applied_is_seen() {
 #[test]
 fn a_refused_proposal_that_is_committed_is_seen() {
     use kontiki_core::action::Refusal;
-    let payload = std::str::from_utf8(&[7]).unwrap();
+    let payload = "7";
     let before = Host::of(&PAIR, 0);
     let host = holding(0, &[(1, 1, payload)], 1);
     let refused = |request| [(RequestId(request), Outcome::Refused(Refusal::Overwritten))];
@@ -376,10 +381,14 @@ fn answers_that_are_not_true_are_seen() {
     assert_eq!(answered(&mut ghost, ready(1)), "nothing");
 }
 
+fn schedule(bounds: Bounds, path: &[Transition]) -> Schedule {
+    Schedule { bounds, path: path.to_vec() }
+}
+
 #[test]
 fn a_way_is_told_event_by_event() {
     let path = [Transition::Timeout(0), Transition::Deliver(0), Transition::Crash(1, 0)];
-    let (told, violation) = replay(&PAIR, &path).unwrap();
+    let (told, violation) = replay(&schedule(PAIR, &path)).unwrap();
     assert_eq!(violation, None);
     assert_eq!(told.len(), 3);
     assert_eq!(told[0], "member 1 times out");
@@ -387,9 +396,138 @@ fn a_way_is_told_event_by_event() {
     assert_eq!(told[2], "member 2 crashes with 0 of 0 writes on its disk, and starts again");
 }
 
+/// A pair in which a late copy of a request for a vote arrives after a crash: 1 asks for votes, 2 grants and
+/// forgets, and is asked once more.
+fn late_and_twice() -> Schedule {
+    let bounds = Bounds { instant_disks: false, terms: 3, elections: 3, ..PAIR };
+    let mut schedule = schedule(bounds, &[Transition::Timeout(0), Transition::Persisted(0)]);
+    let request = "receives from 1, sent in term 1: RequestVote";
+    for words in [
+        request,
+        "member 2 crashes with 0 of 1 writes",
+        request,
+        "2's oldest write is durable",
+        "receives from 2, sent in term 1: Voted",
+        "member 1's oldest write is durable",
+    ] {
+        then(&mut schedule, words);
+    }
+    schedule
+}
+
+/// Goes on with what is told in these words.
+fn then(schedule: &mut Schedule, words: &str) {
+    let is_it = |transition: &Transition| {
+        let longer = Schedule { path: [&schedule.path[..], &[*transition]].concat(), ..schedule.clone() };
+        replay(&longer).unwrap().0.last().unwrap().contains(words)
+    };
+    let next = schedule.next().unwrap().into_iter().find(is_it);
+    schedule.path.push(next.unwrap_or_else(|| panic!("{words} cannot happen")));
+}
+
+/// Writes are numbered through, messages are sent before they arrive, and a copy has the number of the first.
+#[test]
+fn a_way_is_traced_like_a_run() {
+    let (mut lines, mut fates) = (Vec::new(), Vec::new());
+    let failure = late_and_twice().run_traced(&mut |traced| match traced {
+        Traced::Message { number, fate, .. } => fates.push((*number, (*fate).clone())),
+        traced => lines.push(traced.line()),
+    });
+    assert_eq!(failure, Ok(None));
+    let lines: Vec<_> =
+        lines.iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let [wake, written, first, crash, restart, second, durable, vote, _] = &lines[..] else {
+        panic!("{lines:#?}");
+    };
+    assert!(wake.starts_with("1 1.000ms 1 C t1") && wake.contains("write 1 t1 vote=1"), "{wake}");
+    assert!(written.contains("written 1 => 1>2 t1 RequestVote"), "{written}");
+    assert!(first.starts_with("3 3.000ms 2 F t1") && first.contains("write 1 t1 vote=1"), "{first}");
+    assert_eq!(crash, "4.000ms * member 2 crashes before its last write is durable");
+    assert_eq!(restart, "4.000ms * member 2 starts again");
+    assert!(second.contains("write 2 t1 vote=1"), "{second}");
+    assert!(durable.contains("written 2 => 2>1 t1 Voted yes"), "{durable}");
+    assert!(vote.contains("1 L t1") && vote.contains("write 2 t1"), "{vote}");
+    let carried = Fate::Carried { arrives_ns: vec![3_000_000, 5_000_000], delayed: false };
+    let arrived = Fate::Arrived { kept_back: false };
+    assert_eq!(fates[..3], [(1, carried), (1, arrived.clone()), (1, arrived)]);
+}
+
+/// A message is late if its term has passed at the receiver, or a later one of the same link was faster.
+#[test]
+fn what_arrives_after_its_time_is_late() {
+    let is_late = |timeouts: &[Transition]| {
+        let mut schedule = schedule(Bounds { terms: 3, elections: 3, ..PAIR }, timeouts);
+        then(&mut schedule, "member 2 receives from 1, sent in term 1: RequestVote");
+        let mut late = Vec::new();
+        let traced = schedule.run_traced(&mut |traced| {
+            if let Traced::Message { number: 1, fate: Fate::Carried { delayed, .. }, .. } = traced {
+                late.push(*delayed);
+            }
+        });
+        traced.unwrap();
+        late
+    };
+    let [one, two] = [0, 1].map(Transition::Timeout);
+    assert_eq!(is_late(&[one, two]), [false], "both are in term 1");
+    assert_eq!(is_late(&[one, two, two]), [true], "the receiver is in term 2");
+    assert_eq!(is_late(&[one, one]), [false], "the later request has not arrived");
+}
+
+/// The story of what an exploration finds tells elections, crashes and copies; the page shows the same events.
+#[test]
+fn a_way_is_told_as_a_story_and_drawn_as_a_page() {
+    let schedule = late_and_twice();
+    let mut run = Run::default();
+    schedule.run_traced(&mut |traced| run.note(traced)).unwrap();
+    let failure = Failure::new("Election Safety", "of a test".to_owned(), 7, 9_000_000);
+    let story = Story::of(&run, failure).to_string();
+    for fact in [
+        "member 1 stands for election in term 1",
+        "member 2 crashes before",
+        "member 2 votes for 1 in term 1, by a copy of a message sent 3.000ms before",
+        "member 1 gets the vote of 2, becomes leader of term 1",
+    ] {
+        assert!(story.contains(fact), "no `{fact}` in:\n{story}");
+    }
+    assert_eq!(schedule.story(), Ok(None), "nothing is violated");
+    let diagram = explain::schedule(&schedule).unwrap();
+    assert_eq!((diagram.members.len(), diagram.events.len()), (2, 9));
+    assert_eq!(diagram.title, "explored, 2 members, 8 events");
+    let twice = diagram.messages.iter().find(|message| message.duplicated).unwrap();
+    assert_eq!(twice.arrived.len(), 2);
+    assert_eq!(
+        diagram.writes.iter().map(|write| write.unheard).collect::<Vec<_>>(),
+        [false, true, false, false]
+    );
+}
+
+/// A crash tells of the writes that its disk does not hold.
+#[test]
+fn a_crash_names_what_is_lost() {
+    let story = |written: u8| {
+        let bounds = Bounds { instant_disks: false, ..PAIR };
+        let path = [Transition::Timeout(0), Transition::Crash(0, written)];
+        let mut run = Run::default();
+        schedule(bounds, &path).run_traced(&mut |traced| run.note(traced)).unwrap();
+        Story::of(&run, Failure::new("Restart", String::new(), 1, 2_000_000)).to_string()
+    };
+    assert!(story(0).contains("member 1 crashes before"), "{}", story(0));
+    assert!(story(1).contains("member 1 crashes\n"), "{}", story(1));
+}
+
+/// A script repeats a message that arrives once more, and does not repeat what arrives once.
+#[test]
+fn a_way_is_written_as_a_script() {
+    let text = late_and_twice().script().unwrap();
+    let copies = text.lines().filter(|line| line.starts_with("duplicate \"1→2 t1 RequestVote")).count();
+    assert_eq!(copies, 1, "{text}");
+    assert!(text.starts_with("cluster 2 pre_vote=false check_quorum=false\nslow-disk 1\n"), "{text}");
+    assert!(text.contains("\ncrash 2\nrestart 2\n") && text.ends_with("\nstatus\n----\n"), "{text}");
+}
+
 #[test]
 fn a_way_that_cannot_be_gone_says_where_it_ends() {
-    let impossible = |path: &[Transition]| replay(&PAIR, path).unwrap_err();
+    let impossible = |path: &[Transition]| replay(&schedule(PAIR, path)).unwrap_err();
     for transition in [
         Transition::Deliver(0),
         Transition::Timeout(9),
@@ -402,7 +540,7 @@ fn a_way_that_cannot_be_gone_says_where_it_ends() {
     let error = impossible(&[Transition::Timeout(0), Transition::Timeout(7)]).to_string();
     assert!(error.starts_with("event 2, Timeout(7), cannot happen there"), "{error}");
     let bounds = Bounds { members: 9, ..PAIR };
-    assert_eq!(replay(&bounds, &[]), Err(ReplayError::Bounds(BoundsError::Members(9))));
+    assert_eq!(replay(&schedule(bounds, &[])), Err(ReplayError::Bounds(BoundsError::Members(9))));
 }
 
 /// All states within bounds, each under the least of its names. Of those that are equal but for names all are

@@ -3,6 +3,7 @@
 
 use crate::{Bug, Failure, Found, Table, Workshop, output_of};
 use serde_json::Value;
+use std::fs;
 
 const BEGIN: &str = "<!-- table: written by `cargo planted --explore --write` -->\n";
 const HEAD: &str = "\
@@ -77,7 +78,30 @@ impl Workshop {
         if !bug.properties.contains(property) {
             return Err(format!("expected {}, got {property}: {detail}", bug.properties.join(" | ")).into());
         }
+        self.told(property)?;
         Ok(explored)
+    }
+
+    /// Sees that the counterexample is told like any other failure: as a story and as a page, and can be written
+    /// as a script.
+    fn told(&self, property: &str) -> Result<(), Failure> {
+        let file = self.target.join("counterexample.json");
+        let story = output_of(self.simulator().arg("replay").arg(&file).arg("--story"))?;
+        let facts = story.lines().take_while(|line| !line.trim_start().starts_with(property)).count();
+        if facts == 0 || facts == story.lines().count() {
+            return Err(format!("no story of {property}:\n{story}").into());
+        }
+        let (page, script) = (file.with_extension("html"), file.with_extension("txt"));
+        let explained = output_of(self.simulator().arg("explain").arg(&file).arg("-o").arg(&page))?;
+        if !explained.starts_with(property) || fs::metadata(&page)?.len() == 0 {
+            return Err(format!("no page of {property}: {explained}").into());
+        }
+        output_of(self.simulator().args(["explore", "--replay"]).arg(&file).arg("--script").arg(&script))?;
+        let script = fs::read_to_string(&script)?;
+        if !script.starts_with(&format!("# {property}: ")) || !script.contains("\ncluster ") {
+            return Err(format!("no script of {property}: {script}").into());
+        }
+        Ok(())
     }
 
     /// What the simulator finds, as it is built, within these bounds.
