@@ -6,7 +6,9 @@
 //! ```
 //!
 //! A host of your own has the same four parts: [`Host::carry_out`] is where its sockets, its files, its state
-//! machine and its clients go.
+//! machine and its clients go. This one waits for its disk and its state machine before it goes on with the
+//! next action, and says so in its options. A host that does other work meanwhile leaves both options off, and
+//! reports with `Event::Persisted` and `Event::Applied`; `threads.rs` is one.
 
 use kontiki_core::log::EntryBody;
 use kontiki_core::{
@@ -31,7 +33,8 @@ struct Host {
 
 impl Host {
     fn start(&mut self, now: Instant) -> Result<(), Box<dyn Error>> {
-        let options = Options { seed: 42, ..Options::default() };
+        let options =
+            Options { synchronous_writes: true, synchronous_apply: true, seed: 42, ..Options::default() };
         let config = Config::new(Identity::new(ClusterId(7), self.id), options)?;
         (self.words, self.applied) = (Vec::new(), Index::ZERO);
         self.raft = Some(Raft::restore(config, self.disk.clone(), now)?);
@@ -41,35 +44,30 @@ impl Host {
     /// One step of the kernel, and all that it asks for. Returns what goes to other members.
     fn step(&mut self, now: Instant, event: Event) -> Vec<Message> {
         let mut outbox = Vec::new();
-        let mut events = VecDeque::from([event]);
-        while let (Some(raft), Some(event)) = (self.raft.as_mut(), events.pop_front()) {
+        if let Some(raft) = &mut self.raft {
             for action in raft.step(now, event) {
-                events.extend(self.carry_out(action, &mut outbox));
+                self.carry_out(action, &mut outbox);
             }
         }
         outbox
     }
 
-    /// Does what the kernel asks for, and returns the event that reports it, if there is one.
-    fn carry_out(&mut self, action: Action, outbox: &mut Vec<Message>) -> Option<Event> {
-        let raft = self.raft.as_ref()?;
+    /// Does what the kernel asks for.
+    fn carry_out(&mut self, action: Action, outbox: &mut Vec<Message>) {
         match action {
             // The network. A message may get lost, be repeated, or arrive late.
             Action::Send(message) => outbox.push(message),
-            // The disk. Writes happen in order; report a write once it is synced.
-            Action::Persist(write) => {
-                self.disk.write(&write);
-                return Some(Event::Persisted(write.seq));
-            }
+            // The disk. The write must be synced before the next action is begun.
+            Action::Persist(write) => self.disk.write(&write),
             // The state machine. Entries without data are Raft's own.
             Action::Apply { through } => {
-                for entry in raft.log().entries(self.applied, through) {
+                let log = self.raft.iter().flat_map(|raft| raft.log().entries(self.applied, through));
+                for entry in log {
                     if let EntryBody::Data(word) = &entry.body {
                         self.words.push(String::from_utf8_lossy(word).into_owned());
                     }
                 }
                 self.applied = through;
-                return Some(Event::Applied(through));
             }
             // The clients. Each request gets exactly one outcome.
             Action::Respond { request, outcome } => {
@@ -81,7 +79,6 @@ impl Host {
             // Snapshots. This host takes none and evicts nothing from memory, so it is never asked for one.
             other => unreachable!("{other:?}"),
         }
-        None
     }
 }
 

@@ -9,7 +9,9 @@ use alloc::boxed::Box;
 use core::fmt;
 
 /// Something for the host to do. There is nothing to get wrong about their order: whatever must wait for the
-/// disk is withheld by the kernel until [`Event::Persisted`](crate::event::Event::Persisted).
+/// disk is withheld by the kernel until [`Event::Persisted`](crate::event::Event::Persisted). A host that
+/// waits for its disk or its state machine carries them out in their order instead, and reports nothing: see
+/// [`Options::synchronous_writes`](crate::config::Options::synchronous_writes).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Action {

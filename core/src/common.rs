@@ -3,7 +3,7 @@
 use crate::action::{Action, Outcome, Refusal};
 use crate::config::{Config, MAX_PRIORITY, Options};
 use crate::durability::Durability;
-use crate::log::{Applicable, Entry, Log, Snapshot};
+use crate::log::{Entry, Log, Snapshot};
 use crate::membership::{MemberKind, Membership};
 use crate::message::{Body, Message};
 use crate::rng::Rng;
@@ -383,10 +383,7 @@ impl Common {
     /// applied leaves its log from time to time.
     pub(crate) fn apply_as_witness(&mut self) {
         while let Some(applicable) = self.log.take_applicable() {
-            self.log.applied_to(match applicable {
-                Applicable::Apply(through) => through,
-                Applicable::Restore(snapshot) => snapshot.last.index,
-            });
+            self.log.applied_to(applicable.through());
         }
         let (base, applied) = (self.log.base(), self.log.applied());
         let Options { retained_entries: retained, retained_bytes, .. } = self.config.options;

@@ -82,6 +82,18 @@ pub struct Options {
     /// Whether this member is a witness: it votes, and stores no payloads. It must be what the group takes it
     /// for. Default off.
     pub witness: bool,
+    /// Whether the host writes synchronously: it carries out the actions of a step in their order, and each
+    /// [`Persist`](crate::action::Action::Persist) is durable before it begins with the next action. The
+    /// kernel then goes on in the same step as if [`Persisted`](crate::event::Event::Persisted) had been
+    /// reported, so that most steps, and what the host does for each, are saved. A host whose write fails
+    /// carries out none of the actions after it, and stops the member: the kernel takes the write for
+    /// durable. Default off: writes are reported, and other work goes on meanwhile.
+    pub synchronous_writes: bool,
+    /// Whether the host applies synchronously: it carries out the actions of a step in their order, and has
+    /// applied each [`Apply`](crate::action::Action::Apply), and restored each
+    /// [`Restore`](crate::action::Action::Restore), before it begins with the next action. The kernel then
+    /// goes on as if [`Applied`](crate::event::Event::Applied) had been reported. Default off.
+    pub synchronous_apply: bool,
     /// Where the member's chances come from. Members of one group may share a seed: their ids keep them
     /// apart. Draw it from the system's entropy in production; fix it in a test. Default 0.
     pub seed: u64,
@@ -113,6 +125,8 @@ impl Default for Options {
             max_clock_drift_ppm: 10_000,
             catch_up_timeout: Duration::from_secs(600),
             witness: false,
+            synchronous_writes: false,
+            synchronous_apply: false,
             seed: 0,
         }
     }

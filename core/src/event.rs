@@ -32,10 +32,12 @@ pub enum Event {
     CancelChange(RequestId),
     /// An operator wants another leader. Only the leader takes it.
     Transfer(Transfer),
-    /// The write of this number and all before it are on the disk, and will be there after a crash.
+    /// The write of this number and all before it are on the disk, and will be there after a crash. Not needed
+    /// where [writes are synchronous](crate::config::Options::synchronous_writes).
     Persisted(WriteSeq),
     /// Everything through here, as named by [`Action::Apply`](crate::action::Action::Apply) or
-    /// [`Action::Restore`](crate::action::Action::Restore), is applied.
+    /// [`Action::Restore`](crate::action::Action::Restore), is applied. Not needed where
+    /// [applying is synchronous](crate::config::Options::synchronous_apply).
     Applied(Index),
     /// The host has a snapshot of its state machine with everything applied through here, and it is durable:
     /// what it holds may leave the log. When to take one is the host's to decide. The kernel records it with

@@ -21,7 +21,9 @@
 //! | [`Raft::deadline`](raft::Raft::deadline) | sends [`Wake`](event::Event::Wake) no later than then | |
 //!
 //! There are no other rules of order: the kernel withholds what must wait for the disk until the host reports
-//! the write. A slow disk is an event that comes late; a crash is events that never come. After a crash,
+//! the write. A slow disk is an event that comes late; a crash is events that never come. A host that waits
+//! for its disk or its state machine anyway carries out actions in their order, and reports nothing
+//! ([`Options::synchronous_writes`](config::Options::synchronous_writes)). After a crash,
 //! apply the durable writes in order ([`Durable::write`](durable::Durable::write) does) and
 //! [`restore`](raft::Raft::restore) the member.
 //!

@@ -9,6 +9,7 @@
 //!            4 deadline  if now >= deadline(): the role's one timer
 //!            5 review    a leader looks again at the change of the membership that is under way
 //!            6 settle    the ONLY place where Persist and Apply are born
+//!                        where the host writes synchronously, 5 and 6 again until nothing is left to write
 //!            7 resume    a follower that asked for a pause, and has room again, says so
 //!            8 check     what must always hold (debug builds)
 //! out ◄─ Send… Persist? Send… Apply? Respond… Send?
@@ -129,11 +130,12 @@ impl Raft {
             };
             self.become_(next, out);
         }
-        if let Role::Leader(leader) = &mut self.role
-            && leader.is_changing()
-        {
-            let next = leader.review_change(&mut self.common, out);
+        self.review_change(out);
+        while self.write(out) && self.common.config.options.synchronous_writes {
+            let written = self.common.durability.issued();
+            let next = self.on_persisted(written, out);
             self.become_(next, out);
+            self.review_change(out);
         }
         self.settle(out);
         if let Role::Follower(follower) = &mut self.role {
@@ -693,40 +695,70 @@ impl Raft {
         (Role::Halted(refusal), Next::Stay)
     }
 
-    /// Compares the state with what was last handed out to the disk and the state machine, and hands out the
-    /// difference. The only place that creates `Persist` and `Apply`, so that no handler can forget one.
-    fn settle(&mut self, out: &mut Vec<Action>) {
+    /// A leader looks again at the change of the membership that is under way.
+    #[inline]
+    fn review_change(&mut self, out: &mut Vec<Action>) {
+        if let Role::Leader(leader) = &mut self.role
+            && leader.is_changing()
+        {
+            let next = leader.review_change(&mut self.common, out);
+            self.become_(next, out);
+        }
+    }
+
+    /// Compares the state with what was last handed out to the disk, and hands out the difference, so that no
+    /// handler can forget it. Returns whether there was one.
+    #[inline]
+    fn write(&mut self, out: &mut Vec<Action>) -> bool {
         if let Role::Halted(_) = self.role {
-            return;
+            return false;
         }
         if self.common.config.options.witness {
             self.common.apply_as_witness();
         }
         let Common { log, durability, ballot, starts, must_write, now, .. } = &mut self.common;
-        if log.has_unwritten() || *ballot != durability.written_ballot() || *must_write {
-            *must_write = false;
-            let unwritten = log.take_unwritten(durability.next_seq());
-            let Unwritten { rebase, truncate_after, repaired, append, replaced_after } = unwritten;
-            out.push(Action::Persist(Write {
-                seq: durability.issue(*ballot, replaced_after, log.last().index, *now),
-                ballot: *ballot,
-                starts: *starts,
-                truncate_after,
-                rebase: rebase.map(Box::new),
-                repaired,
-                append,
-                committed: log.committed(),
-            }));
+        if !log.has_unwritten() && *ballot == durability.written_ballot() && !*must_write {
+            return false;
         }
+        *must_write = false;
+        let unwritten = log.take_unwritten(durability.next_seq());
+        let Unwritten { rebase, truncate_after, repaired, append, replaced_after } = unwritten;
+        out.push(Action::Persist(Write {
+            seq: durability.issue(*ballot, replaced_after, log.last().index, *now),
+            ballot: *ballot,
+            starts: *starts,
+            truncate_after,
+            rebase: rebase.map(Box::new),
+            repaired,
+            append,
+            committed: log.committed(),
+        }));
+        true
+    }
+
+    /// Ends a step in which everything is handed out to the disk: what waited for nothing else leaves, and
+    /// the state machine gets what it may apply.
+    fn settle(&mut self, out: &mut Vec<Action>) {
+        if let Role::Halted(_) = self.role {
+            return;
+        }
+        let Common { config, log, durability, .. } = &mut self.common;
         durability.seal(out);
-        match log.take_applicable() {
-            None => {}
-            Some(Applicable::Apply(through)) => out.push(Action::Apply { through }),
-            Some(Applicable::Restore(snapshot)) => out.push(Action::Restore(snapshot)),
+        // What is named below stays in memory until the next step at least, for the host to read.
+        log.evict(config.options.max_cached_bytes);
+        while let Some(applicable) = log.take_applicable() {
+            let through = applicable.through();
+            out.push(match applicable {
+                Applicable::Apply(through) => Action::Apply { through },
+                Applicable::Restore(snapshot) => Action::Restore(snapshot),
+            });
+            if !config.options.synchronous_apply {
+                break;
+            }
+            log.applied_to(through);
         }
         self.common.serve_reads(out);
         self.common.answer_unknown(out);
-        self.common.log.evict(self.common.config.options.max_cached_bytes);
     }
 
     /// Checks the invariants that hold between any two steps.

@@ -120,6 +120,16 @@ pub(crate) enum Applicable {
     Apply(Index),
 }
 
+impl Applicable {
+    /// How far the state machine has applied the log after it.
+    pub(crate) fn through(&self) -> Index {
+        match self {
+            Self::Restore(snapshot) => snapshot.last.index,
+            Self::Apply(through) => *through,
+        }
+    }
+}
+
 /// What a log is restored from. The caller has checked that `entries` follow `base`, that `base` is in the
 /// snapshot, if there is one, and that `applied <= committed <= last`.
 pub(crate) struct Stored {

@@ -5,7 +5,9 @@ use crate::durable::Durable;
 use crate::message::{Body, Message};
 use crate::replica::frame::{self, Envelope, ReplicaBody, ReplicaMessage};
 use crate::replica::tests::group::{Group, node, small};
-use crate::replica::{Answer, Ask, DiskJob, Halt, Input, Lane, MachineDone, MachineJob, Output, Replica};
+use crate::replica::{
+    Answer, Ask, DiskJob, Halt, Input, Lane, MachineDone, MachineJob, Output, Replica, ReplicaOpenError,
+};
 use crate::time::Instant;
 use crate::types::{ClusterId, Identity, LogId, Member};
 use crate::wal::{Damage, DiskError, FileName, MemoryDisk, Operation, Wal};
@@ -34,6 +36,25 @@ fn handle(replica: &mut Replica, input: Input) -> Vec<Output> {
     let mut out = Vec::new();
     replica.handle(Instant::ZERO, input, &mut out);
     out
+}
+
+/// A replica's disk and state machine report. A kernel that takes each write for durable at once would promise
+/// what a crash takes back.
+#[test]
+fn a_replica_whose_kernel_waits_for_no_report_is_not_opened() {
+    let open = |options| {
+        let me = Identity::new(ClusterId(7), node(1));
+        let recovery =
+            Wal::open(&mut MemoryDisk::default(), me, Default::default(), &Durable::default()).unwrap();
+        Replica::open(Config::new(me, options).unwrap(), small(), recovery, Instant::ZERO).map(drop)
+    };
+    let defaults = config::Options::default();
+    let writes = config::Options { synchronous_writes: true, ..defaults.clone() };
+    let applies = config::Options { synchronous_apply: true, ..defaults.clone() };
+    assert_eq!(
+        [defaults, writes, applies].map(open),
+        [Ok(()), Err(ReplicaOpenError::Synchronous), Err(ReplicaOpenError::Synchronous)]
+    );
 }
 
 /// A frame of member 2 to member 1.
