@@ -136,12 +136,12 @@ impl World {
         let identity = Identity::new(ClusterId(7), host.id);
         let options = WalOptions { segment_bytes: 64 << 10, ..WalOptions::default() };
         let recovery = Wal::open(&mut host.disk, identity, options, &self.begin)?;
+        let config = Config::new(identity, Options { seed: host.id.get(), ..Options::default() })?;
         // The contract remembers what the last life had reported as durable.
         host.contract = Some(match &host.contract {
-            Some(contract) => contract.restart(&recovery.durable)?,
-            None => Contract::new(host.id, &recovery.durable),
+            Some(contract) => contract.restart(&config, &recovery.durable)?,
+            None => Contract::new(&config, &recovery.durable),
         });
-        let config = Config::new(identity, Options { seed: host.id.get(), ..Options::default() })?;
         let raft = Raft::restore(config, recovery.durable, host.clock.local(self.now))?;
         (host.applied, host.words) = (Index::ZERO, Vec::new());
         host.running = Some((raft, recovery.wal));

@@ -18,7 +18,7 @@
 //! let id = NodeId::new(1).expect("not zero");
 //! let config = Config::new(Identity::new(ClusterId(7), id), Options::default())?;
 //! let durable = Durable::bootstrap(Membership::of([id])?);
-//! let mut contract = Contract::new(id, &durable);
+//! let mut contract = Contract::new(&config, &durable);
 //! let mut raft = Raft::restore(config, durable, Instant::ZERO)?;
 //!
 //! let actions = raft.step(raft.deadline(), Event::Wake);
@@ -27,6 +27,7 @@
 //! ```
 
 use kontiki_core::action::{Action, Write};
+use kontiki_core::config::Config;
 use kontiki_core::durable::Durable;
 use kontiki_core::event::{Event, Read, Reconfigure, Transfer};
 use kontiki_core::message::{Body, Message};
@@ -39,6 +40,8 @@ use std::fmt;
 #[derive(Clone, Debug)]
 pub struct Contract {
     id: NodeId,
+    /// Whether each write is durable before the host begins with the next action.
+    synchronous_writes: bool,
     issued: WriteSeq,
     /// Writes that were handed out and not yet reported durable.
     pending: VecDeque<Pending>,
@@ -106,11 +109,16 @@ pub enum Party {
 
 impl Contract {
     /// The contract of a member that starts from what its disk holds.
-    pub fn new(id: NodeId, durable: &Durable) -> Self {
+    pub fn new(config: &Config, durable: &Durable) -> Self {
+        Self::begin(config.id(), config.options().synchronous_writes, durable)
+    }
+
+    fn begin(id: NodeId, synchronous_writes: bool, durable: &Durable) -> Self {
         let end = durable.last().index;
         let held = Held { vote: durable.ballot.vote(), end };
         Self {
             id,
+            synchronous_writes,
             issued: WriteSeq::ZERO,
             pending: VecDeque::new(),
             durable: BTreeMap::from([(durable.ballot.term(), held)]),
@@ -128,7 +136,7 @@ impl Contract {
     /// The contract of the member's next life, which starts from what its disk holds now: everything that the
     /// host had reported as durable, and of what it had been handed beyond that the first so many writes. A
     /// disk that loses what it has synced is not the host's fault, and is not forgiven here.
-    pub fn restart(&self, durable: &Durable) -> Result<Self, Breach> {
+    pub fn restart(&self, config: &Config, durable: &Durable) -> Result<Self, Breach> {
         let reported = self.durable.get(&self.last_durable).and_then(|held| held.vote);
         let reported = (self.last_durable, reported, self.durable_end);
         let handed_out = self.pending.iter().map(|it| (it.ballot.term(), it.ballot.vote(), it.end));
@@ -147,7 +155,7 @@ impl Contract {
                 told(reported)
             )
         })?;
-        Ok(Self::new(self.id, durable))
+        Ok(Self::new(config, durable))
     }
 
     /// Watches one step: the event, the actions that came of it, and the status after it.
@@ -302,7 +310,12 @@ impl Contract {
         })?;
         self.issued = write.seq;
         self.written_end = end;
-        self.pending.push_back(Pending { seq: write.seq, ballot: write.ballot, end });
+        let written = Pending { seq: write.seq, ballot: write.ballot, end };
+        if self.synchronous_writes {
+            self.became_durable(written);
+        } else {
+            self.pending.push_back(written);
+        }
         Ok(())
     }
 
@@ -402,7 +415,7 @@ mod tests {
     }
 
     fn contract() -> Contract {
-        Contract::new(id(1), &Durable::default())
+        Contract::begin(id(1), false, &Durable::default())
     }
 
     fn status(term: u64) -> Status {
@@ -453,6 +466,18 @@ mod tests {
         let mut contract = contract();
         contract.watch(&Event::Wake, &[write(1, 2)], &status(1)).unwrap();
         contract.watch(&Event::Persisted(WriteSeq::new(1)), &[granted], &status(1)).unwrap();
+    }
+
+    /// A host that writes synchronously has carried a write out before it comes to the action after it, and
+    /// not before it comes to the write itself.
+    #[test]
+    fn what_is_written_synchronously_is_durable_for_the_actions_after_it() {
+        let granted = send(1, Body::Voted { granted: true });
+        let watch = |actions: &[Action]| {
+            Contract::begin(id(1), true, &Durable::default()).watch(&Event::Wake, actions, &status(1))
+        };
+        watch(&[write(1, 2), granted.clone()]).unwrap();
+        assert_eq!(rule(watch(&[granted, write(1, 2)])), "a vote leaves once it is durable");
     }
 
     #[test]

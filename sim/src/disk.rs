@@ -91,6 +91,13 @@ impl Disk {
         self.start_sync(now)
     }
 
+    /// Takes a write of a host that waits for it.
+    pub(crate) fn write_and_wait(&mut self, write: Write, links: Links) {
+        let seq = write.seq;
+        self.model.note(write, links);
+        self.model.report(seq);
+    }
+
     /// The sync under way is done.
     pub(crate) fn synced(&mut self, now: u64) -> Synced {
         let (seq, since) = self.syncing.take().expect("a sync is under way");

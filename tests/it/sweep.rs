@@ -122,6 +122,16 @@ fn groups_of_every_size_survive() {
     }
 }
 
+#[test]
+fn groups_survive_whose_hosts_wait_for_disk_or_state_machine() {
+    for (seeds, members) in [(0..40, 5), (0..40, 3), (0..20, 1)] {
+        let counters = sweep(seeds, members, Profile::Synchronous);
+        let marks = counters.marks();
+        assert!(counters.acknowledged > 0 && counters.faults()["crash_mid_step"] > 0, "{members} members");
+        assert!(members < 3 || marks["snapshot_installed"] > 0, "{members} members");
+    }
+}
+
 /// Old messages are aimed at members that lead or have led: merely late ones hardly ever meet them.
 #[test]
 fn old_messages_come_to_members_that_lead_or_have_led() {

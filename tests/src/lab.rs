@@ -287,11 +287,13 @@ impl Lab {
                 MemberKind::NonMember => Durable::default(),
                 _ => Durable::bootstrap(founders.clone()),
             };
+            let options = Options { witness, ..options.clone() };
+            let config = Config::new(identity(number), options.clone()).expect("the options are sound");
             let member = Member {
                 identity: identity(number),
-                options: Options { witness, ..options.clone() },
+                options,
                 raft: None,
-                contract: Contract::new(id(number), &disk),
+                contract: Contract::new(&config, &disk),
                 clock: Instant::ZERO,
                 disk,
                 unsynced: VecDeque::new(),
@@ -1001,7 +1003,7 @@ impl Lab {
         member.halted = None;
         let config = Config::new(member.identity, member.options.clone()).expect("the options are sound");
         let raft = Raft::restore(config, member.disk.clone(), member.clock).expect("the disk is sound");
-        member.contract = Contract::new(id(number), &member.disk);
+        member.contract = Contract::new(raft.config(), &member.disk);
         member.raft = Some(raft);
         let incarnation = self.member_mut(number).identity.member.incarnation;
         self.happens(|| Happened::Restart { member: id(number), incarnation });

@@ -95,6 +95,8 @@ enum ProfileArg {
     Swarm,
     /// The same with full replicas, whose logs are on disks that are not to be trusted
     Storage,
+    /// A swarm of kernels whose hosts wait for the disk, the state machine or both
+    Synchronous,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,6 +150,7 @@ impl Cluster {
             ProfileArg::Chaos => Profile::Chaos,
             ProfileArg::Swarm => Profile::Swarm,
             ProfileArg::Storage => Profile::Storage,
+            ProfileArg::Synchronous => Profile::Synchronous,
         }
     }
 

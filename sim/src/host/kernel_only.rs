@@ -121,24 +121,31 @@ impl KernelOnly {
         }
     }
 
-    /// Gives the state machine all that is to be done, if it has nothing to do. Returns when it will be done.
-    pub(crate) fn start_apply(&mut self, now: u64, spec: &MemberSpec, stream: &mut Stream) -> Option<u64> {
-        let kernel = self.running.as_mut()?;
-        if kernel.work.is_some() {
-            return None;
-        }
+    /// Gives the state machine all that is to be done, if it has nothing to do. Returns when it will be done;
+    /// an error where what is to be done cannot be.
+    pub(crate) fn start_apply(
+        &mut self,
+        now: u64,
+        spec: &MemberSpec,
+        stream: &mut Stream,
+    ) -> Result<Option<u64>, String> {
+        let Some(kernel) = self.running.as_mut().filter(|kernel| kernel.work.is_none()) else {
+            return Ok(None);
+        };
         let work = if let Some(snapshot) = kernel.restore.take() {
             let stored = self.snapshots.iter().find(|stored| stored.snapshot == snapshot);
-            Work::Restore(stored.expect("an installed snapshot is on the disk").clone())
+            let missing = || format!("is to restore {snapshot}, and never got it");
+            Work::Restore(stored.ok_or_else(missing)?.clone())
         } else if kernel.apply_through > self.applied {
             let through = kernel.apply_through;
             let entries = kernel.raft.log().entries(self.applied, through);
             if (entries.len() as u64) < through - self.applied {
                 // A snapshot has taken their place, and will be restored once it is durable.
-                let snapshot = kernel.raft.status().snapshot;
-                assert!(snapshot.index >= through, "what is to be applied is in memory");
+                if kernel.raft.status().snapshot.index < through {
+                    return Err(format!("is to apply through {through}, and has not all of it in memory"));
+                }
                 kernel.apply_through = self.applied;
-                return None;
+                return Ok(None);
             }
             let puts = entries.filter_map(|entry| match &entry.body {
                 EntryBody::Data(payload) => Put::decode(payload),
@@ -146,10 +153,10 @@ impl KernelOnly {
             });
             Work::Apply { through, puts: puts.collect() }
         } else {
-            return None;
+            return Ok(None);
         };
         kernel.work = Some(work);
-        Some(now + spec.apply_us * 1_000 + stream.below(50_000))
+        Ok(Some(now + spec.apply_us * 1_000 + stream.below(50_000)))
     }
 
     /// The state machine is done with what it was given; how far that was.

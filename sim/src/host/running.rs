@@ -30,7 +30,7 @@ impl Up {
     pub(crate) fn new(model: &DiskModel, raft: &Raft) -> Self {
         let status = raft.status();
         Self {
-            contract: Contract::new(status.id, &model.durable),
+            contract: Contract::new(raft.config(), &model.durable),
             status,
             membership: raft.membership().clone(),
             chain: model.chain.clone(),

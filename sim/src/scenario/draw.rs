@@ -29,11 +29,15 @@ pub enum Profile {
     Swarm,
     /// The same with full replicas, each a replica with its log on a disk that is not to be trusted.
     Storage,
+    /// The same as the swarm with hosts that wait for the disk, for the state machine or for both before they
+    /// carry out the next action. Such a host stands still where its disk does.
+    Synchronous,
 }
 
 impl Profile {
     /// Every profile.
-    pub const ALL: [Self; 5] = [Self::Calm, Self::Flaky, Self::Chaos, Self::Swarm, Self::Storage];
+    pub const ALL: [Self; 6] =
+        [Self::Calm, Self::Flaky, Self::Chaos, Self::Swarm, Self::Storage, Self::Synchronous];
 }
 
 impl fmt::Display for Profile {
@@ -44,6 +48,7 @@ impl fmt::Display for Profile {
             Self::Chaos => "chaos",
             Self::Swarm => "swarm",
             Self::Storage => "storage",
+            Self::Synchronous => "synchronous",
         })
     }
 }
@@ -117,7 +122,8 @@ impl Draw {
             (Profile::Calm, _) => false,
             (Profile::Flaky, Kind::Network) | (Profile::Chaos, Kind::Network | Kind::Member) => true,
             (Profile::Flaky, _) => false,
-            (Profile::Chaos, Kind::Setting) | (Profile::Swarm | Profile::Storage, _) => coin,
+            (Profile::Chaos, Kind::Setting)
+            | (Profile::Swarm | Profile::Storage | Profile::Synchronous, _) => coin,
         }
     }
 
@@ -164,10 +170,13 @@ impl Draw {
         }
         self.part("errors of operators", |draw| draw.err(&mut scenario));
         self.part("interruptions", |draw| draw.interrupt(&scenario.operations, &mut scenario.faults));
-        if matches!(self.profile, Profile::Swarm | Profile::Storage) {
+        if matches!(self.profile, Profile::Swarm | Profile::Storage | Profile::Synchronous) {
             scenario.add_coincidences();
             scenario.add_full_successors();
             scenario.add_contests();
+        }
+        if self.profile == Profile::Synchronous {
+            self.part("synchronous", |draw| draw.synchronous(&mut scenario));
         }
         scenario.faults.sort_by_key(|timed| timed.at_us);
         if scenario.churns() {
@@ -176,6 +185,25 @@ impl Draw {
             (scenario.options.pre_vote, scenario.options.check_quorum) = (true, true);
         }
         scenario
+    }
+
+    /// Hosts wait for their disks, their state machines or both. One whose disk stalls stands still until it
+    /// goes on, and one whose disk is dead is.
+    fn synchronous(&mut self, scenario: &mut Scenario) {
+        let waits_for = self.stream.below(4);
+        scenario.options.synchronous_writes = waits_for != 0;
+        scenario.options.synchronous_apply = waits_for != 1;
+        if !scenario.options.synchronous_writes {
+            return;
+        }
+        for timed in &mut scenario.faults {
+            if let Fault::DiskStall { member } = timed.fault {
+                timed.fault = Fault::Pause { member };
+            }
+        }
+        if let Heal::Disks(core) = &mut scenario.heal {
+            scenario.heal = Heal::Quorum(std::mem::take(core));
+        }
     }
 
     /// Who is what in the beginning: mostly all are voters. Where the membership changes, some begin outside.
@@ -454,7 +482,7 @@ impl Draw {
         let odds = match self.profile {
             Profile::Calm => 0,
             Profile::Flaky | Profile::Chaos => 100,
-            Profile::Swarm | Profile::Storage => 50,
+            Profile::Swarm | Profile::Storage | Profile::Synchronous => 50,
         };
         // Few in many seeds, many in few: of each entry, when half of them are on, or all.
         let most = 1 + self.stream.between(2, 40) * 50 / odds.max(1) / 4;
@@ -659,6 +687,7 @@ impl Draw {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::ScenarioError;
 
     #[test]
     fn every_drawn_scenario_can_be_run_and_survives_being_written_down() {
@@ -684,6 +713,25 @@ mod tests {
         ] {
             assert!((40..160).contains(&count), "{count} of 200");
         }
+    }
+
+    /// A full replica is no host that waits: it has jobs of its own.
+    #[test]
+    fn hosts_that_wait_are_of_kernels_alone_and_have_disks_that_do_not_stall() {
+        let drawn: Vec<_> = (0..100).map(|seed| Scenario::draw(seed, 3, Profile::Synchronous)).collect();
+        let waits = |s: &Scenario| (s.options.synchronous_writes, s.options.synchronous_apply);
+        for kind in [(true, true), (true, false), (false, true)] {
+            assert!(drawn.iter().filter(|scenario| waits(scenario) == kind).count() >= 10, "{kind:?}");
+        }
+        assert!(drawn.iter().all(|scenario| waits(scenario) != (false, false)));
+        let stalls = |s: &Scenario| {
+            s.faults.iter().any(|timed| matches!(timed.fault, Fault::DiskStall { .. }))
+                || matches!(s.heal, Heal::Disks(_))
+        };
+        assert!(drawn.iter().any(stalls) && !drawn.iter().any(|s| waits(s).0 && stalls(s)));
+        let mut scenario = Scenario::draw(1, 3, Profile::Storage);
+        scenario.options.synchronous_apply = true;
+        assert_eq!(scenario.validate(), Err(ScenarioError::Synchronous));
     }
 
     #[test]

@@ -416,6 +416,12 @@ pub enum ScenarioError {
     /// A state machine of a user's own runs on full replicas alone.
     #[error("replica is missing: take it from `kontiki-sim scenario --seed 1 --profile storage`")]
     NoReplica,
+    /// A full replica has jobs of its own, which report.
+    #[error(
+        "options.synchronous_writes and options.synchronous_apply are for kernels alone: leave both out, or leave \
+         replica out"
+    )]
+    Synchronous,
     /// A replica's settings cannot be: which.
     #[error("replica.{0} is zero: set at least 1")]
     Replica(&'static str),
@@ -477,6 +483,10 @@ impl Scenario {
             return Err(ScenarioError::NoClients);
         }
         self.replica.as_ref().map_or(Ok(()), ReplicaSpec::validate)?;
+        let synchronous = self.options.synchronous_writes || self.options.synchronous_apply;
+        if self.replica.is_some() && synchronous {
+            return Err(ScenarioError::Synchronous);
+        }
         self.validate_clocks()?;
         self.validate_members()
     }

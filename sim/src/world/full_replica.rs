@@ -126,7 +126,7 @@ impl<A: Application> World<'_, A> {
         let before = Before { status: *before, dropped };
         self.note_leader(member, &before, raft);
         let stepped = Stepped { event, decided: actions, carried_out: actions.len(), crashes: false };
-        let links = self.observe(member, &stepped, before, raft)?;
+        let mut links = self.observe(member, &stepped, before, raft)?.into_iter();
         let MemberBody::FullReplica(full) = &mut self.hosts[member].body else { return Ok(()) };
         for action in actions {
             if let Action::Persist(write) = action {
@@ -136,7 +136,7 @@ impl<A: Application> World<'_, A> {
                 if write.truncate_after.is_some() {
                     full.written.takes_back();
                 }
-                full.model.note(write.clone(), links.clone());
+                full.model.note(write.clone(), links.next().unwrap_or_default());
             }
         }
         self.note_recovery(member, raft);

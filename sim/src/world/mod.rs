@@ -674,20 +674,13 @@ impl<'t, A: Application> World<'t, A> {
     }
 
     fn applied(&mut self, member: usize, life: u32) -> Checked {
-        let now = self.stamp();
-        let host = &mut self.hosts[member];
-        if host.life != life {
+        if self.hosts[member].life != life {
             return Ok(());
         }
-        let MemberBody::KernelOnly(kernel_only) = &mut host.body else { return Ok(()) };
-        let Some(through) = kernel_only.finish_apply() else { return Ok(()) };
-        if !host.spec.witness {
-            self.checks.applied(host.id, through, kernel_only.store.digest(), now)?;
-        }
+        let Some(through) = self.finish_apply(member)? else { return Ok(()) };
         self.tell(member, Event::Applied(through))?;
         self.take_snapshot(member);
-        self.start_apply(member);
-        Ok(())
+        self.start_apply(member)
     }
 
     fn deliver(&mut self, to: usize, frame: Frame, kept_back: bool, flipped: bool) -> Checked {

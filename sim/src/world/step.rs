@@ -27,6 +27,7 @@ use kontiki_core::types::{Index, LogId, NodeId, Payload, RequestId};
 use kontiki_core::wire;
 use std::hash::Hash as _;
 use std::panic::AssertUnwindSafe;
+use std::vec;
 
 /// What is left of a step once it is over.
 pub(super) struct Taken<'a> {
@@ -37,8 +38,8 @@ pub(super) struct Taken<'a> {
     left_out: &'a [Action],
     pub(super) before: Status,
     pub(super) after: Status,
-    /// What the step did to the log, whether the disk will see it or not.
-    links: Links,
+    /// What each write of the step did to the log, whether the disk will see it or not.
+    links: Vec<Links>,
     /// The membership in force before the step, where it is another now.
     pub(super) membership_before: Option<Membership>,
     /// Whether an answer was dropped because too many wait for the disk.
@@ -98,17 +99,28 @@ impl<A: Application> World<'_, A> {
         let host = &mut self.hosts[member];
 
         // A crash falls between two actions: those after it have no effect outside the kernel.
-        let carried_out = host.crash_after.map_or(actions.len(), |left| actions.len().min(left as usize));
+        let mut carried_out = host.crash_after.map_or(actions.len(), |left| actions.len().min(left as usize));
         let crashes = host.crash_after.is_some_and(|left| left as usize == carried_out);
         if let Some(left) = &mut host.crash_after {
             *left -= carried_out as u32;
+        }
+        if crashes && self.scenario.options.synchronous_writes {
+            match after_the_writes(actions, carried_out) {
+                Some(after) => carried_out = after,
+                None => {
+                    self.crash(member, FaultKind::CrashMidStep);
+                    return Ok(());
+                }
+            }
         }
         let stepped = Stepped { event: &event, decided: actions, carried_out, crashes };
         let links = self.observe(member, &stepped, before, &kernel.raft)?;
         if let MemberBody::KernelOnly(kernel_only) = &mut self.hosts[member].body {
             kernel_only.running = Some(kernel);
         }
-        actions.drain(..).take(carried_out).try_for_each(|action| self.carry_out(member, action, &links))?;
+        let mut links = links.into_iter();
+        let mut carry_out = |action| self.carry_out(member, action, &mut links);
+        actions.drain(..).take(carried_out).try_for_each(&mut carry_out)?;
         self.end_step(member, crashes)
     }
 
@@ -143,17 +155,17 @@ impl<A: Application> World<'_, A> {
         Ok(())
     }
 
-    /// Looks at one step of a kernel with every check. Returns what it did to the log.
+    /// Looks at one step of a kernel with every check. Returns what each of its writes did to the log.
     pub(super) fn observe(
         &mut self,
         member: usize,
         stepped: &Stepped<'_>,
         before: Before,
         raft: &Raft,
-    ) -> Result<Links, Violated> {
+    ) -> Result<Vec<Links>, Violated> {
         let host = &mut self.hosts[member];
         let (id, local) = (host.id, host.clock.local(self.now));
-        let Some(up) = &mut host.up else { return Ok(Links::default()) };
+        let Some(up) = &mut host.up else { return Ok(Vec::new()) };
         let after = raft.status();
         if raft.deadline() <= local {
             let what = format!("member {id} wants to be woken at once, again and again");
@@ -163,6 +175,10 @@ impl<A: Application> World<'_, A> {
         up.dropped = raft.drops().count(DropReason::TooManyWaiting);
         let dropped_answer = up.dropped > before.dropped;
         let links = note_writes(up, stepped.decided, &self.checks);
+        if self.scenario.options.synchronous_writes {
+            self.write_and_wait(member, stepped, &links);
+        }
+        let Some(up) = &mut self.hosts[member].up else { return Ok(links) };
         let membership_before = note_membership(up, raft, &before.status);
         let taken = Taken {
             event: stepped.event,
@@ -233,7 +249,7 @@ impl<A: Application> World<'_, A> {
             before,
             after,
             chain: &up.chain,
-            appended: links.appended.len(),
+            appended: links.iter().map(|links| links.appended.len()).sum(),
             membership: &up.membership,
             membership_before: membership_before.as_ref().unwrap_or(&up.membership),
             me: hosts[member].member(),
@@ -246,16 +262,16 @@ impl<A: Application> World<'_, A> {
         })
     }
 
-    fn carry_out(&mut self, member: usize, action: Action, links: &Links) -> Checked {
+    fn carry_out(&mut self, member: usize, action: Action, links: &mut vec::IntoIter<Links>) -> Checked {
         match action {
             Action::Send(message) => self.send(member, &message),
-            Action::Persist(write) => self.persist(member, write, links),
-            Action::Apply { through } => self.apply(member, through),
+            Action::Persist(write) => self.persist(member, write, links.next().unwrap_or_default()),
+            Action::Apply { through } => return self.apply(member, through),
             Action::Restore(snapshot) => {
                 if let MemberBody::KernelOnly(kernel_only) = &mut self.hosts[member].body {
                     kernel_only.restore(snapshot);
                 }
-                self.start_apply(member);
+                return self.work(member);
             }
             Action::FetchSnapshot { from, snapshot } => self.fetch(member, from, snapshot),
             Action::TakeSnapshot => self.take_snapshot(member),
@@ -291,29 +307,75 @@ impl<A: Application> World<'_, A> {
         self.frames.push(frame);
     }
 
-    fn persist(&mut self, member: usize, write: Write, links: &Links) {
+    /// The host waits for its disk: what the step writes is durable before anything that rests on it is done,
+    /// and before the checks look at it.
+    fn write_and_wait(&mut self, member: usize, stepped: &Stepped<'_>, links: &[Links]) {
+        let MemberBody::KernelOnly(kernel_only) = &mut self.hosts[member].body else { return };
+        let carried_out = &stepped.decided[..stepped.carried_out];
+        for (write, links) in writes_of(carried_out).zip(links) {
+            kernel_only.disk.write_and_wait(write.clone(), links.clone());
+        }
+    }
+
+    fn persist(&mut self, member: usize, write: Write, links: Links) {
         let host = &mut self.hosts[member];
         let life = host.life;
         let MemberBody::KernelOnly(kernel_only) = &mut host.body else { return };
-        if let Some(at) = kernel_only.disk.write(self.now, write, links.clone()) {
+        if self.scenario.options.synchronous_writes {
+            return;
+        }
+        if let Some(at) = kernel_only.disk.write(self.now, write, links) {
             self.schedule(at, Happening::Synced { member, life });
         }
     }
 
-    fn apply(&mut self, member: usize, through: Index) {
+    fn apply(&mut self, member: usize, through: Index) -> Checked {
         if let MemberBody::KernelOnly(kernel_only) = &mut self.hosts[member].body {
             kernel_only.apply(through);
         }
-        self.start_apply(member);
+        self.work(member)
     }
 
-    pub(super) fn start_apply(&mut self, member: usize) {
+    /// The state machine does what it was told: in its own time, or while the host waits for it.
+    fn work(&mut self, member: usize) -> Checked {
+        if !self.scenario.options.synchronous_apply {
+            return self.start_apply(member);
+        }
+        self.begin_apply(member)?;
+        let applied = self.finish_apply(member)?;
+        if applied.is_some() {
+            self.take_snapshot(member);
+        }
+        Ok(())
+    }
+
+    /// The state machine is done with what it was given. Returns how far that was.
+    pub(super) fn finish_apply(&mut self, member: usize) -> Result<Option<Index>, Violated> {
+        let now = self.stamp();
         let host = &mut self.hosts[member];
-        let life = host.life;
-        let MemberBody::KernelOnly(kernel_only) = &mut host.body else { return };
-        if let Some(at) = kernel_only.start_apply(self.now, &host.spec, &mut host.stream) {
+        let MemberBody::KernelOnly(kernel_only) = &mut host.body else { return Ok(None) };
+        let Some(through) = kernel_only.finish_apply() else { return Ok(None) };
+        if !host.spec.witness {
+            self.checks.applied(host.id, through, kernel_only.store.digest(), now)?;
+        }
+        Ok(Some(through))
+    }
+
+    pub(super) fn start_apply(&mut self, member: usize) -> Checked {
+        let life = self.hosts[member].life;
+        if let Some(at) = self.begin_apply(member)? {
             self.schedule(at, Happening::Applied { member, life });
         }
+        Ok(())
+    }
+
+    /// The state machine gets what is to be done. Returns when it will be done.
+    fn begin_apply(&mut self, member: usize) -> Result<Option<u64>, Violated> {
+        let host = &mut self.hosts[member];
+        let id = host.id;
+        let MemberBody::KernelOnly(kernel_only) = &mut host.body else { return Ok(None) };
+        let begun = kernel_only.start_apply(self.now, &host.spec, &mut host.stream);
+        begun.map_err(|error| Violated::new("Contract", format!("member {id} {error}")))
     }
 
     /// Gets a snapshot from another host, which may have it no more, or be down, or be out of reach.
@@ -528,10 +590,25 @@ fn note_membership(up: &mut Up, raft: &Raft, before: &Status) -> Option<Membersh
 
 /// Keeps the log of a member as its writes tell it, and returns what they do to it: one step makes one write
 /// at most.
-fn note_writes(up: &mut Up, actions: &[Action], checks: &Checks) -> Links {
-    let write = actions.iter().find_map(|action| match action {
+fn note_writes(up: &mut Up, actions: &[Action], checks: &Checks) -> Vec<Links> {
+    writes_of(actions).map(|write| write_to(&mut up.chain, write, checks)).collect()
+}
+
+fn writes_of(actions: &[Action]) -> impl Iterator<Item = &Write> {
+    actions.iter().filter_map(|action| match action {
         Action::Persist(write) => Some(write),
         _ => None,
-    });
-    write.map_or_else(Links::default, |write| write_to(&mut up.chain, write, checks))
+    })
+}
+
+/// Where a crash falls that is due after so many actions of a host that waits for its disk. The kernel has
+/// gone on as if everything were written, so either nobody hears of the step, or it is written whole.
+fn after_the_writes(actions: &[Action], carried_out: usize) -> Option<usize> {
+    let is_write = |action: &Action| matches!(action, Action::Persist(_));
+    let last = actions.iter().rposition(is_write).map_or(0, |last| last + 1);
+    if carried_out >= last || actions[..carried_out].iter().any(is_write) {
+        Some(carried_out.max(last))
+    } else {
+        None
+    }
 }

@@ -150,24 +150,28 @@ fn input() -> impl Strategy<Value = Input> {
 
 /// Options with limits small enough to be reached, and what happens.
 fn life() -> impl Strategy<Value = (Options, Vec<Input>)> {
+    let bytes = prop_oneof![Just(1), Just(100), Just(1 << 20)];
+    let synchronous = (prop::bool::weighted(0.3), prop::bool::weighted(0.3));
+    let options = (any::<bool>(), any::<bool>(), 0..8_u8, 1..4_usize, bytes, synchronous);
     let options =
-        (any::<bool>(), any::<bool>(), 0..8_u8, 1..4_usize, prop_oneof![Just(1), Just(100), Just(1 << 20)]);
-    let options = options.prop_map(|(pre_vote, check_quorum, priority, window, bytes)| Options {
-        pre_vote,
-        check_quorum,
-        priority,
-        max_in_flight_messages: window,
-        max_in_flight_bytes: bytes,
-        max_append_bytes: bytes,
-        max_uncommitted_bytes: 4 * bytes,
-        max_payload_bytes: 12,
-        max_waiting_answers: window,
-        max_waiting_reads: window,
-        retained_entries: window as u64,
-        max_cached_bytes: 4 * bytes,
-        lease_reads: check_quorum,
-        ..Options::default()
-    });
+        options.prop_map(|(pre_vote, check_quorum, priority, window, bytes, synchronous)| Options {
+            synchronous_writes: synchronous.0,
+            synchronous_apply: synchronous.1,
+            pre_vote,
+            check_quorum,
+            priority,
+            max_in_flight_messages: window,
+            max_in_flight_bytes: bytes,
+            max_append_bytes: bytes,
+            max_uncommitted_bytes: 4 * bytes,
+            max_payload_bytes: 12,
+            max_waiting_answers: window,
+            max_waiting_reads: window,
+            retained_entries: window as u64,
+            max_cached_bytes: 4 * bytes,
+            lease_reads: check_quorum,
+            ..Options::default()
+        });
     (options, vec(input(), 0..150))
 }
 
@@ -203,12 +207,12 @@ impl Host {
         let raft = Raft::restore(config.clone(), disk.clone(), Instant::ZERO).expect("an empty disk");
         Self {
             config,
-            raft,
             now: Instant::ZERO,
-            contract: Contract::new(id(1), &disk),
+            contract: Contract::new(raft.config(), &disk),
             disk,
             unsynced: VecDeque::new(),
             applying: Index::ZERO,
+            raft,
             requests: 0,
             answered: BTreeMap::new(),
             votes: BTreeMap::new(),
@@ -300,6 +304,7 @@ impl Host {
         let mut loads = Vec::new();
         for action in &actions {
             match action {
+                Action::Persist(write) if self.config.options().synchronous_writes => self.disk.write(write),
                 Action::Persist(write) => self.unsynced.push_back(write.clone()),
                 Action::Apply { through } => self.applying = *through,
                 Action::Respond { request, .. } => *self.answered.entry(*request).or_default() += 1,
@@ -357,6 +362,18 @@ impl Host {
         }
     }
 
+    /// Writes and applies everything that is handed out, and reports it.
+    fn report(&mut self) {
+        while !self.unsynced.is_empty() || self.raft.status().applied < self.applying {
+            self.persist(usize::MAX);
+            if !self.halted && self.raft.status().applied < self.applying {
+                self.step(Event::Applied(self.applying));
+            } else if self.halted {
+                return;
+            }
+        }
+    }
+
     fn propose(&mut self, sizes: &[usize]) {
         let proposal = |(&size, request)| Proposal {
             request: RequestId(request),
@@ -375,7 +392,7 @@ impl Host {
         self.unsynced.clear();
         self.raft =
             Raft::restore(self.config.clone(), self.disk.clone(), self.now).expect("the disk is its own");
-        self.contract = Contract::new(id(1), &self.disk);
+        self.contract = Contract::new(&self.config, &self.disk);
         self.applying = Index::ZERO;
         let committed = self.raft.status().committed;
         self.committed.retain(|index, _| *index <= committed);
@@ -538,6 +555,47 @@ fn live(options: &Options, inputs: &[Input]) -> Host {
 fn a_member_keeps_its_contract_whatever_happens() {
     let name = "properties::member::a_member_keeps_its_contract_whatever_happens";
     holds(name, 800, life(), |(options, inputs)| drop(live(&options, &inputs)), |_| String::new());
+}
+
+/// All of a member but its options.
+fn but_options(raft: &Raft) -> String {
+    let waits = "synchronous_writes: true, synchronous_apply: true";
+    format!("{raft:?}").replace(waits, "synchronous_writes: false, synchronous_apply: false")
+}
+
+/// What was to be done, apart from the state machine: a host that waits may be told to apply at once what
+/// another applies in parts and somewhat earlier.
+fn but_applied(host: Host) -> Vec<Action> {
+    let applies = |action: &Action| matches!(action, Action::Apply { .. } | Action::Restore(_));
+    host.actions.into_iter().filter(|action| !applies(action)).collect()
+}
+
+/// What a host that waits for its disk and its state machine is spared is what it would have to report, and
+/// nothing else: a host that reports at once brings its member to the same state, by the same actions.
+#[test]
+fn a_host_that_waits_gets_what_one_that_reports_at_once_gets() {
+    let property = |(options, inputs): (Options, Vec<Input>)| {
+        // What a step has handed out to be applied stays in memory for the host that waits, and so the other
+        // has evicted it a step earlier.
+        let options = Options { max_cached_bytes: u64::MAX, ..options };
+        let host = |waits| {
+            Host::new(Options { synchronous_writes: waits, synchronous_apply: waits, ..options.clone() })
+        };
+        let (mut waits, mut reports) = (host(true), host(false));
+        for input in &inputs {
+            if matches!(input, Input::Persist(_) | Input::Apply(_)) {
+                continue;
+            }
+            waits.take(input);
+            reports.take(input);
+            reports.report();
+            assert_eq!(but_options(&waits.raft), but_options(&reports.raft), "after {input:?}");
+        }
+        assert_eq!((waits.applying, waits.restored), (reports.applying, reports.restored));
+        assert_eq!(but_applied(waits), but_applied(reports));
+    };
+    let name = "properties::member::a_host_that_waits_gets_what_one_that_reports_at_once_gets";
+    holds(name, 400, life(), property, |_| String::new());
 }
 
 #[test]
