@@ -3,7 +3,7 @@
 //! Instructions may differ by [`TOLERANCE`] between machines, whose C libraries copy memory in different ways;
 //! allocations and bytes may not differ at all.
 
-use super::{Choice, Counter, Shape, count_per_operation};
+use super::{Choice, Counter, Does, Shape, count_per_operation};
 use clap::ValueEnum as _;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -18,6 +18,8 @@ struct Costs {
     workload: String,
     /// How many members a group has, where the workload leaves that open.
     members: u8,
+    /// How the host writes and applies.
+    host: Does,
     /// How many operations are counted.
     n: u64,
     /// None where the workload counts memory alone.
@@ -32,7 +34,7 @@ impl Costs {
     fn counted(&self, valgrind: bool) -> Result<Self, String> {
         let choice = Choice::from_str(&self.workload, false)
             .map_err(|_| format!("the budget names `{}`, which is no workload", self.workload))?;
-        let shape = Shape { members: self.members, ..Shape::default() };
+        let shape = Shape { members: self.members, host: self.host, ..Shape::default() };
         let cost = choice.run(self.n, shape);
         let instructions = match self.instructions {
             Some(_) if valgrind => Some(count_per_operation(Counter::Instructions, choice, self.n, shape)?),
@@ -43,7 +45,8 @@ impl Costs {
     }
 
     fn name(&self) -> String {
-        format!("{} of {}", self.workload, self.members)
+        let reported = if self.host == Does::Reported { ", reported" } else { "" };
+        format!("{} of {}{reported}", self.workload, self.members)
     }
 
     /// What `counted` differs in from this budget by more than it may.
@@ -85,7 +88,7 @@ pub(crate) fn check(file: &Path, write: bool) -> Result<bool, String> {
     for budget in &budgets {
         let now = budget.counted(valgrind)?;
         println!(
-            "{:<9} {:>10} instructions {:>8} allocations {:>8} bytes held",
+            "{:<18} {:>10} instructions {:>8} allocations {:>8} bytes held",
             budget.name(),
             now.instructions.map_or_else(|| "-".to_owned(), |count| count.to_string()),
             now.allocations,
@@ -118,7 +121,7 @@ mod tests {
 
     fn budget() -> Costs {
         let (workload, instructions, heap_bytes) = ("w1".to_owned(), Some(10_000.0), Some(7_000.0));
-        Costs { workload, members: 3, n: 10, instructions, allocations: 2.04, heap_bytes }
+        Costs { workload, members: 3, host: Does::AtOnce, n: 10, instructions, allocations: 2.04, heap_bytes }
     }
 
     #[test]

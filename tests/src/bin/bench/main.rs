@@ -28,7 +28,10 @@ use kontiki_core::membership::Membership;
 use kontiki_core::raft::Raft;
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::{Instant, Nanos};
-use kontiki_core::types::{Ballot, ClusterId, Identity, Index, LogId, NodeId, Payload, RequestId, Term};
+use kontiki_core::types::{
+    Ballot, ClusterId, Identity, Index, LogId, NodeId, Payload, RequestId, Term, WriteSeq,
+};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -71,11 +74,31 @@ struct Shape {
     /// How many groups w4 has.
     #[arg(long, default_value = "1000", value_parser = clap::value_parser!(u64).range(1..))]
     groups: u64,
+    /// How the host writes and applies.
+    #[arg(long, value_enum, default_value = "at-once")]
+    host: Does,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { members: 3, log: 0, groups: IDLE_GROUPS }
+        Self { members: 3, log: 0, groups: IDLE_GROUPS, host: Does::AtOnce }
+    }
+}
+
+/// How a host writes and applies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Does {
+    /// It is done before the next action begins (`Options::synchronous_writes`, `synchronous_apply`).
+    AtOnce,
+    /// It is reported with `Persisted` and `Applied`.
+    Reported,
+}
+
+impl Does {
+    fn name(self) -> String {
+        let value = self.to_possible_value().expect("none is hidden");
+        value.get_name().to_owned()
     }
 }
 
@@ -117,14 +140,14 @@ impl Choice {
 
     fn run(self, n: u64, shape: Shape) -> Cost {
         match self {
-            Self::W1 => one_by_one(shape.members.into(), shape.log, n),
-            Self::W2 => in_rounds(3, 16, n),
-            Self::W3 => in_rounds(5, 1024, n),
-            Self::W4 => heartbeats(shape.groups, n),
-            Self::W4t => ticks(n),
-            Self::W5 => catching_up(n),
-            Self::W6 => elections(n),
-            Self::W7 => memory(n),
+            Self::W1 => one_by_one(shape, n),
+            Self::W2 => in_rounds(shape.host, 3, 16, n),
+            Self::W3 => in_rounds(shape.host, 5, 1024, n),
+            Self::W4 => heartbeats(shape, n),
+            Self::W4t => ticks(shape.host, n),
+            Self::W5 => catching_up(shape.host, n),
+            Self::W6 => elections(shape.host, n),
+            Self::W7 => memory(shape.host, n),
             Self::All => unreachable!("main takes it apart"),
         }
     }
@@ -177,9 +200,10 @@ const HEARTBEAT: u64 = 50;
 const IDLE_GROUPS: u64 = 1_000;
 const ROUND: u64 = 64;
 
-fn one_by_one(members: usize, log: u64, n: u64) -> Cost {
-    let mut host = Host::default();
-    let mut group = Group::new(members, 0);
+fn one_by_one(shape: Shape, n: u64) -> Cost {
+    let Shape { members, log, host, .. } = shape;
+    let mut host = Host::that(host);
+    let mut group = host.group(members.into(), 0);
     let leader = host.elect(&mut group);
     let mut bytes = [0; 16];
     let log = log.next_multiple_of(ROUND);
@@ -201,10 +225,10 @@ fn one_by_one(members: usize, log: u64, n: u64) -> Cost {
     cost
 }
 
-fn in_rounds(members: usize, size: usize, n: u64) -> Cost {
+fn in_rounds(does: Does, members: usize, size: usize, n: u64) -> Cost {
     let rounds = n.div_ceil(ROUND);
-    let mut host = Host::default();
-    let mut group = Group::new(members, 0);
+    let mut host = Host::that(does);
+    let mut group = host.group(members, 0);
     let leader = host.elect(&mut group);
     let mut bytes = vec![0; size];
     let cost = measure(&mut host, rounds * ROUND, |host| {
@@ -223,7 +247,7 @@ fn in_rounds(members: usize, size: usize, n: u64) -> Cost {
 /// Idle groups that have all come to the same moment, and their leaders.
 fn idle_groups(host: &mut Host, count: u64) -> Vec<(Group, NodeId)> {
     let idle = |seed| {
-        let mut group = Group::new(3, seed);
+        let mut group = host.group(3, seed);
         host.now = Instant::ZERO;
         let leader = host.elect(&mut group);
         host.pass_time(&mut group, Instant::from_millis(1_000));
@@ -232,9 +256,9 @@ fn idle_groups(host: &mut Host, count: u64) -> Vec<(Group, NodeId)> {
     (0..count).map(idle).collect()
 }
 
-fn heartbeats(groups: u64, n: u64) -> Cost {
-    let mut host = Host::default();
-    let mut groups = idle_groups(&mut host, groups);
+fn heartbeats(shape: Shape, n: u64) -> Cost {
+    let mut host = Host::that(shape.host);
+    let mut groups = idle_groups(&mut host, shape.groups);
     let mut left = n;
     let cost = measure(&mut host, n, |host| {
         while left > 0 {
@@ -251,8 +275,8 @@ fn heartbeats(groups: u64, n: u64) -> Cost {
     cost
 }
 
-fn ticks(n: u64) -> Cost {
-    let mut host = Host::default();
+fn ticks(does: Does, n: u64) -> Cost {
+    let mut host = Host::that(does);
     let mut groups = idle_groups(&mut host, IDLE_GROUPS);
     // Each leader sends a heartbeat now, so that none is due at the next millisecond.
     host.now = host.now + Nanos::new(HEARTBEAT * 1_000_000);
@@ -276,7 +300,7 @@ fn ticks(n: u64) -> Cost {
 }
 
 /// The third member missed everything that the other two have.
-fn catching_up(n: u64) -> Cost {
+fn catching_up(does: Does, n: u64) -> Cost {
     let mut bytes = [0; 16];
     let entries: Vec<_> = (0..n)
         .map(|number| Entry {
@@ -287,8 +311,8 @@ fn catching_up(n: u64) -> Cost {
     let new = Durable::bootstrap(membership(3));
     let full =
         Durable { ballot: Ballot::new(Term::new(1), None), entries, committed: Index::new(n), ..new.clone() };
-    let mut host = Host::default();
-    let mut group = Group::restore(0, [full.clone(), full, new]);
+    let mut host = Host::that(does);
+    let mut group = Group::restore(does, 0, [full.clone(), full, new]);
     // The third is not there yet.
     let late = member(3);
     let leader = loop {
@@ -314,11 +338,11 @@ fn catching_up(n: u64) -> Cost {
     cost
 }
 
-fn elections(n: u64) -> Cost {
-    let mut host = Host::default();
+fn elections(does: Does, n: u64) -> Cost {
+    let mut host = Host::that(does);
     measure(&mut host, n, |host| {
         for seed in 0..n {
-            let mut group = Group::new(3, seed);
+            let mut group = host.group(3, seed);
             host.now = Instant::ZERO;
             host.elect(&mut group);
             black_box(&group);
@@ -326,8 +350,8 @@ fn elections(n: u64) -> Cost {
     })
 }
 
-fn memory(n: u64) -> Cost {
-    let mut host = Host::default();
+fn memory(does: Does, n: u64) -> Cost {
+    let mut host = Host::that(does);
     // The host's own buffers grow now, once.
     drop(idle_groups(&mut host, 1));
     let before = counted::live();
@@ -356,8 +380,8 @@ struct Member {
 
 /// What drives the members: a clock that stands still unless told, messages in the order in which they were
 /// sent, and a disk that has finished before it began.
-#[derive(Default)]
 struct Host {
+    does: Does,
     now: Instant,
     /// What the members said should be done. All but the messages is done as soon as it is said.
     actions: Vec<Action>,
@@ -367,14 +391,17 @@ struct Host {
     committed: u64,
 }
 
-impl Group {
-    fn new(members: usize, seed: u64) -> Self {
-        let new = Durable::bootstrap(membership(members as u64));
-        Self::restore(seed, (0..members).map(|_| new.clone()))
-    }
+/// What was done of what a step asked for.
+#[derive(Default)]
+struct Done {
+    written: Option<WriteSeq>,
+    applied: Option<Index>,
+}
 
-    fn restore(seed: u64, members: impl IntoIterator<Item = Durable>) -> Self {
-        let options = Options { seed, ..Options::default() };
+impl Group {
+    fn restore(does: Does, seed: u64, members: impl IntoIterator<Item = Durable>) -> Self {
+        let (synchronous_writes, synchronous_apply) = (does == Does::AtOnce, does == Does::AtOnce);
+        let options = Options { seed, synchronous_writes, synchronous_apply, ..Options::default() };
         let restored = members.into_iter().zip(1..).map(|(durable, id)| {
             let identity = Identity::new(ClusterId(1), member(id));
             let config = Config::new(identity, options.clone()).expect("valid");
@@ -435,45 +462,62 @@ impl Member {
 }
 
 impl Host {
+    fn that(does: Does) -> Self {
+        Self { does, now: Instant::ZERO, actions: Vec::new(), spare: Vec::new(), sent: 0, committed: 0 }
+    }
+
+    /// A new group of members, which this host drives.
+    fn group(&self, members: usize, seed: u64) -> Group {
+        let new = Durable::bootstrap(membership(members as u64));
+        Group::restore(self.does, seed, (0..members).map(|_| new.clone()))
+    }
+
     /// Hands an event to a member and carries out all that follows from it on that member.
     fn step(&mut self, group: &mut Group, id: NodeId, event: Event) {
         let member = &mut group.members[id.get() as usize - 1];
         let mut seen = self.actions.len();
-        let mut applied = None;
         member.raft.step_into(self.now, event, &mut self.actions);
-        loop {
-            let mut written = None;
-            for action in &self.actions[seen..] {
-                match action {
-                    Action::Send(_) => self.sent += 1,
-                    Action::Persist(write) => written = Some(write.seq),
-                    Action::Apply { through } => {
-                        member.apply(*through);
-                        applied = Some(*through);
-                    }
-                    Action::Respond { outcome, .. } => {
-                        assert!(matches!(outcome, Outcome::Committed(_)), "{outcome}");
-                        self.committed += 1;
-                    }
-                    Action::Halt(violation) => panic!("{violation}"),
-                    Action::Restore(_)
-                    | Action::FetchSnapshot { .. }
-                    | Action::LoadEntries { .. }
-                    | Action::TakeSnapshot => {
-                        panic!("{action:?}: nothing leaves these logs")
-                    }
-                }
-            }
+        let mut done = self.carry_out(member, seen);
+        while self.does == Does::Reported {
             seen = self.actions.len();
             let (now, actions) = (self.now, &mut self.actions);
-            if let Some(seq) = written {
+            if let Some(seq) = done.written.take() {
                 member.raft.step_into(now, Event::Persisted(seq), actions);
-            } else if let Some(through) = applied.take() {
+            } else if let Some(through) = done.applied.take() {
                 member.raft.step_into(now, Event::Applied(through), actions);
             } else {
                 return;
             }
+            let Done { written, applied } = self.carry_out(member, seen);
+            done = Done { written, applied: applied.or(done.applied) };
         }
+    }
+
+    /// Carries out the actions that came last, but for the messages. Returns what there is to report.
+    fn carry_out(&mut self, member: &mut Member, seen: usize) -> Done {
+        let mut done = Done::default();
+        for action in &self.actions[seen..] {
+            match action {
+                Action::Send(_) => self.sent += 1,
+                Action::Persist(write) => done.written = Some(write.seq),
+                Action::Apply { through } => {
+                    member.apply(*through);
+                    done.applied = Some(*through);
+                }
+                Action::Respond { outcome, .. } => {
+                    assert!(matches!(outcome, Outcome::Committed(_)), "{outcome}");
+                    self.committed += 1;
+                }
+                Action::Halt(violation) => panic!("{violation}"),
+                Action::Restore(_)
+                | Action::FetchSnapshot { .. }
+                | Action::LoadEntries { .. }
+                | Action::TakeSnapshot => {
+                    panic!("{action:?}: nothing leaves these logs")
+                }
+            }
+        }
+        done
     }
 
     /// Delivers until nothing is on its way.
@@ -643,7 +687,7 @@ fn count(counter: Counter, workload: Choice, n: u64, shape: Shape) -> Result<u64
         .arg(program)
         .args(["--workload", &workload.name(), "--n", &n.to_string()])
         .args(["--members", &shape.members.to_string(), "--log", &shape.log.to_string()])
-        .args(["--groups", &shape.groups.to_string()])
+        .args(["--groups", &shape.groups.to_string(), "--host", &shape.host.name()])
         .output()
         .map_err(|error| format!("cannot run valgrind, which counts: {error}"))?;
     let report = String::from_utf8_lossy(&output.stderr);
