@@ -89,6 +89,9 @@ struct Limits {
     /// Members ask before they stand for election
     #[arg(long)]
     pre_vote: bool,
+    /// State machines take any time to apply entries
+    #[arg(long)]
+    slow_machines: bool,
     /// Disks finish each write at once
     #[arg(long)]
     instant_disks: bool,
@@ -116,6 +119,7 @@ impl Limits {
             changes: self.changes,
             swap: self.swap,
             pre_vote: self.pre_vote,
+            slow_machines: self.slow_machines,
             instant_disks: self.instant_disks,
         }
     }

@@ -14,7 +14,7 @@ use kontiki_core::log::{Entry, EntryBody, Log};
 use kontiki_core::membership::Membership;
 use kontiki_core::raft::Raft;
 use kontiki_core::status::Status;
-use kontiki_core::types::{Index, LogId};
+use kontiki_core::types::{Index, LogId, NodeId};
 
 /// What a member was before a step.
 pub(super) struct Before {
@@ -51,13 +51,34 @@ impl Before {
         holds::<OneChangeAtATime>(&step)?;
         holds::<OneElectionAtATime>(&step)?;
         holds::<VotersOnly>(&step)?;
-        holds::<ElectionRestriction>(&step)
+        holds::<ElectionRestriction>(&step)?;
+        has_latest_membership(raft)
     }
 }
 
-/// Linearizable Reads: what a read must see is applied before its client is told to read.
-pub(super) fn is_applied(raft: &Raft, outcome: Outcome) -> Result<(), Violation> {
-    let (id, applied) = (raft.status().id, raft.log().applied());
+/// Latest Membership: the membership in force is the latest in a member's log, committed or not (paper §6).
+pub(super) fn has_latest_membership(raft: &Raft) -> Result<(), Violation> {
+    is_latest(raft.membership(), raft.log(), raft.status().id)
+}
+
+pub(super) fn is_latest(in_force: &Membership, log: &Log, id: NodeId) -> Result<(), Violation> {
+    let written = log.entries(log.base(), log.last().index).filter_map(|entry| match &entry.body {
+        EntryBody::Config(membership) => Some((entry.id.index, membership)),
+        _ => None,
+    });
+    let covered = log.snapshot().map(|snapshot| (snapshot.configured.index, &snapshot.membership));
+    match written.chain(covered).max_by_key(|(index, _)| *index) {
+        Some((index, latest)) if **latest != *in_force => {
+            let detail =
+                format!("member {id} goes by the membership {in_force}, and entry {index} says {latest}");
+            Err(Violation::new("Latest Membership", detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Linearizable Reads: what a read must see is applied by the state machine before its client is told to read.
+pub(super) fn is_applied(id: NodeId, applied: Index, outcome: Outcome) -> Result<(), Violation> {
     match outcome {
         Outcome::Ready { index, .. } if index > applied => {
             let detail = format!("member {id} serves a read of entry {index} and has applied {applied}");

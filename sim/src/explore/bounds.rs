@@ -50,6 +50,8 @@ pub struct Bounds {
     pub swap: bool,
     /// Whether members ask before they stand for election.
     pub pre_vote: bool,
+    /// Whether state machines take any time to apply what they are told to. Otherwise they take none.
+    pub slow_machines: bool,
     /// Whether disks finish each write at once. Otherwise a write may take any time, and a crash loses any
     /// number of the last ones.
     pub instant_disks: bool,
@@ -65,6 +67,8 @@ pub enum Transition {
     Timeout(u8),
     /// This member's disk reports its oldest write.
     Persisted(u8),
+    /// This member's state machine has done the oldest thing that it was told to.
+    Applied(u8),
     /// This member crashes with so many of its writes on its disk, and starts again.
     Crash(u8, u8),
     /// A client proposes a command to this member.
@@ -109,6 +113,7 @@ impl Default for Bounds {
             changes: 0,
             swap: false,
             pre_vote: false,
+            slow_machines: false,
             instant_disks: false,
         }
     }

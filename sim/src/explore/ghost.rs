@@ -115,6 +115,11 @@ impl Ghost {
                 let detail = format!("{id} leads term {term}, and its own vote is not on its disk");
                 return Err(Violation::new("Vote Durability", detail));
             }
+            None if !self.has_elected(after) => {
+                let detail =
+                    format!("{id} leads term {term} without the votes of a majority of its membership");
+                return Err(Violation::new("Election Safety", detail));
+            }
             None => {
                 let leaders = &mut Arc::make_mut(self).leaders;
                 leaders.push((term, id));
@@ -142,6 +147,19 @@ impl Ghost {
             }
             None => Ok(()),
         }
+    }
+
+    /// Whether the votes for a leader that have left, and its own, are a majority of its membership: of both sets
+    /// of voters, where two decide.
+    fn has_elected(&self, leader: &Raft) -> bool {
+        let (id, term) = (leader.status().id, leader.status().term);
+        let votes = |voter: NodeId| {
+            let is_vote = |(voted, by, candidate): &&(Term, Member, Member)| {
+                *voted == term && by.id == voter && candidate.id == id
+            };
+            (voter == id || self.votes.iter().any(|vote| is_vote(&vote))).then_some(true)
+        };
+        leader.membership().tally(votes) == Tally::Won
     }
 
     /// State Machine Safety, Own-Term Commit and Durable Commit.

@@ -11,7 +11,7 @@ use kontiki_core::membership::Membership;
 use kontiki_core::raft::Raft;
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::Instant;
-use kontiki_core::types::{ClusterId, Identity, RequestId, Term};
+use kontiki_core::types::{ClusterId, Identity, Index, RequestId, Term};
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -26,6 +26,9 @@ pub(super) struct Host {
     pub(super) disk: Durable,
     /// What its kernel has handed out to be written since, in order.
     pub(super) writes: VecDeque<Arc<Write>>,
+    /// Through where its state machine has applied, and is still to apply.
+    pub(super) applied: Index,
+    pub(super) applying: VecDeque<Index>,
     pub(super) facts: Facts,
     pub(super) hash: u64,
     /// The hashes of what it is under each renaming; first its own. Empty until it is known.
@@ -49,6 +52,7 @@ pub(super) struct Facts {
 pub(super) enum Cause {
     Timeout,
     Persisted,
+    Applied,
     Crash(u8),
     Propose(u8),
     Read(u8),
@@ -123,7 +127,8 @@ impl Host {
         let raft = restored(bounds, member, &disk).expect("a new member starts");
         let facts = Facts::of(&raft);
         let (writes, images, done) = Default::default();
-        let mut host = Self { raft, disk, writes, facts, hash: 0, images, done };
+        let (applied, applying) = (raft.log().applied(), VecDeque::new());
+        let mut host = Self { raft, disk, writes, applied, applying, facts, hash: 0, images, done };
         host.seal();
         host
     }
@@ -132,6 +137,8 @@ impl Host {
     pub(super) fn restart(&mut self, bounds: &Bounds, member: usize) -> Result<(), Violation> {
         self.raft = restored(bounds, member, &self.disk)?;
         self.writes.clear();
+        self.applying.clear();
+        self.applied = self.raft.log().applied();
         self.seal();
         Ok(())
     }
@@ -146,12 +153,13 @@ impl Host {
     /// It will not change any more.
     pub(super) fn seal(&mut self) {
         self.facts = Facts::of(&self.raft);
-        self.hash = StableHasher::of(&(&self.raft, &self.disk, &self.writes));
+        self.hash = StableHasher::of(&(&self.raft, &self.disk, &self.writes, self.applied, &self.applying));
     }
 
     /// Whether the two are in the same state.
     pub(super) fn equals(&self, other: &Self) -> bool {
-        self.raft == other.raft && self.disk == other.disk && self.writes == other.writes
+        (&self.raft, &self.disk, &self.writes) == (&other.raft, &other.disk, &other.writes)
+            && (self.applied, &self.applying) == (other.applied, &other.applying)
     }
 }
 

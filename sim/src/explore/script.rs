@@ -70,6 +70,7 @@ impl Script {
             Cause::Timeout if host.facts.is_leader => writeln!(lines, "heartbeat {name}"),
             Cause::Timeout => writeln!(lines, "campaign {name}"),
             Cause::Persisted => writeln!(lines, "persist {name}"),
+            Cause::Applied => writeln!(lines, "apply {name}"),
             Cause::Crash(written) => {
                 if written > 0 {
                     let _ = writeln!(lines, "flush {name} {written}");
@@ -96,7 +97,7 @@ fn change(event: &Event) -> String {
 }
 
 fn beginning(bounds: &Bounds) -> String {
-    let Bounds { members, voters, pre_vote, instant_disks, snapshots, .. } = *bounds;
+    let Bounds { members, voters, pre_vote, instant_disks, slow_machines, snapshots, .. } = *bounds;
     let mut lines = format!("cluster {voters}");
     if members > voters {
         let _ = write!(lines, " spares={}", members - voters);
@@ -106,8 +107,12 @@ fn beginning(bounds: &Bounds) -> String {
         lines.push_str(" retained_entries=0 retained_bytes=0");
     }
     lines.push('\n');
-    if !instant_disks {
-        (1..=members).for_each(|member| lines.push_str(&format!("slow-disk {member}\n")));
+    for member in 1..=members {
+        for (is_slow, command) in [(!instant_disks, "slow-disk"), (slow_machines, "slow-apply")] {
+            if is_slow {
+                let _ = writeln!(lines, "{command} {member}");
+            }
+        }
     }
     lines
 }

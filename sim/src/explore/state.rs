@@ -88,7 +88,7 @@ impl Spent {
             Cause::Snapshot => self.snapshots += 1,
             Cause::Change(_) => self.changes += 1,
             Cause::Transfer(_) => self.transfers += 1,
-            Cause::Persisted | Cause::Receive(_) => {}
+            Cause::Persisted | Cause::Applied | Cause::Receive(_) => {}
         }
     }
 }
@@ -131,6 +131,9 @@ impl State {
         if !host.writes.is_empty() {
             all.push((Cause::Persisted, Transition::Persisted(at)));
         }
+        if !host.applying.is_empty() {
+            all.push((Cause::Applied, Transition::Applied(at)));
+        }
         if crashes < bounds.crashes {
             let crash = |written| (Cause::Crash(written), Transition::Crash(at, written));
             all.extend((0..=host.writes.len() as u8).map(crash));
@@ -166,6 +169,7 @@ impl State {
             Transition::Deliver(at) => self.network.key(at)?.addressee(),
             Transition::Timeout(member)
             | Transition::Persisted(member)
+            | Transition::Applied(member)
             | Transition::Crash(member, _)
             | Transition::Propose(member)
             | Transition::Read(member)
@@ -200,6 +204,10 @@ impl State {
                     "member {}'s oldest write is durable: {ballot:?}, {append} entries",
                     id(member.into())
                 )
+            }
+            Transition::Applied(member) => {
+                let oldest = self.hosts[usize::from(member)].applying.front().copied().unwrap_or_default();
+                format!("member {}'s state machine has applied through {oldest}", id(member.into()))
             }
             Transition::Crash(member, written) => {
                 let writes = self.hosts[usize::from(member)].writes.len();

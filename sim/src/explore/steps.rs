@@ -4,7 +4,7 @@
 //! group, so nearly every transition of the group is one that is known for its member: the kernel is not
 //! stepped again, nothing is cloned, and what did not change is shared.
 
-use super::alone::{Before, is_applied};
+use super::alone::{Before, has_latest_membership, is_applied};
 use super::bounds::{Bounds, MAX_PROPOSALS, id};
 use super::ghost::{self, Ghost};
 use super::host::{Cause, Host, NOW, Step};
@@ -186,6 +186,7 @@ impl Steps {
         if let Cause::Crash(written) = cause {
             (0..written).for_each(|_| did.host.disk_writes());
             did.host.restart(&self.bounds, member)?;
+            has_latest_membership(&did.host.raft)?;
             return Ok(did);
         }
         did.carry_out(self.event(cause, before), &self.bounds, watch)?;
@@ -199,6 +200,7 @@ impl Steps {
         match cause {
             Cause::Receive(key) => Event::Receive(self.post(key).message.clone()),
             Cause::Persisted => Event::Persisted(WriteSeq::new(1)),
+            Cause::Applied => Event::Applied(host.applying.front().copied().unwrap_or_default()),
             Cause::Propose(number) => {
                 let request = request(0, number);
                 Event::Propose(Proposal { request, payload: ghost::payload_of(request) })
@@ -279,8 +281,14 @@ impl Did {
         if matches!(event, Event::Persisted(_)) {
             host.disk_writes();
         }
+        if matches!(event, Event::Applied(_)) {
+            host.applying.pop_front();
+        }
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
+            if let Event::Applied(through) = event {
+                host.applied = through;
+            }
             let now = if event == Event::Wake { host.raft.deadline() } else { NOW };
             let before = Before::of(&host.raft);
             let stepped = stepped(&mut host.raft, now, event.clone());
@@ -301,13 +309,14 @@ impl Did {
                     Action::Persist(write) => {
                         host.writes.push_back(Arc::new(Write { seq: WriteSeq::ZERO, ..write }));
                     }
+                    Action::Apply { through } if bounds.slow_machines => host.applying.push_back(through),
                     Action::Apply { through } => events.push_back(Event::Applied(through)),
                     Action::Restore(snapshot) => events.push_back(Event::Applied(snapshot.last.index)),
                     Action::FetchSnapshot { snapshot, .. } => {
                         events.push_back(Event::SnapshotFetched(snapshot));
                     }
                     Action::Respond { request, outcome } => {
-                        is_applied(&host.raft, outcome)?;
+                        is_applied(host.raft.status().id, host.applied, outcome)?;
                         self.answers.push((request, outcome));
                     }
                     Action::Halt(violation) => return Err(Violation::new("Halt", violation.to_string())),

@@ -1,6 +1,6 @@
 //! Small groups explored to the end, and the judge.
 
-use super::alone::{Before, is_applied};
+use super::alone::{Before, has_latest_membership, is_applied, is_latest};
 use super::ghost::{Ghost, applied_is_committed};
 use super::host::{Host, NOW};
 use super::*;
@@ -12,6 +12,7 @@ use crate::trace::{Fate, Traced};
 use kontiki_core::action::Outcome;
 use kontiki_core::event::Event;
 use kontiki_core::log::{Entry, EntryBody};
+use kontiki_core::membership::Membership;
 use kontiki_core::message::{Body, Message};
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{
@@ -34,6 +35,7 @@ const PAIR: Bounds = Bounds {
     changes: 0,
     swap: false,
     pre_vote: false,
+    slow_machines: false,
     instant_disks: true,
 };
 
@@ -92,6 +94,7 @@ fn slow_disks_reads_and_changes_bring_more_states() {
     let least = states(fast);
     for bounds in [
         Bounds { instant_disks: false, ..fast },
+        Bounds { slow_machines: true, ..fast },
         Bounds { reads: 1, ..fast },
         Bounds { follower_reads: 1, ..fast },
         Bounds { snapshots: 1, ..fast },
@@ -152,6 +155,13 @@ fn elected() -> Vec<Host> {
     state.hosts.iter().map(|host| (**host).clone()).collect()
 }
 
+/// What is remembered when member 1 has got the vote of 2 in term 1.
+fn granted() -> Arc<Ghost> {
+    let mut ghost = Arc::<Ghost>::default();
+    Arc::make_mut(&mut ghost).voted(Term::new(1), id(2).into(), id(1).into());
+    ghost
+}
+
 /// Whether something that can happen changes something.
 fn is_news(state: &Arc<State>, transition: Transition, steps: &Steps) -> bool {
     state.after(transition, steps).unwrap().unwrap().fingerprint() != state.fingerprint()
@@ -175,7 +185,7 @@ fn two_leaders_of_one_term_are_seen() {
     let hosts = elected();
     let blank = Host::of(&PAIR, 0);
     let all: Vec<_> = hosts.iter().collect();
-    let mut ghost = Arc::<Ghost>::default();
+    let mut ghost = granted();
     assert_eq!(property(ghost.judge(&blank, &all, 0, std::iter::empty(), &[])), "nothing");
     let mut ghost = Arc::<Ghost>::default();
     Arc::make_mut(&mut ghost).led(Term::new(1), id(2));
@@ -183,9 +193,28 @@ fn two_leaders_of_one_term_are_seen() {
 }
 
 #[test]
+fn a_leader_without_the_votes_of_a_majority_is_seen() {
+    let (hosts, blank) = (elected(), Host::of(&PAIR, 0));
+    let all: Vec<_> = hosts.iter().collect();
+    let judged = |term, voter, candidate| {
+        let mut ghost = Arc::<Ghost>::default();
+        Arc::make_mut(&mut ghost).voted(Term::new(term), id(voter).into(), id(candidate).into());
+        property(ghost.judge(&blank, &all, 0, std::iter::empty(), &[]))
+    };
+    assert_eq!(judged(1, 2, 1), "nothing");
+    for (term, voter, candidate) in [(2, 2, 1), (1, 1, 1), (1, 2, 2)] {
+        assert_eq!(
+            judged(term, voter, candidate),
+            "Election Safety",
+            "{voter} votes for {candidate} in {term}"
+        );
+    }
+}
+
+#[test]
 fn a_leader_that_lacks_what_is_committed_is_seen() {
     let hosts = elected();
-    let mut ghost = Arc::<Ghost>::default();
+    let mut ghost = granted();
     Arc::make_mut(&mut ghost).commit(LogId::new(1, 3), 7, Term::ZERO);
     let judged =
         ghost.judge(&Host::of(&PAIR, 0), &hosts.iter().collect::<Vec<_>>(), 0, std::iter::empty(), &[]);
@@ -198,8 +227,7 @@ fn a_leader_that_changes_its_log_is_seen() {
     let (mut longer, all) = (hosts.clone(), hosts.iter().collect::<Vec<_>>());
     let proposal = kontiki_core::event::Proposal { request: RequestId(9), payload: Payload::from("x") };
     longer[0].raft.step(NOW, Event::Propose(proposal));
-    let judge =
-        |before: &Host| property(Arc::<Ghost>::default().judge(before, &all, 0, std::iter::empty(), &[]));
+    let judge = |before: &Host| property(granted().judge(before, &all, 0, std::iter::empty(), &[]));
     assert_eq!(judge(&hosts[0]), "nothing");
     assert_eq!(judge(&longer[0]), "Leader Append-Only");
 }
@@ -319,6 +347,21 @@ fn a_snapshot_of_what_was_not_committed_is_seen() {
     assert_eq!(judged(LogId::new(2, 1)), "Snapshot Prefix");
 }
 
+/// The membership in force is the latest in the log, and that of the beginning where the log has none.
+#[test]
+fn a_member_that_goes_by_another_membership_than_its_log_says_is_seen() {
+    let mut host = holding(0, &[(1, 1, "a")], 0);
+    assert_eq!(property(has_latest_membership(&host.raft)), "nothing");
+    let alone = Arc::new(Membership::of([id(1)]).unwrap());
+    let entry = Entry { id: LogId::new(2, 2), body: EntryBody::Config(Arc::clone(&alone)) };
+    host.disk.entries = host.disk.entries.iter().cloned().chain([entry]).collect();
+    host.restart(&PAIR, 0).unwrap();
+    assert_eq!(property(has_latest_membership(&host.raft)), "nothing");
+    assert_eq!(property(is_latest(&alone, host.raft.log(), id(1))), "nothing");
+    let first = Membership::of([id(1), id(2)]).unwrap();
+    assert_eq!(property(is_latest(&first, host.raft.log(), id(1))), "Latest Membership");
+}
+
 /// The simulator's checks of single steps: here a vote for a shorter log.
 #[test]
 fn a_step_that_breaks_a_rule_of_its_own_is_seen() {
@@ -342,8 +385,8 @@ fn a_read_that_is_served_before_its_entry_is_applied_is_seen() {
     let host = holding(0, &[(1, 1, "a")], 1);
     let ready = |index| Outcome::Ready { index: Index::new(index), until: None };
     assert_eq!(host.raft.log().applied(), Index::ZERO);
-    assert_eq!(property(is_applied(&host.raft, ready(0))), "nothing");
-    assert_eq!(property(is_applied(&host.raft, ready(1))), "Linearizable Reads");
+    let judged = |index| property(is_applied(id(1), host.applied, ready(index)));
+    assert_eq!((judged(0), judged(1)), ("nothing", "Linearizable Reads"));
 }
 
 /// A client that was told no must not find its entry in the log: neither before it was told nor after.
