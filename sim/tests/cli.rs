@@ -645,3 +645,22 @@ fn a_counterexample_is_replayed_explained_and_written_as_a_script() {
     let error = String::from_utf8(refused.stderr).expect("text");
     assert!(error.contains("what an exploration has found is shown as it is: leave --shrink out"), "{error}");
 }
+
+/// A search that is stopped goes on from its checkpoint, and ends as one that was not stopped.
+#[test]
+fn an_exploration_goes_on_from_its_checkpoint() {
+    let file = scratch("exploration");
+    let file = file.to_str().expect("text");
+    let bounds = ["explore", "--members", "2", "--crashes", "1", "--instant-disks", "--format", "json"];
+    let whole = json(&bounds);
+    let stopped = json(&[&bounds[..], &["--max-states", "1000", "--checkpoint", file]].concat());
+    assert_eq!((&stopped["complete"], &whole["complete"]), (&Value::Bool(false), &Value::Bool(true)));
+    let resumed = json(&["explore", "--resume", file, "--format", "json"]);
+    for field in ["states", "transitions", "depth", "complete"] {
+        assert_eq!(resumed[field], whole[field], "{field}");
+    }
+    std::fs::write(file, "{}").unwrap();
+    let refused = sim(&["explore", "--resume", file]);
+    let error = String::from_utf8(refused.stderr).expect("text");
+    assert!(error.contains("it is no checkpoint of this version of explore"), "{error}");
+}

@@ -1,14 +1,17 @@
 //! `kontiki-sim explore`: every state of a small group.
 
 use super::pool::{self, processor_time};
+use super::stop::Stop;
 use super::{Format, note, print, time};
 use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kontiki_sim::explore::{
     self, Batch, Bounds, Counterexample, Expanded, Exploration, Reductions, Schedule,
 };
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{BufReader, BufWriter, IsTerminal as _};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -21,6 +24,15 @@ pub(crate) struct Explore {
     /// Look at all states that are equal but for the names of members, not at one of them
     #[arg(long)]
     no_symmetry: bool,
+    /// Write how far the search is to this file, now and then and where it stops, for --resume
+    #[arg(long)]
+    checkpoint: Option<PathBuf>,
+    /// How often
+    #[arg(long, default_value = "10m", value_parser = time::long)]
+    every: Duration,
+    /// Go on from this file, within its bounds, and keep it up to date
+    #[arg(long, conflicts_with = "no_symmetry")]
+    resume: Option<PathBuf>,
     /// Stop after so long: 30m, 8h
     #[arg(long, value_parser = time::long)]
     budget: Option<Duration>,
@@ -37,7 +49,7 @@ pub(crate) struct Explore {
     #[arg(long, default_value = "counterexample.json")]
     counterexample: PathBuf,
     /// Go the way in this file again, and tell every step
-    #[arg(long, conflicts_with_all = ["budget", "max_states", "jobs", "no_symmetry"])]
+    #[arg(long, conflicts_with_all = ["budget", "max_states", "jobs", "no_symmetry", "checkpoint", "resume"])]
     replay: Option<PathBuf>,
     /// With --replay: write the way to this file as a script for tests/data
     #[arg(long, requires = "replay")]
@@ -130,29 +142,43 @@ impl Explore {
         if let Some(file) = &self.replay {
             return replay(file, self.script.as_deref());
         }
-        let started = Instant::now();
-        let reductions = Reductions { symmetry: !self.no_symmetry };
-        let exploration = Exploration::reduced(self.limits.bounds(), reductions);
-        let mut exploration = exploration.map_err(|error| error.to_string())?;
+        let mut exploration = self.begin()?;
+        let file = self.checkpoint.as_deref().or(self.resume.as_deref());
         let jobs = pool::threads(self.jobs);
-        let mut told = started;
-        while !exploration.is_done() && exploration.states() < self.max_states {
-            if self.budget.is_some_and(|budget| started.elapsed() >= budget) {
-                break;
-            }
+        let stop = Stop::after(self.budget).map_err(|error| format!("signals cannot be heeded: {error}"))?;
+        let mut progress = Progress::new(exploration.states());
+        let mut saved = Instant::now();
+        while !exploration.is_done() && exploration.states() < self.max_states && stop.goes_on() {
             exploration.go_on_in_parts(BATCH, |batch| in_threads(batch, jobs));
-            if told.elapsed() >= EVERY {
-                told = Instant::now();
-                note(&format!("{} ...", far(&exploration, started.elapsed())));
+            progress.show(&exploration);
+            if let Some(file) = file.filter(|_| saved.elapsed() >= self.every) {
+                save(&exploration, file)?;
+                saved = Instant::now();
             }
         }
-        self.report(&exploration, started.elapsed())
+        progress.clear();
+        if let Some(file) = file.filter(|_| !exploration.is_done()) {
+            save(&exploration, file)?;
+            note(&format!("go on: cargo sim explore --resume {}", file.display()));
+        }
+        self.report(&exploration, &progress)
     }
 
-    fn report(&self, exploration: &Exploration, elapsed: Duration) -> Result<bool, String> {
-        let found = exploration.found();
+    /// The search that is to be made, or to go on.
+    fn begin(&self) -> Result<Exploration, String> {
+        let Some(file) = &self.resume else {
+            let reductions = Reductions { symmetry: !self.no_symmetry };
+            return Exploration::reduced(self.limits.bounds(), reductions).map_err(|error| error.to_string());
+        };
+        let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+        let bytes = fs::File::open(file).map_err(|error| wrong(&error))?;
+        Exploration::resume(&mut BufReader::new(bytes)).map_err(|error| wrong(&error))
+    }
+
+    fn report(&self, exploration: &Exploration, progress: &Progress) -> Result<bool, String> {
+        let (found, elapsed) = (exploration.found(), progress.started.elapsed());
         if let Some(found) = found {
-            let kept = Schedule { bounds: self.limits.bounds(), path: found.path.clone() };
+            let kept = Schedule { bounds: *exploration.bounds(), path: found.path.clone() };
             let text = serde_json::to_string_pretty(&kept).map_err(|error| error.to_string())?;
             fs::write(&self.counterexample, text + "\n")
                 .map_err(|error| format!("{}: {error}", self.counterexample.display()))?;
@@ -169,11 +195,11 @@ impl Explore {
             print(&format!("{all}\n"));
             return Ok(found.is_none());
         }
-        let far = far(exploration, elapsed);
+        let far = progress.line(exploration);
         match found {
             Some(found) => {
                 let Counterexample { violation, path } = found;
-                let schedule = Schedule { bounds: self.limits.bounds(), path: path.clone() };
+                let schedule = Schedule { bounds: *exploration.bounds(), path: path.clone() };
                 print(&format!("FAILED  {}: {}\n{}", violation.property, violation.detail, tell(&schedule)?));
                 print(&format!("{}\n{far}\n", commands(&self.counterexample)));
             }
@@ -241,15 +267,65 @@ fn numbered(steps: &[String]) -> String {
     out
 }
 
-fn far(exploration: &Exploration, elapsed: Duration) -> String {
-    let rate = time::rate(exploration.states(), elapsed);
-    format!(
-        "{} states, {} transitions, depth {}, {} states to go on from, {rate} new states a second, {elapsed:.1?}",
-        exploration.states(),
-        exploration.transitions(),
-        exploration.depth(),
-        exploration.frontier(),
-    )
+/// Shows how far a search is: a line that changes where a terminal watches, and one now and then where none does.
+struct Progress {
+    started: Instant,
+    /// How many states were known before.
+    before: u64,
+    bar: ProgressBar,
+    written: Instant,
+}
+
+impl Progress {
+    fn new(before: u64) -> Self {
+        let watched = std::io::stderr().is_terminal();
+        let target = if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style);
+        let now = Instant::now();
+        Self { started: now, before, bar, written: now }
+    }
+
+    fn show(&mut self, exploration: &Exploration) {
+        if !self.bar.is_hidden() {
+            self.bar.set_message(self.line(exploration));
+            self.bar.tick();
+        } else if self.written.elapsed() >= EVERY {
+            self.written = Instant::now();
+            note(&format!("{} ...", self.line(exploration)));
+        }
+    }
+
+    fn line(&self, exploration: &Exploration) -> String {
+        let elapsed = self.started.elapsed();
+        let rate = time::rate(exploration.states() - self.before, elapsed);
+        format!(
+            "{} states, {} transitions, depth {}, {} states to go on from, {rate} new states a second, {elapsed:.1?}",
+            exploration.states(),
+            exploration.transitions(),
+            exploration.depth(),
+            exploration.frontier(),
+        )
+    }
+
+    fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Writes a checkpoint in the place of the one before, which stays until the new one is whole.
+fn save(exploration: &Exploration, file: &Path) -> Result<(), String> {
+    let mut new = file.as_os_str().to_owned();
+    new.push(".new");
+    let written = || {
+        let mut to = BufWriter::new(fs::File::create(&new)?);
+        exploration.save(&mut to)?;
+        to.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(&new, file)
+    };
+    written()
+        .map_err(|error| format!("cannot write {}: {error}; name a file that can be written", file.display()))
 }
 
 /// Finds what follows from each state of a batch, in so many threads.

@@ -24,6 +24,7 @@
 
 mod alone;
 mod bounds;
+mod checkpoint;
 mod ghost;
 mod host;
 mod network;
@@ -38,9 +39,11 @@ mod tests;
 mod violation;
 
 pub use bounds::{Bounds, BoundsError, ReplayError, Transition};
+pub use checkpoint::ResumeError;
 pub use schedule::Schedule;
 pub use violation::Violation;
 
+use serde::{Deserialize, Serialize};
 use state::{State, Successor};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -61,6 +64,7 @@ pub struct Counterexample {
 #[derive(Debug)]
 pub struct Exploration {
     steps: Steps,
+    reductions: Reductions,
     store: Store,
     /// States whose successors are still to be found, each with its number.
     frontier: VecDeque<(u32, Waiting)>,
@@ -74,7 +78,8 @@ pub struct Exploration {
 
 /// Which states are left out because others stand for them. What is found does not depend on it, and neither
 /// does the length of the way there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Reductions {
     /// Of states that are equal but for the names of members, one is looked at. Members that begin alike can
     /// be renamed to one another, but for the last where the membership changes; none can where leaders hand
@@ -119,6 +124,7 @@ impl Exploration {
         let frontier = VecDeque::from([(0, Waiting::First(Arc::new(first)))]);
         Ok(Self {
             steps,
+            reductions,
             store,
             frontier,
             at_depth: 1,

@@ -234,14 +234,28 @@ impl State {
         transition: Transition,
         steps: &Steps,
     ) -> Option<Result<Arc<Self>, Violation>> {
+        let changed = |successor: Option<Successor>| match successor {
+            Some(successor) => Arc::new(successor.state()),
+            None => Arc::clone(self),
+        };
+        Some(self.successor(transition, steps)?.map(changed))
+    }
+
+    /// What follows from one of its transitions, if that changes anything; `None` where it cannot happen within
+    /// the bounds.
+    pub(super) fn successor(
+        self: &Arc<Self>,
+        transition: Transition,
+        steps: &Steps,
+    ) -> Option<Result<Option<Successor>, Violation>> {
         let (member, cause) = self.cause(transition, &steps.bounds)?;
         let host = &self.hosts[member];
         steps.prepare(host, member, std::iter::once(cause));
         let done = host.done.read();
         let (_, step) = done.iter().find(|(known, _)| *known == cause)?;
-        let Some(step) = step else { return Some(Ok(Arc::clone(self))) };
+        let Some(step) = step else { return Some(Ok(None)) };
         let news = self.news(member, cause, step, steps);
-        Some(news.map(|news| Arc::new(Successor::new(self, member, step, news).state())))
+        Some(news.map(|news| Some(Successor::new(self, member, step, news))))
     }
 
     /// What follows where this happens to a member, and it takes this step.
@@ -309,6 +323,11 @@ impl State {
 impl Successor {
     pub(super) fn new(from: &Arc<State>, member: usize, step: &Arc<Step>, news: News) -> Self {
         Self { from: Arc::clone(from), member, step: Arc::clone(step), news }
+    }
+
+    /// That of the state.
+    pub(super) fn fingerprint(&self) -> u64 {
+        self.news.fingerprint
     }
 
     /// The whole state.

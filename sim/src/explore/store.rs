@@ -20,6 +20,27 @@ impl Store {
         store
     }
 
+    /// A store that holds these states.
+    pub(super) fn of(reached: Vec<(u32, Transition)>, fingerprints: Vec<u64>) -> Self {
+        let slots = (reached.len() * 4 / 3 + 1).next_power_of_two().max(1 << 10);
+        let mut store = Self { reached, table: vec![0; slots] };
+        for fingerprint in fingerprints {
+            let slot = store.slot(fingerprint);
+            store.table[slot] = not_zero(fingerprint);
+        }
+        store
+    }
+
+    /// How each state was reached, in the order of their numbers.
+    pub(super) fn reached(&self) -> &[(u32, Transition)] {
+        &self.reached
+    }
+
+    /// The fingerprints of all states, in no order that means anything.
+    pub(super) fn fingerprints(&self) -> impl Iterator<Item = u64> {
+        self.table.iter().copied().filter(|fingerprint| *fingerprint != 0)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.reached.len()
     }
