@@ -98,6 +98,9 @@ struct Limits {
     /// A change swaps the last member for the one before it, by joint consensus, then back
     #[arg(long)]
     swap: bool,
+    /// How many times a message arrives that has arrived before; any number of times by default
+    #[arg(long)]
+    copied: Option<u8>,
     /// Members ask before they stand for election
     #[arg(long)]
     pre_vote: bool,
@@ -130,6 +133,7 @@ impl Limits {
             transfers: self.transfers,
             changes: self.changes,
             swap: self.swap,
+            copied: self.copied,
             pre_vote: self.pre_vote,
             slow_machines: self.slow_machines,
             instant_disks: self.instant_disks,

@@ -15,7 +15,7 @@ pub(super) fn id(member: usize) -> NodeId {
     NodeId::new(member as u64 + 1).expect("not zero")
 }
 
-/// How much may happen in a group that is explored. Messages may be lost and repeated without a bound.
+/// How much may happen in a group that is explored. Messages may be lost without a bound.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bounds {
@@ -48,6 +48,9 @@ pub struct Bounds {
     /// Whether a change swaps the last member for the one before it, then that one for the last, and so on: by joint
     /// consensus.
     pub swap: bool,
+    /// How many times a message reaches its addressee and may reach it once more. `None` where each may come any
+    /// number of times.
+    pub copied: Option<u8>,
     /// Whether members ask before they stand for election.
     pub pre_vote: bool,
     /// Whether state machines take any time to apply what they are told to. Otherwise they take none.
@@ -61,8 +64,11 @@ pub struct Bounds {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transition {
-    /// The message at this place, of all that were sent, reaches its addressee.
+    /// The message at this place, of all that were sent, reaches its addressee. Where copies are bounded, those
+    /// that have arrived are not among them.
     Deliver(u32),
+    /// The same where copies are bounded, and it may come once more.
+    Repeat(u32),
     /// This member's timer is due.
     Timeout(u8),
     /// This member's disk reports its oldest write.
@@ -112,6 +118,7 @@ impl Default for Bounds {
             transfers: 0,
             changes: 0,
             swap: false,
+            copied: None,
             pre_vote: false,
             slow_machines: false,
             instant_disks: false,

@@ -234,6 +234,7 @@ fn code(transition: Transition) -> u64 {
         Transition::Change(member) => (7, member.into()),
         Transition::Transfer(member) => (8, member.into()),
         Transition::Snapshot(member) => (9, member.into()),
+        Transition::Repeat(at) => (10, at),
     };
     kind << 32 | u64::from(number)
 }
@@ -245,6 +246,7 @@ fn transition(code: u64) -> Option<Transition> {
     let is_member = number < 1 << 8;
     Some(match kind {
         0 => Transition::Deliver(number),
+        10 => Transition::Repeat(number),
         4 if number < 1 << 16 => Transition::Crash((number >> 8) as u8, written),
         1 if is_member => Transition::Timeout(member),
         2 if is_member => Transition::Persisted(member),
@@ -337,10 +339,11 @@ mod tests {
             Transition::Change(2),
             Transition::Transfer(3),
             Transition::Snapshot(4),
+            Transition::Repeat(7),
         ];
         for one in all {
             assert_eq!(transition(code(one)), Some(one));
         }
-        assert_eq!([10 << 32, 1 << 32 | 256, 4 << 32 | 65_536].map(transition), [None; 3]);
+        assert_eq!([11 << 32, 1 << 32 | 256, 4 << 32 | 65_536].map(transition), [None; 3]);
     }
 }

@@ -67,6 +67,8 @@ pub(super) enum Cause {
 pub(super) struct Step {
     /// What the member is then.
     pub(super) host: Result<Arc<Host>, Violation>,
+    /// The message that it received.
+    pub(super) received: Option<Arc<Post>>,
     /// The messages that it sends, each once, in the order of their keys.
     pub(super) sent: Box<[Arc<Post>]>,
     /// What its clients are told.

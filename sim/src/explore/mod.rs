@@ -7,7 +7,7 @@
 //! seen before are left out; the search is breadth first, so a violation is found by a shortest way.
 //!
 //! Messages stay when they are delivered. So any message may be lost, delayed, reordered and repeated at any
-//! time, without a bound. Time is left out ([`Raft::forget_time`](kontiki_core::raft::Raft::forget_time)):
+//! time, without a bound ([`Bounds::copied`] sets one). Time is left out ([`Raft::forget_time`](kontiki_core::raft::Raft::forget_time)):
 //! every timeout may happen at any time. That is more than any clock allows, and rules out what rests on
 //! clocks: check-quorum and leases are off.
 //!
@@ -238,12 +238,13 @@ impl Batch<'_> {
             state.events(member, &steps.bounds, &mut events);
             steps.prepare(host, member, events.iter().map(|(cause, _)| *cause));
             let known = host.done.read();
-            let mut known = known.iter();
+            let mut known = known.iter().peekable();
             for &(cause, transition) in &events {
                 expanded.transitions += 1;
-                let step = known.find(|(known, _)| *known == cause).and_then(|(_, step)| step.as_ref());
+                while known.next_if(|(known, _)| *known < cause).is_some() {}
+                let step = known.peek().and_then(|(_, step)| step.as_ref());
                 let Some(step) = step else { continue };
-                match state.news(member, cause, step, steps) {
+                match state.news(member, cause, transition, step, steps) {
                     Ok(news) if self.store.contains(news.fingerprint) => {}
                     Ok(news) => {
                         let fingerprint = news.fingerprint;

@@ -58,40 +58,55 @@ impl Post {
 /// Every message that was ever sent, in the order of their keys.
 ///
 /// Messages stay. So each may be delivered at any later time, any number of times, and never: loss,
-/// duplication, delay and reordering without a bound.
-#[derive(Default, Debug)]
-pub(super) struct Network(Vec<Key>);
+/// duplication, delay and reordering without a bound. Where copies are bounded they are counted, and one is gone
+/// when it has arrived.
+#[derive(Debug)]
+pub(super) struct Network {
+    keys: Vec<Key>,
+    counts: bool,
+}
 
 impl Network {
+    pub(super) fn new(counts: bool) -> Self {
+        Self { keys: Vec::new(), counts }
+    }
+
     pub(super) fn key(&self, at: u32) -> Option<Key> {
-        self.0.get(at as usize).copied()
+        self.keys.get(at as usize).copied()
     }
 
-    /// The messages to one member, each with its place among all.
+    /// The messages to one member, each with its place among all; one of those that are equal.
     pub(super) fn to(&self, member: usize) -> impl Iterator<Item = (u32, Key)> {
-        let first = self.0.partition_point(|key| key.addressee() < member);
+        let first = self.keys.partition_point(|key| key.addressee() < member);
         let to = move |(_, key): &(u32, Key)| key.addressee() == member;
-        (first as u32..).zip(self.0[first..].iter().copied()).take_while(to)
+        let all = (first as u32..).zip(self.keys[first..].iter().copied()).take_while(to);
+        let mut before = None;
+        all.filter(move |(_, key)| before.replace(*key) != Some(*key))
     }
 
-    /// Those of these messages that have not been sent before.
+    /// Those of these messages that are not there before they are sent.
     pub(super) fn unsent<'a>(&self, sent: &'a [Arc<Post>]) -> impl Iterator<Item = &'a Post> {
-        sent.iter().map(|post| &**post).filter(|post| self.0.binary_search(&post.key).is_err())
+        let is_new = |post: &&Post| self.counts || self.keys.binary_search(&post.key).is_err();
+        sent.iter().map(|post| &**post).filter(is_new)
     }
 
-    /// What it is once these messages, which are in order, have been sent too.
-    pub(super) fn with(self: &Arc<Self>, sent: &[Arc<Post>]) -> Arc<Self> {
-        if self.unsent(sent).next().is_none() {
+    /// What it is once these messages, which are in order, have been sent too, and this one is gone.
+    pub(super) fn with(self: &Arc<Self>, sent: &[Arc<Post>], gone: Option<Key>) -> Arc<Self> {
+        if gone.is_none() && self.unsent(sent).next().is_none() {
             return Arc::clone(self);
         }
-        let mut keys = Vec::with_capacity(self.0.len() + sent.len());
-        let mut old = self.0.iter().copied().peekable();
+        let mut keys = Vec::with_capacity(self.keys.len() + sent.len());
+        let without = gone.and_then(|gone| self.keys.binary_search(&gone).ok());
+        let old = self.keys.iter().enumerate().filter(|(place, _)| Some(*place) != without);
+        let mut old = old.map(|(_, key)| *key).peekable();
         for key in sent.iter().map(|post| post.key) {
             keys.extend(std::iter::from_fn(|| old.next_if(|old| *old < key)));
-            old.next_if_eq(&key);
+            if !self.counts {
+                old.next_if_eq(&key);
+            }
             keys.push(key);
         }
         keys.extend(old);
-        Arc::new(Self(keys))
+        Arc::new(Self { keys, counts: self.counts })
     }
 }

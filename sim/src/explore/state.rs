@@ -3,7 +3,7 @@
 use super::bounds::{Bounds, MAX_MEMBERS, Transition, id};
 use super::ghost::Ghost;
 use super::host::{Cause, Host, Step};
-use super::network::{Network, Post};
+use super::network::Network;
 use super::steps::{Steps, request_of_read};
 use super::violation::Violation;
 use crate::hash::StableHasher;
@@ -22,6 +22,7 @@ struct Spent {
     snapshots: u8,
     transfers: u8,
     changes: u8,
+    copied: u8,
 }
 
 /// A state: what all members are, every message that was ever sent, and what must be remembered to judge what
@@ -62,16 +63,18 @@ pub(super) struct News {
     /// What is remembered then, where that has changed.
     past: Option<Past>,
     spent: Spent,
+    /// Whether the message that is received is gone then.
+    consumes: bool,
 }
 
 impl Spent {
     fn hash(self) -> u64 {
         let Self { proposals, crashes, elections, heartbeats, reads, follower_reads, questions, .. } = self;
-        let Self { snapshots, transfers, changes, .. } = self;
+        let Self { snapshots, transfers, changes, copied, .. } = self;
         let often = [proposals, crashes, elections, heartbeats, reads, follower_reads, questions, snapshots];
         StableHasher::combine(
             u64::from_le_bytes(often),
-            u64::from_le_bytes([transfers, changes, 0, 0, 0, 0, 0, 0]),
+            u64::from_le_bytes([transfers, changes, copied, 0, 0, 0, 0, 0]),
         )
     }
 
@@ -101,7 +104,8 @@ impl State {
         let past = Past { hashes: steps.hashes_of(&ghost), ghost };
         let sum = |renaming: usize| hosts.iter().map(|host| host.images[renaming]).fold(0, u64::wrapping_add);
         let sums = (0..past.hashes.len()).map(sum).collect();
-        Self { hosts, network: Arc::default(), past, sums, spent: Spent::default() }
+        let network = Arc::new(Network::new(steps.bounds.copied.is_some()));
+        Self { hosts, network, past, sums, spent: Spent::default() }
     }
 
     /// Equal for states that are equal but for names, and different for others, but for a chance of one in
@@ -160,13 +164,19 @@ impl State {
         }
         let may_ask = !host.facts.is_leader || questions < bounds.follower_reads;
         let received = self.network.to(member).filter(|(_, key)| may_ask || !key.is_question());
-        all.extend(received.map(|(at, key)| (Cause::Receive(key), Transition::Deliver(at))));
+        let may_repeat = bounds.copied.is_some_and(|most| self.spent.copied < most);
+        for (at, key) in received {
+            all.push((Cause::Receive(key), Transition::Deliver(at)));
+            if may_repeat {
+                all.push((Cause::Receive(key), Transition::Repeat(at)));
+            }
+        }
     }
 
     /// Who takes part in a transition and what happens to it, if that can happen within the bounds.
     pub(super) fn cause(&self, transition: Transition, bounds: &Bounds) -> Option<(usize, Cause)> {
         let member = match transition {
-            Transition::Deliver(at) => self.network.key(at)?.addressee(),
+            Transition::Deliver(at) | Transition::Repeat(at) => self.network.key(at)?.addressee(),
             Transition::Timeout(member)
             | Transition::Persisted(member)
             | Transition::Applied(member)
@@ -187,7 +197,7 @@ impl State {
     /// Whose step a transition is, and what it is, in words.
     pub(super) fn describe(&self, transition: Transition, steps: &Steps) -> String {
         match transition {
-            Transition::Deliver(at) => {
+            Transition::Deliver(at) | Transition::Repeat(at) => {
                 let Some(key) = self.network.key(at) else { return "nothing".to_owned() };
                 let message = &steps.post(key).message;
                 format!(
@@ -254,7 +264,7 @@ impl State {
         let done = host.done.read();
         let (_, step) = done.iter().find(|(known, _)| *known == cause)?;
         let Some(step) = step else { return Some(Ok(None)) };
-        let news = self.news(member, cause, step, steps);
+        let news = self.news(member, cause, transition, step, steps);
         Some(news.map(|news| Some(Successor::new(self, member, step, news))))
     }
 
@@ -263,16 +273,19 @@ impl State {
         &self,
         member: usize,
         cause: Cause,
+        transition: Transition,
         step: &Step,
         steps: &Steps,
     ) -> Result<News, Violation> {
         let host = step.host.as_ref().map_err(Clone::clone)?;
         let mut spent = self.spent;
         spent.count(cause, self.hosts[member].facts.is_leader);
+        spent.copied += u8::from(matches!(transition, Transition::Repeat(_)));
+        let consumes = steps.bounds.copied.is_some() && matches!(transition, Transition::Deliver(_));
         let past = self.judged(member, cause, step, host, steps)?;
         let hashes = &past.as_ref().unwrap_or(&self.past).hashes;
-        let fingerprint = fingerprint(spent, hashes, self.sums_after(member, host, &step.sent));
-        Ok(News { fingerprint, past, spent })
+        let fingerprint = fingerprint(spent, hashes, self.sums_after(member, host, step, consumes));
+        Ok(News { fingerprint, past, spent, consumes })
     }
 
     /// The sums once a member has changed and sent these messages.
@@ -280,12 +293,16 @@ impl State {
         &'a self,
         member: usize,
         host: &'a Host,
-        sent: &'a [Arc<Post>],
+        step: &'a Step,
+        consumes: bool,
     ) -> impl Iterator<Item = u64> + 'a {
-        let (before, is_new) = (&self.hosts[member], self.network.unsent(sent).next().is_some());
+        let (before, is_new) = (&self.hosts[member], self.network.unsent(&step.sent).next().is_some());
+        let gone = step.received.as_ref().filter(|_| consumes);
         self.sums.iter().enumerate().map(move |(renaming, sum)| {
+            let gone = gone.map_or(0, |post| post.images[renaming].1);
             let sum = sum.wrapping_sub(before.images[renaming]).wrapping_add(host.images[renaming]);
-            let sent = if is_new { sent } else { &[] };
+            let sum = sum.wrapping_sub(gone);
+            let sent = if is_new { &step.sent[..] } else { &[] };
             self.network.unsent(sent).fold(sum, |sum, post| sum.wrapping_add(post.images[renaming].1))
         })
     }
@@ -335,12 +352,13 @@ impl Successor {
         let from = &*self.from;
         let (mut hosts, mut sums) = (from.hosts.clone(), from.sums.clone());
         if let Ok(host) = &self.step.host {
-            let after = from.sums_after(self.member, host, &self.step.sent);
+            let after = from.sums_after(self.member, host, &self.step, self.news.consumes);
             sums.iter_mut().zip(after).for_each(|(sum, after)| *sum = after);
             hosts[self.member] = Arc::clone(host);
         }
         let past = self.news.past.as_ref().unwrap_or(&from.past).clone();
-        let network = from.network.with(&self.step.sent);
+        let gone = self.step.received.as_ref().filter(|_| self.news.consumes);
+        let network = from.network.with(&self.step.sent, gone.map(|post| post.key));
         State { hosts, network, past, sums, spent: self.news.spent }
     }
 }

@@ -123,7 +123,7 @@ impl Steps {
         let causes: Vec<_> = causes.collect();
         let did = renamings.iter().zip(&twins).zip(&causes);
         let did = did.map(|((renaming, twin), cause)| self.did(twin, renaming.place(member), *cause));
-        let steps = self.compared(&twins, did.collect()).unwrap_or_else(|| {
+        let steps = self.compared(&twins, &causes, did.collect()).unwrap_or_else(|| {
             let detail = format!("{cause:?} at member {} comes to something else at another", member + 1);
             let violation = Violation::new("Symmetry", detail + ": explore with --no-symmetry");
             vec![Some(Arc::new(Step::violating(violation))); twins.len()]
@@ -137,6 +137,7 @@ impl Steps {
     fn compared(
         &self,
         twins: &[Arc<Host>],
+        causes: &[Cause],
         did: Vec<Result<Did, Violation>>,
     ) -> Option<Vec<Option<Arc<Step>>>> {
         if did.iter().all(Result::is_err) {
@@ -148,7 +149,7 @@ impl Steps {
         let mut steps: Vec<Option<Arc<Step>>> = Vec::new();
         let mut first: Option<Box<[Arc<Post>]>> = None;
         let judged = did[0].judged();
-        for (renaming, (did, before)) in did.into_iter().zip(twins).enumerate() {
+        for (renaming, ((did, before), cause)) in did.into_iter().zip(twins).zip(causes).enumerate() {
             if did.judged() != judged {
                 return None;
             }
@@ -164,7 +165,13 @@ impl Steps {
             }
             let stays = sent.is_empty() && did.answers.is_empty() && host.hash == before.hash;
             let (answers, is_judged) = (did.answers.into(), did.is_judged);
-            steps.push((!stays).then(|| Arc::new(Step { host: Ok(host), sent, answers, is_judged })));
+            let received = match cause {
+                Cause::Receive(key) => Some(self.post(*key)),
+                _ => None,
+            };
+            steps.push(
+                (!stays).then(|| Arc::new(Step { host: Ok(host), received, sent, answers, is_judged })),
+            );
         }
         Some(steps)
     }
@@ -241,8 +248,8 @@ pub(super) fn request_of_read(number: u8) -> RequestId {
 
 impl Step {
     fn violating(violation: Violation) -> Self {
-        let (sent, answers) = Default::default();
-        Self { host: Err(violation), sent, answers, is_judged: false }
+        let (received, sent, answers) = Default::default();
+        Self { host: Err(violation), received, sent, answers, is_judged: false }
     }
 }
 
@@ -368,7 +375,9 @@ mod tests {
             };
             twins.iter().map(did).collect::<Vec<_>>()
         };
-        let agree = |did: Vec<Did>| steps.compared(&twins, did.into_iter().map(Ok).collect()).is_some();
+        let causes = vec![Cause::Timeout; twins.len()];
+        let agree =
+            |did: Vec<Did>| steps.compared(&twins, &causes, did.into_iter().map(Ok).collect()).is_some();
         assert!(twins.len() > 1 && agree(stays()));
         let mut answers = stays();
         answers[1].answers.push((RequestId(1), Outcome::Unknown));

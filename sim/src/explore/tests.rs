@@ -5,6 +5,7 @@ use super::ghost::{Ghost, applied_is_committed};
 use super::host::{Host, NOW};
 use super::*;
 use crate::explain;
+use crate::hash::StableHasher;
 use crate::report::Failure;
 use crate::story::Story;
 use crate::story::cause::Run;
@@ -34,6 +35,7 @@ const PAIR: Bounds = Bounds {
     transfers: 0,
     changes: 0,
     swap: false,
+    copied: None,
     pre_vote: false,
     slow_machines: false,
     instant_disks: true,
@@ -685,4 +687,55 @@ fn reductions_change_neither_what_is_found_nor_how_far_away_it_is() {
     assert_eq!((full.found(), reduced.found()), (None, None));
     assert_eq!(full.depth(), reduced.depth());
     assert!(full.states() > 4 * reduced.states(), "{} and {}", full.states(), reduced.states());
+}
+
+/// The members' states in every state of a group, each under the least of its names.
+fn member_states(bounds: Bounds) -> (BTreeSet<u64>, usize) {
+    let steps = Steps::new(bounds, Symmetry::none());
+    let first = Arc::new(State::first(&steps));
+    let (mut known, mut waiting) = (BTreeSet::from([first.own_fingerprint()]), vec![first]);
+    let mut members = BTreeSet::new();
+    while let Some(state) = waiting.pop() {
+        members.insert(StableHasher::of(&state.hosts.iter().map(|host| host.hash).collect::<Vec<_>>()));
+        let mut events = Vec::new();
+        (0..state.hosts.len()).for_each(|member| state.events(member, &bounds, &mut events));
+        for (_, transition) in events {
+            let next = state.after(transition, &steps).unwrap().unwrap();
+            if known.insert(next.own_fingerprint()) {
+                waiting.push(next);
+            }
+        }
+    }
+    (members, known.len())
+}
+
+/// What may come any number of times can do whatever it could do as often as is allowed, and the more the more
+/// often that is.
+#[test]
+fn with_more_copies_members_reach_more_and_never_more_than_without_a_bound() {
+    let bounds = Bounds { crashes: 1, elections: 2, terms: 1, proposals: 0, ..PAIR };
+    let reached = |copied| member_states(Bounds { copied, ..bounds }).0;
+    let (none, one, many, all) = (reached(Some(0)), reached(Some(1)), reached(Some(9)), reached(None));
+    assert!(none.is_subset(&one) && one.is_subset(&many) && many.is_subset(&all));
+    assert!(none.len() < one.len(), "{} and {}", none.len(), one.len());
+    assert_eq!(many, all);
+}
+
+/// A message that has arrived is gone, unless it is to come again; equal ones that were sent twice come twice.
+#[test]
+fn messages_are_counted_where_copies_are_bounded() {
+    let mut schedule = schedule(Bounds { copied: Some(1), ..PAIR }, &[Transition::Timeout(0)]);
+    let deliveries = |schedule: &Schedule| {
+        let next = schedule.next().unwrap();
+        next.into_iter().filter(|it| matches!(it, Transition::Deliver(_) | Transition::Repeat(_))).collect()
+    };
+    let [first, second]: [_; 2] = <Vec<_> as TryInto<_>>::try_into(deliveries(&schedule)).unwrap();
+    assert_eq!((first, second), (Transition::Deliver(0), Transition::Repeat(0)));
+    schedule.path.push(second);
+    let after: Vec<_> = deliveries(&schedule);
+    assert_eq!(after.len(), 2, "the request once more, and the vote: {after:?}");
+    then(&mut schedule, "RequestVote");
+    let after: Vec<_> = deliveries(&schedule);
+    assert_eq!(after.len(), 1, "no request any more, and two equal votes: {after:?}");
+    assert_eq!(deliveries(&schedule), after);
 }
