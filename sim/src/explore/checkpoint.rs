@@ -100,7 +100,8 @@ impl Exploration {
         hasher.write(line.as_bytes());
         for (from, by) in self.store.reached() {
             let number = code(*by);
-            (hasher.write_u32(*from), hasher.write_u64(number));
+            hasher.write_u32(*from);
+            hasher.write_u64(number);
             to.write_all(&from.to_le_bytes())?;
             to.write_all(&number.to_le_bytes())?;
         }
@@ -145,7 +146,8 @@ fn read(from: &mut impl Read) -> Result<(Head, Store), ResumeError> {
     let mut reached = Vec::new();
     for number in 0..head.states {
         let (from, code) = (u32::from_le_bytes(bytes(from)?), u64::from_le_bytes(bytes(from)?));
-        (hasher.write_u32(from), hasher.write_u64(code));
+        hasher.write_u32(from);
+        hasher.write_u64(code);
         let by = transition(code).filter(|_| from < number || number == 0).ok_or(ResumeError::Damaged)?;
         reached.push((from, by));
     }
