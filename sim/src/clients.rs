@@ -432,14 +432,11 @@ impl<A: Application> Clients<A> {
         self.next_turn(client, now, 0)
     }
 
-    /// A member has carried out a command. One that was given in a session must not be carried out twice.
-    pub(crate) fn carried_out(&mut self, index: Index, command: u64) -> Result<(), Violated> {
+    /// A member has carried out a command. One that was given in a session must not be carried out twice: returns
+    /// at which entry it was before.
+    pub(crate) fn carried_out(&mut self, index: Index, command: u64) -> Result<(), Index> {
         match self.once.get_mut(&command) {
-            Some(Some(first)) if *first != index => Err((
-                "Sessions",
-                format!("the command of a session that entry {first} holds is carried out again at {index}"),
-            )
-                .into()),
+            Some(Some(first)) if *first != index => Err(*first),
             Some(at) => {
                 *at = Some(index);
                 Ok(())
@@ -663,7 +660,7 @@ mod tests {
         clients.once.insert(7, None);
         assert_eq!(clients.carried_out(Index::new(4), 7), Ok(()));
         assert_eq!(clients.carried_out(Index::new(4), 7), Ok(()), "by another member");
-        assert!(clients.carried_out(Index::new(5), 7).is_err());
+        assert_eq!(clients.carried_out(Index::new(5), 7), Err(Index::new(4)));
         assert_eq!(clients.carried_out(Index::new(5), 8), Ok(()), "of no session");
     }
 }

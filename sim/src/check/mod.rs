@@ -36,7 +36,7 @@ pub mod voters_only;
 pub use observation::{Check, Observation};
 pub use violated::{Finding, Violated};
 
-use crate::ledger::{Known, Link};
+use crate::ledger::{Known, Link, entry_at, link_at};
 use crate::part::{Involvement, Part, Stamp};
 use kontiki_core::config::Options;
 use kontiki_core::membership::Membership;
@@ -196,6 +196,12 @@ impl Checks {
             origins.extend(self.log_matching.origin(entry).filter(|origin| !origins.contains(origin)));
         }
         origins
+    }
+
+    /// Who was the first to append the entry that the group has committed at this index.
+    pub(crate) fn appended(&self, index: Index) -> Option<Part> {
+        let link = link_at(self.log(), index)?;
+        self.log_matching.origin(&entry_at(index, link))
     }
 
     /// A client was told that its request was refused.

@@ -3,13 +3,14 @@
 use super::step::{Before, Stepped};
 use super::{Happening, World, machine_of, position};
 use crate::application::{Application, Reached};
-use crate::check::{Checked, Violated};
+use crate::check::{Checked, Checks, Finding, Violated};
 use crate::clients::Asked;
 use crate::fate::{Fate, Loss};
 use crate::host::MemberBody;
 use crate::host::full_replica::{DiskWork, FullReplica, Interrupted, Panicked, Running, found_in};
 use crate::host::written::Written;
 use crate::network::{Frame, Sent};
+use crate::part::{Involvement, Part, Stamp};
 use crate::quiet::quietly;
 use crate::report::{FaultKind, Mark};
 use crate::storage::SimDisk;
@@ -21,7 +22,7 @@ use kontiki_core::raft::Raft;
 use kontiki_core::replica::{self, Answer, Ask, Halt, Input, Lane, MachineJob, Output, Watch};
 use kontiki_core::status::Status;
 use kontiki_core::time::Instant;
-use kontiki_core::types::{Member, RequestId};
+use kontiki_core::types::{Index, Member, NodeId, RequestId};
 use kontiki_core::wal::{DiskError, Operation};
 use std::panic::AssertUnwindSafe;
 
@@ -316,7 +317,10 @@ impl<A: Application> World<'_, A> {
             let last = machine.state().last.filter(|(at, _)| entry.is_some() && *at == index);
             clients.application.reached(reached)?;
             checks.applied(member, index, digest, now)?;
-            last.map_or(Ok(()), |(at, command)| clients.carried_out(at, command))
+            let Some((at, command)) = last else { return Ok(()) };
+            clients
+                .carried_out(at, command)
+                .map_err(|first| carried_out_twice(checks, member, [first, at], now))
         });
         let done = worked.map_err(|interrupted| self.interrupted(member, interrupted))?;
         self.compare(member)?;
@@ -491,6 +495,14 @@ fn loss_by(kind: FaultKind) -> Option<Loss> {
 }
 
 /// Whether an operation is one that a disk takes its time for.
+/// A member carries out a command of a session a second time.
+fn carried_out_twice(checks: &Checks, member: NodeId, [first, again]: [Index; 2], now: Stamp) -> Violated {
+    let detail = format!("the command of a session that entry {first} holds is carried out again at {again}");
+    let appended = [first, again].into_iter().filter_map(|index| checks.appended(index));
+    let acts = Part::of(member, now, Involvement::Acts);
+    Finding::new(detail, appended.chain([acts])).of("Sessions")
+}
+
 fn takes_time(operation: &Operation) -> bool {
     matches!(operation, Operation::Sync(_) | Operation::SyncDirectory | Operation::Create { .. })
 }
