@@ -155,12 +155,8 @@ fn text<'s>(seen: &'s Value, name: &str) -> &'s str {
     seen[name].as_str().unwrap_or_else(|| panic!("{name} is no text: {seen}"))
 }
 
-#[test]
-fn a_browser_shows_the_violation_its_past_and_nothing_of_elsewhere() {
-    let mut diagram = diagram();
-    let inevitable = diagram.events.len() / 2;
-    diagram.inevitable = Some(diagram.events[inevitable].step);
-    let script = "
+/// Looks at the violation, and at all that is told of it.
+const SIGHTS: &str = "
         press('i');
         Object.assign(seen, { inevitable: text('inevitable'), at: shown('step') });
         press('v');
@@ -171,8 +167,22 @@ fn a_browser_shows_the_violation_its_past_and_nothing_of_elsewhere() {
         const { width, height } = canvas;
         const pixels = canvas.getContext('2d').getImageData(0, 0, width, height).data;
         seen.colours = new Set(Array.from({ length: pixels.length / 4 }, (_, at) => pixels.slice(at * 4, at * 4 + 3).join())).size;
-    ";
-    let Some((seen, asked)) = see(&diagram.to_html(), script) else { return };
+";
+
+#[test]
+fn a_browser_shows_the_violation_its_past_and_nothing_of_elsewhere() {
+    let mut diagram = diagram();
+    let inevitable = diagram.events.len() / 2;
+    diagram.inevitable = Some(diagram.events[inevitable].step);
+    let failure = diagram.failure.as_ref().expect("as if it failed");
+    let is_other = |number: &&usize| !failure.relevant.contains(number);
+    let other = failure.past.iter().find(is_other).expect("not all of the past is relevant");
+    let script = format!(
+        "enter('slider', '{other}');
+        seen.other = text('event');
+        {SIGHTS}"
+    );
+    let Some((seen, asked)) = see(&diagram.to_html(), &script) else { return };
     assert_eq!(seen["title"], "a run of a test · Kontiki");
     assert!(text(&seen, "outcome").starts_with("✗ Liveness at step "), "{seen}");
     assert_eq!(text(&seen, "failure"), "✗ Liveness: the members of <this> test & others");
@@ -185,11 +195,12 @@ fn a_browser_shows_the_violation_its_past_and_nothing_of_elsewhere() {
     assert_eq!(Some(number(&seen, "at")), diagram.inevitable);
     let from = format!("Inevitable from step {} on", number(&seen, "at"));
     assert!(text(&seen, "inevitable").starts_with(&from), "{seen}");
-    let failure = diagram.failure.as_ref().expect("as if it failed");
-    assert!(text(&seen, "past").contains(&format!("has {} events", failure.past.len())), "{seen}");
+    let sizes = format!("has {} events, of {} in the full", failure.relevant.len(), failure.past.len());
+    assert!(text(&seen, "past").contains(&sizes), "{seen}");
     assert_eq!(seen["states"].as_array().map(Vec::len), Some(3));
     assert_eq!(number(&seen, "selected"), failure.event.expect("it is known") as u64);
-    assert!(text(&seen, "event").contains("in the causal past of the failure"), "{seen}");
+    assert!(text(&seen, "event").contains("in the relevant past of the failure"), "{seen}");
+    assert!(text(&seen, "other").contains("in the full past of the failure"), "{seen}");
     assert!(number(&seen, "drawn") > 100 && number(&seen, "colours") > 10, "the canvas is drawn: {seen}");
     assert_eq!(number(&seen, "resources"), 0);
     assert_eq!(asked, ["GET /page HTTP/1.1"], "nothing but the page is asked for");
@@ -248,7 +259,11 @@ const TOUR: &str = "
     seen.help = document.getElementById('keys').open && text('key-rows').length > 100;
     document.getElementById('keys').close();
     press('p');
-    seen.past = shown('matches');
+    seen.relevant = shown('matches');
+    press('f');
+    seen.full = shown('matches');
+    press('f');
+    seen.again = shown('matches');
     press('p');
     press('/');
     seen.focus = document.activeElement.id;
@@ -288,8 +303,10 @@ fn keys_search_and_filters_choose_what_is_shown() {
     assert!(number(&seen, "closer") < events * 7 / 10, "{seen}");
     assert_eq!((text(&seen, "axis"), text(&seen, "themes")), ("True time", "dark,light"));
     assert_eq!((seen["help"].as_bool(), text(&seen, "focus")), (Some(true), "search"));
-    let led: BTreeSet<_> = failure.past.iter().chain(&diagram.story).collect();
-    assert_eq!(number(&seen, "past"), led.len() as u64);
+    let led = |past: &[usize]| past.iter().chain(&diagram.story).collect::<BTreeSet<_>>().len() as u64;
+    let (relevant, full) = (led(&failure.relevant), led(&failure.past));
+    assert_eq!(["relevant", "full", "again"].map(|name| number(&seen, name)), [relevant, full, relevant]);
+    assert!(relevant < full, "{relevant} of {full}");
     let fact = |event: &&kontiki_sim::explain::Event| {
         event.fact.as_ref().is_some_and(|fact| fact.contains("becomes leader"))
     };

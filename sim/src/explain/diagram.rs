@@ -29,7 +29,7 @@ pub struct Diagram {
     pub spans: Vec<Span>,
     /// What failed; none where nothing did.
     pub failure: Option<Explained>,
-    /// The events that tell what happened, thirty at most of a failure: those of its causal past that mean
+    /// The events that tell what happened, thirty at most of a failure: those of its relevant past that mean
     /// something, and faults.
     pub story: Vec<usize>,
     /// The step from which on the failure was inevitable, where [`when`](crate::when) has told; the diagram
@@ -227,7 +227,10 @@ pub struct Explained {
     pub at: u64,
     /// The event at which it was seen.
     pub event: Option<usize>,
-    /// The causal past: the events that led to it.
+    /// The relevant past: the events that explain it. Of the full past it holds what settled something that a
+    /// later event of it looked at.
+    pub relevant: Vec<usize>,
+    /// The full past: all events from which it follows, down to each heartbeat.
     pub past: Vec<usize>,
 }
 

@@ -1,7 +1,7 @@
 //! A run as a page: a space-time diagram of it, and how it failed, in one file that any browser shows.
 //!
 //! A [`Diagram`] is data: what happened at each member, which message that arrived is which that was sent,
-//! what was pending on disks, what members were asked, and the causal past of the failure.
+//! what was pending on disks, what members were asked, and the past of the failure.
 //! [`Diagram::to_html`] makes a page of it that needs nothing else.
 //!
 //! ```

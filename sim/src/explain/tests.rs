@@ -106,11 +106,13 @@ fn the_past_of_a_failure_is_earlier_and_the_story_is_in_it() {
         let causes = &diagram.events[*number].causes;
         assert!(causes.iter().all(|cause| cause < number && failure.past.contains(cause)));
     }
+    assert!(failure.relevant.iter().all(|number| failure.past.contains(number)));
+    assert_eq!(failure.relevant.last(), failure.past.last());
     assert!((3..=30).contains(&diagram.story.len()), "{:?}", diagram.story);
     for number in &diagram.story {
         let event = &diagram.events[*number];
         assert!(event.fact.is_some(), "{event:?}");
-        assert!(failure.past.contains(number) || event.kind == Kind::Fault, "{event:?}");
+        assert!(failure.relevant.contains(number) || event.kind == Kind::Fault, "{event:?}");
     }
 }
 

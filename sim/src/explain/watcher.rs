@@ -257,11 +257,12 @@ fn kind(event: &event::Event) -> Kind {
 /// What a failure came from, and the events that tell of it.
 fn explained(run: &Run, failure: Failure) -> (Explained, Vec<usize>) {
     let ends = run.ends(&failure);
-    let past = run.past(&ends);
+    let (relevant, past) = (run.relevant(&failure), run.past(&ends));
     let Story { failure, facts } = Story::of(run, failure);
     let parts = failure.shown_parts().map(|part| (part.to_string(), run.moment_of(part))).collect();
     let Failure { property, detail, step, at, .. } = failure;
-    let explained = Explained { property, detail, parts, step, at, event: ends.last().copied(), past };
+    let event = run.seen_at().or(ends.last().copied());
+    let explained = Explained { property, detail, parts, step, at, event, relevant, past };
     (explained, facts.iter().map(|fact| fact.moment).collect())
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct Step {
     pub(crate) after: Status,
     /// The entries that it appended.
     pub(crate) appended: Vec<Appended>,
+    /// The moment that its event came from: where the message was sent or the write begun.
+    pub(crate) source: Option<usize>,
     /// How the message came that it received, and how long that took, in nanoseconds; nothing where the trace does
     /// not say.
     pub(crate) delivery: Option<(Delivery, u64)>,
@@ -114,6 +116,7 @@ impl Run {
                     before: self.status.insert(after.id, **after),
                     after: **after,
                     appended: appended(traced),
+                    source,
                     delivery,
                     lost: Vec::new(),
                 };

@@ -1,12 +1,13 @@
-//! How a failure came about: its causal past, as facts, and the few that tell it as a story.
+//! How a failure came about: its relevant past, as facts, and the few that tell it as a story.
 //!
 //! A step follows the one before it at its member, the step that sent the message that it got, and the step
-//! that began the write that it heard of. Of all that a violation follows from, what changed nothing is left
-//! out: heartbeats, answers to them, pre-votes.
+//! that began the write that it heard of. Of all that a violation follows from, the relevant past is what explains
+//! it, and what changed nothing is left out of the story: heartbeats, answers to them, pre-votes.
 
 pub(crate) mod cause;
 pub(crate) mod delivery;
 mod fact;
+mod relevant;
 
 pub use fact::{Fact, Weight};
 
@@ -77,14 +78,14 @@ impl Story {
     /// The story of a run that failed.
     pub(crate) fn of(run: &Run, failure: Failure) -> Self {
         let ends = run.ends(&failure);
-        let past = run.past(&ends);
-        let concerned: Vec<_> = past.iter().filter_map(|number| run.moments[*number].member()).collect();
+        let relevant = run.relevant(&failure);
+        let concerned: Vec<_> = relevant.iter().filter_map(|number| run.moments[*number].member()).collect();
         let faults = run.moments.iter().enumerate().filter(|(_, moment)| {
             let What::World { happened, .. } = &moment.what else { return false };
             let is_fault = matches!(happened, Happened::Fault { .. } | Happened::CustomFault { .. });
             is_fault && concerned.iter().any(|id| happened.concerns(*id))
         });
-        let mut numbers = past;
+        let mut numbers = relevant;
         numbers.extend(faults.map(|(number, _)| number));
         numbers.sort_unstable();
         numbers.dedup();
@@ -141,18 +142,24 @@ fn weightiest(facts: Vec<Fact>, most: usize) -> Vec<Fact> {
 }
 
 impl Run {
-    /// The moments at which a property came to be violated: the last step, and what it does not go with: that
-    /// which the check names. Where it names nothing, it is the election of the other one for two leaders of a
-    /// term, and the last thing of consequence that each other member did for other properties.
+    /// The moments at which a property came to be violated: those that the check names, and the last step, unless
+    /// what was seen is no step and the check names others. Where it names nothing but the last step, it is also the
+    /// election of the other one for two leaders of a term, and the last thing of consequence that each other member
+    /// did for other properties.
     pub(crate) fn ends(&self, failure: &Failure) -> Vec<usize> {
         let is_step = |number: &usize| matches!(self.moments[*number].what, What::Step(_));
         let Some(last) = (0..self.moments.len()).rev().find(is_step) else { return Vec::new() };
         // A crash or a restart after it, and what was found then.
         let after = (last + 1..self.moments.len()).filter(|number| self.fact(*number).is_some());
-        let mut ends: Vec<_> = [last].into_iter().chain(after).collect();
+        let named: Vec<_> = failure.parts.iter().filter_map(|part| self.end_of(part)).collect();
+        let is_last = named.is_empty() || self.moments[last].at == failure.at;
+        let of_named = |number: &usize| {
+            named.iter().any(|end| self.moments[*end].member() == self.moments[*number].member())
+        };
+        let after = after.filter(|number| named.is_empty() || of_named(number));
+        let mut ends: Vec<_> = [last].into_iter().filter(|_| is_last).chain(after).collect();
         let mut seen: Vec<_> = ends.iter().map(|number| self.moments[*number].member()).collect();
-        let named = failure.parts.iter().filter_map(|part| self.moment_of(part));
-        ends.extend(named.filter(|number| *number < last));
+        ends.extend(named);
         ends.sort_unstable();
         ends.dedup();
         if ends[0] < last || ALONE.contains(&&*failure.property) {
@@ -167,6 +174,14 @@ impl Run {
         }
         ends.sort_unstable();
         ends
+    }
+
+    /// The moment at which a failure was seen: the last step, or a crash or a restart after it.
+    pub(crate) fn seen_at(&self) -> Option<usize> {
+        let is_it = |number: &usize| {
+            matches!(self.moments[*number].what, What::Step(_)) || self.fact(*number).is_some()
+        };
+        (0..self.moments.len()).rev().find(is_it)
     }
 
     /// The moment at which a member did what is its part in a failure.
@@ -190,6 +205,19 @@ impl Run {
         };
         let of_step = self.moments[from..].iter().take_while(|moment| moment.step == since.step);
         of_step.enumerate().find(|(_, moment)| is_it(moment)).map(|(position, _)| from + position)
+    }
+
+    /// The same; where it is no step of the member's, the last one before. It is in the state that this step left.
+    fn end_of(&self, part: &Part) -> Option<usize> {
+        self.moment_of(part).or_else(|| {
+            let (member, since) = (part.member?, part.since?);
+            if matches!(part.what, Involvement::Crashes { .. } | Involvement::Damaged { .. }) {
+                return None;
+            }
+            let end = self.moments.partition_point(|moment| moment.at <= since.at);
+            let is_step = |moment: &cause::Moment| matches!(moment.what, What::Step(_));
+            self.moments[..end].iter().rposition(|moment| moment.member() == Some(member) && is_step(moment))
+        })
     }
 
     fn is_other_end(&self, number: usize, last: usize, failure: &Failure) -> bool {

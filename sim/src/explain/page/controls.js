@@ -13,7 +13,8 @@ const KEYS = [
   ["c C", "the next event of the story, the one before"],
   ["v", "the violation"],
   ["i", "where the failure became inevitable, if that is known"],
-  ["p", "only the causal past of the violation, or all"],
+  ["p", "only the past of the violation, or all"],
+  ["f", "highlight the full causal past of the violation, or the relevant part of it"],
   ["+ −", "zoom in, zoom out; also the mouse wheel"],
   ["w", "the whole run"],
   ["t", "space events by time, or evenly"],
@@ -27,7 +28,7 @@ const SIGNS = [
   ["dashed line, C", "candidate; dotted, P: pre-candidate"],
   ["thin line, F", "follower"],
   ["grey, ✕", "a member that crashed, and is down"],
-  ["arrow", "a message; thick: the story tells what it brought; coloured: in the causal past"],
+  ["arrow", "a message; thick: the story tells what it brought; coloured: in the past that is highlighted"],
   ["dashed stub, ✕", "a message that did not arrive; without ✕: on its way at the end, or not seen any further"],
   ["dotted arrows", "a message that arrived twice"],
   ["dash and dot", "a message that was delayed, or that a later one overtook"],
@@ -61,6 +62,7 @@ const ACTIONS = {
   Home: () => select(0),
   End: () => select(COUNT - 1),
   p: () => by("only-past").click(),
+  f: () => run.failure && by("full-past").click(),
   "?": () => by("keys").showModal(),
   "/": () => by("search").focus(),
 };
@@ -168,6 +170,11 @@ function listen() {
   by("parts").hidden = !run.failure;
   by("only-past").addEventListener("change", () => {
     view.onlyPast = by("only-past").checked;
+    match();
+    render();
+  });
+  by("full-past").addEventListener("change", () => {
+    past = by("full-past").checked ? PASTS.full : PASTS.relevant;
     match();
     render();
   });

@@ -5,8 +5,10 @@ const run = JSON.parse(document.getElementById("data").textContent);
 const { events, messages } = run;
 const COUNT = events.length;
 
-// What is highlighted: the causal past of the failure, and the few events of it that tell the story.
-const past = new Set(run.failure ? run.failure.past : []);
+// What is highlighted: the past of the failure, the relevant one unless the full one is asked for, and the few events
+// of it that tell the story.
+const PASTS = { relevant: new Set(run.failure ? run.failure.relevant : []), full: new Set(run.failure ? run.failure.past : []) };
+let past = PASTS.relevant;
 const { story } = run;
 const inStory = new Set(story);
 // The first event from which on the failure was inevitable; nothing, where that is not known.

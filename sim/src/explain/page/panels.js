@@ -64,6 +64,12 @@ function messageLine(number, isSent) {
   return line;
 }
 
+// In which past of the failure an event is, if it is in one.
+function placeInPast(number) {
+  if (PASTS.relevant.has(number)) return "in the relevant past of the failure";
+  return PASTS.full.has(number) && "in the full past of the failure";
+}
+
 function showEvent() {
   const event = events[view.selected];
   if (!event) return by("event").replaceChildren("Nothing happened.");
@@ -78,7 +84,7 @@ function showEvent() {
   (event.sent || []).forEach((message) => row("Sent", messageLine(message, true)));
   if (event.fact) row("Means", event.fact);
   if (event.causes) row("Follows from", ...event.causes.flatMap((cause) => [leading(cause, "to", `step ${events[cause].step}`), " "]));
-  const place = [inStory.has(view.selected) && "tells how the failure came about", past.has(view.selected) && "in the causal past of the failure"];
+  const place = [inStory.has(view.selected) && "tells how the failure came about", placeInPast(view.selected)];
   if (place.some(Boolean)) row("Part", place.filter(Boolean).join("; "));
   by("event").replaceChildren(rows);
 }
@@ -98,7 +104,8 @@ function showStory() {
   }
   by("failure").hidden = false;
   by("failure").textContent = `✗ ${run.failure.property}: ${run.failure.detail}`;
-  by("past-size").textContent = `The causal past has ${run.failure.past.length} events; c goes through these ${story.length}.`;
+  const [relevant, full] = [PASTS.relevant.size, PASTS.full.size];
+  by("past-size").textContent = `The relevant past has ${relevant} events, of ${full} in the full causal past; f highlights the one or the other, c goes through these ${story.length}.`;
 }
 
 // What an event means, where it means something, and what happened.
