@@ -104,8 +104,12 @@ pub fn run_traced(scenario: &Scenario, tracer: Tracer<'_>) -> Result<Report, Sce
 }
 
 /// Runs a scenario, and gives up after so many steps: what is violated later is not seen.
-pub(crate) fn run_for(scenario: &Scenario, steps: u64) -> Result<Report, ScenarioError> {
-    Ok(World::new(scenario, Registers::new(scenario), None)?.run_for(steps))
+pub(crate) fn run_for(
+    scenario: &Scenario,
+    steps: u64,
+    tracer: Option<Tracer<'_>>,
+) -> Result<Report, ScenarioError> {
+    Ok(World::new(scenario, Registers::new(scenario), tracer)?.run_for(steps))
 }
 
 /// Runs a scenario, and records what every member lives through: for each, in the order of their ids, its

@@ -2,7 +2,8 @@
 //!
 //! What happens after the failure goes first. Then faults, members, clients and operations are left out, what
 //! stays is made shorter and weaker, features are switched off, and chance is taken from networks and disks.
-//! Last, single commands and queries of clients are left out.
+//! Then single commands and queries of clients are left out. Last, what is left is moved until fewer events
+//! [explain](crate::story) the failure.
 //! A change is kept if the same property is violated, at no later step than before: so a run needs to be
 //! watched no longer than that, and what is found is never worse than what was given.
 //!
@@ -32,6 +33,10 @@ const ROLLS: [u64; 4] = [0, 4, 16, 64];
 /// How many groups of commands and queries are tried at a time.
 const OPERATION_GROUPS: u64 = 128;
 
+/// Under how many other seeds a change is tried that leaves fewer events to be read; and how many are few enough.
+const EVENT_ROLLS: u64 = 16;
+const FEW_EVENTS: usize = 20;
+
 /// After a pass with so many, what is small is small enough.
 const FEW_ROLLS: u64 = 4;
 
@@ -50,7 +55,7 @@ pub fn shrink_within(
     steps: u64,
     watch: &mut dyn FnMut(&Shrunk) -> bool,
 ) -> Option<Shrunk> {
-    shrink_by(scenario, &|scenario, steps| crate::run_for(scenario, steps).ok(), steps, watch)
+    shrink_by(scenario, &|scenario, steps, tracer| crate::run_for(scenario, steps, tracer).ok(), steps, watch)
 }
 
 /// The same, where scenarios are run in another way.
@@ -75,7 +80,15 @@ pub(crate) fn shrink_by(
         }
     }
     search.leave_out_operations();
+    search.explain_by_less();
     Some(search.smallest)
+}
+
+/// When faults begin and operations are asked for.
+fn moments(scenario: &mut Scenario) -> impl Iterator<Item = &mut u64> {
+    let faults = scenario.faults.iter_mut().map(|timed| &mut timed.at_us);
+    let custom = scenario.custom_faults.iter_mut().map(|timed| &mut timed.at_us);
+    faults.chain(custom).chain(scenario.operations.iter_mut().map(|timed| &mut timed.at_us))
 }
 
 /// Whether a scenario can be read at one glance.
@@ -95,6 +108,7 @@ impl Search<'_> {
         self.change_all(settings::CLIENTS);
         self.drop_some(|scenario| &mut scenario.operations);
         self.shorten();
+        self.advance();
         self.change_all(settings::FEATURES);
         for option in settings::options() {
             self.attempt(|scenario| settings::reset(scenario, &option));
@@ -185,6 +199,39 @@ impl Search<'_> {
         }) {}
     }
 
+    /// Moves what is left towards the beginning of the run: all of it, then each fault and operation alone.
+    fn advance(&mut self) {
+        while self.attempt(|scenario| {
+            moments(scenario).for_each(|at_us| *at_us /= 2);
+        }) {}
+        for number in 0..moments(&mut self.smallest.scenario.clone()).count() {
+            let moved = |scenario: &mut Scenario, by: fn(u64) -> u64| {
+                moments(scenario).nth(number).into_iter().for_each(|at_us| *at_us = by(*at_us));
+            };
+            self.attempt(|scenario| moved(scenario, |_| 0));
+            while self.attempt(|scenario| moved(scenario, |at_us| at_us / 2)) {}
+            self.attempt(|scenario| moved(scenario, |at_us| at_us * 7 / 8));
+        }
+    }
+
+    /// Moves and reseeds what is left until few events explain the failure, or no such change leaves fewer.
+    fn explain_by_less(&mut self) {
+        self.rolls = EVENT_ROLLS;
+        let mut before = usize::MAX;
+        let mut events = self.count_events();
+        while events < before && events > FEW_EVENTS && !self.is_over() {
+            before = events;
+            while self.attempt_other_seeds() {}
+            self.change_all(settings::CLIENTS);
+            self.drop_some(|scenario| &mut scenario.faults);
+            self.drop_some(|scenario| &mut scenario.operations);
+            self.shorten();
+            self.advance();
+            self.change_all(settings::CHANCE);
+            events = self.events.unwrap_or(events);
+        }
+    }
+
     /// Leaves out commands and queries of clients: all of them, half of them, and so on.
     fn leave_out_operations(&mut self) {
         let mut size = self.operations;
@@ -215,7 +262,8 @@ impl Search<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{Heal, Profile};
+    use crate::report::{Counters, Failure};
+    use crate::scenario::{Heal, Leading, Profile, Target, TimedFault};
 
     /// Commands that are larger than members take are never served; nothing else that the seed holds has
     /// anything to do with it.
@@ -236,6 +284,37 @@ mod tests {
             (shrunk.scenario.options.max_payload_bytes, shrunk.scenario.workload.payload_bytes);
         assert!(limit < u64::from(size), "{limit} {size}");
         assert_eq!(shrink(&scenario), Some(shrunk), "the same again");
+    }
+
+    /// As if a second election violated something: the crash of a leader brings it about.
+    #[test]
+    fn what_is_left_is_moved_to_the_beginning_and_then_explained_by_less() {
+        let mut scenario = Scenario::draw(1, 5, Profile::Calm);
+        let member = Target::Leading(Leading::Leader);
+        let crash = Fault::Crash { member, after_actions: 0 };
+        scenario.faults = vec![TimedFault { at_us: 1_600_000, for_us: 300_000, fault: crash }];
+        scenario.until_us = Some(3_000_000);
+        let run_for = |scenario: &Scenario, steps, tracer: Option<crate::Tracer<'_>>| {
+            let mut report = crate::run_for(scenario, steps, tracer).ok()?;
+            let Counters { elections, steps, virtual_nanos, .. } = report.counters;
+            let violated = || Failure::new("Liveness", "of a test".to_owned(), steps, virtual_nanos);
+            report.failure = (elections > 1).then(violated);
+            Some(report)
+        };
+        let mut watch = |_: &Shrunk| true;
+        let mut search = Search::new(&scenario, &run_for, STEPS, &mut watch).expect("it fails");
+        let first = search.smallest.failure.clone();
+        search.advance();
+        let at_us = search.smallest.scenario.faults[0].at_us;
+        assert!(at_us <= 800_000, "{at_us}");
+        let before = search.count_events();
+        assert!(before > FEW_EVENTS, "{before}");
+        search.explain_by_less();
+        let after = search.count_events();
+        assert!(after < before, "{after} {before}");
+        let Shrunk { scenario: smaller, failure: last, .. } = &search.smallest;
+        assert!(last.step <= first.step, "{last} {first}");
+        assert_eq!((smaller.faults.len(), smaller.members.len()), (1, 5));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use crate::report::{Failure, Report};
 use crate::scenario::Scenario;
+use crate::story::cause::Run;
+use crate::world::Tracer;
 
 /// A scenario that fails, and how.
 #[derive(Clone, PartialEq, Debug)]
@@ -17,7 +19,7 @@ pub struct Shrunk {
 }
 
 /// Runs a scenario, and gives up after so many steps; none where it cannot be run.
-pub(crate) type RunFor<'r> = &'r dyn Fn(&Scenario, u64) -> Option<Report>;
+pub(crate) type RunFor<'r> = &'r dyn Fn(&Scenario, u64, Option<Tracer<'_>>) -> Option<Report>;
 
 /// What has been found, and how much more may be tried.
 pub(super) struct Search<'w> {
@@ -26,6 +28,8 @@ pub(super) struct Search<'w> {
     pub(super) operations: u64,
     /// Under how many other seeds an attempt is made that does not fail.
     pub(super) rolls: u64,
+    /// How many events explain the failure, once that is what is to become less.
+    pub(super) events: Option<usize>,
     /// How many steps may be taken.
     budget: u64,
     run_for: RunFor<'w>,
@@ -42,10 +46,19 @@ impl<'w> Search<'w> {
         steps: u64,
         watch: &'w mut dyn FnMut(&Shrunk) -> bool,
     ) -> Option<Self> {
-        let report = run_for(scenario, u64::MAX)?;
+        let report = run_for(scenario, u64::MAX, None)?;
         let (failure, operations) = (report.failure?, report.operations);
         let smallest = Shrunk { scenario: scenario.clone(), failure, tried: 1, steps: 0 };
-        Some(Self { smallest, operations, rolls: 0, budget: steps, run_for, watch, stopped: false })
+        Some(Self {
+            smallest,
+            operations,
+            rolls: 0,
+            events: None,
+            budget: steps,
+            run_for,
+            watch,
+            stopped: false,
+        })
     }
 
     /// Whether nothing more is to be tried.
@@ -63,6 +76,15 @@ impl<'w> Search<'w> {
                 smaller.seed = seed;
                 self.keep_if_fails(&smaller, last_step)
             })
+    }
+
+    /// Tries other seeds, as many as an attempt does. Returns whether one is better.
+    pub(super) fn attempt_other_seeds(&mut self) -> bool {
+        let (mut other, last_step) = (self.smallest.scenario.clone(), self.smallest.failure.step);
+        (1..=self.rolls).any(|seed| {
+            other.seed = seed;
+            self.keep_if_fails(&other, last_step)
+        })
     }
 
     /// The same under its own seed only.
@@ -106,10 +128,32 @@ impl<'w> Search<'w> {
     /// How a scenario violates the same property, if it does, at this step or before; and how many commands and
     /// queries were drawn.
     fn fails(&mut self, scenario: &Scenario, last_step: u64) -> Option<(Failure, u64)> {
-        let report = (self.run_for)(scenario, last_step)?;
+        let mut run = Run::default();
+        let report = match self.events {
+            None => (self.run_for)(scenario, last_step, None),
+            Some(_) => (self.run_for)(scenario, last_step, Some(&mut |traced| run.note(traced))),
+        }?;
         self.smallest.steps += report.counters.steps.max(1);
         let failure = report.failure?;
         let is_same = failure.property == self.smallest.failure.property && failure.step <= last_step;
+        if is_same && let Some(events) = self.events {
+            let explained_by = run.relevant(&failure).len();
+            if explained_by >= events {
+                return None;
+            }
+            self.events = Some(explained_by);
+        }
         is_same.then_some((failure, report.operations))
+    }
+
+    /// Counts the events that explain the failure, which are to become less from now on. Returns how many they
+    /// are.
+    pub(super) fn count_events(&mut self) -> usize {
+        let mut run = Run::default();
+        let Shrunk { scenario, failure, .. } = &self.smallest;
+        let _ = (self.run_for)(scenario, failure.step, Some(&mut |traced| run.note(traced)));
+        let events = run.relevant(failure).len();
+        self.events = Some(events);
+        events
     }
 }

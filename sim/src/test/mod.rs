@@ -348,9 +348,9 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
     /// with sessions keep them: without, they fail in another way.
     fn smallest(&self, scenario: &Scenario) -> Option<(Shrunk, Option<CutShort>)> {
         let sessions = |scenario: &Scenario| scenario.replica.as_ref().map(|replica| replica.sessions);
-        let run_for = |smaller: &Scenario, steps| {
+        let run_for = |smaller: &Scenario, steps, tracer: Option<Tracer<'_>>| {
             let is_same = sessions(smaller) == sessions(scenario);
-            is_same.then(|| self.world(smaller, None, None).ok())?.map(|world| world.run_for(steps))
+            is_same.then(|| self.world(smaller, tracer, None).ok())?.map(|world| world.run_for(steps))
         };
         let (steps, mut goes_on) = (self.shrinking.steps, true);
         let shrunk = shrink_by(scenario, &run_for, steps, &mut |_| {

@@ -134,7 +134,7 @@ pub fn when(
     effort: Effort,
     watch: &mut dyn FnMut(&When),
 ) -> Result<Option<When>, ScenarioError> {
-    when_run_by(scenario, &crate::run_for, effort, watch)
+    when_run_by(scenario, &|scenario, steps| crate::run_for(scenario, steps, None), effort, watch)
 }
 
 /// Runs a scenario, and gives up after so many steps.
