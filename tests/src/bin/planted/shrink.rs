@@ -2,14 +2,15 @@
 
 use crate::{Bug, Failure, Table, Workshop, output_of};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
 const BEGIN: &str = "<!-- table: written by `cargo planted --shrink --write` -->\n";
 const HEAD: &str = "\
-| bug | property | members | faults | step | members | faults | operations | step | story | past | seconds |
-|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
+| bug | property | members | faults | step | members | faults | operations | step | story | relevant | past | seconds |
+|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
 ";
 
 /// What is in a scenario, and at which step it fails.
@@ -25,30 +26,39 @@ struct Row {
     property: String,
     before: Size,
     after: Size,
-    /// How many events the page of what is left numbers as its story, and how many are in its causal past.
-    story: usize,
-    past: usize,
+    highlighted: Highlighted,
     seconds: u64,
 }
 
-/// What a row must not exceed for its scenario to be read: members, faults, numbered events and seconds.
+/// How many events the page of a scenario shows as what led to its failure.
+struct Highlighted {
+    /// Those that it numbers.
+    story: usize,
+    /// Those that it highlights: the relevant past and the story.
+    relevant: usize,
+    /// The full causal past.
+    past: usize,
+}
+
+/// What a row must not exceed for its scenario to be read: members, faults, highlighted events and seconds.
 const FEW: (usize, usize, usize, u64) = (3, 5, 30, 60);
 
 impl Row {
     /// Whether so little is left that it can be read, in time, and of no later failure.
     fn is_small(&self) -> bool {
-        let (members, faults, story, seconds) = FEW;
+        let (members, faults, relevant, seconds) = FEW;
         self.after.members <= members
             && self.after.faults <= faults
-            && self.story <= story
+            && self.highlighted.relevant <= relevant
             && self.seconds <= seconds
             && self.after.step <= self.before.step
     }
 
     fn line(&self, bug: &Bug) -> String {
-        let Self { property, before, after, story, past, seconds } = self;
+        let Self { property, before, after, highlighted, seconds } = self;
+        let Highlighted { story, relevant, past } = highlighted;
         format!(
-            "| `{}` | {property} | {} | {} | {} | {} | {} | {} | {} | {story} | {past} | {seconds} |",
+            "| `{}` | {property} | {} | {} | {} | {} | {} | {} | {} | {story} | {relevant} | {past} | {seconds} |",
             bug.name,
             before.members,
             before.faults,
@@ -82,9 +92,9 @@ pub(crate) fn shrink(workshop: &Workshop, bugs: &[Bug], write: bool) -> Result<b
             Err(error) => large.push(format!("{}: {error}", bug.name)),
         }
     }
-    let (members, faults, story, seconds) = FEW;
+    let (members, faults, relevant, seconds) = FEW;
     println!(
-        "\n{small} of {} have at most {members} members, {faults} faults and {story} events in their story \
+        "\n{small} of {} have at most {members} members, {faults} faults and {relevant} highlighted events \
          within {seconds} s, and fail no later",
         bugs.len()
     );
@@ -117,12 +127,12 @@ impl Workshop {
         let seconds = started.elapsed().as_secs();
         let (after, property) = self.size(&smallest)?;
         self.check_story(bug, &smallest)?;
-        let (story, past) = self.highlighted(&smallest)?;
-        Ok(Row { property, before, after, story, past, seconds })
+        let highlighted = self.highlighted(&smallest)?;
+        Ok(Row { property, before, after, highlighted, seconds })
     }
 
-    /// How many events the page of a scenario file numbers as its story, and how many are in its causal past.
-    fn highlighted(&self, file: &Path) -> Result<(usize, usize), Failure> {
+    /// How many events the page of a scenario file shows as what led to its failure.
+    fn highlighted(&self, file: &Path) -> Result<Highlighted, Failure> {
         let page = file.with_extension("html");
         output_of(self.simulator().arg("explain").arg(file).arg("-o").arg(&page))?;
         let page = fs::read_to_string(page)?;
@@ -130,8 +140,13 @@ impl Workshop {
             page.split_once("type=\"application/json\">").and_then(|(_, rest)| rest.split_once("</script>"));
         let (data, _) = data.ok_or("the page of the scenario has no data")?;
         let diagram: Value = serde_json::from_str(data)?;
-        let count = |list: &Value| list.as_array().map(Vec::len).ok_or("the page shows no failure");
-        Ok((count(&diagram["story"])?, count(&diagram["failure"]["past"])?))
+        let events = |list: &Value| {
+            let numbers = list.as_array().ok_or("the page shows no failure")?;
+            Ok::<BTreeSet<_>, Failure>(numbers.iter().filter_map(Value::as_u64).collect())
+        };
+        let (story, relevant) = (events(&diagram["story"])?, events(&diagram["failure"]["relevant"])?);
+        let past = events(&diagram["failure"]["past"])?.len();
+        Ok(Highlighted { story: story.len(), relevant: relevant.union(&story).count(), past })
     }
 
     /// The story of a scenario must hold the facts that the header names.
