@@ -49,6 +49,7 @@ fn a_way_through_the_states_is_gone_as_a_script_too() {
     for (bounds, events) in [
         (Bounds { instant_disks: true, ..group }, 40),
         (Bounds { crashes: 2, ..group }, 60),
+        (Bounds { led: true, slow_machines: true, copied: Some(1), ..group }, 60),
         (Bounds { crashes: 1, pre_vote: true, ..pair }, 60),
         (Bounds { reads: 1, follower_reads: 1, ..pair }, 40),
         (Bounds { snapshots: 2, instant_disks: true, ..pair }, 40),

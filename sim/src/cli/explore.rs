@@ -65,6 +65,9 @@ struct Limits {
     /// How many of them the group begins with; all by default
     #[arg(long)]
     voters: Option<u8>,
+    /// The group begins with the first member as the leader of term 1
+    #[arg(long)]
+    led: bool,
     /// The latest term in which a member stands for election
     #[arg(long, default_value_t = 2)]
     terms: u64,
@@ -122,6 +125,7 @@ impl Limits {
         Bounds {
             members: self.members,
             voters: self.voters.unwrap_or(self.members),
+            led: self.led,
             terms: self.terms,
             elections: self.elections,
             proposals: self.proposals,

@@ -52,8 +52,28 @@ impl Before {
         holds::<OneElectionAtATime>(&step)?;
         holds::<VotersOnly>(&step)?;
         holds::<ElectionRestriction>(&step)?;
+        let log = raft.log();
+        let base = LogId { term: log.term(log.base()).unwrap_or_default(), index: log.base() };
+        terms_ascend(base, log.entries(log.base(), log.last().index).map(|entry| entry.id), after.id)?;
         has_latest_membership(raft)
     }
+}
+
+/// Log Matching: the terms of a log never go back, not even from the end of a snapshot to what follows it.
+pub(super) fn terms_ascend(
+    base: LogId,
+    entries: impl Iterator<Item = LogId>,
+    id: NodeId,
+) -> Result<(), Violation> {
+    let mut before = base;
+    for entry in entries {
+        if entry.term < before.term {
+            let detail = format!("the log of member {id} has entry {entry} after entry {before}");
+            return Err(Violation::new("Log Matching", detail));
+        }
+        before = entry;
+    }
+    Ok(())
 }
 
 /// Latest Membership: the membership in force is the latest in a member's log, committed or not (paper §6).

@@ -23,6 +23,9 @@ pub struct Bounds {
     pub members: u8,
     /// How many of them the group begins with. The others are blank.
     pub voters: u8,
+    /// Whether the group begins with the first member as the leader of term 1, whose blank entry all voters know
+    /// to be committed. Otherwise nothing has happened.
+    pub led: bool,
     /// The latest term in which a member stands for election.
     pub terms: u64,
     /// How many times a member that does not lead times out.
@@ -107,6 +110,7 @@ impl Default for Bounds {
         Self {
             members: 3,
             voters: 3,
+            led: false,
             terms: 2,
             elections: 2,
             proposals: 1,

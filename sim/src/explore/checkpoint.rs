@@ -182,7 +182,8 @@ fn line(from: &mut impl Read) -> Result<Vec<u8>, ResumeError> {
 /// that were reached from one state follow one another.
 fn waiting(store: &Store, steps: &Steps, first: u32) -> Result<VecDeque<(u32, Waiting)>, ResumeError> {
     let mut all = VecDeque::new();
-    let mut way = vec![(0, Arc::new(State::first(steps)))];
+    let begin = State::first(steps).map_err(|_| ResumeError::OtherKernel)?;
+    let mut way = vec![(0, Arc::new(begin))];
     if !store.contains(way[0].1.fingerprint()) {
         return Err(ResumeError::OtherKernel);
     }

@@ -198,11 +198,13 @@ impl Ghost {
                 }
             }
         }
-        if raft.status().role != RoleKind::Leader {
+        let (id, term) = (raft.status().id, raft.status().term);
+        // One that is no member any more steps down as soon as that is committed.
+        let led = before.status().role == RoleKind::Leader && before.status().term == term;
+        if !led && raft.status().role != RoleKind::Leader {
             return Ok(());
         }
-        let (id, term) = (raft.status().id, raft.status().term);
-        if before.status().role == RoleKind::Leader && raft.log().term(is) != Some(term) {
+        if led && raft.log().term(is) != Some(term) {
             let detail =
                 format!("leader {id} of term {term} commits through {is}, an entry of an earlier term");
             return Err(Violation::new("Own-Term Commit", detail));

@@ -119,9 +119,12 @@ impl Exploration {
         bounds.check()?;
         let symmetry = if reductions.symmetry { Symmetry::within(&bounds) } else { Symmetry::none() };
         let steps = Steps::new(bounds, symmetry);
-        let first = State::first(&steps);
-        let store = Store::new(first.fingerprint());
-        let frontier = VecDeque::from([(0, Waiting::First(Arc::new(first)))]);
+        let (first, found) = match State::first(&steps) {
+            Ok(first) => (Some(first), None),
+            Err(violation) => (None, Some(Counterexample { violation, path: Vec::new() })),
+        };
+        let store = Store::new(first.as_ref().map_or(0, State::fingerprint));
+        let frontier = first.into_iter().map(|first| (0, Waiting::First(Arc::new(first)))).collect();
         Ok(Self {
             steps,
             reductions,
@@ -131,7 +134,7 @@ impl Exploration {
             at_next_depth: 0,
             depth: 0,
             transitions: 0,
-            found: None,
+            found,
         })
     }
 

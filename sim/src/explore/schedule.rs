@@ -109,7 +109,10 @@ impl Schedule {
         steps: &Steps,
         mut before: impl FnMut(&State, usize, Cause),
     ) -> Result<Result<Arc<State>, Violation>, ReplayError> {
-        let mut state = Arc::new(State::first(steps));
+        let mut state = match State::first(steps) {
+            Ok(first) => Arc::new(first),
+            Err(violation) => return Ok(Err(violation)),
+        };
         for (&transition, step) in self.path.iter().zip(1..) {
             let impossible = ReplayError::Impossible { step, transition };
             let (member, cause) = state.cause(transition, &steps.bounds).ok_or(impossible)?;

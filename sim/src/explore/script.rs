@@ -97,7 +97,7 @@ fn change(event: &Event) -> String {
 }
 
 fn beginning(bounds: &Bounds) -> String {
-    let Bounds { members, voters, pre_vote, instant_disks, slow_machines, snapshots, .. } = *bounds;
+    let Bounds { members, voters, led, pre_vote, instant_disks, slow_machines, snapshots, .. } = *bounds;
     let mut lines = format!("cluster {voters}");
     if members > voters {
         let _ = write!(lines, " spares={}", members - voters);
@@ -107,6 +107,9 @@ fn beginning(bounds: &Bounds) -> String {
         lines.push_str(" retained_entries=0 retained_bytes=0");
     }
     lines.push('\n');
+    if led {
+        lines.push_str("elect 1\n");
+    }
     for member in 1..=members {
         for (is_slow, command) in [(!instant_disks, "slow-disk"), (slow_machines, "slow-apply")] {
             if is_slow {

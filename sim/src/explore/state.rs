@@ -97,11 +97,50 @@ impl Spent {
 }
 
 impl State {
-    /// All members have started, and nothing has happened.
-    pub(super) fn first(steps: &Steps) -> Self {
-        let hosts: Box<[_]> = steps.first().into();
+    /// The state in which an exploration begins.
+    ///
+    /// # Errors
+    ///
+    /// If the group is to begin with a leader, and something is violated before it has one.
+    pub(super) fn first(steps: &Steps) -> Result<Self, Violation> {
         let ghost = Arc::<Ghost>::default();
         let past = Past { hashes: steps.hashes_of(&ghost), ghost };
+        let first = Self::begun(steps.first().into(), past, steps);
+        if !steps.bounds.led {
+            return Ok(first);
+        }
+        let led = first.led(steps)?;
+        Ok(Self::begun(led.hosts.clone(), led.past.clone(), steps))
+    }
+
+    /// What comes of the first member's election and of nothing else, when there is nothing more to do.
+    fn led(self, steps: &Steps) -> Result<Arc<Self>, Violation> {
+        let within = Bounds { elections: 1, terms: 1, proposals: 0, ..Bounds::default() };
+        let mut state = Arc::new(self);
+        let (mut events, mut member) = (Vec::new(), 0);
+        let mut is_quiet = false;
+        while !is_quiet {
+            is_quiet = true;
+            for _ in 0..state.hosts.len() {
+                events.clear();
+                state.events(member, &within, &mut events);
+                for &(cause, transition) in &events {
+                    // The others' timers do not go off.
+                    let own = member == 0 || cause != Cause::Timeout;
+                    let next = if own { state.following(member, cause, transition, steps)? } else { None };
+                    if let Some(next) = next.map(|next| next.state()).filter(|next| next.sums != state.sums) {
+                        (state, is_quiet) = (Arc::new(next), false);
+                        break;
+                    }
+                }
+                member = (member + 1) % state.hosts.len();
+            }
+        }
+        Ok(state)
+    }
+
+    /// Nothing is under way, and nothing of the bounds used up.
+    fn begun(hosts: Box<[Arc<Host>]>, past: Past, steps: &Steps) -> Self {
         let sum = |renaming: usize| hosts.iter().map(|host| host.images[renaming]).fold(0, u64::wrapping_add);
         let sums = (0..past.hashes.len()).map(sum).collect();
         let network = Arc::new(Network::new(steps.bounds.copied.is_some()));
@@ -259,13 +298,24 @@ impl State {
         steps: &Steps,
     ) -> Option<Result<Option<Successor>, Violation>> {
         let (member, cause) = self.cause(transition, &steps.bounds)?;
+        Some(self.following(member, cause, transition, steps))
+    }
+
+    /// What follows where this happens to a member, if that changes anything.
+    fn following(
+        self: &Arc<Self>,
+        member: usize,
+        cause: Cause,
+        transition: Transition,
+        steps: &Steps,
+    ) -> Result<Option<Successor>, Violation> {
         let host = &self.hosts[member];
         steps.prepare(host, member, std::iter::once(cause));
         let done = host.done.read();
-        let (_, step) = done.iter().find(|(known, _)| *known == cause)?;
-        let Some(step) = step else { return Some(Ok(None)) };
-        let news = self.news(member, cause, transition, step, steps);
-        Some(news.map(|news| Some(Successor::new(self, member, step, news))))
+        let step = done.iter().find(|(known, _)| *known == cause).and_then(|(_, step)| step.as_ref());
+        let Some(step) = step else { return Ok(None) };
+        let news = self.news(member, cause, transition, step, steps)?;
+        Ok(Some(Successor::new(self, member, step, news)))
     }
 
     /// What follows where this happens to a member, and it takes this step.

@@ -1,6 +1,6 @@
 //! Small groups explored to the end, and the judge.
 
-use super::alone::{Before, has_latest_membership, is_applied, is_latest};
+use super::alone::{Before, has_latest_membership, is_applied, is_latest, terms_ascend};
 use super::ghost::{Ghost, applied_is_committed};
 use super::host::{Host, NOW};
 use super::*;
@@ -24,6 +24,7 @@ use std::collections::BTreeSet;
 const PAIR: Bounds = Bounds {
     members: 2,
     voters: 2,
+    led: false,
     terms: 2,
     elections: 2,
     proposals: 1,
@@ -97,6 +98,7 @@ fn slow_disks_reads_and_changes_bring_more_states() {
     for bounds in [
         Bounds { instant_disks: false, ..fast },
         Bounds { slow_machines: true, ..fast },
+        Bounds { led: true, terms: 2, ..fast },
         Bounds { reads: 1, ..fast },
         Bounds { follower_reads: 1, ..fast },
         Bounds { snapshots: 1, ..fast },
@@ -143,7 +145,7 @@ fn wrong_bounds_say_what_is_wrong() {
 fn elected() -> Vec<Host> {
     let bounds = Bounds { crashes: 0, ..PAIR };
     let steps = Steps::new(bounds, Symmetry::none());
-    let mut state = Arc::new(State::first(&steps));
+    let mut state = Arc::new(State::first(&steps).unwrap());
     let mut told = 0;
     while state.hosts[0].raft.status().role != RoleKind::Leader {
         let next = match told {
@@ -211,6 +213,36 @@ fn a_leader_without_the_votes_of_a_majority_is_seen() {
             "{voter} votes for {candidate} in {term}"
         );
     }
+}
+
+/// A group that begins with a leader has nothing under way, and everyone knows that its blank entry is committed.
+#[test]
+fn a_group_may_begin_with_a_leader() {
+    for bounds in
+        [Bounds { led: true, ..Bounds::default() }, Bounds { led: true, instant_disks: false, ..PAIR }]
+    {
+        let steps = Steps::new(bounds, Symmetry::within(&bounds));
+        let state = State::first(&steps).unwrap();
+        let known = |host: &Host| (host.raft.status().role, host.raft.status().committed, host.writes.len());
+        let (leader, follower) =
+            ((RoleKind::Leader, Index::new(1), 0), (RoleKind::Follower, Index::new(1), 0));
+        let all: Vec<_> = state.hosts.iter().map(|host| known(host)).collect();
+        assert_eq!((all[0], &all[1..]), (leader, &vec![follower; all.len() - 1][..]));
+        let mut events = Vec::new();
+        (0..all.len()).for_each(|member| state.events(member, &bounds, &mut events));
+        assert!(!events.iter().any(|(_, it)| matches!(it, Transition::Deliver(_))), "{events:?}");
+    }
+}
+
+/// The terms of a log go up, from the base of it on.
+#[test]
+fn a_log_whose_terms_go_back_is_seen() {
+    let judged =
+        |base: LogId, entries: &[LogId]| property(terms_ascend(base, entries.iter().copied(), id(1)));
+    let [one, two, three] = [LogId::new(1, 1), LogId::new(1, 2), LogId::new(3, 3)];
+    assert_eq!(judged(LogId::ZERO, &[one, two, three]), "nothing");
+    assert_eq!(judged(LogId::new(2, 1), &[two]), "Log Matching", "what follows a snapshot");
+    assert_eq!(judged(LogId::ZERO, &[one, LogId::new(2, 2), LogId::new(1, 3)]), "Log Matching");
 }
 
 #[test]
@@ -592,7 +624,7 @@ fn a_way_that_cannot_be_gone_says_where_it_ends() {
 /// looked at, or one.
 fn all_states(bounds: Bounds, looks_at_all: bool) -> (BTreeSet<u64>, usize) {
     let steps = Steps::new(bounds, Symmetry::within(&bounds));
-    let first = Arc::new(State::first(&steps));
+    let first = Arc::new(State::first(&steps).unwrap());
     let key = |state: &State| if looks_at_all { state.own_fingerprint() } else { state.fingerprint() };
     let mut known = BTreeSet::from([key(&first)]);
     let mut names_aside = BTreeSet::new();
@@ -653,7 +685,7 @@ fn members_that_begin_alike_can_be_renamed() {
 fn what_is_not_symmetric_is_seen() {
     let steps =
         Steps::new(Bounds { transfers: 1, ..Bounds::default() }, Symmetry::within(&Bounds::default()));
-    let mut state = Arc::new(State::first(&steps));
+    let mut state = Arc::new(State::first(&steps).unwrap());
     let mut events = Vec::new();
     // A leader hands over to the first of two followers that are equally good.
     let found = (0..200).find_map(|_| {
@@ -692,7 +724,7 @@ fn reductions_change_neither_what_is_found_nor_how_far_away_it_is() {
 /// The members' states in every state of a group, each under the least of its names.
 fn member_states(bounds: Bounds) -> (BTreeSet<u64>, usize) {
     let steps = Steps::new(bounds, Symmetry::none());
-    let first = Arc::new(State::first(&steps));
+    let first = Arc::new(State::first(&steps).unwrap());
     let (mut known, mut waiting) = (BTreeSet::from([first.own_fingerprint()]), vec![first]);
     let mut members = BTreeSet::new();
     while let Some(state) = waiting.pop() {
