@@ -177,6 +177,13 @@ impl Durability {
         through
     }
 
+    /// The disk has everything: the host has waited for it.
+    pub(crate) fn written(&mut self, out: &mut Vec<Action>) {
+        self.pending.clear();
+        self.durable = self.written;
+        self.release(out);
+    }
+
     #[inline]
     fn release(&mut self, out: &mut Vec<Action>) {
         // A leader promises nothing.

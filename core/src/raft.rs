@@ -132,8 +132,7 @@ impl Raft {
         }
         self.review_change(out);
         while self.write(out) && self.common.config.options.synchronous_writes {
-            let written = self.common.durability.issued();
-            let next = self.on_persisted(written, out);
+            let next = self.on_written(out);
             self.become_(next, out);
             self.review_change(out);
         }
@@ -579,6 +578,21 @@ impl Raft {
             self.common.log.durable_to(through);
         }
         self.common.log.persisted(seq);
+        self.review_writes(was_writing, out)
+    }
+
+    /// The host has written everything that it was handed, before it comes to the next action.
+    fn on_written(&mut self, out: &mut Vec<Action>) -> Next {
+        let was_writing = self.common.is_writing_ballot();
+        let Common { durability, log, .. } = &mut self.common;
+        durability.written(out);
+        log.durable_to(log.last().index);
+        log.persisted(durability.issued());
+        self.review_writes(was_writing, out)
+    }
+
+    /// More is durable, and perhaps the ballot that was on its way to the disk.
+    fn review_writes(&mut self, was_writing: bool, out: &mut Vec<Action>) -> Next {
         let leaderless =
             matches!(self.role, Role::Follower(Follower { leader: None, .. }) | Role::Candidate(_));
         if was_writing && leaderless && !self.common.is_writing_ballot() {
@@ -696,11 +710,19 @@ impl Raft {
     }
 
     /// A leader looks again at the change of the membership that is under way.
-    #[inline]
+    #[inline(always)]
     fn review_change(&mut self, out: &mut Vec<Action>) {
-        if let Role::Leader(leader) = &mut self.role
+        // Nearly every step has none.
+        if let Role::Leader(leader) = &self.role
             && leader.is_changing()
         {
+            self.review_that_change(out);
+        }
+    }
+
+    #[cold]
+    fn review_that_change(&mut self, out: &mut Vec<Action>) {
+        if let Role::Leader(leader) = &mut self.role {
             let next = leader.review_change(&mut self.common, out);
             self.become_(next, out);
         }

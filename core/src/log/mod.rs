@@ -11,6 +11,7 @@
 //! `base`, wherever that is, and the entries in memory begin after `evicted`. Of every entry after `base` the
 //! term is known, and every membership that a truncation could bring back.
 
+mod batch;
 mod configs;
 mod entry;
 mod holes;
@@ -34,6 +35,7 @@ use crate::types::{Index, LogId, Term, WriteSeq};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use batch::Batch;
 use configs::Configs;
 use holes::Holes;
 use sizes::Sizes;
@@ -59,7 +61,7 @@ pub struct Log {
     cached_size: u64,
     /// The run of entries that was built or received last. The next write and the messages to peers share it
     /// when they need the same run.
-    batch: Entries,
+    batch: Batch,
     /// Everything through here was handed out to be written, if not since truncated.
     written: Index,
     /// Set where entries that were handed out to be written were truncated, until the next write says so.
@@ -188,7 +190,7 @@ impl Log {
             holes: Holes::of(lost, snapshot_lost.then_some(floor)),
             cached_size: entries.iter().map(Entry::size).sum(),
             entries: entries.into(),
-            batch: Entries::EMPTY,
+            batch: Batch::EMPTY,
             written: last,
             cut: None,
             replaced: None,
@@ -345,11 +347,12 @@ impl Log {
         }
         let new = &entries[new_from..];
         self.terms.extend(new.iter().map(|entry| entry.id.term));
-        self.cached_size += self.sizes.extend(new.iter().map(|entry| (entry.id.index, entry.size())));
+        let size = self.sizes.extend(new.iter().map(|entry| (entry.id.index, entry.size())));
+        self.cached_size += size;
         new.iter().for_each(|entry| self.configs.appended(entry));
         self.entries.extend(new.iter().cloned());
         if new_from == 0 {
-            self.batch = entries.clone();
+            self.batch = Batch::new(slice.prev().index, entries.clone(), size);
         }
         Ok(slice.last().index)
     }
@@ -368,17 +371,30 @@ impl Log {
     /// The entries after `after`, through `last`, as many as fit into `max_size` but at least one if there is
     /// one, and their size. They must be in memory.
     pub(crate) fn slice(&mut self, after: LogId, last: Index, max_size: u64) -> (LogSlice, u64) {
+        let after_index = after.index;
+        let known = self.batch.is(after_index, last.min(self.last().index)) && self.batch.size() <= max_size;
+        if !known && !self.gather(after_index, last, max_size) {
+            return (LogSlice::new_unchecked(after, Entries::EMPTY), 0);
+        }
+        (LogSlice::new_unchecked(after, self.batch.entries().clone()), self.batch.size())
+    }
+
+    /// Makes the entries after `after`, through `last`, the batch: as many as fit into `max_size`, but at
+    /// least one. Returns whether there is one.
+    fn gather(&mut self, after: Index, last: Index, max_size: u64) -> bool {
         let mut size = 0;
-        let mut through = after.index;
-        for entry in self.entries(after.index, last) {
-            size += entry.size();
-            if size > max_size && through > after.index {
-                size -= entry.size();
+        let mut through = after;
+        for entry in self.entries(after, last) {
+            if size + entry.size() > max_size && through > after {
                 break;
             }
+            size += entry.size();
             through = entry.id.index;
         }
-        (LogSlice::new_unchecked(after, self.shared(after.index, through)), size)
+        if through > after && !self.batch.is(after, through) {
+            self.batch = Batch::new(after, self.entries(after, through).cloned().collect(), size);
+        }
+        through > after
     }
 
     /// Raises the commit index; lower values change nothing.
@@ -443,7 +459,7 @@ impl Log {
             if let Some(holes) = &mut self.holes {
                 holes.fill(entry.clone());
             }
-            self.batch = Entries::EMPTY;
+            self.batch = Batch::EMPTY;
         }
     }
 
@@ -549,7 +565,7 @@ impl Log {
         }
         self.entries.clear();
         self.cached_size = 0;
-        self.batch = Entries::EMPTY;
+        self.batch = Batch::EMPTY;
         self.terms = Terms::new(last);
         self.sizes = Sizes::new(last.index);
         self.holes = None;
@@ -672,26 +688,23 @@ impl Log {
             self.replaced = Some(self.replaced.map_or(through, |replaced| replaced.min(through)));
         }
         self.durable = self.durable.min(through);
-        self.batch = Entries::EMPTY;
+        self.batch = Batch::EMPTY;
     }
 
     /// Forgets which entries were asked for last.
     #[cfg(feature = "explore")]
     pub(crate) fn forget_batch(&mut self) {
-        self.batch = Entries::EMPTY;
+        self.batch = Batch::EMPTY;
     }
 
     /// The entries after `after` through `through`, behind one pointer that repeated requests for the same
     /// run share.
     fn shared(&mut self, after: Index, through: Index) -> Entries {
-        if after >= through {
-            return Entries::EMPTY;
+        if self.batch.is(after, through) || self.gather(after, through, u64::MAX) {
+            self.batch.entries().clone()
+        } else {
+            Entries::EMPTY
         }
-        let known = self.batch.first().zip(self.batch.last());
-        if known.is_none_or(|(first, last)| first.id.index != after.next() || last.id.index != through) {
-            self.batch = self.entries(after, through).cloned().collect();
-        }
-        self.batch.clone()
     }
 
     fn position_after(&self, index: Index) -> usize {
@@ -817,9 +830,11 @@ mod tests {
     #[test]
     fn a_slice_holds_at_least_one_entry() {
         let mut log = log(&[1, 1, 1]);
-        let lengths = [0, 2 * Entry::OVERHEAD, u64::MAX]
-            .map(|max| log.slice(LogId::ZERO, Index::MAX, max).0.entries().len());
-        assert_eq!(lengths, [1, 2, 3]);
+        let limits = [0, 2 * Entry::OVERHEAD, u64::MAX];
+        let mut slice = |max| log.slice(LogId::ZERO, Index::MAX, max);
+        assert_eq!(limits.map(|max| slice(max).0.entries().len()), [1, 2, 3]);
+        // What was gathered last is taken again only where it fits.
+        assert_eq!(limits.map(|max| slice(max).1), [1, 2, 3].map(|count| count * Entry::OVERHEAD));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::common::Common;
 use crate::event::EntriesLoaded;
 use crate::log::{Entries, Entry, LogSlice};
 use crate::message::Body;
-use crate::progress::{Flow, Load, Window};
+use crate::progress::{Flow, Load, Progress, Window};
 use crate::role::leader::state::Leader;
 use crate::status::{DropReason, PauseReason};
 use crate::types::{Index, LogId};
@@ -51,7 +51,7 @@ impl Leader {
                 return common.drops.add(DropReason::Late);
             }
             // It knows nothing at all, not even how the group began.
-            return self.offer_snapshot(common, position, out);
+            return offer_snapshot(peer, common, out);
         }
         let shared = common.log.last_shared(hint);
         let base = common.log.base();
@@ -59,7 +59,7 @@ impl Leader {
             return common.drops.add(DropReason::Late);
         }
         if peer.matched < base && (hint.index < base || prev <= base) {
-            return self.offer_snapshot(common, position, out);
+            return offer_snapshot(peer, common, out);
         }
         peer.probe_after(shared.index);
         self.replicate(common, position, out);
@@ -135,12 +135,13 @@ impl Leader {
     /// refusal says that they are lost. A follower that knows of less agreement than this leader, since it
     /// has restarted or stood for election, is reminded by it.
     fn ask_behind(&mut self, common: &Common, position: usize, out: &mut Vec<Action>) {
-        let after = self.peers[position].next().prev().unwrap_or_default();
+        let peer = &mut self.peers[position];
+        let after = peer.next().prev().unwrap_or_default();
         if let Some(term) = common.log.term(after) {
             let slice = LogSlice::new_unchecked(term.at(after), Entries::EMPTY);
-            self.send_slice(common, position, slice, 0, out);
+            send_slice(peer, common, slice, 0, out);
         } else {
-            self.offer_snapshot(common, position, out);
+            offer_snapshot(peer, common, out);
         }
     }
 
@@ -174,11 +175,12 @@ impl Leader {
         last: LogId,
         out: &mut Vec<Action>,
     ) {
-        match &self.peers[position].flow {
+        let peer = &mut self.peers[position];
+        match &peer.flow {
             // The latest, then; at once if it is another, and otherwise with the next heartbeat.
             Flow::Snapshot { offered } if offered.last == last => {
                 if common.log.snapshot().is_some_and(|snapshot| snapshot.last != last) {
-                    self.offer_snapshot(common, position, out);
+                    offer_snapshot(peer, common, out);
                 }
             }
             _ => common.drops.add(DropReason::Late),
@@ -209,7 +211,7 @@ impl Leader {
             .filter(|slice| slice.entries().iter().all(|entry| common.log.contains(entry.id)));
         if let Some(slice) = ours.filter(|slice| wanted && !slice.entries().is_empty()) {
             let size = slice.entries().iter().map(Entry::size).sum();
-            self.send_slice(common, position, slice, size, out);
+            send_slice(peer, common, slice, size, out);
         }
         self.replicate(common, position, out);
     }
@@ -227,21 +229,21 @@ impl Leader {
         let options = &common.config.options;
         let window = Window { messages: options.max_in_flight_messages, bytes: options.max_in_flight_bytes };
         let max_append_bytes = options.max_append_bytes;
-        while self.peers[position].may_send(last, window) {
-            let peer = &mut self.peers[position];
+        let peer = &mut self.peers[position];
+        while peer.may_send(last, window) {
             let after = peer.next().prev().unwrap_or_default();
             let Some(term) = common.log.term(after) else {
-                return self.offer_snapshot(common, position, out);
+                return offer_snapshot(peer, common, out);
             };
             let after = term.at(after);
             let probes = matches!(peer.flow, Flow::Probe { .. });
             let max_bytes = if probes { max_append_bytes.min(MAX_PROBE_BYTES) } else { max_append_bytes };
             if after.index >= common.log.evicted() {
                 let (mut slice, mut size) = common.log.slice(after, last.max(after.index), max_bytes);
-                if probes && (size > MAX_PROBE_BYTES || self.peers[position].paused.is_some()) {
+                if probes && (size > MAX_PROBE_BYTES || peer.paused.is_some()) {
                     (slice, size) = (LogSlice::new_unchecked(after, Entries::EMPTY), 0);
                 }
-                self.send_slice(common, position, slice, size, out);
+                send_slice(peer, common, slice, size, out);
             } else if let Flow::Stream { load, .. } = &mut peer.flow {
                 *load = Load::Asked(after.index);
                 let (to, through) = (peer.member.id, common.log.evicted());
@@ -249,43 +251,14 @@ impl Leader {
             } else {
                 // What follows is not in memory; whether the logs agree can be asked without it.
                 let slice = LogSlice::new_unchecked(after, Entries::EMPTY);
-                self.send_slice(common, position, slice, 0, out);
+                send_slice(peer, common, slice, 0, out);
             }
         }
-        let peer = &mut self.peers[position];
         let commit = common.log.committed().min(peer.matched);
         if commit > peer.told_commit {
             peer.told_commit = commit;
             common.send(peer.member, Body::Commit { commit }, out);
         }
-    }
-
-    fn send_slice(
-        &mut self,
-        common: &Common,
-        position: usize,
-        slice: LogSlice,
-        size: u64,
-        out: &mut Vec<Action>,
-    ) {
-        let peer = &mut self.peers[position];
-        let through = slice.last().index;
-        let commit = common.log.committed();
-        let witness = common.membership().is_witness(peer.member.id);
-        let slice = if witness { slice.withheld() } else { slice };
-        common.send(peer.member, Body::Append { slice, commit }, out);
-        peer.sent_through(through, size);
-        if matches!(peer.flow, Flow::Stream { .. }) {
-            peer.told_commit = peer.told_commit.max(commit.min(through));
-        }
-    }
-
-    /// What the follower lacks is no longer in the log.
-    fn offer_snapshot(&mut self, common: &Common, position: usize, out: &mut Vec<Action>) {
-        let Some(snapshot) = common.log.snapshot() else { return };
-        let peer = &mut self.peers[position];
-        peer.flow = Flow::Snapshot { offered: snapshot.clone() };
-        common.send(peer.member, Body::OfferSnapshot { snapshot: snapshot.clone() }, out);
     }
 
     /// Offers the snapshot again to peers that have not confirmed it: the offer or the answer may be lost.
@@ -307,6 +280,25 @@ impl Leader {
         });
         needed.min().unwrap_or(Index::MAX)
     }
+}
+
+fn send_slice(peer: &mut Progress, common: &Common, slice: LogSlice, size: u64, out: &mut Vec<Action>) {
+    let through = slice.last().index;
+    let commit = common.log.committed();
+    let witness = common.membership().is_witness(peer.member.id);
+    let slice = if witness { slice.withheld() } else { slice };
+    common.send(peer.member, Body::Append { slice, commit }, out);
+    peer.sent_through(through, size);
+    if matches!(peer.flow, Flow::Stream { .. }) {
+        peer.told_commit = peer.told_commit.max(commit.min(through));
+    }
+}
+
+/// What the follower lacks is no longer in the log.
+fn offer_snapshot(peer: &mut Progress, common: &Common, out: &mut Vec<Action>) {
+    let Some(snapshot) = common.log.snapshot() else { return };
+    peer.flow = Flow::Snapshot { offered: snapshot.clone() };
+    common.send(peer.member, Body::OfferSnapshot { snapshot: snapshot.clone() }, out);
 }
 
 /// The most bytes of entries that a probe carries: it may be sent with every heartbeat, and what it carries
