@@ -25,8 +25,8 @@ pub(super) struct Ghost {
     votes: Vec<(Term, Member, Member)>,
     /// What the group has committed.
     committed: Vec<Committed>,
-    /// The reads under way, and how far the log was committed when they came.
-    reads: Vec<(RequestId, Index)>,
+    /// The reads under way.
+    reads: Vec<Reading>,
     /// What the entries of proposals would hold whose clients were told that they were refused.
     refused: Vec<u64>,
 }
@@ -40,10 +40,35 @@ struct Committed {
     during: Term,
 }
 
+/// A read that was asked for.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Reading {
+    request: RequestId,
+    /// How far the log was committed when it came.
+    must_see: Index,
+    /// The members that have answered a heartbeat since it came, if it came to a leader.
+    answered: Option<Vec<NodeId>>,
+}
+
 impl Ghost {
-    /// A client asks to read.
-    pub(super) fn read_begins(&mut self, request: RequestId) {
-        self.reads.push((request, Index::new(self.committed.len() as u64)));
+    /// A client asks a member to read, which leads or does not.
+    pub(super) fn read_begins(&mut self, request: RequestId, leads: bool) {
+        let must_see = Index::new(self.committed.len() as u64);
+        self.reads.push(Reading { request, must_see, answered: leads.then(Vec::new) });
+    }
+
+    /// A member answers a heartbeat.
+    fn heartbeat_answered(self: &mut Arc<Self>, by: NodeId) {
+        let lacks = |read: &Reading| read.answered.as_ref().is_some_and(|all| !all.contains(&by));
+        if self.reads.iter().any(lacks) {
+            let reads = &mut Arc::make_mut(self).reads;
+            for answered in reads.iter_mut().filter_map(|read| read.answered.as_mut()) {
+                if !answered.contains(&by) {
+                    answered.push(by);
+                    answered.sort_unstable();
+                }
+            }
+        }
     }
 
     /// The same of members that are renamed.
@@ -52,6 +77,10 @@ impl Ghost {
         ghost.leaders.iter_mut().for_each(|(_, leader)| *leader = by.id(*leader));
         for (_, voter, candidate) in &mut ghost.votes {
             (*voter, *candidate) = (by.member(*voter), by.member(*candidate));
+        }
+        for answered in ghost.reads.iter_mut().filter_map(|read| read.answered.as_mut()) {
+            answered.iter_mut().for_each(|member| *member = by.id(*member));
+            answered.sort_unstable();
         }
         ghost.leaders.sort_unstable();
         ghost.votes.sort_unstable();
@@ -92,7 +121,7 @@ impl Ghost {
             self.leaves(host, message)?;
         }
         for (request, outcome) in answers {
-            self.answers(*request, *outcome)?;
+            self.answers(&host.raft, *request, *outcome)?;
         }
         Ok(())
     }
@@ -250,6 +279,10 @@ impl Ghost {
             return Err(Violation::new("Durable Commit", detail));
         }
         let candidate = match &message.body {
+            Body::HeartbeatAck { .. } | Body::Pause { .. } => {
+                self.heartbeat_answered(from.id);
+                return Ok(());
+            }
             Body::Voted { granted: true } => message.to,
             Body::RequestVote { .. } => from,
             _ => return Ok(()),
@@ -280,7 +313,12 @@ impl Ghost {
     }
 
     /// Acknowledged Writes and Linearizable Reads.
-    fn answers(self: &mut Arc<Self>, request: RequestId, outcome: Outcome) -> Result<(), Violation> {
+    fn answers(
+        self: &mut Arc<Self>,
+        raft: &Raft,
+        request: RequestId,
+        outcome: Outcome,
+    ) -> Result<(), Violation> {
         match outcome {
             Outcome::Committed(id) => {
                 let at = (id.index.get() as usize).checked_sub(1).and_then(|at| self.committed.get(at));
@@ -291,15 +329,8 @@ impl Ghost {
                 }
             }
             Outcome::Ready { index, .. } => {
-                let asked = self.reads.iter().find(|(asked, _)| *asked == request);
-                if let Some((_, must_see)) = asked
-                    && index < *must_see
-                {
-                    let detail = format!(
-                        "read {} sees entry {index}, and {must_see} was committed before it",
-                        request.0
-                    );
-                    return Err(Violation::new("Linearizable Reads", detail));
+                if let Some(read) = self.reads.iter().find(|read| read.request == request) {
+                    read.may_be_served(index, raft)?;
                 }
                 self.read_ends(request);
             }
@@ -317,9 +348,29 @@ impl Ghost {
     }
 
     fn read_ends(self: &mut Arc<Self>, request: RequestId) {
-        if self.reads.iter().any(|(asked, _)| *asked == request) {
-            Arc::make_mut(self).reads.retain(|(asked, _)| *asked != request);
+        if self.reads.iter().any(|read| read.request == request) {
+            Arc::make_mut(self).reads.retain(|read| read.request != request);
         }
+    }
+}
+
+impl Reading {
+    /// Linearizable Reads: what was committed before is seen, and a leader has asked a majority since whether it
+    /// still leads (thesis 6.4).
+    fn may_be_served(&self, index: Index, raft: &Raft) -> Result<(), Violation> {
+        let (request, must_see) = (self.request.0, self.must_see);
+        if index < must_see {
+            let detail = format!("read {request} sees entry {index}, and {must_see} was committed before it");
+            return Err(Violation::new("Linearizable Reads", detail));
+        }
+        let Some(answered) = &self.answered else { return Ok(()) };
+        let has_answered = |id: NodeId| (id == raft.status().id || answered.contains(&id)).then_some(true);
+        if raft.membership().tally(has_answered) == Tally::Won {
+            return Ok(());
+        }
+        let detail =
+            format!("read {request} is served, and no majority has answered a heartbeat since it came");
+        Err(Violation::new("Linearizable Reads", detail))
     }
 }
 
@@ -335,7 +386,7 @@ pub(super) fn concerns(
     let ((was, is), (old, new)) = ((&before.facts, &after.facts), (before.raft.log(), after.raft.log()));
     let promises = |message: &Message| match message.body {
         Body::Voted { granted } => granted,
-        Body::RequestVote { .. } => true,
+        Body::RequestVote { .. } | Body::HeartbeatAck { .. } | Body::Pause { .. } => true,
         _ => false_claim(after, message).is_some(),
     };
     (is.is_leader && (!was.is_leader || was.term != is.term))

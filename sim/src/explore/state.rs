@@ -371,7 +371,8 @@ impl State {
         }
         let mut ghost = Arc::clone(&self.past.ghost);
         if let Cause::Read(number) = cause {
-            Arc::make_mut(&mut ghost).read_begins(request_of_read(number));
+            Arc::make_mut(&mut ghost)
+                .read_begins(request_of_read(number), self.hosts[member].facts.is_leader);
         }
         let mut hosts = [host; MAX_MEMBERS];
         let others = hosts.iter_mut().zip(&self.hosts).enumerate().filter(|(place, _)| *place != member);

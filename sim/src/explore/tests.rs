@@ -452,10 +452,22 @@ fn answers_that_are_not_true_are_seen() {
     assert_eq!(answered(&mut ghost, Outcome::Committed(LogId::new(1, 1))), "Acknowledged Writes");
     Arc::make_mut(&mut ghost).commit(LogId::new(1, 1), 7, Term::new(1));
     assert_eq!(answered(&mut ghost, Outcome::Committed(LogId::new(1, 1))), "nothing");
-    Arc::make_mut(&mut ghost).read_begins(RequestId(1));
     let ready = |index| Outcome::Ready { index: Index::new(index), until: None };
-    assert_eq!(answered(&mut ghost.clone(), ready(0)), "Linearizable Reads");
-    assert_eq!(answered(&mut ghost, ready(1)), "nothing");
+    let mut asked = Arc::clone(&ghost);
+    Arc::make_mut(&mut asked).read_begins(RequestId(1), false);
+    assert_eq!(answered(&mut asked.clone(), ready(0)), "Linearizable Reads");
+    assert_eq!(answered(&mut asked, ready(1)), "nothing");
+    // A leader must have asked a majority since: of two, the other one.
+    let (round, zero) = (1, Index::ZERO);
+    let answer = message(2, 1, Body::HeartbeatAck { round, received: zero, matched: zero });
+    let heard = |ghost: &mut Arc<Ghost>| {
+        let other = Host::of(&PAIR, 1);
+        property(ghost.judge(&other, &[&other, &other], 1, std::iter::once(&answer), &[]))
+    };
+    assert_eq!(heard(&mut ghost), "nothing");
+    Arc::make_mut(&mut ghost).read_begins(RequestId(1), true);
+    assert_eq!(answered(&mut ghost.clone(), ready(1)), "Linearizable Reads", "it answered before");
+    assert_eq!((heard(&mut ghost), answered(&mut ghost, ready(1))), ("nothing", "nothing"));
 }
 
 fn schedule(bounds: Bounds, path: &[Transition]) -> Schedule {
