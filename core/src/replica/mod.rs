@@ -168,10 +168,7 @@ impl Replica {
         recovery: Recovery,
         now: Instant,
     ) -> Result<Self, ReplicaOpenError> {
-        options.check().map_err(ReplicaOpenError::Options)?;
-        if config.options().synchronous_writes || config.options().synchronous_apply {
-            return Err(ReplicaOpenError::Synchronous);
-        }
+        options.check(config.options()).map_err(ReplicaOpenError::Options)?;
         let Recovery { wal, mut durable, found, .. } = recovery;
         // The state machine lives in memory; and a witness has no snapshot's bytes to lose.
         durable.applied = Index::ZERO;

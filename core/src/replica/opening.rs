@@ -11,9 +11,6 @@ pub enum ReplicaOpenError {
     Options(ReplicaOptionsError),
     /// The kernel rejects the recovered state.
     Restore(RestoreError),
-    /// The kernel was told that its host writes or applies synchronously. A replica does neither: its jobs run
-    /// elsewhere, and report.
-    Synchronous,
 }
 
 impl fmt::Display for ReplicaOpenError {
@@ -21,10 +18,6 @@ impl fmt::Display for ReplicaOpenError {
         match self {
             Self::Options(error) => error.fmt(f),
             Self::Restore(error) => error.fmt(f),
-            Self::Synchronous => f.write_str(
-                "synchronous_writes and synchronous_apply are for hosts of the bare kernel: leave both off for a \
-                 replica, which goes on while its disk and its state machine are at work",
-            ),
         }
     }
 }

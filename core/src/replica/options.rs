@@ -1,5 +1,6 @@
 //! The options of a replica, beside the kernel's own: mainly the limits of what it may hold.
 
+use crate::config::Options;
 use crate::time::Nanos;
 use crate::wire;
 use core::fmt;
@@ -110,19 +111,24 @@ pub enum ReplicaOptionsError {
     },
     /// This library does not speak this format.
     WireVersion(u8),
+    /// The kernel was told that its host writes or applies synchronously. A replica does neither: its jobs run
+    /// elsewhere, and report.
+    Synchronous,
 }
 
 impl ReplicaOptions {
-    /// Checks everything that can be checked about them.
+    /// Checks everything that can be checked about them, and that the options of the kernel are those of a
+    /// replica's.
     ///
     /// ```
+    /// use kontiki_core::config::Options;
     /// use kontiki_core::replica::{ReplicaOptions, ReplicaOptionsError};
     ///
-    /// assert_eq!(ReplicaOptions::default().check(), Ok(()));
+    /// assert_eq!(ReplicaOptions::default().check(&Options::default()), Ok(()));
     /// let wrong = ReplicaOptions { keep_snapshots: 0, ..ReplicaOptions::default() };
-    /// assert_eq!(wrong.check(), Err(ReplicaOptionsError::Zero("keep_snapshots")));
+    /// assert_eq!(wrong.check(&Options::default()), Err(ReplicaOptionsError::Zero("keep_snapshots")));
     /// ```
-    pub fn check(&self) -> Result<(), ReplicaOptionsError> {
+    pub fn check(&self, kernel: &Options) -> Result<(), ReplicaOptionsError> {
         let is_zero = [
             ("max_requests", self.max_requests == 0),
             ("max_query_bytes", self.max_query_bytes == 0),
@@ -156,6 +162,9 @@ impl ReplicaOptions {
         if sent < u128::from(chunk_bytes) * 1_000_000_000 {
             return Err(ReplicaOptionsError::SnapshotsTooSlow { bytes_per_second, chunk_bytes });
         }
+        if kernel.synchronous_writes || kernel.synchronous_apply {
+            return Err(ReplicaOptionsError::Synchronous);
+        }
         Ok(())
     }
 }
@@ -181,6 +190,10 @@ impl fmt::Display for ReplicaOptionsError {
                 wire::OLDEST,
                 wire::VERSION
             ),
+            Self::Synchronous => f.write_str(
+                "synchronous_writes and synchronous_apply are for hosts of the bare kernel: leave both off for a \
+                 replica, which goes on while its disk and its state machine are at work",
+            ),
         }
     }
 }
@@ -197,7 +210,7 @@ mod tests {
         let with = |change: fn(&mut ReplicaOptions)| {
             let mut options = ReplicaOptions::default();
             change(&mut options);
-            options.check()
+            options.check(&Options::default())
         };
         let slow =
             ReplicaOptionsError::SnapshotsTooSlow { bytes_per_second: 1 << 10, chunk_bytes: 256 << 10 };

@@ -632,7 +632,7 @@ impl Shared {
         }
         let placeholder = Identity::new(ClusterId(0), *id);
         Config::new(placeholder, options.raft.clone()).map_err(StartError::Config)?;
-        options.replica.check().map_err(StartError::Replica)?;
+        options.replica.check(&options.raft).map_err(StartError::Replica)?;
         options.sessions.check().map_err(StartError::Sessions)
     }
 }
