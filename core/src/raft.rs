@@ -8,10 +8,11 @@
 //!            3 become_   the ONLY place where a role changes
 //!            4 deadline  if now >= deadline(): the role's one timer
 //!            5 review    a leader looks again at the change of the membership that is under way
-//!            6 settle    the ONLY place where Persist and Apply are born
+//!            6 write     the ONLY place where Persist is born
 //!                        where the host writes synchronously, 5 and 6 again until nothing is left to write
-//!            7 resume    a follower that asked for a pause, and has room again, says so
-//!            8 check     what must always hold (debug builds)
+//!            7 settle    the ONLY place where Apply is born
+//!            8 resume    a follower that asked for a pause, and has room again, says so
+//!            9 check     what must always hold (debug builds)
 //! out ◄─ Send… Persist? Send… Apply? Respond… Send?
 //! ```
 

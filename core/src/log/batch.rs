@@ -23,7 +23,7 @@ impl Batch {
         Self { after, size, entries }
     }
 
-    /// Whether these are the entries after `after` through `through`, of which there is one at least.
+    /// Whether these are the entries after `after` through `through`.
     pub(crate) fn is(&self, after: Index, through: Index) -> bool {
         self.after == after && self.after + self.entries.len() as u64 == through
     }
