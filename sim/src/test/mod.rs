@@ -174,7 +174,9 @@ impl<M: StateMachine + 'static, W> Test<M, W> {
         Self { members, ..self }
     }
 
-    /// What the worlds around them are like; [`Profile::Storage`] where this is not said.
+    /// What the worlds around them are like; [`Profile::Storage`] where this is not said. The members are full
+    /// replicas whatever the profile, so in [`Profile::Synchronous`] they meet what kernels meet there, and
+    /// wait for nothing themselves.
     pub fn profile(self, profile: Profile) -> Self {
         Self { profile, ..self }
     }
@@ -417,6 +419,7 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
     /// The scenario of a seed: as it is drawn for Raft's own sake, with this test's clients.
     pub fn scenario(&self, seed: u64) -> Scenario {
         let mut scenario = Scenario::draw(seed, self.members, self.profile);
+        (scenario.options.synchronous_writes, scenario.options.synchronous_apply) = (false, false);
         let replica = scenario.replica.get_or_insert_with(plain_replica);
         replica.sessions = if self.workload.uses_sessions() { 10_000 } else { 0 };
         scenario.workload.batch = 1;
