@@ -277,7 +277,7 @@ fn is_stale(step: &Step) -> bool {
     matches!(&step.event, Event::Receive(message) if message.term < step.after.term)
 }
 
-/// Whether somebody says that they vote, or would vote, for a member that stands.
+/// Whether a candidate receives a vote or a pre-vote that another member gives it.
 fn supports(step: &Step) -> bool {
     let stands = |role| matches!(role, RoleKind::PreCandidate | RoleKind::Candidate);
     let says_yes =

@@ -602,7 +602,8 @@ fn writes_of(actions: &[Action]) -> impl Iterator<Item = &Write> {
 }
 
 /// Where a crash falls that is due after so many actions of a host that waits for its disk. The kernel has
-/// gone on as if everything were written, so either nobody hears of the step, or it is written whole.
+/// gone on as if everything were written. So the host crashes before it carries out anything of the
+/// step, or after the last of its writes.
 fn after_the_writes(actions: &[Action], carried_out: usize) -> Option<usize> {
     let is_write = |action: &Action| matches!(action, Action::Persist(_));
     let last = actions.iter().rposition(is_write).map_or(0, |last| last + 1);
