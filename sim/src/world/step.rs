@@ -588,8 +588,8 @@ fn note_membership(up: &mut Up, raft: &Raft, before: &Status) -> Option<Membersh
     Some(std::mem::replace(&mut up.membership, membership))
 }
 
-/// Keeps the log of a member as its writes tell it, and returns what they do to it: one step makes one write
-/// at most.
+/// Keeps the log of a member as the writes of a step tell it, and returns what each does to it. Where the host
+/// waits for its disk, one step may make several.
 fn note_writes(up: &mut Up, actions: &[Action], checks: &Checks) -> Vec<Links> {
     writes_of(actions).map(|write| write_to(&mut up.chain, write, checks)).collect()
 }
@@ -611,5 +611,36 @@ fn after_the_writes(actions: &[Action], carried_out: usize) -> Option<usize> {
         Some(carried_out.max(last))
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kontiki_core::types::{Ballot, WriteSeq};
+
+    fn write(seq: u64) -> Action {
+        Action::Persist(Write {
+            seq: WriteSeq::new(seq),
+            ballot: Ballot::default(),
+            starts: 1,
+            truncate_after: None,
+            rebase: None,
+            repaired: Entries::EMPTY,
+            append: Entries::EMPTY,
+            committed: Index::ZERO,
+        })
+    }
+
+    /// A kernel whose host waits has gone on as if each write were done, so no write may be left out that the
+    /// others of its step went before.
+    #[test]
+    fn a_host_that_waits_crashes_before_its_step_or_after_the_last_write() {
+        let other = || Action::TakeSnapshot;
+        let actions = [other(), write(1), other(), write(2), other()];
+        let carried_out = (0..=5).map(|count| after_the_writes(&actions, count));
+        assert_eq!(carried_out.collect::<Vec<_>>(), [None, None, Some(4), Some(4), Some(4), Some(5)]);
+        let carried_out = (0..=1).map(|count| after_the_writes(&[other()], count));
+        assert_eq!(carried_out.collect::<Vec<_>>(), [Some(0), Some(1)], "nothing is written");
     }
 }
