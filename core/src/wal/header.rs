@@ -288,8 +288,8 @@ const HALF: usize = BLOCK / 2;
 const HALF_SECTORS: u32 = SECTORS_PER_BLOCK / 2;
 
 impl Vote {
-    /// The block of this number, which holds it twice.
-    pub(super) fn encode(&self, slot: Slot, number: u32) -> Vec<u8> {
+    /// The blocks of a copy, with their numbers. Each holds it twice.
+    pub(super) fn encode(&self, slot: Slot) -> [(u32, Vec<u8>); VOTE_COPIES.len()] {
         let mut snapshot = Vec::with_capacity(HALF);
         if let Some(known) = &self.snapshot {
             snapshot.put_snapshot(known);
@@ -306,11 +306,13 @@ impl Vote {
         out.put_u32(CRC32.checksum(&snapshot));
         out.resize(DATA, 0);
         out.put(&snapshot);
-        let mut block = alloc::vec![0; BLOCK];
-        for (first, half) in halves(number).zip(block.chunks_exact_mut(HALF)) {
-            spread(&out, half, slot.seal(), first, Kind::Vote);
-        }
-        block
+        VOTE_COPIES.map(|number| {
+            let mut block = alloc::vec![0; BLOCK];
+            for (first, half) in halves(number).zip(block.chunks_exact_mut(HALF)) {
+                spread(&out, half, slot.seal(), first, Kind::Vote);
+            }
+            (number, block)
+        })
     }
 
     /// The latest of those in a file.

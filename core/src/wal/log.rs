@@ -8,7 +8,7 @@ use crate::wal::batch::{self, blocks_for};
 use crate::wal::codec::Record;
 use crate::wal::disk::{Damage, DiskError, FileName, Slot};
 use crate::wal::header::{
-    BatchHeader, HEADER_BLOCKS, Link, SegmentHeader, Summary, TERMS, VOTE_BLOCKS, VOTE_COPIES, Vote, salt,
+    BatchHeader, HEADER_BLOCKS, Link, SegmentHeader, Summary, TERMS, VOTE_BLOCKS, Vote, salt,
 };
 use crate::wal::operation::Operation;
 use crate::wal::places::{Change, Place, Places};
@@ -485,11 +485,12 @@ impl Wal {
         };
         let slot = latest.other();
         let file = FileName::Vote(slot);
-        let write = |block| {
-            let bytes = vote.encode(slot, block).into();
-            Operation::Write { file, at: block_at(block), bytes }
+        let write = |(block, bytes): (_, Vec<u8>)| Operation::Write {
+            file,
+            at: block_at(block),
+            bytes: bytes.into(),
         };
-        VOTE_COPIES.map(write).into_iter().chain([Operation::Sync(file)]).collect()
+        vote.encode(slot).map(write).into_iter().chain([Operation::Sync(file)]).collect()
     }
 
     /// The job in flight is durable. Returns the last write that is: report it to the kernel with
