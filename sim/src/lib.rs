@@ -51,6 +51,7 @@ mod mark;
 mod old_messages;
 mod operator;
 mod part;
+mod queue;
 mod quiet;
 mod registers;
 mod store;

@@ -1,5 +1,4 @@
-//! The simulated world: one thread, virtual time, one queue of what will happen, in the order of (time,
-//! sequence).
+//! The simulated world: one thread, virtual time, one queue of what will happen.
 
 mod contest;
 mod custom;
@@ -35,6 +34,7 @@ use crate::network::{Connection, Frame, Network};
 use crate::old_messages::OldMessages;
 use crate::operator::Operator;
 use crate::part::{Involvement, Part, Stamp, shown};
+use crate::queue::Queue;
 use crate::report::{Counters, Failure, FaultKind, Mark, Report};
 use crate::scenario::{Scenario, ScenarioError};
 use crate::stream::Stream;
@@ -48,8 +48,7 @@ use kontiki_core::record::Recorder;
 use kontiki_core::replica::{Input, Lane, Output};
 use kontiki_core::types::{Index, LogId, NodeId, Term};
 use kontiki_core::wire;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher as _;
 
 /// How often the healed world is looked at, in nanoseconds.
@@ -62,8 +61,7 @@ pub type Tracer<'t> = &'t mut dyn FnMut(&Traced<'_>);
 pub(crate) struct World<'t, A: Application> {
     scenario: Scenario,
     now: u64,
-    sequence: u64,
-    queue: BinaryHeap<Reverse<Scheduled<A::Query>>>,
+    queue: Queue<Happening<A::Query>>,
     hosts: Vec<Host<A::Machine>>,
     network: Network,
     old_messages: Option<OldMessages>,
@@ -115,12 +113,6 @@ pub(crate) struct World<'t, A: Application> {
 }
 
 /// Something that will happen.
-struct Scheduled<Q> {
-    at: u64,
-    sequence: u64,
-    what: Happening<Q>,
-}
-
 enum Happening<Q> {
     Deliver {
         to: usize,
@@ -216,26 +208,6 @@ enum End {
     GivenUp,
 }
 
-impl<Q> PartialEq for Scheduled<Q> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl<Q> Eq for Scheduled<Q> {}
-
-impl<Q> PartialOrd for Scheduled<Q> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<Q> Ord for Scheduled<Q> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
-}
-
 impl<'t, A: Application> World<'t, A> {
     pub(crate) fn new(
         scenario: &Scenario,
@@ -268,8 +240,7 @@ impl<'t, A: Application> World<'t, A> {
             custom_faults: Vec::new(),
             scenario: scenario.clone(),
             now: 0,
-            sequence: 0,
-            queue: BinaryHeap::new(),
+            queue: Queue::default(),
             probes: 0,
             checks: Checks::default(),
             counters: Counters::default(),
@@ -393,22 +364,22 @@ impl<'t, A: Application> World<'t, A> {
         }
         while self.stage != Some(Stage::Done) {
             self.fork();
-            let Some(Reverse(next)) = self.queue.pop() else {
+            let Some((at, what)) = self.queue.pop() else {
                 return Err(Violated::new("Simulator", "nothing is left to happen".to_owned()));
             };
-            if next.at > until {
+            if at > until {
                 return Ok(End::Time);
             }
             if self.counters.steps > self.last_step {
                 return Ok(End::GivenUp);
             }
-            self.now = next.at;
+            self.now = at;
             self.clients.application.passes(self.stamp());
             // What is applied is bounded by the log: a member that starts again applies all of it at once.
-            if !matches!(next.what, Happening::Applied { .. } | Happening::MachineDone { .. }) {
+            if !matches!(what, Happening::Applied { .. } | Happening::MachineDone { .. }) {
                 self.checks.happens(self.now)?;
             }
-            self.happen(next.what)?;
+            self.happen(what)?;
         }
         Ok(End::Rest)
     }
@@ -433,8 +404,7 @@ impl<'t, A: Application> World<'t, A> {
     }
 
     fn schedule(&mut self, at: u64, what: Happening<A::Query>) {
-        self.sequence += 1;
-        self.queue.push(Reverse(Scheduled { at: at.max(self.now), sequence: self.sequence, what }));
+        self.queue.push(at.max(self.now), what);
     }
 
     fn happen(&mut self, what: Happening<A::Query>) -> Checked {

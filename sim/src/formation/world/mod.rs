@@ -9,6 +9,7 @@ use crate::formation::plan::{Fault, MS, Plan};
 use crate::formation::report::{Report, Tracer};
 use crate::formation::unit::{Asker, Directory, Hello, Link, Unit};
 use crate::hash::StableHasher;
+use crate::queue::Queue;
 use crate::report::Failure;
 use crate::stream::Stream;
 use kontiki_core::action::{Action, Outcome, Refusal, Violation};
@@ -89,8 +90,7 @@ enum Event {
 pub(super) struct World<'a> {
     plan: Plan,
     now: u64,
-    next: u64,
-    queue: BTreeMap<(u64, u64), Event>,
+    queue: Queue<Event>,
     units: Vec<Unit>,
     /// What names resolve to.
     names: BTreeMap<String, String>,
@@ -119,8 +119,7 @@ impl<'a> World<'a> {
         let plan = Plan::draw(seed);
         let mut world = Self {
             now: 0,
-            next: 0,
-            queue: BTreeMap::new(),
+            queue: Queue::default(),
             units: Vec::new(),
             names: BTreeMap::new(),
             cuts: BTreeMap::new(),
@@ -203,7 +202,7 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn run(mut self, seed: u64) -> Report {
-        while let Some(((at, _), event)) = self.queue.pop_first() {
+        while let Some((at, event)) = self.queue.pop() {
             self.now = at;
             self.events += 1;
             if self.events > MAX_EVENTS {
@@ -561,8 +560,7 @@ impl<'a> World<'a> {
     }
 
     fn at(&mut self, when: u64, event: Event) {
-        self.next += 1;
-        self.queue.insert((when.max(self.now), self.next), event);
+        self.queue.push(when.max(self.now), event);
     }
 
     fn after(&mut self, time: u64, event: Event) {
