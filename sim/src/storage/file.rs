@@ -1,15 +1,15 @@
 //! One file: what reads show of it, and the way back from there to what is on the medium.
 
+use crate::storage::content::Content;
 use crate::stream::Stream;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// A file. It shows every write at once, and remembers what each has covered, so that those which never
 /// reached the medium can be taken back: no write and no crash copies more than what was written.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(super) struct File {
-    /// What reads show. Shared between clones of a disk until one of them writes.
-    bytes: Arc<Vec<u8>>,
+    /// What reads show.
+    shown: Content,
     /// What the medium does not have, the oldest first.
     pending: Vec<Pending>,
     /// What cannot be read any more.
@@ -58,7 +58,7 @@ pub(super) struct Landed {
 
 impl File {
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.shown.len()
     }
 
     pub(super) fn read(&self, at: u64, into: &mut [u8]) -> Result<usize, Range<usize>> {
@@ -67,17 +67,15 @@ impl File {
         if let Some(bad) = self.unreadable.iter().find(|bad| bad.start < at + length && at < bad.end) {
             return Err(bad.clone());
         }
-        into[..length].copy_from_slice(&self.bytes[at..at + length]);
+        self.shown.read(at, &mut into[..length]);
         Ok(length)
     }
 
     pub(super) fn write(&mut self, order: u64, at: usize, written: &[u8], state: WriteState) {
         let end = at + written.len();
         let length_before = self.len();
-        let bytes = Arc::make_mut(&mut self.bytes);
-        bytes.resize(length_before.max(end), 0);
-        let other = bytes[at..end].to_vec();
-        bytes[at..end].copy_from_slice(written);
+        let other = self.shown.copy(at, written.len());
+        self.shown.write(at, written);
         self.pending.push(Pending { order, at, other, length_before, state });
         self.unreadable.retain(|bad| bad.start < at || end < bad.end);
     }
@@ -87,27 +85,24 @@ impl File {
         if self.pending.iter().all(|pending| pending.state == WriteState::Waiting) {
             return self.pending.clear();
         }
-        let shown = self.bytes.clone();
+        let shown = self.shown.clone();
         self.rewind();
         let mut missing = Vec::new();
         for pending in std::mem::take(&mut self.pending) {
             let end = pending.at + pending.other.len();
             match pending.state {
-                WriteState::Waiting => self.land(pending.at, &pending.other, 0..pending.other.len()),
+                WriteState::Waiting => self.shown.write(pending.at, &pending.other),
                 // Its blocks are there, and its bytes are not.
-                WriteState::Lost => self.grow(end),
+                WriteState::Lost => self.shown.grow(end),
                 WriteState::Dropped => {}
             }
             if pending.state != WriteState::Waiting {
                 missing.push(pending);
             }
         }
-        let medium = std::mem::replace(&mut self.bytes, shown);
+        let medium = std::mem::replace(&mut self.shown, shown);
         for pending in &mut missing {
-            let under = medium.get(pending.at..).unwrap_or_default();
-            let under = &under[..under.len().min(pending.other.len())];
-            pending.other.fill(0);
-            pending.other[..under.len()].copy_from_slice(under);
+            medium.read(pending.at, &mut pending.other);
             pending.length_before = self.len();
         }
         // The oldest is taken back last, and with it whatever length the medium does not have.
@@ -139,10 +134,10 @@ impl File {
             }
             let Landed { parts, grown } = landed(pending.order);
             for part in parts {
-                self.land(pending.at, &pending.other, part);
+                self.shown.write(pending.at + part.start, &pending.other[part]);
             }
             if grown {
-                self.grow(pending.at + pending.other.len());
+                self.shown.grow(pending.at + pending.other.len());
             }
         }
     }
@@ -154,11 +149,13 @@ impl File {
             let covers =
                 |pending: &&mut Pending| (pending.at..pending.at + pending.other.len()).contains(&position);
             // The oldest write over this byte remembers the medium's.
-            let byte = match self.pending.iter_mut().find(covers) {
-                Some(pending) => &mut pending.other[position - pending.at],
-                None => &mut Arc::make_mut(&mut self.bytes)[position],
-            };
-            *byte = change(position, *byte);
+            match self.pending.iter_mut().find(covers) {
+                Some(pending) => {
+                    let byte = &mut pending.other[position - pending.at];
+                    *byte = change(position, *byte);
+                }
+                None => self.shown.change(position, |byte| change(position, byte)),
+            }
         }
     }
 
@@ -166,29 +163,12 @@ impl File {
         self.unreadable.push(range);
     }
 
-    fn land(&mut self, at: usize, written: &[u8], part: Range<usize>) {
-        let place = at + part.start..at + part.end;
-        self.grow(place.end);
-        Arc::make_mut(&mut self.bytes)[place].copy_from_slice(&written[part]);
-    }
-
-    fn grow(&mut self, length: usize) {
-        if length > self.len() {
-            Arc::make_mut(&mut self.bytes).resize(length, 0);
-        }
-    }
-
-    /// Takes every pending write back, the youngest first: `bytes` is what the medium has, and each write
+    /// Takes every pending write back, the youngest first: `shown` is what the medium has, and each write
     /// holds its own bytes.
     fn rewind(&mut self) {
-        if self.pending.is_empty() {
-            return;
-        }
-        let bytes = Arc::make_mut(&mut self.bytes);
         for pending in self.pending.iter_mut().rev() {
-            let end = pending.at + pending.other.len();
-            bytes[pending.at..end].swap_with_slice(&mut pending.other);
-            bytes.truncate(pending.length_before);
+            self.shown.swap(pending.at, &mut pending.other);
+            self.shown.truncate(pending.length_before);
         }
     }
 }

@@ -26,6 +26,7 @@
 //! ```
 
 mod armed;
+mod content;
 mod crash;
 mod fault;
 mod file;
@@ -42,7 +43,7 @@ use armed::Armed;
 use file::{File, WriteState};
 use kontiki_core::wal::{Disk, DiskError, FileName};
 use naming::{FileId, Naming};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A simulated directory of files. Equal ones have seen the same; a clone goes its own way, and shares what
 /// neither changes.
@@ -163,12 +164,14 @@ impl SimDisk {
 
     /// Files that no name leads to, nor ever will, are gone.
     fn forget_nameless(&mut self) {
-        let waiting = self.namings.iter().filter_map(|naming| naming.id.as_ref());
-        let named: BTreeSet<_> = self.shown.values().chain(self.medium.values()).chain(waiting).collect();
-        let nameless: Vec<_> = self.files.keys().copied().filter(|id| !named.contains(id)).collect();
-        for id in nameless {
-            self.files.remove(&id);
-            self.called.remove(&id);
+        let waiting = self.namings.iter().filter_map(|naming| naming.id);
+        let names = self.shown.values().chain(self.medium.values()).copied();
+        let mut named: Vec<_> = names.chain(waiting).collect();
+        named.sort_unstable();
+        named.dedup();
+        if named.len() < self.files.len() {
+            self.files.retain(|id, _| named.binary_search(id).is_ok());
+            self.called.retain(|id, _| named.binary_search(id).is_ok());
         }
     }
 }
