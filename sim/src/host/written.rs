@@ -114,6 +114,11 @@ impl Written {
         self.spoils_first = Some(when);
     }
 
+    /// Whether that batch is to be damaged as soon as it is durable.
+    pub(crate) fn spoils_at_once(&self) -> bool {
+        self.spoils_first == Some(When::AtOnce)
+    }
+
     /// That batch, as soon as it is durable: its segment alone tells of it then.
     pub(crate) fn lose_first(&mut self) -> Option<Place> {
         let bare = |last: &Last| last.is_first && last.durable && last.told_by.is_empty();

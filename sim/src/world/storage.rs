@@ -301,8 +301,9 @@ impl<A: Application> World<'_, A> {
     /// Where the first batch of a segment is to be damaged and has just become durable: it is, and power
     /// fails soon.
     pub(super) fn spoil_first_batch(&mut self, member: usize) {
+        let wanted = self.full(member).is_some_and(|(full, _)| full.written.spoils_at_once());
         // Once the world heals, nothing is damaged any more.
-        if self.stage.is_some() || !self.may_wipe(member) {
+        if !wanted || self.stage.is_some() || !self.may_wipe(member) {
             return;
         }
         let Some(batch) = self.full(member).and_then(|(full, _)| full.written.lose_first()) else { return };
