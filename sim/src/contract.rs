@@ -54,6 +54,8 @@ pub struct Contract {
     applying: Index,
     committed: Index,
     term: Term,
+    /// The last term in which it was seen to lead.
+    led: Term,
     /// Requests that were made and not yet answered.
     open: BTreeMap<RequestId, Open>,
     halted: bool,
@@ -128,6 +130,7 @@ impl Contract {
             applying: durable.applied,
             committed: durable.committed.max(durable.applied),
             term: durable.ballot.term(),
+            led: Term::ZERO,
             open: BTreeMap::new(),
             halted: false,
         }
@@ -365,6 +368,13 @@ impl Contract {
             format!("the log ends at {}, the writes at {}", after.last, self.written_end)
         })?;
         let leads = after.role == RoleKind::Leader;
+        if leads && self.led != after.term {
+            self.led = after.term;
+            let vote = self.durable.get(&after.term).and_then(|held| held.vote);
+            kernel(vote == Some(self.id), "a leader's own vote is durable", || {
+                format!("it leads term {}, while the disk holds a vote for {vote:?} in that term", after.term)
+            })?;
+        }
         let may_wait = |open: &Open| match open.kind {
             Kind::Proposal => leads && after.committed < after.last.index,
             Kind::Leadership => leads,
@@ -487,6 +497,16 @@ mod tests {
             rule(contract().watch(&Event::Wake, &[request], &status(1))),
             "a vote leaves once it is durable"
         );
+    }
+
+    #[test]
+    fn a_leader_whose_own_vote_is_not_durable_is_a_breach() {
+        let mut contract = contract();
+        let leads = Status { role: RoleKind::Leader, ..status(1) };
+        contract.watch(&Event::Wake, &[write(1, 1)], &status(1)).unwrap();
+        let written = Event::Persisted(WriteSeq::new(1));
+        contract.clone().watch(&written, &[], &leads).unwrap();
+        assert_eq!(rule(contract.watch(&Event::Wake, &[], &leads)), "a leader's own vote is durable");
     }
 
     #[test]

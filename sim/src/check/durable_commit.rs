@@ -2,12 +2,12 @@
 //! majority of the voters, of both sets in a joint configuration. This is what an acknowledgement means. A
 //! member breaks it that acknowledges entries which are only in memory, or on the disk of another incarnation.
 
+use super::majority::has_majority;
 use super::{Check, Finding, Observation};
 use crate::ledger::{entry_at, held_at, link_at};
 use crate::part::{Involvement, Part};
 use kontiki_core::event::Event;
 use kontiki_core::membership::Membership;
-use kontiki_core::quorum::Tally;
 use kontiki_core::status::RoleKind;
 
 /// Needs to remember nothing: looks at all disks whenever a leader commits.
@@ -25,12 +25,8 @@ impl Check for DurableCommit {
         let through = after.committed;
         let prefix = link_at(step.chain, through).map(|link| link.prefix);
         let held = |membership: &Membership| {
-            let holds = |id| {
-                let member = membership.members().iter().find(|member| member.id == id)?;
-                let link = link_at((step.durable)(*member)?, through)?;
-                (Some(link.prefix) == prefix).then_some(true)
-            };
-            membership.tally(holds) == Tally::Won
+            let link = |member| link_at((step.durable)(member)?, through);
+            has_majority(membership, |member| link(member).map(|link| link.prefix) == prefix)
         };
         // A commit may bring about the next membership, and so be decided by the one before. A request for
         // another takes effect first.

@@ -1,8 +1,8 @@
 //! Log Matching: if two logs contain an entry with the same index and term, then the logs are identical in
-//! all entries up through the given index (paper §5.3, figure 3).
+//! all entries up through the given index (paper §5.3, figure 3); and the terms of a log never go back.
 
 use super::{Check, Finding, Observation};
-use crate::ledger::{Link, entry_at, index_of};
+use crate::ledger::{Link, entry_at, index_of, last_of};
 use crate::part::{Involvement, LogEntry, Part, Stamp};
 use kontiki_core::types::{Index, LogId, NodeId};
 
@@ -63,11 +63,36 @@ impl LogMatching {
     }
 }
 
+/// The terms of a log never go back, not even from the end of a snapshot to what follows it.
+pub(crate) fn terms_ascend(
+    id: NodeId,
+    mut before: LogId,
+    entries: impl Iterator<Item = LogId>,
+) -> Result<(), String> {
+    for entry in entries {
+        if entry.term < before.term {
+            return Err(format!("the log of member {id} has entry {entry} after entry {before}"));
+        }
+        before = entry;
+    }
+    Ok(())
+}
+
+/// The entries of a log from a position on.
+fn entries(chain: &[Link], from: usize) -> impl Iterator<Item = LogId> {
+    let ids = chain.iter().enumerate().skip(from);
+    ids.map(|(position, link)| LogId { term: link.term, index: index_of(position) })
+}
+
 impl Check for LogMatching {
     const NAME: &'static str = "Log Matching";
 
     fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
+        if step.appended == 0 {
+            return Ok(());
+        }
         let from = step.chain.len() - step.appended;
+        terms_ascend(step.after.id, last_of(&step.chain[..from]), entries(step.chain, from))?;
         for (position, link) in step.chain.iter().enumerate().skip(from) {
             if self.seen.len() <= position {
                 self.seen.resize_with(position + 1, Vec::new);
@@ -130,5 +155,16 @@ mod tests {
             told,
             ["member 1 holds 2:2, since step 0 (0.000 ms)", "member 2 holds 2:4, since step 0 (0.000 ms)",]
         );
+    }
+
+    #[test]
+    fn fires_on_an_entry_of_an_earlier_term_than_that_before_it() {
+        let one = status(1, Follower, 3, 0);
+        let shown = |log: &[(u64, &str)]| show(&mut LogMatching::default(), &one, &one, &chain(log));
+        assert_eq!(shown(&[(1, "a"), (3, "b"), (3, "c")]), Ok(()));
+        let seen = shown(&[(1, "a"), (3, "b"), (2, "c")]).expect_err("its terms go back");
+        assert_eq!(seen.detail, "the log of member 1 has entry 3:2 after entry 2:3");
+        let behind_a_snapshot = terms_ascend(id(1), LogId::new(2, 1), [LogId::new(1, 2)].into_iter());
+        assert!(behind_a_snapshot.is_err());
     }
 }

@@ -8,11 +8,13 @@ pub mod acknowledged_writes;
 pub mod bounded_log;
 pub mod bounded_memory;
 pub mod bounded_work;
+pub mod confirmed_reads;
 pub mod durable_commit;
 pub(crate) mod durable_log;
 pub mod election_restriction;
 pub mod election_safety;
 mod followers;
+pub mod latest_membership;
 pub mod leader_append_only;
 pub mod leader_completeness;
 mod limits;
@@ -20,7 +22,9 @@ pub mod linearizable_reads;
 pub mod liveness;
 pub mod log_matching;
 pub mod log_reads;
+pub(crate) mod majority;
 pub mod match_index;
+mod memberships;
 mod observation;
 pub mod one_change_at_a_time;
 pub mod one_election_at_a_time;
@@ -33,7 +37,7 @@ mod violated;
 pub mod vote_durability;
 pub mod voters_only;
 
-pub use observation::{Check, Observation};
+pub use observation::{Check, Observation, Start};
 pub use violated::{Finding, Violated};
 
 use crate::ledger::{Known, Link, entry_at, link_at};
@@ -42,7 +46,7 @@ use kontiki_core::config::Options;
 use kontiki_core::membership::Membership;
 use kontiki_core::replica::Replica;
 use kontiki_core::status::Held;
-use kontiki_core::types::{Ballot, Index, LogId, NodeId, Term};
+use kontiki_core::types::{Index, LogId, NodeId, Term};
 
 /// What a check says.
 pub type Checked = Result<(), Violated>;
@@ -63,6 +67,9 @@ pub struct Checks {
     acknowledged_writes: acknowledged_writes::AcknowledgedWrites,
     voters_only: voters_only::VotersOnly,
     one_change_at_a_time: one_change_at_a_time::OneChangeAtATime,
+    confirmed_reads: confirmed_reads::ConfirmedReads,
+    memberships: memberships::Memberships,
+    latest_membership: latest_membership::LatestMembership,
     snapshot_prefix: snapshot_prefix::SnapshotPrefix,
     bounded_log: bounded_log::BoundedLog,
     bounded_work: bounded_work::BoundedWork,
@@ -75,7 +82,11 @@ pub struct Checks {
 impl Checks {
     /// Looks at one step with every check.
     pub fn observe(&mut self, step: &Observation<'_>) -> Checked {
-        run(&mut self.election_safety, step)?;
+        if election_safety::is_elected_in(step) {
+            run(&mut self.election_safety, step)?;
+            let elected = election_safety::has_votes(step, &self.vote_durability);
+            told(election_safety::ElectionSafety::NAME, step, elected)?;
+        }
         run(&mut self.leader_append_only, step)?;
         run(&mut self.log_matching, step)?;
         run(&mut self.leader_completeness, step)?;
@@ -92,16 +103,25 @@ impl Checks {
         run(&mut self.paused_flow, step)?;
         run(&mut self.match_index, step)?;
         run(&mut self.steady_leader, step)?;
-        run(&mut self.snapshot_prefix, step)?;
-        let committed = self.state_machine_safety.committed();
-        let rests = self.snapshot_prefix.rests_on(step, committed);
-        rests.map_err(|detail| (snapshot_prefix::SnapshotPrefix::NAME, detail))?;
-        Ok(())
+        run(&mut self.confirmed_reads, step)?;
+        self.memberships_hold(step)
+    }
+
+    /// Latest Membership and Snapshot Prefix.
+    fn memberships_hold(&mut self, step: &Observation<'_>) -> Checked {
+        let known = &mut self.memberships;
+        let may_differ = known.note(step) || !std::ptr::eq(step.membership, step.membership_before);
+        if !may_differ {
+            return Ok(());
+        }
+        told(latest_membership::NAME, step, self.latest_membership.changed(step, known))?;
+        let rests = snapshot_prefix::rests_on(step, self.state_machine_safety.committed(), known);
+        told(snapshot_prefix::NAME, step, rests)
     }
 
     /// The group begins with this membership.
     pub fn begins_with(&mut self, membership: Membership) {
-        self.snapshot_prefix.begins_with(membership);
+        self.memberships.begins_with(membership);
     }
 
     /// Logs keep at most so many bytes behind a snapshot.
@@ -149,15 +169,10 @@ impl Checks {
         checked.map_err(|detail| Violated::new(bounded_work::BoundedWork::NAME, detail))
     }
 
-    /// A member has lost its disk and comes back under another incarnation, which has promised nothing.
-    pub fn wiped(&mut self, member: NodeId) {
-        self.vote_durability.wiped(member);
-    }
-
     /// A member's state machine has got so far.
     pub fn applied(&mut self, member: NodeId, index: Index, digest: u64, now: Stamp) -> Checked {
         let checked = self.snapshot_prefix.applied(member, index, digest, now);
-        checked.map_err(|seen| seen.of(snapshot_prefix::SnapshotPrefix::NAME))
+        checked.map_err(|seen| seen.of(snapshot_prefix::NAME))
     }
 
     /// What the group has committed.
@@ -165,12 +180,14 @@ impl Checks {
         self.state_machine_safety.committed()
     }
 
-    /// A member starts again with what its disk holds.
-    pub fn restarted(&mut self, member: usize, id: NodeId, ballot: Ballot) -> Checked {
-        self.bounded_memory.restarted(member);
-        self.vote_durability
-            .restarted(id, ballot)
-            .map_err(|seen| seen.of(vote_durability::VoteDurability::NAME))
+    /// A member starts with what its disk holds, or starts again.
+    pub fn starts(&mut self, start: &Start<'_>) -> Checked {
+        self.bounded_memory.restarted(start.position);
+        self.confirmed_reads.restarted(start.member.id);
+        let votes = self.vote_durability.restarted(start.member, start.durable.ballot);
+        votes.map_err(|seen| seen.of(vote_durability::VoteDurability::NAME))?;
+        let latest = self.latest_membership.starts(start, &self.memberships);
+        latest.map_err(|seen| seen.of(latest_membership::NAME))
     }
 
     /// A client was told that what it proposed is committed.
@@ -235,7 +252,11 @@ impl Known for Checks {
 }
 
 fn run<C: Check>(check: &mut C, step: &Observation<'_>) -> Checked {
-    check.observe(step).map_err(|seen| seen.of(C::NAME).by(step.after.id, step.now))
+    told(C::NAME, step, check.observe(step))
+}
+
+fn told(property: &'static str, step: &Observation<'_>, seen: Result<(), Finding>) -> Checked {
+    seen.map_err(|seen| seen.of(property).by(step.after.id, step.now))
 }
 
 #[cfg(test)]

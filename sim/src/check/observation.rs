@@ -4,6 +4,7 @@ use super::Finding;
 use crate::ledger::Link;
 use crate::part::Stamp;
 use kontiki_core::action::Action;
+use kontiki_core::durable::Durable;
 use kontiki_core::event::Event;
 use kontiki_core::membership::Membership;
 use kontiki_core::status::Status;
@@ -36,6 +37,21 @@ pub struct Observation<'a> {
     pub me: Member,
     /// The log on the disk of each member, up or down; of one that was wiped since, the log that it lost.
     pub durable: &'a dyn Fn(Member) -> Option<&'a [Link]>,
+}
+
+/// A member that starts with what its disk holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// The member, counted from zero.
+    pub position: usize,
+    /// Who it is.
+    pub member: Member,
+    /// What its disk holds.
+    pub durable: &'a Durable,
+    /// The membership in force in it.
+    pub membership: &'a Membership,
+    /// Its log.
+    pub chain: &'a [Link],
 }
 
 impl std::fmt::Debug for Observation<'_> {

@@ -5,18 +5,18 @@ use super::{Check, Finding, Observation};
 use crate::part::{Involvement, Part, Stamp};
 use kontiki_core::action::Action;
 use kontiki_core::message::Body;
-use kontiki_core::types::{Ballot, NodeId, Term};
+use kontiki_core::types::{Ballot, Member, NodeId, Term};
 use std::collections::BTreeMap;
 
 /// Every vote that has left each member, and when.
 #[derive(Default, Debug)]
 pub struct VoteDurability {
-    votes: BTreeMap<(NodeId, Term), (NodeId, Stamp)>,
+    votes: BTreeMap<(Member, Term), (NodeId, Stamp)>,
 }
 
 impl VoteDurability {
     /// A member starts again with this ballot.
-    pub fn restarted(&self, member: NodeId, ballot: Ballot) -> Result<(), Finding> {
+    pub fn restarted(&self, member: Member, ballot: Ballot) -> Result<(), Finding> {
         let last = self.votes.range((member, Term::ZERO)..=(member, Term::new(u64::MAX))).next_back();
         let Some((&(_, term), &(vote, since))) = last else {
             return Ok(());
@@ -30,12 +30,12 @@ impl VoteDurability {
         Ok(())
     }
 
-    /// A member has lost its disk, and comes back under another incarnation.
-    pub fn wiped(&mut self, member: NodeId) {
-        self.votes.retain(|(voter, _), _| *voter != member);
+    /// For whom a member has voted in a term, and when.
+    pub(super) fn vote_of(&self, member: Member, term: Term) -> Option<(NodeId, Stamp)> {
+        self.votes.get(&(member, term)).copied()
     }
 
-    fn vote(&mut self, member: NodeId, term: Term, candidate: NodeId, now: Stamp) -> Result<(), Finding> {
+    fn vote(&mut self, member: Member, term: Term, candidate: NodeId, now: Stamp) -> Result<(), Finding> {
         let (first, since) = *self.votes.entry((member, term)).or_insert((candidate, now));
         if first == candidate {
             return Ok(());
@@ -47,8 +47,8 @@ impl VoteDurability {
 }
 
 /// A member voted.
-fn voted(member: NodeId, candidate: NodeId, term: Term, at: Stamp) -> Part {
-    Part::of(member, at, Involvement::Votes { candidate, term })
+pub(super) fn voted(member: Member, candidate: NodeId, term: Term, at: Stamp) -> Part {
+    Part::of(member.id, at, Involvement::Votes { candidate, term })
 }
 
 impl Check for VoteDurability {
@@ -59,10 +59,10 @@ impl Check for VoteDurability {
             if let Action::Send(message) = action {
                 match message.body {
                     Body::Voted { granted: true } => {
-                        self.vote(step.after.id, message.term, message.to.id, step.now)?;
+                        self.vote(message.from, message.term, message.to.id, step.now)?;
                     }
                     Body::RequestVote { .. } => {
-                        self.vote(step.after.id, message.term, message.from.id, step.now)?;
+                        self.vote(message.from, message.term, message.from.id, step.now)?;
                     }
                     _ => {}
                 }
@@ -101,10 +101,10 @@ mod tests {
     fn fires_on_a_vote_that_a_crash_made_its_giver_forget() {
         let mut check = VoteDurability::default();
         grant(&mut check, 2, 5).unwrap();
-        assert!(check.restarted(id(1), Ballot::new(Term::new(5), Some(id(2)))).is_ok());
-        assert!(check.restarted(id(1), Ballot::new(Term::new(6), None)).is_ok());
-        assert!(check.restarted(id(1), Ballot::new(Term::new(5), None)).is_err());
-        assert!(check.restarted(id(1), Ballot::new(Term::new(4), None)).is_err());
-        assert!(check.restarted(id(2), Ballot::new(Term::new(4), None)).is_ok(), "another member");
+        assert!(check.restarted(id(1).into(), Ballot::new(Term::new(5), Some(id(2)))).is_ok());
+        assert!(check.restarted(id(1).into(), Ballot::new(Term::new(6), None)).is_ok());
+        assert!(check.restarted(id(1).into(), Ballot::new(Term::new(5), None)).is_err());
+        assert!(check.restarted(id(1).into(), Ballot::new(Term::new(4), None)).is_err());
+        assert!(check.restarted(id(2).into(), Ballot::new(Term::new(4), None)).is_ok(), "another member");
     }
 }

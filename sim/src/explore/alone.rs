@@ -2,10 +2,12 @@
 
 use super::violation::Violation;
 use crate::check::election_restriction::ElectionRestriction;
+use crate::check::latest_membership::{self, goes_by};
+use crate::check::log_matching::{LogMatching, terms_ascend};
 use crate::check::one_change_at_a_time::OneChangeAtATime;
 use crate::check::one_election_at_a_time::OneElectionAtATime;
 use crate::check::voters_only::VotersOnly;
-use crate::check::{Check, Observation};
+use crate::check::{Check, Observation, confirmed_reads, linearizable_reads};
 use crate::ledger::Link;
 use crate::part::Stamp;
 use kontiki_core::action::{Action, Outcome};
@@ -54,26 +56,10 @@ impl Before {
         holds::<ElectionRestriction>(&step)?;
         let log = raft.log();
         let base = LogId { term: log.term(log.base()).unwrap_or_default(), index: log.base() };
-        terms_ascend(base, log.entries(log.base(), log.last().index).map(|entry| entry.id), after.id)?;
+        let entries = log.entries(log.base(), log.last().index).map(|entry| entry.id);
+        terms_ascend(after.id, base, entries).map_err(|detail| Violation::new(LogMatching::NAME, detail))?;
         has_latest_membership(raft)
     }
-}
-
-/// Log Matching: the terms of a log never go back, not even from the end of a snapshot to what follows it.
-pub(super) fn terms_ascend(
-    base: LogId,
-    entries: impl Iterator<Item = LogId>,
-    id: NodeId,
-) -> Result<(), Violation> {
-    let mut before = base;
-    for entry in entries {
-        if entry.term < before.term {
-            let detail = format!("the log of member {id} has entry {entry} after entry {before}");
-            return Err(Violation::new("Log Matching", detail));
-        }
-        before = entry;
-    }
-    Ok(())
 }
 
 /// Latest Membership: the membership in force is the latest in a member's log, committed or not (paper §6).
@@ -83,27 +69,22 @@ pub(super) fn has_latest_membership(raft: &Raft) -> Result<(), Violation> {
 
 pub(super) fn is_latest(in_force: &Membership, log: &Log, id: NodeId) -> Result<(), Violation> {
     let written = log.entries(log.base(), log.last().index).filter_map(|entry| match &entry.body {
-        EntryBody::Config(membership) => Some((entry.id.index, membership)),
+        EntryBody::Config(membership) => Some((entry.id, membership)),
         _ => None,
     });
-    let covered = log.snapshot().map(|snapshot| (snapshot.configured.index, &snapshot.membership));
-    match written.chain(covered).max_by_key(|(index, _)| *index) {
-        Some((index, latest)) if **latest != *in_force => {
-            let detail =
-                format!("member {id} goes by the membership {in_force}, and entry {index} says {latest}");
-            Err(Violation::new("Latest Membership", detail))
-        }
-        _ => Ok(()),
+    let covered = log.snapshot().map(|snapshot| (snapshot.configured, &snapshot.membership));
+    match written.chain(covered).max_by_key(|(entry, _)| entry.index) {
+        Some((entry, latest)) => goes_by(id, in_force, (entry, latest))
+            .map_err(|detail| Violation::new(latest_membership::NAME, detail)),
+        None => Ok(()),
     }
 }
 
 /// Linearizable Reads: what a read must see is applied by the state machine before its client is told to read.
 pub(super) fn is_applied(id: NodeId, applied: Index, outcome: Outcome) -> Result<(), Violation> {
     match outcome {
-        Outcome::Ready { index, .. } if index > applied => {
-            let detail = format!("member {id} serves a read of entry {index} and has applied {applied}");
-            Err(Violation::new("Linearizable Reads", detail))
-        }
+        Outcome::Ready { index, .. } => confirmed_reads::is_applied(id, applied, index)
+            .map_err(|detail| Violation::new(linearizable_reads::NAME, detail)),
         _ => Ok(()),
     }
 }

@@ -5,12 +5,13 @@ use super::bounds::MAX_PROPOSALS;
 use super::host::Host;
 use super::symmetry::Renaming;
 use super::violation::Violation;
+use crate::check::election_safety::is_elected;
+use crate::check::majority::has_majority;
 use crate::hash::StableHasher;
 use kontiki_core::action::Outcome;
 use kontiki_core::log::{Entry, EntryBody, Log, Snapshot};
 use kontiki_core::membership::Membership;
 use kontiki_core::message::{Body, Message};
-use kontiki_core::quorum::Tally;
 use kontiki_core::raft::Raft;
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{Index, LogId, Member, NodeId, Payload, RequestId, Term};
@@ -182,13 +183,13 @@ impl Ghost {
     /// of voters, where two decide.
     fn has_elected(&self, leader: &Raft) -> bool {
         let (id, term) = (leader.status().id, leader.status().term);
-        let votes = |voter: NodeId| {
-            let is_vote = |(voted, by, candidate): &&(Term, Member, Member)| {
-                *voted == term && by.id == voter && candidate.id == id
+        let voted = |member: Member| {
+            let is_vote = |(voted, by, candidate): &(Term, Member, Member)| {
+                *voted == term && *by == member && candidate.id == id
             };
-            (voter == id || self.votes.iter().any(|vote| is_vote(&vote))).then_some(true)
+            self.votes.iter().any(is_vote)
         };
-        leader.membership().tally(votes) == Tally::Won
+        is_elected(id, leader.membership(), voted)
     }
 
     /// State Machine Safety, Own-Term Commit and Durable Commit.
@@ -364,8 +365,8 @@ impl Reading {
             return Err(Violation::new("Linearizable Reads", detail));
         }
         let Some(answered) = &self.answered else { return Ok(()) };
-        let has_answered = |id: NodeId| (id == raft.status().id || answered.contains(&id)).then_some(true);
-        if raft.membership().tally(has_answered) == Tally::Won {
+        let has_answered = |member: Member| member.id == raft.status().id || answered.contains(&member.id);
+        if has_majority(raft.membership(), has_answered) {
             return Ok(());
         }
         let detail =
@@ -475,9 +476,6 @@ fn logs_match(hosts: &[&Host], member: usize) -> Result<(), Violation> {
 /// Whether a log through here is on the disks of a majority of these members.
 fn is_on_disks(log: &Log, through: Index, membership: &Membership, hosts: &[&Host]) -> bool {
     let Some(entry) = log.get(through) else { return true };
-    let holds = |id: NodeId| {
-        let host = hosts.get(id.get() as usize - 1)?;
-        (host.disk.entries.contains(entry) || host.disk.base.index >= through).then_some(true)
-    };
-    membership.tally(holds) == Tally::Won
+    let holds = |host: &&Host| host.disk.entries.contains(entry) || host.disk.base.index >= through;
+    has_majority(membership, |member| hosts.get(member.id.get() as usize - 1).is_some_and(holds))
 }

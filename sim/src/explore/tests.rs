@@ -1,6 +1,6 @@
 //! Small groups explored to the end, and the judge.
 
-use super::alone::{Before, has_latest_membership, is_applied, is_latest, terms_ascend};
+use super::alone::{Before, has_latest_membership, is_applied, is_latest};
 use super::ghost::{Ghost, applied_is_committed};
 use super::host::{Host, NOW};
 use super::*;
@@ -232,17 +232,6 @@ fn a_group_may_begin_with_a_leader() {
         (0..all.len()).for_each(|member| state.events(member, &bounds, &mut events));
         assert!(!events.iter().any(|(_, it)| matches!(it, Transition::Deliver(_))), "{events:?}");
     }
-}
-
-/// The terms of a log go up, from the base of it on.
-#[test]
-fn a_log_whose_terms_go_back_is_seen() {
-    let judged =
-        |base: LogId, entries: &[LogId]| property(terms_ascend(base, entries.iter().copied(), id(1)));
-    let [one, two, three] = [LogId::new(1, 1), LogId::new(1, 2), LogId::new(3, 3)];
-    assert_eq!(judged(LogId::ZERO, &[one, two, three]), "nothing");
-    assert_eq!(judged(LogId::new(2, 1), &[two]), "Log Matching", "what follows a snapshot");
-    assert_eq!(judged(LogId::ZERO, &[one, LogId::new(2, 2), LogId::new(1, 3)]), "Log Matching");
 }
 
 #[test]

@@ -201,7 +201,6 @@ impl<A: Application> FaultInjection for World<'_, A> {
             self.counters.fault(FaultKind::Wipe);
             self.crash(member, FaultKind::Crash);
             self.hosts[member].wipe();
-            self.checks.wiped(self.hosts[member].id);
             self.cure(member);
         }
     }

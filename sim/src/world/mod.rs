@@ -18,7 +18,7 @@ mod storage;
 use crate::application::{Application, MachineOf};
 use crate::check::bounded_work::Limits;
 use crate::check::liveness::Stage;
-use crate::check::{Checked, Checks, Violated};
+use crate::check::{Checked, Checks, Start, Violated};
 use crate::clients::{Asked, Clients, Turn};
 use crate::contests::Contests;
 use crate::disk::Synced;
@@ -490,7 +490,6 @@ impl<'t, A: Application> World<'t, A> {
         if matches!(host.body, MemberBody::FullReplica(_)) {
             return self.start_replica(member);
         }
-        let ballot = host.body.model().durable.ballot;
         host.start_kernel(now)
             .map_err(|error| ("Restart", format!("member {} cannot start: {error}", host.id)))?;
         if host.life > 1 {
@@ -498,13 +497,26 @@ impl<'t, A: Application> World<'t, A> {
             let (member, incarnation) = (host.id, host.incarnation);
             self.trace_world(|| Happened::Restart { member, incarnation });
         }
-        self.checks.restarted(member, self.hosts[member].id, ballot)?;
+        self.check_start(member)?;
         if matches!(&self.hosts[member].body, MemberBody::KernelOnly(kernel_only) if kernel_only.full) {
             self.schedule(self.now, Happening::Space { member });
         }
         self.schedule_wake(member);
         self.release_to_restarted(member);
         Ok(())
+    }
+
+    /// Looks at a member that has just started.
+    fn check_start(&mut self, member: usize) -> Checked {
+        let host = &self.hosts[member];
+        let Some(up) = &host.up else { return Ok(()) };
+        self.checks.starts(&Start {
+            position: member,
+            member: host.member(),
+            durable: &host.body.model().durable,
+            membership: &up.membership,
+            chain: &up.chain,
+        })
     }
 
     fn crash(&mut self, member: usize, kind: FaultKind) {

@@ -51,13 +51,12 @@ impl<A: Application> World<'_, A> {
         }
         self.open_replica(member, recovery)?;
         let host = &self.hosts[member];
-        let (id, ballot) = (host.id, host.body.model().durable.ballot);
         if host.life > 1 {
             let (member, incarnation) = (host.id, host.incarnation);
             self.counters.fault(FaultKind::Restart);
             self.trace_world(|| Happened::Restart { member, incarnation });
         }
-        self.checks.restarted(member, id, ballot)?;
+        self.check_start(member)?;
         self.renew_custom_faults(member)?;
         self.handle(member, Input::Wake)
     }
@@ -133,7 +132,6 @@ impl<A: Application> World<'_, A> {
         self.counters.mark(Mark::GaveUp);
         let host = &mut self.hosts[member];
         host.wipe();
-        self.checks.wiped(id);
         self.cure(member);
         self.start_replica(member)
     }
