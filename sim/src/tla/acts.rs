@@ -56,7 +56,7 @@ impl Acts<'_> {
     fn restart(&mut self, member: &Tracked) {
         match member.restarted {
             None => {}
-            Some(Restarted::Wiped) => self.list.push(act("wipe")),
+            Some(Restarted::Wiped(disks)) => (0..disks).for_each(|_| self.list.push(act("wipe"))),
             Some(Restarted::With(kept)) => {
                 let committed = self.after.committed;
                 self.list.push(format!("[k |-> \"restart\", n |-> {kept}, i |-> {committed}]"));

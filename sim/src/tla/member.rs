@@ -22,12 +22,12 @@ pub(super) struct Tracked {
 }
 
 /// How a member started again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Restarted {
     /// From what its disk holds: so many of the writes under way.
     With(usize),
-    /// From an empty disk, in another life.
-    Wiped,
+    /// From an empty disk, in a later life: so many disks were lost.
+    Wiped(u64),
 }
 
 impl Tracked {
@@ -40,15 +40,20 @@ impl Tracked {
         self.lost = usize::try_from(lost).unwrap_or(usize::MAX);
     }
 
-    /// It starts again.
+    /// It starts again. It may have started before, and crashed before its first step.
     pub(super) fn restarts(&mut self, incarnation: Incarnation) {
         let lost = self.lost.saturating_add(usize::from(self.withheld));
         let kept = self.pending.len().saturating_sub(lost);
         (self.lost, self.withheld) = (0, false);
         self.pending.clear();
-        let wiped = self.me.incarnation != incarnation;
+        let wiped = incarnation.0 - self.me.incarnation.0;
         self.me.incarnation = incarnation;
-        self.restarted = Some(if wiped { Restarted::Wiped } else { Restarted::With(kept) });
+        self.restarted = Some(match self.restarted {
+            Some(Restarted::Wiped(before)) => Restarted::Wiped(before + wiped),
+            _ if wiped > 0 => Restarted::Wiped(wiped),
+            Some(Restarted::With(before)) => Restarted::With(before),
+            None => Restarted::With(kept),
+        });
     }
 
     /// How many writes are durable by what it is told.
@@ -73,4 +78,31 @@ pub(super) fn write_of(actions: &[Action]) -> Option<&Write> {
         Action::Persist(write) => Some(write),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kontiki_core::types::NodeId;
+
+    /// What is told of a member whose disk has lost so many of three writes whenever it crashed, and which was
+    /// then so many times without its disk.
+    fn told(crashes: &[(u64, u64)]) -> Option<Restarted> {
+        let mut member = Tracked::new(Member::from(NodeId::new(1).expect("not zero")));
+        member.pending.extend((1..=3).map(WriteSeq::new));
+        for &(lost, wiped) in crashes {
+            member.crashes(lost);
+            let incarnation = member.me.incarnation.0 + wiped;
+            member.restarts(Incarnation(incarnation));
+        }
+        member.restarted
+    }
+
+    #[test]
+    fn a_restart_before_the_first_step_takes_nothing_back() {
+        assert_eq!(told(&[(1, 0)]), Some(Restarted::With(2)));
+        assert_eq!(told(&[(1, 0), (0, 0)]), Some(Restarted::With(2)), "what it kept then");
+        assert_eq!(told(&[(0, 1), (0, 0)]), Some(Restarted::Wiped(1)), "it was wiped before");
+        assert_eq!(told(&[(1, 0), (0, 2), (0, 1)]), Some(Restarted::Wiped(3)), "each disk is lost once");
+    }
 }
