@@ -83,6 +83,7 @@ MayFollow(c, d) ==
 (*   held                        promises: each waits for n writes         *)
 (*   votes, match                of a candidate; of a leader               *)
 (*   fetch                       snapshots that it was offered             *)
+(*   past                        snapshots that a leader's log rested on   *)
 (*   written, cut, rebased       what the next write must say              *)
 (*   out                         promises that leave with this step        *)
 
@@ -111,7 +112,7 @@ Started(me, disk, commit) ==
      confs |-> SnapConf(disk.snap) \o AfterIndex(ConfsOf(disk.log, disk.base.i, 1), disk.snap.i),
      commit |-> commit, agreed |-> commit,
      dur |-> last, known |-> <<disk.term, disk.vote>>, disk |-> disk, pend |-> <<>>,
-     held |-> {}, votes |-> {}, match |-> NoMatch, fetch |-> {},
+     held |-> {}, votes |-> {}, match |-> NoMatch, fetch |-> {}, past |-> {},
      written |-> last, cut |-> None, rebased |-> FALSE, out |-> {}]
 
 (* The first members begin with a snapshot of nothing that says who they   *)
@@ -210,6 +211,7 @@ SnapshotAt(s, i) == LET c == ConfAsOf(s, i) IN [i |-> i, t |-> TermAt(s, i), ci 
 (* disk.                                                                   *)
 Compacted(s, snap, base) ==
     [s EXCEPT !.snap = snap, !.rebased = TRUE,
+              !.past = IF s.role = "leader" THEN @ \cup {s.snap} ELSE @,
               !.confs = <<ConfAsOf(s, snap.i)>> \o AfterIndex(@, snap.i),
               !.log = SubSeq(@, base.i - s.base.i + 1, Len(@)), !.base = base]
 
@@ -276,7 +278,7 @@ Act(s, a) ==
     CASE a.k = "enter" ->          \* a message of a later term
            IF a.m.t > s.term
            THEN {[Follow(s) EXCEPT !.term = a.m.t, !.vote = Nobody, !.votes = {}, !.match = NoMatch,
-                                   !.agreed = s.commit]}
+                                   !.agreed = s.commit, !.past = {}]}
            ELSE {}
       [] a.k = "vote" ->           \* a vote is given, once per term
            IF /\ a.m.k = "ask" /\ a.m.t = s.term /\ s.vote \in {Nobody, a.m.from[1]}
@@ -301,7 +303,7 @@ Act(s, a) ==
            IF /\ s.role \in {"candidate", "pre-candidate"} /\ s.vote = s.me[1]
               /\ s.known = <<s.term, s.vote>> /\ MayLead(s)
               /\ Quorum(Conf(s), {v[1] : v \in s.votes} \cup {s.me[1]})
-           THEN {Appended([s EXCEPT !.role = "leader", !.match = NoMatch], <<Entry(s.term, Blank)>>)}
+           THEN {Appended([s EXCEPT !.role = "leader", !.match = NoMatch, !.past = {}], <<Entry(s.term, Blank)>>)}
            ELSE {}
       [] a.k = "propose" ->
            IF s.role = "leader" /\ a.e.t = s.term /\ a.e.v >= 1 /\ a.e.c = {}
@@ -382,7 +384,8 @@ MaySayAsLeader(s, m) ==
               /\ \/ m.ents = Slice(s, m.prev.i, m.prev.i + Len(m.ents))
                  \/ m.ents = [n \in DOMAIN m.ents |-> WithheldOf(s.log[m.prev.i + n - s.base.i])]
          [] m.k = "beat" -> m.commit <= s.commit
-         [] m.k = "offer" -> m.snap = s.snap /\ s.snap.c # {}
+         \* it repeats the offer of a snapshot, though it may have taken another since
+         [] m.k = "offer" -> m.snap \in {s.snap} \cup s.past /\ s.snap.c # {}
          [] OTHER -> FALSE
 
 MaySay(s, m) ==
