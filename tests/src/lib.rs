@@ -3,6 +3,7 @@
 pub mod lab;
 pub mod memory;
 pub mod script;
+pub mod workspace;
 
 /// The examples of the READMEs compile and run as they stand there.
 #[cfg(doctest)]

@@ -34,14 +34,13 @@ mod rebase;
 mod shrink;
 
 use clap::Parser;
+use kontiki_tests::workspace;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::fs::{self, File, TryLockError};
-use std::io::Read as _;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
-use std::thread;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 /// Plants known bugs and sees whether the simulator finds them.
@@ -225,12 +224,7 @@ struct Workshop {
 impl Workshop {
     fn open(root: &Path) -> Result<Self, Failure> {
         let place = root.join("target/planted");
-        fs::create_dir_all(&place)?;
-        let lock = File::create(place.join("lock"))?;
-        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
-            eprintln!("another `cargo planted` works in {}: waiting until it has ended", place.display());
-            lock.lock()?;
-        }
+        let lock = workspace::lock(&place, "cargo planted")?;
         let (copy, target) = (place.join("workspace"), place.join("target"));
         Ok(Self { root: root.to_owned(), copy, target, _lock: lock })
     }
@@ -257,7 +251,7 @@ impl Workshop {
             "tests/src",
             "tests/it",
         ] {
-            mirror(&self.root.join(part), &self.copy.join(part))?;
+            workspace::mirror(&self.root.join(part), &self.copy.join(part), &|_, bytes| bytes)?;
         }
         let mut apply = Command::new("git");
         // The copy lies inside the repository, and is not part of it.
@@ -361,23 +355,7 @@ impl Workshop {
 
 /// What a command prints, if it comes to an end.
 fn output_of(command: &mut Command) -> Result<String, Failure> {
-    let mut child = command.stdout(Stdio::piped()).spawn()?;
-    let mut stdout = child.stdout.take().ok_or("no pipe to read from")?;
-    let reader = thread::spawn(move || {
-        let mut printed = Vec::new();
-        stdout.read_to_end(&mut printed).map(|_| printed)
-    });
-    let started = Instant::now();
-    while child.try_wait()?.is_none() {
-        if started.elapsed() > LIMIT {
-            child.kill()?;
-            child.wait()?;
-            return Err(format!("it ran on without end, and was stopped after {} s", LIMIT.as_secs()).into());
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    let printed = reader.join().map_err(|_| "what it printed was not read")??;
-    Ok(String::from_utf8(printed)?)
+    Ok(workspace::output_within(command, LIMIT)?)
 }
 
 impl Bug {
@@ -428,37 +406,6 @@ fn bugs(dir: &Path) -> Result<Vec<Bug>, Failure> {
     }
     patches.sort();
     patches.into_iter().map(Bug::read).collect()
-}
-
-/// Makes `copy` like `original`, writing only what differs, so that little is built again.
-fn mirror(original: &Path, copy: &Path) -> Result<(), Failure> {
-    if original.is_dir() {
-        fs::create_dir_all(copy)?;
-        for file in fs::read_dir(copy)? {
-            let name = file?.file_name();
-            if !original.join(&name).exists() {
-                remove(&copy.join(&name))?;
-            }
-        }
-        for file in fs::read_dir(original)? {
-            let name = file?.file_name();
-            mirror(&original.join(&name), &copy.join(&name))?;
-        }
-        return Ok(());
-    }
-    let bytes = fs::read(original)?;
-    if fs::read(copy).is_ok_and(|there| there == bytes) {
-        return Ok(());
-    }
-    if let Some(parent) = copy.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    Ok(fs::write(copy, bytes)?)
-}
-
-fn remove(path: &Path) -> Result<(), Failure> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    Ok(removed?)
 }
 
 const BEGIN: &str = "<!-- table: written by `cargo planted --write` -->\n";
