@@ -24,7 +24,8 @@ pub struct ConfirmedReads {
 /// The reads that wait for a member, and what it was told since they came.
 #[derive(Default, Debug)]
 struct Waits {
-    reads: BTreeMap<Reader, Waiting>,
+    /// In the order in which they came. The same question may come twice, and is answered twice then.
+    reads: Vec<(Reader, Waiting)>,
     /// The term of the reads that came to it as a leader, and in which step each member last answered a
     /// heartbeat of that term.
     term: Term,
@@ -78,7 +79,9 @@ impl ConfirmedReads {
     fn told(&mut self, step: &Observation<'_>) {
         let reader = match step.event {
             Event::Read(read) => Reader::Client(read.request),
-            Event::Receive(Message { from, body: Body::ReadIndex { context }, .. }) => {
+            Event::Receive(Message { from, to, term, body: Body::ReadIndex { context }, .. })
+                if *to == step.me && *term == step.after.term =>
+            {
                 Reader::Follower(*from, question(context))
             }
             Event::Receive(Message { to, body: Body::ReadIndexIs { context, .. }, .. }) if *to == step.me => {
@@ -104,8 +107,11 @@ impl ConfirmedReads {
         request: RequestId,
         outcome: Outcome,
     ) -> Result<(), Finding> {
+        let Outcome::Ready { index, until } = outcome else {
+            self.refused(step.after.id, request);
+            return Ok(());
+        };
         let read = self.ends(step, Reader::Client(request));
-        let Outcome::Ready { index, until } = outcome else { return Ok(()) };
         is_applied(step.after.id, step.after.applied, index)?;
         match read {
             Some((waits, read)) if until.is_none() => waits.confirm(step, &read, index),
@@ -122,11 +128,19 @@ impl ConfirmedReads {
         }
     }
 
-    /// A read waits no more.
+    /// A read waits no more: of several that are the same the one that came first.
     fn ends(&mut self, step: &Observation<'_>, reader: Reader) -> Option<(&Waits, Waiting)> {
         let waits = self.members.get_mut(&step.after.id)?;
-        let read = waits.reads.remove(&reader)?;
+        let first = waits.reads.iter().position(|(known, _)| *known == reader)?;
+        let (_, read) = waits.reads.remove(first);
         Some((waits, read))
+    }
+
+    /// A client is not told to read: where it has asked more than once, this answers the last time.
+    fn refused(&mut self, member: NodeId, request: RequestId) {
+        let Some(waits) = self.members.get_mut(&member) else { return };
+        let last = waits.reads.iter().rposition(|(known, _)| *known == Reader::Client(request));
+        last.map(|last| waits.reads.remove(last));
     }
 }
 
@@ -136,14 +150,18 @@ impl Waits {
             self.term = step.before.term;
             self.answered.clear();
         }
-        let read = Waiting { since: step.now.step, leads, confirmed: None };
-        self.reads.entry(reader).or_insert(read);
+        self.reads.push((reader, Waiting { since: step.now.step, leads, confirmed: None }));
     }
 
     /// The leader's membership is another, or its term is over: what does not confirm a read now does not later.
     fn settle(&mut self, step: &Observation<'_>, leads: bool) {
+        if !leads {
+            // Followers ask the next leader.
+            self.reads.retain(|(reader, _)| matches!(reader, Reader::Client(_)));
+        }
         let answered = &self.answered;
-        for read in self.reads.values_mut().filter(|read| read.leads && read.confirmed.is_none()) {
+        let undecided = |read: &&mut Waiting| read.leads && read.confirmed.is_none();
+        for read in self.reads.iter_mut().map(|(_, read)| read).filter(undecided) {
             let of = |membership: &Membership| have_answered(answered, step.after.id, membership, read.since);
             match of(step.membership_before) || of(step.membership) {
                 true => read.confirmed = Some(true),
@@ -423,6 +441,25 @@ mod tests {
         };
         assert_eq!(answered(true), Ok(()));
         assert!(answered(false).is_err());
+    }
+
+    /// A question that comes a third time does not make the answer to the second one early.
+    #[test]
+    fn a_question_that_comes_several_times_is_answered_as_often() {
+        let (mut steps, group) = (Steps::default(), group(3));
+        let context = ReadContext { start: 1, number: 1 };
+        let asks = Event::Receive(message(3, 1, 4, Body::ReadIndex { context }));
+        let told = [Action::Send(message(1, 3, 4, Body::ReadIndexIs { context, index: Index::new(2) }))];
+        let follows = status(2, Follower, 4, 0);
+        for _ in 0..2 {
+            steps.stays(&leads(4), &group, &asks, &[]).expect("it waits");
+        }
+        steps.stays(&follows, &group, &Event::Wake, &[answer(4)]).expect("an answer");
+        steps.stays(&leads(4), &group, &asks, &[]).expect("it waits");
+        for _ in 0..2 {
+            steps.stays(&leads(4), &group, &Event::Wake, &told).expect("confirmed since it came");
+        }
+        assert!(steps.stays(&leads(4), &group, &Event::Wake, &told).is_err(), "no answer since the third");
     }
 
     #[test]
