@@ -12,6 +12,7 @@ use serde_json::json;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufReader, BufWriter, IsTerminal as _};
+use std::num::NonZeroU32;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -113,6 +114,9 @@ struct Limits {
     /// Disks finish each write at once
     #[arg(long)]
     instant_disks: bool,
+    /// Of one in so many states, look for a way on: with no more faults, a member can be elected and commit
+    #[arg(long, value_name = "STATES")]
+    liveness_every: Option<NonZeroU32>,
 }
 
 /// How many states are expanded before their successors are looked up.
@@ -141,6 +145,7 @@ impl Limits {
             pre_vote: self.pre_vote,
             slow_machines: self.slow_machines,
             instant_disks: self.instant_disks,
+            liveness_every: self.liveness_every,
         }
     }
 }

@@ -3,6 +3,7 @@
 use kontiki_core::types::NodeId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::num::NonZeroU32;
 
 /// How many members there may be.
 pub(super) const MAX_MEMBERS: usize = 5;
@@ -61,6 +62,9 @@ pub struct Bounds {
     /// Whether disks finish each write at once. Otherwise a write may take any time, and a crash loses any
     /// number of the last ones.
     pub instant_disks: bool,
+    /// Of one in how many states a way on is looked for: with no more faults, a member can be elected and commit a
+    /// command. `None` looks for none.
+    pub liveness_every: Option<NonZeroU32>,
 }
 
 /// One event at one member.
@@ -126,6 +130,7 @@ impl Default for Bounds {
             pre_vote: false,
             slow_machines: false,
             instant_disks: false,
+            liveness_every: None,
         }
     }
 }

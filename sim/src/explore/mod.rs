@@ -26,6 +26,7 @@ mod alone;
 mod bounds;
 mod checkpoint;
 mod ghost;
+mod goal;
 mod host;
 mod network;
 mod schedule;
@@ -104,7 +105,8 @@ enum Waiting {
 #[derive(Debug)]
 pub struct Expanded {
     successors: Vec<(Transition, u64, Successor)>,
-    violation: Option<(Transition, Violation)>,
+    /// The transition that violates something; none where the state itself leads nowhere.
+    violation: Option<(Option<Transition>, Violation)>,
     transitions: u64,
 }
 
@@ -167,7 +169,7 @@ impl Exploration {
         }
         if let Some((last, violation)) = expanded.violation {
             let mut path = self.store.path(number);
-            path.push(last);
+            path.extend(last);
             self.found = Some(Counterexample { violation, path });
         }
         self.at_depth -= 1;
@@ -230,11 +232,18 @@ impl Batch<'_> {
     /// Finds what follows from one of them.
     pub fn expand(&self, state: usize) -> Expanded {
         let steps = self.steps;
-        let state = match &self.states[state].1 {
+        let (number, waiting) = &self.states[state];
+        let state = match waiting {
             Waiting::First(first) => Arc::clone(first),
             Waiting::After(successor) => Arc::new(successor.state()),
         };
         let mut expanded = Expanded { successors: Vec::new(), violation: None, transitions: 0 };
+        if steps.bounds.liveness_every.is_some_and(|every| *number % every == 0)
+            && let Err(violation) = state.leads_on(steps)
+        {
+            expanded.violation = Some((None, violation));
+            return expanded;
+        }
         let mut events = Vec::with_capacity(32);
         for (member, host) in state.hosts.iter().enumerate() {
             events.clear();
@@ -255,7 +264,7 @@ impl Batch<'_> {
                         expanded.successors.push((transition, fingerprint, successor));
                     }
                     Err(violation) => {
-                        expanded.violation = Some((transition, violation));
+                        expanded.violation = Some((Some(transition), violation));
                         return expanded;
                     }
                 }

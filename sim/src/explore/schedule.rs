@@ -103,7 +103,7 @@ impl Schedule {
     }
 
     /// Goes it again. `before` sees each state, and what is about to happen to which member. Returns the state at
-    /// the end, or the violation.
+    /// the end, or the violation: of an event, or that the end leads nowhere.
     pub(super) fn walk(
         &self,
         steps: &Steps,
@@ -121,6 +121,11 @@ impl Schedule {
                 Ok(next) => state = next,
                 Err(violation) => return Ok(Err(violation)),
             }
+        }
+        if self.bounds.liveness_every.is_some()
+            && let Err(violation) = state.leads_on(steps)
+        {
+            return Ok(Err(violation));
         }
         Ok(Ok(state))
     }

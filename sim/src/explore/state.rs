@@ -3,7 +3,7 @@
 use super::bounds::{Bounds, MAX_MEMBERS, Transition, id};
 use super::ghost::Ghost;
 use super::host::{Cause, Host, Step};
-use super::network::Network;
+use super::network::{Network, Post};
 use super::steps::{Steps, request_of_read};
 use super::violation::Violation;
 use crate::hash::StableHasher;
@@ -111,6 +111,12 @@ impl State {
         }
         let led = first.led(steps)?;
         Ok(Self::begun(led.hosts.clone(), led.past.clone(), steps))
+    }
+
+    /// The same where no message is under way. Commands are numbered on.
+    pub(super) fn calmed(&self, steps: &Steps) -> Self {
+        let spent = Spent { proposals: self.spent.proposals, ..Spent::default() };
+        Self { spent, ..Self::begun(self.hosts.clone(), self.past.clone(), steps) }
     }
 
     /// What comes of the first member's election and of nothing else, when there is nothing more to do.
@@ -302,7 +308,7 @@ impl State {
     }
 
     /// What follows where this happens to a member, if that changes anything.
-    fn following(
+    pub(super) fn following(
         self: &Arc<Self>,
         member: usize,
         cause: Cause,
@@ -396,6 +402,11 @@ impl Successor {
     /// That of the state.
     pub(super) fn fingerprint(&self) -> u64 {
         self.news.fingerprint
+    }
+
+    /// The messages that are sent on the way to it, in the order of their keys.
+    pub(super) fn sent(&self) -> &[Arc<Post>] {
+        &self.step.sent
     }
 
     /// The whole state.

@@ -73,7 +73,7 @@ impl Steps {
     ///
     /// If two states of members that differ have the same hash, or two messages the same key: what was explored
     /// then would not be what it seems.
-    fn host(&self, host: Host, images: Box<[u64]>) -> Option<Arc<Host>> {
+    pub(super) fn host(&self, host: Host, images: Box<[u64]>) -> Option<Arc<Host>> {
         let mut hosts = locked(&self.hosts);
         let new = || Arc::new(Host { images: images.clone(), ..host.clone() });
         let known = hosts.entry(host.hash).or_insert_with(new);

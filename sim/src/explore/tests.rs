@@ -11,15 +11,18 @@ use crate::story::Story;
 use crate::story::cause::Run;
 use crate::trace::{Fate, Traced};
 use kontiki_core::action::Outcome;
+use kontiki_core::config::{Config, Options};
 use kontiki_core::event::Event;
 use kontiki_core::log::{Entry, EntryBody};
 use kontiki_core::membership::Membership;
 use kontiki_core::message::{Body, Message};
+use kontiki_core::raft::Raft;
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{
     Ballot, ClusterId, Identity, Index, LogId, Member, NodeId, Payload, RequestId, Term,
 };
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 const PAIR: Bounds = Bounds {
     members: 2,
@@ -40,6 +43,7 @@ const PAIR: Bounds = Bounds {
     pre_vote: false,
     slow_machines: false,
     instant_disks: true,
+    liveness_every: None,
 };
 
 fn explored(bounds: Bounds, batch: usize) -> Exploration {
@@ -771,4 +775,46 @@ fn messages_are_counted_where_copies_are_bounded() {
     let after: Vec<_> = deliveries(&schedule);
     assert_eq!(after.len(), 1, "no request any more, and two equal votes: {after:?}");
     assert_eq!(deliveries(&schedule), after);
+}
+
+/// A group from each of whose states a way on is looked for.
+fn lively(bounds: Bounds) -> Bounds {
+    Bounds { liveness_every: NonZeroU32::new(1), ..bounds }
+}
+
+#[test]
+fn from_each_state_of_a_pair_there_is_a_way_on() {
+    for bounds in [
+        Bounds { terms: 1, elections: 1, ..PAIR },
+        Bounds { pre_vote: true, terms: 1, elections: 1, ..PAIR },
+        Bounds { voters: 1, changes: 2, crashes: 0, terms: 1, elections: 1, ..PAIR },
+        Bounds { led: true, transfers: 1, crashes: 0, elections: 1, ..PAIR },
+        Bounds { snapshots: 1, terms: 1, elections: 1, ..PAIR },
+    ] {
+        let (all, lively) = (explored(bounds, 64), explored(lively(bounds), 64));
+        assert_eq!(lively.found(), None, "{bounds:?}");
+        assert_eq!(lively.states(), all.states(), "what was found on the way is not explored: {bounds:?}");
+    }
+}
+
+#[test]
+fn a_group_without_a_majority_that_answers_leads_nowhere() {
+    let steps = Steps::new(lively(PAIR), Symmetry::none());
+    let mut state = State::first(&steps).unwrap();
+    assert_eq!(state.leads_on(&steps), Ok(()));
+    let of_another_cluster = Identity::new(ClusterId(2), id(2));
+    let config = Config::new(of_another_cluster, Options::default()).unwrap();
+    let mut deaf = (*state.hosts[1]).clone();
+    deaf.raft = Raft::restore(config, deaf.disk.clone(), NOW).unwrap();
+    deaf.raft.forget_time(NOW);
+    deaf.seal();
+    let images = [deaf.hash].into();
+    state.hosts[1] = steps.host(deaf, images).unwrap();
+    let violation = state.leads_on(&steps).unwrap_err();
+    assert_eq!(violation.property, "Liveness");
+    assert!(
+        violation.detail.ends_with("member 1 is not elected, member 2 is not elected"),
+        "{}",
+        violation.detail
+    );
 }
