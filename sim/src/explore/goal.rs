@@ -1,7 +1,7 @@
 //! Liveness within bounds: from any state on, with no more faults, a member can be elected and commit a command.
 
 use super::bounds::{Bounds, Transition, id};
-use super::host::Cause;
+use super::host::{Cause, Host};
 use super::network::Key;
 use super::state::State;
 use super::steps::Steps;
@@ -41,35 +41,47 @@ const CALM: Bounds = Bounds {
 
 impl State {
     /// Looks for a way on: the messages under way are lost, and all later ones arrive once and in order. The timer
-    /// of one member is due, again and again, until it has committed a command. Where it does not get so far, as
-    /// one does not that leaves the group, another member's is due from then on. All pairs are tried.
+    /// of one member is due, again and again, until it leads, has committed all that it holds and then a command,
+    /// which all members know, and has left a joint phase. A leader of the latest term is tried alone, since its heartbeats keep the others from standing for
+    /// election; else each member is. Where none gets so far, as one does not that leaves the group, another
+    /// member's timer is due from then on.
     ///
     /// # Errors
     ///
     /// If there is none, or a property does not hold on the way.
     pub(super) fn leads_on(&self, steps: &Steps) -> Result<(), Violation> {
         let calm = Arc::new(self.calmed(steps));
-        let members = 0..calm.hosts.len();
-        let mut first_ways = Vec::new();
-        let mut tried = Vec::new();
-        for member in members.clone() {
+        let (mut ends, mut tried) = (Vec::new(), Vec::new());
+        for member in calm.first_tried() {
             let mut way = Way::new(&calm, member);
             match way.go(steps)? {
                 None => return Ok(()),
                 Some(end) => tried.push(format!("member {} {end}", id(member))),
             }
-            first_ways.push(way);
+            ends.push(way);
         }
-        for first in first_ways {
-            for member in members.clone().filter(|member| *member != first.member) {
+        for first in ends.iter().filter(|way| !way.leads()) {
+            for member in (0..calm.hosts.len()).filter(|member| *member != first.member) {
                 if Way::new(&first.state, member).go(steps)?.is_none() {
                     return Ok(());
                 }
             }
         }
-        let detail =
-            "no member can be elected and commit a command, though all messages arrive from now on: ";
+        let detail = "no member can lead the group on, though all messages arrive from now on: ";
         Err(Violation::new("Liveness", detail.to_owned() + &tried.join(", ")))
+    }
+
+    /// The leader of the latest term, if there is one; else all members.
+    fn first_tried(&self) -> Vec<usize> {
+        let latest = self.hosts.iter().map(|host| host.facts.term).max();
+        let leads = |member: &usize| {
+            let facts = self.hosts[*member].facts;
+            facts.is_leader && Some(facts.term) == latest
+        };
+        match (0..self.hosts.len()).find(leads) {
+            Some(leader) => vec![leader],
+            None => (0..self.hosts.len()).collect(),
+        }
     }
 }
 
@@ -94,11 +106,11 @@ impl Way {
         let mut end = "";
         for _ in 0..=TIMEOUTS {
             self.settle(steps)?;
-            if self.state.hosts[self.member].facts.is_leader {
+            if self.leads() {
                 if self.commits(steps)? {
                     return Ok(None);
                 }
-                end = "is elected and commits nothing";
+                end = "leads, and what it proposes does not reach all members";
             } else {
                 (end, self.wanted) = ("is not elected", None);
             }
@@ -109,17 +121,39 @@ impl Way {
         Ok(Some(end))
     }
 
-    /// Whether the member, which leads, commits a command of its term: it is proposed once.
+    /// Whether the member, which leads, has committed all that it held and a command of its term: that is proposed
+    /// once, when all else is committed.
     fn commits(&mut self, steps: &Steps) -> Result<bool, Violation> {
         let term = self.state.hosts[self.member].facts.term;
-        if self.wanted.is_none_or(|(proposed_in, _)| proposed_in != term) {
+        let is_proposed = self.wanted.is_some_and(|(proposed_in, _)| proposed_in == term);
+        if !is_proposed && self.committed() == self.last() {
             let last = self.last();
             self.happens(self.member, |cause| matches!(cause, Cause::Propose(_)), steps)?;
             self.wanted = Some((term, self.last())).filter(|(_, proposed)| *proposed > last);
             self.settle(steps)?;
         }
-        let committed = self.state.hosts[self.member].raft.log().committed();
-        Ok(self.wanted.is_some_and(|(_, proposed)| proposed <= committed))
+        Ok(self.wanted.is_some_and(|(_, proposed)| self.is_reached(proposed)))
+    }
+
+    /// Whether the member leads a group that it belongs to, in no joint phase, whose members all know a command to be
+    /// committed.
+    fn is_reached(&self, proposed: Index) -> bool {
+        let hosts = &self.state.hosts;
+        let raft = &hosts[self.member].raft;
+        let membership = raft.membership();
+        let knows = |host: &Arc<Host>| host.raft.log().committed() >= proposed;
+        let of_group =
+            hosts.iter().zip(0..).filter(|(_, place)| membership.incarnation(id(*place)).is_some());
+        let is_known = of_group.map(|(host, _)| host).all(knows);
+        self.leads() && !membership.is_joint() && membership.is_voter(id(self.member)) && is_known
+    }
+
+    fn leads(&self) -> bool {
+        self.state.hosts[self.member].facts.is_leader
+    }
+
+    fn committed(&self) -> Index {
+        self.state.hosts[self.member].raft.log().committed()
     }
 
     fn last(&self) -> Index {
