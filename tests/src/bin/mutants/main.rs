@@ -266,8 +266,7 @@ impl<'m> Try<'m> {
                     (property, format!("{}, seed {seed}", batch.stage.name))
                 }
                 Ran::Violated { property, seed: None } => (property, batch.words()),
-                Ran::Died => ("the process died".to_owned(), batch.words()),
-                Ran::Endless => ("the process did not end".to_owned(), batch.words()),
+                Ran::Died => ("the process died, or did not end".to_owned(), batch.words()),
             };
             return Ok(Some(Fate::Seed { property, place }));
         }

@@ -24,6 +24,7 @@ const COPIED: &[&str] = &[
     "tests/it",
     "tests/data",
     "tests/golden",
+    "tests/real",
     "tests/regressions",
 ];
 
@@ -175,10 +176,11 @@ impl Workshop {
     }
 }
 
-/// A program that may not take more memory than a mutant that runs away should have.
+/// A program that may not take more memory, nor more time of a core, than a mutant that runs away should have:
+/// 3 GB and a minute. How busy the machine is otherwise does not count.
 pub(crate) fn contained(program: &Path) -> Command {
     let mut shell = Command::new("sh");
-    shell.args(["-c", "ulimit -v 3000000; exec \"$0\" \"$@\""]).arg(program);
+    shell.args(["-c", "ulimit -v 3000000 && ulimit -t 60 && exec \"$0\" \"$@\""]).arg(program);
     shell
 }
 
