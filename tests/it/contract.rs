@@ -521,6 +521,23 @@ fn e14_a_member_that_lacks_an_entry_does_not_obey_a_bidding_to_stand() {
     assert_eq!((lab.status(3).role, lab.status(3).term), (RoleKind::Candidate, Term::new(2)));
 }
 
+/// Who cannot write its ballot could not win, and the leader would be gone for nothing.
+#[test]
+fn e14_a_member_whose_disk_stalls_does_not_obey_a_bidding_to_stand() {
+    for stalls in [false, true] {
+        let mut lab = led();
+        lab.slow_disk(3);
+        lab.propose(1, "x");
+        lab.deliver();
+        let beats = if stalls { 100 } else { 1 };
+        (0..beats).for_each(|_| lab.beat(1));
+        assert_eq!(lab.status(3).role, RoleKind::Follower);
+        lab.arrive(message(1, 3, 1, Body::TimeoutNow { last: LogId::new(1, 1) }));
+        let role = if stalls { RoleKind::Follower } else { RoleKind::Candidate };
+        assert_eq!(lab.status(3).role, role, "its disk stalls: {stalls}");
+    }
+}
+
 /// Without its blank entry an idle leader could not commit what earlier leaders left.
 #[test]
 fn r31_a_new_leader_commits_what_earlier_leaders_left_without_a_proposal() {

@@ -411,6 +411,20 @@ fn repair_requests_are_answered_at_a_bounded_rate() {
     assert_eq!(answers(&mut lab), 8, "and so it is in the next interval");
 }
 
+/// What a member does not have itself it has nothing to answer with.
+#[test]
+fn a_repair_request_for_entries_behind_the_end_of_the_log_is_dropped() {
+    let mut lab = led();
+    let last = lab.status(1).last.index.get();
+    for after in [last + 1, last + 2] {
+        let before = lab.raft(1).drops().count(DropReason::Late);
+        let missing = Body::RepairRequest { after: LogId::new(1, after), through: LogId::new(1, after + 1) };
+        let actions = lab.arrive(message(3, 1, 1, missing));
+        assert!(!actions.iter().any(|action| matches!(action, Action::Send(_))), "{actions:?}");
+        assert_eq!(lab.raft(1).drops().count(DropReason::Late), before + 1, "after {after}");
+    }
+}
+
 /// A member that was removed is a stranger until it is added again; then it gets back what it has lost.
 #[test]
 fn a_member_that_is_added_again_is_mended() {

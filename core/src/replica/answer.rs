@@ -256,3 +256,16 @@ impl fmt::Display for Halt {
 
 impl core::error::Error for ReplicaRefusal {}
 impl core::error::Error for Halt {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_is_wrong_is_not_tried_again() {
+        let compacted = ReplicaRefusal::Compacted { first: Index::ZERO };
+        assert!(!compacted.is_retryable() && ReplicaRefusal::TooMany.is_retryable());
+        let refused = |refusal| ReplicaRefusal::Raft(refusal).is_retryable();
+        assert!(refused(action::Refusal::Busy) && !refused(action::Refusal::TooLarge { max: 1 }));
+    }
+}

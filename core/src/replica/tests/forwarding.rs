@@ -153,6 +153,53 @@ fn a_command_of_an_earlier_life_of_the_leader_is_not_taken() {
     assert_eq!(*group.host(leader).worker.machine().state(), state);
 }
 
+/// Whether an earlier life of the leader took it, the leader cannot tell: a refusal would be a promise.
+#[test]
+fn a_command_that_an_earlier_life_of_the_leader_may_have_taken_is_unknown() {
+    let (mut group, leader, follower) = forwarding();
+    let kept = alloc::rc::Rc::new(core::cell::RefCell::new(None));
+    let keep = kept.clone();
+    group.network = Box::new(move |wire| {
+        if is_forward(wire) {
+            *keep.borrow_mut() = Some(wire.clone());
+        }
+        usize::from(!is_forward(wire))
+    });
+    let request = group.ask(follower, put("x", "1"));
+    group.settle();
+    group.restart(leader);
+    let forward = kept.borrow_mut().take().unwrap();
+    group.network = Box::new(|_| 1);
+    group.frames.push_back(forward);
+    group.settle();
+    assert_eq!(group.answer(follower, request), Some(Answer::Unknown));
+}
+
+#[test]
+fn a_command_of_an_earlier_life_of_its_sender_is_not_taken() {
+    let (mut group, leader, follower) = forwarding();
+    let kept = alloc::rc::Rc::new(core::cell::RefCell::new(None));
+    let keep = kept.clone();
+    group.network = Box::new(move |wire| {
+        if is_forward(wire) {
+            *keep.borrow_mut() = Some(wire.clone());
+        }
+        usize::from(!is_forward(wire))
+    });
+    group.ask(follower, put("x", "1"));
+    group.settle();
+    group.network = Box::new(|_| 1);
+    group.restart(follower);
+    group.run(500);
+    assert_eq!(reply(&group.put(follower, "y", "1")), kv::Reply::Written);
+    let before = (group.replica(leader).status().last, group.replica(leader).counters().unexpected_messages);
+    let forward = kept.borrow_mut().take().unwrap();
+    group.frames.push_back(forward);
+    group.settle();
+    let after = (group.replica(leader).status().last, group.replica(leader).counters().unexpected_messages);
+    assert_eq!(after, (before.0, before.1 + 1));
+}
+
 #[test]
 fn what_is_too_large_for_the_leader_is_refused_at_once() {
     let (mut group, _, follower) = forwarding();
