@@ -319,6 +319,16 @@ fn others_are_told_where_a_member_says_that_it_is_unless_another_address_is_veri
 }
 
 #[test]
+fn nobody_is_expected_of_a_group_that_this_host_has_left() {
+    let mut book = book();
+    book.expect(GROUP, &[member(1)]);
+    book.note(id(1), Address::undated("old:1"), Source::Configured);
+    assert_eq!(book.answered(id(1), "old:1", id(1), &[], ms(1)), Verdict::Doubtful);
+    book.forget_group(GROUP);
+    assert_eq!(book.answered(id(1), "old:1", id(1), &[], ms(1)), Verdict::Verified);
+}
+
+#[test]
 fn a_peer_that_looks_for_another_member_here_can_be_dialled_from_then_on() {
     let mut book = book();
     book.take_news();
