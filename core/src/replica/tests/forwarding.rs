@@ -186,8 +186,11 @@ fn a_command_of_an_earlier_life_of_its_sender_is_not_taken() {
         }
         usize::from(!is_forward(wire))
     });
-    group.ask(follower, put("x", "1"));
-    group.settle();
+    // The second one: its number is one that the later life has not used.
+    for key in ["w", "x"] {
+        group.ask(follower, put(key, "1"));
+        group.settle();
+    }
     group.network = Box::new(|_| 1);
     group.restart(follower);
     group.run(500);
