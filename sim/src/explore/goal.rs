@@ -1,4 +1,4 @@
-//! Liveness within bounds: from any state on, with no more faults, a member can be elected and commit a command.
+//! Liveness within bounds: from any state on, with no more faults, a member can lead the group on.
 
 use super::bounds::{Bounds, Transition, id};
 use super::host::{Cause, Host};
@@ -10,7 +10,7 @@ use kontiki_core::types::{Index, Term};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// How often a member's timer may be due until it has committed something.
+/// How often a member's timer may be due on its way.
 const TIMEOUTS: u32 = 12;
 
 /// How many other events there may be.
@@ -40,11 +40,11 @@ const CALM: Bounds = Bounds {
 };
 
 impl State {
-    /// Looks for a way on: the messages under way are lost, and all later ones arrive once and in order. The timer
-    /// of one member is due, again and again, until it leads, has committed all that it holds and then a command,
-    /// which all members know, and has left a joint phase. A leader of the latest term is tried alone, since its heartbeats keep the others from standing for
-    /// election; else each member is. Where none gets so far, as one does not that leaves the group, another
-    /// member's timer is due from then on.
+    /// Looks for a way on: the messages under way are lost, and all later ones arrive once and in order. The
+    /// timer of one member is due, again and again, until it leads, has committed all that it holds and then a
+    /// command, which all members know, and has left a joint phase. A leader of the latest term is tried alone,
+    /// since its heartbeats keep the others from standing for election; else each member is. Where none succeeds,
+    /// another member's timer is due from then on: a leader that leaves the group commits that, and steps down.
     ///
     /// # Errors
     ///
