@@ -145,6 +145,44 @@ fn imports_point_down_and_come_from_the_defining_module() {
     tidy(&violations);
 }
 
+/// As `max_width` in rustfmt.toml, which rustfmt does not hold comments to.
+const COLUMNS: usize = 110;
+
+#[test]
+fn comments_are_no_wider_than_code() {
+    let mut violations = String::new();
+    let folders = [
+        "core",
+        "sim",
+        "net-tokio",
+        "tests/it",
+        "tests/real",
+        "tests/src",
+        "tests/peers/src",
+        "tests/servers/src",
+    ];
+    for (name, text) in folders.iter().flat_map(|folder| files(folder, "rs")) {
+        let mut is_fenced = false;
+        for (number, line) in (1..).zip(text.lines()) {
+            let Some(comment) = line.trim_start().strip_prefix("//") else {
+                is_fenced = false;
+                continue;
+            };
+            let said = comment.trim_start_matches(['/', '!']).trim_start();
+            is_fenced ^= said.starts_with("```");
+            // A row of a table, and where a link leads, cannot be broken; text in a fence is as it is shown.
+            let is_free = is_fenced || said.starts_with(['|', '[']);
+            if line.chars().count() > COLUMNS && !is_free {
+                let _ = writeln!(
+                    violations,
+                    "{name}:{number}: a comment of more than {COLUMNS} columns: break it"
+                );
+            }
+        }
+    }
+    tidy(&violations);
+}
+
 /// A file of `core/src` by the path of its module.
 type Modules = BTreeMap<String, Vec<String>>;
 
