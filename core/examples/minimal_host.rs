@@ -7,8 +7,8 @@
 //!
 //! A host of your own has the same four parts: [`Host::carry_out`] is where its sockets, its files, its state
 //! machine and its clients go. This one waits for its disk and its state machine before it goes on with the
-//! next action, and says so in its options. A host that does other work meanwhile leaves both options off, and
-//! reports with `Event::Persisted` and `Event::Applied`; `threads.rs` is one.
+//! next action, and says so in its options. A host that does other work meanwhile leaves both options off,
+//! and reports with `Event::Persisted` and `Event::Applied`; `threads.rs` is one.
 
 use kontiki_core::log::EntryBody;
 use kontiki_core::{

@@ -104,8 +104,8 @@ pub enum RestoreError {
 
 impl Durable {
     /// The beginning of a group of these members. Each of them is started from it, once; later ones are added
-    /// by [`Event::Reconfigure`](crate::event::Event::Reconfigure) and start from the default. The first members must have the incarnations
-    /// that it lists, so their directories are made together.
+    /// by [`Event::Reconfigure`](crate::event::Event::Reconfigure) and start from the default. The first
+    /// members must have the incarnations that it lists, so their directories are made together.
     pub fn bootstrap(membership: Membership) -> Self {
         let membership = Arc::new(membership);
         let snapshot = Snapshot { last: LogId::ZERO, configured: LogId::ZERO, membership };

@@ -32,8 +32,8 @@ pub enum Event {
     CancelChange(RequestId),
     /// An operator wants another leader. Only the leader takes it.
     Transfer(Transfer),
-    /// The write of this number and all before it are on the disk, and will be there after a crash. Not needed
-    /// where [writes are synchronous](crate::config::Options::synchronous_writes).
+    /// The write of this number and all before it are on the disk, and will be there after a crash. Not
+    /// needed where [writes are synchronous](crate::config::Options::synchronous_writes).
     Persisted(WriteSeq),
     /// Everything through here, as named by [`Action::Apply`](crate::action::Action::Apply) or
     /// [`Action::Restore`](crate::action::Action::Restore), is applied. Not needed where

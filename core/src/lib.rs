@@ -40,12 +40,13 @@
 //!
 //! # Beginning, growing, shrinking
 //!
-//! A group begins with members that all start from the same [`Durable::bootstrap`](durable::Durable::bootstrap):
-//! it lists them with their [incarnations](types::Incarnation), each drawn when its data directory was made.
-//! A later member starts from an empty [`Durable`] and waits. [`Change::AddVoter`] adds it as a learner, and
-//! makes it a voter once it has caught up. Several changes in one request take effect together. A member
-//! whose disk was lost halts with `Violation::StaleIncarnation`: remove it, start it under a new incarnation,
-//! and add it again. Where a majority is lost for good, see [`recover`].
+//! A group begins with members that all start from the same
+//! [`Durable::bootstrap`](durable::Durable::bootstrap): it lists them with their
+//! [incarnations](types::Incarnation), each drawn when its data directory was made. A later member starts
+//! from an empty [`Durable`] and waits. [`Change::AddVoter`] adds it as a learner, and makes it a voter once
+//! it has caught up. Several changes in one request take effect together. A member whose disk was lost halts
+//! with `Violation::StaleIncarnation`: remove it, start it under a new incarnation, and add it again. Where a
+//! majority is lost for good, see [`recover`].
 //!
 //! # Snapshots
 //!

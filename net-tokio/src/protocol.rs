@@ -106,8 +106,8 @@ pub type Answer = replica::Answer<Refused, Vec<LogEntry>>;
 /// The reason for a refusal, and what to do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Refused {
-    /// The reason's code, the same in logs and metrics: [`ReplicaRefusal::code`](replica::ReplicaRefusal::code), or a
-    /// code of this crate.
+    /// The reason's code, the same in logs and metrics:
+    /// [`ReplicaRefusal::code`](replica::ReplicaRefusal::code), or a code of this crate.
     pub code: String,
     /// The reason as text, and what to do.
     pub text: String,

@@ -133,8 +133,8 @@ pub(crate) trait Application {
         }
     }
 
-    /// A fault of the application's own begins at a member; it returns what goes wrong there beside. It begins
-    /// once more when the member starts again while it lasts.
+    /// A fault of the application's own begins at a member; it returns what goes wrong there beside. It
+    /// begins once more when the member starts again while it lasts.
     fn fault_begins(
         &mut self,
         name: &str,
@@ -164,8 +164,8 @@ pub(crate) trait Application {
     /// A command, for people.
     fn show(&self, command: &[u8]) -> String;
 
-    /// The run is over; if the cluster is at rest, these are the states of the members that are up. Returns of
-    /// how many operations it could not be decided whether they were answered rightly.
+    /// The run is over; if the cluster is at rest, these are the states of the members that are up. Returns
+    /// of how many operations it could not be decided whether they were answered rightly.
     fn ended(
         &mut self,
         log: CommittedLog<'_>,

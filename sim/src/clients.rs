@@ -316,8 +316,8 @@ impl<A: Application> Clients<A> {
         self.spec.left_out.contains(&self.drawn)
     }
 
-    /// What was drawn is left out: the client goes on as if it had been answered at once, with the same draws.
-    /// Returns after what pause.
+    /// What was drawn is left out: the client goes on as if it had been answered at once, with the same
+    /// draws. Returns after what pause.
     fn skip(&mut self, client: usize) -> u64 {
         if self.clients[client].session.is_some() {
             self.stream.below(self.members as u64);
@@ -432,8 +432,8 @@ impl<A: Application> Clients<A> {
         self.next_turn(client, now, 0)
     }
 
-    /// A member has carried out a command. One that was given in a session must not be carried out twice: returns
-    /// at which entry it was before.
+    /// A member has carried out a command. One that was given in a session must not be carried out twice:
+    /// returns at which entry it was before.
     pub(crate) fn carried_out(&mut self, index: Index, command: u64) -> Result<(), Index> {
         match self.once.get_mut(&command) {
             Some(Some(first)) if *first != index => Err(*first),
@@ -453,8 +453,8 @@ impl<A: Application> Clients<A> {
         Some(Turn { client, at: now + self.stream.between(0, patience) * 1_000 + 1, number })
     }
 
-    /// The run is over, with this log, and with these states if the cluster is at rest. Returns how much of what clients were told could not be
-    /// decided.
+    /// The run is over, with this log, and with these states if the cluster is at rest. Returns how much of
+    /// what clients were told could not be decided.
     pub(crate) fn ended(
         &mut self,
         links: &[Link],
@@ -515,7 +515,8 @@ impl<A: Application> Clients<A> {
         }
     }
 
-    /// A member answers a command as the entry at `at` was answered. The client need not wait for that any more.
+    /// A member answers a command as the entry at `at` was answered. The client need not wait for that any
+    /// more.
     pub(crate) fn answered(
         &mut self,
         member: NodeId,

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use std::fmt;
 
-/// What became of a message. One message may have several fates: it is carried, and each copy of it arrives or
-/// is lost.
+/// What became of a message. One message may have several fates: it is carried, and each copy of it arrives
+/// or is lost.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {

@@ -30,8 +30,8 @@
 //! # Ok::<(), kontiki_sim::scenario::ScenarioError>(())
 //! ```
 //!
-//! [`Test`] brings a state machine of your own into these worlds. A host of your own, around the kernel alone, is
-//! driven through the parts of them: [`contract`], [`network`], [`storage`] and [`clock`].
+//! [`Test`] brings a state machine of your own into these worlds. A host of your own, around the kernel
+//! alone, is driven through the parts of them: [`contract`], [`network`], [`storage`] and [`clock`].
 //!
 //! The program `kontiki-sim` runs ranges of seeds on all cores: `cargo sim run --seeds 0..1000`.
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -1,14 +1,15 @@
-//! What is sometimes true of a correct cluster, and must be seen in a sweep: green without coverage is not green.
+//! What is sometimes true of a correct cluster, and must be seen in a sweep: green without coverage is not
+//! green.
 //!
 //! Each mark says from how many seeds on a sweep must have reached it, and what brings it about.
 
 use crate::counted::counted;
 
-/// From how many seeds on a sweep must have reached a mark, by the profile of its scenarios; none where it need
-/// not. A sweep of so many seeds misses a mark by chance in less than one of a million cases.
+/// From how many seeds on a sweep must have reached a mark, by the profile of its scenarios; none where it
+/// need not. A sweep of so many seeds misses a mark by chance in less than one of a million cases.
 ///
-/// Measured on 10,000 seeds of the profile `swarm` and 5,000 of `storage`, of three members and of five, as the
-/// part of blocks of twenty seeds in which the mark was reached, less twice its standard deviation.
+/// Measured on 10,000 seeds of the profile `swarm` and 5,000 of `storage`, of three members and of five, as
+/// the part of blocks of twenty seeds in which the mark was reached, less twice its standard deviation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Due {
     /// In the profile `swarm`.

@@ -122,7 +122,8 @@ impl Application for Registers {
         Ok(Some(stream.below(self.spec.keys)))
     }
 
-    /// Where there are large writes, all are large from now on: whatever a healed link carries, a leader stays.
+    /// Where there are large writes, all are large from now on: whatever a healed link carries, a leader
+    /// stays.
     fn healed(&mut self) {
         if self.spec.large > 0 {
             self.spec.large = ALL;

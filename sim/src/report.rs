@@ -171,7 +171,8 @@ impl Failure {
         self.parts.iter().filter(|part| part.what != Involvement::Acts)
     }
 
-    /// The first of the steps at which its parts came about; the step at which it was seen, where none is known.
+    /// The first of the steps at which its parts came about; the step at which it was seen, where none is
+    /// known.
     pub fn first_step(&self) -> u64 {
         let steps = self.parts.iter().filter_map(|part| part.since).map(|since| since.step);
         steps.min().unwrap_or(self.step)

@@ -1,9 +1,9 @@
 //! Strategies of `proptest` for scenarios, and for parts of them.
 //!
-//! A value is drawn as the seed of a scenario is. It shrinks by the steps of [`shrink`](crate::shrink): faults
-//! are left out, then members, and so on, each step as long as the test still fails. `proptest` judges that,
-//! so a test may demand whatever it likes; the simulator's own search would only know the property that a run
-//! violates.
+//! A value is drawn as the seed of a scenario is. It shrinks by the steps of [`shrink`](crate::shrink):
+//! faults are left out, then members, and so on, each step as long as the test still fails. `proptest` judges
+//! that, so a test may demand whatever it likes; the simulator's own search would only know the property that
+//! a run violates.
 //!
 //! ```
 //! use kontiki_sim::scenario::Profile;

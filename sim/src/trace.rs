@@ -45,8 +45,8 @@ pub enum Traced<'a> {
     Message {
         /// The virtual time, in nanoseconds.
         at: u64,
-        /// The number of the message, from 1: copies of a message have the same. One that never left its member
-        /// has none: it is 0.
+        /// The number of the message, from 1: copies of a message have the same. One that never left its
+        /// member has none: it is 0.
         number: u64,
         /// The message.
         message: &'a Message,
@@ -119,14 +119,14 @@ impl Traced<'_> {
         }
     }
 
-    /// Whether it says no more than the steps do: that a message leaves or arrives as it should. Lines for people
-    /// leave it out.
+    /// Whether it says no more than the steps do: that a message leaves or arrives as it should. Lines for
+    /// people leave it out.
     pub fn is_routine(&self) -> bool {
         matches!(self, Self::Message { fate, .. } if fate.is_ordinary())
     }
 
-    /// Whether it is about a member: its step, something that happened to it, or a message that it sent or was
-    /// to receive.
+    /// Whether it is about a member: its step, something that happened to it, or a message that it sent or
+    /// was to receive.
     pub fn concerns(&self, id: NodeId) -> bool {
         match self {
             Self::Step { after, .. } => after.id == id,

@@ -156,8 +156,8 @@ fn a_message_that_is_late_is_told_to_be_delayed() {
     assert_eq!(told.messages(|one| one.delayed).len(), delayed);
 }
 
-/// In all kinds of worlds, of kernels alone and of full replicas: a message is received as often as it arrives,
-/// or lost, or still on its way.
+/// In all kinds of worlds, of kernels alone and of full replicas: a message is received as often as it
+/// arrives, or lost, or still on its way.
 #[test]
 fn each_message_of_a_run_has_a_fate() {
     let (mut lost, mut kept_back, mut full) = ([0; 7], 0, 0);

@@ -1,5 +1,5 @@
-//! Workloads of users in the simulator: what they are told, what is said of one that panics or is not the same
-//! twice, and what is left of them in the smallest scenario that fails.
+//! Workloads of users in the simulator: what they are told, what is said of one that panics or is not the
+//! same twice, and what is left of them in the smallest scenario that fails.
 
 use kontiki_core::machine::{BadSnapshot, BufferedRestore, BufferedSnapshot, StateMachine, fingerprint};
 use kontiki_core::types::LogId;

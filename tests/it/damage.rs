@@ -367,8 +367,8 @@ fn the_only_voter_gets_back_from_a_learner_what_its_disk_has_lost() {
     assert_eq!(lab.applied(1), ["a", "b"]);
 }
 
-/// Any host may send a repair request, under any name. The leader knows the members, and a follower that hears
-/// it leaves requests to it. Without a leader a stranger may be a member all the same: all
+/// Any host may send a repair request, under any name. The leader knows the members, and a follower that
+/// hears it leaves requests to it. Without a leader a stranger may be a member all the same: all
 /// of them together get what one member would.
 #[test]
 fn strangers_are_answered_without_a_leader_and_together_as_one() {

@@ -42,8 +42,8 @@ pub(crate) fn run(
     });
 }
 
-/// Says that a test cannot be done here. It goes around what captures a test's output: a skipped test shall not be taken
-/// for done.
+/// Says that a test cannot be done here. It goes around what captures a test's output: a skipped test shall
+/// not be taken for done.
 pub(crate) fn skip(why: &str) -> Result {
     use std::io::Write as _;
     let name = std::thread::current().name().unwrap_or("a test").to_owned();

@@ -378,8 +378,8 @@ impl Caller {
         self.swap(key, expected).await;
     }
 
-    /// Of a key that no other client writes: where it does not find what it wrote last, something has happened
-    /// twice or not at all.
+    /// Of a key that no other client writes: where it does not find what it wrote last, something has
+    /// happened twice or not at all.
     async fn swap_own(&mut self) {
         let (key, expected) = (OWN * (self.generation + 1) + self.number, self.own);
         match self.swap(key, expected).await {

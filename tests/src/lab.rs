@@ -536,7 +536,8 @@ impl Lab {
         self.happens(|| Happened::Crash { member: id(number), lost });
     }
 
-    /// From now on, a diagram is made of what happens: of this cluster alone, or after what was seen of another.
+    /// From now on, a diagram is made of what happens: of this cluster alone, or after what was seen of
+    /// another.
     pub fn watch(&mut self, earlier: Option<Watched>) {
         let goes_on = earlier.is_some();
         let members: Vec<_> = self.members.keys().map(|number| id(*number)).collect();

@@ -153,8 +153,8 @@ fn play_of_time(lab: &mut Lab, line: &Line<'_>) -> bool {
         "quietly" => lab.quietly(|lab| play_line(lab, line.rest)),
         // A whole election, with all messages delivered: tests/data/election.txt shows what that takes.
         "elect" => elect(lab, line.number(0)),
-        // Timers: a member's, the one that is due first, or time that passes without any going off. A beat is a
-        // heartbeat and all that follows from it.
+        // Timers: a member's, the one that is due first, or time that passes without any going off. A beat is
+        // a heartbeat and all that follows from it.
         "campaign" => lab.campaign(line.number(0)),
         "heartbeat" => (0..line.count()).for_each(|_| lab.heartbeat(line.number(0))),
         "beat" => (0..line.count()).for_each(|_| lab.beat(line.number(0))),

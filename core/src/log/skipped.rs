@@ -7,8 +7,8 @@ use crate::types::{Index, LogId};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// What is left of entries that are on the disk and not in a [`Durable`](crate::durable::Durable): their terms,
-/// the memberships among them, and which of them are lost.
+/// What is left of entries that are on the disk and not in a [`Durable`](crate::durable::Durable): their
+/// terms, the memberships among them, and which of them are lost.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Skipped {

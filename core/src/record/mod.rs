@@ -1,8 +1,8 @@
 //! Recordings: every event that a kernel handled, kept for a replay.
 //!
-//! A kernel is deterministic ([`Raft`](crate::raft::Raft)): the same state and the same events give the same actions. So a copy
-//! of a kernel and every event since then can be replayed elsewhere, step by step. An incident in production
-//! becomes a test.
+//! A kernel is deterministic ([`Raft`](crate::raft::Raft)): the same state and the same events give the same
+//! actions. So a copy of a kernel and every event since then can be replayed elsewhere, step by step. An
+//! incident in production becomes a test.
 //!
 //! A recording begins with a *checkpoint*, the whole kernel as it was before the first step, and goes on with
 //! the steps: the time, the event, and a [`Footprint`] of what came of it. It is a string of bytes, to which
@@ -15,9 +15,10 @@
 //!   frame...  a step each: (time, event, footprint, if the step ended)
 //! ```
 //!
-//! A frame is that of [`wire`](crate::wire): length, CRC-32C, format, and here postcard. Recordings may follow one
-//! another, in one file or in several that are joined. They are read by the version of the library that wrote
-//! them: what a kernel keeps between steps is its own affair, and [`FORMAT`] rises whenever that changes.
+//! A frame is that of [`wire`](crate::wire): length, CRC-32C, format, and here postcard. Recordings may
+//! follow one another, in one file or in several that are joined. They are read by the version of the library
+//! that wrote them: what a kernel keeps between steps is its own affair, and [`FORMAT`] rises whenever that
+//! changes.
 //!
 //! What is in it is what the kernel was told: **every payload** of the time, and those of the log that were
 //! in memory. Guard a recording as the data itself.

@@ -31,8 +31,8 @@ pub enum Answer<R = ReplicaRefusal, P = LogPage> {
     Read {
         /// It held everything through here at least.
         index: Index,
-        /// For a read by lease: see [`Outcome::Ready`](crate::action::Outcome::Ready). It is a time of this host's
-        /// clock, so it is not serialized.
+        /// For a read by lease: see [`Outcome::Ready`](crate::action::Outcome::Ready). It is a time of this
+        /// host's clock, so it is not serialized.
         #[cfg_attr(feature = "serde", serde(skip))]
         until: Option<Instant>,
         /// The answer.

@@ -111,8 +111,8 @@ pub enum ReplicaOptionsError {
     },
     /// This library does not speak this format.
     WireVersion(u8),
-    /// The kernel was told that its host writes or applies synchronously. A replica does neither: its jobs run
-    /// elsewhere, and report.
+    /// The kernel was told that its host writes or applies synchronously. A replica does neither: its jobs
+    /// run elsewhere, and report.
     Synchronous,
 }
 

@@ -1,9 +1,9 @@
 //! The durable log: what survives a crash.
 //!
 //! [`Wal`] turns the kernel's [`Write`](crate::action::Write)s into operations on files and, after a crash,
-//! files into what the member [had written](crate::durable::Durable). It does nothing to a disk itself but read
-//! it in [`Wal::recover`]: what is to be done is handed out as [`Operation`]s, which a host carries out in
-//! order on its [`Disk`], and reports.
+//! files into what the member [had written](crate::durable::Durable). It does nothing to a disk itself but
+//! read it in [`Wal::recover`]: what is to be done is handed out as [`Operation`]s, which a host carries out
+//! in order on its [`Disk`], and reports.
 //!
 //! ```text
 //!   submit(write)…  next_job() ─► [Write, Sync, …] ─► completed() = everything through this write is durable

@@ -380,8 +380,8 @@ fn perform(operations: &[Operation], disk: &mut Fragile, choices: &mut Choices, 
     })
 }
 
-/// A log that is opened again and again, on a disk that loses what was not synced; and, where it rots, damages
-/// a sector now and then, of what is known to be durable.
+/// A log that is opened again and again, on a disk that loses what was not synced; and, where it rots,
+/// damages a sector now and then, of what is known to be durable.
 struct Lives<'a> {
     choices: &'a mut Choices,
     disk: Fragile,

@@ -8,7 +8,8 @@
 //! only, unless [`AdminOptions::allow_insecure`] is set; for access from other machines, put it behind a TLS
 //! proxy.
 //!
-//! It makes no protocol decision: HTTP requests become a [`Request`](crate::protocol::Request), and each [`Response`](crate::protocol::Response) an HTTP status.
+//! It makes no protocol decision: HTTP requests become a [`Request`](crate::protocol::Request), and each
+//! [`Response`](crate::protocol::Response) an HTTP status.
 
 mod backend;
 mod body;

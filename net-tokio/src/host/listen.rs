@@ -1,5 +1,5 @@
-//! The start of a host, and what its transport calls. Apart from the host itself, which the nodes use, because
-//! this uses the nodes.
+//! The start of a host, and what its transport calls. Apart from the host itself, which the nodes use,
+//! because this uses the nodes.
 
 use crate::address_book::AddressBook;
 use crate::clock::Clock;

@@ -146,8 +146,8 @@ impl NodeHandle {
         self.inquire(DriverEvent::Counters).await
     }
 
-    /// Returns entries of the log: at most this many bytes, and [`MAX_BYTES`], but at least one entry if there
-    /// is one.
+    /// Returns entries of the log: at most this many bytes, and [`MAX_BYTES`], but at least one entry if
+    /// there is one.
     pub(crate) async fn logs(&self, range: Range, max_bytes: u64) -> Result<Vec<LogEntry>, Error> {
         let max_bytes = max_bytes.min(MAX_BYTES);
         let (mut entries, mut size) = (Vec::new(), 0_u64);

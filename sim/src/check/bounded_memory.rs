@@ -1,7 +1,7 @@
 //! Bounded Memory: after a step a member holds no more than its settings allow: bytes of the log, what is on
 //! its way to each other member, what waits to be committed, and reads and answers that wait; and of a full
-//! replica requests, their queries, and pieces of snapshots. What it had when it started may be more, until it
-//! has worked that off.
+//! replica requests, their queries, and pieces of snapshots. What it had when it started may be more, until
+//! it has worked that off.
 
 use super::limits::{Limited, first_beyond, largest_append};
 use kontiki_core::config::Options;

@@ -1,6 +1,6 @@
 //! Linearizable Reads, where each is served: a majority has answered a heartbeat of the leader since the read
-//! came to it, by which it still led then (thesis 6.4); a follower has its leader's answer to a question that it
-//! asked since; and the state machine has got as far as the read must see. Whether a later leader had been
+//! came to it, by which it still led then (thesis 6.4); a follower has its leader's answer to a question that
+//! it asked since; and the state machine has got as far as the read must see. Whether a later leader had been
 //! elected meanwhile, so that the read is stale, does not matter.
 
 use super::linearizable_reads::NAME;
@@ -52,8 +52,8 @@ struct Waiting {
     since: u64,
     /// Whether it came to a leader.
     leads: bool,
-    /// Whether the leader had what confirms it when the membership changed or its term was over, if it had not
-    /// before and can have it no more.
+    /// Whether the leader had what confirms it when the membership changed or its term was over, if it had
+    /// not before and can have it no more.
     confirmed: Option<bool>,
 }
 
@@ -153,7 +153,8 @@ impl Waits {
         self.reads.push((reader, Waiting { since: step.now.step, leads, confirmed: None }));
     }
 
-    /// The leader's membership is another, or its term is over: what does not confirm a read now does not later.
+    /// The leader's membership is another, or its term is over: what does not confirm a read now does not
+    /// later.
     fn settle(&mut self, step: &Observation<'_>, leads: bool) {
         if !leads {
             // Followers ask the next leader.
@@ -335,7 +336,8 @@ mod tests {
         Status { applied: Index::new(2), ..status(1, Leader, term, 2) }
     }
 
-    /// What becomes of a read of leader 1 in term 4 before and after which member 2 has answered in these terms.
+    /// What becomes of a read of leader 1 in term 4 before and after which member 2 has answered in these
+    /// terms.
     fn read_between(before: u64, after: u64) -> Result<(), Finding> {
         let (mut steps, group) = (Steps::default(), group(3));
         let follows = |term| status(2, Follower, term, 0);

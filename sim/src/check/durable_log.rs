@@ -1,5 +1,5 @@
-//! Durable Log: what a member finds on its disk when it starts again is what it had reported as durable, or the
-//! loss is known.
+//! Durable Log: what a member finds on its disk when it starts again is what it had reported as durable, or
+//! the loss is known.
 
 use super::{Finding, Violated};
 use crate::disk::{Lost, Unreconciled};

@@ -1,6 +1,6 @@
-//! Linearizable Reads: a member that serves a read has applied all that the cluster had committed when the read
-//! was invoked; and the answers to all clients, taken together, are those that a single store could have given,
-//! both in the order of the log and judged without it.
+//! Linearizable Reads: a member that serves a read has applied all that the cluster had committed when the
+//! read was invoked; and the answers to all clients, taken together, are those that a single store could have
+//! given, both in the order of the log and judged without it.
 
 use super::Finding;
 use super::state_machine_safety::StateMachineSafety;

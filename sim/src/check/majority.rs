@@ -3,8 +3,8 @@
 use kontiki_core::membership::Membership;
 use kontiki_core::types::{Member, NodeId};
 
-/// Whether a majority of the voters of `membership` is such: of both sets of voters, where two decide. Counted
-/// here, and not by the kernel whose counting is judged.
+/// Whether a majority of the voters of `membership` is such: of both sets of voters, where two decide.
+/// Counted here, and not by the kernel whose counting is judged.
 pub(crate) fn has_majority(membership: &Membership, is_such: impl Fn(Member) -> bool) -> bool {
     let counts = |id: NodeId| {
         let incarnation = membership.incarnation(id);

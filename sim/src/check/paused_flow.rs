@@ -10,7 +10,8 @@ use kontiki_core::message::{Body, Message};
 use kontiki_core::status::PauseReason;
 use kontiki_core::types::Index;
 
-/// How many windows of entries a leader may repeat until it must have found out that a follower takes nothing.
+/// How many windows of entries a leader may repeat until it must have found out that a follower takes
+/// nothing.
 const PATIENCE: u32 = 3;
 /// How many messages of repeated entries are no window yet, besides one for each answer of the follower.
 const MOST: u32 = 2;

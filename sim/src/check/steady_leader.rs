@@ -1,6 +1,6 @@
-//! Steady Leader: a leader that every member of a healed group follows is not replaced, however much is on the
-//! links: large entries, snapshots and retries cost no leader. A group that changes its membership or hands
-//! over may have another.
+//! Steady Leader: a leader that every member of a healed group follows is not replaced, however much is on
+//! the links: large entries, snapshots and retries cost no leader. A group that changes its membership or
+//! hands over may have another.
 
 use super::{Check, Finding, Observation};
 use kontiki_core::action::Action;

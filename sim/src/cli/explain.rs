@@ -114,7 +114,8 @@ fn inevitable_from(scenario: &Scenario) -> Result<Option<u64>, ScenarioError> {
     Ok(inevitable.filter(|it| it.before.is_some()).map(|it| it.from.step))
 }
 
-/// Whether a file is a script of tests/data: the first line that is no comment says which cluster it is about.
+/// Whether a file is a script of tests/data: the first line that is no comment says which cluster it is
+/// about.
 fn is_script(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let first = text.lines().find(|line| !line.is_empty() && !line.starts_with('#'));

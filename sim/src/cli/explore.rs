@@ -280,7 +280,8 @@ fn numbered(steps: &[String]) -> String {
     out
 }
 
-/// Shows how far a search is: a line that changes where a terminal watches, and one now and then where none does.
+/// Shows how far a search is: a line that changes where a terminal watches, and one now and then where none
+/// does.
 struct Progress {
     started: Instant,
     /// How many states were known before.

@@ -17,8 +17,8 @@ pub(crate) struct Merge {
 }
 
 impl Merge {
-    /// Prints what one run over all these seeds would have. Seeds that are missing are an error unless what is
-    /// there has failed already.
+    /// Prints what one run over all these seeds would have. Seeds that are missing are an error unless what
+    /// is there has failed already.
     pub(crate) fn run(self) -> Result<bool, String> {
         let report = self.merged().map_err(|error| error.to_string())?;
         let (ReportFile { sweep, summary, .. }, missing) = (&report, report.missing(Shard::WHOLE));

@@ -22,8 +22,8 @@ pub(crate) struct Run {
     /// The seeds to run: 0..1000 for a range, one number, or 1000.. for all from there on
     #[arg(long, value_parser = open_seeds)]
     seeds: Option<Range<u64>>,
-    /// Run for this time, as in 8h, and end when the seeds end or the time is up. Without --seeds it begins at
-    /// the present time in microseconds, behind the seeds of every run before
+    /// Run for this time, as in 8h, and end when the seeds end or the time is up. Without --seeds it begins
+    /// at the present time in microseconds, behind the seeds of every run before
     #[arg(long = "for", value_name = "TIME", value_parser = time::long)]
     time: Option<Duration>,
     /// Run only this part of the seeds: 3/64 for the third of 64; auto for a task of a Slurm array, auto/64
@@ -230,8 +230,8 @@ fn run_seed(cluster: &Cluster, seed: u64, twice: bool) -> Report {
     report
 }
 
-/// Seeds that no run before has had: no sweep runs a million seeds a second, so one that begins at the present
-/// time in microseconds begins behind them.
+/// Seeds that no run before has had: no sweep runs a million seeds a second, so one that begins at the
+/// present time in microseconds begins behind them.
 #[expect(clippy::disallowed_types, reason = "which seeds are new is told by no virtual time")]
 fn new_seeds() -> Range<u64> {
     use std::time::SystemTime;

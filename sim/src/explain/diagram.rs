@@ -139,9 +139,10 @@ pub struct State {
     pub snapshot: (u64, u64),
 }
 
-/// A message between two members. Where the trace says what became of messages, so does this. A recording and a
-/// host of your own need not say so: then messages with equal content cannot be told apart, and one that arrives
-/// is taken for one that was sent within the ordinary time of a message before, or else for the latest.
+/// A message between two members. Where the trace says what became of messages, so does this. A recording and
+/// a host of your own need not say so: then messages with equal content cannot be told apart, and one that
+/// arrives is taken for one that was sent within the ordinary time of a message before, or else for the
+/// latest.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize)]
 pub struct Message {
     /// The lane of the sender.

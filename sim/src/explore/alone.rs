@@ -80,7 +80,8 @@ pub(super) fn is_latest(in_force: &Membership, log: &Log, id: NodeId) -> Result<
     }
 }
 
-/// Linearizable Reads: what a read must see is applied by the state machine before its client is told to read.
+/// Linearizable Reads: what a read must see is applied by the state machine before its client is told to
+/// read.
 pub(super) fn is_applied(id: NodeId, applied: Index, outcome: Outcome) -> Result<(), Violation> {
     match outcome {
         Outcome::Ready { index, .. } => confirmed_reads::is_applied(id, applied, index)

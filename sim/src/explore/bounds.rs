@@ -24,8 +24,8 @@ pub struct Bounds {
     pub members: u8,
     /// How many of them the group begins with. The others are blank.
     pub voters: u8,
-    /// Whether the group begins with the first member as the leader of term 1, whose blank entry all voters know
-    /// to be committed. Otherwise nothing has happened.
+    /// Whether the group begins with the first member as the leader of term 1, whose blank entry all voters
+    /// know to be committed. Otherwise nothing has happened.
     pub led: bool,
     /// The latest term in which a member stands for election.
     pub terms: u64,
@@ -49,11 +49,11 @@ pub struct Bounds {
     /// How many changes of the membership an operator asks for: the last member is added as a voter, then
     /// removed, and so on.
     pub changes: u8,
-    /// Whether a change swaps the last member for the one before it, then that one for the last, and so on: by joint
-    /// consensus.
+    /// Whether a change swaps the last member for the one before it, then that one for the last, and so on:
+    /// by joint consensus.
     pub swap: bool,
-    /// How many times a message reaches its addressee and may reach it once more. `None` where each may come any
-    /// number of times.
+    /// How many times a message reaches its addressee and may reach it once more. `None` where each may come
+    /// any number of times.
     pub copied: Option<u8>,
     /// Whether members ask before they stand for election.
     pub pre_vote: bool,
@@ -62,8 +62,8 @@ pub struct Bounds {
     /// Whether disks finish each write at once. Otherwise a write may take any time, and a crash loses any
     /// number of the last ones.
     pub instant_disks: bool,
-    /// Of one in how many states a way on is looked for: with no more faults, a member can be elected and commit a
-    /// command. `None` looks for none.
+    /// Of one in how many states a way on is looked for: with no more faults, a member can be elected and
+    /// commit a command. `None` looks for none.
     pub liveness_every: Option<NonZeroU32>,
 }
 
@@ -71,8 +71,8 @@ pub struct Bounds {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transition {
-    /// The message at this place, of all that were sent, reaches its addressee. Where copies are bounded, those
-    /// that have arrived are not among them.
+    /// The message at this place, of all that were sent, reaches its addressee. Where copies are bounded,
+    /// those that have arrived are not among them.
     Deliver(u32),
     /// The same where copies are bounded, and it may come once more.
     Repeat(u32),

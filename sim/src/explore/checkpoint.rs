@@ -1,8 +1,8 @@
 //! How far an exploration is, as a file keeps it: a long search that is stopped goes on later.
 //!
-//! What is kept is which states are known and how each was reached first, 20 bytes a state. The states themselves
-//! are not: those that were still to be looked at are worked out anew, each from the one before it, and must have
-//! fingerprints that are known.
+//! What is kept is which states are known and how each was reached first, 20 bytes a state. The states
+//! themselves are not: those that were still to be looked at are worked out anew, each from the one before
+//! it, and must have fingerprints that are known.
 
 use super::bounds::{Bounds, BoundsError, Transition};
 use super::state::{State, Successor};
@@ -178,8 +178,8 @@ fn line(from: &mut impl Read) -> Result<Vec<u8>, ResumeError> {
     }
 }
 
-/// The states from this number on, each with its number. Each state on the way to them is worked out once: those
-/// that were reached from one state follow one another.
+/// The states from this number on, each with its number. Each state on the way to them is worked out once:
+/// those that were reached from one state follow one another.
 fn waiting(store: &Store, steps: &Steps, first: u32) -> Result<VecDeque<(u32, Waiting)>, ResumeError> {
     let mut all = VecDeque::new();
     let begin = State::first(steps).map_err(|_| ResumeError::OtherKernel)?;

@@ -179,8 +179,8 @@ impl Ghost {
         }
     }
 
-    /// Whether the votes for a leader that have left, and its own, are a majority of its membership: of both sets
-    /// of voters, where two decide.
+    /// Whether the votes for a leader that have left, and its own, are a majority of its membership: of both
+    /// sets of voters, where two decide.
     fn has_elected(&self, leader: &Raft) -> bool {
         let (id, term) = (leader.status().id, leader.status().term);
         let voted = |member: Member| {
@@ -356,8 +356,8 @@ impl Ghost {
 }
 
 impl Reading {
-    /// Linearizable Reads: what was committed before is seen, and a leader has asked a majority since whether it
-    /// still leads (thesis 6.4).
+    /// Linearizable Reads: what was committed before is seen, and a leader has asked a majority since whether
+    /// it still leads (thesis 6.4).
     fn may_be_served(&self, index: Index, raft: &Raft) -> Result<(), Violation> {
         let (request, must_see) = (self.request.0, self.must_see);
         if index < must_see {
@@ -411,7 +411,8 @@ fn content_of(request: RequestId) -> Option<u64> {
     is_proposal.then(|| StableHasher::of(&EntryBody::Data(payload_of(request))))
 }
 
-/// State Machine Safety: what a member applies is committed, by what it knows or by what the group has committed.
+/// State Machine Safety: what a member applies is committed, by what it knows or by what the group has
+/// committed.
 pub(super) fn applied_is_committed(
     applied: Index,
     known: Index,
@@ -425,9 +426,9 @@ pub(super) fn applied_is_committed(
     Err(Violation::new("State Machine Safety", detail))
 }
 
-/// The entry that a message claims to be on the disk of its sender, if it is not there, or not in the term of the
-/// message. An answer to a heartbeat leaves at once, and so must be true of the log as it is; a promise may be of
-/// one that has changed since.
+/// The entry that a message claims to be on the disk of its sender, if it is not there, or not in the term of
+/// the message. An answer to a heartbeat leaves at once, and so must be true of the log as it is; a promise
+/// may be of one that has changed since.
 fn false_claim(host: &Host, message: &Message) -> Option<Index> {
     let term = message.term;
     match &message.body {

@@ -41,10 +41,11 @@ const CALM: Bounds = Bounds {
 
 impl State {
     /// Looks for a way on: the messages under way are lost, and all later ones arrive once and in order. The
-    /// timer of one member is due, again and again, until it leads, has committed all that it holds and then a
-    /// command, which all members know, and has left a joint phase. A leader of the latest term is tried alone,
-    /// since its heartbeats keep the others from standing for election; else each member is. Where none succeeds,
-    /// another member's timer is due from then on: a leader that leaves the group commits that, and steps down.
+    /// timer of one member is due, again and again, until it leads, has committed all that it holds and then
+    /// a command, which all members know, and has left a joint phase. A leader of the latest term is tried
+    /// alone, since its heartbeats keep the others from standing for election; else each member is. Where
+    /// none succeeds, another member's timer is due from then on: a leader that leaves the group commits
+    /// that, and steps down.
     ///
     /// # Errors
     ///
@@ -121,8 +122,8 @@ impl Way {
         Ok(Some(end))
     }
 
-    /// Whether the member, which leads, has committed all that it held and a command of its term: that is proposed
-    /// once, when all else is committed.
+    /// Whether the member, which leads, has committed all that it held and a command of its term: that is
+    /// proposed once, when all else is committed.
     fn commits(&mut self, steps: &Steps) -> Result<bool, Violation> {
         let term = self.state.hosts[self.member].facts.term;
         let is_proposed = self.wanted.is_some_and(|(proposed_in, _)| proposed_in == term);
@@ -135,8 +136,8 @@ impl Way {
         Ok(self.wanted.is_some_and(|(_, proposed)| self.is_reached(proposed)))
     }
 
-    /// Whether the member leads a group that it belongs to, in no joint phase, whose members all know a command to be
-    /// committed.
+    /// Whether the member leads a group that it belongs to, in no joint phase, whose members all know a
+    /// command to be committed.
     fn is_reached(&self, proposed: Index) -> bool {
         let hosts = &self.state.hosts;
         let raft = &hosts[self.member].raft;

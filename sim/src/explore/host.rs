@@ -47,7 +47,8 @@ pub(super) struct Facts {
     pub(super) has_news: bool,
 }
 
-/// What happens to a member. The number in it tells a request from others, and changes the membership in turn.
+/// What happens to a member. The number in it tells a request from others, and changes the membership in
+/// turn.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Cause {
     Timeout,

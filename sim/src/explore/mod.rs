@@ -7,9 +7,9 @@
 //! seen before are left out; the search is breadth first, so a violation is found by a shortest way.
 //!
 //! Messages stay when they are delivered. So any message may be lost, delayed, reordered and repeated at any
-//! time, without a bound ([`Bounds::copied`] sets one). Time is left out ([`Raft::forget_time`](kontiki_core::raft::Raft::forget_time)):
-//! every timeout may happen at any time. That is more than any clock allows, and rules out what rests on
-//! clocks: check-quorum and leases are off.
+//! time, without a bound ([`Bounds::copied`] sets one). Time is left out
+//! ([`Raft::forget_time`](kontiki_core::raft::Raft::forget_time)): every timeout may happen at any time. That
+//! is more than any clock allows, and rules out what rests on clocks: check-quorum and leases are off.
 //!
 //! ```
 //! use kontiki_sim::explore::{Bounds, Exploration};

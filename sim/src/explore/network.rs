@@ -6,8 +6,9 @@ use crate::hash::StableHasher;
 use kontiki_core::message::{Body, Message};
 use std::sync::Arc;
 
-/// Names a message: its addressee in the upper bits, so that the messages to one member are together, then whether
-/// it is a question to the leader, and its hash in the others. No two messages of an exploration have the same key.
+/// Names a message: its addressee in the upper bits, so that the messages to one member are together, then
+/// whether it is a question to the leader, and its hash in the others. No two messages of an exploration have
+/// the same key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Key(u64);
 
@@ -58,8 +59,8 @@ impl Post {
 /// Every message that was ever sent, in the order of their keys.
 ///
 /// Messages stay. So each may be delivered at any later time, any number of times, and never: loss,
-/// duplication, delay and reordering without a bound. Where copies are bounded they are counted, and one is gone
-/// when it has arrived.
+/// duplication, delay and reordering without a bound. Where copies are bounded they are counted, and one is
+/// gone when it has arrived.
 #[derive(Debug)]
 pub(super) struct Network {
     keys: Vec<Key>,

@@ -40,8 +40,8 @@ impl Schedule {
         (0..usize::from(self.bounds.members)).map(id)
     }
 
-    /// Goes it again, and shows every step to `tracer`, each event a millisecond after the one before. Returns
-    /// the violation at its end, if there is one.
+    /// Goes it again, and shows every step to `tracer`, each event a millisecond after the one before.
+    /// Returns the violation at its end, if there is one.
     ///
     /// # Errors
     ///
@@ -102,8 +102,8 @@ impl Schedule {
         Ok((run, failure))
     }
 
-    /// Goes it again. `before` sees each state, and what is about to happen to which member. Returns the state at
-    /// the end, or the violation: of an event, or that the end leads nowhere.
+    /// Goes it again. `before` sees each state, and what is about to happen to which member. Returns the
+    /// state at the end, or the violation: of an event, or that the end leads nowhere.
     pub(super) fn walk(
         &self,
         steps: &Steps,
@@ -224,8 +224,8 @@ impl Run {
         self.show(Shown::Sent { number: copy.number, message });
     }
 
-    /// A message reaches a member in this term: the first of its copies that has not arrived, or the last once
-    /// more. It is late if the term has passed, or a later one of the same link was faster.
+    /// A message reaches a member in this term: the first of its copies that has not arrived, or the last
+    /// once more. It is late if the term has passed, or a later one of the same link was faster.
     fn arrives(&mut self, message: &Message, term: Term) {
         let Some((_, copies)) = self.copies.iter_mut().find(|(known, _)| known == message) else { return };
         let waiting = copies.iter().position(|copy| !copy.has_arrived).unwrap_or(copies.len() - 1);

@@ -296,8 +296,8 @@ impl State {
         Some(self.successor(transition, steps)?.map(changed))
     }
 
-    /// What follows from one of its transitions, if that changes anything; `None` where it cannot happen within
-    /// the bounds.
+    /// What follows from one of its transitions, if that changes anything; `None` where it cannot happen
+    /// within the bounds.
     pub(super) fn successor(
         self: &Arc<Self>,
         transition: Transition,

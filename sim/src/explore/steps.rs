@@ -71,8 +71,8 @@ impl Steps {
     ///
     /// # Panics
     ///
-    /// If two states of members that differ have the same hash, or two messages the same key: what was explored
-    /// then would not be what it seems.
+    /// If two states of members that differ have the same hash, or two messages the same key: what was
+    /// explored then would not be what it seems.
     pub(super) fn host(&self, host: Host, images: Box<[u64]>) -> Option<Arc<Host>> {
         let mut hosts = locked(&self.hosts);
         let new = || Arc::new(Host { images: images.clone(), ..host.clone() });
@@ -109,8 +109,8 @@ impl Steps {
         }
     }
 
-    /// Works out what follows for a member and, under each renaming, for the member that takes its place: what
-    /// comes of one must be what comes of the other, renamed.
+    /// Works out what follows for a member and, under each renaming, for the member that takes its place:
+    /// what comes of one must be what comes of the other, renamed.
     fn work_out(&self, host: &Host, member: usize, cause: Cause) {
         let renamings = self.symmetry.renamings();
         let twin = |renaming: usize| Arc::clone(&locked(&self.hosts)[&host.images[renaming]]);
@@ -224,8 +224,8 @@ impl Steps {
         }
     }
 
-    /// A change of the membership: the last member is added as a voter, then removed, and so on; or it is swapped
-    /// for the one before it, and back.
+    /// A change of the membership: the last member is added as a voter, then removed, and so on; or it is
+    /// swapped for the one before it, and back.
     fn change(&self, request: RequestId, number: u8) -> Event {
         let Bounds { members, swap, .. } = self.bounds;
         let last = id(usize::from(members) - 1);

@@ -1,9 +1,9 @@
 //! Members that differ in nothing but their names.
 //!
-//! Give the members of a group one another's names, and nothing is different that matters: what could happen can
-//! happen still, to the others. So of states that are equal but for names one is enough. That is true of the
-//! protocol; of the kernel it is seen, not believed: each step is taken by all members that may be renamed to
-//! one another, and must come to the same but for the names ([`Steps`](super::steps::Steps)).
+//! Give the members of a group one another's names, and nothing is different that matters: what could happen
+//! can happen still, to the others. So of states that are equal but for names one is enough. That is true of
+//! the protocol; of the kernel it is seen, not believed: each step is taken by all members that may be
+//! renamed to one another, and must come to the same but for the names ([`Steps`](super::steps::Steps)).
 
 use super::bounds::{Bounds, MAX_MEMBERS, id};
 use kontiki_core::message::Message;
@@ -54,8 +54,8 @@ impl Symmetry {
     }
 
     /// Of members that begin alike. Where the membership changes, the last member is the one that comes and
-    /// goes, and the one before it where they are swapped; where leaders hand over, they choose by names among
-    /// those that are equally good.
+    /// goes, and the one before it where they are swapped; where leaders hand over, they choose by names
+    /// among those that are equally good.
     pub(super) fn within(bounds: &Bounds) -> Self {
         if bounds.transfers > 0 {
             return Self::none();

@@ -62,8 +62,8 @@ fn a_pair_with_a_crash_is_explored_to_the_end_and_holds() {
     assert!(exploration.states() > 1_000 && exploration.depth() > 10, "{}", exploration.states());
 }
 
-/// Members and messages are shared, and each step is worked out once: an exploration that cloned every member and
-/// stepped it for every transition found as many states by as many transitions.
+/// Members and messages are shared, and each step is worked out once: an exploration that cloned every member
+/// and stepped it for every transition found as many states by as many transitions.
 #[test]
 fn what_is_shared_is_explored_in_full() {
     let numbers = |bounds| {
@@ -78,7 +78,8 @@ fn what_is_shared_is_explored_in_full() {
     assert_eq!(numbers(Bounds { proposals: 0, terms: 1, ..election }), (1_597, 14_199, 18));
 }
 
-/// States whose fingerprints are zero, or fall on one another, are told apart, and paths lead back to the first.
+/// States whose fingerprints are zero, or fall on one another, are told apart, and paths lead back to the
+/// first.
 #[test]
 fn a_store_knows_what_it_has_taken_in() {
     let by = Transition::Propose(1);
@@ -219,7 +220,8 @@ fn a_leader_without_the_votes_of_a_majority_is_seen() {
     }
 }
 
-/// A group that begins with a leader has nothing under way, and everyone knows that its blank entry is committed.
+/// A group that begins with a leader has nothing under way, and everyone knows that its blank entry is
+/// committed.
 #[test]
 fn a_group_may_begin_with_a_leader() {
     for bounds in
@@ -555,7 +557,8 @@ fn what_arrives_after_its_time_is_late() {
     assert_eq!(is_late(&[one, one]), [false], "the later request has not arrived");
 }
 
-/// The story of what an exploration finds tells elections, crashes and copies; the page shows the same events.
+/// The story of what an exploration finds tells elections, crashes and copies; the page shows the same
+/// events.
 #[test]
 fn a_way_is_told_as_a_story_and_drawn_as_a_page() {
     let schedule = late_and_twice();
@@ -746,8 +749,8 @@ fn member_states(bounds: Bounds) -> (BTreeSet<u64>, usize) {
     (members, known.len())
 }
 
-/// What may come any number of times can do whatever it could do as often as is allowed, and the more the more
-/// often that is.
+/// What may come any number of times can do whatever it could do as often as is allowed, and the more the
+/// more often that is.
 #[test]
 fn with_more_copies_members_reach_more_and_never_more_than_without_a_bound() {
     let bounds = Bounds { crashes: 1, elections: 2, terms: 1, proposals: 0, ..PAIR };
@@ -758,7 +761,8 @@ fn with_more_copies_members_reach_more_and_never_more_than_without_a_bound() {
     assert_eq!(many, all);
 }
 
-/// A message that has arrived is gone, unless it is to come again; equal ones that were sent twice come twice.
+/// A message that has arrived is gone, unless it is to come again; equal ones that were sent twice come
+/// twice.
 #[test]
 fn messages_are_counted_where_copies_are_bounded() {
     let mut schedule = schedule(Bounds { copied: Some(1), ..PAIR }, &[Transition::Timeout(0)]);

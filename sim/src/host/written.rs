@@ -162,8 +162,8 @@ impl Written {
         self.last.as_ref().filter(|last| last.is_cut).map(|last| &last.place)
     }
 
-    /// The batch before one that was cut short, to be damaged where the disk has something of that: nothing is
-    /// written behind a batch before that is durable.
+    /// The batch before one that was cut short, to be damaged where the disk has something of that: nothing
+    /// is written behind a batch before that is durable.
     pub(crate) fn lose_before_cut(&mut self) -> Option<Place> {
         self.last.take_if(|last| last.is_cut)?;
         self.before_last.take()

@@ -88,7 +88,8 @@ impl Platter {
         self.pending.clear();
     }
 
-    /// Power fails, and of each block that no sync has covered its first half is left, and no change of a name.
+    /// Power fails, and of each block that no sync has covered its first half is left, and no change of a
+    /// name.
     pub(super) fn halve_unsynced(&mut self) {
         for file in &mut self.files {
             let durable = file.durable.len();

@@ -258,8 +258,9 @@ fn name(disk: &Platter, file: usize) -> String {
     named.map_or_else(|| format!("file {file}"), |(name, _)| name.to_string())
 }
 
-/// Sectors whose fate is decided together. A copy of the vote has four sectors of which the first says all but
-/// the snapshot's members. Of a long write the first and the last sector are alone, and the others in six runs.
+/// Sectors whose fate is decided together. A copy of the vote has four sectors of which the first says all
+/// but the snapshot's members. Of a long write the first and the last sector are alone, and the others in six
+/// runs.
 fn groups(sectors: &[usize], is_vote: bool) -> Vec<Vec<usize>> {
     if is_vote {
         let together = |a: &usize, b: &usize| a / 4 == b / 4 && !a.is_multiple_of(4);

@@ -349,8 +349,8 @@ impl Player {
         });
     }
 
-    /// Notes what is durable after the operation, which is at the next moment. The first batch of a segment is,
-    /// and tells of those before it, once the segment has its name for good.
+    /// Notes what is durable after the operation, which is at the next moment. The first batch of a segment
+    /// is, and tells of those before it, once the segment has its name for good.
     fn note_sync(&mut self, operation: &Operation) {
         let now = self.history.moments.len();
         let batches = &mut self.history.batches;

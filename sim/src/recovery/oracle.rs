@@ -44,10 +44,11 @@ pub enum Held {
     Reported,
     /// The member must not start.
     Refused,
-    /// Something is absent of which nothing can tell: the disk is one that a shorter history leaves as well, with
-    /// no other block damaged.
+    /// Something is absent of which nothing can tell: the disk is one that a shorter history leaves as well,
+    /// with no other block damaged.
     Indistinguishable,
-    /// The latest ballot is absent, because it stood in one file alone and both blocks of that file are damaged.
+    /// The latest ballot is absent, because it stood in one file alone and both blocks of that file are
+    /// damaged.
     BallotGone,
 }
 
@@ -169,8 +170,8 @@ impl Case<'_> {
         Err((Broken::DurableLog, states.join("; or ")))
     }
 
-    /// What is owed, as the log would be had it not been cut at its beginning since: its base and snapshot are
-    /// those of an earlier moment, and the entries that the later base covers follow.
+    /// What is owed, as the log would be had it not been cut at its beginning since: its base and snapshot
+    /// are those of an earlier moment, and the entries that the later base covers follow.
     fn begun_earlier(&self, found: &Durable) -> Vec<Durable> {
         let states = &self.moment().states;
         let all = self.history.moments[..self.at].iter().flat_map(|then| &then.states);
@@ -254,8 +255,8 @@ impl Case<'_> {
     }
 }
 
-/// Whether a sector is a beginning of its new content, and behind that the old: none of the new, all of it, or
-/// some.
+/// Whether a sector is a beginning of its new content, and behind that the old: none of the new, all of it,
+/// or some.
 pub(super) fn is_cut_short(now: &[u8], old: &[u8], new: &[u8]) -> bool {
     let same = now.iter().zip(new).take_while(|(a, b)| a == b).count();
     now[same..] == old[same..]

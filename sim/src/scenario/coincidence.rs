@@ -22,7 +22,8 @@ enum Coincidence {
     PartedInChange,
     /// The leader never comes back.
     NeverReturns,
-    /// Leaders fail before they have told a follower the commit index, while snapshots are taken all the time.
+    /// Leaders fail before they have told a follower the commit index, while snapshots are taken all the
+    /// time.
     SnapshotOfTheUninformed,
 }
 

@@ -217,8 +217,8 @@ impl Draw {
                 role.0 = if learner { MemberKind::Learner } else { MemberKind::NonMember };
             }
         }
-        // Witnesses must be less than half of any set of voters, whichever other members come and go: so there
-        // is one at most.
+        // Witnesses must be less than half of any set of voters, whichever other members come and go: so
+        // there is one at most.
         if self.on(Kind::Setting) && self.stream.coin() && self.voters().len() >= 3 {
             self.roles[2].1 = true;
         }

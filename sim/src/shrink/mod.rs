@@ -33,7 +33,8 @@ const ROLLS: [u64; 4] = [0, 4, 16, 64];
 /// How many groups of commands and queries are tried at a time.
 const OPERATION_GROUPS: u64 = 128;
 
-/// Under how many other seeds a change is tried that leaves fewer events to be read; and how many are few enough.
+/// Under how many other seeds a change is tried that leaves fewer events to be read; and how many are few
+/// enough.
 const EVENT_ROLLS: u64 = 16;
 const FEW_EVENTS: usize = 20;
 
@@ -117,8 +118,8 @@ impl Search<'_> {
         self.fail_earlier();
     }
 
-    /// Leaves out what comes after the failure: faults and operations, and the rest of the run. What is judged
-    /// when a run is over is judged as early as it fails.
+    /// Leaves out what comes after the failure: faults and operations, and the rest of the run. What is
+    /// judged when a run is over is judged as early as it fails.
     fn cut(&mut self) {
         let at_us = self.smallest.failure.at / 1_000 + 1;
         self.attempt_as_drawn(|scenario| {

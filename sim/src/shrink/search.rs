@@ -125,8 +125,8 @@ impl<'w> Search<'w> {
         kept
     }
 
-    /// How a scenario violates the same property, if it does, at this step or before; and how many commands and
-    /// queries were drawn.
+    /// How a scenario violates the same property, if it does, at this step or before; and how many commands
+    /// and queries were drawn.
     fn fails(&mut self, scenario: &Scenario, last_step: u64) -> Option<(Failure, u64)> {
         let mut run = Run::default();
         let report = match self.events {
@@ -146,8 +146,8 @@ impl<'w> Search<'w> {
         is_same.then_some((failure, report.operations))
     }
 
-    /// Counts the events that explain the failure, which are to become less from now on. Returns how many they
-    /// are.
+    /// Counts the events that explain the failure, which are to become less from now on. Returns how many
+    /// they are.
     pub(super) fn count_events(&mut self) -> usize {
         let mut run = Run::default();
         let Shrunk { scenario, failure, .. } = &self.smallest;

@@ -65,8 +65,8 @@ pub(crate) struct Step {
     pub(crate) appended: Vec<Appended>,
     /// The moment that its event came from: where the message was sent or the write begun.
     pub(crate) source: Option<usize>,
-    /// How the message came that it received, and how long that took, in nanoseconds; nothing where the trace does
-    /// not say.
+    /// How the message came that it received, and how long that took, in nanoseconds; nothing where the trace
+    /// does not say.
     pub(crate) delivery: Option<(Delivery, u64)>,
     /// The messages that it sent and that were lost: what each was, for whom, and how it was lost.
     pub(crate) lost: Vec<(Message, Loss)>,

@@ -13,7 +13,8 @@ pub(crate) struct Deliveries {
     leaving: BTreeMap<(NodeId, u64), Vec<usize>>,
     /// The keys of those that have left, by their numbers.
     left: BTreeMap<u64, Left>,
-    /// The numbers of those that have arrived and of which the receiver has made nothing yet, by their content.
+    /// The numbers of those that have arrived and of which the receiver has made nothing yet, by their
+    /// content.
     arriving: BTreeMap<(NodeId, u64), VecDeque<u64>>,
 }
 

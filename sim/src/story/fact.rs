@@ -25,8 +25,8 @@ pub enum Weight {
     Append,
     /// A fault began, or a client sent a command again.
     Fault,
-    /// A leader that came or went, a log that was cut, a snapshot, a crash or a restart; and a vote, where the
-    /// property is about elections.
+    /// A leader that came or went, a log that was cut, a snapshot, a crash or a restart; and a vote, where
+    /// the property is about elections.
     Turn,
     /// The last of all.
     End,

@@ -1,8 +1,8 @@
 //! How a failure came about: its relevant past, as facts, and the few that tell it as a story.
 //!
 //! A step follows the one before it at its member, the step that sent the message that it got, and the step
-//! that began the write that it heard of. Of all that a violation follows from, the relevant past is what explains
-//! it, and what changed nothing is left out of the story: heartbeats, answers to them, pre-votes.
+//! that began the write that it heard of. Of all that a violation follows from, the relevant past is what
+//! explains it, and what changed nothing is left out of the story: heartbeats, answers to them, pre-votes.
 
 pub(crate) mod cause;
 pub(crate) mod delivery;
@@ -142,10 +142,10 @@ fn weightiest(facts: Vec<Fact>, most: usize) -> Vec<Fact> {
 }
 
 impl Run {
-    /// The moments at which a property came to be violated: those that the check names, and the last step, unless
-    /// what was seen is no step and the check names others. Where it names nothing but the last step, it is also the
-    /// election of the other one for two leaders of a term, and the last thing of consequence that each other member
-    /// did for other properties.
+    /// The moments at which a property came to be violated: those that the check names, and the last step,
+    /// unless what was seen is no step and the check names others. Where it names nothing but the last step,
+    /// it is also the election of the other one for two leaders of a term, and the last thing of consequence
+    /// that each other member did for other properties.
     pub(crate) fn ends(&self, failure: &Failure) -> Vec<usize> {
         let is_step = |number: &usize| matches!(self.moments[*number].what, What::Step(_));
         let Some(last) = (0..self.moments.len()).rev().find(is_step) else { return Vec::new() };
@@ -207,7 +207,8 @@ impl Run {
         of_step.enumerate().find(|(_, moment)| is_it(moment)).map(|(position, _)| from + position)
     }
 
-    /// The same; where it is no step of the member's, the last one before. It is in the state that this step left.
+    /// The same; where it is no step of the member's, the last one before. It is in the state that this step
+    /// left.
     fn end_of(&self, part: &Part) -> Option<usize> {
         self.moment_of(part).or_else(|| {
             let (member, since) = (part.member?, part.since?);

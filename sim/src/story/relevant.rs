@@ -2,12 +2,12 @@
 //!
 //! A step follows everything that its member did before, down to each heartbeat, so the full causal past of a
 //! failure is most of its run. The relevant past is followed from the failure backwards, by what each step
-//! looked at: a commit by the acknowledgements that the leader counted, a vote by the log that it was given for,
-//! an entry by the leader that appended it. A step that changed nothing of what is looked at later is left out,
-//! and so is a change that a later one has replaced before anything looked at it.
+//! looked at: a commit by the acknowledgements that the leader counted, a vote by the log that it was given
+//! for, an entry by the leader that appended it. A step that changed nothing of what is looked at later is
+//! left out, and so is a change that a later one has replaced before anything looked at it.
 //!
-//! This is an explanation, not a proof. A term is not explained by the terms before it, and an entry not by the
-//! entries before it: where two logs differ, the check names the entry, and the past begins there.
+//! This is an explanation, not a proof. A term is not explained by the terms before it, and an entry not by
+//! the entries before it: where two logs differ, the check names the entry, and the past begins there.
 
 use super::cause::{Run, Step, What};
 use crate::check::Check as _;
@@ -76,7 +76,8 @@ struct Search {
     /// What the moments at which the failure came about have to do with it.
     ends: BTreeMap<usize, BTreeSet<Need>>,
     needs: BTreeMap<NodeId, BTreeSet<Need>>,
-    /// Of whom an acknowledgement or a confirmation was found, after the member that got it and what it was for.
+    /// Of whom an acknowledgement or a confirmation was found, after the member that got it and what it was
+    /// for.
     heard: BTreeSet<(NodeId, Need, NodeId)>,
     /// What is to be explained of a sender, by the moment at which it sent something.
     sent: BTreeMap<usize, BTreeSet<Need>>,
@@ -102,8 +103,8 @@ impl Run {
         found
     }
 
-    /// What each of the moments at which a failure came about has to do with it: as its part says; everything for the
-    /// last one, where there are no parts; for others, what they settled.
+    /// What each of the moments at which a failure came about has to do with it: as its part says; everything
+    /// for the last one, where there are no parts; for others, what they settled.
     fn needs_of(&self, failure: &Failure, ends: &[usize]) -> BTreeMap<usize, BTreeSet<Need>> {
         let mut needs: BTreeMap<usize, BTreeSet<Need>> = BTreeMap::new();
         for part in &failure.parts {
@@ -169,8 +170,8 @@ impl Search {
         true
     }
 
-    /// What a step settles of what is looked for. That is looked for no more, but for what several steps settle
-    /// together.
+    /// What a step settles of what is looked for. That is looked for no more, but for what several steps
+    /// settle together.
     fn settled(&mut self, id: NodeId, step: &Step) -> BTreeSet<Need> {
         let own = self.needs.entry(id).or_default();
         let mut settled: BTreeSet<Need> = own.iter().copied().filter(|need| settles(step, *need)).collect();

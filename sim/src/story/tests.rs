@@ -138,8 +138,8 @@ fn the_relevant_past_is_a_small_part_of_the_past_and_holds_what_each_of_its_mess
     assert!(relevant.iter().any(elects), "{relevant:?}");
 }
 
-/// A commit is explained by the election of its leader, the entry, and acknowledgements: not by heartbeats, and not
-/// by the commits before it.
+/// A commit is explained by the election of its leader, the entry, and acknowledgements: not by heartbeats,
+/// and not by the commits before it.
 #[test]
 fn what_changed_nothing_and_what_was_replaced_is_not_relevant() {
     let run = run_with_a_crash();

@@ -15,8 +15,8 @@ pub trait CustomFault<M> {
     /// It begins at a member, whose state machine this is if it is up. It begins once more at a member that
     /// starts again while the fault lasts.
     ///
-    /// Returns what goes wrong with the member beside, for as long: its clock jumps, its disk stalls. Of a fault
-    /// that begins once more that is not done again.
+    /// Returns what goes wrong with the member beside, for as long: its clock jumps, its disk stalls. Of a
+    /// fault that begins once more that is not done again.
     fn begin(&mut self, member: NodeId, state: Option<&M>) -> Vec<scenario::Fault>;
 
     /// It ends.

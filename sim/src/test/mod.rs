@@ -52,8 +52,8 @@ use std::rc::Rc;
 use std::sync::Once;
 use words::guarded;
 
-/// How many steps shrinking takes at most where a test does not say, all runs together: a minute of a test that is
-/// not optimized.
+/// How many steps shrinking takes at most where a test does not say, all runs together: a minute of a test
+/// that is not optimized.
 pub const SHRINK_STEPS: u64 = 1_000_000;
 
 /// What else is told of a failure.
@@ -174,21 +174,21 @@ impl<M: StateMachine + 'static, W> Test<M, W> {
         Self { members, ..self }
     }
 
-    /// What the worlds around them are like; [`Profile::Storage`] where this is not said. The members are full
-    /// replicas whatever the profile, so in [`Profile::Synchronous`] they meet what kernels meet there, and
-    /// wait for nothing themselves.
+    /// What the worlds around them are like; [`Profile::Storage`] where this is not said. The members are
+    /// full replicas whatever the profile, so in [`Profile::Synchronous`] they meet what kernels meet there,
+    /// and wait for nothing themselves.
     pub fn profile(self, profile: Profile) -> Self {
         Self { profile, ..self }
     }
 
-    /// How many steps shrinking takes at most, all runs together; [`SHRINK_STEPS`] where this is not said. What
-    /// is found within them is the same on every machine.
+    /// How many steps shrinking takes at most, all runs together; [`SHRINK_STEPS`] where this is not said.
+    /// What is found within them is the same on every machine.
     pub fn shrink_steps(self, steps: u64) -> Self {
         Self { shrinking: Shrinking { steps, ..self.shrinking }, ..self }
     }
 
-    /// Shrinks only as long as this returns true, which is asked after each run: by a clock, say. What is found until
-    /// then depends on the machine, and the report says so.
+    /// Shrinks only as long as this returns true, which is asked after each run: by a clock, say. What is
+    /// found until then depends on the machine, and the report says so.
     ///
     /// ```
     /// use kontiki_core::kv::Kv;
@@ -260,17 +260,17 @@ impl<M: StateMachine + 'static, W> Test<M, W> {
 }
 
 impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
-    /// Runs every seed, and panics with the first that fails: with what failed, the log in the smallest scenario
-    /// in which it does, how it came about, and how to replay it.
+    /// Runs every seed, and panics with the first that fails: with what failed, the log in the smallest
+    /// scenario in which it does, how it came about, and how to replay it.
     ///
     /// The environment variable `KONTIKI_SEED` names a single seed to run instead, and `KONTIKI_SCENARIO` a
-    /// file with a scenario. `KONTIKI_WHEN` asks of a failure [when it was decided](when), and names how many forks
-    /// are run at each point: the scenario is then not shrunk.
+    /// file with a scenario. `KONTIKI_WHEN` asks of a failure [when it was decided](when), and names how many
+    /// forks are run at each point: the scenario is then not shrunk.
     ///
     /// # Panics
     ///
-    /// If a seed fails, if a variable does not name what it should, if there are no seeds or no members, or if a
-    /// scenario cannot be run.
+    /// If a seed fails, if a variable does not name what it should, if there are no seeds or no members, or
+    /// if a scenario cannot be run.
     pub fn check(&self) {
         if let Err(error) = self.run() {
             panic!("{error}");
@@ -281,8 +281,8 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
     ///
     /// # Errors
     ///
-    /// If a seed fails, if a variable does not name what it should, if there are no seeds or no members, or if a
-    /// scenario cannot be run.
+    /// If a seed fails, if a variable does not name what it should, if there are no seeds or no members, or
+    /// if a scenario cannot be run.
     pub fn run(&self) -> Result<u64, TestError> {
         static QUIET: Once = Once::new();
         QUIET.call_once(quiet_kernel_panics);
@@ -333,9 +333,9 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         Err(self.failed(scenario, seed, scenario.clone(), first, More::default()))
     }
 
-    /// Forks a failing scenario of this test at points of its past, and returns how many of the forks fail: how
-    /// likely the failure was from each point on, and where it became inevitable. None where nothing fails. See
-    /// [`crate::when`].
+    /// Forks a failing scenario of this test at points of its past, and returns how many of the forks fail:
+    /// how likely the failure was from each point on, and where it became inevitable. None where nothing
+    /// fails. See [`crate::when`].
     ///
     /// # Errors
     ///
@@ -346,8 +346,8 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         told.map_err(|wrong| TestError::Scenario { seed: scenario.seed, wrong })
     }
 
-    /// The smallest scenario found that fails in the same way, and what stopped the search before its end. Clients
-    /// with sessions keep them: without, they fail in another way.
+    /// The smallest scenario found that fails in the same way, and what stopped the search before its end.
+    /// Clients with sessions keep them: without, they fail in another way.
     fn smallest(&self, scenario: &Scenario) -> Option<(Shrunk, Option<CutShort>)> {
         let sessions = |scenario: &Scenario| scenario.replica.as_ref().map(|replica| replica.sessions);
         let run_for = |smaller: &Scenario, steps, tracer: Option<Tracer<'_>>| {
@@ -375,8 +375,8 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         })
     }
 
-    /// Tells of a scenario that fails, by a run of the smallest that does. What belongs to a seed is written to
-    /// files.
+    /// Tells of a scenario that fails, by a run of the smallest that does. What belongs to a seed is written
+    /// to files.
     fn failed(
         &self,
         scenario: &Scenario,

@@ -163,8 +163,8 @@ impl<M: StateMachine> Reference<M> {
         }
     }
 
-    /// A member has this digest after an entry; `restored` tells through which entry the snapshot went that it
-    /// was restored from last, if it was.
+    /// A member has this digest after an entry; `restored` tells through which entry the snapshot went that
+    /// it was restored from last, if it was.
     pub(super) fn compare(
         &self,
         member: NodeId,

@@ -66,12 +66,13 @@ pub struct FailedSeed {
     pub scenario: Scenario,
     /// How many faults the scenario of the seed had, contests included.
     pub faults: usize,
-    /// The end of the log that was applied there, in the words of the workload, one entry a line. The entry at
-    /// which the run failed is marked with `>`.
+    /// The end of the log that was applied there, in the words of the workload, one entry a line. The entry
+    /// at which the run failed is marked with `>`.
     pub log: Vec<String>,
     /// How it came about there; none if that run failed no more, as one that is not the same twice may.
     pub story: Option<Story>,
-    /// Where that scenario, all of its steps, and the page that shows them were written; nowhere if that failed.
+    /// Where that scenario, all of its steps, and the page that shows them were written; nowhere if that
+    /// failed.
     pub files: Vec<PathBuf>,
     /// The name of the test, where it is one.
     pub test: Option<String>,

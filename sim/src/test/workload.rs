@@ -2,8 +2,8 @@
 
 use crate::stream::Stream;
 
-/// Draws what clients ask of a state machine. Each run begins with a clone, which draws for all clients of the
-/// run.
+/// Draws what clients ask of a state machine. Each run begins with a clone, which draws for all clients of
+/// the run.
 ///
 /// All choices come from `stream`, so that a seed is the same run every time. Clients are numbered from 0.
 pub trait Workload {

@@ -85,8 +85,8 @@ mod tests {
     use super::*;
     use kontiki_core::types::NodeId;
 
-    /// What is told of a member whose disk has lost so many of three writes whenever it crashed, and which was
-    /// then so many times without its disk.
+    /// What is told of a member whose disk has lost so many of three writes whenever it crashed, and which
+    /// was then so many times without its disk.
     fn told(crashes: &[(u64, u64)]) -> Option<Restarted> {
         let mut member = Tracked::new(Member::from(NodeId::new(1).expect("not zero")));
         member.pending.extend((1..=3).map(WriteSeq::new));

@@ -33,8 +33,8 @@ fn what_a_trace_is_about_is_in_it() {
     }
 }
 
-/// A step that a message brought about names the line and the place in it where that was said first, also where
-/// the same was said again since.
+/// A step that a message brought about names the line and the place in it where that was said first, also
+/// where the same was said again since.
 #[test]
 fn a_message_that_arrives_is_traced_to_where_it_was_said_first() {
     let mut said_again = 0;

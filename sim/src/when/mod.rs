@@ -1,15 +1,16 @@
 //! When a failure became likely, and when inevitable: the failing run is forked at points of its past, with
 //! another luck from there on, and it is counted how many of the forks fail in the same way.
 //!
-//! A fork is the same scenario up to a step. From then on its network, disks and hosts draw from other streams
-//! ([`Fork`]): latencies, losses, how long syncs take and what of them a crash leaves. Faults, operations and
-//! what clients ask stay what they are, and so do the members' own chances, their election timeouts.
+//! A fork is the same scenario up to a step. From then on its network, disks and hosts draw from other
+//! streams ([`Fork`]): latencies, losses, how long syncs take and what of them a crash leaves. Faults,
+//! operations and what clients ask stay what they are, and so do the members' own chances, their election
+//! timeouts.
 //!
-//! A fork fails if it violates the same property within [`HORIZON`] times as many steps as the run itself: what
-//! comes later is another failure.
+//! A fork fails if it violates the same property within [`HORIZON`] times as many steps as the run itself:
+//! what comes later is another failure.
 //!
-//! Forks say where to look: a step after which all of them fail, and before which few do, is where the failure
-//! was made, however much later it was seen.
+//! Forks say where to look: a step after which all of them fail, and before which few do, is where the
+//! failure was made, however much later it was seen.
 
 #[cfg(test)]
 mod tests;
@@ -84,8 +85,8 @@ impl When {
         Some(Inevitable { before, from: *self.points.get(first)? })
     }
 
-    /// The steps in which it became inevitable: the last [`SHOWN`] of those between the last point that some fork
-    /// escaped and the first that none did. None where there are no two such points.
+    /// The steps in which it became inevitable: the last [`SHOWN`] of those between the last point that some
+    /// fork escaped and the first that none did. None where there are no two such points.
     pub fn decided(&self) -> Option<RangeInclusive<u64>> {
         let Inevitable { before, from } = self.inevitable()?;
         let (last, first) = (before?.step, from.step);

@@ -1,4 +1,5 @@
-//! Faults in the terms of users: when they begin and end, and that a member which starts again has them still.
+//! Faults in the terms of users: when they begin and end, and that a member which starts again has them
+//! still.
 
 use super::{Checked, Happening, World, machine_of};
 use crate::application::Application;

@@ -1,4 +1,5 @@
-//! What becomes of messages, for those who watch the run. Nothing here changes what happens, or its trace hash.
+//! What becomes of messages, for those who watch the run. Nothing here changes what happens, or its trace
+//! hash.
 
 use super::World;
 use crate::application::Application;

@@ -83,8 +83,8 @@ impl<A: Application> World<'_, A> {
     }
 
     /// Mends every link inside the core, or every link at all where the core is chosen by its disks. A link
-    /// between the core and a member outside it keeps at most one direction, so that no member outside can lead
-    /// the core: which direction, if any, is as the chaos left it.
+    /// between the core and a member outside it keeps at most one direction, so that no member outside can
+    /// lead the core: which direction, if any, is as the chaos left it.
     fn heal_links(&mut self) {
         let core = self.core.clone();
         let all = matches!(self.scenario.heal, Heal::Disks(_));
@@ -186,8 +186,8 @@ impl<A: Application> World<'_, A> {
         Ok(())
     }
 
-    /// Whether nothing that is left in the healed world unseats a leader: all members are quick for an election
-    /// timeout, and only the links have much to carry.
+    /// Whether nothing that is left in the healed world unseats a leader: all members are quick for an
+    /// election timeout, and only the links have much to carry.
     fn is_steady(&self) -> bool {
         let Options { pre_vote, check_quorum, election_timeout_min, .. } = self.scenario.options;
         let quick = (election_timeout_min.as_micros() / 4) as u64;

@@ -588,8 +588,8 @@ fn note_membership(up: &mut Up, raft: &Raft, before: &Status) -> Option<Membersh
     Some(std::mem::replace(&mut up.membership, membership))
 }
 
-/// Keeps the log of a member as the writes of a step tell it, and returns what each does to it. Where the host
-/// waits for its disk, one step may make several.
+/// Keeps the log of a member as the writes of a step tell it, and returns what each does to it. Where the
+/// host waits for its disk, one step may make several.
 fn note_writes(up: &mut Up, actions: &[Action], checks: &Checks) -> Vec<Links> {
     writes_of(actions).map(|write| write_to(&mut up.chain, write, checks)).collect()
 }

@@ -166,8 +166,8 @@ impl<A: Application> World<'_, A> {
     }
 
     /// The batch before the last. Half the time the last one shows no more than that something was there: it
-    /// turns to garbage; or, where the other is lost whole, all but its header turns to zeros, as where a write
-    /// was cut short. The header says after which batch it goes on.
+    /// turns to garbage; or, where the other is lost whole, all but its header turns to zeros, as where a
+    /// write was cut short. The header says after which batch it goes on.
     fn one_before_the_last(&mut self, member: usize, whole: bool) -> Option<Place> {
         let (FullReplica { written, storage, .. }, stream) = self.full(member)?;
         let (before, (file, last)) = written.lose_before_last()?;

@@ -231,8 +231,8 @@ fn told(schedule: &Schedule, act: impl Fn(&mut Lab)) -> String {
     })
 }
 
-/// All members that are up shut down; then every request has its one outcome, but those whose member went down
-/// before it could answer.
+/// All members that are up shut down; then every request has its one outcome, but those whose member went
+/// down before it could answer.
 fn end(lab: &mut Lab) {
     for member in lab.up().collect::<Vec<_>>() {
         if lab.status(member).role != RoleKind::Halted {

@@ -5,8 +5,8 @@
 //! cargo run --release --manifest-path tests/peers/Cargo.toml -- --members 15  w1 of larger groups
 //! ```
 //!
-//! Members live in one thread and one memory, messages wait in one queue, nothing is serialized, and a disk is
-//! instant. Every run ends with a check that all members applied the same commands in one order.
+//! Members live in one thread and one memory, messages wait in one queue, nothing is serialized, and a disk
+//! is instant. Every run ends with a check that all members applied the same commands in one order.
 //! `docs/performance.md` says what the workloads are, what came out, and what is unfair to whom.
 
 mod counted;

@@ -68,7 +68,8 @@ async fn ask(connection: &mut Connection, kind: Kind, key: &[u8], value: &[u8]) 
     }
 }
 
-/// Clients that ask again as soon as they have an answer. A request counts that began and ended within `time`.
+/// Clients that ask again as soon as they have an answer. A request counts that began and ended within
+/// `time`.
 pub(crate) async fn closed(
     connections: &[Connection],
     clients: u32,
@@ -111,8 +112,8 @@ pub(crate) async fn closed(
     Ok(all)
 }
 
-/// Writes at a steady rate, whether the earlier ones were answered or not: how long each takes is counted from
-/// when it was due, so that a stall delays all that were due in it.
+/// Writes at a steady rate, whether the earlier ones were answered or not: how long each takes is counted
+/// from when it was due, so that a stall delays all that were due in it.
 pub(crate) struct Steady {
     connections: Vec<Connection>,
     every: Duration,

@@ -1,4 +1,5 @@
-//! Kontiki's server beside etcd's: three members of each on one machine, the same load, interleaved in one run.
+//! Kontiki's server beside etcd's: three members of each on one machine, the same load, interleaved in one
+//! run.
 //!
 //! ```text
 //! cargo build --release -p kontiki-net-tokio --bin kontiki

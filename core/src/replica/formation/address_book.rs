@@ -187,8 +187,8 @@ impl AddressBook {
         candidates.into_iter().map(|candidate| candidate.address.text.clone()).collect()
     }
 
-    /// Returns the addresses to dial for a member, in order: its candidates, and then one address that another
-    /// member of its group has left. Those take turns, the newest first.
+    /// Returns the addresses to dial for a member, in order: its candidates, and then one address that
+    /// another member of its group has left. Those take turns, the newest first.
     ///
     /// Where a whole group comes back with its addresses mixed up, a member may be at the former address of
     /// another that has been found elsewhere. Only a peer that dials it there can find it, and be heard.
@@ -202,8 +202,8 @@ impl AddressBook {
         to_dial
     }
 
-    /// The newest [`MAX_LEFT`] addresses that others of a member's groups have left, and at which, for all that
-    /// is known, the member may be.
+    /// The newest [`MAX_LEFT`] addresses that others of a member's groups have left, and at which, for all
+    /// that is known, the member may be.
     fn left_by_others(&self, id: NodeId) -> Vec<&str> {
         let groups = self.expected.values().filter(|members| members.iter().any(|it| it.id == id));
         let others: BTreeSet<_> = groups.flatten().map(|it| it.id).filter(|other| *other != id).collect();

@@ -18,8 +18,8 @@ enum Duty {
     Nothing,
     /// Its own log decides, sooner or later.
     Wait,
-    /// The same, unless a later leader has never heard of this member: then no leader sends it entries, and its
-    /// log never changes. So it goes on asking.
+    /// The same, unless a later leader has never heard of this member: then no leader sends it entries, and
+    /// its log never changes. So it goes on asking.
     Remind(Change),
     /// It has come to be this.
     Become(Option<Admission>),
@@ -95,8 +95,8 @@ impl Formation {
         }
     }
 
-    /// Asks at the next of all known addresses for the identity of the member there, which learns by that where
-    /// this member is.
+    /// Asks at the next of all known addresses for the identity of the member there, which learns by that
+    /// where this member is.
     pub(super) fn introduce_itself(&mut self, turn: usize, book: &AddressBook, out: &mut Vec<Output>) {
         let all: Vec<_> = book.ids().flat_map(|id| book.candidates(id)).collect();
         let open = all.get(turn % all.len().max(1)).map(|address| {
@@ -106,8 +106,8 @@ impl Formation {
         self.stage = Stage::Introducing { open, turn: turn.wrapping_add(1) };
     }
 
-    /// Hears where others are, from a member of the group, or from one that has lost its directory and may know
-    /// it all the same.
+    /// Hears where others are, from a member of the group, or from one that has lost its directory and may
+    /// know it all the same.
     pub(super) fn hear(&self, who: &Who, book: &mut AddressBook) {
         if who.cluster.is_none() || who.cluster == self.record.cluster {
             book.told_all(&who.addresses);

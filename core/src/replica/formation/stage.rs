@@ -37,8 +37,8 @@ pub(super) enum Stage {
     },
     /// There is nothing to do, as long as the member hears of a leader.
     Settled,
-    /// It has long heard of no leader, and introduces itself to one known address after the other: a leader may
-    /// have lost sight of it, or it of its leader.
+    /// It has long heard of no leader, and introduces itself to one known address after the other: a leader
+    /// may have lost sight of it, or it of its leader.
     Introducing {
         open: Option<QuestionId>,
         turn: usize,

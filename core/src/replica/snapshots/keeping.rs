@@ -1,5 +1,5 @@
-//! The snapshots in the directory. Decides which are kept: those that the log may rest on after a crash, those
-//! that a member is fetching, and a few more.
+//! The snapshots in the directory. Decides which are kept: those that the log may rest on after a crash,
+//! those that a member is fetching, and a few more.
 
 use crate::replica::common::ReplicaCommon;
 use crate::replica::io::{Lane, Output};

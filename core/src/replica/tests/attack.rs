@@ -39,8 +39,8 @@ fn handle(replica: &mut Replica, input: Input) -> Vec<Output> {
     out
 }
 
-/// A replica's disk and state machine report. A kernel that takes each write for durable at once would promise
-/// what a crash takes back.
+/// A replica's disk and state machine report. A kernel that takes each write for durable at once would
+/// promise what a crash takes back.
 #[test]
 fn a_replica_whose_kernel_waits_for_no_report_is_not_opened() {
     let open = |options| {

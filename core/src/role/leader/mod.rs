@@ -284,8 +284,8 @@ impl Leader {
         common.membership().tally(has_space) != Tally::Won
     }
 
-    /// Commits what can be committed, and does whatever had to wait for that. Returns whether anything was, and
-    /// all peers were sent what is new.
+    /// Commits what can be committed, and does whatever had to wait for that. Returns whether anything was,
+    /// and all peers were sent what is new.
     fn advance_commit(&mut self, common: &mut Common, out: &mut Vec<Action>) -> bool {
         let before = (common.log.committed(), common.log.last());
         loop {

@@ -62,8 +62,9 @@ impl World<'_> {
         self.crash(seed, 0);
     }
 
-    /// From now on the leader reaches newcomers alone, and soon crashes. Where two others are left and time is
-    /// left to heal it, it comes back elsewhere, and finds that a newcomer leads, of which it may know nothing.
+    /// From now on the leader reaches newcomers alone, and soon crashes. Where two others are left and time
+    /// is left to heal it, it comes back elsewhere, and finds that a newcomer leads, of which it may know
+    /// nothing.
     pub(super) fn lose_addition(&mut self, leader: usize) {
         self.plan.loses_addition = false;
         let Unit { group, .. } = self.units[leader];
@@ -78,9 +79,9 @@ impl World<'_> {
         self.after(2_000 * MS, Event::HandOver(group));
     }
 
-    /// A group that is complete, and whose members have all written down where the others are, loses power. Each
-    /// comes back at the address that another had, but one, whose address is new. All that they know of each
-    /// other is wrong then, and leads each member to another one that it did not look for.
+    /// A group that is complete, and whose members have all written down where the others are, loses power.
+    /// Each comes back at the address that another had, but one, whose address is new. All that they know of
+    /// each other is wrong then, and leads each member to another one that it did not look for.
     pub(super) fn lose_power(&mut self) {
         let group_of = |group: usize| -> Vec<usize> {
             let is_there = |it: &usize| self.units[*it].group == group && !self.units[*it].is_lost;

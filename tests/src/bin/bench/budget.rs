@@ -1,7 +1,7 @@
 //! What the kernel may cost: `tests/golden/costs.json`, and whether it still does.
 //!
-//! Instructions may differ by [`TOLERANCE`] between machines, whose C libraries copy memory in different ways;
-//! allocations and bytes may not differ at all.
+//! Instructions may differ by [`TOLERANCE`] between machines, whose C libraries copy memory in different
+//! ways; allocations and bytes may not differ at all.
 
 use super::{Choice, Counter, Does, Shape, count_per_operation};
 use clap::ValueEnum as _;
@@ -71,8 +71,8 @@ impl Costs {
     }
 }
 
-/// Counts what the budget in `file` lists, and prints it. With `write` the file is written anew; otherwise the
-/// result is whether everything is within the budget.
+/// Counts what the budget in `file` lists, and prints it. With `write` the file is written anew; otherwise
+/// the result is whether everything is within the budget.
 pub(crate) fn check(file: &Path, write: bool) -> Result<bool, String> {
     let at = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let text = fs::read_to_string(file).map_err(|error| at(&error))?;

@@ -1,14 +1,14 @@
 //! `cargo mutate`: changes `core` in thousands of small ways, and sees whether a seed or a test notices each.
 //!
-//! All mutants are compiled into one copy of the workspace. Each place that a mutant changes becomes a call of
-//! a function that does what stood there, unless the mutant is on; the environment says which is
+//! All mutants are compiled into one copy of the workspace. Each place that a mutant changes becomes a call
+//! of a function that does what stood there, unless the mutant is on; the environment says which is
 //! (`switch.rs`). With none on, the copy runs as the workspace does: the hashes of traces are compared before
 //! anything else. What does not compile that way is left out and counted.
 //!
-//! Each batch of seeds is first run to record which mutants would make a difference in it: a mutant that makes
-//! none in a batch cannot fail it, and is not run there. Then each mutant is on in a process of its own, batch
-//! by batch, until a property is violated. Those that survive the first batches are run through the tests that
-//! they make a difference in, and those that survive these through all other batches.
+//! Each batch of seeds is first run to record which mutants would make a difference in it: a mutant that
+//! makes none in a batch cannot fail it, and is not run there. Then each mutant is on in a process of its
+//! own, batch by batch, until a property is violated. Those that survive the first batches are run through
+//! the tests that they make a difference in, and those that survive these through all other batches.
 //!
 //! `docs/mutants.md` has the counts and the survivors, with the reason why each may survive.
 

@@ -176,8 +176,8 @@ impl Workshop {
     }
 }
 
-/// A program that may not take more memory, nor more time of a core, than a mutant that runs away should have:
-/// 3 GB and a minute. How busy the machine is otherwise does not count.
+/// A program that may not take more memory, nor more time of a core, than a mutant that runs away should
+/// have: 3 GB and a minute. How busy the machine is otherwise does not count.
 pub(crate) fn contained(program: &Path) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", "ulimit -v 3000000 && ulimit -t 60 && exec \"$0\" \"$@\""]).arg(program);

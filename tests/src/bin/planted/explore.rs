@@ -85,8 +85,8 @@ impl Workshop {
         Ok(explored)
     }
 
-    /// Sees that the counterexample is told like any other failure: as a story and as a page, and can be written
-    /// as a script.
+    /// Sees that the counterexample is told like any other failure: as a story and as a page, and can be
+    /// written as a script.
     fn told(&self, property: &str) -> Result<(), Failure> {
         let file = self.target.join("counterexample.json");
         let story = output_of(self.simulator().arg("replay").arg(&file).arg("--story"))?;

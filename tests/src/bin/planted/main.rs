@@ -14,10 +14,10 @@
 //! ```
 //!
 //! `Property` may name several, of which one must fire; `Command` (of `kontiki-sim`: `run`, unless
-//! `formation` or `explore` is named), `Run` (further arguments of it) and `Seeds` (the budget) may be left out, and
-//! `Scenario: FILE` replays a directed scenario instead of seeds. A patch that no longer applies, a bug that
-//! is not found within its budget, one that trips another property, and one that makes the simulator run on
-//! without end (longer than [`LIMIT`]; it is stopped then) are failures.
+//! `formation` or `explore` is named), `Run` (further arguments of it) and `Seeds` (the budget) may be left
+//! out, and `Scenario: FILE` replays a directed scenario instead of seeds. A patch that no longer applies, a
+//! bug that is not found within its budget, one that trips another property, and one that makes the simulator
+//! run on without end (longer than [`LIMIT`]; it is stopped then) are failures.
 //!
 //! `--check` only sees whether every patch applies and compiles: one that does not is found out long before
 //! its bug is planted again.
@@ -68,8 +68,8 @@ struct Cli {
     /// rows of this commit stay, so the command goes on where it was stopped
     #[arg(long, conflicts_with_all = ["write", "rebase", "check", "shrink"])]
     measure: bool,
-    /// Try every state of a small group with each bug, within the bounds of its header's line `Explore:`; with
-    /// --write, write what finds it into the table of docs/exploring.md
+    /// Try every state of a small group with each bug, within the bounds of its header's line `Explore:`;
+    /// with --write, write what finds it into the table of docs/exploring.md
     #[arg(long, conflicts_with_all = ["rebase", "check", "shrink", "measure"])]
     explore: bool,
     /// Within these bounds, whatever the header says: arguments of `kontiki-sim explore`
