@@ -425,6 +425,20 @@ fn a_repair_request_for_entries_behind_the_end_of_the_log_is_dropped() {
     }
 }
 
+/// A follower that hears a leader knows the membership too.
+#[test]
+fn a_follower_that_hears_a_leader_mends_members_and_no_strangers() {
+    let mut lab = led();
+    let term = lab.status(1).term.get();
+    for (from, answered) in [(3, 1), (9, 0)] {
+        let missing = Body::RepairRequest { after: LogId::ZERO, through: LogId::new(1, 1) };
+        let actions = lab.arrive(message(from, 2, term, missing));
+        let to_it = |action: &&Action| matches!(action, Action::Send(sent) if sent.to.id == id(from));
+        assert_eq!(actions.iter().filter(to_it).count(), answered, "{from}: {actions:?}");
+    }
+    assert_eq!(lab.raft(2).drops().count(DropReason::Stranger), 1);
+}
+
 /// A member that was removed is a stranger until it is added again; then it gets back what it has lost.
 #[test]
 fn a_member_that_is_added_again_is_mended() {

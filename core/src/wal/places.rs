@@ -105,3 +105,45 @@ impl Places {
         if found.first().is_some_and(|place| place.first <= index) { found } else { &[] }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Entries 1 to 9 in a row, each in a sector of its own.
+    fn nine() -> Places {
+        let mut places = Places::default();
+        for number in 1..=9 {
+            let begin = number as u32;
+            places.change(7, Change::Append { index: Index::new(number), begin, end: begin + 1 });
+        }
+        places
+    }
+
+    fn rows(places: &Places) -> Vec<(u64, u64, u64, u32)> {
+        let row = |place: &Place| (place.first.get(), place.last.get(), place.segment, place.begin);
+        places.places.iter().map(row).collect()
+    }
+
+    #[test]
+    fn an_entry_that_comes_back_leaves_those_around_it_where_they_are() {
+        let again = |index| Change::RepairResponse { index: Index::new(index), begin: 40, end: 41 };
+        for (index, expected) in [
+            (1, &[(1, 1, 8, 40), (2, 9, 7, 1)][..]),
+            (5, &[(1, 4, 7, 1), (5, 5, 8, 40), (6, 9, 7, 1)]),
+            (9, &[(1, 8, 7, 1), (9, 9, 8, 40)]),
+        ] {
+            let mut places = nine();
+            places.change(8, again(index));
+            assert_eq!(rows(&places), expected, "entry {index}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_stands_nowhere_gets_a_place_of_its_own() {
+        let mut places = nine();
+        places.change(7, Change::Truncate(Index::new(3)));
+        places.change(8, Change::RepairResponse { index: Index::new(4), begin: 40, end: 41 });
+        assert_eq!(rows(&places), [(1, 3, 7, 1), (4, 4, 8, 40)]);
+    }
+}
