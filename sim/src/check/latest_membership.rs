@@ -6,7 +6,7 @@ use super::{Finding, Observation, Start};
 use crate::ledger::Link;
 use kontiki_core::action::{Action, Write};
 use kontiki_core::membership::Membership;
-use kontiki_core::types::{LogId, NodeId};
+use kontiki_core::types::{Index, LogId, NodeId};
 use std::collections::BTreeMap;
 
 /// The name of the property.
@@ -33,7 +33,10 @@ impl LatestMembership {
     /// A member starts.
     pub(super) fn starts(&mut self, start: &Start<'_>, known: &Memberships) -> Result<(), Finding> {
         let id = start.member.id;
-        let lost = known.of_entries(&start.durable.lost());
+        let mut lost = known.of_entries(&start.durable.lost());
+        // What a snapshot covers, it tells of.
+        let covered = start.durable.snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last.index);
+        lost.retain(|entry| entry.index > covered);
         if lost.is_empty() {
             self.lost.remove(&id);
         } else {
@@ -95,9 +98,9 @@ mod tests {
     use crate::part::Stamp;
     use kontiki_core::durable::Durable;
     use kontiki_core::event::Event;
-    use kontiki_core::log::{Entries, Entry, EntryBody};
+    use kontiki_core::log::{Entries, Entry, EntryBody, Snapshot};
     use kontiki_core::status::RoleKind;
-    use kontiki_core::types::{Ballot, Index, WriteSeq};
+    use kontiki_core::types::{Ballot, WriteSeq};
     use std::sync::Arc;
 
     fn known() -> Memberships {
@@ -139,6 +142,13 @@ mod tests {
         assert!(starts(&Durable { entries: vec![], ..durable.clone() }, 3).is_err(), "nothing is lost");
         assert_eq!(starts(&durable, 3), Ok(()));
         assert!(starts(&durable, 4).is_err(), "it cannot know");
+        let membership = Arc::new(group(4));
+        let (last, configured) = (LogId::new(2, 2), LogId::new(2, 2));
+        let covered =
+            Durable { snapshot: Some(Snapshot { last, configured, membership }), ..durable.clone() };
+        assert_eq!(starts(&covered, 4), Ok(()), "its snapshot tells");
+        assert!(starts(&covered, 3).is_err());
+        assert_eq!(starts(&durable, 3), Ok(()));
         let repaired = Write {
             seq: WriteSeq::new(1),
             ballot: Ballot::default(),
