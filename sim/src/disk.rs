@@ -215,6 +215,11 @@ impl DiskModel {
         }
     }
 
+    /// Whether no entry is lost on the disk: one that is to be cut is lost until that is durable.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.durable.lost().is_empty()
+    }
+
     /// The entries that the member has handed out: those that are durable, and those that are not yet.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> + Clone {
         let unsynced = self.unsynced.iter().flat_map(|unsynced| unsynced.write.append.iter());

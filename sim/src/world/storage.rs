@@ -390,10 +390,11 @@ impl<A: Application> World<'_, A> {
     }
 
     /// A member that has started since its disk was damaged knows all of the damage; once its log is whole
-    /// again, nothing of it is left.
+    /// again, on its disk too, nothing of it is left.
     pub(super) fn note_recovery(&mut self, member: usize, raft: &Raft) {
         let Host { body: MemberBody::FullReplica(full), life, .. } = &mut self.hosts[member] else { return };
-        if full.damaged.is_some_and(|damage| damage.life < *life) && raft.log().is_whole() {
+        let is_known = full.damaged.is_some_and(|damage| damage.life < *life);
+        if is_known && raft.log().is_whole() && full.model.is_whole() {
             full.damaged = None;
             self.counters.mark(Mark::Repaired);
         }
