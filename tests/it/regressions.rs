@@ -5,13 +5,15 @@ use std::fs;
 use std::path::Path;
 
 /// The scenario file in tests/regressions, and what was wrong.
-const FOUND: [(&str, &str); 3] = [
+const FOUND: [(&str, &str); 5] = [
     ("votes-limited.json", "requests for votes were dropped when too many answers waited for the disk"),
     ("equal-index-hint.json", "a conflict hint at the very index that was refused was taken for stale"),
     (
         "membership-in-doubt.json",
         "the world wiped the only voter of a membership that a stopped leader had in doubt",
     ),
+    ("cut-not-durable.json", "a disk counted as whole before the cut of what it had lost was durable"),
+    ("membership-in-a-snapshot.json", "a membership that a snapshot told of counted as lost with its entry"),
 ];
 
 #[test]
