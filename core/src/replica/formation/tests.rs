@@ -319,7 +319,7 @@ fn others_are_told_where_a_member_says_that_it_is_unless_another_address_is_veri
 }
 
 #[test]
-fn nobody_is_expected_of_a_group_that_this_host_has_left() {
+fn no_member_is_expected_of_a_group_that_this_host_has_left() {
     let mut book = book();
     book.expect(GROUP, &[member(1)]);
     book.note(id(1), Address::undated("old:1"), Source::Configured);

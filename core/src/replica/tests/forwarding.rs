@@ -7,6 +7,8 @@ use crate::replica::frame::{Envelope, ReplicaBody};
 use crate::replica::tests::group::{Group, Wire, in_session, put, reply, small};
 use crate::replica::{Answer, Ask, Lane, ReplicaOptions, ReplicaRefusal};
 use alloc::boxed::Box;
+use alloc::rc::Rc;
+use core::cell::RefCell;
 
 fn is_forward(wire: &Wire) -> bool {
     matches!(&wire.frame.envelope, Envelope::Replica(message) if matches!(message.body, ReplicaBody::Forward { .. }))
@@ -14,6 +16,20 @@ fn is_forward(wire: &Wire) -> bool {
 
 fn is_forwarded(wire: &Wire) -> bool {
     matches!(&wire.frame.envelope, Envelope::Replica(message) if matches!(message.body, ReplicaBody::Forwarded { .. }))
+}
+
+/// From now on the last command that is sent on is kept, and so many copies of each arrive.
+fn keep_forwards(group: &mut Group, copies: usize) -> Rc<RefCell<Option<Wire>>> {
+    let kept = Rc::new(RefCell::new(None));
+    let keep = Rc::clone(&kept);
+    group.network = Box::new(move |wire| {
+        if !is_forward(wire) {
+            return 1;
+        }
+        *keep.borrow_mut() = Some(wire.clone());
+        copies
+    });
+    kept
 }
 
 fn forwarding() -> (Group, u64, u64) {
@@ -89,15 +105,7 @@ fn a_long_command_that_is_under_way_is_not_proposed_again() {
 fn a_long_command_is_sent_on_once_and_waited_for_as_long_as_it_may_be_under_way() {
     let (mut group, leader, follower) = forwarding();
     let (_, command) = long(&mut group, leader);
-    let held = alloc::rc::Rc::new(core::cell::RefCell::new(None));
-    let keep = held.clone();
-    group.network = Box::new(move |wire| {
-        if is_forward(wire) {
-            *keep.borrow_mut() = Some(wire.clone());
-            return 0;
-        }
-        1
-    });
+    let held = keep_forwards(&mut group, 0);
     let before = group.replica(follower).counters().forwarded;
     let first = group.ask(follower, Ask::Command(command.clone()));
     group.run(5_500);
@@ -130,24 +138,15 @@ fn a_long_command_whose_leader_is_gone_is_given_up_like_any_other() {
 #[test]
 fn a_command_of_an_earlier_life_of_the_leader_is_not_taken() {
     let (mut group, leader, follower) = forwarding();
-    let mut kept = None;
-    let (send, receive) = (alloc::rc::Rc::new(core::cell::RefCell::new(None)), ());
-    let copy = send.clone();
-    group.network = Box::new(move |wire| {
-        if is_forward(wire) {
-            *copy.borrow_mut() = Some(wire.clone());
-        }
-        1
-    });
-    let () = receive;
+    let kept = keep_forwards(&mut group, 1);
     group.put(follower, "x", "1");
-    kept = send.borrow_mut().take().or(kept);
+    let forward = kept.borrow_mut().take().unwrap();
     group.restart(leader);
     group.elect();
     group.converge();
     let state = group.host(leader).worker.machine().state().clone();
     let last = group.replica(group.leader().unwrap()).status().last;
-    group.frames.push_back(kept.unwrap());
+    group.frames.push_back(forward);
     group.run(500);
     assert_eq!(group.replica(group.leader().unwrap()).status().last, last);
     assert_eq!(*group.host(leader).worker.machine().state(), state);
@@ -157,14 +156,7 @@ fn a_command_of_an_earlier_life_of_the_leader_is_not_taken() {
 #[test]
 fn a_command_that_an_earlier_life_of_the_leader_may_have_taken_is_unknown() {
     let (mut group, leader, follower) = forwarding();
-    let kept = alloc::rc::Rc::new(core::cell::RefCell::new(None));
-    let keep = kept.clone();
-    group.network = Box::new(move |wire| {
-        if is_forward(wire) {
-            *keep.borrow_mut() = Some(wire.clone());
-        }
-        usize::from(!is_forward(wire))
-    });
+    let kept = keep_forwards(&mut group, 0);
     let request = group.ask(follower, put("x", "1"));
     group.settle();
     group.restart(leader);
@@ -178,14 +170,7 @@ fn a_command_that_an_earlier_life_of_the_leader_may_have_taken_is_unknown() {
 #[test]
 fn a_command_of_an_earlier_life_of_its_sender_is_not_taken() {
     let (mut group, leader, follower) = forwarding();
-    let kept = alloc::rc::Rc::new(core::cell::RefCell::new(None));
-    let keep = kept.clone();
-    group.network = Box::new(move |wire| {
-        if is_forward(wire) {
-            *keep.borrow_mut() = Some(wire.clone());
-        }
-        usize::from(!is_forward(wire))
-    });
+    let kept = keep_forwards(&mut group, 0);
     // The second one: its number is one that the later life has not used.
     for key in ["w", "x"] {
         group.ask(follower, put(key, "1"));
