@@ -111,31 +111,34 @@ pub enum BoundsError {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self {
-            members: 3,
-            voters: 3,
-            led: false,
-            terms: 2,
-            elections: 2,
-            proposals: 1,
-            crashes: 0,
-            heartbeats: 0,
-            reads: 0,
-            follower_reads: 0,
-            snapshots: 0,
-            transfers: 0,
-            changes: 0,
-            swap: false,
-            copied: None,
-            pre_vote: false,
-            slow_machines: false,
-            instant_disks: false,
-            liveness_every: None,
-        }
+        Self { members: 3, voters: 3, terms: 2, elections: 2, proposals: 1, ..Self::NONE }
     }
 }
 
 impl Bounds {
+    /// No members, and nothing that may happen.
+    pub(super) const NONE: Self = Self {
+        members: 0,
+        voters: 0,
+        led: false,
+        terms: 0,
+        elections: 0,
+        proposals: 0,
+        crashes: 0,
+        heartbeats: 0,
+        reads: 0,
+        follower_reads: 0,
+        snapshots: 0,
+        transfers: 0,
+        changes: 0,
+        swap: false,
+        copied: None,
+        pre_vote: false,
+        slow_machines: false,
+        instant_disks: false,
+        liveness_every: None,
+    };
+
     pub(super) fn check(&self) -> Result<(), BoundsError> {
         match self {
             Self { members, .. } if !(1..=5).contains(members) => Err(BoundsError::Members(*members)),

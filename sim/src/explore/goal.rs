@@ -16,28 +16,9 @@ const TIMEOUTS: u32 = 12;
 /// How many other events there may be.
 const EVENTS: u32 = 10_000;
 
-/// What may happen: nobody crashes, nobody asks for anything but to commit a command.
-const CALM: Bounds = Bounds {
-    members: 0,
-    voters: 0,
-    led: false,
-    terms: u64::MAX,
-    elections: u8::MAX,
-    proposals: u8::MAX,
-    crashes: 0,
-    heartbeats: u8::MAX,
-    reads: 0,
-    follower_reads: 0,
-    snapshots: 0,
-    transfers: 0,
-    changes: 0,
-    swap: false,
-    copied: None,
-    pre_vote: false,
-    slow_machines: false,
-    instant_disks: false,
-    liveness_every: None,
-};
+/// What may happen: no member crashes, and nothing is asked for but to commit a command.
+const CALM: Bounds =
+    Bounds { terms: u64::MAX, elections: u8::MAX, heartbeats: u8::MAX, proposals: u8::MAX, ..Bounds::NONE };
 
 impl State {
     /// Looks for a way on: the messages under way are lost, and all later ones arrive once and in order. The

@@ -27,23 +27,12 @@ use std::num::NonZeroU32;
 const PAIR: Bounds = Bounds {
     members: 2,
     voters: 2,
-    led: false,
     terms: 2,
     elections: 2,
     proposals: 1,
     crashes: 1,
-    heartbeats: 0,
-    reads: 0,
-    follower_reads: 0,
-    snapshots: 0,
-    transfers: 0,
-    changes: 0,
-    swap: false,
-    copied: None,
-    pre_vote: false,
-    slow_machines: false,
     instant_disks: true,
-    liveness_every: None,
+    ..Bounds::NONE
 };
 
 fn explored(bounds: Bounds, batch: usize) -> Exploration {
