@@ -1,14 +1,28 @@
 //! Copies of the workspace, in which a program changes the code, builds it and runs what it has built.
 
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a file of the copy holds, by its path and what the original holds.
 pub type Change<'c> = &'c dyn Fn(&Path, Vec<u8>) -> Vec<u8>;
+
+/// How a program ends: well, with something that does not hold, or with what kept it from finding out, which is
+/// printed.
+pub fn exit_code(ended: Result<bool, impl fmt::Display>) -> ExitCode {
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
 
 /// Takes a place for this process alone, which two programs that change the same copy need, and waits for it.
 /// It is given back when the file is dropped.

@@ -25,6 +25,7 @@ mod switch;
 mod workshop;
 
 use clap::Parser;
+use kontiki_tests::workspace;
 use plan::{Batch, Ran, Recorded};
 use results::{Effect, Fate, Report, Results};
 use source::{Numbered, Sources};
@@ -84,14 +85,7 @@ const SCATTER: u32 = 0x9E37_79B1;
 type Failure = Box<dyn Error + Send + Sync>;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    workspace::exit_code(Cli::parse().run())
 }
 
 impl Cli {

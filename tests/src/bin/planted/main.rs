@@ -116,14 +116,7 @@ struct Found {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    workspace::exit_code(Cli::parse().run())
 }
 
 impl Cli {
