@@ -58,7 +58,7 @@ struct Waiting {
 }
 
 impl ConfirmedReads {
-    /// A member starts again: nobody waits for it any more.
+    /// A member starts again: it has forgotten the reads that waited for it.
     pub(super) fn restarted(&mut self, member: NodeId) {
         self.members.remove(&member);
     }
@@ -398,7 +398,7 @@ mod tests {
         let (mut steps, group) = (Steps::default(), group(3));
         steps.stays(&leads(4), &group, &read(), &[]).expect("it waits");
         steps.check.restarted(id(1));
-        steps.stays(&leads(4), &group, &Event::Wake, &[ready(None)]).expect("nobody waits for that");
+        steps.stays(&leads(4), &group, &Event::Wake, &[ready(None)]).expect("no read waits for that");
     }
 
     /// A follower asks, and is told by its leader, in this order among: the read comes, and is served.

@@ -52,7 +52,7 @@ impl LatestMembership {
             writes_of(step).for_each(|write| lost.retain(|entry| !tells(write, entry)));
         }
         if writes_of(step).map(|write| write.append.len()).sum::<usize>() < step.appended {
-            // It crashes in this step, and nobody is told what else it has appended.
+            // It crashes in this step: its actions do not tell what else it has appended.
             return Ok(());
         }
         self.goes_by(id, step.membership, step.chain, known)

@@ -152,7 +152,7 @@ const HEAD: &str = "\
 |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
 ";
 const SURVIVORS_HEAD: &str = "| mutant | in the seeds | why it may survive |\n|---|---|---|\n";
-/// What stands in the place of a reason that nobody has given.
+/// What stands in the place of a reason that is missing.
 const UNEXPLAINED: &str = "**unexplained**";
 
 /// docs/mutants.md, whose second table holds the reasons.
@@ -174,7 +174,7 @@ impl Report {
         Ok(Self { reasons: table.lines().skip(2).filter_map(reason).collect(), file })
     }
 
-    /// Whether somebody has said why a mutant may survive.
+    /// Whether the table has a reason why a mutant may survive.
     pub(crate) fn explains(&self, mutant: &Numbered) -> bool {
         self.reasons.contains_key(&mutant.name())
     }

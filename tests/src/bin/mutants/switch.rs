@@ -44,7 +44,7 @@ fn read() -> u32 {
         let path =
             std::env::var_os("KONTIKI_MUTANT_REACHED").expect("a file for the mutants that are reached");
         let file = OpenOptions::new().create(true).append(true).open(path).expect("the file can be written");
-        REACHED.lock().expect("nobody has panicked with it").get_or_insert(file);
+        REACHED.lock().expect("no thread has panicked with it").get_or_insert(file);
     }
     CHOSEN.store(chosen, Ordering::Relaxed);
     chosen
@@ -54,7 +54,7 @@ fn read() -> u32 {
 fn reached(mutant: u32) {
     let known = &KNOWN[mutant as usize];
     if !known.load(Ordering::Relaxed) && !known.swap(true, Ordering::Relaxed) {
-        let mut file = REACHED.lock().expect("nobody has panicked with it");
+        let mut file = REACHED.lock().expect("no thread has panicked with it");
         let file = file.as_mut().expect("it was opened when the environment was read");
         file.write_all(std::format!("{mutant}\n").as_bytes()).expect("the file can be written");
     }
