@@ -88,6 +88,7 @@ impl ConfirmedReads {
                 let Some(waits) = self.members.get_mut(&step.after.id) else { return };
                 let asked = waits.asked.remove(&question(context));
                 waits.told = waits.told.max(asked.unwrap_or_default());
+                // What answers an earlier one tells no more.
                 waits.asked.retain(|other, _| *other > question(context));
                 return;
             }
@@ -146,9 +147,8 @@ impl ConfirmedReads {
 
 impl Waits {
     fn begin(&mut self, reader: Reader, leads: bool, step: &Observation<'_>) {
-        if leads && self.term != step.before.term {
+        if leads {
             self.term = step.before.term;
-            self.answered.clear();
         }
         self.reads.push((reader, Waiting { since: step.now.step, leads, confirmed: None }));
     }

@@ -790,11 +790,9 @@ fn from_each_state_of_a_pair_there_is_a_way_on() {
     }
 }
 
-#[test]
-fn a_group_without_a_majority_that_answers_leads_nowhere() {
-    let steps = Steps::new(lively(PAIR), Symmetry::none());
-    let mut state = State::first(&steps).unwrap();
-    assert_eq!(state.leads_on(&steps), Ok(()));
+/// A pair at its beginning, of which the second member takes messages of another cluster alone.
+fn half_deaf(steps: &Steps) -> State {
+    let mut state = State::first(steps).unwrap();
     let of_another_cluster = Identity::new(ClusterId(2), id(2));
     let config = Config::new(of_another_cluster, Options::default()).unwrap();
     let mut deaf = (*state.hosts[1]).clone();
@@ -803,11 +801,33 @@ fn a_group_without_a_majority_that_answers_leads_nowhere() {
     deaf.seal();
     let images = [deaf.hash].into();
     state.hosts[1] = steps.host(deaf, images).unwrap();
-    let violation = state.leads_on(&steps).unwrap_err();
+    state
+}
+
+#[test]
+fn a_group_without_a_majority_that_answers_leads_nowhere() {
+    let steps = Steps::new(lively(PAIR), Symmetry::none());
+    assert_eq!(State::first(&steps).unwrap().leads_on(&steps), Ok(()));
+    let violation = half_deaf(&steps).leads_on(&steps).unwrap_err();
     assert_eq!(violation.property, "Liveness");
     assert!(
         violation.detail.ends_with("member 1 is not elected, member 2 is not elected"),
         "{}",
         violation.detail
     );
+}
+
+#[test]
+fn a_way_on_is_looked_for_from_every_so_many_states() {
+    for (number, is_looked_for) in [(0, true), (1, false), (2, true)] {
+        let bounds = Bounds { liveness_every: NonZeroU32::new(2), ..PAIR };
+        let mut exploration = Exploration::reduced(bounds, Reductions { symmetry: false }).unwrap();
+        let state = Arc::new(half_deaf(&exploration.steps));
+        exploration.store.insert(1, 0, Transition::Timeout(0));
+        exploration.store.insert(2, 1, Transition::Timeout(1));
+        exploration.frontier = [(number, Waiting::First(state))].into();
+        exploration.go_on(1);
+        let found = exploration.found().map(|found| (found.violation.property, found.path.len()));
+        assert_eq!(found, is_looked_for.then_some(("Liveness", number as usize)), "state {number}");
+    }
 }
