@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, Connection, MEMBERS, Settings, System};
 use crate::floor::{self, Floor};
-use crate::load::{Kind, Seen, closed};
+use crate::load::{Kind, Seen, closed, micros};
 use crate::{Programs, Result};
 use clap::Args;
 use std::fs::create_dir;
@@ -137,16 +137,12 @@ fn hundredths(figure: u64) -> String {
 
 fn print(lines: &[Line], floors: &[Floor]) {
     let all = |part: fn(&Floor) -> Duration| {
-        let figures: Vec<_> = floors.iter().map(|floor| crate::load::micros(part(floor))).collect();
-        (median(&figures), range(&figures))
+        let figures: Vec<_> = floors.iter().map(|floor| micros(part(floor))).collect();
+        format!("{} us ({})", median(&figures), range(&figures))
     };
-    let (floor, floors_range) = all(|floor| floor.write);
-    println!("two syncs and two round trips: {floor} us ({floors_range})");
-    println!(
-        "one sync {:?} us, one round trip {:?} us",
-        all(|floor| floor.sync),
-        all(|floor| floor.round_trip)
-    );
+    println!("two syncs and two round trips: {}", all(|floor| floor.write));
+    println!("one sync: {}", all(|floor| floor.sync));
+    println!("one round trip: {}", all(|floor| floor.round_trip));
     println!();
     println!(
         "| | clients | connections | etcd, a second | p50, p99 ms | Kontiki, a second | p50, p99 ms | ratio | in each round |"
