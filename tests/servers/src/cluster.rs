@@ -138,7 +138,7 @@ impl Cluster {
                 Some(leader) => {
                     let endpoint = &self.members[leader].address;
                     let client = etcd_client::Client::connect([endpoint], None).await?;
-                    Connection::Etcd(client.kv_client())
+                    Connection::Etcd(Box::new(client.kv_client()))
                 }
                 None => Connection::Kontiki(Client::new(self.addresses(), None, ClientOptions::default())?),
             });
@@ -223,7 +223,7 @@ impl Cluster {
 /// A connection, as many clients use it at a time as share it.
 #[derive(Clone)]
 pub(crate) enum Connection {
-    Etcd(KvClient),
+    Etcd(Box<KvClient>),
     Kontiki(Client),
 }
 
