@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 /// What a file of the copy holds, by its path and what the original holds.
 pub type Change<'c> = &'c dyn Fn(&Path, Vec<u8>) -> Vec<u8>;
 
-/// How a program ends: well, with something that does not hold, or with what kept it from finding out, which is
-/// printed.
+/// How a program ends: well, with something that does not hold, or with what kept it from finding out,
+/// which is printed.
 pub fn exit_code(ended: Result<bool, impl fmt::Display>) -> ExitCode {
     match ended {
         Ok(true) => ExitCode::SUCCESS,

@@ -79,7 +79,7 @@ fn long(group: &mut Group, leader: u64) -> (SessionId, crate::types::Payload) {
 fn a_long_command_that_is_under_way_is_not_proposed_again() {
     let (mut group, leader, _) = forwarding();
     let (session, command) = long(&mut group, leader);
-    let appends = alloc::rc::Rc::new(core::cell::Cell::new(false));
+    let appends = Rc::new(core::cell::Cell::new(false));
     let flow = appends.clone();
     group.network = Box::new(move |wire| usize::from(flow.get() || wire.lane == Lane::Log));
     let before = group.replica(leader).status().last.index;
