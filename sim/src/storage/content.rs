@@ -24,21 +24,25 @@ impl Content {
     }
 
     /// So many bytes from `at` on; zeros where there are none.
-    pub(super) fn copy(&self, at: usize, length: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(length);
-        bytes.extend_from_slice(self.kept(at, length));
-        bytes.resize(length, 0);
-        bytes
+    pub(super) fn copy(&self, at: usize, length: usize) -> Self {
+        Self { bytes: Arc::new(self.kept(at, length).to_vec()), length }
     }
 
     pub(super) fn write(&mut self, at: usize, written: &[u8]) {
         self.grow(at + written.len());
-        self.kept_mut(at..at + written.len()).copy_from_slice(written);
+        if at < self.bytes.len() {
+            self.kept_mut(at..at + written.len()).copy_from_slice(written);
+        } else if !written.is_empty() {
+            let bytes = self.room(at + written.len());
+            bytes.resize(at, 0);
+            bytes.extend_from_slice(written);
+        }
     }
 
     /// Exchanges the bytes from `at` on for others.
-    pub(super) fn swap(&mut self, at: usize, other: &mut [u8]) {
-        self.kept_mut(at..at + other.len()).swap_with_slice(other);
+    pub(super) fn swap(&mut self, at: usize, other: &mut Self) {
+        let length = other.length;
+        self.kept_mut(at..at + length).swap_with_slice(other.kept_mut(0..length));
     }
 
     pub(super) fn change(&mut self, at: usize, change: impl FnOnce(u8) -> u8) {
@@ -66,18 +70,31 @@ impl Content {
     }
 
     /// The bytes of this range. From now on all of them are kept.
-    fn kept_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+    pub(super) fn kept_mut(&mut self, range: Range<usize>) -> &mut [u8] {
         debug_assert!(range.end <= self.length, "{range:?} of {} bytes", self.length);
         if range.is_empty() {
             return &mut [];
         }
-        let bytes = Arc::make_mut(&mut self.bytes);
+        let bytes = self.room(range.end);
         if bytes.len() < range.end {
             bytes.resize(range.end, 0);
         }
         &mut bytes[range]
     }
+
+    /// The bytes that are kept, with room for those before `end`. It is made once for the whole file, which
+    /// is most often written from its beginning to its end.
+    fn room(&mut self, end: usize) -> &mut Vec<u8> {
+        let bytes = Arc::make_mut(&mut self.bytes);
+        if bytes.capacity() < end {
+            bytes.reserve(self.length.min(end + AHEAD) - bytes.len());
+        }
+        bytes
+    }
 }
+
+/// How much room is made at most for what is not written yet.
+const AHEAD: usize = 1 << 20;
 
 impl PartialEq for Content {
     fn eq(&self, other: &Self) -> bool {
@@ -117,9 +134,10 @@ mod tests {
     fn bytes_are_exchanged_and_changed_behind_what_was_written_too() {
         let mut content = Content::default();
         content.grow(4);
-        let mut other = *b"xy";
+        let mut other = Content::default();
+        other.write(0, b"xy");
         content.swap(1, &mut other);
-        assert_eq!((all(&content), &other), (b"\0xy\0".to_vec(), b"\0\0"));
+        assert_eq!((all(&content), all(&other)), (b"\0xy\0".to_vec(), b"\0\0".to_vec()));
         content.change(3, |byte| byte | 1);
         assert_eq!(all(&content), b"\0xy\x01");
     }

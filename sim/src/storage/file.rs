@@ -22,7 +22,7 @@ struct Pending {
     order: u64,
     at: usize,
     /// What was there before the write; while the file is rewound, what was written.
-    other: Vec<u8>,
+    other: Content,
     /// How long the file was before it.
     length_before: usize,
     state: WriteState,
@@ -88,12 +88,12 @@ impl File {
         let shown = self.shown.clone();
         self.rewind();
         let mut missing = Vec::new();
-        for pending in std::mem::take(&mut self.pending) {
-            let end = pending.at + pending.other.len();
+        for mut pending in std::mem::take(&mut self.pending) {
+            let length = pending.other.len();
             match pending.state {
-                WriteState::Waiting => self.shown.write(pending.at, &pending.other),
+                WriteState::Waiting => self.shown.write(pending.at, pending.other.kept_mut(0..length)),
                 // Its blocks are there, and its bytes are not.
-                WriteState::Lost => self.shown.grow(end),
+                WriteState::Lost => self.shown.grow(pending.at + length),
                 WriteState::Dropped => {}
             }
             if pending.state != WriteState::Waiting {
@@ -102,7 +102,7 @@ impl File {
         }
         let medium = std::mem::replace(&mut self.shown, shown);
         for pending in &mut missing {
-            medium.read(pending.at, &mut pending.other);
+            pending.other = medium.copy(pending.at, pending.other.len());
             pending.length_before = self.len();
         }
         // The oldest is taken back last, and with it whatever length the medium does not have.
@@ -128,13 +128,13 @@ impl File {
     /// Only the medium is left, and what of the writes that waited has landed on it.
     pub(super) fn crash(&mut self, mut landed: impl FnMut(u64) -> Landed) {
         self.rewind();
-        for pending in std::mem::take(&mut self.pending) {
+        for mut pending in std::mem::take(&mut self.pending) {
             if pending.state != WriteState::Waiting {
                 continue;
             }
             let Landed { parts, grown } = landed(pending.order);
             for part in parts {
-                self.shown.write(pending.at + part.start, &pending.other[part]);
+                self.shown.write(pending.at + part.start, pending.other.kept_mut(part));
             }
             if grown {
                 self.shown.grow(pending.at + pending.other.len());
@@ -150,10 +150,7 @@ impl File {
                 |pending: &&mut Pending| (pending.at..pending.at + pending.other.len()).contains(&position);
             // The oldest write over this byte remembers the medium's.
             match self.pending.iter_mut().find(covers) {
-                Some(pending) => {
-                    let byte = &mut pending.other[position - pending.at];
-                    *byte = change(position, *byte);
-                }
+                Some(pending) => pending.other.change(position - pending.at, |byte| change(position, byte)),
                 None => self.shown.change(position, |byte| change(position, byte)),
             }
         }
