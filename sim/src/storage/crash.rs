@@ -117,7 +117,7 @@ impl SimDisk {
         }
         self.namings.clear();
         self.shown = self.medium.clone();
-        self.forget_nameless();
+        self.forget_nameless(self.files.keys().copied().collect());
         for file in self.files.values_mut() {
             file.crash(|order| landed.remove(&order).unwrap_or_else(Landed::nothing));
         }

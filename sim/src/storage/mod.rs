@@ -157,21 +157,18 @@ impl SimDisk {
     }
 
     fn change_names(&mut self, change: Change, id: Option<FileId>) {
-        let naming = Naming { order: self.next(), change, id, dropped: false };
-        naming.apply(&mut self.shown);
+        let mut naming = Naming { order: self.next(), change, id, displaced: [None; 2], dropped: false };
+        naming.displaced = naming.apply(&mut self.shown);
         self.namings.push(naming);
     }
 
-    /// Files that no name leads to, nor ever will, are gone.
-    fn forget_nameless(&mut self) {
-        let waiting = self.namings.iter().filter_map(|naming| naming.id);
-        let names = self.shown.values().chain(self.medium.values()).copied();
-        let mut named: Vec<_> = names.chain(waiting).collect();
-        named.sort_unstable();
-        named.dedup();
-        if named.len() < self.files.len() {
-            self.files.retain(|id, _| named.binary_search(id).is_ok());
-            self.called.retain(|id, _| named.binary_search(id).is_ok());
+    /// Of files that have lost a name those are gone that no name leads to. No change of names waits.
+    fn forget_nameless(&mut self, displaced: Vec<FileId>) {
+        for id in displaced {
+            if !self.shown.values().chain(self.medium.values()).any(|named| *named == id) {
+                self.files.remove(&id);
+                self.called.remove(&id);
+            }
         }
     }
 }
@@ -261,12 +258,12 @@ impl Disk for SimDisk {
             }
             return Err(error);
         }
+        let mut displaced = Vec::new();
         for naming in std::mem::take(&mut self.namings) {
-            if !naming.dropped {
-                naming.apply(&mut self.medium);
-            }
+            let lost = if naming.dropped { [naming.id, None] } else { naming.apply(&mut self.medium) };
+            displaced.extend(naming.displaced.into_iter().chain(lost).flatten());
         }
-        self.forget_nameless();
+        self.forget_nameless(displaced);
         self.counters.directory_syncs += 1;
         Ok(())
     }

@@ -40,28 +40,22 @@ pub(super) struct Naming {
     pub(super) change: Change,
     /// The file that is created or renamed.
     pub(super) id: Option<FileId>,
+    /// The files that have lost a name to it.
+    pub(super) displaced: [Option<FileId>; 2],
     /// A sync that should have covered it has failed.
     pub(super) dropped: bool,
 }
 
 impl Naming {
-    /// Makes it so.
-    pub(super) fn apply(&self, names: &mut BTreeMap<FileName, FileId>) {
-        let target = match self.change {
-            Change::Write { .. } => return,
-            Change::Created(file) => file,
-            Change::Renamed { from, to } => {
-                names.remove(&from);
-                to
-            }
-            Change::Removed(file) => {
-                names.remove(&file);
-                return;
-            }
+    /// Makes it so. Returns the files that have lost a name to that.
+    pub(super) fn apply(&self, names: &mut BTreeMap<FileName, FileId>) -> [Option<FileId>; 2] {
+        let (removed, target) = match self.change {
+            Change::Write { .. } => (None, None),
+            Change::Created(file) => (None, Some(file)),
+            Change::Renamed { from, to } => (names.remove(&from), Some(to)),
+            Change::Removed(file) => (names.remove(&file), None),
         };
-        if let Some(id) = self.id {
-            names.insert(target, id);
-        }
+        [removed, target.zip(self.id).and_then(|(target, id)| names.insert(target, id))]
     }
 }
 
