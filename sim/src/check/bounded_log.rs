@@ -7,7 +7,7 @@ use kontiki_core::event::Event;
 use kontiki_core::message::Body;
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{Index, Term};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// What each member has written, and what it may keep.
 #[derive(Default, Debug)]
@@ -20,10 +20,35 @@ pub struct BoundedLog {
 /// What one member has written.
 #[derive(Default, Debug)]
 struct Written {
-    /// The size of each entry after the log's base, by its index: the last that was written there.
-    sizes: BTreeMap<Index, u64>,
+    /// The size of each entry after the log's base, in the order of their indices: the last that was written
+    /// there.
+    sizes: VecDeque<(Index, u64)>,
     /// The term in which it has last offered a snapshot.
     offered: Option<Term>,
+}
+
+impl Written {
+    /// An entry of this size is written.
+    fn add(&mut self, index: Index, size: u64) {
+        let place = match self.sizes.back() {
+            Some((last, _)) if *last >= index => self.sizes.partition_point(|(other, _)| *other < index),
+            _ => self.sizes.len(),
+        };
+        match self.sizes.get_mut(place) {
+            Some((other, known)) if *other == index => *known = size,
+            _ => self.sizes.insert(place, (index, size)),
+        }
+    }
+
+    /// The log begins after this entry.
+    fn begin_after(&mut self, base: Index) {
+        self.sizes.drain(..self.sizes.partition_point(|(index, _)| *index <= base));
+    }
+
+    /// How many bytes of entries there are through this one.
+    fn kept(&self, last: Index) -> u64 {
+        self.sizes.iter().take_while(|(index, _)| *index <= last).map(|(_, size)| size).sum()
+    }
 }
 
 impl BoundedLog {
@@ -45,15 +70,15 @@ impl Check for BoundedLog {
                 }
                 Action::Persist(write) => {
                     for entry in write.append.iter().chain(write.repaired.iter()) {
-                        written.sizes.insert(entry.id.index, entry.size());
+                        written.add(entry.id.index, entry.size());
                     }
                     let Some(rebase) = &write.rebase else { continue };
-                    written.sizes = written.sizes.split_off(&rebase.base.index.next());
+                    written.begin_after(rebase.base.index);
                     // A step in which it steps down takes the snapshot first.
                     let may_hold =
                         step.before.role == RoleKind::Leader && written.offered == Some(step.before.term);
                     let last = rebase.snapshot.last.index;
-                    let kept: u64 = written.sizes.range(..=last).map(|(_, size)| size).sum();
+                    let kept = written.kept(last);
                     let taken = matches!(step.event, Event::SnapshotTaken(_));
                     if taken && !may_hold && self.limit.is_some_and(|limit| kept > limit) {
                         return Err(format!(
