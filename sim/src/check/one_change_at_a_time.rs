@@ -23,7 +23,7 @@ impl Check for OneChangeAtATime {
             return Ok(());
         }
         let mut latest = before.configured.index;
-        let mut membership = step.membership_before.clone();
+        let mut membership = step.membership_before;
         for action in step.actions {
             let Action::Persist(write) = action else { continue };
             for entry in write.append.iter() {
@@ -41,11 +41,11 @@ impl Check for OneChangeAtATime {
                     )
                     .into());
                 }
-                if !overlap(&membership, next) {
+                if !overlap(membership, next) {
                     return Err(format!("leader {id} goes from {membership} to {next} in one step").into());
                 }
                 latest = index;
-                membership = (**next).clone();
+                membership = next;
             }
         }
         Ok(())

@@ -17,10 +17,13 @@ impl Check for VotersOnly {
         let (before, after) = (step.before, step.after);
         let stands = matches!(after.role, RoleKind::PreCandidate | RoleKind::Candidate | RoleKind::Leader);
         let new = before.role != after.role || before.term != after.term;
+        if !stands || !new {
+            return Ok(());
+        }
         // By the membership and by who it is, not by what the kernel takes itself for.
         let kind = step.membership.kind(step.me);
         let leaving = after.configured.index > after.committed && kind != MemberKind::Witness;
-        if !stands || !new || leaving || kind == MemberKind::Voter {
+        if leaving || kind == MemberKind::Voter {
             return Ok(());
         }
         Err(format!("member {} becomes {} and is {:?} in {}", after.id, after.role, kind, step.membership)
