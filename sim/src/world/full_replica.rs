@@ -125,8 +125,9 @@ impl<A: Application> World<'_, A> {
         }
         let dropped = self.hosts[member].up.as_ref().map_or(0, |up| up.dropped);
         let before = Before { status: *before, dropped };
-        self.note_leader(member, &before, raft);
-        let stepped = Stepped { event, decided: actions, carried_out: actions.len(), crashes: false };
+        let after = raft.status();
+        self.note_leader(member, &before.status, &after);
+        let stepped = Stepped { event, decided: actions, carried_out: actions.len(), crashes: false, after };
         let mut links = self.observe(member, &stepped, before, raft)?.into_iter();
         let MemberBody::FullReplica(full) = &mut self.hosts[member].body else { return Ok(()) };
         for action in actions {

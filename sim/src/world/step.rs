@@ -54,6 +54,8 @@ pub(super) struct Stepped<'a> {
     /// How many actions are carried out before a crash, if there is one.
     pub(super) carried_out: usize,
     pub(super) crashes: bool,
+    /// What the kernel is after it.
+    pub(super) after: Status,
 }
 
 /// What a kernel was before a step.
@@ -95,7 +97,8 @@ impl<A: Application> World<'_, A> {
         if let Some(recorder) = self.recorders.get_mut(member) {
             recorder.ends(actions, &kernel.raft);
         }
-        self.note_leader(member, &before, &kernel.raft);
+        let after = kernel.raft.status();
+        self.note_leader(member, &before.status, &after);
         let host = &mut self.hosts[member];
 
         // A crash falls between two actions: those after it have no effect outside the kernel.
@@ -113,7 +116,7 @@ impl<A: Application> World<'_, A> {
                 }
             }
         }
-        let stepped = Stepped { event: &event, decided: actions, carried_out, crashes };
+        let stepped = Stepped { event: &event, decided: actions, carried_out, crashes, after };
         let links = self.observe(member, &stepped, before, &kernel.raft)?;
         if let MemberBody::KernelOnly(kernel_only) = &mut self.hosts[member].body {
             kernel_only.running = Some(kernel);
@@ -134,8 +137,7 @@ impl<A: Application> World<'_, A> {
     }
 
     /// What lay in wait for the next leader befalls it, if this is one.
-    pub(super) fn note_leader(&mut self, member: usize, before: &Before, raft: &Raft) {
-        let (before, after) = (before.status, raft.status());
+    pub(super) fn note_leader(&mut self, member: usize, before: &Status, after: &Status) {
         if after.role == RoleKind::Leader && (before.role, before.term) != (after.role, after.term) {
             self.spring(member);
             self.probe_elected(member, after.term);
@@ -166,7 +168,7 @@ impl<A: Application> World<'_, A> {
         let host = &mut self.hosts[member];
         let (id, local) = (host.id, host.clock.local(self.now));
         let Some(up) = &mut host.up else { return Ok(Vec::new()) };
-        let after = raft.status();
+        let after = stepped.after;
         if raft.deadline() <= local {
             let what = format!("member {id} wants to be woken at once, again and again");
             return Err(Violated::new("Contract", what));
