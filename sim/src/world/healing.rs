@@ -10,7 +10,7 @@ use crate::host::{Host, MemberBody};
 use crate::report::Mark;
 use crate::scenario::{Heal, MemberSpec};
 use kontiki_core::config::Options;
-use kontiki_core::status::RoleKind;
+use kontiki_core::status::{RoleKind, Status};
 use kontiki_core::types::{Incarnation, NodeId, Term};
 use std::mem;
 
@@ -144,7 +144,7 @@ impl<A: Application> World<'_, A> {
         let term = term.unwrap_or(Term::ZERO);
         match stage {
             Stage::Serving if self.clients.unserved() == 0 => Stage::Converging,
-            Stage::Converging if self.is_decided() && liveness::has_converged(members) => {
+            Stage::Converging if is_decided(members) && liveness::has_converged(members) => {
                 Stage::Resting { since: self.now, term }
             }
             Stage::Resting { term: quiet, .. } if term != quiet || !liveness::is_led(members) => {
@@ -316,13 +316,6 @@ impl<A: Application> World<'_, A> {
         self.core.iter().copied().filter(belongs).collect()
     }
 
-    /// Whether no change of the membership is half done.
-    fn is_decided(&self) -> bool {
-        let ups = self.group().into_iter().filter_map(|member| self.hosts[member].up.as_ref());
-        ups.into_iter()
-            .all(|up| !up.membership.is_joint() && up.status.configured.index <= up.status.committed)
-    }
-
     /// How long the slowest that never heals takes, once.
     fn slowest(&self) -> u64 {
         self.scenario.slowest_us() * 1_000
@@ -332,4 +325,12 @@ impl<A: Application> World<'_, A> {
     fn election_timeout(&self) -> u64 {
         self.scenario.longest_election_timeout_us() * 1_100
     }
+}
+
+/// Whether no change of the membership is half done.
+fn is_decided(members: &[Healed<'_>]) -> bool {
+    let is_settled = |status: &Status| status.configured.index <= status.committed;
+    members.iter().all(|member| {
+        member.status.is_none_or(is_settled) && member.membership.is_none_or(|it| !it.is_joint())
+    })
 }
