@@ -84,10 +84,10 @@ impl Seal {
             .split_first_chunk::<CHECKSUM_AT>()
             .and_then(|(head, tail)| Some((head, <&[u8; SECTOR - CHECKSUM_AT]>::try_from(tail).ok()?)))
         else {
-            return if sector.iter().all(|&byte| byte == 0) { Sector::Blank } else { Sector::Torn };
+            return unfinished(sector);
         };
         if *kind == 0 {
-            return if sector.iter().all(|&byte| byte == 0) { Sector::Blank } else { Sector::Torn };
+            return unfinished(sector);
         }
         let checksum = u32::from_le_bytes([*c0, *c1, *c2, *c3]);
         let first = u16::from_le_bytes([*first_low, *first_high]);
@@ -114,6 +114,11 @@ impl Seal {
         digest.update(bytes);
         digest.finalize()
     }
+}
+
+/// What a sector is that no write has finished.
+fn unfinished(sector: &[u8]) -> Sector<'_> {
+    if sector == &[0; SECTOR][..sector.len()] { Sector::Blank } else { Sector::Torn }
 }
 
 /// The bytes of a sector that carry something.
