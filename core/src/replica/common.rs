@@ -107,7 +107,7 @@ impl ReplicaCommon {
         if self.peers.greet(to, self.now) {
             self.greet(to, out);
         }
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(ROOM);
         if frame::encode(envelope, version, speaks, &mut bytes) {
             let lane = if bytes.len() > MAX_SHORT { Lane::Bulk } else { lane };
             out.push(Output::Frame { to, lane, bytes });
@@ -152,6 +152,9 @@ fn lane_of(body: &Body) -> Lane {
         _ => Lane::Log,
     }
 }
+
+/// Most frames have fewer bytes.
+const ROOM: usize = 128;
 
 /// A frame of more bytes is sent in the bulk lane, whatever it holds.
 const MAX_SHORT: usize = 16 << 10;
