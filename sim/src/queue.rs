@@ -1,6 +1,6 @@
 //! What will happen, in the order of (time, sequence).
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 /// A queue of what will happen. What is due at the same time happens in the order in which it was scheduled.
@@ -15,11 +15,30 @@ pub(crate) struct Queue<T> {
 }
 
 /// In the order of time, and of the sequence in which it was scheduled. The place decides nothing.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(PartialEq, Eq)]
 struct Key {
     at: u64,
     sequence: u64,
     place: usize,
+}
+
+impl Key {
+    /// Both as one number: keys are compared without a branch, which nothing could predict.
+    fn order(&self) -> u128 {
+        u128::from(self.at) << 64 | u128::from(self.sequence)
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl<T> Default for Queue<T> {
