@@ -19,7 +19,7 @@ pub struct Clock {
     ppm: i64,
 }
 
-const MILLION: i128 = 1_000_000;
+const MILLION: u64 = 1_000_000;
 
 impl Clock {
     /// A clock that shows `local` at true time zero.
@@ -29,8 +29,8 @@ impl Clock {
 
     /// What it shows at a true time.
     pub fn local(&self, true_nanos: u64) -> Instant {
-        let elapsed = i128::from(true_nanos - self.true_base);
-        let local = i128::from(self.local_base) + elapsed * (MILLION + i128::from(self.ppm)) / MILLION;
+        let elapsed = scaled(true_nanos - self.true_base, self.rate(), MILLION, 0);
+        let local = u128::from(self.local_base) + elapsed;
         Instant::from_nanos(u64::try_from(local).unwrap_or(u64::MAX))
     }
 
@@ -39,10 +39,14 @@ impl Clock {
         if local == Instant::NEVER {
             return None;
         }
-        let ahead = i128::from(local.as_nanos()) - i128::from(self.local_base);
-        let rate = MILLION + i128::from(self.ppm);
-        let elapsed = (ahead.max(0) * MILLION + rate - 1) / rate;
-        u64::try_from(i128::from(self.true_base) + elapsed).ok()
+        let (ahead, rate) = (local.as_nanos().saturating_sub(self.local_base), self.rate());
+        let elapsed = scaled(ahead, MILLION, rate, rate - 1);
+        u64::try_from(u128::from(self.true_base) + elapsed).ok()
+    }
+
+    /// How much of its time passes in a million nanoseconds.
+    fn rate(&self) -> u64 {
+        MILLION.saturating_add_signed(self.ppm)
     }
 
     /// Shows this time from now on.
@@ -54,6 +58,12 @@ impl Clock {
     pub fn set_rate(&mut self, true_nanos: u64, ppm: i64) {
         *self = Self { true_base: true_nanos, local_base: self.local(true_nanos).as_nanos(), ppm };
     }
+}
+
+/// `(number * factor + extra) / divisor`, without a division of 128 bits.
+fn scaled(number: u64, factor: u64, divisor: u64, extra: u64) -> u128 {
+    let rest = (number % divisor * factor + extra) / divisor;
+    u128::from(number / divisor) * u128::from(factor) + u128::from(rest)
 }
 
 #[cfg(test)]
