@@ -147,7 +147,7 @@ impl<A: Application> World<'_, A> {
 
     fn carry_out_output(&mut self, member: usize, output: Output) -> Checked {
         match output {
-            Output::Frame { to, lane, bytes } => self.send_frame(member, to, lane, &bytes),
+            Output::Frame { to, lane, bytes } => self.send_frame(member, to, lane, bytes),
             Output::Disk(job) => {
                 let lane = job.lane;
                 if self.running(member).is_some_and(|running| running.add_disk_job(job)) {
@@ -173,10 +173,10 @@ impl<A: Application> World<'_, A> {
         }
     }
 
-    fn send_frame(&mut self, from: usize, to: Member, lane: Lane, bytes: &[u8]) {
-        let message = self.tracer.is_some().then(|| self.message_of(bytes)).flatten();
+    fn send_frame(&mut self, from: usize, to: Member, lane: Lane, bytes: Vec<u8>) {
+        let message = self.tracer.is_some().then(|| self.message_of(&bytes)).flatten();
         let number = self.numbered(|| message);
-        if self.keeps_frame_back(from, to.id, number, bytes) {
+        if self.keeps_frame_back(from, to.id, number, &bytes) {
             self.trace_fate(number, || Fate::KeptBack);
             return;
         }
@@ -184,7 +184,7 @@ impl<A: Application> World<'_, A> {
     }
 
     /// The frame of a message goes on its way.
-    pub(super) fn transmit(&mut self, sent: Sent, number: u64, bytes: &[u8]) {
+    pub(super) fn transmit(&mut self, sent: Sent, number: u64, mut bytes: Vec<u8>) {
         let (counters, mut loss) = (&mut self.counters, None);
         let arrivals = self.network.send(self.now, sent, |kind| {
             counters.fault(kind);
@@ -197,10 +197,10 @@ impl<A: Application> World<'_, A> {
                 delayed: arrivals.iter().flatten().any(|arrival| arrival.delayed),
             },
         });
-        for arrival in arrivals.into_iter().flatten() {
-            let mut frame = self.frames.pop().unwrap_or_default();
-            frame.clear();
-            frame.extend_from_slice(bytes);
+        let mut arrivals = arrivals.into_iter().flatten().peekable();
+        while let Some(arrival) = arrivals.next() {
+            let is_last = arrivals.peek().is_none();
+            let frame = if is_last { std::mem::take(&mut bytes) } else { bytes.clone() };
             let frame = Frame { number, bytes: arrival.shape(frame) };
             let (connection, flipped) = (Some(arrival.connection), arrival.flipped.is_some());
             self.schedule(arrival.at, Happening::Deliver { to: sent.to, frame, connection, flipped });

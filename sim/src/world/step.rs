@@ -305,8 +305,7 @@ impl<A: Application> World<'_, A> {
         frame.clear();
         wire::encode(message, &mut frame);
         let lane = lane_of(&message.body, frame.len());
-        self.transmit(Sent { from, to, lane, bytes: frame.len() }, number, &frame);
-        self.frames.push(frame);
+        self.transmit(Sent { from, to, lane, bytes: frame.len() }, number, frame);
     }
 
     /// The host waits for its disk: what the step writes is durable before anything that rests on it is done,
