@@ -110,6 +110,27 @@ pub(super) fn read(bytes: &[u8], seal: Seal, first: u32) -> Sectors {
     sectors
 }
 
+/// The records that can be read from sectors, the first of which has this number. Those behind the last that
+/// is asked for are not looked at.
+pub(super) fn records(bytes: &[u8], seal: Seal, first: u32) -> impl Iterator<Item = Record> {
+    let mut sectors = bytes.chunks(SECTOR).zip(first..);
+    let mut run = Run::default();
+    let next_run = move || {
+        for (sector, number) in sectors.by_ref() {
+            match seal.open(sector, number) {
+                Sector::Valid { kind: Kind::Body, data, first, .. } => run.push(data, first, number),
+                _ if run.begins.is_some() => break,
+                _ => {}
+            }
+        }
+        let is_any = run.begins.is_some();
+        let mut records = Vec::new();
+        run.finish(&mut records);
+        is_any.then_some(records)
+    };
+    core::iter::from_fn(next_run).flatten().map(|(record, _)| record)
+}
+
 /// Sectors of records in a row.
 #[derive(Default, Debug)]
 struct Run {

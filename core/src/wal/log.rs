@@ -650,9 +650,9 @@ impl Wal {
             let sectors = (place.begin - extent.begin) as usize..(place.end - extent.begin) as usize;
             let there = bytes.len() / SECTOR;
             let piece = &bytes[sectors.start.min(there) * SECTOR..sectors.end.min(there) * SECTOR];
-            for (record, _) in batch::read(piece, extent.seal, place.begin).records {
+            for record in batch::records(piece, extent.seal, place.begin) {
                 let (Record::Append(entry) | Record::RepairResponse(entry)) = record else { continue };
-                if entry.id.index != next || next > last {
+                if entry.id.index != next {
                     continue;
                 }
                 size += entry.size();
@@ -661,6 +661,9 @@ impl Wal {
                 }
                 next = next.next();
                 entries.push(entry);
+                if next > last {
+                    break;
+                }
             }
             if next <= last {
                 if entries.is_empty() {
