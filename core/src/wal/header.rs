@@ -10,6 +10,7 @@ use crate::types::{Ballot, Identity, Index, LogId};
 use crate::wal::codec::Sink;
 use crate::wal::disk::Slot;
 use crate::wal::sector::{BLOCK, DATA, Kind, SECTOR, SECTORS_PER_BLOCK, Seal, Sector, data, first_sector};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use crc::{CRC_64_XZ, Crc, Table};
 
@@ -289,7 +290,7 @@ const HALF_SECTORS: u32 = SECTORS_PER_BLOCK / 2;
 
 impl Vote {
     /// The blocks of a copy, with their numbers. Each holds it twice.
-    pub(super) fn encode(&self, slot: Slot) -> [(u32, Vec<u8>); VOTE_COPIES.len()] {
+    pub(super) fn encode(&self, slot: Slot) -> [(u32, Arc<[u8]>); VOTE_COPIES.len()] {
         let mut snapshot = Vec::with_capacity(HALF);
         if let Some(known) = &self.snapshot {
             snapshot.put_snapshot(known);
@@ -307,8 +308,9 @@ impl Vote {
         out.resize(DATA, 0);
         out.put(&snapshot);
         VOTE_COPIES.map(|number| {
-            let mut block = alloc::vec![0; BLOCK];
-            for (first, half) in halves(number).zip(block.chunks_exact_mut(HALF)) {
+            let mut block: Arc<[u8]> = core::iter::repeat_n(0, BLOCK).collect();
+            let bytes = Arc::get_mut(&mut block).expect("not shared yet");
+            for (first, half) in halves(number).zip(bytes.chunks_exact_mut(HALF)) {
                 spread(&out, half, slot.seal(), first, Kind::Vote);
             }
             (number, block)
@@ -392,7 +394,6 @@ pub(super) fn salt(parts: &[u64]) -> u64 {
 
 /// The checksum of checksums.
 pub(super) fn digest(checksums: impl Iterator<Item = u32>) -> u32 {
-    let mut digest = CRC32.digest();
-    checksums.for_each(|checksum| digest.update(&checksum.to_le_bytes()));
-    digest.finalize()
+    let bytes: Vec<u8> = checksums.flat_map(u32::to_le_bytes).collect();
+    CRC32.checksum(&bytes)
 }

@@ -199,9 +199,9 @@ struct Copied {
 }
 
 impl Copied {
-    fn of(summary: &Summary) -> Self {
-        let Summary { ballot, starts, base, snapshot, .. } = *summary;
-        Self { ballot, starts, base, snapshot }
+    fn of(tail: &Tail) -> Self {
+        let Tail { ballot, starts, base, ref snapshot, .. } = *tail;
+        Self { ballot, starts, base, snapshot: snapshot.as_ref().map(|snapshot| snapshot.last) }
     }
 }
 
@@ -397,7 +397,7 @@ impl Wal {
         let before = self.tail.terms.last();
         self.tail.advance(records);
         let mut operations = self.write(records, header, before, through);
-        if self.copies.says != Some(Copied::of(&self.tail.summary())) {
+        if self.copies.says != Some(Copied::of(&self.tail)) {
             operations.extend(self.copy_vote());
         }
         operations
@@ -468,28 +468,23 @@ impl Wal {
     /// Brings the copy of the vote up to date that was not written last. It stands in two blocks: no bad one
     /// takes it, and one sync makes both durable.
     fn copy_vote(&mut self) -> Vec<Operation> {
-        let summary = self.tail.summary();
         let Copies { generation, latest, current, .. } = self.copies;
         self.copies = Copies {
             generation: generation + 1,
             latest: latest.other(),
-            says: Some(Copied::of(&summary)),
+            says: Some(Copied::of(&self.tail)),
             current: SLOTS.min(current + 1),
         };
         let vote = Vote {
             identity: self.identity,
             generation: generation + 1,
             synced: self.tail.link,
-            summary,
+            summary: self.tail.summary(),
             snapshot: self.tail.snapshot.clone(),
         };
         let slot = latest.other();
         let file = FileName::Vote(slot);
-        let write = |(block, bytes): (_, Vec<u8>)| Operation::Write {
-            file,
-            at: block_at(block),
-            bytes: bytes.into(),
-        };
+        let write = |(block, bytes)| Operation::Write { file, at: block_at(block), bytes };
         vote.encode(slot).map(write).into_iter().chain([Operation::Sync(file)]).collect()
     }
 
