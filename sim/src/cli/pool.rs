@@ -4,6 +4,7 @@ use clap::Args;
 use kontiki_core::time::span;
 use serde::{Deserialize, Serialize};
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -27,7 +28,7 @@ pub(super) struct Hung {
     pub(super) seed: u64,
     /// How much time of a core it had.
     pub(super) processor: Duration,
-    /// How long that took.
+    /// How long that took, without the time for which the program was suspended.
     pub(super) wall: Duration,
 }
 
@@ -49,17 +50,29 @@ pub(super) fn threads(jobs: Option<u16>) -> usize {
 /// What a thread is at, and since when.
 type Place = Mutex<Option<(u64, Clocks)>>;
 
-/// What the machine's clocks show.
+/// How long the program has been at it.
 #[derive(Clone, Copy, Debug)]
 struct Clocks {
-    wall: Instant,
+    /// On the wall.
+    wall: Duration,
     /// How long all threads of this program have run, all cores taken together.
     processor: Duration,
 }
 
-impl Clocks {
-    fn now() -> Self {
-        Self { wall: Instant::now(), processor: processor_time() }
+/// How long the program was awake, in nanoseconds: the threads are looked at every so often, and a long time
+/// without a look is one for which the program, or the machine, was suspended.
+#[derive(Default, Debug)]
+struct Awake(AtomicU64);
+
+impl Awake {
+    /// So long after the last look comes another.
+    fn looks(&self, after: Duration) {
+        let nanos = after.min(10 * GLANCE).as_nanos() as u64;
+        self.0.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    fn clocks(&self) -> Clocks {
+        Clocks { wall: Duration::from_nanos(self.0.load(Ordering::Relaxed)), processor: processor_time() }
     }
 }
 
@@ -104,16 +117,18 @@ impl Pool {
         let jobs = threads(self.jobs);
         let seeds = Arc::new(Mutex::new(Some(seeds)));
         let places: Arc<[Place]> = (0..jobs).map(|_| Mutex::new(None)).collect();
+        let awake = Arc::<Awake>::default();
         let run = Arc::new(run);
         let (sender, reports) = mpsc::channel();
         let worker = |place: usize| {
             let (sender, seeds) = (sender.clone(), Arc::clone(&seeds));
             let (places, run) = (Arc::clone(&places), Arc::clone(&run));
+            let awake = Arc::clone(&awake);
             move || {
                 loop {
                     let next = locked(&seeds).as_mut().and_then(Iterator::next);
                     let Some(seed) = next else { return };
-                    set(&places[place], Some((seed, Clocks::now())));
+                    set(&places[place], Some((seed, awake.clocks())));
                     let report = run(seed);
                     set(&places[place], None);
                     if sender.send(report).is_err() {
@@ -140,8 +155,9 @@ impl Pool {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if looked.elapsed() >= GLANCE {
+                awake.looks(looked.elapsed());
                 looked = Instant::now();
-                let hung = places.iter().find_map(|place| self.hung(place, jobs as u32));
+                let hung = places.iter().find_map(|place| self.hung(place, &awake, jobs as u32));
                 if hung.is_some() {
                     return hung;
                 }
@@ -154,9 +170,11 @@ impl Pool {
     }
 
     /// Whether the seed at this place has had its time: of so many threads each gets its share.
-    fn hung(&self, place: &Place, jobs: u32) -> Option<Hung> {
-        let (seed, since) = (*locked(place))?;
-        let now = Clocks::now();
+    fn hung(&self, place: &Place, awake: &Awake, jobs: u32) -> Option<Hung> {
+        let place = locked(place);
+        let (seed, since) = (*place)?;
+        // Not before the place is locked: it may be of a later time else.
+        let now = awake.clocks();
         let (processor, wall) = ((now.processor - since.processor) / jobs, now.wall - since.wall);
         let is_hung = processor > self.seed_timeout || wall > self.seed_timeout.saturating_mul(WAITING);
         is_hung.then_some(Hung { seed, processor, wall })
@@ -174,7 +192,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::AtomicBool;
 
     const POOL: Pool = Pool { jobs: Some(2), seed_timeout: Duration::from_millis(300) };
 
@@ -191,6 +209,18 @@ mod tests {
         );
         seen.sort_unstable();
         assert_eq!((hung, seen), (None, (5..40).collect()));
+    }
+
+    /// A program that was stopped for an hour and goes on has not waited for a seed that long.
+    #[test]
+    fn time_for_which_the_program_was_suspended_does_not_count() {
+        let awake = Awake::default();
+        let place = Mutex::new(Some((7, awake.clocks())));
+        awake.looks(Duration::from_secs(3_600));
+        assert_eq!(POOL.hung(&place, &awake, u32::MAX), None);
+        (0..100).for_each(|_| awake.looks(GLANCE));
+        let hung = POOL.hung(&place, &awake, u32::MAX).expect("it waits, and is looked at");
+        assert_eq!((hung.seed, hung.wall), (7, Duration::from_secs(11)));
     }
 
     #[test]
