@@ -414,8 +414,9 @@ impl Log {
         self.holes.is_none()
     }
 
-    /// Everything through this index can be read, and every repaired entry of it is durable again.
-    pub(crate) fn held(&self) -> Index {
+    /// Everything through this index can be read, and every repaired entry of it is durable again. What
+    /// follows counts for no majority. [`Index::MAX`] where nothing is lost.
+    pub fn held(&self) -> Index {
         self.holes.as_ref().map_or(Index::MAX, |holes| holes.held())
     }
 

@@ -7,9 +7,30 @@ use super::majority::has_majority;
 use super::{Check, Finding, Observation};
 use crate::ledger::{entry_at, held_at, link_at};
 use crate::part::{Involvement, Part};
+use kontiki_core::action::Action;
 use kontiki_core::event::Event;
 use kontiki_core::membership::Membership;
+use kontiki_core::message::Body;
 use kontiki_core::status::RoleKind;
+use kontiki_core::types::{Index, NodeId};
+
+/// Whether a member acknowledges in these actions no entry behind the last that it holds: what its disk has
+/// lost counts for no majority, nor what follows it.
+pub(crate) fn is_held(id: NodeId, actions: &[Action], held: Index) -> Result<(), String> {
+    let acknowledged = actions.iter().filter_map(|action| match action {
+        Action::Send(message) => match message.body {
+            Body::Appended { matched } | Body::HeartbeatAck { matched, .. } => Some(matched),
+            _ => None,
+        },
+        _ => None,
+    });
+    match acknowledged.max().filter(|matched| *matched > held) {
+        None => Ok(()),
+        Some(matched) => Err(format!(
+            "member {id} acknowledges entries through {matched}, and its disk has lost what follows {held}"
+        )),
+    }
+}
 
 /// Needs to remember nothing: looks at all disks whenever a leader commits.
 #[derive(Default, Debug)]
@@ -62,9 +83,11 @@ impl Check for DurableCommit {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{chain, group, status};
+    use super::super::testing::{chain, group, id, status};
     use super::*;
     use crate::part::Stamp;
+    use kontiki_core::message::Message;
+    use kontiki_core::types::{ClusterId, Identity, Term};
 
     fn commit(copies: usize) -> Result<(), Finding> {
         let log = chain(&[(1, "x")]);
@@ -84,6 +107,18 @@ mod tests {
             me: after.id.into(),
             durable: &|member| Some(if member.id.get() as usize <= copies { &log[..] } else { &[] }),
         })
+    }
+
+    #[test]
+    fn nothing_is_acknowledged_behind_what_is_lost() {
+        let to = |body| Message::new(Identity::new(ClusterId(0), id(1)), id(2).into(), Term::new(3), body);
+        let judged = |body| is_held(id(1), &[Action::Send(to(body))], Index::new(4));
+        let (four, five) = (Index::new(4), Index::new(5));
+        assert_eq!(judged(Body::Appended { matched: four }), Ok(()));
+        assert_eq!(judged(Body::Commit { commit: five }), Ok(()), "it acknowledges nothing");
+        let seen = judged(Body::Appended { matched: five }).expect_err("the fifth is lost");
+        assert!(seen.ends_with("through 5, and its disk has lost what follows 4"), "{seen}");
+        assert!(judged(Body::HeartbeatAck { round: 1, received: five, matched: five }).is_err());
     }
 
     #[test]

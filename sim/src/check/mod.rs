@@ -17,6 +17,7 @@ mod followers;
 pub mod latest_membership;
 pub mod leader_append_only;
 pub mod leader_completeness;
+pub mod leases;
 mod limits;
 pub mod linearizable_reads;
 pub mod liveness;
@@ -68,6 +69,7 @@ pub struct Checks {
     voters_only: voters_only::VotersOnly,
     one_change_at_a_time: one_change_at_a_time::OneChangeAtATime,
     confirmed_reads: confirmed_reads::ConfirmedReads,
+    leases: leases::Leases,
     memberships: memberships::Memberships,
     latest_membership: latest_membership::LatestMembership,
     snapshot_prefix: snapshot_prefix::SnapshotPrefix,
@@ -86,6 +88,7 @@ impl Checks {
             run(&mut self.election_safety, step)?;
             let elected = election_safety::has_votes(step, &self.vote_durability);
             told(election_safety::ElectionSafety::NAME, step, elected)?;
+            told(linearizable_reads::NAME, step, self.leases.elected(step))?;
         }
         run(&mut self.leader_append_only, step)?;
         run(&mut self.log_matching, step)?;
@@ -184,10 +187,16 @@ impl Checks {
     pub fn starts(&mut self, start: &Start<'_>) -> Checked {
         self.bounded_memory.restarted(start.position);
         self.confirmed_reads.restarted(start.member.id);
+        self.leases.restarted(start.member.id);
         let votes = self.vote_durability.restarted(start.member, start.durable.ballot);
         votes.map_err(|seen| seen.of(vote_durability::VoteDurability::NAME))?;
         let latest = self.latest_membership.starts(start, &self.memberships);
         latest.map_err(|seen| seen.of(latest_membership::NAME))
+    }
+
+    /// The host of a leader may read by a lease.
+    pub fn leased(&mut self, lease: leases::Lease) {
+        self.leases.given(lease);
     }
 
     /// A client was told that what it proposed is committed.

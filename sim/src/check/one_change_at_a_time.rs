@@ -1,6 +1,7 @@
 //! One Change at a Time: a leader appends a membership only once the one before it is committed, and with it
 //! an entry of the leader's own term; and any majority that decides under one of them shares a member with
-//! any that decides under the other (paper §6, thesis 4.1 and its erratum of 2015).
+//! any that decides under the other (paper §6, thesis 4.1 and its erratum of 2015). A joint phase is left for
+//! what it leads to: its new voters, its learners, and those of its old voters that become learners.
 
 use super::{Check, Finding, Observation};
 use crate::ledger::link_at;
@@ -8,7 +9,7 @@ use kontiki_core::action::Action;
 use kontiki_core::log::EntryBody;
 use kontiki_core::membership::Membership;
 use kontiki_core::status::RoleKind;
-use kontiki_core::types::{Index, NodeId};
+use kontiki_core::types::{Index, Member, NodeId};
 
 /// Needs to remember nothing.
 #[derive(Default, Debug)]
@@ -44,6 +45,9 @@ impl Check for OneChangeAtATime {
                 if !overlap(membership, next) {
                     return Err(format!("leader {id} goes from {membership} to {next} in one step").into());
                 }
+                if membership.is_joint() && !next.is_joint() && !leads_to(membership, next) {
+                    return Err(format!("leader {id} leaves {membership} for {next}").into());
+                }
                 latest = index;
                 membership = next;
             }
@@ -70,12 +74,33 @@ fn overlap(one: &Membership, other: &Membership) -> bool {
     })
 }
 
+/// Whether this is what a joint membership becomes when it is left.
+fn leads_to(joint: &Membership, next: &Membership) -> bool {
+    let mut learners = [joint.learners(), joint.demoted()].concat();
+    learners.sort_unstable();
+    let stays = |member: &&Member| joint.voters().contains(&member.id) || learners.contains(&member.id);
+    next.voters() == joint.voters()
+        && next.learners() == learners
+        && joint.members().iter().filter(stays).eq(next.members())
+        && next.members().iter().all(|member| joint.is_witness(member.id) == next.is_witness(member.id))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn ids(numbers: &[u64]) -> Vec<NodeId> {
         numbers.iter().map(|&number| NodeId::new(number).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_joint_phase_is_left_for_what_it_leads_to() {
+        let joint = Membership::joint(ids(&[3, 4, 5]), ids(&[1, 2, 3]), ids(&[6])).unwrap();
+        let of = |voters: &[u64], learners: &[u64]| Membership::new(ids(voters), ids(learners)).unwrap();
+        assert!(leads_to(&joint, &of(&[3, 4, 5], &[6])));
+        for other in [of(&[3, 4, 5], &[]), of(&[3, 4], &[6]), of(&[1, 2, 3], &[6]), of(&[3, 4, 5], &[1, 6])] {
+            assert!(!leads_to(&joint, &other), "{other}");
+        }
     }
 
     #[test]

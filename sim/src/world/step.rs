@@ -2,9 +2,10 @@
 
 use super::{Happening, World, position};
 use crate::application::Application;
-use crate::check::Checked;
 use crate::check::acknowledged_writes::Acknowledged;
-use crate::check::{Checks, Observation, Violated, linearizable_reads};
+use crate::check::durable_commit::{self, DurableCommit};
+use crate::check::leases::Lease;
+use crate::check::{Check as _, Checked, Checks, Observation, Violated, linearizable_reads};
 use crate::clients::{Asked, Found};
 use crate::fate::Fate;
 use crate::host::kernel_only::Kernel;
@@ -195,6 +196,8 @@ impl<A: Application> World<'_, A> {
         };
         self.show(&taken);
         self.check(member, &taken)?;
+        let held = durable_commit::is_held(id, taken.actions, raft.log().held());
+        held.map_err(|detail| Violated::new(DurableCommit::NAME, detail))?;
         if self.counters.steps.is_multiple_of(LOOKS) {
             self.checks.holds(member, id, &raft.held())?;
         }
@@ -261,7 +264,23 @@ impl<A: Application> World<'_, A> {
             // What was cut from a log or is not yet on its way to a disk is not found later.
             self.tell_entries(&mut violated.parts, actions);
             violated
-        })
+        })?;
+        self.note_leases(member, taken);
+        Ok(())
+    }
+
+    /// The leases that are given in this step.
+    fn note_leases(&mut self, member: usize, taken: &Taken<'_>) {
+        let (given, clock) = (self.stamp(), &self.hosts[member].clock);
+        for action in taken.actions {
+            let Action::Respond { outcome: Outcome::Ready { index, until: Some(until) }, .. } = action else {
+                continue;
+            };
+            if let Some(until) = clock.when(*until) {
+                let (leader, term) = (taken.after.id, taken.after.term);
+                self.checks.leased(Lease { leader, term, index: *index, given, until });
+            }
+        }
     }
 
     fn carry_out(&mut self, member: usize, action: Action, links: &mut vec::IntoIter<Links>) -> Checked {
