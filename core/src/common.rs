@@ -124,19 +124,25 @@ impl Common {
 
     #[cfg(feature = "explore")]
     pub(crate) fn forget_time(&mut self, now: Instant) {
+        self.forget_chance();
         self.now = now;
         self.election_timeout = self.config.timing.election_min;
         self.election_deadline = now + self.election_timeout;
         self.vote_lock_until = Instant::ZERO;
-        self.campaigns = 0;
-        self.drops = Drops::default();
-        self.rng = Rng::new(self.config.options.seed, self.config.id());
         self.durability.forget_time(now);
-        self.log.forget_batch();
         if let Some(repairs) = &mut self.repairs {
             repairs.asked = None;
             repairs.answered.clear();
         }
+    }
+
+    #[cfg(feature = "explore")]
+    pub(crate) fn forget_chance(&mut self) {
+        self.campaigns = 0;
+        self.drops = Drops::default();
+        self.rng = Rng::new(self.config.options.seed, self.config.id());
+        self.durability.forget_numbers();
+        self.log.forget_batch();
     }
 
     pub(crate) fn id(&self) -> NodeId {

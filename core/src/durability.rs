@@ -53,17 +53,20 @@ impl Durability {
         }
     }
 
+    #[cfg(feature = "explore")]
+    pub(crate) fn forget_time(&mut self, now: Instant) {
+        self.pending.iter_mut().for_each(|pending| pending.issued_at = now);
+        self.last_took = Nanos::ZERO;
+    }
+
     /// The oldest write that is under way becomes the first, and a promise that waits twice waits once: the
     /// second time it would say nothing new.
     #[cfg(feature = "explore")]
-    pub(crate) fn forget_time(&mut self, now: Instant) {
+    pub(crate) fn forget_numbers(&mut self) {
         let done = self.issued.get() - self.pending.len() as u64;
         let renumber = |seq: &mut WriteSeq| *seq = WriteSeq::new(seq.get() - done);
         renumber(&mut self.issued);
-        for pending in &mut self.pending {
-            renumber(&mut pending.seq);
-            pending.issued_at = now;
-        }
+        self.pending.iter_mut().for_each(|pending| renumber(&mut pending.seq));
         self.waiting.iter_mut().for_each(|(seq, _)| renumber(seq));
         let mut known = Vec::new();
         self.waiting.retain(|(_, message)| {
@@ -73,7 +76,6 @@ impl Durability {
             }
             is_new
         });
-        self.last_took = Nanos::ZERO;
     }
 
     /// The number of the next write.

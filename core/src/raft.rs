@@ -197,6 +197,31 @@ impl Raft {
         }
     }
 
+    /// Forgets what is left to chance and what is only counted, and keeps the time: for programs that explore
+    /// all states of a group and of its clocks. To be called after every step.
+    ///
+    /// The election timer is never due then. If it was started since the last call, this returns when it
+    /// would have gone off, and [`Instant::NEVER`] otherwise; [`set_election_deadline`] has it go off.
+    /// The numbers of writes begin anew, as by [`forget_time`](Self::forget_time).
+    ///
+    /// [`set_election_deadline`]: Self::set_election_deadline
+    #[cfg(feature = "explore")]
+    pub fn forget_chance(&mut self) -> Instant {
+        self.common.forget_chance();
+        // The next step is taken at no earlier time.
+        self.common.now = Instant::ZERO;
+        if let Role::Leader(leader) = &mut self.role {
+            leader.forget_contacts();
+        }
+        core::mem::replace(&mut self.common.election_deadline, Instant::NEVER)
+    }
+
+    /// Sets when the election timer is due, which [`forget_chance`](Self::forget_chance) has stopped.
+    #[cfg(feature = "explore")]
+    pub fn set_election_deadline(&mut self, deadline: Instant) {
+        self.common.election_deadline = deadline;
+    }
+
     /// When this member wants to be woken with [`Event::Wake`], at the latest.
     pub fn deadline(&self) -> Instant {
         match &self.role {

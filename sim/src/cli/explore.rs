@@ -105,6 +105,12 @@ struct Limits {
     /// How many times a message arrives that has arrived before; any number of times by default
     #[arg(long)]
     copied: Option<u8>,
+    /// How many ticks time goes on, with leases and promises on; without, time is left out
+    #[arg(long, default_value_t = 0)]
+    ticks: u8,
+    /// How many times the host of a follower is wrong about having lost its leader; heeded with --pre-vote
+    #[arg(long, default_value_t = 0)]
+    alarms: u8,
     /// Members ask before they stand for election
     #[arg(long)]
     pre_vote: bool,
@@ -142,6 +148,8 @@ impl Limits {
             changes: self.changes,
             swap: self.swap,
             copied: self.copied,
+            ticks: self.ticks,
+            alarms: self.alarms,
             pre_vote: self.pre_vote,
             slow_machines: self.slow_machines,
             instant_disks: self.instant_disks,

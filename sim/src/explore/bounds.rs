@@ -55,6 +55,13 @@ pub struct Bounds {
     /// How many times a message reaches its addressee and may reach it once more. `None` where each may come
     /// any number of times.
     pub copied: Option<u8>,
+    /// How many ticks time goes on, at most 8: leases, promises and check-quorum are on, and a timer goes off
+    /// when it is due or later. A tick is half of what a voter promises a leader. Where it is zero, time is
+    /// left out.
+    pub ticks: u8,
+    /// How many times the host of a member that follows a leader is wrong about having lost it. Members that
+    /// do not ask before they stand for election do not heed that.
+    pub alarms: u8,
     /// Whether members ask before they stand for election.
     pub pre_vote: bool,
     /// Whether state machines take any time to apply what they are told to. Otherwise they take none.
@@ -94,6 +101,10 @@ pub enum Transition {
     Transfer(u8),
     /// This member takes a snapshot, and compacts its log.
     Snapshot(u8),
+    /// Time goes on, by the clock of this member slowly: always of the same.
+    Tick(u8),
+    /// The host of this member says that it has lost its leader.
+    Alarm(u8),
 }
 
 /// Bounds that cannot be explored.
@@ -107,6 +118,10 @@ pub enum BoundsError {
     Swap,
     /// There is no term to be elected in, or there are more than 16.
     Terms(u64),
+    /// Time goes on for more than 8 ticks.
+    Ticks(u8),
+    /// Time goes on, and a way on is looked for, which has no time.
+    TimedLiveness,
 }
 
 impl Default for Bounds {
@@ -133,6 +148,8 @@ impl Bounds {
         changes: 0,
         swap: false,
         copied: None,
+        ticks: 0,
+        alarms: 0,
         pre_vote: false,
         slow_machines: false,
         instant_disks: false,
@@ -149,6 +166,8 @@ impl Bounds {
                 Err(BoundsError::Swap)
             }
             Self { terms, .. } if !(1..=16).contains(terms) => Err(BoundsError::Terms(*terms)),
+            Self { ticks, .. } if *ticks > 8 => Err(BoundsError::Ticks(*ticks)),
+            Self { ticks: 1.., liveness_every: Some(_), .. } => Err(BoundsError::TimedLiveness),
             _ => Ok(()),
         }
     }
@@ -168,6 +187,10 @@ impl fmt::Display for BoundsError {
                 write!(f, "members are swapped for the last: let the group begin with all but that one")
             }
             Self::Terms(terms) => write!(f, "{terms} terms: choose 1 to 16"),
+            Self::Ticks(ticks) => write!(f, "{ticks} ticks: choose 8 at most"),
+            Self::TimedLiveness => {
+                f.write_str("a way on takes no time: look for it without ticks, or leave it out")
+            }
         }
     }
 }
@@ -179,6 +202,8 @@ impl std::error::Error for BoundsError {}
 pub enum ReplayError {
     /// The bounds are none.
     Bounds(BoundsError),
+    /// A script has no clocks that differ.
+    Clocks,
     /// This event, counted from one, cannot happen there: the way is of another version of the kernel, or was
     /// changed.
     Impossible {
@@ -193,6 +218,9 @@ impl fmt::Display for ReplayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bounds(error) => error.fmt(f),
+            Self::Clocks => f.write_str(
+                "clocks that differ cannot be told as a script: explore without --ticks, or use --replay without --script",
+            ),
             Self::Impossible { step, transition } => write!(
                 f,
                 "event {step}, {transition:?}, cannot happen there: the way was changed, or is of another version of the kernel; explore anew"

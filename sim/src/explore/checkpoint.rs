@@ -238,6 +238,8 @@ fn code(transition: Transition) -> u64 {
         Transition::Transfer(member) => (8, member.into()),
         Transition::Snapshot(member) => (9, member.into()),
         Transition::Repeat(at) => (10, at),
+        Transition::Tick(slow) => (11, slow.into()),
+        Transition::Alarm(member) => (12, member.into()),
     };
     kind << 32 | u64::from(number)
 }
@@ -259,6 +261,8 @@ fn transition(code: u64) -> Option<Transition> {
         7 if is_member => Transition::Change(member),
         8 if is_member => Transition::Transfer(member),
         9 if is_member => Transition::Snapshot(member),
+        11 if is_member => Transition::Tick(member),
+        12 if is_member => Transition::Alarm(member),
         _ => return None,
     })
 }
@@ -343,10 +347,13 @@ mod tests {
             Transition::Transfer(3),
             Transition::Snapshot(4),
             Transition::Repeat(7),
+            Transition::Tick(255),
+            Transition::Alarm(3),
         ];
         for one in all {
             assert_eq!(transition(code(one)), Some(one));
         }
-        assert_eq!([11 << 32, 1 << 32 | 256, 4 << 32 | 65_536].map(transition), [None; 3]);
+        let none = [13 << 32, 1 << 32 | 256, 4 << 32 | 65_536, 11 << 32 | 256, 12 << 32 | 256];
+        assert_eq!(none.map(transition), [None; 5]);
     }
 }

@@ -2,6 +2,7 @@
 //! the simulator's checks.
 
 use super::bounds::MAX_PROPOSALS;
+use super::clocks::Clocks;
 use super::host::Host;
 use super::symmetry::Renaming;
 use super::violation::Violation;
@@ -14,6 +15,7 @@ use kontiki_core::membership::Membership;
 use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::Raft;
 use kontiki_core::status::RoleKind;
+use kontiki_core::time::Instant;
 use kontiki_core::types::{Index, LogId, Member, NodeId, Payload, RequestId, Term};
 use std::sync::Arc;
 
@@ -30,6 +32,8 @@ pub(super) struct Ghost {
     reads: Vec<Reading>,
     /// What the entries of proposals would hold whose clients were told that they were refused.
     refused: Vec<u64>,
+    /// The leases that hosts may still read by: of which leader, of which term, and until when by its clock.
+    leases: Vec<(Term, NodeId, Instant)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -58,6 +62,36 @@ impl Ghost {
         self.reads.push(Reading { request, must_see, answered: leads.then(Vec::new) });
     }
 
+    /// Leases end when their time has come.
+    pub(super) fn time_passes(self: &mut Arc<Self>, clocks: &Clocks) {
+        self.keep_leases(|leader, until| until > clocks.now(leader));
+    }
+
+    /// The host of a member that crashes reads by no lease any more.
+    pub(super) fn crashes(self: &mut Arc<Self>, member: NodeId) {
+        self.keep_leases(|leader, _| leader != member);
+    }
+
+    fn keep_leases(self: &mut Arc<Self>, holds: impl Fn(NodeId, Instant) -> bool) {
+        let holds = |(_, leader, until): &(Term, NodeId, Instant)| holds(*leader, *until);
+        if !self.leases.iter().all(holds) {
+            Arc::make_mut(self).leases.retain(holds);
+        }
+    }
+
+    /// The host of a leader may read until then by its clock.
+    pub(super) fn leased(&mut self, term: Term, leader: NodeId, until: Instant) {
+        self.leases.push((term, leader, until));
+        self.leases.sort_unstable();
+        self.leases.dedup();
+    }
+
+    /// A lease that holds, of a leader of an earlier term.
+    pub(super) fn lease_before(&self, term: Term) -> Option<(NodeId, Instant)> {
+        let earlier = self.leases.iter().find(|(given, ..)| *given < term);
+        earlier.map(|(_, leader, until)| (*leader, *until))
+    }
+
     /// A member answers a heartbeat.
     fn heartbeat_answered(self: &mut Arc<Self>, by: NodeId) {
         let lacks = |read: &Reading| read.answered.as_ref().is_some_and(|all| !all.contains(&by));
@@ -83,8 +117,10 @@ impl Ghost {
             answered.iter_mut().for_each(|member| *member = by.id(*member));
             answered.sort_unstable();
         }
+        ghost.leases.iter_mut().for_each(|(_, leader, _)| *leader = by.id(*leader));
         ghost.leaders.sort_unstable();
         ghost.votes.sort_unstable();
+        ghost.leases.sort_unstable();
         ghost
     }
 
@@ -151,6 +187,12 @@ impl Ghost {
                 return Err(Violation::new("Election Safety", detail));
             }
             None => {
+                if let Some((other, until)) = self.lease_before(term) {
+                    let detail = format!(
+                        "{id} leads term {term}, and the host of {other} may read by its lease until {until:?}"
+                    );
+                    return Err(Violation::new("Linearizable Reads", detail));
+                }
                 let leaders = &mut Arc::make_mut(self).leaders;
                 leaders.push((term, id));
                 leaders.sort_unstable();
@@ -329,11 +371,14 @@ impl Ghost {
                     return Err(Violation::new("Acknowledged Writes", detail));
                 }
             }
-            Outcome::Ready { index, .. } => {
+            Outcome::Ready { index, until } => {
                 if let Some(read) = self.reads.iter().find(|read| read.request == request) {
-                    read.may_be_served(index, raft)?;
+                    read.may_be_served(index, until, raft)?;
                 }
                 self.read_ends(request);
+                if let Some(until) = until {
+                    Arc::make_mut(self).leased(raft.status().term, raft.status().id, until);
+                }
             }
             Outcome::Refused(_) if content_of(request).is_some() => {
                 let content = content_of(request).unwrap_or_default();
@@ -358,13 +403,14 @@ impl Ghost {
 impl Reading {
     /// Linearizable Reads: what was committed before is seen, and a leader has asked a majority since whether
     /// it still leads (thesis 6.4).
-    fn may_be_served(&self, index: Index, raft: &Raft) -> Result<(), Violation> {
+    fn may_be_served(&self, index: Index, until: Option<Instant>, raft: &Raft) -> Result<(), Violation> {
         let (request, must_see) = (self.request.0, self.must_see);
         if index < must_see {
             let detail = format!("read {request} sees entry {index}, and {must_see} was committed before it");
             return Err(Violation::new("Linearizable Reads", detail));
         }
-        let Some(answered) = &self.answered else { return Ok(()) };
+        // A lease is judged when another is elected.
+        let (Some(answered), None) = (&self.answered, until) else { return Ok(()) };
         let has_answered = |member: Member| member.id == raft.status().id || answered.contains(&member.id);
         if has_majority(raft.membership(), has_answered) {
             return Ok(());

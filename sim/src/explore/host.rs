@@ -1,6 +1,7 @@
 //! A member, its disk, and what its disk still owes.
 
 use super::bounds::{Bounds, id};
+use super::clocks::{Clock, DRIFT_PPM, HEARTBEAT, NOW, PROMISE, started};
 use super::network::{Key, Post};
 use super::violation::Violation;
 use crate::hash::StableHasher;
@@ -14,9 +15,7 @@ use kontiki_core::time::Instant;
 use kontiki_core::types::{ClusterId, Identity, Index, RequestId, Term};
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-
-/// The time at which everything happens.
-pub(super) const NOW: Instant = Instant::from_millis(1_000_000);
+use std::time::Duration;
 
 /// A member, up at all times: a crash and the start after it are one transition.
 #[derive(Clone, Debug)]
@@ -29,6 +28,8 @@ pub(super) struct Host {
     /// Through where its state machine has applied, and is still to apply.
     pub(super) applied: Index,
     pub(super) applying: VecDeque<Index>,
+    /// When its timer is due, at the earliest.
+    pub(super) due: Instant,
     pub(super) facts: Facts,
     pub(super) hash: u64,
     /// The hashes of what it is under each renaming; first its own. Empty until it is known.
@@ -41,8 +42,9 @@ pub(super) struct Host {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
     pub(super) is_leader: bool,
+    /// Whether it knows the leader that it follows.
+    pub(super) follows: bool,
     pub(super) term: Term,
-    pub(super) has_timer: bool,
     /// Whether it has applied what is in no snapshot.
     pub(super) has_news: bool,
 }
@@ -60,6 +62,7 @@ pub(super) enum Cause {
     Change(u8),
     Transfer(u8),
     Snapshot,
+    Alarm,
     Receive(Key),
 }
 
@@ -78,10 +81,13 @@ pub(super) struct Step {
     pub(super) is_judged: bool,
 }
 
-/// A cause, and what follows from it. `None` where the member stays as it is and says nothing.
-pub(super) type Known = (Cause, Option<Arc<Step>>);
+/// What happens to a member, and when by its clock.
+pub(super) type At = (Clock, Cause);
 
-/// What is known to follow for a member, in the order of the causes.
+/// A cause, and what follows from it. `None` where the member stays as it is and says nothing.
+pub(super) type Known = (At, Option<Arc<Step>>);
+
+/// What is known to follow for a member, in the order of the times and causes.
 #[derive(Default, Debug)]
 pub(super) struct Done(RwLock<Vec<Known>>);
 
@@ -98,17 +104,17 @@ impl Done {
     }
 
     /// Which of these causes, which are in order, it does not know.
-    pub(super) fn unknown(&self, causes: impl Iterator<Item = Cause>) -> Vec<Cause> {
+    pub(super) fn unknown(&self, causes: impl Iterator<Item = At>) -> Vec<At> {
         let known = self.read();
         let mut rest = known.iter().map(|(cause, _)| *cause).peekable();
-        let mut is_known = |cause: &Cause| {
+        let mut is_known = |cause: &At| {
             while rest.next_if(|known| known < cause).is_some() {}
             rest.peek() == Some(cause)
         };
         causes.filter(|cause| !is_known(cause)).collect()
     }
 
-    pub(super) fn learn(&self, cause: Cause, step: Option<Arc<Step>>) {
+    pub(super) fn learn(&self, cause: At, step: Option<Arc<Step>>) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have been faster.
         if let Err(at) = known.binary_search_by_key(&cause, |(cause, _)| *cause) {
@@ -127,22 +133,22 @@ impl Host {
         let group = Membership::of((0..usize::from(bounds.voters)).map(id)).expect("few members, each once");
         let is_founder = member < usize::from(bounds.voters);
         let disk = if is_founder { Durable::bootstrap(group) } else { Durable::default() };
-        let raft = restored(bounds, member, &disk).expect("a new member starts");
+        let raft = restored(bounds, member, &disk, started(bounds)).expect("a new member starts");
         let facts = Facts::of(&raft);
         let (writes, images, done) = Default::default();
-        let (applied, applying) = (raft.log().applied(), VecDeque::new());
-        let mut host = Self { raft, disk, writes, applied, applying, facts, hash: 0, images, done };
-        host.seal();
+        let (applied, applying, due) = (raft.log().applied(), VecDeque::new(), Instant::NEVER);
+        let mut host = Self { raft, disk, writes, applied, applying, due, facts, hash: 0, images, done };
+        host.seal(bounds);
         host
     }
 
     /// It starts again with what is on its disk.
-    pub(super) fn restart(&mut self, bounds: &Bounds, member: usize) -> Result<(), Violation> {
-        self.raft = restored(bounds, member, &self.disk)?;
+    pub(super) fn restart(&mut self, bounds: &Bounds, member: usize, now: Instant) -> Result<(), Violation> {
+        self.raft = restored(bounds, member, &self.disk, now)?;
         self.writes.clear();
         self.applying.clear();
         self.applied = self.raft.log().applied();
-        self.seal();
+        self.seal(bounds);
         Ok(())
     }
 
@@ -153,16 +159,27 @@ impl Host {
         }
     }
 
-    /// It will not change any more.
-    pub(super) fn seal(&mut self) {
+    /// What the bounds leave out is forgotten, and it will not change any more.
+    pub(super) fn seal(&mut self, bounds: &Bounds) {
+        if bounds.ticks == 0 {
+            self.raft.forget_time(NOW);
+            self.due = self.raft.deadline();
+        } else {
+            let started = self.raft.forget_chance();
+            self.due = if started < Instant::NEVER { started } else { self.due };
+        }
         self.facts = Facts::of(&self.raft);
-        self.hash = StableHasher::of(&(&self.raft, &self.disk, &self.writes, self.applied, &self.applying));
+        if self.facts.is_leader {
+            self.due = self.raft.deadline();
+        }
+        let Self { raft, disk, writes, applied, applying, due, .. } = &*self;
+        self.hash = StableHasher::of(&(raft, disk, writes, applied, applying, due));
     }
 
     /// Whether the two are in the same state.
     pub(super) fn equals(&self, other: &Self) -> bool {
         (&self.raft, &self.disk, &self.writes) == (&other.raft, &other.disk, &other.writes)
-            && (self.applied, &self.applying) == (other.applied, &other.applying)
+            && (self.applied, &self.applying, self.due) == (other.applied, &other.applying, other.due)
     }
 }
 
@@ -171,19 +188,25 @@ impl Facts {
         let status = raft.status();
         Self {
             is_leader: status.role == RoleKind::Leader,
+            follows: status.role == RoleKind::Follower && status.leader.is_some(),
             term: status.term,
-            has_timer: raft.deadline() < Instant::NEVER,
             has_news: raft.snapshot_at(status.applied).is_some() && status.applied > status.snapshot.index,
         }
     }
 }
 
 fn config(bounds: &Bounds, member: usize) -> Config {
+    let has_time = bounds.ticks > 0;
     let options = Options {
         pre_vote: bounds.pre_vote,
         // Both go by how long something has lasted.
-        check_quorum: false,
-        lease_reads: false,
+        check_quorum: has_time,
+        lease_reads: has_time,
+        max_clock_drift_ppm: DRIFT_PPM,
+        election_timeout_min: Duration::from_millis(PROMISE),
+        // Nothing is left to chance.
+        election_timeout_max: Duration::from_millis(PROMISE) + Duration::from_nanos(1),
+        heartbeat_interval: Duration::from_millis(HEARTBEAT),
         // What is in a snapshot is gone, so that those who need it must get the snapshot.
         retained_entries: 0,
         retained_bytes: 0,
@@ -193,9 +216,7 @@ fn config(bounds: &Bounds, member: usize) -> Config {
     Config::new(Identity::new(ClusterId(1), id(member)), options).expect("sound options")
 }
 
-fn restored(bounds: &Bounds, member: usize, disk: &Durable) -> Result<Raft, Violation> {
-    let restored = Raft::restore(config(bounds, member), disk.clone(), NOW);
-    let mut raft = restored.map_err(|error| Violation::new("Restart", format!("{}: {error}", id(member))))?;
-    raft.forget_time(NOW);
-    Ok(raft)
+fn restored(bounds: &Bounds, member: usize, disk: &Durable, now: Instant) -> Result<Raft, Violation> {
+    let restored = Raft::restore(config(bounds, member), disk.clone(), now);
+    restored.map_err(|error| Violation::new("Restart", format!("{}: {error}", id(member))))
 }

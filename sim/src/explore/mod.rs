@@ -25,6 +25,7 @@
 mod alone;
 mod bounds;
 mod checkpoint;
+mod clocks;
 mod ghost;
 mod goal;
 mod host;
@@ -248,12 +249,13 @@ impl Batch<'_> {
         for (member, host) in state.hosts.iter().enumerate() {
             events.clear();
             state.events(member, &steps.bounds, &mut events);
-            steps.prepare(host, member, events.iter().map(|(cause, _)| *cause));
+            steps.prepare(host, member, events.iter().map(|(cause, _)| state.at(member, *cause)));
             let known = host.done.read();
             let mut known = known.iter().peekable();
             for &(cause, transition) in &events {
                 expanded.transitions += 1;
-                while known.next_if(|(known, _)| *known < cause).is_some() {}
+                let at = state.at(member, cause);
+                while known.next_if(|(known, _)| *known < at).is_some() {}
                 let step = known.peek().and_then(|(_, step)| step.as_ref());
                 let Some(step) = step else { continue };
                 match state.news(member, cause, transition, step, steps) {
@@ -270,6 +272,14 @@ impl Batch<'_> {
                 }
             }
         }
+        for slow in state.ticks(&steps.bounds) {
+            expanded.transitions += 1;
+            let successor = state.ticked(slow, steps);
+            let fingerprint = successor.fingerprint();
+            if !self.store.contains(fingerprint) {
+                expanded.successors.push((Transition::Tick(slow), fingerprint, successor));
+            }
+        }
         expanded
     }
 }
@@ -278,7 +288,7 @@ impl Batch<'_> {
 pub fn replay(schedule: &Schedule) -> Result<(Vec<String>, Option<Violation>), ReplayError> {
     let (steps, mut told) = (schedule.steps()?, Vec::new());
     let mut events = schedule.path.iter();
-    let end = schedule.walk(&steps, |state, _, _| {
+    let end = schedule.walk(&steps, |state, _| {
         told.extend(events.next().map(|transition| state.describe(*transition, &steps)));
     })?;
     Ok((told, end.err()))

@@ -1,8 +1,9 @@
 //! A way through the states of a group, gone again: as steps of its members, as a story and as a page.
 
 use super::bounds::{Bounds, ReplayError, Transition, id};
+use super::clocks::TICK_NANOS;
 use super::host::Cause;
-use super::state::State;
+use super::state::{State, What};
 use super::steps::{Steps, Taken};
 use super::symmetry::Symmetry;
 use super::violation::Violation;
@@ -83,31 +84,36 @@ impl Schedule {
     ///
     /// If the bounds are none, or an event cannot happen where it stands.
     pub fn next(&self) -> Result<Vec<Transition>, ReplayError> {
-        let end = self.walk(&self.steps()?, |_, _, _| ())?;
+        let end = self.walk(&self.steps()?, |_, _| ())?;
         let mut events = Vec::new();
         if let Ok(end) = end {
             (0..end.hosts.len()).for_each(|member| end.events(member, &self.bounds, &mut events));
+            let ticks = end.ticks(&self.bounds).map(Transition::Tick);
+            return Ok(events.into_iter().map(|(_, transition)| transition).chain(ticks).collect());
         }
-        Ok(events.into_iter().map(|(_, transition)| transition).collect())
+        Ok(Vec::new())
     }
 
     fn run(&self) -> Result<(Run, Option<Failure>), ReplayError> {
         let steps = self.steps()?;
         let mut run = Run::default();
-        let end = self.walk(&steps, |state, member, cause| {
-            run.at += EVENT;
-            run.happens(state, member, cause, &steps);
+        let end = self.walk(&steps, |state, what| match what {
+            What::Step(member, cause) => {
+                run.at += EVENT;
+                run.happens(state, member, cause, &steps);
+            }
+            What::Tick(_) => run.at += TICK_NANOS,
         })?;
         let failure = end.err().map(|found| Failure::new(found.property, found.detail, run.step, run.at));
         Ok((run, failure))
     }
 
-    /// Goes it again. `before` sees each state, and what is about to happen to which member. Returns the
+    /// Goes it again. `before` sees each state, and what is about to happen. Returns the
     /// state at the end, or the violation: of an event, or that the end leads nowhere.
     pub(super) fn walk(
         &self,
         steps: &Steps,
-        mut before: impl FnMut(&State, usize, Cause),
+        mut before: impl FnMut(&State, What),
     ) -> Result<Result<Arc<State>, Violation>, ReplayError> {
         let mut state = match State::first(steps) {
             Ok(first) => Arc::new(first),
@@ -115,8 +121,7 @@ impl Schedule {
         };
         for (&transition, step) in self.path.iter().zip(1..) {
             let impossible = ReplayError::Impossible { step, transition };
-            let (member, cause) = state.cause(transition, &steps.bounds).ok_or(impossible)?;
-            before(&state, member, cause);
+            before(&state, state.what(transition, &steps.bounds).ok_or(impossible)?);
             match state.after(transition, steps).ok_or(impossible)? {
                 Ok(next) => state = next,
                 Err(violation) => return Ok(Err(violation)),
@@ -189,7 +194,7 @@ impl Run {
             _ => {}
         }
         // The judge has its say of the whole event.
-        let _ = steps.watched(host, member, cause, &mut |taken| self.steps(taken));
+        let _ = steps.watched(host, member, state.at(member, cause), &mut |taken| self.steps(taken));
     }
 
     fn steps(&mut self, taken: &Taken<'_>) {

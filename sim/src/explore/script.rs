@@ -3,7 +3,7 @@
 use super::bounds::{Bounds, ReplayError, id};
 use super::host::Cause;
 use super::schedule::{Schedule, sent};
-use super::state::State;
+use super::state::{State, What};
 use super::steps::Steps;
 use super::violation::Violation;
 use kontiki_core::event::{Event, Reconfigure};
@@ -19,16 +19,20 @@ impl Schedule {
     /// If the bounds are none, or an event cannot happen where it stands.
     pub fn script(&self) -> Result<String, ReplayError> {
         let steps = self.steps()?;
+        if self.bounds.ticks > 0 {
+            return Err(ReplayError::Clocks);
+        }
         let mut later = BTreeMap::new();
-        let _ = self.walk(&steps, |_, _, cause| {
-            if let Cause::Receive(key) = cause {
+        let _ = self.walk(&steps, |_, what| {
+            if let What::Step(_, Cause::Receive(key)) = what {
                 *later.entry(steps.post(key).message.to_string()).or_default() += 1;
             }
         })?;
         let mut script = Script { lines: beginning(&self.bounds), copies: BTreeMap::new(), later };
-        let end = self.walk(&steps, |state, member, cause| {
+        let end = self.walk(&steps, |state, what| {
+            let What::Step(member, cause) = what else { return };
             script.line(state, member, cause, &steps);
-            let _ = steps.watched(&state.hosts[member], member, cause, &mut |taken| {
+            let _ = steps.watched(&state.hosts[member], member, state.at(member, cause), &mut |taken| {
                 for message in taken.actions.iter().filter_map(sent) {
                     *script.copies.entry(message.to_string()).or_default() += 1;
                 }
@@ -80,6 +84,10 @@ impl Script {
             Cause::Propose(number) => writeln!(lines, "propose {name} {number}"),
             Cause::Read(_) => writeln!(lines, "read {name}"),
             Cause::Transfer(_) => writeln!(lines, "transfer {name}"),
+            Cause::Alarm => {
+                let leader = host.raft.status().leader;
+                leader.map_or(Ok(()), |leader| writeln!(lines, "unreachable {name} {leader}"))
+            }
             Cause::Snapshot => writeln!(lines, "snapshot {name} {}", host.raft.status().applied),
             Cause::Change(_) => writeln!(lines, "reconfigure {name} {}", change(&steps.event(cause, host))),
         };

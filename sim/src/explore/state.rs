@@ -1,12 +1,15 @@
 //! One state of a group, and what can happen next.
 
 use super::bounds::{Bounds, MAX_MEMBERS, Transition, id};
+use super::clocks::Clocks;
 use super::ghost::Ghost;
-use super::host::{Cause, Host, Step};
+use super::host::{At, Cause, Host, Step};
 use super::network::{Network, Post};
 use super::steps::{Steps, request_of_read};
+use super::symmetry::Renaming;
 use super::violation::Violation;
 use crate::hash::StableHasher;
+use kontiki_core::time::Instant;
 use std::sync::Arc;
 
 /// How much of what is bounded has happened.
@@ -23,6 +26,7 @@ struct Spent {
     transfers: u8,
     changes: u8,
     copied: u8,
+    alarms: u8,
 }
 
 /// A state: what all members are, every message that was ever sent, and what must be remembered to judge what
@@ -36,6 +40,16 @@ pub(super) struct State {
     /// whatever order they grew. A member's hash is of its name too.
     sums: Box<[u64]>,
     spent: Spent,
+    clocks: Clocks,
+}
+
+/// What a transition is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum What {
+    /// This happens to a member.
+    Step(usize, Cause),
+    /// Time goes on, by the clock of this member slowly.
+    Tick(u8),
 }
 
 /// What is remembered.
@@ -50,9 +64,17 @@ struct Past {
 #[derive(Debug)]
 pub(super) struct Successor {
     from: Arc<State>,
-    member: usize,
-    step: Arc<Step>,
+    change: Change,
     news: News,
+}
+
+/// What makes it another one.
+#[derive(Debug)]
+enum Change {
+    /// This member takes a step.
+    Step(usize, Arc<Step>),
+    /// Time goes on: the sums then.
+    Tick(Box<[u64]>),
 }
 
 /// What a transition changes beside a member and the network.
@@ -63,6 +85,7 @@ pub(super) struct News {
     /// What is remembered then, where that has changed.
     past: Option<Past>,
     spent: Spent,
+    clocks: Clocks,
     /// Whether the message that is received is gone then.
     consumes: bool,
 }
@@ -70,11 +93,11 @@ pub(super) struct News {
 impl Spent {
     fn hash(self) -> u64 {
         let Self { proposals, crashes, elections, heartbeats, reads, follower_reads, questions, .. } = self;
-        let Self { snapshots, transfers, changes, copied, .. } = self;
+        let Self { snapshots, transfers, changes, copied, alarms, .. } = self;
         let often = [proposals, crashes, elections, heartbeats, reads, follower_reads, questions, snapshots];
         StableHasher::combine(
             u64::from_le_bytes(often),
-            u64::from_le_bytes([transfers, changes, copied, 0, 0, 0, 0, 0]),
+            u64::from_le_bytes([transfers, changes, copied, alarms, 0, 0, 0, 0]),
         )
     }
 
@@ -91,6 +114,7 @@ impl Spent {
             Cause::Snapshot => self.snapshots += 1,
             Cause::Change(_) => self.changes += 1,
             Cause::Transfer(_) => self.transfers += 1,
+            Cause::Alarm => self.alarms += 1,
             Cause::Persisted | Cause::Applied | Cause::Receive(_) => {}
         }
     }
@@ -150,13 +174,18 @@ impl State {
         let sum = |renaming: usize| hosts.iter().map(|host| host.images[renaming]).fold(0, u64::wrapping_add);
         let sums = (0..past.hashes.len()).map(sum).collect();
         let network = Arc::new(Network::new(steps.bounds.copied.is_some()));
-        Self { hosts, network, past, sums, spent: Spent::default() }
+        Self { hosts, network, past, sums, spent: Spent::default(), clocks: Clocks::default() }
     }
 
     /// Equal for states that are equal but for names, and different for others, but for a chance of one in
     /// 2^64 for each pair.
     pub(super) fn fingerprint(&self) -> u64 {
         fingerprint(self.spent, &self.past.hashes, self.sums.iter().copied())
+    }
+
+    #[cfg(test)]
+    pub(super) fn ghost(&self) -> &Ghost {
+        &self.past.ghost
     }
 
     /// Different for states that differ in names.
@@ -168,13 +197,14 @@ impl State {
     /// Everything that can happen within the bounds to one member, in the order of the causes.
     pub(super) fn events(&self, member: usize, bounds: &Bounds, all: &mut Vec<(Cause, Transition)>) {
         let Spent { proposals, crashes, elections, heartbeats, reads, .. } = self.spent;
-        let Spent { follower_reads, questions, snapshots, transfers, changes, .. } = self.spent;
+        let Spent { follower_reads, questions, snapshots, transfers, changes, alarms, .. } = self.spent;
         let (host, at) = (&self.hosts[member], member as u8);
         let may_wake = match host.facts.is_leader {
             true => heartbeats < bounds.heartbeats,
             false => host.facts.term.get() < bounds.terms && elections < bounds.elections,
         };
-        if may_wake && host.facts.has_timer {
+        let is_due = if bounds.ticks == 0 { host.due < Instant::NEVER } else { host.due <= self.now(member) };
+        if may_wake && is_due {
             all.push((Cause::Timeout, Transition::Timeout(at)));
         }
         if !host.writes.is_empty() {
@@ -207,6 +237,9 @@ impl State {
         if host.facts.has_news && snapshots < bounds.snapshots {
             all.push((Cause::Snapshot, Transition::Snapshot(at)));
         }
+        if alarms < bounds.alarms && host.facts.follows {
+            all.push((Cause::Alarm, Transition::Alarm(at)));
+        }
         let may_ask = !host.facts.is_leader || questions < bounds.follower_reads;
         let received = self.network.to(member).filter(|(_, key)| may_ask || !key.is_question());
         let may_repeat = bounds.copied.is_some_and(|most| self.spent.copied < most);
@@ -218,9 +251,28 @@ impl State {
         }
     }
 
-    /// Who takes part in a transition and what happens to it, if that can happen within the bounds.
-    pub(super) fn cause(&self, transition: Transition, bounds: &Bounds) -> Option<(usize, Cause)> {
+    /// How time can go on within the bounds.
+    pub(super) fn ticks(&self, bounds: &Bounds) -> impl Iterator<Item = u8> + use<> {
+        let (clocks, goes_on) = (self.clocks, self.clocks.ticks() < bounds.ticks);
+        (0..self.hosts.len() as u8).filter(move |member| goes_on && clocks.may_be_slow(*member))
+    }
+
+    /// What time it is for a member.
+    fn now(&self, member: usize) -> Instant {
+        self.clocks.of(member).now()
+    }
+
+    /// This happens to a member now.
+    pub(super) fn at(&self, member: usize, cause: Cause) -> At {
+        (self.clocks.of(member), cause)
+    }
+
+    /// What a transition is, if it can happen within the bounds.
+    pub(super) fn what(&self, transition: Transition, bounds: &Bounds) -> Option<What> {
         let member = match transition {
+            Transition::Tick(slow) => {
+                return self.ticks(bounds).find(|it| *it == slow).map(What::Tick);
+            }
             Transition::Deliver(at) | Transition::Repeat(at) => self.network.key(at)?.addressee(),
             Transition::Timeout(member)
             | Transition::Persisted(member)
@@ -230,13 +282,15 @@ impl State {
             | Transition::Read(member)
             | Transition::Change(member)
             | Transition::Transfer(member)
+            | Transition::Alarm(member)
             | Transition::Snapshot(member) => usize::from(member),
         };
         let mut events = Vec::new();
         if member < self.hosts.len() {
             self.events(member, bounds, &mut events);
         }
-        events.iter().find(|(_, possible)| *possible == transition).map(|(cause, _)| (member, *cause))
+        let event = events.iter().find(|(_, possible)| *possible == transition);
+        event.map(|(cause, _)| What::Step(member, *cause))
     }
 
     /// Whose step a transition is, and what it is, in words.
@@ -280,6 +334,12 @@ impl State {
             }
             Transition::Transfer(member) => format!("the operator has {} hand over", id(member.into())),
             Transition::Snapshot(member) => format!("member {} takes a snapshot", id(member.into())),
+            Transition::Tick(member) => {
+                format!("time goes on, by the clock of member {} slowly", id(member.into()))
+            }
+            Transition::Alarm(member) => {
+                format!("the host of member {} takes its leader for lost", id(member.into()))
+            }
         }
     }
 
@@ -303,8 +363,25 @@ impl State {
         transition: Transition,
         steps: &Steps,
     ) -> Option<Result<Option<Successor>, Violation>> {
-        let (member, cause) = self.cause(transition, &steps.bounds)?;
-        Some(self.following(member, cause, transition, steps))
+        Some(match self.what(transition, &steps.bounds)? {
+            What::Step(member, cause) => self.following(member, cause, transition, steps),
+            What::Tick(slow) => Ok(Some(self.ticked(slow, steps))),
+        })
+    }
+
+    /// What follows where time goes on, by the clock of this member slowly.
+    pub(super) fn ticked(self: &Arc<Self>, slow: u8, steps: &Steps) -> Successor {
+        let clocks = self.clocks.tick(slow);
+        let mut ghost = Arc::clone(&self.past.ghost);
+        ghost.time_passes(&clocks);
+        let past = self.past_of(ghost, steps);
+        let hashes = &past.as_ref().unwrap_or(&self.past).hashes;
+        let changed = |renaming: &Renaming| clocks.hash(renaming).wrapping_sub(self.clocks.hash(renaming));
+        let sums = self.sums.iter().zip(steps.renamings());
+        let sums: Box<[_]> = sums.map(|(sum, renaming)| sum.wrapping_add(changed(renaming))).collect();
+        let fingerprint = fingerprint(self.spent, hashes, sums.iter().copied());
+        let news = News { fingerprint, past, spent: self.spent, clocks, consumes: false };
+        Successor { from: Arc::clone(self), change: Change::Tick(sums), news }
     }
 
     /// What follows where this happens to a member, if that changes anything.
@@ -315,10 +392,10 @@ impl State {
         transition: Transition,
         steps: &Steps,
     ) -> Result<Option<Successor>, Violation> {
-        let host = &self.hosts[member];
-        steps.prepare(host, member, std::iter::once(cause));
+        let (host, at) = (&self.hosts[member], self.at(member, cause));
+        steps.prepare(host, member, std::iter::once(at));
         let done = host.done.read();
-        let step = done.iter().find(|(known, _)| *known == cause).and_then(|(_, step)| step.as_ref());
+        let step = done.iter().find(|(known, _)| *known == at).and_then(|(_, step)| step.as_ref());
         let Some(step) = step else { return Ok(None) };
         let news = self.news(member, cause, transition, step, steps)?;
         Ok(Some(Successor::new(self, member, step, news)))
@@ -340,8 +417,9 @@ impl State {
         let consumes = steps.bounds.copied.is_some() && matches!(transition, Transition::Deliver(_));
         let past = self.judged(member, cause, step, host, steps)?;
         let hashes = &past.as_ref().unwrap_or(&self.past).hashes;
-        let fingerprint = fingerprint(spent, hashes, self.sums_after(member, host, step, consumes));
-        Ok(News { fingerprint, past, spent, consumes })
+        let sums = self.sums_after(member, host, step, consumes);
+        let fingerprint = fingerprint(spent, hashes, sums);
+        Ok(News { fingerprint, past, spent, clocks: self.clocks, consumes })
     }
 
     /// The sums once a member has changed and sent these messages.
@@ -376,9 +454,11 @@ impl State {
             return Ok(None);
         }
         let mut ghost = Arc::clone(&self.past.ghost);
-        if let Cause::Read(number) = cause {
-            Arc::make_mut(&mut ghost)
-                .read_begins(request_of_read(number), self.hosts[member].facts.is_leader);
+        match cause {
+            Cause::Read(number) => Arc::make_mut(&mut ghost)
+                .read_begins(request_of_read(number), self.hosts[member].facts.is_leader),
+            Cause::Crash(_) => ghost.crashes(id(member)),
+            _ => {}
         }
         let mut hosts = [host; MAX_MEMBERS];
         let others = hosts.iter_mut().zip(&self.hosts).enumerate().filter(|(place, _)| *place != member);
@@ -389,14 +469,19 @@ impl State {
             step.is_judged || ghost == self.past.ghost,
             "the judge remembers a step that is none of its concern"
         );
+        Ok(self.past_of(ghost, steps))
+    }
+
+    /// What is remembered, where that has changed.
+    fn past_of(&self, ghost: Arc<Ghost>, steps: &Steps) -> Option<Past> {
         let is_same = Arc::ptr_eq(&ghost, &self.past.ghost);
-        Ok((!is_same).then(|| Past { hashes: steps.hashes_of(&ghost), ghost }))
+        (!is_same).then(|| Past { hashes: steps.hashes_of(&ghost), ghost })
     }
 }
 
 impl Successor {
     pub(super) fn new(from: &Arc<State>, member: usize, step: &Arc<Step>, news: News) -> Self {
-        Self { from: Arc::clone(from), member, step: Arc::clone(step), news }
+        Self { from: Arc::clone(from), change: Change::Step(member, Arc::clone(step)), news }
     }
 
     /// That of the state.
@@ -406,22 +491,32 @@ impl Successor {
 
     /// The messages that are sent on the way to it, in the order of their keys.
     pub(super) fn sent(&self) -> &[Arc<Post>] {
-        &self.step.sent
+        match &self.change {
+            Change::Step(_, step) => &step.sent,
+            Change::Tick(_) => &[],
+        }
     }
 
     /// The whole state.
     pub(super) fn state(&self) -> State {
         let from = &*self.from;
         let (mut hosts, mut sums) = (from.hosts.clone(), from.sums.clone());
-        if let Ok(host) = &self.step.host {
-            let after = from.sums_after(self.member, host, &self.step, self.news.consumes);
-            sums.iter_mut().zip(after).for_each(|(sum, after)| *sum = after);
-            hosts[self.member] = Arc::clone(host);
+        let mut network = Arc::clone(&from.network);
+        let News { spent, clocks, consumes, ref past, .. } = self.news;
+        match &self.change {
+            Change::Tick(ticked) => sums.clone_from(ticked),
+            Change::Step(member, step) => {
+                if let Ok(host) = &step.host {
+                    let after = from.sums_after(*member, host, step, consumes);
+                    sums.iter_mut().zip(after).for_each(|(sum, after)| *sum = after);
+                    hosts[*member] = Arc::clone(host);
+                }
+                let gone = step.received.as_ref().filter(|_| consumes);
+                network = from.network.with(&step.sent, gone.map(|post| post.key));
+            }
         }
-        let past = self.news.past.as_ref().unwrap_or(&from.past).clone();
-        let gone = self.step.received.as_ref().filter(|_| self.news.consumes);
-        let network = from.network.with(&self.step.sent, gone.map(|post| post.key));
-        State { hosts, network, past, sums, spent: self.news.spent }
+        let past = past.as_ref().unwrap_or(&from.past).clone();
+        State { hosts, network, past, sums, spent, clocks }
     }
 }
 

@@ -6,8 +6,9 @@
 
 use super::alone::{Before, has_latest_membership, is_applied};
 use super::bounds::{Bounds, MAX_PROPOSALS, id};
+use super::clocks::Clock;
 use super::ghost::{self, Ghost};
-use super::host::{Cause, Host, NOW, Step};
+use super::host::{At, Cause, Host, Step};
 use super::network::{Key, Post};
 use super::symmetry::{Renaming, Symmetry};
 use super::violation::Violation;
@@ -60,6 +61,10 @@ impl Steps {
         all
     }
 
+    pub(super) fn renamings(&self) -> &[Renaming] {
+        self.symmetry.renamings()
+    }
+
     /// The hashes of what is remembered, under each renaming.
     pub(super) fn hashes_of(&self, ghost: &Ghost) -> Arc<[u64]> {
         let (_, others) = self.symmetry.renamings().split_first().expect("one that changes nothing");
@@ -103,15 +108,15 @@ impl Steps {
 
     /// Works out what follows for a member from each of these causes, which are in order: its
     /// [`Done`](super::host::Done) knows them all then.
-    pub(super) fn prepare(&self, host: &Host, member: usize, causes: impl Iterator<Item = Cause>) {
-        for cause in host.done.unknown(causes) {
-            self.work_out(host, member, cause);
+    pub(super) fn prepare(&self, host: &Host, member: usize, causes: impl Iterator<Item = At>) {
+        for (clock, cause) in host.done.unknown(causes) {
+            self.work_out(host, member, clock, cause);
         }
     }
 
     /// Works out what follows for a member and, under each renaming, for the member that takes its place:
     /// what comes of one must be what comes of the other, renamed.
-    fn work_out(&self, host: &Host, member: usize, cause: Cause) {
+    fn work_out(&self, host: &Host, member: usize, clock: Clock, cause: Cause) {
         let renamings = self.symmetry.renamings();
         let twin = |renaming: usize| Arc::clone(&locked(&self.hosts)[&host.images[renaming]]);
         let twins: Vec<_> = (0..renamings.len()).map(twin).collect();
@@ -122,14 +127,15 @@ impl Steps {
         });
         let causes: Vec<_> = causes.collect();
         let did = renamings.iter().zip(&twins).zip(&causes);
-        let did = did.map(|((renaming, twin), cause)| self.did(twin, renaming.place(member), *cause));
+        let did =
+            did.map(|((renaming, twin), cause)| self.did(twin, renaming.place(member), (clock, *cause)));
         let steps = self.compared(&twins, &causes, did.collect()).unwrap_or_else(|| {
             let detail = format!("{cause:?} at member {} comes to something else at another", member + 1);
             let violation = Violation::new("Symmetry", detail + ": explore with --no-symmetry");
             vec![Some(Arc::new(Step::violating(violation))); twins.len()]
         });
         for ((twin, cause), step) in twins.iter().zip(causes).zip(steps) {
-            twin.done.learn(cause, step);
+            twin.done.learn((clock, cause), step);
         }
     }
 
@@ -177,8 +183,8 @@ impl Steps {
     }
 
     /// What a member does.
-    fn did(&self, before: &Host, member: usize, cause: Cause) -> Result<Did, Violation> {
-        self.watched(before, member, cause, &mut |_| ())
+    fn did(&self, before: &Host, member: usize, at: At) -> Result<Did, Violation> {
+        self.watched(before, member, at, &mut |_| ())
     }
 
     /// The same, where each step of the kernel is shown.
@@ -186,18 +192,27 @@ impl Steps {
         &self,
         before: &Host,
         member: usize,
-        cause: Cause,
+        (clock, cause): At,
         watch: Watch<'_>,
     ) -> Result<Did, Violation> {
         let mut did = Did { host: before.clone(), sent: Vec::new(), answers: Vec::new(), is_judged: false };
         if let Cause::Crash(written) = cause {
             (0..written).for_each(|_| did.host.disk_writes());
-            did.host.restart(&self.bounds, member)?;
+            did.host.restart(&self.bounds, member, clock.now())?;
             has_latest_membership(&did.host.raft)?;
+            // Its host reads by no lease any more.
+            did.is_judged = self.bounds.ticks > 0 && before.facts.is_leader;
             return Ok(did);
         }
-        did.carry_out(self.event(cause, before), &self.bounds, watch)?;
-        did.host.seal();
+        if cause == Cause::Timeout && !before.facts.is_leader {
+            did.host.raft.set_election_deadline(before.due);
+        }
+        let now = match cause {
+            Cause::Timeout if self.bounds.ticks == 0 => before.due,
+            _ => clock.now(),
+        };
+        did.carry_out(self.event(cause, before), now, &self.bounds, watch)?;
+        did.host.seal(&self.bounds);
         let is_read = matches!(cause, Cause::Read(_));
         did.is_judged = is_read || ghost::concerns(before, &did.host, &did.sent, &did.answers);
         Ok(did)
@@ -213,13 +228,15 @@ impl Steps {
                 Event::Propose(Proposal { request, payload: ghost::payload_of(request) })
             }
             Cause::Read(number) => {
-                Event::Read(Read { request: request_of_read(number), via: ReadVia::Quorum })
+                let via = if self.bounds.ticks == 0 { ReadVia::Quorum } else { ReadVia::Lease };
+                Event::Read(Read { request: request_of_read(number), via })
             }
             Cause::Change(number) => self.change(request(2 * MAX_PROPOSALS, number), number),
             Cause::Transfer(number) => {
                 Event::Transfer(Transfer { request: request(3 * MAX_PROPOSALS, number), to: None })
             }
             Cause::Snapshot => Event::SnapshotTaken(host.raft.status().applied),
+            Cause::Alarm => host.raft.status().leader.map_or(Event::Wake, Event::PeerUnreachable),
             Cause::Timeout | Cause::Crash(_) => Event::Wake,
         }
     }
@@ -283,7 +300,13 @@ impl Did {
     }
 
     /// Steps a member, and carries out what follows.
-    fn carry_out(&mut self, event: Event, bounds: &Bounds, watch: Watch<'_>) -> Result<(), Violation> {
+    fn carry_out(
+        &mut self,
+        event: Event,
+        now: Instant,
+        bounds: &Bounds,
+        watch: Watch<'_>,
+    ) -> Result<(), Violation> {
         let host = &mut self.host;
         if matches!(event, Event::Persisted(_)) {
             host.disk_writes();
@@ -296,7 +319,6 @@ impl Did {
             if let Event::Applied(through) = event {
                 host.applied = through;
             }
-            let now = if event == Event::Wake { host.raft.deadline() } else { NOW };
             let before = Before::of(&host.raft);
             let stepped = stepped(&mut host.raft, now, event.clone());
             let (actions, after) = match &stepped {
@@ -333,7 +355,6 @@ impl Did {
                 }
             }
         }
-        host.raft.forget_time(NOW);
         Ok(())
     }
 }

@@ -1,8 +1,9 @@
 //! Small groups explored to the end, and the judge.
 
 use super::alone::{Before, has_latest_membership, is_applied, is_latest};
+use super::clocks::NOW;
 use super::ghost::{Ghost, applied_is_committed};
-use super::host::{Host, NOW};
+use super::host::Host;
 use super::*;
 use crate::explain;
 use crate::hash::StableHasher;
@@ -260,7 +261,7 @@ fn holding(member: usize, entries: &[(u64, u64, &str)], committed: u64) -> Host 
     host.disk.entries = entries.iter().map(entry).collect();
     host.disk.ballot = Ballot::new(Term::new(5), None);
     host.disk.committed = Index::new(committed);
-    host.restart(&PAIR, member).unwrap();
+    host.restart(&PAIR, member, NOW).unwrap();
     host
 }
 
@@ -373,7 +374,7 @@ fn a_member_that_goes_by_another_membership_than_its_log_says_is_seen() {
     let alone = Arc::new(Membership::of([id(1)]).unwrap());
     let entry = Entry { id: LogId::new(2, 2), body: EntryBody::Config(Arc::clone(&alone)) };
     host.disk.entries = host.disk.entries.iter().cloned().chain([entry]).collect();
-    host.restart(&PAIR, 0).unwrap();
+    host.restart(&PAIR, 0, NOW).unwrap();
     assert_eq!(property(has_latest_membership(&host.raft)), "nothing");
     assert_eq!(property(is_latest(&alone, host.raft.log(), id(1))), "nothing");
     let first = Membership::of([id(1), id(2)]).unwrap();
@@ -797,8 +798,7 @@ fn half_deaf(steps: &Steps) -> State {
     let config = Config::new(of_another_cluster, Options::default()).unwrap();
     let mut deaf = (*state.hosts[1]).clone();
     deaf.raft = Raft::restore(config, deaf.disk.clone(), NOW).unwrap();
-    deaf.raft.forget_time(NOW);
-    deaf.seal();
+    deaf.seal(&steps.bounds);
     let images = [deaf.hash].into();
     state.hosts[1] = steps.host(deaf, images).unwrap();
     state

@@ -60,6 +60,14 @@ impl Leader {
         leader
     }
 
+    /// Peers count as heard from just now, whenever that is: this leader does not step down for want of a
+    /// quorum.
+    #[cfg(feature = "explore")]
+    pub(crate) fn forget_contacts(&mut self) {
+        self.committing_since = Instant::NEVER;
+        self.peers.iter_mut().for_each(|peer| peer.contact = Instant::NEVER);
+    }
+
     #[cfg(feature = "explore")]
     pub(crate) fn forget_time(&mut self, common: &Common) {
         self.committing_since = common.now;
