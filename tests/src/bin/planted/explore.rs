@@ -1,9 +1,10 @@
 //! `cargo planted --explore`: looks for bugs by trying every state of a small group, within the bounds that
 //! the header names.
 
-use crate::{Bug, Failure, Found, Table, Workshop, output_of};
+use crate::{Bug, Failure, Found, Simulator, Table, Workshop, output_of};
 use serde_json::Value;
 use std::fs;
+use std::path::PathBuf;
 
 const BEGIN: &str = "<!-- table: written by `cargo planted --explore --write` -->\n";
 const HEAD: &str = "\
@@ -17,7 +18,7 @@ const MAX_STATES: &str = "20000000";
 /// Explores each bug's bounds. Returns whether every bug that has bounds was found within them.
 pub(crate) fn explore(
     workshop: &Workshop,
-    bugs: &[Bug],
+    bugs: &[&Bug],
     bounds: Option<&str>,
     write: bool,
 ) -> Result<bool, Failure> {
@@ -64,42 +65,45 @@ impl Explored {
 
 impl Workshop {
     /// What exploring the bounds of its header finds of a bug that no drawn seed finds.
-    pub(crate) fn explore_instead(&self, bug: &Bug) -> Result<Found, Failure> {
+    pub(crate) fn explore_instead(&self, simulator: &Simulator, bug: &Bug) -> Result<Found, Failure> {
         let bounds = bug.explore.as_deref().ok_or("`Command: explore` needs a line `Explore:`")?;
-        let Explored { property, detail, .. } = self.explored(bounds)?;
+        let Explored { property, detail, .. } = self.explored(simulator, bounds)?;
         Ok(Found { property, seeds: "explored".to_owned(), detail })
     }
 
     /// What exploration finds of a bug, if it is what the header says.
     fn explore(&self, bug: &Bug, bounds: &str) -> Result<Explored, Failure> {
-        self.build(bug)?;
-        let explored = self.explored(bounds)?;
+        let simulator = self.build(bug)?;
+        let explored = self.explored(&simulator, bounds)?;
         let Explored { property, detail, .. } = &explored;
         if !bug.properties.contains(property) {
             return Err(format!("expected {}, got {property}: {detail}", bug.properties.join(" | ")).into());
         }
         // Nothing has happened to be told where the group leads nowhere from the beginning.
         if explored.events > 0 {
-            self.told(property)?;
+            self.told(&simulator, property, bounds)?;
         }
         Ok(explored)
     }
 
     /// Sees that the counterexample is told like any other failure: as a story and as a page, and can be
-    /// written as a script.
-    fn told(&self, property: &str) -> Result<(), Failure> {
-        let file = self.target.join("counterexample.json");
-        let story = output_of(self.simulator().arg("replay").arg(&file).arg("--story"))?;
+    /// written as a script, unless members' clocks differ in it.
+    fn told(&self, simulator: &Simulator, property: &str, bounds: &str) -> Result<(), Failure> {
+        let file = self.counterexample();
+        let story = output_of(simulator.command().arg("replay").arg(&file).arg("--story"))?;
         let facts = story.lines().take_while(|line| !line.trim_start().starts_with(property)).count();
         if facts == 0 || facts == story.lines().count() {
             return Err(format!("no story of {property}:\n{story}").into());
         }
         let (page, script) = (file.with_extension("html"), file.with_extension("txt"));
-        let explained = output_of(self.simulator().arg("explain").arg(&file).arg("-o").arg(&page))?;
+        let explained = output_of(simulator.command().arg("explain").arg(&file).arg("-o").arg(&page))?;
         if !explained.starts_with(property) || fs::metadata(&page)?.len() == 0 {
             return Err(format!("no page of {property}: {explained}").into());
         }
-        output_of(self.simulator().args(["explore", "--replay"]).arg(&file).arg("--script").arg(&script))?;
+        if bounds.contains("--ticks") {
+            return Ok(());
+        }
+        output_of(simulator.command().args(["explore", "--replay"]).arg(&file).arg("--script").arg(&script))?;
         let script = fs::read_to_string(&script)?;
         if !script.starts_with(&format!("# {property}: ")) || !script.contains("\ncluster ") {
             return Err(format!("no script of {property}: {script}").into());
@@ -107,11 +111,15 @@ impl Workshop {
         Ok(())
     }
 
-    /// What the simulator finds, as it is built, within these bounds.
-    fn explored(&self, bounds: &str) -> Result<Explored, Failure> {
-        let mut run = self.simulator();
+    fn counterexample(&self) -> PathBuf {
+        self.root.join("target/planted/counterexample.json")
+    }
+
+    /// What the simulator finds within these bounds.
+    fn explored(&self, simulator: &Simulator, bounds: &str) -> Result<Explored, Failure> {
+        let mut run = simulator.command();
         run.args(["explore", "--format", "json", "--max-states", MAX_STATES]).args(bounds.split_whitespace());
-        run.arg("--counterexample").arg(self.target.join("counterexample.json"));
+        run.arg("--counterexample").arg(self.counterexample());
         let report: Value = serde_json::from_str(&output_of(&mut run)?)?;
         let states = report["states"].as_u64().unwrap_or_default();
         let violation =

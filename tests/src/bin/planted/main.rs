@@ -19,6 +19,8 @@
 //! bug that is not found within its budget, one that trips another property, and one that makes the simulator
 //! run on without end (longer than [`LIMIT`]; it is stopped then) are failures.
 //!
+//! More than a few are built together, but for those that change more than bodies of functions (`together`).
+//!
 //! `--check` only sees whether every patch applies and compiles: one that does not is found out long before
 //! its bug is planted again.
 //!
@@ -32,6 +34,7 @@ mod explore;
 mod measure;
 mod rebase;
 mod shrink;
+mod together;
 
 use clap::Parser;
 use kontiki_tests::workspace;
@@ -42,6 +45,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
+use together::Together;
 
 /// Plants known bugs and sees whether the simulator finds them.
 #[derive(Parser, Debug)]
@@ -51,6 +55,12 @@ struct Cli {
     /// Only every N-th bug, as a sample
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     every: Option<u16>,
+    /// Only bugs that were held back: their author did not know what the simulator finds
+    #[arg(long)]
+    held_back: bool,
+    /// Those too that are known not to be found; a name chooses them as well
+    #[arg(long)]
+    gaps: bool,
     /// Write what is found into the table of tests/planted/README.md, bug by bug; the rows of other bugs stay
     #[arg(long)]
     write: bool,
@@ -83,6 +93,9 @@ struct Cli {
 /// How many seeds a bug may take to be found, where its header does not say.
 const BUDGET: u64 = 4_000;
 
+/// More bugs than these are built together.
+const FEW: usize = 4;
+
 /// How long the simulator may run for one bug. The largest budget takes a tenth of that.
 const LIMIT: Duration = Duration::from_secs(900);
 
@@ -105,6 +118,10 @@ struct Bug {
     explore: Option<String>,
     /// What the story of its shrunk scenario says.
     story: Vec<String>,
+    /// Whether its author did not know what the simulator finds.
+    is_held_back: bool,
+    /// Whether it is known not to be found: the header says what the simulator does not do.
+    is_gap: bool,
 }
 
 /// What became of it.
@@ -122,11 +139,15 @@ fn main() -> ExitCode {
 impl Cli {
     fn run(&self) -> Result<bool, Failure> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the tests have no workspace")?;
-        let bugs = self.chosen(bugs(&root.join("tests/planted"))?)?;
+        let all = bugs(&root.join("tests/planted"))?;
+        let bugs = self.chosen(&all)?;
         if self.rebase {
             return rebase::rebase(root, &bugs);
         }
-        let workshop = Workshop::open(root)?;
+        let mut workshop = Workshop::open(root)?;
+        if bugs.len() > FEW {
+            workshop.gather(&all)?;
+        }
         if self.check {
             Ok(check(&workshop, &bugs))
         } else if self.shrink {
@@ -141,7 +162,7 @@ impl Cli {
     }
 
     /// Looks for each bug by drawn seeds, and tells which were found.
-    fn plant(&self, root: &Path, workshop: &Workshop, bugs: &[Bug]) -> Result<bool, Failure> {
+    fn plant(&self, root: &Path, workshop: &Workshop, bugs: &[&Bug]) -> Result<bool, Failure> {
         println!(
             "{:<34} {:<9} {:<30} {:>8} {:>8}",
             "bug", "pitfall", "property that fired", "seeds", "seconds"
@@ -186,10 +207,13 @@ impl Cli {
         Ok(missed.is_empty())
     }
 
-    fn chosen(&self, bugs: Vec<Bug>) -> Result<Vec<Bug>, Failure> {
+    fn chosen<'b>(&self, bugs: &'b [Bug]) -> Result<Vec<&'b Bug>, Failure> {
         let every = usize::from(self.every.unwrap_or(1));
-        let named = |bug: &Bug| self.name.as_ref().is_none_or(|name| bug.name.contains(name));
-        let chosen: Vec<_> = bugs.into_iter().filter(named).step_by(every).collect();
+        let named = |bug: &&Bug| self.name.as_ref().is_none_or(|name| bug.name.contains(name));
+        let named = bugs.iter().filter(named).filter(|bug| bug.is_held_back || !self.held_back);
+        let named =
+            named.filter(|bug| !bug.is_gap || self.gaps || self.check || self.rebase || self.name.is_some());
+        let chosen: Vec<_> = named.step_by(every).collect();
         if chosen.is_empty() {
             return Err("no bug of that name; the names are those of tests/planted/*.patch".into());
         }
@@ -198,18 +222,20 @@ impl Cli {
 }
 
 /// Says which patches do not apply or do not compile. Returns whether all do.
-fn check(workshop: &Workshop, bugs: &[Bug]) -> bool {
+fn check(workshop: &Workshop, bugs: &[&Bug]) -> bool {
     let broken = bugs.iter().filter_map(|bug| Some((bug, workshop.check(bug).err()?)));
     let broken = broken.inspect(|(bug, error)| println!("BROKEN  {}: {error}", bug.name)).count();
     println!("{} of {} planted bugs compile", bugs.len() - broken, bugs.len());
     broken == 0
 }
 
-/// A copy of the workspace, in which bugs are planted and built, one at a time.
+/// Copies of the workspace, in which bugs are planted and built.
 struct Workshop {
     root: PathBuf,
-    copy: PathBuf,
-    target: PathBuf,
+    /// For bugs that are built alone.
+    alone: Copy,
+    /// For those that are built together, if there are any.
+    together: Option<(Together, Copy)>,
     /// Held for as long as this process works here: two that share a copy would run each other's bugs.
     _lock: File,
 }
@@ -218,39 +244,64 @@ impl Workshop {
     fn open(root: &Path) -> Result<Self, Failure> {
         let place = root.join("target/planted");
         let lock = workspace::lock(&place, "cargo planted")?;
-        let (copy, target) = (place.join("workspace"), place.join("target"));
-        Ok(Self { root: root.to_owned(), copy, target, _lock: lock })
+        Ok(Self { root: root.to_owned(), alone: Copy::at(&place), together: None, _lock: lock })
+    }
+
+    /// Builds the bugs that can be built together.
+    fn gather(&mut self, bugs: &[Bug]) -> Result<(), Failure> {
+        let mut together = Together::read(&self.root, bugs)?;
+        let copy = Copy::at(&self.root.join("target/planted/together"));
+        loop {
+            let change = |path: &Path, bytes: Vec<u8>| {
+                let file = path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy();
+                together.changed(&file.replace('\\', "/"), bytes)
+            };
+            copy.mirror(&self.root, &change)?;
+            let checked =
+                copy.cargo("check").args(["--message-format", "json", "-p", "kontiki-core"]).output()?;
+            if checked.status.success() {
+                break;
+            }
+            let left_out = together.leave_out(&String::from_utf8(checked.stdout)?)?;
+            if left_out.is_empty() {
+                let errors = String::from_utf8_lossy(&checked.stderr);
+                return Err(format!("the copy does not compile, and no bug explains why:\n{errors}").into());
+            }
+        }
+        let simulator = copy.build()?;
+        let run = ["run", "--seeds", "0..40", "--format", "json", "--progress", "0s"];
+        let report: Value = serde_json::from_str(&output_of(simulator.command().args(run))?)?;
+        if report["failures"].as_array().is_none_or(|failures| !failures.is_empty()) {
+            return Err(format!("with no bug on, a property is violated: {report:#}").into());
+        }
+        eprintln!("{} of {} planted bugs are built together", together.len(), bugs.len());
+        self.together = Some((together, copy));
+        Ok(())
     }
 
     /// Plants one bug and runs the simulator until a check fires.
     fn plant(&self, bug: &Bug) -> Result<Found, Failure> {
-        self.build(bug)?;
+        let simulator = self.build(bug)?;
         match &bug.scenario {
-            Some(scenario) => self.replay(scenario),
-            None if bug.command == "explore" => self.explore_instead(bug),
-            None => self.sweep(bug),
+            Some(scenario) => self.replay(&simulator, scenario),
+            None if bug.command == "explore" => self.explore_instead(&simulator, bug),
+            None => simulator.sweep(bug),
         }
+    }
+
+    /// The number of a bug that is built together with others, and their copy.
+    fn shared(&self, bug: &Bug) -> Option<(u16, &Copy)> {
+        let (together, copy) = self.together.as_ref()?;
+        Some((together.number(bug)?, copy))
     }
 
     /// Copies what has changed of the workspace, and puts the bug in.
     fn prepare(&self, bug: &Bug) -> Result<(), Failure> {
-        for part in [
-            "Cargo.toml",
-            "Cargo.lock",
-            "core",
-            "sim",
-            "net-tokio",
-            "tests/Cargo.toml",
-            "tests/src",
-            "tests/it",
-        ] {
-            workspace::mirror(&self.root.join(part), &self.copy.join(part), &|_, bytes| bytes)?;
-        }
+        self.alone.mirror(&self.root, &|_, bytes| bytes)?;
+        let copy = &self.alone.workspace;
         let mut apply = Command::new("git");
         // The copy lies inside the repository, and is not part of it.
-        apply
-            .env("GIT_CEILING_DIRECTORIES", self.copy.parent().unwrap_or(&self.copy))
-            .current_dir(&self.copy);
+        apply.env("GIT_CEILING_DIRECTORIES", copy.parent().unwrap_or(copy)).current_dir(copy);
         let applied = apply.arg("apply").arg(&bug.patch).output()?;
         if !applied.status.success() {
             let why = String::from_utf8_lossy(&applied.stderr).into_owned();
@@ -261,30 +312,87 @@ impl Workshop {
 
     /// Sees whether the crates that a bug changes compile with it.
     fn check(&self, bug: &Bug) -> Result<(), Failure> {
+        if self.shared(bug).is_some() {
+            return Ok(());
+        }
         self.prepare(bug)?;
         let patch = fs::read_to_string(&bug.patch)?;
         let files = patch.lines().filter_map(|line| line.strip_prefix("+++ b/"));
         let crates = files.filter_map(|file| file.split('/').next());
         let packages: BTreeSet<_> = crates.map(|name| format!("--package=kontiki-{name}")).collect();
-        let checked = Command::new(env!("CARGO"))
-            .args(["check", "--quiet", "--all-features"])
-            .args(packages)
-            .current_dir(&self.copy)
-            .env("CARGO_TARGET_DIR", &self.target)
-            .env("RUSTFLAGS", "-Awarnings")
-            .output()?;
+        let checked = self.alone.cargo("check").args(packages).output()?;
         if !checked.status.success() {
             return Err(String::from_utf8_lossy(&checked.stderr).into_owned().into());
         }
         Ok(())
     }
 
-    /// Builds the simulator with a bug in it.
-    fn build(&self, bug: &Bug) -> Result<(), Failure> {
+    /// The simulator with a bug in it.
+    fn build(&self, bug: &Bug) -> Result<Simulator, Failure> {
+        if let Some((number, copy)) = self.shared(bug) {
+            return Ok(Simulator { number, ..copy.simulator() });
+        }
         self.prepare(bug)?;
+        self.alone.build()
+    }
+
+    fn replay(&self, simulator: &Simulator, scenario: &str) -> Result<Found, Failure> {
+        let file = self.root.join("tests/planted").join(scenario);
+        let shown = output_of(simulator.command().arg("replay").arg(file))?;
+        let failed = shown
+            .lines()
+            .find_map(|line| line.strip_prefix("FAILED  "))
+            .ok_or("the scenario shows nothing")?;
+        let (property, detail) =
+            failed.split_once(" at step ").ok_or("the simulator reported no property")?;
+        Ok(Found { property: property.to_owned(), seeds: "directed".to_owned(), detail: detail.to_owned() })
+    }
+}
+
+/// A copy of the workspace, and what is built of it.
+struct Copy {
+    workspace: PathBuf,
+    target: PathBuf,
+}
+
+impl Copy {
+    fn at(place: &Path) -> Self {
+        Self { workspace: place.join("workspace"), target: place.join("target") }
+    }
+
+    /// Copies what has changed of the workspace, but for what `change` changes.
+    fn mirror(&self, root: &Path, change: workspace::Change<'_>) -> Result<(), Failure> {
+        for part in [
+            "Cargo.toml",
+            "Cargo.lock",
+            "core",
+            "sim",
+            "net-tokio",
+            "tests/Cargo.toml",
+            "tests/src",
+            "tests/it",
+        ] {
+            workspace::mirror(&root.join(part), &self.workspace.join(part), change)?;
+        }
+        Ok(())
+    }
+
+    /// Cargo in the copy, for all features.
+    fn cargo(&self, command: &str) -> Command {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .args([command, "--quiet", "--all-features"])
+            .current_dir(&self.workspace)
+            .env("CARGO_TARGET_DIR", &self.target)
+            .env("RUSTFLAGS", "-Awarnings");
+        cargo
+    }
+
+    /// Builds the simulator.
+    fn build(&self) -> Result<Simulator, Failure> {
         let built = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--profile", "sweep", "-p", "kontiki-sim"])
-            .current_dir(&self.copy)
+            .current_dir(&self.workspace)
             .env("CARGO_TARGET_DIR", &self.target)
             // The kernel's own assertions are off: what is found is found from outside.
             .env("CARGO_PROFILE_SWEEP_DEBUG_ASSERTIONS", "false")
@@ -298,7 +406,26 @@ impl Workshop {
         if !built.success() {
             return Err("the patched workspace does not build".into());
         }
-        Ok(())
+        Ok(self.simulator())
+    }
+
+    fn simulator(&self) -> Simulator {
+        Simulator { program: self.target.join("sweep/kontiki-sim"), number: 0 }
+    }
+}
+
+/// The simulator, with a bug in it.
+struct Simulator {
+    program: PathBuf,
+    /// Of the bug, where several were built together.
+    number: u16,
+}
+
+impl Simulator {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env(together::CHOSEN, self.number.to_string());
+        command
     }
 
     fn sweep(&self, bug: &Bug) -> Result<Found, Failure> {
@@ -317,32 +444,16 @@ impl Workshop {
         Ok(failures.first().ok_or_else(|| format!("not found in {} seeds", bug.seeds))?.clone())
     }
 
-    fn replay(&self, scenario: &str) -> Result<Found, Failure> {
-        let file = self.root.join("tests/planted").join(scenario);
-        let shown = output_of(self.simulator().arg("replay").arg(file))?;
-        let failed = shown
-            .lines()
-            .find_map(|line| line.strip_prefix("FAILED  "))
-            .ok_or("the scenario shows nothing")?;
-        let (property, detail) =
-            failed.split_once(" at step ").ok_or("the simulator reported no property")?;
-        Ok(Found { property: property.to_owned(), seeds: "directed".to_owned(), detail: detail.to_owned() })
-    }
-
     /// A sweep of a bug's budget, from this seed on, until one fails.
     fn sweep_of(&self, bug: &Bug, start: u64) -> Command {
         let seeds = format!("{start}..{}", start + bug.seeds);
-        let mut run = self.simulator();
+        let mut run = self.command();
         run.args([&bug.command, "--seeds", &seeds, "--format", "json", "--max-failures", "1"]).args(&bug.run);
         if bug.command == "run" {
             // What is told meanwhile would stand between the rows.
             run.args(["--progress", "0s"]);
         }
         run
-    }
-
-    fn simulator(&self) -> Command {
-        Command::new(self.target.join("sweep/kontiki-sim"))
     }
 }
 
@@ -378,6 +489,8 @@ impl Bug {
                 .flat_map(|parts| parts.split('|'))
                 .map(|part| part.trim().to_owned())
                 .collect(),
+            is_held_back: field("Origin:").is_some_and(|origin| origin == "held back"),
+            is_gap: field("Gap:").is_some(),
             name,
             patch,
         })

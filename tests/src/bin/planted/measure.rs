@@ -1,6 +1,6 @@
 //! `cargo planted --measure`: how many seeds it takes to find each bug, from many starts.
 
-use crate::{Bug, END, Failure, Table, Workshop, output_of};
+use crate::{Bug, END, Failure, Simulator, Table, Workshop, output_of};
 use serde_json::Value;
 use std::fmt;
 use std::fs;
@@ -67,7 +67,7 @@ impl fmt::Display for Tenths {
 
 /// Measures each bug whose row is not of this commit and of so many starts. Returns whether each was found
 /// from every start.
-pub(crate) fn measure(workshop: &Workshop, bugs: &[Bug], starts: u64) -> Result<bool, Failure> {
+pub(crate) fn measure(workshop: &Workshop, bugs: &[&Bug], starts: u64) -> Result<bool, Failure> {
     let commit = commit(&workshop.root)?;
     let file = workshop.root.join(PAGE);
     let table = Table { file: file.clone(), begin: BEGIN, head: HEAD };
@@ -106,12 +106,14 @@ impl Workshop {
                 format!("its budget is larger than {STRIDE} seeds, and its starts would overlap").into()
             );
         }
-        self.build(bug)?;
+        let simulator = self.build(bug)?;
         // None begins at 0: those seeds are looked at whenever the simulator is worked on.
-        let starts = (1..=starts).map(|number| self.start(bug, number * STRIDE));
+        let starts = (1..=starts).map(|number| simulator.start(bug, number * STRIDE));
         Ok(Measured::of(bug, starts.collect::<Result<_, _>>()?))
     }
+}
 
+impl Simulator {
     /// Runs seeds from one start, one after the other, until one fails or the budget is used up.
     fn start(&self, bug: &Bug, start: u64) -> Result<Start, Failure> {
         let mut run = self.sweep_of(bug, start);
@@ -327,6 +329,8 @@ mod tests {
             scenario: None,
             explore: None,
             story: Vec::new(),
+            is_held_back: false,
+            is_gap: false,
         }
     }
 

@@ -30,7 +30,7 @@ enum Rebased {
 }
 
 /// Re-applies each bug to the present tree and rewrites those that have moved. Returns whether all apply now.
-pub(crate) fn rebase(root: &Path, bugs: &[Bug]) -> Result<bool, Failure> {
+pub(crate) fn rebase(root: &Path, bugs: &[&Bug]) -> Result<bool, Failure> {
     let repository = Repository::new(root)?;
     let present = repository.present()?;
     let (mut rewritten, mut stuck) = (0, Vec::new());

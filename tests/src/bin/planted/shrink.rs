@@ -1,6 +1,6 @@
 //! `cargo planted --shrink`: shrinks the scenario in which a bug is found, and shows what is left.
 
-use crate::{Bug, Failure, Table, Workshop, output_of};
+use crate::{Bug, Failure, Simulator, Table, Workshop, output_of};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -72,7 +72,7 @@ impl Row {
 }
 
 /// Shrinks the scenario of each bug. Returns whether every one became small.
-pub(crate) fn shrink(workshop: &Workshop, bugs: &[Bug], write: bool) -> Result<bool, Failure> {
+pub(crate) fn shrink(workshop: &Workshop, bugs: &[&Bug], write: bool) -> Result<bool, Failure> {
     let table = Table { file: workshop.root.join("docs/shrinking.md"), begin: BEGIN, head: HEAD };
     let (mut small, mut large) = (0, Vec::new());
     print!("{HEAD}");
@@ -107,34 +107,36 @@ impl Workshop {
         if bug.command != "run" {
             return Err(format!("cargo sim {} draws no scenario that could be shrunk", bug.command).into());
         }
-        self.build(bug)?;
-        let place = self.copy.with_file_name("scenarios");
+        let simulator = self.build(bug)?;
+        let place = self.root.join("target/planted/scenarios");
         fs::create_dir_all(&place)?;
         let (drawn, smallest) =
             (place.join(format!("{}.json", bug.name)), place.join(format!("{}-small.json", bug.name)));
         match &bug.scenario {
             Some(scenario) => drop(fs::copy(self.root.join("tests/planted").join(scenario), &drawn)?),
             None => {
-                let first = self.first_failure(bug)?;
+                let first = simulator.first_failure(bug)?;
                 let seed = first["seed"].as_u64().ok_or("the failure names no seed")?.to_string();
-                let mut draw = self.simulator();
+                let mut draw = simulator.command();
                 fs::write(&drawn, output_of(draw.args(["scenario", "--seed", &seed]).args(bug.cluster()))?)?;
             }
         }
-        let (before, _) = self.size(&drawn)?;
+        let (before, _) = simulator.size(&drawn)?;
         let started = Instant::now();
-        fs::write(&smallest, output_of(self.simulator().arg("shrink").arg(&drawn))?)?;
+        fs::write(&smallest, output_of(simulator.command().arg("shrink").arg(&drawn))?)?;
         let seconds = started.elapsed().as_secs();
-        let (after, property) = self.size(&smallest)?;
-        self.check_story(bug, &smallest)?;
-        let highlighted = self.highlighted(&smallest)?;
+        let (after, property) = simulator.size(&smallest)?;
+        simulator.check_story(bug, &smallest)?;
+        let highlighted = simulator.highlighted(&smallest)?;
         Ok(Row { property, before, after, highlighted, seconds })
     }
+}
 
+impl Simulator {
     /// How many events the page of a scenario file shows as what led to its failure.
     fn highlighted(&self, file: &Path) -> Result<Highlighted, Failure> {
         let page = file.with_extension("html");
-        output_of(self.simulator().arg("explain").arg(file).arg("-o").arg(&page))?;
+        output_of(self.command().arg("explain").arg(file).arg("-o").arg(&page))?;
         let page = fs::read_to_string(page)?;
         let data =
             page.split_once("type=\"application/json\">").and_then(|(_, rest)| rest.split_once("</script>"));
@@ -151,7 +153,7 @@ impl Workshop {
 
     /// The story of a scenario must hold the facts that the header names.
     fn check_story(&self, bug: &Bug, file: &Path) -> Result<(), Failure> {
-        let story = output_of(self.simulator().args(["replay", "--story"]).arg(file))?;
+        let story = output_of(self.command().args(["replay", "--story"]).arg(file))?;
         match bug.story.iter().find(|part| !story.contains(*part)) {
             Some(missing) => Err(format!("its story does not say `{missing}`:\n{story}").into()),
             None => Ok(()),
@@ -162,7 +164,7 @@ impl Workshop {
     fn size(&self, file: &Path) -> Result<(Size, String), Failure> {
         let scenario: Value = serde_json::from_str(&fs::read_to_string(file)?)?;
         let count = |list: &str| scenario[list].as_array().map_or(0, Vec::len);
-        let shown = output_of(self.simulator().arg("replay").arg(file))?;
+        let shown = output_of(self.command().arg("replay").arg(file))?;
         let failed = shown.lines().find_map(|line| line.strip_prefix("FAILED  "));
         let (property, rest) =
             failed.and_then(|line| line.split_once(" at step ")).ok_or("the scenario does not fail alone")?;
