@@ -293,6 +293,7 @@ mod tests {
                 after: after.0,
                 chain: &[],
                 appended: 0,
+                held: Index::MAX,
                 membership: after.1,
                 membership_before: before.1,
                 me: id.into(),

@@ -1,7 +1,7 @@
 //! Durable Commit: when a leader commits an entry, that entry and all before it are on the disks of a
 //! majority of the voters, of both sets in a joint configuration. This is what an acknowledgement means. A
-//! member breaks it that acknowledges entries which are only in memory, or on the disk of another
-//! incarnation.
+//! member breaks it that acknowledges entries which are only in memory, on the disk of another incarnation, or
+//! behind one that its disk has lost: the last is seen when it does.
 
 use super::majority::has_majority;
 use super::{Check, Finding, Observation};
@@ -16,7 +16,7 @@ use kontiki_core::types::{Index, NodeId};
 
 /// Whether a member acknowledges in these actions no entry behind the last that it holds: what its disk has
 /// lost counts for no majority, nor what follows it.
-pub(crate) fn is_held(id: NodeId, actions: &[Action], held: Index) -> Result<(), String> {
+fn is_held(id: NodeId, actions: &[Action], held: Index) -> Result<(), String> {
     let acknowledged = actions.iter().filter_map(|action| match action {
         Action::Send(message) => match message.body {
             Body::Appended { matched } | Body::HeartbeatAck { matched, .. } => Some(matched),
@@ -41,6 +41,7 @@ impl Check for DurableCommit {
 
     fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
         let (before, after) = (step.before, step.after);
+        is_held(after.id, step.actions, step.held)?;
         if after.role != RoleKind::Leader || after.committed == before.committed {
             return Ok(());
         }
@@ -90,18 +91,24 @@ mod tests {
     use kontiki_core::types::{ClusterId, Identity, Term};
 
     fn commit(copies: usize) -> Result<(), Finding> {
+        observed(copies, 1, &[])
+    }
+
+    /// Of a leader of three that has committed so much, and of whose log nothing is held behind entry 4.
+    fn observed(copies: usize, committed: u64, actions: &[Action]) -> Result<(), Finding> {
         let log = chain(&[(1, "x")]);
-        let (before, after) = (status(1, RoleKind::Leader, 1, 0), status(1, RoleKind::Leader, 1, 1));
+        let (before, after) = (status(1, RoleKind::Leader, 1, 0), status(1, RoleKind::Leader, 1, committed));
         let group = group(3);
         DurableCommit.observe(&Observation {
             member: 0,
             now: Stamp::default(),
             event: &Event::Wake,
-            actions: &[],
+            actions,
             before: &before,
             after: &after,
             chain: &log,
             appended: 0,
+            held: Index::new(4),
             membership: &group,
             membership_before: &group,
             me: after.id.into(),
@@ -112,12 +119,12 @@ mod tests {
     #[test]
     fn nothing_is_acknowledged_behind_what_is_lost() {
         let to = |body| Message::new(Identity::new(ClusterId(0), id(1)), id(2).into(), Term::new(3), body);
-        let judged = |body| is_held(id(1), &[Action::Send(to(body))], Index::new(4));
+        let judged = |body| observed(0, 0, &[Action::Send(to(body))]);
         let (four, five) = (Index::new(4), Index::new(5));
         assert_eq!(judged(Body::Appended { matched: four }), Ok(()));
         assert_eq!(judged(Body::Commit { commit: five }), Ok(()), "it acknowledges nothing");
         let seen = judged(Body::Appended { matched: five }).expect_err("the fifth is lost");
-        assert!(seen.ends_with("through 5, and its disk has lost what follows 4"), "{seen}");
+        assert!(seen.detail.ends_with("through 5, and its disk has lost what follows 4"), "{seen:?}");
         assert!(judged(Body::HeartbeatAck { round: 1, received: five, matched: five }).is_err());
     }
 

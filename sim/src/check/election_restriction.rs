@@ -33,7 +33,7 @@ mod tests {
     use crate::part::Stamp;
     use kontiki_core::message::Message;
     use kontiki_core::status::{RoleKind::Follower, Status};
-    use kontiki_core::types::{ClusterId, Identity, LogId, Term};
+    use kontiki_core::types::{ClusterId, Identity, Index, LogId, Term};
 
     fn vote(ours: LogId, theirs: LogId) -> Result<(), Finding> {
         let before = Status { last: ours, ..status(1, Follower, 3, 0) };
@@ -49,6 +49,7 @@ mod tests {
             after: &after,
             chain: &[],
             appended: 0,
+            held: Index::MAX,
             membership: &group(3),
             membership_before: &group(3),
             me: after.id.into(),

@@ -72,7 +72,7 @@ mod tests {
     use kontiki_core::action::Action;
     use kontiki_core::event::Event;
     use kontiki_core::message::{Body, Message};
-    use kontiki_core::types::{ClusterId, Identity, Incarnation};
+    use kontiki_core::types::{ClusterId, Identity, Incarnation, Index};
 
     #[test]
     fn fires_on_a_second_leader_of_a_term() {
@@ -110,6 +110,7 @@ mod tests {
             after: &after,
             chain: &[],
             appended: 0,
+            held: Index::MAX,
             membership: &group,
             membership_before: &group,
             me: id(1).into(),

@@ -171,6 +171,7 @@ mod tests {
                     after: &is,
                     chain: &log,
                     appended: 0,
+                    held: Index::MAX,
                     membership: &group(size),
                     membership_before: &group(3),
                     me: id(1).into(),

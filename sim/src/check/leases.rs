@@ -74,6 +74,7 @@ mod tests {
             after: &after,
             chain: &[],
             appended: 0,
+            held: Index::MAX,
             membership: &group,
             membership_before: &group,
             me: after.id.into(),

@@ -71,6 +71,7 @@ mod tests {
             after: &leader,
             chain: &[],
             appended: 0,
+            held: Index::MAX,
             membership: &group(3),
             membership_before: &group(3),
             me: id(1).into(),

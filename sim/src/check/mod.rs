@@ -344,6 +344,7 @@ pub(crate) mod testing {
             after,
             chain: log,
             appended: log.len(),
+            held: Index::MAX,
             membership: &group(3),
             membership_before: &group(3),
             me: after.id.into(),

@@ -8,7 +8,7 @@ use kontiki_core::durable::Durable;
 use kontiki_core::event::Event;
 use kontiki_core::membership::Membership;
 use kontiki_core::status::Status;
-use kontiki_core::types::Member;
+use kontiki_core::types::{Index, Member};
 
 /// One step of one member, as the checks see it.
 #[derive(Clone, Copy)]
@@ -29,6 +29,8 @@ pub struct Observation<'a> {
     pub chain: &'a [Link],
     /// How many entries at the end of `chain` were written in this step.
     pub appended: usize,
+    /// Through where nothing is lost of its log, after the step.
+    pub held: Index,
     /// The membership in force in this member, after the step.
     pub membership: &'a Membership,
     /// The same before the step.

@@ -186,6 +186,7 @@ mod tests {
             after: &leader,
             chain: &[],
             appended: 0,
+            held: Index::MAX,
             membership: &group(3),
             membership_before,
             me: id(1).into(),

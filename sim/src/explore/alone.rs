@@ -45,6 +45,7 @@ impl Before {
             after: &after,
             chain: &chain,
             appended: 0,
+            held: raft.log().held(),
             membership: raft.membership(),
             membership_before: &self.membership,
             me: after.id.into(),

@@ -9,7 +9,8 @@
 //! Messages stay when they are delivered. So any message may be lost, delayed, reordered and repeated at any
 //! time, without a bound ([`Bounds::copied`] sets one). Time is left out
 //! ([`Raft::forget_time`](kontiki_core::raft::Raft::forget_time)): every timeout may happen at any time. That
-//! is more than any clock allows, and rules out what rests on clocks: check-quorum and leases are off.
+//! is more than any clock allows, and rules out what rests on clocks: check-quorum and leases are off. With
+//! [`Bounds::ticks`] time goes on instead, leases are on, and clocks differ by as much as they may.
 //!
 //! ```
 //! use kontiki_sim::explore::{Bounds, Exploration};

@@ -3,9 +3,8 @@
 use super::{Happening, World, position};
 use crate::application::Application;
 use crate::check::acknowledged_writes::Acknowledged;
-use crate::check::durable_commit::{self, DurableCommit};
 use crate::check::leases::Lease;
-use crate::check::{Check as _, Checked, Checks, Observation, Violated, linearizable_reads};
+use crate::check::{Checked, Checks, Observation, Violated, linearizable_reads};
 use crate::clients::{Asked, Found};
 use crate::fate::Fate;
 use crate::host::kernel_only::Kernel;
@@ -41,6 +40,8 @@ pub(super) struct Taken<'a> {
     pub(super) after: Status,
     /// What each write of the step did to the log, whether the disk will see it or not.
     links: Vec<Links>,
+    /// Through where nothing is lost of the log.
+    held: Index,
     /// The membership in force before the step, where it is another now.
     pub(super) membership_before: Option<Membership>,
     /// Whether an answer was dropped because too many wait for the disk.
@@ -190,14 +191,13 @@ impl<A: Application> World<'_, A> {
             before: before.status,
             after,
             links,
+            held: raft.log().held(),
             membership_before,
             dropped_answer,
             crashes: stepped.crashes,
         };
         self.show(&taken);
         self.check(member, &taken)?;
-        let held = durable_commit::is_held(id, taken.actions, raft.log().held());
-        held.map_err(|detail| Violated::new(DurableCommit::NAME, detail))?;
         if self.counters.steps.is_multiple_of(LOOKS) {
             self.checks.holds(member, id, &raft.held())?;
         }
@@ -223,7 +223,7 @@ impl<A: Application> World<'_, A> {
 
     fn check(&mut self, member: usize, taken: &Taken<'_>) -> Checked {
         let now = self.stamp();
-        let Taken { event, actions, before, after, links, crashes, membership_before, .. } = taken;
+        let Taken { event, actions, before, after, links, held, crashes, membership_before, .. } = taken;
         let Some(up) = &mut self.hosts[member].up else {
             return Ok(());
         };
@@ -255,6 +255,7 @@ impl<A: Application> World<'_, A> {
             after,
             chain: &up.chain,
             appended: links.iter().map(|links| links.appended.len()).sum(),
+            held: *held,
             membership: &up.membership,
             membership_before: membership_before.as_ref().unwrap_or(&up.membership),
             me: hosts[member].member(),
