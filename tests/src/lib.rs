@@ -2,6 +2,7 @@
 
 pub mod lab;
 pub mod memory;
+pub mod mutant;
 pub mod script;
 pub mod workspace;
 

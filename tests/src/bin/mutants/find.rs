@@ -1,7 +1,7 @@
 //! Where the mutants of a file are: each place becomes a call of a function of `switch.rs`, which does what
 //! stood there unless one of the place's mutants is on.
 
-use crate::edit::Edit;
+use kontiki_tests::mutant::edit::Edit;
 use proc_macro2::Span;
 use std::ops::Range;
 use syn::spanned::Spanned;
@@ -453,7 +453,7 @@ fn is_of_unit(arguments: &syn::PathArguments) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edit::apply;
+    use kontiki_tests::mutant::edit::apply;
 
     /// The text with all its mutants in it, in one line, and what they are called.
     fn mutated(text: &str) -> (String, Vec<String>) {

@@ -2,7 +2,7 @@
 //!
 //! All mutants are compiled into one copy of the workspace. Each place that a mutant changes becomes a call
 //! of a function that does what stood there, unless the mutant is on; the environment says which is
-//! (`switch.rs`). With none on, the copy runs as the workspace does: the hashes of traces are compared before
+//! (`mutant/switch.rs`). With none on, the copy runs as the workspace does: the hashes of traces are compared before
 //! anything else. What does not compile that way is left out and counted.
 //!
 //! Each batch of seeds is first run to record which mutants would make a difference in it: a mutant that
@@ -12,16 +12,11 @@
 //!
 //! `docs/mutants.md` has the counts and the survivors, with the reason why each may survive.
 
-mod edit;
 mod find;
 mod plan;
 mod results;
 mod source;
 mod suite;
-/// Compiled here for its test alone: it belongs to the copy.
-#[cfg(test)]
-#[allow(dead_code, unreachable_pub, unused_extern_crates)]
-mod switch;
 mod workshop;
 
 use clap::Parser;

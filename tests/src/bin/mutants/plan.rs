@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::workshop::Workshop;
+use kontiki_tests::mutant::CHOSEN;
 use kontiki_tests::workspace::output_within;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -121,7 +122,7 @@ impl Batch {
     /// Runs it with a mutant on.
     pub(crate) fn run(&self, workshop: &Workshop, switch: u32) -> Result<Ran, Failure> {
         let mut simulator = workshop.simulator();
-        simulator.env("KONTIKI_MUTANT", switch.to_string());
+        simulator.env(CHOSEN, switch.to_string());
         self.run_by(&mut simulator)
     }
 
@@ -156,7 +157,7 @@ impl Batch {
             fs::remove_file(&file)?;
         }
         let mut simulator = workshop.simulator();
-        simulator.env("KONTIKI_MUTANT", "record").env("KONTIKI_MUTANT_REACHED", &file);
+        simulator.env(CHOSEN, "record").env("KONTIKI_MUTANT_REACHED", &file);
         let Ran::Held { trace } = self.run_by(&mut simulator)? else {
             return Err(
                 format!("{}: {:?} does not hold without a mutant", self.stage.name, self.seeds).into()

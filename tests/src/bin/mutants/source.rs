@@ -1,8 +1,9 @@
 //! The sources that are mutated, and how they look in the copy.
 
 use crate::Failure;
-use crate::edit::{Edit, apply};
 use crate::find::{Kind, Mutant, Site, find};
+use kontiki_tests::mutant::edit::{Edit, apply};
+use kontiki_tests::mutant::{ROOT_OF_CORE, switch, with_switch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -30,15 +31,6 @@ pub(crate) const PARTS: &[(&str, &[&str])] = &[
     ("replica", &["replica/", "machine/"]),
     ("frames", &["wire.rs"]),
 ];
-
-/// Where the copy's module of switches goes.
-const ROOT_OF_CORE: &str = "core/src/lib.rs";
-const SWITCH: &str = include_str!("switch.rs");
-
-/// The module of switches, without its test.
-fn switch() -> &'static str {
-    SWITCH.split("#[cfg(test)]").next().unwrap_or(SWITCH)
-}
 
 /// The part of the report that a file belongs to.
 pub(crate) fn part_of(file: &str) -> Option<&'static str> {
@@ -139,8 +131,7 @@ impl Sources {
     /// What a file holds in the copy, without the places that are left out.
     pub(crate) fn changed(&self, name: &str, bytes: Vec<u8>, left_out: &BTreeSet<u32>) -> Vec<u8> {
         if name == ROOT_OF_CORE {
-            let (text, switch) = (String::from_utf8_lossy(&bytes), switch());
-            return format!("{text}\n#[allow(missing_docs)]\npub mod mutant {{\n{switch}}}\n").into_bytes();
+            return with_switch(&bytes);
         }
         self.files.get(name).map_or(bytes, |source| source.mutated(left_out).0.into_bytes())
     }

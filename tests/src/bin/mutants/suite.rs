@@ -3,6 +3,7 @@
 use crate::Failure;
 use crate::plan::read_reached;
 use crate::workshop::{Workshop, contained};
+use kontiki_tests::mutant::CHOSEN;
 use kontiki_tests::workspace::output_within;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -78,7 +79,7 @@ impl Suite {
         };
         let started = Instant::now();
         let passed = test.passes(|command| {
-            command.env("KONTIKI_MUTANT", "record").env("KONTIKI_MUTANT_REACHED", &file);
+            command.env(CHOSEN, "record").env("KONTIKI_MUTANT_REACHED", &file);
         })?;
         test.took = started.elapsed();
         test.reached = read_reached(&file)?;
@@ -98,7 +99,7 @@ impl Suite {
     pub(crate) fn killer(&self, switch: u32) -> Result<Option<String>, Failure> {
         for test in self.tests.iter().filter(|test| test.reached.contains(&switch)) {
             let passed = test.passes(|command| {
-                command.env("KONTIKI_MUTANT", switch.to_string());
+                command.env(CHOSEN, switch.to_string());
             })?;
             if !passed {
                 return Ok(Some(test.name.clone()));

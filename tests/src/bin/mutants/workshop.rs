@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::source::Sources;
+use kontiki_tests::mutant::CHOSEN;
 use kontiki_tests::workspace;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -144,7 +145,7 @@ impl Workshop {
             .current_dir(&self.copy)
             .env("CARGO_TARGET_DIR", &self.target)
             .env("CARGO_PROFILE_SWEEP_DEBUG", "0")
-            .env_remove("KONTIKI_MUTANT");
+            .env_remove(CHOSEN);
         if !self.optimised {
             cargo.env("CARGO_PROFILE_SWEEP_OPT_LEVEL", "0");
         }

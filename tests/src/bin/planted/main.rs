@@ -37,7 +37,7 @@ mod shrink;
 mod together;
 
 use clap::Parser;
-use kontiki_tests::workspace;
+use kontiki_tests::{mutant, workspace};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -207,13 +207,16 @@ impl Cli {
         Ok(missed.is_empty())
     }
 
+    /// Whether a bug is asked for. One that is known not to be found is where it is named, or only compiled.
+    fn wants(&self, bug: &Bug) -> bool {
+        let is_named = self.name.as_ref().is_none_or(|name| bug.name.contains(name));
+        let may_be_missed = self.gaps || self.check || self.rebase || self.name.is_some();
+        is_named && (bug.is_held_back || !self.held_back) && (!bug.is_gap || may_be_missed)
+    }
+
     fn chosen<'b>(&self, bugs: &'b [Bug]) -> Result<Vec<&'b Bug>, Failure> {
         let every = usize::from(self.every.unwrap_or(1));
-        let named = |bug: &&Bug| self.name.as_ref().is_none_or(|name| bug.name.contains(name));
-        let named = bugs.iter().filter(named).filter(|bug| bug.is_held_back || !self.held_back);
-        let named =
-            named.filter(|bug| !bug.is_gap || self.gaps || self.check || self.rebase || self.name.is_some());
-        let chosen: Vec<_> = named.step_by(every).collect();
+        let chosen: Vec<_> = bugs.iter().filter(|bug| self.wants(bug)).step_by(every).collect();
         if chosen.is_empty() {
             return Err("no bug of that name; the names are those of tests/planted/*.patch".into());
         }
@@ -257,13 +260,12 @@ impl Workshop {
                 together.changed(&file.replace('\\', "/"), bytes)
             };
             copy.mirror(&self.root, &change)?;
-            let checked =
-                copy.cargo("check").args(["--message-format", "json", "-p", "kontiki-core"]).output()?;
+            let json = ["--message-format", "json", "-p", "kontiki-core"];
+            let checked = copy.cargo("check").arg("--all-features").args(json).output()?;
             if checked.status.success() {
                 break;
             }
-            let left_out = together.leave_out(&String::from_utf8(checked.stdout)?)?;
-            if left_out.is_empty() {
+            if !together.leave_out(&String::from_utf8(checked.stdout)?)? {
                 let errors = String::from_utf8_lossy(&checked.stderr);
                 return Err(format!("the copy does not compile, and no bug explains why:\n{errors}").into());
             }
@@ -298,16 +300,7 @@ impl Workshop {
     /// Copies what has changed of the workspace, and puts the bug in.
     fn prepare(&self, bug: &Bug) -> Result<(), Failure> {
         self.alone.mirror(&self.root, &|_, bytes| bytes)?;
-        let copy = &self.alone.workspace;
-        let mut apply = Command::new("git");
-        // The copy lies inside the repository, and is not part of it.
-        apply.env("GIT_CEILING_DIRECTORIES", copy.parent().unwrap_or(copy)).current_dir(copy);
-        let applied = apply.arg("apply").arg(&bug.patch).output()?;
-        if !applied.status.success() {
-            let why = String::from_utf8_lossy(&applied.stderr).into_owned();
-            return Err(format!("the patch no longer applies; mend it:\n{why}").into());
-        }
-        Ok(())
+        apply_patch(&bug.patch, &self.alone.workspace)
     }
 
     /// Sees whether the crates that a bug changes compile with it.
@@ -320,7 +313,7 @@ impl Workshop {
         let files = patch.lines().filter_map(|line| line.strip_prefix("+++ b/"));
         let crates = files.filter_map(|file| file.split('/').next());
         let packages: BTreeSet<_> = crates.map(|name| format!("--package=kontiki-{name}")).collect();
-        let checked = self.alone.cargo("check").args(packages).output()?;
+        let checked = self.alone.cargo("check").arg("--all-features").args(packages).output()?;
         if !checked.status.success() {
             return Err(String::from_utf8_lossy(&checked.stderr).into_owned().into());
         }
@@ -377,11 +370,11 @@ impl Copy {
         Ok(())
     }
 
-    /// Cargo in the copy, for all features.
+    /// Cargo in the copy.
     fn cargo(&self, command: &str) -> Command {
         let mut cargo = Command::new(env!("CARGO"));
         cargo
-            .args([command, "--quiet", "--all-features"])
+            .args([command, "--quiet"])
             .current_dir(&self.workspace)
             .env("CARGO_TARGET_DIR", &self.target)
             .env("RUSTFLAGS", "-Awarnings");
@@ -390,10 +383,9 @@ impl Copy {
 
     /// Builds the simulator.
     fn build(&self) -> Result<Simulator, Failure> {
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--profile", "sweep", "-p", "kontiki-sim"])
-            .current_dir(&self.workspace)
-            .env("CARGO_TARGET_DIR", &self.target)
+        let built = self
+            .cargo("build")
+            .args(["--profile", "sweep", "-p", "kontiki-sim"])
             // The kernel's own assertions are off: what is found is found from outside.
             .env("CARGO_PROFILE_SWEEP_DEBUG_ASSERTIONS", "false")
             // Most bugs are found within seconds: what counts is how soon the next one is built.
@@ -401,7 +393,6 @@ impl Copy {
             .env("CARGO_PROFILE_SWEEP_CODEGEN_UNITS", "16")
             .env("CARGO_PROFILE_SWEEP_INCREMENTAL", "true")
             .env("CARGO_PROFILE_SWEEP_DEBUG", "0")
-            .env("RUSTFLAGS", "-Awarnings")
             .status()?;
         if !built.success() {
             return Err("the patched workspace does not build".into());
@@ -424,7 +415,7 @@ struct Simulator {
 impl Simulator {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.env(together::CHOSEN, self.number.to_string());
+        command.env(mutant::CHOSEN, self.number.to_string());
         command
     }
 
@@ -455,6 +446,19 @@ impl Simulator {
         }
         run
     }
+}
+
+/// Puts a patch into a copy of what it changes.
+fn apply_patch(patch: &Path, copy: &Path) -> Result<(), Failure> {
+    let mut apply = Command::new("git");
+    // The copy may lie inside a repository, and is not part of it.
+    apply.env("GIT_CEILING_DIRECTORIES", copy.parent().unwrap_or(copy)).current_dir(copy);
+    let applied = apply.arg("apply").arg(patch).output()?;
+    if !applied.status.success() {
+        let why = String::from_utf8_lossy(&applied.stderr);
+        return Err(format!("the patch no longer applies; mend it:\n{why}").into());
+    }
+    Ok(())
 }
 
 /// What a command prints, if it comes to an end.

@@ -2,38 +2,19 @@
 //!
 //! Most patches change nothing but the bodies of functions. In the copy, a function that bugs change has the
 //! body that each of them gives it, and its own for when none of them is on; the environment says which bug
-//! is (`KONTIKI_PLANTED`, its number). A bug that changes more, as a field or a constant, is built alone.
+//! is (`mutant::CHOSEN`, its number). A bug that changes more, as a field or a constant, is built alone.
 
-use crate::{Bug, Failure};
+use crate::{Bug, Failure, apply_patch};
+use kontiki_tests::mutant::edit::{Edit, apply};
+use kontiki_tests::mutant::{ROOT_OF_CORE, with_switch};
 use proc_macro2::TokenStream;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
-use std::process::Command;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-
-/// The variable that says which bug is on.
-pub(crate) const CHOSEN: &str = "KONTIKI_PLANTED";
-
-/// Where the copy's module of switches goes.
-const ROOT_OF_CORE: &str = "core/src/lib.rs";
-/// The module: whether a bug is on. What is read from the environment stays what it is.
-const SWITCH: &str = r#"
-#[allow(missing_docs)]
-mod planted {
-    extern crate std;
-    static CHOSEN: std::sync::OnceLock<u16> = std::sync::OnceLock::new();
-    pub(crate) fn on(bug: u16) -> bool {
-        *CHOSEN.get_or_init(|| {
-            let chosen = std::env::var("KONTIKI_PLANTED").unwrap_or_default();
-            if chosen.is_empty() { 0 } else { chosen.parse().expect("KONTIKI_PLANTED is the number of a bug") }
-        }) == bug
-    }
-}
-"#;
 
 /// The bugs that are built together, and the files that they change.
 #[derive(Debug)]
@@ -42,19 +23,11 @@ pub(crate) struct Together {
     files: BTreeMap<String, Source>,
 }
 
-/// A file, with the functions of it that bugs change.
+/// A file, with what the bugs change in it.
 #[derive(Debug)]
 struct Source {
     text: String,
-    /// By where the body begins.
-    functions: BTreeMap<usize, Function>,
-}
-
-#[derive(Default, Debug)]
-struct Function {
-    end: usize,
-    /// The bodies that bugs give it, by the bugs' numbers.
-    bodies: BTreeMap<u16, String>,
+    changes: Vec<(u16, Change)>,
 }
 
 /// Another body for a function of a file.
@@ -77,11 +50,13 @@ impl Together {
                 changes.push(changes_of(&text, &patched)?.map(|changes| (file, text, changes)));
             }
             let Some(changes) = changes.into_iter().collect::<Option<Vec<_>>>() else { continue };
+            if changes.iter().all(|(.., changes)| changes.is_empty()) {
+                return Err(format!("{}: the patch changes nothing but comments", bug.name).into());
+            }
             together.numbers.insert(bug.name.clone(), number);
             for (file, text, changes) in changes {
-                let source =
-                    together.files.entry(file).or_insert(Source { text, functions: BTreeMap::new() });
-                source.add(number, changes);
+                let source = together.files.entry(file).or_insert(Source { text, changes: Vec::new() });
+                source.changes.extend(changes.into_iter().map(|change| (number, change)));
             }
         }
         Ok(together)
@@ -100,13 +75,13 @@ impl Together {
     /// What a file of the workspace holds in the copy.
     pub(crate) fn changed(&self, file: &str, bytes: Vec<u8>) -> Vec<u8> {
         if file == ROOT_OF_CORE {
-            return format!("{}{SWITCH}", String::from_utf8_lossy(&bytes)).into_bytes();
+            return with_switch(&bytes);
         }
         self.files.get(file).map_or(bytes, |source| source.woven().0.into_bytes())
     }
 
-    /// Leaves out the bugs that errors of the compiler are about. Returns their names.
-    pub(crate) fn leave_out(&mut self, messages: &str) -> Result<Vec<String>, Failure> {
+    /// Leaves out the bugs that errors of the compiler are about. Returns whether there are any.
+    pub(crate) fn leave_out(&mut self, messages: &str) -> Result<bool, Failure> {
         let mut blamed = BTreeSet::new();
         for line in messages.lines() {
             let line: Value = serde_json::from_str(line)?;
@@ -115,14 +90,10 @@ impl Together {
                 blamed.extend(spans.into_iter().flatten().filter_map(|span| self.blamed(span)));
             }
         }
-        for source in self.files.values_mut() {
-            let functions = source.functions.values_mut();
-            functions.for_each(|function| function.bodies.retain(|number, _| !blamed.contains(number)));
-        }
-        let names = self.numbers.iter().filter(|(_, number)| blamed.contains(number));
-        let names: Vec<_> = names.map(|(name, _)| name.clone()).collect();
+        let sources = self.files.values_mut();
+        sources.for_each(|source| source.changes.retain(|(number, _)| !blamed.contains(number)));
         self.numbers.retain(|_, number| !blamed.contains(number));
-        Ok(names)
+        Ok(!blamed.is_empty())
     }
 
     /// The bug whose text is at these bytes of the copy.
@@ -134,32 +105,25 @@ impl Together {
 }
 
 impl Source {
-    fn add(&mut self, number: u16, changes: Vec<Change>) {
-        for Change { body, with } in changes {
-            let function = self.functions.entry(body.start).or_default();
-            function.end = body.end;
-            function.bodies.insert(number, with);
-        }
-    }
-
     /// The text with all bodies in it, and where those of bugs are.
     fn woven(&self) -> (String, Vec<(u16, Range<usize>)>) {
-        let (mut new, mut done, mut taken) = (String::new(), 0, Vec::new());
-        for (&start, Function { end, bodies }) in &self.functions {
-            new += &self.text[done..start];
-            new += "{ ";
-            for (&number, body) in bodies {
-                new += &format!("if crate::planted::on({number}) ");
-                taken.push((number, new.len()..new.len() + body.len()));
-                new += body;
-                new += " else ";
-            }
-            new += &self.text[start..*end];
-            new += " }";
-            done = *end;
+        let mut by_body = BTreeMap::<_, Vec<_>>::new();
+        for (number, Change { body, with }) in &self.changes {
+            by_body.entry((body.start, body.end)).or_default().push((*number, with));
         }
-        new += &self.text[done..];
-        (new, taken)
+        let (mut groups, mut of) = (Vec::new(), Vec::new());
+        for ((start, end), bodies) in by_body {
+            groups.push(vec![Edit::before(start, "{ "), Edit::after(end, " }")]);
+            of.push(None);
+            for (number, with) in bodies {
+                let text = format!("if crate::mutant::on({number}) {with} else ");
+                groups.push(vec![Edit::before(start, text)]);
+                of.push(Some(number));
+            }
+        }
+        let (text, taken) = apply(&self.text, &groups.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let taken = of.into_iter().zip(taken).filter_map(|(number, taken)| Some((number?, taken)));
+        (text, taken.collect())
     }
 }
 
@@ -173,8 +137,7 @@ fn patched(root: &Path, bug: &Bug) -> Result<Option<Vec<(String, String)>>, Fail
         fs::create_dir_all(copy.parent().unwrap_or(&copy))?;
         fs::copy(root.join(file), copy)?;
     }
-    let mut apply = Command::new("git");
-    if !apply.current_dir(&place).arg("apply").arg(&bug.patch).output()?.status.success() {
+    if apply_patch(&bug.patch, place.path()).is_err() {
         return Ok(None);
     }
     let read = |file: &str| Ok((file.to_owned(), fs::read_to_string(place.path().join(file))?));
@@ -277,9 +240,10 @@ fn other() { fn inner() {} inner(); }
     }
 
     fn source(bodies: &[(u16, Vec<Change>)]) -> Source {
-        let mut source = Source { text: TEXT.to_owned(), functions: BTreeMap::new() };
-        bodies.iter().for_each(|(number, changes)| source.add(*number, changes.clone()));
-        source
+        let one = |(number, changes): &(u16, Vec<Change>)| {
+            changes.iter().map(|change| (*number, change.clone())).collect::<Vec<_>>()
+        };
+        Source { text: TEXT.to_owned(), changes: bodies.iter().flat_map(one).collect() }
     }
 
     #[test]
@@ -315,14 +279,16 @@ fn other() { fn inner() {} inner(); }
         let (free, date) = (changes("self.free && ", ""), changes(" && self.up_to_date()", ""));
         let source = source(&[(3, free.expect("a body")), (8, date.expect("a body"))]);
         let (woven, taken) = source.woven();
-        let expected = "fn vote(&self) -> bool { if crate::planted::on(3) { self.up_to_date() } else if \
-                        crate::planted::on(8) { self.free } else { self.free && self.up_to_date() } }";
+        let expected = "fn vote(&self) -> bool { if crate::mutant::on(3) { self.up_to_date() } else if \
+                        crate::mutant::on(8) { self.free } else { self.free && self.up_to_date() } }";
         assert_eq!(
             woven,
             TEXT.replace("fn vote(&self) -> bool { self.free && self.up_to_date() }", expected)
         );
         let texts: Vec<_> = taken.iter().map(|(number, at)| (*number, &woven[at.clone()])).collect();
-        assert_eq!(texts, [(3, "{ self.up_to_date() }"), (8, "{ self.free }")]);
+        let text = |number, body| format!("if crate::mutant::on({number}) {body} else ");
+        let expected = [(3, text(3, "{ self.up_to_date() }")), (8, text(8, "{ self.free }"))];
+        assert_eq!(texts, expected.each_ref().map(|(number, text)| (*number, &text[..])));
     }
 
     #[test]
@@ -338,10 +304,9 @@ fn other() { fn inner() {} inner(); }
         };
         let warning = message("warning", "core/src/voter.rs");
         let elsewhere = message("error", "core/src/raft.rs");
-        let left_out = together.leave_out(&format!("{warning}\n{elsewhere}\n")).expect("messages");
-        assert_eq!(left_out, Vec::<String>::new());
-        let left_out = together.leave_out(&message("error", "core/src/voter.rs")).expect("a message");
-        assert_eq!(left_out, ["second"]);
+        let messages = format!("{warning}\n{elsewhere}\n");
+        assert!(!together.leave_out(&messages).expect("messages"), "no bug is there");
+        assert!(together.leave_out(&message("error", "core/src/voter.rs")).expect("a message"));
         assert_eq!(together.numbers.keys().collect::<Vec<_>>(), ["first"]);
         assert!(!together.files["core/src/voter.rs"].woven().0.contains("on(8)"));
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// Puts a text in the place of another.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Edit {
+pub struct Edit {
     range: Range<usize>,
     side: Side,
     text: String,
@@ -19,17 +19,17 @@ enum Side {
 
 impl Edit {
     /// Puts a text before what begins at `at`.
-    pub(crate) fn before(at: usize, text: impl Into<String>) -> Self {
+    pub fn before(at: usize, text: impl Into<String>) -> Self {
         Self { range: at..at, side: Side::Begins, text: text.into() }
     }
 
     /// Puts a text after what ends at `at`.
-    pub(crate) fn after(at: usize, text: impl Into<String>) -> Self {
+    pub fn after(at: usize, text: impl Into<String>) -> Self {
         Self { range: at..at, side: Side::Ends, text: text.into() }
     }
 
     /// Puts a text in the place of what is there.
-    pub(crate) fn replace(range: Range<usize>, text: impl Into<String>) -> Self {
+    pub fn replace(range: Range<usize>, text: impl Into<String>) -> Self {
         Self { range, side: Side::Begins, text: text.into() }
     }
 
@@ -46,7 +46,7 @@ impl Edit {
 /// # Panics
 ///
 /// Where two edits change the same text.
-pub(crate) fn apply(text: &str, groups: &[&[Edit]]) -> (String, Vec<Range<usize>>) {
+pub fn apply(text: &str, groups: &[&[Edit]]) -> (String, Vec<Range<usize>>) {
     let numbered = groups.iter().enumerate();
     let mut sorted: Vec<_> = numbered
         .flat_map(|(group, edits)| edits.iter().map(move |edit| (edit.place(group), group, edit)))
