@@ -110,8 +110,8 @@ pub(super) fn read(bytes: &[u8], seal: Seal, first: u32) -> Sectors {
     sectors
 }
 
-/// The records that can be read from sectors, the first of which has this number. Those behind the last that
-/// is asked for are not looked at.
+/// The records that can be read from sectors, the first of which has this number. Sectors behind those in a
+/// row that hold the last one that is asked for are not looked at.
 pub(super) fn records(bytes: &[u8], seal: Seal, first: u32) -> impl Iterator<Item = Record> {
     let mut sectors = bytes.chunks(SECTOR).zip(first..);
     let mut run = Run::default();
@@ -160,5 +160,79 @@ impl Run {
             }
         }
         self.bytes.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Entry, EntryBody};
+    use crate::types::{LogId, Payload};
+    use alloc::vec;
+
+    const SEAL: Seal = Seal { salt: 5, file: 7 };
+    const FIRST: u32 = 16;
+
+    /// Sectors with entries of this many bytes, from the first index on.
+    fn sectors(entries: &[usize]) -> Vec<u8> {
+        let mut bytes = vec![0; 32 * SECTOR];
+        let mut body = Body { bytes: &mut bytes, at: 0 };
+        for (size, index) in entries.iter().zip(1..) {
+            body.begin();
+            let content = EntryBody::Data(Payload::from(&*vec![index as u8; *size]));
+            Record::Append(Entry { id: LogId::new(1, index), body: content }).encode(&mut body);
+        }
+        let taken = body.at.div_ceil(DATA) * SECTOR;
+        bytes.truncate(taken);
+        for (sector, number) in bytes.chunks_exact_mut(SECTOR).zip(FIRST..) {
+            SEAL.close(sector, number, Kind::Body);
+        }
+        bytes
+    }
+
+    fn indices(records: impl Iterator<Item = Record>) -> Vec<u64> {
+        let index = |record| match record {
+            Record::Append(entry) => entry.id.index.get(),
+            other => panic!("{other:?}"),
+        };
+        records.map(index).collect()
+    }
+
+    /// Whatever sectors are damaged, or blank.
+    #[test]
+    fn the_records_of_sectors_are_those_that_a_reading_finds() {
+        let whole = sectors(&[10, 700, 20, 30, 1_500, 40, 600]);
+        let count = whole.len() / SECTOR;
+        assert_eq!(indices(records(&whole, SEAL, FIRST)), [1, 2, 3, 4, 5, 6, 7]);
+        let mut sizes = Vec::new();
+        for damaged in 0..1u32 << count {
+            let mut bytes = whole.clone();
+            for (sector, number) in bytes.chunks_exact_mut(SECTOR).zip(0..) {
+                match damaged >> number & 1 {
+                    1 if number % 2 == 0 => sector.fill(0),
+                    1 => sector[9] ^= 1,
+                    _ => {}
+                }
+            }
+            let read = read(&bytes, SEAL, FIRST).records.into_iter().map(|(record, _)| record);
+            let read = indices(read);
+            assert_eq!(indices(records(&bytes, SEAL, FIRST)), read, "{damaged:b}");
+            sizes.push(read.len());
+        }
+        sizes.sort_unstable();
+        sizes.dedup();
+        assert!(sizes.len() > 5 && sizes[0] == 0, "{sizes:?}");
+    }
+
+    #[test]
+    fn the_last_record_that_is_asked_for_may_be_followed_by_anything() {
+        let mut bytes = sectors(&[10, 700, 20]);
+        assert_eq!(indices(records(&bytes, SEAL, FIRST).take(2)), [1, 2]);
+        bytes[SECTOR + 9] ^= 1;
+        assert_eq!(
+            indices(records(&bytes, SEAL, FIRST)),
+            [1],
+            "the rest of the second is gone, and the third"
+        );
     }
 }

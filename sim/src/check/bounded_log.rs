@@ -93,3 +93,24 @@ impl Check for BoundedLog {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Entries that are written again, and repaired ones, take the places of those before them.
+    #[test]
+    fn what_is_written_last_at_an_index_counts() {
+        let mut written = Written::default();
+        for (index, size) in [(1, 10), (2, 20), (4, 40), (2, 2), (3, 30), (4, 4)] {
+            written.add(Index::new(index), size);
+        }
+        let sizes = [(1, 10), (2, 2), (3, 30), (4, 4)].map(|(index, size)| (Index::new(index), size));
+        assert_eq!(written.sizes, sizes);
+        assert_eq!([0, 1, 3, 9].map(|last| written.kept(Index::new(last))), [0, 10, 42, 46]);
+        written.begin_after(Index::new(2));
+        assert!(written.sizes.iter().eq(&sizes[2..]), "{written:?}");
+        written.begin_after(Index::new(9));
+        assert_eq!(written.kept(Index::MAX), 0);
+    }
+}

@@ -53,9 +53,11 @@ impl Leases {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{group, id, status};
+    use super::super::Checks;
+    use super::super::testing::{id, status};
     use super::*;
     use kontiki_core::event::Event;
+    use kontiki_core::membership::Membership;
     use kontiki_core::status::RoleKind;
 
     fn lease(leader: u64, term: u64, given: u64, until: u64) -> Lease {
@@ -64,19 +66,26 @@ mod tests {
     }
 
     fn elected(leases: &Leases, member: u64, term: u64, at: u64) -> Result<(), Finding> {
-        let (after, group) = (status(member, RoleKind::Leader, term, 0), group(3));
-        leases.elected(&Observation {
+        leads(member, term, at, |step| leases.elected(step))
+    }
+
+    /// A member is elected, alone in its group.
+    fn leads<T>(member: u64, term: u64, at: u64, judged: impl FnOnce(&Observation<'_>) -> T) -> T {
+        let before = status(member, RoleKind::Candidate, term, 0);
+        let (after, alone) =
+            (status(member, RoleKind::Leader, term, 0), Membership::of([id(member)]).unwrap());
+        judged(&Observation {
             member: member as usize - 1,
             now: Stamp { step: 9, at },
             event: &Event::Wake,
             actions: &[],
-            before: &after,
+            before: &before,
             after: &after,
             chain: &[],
             appended: 0,
             held: Index::MAX,
-            membership: &group,
-            membership_before: &group,
+            membership: &alone,
+            membership_before: &alone,
             me: after.id.into(),
             durable: &|_| None,
         })
@@ -95,6 +104,17 @@ mod tests {
         assert_eq!(elected(&leases, 2, 5, 100_000), Ok(()), "it has ended");
         assert_eq!(elected(&leases, 1, 5, 98_500), Ok(()), "the same member");
         assert_eq!(elected(&leases, 2, 4, 98_500), Ok(()), "no later term");
+    }
+
+    #[test]
+    fn each_election_is_judged() {
+        let mut checks = Checks::default();
+        checks.leased(lease(1, 4, 0, 100));
+        let judged = |checks: &mut Checks, at| leads(2, 5, at, |step| checks.observe(step));
+        assert_eq!(judged(&mut checks, 99).map_err(|violated| violated.property), Err("Linearizable Reads"));
+        let mut checks = Checks::default();
+        checks.leased(lease(1, 4, 0, 100));
+        assert!(judged(&mut checks, 100).is_ok());
     }
 
     #[test]

@@ -166,7 +166,9 @@ impl Host {
             self.due = self.raft.deadline();
         } else {
             let started = self.raft.forget_chance();
-            self.due = if started < Instant::NEVER { started } else { self.due };
+            if started < Instant::NEVER {
+                self.due = started;
+            }
         }
         self.facts = Facts::of(&self.raft);
         if self.facts.is_leader {

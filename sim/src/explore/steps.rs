@@ -201,7 +201,7 @@ impl Steps {
             did.host.restart(&self.bounds, member, clock.now())?;
             has_latest_membership(&did.host.raft)?;
             // Its host reads by no lease any more.
-            did.is_judged = self.bounds.ticks > 0 && before.facts.is_leader;
+            did.is_judged = self.bounds.ticks > 0;
             return Ok(did);
         }
         if cause == Cause::Timeout && !before.facts.is_leader {

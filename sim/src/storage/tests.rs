@@ -493,3 +493,33 @@ fn a_file_is_what_it_would_be_if_everything_were_kept_twice() {
         }
     }
 }
+
+/// How many files the disk keeps, with a name or without.
+fn kept(disk: &SimDisk) -> [usize; 2] {
+    [disk.files.len(), disk.called.len()]
+}
+
+#[test]
+fn a_file_is_kept_for_as_long_as_a_crash_may_give_it_its_name_back() {
+    let mut disk = disk_with(4);
+    disk.remove(FILE).unwrap();
+    assert_eq!(kept(&disk), [1; 2]);
+    disk.sync_directory().unwrap();
+    assert_eq!(kept(&disk), [0; 2]);
+    for file in [FILE, OTHER] {
+        disk.create(file, 4).unwrap();
+    }
+    disk.rename(FILE, OTHER).unwrap();
+    assert_eq!(kept(&disk), [2; 2], "the one that is gone may come back");
+    disk.sync_directory().unwrap();
+    assert_eq!((kept(&disk), names(&mut disk)), ([1; 2], vec![OTHER]));
+    disk.create(FILE, 4).unwrap();
+    disk.crash_at(Plan::KeepNone);
+    assert_eq!((kept(&disk), names(&mut disk)), ([1; 2], vec![OTHER]), "it never got a name");
+    disk.create(FILE, 4).unwrap();
+    disk.remove(FILE).unwrap();
+    disk.fail_next(Call::SyncDirectory, None);
+    disk.sync_directory().unwrap_err();
+    disk.sync_directory().unwrap();
+    assert_eq!(kept(&disk), [1; 2], "no sync gives it one");
+}
