@@ -1,7 +1,7 @@
 //! Durable Commit: when a leader commits an entry, that entry and all before it are on the disks of a
-//! majority of the voters, of both sets in a joint configuration. This is what an acknowledgement means. A
-//! member breaks it that acknowledges entries which are only in memory, on the disk of another incarnation, or
-//! behind one that its disk has lost: the last is seen when it does.
+//! majority of the voters, of both sets in a joint configuration. This is what an acknowledgement means.
+//! A member breaks it that acknowledges entries which are only in memory, on the disk of another incarnation,
+//! or behind one that its disk has lost: the last is seen when it does.
 
 use super::majority::has_majority;
 use super::{Check, Finding, Observation};

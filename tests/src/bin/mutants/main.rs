@@ -2,8 +2,8 @@
 //!
 //! All mutants are compiled into one copy of the workspace. Each place that a mutant changes becomes a call
 //! of a function that does what stood there, unless the mutant is on; the environment says which is
-//! (`mutant/switch.rs`). With none on, the copy runs as the workspace does: the hashes of traces are compared before
-//! anything else. What does not compile that way is left out and counted.
+//! (`mutant/switch.rs`). With none on, the copy runs as the workspace does: the hashes of traces are compared
+//! before anything else. What does not compile that way is left out and counted.
 //!
 //! Each batch of seeds is first run to record which mutants would make a difference in it: a mutant that
 //! makes none in a batch cannot fail it, and is not run there. Then each mutant is on in a process of its
