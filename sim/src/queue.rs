@@ -86,6 +86,17 @@ mod tests {
     }
 
     #[test]
+    fn much_that_is_due_at_the_same_time_keeps_its_order() {
+        let mut queue = Queue::default();
+        for number in 0..100 {
+            queue.push(number % 2, number);
+        }
+        let popped: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|(_, number)| number).collect();
+        let scheduled: Vec<_> = (0..100).step_by(2).chain((1..100).step_by(2)).collect();
+        assert_eq!(popped, scheduled);
+    }
+
+    #[test]
     fn places_are_used_again() {
         let mut queue = Queue::default();
         for at in 0..100 {

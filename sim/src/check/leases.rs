@@ -53,9 +53,10 @@ impl Leases {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Checks;
-    use super::super::testing::{id, status};
+    use super::super::testing::{group, id, status};
+    use super::super::{Checks, Start};
     use super::*;
+    use kontiki_core::durable::Durable;
     use kontiki_core::event::Event;
     use kontiki_core::membership::Membership;
     use kontiki_core::status::RoleKind;
@@ -115,6 +116,13 @@ mod tests {
         let mut checks = Checks::default();
         checks.leased(lease(1, 4, 0, 100));
         assert!(judged(&mut checks, 100).is_ok());
+        let mut checks = Checks::default();
+        checks.leased(lease(1, 4, 0, 100));
+        let (durable, group) = (Durable::bootstrap(group(3)), group(3));
+        let (member, membership) = (id(1).into(), &group);
+        let started = Start { position: 0, member, durable: &durable, membership, chain: &[] };
+        assert!(checks.starts(&started).is_ok());
+        assert!(judged(&mut checks, 99).is_ok(), "the host has forgotten it");
     }
 
     #[test]

@@ -80,27 +80,105 @@ fn leads_to(joint: &Membership, next: &Membership) -> bool {
     learners.sort_unstable();
     let stays = |member: &&Member| joint.voters().contains(&member.id) || learners.contains(&member.id);
     next.voters() == joint.voters()
-        && next.learners() == learners
         && joint.members().iter().filter(stays).eq(next.members())
         && next.members().iter().all(|member| joint.is_witness(member.id) == next.is_witness(member.id))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{chain, status};
     use super::*;
+    use crate::part::Stamp;
+    use kontiki_core::action::Write;
+    use kontiki_core::event::Event;
+    use kontiki_core::log::{Entries, Entry};
+    use kontiki_core::types::{Ballot, Incarnation, LogId, Term, WriteSeq};
 
     fn ids(numbers: &[u64]) -> Vec<NodeId> {
         numbers.iter().map(|&number| NodeId::new(number).unwrap()).collect()
     }
 
+    fn of(voters: &[u64], learners: &[u64]) -> Membership {
+        Membership::new(ids(voters), ids(learners)).unwrap()
+    }
+
+    /// The membership, with these as its set of that name.
+    fn with(membership: &Membership, set: &str, numbers: &[u64]) -> Membership {
+        let mut sets = serde_json::to_value(membership).unwrap();
+        sets[set] = serde_json::to_value(ids(numbers)).unwrap();
+        serde_json::from_value(sets).unwrap()
+    }
+
+    /// What is said of a leader of term 1, all of whose log is committed, that appends these after `first`.
+    fn appends(first: &Membership, then: &[&Membership]) -> Result<(), Finding> {
+        let append = then.iter().zip(2..).map(|(&next, index)| {
+            let body = EntryBody::Config(next.clone().into());
+            Entry { id: LogId::new(1, index), body }
+        });
+        let write = Write {
+            seq: WriteSeq::new(1),
+            ballot: Ballot::new(Term::new(1), None),
+            starts: 1,
+            truncate_after: None,
+            rebase: None,
+            repaired: Entries::EMPTY,
+            append: append.collect(),
+            committed: Index::new(1),
+        };
+        let (leads, log) = (status(1, RoleKind::Leader, 1, 1), chain(&[(1, "x")]));
+        OneChangeAtATime.observe(&Observation {
+            member: 0,
+            now: Stamp::default(),
+            event: &Event::Wake,
+            actions: &[Action::Persist(write)],
+            before: &leads,
+            after: &leads,
+            chain: &log,
+            appended: 0,
+            held: Index::MAX,
+            membership: first,
+            membership_before: first,
+            me: leads.id.into(),
+            durable: &|_| None,
+        })
+    }
+
     #[test]
     fn a_joint_phase_is_left_for_what_it_leads_to() {
         let joint = Membership::joint(ids(&[3, 4, 5]), ids(&[1, 2, 3]), ids(&[6])).unwrap();
-        let of = |voters: &[u64], learners: &[u64]| Membership::new(ids(voters), ids(learners)).unwrap();
-        assert!(leads_to(&joint, &of(&[3, 4, 5], &[6])));
-        for other in [of(&[3, 4, 5], &[]), of(&[3, 4], &[6]), of(&[1, 2, 3], &[6]), of(&[3, 4, 5], &[1, 6])] {
-            assert!(!leads_to(&joint, &other), "{other}");
+        let right = of(&[3, 4, 5], &[6]);
+        assert_eq!(appends(&joint, &[&right]), Ok(()));
+        let reborn = Member { incarnation: Incarnation(9), ..ids(&[4])[0].into() };
+        let reborn = Membership::of([ids(&[3])[0].into(), reborn, ids(&[5])[0].into()]).unwrap();
+        let wrong = [
+            of(&[3, 4, 5], &[]),
+            of(&[3, 4], &[5, 6]),
+            of(&[3, 4], &[6]),
+            of(&[1, 2, 3], &[6]),
+            of(&[3, 4, 5, 6], &[]),
+            of(&[3, 4, 5], &[1, 6]),
+            with(&right, "witnesses", &[4]),
+            reborn,
+        ];
+        for other in wrong {
+            let seen = appends(&joint, &[&other]).expect_err("it leads elsewhere").detail;
+            assert_eq!(seen, format!("leader 1 leaves {joint} for {other}"));
         }
+        let joint = with(&joint, "witnesses", &[5]);
+        assert_eq!(appends(&joint, &[&with(&right, "witnesses", &[5])]), Ok(()));
+        assert!(appends(&joint, &[&right]).is_err(), "the witness stays one");
+        let joint = with(&joint, "demoted", &[2]);
+        assert_eq!(appends(&joint, &[&with(&of(&[3, 4, 5], &[2, 6]), "witnesses", &[5])]), Ok(()));
+        assert!(appends(&joint, &[&with(&right, "witnesses", &[5])]).is_err(), "2 goes on as a learner");
+    }
+
+    #[test]
+    fn a_change_waits_for_the_one_before_it() {
+        let group = of(&[1, 2, 3], &[]);
+        let [four, five] = [of(&[1, 2, 3, 4], &[]), of(&[1, 2, 3, 4, 5], &[])];
+        assert_eq!(appends(&group, &[&four]), Ok(()));
+        let seen = appends(&group, &[&four, &five]).expect_err("4 is not decided").detail;
+        assert_eq!(seen, "leader 1 appends a membership at 3, and that at 2 is not committed");
     }
 
     #[test]

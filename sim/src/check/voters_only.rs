@@ -45,4 +45,11 @@ mod tests {
         let before = status(1, RoleKind::Follower, 1, 0);
         assert_eq!(show(&mut VotersOnly, &before, &status(1, RoleKind::Candidate, 2, 0), &[]), Ok(()));
     }
+
+    #[test]
+    fn a_leader_that_has_left_leads_on_in_its_term() {
+        let leads = status(4, RoleKind::Leader, 2, 0);
+        assert_eq!(show(&mut VotersOnly, &leads, &leads, &[]), Ok(()));
+        assert!(show(&mut VotersOnly, &leads, &status(4, RoleKind::Leader, 3, 0), &[]).is_err());
+    }
 }

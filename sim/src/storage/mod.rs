@@ -260,8 +260,10 @@ impl Disk for SimDisk {
         }
         let mut displaced = Vec::new();
         for naming in std::mem::take(&mut self.namings) {
-            let lost = if naming.dropped { [naming.id, None] } else { naming.apply(&mut self.medium) };
-            displaced.extend(naming.displaced.into_iter().chain(lost).flatten());
+            displaced.extend(naming.displaced.into_iter().flatten());
+            if !naming.dropped {
+                displaced.extend(naming.apply(&mut self.medium).into_iter().flatten());
+            }
         }
         self.forget_nameless(displaced);
         self.counters.directory_syncs += 1;

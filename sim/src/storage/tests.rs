@@ -522,4 +522,12 @@ fn a_file_is_kept_for_as_long_as_a_crash_may_give_it_its_name_back() {
     disk.sync_directory().unwrap_err();
     disk.sync_directory().unwrap();
     assert_eq!(kept(&disk), [1; 2], "no sync gives it one");
+    disk.create(FILE, 4).unwrap();
+    disk.fail_next(Call::SyncDirectory, None);
+    disk.sync_directory().unwrap_err();
+    disk.sync_directory().unwrap();
+    assert_eq!(kept(&disk), [2; 2], "it has a name until a crash");
+    disk.remove(FILE).unwrap();
+    disk.sync_directory().unwrap();
+    assert_eq!(kept(&disk), [1; 2], "the medium never had it");
 }
