@@ -152,7 +152,7 @@ mod tests {
         let bounds = Bounds { led: false, reads: 0, ticks: 2, ..LED };
         let (all, reduced) = (explored(bounds, false), explored(bounds, true));
         assert_eq!((all.found(), reduced.found(), all.depth()), (None, None, reduced.depth()));
-        assert!(all.states() < 2 * reduced.states() && all.states() * 2 > 3 * reduced.states());
+        assert_eq!(all.states(), 2 * reduced.states() - 1, "all but the first have a twin");
     }
 
     /// Two slow ticks are a lease, and two others a promise.
@@ -218,6 +218,26 @@ mod tests {
         assert_eq!(crashed.lease_before(Term::new(3)), None);
         ghost.time_passes(&clocks.tick(0));
         assert_eq!(ghost.lease_before(Term::new(3)), None);
+    }
+
+    /// The host of a leader that crashes reads no more by its lease: so another may lead at once.
+    #[test]
+    fn crashes_and_alarms_break_no_lease() {
+        let crashed = Bounds { crashes: 1, ticks: 2, ..LED };
+        let alarmed = Bounds { alarms: 1, ..crashed };
+        let exploration = explored(alarmed, true);
+        assert_eq!(exploration.found(), None);
+        assert!(exploration.states() > 5_000, "{}", exploration.states());
+        let mut schedule = Schedule { bounds: alarmed, path: Vec::new() };
+        let may = |schedule: &Schedule, words: &str| events(schedule).iter().any(|told| told.contains(words));
+        for alarmed in ["member 1 takes its leader for lost", "member 2 takes its leader for lost"] {
+            assert_eq!(may(&schedule, alarmed), alarmed.contains('2'), "only a follower has one");
+        }
+        then(&mut schedule, "by the clock of member 1 slowly");
+        then(&mut schedule, "by the clock of member 1 slowly");
+        assert!(may(&schedule, "member 2 times out"));
+        then(&mut schedule, "member 2 crashes");
+        assert!(!may(&schedule, "member 2 times out"), "it counts from its start on");
     }
 
     #[test]

@@ -180,7 +180,7 @@ fn message(from: u64, to: u64, body: Body) -> Message {
 }
 
 #[test]
-fn two_leaders_of_one_term_are_seen() {
+fn leaders_that_others_lead_beside_are_seen() {
     let hosts = elected();
     let blank = Host::of(&PAIR, 0);
     let all: Vec<_> = hosts.iter().collect();
@@ -189,6 +189,9 @@ fn two_leaders_of_one_term_are_seen() {
     let mut ghost = Arc::<Ghost>::default();
     Arc::make_mut(&mut ghost).led(Term::new(1), id(2));
     assert_eq!(property(ghost.judge(&blank, &all, 0, std::iter::empty(), &[])), "Election Safety");
+    let mut ghost = granted();
+    Arc::make_mut(&mut ghost).leased(Term::ZERO, id(2), NOW);
+    assert_eq!(property(ghost.judge(&blank, &all, 0, std::iter::empty(), &[])), "Linearizable Reads");
 }
 
 #[test]
