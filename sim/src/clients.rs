@@ -28,8 +28,12 @@ pub(crate) struct Clients<A: Application> {
     open: BTreeMap<RequestId, Open<A>>,
     /// Every payload that was ever proposed to full replicas, by its hash.
     payloads: BTreeMap<u64, Payload>,
-    /// Where each command of a session took effect, by its fingerprint.
-    once: BTreeMap<u64, Option<Index>>,
+    /// Where each command took effect that must do so once, by its fingerprint.
+    once: BTreeMap<u64, Once>,
+    /// The commands of sessions that were answered, with their clients.
+    answered: Vec<(usize, Pending<A::Operation>)>,
+    /// Whether the last of them is new.
+    is_news: bool,
     requests: u64,
     members: usize,
     /// Set once no new operation may begin.
@@ -86,6 +90,15 @@ impl<O> Session<O> {
     fn new(id: Option<SessionId>) -> Self {
         Self { id, sequence: 0, pending: None }
     }
+}
+
+/// A command that must take effect once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Once {
+    /// Where it was first seen to.
+    pub(crate) at: Option<Index>,
+    /// Why: it is of a session. Otherwise, since it was sent once.
+    pub(crate) in_session: bool,
 }
 
 /// A request that waits for its answer.
@@ -179,6 +192,8 @@ impl<A: Application> Clients<A> {
             open: BTreeMap::new(),
             payloads: BTreeMap::new(),
             once: BTreeMap::new(),
+            answered: Vec::new(),
+            is_news: false,
             requests: 0,
             members,
             still: false,
@@ -392,7 +407,7 @@ impl<A: Application> Clients<A> {
         }
         let number = self.requests + 1;
         let bytes = self.application.encode(&command, number);
-        self.once.insert(fingerprint(&[&bytes]), None);
+        self.once.insert(fingerprint(&[&bytes]), Once { at: None, in_session: true });
         let (sequence, acknowledged) = (session.sequence + 1, session.sequence + 1);
         let payload = Command::InSession { session: id, sequence, acknowledged, command: &bytes }.encode();
         let content = content_of(&payload);
@@ -432,13 +447,25 @@ impl<A: Application> Clients<A> {
         self.next_turn(client, now, 0)
     }
 
-    /// A member has carried out a command. One that was given in a session must not be carried out twice:
-    /// returns at which entry it was before.
-    pub(crate) fn carried_out(&mut self, index: Index, command: u64) -> Result<(), Index> {
+    /// The number of the command of a session that was answered just now.
+    pub(crate) fn take_answered(&mut self) -> Option<usize> {
+        std::mem::take(&mut self.is_news).then(|| self.answered.len() - 1)
+    }
+
+    /// What a client has sent before it was answered, once more.
+    pub(crate) fn sent_before(&mut self, number: usize) -> Option<Proposal> {
+        let (client, Pending { payload, content, operation }) = self.answered.get(number)?.clone();
+        let request = self.open(client, Some(operation), Asked::InSession { content });
+        Some(Proposal { request, payload })
+    }
+
+    /// A member has carried out a command. One that is given in a session, or sent once, must not be carried
+    /// out twice: returns where it was before.
+    pub(crate) fn carried_out(&mut self, index: Index, command: u64) -> Result<(), Once> {
         match self.once.get_mut(&command) {
-            Some(Some(first)) if *first != index => Err(*first),
-            Some(at) => {
-                *at = Some(index);
+            Some(once) if once.at.is_some_and(|first| first != index) => Err(*once),
+            Some(once) => {
+                once.at = Some(index);
                 Ok(())
             }
             None => Ok(()),
@@ -490,6 +517,8 @@ impl<A: Application> Clients<A> {
         });
         if self.application.sends_again() {
             state.again = Some((command.clone(), operation));
+        } else if self.replica.is_some() {
+            self.once.insert(fingerprint(&[&bytes]), Once { at: None, in_session: false });
         }
         let request = self.open(client, Some(operation), Asked::Write { content });
         Proposal { request, payload }
@@ -622,15 +651,18 @@ impl<A: Application> Clients<A> {
         let random = self.stream.below(self.members as u64) as usize;
         let state = &mut self.clients[client];
         let session = state.session.as_mut()?;
-        let pending = session.pending.as_ref().filter(|pending| pending.content == content)?;
+        let is_it = |pending: &mut Pending<A::Operation>| pending.content == content;
+        let pending = session.pending.take_if(is_it)?;
         let current = state.attempt == attempt;
+        if let Outcome::Committed(_) = outcome {
+            self.application.committed(pending.operation, None);
+            state.written |= state.first_healed.is_some();
+            self.answered.push((client, pending));
+            self.is_news = true;
+            return self.next_turn(client, now, self.spec.think_us);
+        }
+        session.pending = Some(pending);
         match outcome {
-            Outcome::Committed(_) => {
-                self.application.committed(pending.operation, None);
-                session.pending = None;
-                state.written |= state.first_healed.is_some();
-                self.next_turn(client, now, self.spec.think_us)
-            }
             _ if !current => None,
             Outcome::Refused(Refusal::NotLeader { leader: Some(leader) }) => {
                 state.target = leader.get() as usize - 1;
@@ -655,13 +687,14 @@ mod tests {
     use crate::scenario::Profile;
 
     #[test]
-    fn a_command_of_a_session_may_be_carried_out_at_one_entry_by_each_member_and_nowhere_else() {
+    fn a_command_may_be_carried_out_at_one_entry_by_each_member_and_nowhere_else() {
         let scenario = Scenario::draw(1, 3, Profile::Storage);
         let mut clients = Clients::new(Registers::new(&scenario), &scenario);
-        clients.once.insert(7, None);
+        let (at, in_session) = (Some(Index::new(4)), true);
+        clients.once.insert(7, Once { at: None, in_session });
         assert_eq!(clients.carried_out(Index::new(4), 7), Ok(()));
         assert_eq!(clients.carried_out(Index::new(4), 7), Ok(()), "by another member");
-        assert_eq!(clients.carried_out(Index::new(5), 7), Err(Index::new(4)));
-        assert_eq!(clients.carried_out(Index::new(5), 8), Ok(()), "of no session");
+        assert_eq!(clients.carried_out(Index::new(5), 7), Err(Once { at, in_session }));
+        assert_eq!(clients.carried_out(Index::new(5), 8), Ok(()), "of no client");
     }
 }

@@ -215,9 +215,10 @@ impl DiskModel {
         }
     }
 
-    /// Whether no entry is lost on the disk: one that is to be cut is lost until that is durable.
+    /// Whether nothing is lost on the disk: an entry that is to be cut is lost until that is durable, and a
+    /// snapshot until another is.
     pub(crate) fn is_whole(&self) -> bool {
-        self.durable.lost().is_empty()
+        !self.durable.snapshot_lost && self.durable.lost().is_empty()
     }
 
     /// The entries that the member has handed out: those that are durable, and those that are not yet.
@@ -420,6 +421,14 @@ mod tests {
     }
 
     /// It stood in a void batch as well, and what made that void is damaged now.
+    #[test]
+    fn what_is_lost_is_so_until_something_else_is_durable() {
+        let lost = Entry { id: LogId::new(1, 1), body: EntryBody::Lost };
+        assert!(DiskModel::new(Durable::default()).is_whole());
+        assert!(!DiskModel::new(Durable { entries: vec![lost], ..Durable::default() }).is_whole());
+        assert!(!DiskModel::new(Durable { snapshot_lost: true, ..Durable::default() }).is_whole());
+    }
+
     #[test]
     fn what_was_lost_may_be_found_again_where_more_is_damaged() {
         let entry = |body| Entry { id: LogId::new(1, 1), body };

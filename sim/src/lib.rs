@@ -46,6 +46,7 @@ mod fate;
 mod fault;
 mod happened;
 mod host;
+mod late_commands;
 mod log_reader;
 mod mark;
 mod old_messages;

@@ -12,6 +12,8 @@ pub(crate) struct LogReader {
     pub(crate) stream: Stream,
     pub(crate) requests: u64,
     pub(crate) open: BTreeMap<RequestId, Open>,
+    /// The first entry that each member has repaired last.
+    pub(crate) repaired: BTreeMap<usize, Index>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -30,16 +32,37 @@ pub(crate) const MAX_BYTES: u64 = 4_096;
 
 impl LogReader {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { stream: Stream::named(seed, "log reader", 0), requests: 0, open: BTreeMap::new() }
+        Self {
+            stream: Stream::named(seed, "log reader", 0),
+            requests: 0,
+            open: BTreeMap::new(),
+            repaired: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn pause(&mut self) -> u64 {
         self.stream.between(1, PAUSE)
     }
 
-    /// What it asks next of a log with these ends.
-    pub(crate) fn range(&mut self, base: Index, last: Index) -> LogRange {
+    /// Whom it asks next: half the time a member that has repaired something, where there is one.
+    pub(crate) fn member(&mut self, members: usize) -> usize {
+        let repaired: Vec<_> = self.repaired.keys().copied().collect();
+        match !repaired.is_empty() && self.stream.coin() {
+            true => *self.stream.pick(&repaired),
+            false => self.stream.below(members as u64) as usize,
+        }
+    }
+
+    /// What it asks next of a member's log with these ends. Half the time it is what was repaired, or stands
+    /// behind it.
+    pub(crate) fn range(&mut self, member: usize, base: Index, last: Index) -> LogRange {
         let count = self.stream.skewed(1, 64);
+        if let Some(&first) = self.repaired.get(&member)
+            && self.stream.coin()
+        {
+            let after = (first.get() + self.stream.skewed(1, 8)).saturating_sub(2);
+            return LogRange::Between(Index::new(after), Index::new(after + count));
+        }
         match self.stream.below(4) {
             0 => LogRange::First(count),
             1 => LogRange::Last(count),

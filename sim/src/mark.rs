@@ -235,6 +235,18 @@ marks! {
     /// A message that had been kept back came to a member that had led.
     OldMessageToFormerLeader = "old_message_to_former_leader", swarm 200, storage 200,
         by "Keep messages back (`old_messages`) until their addressee has led and been deposed.",
+    /// A member sent a command on to the leader.
+    CommandSentOn = "command_sent_on", swarm never, storage 200,
+        by "Let members send commands on (`replica.forward`), and ask one that does not lead.",
+    /// A command came once more after its client had the answer.
+    LateCommand = "late_command", swarm never, storage 200,
+        by "Let commands of sessions come late (`replica.late`).",
+    /// What an earlier life of a member had sent on came after what the present life had.
+    EarlierLifeSentOn = "earlier_life_sent_on", swarm never, storage 2_000,
+        by "Restart members that send commands on, and let those come late (`replica.late`).",
+    /// What was sent on to an earlier life of a member came to the present one.
+    SentOnToEarlierLife = "sent_on_to_earlier_life", swarm never, storage 2_000,
+        by "Restart a leader to which commands are sent on, and let those come late (`replica.late`).",
     /// A leader that did not know of its successor was asked to read what the successor had acknowledged.
     StaleLeaderRead = "stale_leader_read", swarm 500, storage 500,
         by "Cut a leader off, let the others elect another, and read from both (`workload.probe`).",

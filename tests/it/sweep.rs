@@ -47,8 +47,12 @@ const RARE: &[&str] = &[
     "transfer_failed",
 ];
 
-/// What only members with disks of their own meet.
-const OF_DISKS: &[&str] = &[
+/// What only full replicas on disks of their own meet.
+const OF_FULL_REPLICAS: &[&str] = &[
+    "command_sent_on",
+    "late_command",
+    "earlier_life_sent_on",
+    "sent_on_to_earlier_life",
     "kill",
     "rot",
     "rot_log",
@@ -94,7 +98,7 @@ fn never(counts: std::collections::BTreeMap<&'static str, u64>, excused: &[&[&st
 #[test]
 fn a_sweep_meets_every_fault_and_reaches_every_mark() {
     let counters = sweep(0..300, 5, Profile::Swarm);
-    let excused = [RARE, OF_DISKS];
+    let excused = [RARE, OF_FULL_REPLICAS];
     assert_eq!(never(counters.faults(), &excused), Vec::<&str>::new(), "faults that never happened");
     assert_eq!(never(counters.marks(), &excused), Vec::<&str>::new(), "marks that were never reached");
 }

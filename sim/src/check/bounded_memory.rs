@@ -75,7 +75,9 @@ impl BoundedMemory {
     /// How many bytes of its log a member may hold.
     fn allowed(&mut self, member: usize, cached: u64, limit: u64) -> u64 {
         let Some(start) = self.started.get_mut(&member) else { return limit };
-        if cached <= limit && !matches!(start, Start::Fresh) {
+        // What is lost comes back on top of what waits behind it.
+        let settled = limit.saturating_sub(2 * self.message);
+        if cached <= settled && !matches!(start, Start::Fresh) {
             self.started.remove(&member);
             return limit;
         }
@@ -172,5 +174,23 @@ mod tests {
         assert!(holds(&mut check, 190_000).is_err());
         assert_eq!(holds(&mut check, 1_000), Ok(()));
         assert!(holds(&mut check, 90_000).is_err(), "it was within the limit by then");
+    }
+
+    /// A member starts within the limit, with what cannot be applied before a lost entry is back.
+    #[test]
+    fn what_comes_back_may_be_on_top_of_what_waits_for_it() {
+        let mut check = limited();
+        let limit = check.limit.expect("it is limited").cached_bytes;
+        let (settled, message) = (limit - 2 * check.message, check.message);
+        let holds = |check: &mut BoundedMemory, cached_bytes| {
+            check.holds(0, &Held { cached_bytes, ..Held::default() })
+        };
+        check.restarted(0);
+        for cached in [settled + message, settled + message, settled + 3 * message] {
+            assert_eq!(holds(&mut check, cached), Ok(()));
+        }
+        assert!(holds(&mut check, settled + 3 * message + 1).is_err());
+        assert_eq!(holds(&mut check, settled), Ok(()));
+        assert!(holds(&mut check, settled + 3 * message).is_err(), "it is applied");
     }
 }

@@ -287,6 +287,7 @@ mod tests {
             self.check.observe(&Observation {
                 member: id.get() as usize - 1,
                 now: Stamp { step: self.step, at: 0 },
+                local: Instant::default(),
                 event,
                 actions,
                 before: before.0,

@@ -88,6 +88,7 @@ mod tests {
     use super::*;
     use crate::part::Stamp;
     use kontiki_core::message::Message;
+    use kontiki_core::time::Instant;
     use kontiki_core::types::{ClusterId, Identity, Term};
 
     fn commit(copies: usize) -> Result<(), Finding> {
@@ -102,6 +103,7 @@ mod tests {
         DurableCommit.observe(&Observation {
             member: 0,
             now: Stamp::default(),
+            local: Instant::default(),
             event: &Event::Wake,
             actions,
             before: &before,

@@ -33,6 +33,7 @@ mod tests {
     use crate::part::Stamp;
     use kontiki_core::message::Message;
     use kontiki_core::status::{RoleKind::Follower, Status};
+    use kontiki_core::time::Instant;
     use kontiki_core::types::{ClusterId, Identity, Index, LogId, Term};
 
     fn vote(ours: LogId, theirs: LogId) -> Result<(), Finding> {
@@ -43,6 +44,7 @@ mod tests {
         ElectionRestriction.observe(&Observation {
             member: 0,
             now: Stamp::default(),
+            local: Instant::default(),
             event: &Event::Receive(message),
             actions: &[],
             before: &before,

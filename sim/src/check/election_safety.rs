@@ -72,6 +72,7 @@ mod tests {
     use kontiki_core::action::Action;
     use kontiki_core::event::Event;
     use kontiki_core::message::{Body, Message};
+    use kontiki_core::time::Instant;
     use kontiki_core::types::{ClusterId, Identity, Incarnation, Index};
 
     #[test]
@@ -104,6 +105,7 @@ mod tests {
         let step = Observation {
             member: 0,
             now: Stamp::default(),
+            local: Instant::default(),
             event: &Event::Wake,
             actions: &[],
             before: &before,

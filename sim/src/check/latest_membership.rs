@@ -87,7 +87,8 @@ fn writes_of<'a>(step: &Observation<'a>) -> impl Iterator<Item = &'a Write> + us
 
 /// Whether a member knows what a lost entry said once it makes this write.
 fn tells(write: &Write, lost: &LogId) -> bool {
-    write.repaired.iter().any(|entry| entry.id == *lost)
+    // A leader that replicates does not ask whether it is lost: then it is cut, and appended again.
+    write.repaired.iter().chain(write.append.iter()).any(|entry| entry.id == *lost)
         || write.rebase.as_ref().is_some_and(|rebase| rebase.snapshot.last.index >= lost.index)
 }
 
@@ -100,6 +101,7 @@ mod tests {
     use kontiki_core::event::Event;
     use kontiki_core::log::{Entries, Entry, EntryBody, Snapshot};
     use kontiki_core::status::RoleKind;
+    use kontiki_core::time::Instant;
     use kontiki_core::types::{Ballot, WriteSeq};
     use std::sync::Arc;
 
@@ -159,14 +161,21 @@ mod tests {
             append: Entries::EMPTY,
             committed: Index::ZERO,
         };
+        let appended = Write {
+            truncate_after: Some(Index::new(1)),
+            repaired: Entries::EMPTY,
+            append: repaired.repaired.clone(),
+            ..repaired.clone()
+        };
         let is = status(1, RoleKind::Follower, 2, 0);
-        let mut repairs = |size| {
-            check.changed(
+        let writes = |write: &Write, size| {
+            LatestMembership { lost: check.lost.clone() }.changed(
                 &Observation {
                     member: 0,
                     now: Stamp::default(),
+                    local: Instant::default(),
                     event: &Event::Wake,
-                    actions: &[Action::Persist(repaired.clone())],
+                    actions: &[Action::Persist(write.clone())],
                     before: &is,
                     after: &is,
                     chain: &log,
@@ -180,7 +189,9 @@ mod tests {
                 &known,
             )
         };
-        assert_eq!(repairs(4), Ok(()));
-        assert!(repairs(3).is_err());
+        for write in [repaired, appended] {
+            assert_eq!(writes(&write, 4), Ok(()));
+            assert!(writes(&write, 3).is_err());
+        }
     }
 }

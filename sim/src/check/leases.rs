@@ -60,6 +60,7 @@ mod tests {
     use kontiki_core::event::Event;
     use kontiki_core::membership::Membership;
     use kontiki_core::status::RoleKind;
+    use kontiki_core::time::Instant;
 
     fn lease(leader: u64, term: u64, given: u64, until: u64) -> Lease {
         let given = Stamp { step: 1, at: given };
@@ -78,6 +79,7 @@ mod tests {
         judged(&Observation {
             member: member as usize - 1,
             now: Stamp { step: 9, at },
+            local: Instant::default(),
             event: &Event::Wake,
             actions: &[],
             before: &before,

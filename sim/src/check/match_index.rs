@@ -49,6 +49,7 @@ mod tests {
     use crate::part::Stamp;
     use kontiki_core::log::{Entries, LogSlice};
     use kontiki_core::status::RoleKind;
+    use kontiki_core::time::Instant;
     use kontiki_core::types::{ClusterId, LogId, Term};
 
     fn message(from: u64, to: u64, term: u64, body: Body) -> Message {
@@ -65,6 +66,7 @@ mod tests {
         check.observe(&Observation {
             member: 0,
             now: Stamp::default(),
+            local: Instant::default(),
             event,
             actions: &[Action::Send(append)],
             before: &leader,

@@ -37,6 +37,7 @@ pub mod steady_leader;
 mod violated;
 pub mod vote_durability;
 pub mod voters_only;
+pub mod witness_copies;
 
 pub use observation::{Check, Observation, Start};
 pub use violated::{Finding, Violated};
@@ -79,6 +80,7 @@ pub struct Checks {
     steady_leader: steady_leader::SteadyLeader,
     paused_flow: paused_flow::PausedFlow,
     match_index: match_index::MatchIndex,
+    witness_copies: witness_copies::WitnessCopies,
 }
 
 impl Checks {
@@ -105,6 +107,7 @@ impl Checks {
         run(&mut self.bounded_work, step)?;
         run(&mut self.paused_flow, step)?;
         run(&mut self.match_index, step)?;
+        run(&mut self.witness_copies, step)?;
         run(&mut self.steady_leader, step)?;
         run(&mut self.confirmed_reads, step)?;
         self.memberships_hold(step)
@@ -140,6 +143,7 @@ impl Checks {
     /// Members, so many of them, have these settings.
     pub fn holds_within(&mut self, members: u64, options: &Options) {
         self.bounded_memory.limited_to(members, options);
+        self.witness_copies.within(options);
     }
 
     /// What a member holds after a step.
@@ -279,6 +283,7 @@ pub(crate) mod testing {
     use kontiki_core::membership::MemberKind;
     use kontiki_core::status::Status;
     use kontiki_core::status::{RoleKind, Space};
+    use kontiki_core::time::Instant;
     use kontiki_core::types::{Payload, Term};
 
     pub(crate) fn id(number: u64) -> NodeId {
@@ -338,6 +343,7 @@ pub(crate) mod testing {
         check.observe(&Observation {
             member: after.id.get() as usize - 1,
             now: Stamp::default(),
+            local: Instant::default(),
             event: &Event::Wake,
             actions,
             before,

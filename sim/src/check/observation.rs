@@ -8,6 +8,7 @@ use kontiki_core::durable::Durable;
 use kontiki_core::event::Event;
 use kontiki_core::membership::Membership;
 use kontiki_core::status::Status;
+use kontiki_core::time::Instant;
 use kontiki_core::types::{Index, Member};
 
 /// One step of one member, as the checks see it.
@@ -17,6 +18,8 @@ pub struct Observation<'a> {
     pub member: usize,
     /// When it takes the step.
     pub now: Stamp,
+    /// The same by its own clock.
+    pub local: Instant,
     /// What it was told.
     pub event: &'a Event,
     /// What came of it, as far as it was carried out.

@@ -92,6 +92,7 @@ mod tests {
     use kontiki_core::action::Write;
     use kontiki_core::event::Event;
     use kontiki_core::log::{Entries, Entry};
+    use kontiki_core::time::Instant;
     use kontiki_core::types::{Ballot, Incarnation, LogId, Term, WriteSeq};
 
     fn ids(numbers: &[u64]) -> Vec<NodeId> {
@@ -129,6 +130,7 @@ mod tests {
         OneChangeAtATime.observe(&Observation {
             member: 0,
             now: Stamp::default(),
+            local: Instant::default(),
             event: &Event::Wake,
             actions: &[Action::Persist(write)],
             before: &leads,

@@ -138,6 +138,7 @@ mod tests {
     use kontiki_core::log::{Entries, Entry, EntryBody, LogSlice};
     use kontiki_core::membership::Membership;
     use kontiki_core::status::{RoleKind, Status};
+    use kontiki_core::time::Instant;
     use kontiki_core::types::{ClusterId, LogId, Term};
 
     fn message(from: u64, to: u64, body: Body) -> Message {
@@ -180,6 +181,7 @@ mod tests {
         check.observe(&Observation {
             member: 0,
             now: Stamp::default(),
+            local: Instant::default(),
             event: &event,
             actions: &actions,
             before: &Status { configured, ..leader },

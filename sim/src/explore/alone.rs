@@ -16,6 +16,7 @@ use kontiki_core::log::{Entry, EntryBody, Log};
 use kontiki_core::membership::Membership;
 use kontiki_core::raft::Raft;
 use kontiki_core::status::Status;
+use kontiki_core::time::Instant;
 use kontiki_core::types::{Index, LogId, NodeId};
 
 /// What a member was before a step.
@@ -39,6 +40,7 @@ impl Before {
         let step = Observation {
             member: after.id.get() as usize - 1,
             now: Stamp::default(),
+            local: Instant::default(),
             event,
             actions,
             before: &self.status,

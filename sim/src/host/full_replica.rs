@@ -18,7 +18,8 @@ use kontiki_core::log::{Entries, Entry};
 use kontiki_core::machine::{Limits, Machine, StateMachine};
 use kontiki_core::replica::{self, DiskJob, Lane, MachineDone, MachineJob, Replica, Worker};
 use kontiki_core::types::{Index, NodeId};
-use kontiki_core::{wal, wire};
+use kontiki_core::wal::{self, FileName};
+use kontiki_core::wire;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -36,12 +37,45 @@ pub(crate) struct FullReplica<M: StateMachine> {
     pub(crate) written: Written,
     /// Says whether the disk survives when the member crashes.
     outage: Stream,
+    /// How the member crashes next, where that is settled.
+    pub(crate) next: Option<Outage>,
+    /// After how many outputs power fails once the member, which was killed, has started again.
+    pub(crate) power_fails_after: Option<u32>,
+    /// Whether it was killed in the recovery before this one.
+    pub(crate) killed_in_recovery: bool,
+    /// Which sync fails next, where it is of no part of the log.
+    pub(crate) failing: Option<Failing>,
     /// What the disk has damaged, and the member may not know of yet.
     pub(crate) damaged: Option<Damage>,
     /// Whether the disk ever did something that it should not have.
     pub(crate) spoiled: bool,
     /// None while the member is down, and while it takes a step.
     pub(crate) running: Option<Box<Running<M>>>,
+}
+
+/// Which sync fails, of those that are not of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Failing {
+    /// The next one.
+    Any,
+    /// The next one of a snapshot that is not whole yet.
+    Snapshot,
+}
+
+impl Failing {
+    /// Whether it is the sync of this file.
+    pub(crate) fn is(self, file: FileName) -> bool {
+        self == Self::Any || matches!(file, FileName::Partial { .. })
+    }
+}
+
+/// How a member goes down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outage {
+    /// Its power fails: of what was not synced anything may be lost.
+    Power,
+    /// It is killed, or stops by itself: what it has written can be read, and may be lost later.
+    Kill,
 }
 
 /// What a disk has damaged since its member was last known to be whole.
@@ -102,22 +136,34 @@ impl<M: StateMachine> FullReplica<M> {
             begin,
             written: Written::default(),
             outage,
+            next: None,
+            power_fails_after: None,
+            killed_in_recovery: false,
+            failing: None,
             damaged: None,
             spoiled: false,
             running: None,
         }
     }
 
-    /// Its power fails, or it is killed, as chance will have it.
+    /// Its power fails, or it is killed: as chance will have it where nothing says how.
     pub(crate) fn crash(&mut self, stream: &mut Stream) -> Crashed {
         self.running = None;
-        if self.outage.below(4) == 0 {
-            self.storage.disarm();
+        let drawn = if self.outage.below(4) == 0 { Outage::Kill } else { Outage::Power };
+        if self.next.take().unwrap_or(drawn) == Outage::Kill {
+            self.disarm();
             return Crashed::Killed;
         }
+        self.disarm();
         let lost = self.storage.crash(stream);
         self.written.power_fails();
         Crashed::Power { lost: lost.writes, torn: lost.torn }
+    }
+
+    /// Its disk will do nothing wrong that it was told to.
+    pub(crate) fn disarm(&mut self) {
+        self.storage.disarm();
+        self.failing = None;
     }
 
     /// From now on, what is drawn is drawn from the streams of another seed.
@@ -273,6 +319,8 @@ impl ReplicaSpec {
             full_disk_retry: election,
             hello_interval: election,
             max_page_entries: 24,
+            forward: self.forward,
+            forward_timeout: election.max(us(20_000)) * 4,
             wire_version: if old { wire::OLDEST } else { wire::VERSION },
             ..replica::ReplicaOptions::default()
         }

@@ -2,10 +2,15 @@
 //! it.
 
 use kontiki_core::wal::{FileName, Operation, Slot};
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// The headers of a segment, in front of its first batch.
 const SEGMENT_HEADERS: u64 = 2 * 4_096;
+
+const SECTOR: usize = 512;
+/// How many long batches are kept.
+const KEPT_LONG: usize = 8;
 
 /// The batches that a disk has been given.
 #[derive(Default, Debug)]
@@ -14,6 +19,8 @@ pub(crate) struct Written {
     takes_back: bool,
     /// Where the batches stand that took entries back.
     taking_back: Vec<Place>,
+    /// Where the latest batches stand that fill more than two sectors, the oldest first.
+    long: VecDeque<Place>,
     last: Option<Last>,
     /// The one before it.
     before_last: Option<Place>,
@@ -65,6 +72,12 @@ impl Written {
     /// The disk of the log has carried out one of these operations; or all of them.
     pub(crate) fn carried_out(&mut self, operations: &[Operation], done: usize) {
         if let Some(place) = done.checked_sub(1).and_then(|last| batch(&operations[last])) {
+            if let Some(long) = filled(&operations[done - 1]) {
+                if self.long.len() == KEPT_LONG {
+                    self.long.pop_front();
+                }
+                self.long.push_back(long);
+            }
             let is_first = matches!(operations[done - 1], Operation::Write { file: FileName::Spare(_), .. });
             if std::mem::take(&mut self.takes_back) {
                 self.taking_back.push(place.clone());
@@ -98,7 +111,8 @@ impl Written {
 
     /// The member starts again, in a segment of its own.
     pub(crate) fn starts(&mut self) {
-        *self = Self { taking_back: std::mem::take(&mut self.taking_back), ..Self::default() };
+        let (taking_back, long) = (std::mem::take(&mut self.taking_back), std::mem::take(&mut self.long));
+        *self = Self { taking_back, long, ..Self::default() };
     }
 
     /// The last batch, to be damaged: only where it is durable, and something else tells of it.
@@ -196,10 +210,24 @@ impl Written {
         self.nothing_says_what
     }
 
+    /// The latest batches that fill more than two sectors, without what is blank behind them.
+    pub(crate) fn long(&self) -> &VecDeque<Place> {
+        &self.long
+    }
+
     /// The batches that took entries back, wherever they are still there.
     pub(crate) fn taking_back(&self) -> &[Place] {
         &self.taking_back
     }
+}
+
+/// The sectors of a batch that hold something, where they are more than two.
+fn filled(operation: &Operation) -> Option<Place> {
+    let Operation::Write { file: file @ FileName::Segment(_), at, bytes } = operation else { return None };
+    let is_blank = |sector: &&[u8]| sector.iter().all(|byte| *byte == 0);
+    let blank = bytes.chunks(SECTOR).rev().take_while(is_blank).count();
+    let filled = bytes.len().div_ceil(SECTOR) - blank;
+    (filled > 2).then(|| (*file, *at..*at + (filled * SECTOR) as u64))
 }
 
 /// Where a batch is written.
@@ -322,6 +350,23 @@ mod tests {
         assert_eq!(written.lose_last(), None);
         carry_out(&mut written, &told);
         assert_eq!(written.lose_last(), Some((FILE, 0..12_288)), "it is written again");
+    }
+
+    #[test]
+    fn long_batches_are_known_without_what_is_blank_behind_them() {
+        let mut written = Written::default();
+        let filled = |at, bytes: usize| Operation::Write {
+            file: FILE,
+            at,
+            bytes: [vec![1; bytes], vec![0; 4_096 - bytes]].concat().into(),
+        };
+        carry_out(&mut written, &[filled(0, 1_024), filled(4_096, 1_025), filled(8_192, 4_096)]);
+        let long: Vec<_> = written.long().iter().cloned().collect();
+        assert_eq!(long, [(FILE, 4_096..4_096 + 3 * 512), (FILE, 8_192..12_288)]);
+        written.starts();
+        carry_out(&mut written, &vec![filled(12_288, 2_000); KEPT_LONG - 1]);
+        assert_eq!(written.long().len(), KEPT_LONG);
+        assert_eq!(written.long()[0].1.start, 8_192, "the oldest make way");
     }
 
     #[test]

@@ -30,6 +30,13 @@ pub struct ReplicaSpec {
     pub session_idle: u64,
     /// Who speaks the older version of the wire format.
     pub old_wire: Vec<NodeId>,
+    /// Whether members that do not lead send commands on to the leader.
+    #[serde(default)]
+    pub forward: bool,
+    /// Odds that a command comes once more when it is too late: one that was sent on to a leader, or that its
+    /// client has an answer to.
+    #[serde(default)]
+    pub late: u32,
 }
 
 /// What a disk damages.
@@ -78,8 +85,10 @@ impl ReplicaSpec {
         if let Some((what, _)) = positive.into_iter().find(|(_, positive)| !positive) {
             return Err(ScenarioError::Replica(what));
         }
-        if self.sessions > 10_000 {
-            return Err(ScenarioError::Odds("replica.sessions"));
+        for (what, odds) in [("replica.sessions", self.sessions), ("replica.late", self.late)] {
+            if odds > 10_000 {
+                return Err(ScenarioError::Odds(what));
+            }
         }
         Ok(())
     }
@@ -109,6 +118,19 @@ impl Scenario {
             sessions: if stream.coin() { stream.between(2_000, 10_000) as u32 } else { 0 },
             session_idle: if stream.below(3) == 0 { stream.skewed(20, 2_000) } else { 1 << 30 },
             old_wire,
+            forward: false,
+            late: 0,
         });
+        self.add_late_commands();
+    }
+
+    /// Half of the members send commands on, and of half of them all commands may come late.
+    fn add_late_commands(&mut self) {
+        let mut stream = Stream::named(self.seed, "late commands", 0);
+        let (forward, late) = (stream.coin(), stream.coin());
+        let odds = stream.skewed(500, 10_000) as u32;
+        if let Some(replica) = &mut self.replica {
+            (replica.forward, replica.late) = (forward, if late { odds } else { 0 });
+        }
     }
 }

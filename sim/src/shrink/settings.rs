@@ -38,6 +38,8 @@ pub(super) const FEATURES: &[Change] = &[
     |it| it.quiet = false,
     |it| it.replica.iter_mut().for_each(|replica| replica.sessions = 0),
     |it| it.replica.iter_mut().for_each(|replica| replica.old_wire.clear()),
+    |it| it.replica.iter_mut().for_each(|replica| replica.late = 0),
+    |it| it.replica.iter_mut().for_each(|replica| replica.forward = false),
 ];
 
 /// Less chance: of the network, of disks, and between members.

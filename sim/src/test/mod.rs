@@ -473,6 +473,8 @@ fn plain_replica() -> ReplicaSpec {
         sessions: 10_000,
         session_idle: 1 << 30,
         old_wire: Vec::new(),
+        forward: false,
+        late: 0,
     }
 }
 

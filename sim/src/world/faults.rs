@@ -6,9 +6,11 @@ use crate::application::Application;
 use crate::check::{Checked, Violated};
 use crate::fault::{Episode, FaultInjection, Links};
 use crate::happened::Happened;
+use crate::host::full_replica::Failing;
 use crate::host::{Host, MemberBody};
 use crate::report::{FaultKind, Mark};
 use crate::scenario::{Decay, Fault, Leading, Rotten, Target, TimedFault};
+use crate::stream::Stream;
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::Instant;
 use kontiki_core::types::NodeId;
@@ -266,7 +268,12 @@ impl<A: Application> FaultInjection for World<'_, A> {
         if let MemberBody::FullReplica(full) = &mut self.hosts[member].body {
             self.counters.fault(FaultKind::SyncFails);
             full.spoiled = true;
-            full.storage.fail_next_sync(None);
+            // Syncs of the log are by far more frequent than others.
+            match Stream::named(self.scenario.seed, "which sync fails", self.now).below(4) {
+                0 => full.failing = Some(Failing::Any),
+                1 => full.failing = Some(Failing::Snapshot),
+                _ => full.storage.fail_next_sync(None),
+            }
         }
     }
 

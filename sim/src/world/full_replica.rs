@@ -4,10 +4,10 @@ use super::step::{Before, Stepped};
 use super::{Happening, World, machine_of, position};
 use crate::application::{Application, Reached};
 use crate::check::{Checked, Checks, Finding, Violated};
-use crate::clients::Asked;
+use crate::clients::{Asked, Once};
 use crate::fate::{Fate, Loss};
 use crate::host::MemberBody;
-use crate::host::full_replica::{DiskWork, FullReplica, Interrupted, Panicked, Running, found_in};
+use crate::host::full_replica::{DiskWork, FullReplica, Interrupted, Outage, Panicked, Running, found_in};
 use crate::host::written::Written;
 use crate::network::{Frame, Sent};
 use crate::part::{Involvement, Part, Stamp};
@@ -132,14 +132,18 @@ impl<A: Application> World<'_, A> {
         let MemberBody::FullReplica(full) = &mut self.hosts[member].body else { return Ok(()) };
         for action in actions {
             if let Action::Persist(write) = action {
-                if !write.repaired.is_empty() {
+                if let Some(first) = write.repaired.first() {
                     self.counters.mark(Mark::EntriesRepaired);
+                    self.log_reader.repaired.insert(member, first.id.index);
                 }
                 if write.truncate_after.is_some() {
                     full.written.takes_back();
                 }
                 full.model.note(write.clone(), links.next().unwrap_or_default());
             }
+        }
+        if actions.iter().any(|action| matches!(action, Action::Restore(_))) {
+            self.may_lose_power(member, "power after a snapshot", 64);
         }
         self.note_recovery(member, raft);
         Ok(())
@@ -273,11 +277,16 @@ impl<A: Application> World<'_, A> {
     fn perform(&mut self, member: usize, lane: Lane) -> Result<(), DiskError> {
         self.trace_operation(member, lane);
         let MemberBody::FullReplica(full) = &mut self.hosts[member].body else { return Ok(()) };
-        let FullReplica { running, storage, written, .. } = &mut **full;
-        match running.as_mut().and_then(|running| running.lane(lane).front_mut()) {
-            Some(work) => perform(work, storage, written),
-            None => Ok(()),
+        let FullReplica { running, storage, written, failing, .. } = &mut **full;
+        let Some(work) = running.as_mut().and_then(|running| running.lane(lane).front_mut()) else {
+            return Ok(());
+        };
+        if let (Lane::Bulk, Operation::Sync(file)) = (lane, &work.job.operations[work.done])
+            && failing.take_if(|failing| failing.is(*file)).is_some()
+        {
+            storage.fail_next_sync(Some(*file));
         }
+        perform(work, storage, written)
     }
 
     fn disk_failed(&mut self, member: usize, lane: Lane, error: DiskError) -> Checked {
@@ -321,7 +330,7 @@ impl<A: Application> World<'_, A> {
             let Some((at, command)) = last else { return Ok(()) };
             clients
                 .carried_out(at, command)
-                .map_err(|first| carried_out_twice(checks, member, [first, at], now))
+                .map_err(|once| carried_out_twice(checks, member, (once, at), now))
         });
         let done = worked.map_err(|interrupted| self.interrupted(member, interrupted))?;
         self.compare(member)?;
@@ -470,6 +479,10 @@ impl<A: Application> World<'_, A> {
                     Halt::Disk(_) => Mark::DiskHalt,
                     _ => Mark::DamageFound,
                 });
+                // It stops by itself, and its machine lives on.
+                if let MemberBody::FullReplica(full) = &mut self.hosts[member].body {
+                    full.next = Some(Outage::Kill);
+                }
                 self.crash(member, FaultKind::Crash);
                 self.hosts[member].down += 1;
                 let pause = self.hosts[member].stream.skewed(1_000, 1_000_000) * 1_000;
@@ -495,15 +508,17 @@ fn loss_by(kind: FaultKind) -> Option<Loss> {
     }
 }
 
-/// Whether an operation is one that a disk takes its time for.
-/// A member carries out a command of a session a second time.
-fn carried_out_twice(checks: &Checks, member: NodeId, [first, again]: [Index; 2], now: Stamp) -> Violated {
-    let detail = format!("the command of a session that entry {first} holds is carried out again at {again}");
+/// A member carries out a command a second time.
+fn carried_out_twice(checks: &Checks, member: NodeId, (once, again): (Once, Index), now: Stamp) -> Violated {
+    let first = once.at.unwrap_or_default();
+    let detail = format!("the command that entry {first} holds is carried out again at {again}");
     let appended = [first, again].into_iter().filter_map(|index| checks.appended(index));
     let acts = Part::of(member, now, Involvement::Acts);
-    Finding::new(detail, appended.chain([acts])).of("Sessions")
+    let property = if once.in_session { "Sessions" } else { "Forwarding" };
+    Finding::new(detail, appended.chain([acts])).of(property)
 }
 
+/// Whether an operation is one that a disk takes its time for.
 fn takes_time(operation: &Operation) -> bool {
     matches!(operation, Operation::Sync(_) | Operation::SyncDirectory | Operation::Create { .. })
 }

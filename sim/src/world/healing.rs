@@ -58,7 +58,7 @@ impl<A: Application> World<'_, A> {
                 let busy_until = self.hosts[member].body.sync_times().heal();
                 self.busy_until = self.busy_until.max(busy_until);
                 if let MemberBody::FullReplica(full) = &mut self.hosts[member].body {
-                    full.storage.disarm();
+                    full.disarm();
                 }
                 self.make_space(member);
                 self.heal_member(member)?;

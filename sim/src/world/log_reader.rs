@@ -16,12 +16,12 @@ impl<A: Application> World<'_, A> {
         }
         let pause = self.log_reader.pause();
         self.schedule(self.now + pause, Happening::ReadLog);
-        let member = self.log_reader.stream.below(self.hosts.len() as u64) as usize;
+        let member = self.log_reader.member(self.hosts.len());
         let Some(running) = self.running(member) else { return Ok(()) };
         let (log, max_entries) = (running.replica.raft().log(), running.replica.options().max_page_entries);
         let (base, last) = (log.base(), log.last().index);
         let reader = &mut self.log_reader;
-        let range = reader.range(base, last);
+        let range = reader.range(member, base, last);
         let max_bytes = reader.stream.skewed(1, MAX_BYTES);
         reader.requests += 1;
         let request = RequestId(FIRST + reader.requests);

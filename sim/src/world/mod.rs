@@ -6,6 +6,7 @@ mod fates;
 mod faults;
 mod full_replica;
 mod healing;
+mod late_commands;
 mod log_reader;
 mod marks;
 mod old_messages;
@@ -29,6 +30,7 @@ use crate::hash::StableHasher;
 use crate::host::full_replica::Damage;
 use crate::host::kernel_only::Stored;
 use crate::host::{Arrived, Crashed, Host, MemberBody, MemberEvent, Told};
+use crate::late_commands::LateCommands;
 use crate::log_reader::LogReader;
 use crate::network::{Connection, Frame, Network};
 use crate::old_messages::OldMessages;
@@ -66,6 +68,7 @@ pub(crate) struct World<'t, A: Application> {
     network: Network,
     old_messages: Option<OldMessages>,
     contests: Option<Contests>,
+    late: Option<LateCommands>,
     clients: Clients<A>,
     operator: Operator,
     operator_stream: Stream,
@@ -148,6 +151,10 @@ enum Happening<Q> {
         peer: NodeId,
     },
     Client(Turn),
+    LateCommand {
+        member: usize,
+        command: usize,
+    },
     ReadLog,
     ProbeWrite {
         leader: usize,
@@ -230,6 +237,7 @@ impl<'t, A: Application> World<'t, A> {
             ),
             old_messages: scenario.old_messages.clone().map(|spec| OldMessages::new(seed, size, spec)),
             contests: scenario.contests.clone().map(|spec| Contests::new(seed, spec)),
+            late: scenario.replica.as_ref().map(|spec| LateCommands::new(seed, spec.late)),
             clients: Clients::new(application, scenario),
             operator: Operator::default(),
             operator_stream: Stream::named(seed, "operator", 0),
@@ -425,6 +433,7 @@ impl<'t, A: Application> World<'t, A> {
             Happening::MachineDone { member, life } => self.machine_done(member, life),
             Happening::Unreachable { member, peer } => self.tell(member, Event::PeerUnreachable(peer)),
             Happening::Client(turn) => self.client(turn),
+            Happening::LateCommand { member, command } => self.late_command(member, command),
             Happening::ReadLog => self.read_log(),
             Happening::ProbeWrite { leader } => self.probe_write(leader),
             Happening::ProbeRead { member, query } => self.probe_read(member, &query),
@@ -533,6 +542,7 @@ impl<'t, A: Application> World<'t, A> {
             Crashed::Power { lost, torn } => (lost, torn),
             Crashed::Killed => {
                 self.counters.fault(FaultKind::Kill);
+                self.may_lose_power_later(member);
                 (0, 0)
             }
         };

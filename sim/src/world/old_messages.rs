@@ -10,7 +10,7 @@ use crate::report::{FaultKind, Mark};
 use kontiki_core::action::Action;
 use kontiki_core::event::Event;
 use kontiki_core::message::{Body, Message};
-use kontiki_core::replica::frame::{self, Envelope};
+use kontiki_core::replica::frame::{self, Envelope, ReplicaBody};
 use kontiki_core::status::RoleKind::{Candidate, Follower, Leader, PreCandidate};
 use kontiki_core::types::NodeId;
 
@@ -45,16 +45,22 @@ impl<A: Application> World<'_, A> {
 
     /// The same for a frame of a replica.
     pub(super) fn keeps_frame_back(&mut self, from: usize, to: NodeId, number: u64, bytes: &[u8]) -> bool {
-        if (self.old_messages.is_none() && self.contests.is_none()) || self.stage.is_some() {
+        let is_kept = self.old_messages.is_some() || self.contests.is_some();
+        let is_sent_on = self.scenario.replica.as_ref().is_some_and(|spec| spec.forward);
+        if !(is_kept || is_sent_on) || self.stage.is_some() {
             return false;
         }
         let frame = || Frame { number, bytes: bytes.to_vec() };
         match frame::decode(bytes, u8::MAX, frame::max_body(&self.scenario.options)).map(|it| it.envelope) {
             Ok(Envelope::Raft(message)) => self.keeps_back(from, &message, frame),
-            Ok(Envelope::Replica(_)) => self
-                .old_messages
-                .as_mut()
-                .is_some_and(|old| old.keep(Kind::Replica, None, (from, position(to)), frame)),
+            Ok(Envelope::Replica(message)) => {
+                if matches!(message.body, ReplicaBody::Forward { .. }) {
+                    self.sends_on(from, to, frame());
+                }
+                self.old_messages
+                    .as_mut()
+                    .is_some_and(|old| old.keep(Kind::Replica, None, (from, position(to)), frame))
+            }
             Err(_) => false,
         }
     }

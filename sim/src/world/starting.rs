@@ -7,7 +7,7 @@ use crate::check::Checked;
 use crate::check::bounded_work::{self, BoundedWork};
 use crate::check::{Violated, durable_log};
 use crate::happened::Happened;
-use crate::host::full_replica::{Damage, FullReplica, Running};
+use crate::host::full_replica::{Damage, FullReplica, Outage, Running};
 use crate::host::{Host, MemberBody, Up};
 use crate::quiet::{quietly, text_of};
 use crate::report::{FaultKind, Mark};
@@ -22,8 +22,8 @@ use std::panic::AssertUnwindSafe;
 enum Repaired {
     /// They were made.
     Yes,
-    /// Power failed meanwhile: it starts over.
-    PowerFailed,
+    /// Power failed meanwhile, or it was killed: it starts over.
+    CutShort,
     /// The disk refused one.
     Refused,
 }
@@ -39,7 +39,7 @@ impl<A: Application> World<'_, A> {
         recovery.durable.snapshot_lost &= !self.hosts[member].spec.witness;
         match self.repair(member, &recovery) {
             Repaired::Yes => {}
-            Repaired::PowerFailed => {
+            Repaired::CutShort => {
                 self.counters.mark(Mark::CrashInRecovery);
                 return self.start_replica(member);
             }
@@ -58,7 +58,11 @@ impl<A: Application> World<'_, A> {
         }
         self.check_start(member)?;
         self.renew_custom_faults(member)?;
-        self.handle(member, Input::Wake)
+        self.lose_power_later(member);
+        self.handle(member, Input::Wake)?;
+        self.release_to_restarted(member);
+        self.may_be_sent_on_to(member);
+        Ok(())
     }
 
     /// Reads what a member's disk holds.
@@ -75,24 +79,49 @@ impl<A: Application> World<'_, A> {
         Ok(recovered)
     }
 
-    /// Makes the repairs that a recovery begins with. Power may fail meanwhile, too.
+    /// Makes the repairs that a recovery begins with, unless it is cut short.
     fn repair(&mut self, member: usize, recovery: &Recovery) -> Repaired {
-        let Host { body, stream, life, .. } = &mut self.hosts[member];
-        let MemberBody::FullReplica(full) = body else { unreachable!("it is a full replica") };
         let all = recovery.first.len();
-        let fails = self.stage.is_none() && *life > 0 && stream.below(8) == 0;
-        let carried_out = if fails { stream.below(all as u64 + 1) as usize } else { all };
+        let cut_short = self.cuts_recovery_short(member, all);
+        let Host { body, stream, .. } = &mut self.hosts[member];
+        let MemberBody::FullReplica(full) = body else { unreachable!("it is a full replica") };
+        let carried_out = cut_short.map_or(all, |(_, carried_out)| carried_out);
         for operation in &recovery.first[..carried_out] {
             if operation.perform(&mut full.storage).is_err() {
                 return Repaired::Refused;
             }
         }
-        if fails {
-            full.storage.crash(stream);
-            return Repaired::PowerFailed;
+        full.killed_in_recovery = matches!(cut_short, Some((Outage::Kill, _)));
+        match cut_short {
+            Some((Outage::Power, _)) => {
+                full.storage.crash(stream);
+                Repaired::CutShort
+            }
+            Some((Outage::Kill, _)) => Repaired::CutShort,
+            None => {
+                full.disarm();
+                Repaired::Yes
+            }
         }
-        full.storage.disarm();
-        Repaired::Yes
+    }
+
+    /// How a recovery is cut short, and after how many of its operations. Where it is killed, often only what
+    /// it does last is missing, which is to make the rest last: then power often fails in the next one.
+    fn cuts_recovery_short(&mut self, member: usize, all: usize) -> Option<(Outage, usize)> {
+        let Host { body, stream, life, .. } = &mut self.hosts[member];
+        let MemberBody::FullReplica(full) = body else { return None };
+        if self.stage.is_some() || *life == 0 {
+            return None;
+        }
+        let was_killed = full.killed_in_recovery;
+        if stream.below(8) > 0 && !(was_killed && stream.coin()) {
+            return None;
+        }
+        let anywhere = stream.below(all as u64 + 1) as usize;
+        if was_killed || stream.coin() {
+            return Some((Outage::Power, anywhere));
+        }
+        Some((Outage::Kill, if stream.coin() { all.saturating_sub(1) } else { anywhere }))
     }
 
     /// Opens the replica on what was found, which must be what the disk was given to hold.

@@ -246,9 +246,11 @@ impl<A: Application> World<'_, A> {
         let Some(up) = &hosts[member].up else {
             return Ok(());
         };
+        let local = hosts[member].clock.local(now.at);
         let observed = self.checks.observe(&Observation {
             member,
             now,
+            local,
             event,
             actions,
             before,
@@ -514,6 +516,9 @@ impl<A: Application> World<'_, A> {
         let id = self.hosts[member].id;
         if let Some(turn) = self.clients.on_outcome(self.now, id, request, outcome, found)? {
             self.schedule(turn.at, Happening::Client(turn));
+        }
+        if let Some(command) = self.clients.take_answered() {
+            self.may_come_late(command);
         }
         Ok(())
     }

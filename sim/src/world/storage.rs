@@ -3,7 +3,7 @@
 use super::{Happening, World};
 use crate::application::Application;
 use crate::check::Checked;
-use crate::host::full_replica::{Damage, FullReplica};
+use crate::host::full_replica::{Damage, FullReplica, Outage};
 use crate::host::written::{Place, When};
 use crate::host::{Host, MemberBody};
 use crate::report::{FaultKind, Mark};
@@ -116,7 +116,7 @@ impl<A: Application> World<'_, A> {
             1 => {
                 let last = self.one_of_the_last(member, true);
                 if last.is_some() {
-                    self.may_lose_power(member);
+                    self.may_lose_power_at_once(member);
                 }
                 last
             }
@@ -130,12 +130,50 @@ impl<A: Application> World<'_, A> {
     }
 
     /// Half the time the power fails at once: each write that is still made tells more of what was lost.
-    fn may_lose_power(&mut self, member: usize) {
+    fn may_lose_power_at_once(&mut self, member: usize) {
         let mut stream = Stream::named(self.scenario.seed, "power after a lost write", self.now);
         if stream.coin() {
             let target = Target::Member(self.hosts[member].id);
             let for_us = stream.skewed(1, 50_000);
             self.strike(member, for_us, Fault::Crash { member: target, after_actions: 0 });
+        }
+    }
+
+    /// A member was killed. Half the time power fails soon after it has started again: what it has read then
+    /// was not on the disk.
+    pub(super) fn may_lose_power_later(&mut self, member: usize) {
+        let mut stream = Stream::named(self.scenario.seed, "power after a kill", self.now);
+        let fails = self.stage.is_none() && stream.coin();
+        if let MemberBody::FullReplica(full) = &mut self.hosts[member].body {
+            full.power_fails_after = fails.then(|| stream.skewed(1, 64) as u32 - 1);
+        }
+    }
+
+    /// It has started again.
+    pub(super) fn lose_power_later(&mut self, member: usize) {
+        if let Some(after_actions) = self.full(member).and_then(|(full, _)| full.power_fails_after.take()) {
+            let stream = Stream::named(self.scenario.seed, "power after a start", self.now);
+            self.lose_power(member, after_actions, stream);
+        }
+    }
+
+    /// Half the time power fails soon, by the stream of this name: after so many actions at most.
+    pub(super) fn may_lose_power(&mut self, member: usize, name: &str, longest: u64) {
+        let mut stream = Stream::named(self.scenario.seed, name, self.now);
+        if stream.coin() {
+            let after_actions = stream.skewed(1, longest) as u32 - 1;
+            self.lose_power(member, after_actions, stream);
+        }
+    }
+
+    fn lose_power(&mut self, member: usize, after_actions: u32, mut stream: Stream) {
+        if self.stage.is_some() {
+            return;
+        }
+        if let Some((full, _)) = self.full(member) {
+            full.next = Some(Outage::Power);
+            let target = Target::Member(self.hosts[member].id);
+            self.strike(member, stream.skewed(1, 200_000), Fault::Crash { member: target, after_actions });
         }
     }
 
@@ -237,10 +275,8 @@ impl<A: Application> World<'_, A> {
 
     pub(super) fn rot(&mut self, member: usize, what: Rotten, how: Decay) {
         let place = match what {
-            Rotten::Log => {
-                let spared = if how == Decay::Blank { 8 * BLOCK } else { 0 };
-                self.place(member, SECTOR, spared)
-            }
+            Rotten::Log if how == Decay::Blank => self.place(member, SECTOR, 8 * BLOCK),
+            Rotten::Log => self.inside_a_batch(member).or_else(|| self.place(member, SECTOR, 0)),
             Rotten::Tail if how == Decay::Blank => {
                 let before = self.one_before_a_cut_write(member);
                 let last = before.or_else(|| self.one_of_the_last(member, false));
@@ -290,6 +326,16 @@ impl<A: Application> World<'_, A> {
                 },
             );
         }
+    }
+
+    /// Half of the time a sector of a long batch, where there is one: entries of the same batch stand before
+    /// and behind it.
+    fn inside_a_batch(&mut self, member: usize) -> Option<Place> {
+        let (full, stream) = self.full(member)?;
+        let long = full.written.long();
+        let chosen = (!long.is_empty() && stream.coin()).then(|| stream.below(long.len() as u64) as usize)?;
+        let batch = long[chosen].clone();
+        Some(self.sector_of(member, batch))
     }
 
     fn sector_of(&mut self, member: usize, (file, range): Place) -> Place {
