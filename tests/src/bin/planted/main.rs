@@ -88,6 +88,9 @@ struct Cli {
     /// From how many starts
     #[arg(long, default_value_t = 20, requires = "measure", value_parser = clap::value_parser!(u64).range(1..=100))]
     starts: u64,
+    /// Make no other start of a bug that has taken so many seconds of a core, once there are six
+    #[arg(long, requires = "measure")]
+    seconds: Option<u64>,
 }
 
 /// How many seeds a bug may take to be found, where its header does not say.
@@ -155,7 +158,8 @@ impl Cli {
         } else if self.explore {
             explore::explore(&workshop, &bugs, self.bounds.as_deref(), self.write)
         } else if self.measure {
-            measure::measure(&workshop, &bugs, self.starts)
+            let enough = self.seconds.map_or(Duration::MAX, Duration::from_secs);
+            measure::measure(&workshop, &bugs, measure::Effort { starts: self.starts, enough })
         } else {
             self.plant(root, &workshop, &bugs)
         }

@@ -23,6 +23,30 @@ const HEAD_SUMMARY: &str = "\
 /// How far the starts are from one another: further than any budget, so that no seed is run twice.
 const STRIDE: u64 = 1_000_000;
 
+/// Of how few starts the time that they take is no limit.
+const FEWEST: u64 = 6;
+
+/// How much is measured of each bug.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// From how many starts, at most.
+    pub(crate) starts: u64,
+    /// After how much time of a core no other start is made, once there are a few.
+    pub(crate) enough: Duration,
+}
+
+impl Effort {
+    /// Whether this is all, where so many starts have taken so long.
+    fn is_spent(self, starts: u64, processor: Duration) -> bool {
+        starts >= self.starts || starts >= FEWEST && processor >= self.enough
+    }
+
+    /// From how many starts a bug was looked for if it was measured with this effort.
+    fn least(self) -> u64 {
+        if self.enough == Duration::MAX { self.starts } else { self.starts.min(FEWEST) }
+    }
+}
+
 /// What a bug was seen to take.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Measured {
@@ -65,9 +89,9 @@ impl fmt::Display for Tenths {
     }
 }
 
-/// Measures each bug whose row is not of this commit and of so many starts. Returns whether each was found
+/// Measures each bug whose row is not of this commit and of as much effort. Returns whether each was found
 /// from every start.
-pub(crate) fn measure(workshop: &Workshop, bugs: &[&Bug], starts: u64) -> Result<bool, Failure> {
+pub(crate) fn measure(workshop: &Workshop, bugs: &[&Bug], effort: Effort) -> Result<bool, Failure> {
     let commit = commit(&workshop.root)?;
     let file = workshop.root.join(PAGE);
     let table = Table { file: file.clone(), begin: BEGIN, head: HEAD };
@@ -75,15 +99,15 @@ pub(crate) fn measure(workshop: &Workshop, bugs: &[&Bug], starts: u64) -> Result
     print!("{HEAD}");
     for bug in bugs {
         let text = fs::read_to_string(&file)?;
-        if rows(&text, BEGIN).any(|row| row.is_of(&bug.name, &commit, starts)) {
+        if rows(&text, BEGIN).any(|row| row.is_of(&bug.name, &commit, effort.least())) {
             continue;
         }
-        match workshop.measure(bug, starts) {
+        match workshop.measure(bug, effort) {
             Ok(measured) => {
                 let row = measured.row(bug, &commit);
                 println!("{row}");
                 measured.others.iter().for_each(|other| println!("OTHER  {}: {other}", bug.name));
-                complete &= measured.found.len() as u64 == starts;
+                complete &= measured.found.len() as u64 == measured.starts;
                 table.write(bug, Some(row))?;
                 summarise(&file)?;
             }
@@ -97,7 +121,7 @@ pub(crate) fn measure(workshop: &Workshop, bugs: &[&Bug], starts: u64) -> Result
 }
 
 impl Workshop {
-    fn measure(&self, bug: &Bug, starts: u64) -> Result<Measured, Failure> {
+    fn measure(&self, bug: &Bug, effort: Effort) -> Result<Measured, Failure> {
         if bug.scenario.is_some() || bug.command == "explore" {
             return Err("it is found by a directed scenario or by exploring, not by seeds".into());
         }
@@ -107,9 +131,14 @@ impl Workshop {
             );
         }
         let simulator = self.build(bug)?;
-        // None begins at 0: those seeds are looked at whenever the simulator is worked on.
-        let starts = (1..=starts).map(|number| simulator.start(bug, number * STRIDE));
-        Ok(Measured::of(bug, starts.collect::<Result<_, _>>()?))
+        let (mut starts, mut processor) = (Vec::new(), Duration::ZERO);
+        while !effort.is_spent(starts.len() as u64, processor) {
+            // None begins at 0: those seeds are looked at whenever the simulator is worked on.
+            let start = simulator.start(bug, (starts.len() as u64 + 1) * STRIDE)?;
+            processor += start.processor;
+            starts.push(start);
+        }
+        Ok(Measured::of(bug, starts))
     }
 }
 
@@ -342,6 +371,17 @@ mod tests {
         let twenty: Vec<_> = (1..=20).collect();
         assert_eq!(measured(20, &twenty, 100).interval(), "6 to 15");
         assert_eq!(measured(3, &[1, 2, 3], 100).interval(), "-");
+    }
+
+    #[test]
+    fn no_other_start_is_made_of_a_bug_that_takes_long() {
+        let long = Duration::from_mins(1);
+        let effort = Effort { starts: 20, enough: long };
+        assert!(!effort.is_spent(FEWEST - 1, 9 * long) && effort.is_spent(FEWEST, long));
+        assert!(!effort.is_spent(19, long / 2) && effort.is_spent(20, Duration::ZERO));
+        let all = Effort { enough: Duration::MAX, ..effort };
+        assert!(!all.is_spent(19, 1_000 * long));
+        assert_eq!((effort.least(), all.least()), (FEWEST, 20));
     }
 
     #[test]
