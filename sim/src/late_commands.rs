@@ -30,7 +30,12 @@ const KEPT: usize = 16;
 
 impl LateCommands {
     pub(crate) fn new(seed: u64, odds: u32) -> Self {
-        Self { odds, stream: Stream::named(seed, "late commands of the world", 0), forwards: VecDeque::new() }
+        Self { odds, stream: stream(seed), forwards: VecDeque::new() }
+    }
+
+    /// From now on, what is drawn is drawn from the streams of another seed.
+    pub(crate) fn reseed(&mut self, seed: u64) {
+        self.stream = stream(seed);
     }
 
     /// Whether one comes late, and after how many nanoseconds: so many microseconds at most.
@@ -63,6 +68,10 @@ impl LateCommands {
         let sent = self.forwards.iter().rev().filter(|it| it.to == member);
         sent.map(|it| it.frame.clone()).collect()
     }
+}
+
+fn stream(seed: u64) -> Stream {
+    Stream::named(seed, "late commands of the world", 0)
 }
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ pub(super) struct Plan {
     /// Whether the leader that first adds a newcomer reaches only the newcomer from then on, and crashes: the
     /// newcomer alone has the entry that adds it.
     pub(super) loses_addition: bool,
+    /// Whether a first member that may lose its memory does so as soon as it has told another one of its
+    /// group; that answer comes when it is back.
+    pub(super) forgets_answer: bool,
     /// Whether, long after everything has healed, a group of three or more loses power, and its members come
     /// back at addresses that other members had before.
     pub(super) loses_power: bool,
@@ -82,6 +85,7 @@ impl Plan {
         let loses_addition = Stream::named(seed, "formation/lost addition", 0).chance(3_000);
         let loses_seed = Stream::named(seed, "formation/lost seed", 0).chance(3_000);
         let loses_power = Stream::named(seed, "formation/lost power", 0).chance(3_000);
+        let forgets_answer = Stream::named(seed, "formation/forgotten answer", 0).chance(3_000);
         Self {
             groups,
             by_name,
@@ -90,6 +94,7 @@ impl Plan {
             faults,
             loses_seed,
             loses_addition,
+            forgets_answer,
             loses_power,
             heal_at,
             max_store,

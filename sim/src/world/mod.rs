@@ -400,6 +400,7 @@ impl<'t, A: Application> World<'t, A> {
             self.forked += 1;
             self.network.reseed(fork.seed);
             self.old_messages.iter_mut().for_each(|kept| kept.reseed(fork.seed));
+            self.late.iter_mut().for_each(|late| late.reseed(fork.seed));
             self.hosts.iter_mut().for_each(|host| host.reseed(fork.seed));
         }
     }

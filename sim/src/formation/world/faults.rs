@@ -62,6 +62,21 @@ impl World<'_> {
         self.crash(seed, 0);
     }
 
+    /// A unit answers another one, which has no group yet, that it has one. It may lose its memory at once:
+    /// then returns by how much the answer comes later, which is when the unit has long said something else.
+    pub(super) fn forget_answer(&mut self, unit: usize, asker: usize) -> Option<u64> {
+        let is_wiped = |(_, fault): &(u64, Fault)| matches!(fault, Fault::Wipe(wiped, _) if *wiped == unit);
+        let forgets = self.plan.forgets_answer && self.plan.faults.iter().any(is_wiped);
+        let of_one_group = self.units[unit].group == self.units[asker].group;
+        if !forgets || !of_one_group || self.has_group(asker) || self.now + 1_000 * MS > self.plan.heal_at {
+            return None;
+        }
+        self.plan.forgets_answer = false;
+        let time = self.draws.skewed(1, 200) * MS;
+        self.after(MS, Event::Fault(Fault::Wipe(unit, time)));
+        Some(time + self.draws.skewed(1, 500) * MS)
+    }
+
     /// From now on the leader reaches newcomers alone, and soon crashes. Where two others are left and time
     /// is left to heal it, it comes back elsewhere, and finds that a newcomer leads, of which it may know
     /// nothing.

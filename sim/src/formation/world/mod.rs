@@ -464,8 +464,14 @@ impl<'a> World<'a> {
         match ask {
             Question::Introduce(introduction) => {
                 let who = process.formation.introduced(&introduction, &mut process.book);
+                let later = match (&who, asker) {
+                    (Ok(who), Asker::Unit { unit: asker, .. }) if who.cluster.is_some() => {
+                        self.forget_answer(unit, asker)
+                    }
+                    _ => None,
+                };
                 let answer = who.map(Reply::Who).map_err(|error| error.to_string());
-                self.after(latency, Event::Answered { asker, answer });
+                self.after(latency + later.unwrap_or(0), Event::Answered { asker, answer });
             }
             Question::Change(change, introduction) => {
                 if let Some(address) = introduction.address {
