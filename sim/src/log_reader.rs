@@ -44,12 +44,14 @@ impl LogReader {
         self.stream.between(1, PAUSE)
     }
 
-    /// Whom it asks next: half the time a member that has repaired something, where there is one.
-    pub(crate) fn member(&mut self, members: usize) -> usize {
+    /// Whom it asks next: often one whose disk has something else to do first, so that the log goes on while
+    /// it waits, or one that has repaired something.
+    pub(crate) fn member(&mut self, members: usize, busy: &[usize]) -> usize {
         let repaired: Vec<_> = self.repaired.keys().copied().collect();
-        match !repaired.is_empty() && self.stream.coin() {
-            true => *self.stream.pick(&repaired),
-            false => self.stream.below(members as u64) as usize,
+        match self.stream.below(4) {
+            0 if !repaired.is_empty() => *self.stream.pick(&repaired),
+            1 | 2 if !busy.is_empty() => *self.stream.pick(busy),
+            _ => self.stream.below(members as u64) as usize,
         }
     }
 

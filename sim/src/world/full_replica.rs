@@ -14,6 +14,7 @@ use crate::part::{Involvement, Part, Stamp};
 use crate::quiet::quietly;
 use crate::report::{FaultKind, Mark};
 use crate::storage::SimDisk;
+use crate::stream::Stream;
 use kontiki_core::action::{Action, Outcome, Refusal, Violation};
 use kontiki_core::event::{Event, Reconfigure};
 use kontiki_core::log::{Entry, EntryBody};
@@ -142,8 +143,11 @@ impl<A: Application> World<'_, A> {
                 full.model.note(write.clone(), links.next().unwrap_or_default());
             }
         }
+        let rebases = |action: &Action| matches!(action, Action::Persist(write) if write.rebase.is_some());
         if actions.iter().any(|action| matches!(action, Action::Restore(_))) {
-            self.may_lose_power(member, "power after a snapshot", 64);
+            self.may_lose_power(member, 2, 64);
+        } else if actions.iter().any(rebases) {
+            self.may_lose_power(member, 32, 8);
         }
         self.note_recovery(member, raft);
         Ok(())
@@ -479,9 +483,10 @@ impl<A: Application> World<'_, A> {
                     Halt::Disk(_) => Mark::DiskHalt,
                     _ => Mark::DamageFound,
                 });
-                // It stops by itself, and its machine lives on.
+                // It stops by itself. Half the time its machine lives on for sure.
+                let stops = Stream::named(self.scenario.seed, "how it stops", self.now).coin();
                 if let MemberBody::FullReplica(full) = &mut self.hosts[member].body {
-                    full.next = Some(Outage::Kill);
+                    full.next = stops.then_some(Outage::Kill);
                 }
                 self.crash(member, FaultKind::Crash);
                 self.hosts[member].down += 1;

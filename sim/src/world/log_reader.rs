@@ -6,7 +6,7 @@ use crate::check::Checked;
 use crate::check::log_reads::{Asked, NAME, Read, Reader};
 use crate::log_reader::{FIRST, MAX_BYTES, Open};
 use crate::report::Mark;
-use kontiki_core::replica::{Answer, Ask, Input};
+use kontiki_core::replica::{Answer, Ask, Input, Lane};
 use kontiki_core::types::RequestId;
 
 impl<A: Application> World<'_, A> {
@@ -16,7 +16,12 @@ impl<A: Application> World<'_, A> {
         }
         let pause = self.log_reader.pause();
         self.schedule(self.now + pause, Happening::ReadLog);
-        let member = self.log_reader.member(self.hosts.len());
+        let members = self.hosts.len();
+        let is_busy = |member: &usize| {
+            self.running(*member).is_some_and(|running| !running.lane(Lane::Bulk).is_empty())
+        };
+        let busy: Vec<_> = (0..members).filter(is_busy).collect();
+        let member = self.log_reader.member(members, &busy);
         let Some(running) = self.running(member) else { return Ok(()) };
         let (log, max_entries) = (running.replica.raft().log(), running.replica.options().max_page_entries);
         let (base, last) = (log.base(), log.last().index);

@@ -157,10 +157,11 @@ impl<A: Application> World<'_, A> {
         }
     }
 
-    /// Half the time power fails soon, by the stream of this name: after so many actions at most.
-    pub(super) fn may_lose_power(&mut self, member: usize, name: &str, longest: u64) {
-        let mut stream = Stream::named(self.scenario.seed, name, self.now);
-        if stream.coin() {
+    /// A log is to rest on another snapshot. Once in so many times power fails soon, after so many actions at
+    /// most.
+    pub(super) fn may_lose_power(&mut self, member: usize, once_in: u64, longest: u64) {
+        let mut stream = Stream::named(self.scenario.seed, "power after a snapshot", self.now);
+        if stream.below(once_in) == 0 {
             let after_actions = stream.skewed(1, longest) as u32 - 1;
             self.lose_power(member, after_actions, stream);
         }
