@@ -83,6 +83,10 @@ impl Reader<'_> {
         if page.entries.len() as u64 > asked.max_entries {
             return wrong("it has more entries than it may");
         }
+        // The log still knows which entry is the last that left it.
+        if page.entries.first().is_some_and(|first| first.id.index < self.base) {
+            return wrong(&format!("the log has left out all before entry {}", self.base));
+        }
         let bytes: u64 = page.entries.iter().map(Entry::size).sum();
         if page.entries.len() > 1 && bytes > asked.max_bytes {
             return wrong("it has more bytes than it may");
@@ -126,8 +130,12 @@ mod tests {
         Asked { range: LogRange::Between(Index::new(1), Index::new(9)), max_bytes: 1 << 10, max_entries: 2 };
 
     fn judge(answer: &Answer) -> Result<Read, String> {
+        judge_after(Index::ZERO, answer)
+    }
+
+    fn judge_after(base: Index, answer: &Answer) -> Result<Read, String> {
         let committed = chain(&[(1, "a"), (1, "b"), (2, "c")]);
-        let (base, last) = (Index::ZERO, Index::new(4));
+        let last = Index::new(4);
         Reader { base, last, committed: &committed, is_damaged: false, is_witness: false }
             .judge(ASKED, answer)
     }
@@ -150,6 +158,14 @@ mod tests {
     fn what_was_committed_may_be_read() {
         assert_eq!(judge(&page(&[(1, 2, "b"), (2, 3, "c")])), Ok(Read::Entries));
         assert_eq!(judge(&page(&[(1, 2, "b")])), Ok(Read::Entries), "a page may end early");
+    }
+
+    #[test]
+    fn what_has_left_the_log_is_in_no_page() {
+        let both = page(&[(1, 2, "b"), (2, 3, "c")]);
+        assert_eq!(judge_after(Index::new(2), &both), Ok(Read::Entries));
+        let seen = judge_after(Index::new(3), &both).expect_err("entry 2 has left");
+        assert!(seen.ends_with("the log has left out all before entry 3"), "{seen}");
     }
 
     #[test]
