@@ -1,6 +1,6 @@
 //! The log, read for clients: what is in memory at once, what is on the disk by a job, one at a time.
 
-use crate::log::{Entries, Log};
+use crate::log::{Entries, Entry, Log};
 use crate::replica::answer::{Answer, ReplicaRefusal};
 use crate::replica::applying::fitting;
 use crate::replica::common::ReplicaCommon;
@@ -120,9 +120,10 @@ fn find_page(
 }
 
 /// The first of these entries, up to one that has left the log since. The disk holds it until the write is
-/// done that takes it out.
+/// done that takes it out. The log still knows of the last that has left, which is its base.
 fn still_in(log: &Log, entries: Entries) -> Entries {
-    match entries.iter().position(|entry| !log.contains(entry.id)) {
+    let is_gone = |entry: &Entry| entry.id.index <= log.base() || !log.contains(entry.id);
+    match entries.iter().position(is_gone) {
         Some(gone) => entries.iter().take(gone).cloned().collect(),
         None => entries,
     }
@@ -151,10 +152,12 @@ mod tests {
     use super::*;
     use crate::config::{Config, Options};
     use crate::durable::Durable;
-    use crate::log::{Entry, EntryBody};
+    use crate::log::{EntryBody, Snapshot};
+    use crate::membership::Membership;
     use crate::raft::Raft;
     use crate::time::Instant;
     use crate::types::{Ballot, ClusterId, Identity, LogId, NodeId, Term};
+    use alloc::sync::Arc;
 
     fn entries(terms: &[u64]) -> Entries {
         let entry = |(&term, index)| Entry { id: LogId::new(term, index), body: EntryBody::Blank };
@@ -173,5 +176,25 @@ mod tests {
         assert_eq!(still_in(log, entries(&[1, 1])), entries(&[1, 1]));
         assert_eq!(still_in(log, entries(&[1, 1, 1, 1])), entries(&[1, 1]), "another entry, and none");
         assert_eq!(still_in(log, entries(&[2])), Entries::EMPTY);
+    }
+
+    /// A log is compacted while a page of it is read.
+    #[test]
+    fn what_the_log_rests_on_has_left_it() {
+        let id = NodeId::new(1).unwrap();
+        let config = Config::new(Identity::new(ClusterId(7), id), Options::default()).unwrap();
+        let (base, all) = (LogId::new(1, 2), entries(&[1, 1, 1]));
+        let membership = Arc::new(Membership::of([id]).unwrap());
+        let durable = Durable {
+            ballot: Ballot::new(Term::new(1), None),
+            snapshot: Some(Snapshot { last: base, configured: LogId::ZERO, membership }),
+            base,
+            entries: all[2..].to_vec(),
+            committed: base.index,
+            ..Durable::default()
+        };
+        let raft = Raft::restore(config, durable, Instant::ZERO).unwrap();
+        assert_eq!(still_in(raft.log(), all[1..].iter().cloned().collect()), Entries::EMPTY);
+        assert_eq!(still_in(raft.log(), all[2..].iter().cloned().collect()).len(), 1);
     }
 }

@@ -83,9 +83,8 @@ impl Reader<'_> {
         if page.entries.len() as u64 > asked.max_entries {
             return wrong("it has more entries than it may");
         }
-        // The log still knows which entry is the last that left it.
-        if page.entries.first().is_some_and(|first| first.id.index < self.base) {
-            return wrong(&format!("the log has left out all before entry {}", self.base));
+        if page.entries.first().is_some_and(|first| first.id.index <= self.base) {
+            return wrong(&format!("entries through {} have left the log", self.base));
         }
         let bytes: u64 = page.entries.iter().map(Entry::size).sum();
         if page.entries.len() > 1 && bytes > asked.max_bytes {
@@ -163,9 +162,9 @@ mod tests {
     #[test]
     fn what_has_left_the_log_is_in_no_page() {
         let both = page(&[(1, 2, "b"), (2, 3, "c")]);
-        assert_eq!(judge_after(Index::new(2), &both), Ok(Read::Entries));
-        let seen = judge_after(Index::new(3), &both).expect_err("entry 2 has left");
-        assert!(seen.ends_with("the log has left out all before entry 3"), "{seen}");
+        assert_eq!(judge_after(Index::new(1), &both), Ok(Read::Entries));
+        let seen = judge_after(Index::new(2), &both).expect_err("entry 2 has left");
+        assert!(seen.ends_with("entries through 2 have left the log"), "{seen}");
     }
 
     #[test]
