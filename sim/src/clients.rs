@@ -32,8 +32,6 @@ pub(crate) struct Clients<A: Application> {
     once: BTreeMap<u64, Once>,
     /// The commands of sessions that were answered, with their clients.
     answered: Vec<(usize, Pending<A::Operation>)>,
-    /// Whether the last of them is new.
-    is_news: bool,
     requests: u64,
     members: usize,
     /// Set once no new operation may begin.
@@ -193,7 +191,6 @@ impl<A: Application> Clients<A> {
             payloads: BTreeMap::new(),
             once: BTreeMap::new(),
             answered: Vec::new(),
-            is_news: false,
             requests: 0,
             members,
             still: false,
@@ -447,12 +444,12 @@ impl<A: Application> Clients<A> {
         self.next_turn(client, now, 0)
     }
 
-    /// The number of the command of a session that was answered just now.
-    pub(crate) fn take_answered(&mut self) -> Option<usize> {
-        std::mem::take(&mut self.is_news).then(|| self.answered.len() - 1)
+    /// How many commands of sessions were answered.
+    pub(crate) fn answered_in_sessions(&self) -> usize {
+        self.answered.len()
     }
 
-    /// What a client has sent before it was answered, once more.
+    /// What a client has sent before it was answered, once more: the command of this number, from zero.
     pub(crate) fn sent_before(&mut self, number: usize) -> Option<Proposal> {
         let (client, Pending { payload, content, operation }) = self.answered.get(number)?.clone();
         let request = self.open(client, Some(operation), Asked::InSession { content });
@@ -658,7 +655,6 @@ impl<A: Application> Clients<A> {
             self.application.committed(pending.operation, None);
             state.written |= state.first_healed.is_some();
             self.answered.push((client, pending));
-            self.is_news = true;
             return self.next_turn(client, now, self.spec.think_us);
         }
         session.pending = Some(pending);

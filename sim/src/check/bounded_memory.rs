@@ -57,10 +57,11 @@ impl BoundedMemory {
         self.started.insert(member, Start::Fresh);
     }
 
-    /// What a member holds after a step.
-    pub fn holds(&mut self, member: usize, held: &Held) -> Result<(), String> {
+    /// What a member holds after a step, and whether its log is whole: what is lost comes back on top of what
+    /// waits behind it.
+    pub fn holds(&mut self, member: usize, held: &Held, is_whole: bool) -> Result<(), String> {
         let Some(limit) = self.limit else { return Ok(()) };
-        let cached = self.allowed(member, held.cached_bytes, limit.cached_bytes);
+        let cached = self.allowed(member, held.cached_bytes, limit.cached_bytes, is_whole);
         let all = [
             ("bytes of the log in memory", held.cached_bytes, cached),
             ("messages on their way to a member", held.in_flight_messages, limit.in_flight_messages),
@@ -73,11 +74,9 @@ impl BoundedMemory {
     }
 
     /// How many bytes of its log a member may hold.
-    fn allowed(&mut self, member: usize, cached: u64, limit: u64) -> u64 {
+    fn allowed(&mut self, member: usize, cached: u64, limit: u64, is_whole: bool) -> u64 {
         let Some(start) = self.started.get_mut(&member) else { return limit };
-        // What is lost comes back on top of what waits behind it.
-        let settled = limit.saturating_sub(2 * self.message);
-        if cached <= settled && !matches!(start, Start::Fresh) {
+        if cached <= limit && is_whole && !matches!(start, Start::Fresh) {
             self.started.remove(&member);
             return limit;
         }
@@ -132,7 +131,7 @@ mod tests {
     #[test]
     fn fires_on_each_thing_that_is_held_beyond_its_limit() {
         let limit = limited().limit.expect("it is limited");
-        assert_eq!(limited().holds(0, &limit), Ok(()));
+        assert_eq!(limited().holds(0, &limit, true), Ok(()));
         let beyond = [
             Held { cached_bytes: limit.cached_bytes + 1, ..limit },
             Held { in_flight_messages: limit.in_flight_messages + 1, ..limit },
@@ -142,7 +141,7 @@ mod tests {
             Held { waiting_answers: limit.waiting_answers + 1, ..limit },
         ];
         for held in beyond {
-            assert!(limited().holds(0, &held).is_err(), "{held:?}");
+            assert!(limited().holds(0, &held, true).is_err(), "{held:?}");
         }
     }
 
@@ -166,7 +165,7 @@ mod tests {
     fn what_a_member_starts_with_may_be_more_until_it_is_worked_off() {
         let mut check = limited();
         let holds = |check: &mut BoundedMemory, cached_bytes| {
-            check.holds(0, &Held { cached_bytes, ..Held::default() })
+            check.holds(0, &Held { cached_bytes, ..Held::default() }, true)
         };
         check.restarted(0);
         assert_eq!(holds(&mut check, 90_000), Ok(()));
@@ -181,16 +180,17 @@ mod tests {
     fn what_comes_back_may_be_on_top_of_what_waits_for_it() {
         let mut check = limited();
         let limit = check.limit.expect("it is limited").cached_bytes;
-        let (settled, message) = (limit - 2 * check.message, check.message);
-        let holds = |check: &mut BoundedMemory, cached_bytes| {
-            check.holds(0, &Held { cached_bytes, ..Held::default() })
+        let most = limit + 2 * check.message;
+        let mut holds = |cached_bytes, is_whole| {
+            check.holds(0, &Held { cached_bytes, ..Held::default() }, is_whole).is_ok()
         };
+        assert!(!holds(limit + 1, false), "it has not started with anything");
         check.restarted(0);
-        for cached in [settled + message, settled + message, settled + 3 * message] {
-            assert_eq!(holds(&mut check, cached), Ok(()));
-        }
-        assert!(holds(&mut check, settled + 3 * message + 1).is_err());
-        assert_eq!(holds(&mut check, settled), Ok(()));
-        assert!(holds(&mut check, settled + 3 * message).is_err(), "it is applied");
+        let mut holds = |cached_bytes, is_whole| {
+            check.holds(0, &Held { cached_bytes, ..Held::default() }, is_whole).is_ok()
+        };
+        assert!(holds(limit, false) && holds(limit, false) && holds(most, false));
+        assert!(!holds(most + 1, false));
+        assert!(holds(limit, true) && !holds(most, false), "it had come back");
     }
 }

@@ -146,9 +146,9 @@ impl Checks {
         self.witness_copies.within(options);
     }
 
-    /// What a member holds after a step.
-    pub fn holds(&mut self, member: usize, id: NodeId, held: &Held) -> Checked {
-        let checked = self.bounded_memory.holds(member, held);
+    /// What a member holds after a step, and whether its log is whole.
+    pub fn holds(&mut self, member: usize, id: NodeId, held: &Held, is_whole: bool) -> Checked {
+        let checked = self.bounded_memory.holds(member, held, is_whole);
         checked.map_err(|detail| Violated::new(bounded_memory::NAME, format!("member {id} holds {detail}")))
     }
 

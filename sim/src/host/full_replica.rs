@@ -38,7 +38,7 @@ pub(crate) struct FullReplica<M: StateMachine> {
     /// Says whether the disk survives when the member crashes.
     outage: Stream,
     /// How the member crashes next, where that is settled.
-    pub(crate) next: Option<Outage>,
+    pub(crate) next_outage: Option<Outage>,
     /// After how many outputs power fails once the member, which was killed, has started again.
     pub(crate) power_fails_after: Option<u32>,
     /// Whether it was killed in the recovery before this one.
@@ -136,7 +136,7 @@ impl<M: StateMachine> FullReplica<M> {
             begin,
             written: Written::default(),
             outage,
-            next: None,
+            next_outage: None,
             power_fails_after: None,
             killed_in_recovery: false,
             failing: None,
@@ -150,7 +150,7 @@ impl<M: StateMachine> FullReplica<M> {
     pub(crate) fn crash(&mut self, stream: &mut Stream) -> Crashed {
         self.running = None;
         let drawn = if self.outage.below(4) == 0 { Outage::Kill } else { Outage::Power };
-        if self.next.take().unwrap_or(drawn) == Outage::Kill {
+        if self.next_outage.take().unwrap_or(drawn) == Outage::Kill {
             self.disarm();
             return Crashed::Killed;
         }

@@ -486,7 +486,7 @@ impl<A: Application> World<'_, A> {
                 // It stops by itself. Half the time its machine lives on for sure.
                 let stops = Stream::named(self.scenario.seed, "how it stops", self.now).coin();
                 if let MemberBody::FullReplica(full) = &mut self.hosts[member].body {
-                    full.next = stops.then_some(Outage::Kill);
+                    full.next_outage = stops.then_some(Outage::Kill);
                 }
                 self.crash(member, FaultKind::Crash);
                 self.hosts[member].down += 1;

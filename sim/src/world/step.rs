@@ -199,7 +199,7 @@ impl<A: Application> World<'_, A> {
         self.show(&taken);
         self.check(member, &taken)?;
         if self.counters.steps.is_multiple_of(LOOKS) {
-            self.checks.holds(member, id, &raft.held())?;
+            self.checks.holds(member, id, &raft.held(), raft.log().is_whole())?;
         }
         self.count(member, &taken);
         self.release_after(member, &taken);
@@ -513,12 +513,12 @@ impl<A: Application> World<'_, A> {
         outcome: Outcome,
         found: Option<Found>,
     ) -> Checked {
-        let id = self.hosts[member].id;
+        let (id, answered) = (self.hosts[member].id, self.clients.answered_in_sessions());
         if let Some(turn) = self.clients.on_outcome(self.now, id, request, outcome, found)? {
             self.schedule(turn.at, Happening::Client(turn));
         }
-        if let Some(command) = self.clients.take_answered() {
-            self.may_come_late(command);
+        if self.clients.answered_in_sessions() > answered {
+            self.may_come_late(answered);
         }
         Ok(())
     }

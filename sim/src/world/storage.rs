@@ -172,7 +172,7 @@ impl<A: Application> World<'_, A> {
             return;
         }
         if let Some((full, _)) = self.full(member) {
-            full.next = Some(Outage::Power);
+            full.next_outage = Some(Outage::Power);
             let target = Target::Member(self.hosts[member].id);
             self.strike(member, stream.skewed(1, 200_000), Fault::Crash { member: target, after_actions });
         }
