@@ -255,7 +255,7 @@ impl Check for ConfirmedReads {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{group, id, status};
+    use super::super::testing::{group, id, observation, status};
     use super::*;
     use crate::part::Stamp;
     use kontiki_core::event::{Read, ReadVia};
@@ -283,22 +283,13 @@ mod tests {
             actions: &[Action],
         ) -> Result<(), Finding> {
             self.step += 1;
-            let id = after.0.id;
+            let _id = after.0.id;
             self.check.observe(&Observation {
-                member: id.get() as usize - 1,
+                membership: after.1,
                 now: Stamp { step: self.step, at: 0 },
-                local: Instant::default(),
                 event,
                 actions,
-                before: before.0,
-                after: after.0,
-                chain: &[],
-                appended: 0,
-                held: Index::MAX,
-                membership: after.1,
-                membership_before: before.1,
-                me: id.into(),
-                durable: &|_| None,
+                ..observation(before.0, after.0, before.1)
             })
         }
 

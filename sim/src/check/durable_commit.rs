@@ -84,11 +84,9 @@ impl Check for DurableCommit {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{chain, group, id, status};
+    use super::super::testing::{chain, group, id, observation, status};
     use super::*;
-    use crate::part::Stamp;
     use kontiki_core::message::Message;
-    use kontiki_core::time::Instant;
     use kontiki_core::types::{ClusterId, Identity, Term};
 
     fn commit(copies: usize) -> Result<(), Finding> {
@@ -101,20 +99,11 @@ mod tests {
         let (before, after) = (status(1, RoleKind::Leader, 1, 0), status(1, RoleKind::Leader, 1, committed));
         let group = group(3);
         DurableCommit.observe(&Observation {
-            member: 0,
-            now: Stamp::default(),
-            local: Instant::default(),
-            event: &Event::Wake,
             actions,
-            before: &before,
-            after: &after,
             chain: &log,
-            appended: 0,
             held: Index::new(4),
-            membership: &group,
-            membership_before: &group,
-            me: after.id.into(),
             durable: &|member| Some(if member.id.get() as usize <= copies { &log[..] } else { &[] }),
+            ..observation(&before, &after, &group)
         })
     }
 

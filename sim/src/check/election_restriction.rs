@@ -28,13 +28,11 @@ impl Check for ElectionRestriction {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{group, id, status};
+    use super::super::testing::{group, id, observation, status};
     use super::*;
-    use crate::part::Stamp;
     use kontiki_core::message::Message;
     use kontiki_core::status::{RoleKind::Follower, Status};
-    use kontiki_core::time::Instant;
-    use kontiki_core::types::{ClusterId, Identity, Index, LogId, Term};
+    use kontiki_core::types::{ClusterId, Identity, LogId, Term};
 
     fn vote(ours: LogId, theirs: LogId) -> Result<(), Finding> {
         let before = Status { last: ours, ..status(1, Follower, 3, 0) };
@@ -42,20 +40,8 @@ mod tests {
         let body = Body::RequestVote { last: theirs, transfer: false };
         let message = Message::new(Identity::new(ClusterId(0), id(2)), id(1).into(), Term::new(4), body);
         ElectionRestriction.observe(&Observation {
-            member: 0,
-            now: Stamp::default(),
-            local: Instant::default(),
             event: &Event::Receive(message),
-            actions: &[],
-            before: &before,
-            after: &after,
-            chain: &[],
-            appended: 0,
-            held: Index::MAX,
-            membership: &group(3),
-            membership_before: &group(3),
-            me: after.id.into(),
-            durable: &|_| None,
+            ..observation(&before, &after, &group(3))
         })
     }
 

@@ -67,13 +67,11 @@ impl Check for ElectionSafety {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{id, show, show_actions, status};
+    use super::super::testing::{id, observation, show, show_actions, status};
     use super::*;
     use kontiki_core::action::Action;
-    use kontiki_core::event::Event;
     use kontiki_core::message::{Body, Message};
-    use kontiki_core::time::Instant;
-    use kontiki_core::types::{ClusterId, Identity, Incarnation, Index};
+    use kontiki_core::types::{ClusterId, Identity, Incarnation};
 
     #[test]
     fn fires_on_a_second_leader_of_a_term() {
@@ -102,22 +100,7 @@ mod tests {
         show_actions(&mut votes, &voter, &voter, &[], &[Action::Send(vote)], &[]).expect("its only vote");
         let group = super::super::testing::group(3);
         let (before, after) = (status(1, RoleKind::Candidate, 4, 0), status(1, RoleKind::Leader, 4, 0));
-        let step = Observation {
-            member: 0,
-            now: Stamp::default(),
-            local: Instant::default(),
-            event: &Event::Wake,
-            actions: &[],
-            before: &before,
-            after: &after,
-            chain: &[],
-            appended: 0,
-            held: Index::MAX,
-            membership: &group,
-            membership_before: &group,
-            me: id(1).into(),
-            durable: &|_| None,
-        };
+        let step = observation(&before, &after, &group);
         has_votes(&step, &votes).is_ok()
     }
 

@@ -94,14 +94,11 @@ fn tells(write: &Write, lost: &LogId) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{chain, group, id, status};
+    use super::super::testing::{chain, group, id, observation, status};
     use super::*;
-    use crate::part::Stamp;
     use kontiki_core::durable::Durable;
-    use kontiki_core::event::Event;
     use kontiki_core::log::{Entries, Entry, EntryBody, Snapshot};
     use kontiki_core::status::RoleKind;
-    use kontiki_core::time::Instant;
     use kontiki_core::types::{Ballot, WriteSeq};
     use std::sync::Arc;
 
@@ -171,20 +168,10 @@ mod tests {
         let writes = |write: &Write, size| {
             LatestMembership { lost: check.lost.clone() }.changed(
                 &Observation {
-                    member: 0,
-                    now: Stamp::default(),
-                    local: Instant::default(),
-                    event: &Event::Wake,
-                    actions: &[Action::Persist(write.clone())],
-                    before: &is,
-                    after: &is,
-                    chain: &log,
-                    appended: 0,
-                    held: Index::MAX,
                     membership: &group(size),
-                    membership_before: &group(3),
-                    me: id(1).into(),
-                    durable: &|_| None,
+                    actions: &[Action::Persist(write.clone())],
+                    chain: &log,
+                    ..observation(&is, &is, &group(3))
                 },
                 &known,
             )

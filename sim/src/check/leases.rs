@@ -53,14 +53,12 @@ impl Leases {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{group, id, status};
+    use super::super::testing::{group, id, observation, status};
     use super::super::{Checks, Start};
     use super::*;
     use kontiki_core::durable::Durable;
-    use kontiki_core::event::Event;
     use kontiki_core::membership::Membership;
     use kontiki_core::status::RoleKind;
-    use kontiki_core::time::Instant;
 
     fn lease(leader: u64, term: u64, given: u64, until: u64) -> Lease {
         let given = Stamp { step: 1, at: given };
@@ -76,22 +74,7 @@ mod tests {
         let before = status(member, RoleKind::Candidate, term, 0);
         let (after, alone) =
             (status(member, RoleKind::Leader, term, 0), Membership::of([id(member)]).unwrap());
-        judged(&Observation {
-            member: member as usize - 1,
-            now: Stamp { step: 9, at },
-            local: Instant::default(),
-            event: &Event::Wake,
-            actions: &[],
-            before: &before,
-            after: &after,
-            chain: &[],
-            appended: 0,
-            held: Index::MAX,
-            membership: &alone,
-            membership_before: &alone,
-            me: after.id.into(),
-            durable: &|_| None,
-        })
+        judged(&Observation { now: Stamp { step: 9, at }, ..observation(&before, &after, &alone) })
     }
 
     #[test]

@@ -44,12 +44,10 @@ impl Check for MatchIndex {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{group, id, status};
+    use super::super::testing::{group, id, observation, status};
     use super::*;
-    use crate::part::Stamp;
     use kontiki_core::log::{Entries, LogSlice};
     use kontiki_core::status::RoleKind;
-    use kontiki_core::time::Instant;
     use kontiki_core::types::{ClusterId, LogId, Term};
 
     fn message(from: u64, to: u64, term: u64, body: Body) -> Message {
@@ -64,20 +62,9 @@ mod tests {
         let slice = LogSlice::new(prev, Entries::default()).expect("entries that follow");
         let append = message(1, 2, term, Body::Append { slice, commit: Index::ZERO });
         check.observe(&Observation {
-            member: 0,
-            now: Stamp::default(),
-            local: Instant::default(),
             event,
             actions: &[Action::Send(append)],
-            before: &leader,
-            after: &leader,
-            chain: &[],
-            appended: 0,
-            held: Index::MAX,
-            membership: &group(3),
-            membership_before: &group(3),
-            me: id(1).into(),
-            durable: &|_| None,
+            ..observation(&leader, &leader, &group(3))
         })
     }
 

@@ -322,6 +322,30 @@ pub(crate) mod testing {
         chain
     }
 
+    /// A step of a member of this group in which nothing happens: the rest of what a test says of one.
+    pub(crate) fn observation<'a>(
+        before: &'a Status,
+        after: &'a Status,
+        group: &'a Membership,
+    ) -> Observation<'a> {
+        Observation {
+            member: after.id.get() as usize - 1,
+            now: Stamp::default(),
+            local: Instant::default(),
+            event: &Event::Wake,
+            actions: &[],
+            before,
+            after,
+            chain: &[],
+            appended: 0,
+            held: Index::MAX,
+            membership: group,
+            membership_before: group,
+            me: after.id.into(),
+            durable: &|_| None,
+        }
+    }
+
     /// Shows a check one step: from one status to another, with this log, all of it new and on every disk.
     pub(crate) fn show(
         check: &mut impl Check,
@@ -341,20 +365,11 @@ pub(crate) mod testing {
         others: &[Link],
     ) -> Result<(), Finding> {
         check.observe(&Observation {
-            member: after.id.get() as usize - 1,
-            now: Stamp::default(),
-            local: Instant::default(),
-            event: &Event::Wake,
             actions,
-            before,
-            after,
             chain: log,
             appended: log.len(),
-            held: Index::MAX,
-            membership: &group(3),
-            membership_before: &group(3),
-            me: after.id.into(),
             durable: &|member| Some(if member.id == after.id { log } else { others }),
+            ..observation(before, after, &group(3))
         })
     }
 }

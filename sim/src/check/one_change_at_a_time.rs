@@ -86,13 +86,10 @@ fn leads_to(joint: &Membership, next: &Membership) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{chain, status};
+    use super::super::testing::{chain, observation, status};
     use super::*;
-    use crate::part::Stamp;
     use kontiki_core::action::Write;
-    use kontiki_core::event::Event;
     use kontiki_core::log::{Entries, Entry};
-    use kontiki_core::time::Instant;
     use kontiki_core::types::{Ballot, Incarnation, LogId, Term, WriteSeq};
 
     fn ids(numbers: &[u64]) -> Vec<NodeId> {
@@ -128,20 +125,9 @@ mod tests {
         };
         let (leads, log) = (status(1, RoleKind::Leader, 1, 1), chain(&[(1, "x")]));
         OneChangeAtATime.observe(&Observation {
-            member: 0,
-            now: Stamp::default(),
-            local: Instant::default(),
-            event: &Event::Wake,
             actions: &[Action::Persist(write)],
-            before: &leads,
-            after: &leads,
             chain: &log,
-            appended: 0,
-            held: Index::MAX,
-            membership: first,
-            membership_before: first,
-            me: leads.id.into(),
-            durable: &|_| None,
+            ..observation(&leads, &leads, first)
         })
     }
 

@@ -132,13 +132,11 @@ impl Check for PausedFlow {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{group, id, status};
+    use super::super::testing::{group, id, observation, status};
     use super::*;
-    use crate::part::Stamp;
     use kontiki_core::log::{Entries, Entry, EntryBody, LogSlice};
     use kontiki_core::membership::Membership;
     use kontiki_core::status::{RoleKind, Status};
-    use kontiki_core::time::Instant;
     use kontiki_core::types::{ClusterId, LogId, Term};
 
     fn message(from: u64, to: u64, body: Body) -> Message {
@@ -179,20 +177,10 @@ mod tests {
         let event = heard.map_or(Event::Wake, |body| Event::Receive(message(2, 1, body)));
         let actions: Vec<_> = sent.iter().map(|body| Action::Send(message(1, 2, body.clone()))).collect();
         check.observe(&Observation {
-            member: 0,
-            now: Stamp::default(),
-            local: Instant::default(),
+            membership: &group(3),
             event: &event,
             actions: &actions,
-            before: &Status { configured, ..leader },
-            after: &leader,
-            chain: &[],
-            appended: 0,
-            held: Index::MAX,
-            membership: &group(3),
-            membership_before,
-            me: id(1).into(),
-            durable: &|_| None,
+            ..observation(&Status { configured, ..leader }, &leader, membership_before)
         })
     }
 

@@ -146,9 +146,8 @@ fn sends_to_witness(action: &Action, membership: &Membership) -> Option<(NodeId,
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{chain, id, status};
+    use super::super::testing::{chain, id, observation, status};
     use super::*;
-    use crate::part::Stamp;
     use kontiki_core::log::{Entries, Entry, EntryBody, LogSlice};
     use kontiki_core::types::{ClusterId, Identity, LogId};
 
@@ -182,20 +181,12 @@ mod tests {
             let mut leads = status(1, RoleKind::Leader, 1, 1);
             leads.last = LogId::new(1, 2);
             self.check.observe(&Observation {
-                member: 0,
-                now: Stamp::default(),
                 local: ms(at),
                 event,
                 actions,
-                before: &leads,
-                after: &leads,
                 chain: &log,
-                appended: 0,
-                held: Index::MAX,
-                membership: &group,
-                membership_before: &group,
-                me: leads.id.into(),
                 durable: &|member| Some(&log[..1 + usize::from(self.holding.contains(&member.id))]),
+                ..observation(&leads, &leads, &group)
             })
         }
 
@@ -233,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_silent_is_not_waited_for_nor_is_anyone_for_long() {
+    fn silent_voters_are_not_waited_for_and_none_is_for_long() {
         let mut leading = Leading::new(&[]);
         assert_eq!(leading.sends(20, 4), Ok(()), "none was heard");
         leading.hears(30, 2, 2);

@@ -127,7 +127,7 @@ mod tests {
         assert!(exploration.states() > 5_000 && exploration.depth() > 15, "{}", exploration.states());
     }
 
-    /// A lease is given without asking anyone, from when the heartbeat was sent on; the judge ends it in
+    /// A lease is given without asking the others, from when the heartbeat was sent on; the judge ends it in
     /// time.
     #[test]
     fn a_heartbeat_that_was_answered_gives_a_lease() {
