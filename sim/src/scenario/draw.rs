@@ -734,6 +734,44 @@ mod tests {
         assert_eq!(scenario.validate(), Err(ScenarioError::Synchronous));
     }
 
+    /// Which settings have the same value in all of these, written down.
+    fn never_drawn(settings: &[serde_json::Value]) -> Vec<&str> {
+        let first = settings[0].as_object().expect("it is a struct");
+        let same = |name: &&String| settings.iter().all(|other| other[name.as_str()] == first[name.as_str()]);
+        first.keys().filter(same).map(String::as_str).collect()
+    }
+
+    /// A setting that is never drawn is one that was never simulated: so forwarding was missed.
+    #[test]
+    fn each_setting_of_members_is_drawn_but_for_those_that_are_listed() {
+        let drawn: Vec<_> = (0..300).map(|seed| Scenario::draw(seed, 5, Profile::Storage)).collect();
+        let options: Vec<_> = drawn.iter().map(|it| serde_json::to_value(&it.options).unwrap()).collect();
+        // Each member has its own of the first three; the other two are of the profile `synchronous`.
+        let listed = ["priority", "seed", "witness", "synchronous_apply", "synchronous_writes"];
+        let missed = |drawn: &[serde_json::Value], listed: &[&str]| {
+            let missed = never_drawn(drawn).into_iter().map(str::to_owned);
+            missed.filter(|name| !listed.contains(&name.as_str())).collect::<Vec<_>>()
+        };
+        assert_eq!(missed(&options, &listed), Vec::<String>::new());
+        let replica = |it: &Scenario| {
+            let spec = it.replica.as_ref().expect("it has full replicas");
+            serde_json::to_value(spec.options(it, it.ids()[0])).unwrap()
+        };
+        let replicas: Vec<_> = drawn.iter().map(replica).collect();
+        // Limits of what a replica takes on, and the pace of snapshots: they have tests of their own in core.
+        let listed = [
+            "max_requests",
+            "max_query_bytes",
+            "max_waiting_query_bytes",
+            "max_page_bytes",
+            "max_page_entries",
+            "snapshot_bytes_per_second",
+            "snapshot_every_bytes",
+            "snapshot_retries",
+        ];
+        assert_eq!(missed(&replicas, &listed), Vec::<String>::new());
+    }
+
     #[test]
     fn nothing_goes_wrong_in_a_calm_world() {
         let calm = Scenario::draw(3, 5, Profile::Calm);
