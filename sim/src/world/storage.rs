@@ -186,7 +186,7 @@ impl<A: Application> World<'_, A> {
         }
         let is_cut = self.has_cut_write(member);
         let mut stream = Stream::named(self.scenario.seed, "rot before a cut write", self.now);
-        if is_cut && stream.coin() {
+        if is_cut && stream.below(8) > 0 {
             let target = Target::Member(self.hosts[member].id);
             self.strike(member, 1, Fault::Rot { member: target, what: Rotten::Tail, how: Decay::Blank });
         }
