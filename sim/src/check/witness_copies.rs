@@ -48,7 +48,7 @@ impl WitnessCopies {
         let committing_since = is_new.then_some(now);
         let begins = || Office { term: after.term, heard: BTreeMap::new(), committing_since };
         let office = self.offices.entry(step.member).or_insert_with(begins);
-        if is_new || office.term != after.term {
+        if office.term != after.term {
             *office = begins();
         }
         if let Event::Receive(message) = step.event
@@ -146,9 +146,11 @@ fn sends_to_witness(action: &Action, membership: &Membership) -> Option<(NodeId,
 
 #[cfg(test)]
 mod tests {
+    use super::super::Checks;
     use super::super::testing::{chain, id, observation, status};
     use super::*;
     use kontiki_core::log::{Entries, Entry, EntryBody, LogSlice};
+    use kontiki_core::status::Status;
     use kontiki_core::types::{ClusterId, Identity, LogId};
 
     const TIMEOUT: u64 = 150;
@@ -162,6 +164,11 @@ mod tests {
         check: WitnessCopies,
         /// Which of the other voters hold entry 2.
         holding: Vec<NodeId>,
+        /// What it is before each step, and after.
+        before: Status,
+        after: Status,
+        /// The voters before each step.
+        voters_before: u64,
     }
 
     impl Leading {
@@ -169,45 +176,88 @@ mod tests {
             let mut check = WitnessCopies { longest: TIMEOUT * 1_000_000, ..WitnessCopies::default() };
             let office = Office { term: Term::new(1), heard: BTreeMap::new(), committing_since: Some(ms(0)) };
             check.offices.insert(0, office);
-            Self { check, holding: holding.iter().copied().map(id).collect() }
+            let leads = Status { last: LogId::new(1, 2), ..status(1, RoleKind::Leader, 1, 1) };
+            let holding = holding.iter().copied().map(id).collect();
+            Self { check, holding, before: leads, after: leads, voters_before: 4 }
+        }
+
+        /// Nothing is known of it yet.
+        fn unknown() -> Self {
+            let mut leading = Self::new(&[]);
+            leading.check.offices.clear();
+            leading
         }
 
         fn step(&mut self, at: u64, event: &Event, actions: &[Action]) -> Result<(), Finding> {
-            let kinds = (1..=4).map(|number| {
-                (id(number).into(), if number == 4 { MemberKind::Witness } else { MemberKind::Voter })
-            });
-            let group = Membership::from_kinds(kinds).unwrap();
+            let mut check = std::mem::take(&mut self.check);
+            let seen = self.shown(at, event, actions, |step| check.observe(step));
+            self.check = check;
+            seen
+        }
+
+        fn shown<T>(
+            &self,
+            at: u64,
+            event: &Event,
+            actions: &[Action],
+            judged: impl FnOnce(&Observation<'_>) -> T,
+        ) -> T {
+            let group = |voters| {
+                let kind = |number| if number == 4 { MemberKind::Witness } else { MemberKind::Voter };
+                let kinds = (1..=voters).map(|number| (id(number).into(), kind(number)));
+                Membership::from_kinds(kinds).unwrap()
+            };
             let log = chain(&[(1, "a"), (1, "b")]);
-            let mut leads = status(1, RoleKind::Leader, 1, 1);
-            leads.last = LogId::new(1, 2);
-            self.check.observe(&Observation {
+            judged(&Observation {
                 local: ms(at),
                 event,
                 actions,
                 chain: &log,
+                membership: &group(4),
                 durable: &|member| Some(&log[..1 + usize::from(self.holding.contains(&member.id))]),
-                ..observation(&leads, &leads, &group)
+                ..observation(&self.before, &self.after, &group(self.voters_before))
             })
         }
 
         /// A voter answers.
         fn hears(&mut self, at: u64, from: u64, term: u64) {
-            let from = Identity::new(ClusterId(0), id(from));
-            let body = Body::Appended { matched: Index::new(1) };
-            let message = Message::new(from, id(1).into(), Term::new(term), body);
-            assert_eq!(self.step(at, &Event::Receive(message), &[]), Ok(()));
+            assert_eq!(self.step(at, &answer(from, term), &[]), Ok(()));
         }
 
         /// The entry goes to this member.
         fn sends(&mut self, at: u64, to: u64) -> Result<(), Finding> {
-            let entries: Entries =
-                [Entry { id: LogId::new(1, 2), body: EntryBody::Blank }].into_iter().collect();
-            let slice = LogSlice::new(LogId::new(1, 1), entries).unwrap();
-            let from = Identity::new(ClusterId(0), id(1));
-            let body = Body::Append { slice, commit: Index::new(1) };
-            let message = Message::new(from, id(to).into(), Term::new(1), body);
-            self.step(at, &Event::Wake, &[Action::Send(message)])
+            self.step(at, &Event::Wake, &[append(to)])
         }
+    }
+
+    fn answer(from: u64, term: u64) -> Event {
+        let from = Identity::new(ClusterId(0), id(from));
+        let body = Body::Appended { matched: Index::new(1) };
+        Event::Receive(Message::new(from, id(1).into(), Term::new(term), body))
+    }
+
+    fn append(to: u64) -> Action {
+        let entries: Entries = [Entry { id: LogId::new(1, 2), body: EntryBody::Blank }].into_iter().collect();
+        let slice = LogSlice::new(LogId::new(1, 1), entries).unwrap();
+        let from = Identity::new(ClusterId(0), id(1));
+        let body = Body::Append { slice, commit: Index::new(1) };
+        Action::Send(Message::new(from, id(to).into(), Term::new(1), body))
+    }
+
+    /// A leader commits, is answered, and sends the next entry on.
+    #[test]
+    fn it_is_one_of_the_checks() {
+        let mut leading = Leading::new(&[]);
+        let mut checks = Checks::default();
+        checks.holds_within(4, &Options::default());
+        let mut shown = |leading: &Leading, at, event: &Event, actions: &[Action]| {
+            leading.shown(at, event, actions, |step| checks.observe(step)).map_err(|seen| seen.property)
+        };
+        leading.before.committed = Index::ZERO;
+        assert_eq!(shown(&leading, 0, &answer(2, 1), &[]), Ok(()));
+        leading.before = leading.after;
+        assert_eq!(shown(&leading, 1, &answer(2, 1), &[]), Ok(()));
+        assert_eq!(shown(&leading, 2, &Event::Wake, &[append(4)]), Err("Witness Copies"));
     }
 
     /// Of four voters one may fail, so two must hold it: the leader and one more.
@@ -221,6 +271,46 @@ mod tests {
         let mut leading = Leading::new(&[3]);
         leading.hears(10, 2, 1);
         assert_eq!(leading.sends(20, 4), Ok(()), "whether that one was heard or not");
+        leading.hears(30, 3, 1);
+        assert_eq!(leading.sends(40, 4), Ok(()), "the leader holds it, too");
+        let mut leading = Leading::new(&[1]);
+        leading.hears(10, 2, 1);
+        assert!(leading.sends(20, 4).is_err(), "which is all that its own disk says");
+        let mut leading = Leading::new(&[]);
+        leading.hears(10, 2, 1);
+        (leading.before.committed, leading.after.committed) = (Index::new(2), Index::new(2));
+        assert_eq!(leading.sends(20, 4), Ok(()), "it is committed");
+        let mut leading = Leading::new(&[]);
+        leading.hears(10, 2, 1);
+        leading.voters_before = 5;
+        assert_eq!(leading.sends(20, 4), Ok(()), "by the membership before, perhaps");
+    }
+
+    /// The time that nothing was committed begins when a member is elected, when something is appended to a
+    /// log of which all is committed, and when something is committed.
+    #[test]
+    fn what_was_committed_lately_is_known() {
+        let mut leading = Leading::unknown();
+        leading.hears(10, 2, 1);
+        assert_eq!(leading.sends(20, 4), Ok(()), "it was not seen when it was elected");
+        let mut leading = Leading::unknown();
+        leading.before.role = RoleKind::Candidate;
+        assert_eq!(leading.step(100, &Event::Wake, &[]), Ok(()));
+        leading.before = leading.after;
+        leading.hears(110, 2, 1);
+        assert!(leading.sends(249, 4).is_err());
+        for (before, after) in [(0, 1), (2, 2)] {
+            let mut leading = Leading::new(&[]);
+            let now = leading.before;
+            leading.before.committed = Index::new(before);
+            leading.after.committed = Index::new(after);
+            assert_eq!(leading.step(140, &Event::Wake, &[]), Ok(()));
+            (leading.before, leading.after) = (now, now);
+            leading.hears(150, 2, 1);
+            assert!(leading.sends(289, 4).is_err(), "{before} to {after}");
+            leading.hears(290, 2, 1);
+            assert_eq!(leading.sends(290, 4), Ok(()));
+        }
     }
 
     #[test]
