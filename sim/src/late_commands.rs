@@ -106,4 +106,14 @@ mod tests {
         assert!((30..70).contains(&late(5_000).len()));
         assert!(late(10_000).iter().all(|after| (1_000..=7_000).contains(after)));
     }
+
+    #[test]
+    fn luck_can_change() {
+        let drawn = |late: &mut LateCommands| (0..10).map(|_| late.below(1_000)).collect::<Vec<_>>();
+        let [mut one, mut other] = [1, 2].map(|seed| LateCommands::new(seed, 0));
+        assert_ne!(drawn(&mut one), drawn(&mut other));
+        one.reseed(3);
+        other.reseed(3);
+        assert_eq!(drawn(&mut one), drawn(&mut other));
+    }
 }

@@ -141,6 +141,9 @@ mod tests {
             then(&mut schedule, words);
         }
         assert_eq!(until(&schedule), Some(300_000_000), "sent at 100 ms by the leader's clock");
+        let mut crashed = Schedule { bounds: Bounds { crashes: 1, ..LED }, path: schedule.path.clone() };
+        then(&mut crashed, "member 1 crashes");
+        assert_eq!(until(&crashed), None, "its host reads no more");
         then(&mut schedule, "clock of member 1");
         assert!(until(&schedule).is_some());
         then(&mut schedule, "clock of member 1");
@@ -149,7 +152,7 @@ mod tests {
 
     #[test]
     fn members_may_be_renamed_with_their_clocks() {
-        let bounds = Bounds { led: false, reads: 0, ticks: 2, ..LED };
+        let bounds = Bounds { led: false, ticks: 2, ..LED };
         let (all, reduced) = (explored(bounds, false), explored(bounds, true));
         assert_eq!((all.found(), reduced.found(), all.depth()), (None, None, reduced.depth()));
         assert_eq!(all.states(), 2 * reduced.states() - 1, "all but the first have a twin");

@@ -530,4 +530,12 @@ fn a_file_is_kept_for_as_long_as_a_crash_may_give_it_its_name_back() {
     disk.remove(FILE).unwrap();
     disk.sync_directory().unwrap();
     assert_eq!(kept(&disk), [1; 2], "the medium never had it");
+    disk.remove(OTHER).unwrap();
+    disk.fail_next(Call::SyncDirectory, None);
+    disk.sync_directory().unwrap_err();
+    disk.sync_directory().unwrap();
+    assert_eq!(kept(&disk), [1; 2], "the medium has it still");
+    disk.create(OTHER, 4).unwrap();
+    disk.sync_directory().unwrap();
+    assert_eq!(kept(&disk), [1; 2], "another has its name");
 }
