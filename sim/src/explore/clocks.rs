@@ -91,6 +91,7 @@ mod tests {
     use super::super::bounds::{BoundsError, ReplayError, Transition, id};
     use super::super::ghost::Ghost;
     use super::super::schedule::Schedule;
+    use super::super::symmetry::Symmetry;
     use super::super::{Exploration, Reductions, replay};
     use super::*;
     use kontiki_core::types::Term;
@@ -214,6 +215,11 @@ mod tests {
         let clocks = Clocks::default().tick(0).tick(0);
         ghost.time_passes(&clocks);
         assert!(ghost.lease_before(Term::new(3)).is_some(), "200 ms by its slow clock");
+        let symmetry = Symmetry::within(&Bounds { led: false, ..LED });
+        let holders =
+            symmetry.renamings().iter().map(|names| ghost.renamed(names).lease_before(Term::new(3)));
+        let holders: Vec<_> = holders.map(|lease| lease.map(|(leader, _)| leader)).collect();
+        assert_eq!(holders, [Some(id(0)), Some(id(1))], "it is renamed with its leader");
         let mut crashed = Arc::clone(&ghost);
         crashed.crashes(id(1));
         assert_eq!(crashed, ghost, "another");

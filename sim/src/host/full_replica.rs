@@ -332,3 +332,16 @@ pub(crate) fn found_in(answer: &[u8]) -> Option<Found> {
     let (at, answer) = answer.split_first_chunk()?;
     Some(Found { answer: answer.to_vec(), at: Index::new(u64::from_le_bytes(*at)) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_fails_of_any_file_or_of_a_snapshot_that_is_not_whole() {
+        let partial = FileName::Partial { term: 1, index: 2 };
+        let others = [FileName::Spare(1), FileName::Snapshot { term: 1, index: 2 }];
+        assert!(Failing::Snapshot.is(partial) && !others.iter().any(|file| Failing::Snapshot.is(*file)));
+        assert!(Failing::Any.is(partial) && others.iter().all(|file| Failing::Any.is(*file)));
+    }
+}
