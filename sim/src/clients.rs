@@ -484,7 +484,7 @@ impl<A: Application> Clients<A> {
         links: &[Link],
         states: Option<&Vec<MachineOf<'_, A::Machine>>>,
     ) -> Result<u64, Violated> {
-        let limits = self.replica.as_ref().map(ReplicaSpec::limits);
+        let limits = self.replica.as_ref().map(ReplicaSpec::session_limits);
         let log = CommittedLog { links, payloads: &self.payloads, limits };
         self.application.ended(log, states.map(|states| &states[..]))
     }

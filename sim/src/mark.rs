@@ -220,6 +220,9 @@ marks! {
     /// A member found that the snapshot on which its log rests was damaged.
     SnapshotLost = "snapshot_lost", swarm never, storage 20_000,
         by "Damage a snapshot on a disk (`rot_snapshot`), and restart the member.",
+    /// A full replica refused a request because too many were waiting, or too many bytes of queries.
+    TooManyRequests = "too_many_requests", swarm never, storage 200,
+        by "Ask more of a full replica than it takes on (`replica.limits`).",
     /// A client read entries of a log.
     LogRead = "log_read", swarm never, storage 200,
         by "Read entries of a log of the profile `storage`.",

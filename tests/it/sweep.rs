@@ -59,6 +59,7 @@ const OF_FULL_REPLICAS: &[&str] = &[
     "rot_snapshot",
     "rot_vote",
     "sync_fails",
+    "too_many_requests",
     "log_read",
     "log_read_compacted",
     "log_read_unreadable",

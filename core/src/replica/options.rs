@@ -17,7 +17,8 @@ pub struct ReplicaOptions {
     pub max_requests: usize,
     /// The largest query, in bytes. Default 1 MiB.
     pub max_query_bytes: u64,
-    /// How many bytes of queries may wait before further ones are refused as too many. Default 64 MiB.
+    /// How many bytes of queries may wait before further ones are refused as too many; at least
+    /// `max_query_bytes`. Default 64 MiB.
     pub max_waiting_query_bytes: u64,
     /// How many bytes of entries the state machine gets at a time; one larger entry still goes, alone.
     /// Default 1 MiB.
@@ -100,6 +101,13 @@ impl Default for ReplicaOptions {
 pub enum ReplicaOptionsError {
     /// A limit is zero, and so nothing would ever be done.
     Zero(&'static str),
+    /// Not even one query of the largest size may wait.
+    NoRoomForQuery {
+        /// The largest query, in bytes.
+        max_query_bytes: u64,
+        /// The bytes of queries that may wait.
+        max_waiting_query_bytes: u64,
+    },
     /// A chunk is larger than other members are ready to receive.
     ChunkTooLarge(u32),
     /// Not even one chunk may be sent before it counts as lost.
@@ -150,6 +158,10 @@ impl ReplicaOptions {
         if let Some((name, _)) = is_zero.into_iter().find(|(_, zero)| *zero) {
             return Err(ReplicaOptionsError::Zero(name));
         }
+        let Self { max_query_bytes, max_waiting_query_bytes, .. } = *self;
+        if max_waiting_query_bytes < max_query_bytes {
+            return Err(ReplicaOptionsError::NoRoomForQuery { max_query_bytes, max_waiting_query_bytes });
+        }
         let chunk_bytes = self.snapshot_chunk_bytes;
         if chunk_bytes > MAX_CHUNK_BYTES {
             return Err(ReplicaOptionsError::ChunkTooLarge(chunk_bytes));
@@ -173,6 +185,11 @@ impl fmt::Display for ReplicaOptionsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Zero(name) => write!(f, "{name} is zero: set at least 1, or nothing is ever done"),
+            Self::NoRoomForQuery { max_query_bytes, max_waiting_query_bytes } => write!(
+                f,
+                "max_waiting_query_bytes is {max_waiting_query_bytes}, so that no query of max_query_bytes \
+                 {max_query_bytes} is ever taken in: set it to at least that, or max_query_bytes lower"
+            ),
             Self::ChunkTooLarge(bytes) => {
                 write!(
                     f,
@@ -216,6 +233,13 @@ mod tests {
             ReplicaOptionsError::SnapshotsTooSlow { bytes_per_second: 1 << 10, chunk_bytes: 256 << 10 };
         let cases = [
             (with(|o| o.max_requests = 0), ReplicaOptionsError::Zero("max_requests")),
+            (
+                with(|o| o.max_waiting_query_bytes = o.max_query_bytes - 1),
+                ReplicaOptionsError::NoRoomForQuery {
+                    max_query_bytes: 1 << 20,
+                    max_waiting_query_bytes: (1 << 20) - 1,
+                },
+            ),
             (with(|o| o.snapshot_window = 0), ReplicaOptionsError::Zero("snapshot_window")),
             (with(|o| o.snapshot_timeout = Duration::ZERO), ReplicaOptionsError::Zero("snapshot_timeout")),
             (

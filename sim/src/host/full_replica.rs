@@ -296,7 +296,7 @@ impl ReplicaSpec {
     }
 
     /// The settings of sessions.
-    pub(crate) fn limits(&self) -> Limits {
+    pub(crate) fn session_limits(&self) -> Limits {
         Limits { idle_entries: self.session_idle, ..Limits::default() }
     }
 
@@ -306,23 +306,28 @@ impl ReplicaSpec {
         let every = scenario.snapshots.every;
         let election = scenario.options.election_timeout_max;
         let old = self.old_wire.contains(&id);
+        let limits = &self.limits;
         replica::ReplicaOptions {
+            max_requests: limits.max_requests,
+            max_query_bytes: limits.max_query_bytes,
+            max_waiting_query_bytes: limits.max_waiting_query_bytes,
             apply_bytes: self.apply_bytes,
-            snapshot_every_bytes: u64::MAX,
+            snapshot_every_bytes: limits.snapshot_every_bytes,
             snapshot_every_entries: if every == 0 { u64::MAX } else { every },
             // Files that hold the same are not cut the same everywhere.
             snapshot_chunk_bytes: self.chunk_bytes + (id.get() % 3) as u32,
             snapshot_window: self.window,
             keep_snapshots: self.keep_snapshots as usize,
-            snapshot_bytes_per_second: 1 << 30,
+            snapshot_bytes_per_second: limits.snapshot_bytes_per_second,
+            snapshot_retries: limits.snapshot_retries,
             snapshot_timeout: election.max(us(20_000)),
             full_disk_retry: election,
             hello_interval: election,
-            max_page_entries: 24,
+            max_page_entries: limits.max_page_entries,
+            max_page_bytes: limits.max_page_bytes,
             forward: self.forward,
             forward_timeout: election.max(us(20_000)) * 4,
             wire_version: if old { wire::OLDEST } else { wire::VERSION },
-            ..replica::ReplicaOptions::default()
         }
     }
 }

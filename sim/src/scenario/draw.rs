@@ -687,7 +687,7 @@ impl Draw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::ScenarioError;
+    use crate::scenario::{ReplicaSpec, ScenarioError};
 
     #[test]
     fn every_drawn_scenario_can_be_run_and_survives_being_written_down() {
@@ -734,6 +734,31 @@ mod tests {
         assert_eq!(scenario.validate(), Err(ScenarioError::Synchronous));
     }
 
+    #[test]
+    fn settings_of_replicas_that_cannot_be_are_refused_and_say_what_to_do() {
+        let refused = |change: &dyn Fn(&mut ReplicaSpec)| {
+            let mut scenario = Scenario::draw(1, 3, Profile::Storage);
+            change(scenario.replica.as_mut().expect("it has full replicas"));
+            scenario.validate().expect_err("it cannot be").to_string()
+        };
+        assert_eq!(
+            refused(&|it| it.segment_blocks = 3),
+            "replica.segment_blocks is too small: set at least 4"
+        );
+        assert_eq!(refused(&|it| it.session_idle = 0), "replica.session_idle is too small: set at least 1");
+        for (change, says) in [
+            (
+                &(|it: &mut ReplicaSpec| it.window = 0) as &dyn Fn(&mut ReplicaSpec),
+                "snapshot_window is zero: ",
+            ),
+            (&|it| it.limits.max_requests = 0, "max_requests is zero: "),
+            (&|it| it.limits.max_waiting_query_bytes = 1, "max_waiting_query_bytes is 1, "),
+        ] {
+            let said = refused(change);
+            assert!(said.starts_with("replica: ") && said.contains(says), "{said}");
+        }
+    }
+
     /// Which settings have the same value in all of these, written down.
     fn never_drawn(settings: &[serde_json::Value]) -> Vec<&str> {
         let first = settings[0].as_object().expect("it is a struct");
@@ -758,18 +783,7 @@ mod tests {
             serde_json::to_value(spec.options(it, it.ids()[0])).unwrap()
         };
         let replicas: Vec<_> = drawn.iter().map(replica).collect();
-        // Limits of what a replica takes on, and the pace of snapshots: they have tests of their own in core.
-        let listed = [
-            "max_requests",
-            "max_query_bytes",
-            "max_waiting_query_bytes",
-            "max_page_bytes",
-            "max_page_entries",
-            "snapshot_bytes_per_second",
-            "snapshot_every_bytes",
-            "snapshot_retries",
-        ];
-        assert_eq!(missed(&replicas, &listed), Vec::<String>::new());
+        assert_eq!(missed(&replicas, &[]), Vec::<String>::new());
     }
 
     #[test]

@@ -10,10 +10,11 @@ pub use crate::fault::{Fault, Victims};
 pub use contest::{ContestKind, ContestSpec};
 pub use custom::TimedCustomFault;
 pub use draw::Profile;
-pub use storage::{Decay, ReplicaSpec, Rotten};
+pub use storage::{Decay, ReplicaLimits, ReplicaSpec, Rotten};
 
 use kontiki_core::config::{Config, ConfigError, MAX_PRIORITY, Options};
 use kontiki_core::membership::{MemberKind, Membership, MembershipError};
+use kontiki_core::replica::ReplicaOptionsError;
 use kontiki_core::types::{ClusterId, Identity, Member, NodeId};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -422,9 +423,12 @@ pub enum ScenarioError {
          replica out"
     )]
     Synchronous,
-    /// A replica's settings cannot be: which.
-    #[error("replica.{0} is zero: set at least 1")]
-    Replica(&'static str),
+    /// A replica's setting is too small: which, and what it must be at least.
+    #[error("replica.{0} is too small: set at least {1}")]
+    Replica(&'static str, u64),
+    /// The settings of replicas that come of it are wrong.
+    #[error("replica: {0}")]
+    ReplicaOptions(ReplicaOptionsError),
 }
 
 /// A text is no scenario: why.
@@ -482,13 +486,19 @@ impl Scenario {
         if self.workload.clients == 0 {
             return Err(ScenarioError::NoClients);
         }
-        self.replica.as_ref().map_or(Ok(()), ReplicaSpec::validate)?;
-        let synchronous = self.options.synchronous_writes || self.options.synchronous_apply;
-        if self.replica.is_some() && synchronous {
-            return Err(ScenarioError::Synchronous);
-        }
+        self.validate_replica()?;
         self.validate_clocks()?;
         self.validate_members()
+    }
+
+    fn validate_replica(&self) -> Result<(), ScenarioError> {
+        let Some(replica) = &self.replica else { return Ok(()) };
+        if self.options.synchronous_writes || self.options.synchronous_apply {
+            return Err(ScenarioError::Synchronous);
+        }
+        replica.validate()?;
+        let check = |id| replica.options(self, id).check(&self.options);
+        self.ids().into_iter().try_for_each(check).map_err(ScenarioError::ReplicaOptions)
     }
 
     fn validate_ranges(&self) -> Result<(), ScenarioError> {

@@ -2,6 +2,7 @@
 
 use super::{Scenario, ScenarioError};
 use crate::stream::Stream;
+use kontiki_core::replica::ReplicaOptions;
 use kontiki_core::types::NodeId;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,49 @@ pub struct ReplicaSpec {
     /// client has an answer to.
     #[serde(default)]
     pub late: u32,
+    /// What each takes on at most.
+    #[serde(default)]
+    pub limits: ReplicaLimits,
+}
+
+/// What a full replica takes on at most, and how it paces its snapshots: settings of the same names in
+/// [`ReplicaOptions`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReplicaLimits {
+    /// How many requests may wait.
+    pub max_requests: usize,
+    /// The largest query, in bytes.
+    pub max_query_bytes: u64,
+    /// How many bytes of queries may wait.
+    pub max_waiting_query_bytes: u64,
+    /// How many entries of the log a client gets at a time.
+    pub max_page_entries: u64,
+    /// How many bytes of them.
+    pub max_page_bytes: u64,
+    /// A snapshot is due after so many bytes of entries, if any are taken by themselves at all.
+    pub snapshot_every_bytes: u64,
+    /// How many bytes of snapshots are sent in a second.
+    pub snapshot_bytes_per_second: u64,
+    /// How often in a row a piece of a snapshot is asked for again.
+    pub snapshot_retries: u32,
+}
+
+impl Default for ReplicaLimits {
+    /// Hardly ever met by what clients of a simulation ask.
+    fn default() -> Self {
+        let usual = ReplicaOptions::default();
+        Self {
+            max_requests: usual.max_requests,
+            max_query_bytes: usual.max_query_bytes,
+            max_waiting_query_bytes: usual.max_waiting_query_bytes,
+            max_page_entries: 24,
+            max_page_bytes: usual.max_page_bytes,
+            snapshot_every_bytes: u64::MAX,
+            snapshot_bytes_per_second: 1 << 30,
+            snapshot_retries: usual.snapshot_retries,
+        }
+    }
 }
 
 /// What a disk damages.
@@ -74,16 +118,10 @@ impl Decay {
 
 impl ReplicaSpec {
     pub(super) fn validate(&self) -> Result<(), ScenarioError> {
-        let positive = [
-            ("segment_blocks", self.segment_blocks > 3),
-            ("apply_bytes", self.apply_bytes > 0),
-            ("chunk_bytes", self.chunk_bytes > 0),
-            ("window", self.window > 0),
-            ("keep_snapshots", self.keep_snapshots > 0),
-            ("session_idle", self.session_idle > 0),
-        ];
-        if let Some((what, _)) = positive.into_iter().find(|(_, positive)| !positive) {
-            return Err(ScenarioError::Replica(what));
+        let least =
+            [("segment_blocks", u64::from(self.segment_blocks), 4), ("session_idle", self.session_idle, 1)];
+        if let Some((what, _, least)) = least.into_iter().find(|(_, set, least)| set < least) {
+            return Err(ScenarioError::Replica(what, least));
         }
         for (what, odds) in [("replica.sessions", self.sessions), ("replica.late", self.late)] {
             if odds > 10_000 {
@@ -120,8 +158,41 @@ impl Scenario {
             old_wire,
             forward: false,
             late: 0,
+            limits: ReplicaLimits::default(),
         });
         self.add_late_commands();
+        self.add_limits();
+    }
+
+    /// Each limit is tight in half of the scenarios. Pages are always short.
+    fn add_limits(&mut self) {
+        let mut stream = Stream::named(self.seed, "limits", 0);
+        let takes_snapshots = self.snapshots.every > 0;
+        let Some(replica) = &mut self.replica else { return };
+        let usual = ReplicaLimits::default();
+        let mut tight = |low, high, usual| {
+            let limit = stream.skewed(low, high);
+            if stream.coin() { limit } else { usual }
+        };
+        let every_bytes = tight(1 << 12, 1 << 18, u64::MAX);
+        let max_query_bytes = tight(1 << 5, 1 << 12, usual.max_query_bytes);
+        let room = tight(1, 8, usual.max_waiting_query_bytes / usual.max_query_bytes);
+        // Many pieces in a second, and much: what falls behind for good is a matter of settings.
+        let piece = u64::from(replica.chunk_bytes);
+        replica.limits = ReplicaLimits {
+            max_requests: tight(4, 64, usual.max_requests as u64) as usize,
+            max_query_bytes,
+            max_waiting_query_bytes: room * max_query_bytes,
+            max_page_entries: tight(1, 64, usual.max_page_entries),
+            max_page_bytes: tight(1 << 6, 1 << 12, usual.max_page_bytes),
+            snapshot_every_bytes: if takes_snapshots { every_bytes } else { u64::MAX },
+            snapshot_bytes_per_second: tight(
+                (100 * piece).max(1 << 16),
+                1 << 22,
+                usual.snapshot_bytes_per_second,
+            ),
+            snapshot_retries: tight(1, 9, u64::from(usual.snapshot_retries)) as u32,
+        };
     }
 
     /// Half of the members send commands on, and of half of them all commands may come late.

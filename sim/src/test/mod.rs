@@ -34,7 +34,7 @@ pub use workload::{Request, Workload};
 use crate::explain;
 use crate::quiet::quiet_kernel_panics;
 use crate::report::{Failure, Report};
-use crate::scenario::{Profile, ReplicaSpec, Scenario, ScenarioError};
+use crate::scenario::{Profile, ReplicaLimits, ReplicaSpec, Scenario, ScenarioError};
 use crate::shrink::{Shrunk, shrink_by};
 use crate::stream::Stream;
 use crate::when::{self, Effort, When};
@@ -431,6 +431,12 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         }
         self.faults.iter().for_each(|(name, _)| scenario.add_custom_faults(name));
         scenario.options.max_payload_bytes = Options::default().max_payload_bytes;
+        // How large queries are is a matter of the user's own.
+        let ReplicaLimits { max_query_bytes, max_waiting_query_bytes, .. } = ReplicaLimits::default();
+        if let Some(replica) = &mut scenario.replica {
+            replica.limits.max_query_bytes = max_query_bytes;
+            replica.limits.max_waiting_query_bytes = max_waiting_query_bytes;
+        }
         scenario
     }
 
@@ -441,7 +447,7 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         tracer: Option<Tracer<'t>>,
         journal: Option<Journal>,
     ) -> Result<World<'t, Simulated<M, W>>, ScenarioError> {
-        let limits = scenario.replica.as_ref().ok_or(ScenarioError::NoReplica)?.limits();
+        let limits = scenario.replica.as_ref().ok_or(ScenarioError::NoReplica)?.session_limits();
         let begin = self.begin.clone();
         let properties = self.properties.iter().map(|(name, make)| -> Named<M> { (*name, make()) });
         let faults = self.faults.iter().map(|(name, make)| -> NamedFault<M> { (*name, make()) });
@@ -475,6 +481,7 @@ fn plain_replica() -> ReplicaSpec {
         old_wire: Vec::new(),
         forward: false,
         late: 0,
+        limits: ReplicaLimits::default(),
     }
 }
 

@@ -457,7 +457,12 @@ impl<A: Application> World<'_, A> {
             Answer::Transferred => Outcome::Transferred,
             Answer::NotTransferred => Outcome::NotTransferred,
             Answer::Refused(replica::ReplicaRefusal::Raft(refusal)) => Outcome::Refused(refusal),
-            Answer::Refused(_) => Outcome::Refused(Refusal::Busy),
+            Answer::Refused(refusal) => {
+                if refusal == replica::ReplicaRefusal::TooMany {
+                    self.counters.mark(Mark::TooManyRequests);
+                }
+                Outcome::Refused(Refusal::Busy)
+            }
             Answer::Unknown | Answer::Snapshot(_) | Answer::Entries(_) => Outcome::Unknown,
         };
         self.respond(member, request, outcome, found)

@@ -23,14 +23,15 @@ impl<A: Application> World<'_, A> {
         let busy: Vec<_> = (0..members).filter(is_busy).collect();
         let member = self.log_reader.member(members, &busy);
         let Some(running) = self.running(member) else { return Ok(()) };
-        let (log, max_entries) = (running.replica.raft().log(), running.replica.options().max_page_entries);
+        let (log, options) = (running.replica.raft().log(), running.replica.options());
+        let (max_entries, page_bytes) = (options.max_page_entries, options.max_page_bytes);
         let (base, last) = (log.base(), log.last().index);
         let reader = &mut self.log_reader;
         let range = reader.range(member, base, last);
         let max_bytes = reader.stream.skewed(1, MAX_BYTES);
         reader.requests += 1;
         let request = RequestId(FIRST + reader.requests);
-        let asked = Asked { range, max_bytes, max_entries };
+        let asked = Asked { range, max_bytes: max_bytes.min(page_bytes), max_entries };
         reader.open.insert(request, Open { member, life: self.hosts[member].life, asked });
         self.tell_input(member, Input::Request { request, ask: Ask::Entries { range, max_bytes } })
     }

@@ -139,7 +139,7 @@ impl<A: Application> World<'_, A> {
         let replica =
             Replica::open(config, options, recovery, local).map_err(|error| wrong(error.to_string()))?;
         host.up = Some(Up::new(&full.model, replica.raft()));
-        full.running = Some(Box::new(Running::new(replica, state, full.spec.limits())));
+        full.running = Some(Box::new(Running::new(replica, state, full.spec.session_limits())));
         full.written.starts();
         host.life += 1;
         Ok(())
