@@ -15,7 +15,7 @@ use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::{Job, SnapshotJob};
 use crate::replica::snapshots::fetch::{Check, Fetch, Piece, State, write_where_it_stands};
 use crate::replica::snapshots::files::{edition_of, file, header_of, partial};
-use crate::replica::snapshots::keeping::{Kept, remove_file};
+use crate::replica::snapshots::keeping::{Kept, remove_files};
 use crate::time::{Instant, Nanos};
 use crate::types::{LogId, Member, NodeId};
 use crate::wal::{Operation, SnapshotDigest, SnapshotHeader};
@@ -107,7 +107,7 @@ impl Fetching {
             }
             former => {
                 if let Some(former) = former {
-                    remove_file(&mut common.jobs, partial(former.snapshot.last), out);
+                    remove_files(&mut common.jobs, [partial(former.snapshot.last)], out);
                 }
                 self.fetch = Some(Fetch::new(snapshot, from, retry_at));
                 self.check_fetched(common, out);
@@ -338,7 +338,7 @@ impl Fetching {
             common.counters.snapshots_failed += 1;
             self.fetch_at = common.now + Nanos::from(common.options.full_disk_retry);
             common.events.push_back(Event::SnapshotFailed(last));
-            remove_file(&mut common.jobs, partial(last), out);
+            remove_files(&mut common.jobs, [partial(last)], out);
         }
     }
 

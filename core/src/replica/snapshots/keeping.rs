@@ -8,7 +8,6 @@ use crate::replica::snapshots::files::{file, partial};
 use crate::types::LogId;
 use crate::wal::{FileName, Found, Operation, SnapshotHeader};
 use alloc::collections::BTreeMap;
-use alloc::vec;
 use alloc::vec::Vec;
 
 #[derive(Clone, PartialEq, Debug)]
@@ -78,34 +77,52 @@ impl Kept {
         out: &mut Vec<Output>,
     ) {
         let InUse { rests_on, restores } = in_use;
-        self.remove_leftovers(common, rests_on, out);
+        // What is damaged or was never whole: nothing can need it once the log on the disk rests on something
+        // later.
+        let left_over = self.leftovers.extract_if(.., |(last, _)| *last < rests_on);
+        let mut removed: Vec<FileName> = left_over.map(|(_, file)| file).collect();
         let keep = common.options.keep_snapshots;
-        if self.whole.len() <= keep {
-            return;
-        }
         // A crash may take the log back to whatever it rests on by the last write that is durable; what is
         // newer than that is rested on soon.
         let is_needed = |last: &LogId| *last >= rests_on || Some(*last) == restores || is_sent(*last, common);
-        let surplus = self.whole.len() - keep;
+        let surplus = self.whole.len().saturating_sub(keep);
         let old: Vec<LogId> =
             self.whole.keys().take(surplus).filter(|last| !is_needed(last)).copied().collect();
         for last in old {
             self.whole.remove(&last);
-            remove_file(&mut common.jobs, file(last), out);
+            removed.push(file(last));
         }
-    }
-
-    /// Removes what is damaged or was never whole, once the log on the disk rests on something later: then
-    /// nothing can need it.
-    fn remove_leftovers(&mut self, common: &mut ReplicaCommon, rests_on: LogId, out: &mut Vec<Output>) {
-        for (_, file) in self.leftovers.extract_if(.., |(last, _)| *last < rests_on) {
-            remove_file(&mut common.jobs, file, out);
-        }
+        remove_files(&mut common.jobs, removed, out);
     }
 }
 
-/// Removes a file, durably.
-pub(super) fn remove_file(jobs: &mut Jobs, file: FileName, out: &mut Vec<Output>) {
-    let operations = vec![Operation::Remove(file), Operation::SyncDirectory];
-    jobs.start(Job::Snapshot(SnapshotJob::Remove), Lane::Bulk, operations, out);
+/// Removes files, durably: all of them with one sync.
+pub(super) fn remove_files(
+    jobs: &mut Jobs,
+    files: impl IntoIterator<Item = FileName>,
+    out: &mut Vec<Output>,
+) {
+    let mut operations: Vec<_> = files.into_iter().map(Operation::Remove).collect();
+    if !operations.is_empty() {
+        operations.push(Operation::SyncDirectory);
+        jobs.start(Job::Snapshot(SnapshotJob::Remove), Lane::Bulk, operations, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On a slow disk each sync holds up whatever else reads or writes in bulk.
+    #[test]
+    fn files_are_removed_together_with_one_sync_and_nothing_is_done_where_there_are_none() {
+        let (mut jobs, mut out) = (Jobs::default(), Vec::new());
+        remove_files(&mut jobs, [], &mut out);
+        assert!(jobs.is_empty() && out.is_empty());
+        let files = [LogId::new(1, 4), LogId::new(2, 9)].map(file);
+        remove_files(&mut jobs, files, &mut out);
+        let [Output::Disk(job)] = &out[..] else { panic!("one job: {out:?}") };
+        let [one, other] = files.map(Operation::Remove);
+        assert_eq!(job.operations, [one, other, Operation::SyncDirectory]);
+    }
 }

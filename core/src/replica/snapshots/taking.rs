@@ -7,7 +7,7 @@ use crate::replica::common::ReplicaCommon;
 use crate::replica::io::{Lane, MachineJob, Output, TaskId};
 use crate::replica::jobs::{Job, SnapshotJob};
 use crate::replica::snapshots::files::partial;
-use crate::replica::snapshots::keeping::{Kept, remove_file};
+use crate::replica::snapshots::keeping::{Kept, remove_files};
 use crate::time::{Instant, Nanos};
 use crate::types::{Index, LogId, RequestId};
 use crate::wal::SnapshotWriter;
@@ -204,7 +204,7 @@ impl Taking {
             return;
         };
         out.push(Output::Machine(MachineJob::Forget(task)));
-        remove_file(&mut common.jobs, partial(snapshot.last), out);
+        remove_files(&mut common.jobs, [partial(snapshot.last)], out);
         self.wanted = true;
         self.take_at = common.now + Nanos::from(common.options.full_disk_retry);
         self.answer_waiting(&Answer::Refused(ReplicaRefusal::DiskFull), out);
