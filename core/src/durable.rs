@@ -189,7 +189,9 @@ impl Durable {
 
     /// Checks that a member with this configuration may have written this state, and makes its log from it.
     pub(crate) fn restore(mut self, config: &Config) -> Result<Restored, RestoreError> {
-        let trimmed = self.leave_lost_behind();
+        // The disk is not told by itself while the snapshot is lost: who writes down on which snapshot a log
+        // rests has it.
+        let trimmed = self.leave_lost_behind() && !self.snapshot_lost;
         let witness = config.options.witness;
         self.check(witness)?;
         let Self { ballot, starts, snapshot, snapshot_lost, base, skipped, entries, committed, applied } =

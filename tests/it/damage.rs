@@ -185,6 +185,26 @@ fn entries_covered_by_a_snapshot_are_not_repaired() {
     assert_eq!(lab.disk(3).base, LogId::new(1, 3), "the disk is told, too");
 }
 
+/// Storage seed 61573: the disk was told of the log's later beginning, and with it that it has the snapshot.
+#[test]
+fn a_lost_snapshot_is_still_lost_once_the_entries_before_it_are_left_behind() {
+    let mut lab = led();
+    lab.snapshot(3, 4);
+    lab.damage_snapshot(3);
+    lab.damage(3, &[2, 3]);
+    for _ in 0..2 {
+        lab.step(3, Event::Wake);
+        assert!(!lab.raft(3).log().is_whole() && lab.disk(3).snapshot_lost);
+        assert_eq!((lab.raft(3).log().base(), lab.applied(3).len()), (Index::new(3), 0));
+        lab.crash(3);
+        lab.restart(3);
+    }
+    lab.snapshot(1, 5);
+    (0..3).for_each(|_| lab.beat(1));
+    assert!(lab.raft(3).log().is_whole() && !lab.disk(3).snapshot_lost);
+    assert_eq!(lab.applied(3), ["a", "b", "c", "d"]);
+}
+
 #[test]
 fn what_is_only_in_a_snapshot_comes_with_it() {
     let mut lab = Lab::new(3, 0, &Options { retained_entries: 0, ..Options::default() });

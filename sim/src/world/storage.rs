@@ -275,6 +275,14 @@ impl<A: Application> World<'_, A> {
     }
 
     pub(super) fn rot(&mut self, member: usize, what: Rotten, how: Decay) {
+        self.rot_once(member, what, how);
+        // A snapshot and what it covers: half of the time both are damaged when the member starts.
+        if what == Rotten::Snapshot && self.hosts[member].stream.coin() {
+            self.rot_once(member, Rotten::Log, how);
+        }
+    }
+
+    fn rot_once(&mut self, member: usize, what: Rotten, how: Decay) {
         let place = match what {
             Rotten::Log if how == Decay::Blank => self.place(member, SECTOR, 8 * BLOCK),
             Rotten::Log => self.inside_a_batch(member).or_else(|| self.place(member, SECTOR, 0)),
