@@ -164,6 +164,15 @@ impl Written {
         Some((before, last.place))
     }
 
+    /// A place is damaged. What stands there tells of nothing else from now on, which must stay, then.
+    pub(crate) fn is_hit(&mut self, file: FileName, hit: &Range<u64>) {
+        let touches = |(name, place): &Place| *name == file && place.start < hit.end && hit.start < place.end;
+        if self.last.take_if(|last| touches(&last.place)).is_some() {
+            self.before_last = None;
+        }
+        self.before_last.take_if(|place| touches(place));
+    }
+
     /// Power fails.
     pub(crate) fn power_fails(&mut self) {
         if let Some(last) = &mut self.last {
@@ -292,6 +301,25 @@ mod tests {
         let told = [Operation::Sync(FILE), write(FileName::Vote(Slot::A), 0)];
         carry_out(&mut written, &told);
         assert_eq!((written.lose_last(), written.lose_before_last()), (None, None), "it must stay");
+    }
+
+    #[test]
+    fn what_was_damaged_tells_of_no_other_batch() {
+        let two = || {
+            let mut written = Written::default();
+            for at in [4_096, 16_384] {
+                carry_out(&mut written, &[write(FILE, at), Operation::Sync(FILE)]);
+            }
+            written
+        };
+        let lost = |hit: Place| {
+            let mut written = two();
+            written.is_hit(hit.0, &hit.1);
+            written.lose_before_last().is_some()
+        };
+        assert!(lost((FILE, 28_672..32_768)) && lost((FileName::Segment(9), 0..32_768)), "it is elsewhere");
+        assert!(!lost((FILE, 28_160..32_768)), "the last one tells of nothing");
+        assert!(!lost((FILE, 0..4_608)), "it is damaged already");
     }
 
     #[test]

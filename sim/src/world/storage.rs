@@ -263,13 +263,14 @@ impl<A: Application> World<'_, A> {
             }
         }
         let mut bytes = vec![0; BLOCK as usize];
-        let Some((FullReplica { storage, .. }, _)) = self.full(member) else { return };
+        let Some((FullReplica { storage, written, .. }, _)) = self.full(member) else { return };
         // Blank ones are what a lost write leaves, which has its own rules.
         if (from, taken.start) != (to, hit.start)
             && storage.read(from, taken.start, &mut bytes).is_ok()
             && bytes.iter().any(|byte| *byte != 0)
             && storage.overwrite(to, hit.start, &bytes).is_ok()
         {
+            written.is_hit(to, &hit);
             self.damaged(member, FaultKind::MisdirectedWrite);
         }
     }
@@ -312,6 +313,7 @@ impl<A: Application> World<'_, A> {
         };
         let Some((file, range)) = place else { return };
         let Some((full, stream)) = self.full(member) else { return };
+        full.written.is_hit(file, &range);
         if how == Decay::Unreadable {
             if full.storage.make_unreadable(file, range).is_ok() {
                 self.counters.fault(FaultKind::Rot);
