@@ -218,7 +218,12 @@ impl DiskModel {
     /// Whether nothing is lost on the disk: an entry that is to be cut is lost until that is durable, and a
     /// snapshot until another is.
     pub(crate) fn is_whole(&self) -> bool {
-        !self.durable.snapshot_lost && self.durable.lost().is_empty()
+        self.has_snapshot() && self.durable.lost().is_empty()
+    }
+
+    /// Whether the snapshot on which the log rests is there, by what is durable.
+    pub(crate) fn has_snapshot(&self) -> bool {
+        !self.durable.snapshot_lost
     }
 
     /// The entries that the member has handed out: those that are durable, and those that are not yet.

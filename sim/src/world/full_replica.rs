@@ -149,8 +149,7 @@ impl<A: Application> World<'_, A> {
         } else if actions.iter().any(rebases) {
             self.may_lose_power(member, 32, 8);
         }
-        self.note_recovery(member, raft);
-        Ok(())
+        self.note_recovery(member, raft)
     }
 
     fn carry_out_output(&mut self, member: usize, output: Output) -> Checked {

@@ -2,7 +2,7 @@
 
 use super::{Happening, World};
 use crate::application::Application;
-use crate::check::Checked;
+use crate::check::{Checked, Violated, durable_log};
 use crate::host::full_replica::{Damage, FullReplica, Outage};
 use crate::host::written::{Place, When};
 use crate::host::{Host, MemberBody};
@@ -11,7 +11,9 @@ use crate::scenario::{Decay, Fault, Rotten, Target, TimedFault};
 use crate::storage::Rot;
 use crate::stream::Stream;
 use kontiki_core::event::Event;
+use kontiki_core::log::Log;
 use kontiki_core::raft::Raft;
+use kontiki_core::types::Index;
 use kontiki_core::wal::{Disk as _, FileName, Slot};
 use std::ops::Range;
 
@@ -447,13 +449,29 @@ impl<A: Application> World<'_, A> {
     }
 
     /// A member that has started since its disk was damaged knows all of the damage; once its log is whole
-    /// again, on its disk too, nothing of it is left.
-    pub(super) fn note_recovery(&mut self, member: usize, raft: &Raft) {
-        let Host { body: MemberBody::FullReplica(full), life, .. } = &mut self.hosts[member] else { return };
+    /// again, on its disk too, nothing of it is left. Until then what it writes must not say so.
+    pub(super) fn note_recovery(&mut self, member: usize, raft: &Raft) -> Checked {
+        let Host { body: MemberBody::FullReplica(full), life, id, .. } = &mut self.hosts[member] else {
+            return Ok(());
+        };
+        let log = raft.log();
+        if !log.is_whole() && full.model.has_snapshot() && lacks_snapshot(log) {
+            let what = format!(
+                "member {id} lacks the snapshot on which its log rests, and has written that it is there"
+            );
+            return Err(Violated::new(durable_log::NAME, what));
+        }
         let is_known = full.damaged.is_some_and(|damage| damage.life < *life);
-        if is_known && raft.log().is_whole() && full.model.is_whole() {
+        if is_known && log.is_whole() && full.model.is_whole() {
             full.damaged = None;
             self.counters.mark(Mark::Repaired);
         }
+        Ok(())
     }
+}
+
+/// Whether nothing of a log counts, since the snapshot on which it rests is lost.
+fn lacks_snapshot(log: &Log) -> bool {
+    let rests_on = log.snapshot().map_or(Index::ZERO, |snapshot| snapshot.last.index);
+    rests_on > Index::ZERO && log.held() == Index::ZERO
 }
