@@ -68,6 +68,21 @@ pub struct Entries(Option<Arc<[Entry]>>);
 impl Entries {
     /// No entries; allocates nothing.
     pub const EMPTY: Self = Self(None);
+
+    /// One entry.
+    pub(super) fn of(entry: Entry) -> Self {
+        Self(Some(Arc::new([entry])))
+    }
+
+    /// Exchanges one of them; whoever shares them keeps the old one.
+    pub(super) fn replace(&mut self, at: usize, entry: &Entry) {
+        if let Some(own) = self.0.as_mut().and_then(Arc::get_mut) {
+            own[at] = entry.clone();
+        } else {
+            let place = |(place, old): (usize, &Entry)| if place == at { entry.clone() } else { old.clone() };
+            *self = self.iter().enumerate().map(place).collect();
+        }
+    }
 }
 
 impl FromIterator<Entry> for Entries {

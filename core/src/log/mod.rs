@@ -12,6 +12,7 @@
 //! term is known, and every membership that a truncation could bring back.
 
 mod batch;
+mod cached;
 mod configs;
 mod entry;
 mod holes;
@@ -33,9 +34,9 @@ pub(crate) use terms::Terms;
 use crate::membership::Membership;
 use crate::types::{Index, LogId, Term, WriteSeq};
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use batch::Batch;
+use cached::{Cached, Run};
 use configs::Configs;
 use holes::Holes;
 use sizes::Sizes;
@@ -54,13 +55,12 @@ pub struct Log {
     snapshot: Option<Snapshot>,
     /// Entries through here are not in memory.
     evicted: Index,
-    entries: VecDeque<Entry>,
+    entries: Cached,
     /// The damaged entries; nearly always there are none.
     holes: Option<Box<Holes>>,
     /// The size of `entries`.
     cached_size: u64,
-    /// The run of entries that was built or received last. The next write and the messages to peers share it
-    /// when they need the same run.
+    /// What was asked for last and was no run of its own: others want the same.
     batch: Batch,
     /// Everything through here was handed out to be written, if not since truncated.
     written: Index,
@@ -144,6 +144,8 @@ pub(crate) struct Stored {
     pub(crate) applied: Index,
     /// Whether the base is later than the disk knows.
     pub(crate) trimmed: bool,
+    /// How many bytes of entries are shared together at most: those of a message.
+    pub(crate) run_bytes: u64,
 }
 
 /// An append would replace an agreed entry: safety is already broken somewhere.
@@ -156,7 +158,17 @@ pub(crate) struct Contradiction {
 impl Log {
     /// A log as it was read back from disk, all of it durable.
     pub(crate) fn restore(stored: Stored) -> Self {
-        let Stored { snapshot, snapshot_lost, base, skipped, entries, committed, applied, trimmed } = stored;
+        let Stored {
+            snapshot,
+            snapshot_lost,
+            base,
+            skipped,
+            entries,
+            committed,
+            applied,
+            trimmed,
+            run_bytes,
+        } = stored;
         let mut terms = Terms::from_runs(base, skipped.terms, skipped.last.unwrap_or(base).index);
         let evicted = terms.last().index;
         terms.extend(entries.iter().map(|entry| entry.id.term));
@@ -189,7 +201,7 @@ impl Log {
             evicted,
             holes: Holes::of(lost, snapshot_lost.then_some(floor)),
             cached_size: entries.iter().map(Entry::size).sum(),
-            entries: entries.into(),
+            entries: Cached::restore(entries, run_bytes),
             batch: Batch::EMPTY,
             written: last,
             cut: None,
@@ -277,8 +289,7 @@ impl Log {
 
     /// The entry at `index`, where it is in memory.
     pub fn get(&self, index: Index) -> Option<&Entry> {
-        let position = index.get().checked_sub(self.evicted.next().get())?;
-        self.entries.get(usize::try_from(position).ok()?)
+        if index > self.evicted { self.entries(index.prev()?, index).next() } else { None }
     }
 
     /// The entries after `after` through `through`, as far as they are in memory. Entries that
@@ -286,7 +297,8 @@ impl Log {
     /// applied or a snapshot replaces them.
     pub fn entries(&self, after: Index, through: Index) -> impl ExactSizeIterator<Item = &Entry> + Clone {
         let (after, through) = (after.clamp(self.evicted, self.last().index), through.min(self.last().index));
-        self.entries.range(self.position_after(after)..self.position_after(through.max(after)))
+        // The difference is a number of entries in memory.
+        self.entries.after(after, (through.max(after) - after) as usize)
     }
 
     /// The entry after which this log begins once a snapshot of everything through `index` was taken. At most
@@ -319,7 +331,7 @@ impl Log {
         self.configs.appended(&entry);
         self.cached_size += entry.size();
         self.sizes.push(id.index, entry.size());
-        self.entries.push_back(entry);
+        self.entries.push(entry);
         id
     }
 
@@ -350,10 +362,8 @@ impl Log {
         let size = self.sizes.extend(new.iter().map(|entry| (entry.id.index, entry.size())));
         self.cached_size += size;
         new.iter().for_each(|entry| self.configs.appended(entry));
-        self.entries.extend(new.iter().cloned());
-        if new_from == 0 {
-            self.batch = Batch::new(slice.prev().index, entries.clone(), size);
-        }
+        let new = if new_from == 0 { entries.clone() } else { new.iter().cloned().collect() };
+        self.entries.share(new, size);
         Ok(slice.last().index)
     }
 
@@ -371,12 +381,27 @@ impl Log {
     /// The entries after `after`, through `last`, as many as fit into `max_size` but at least one if there is
     /// one, and their size. They must be in memory.
     pub(crate) fn slice(&mut self, after: LogId, last: Index, max_size: u64) -> (LogSlice, u64) {
-        let after_index = after.index;
-        let known = self.batch.is(after_index, last.min(self.last().index)) && self.batch.size() <= max_size;
-        if !known && !self.gather(after_index, last, max_size) {
-            return (LogSlice::new_unchecked(after, Entries::EMPTY), 0);
+        let last = last.min(self.last().index);
+        let (entries, size) = self.some_of(after.index, last, max_size);
+        (LogSlice::new_unchecked(after, entries), size)
+    }
+
+    fn some_of(&mut self, after: Index, last: Index, max_size: u64) -> (Entries, u64) {
+        self.entries.seal();
+        let fits = |run: &&Run| {
+            let more = |size| if run.last() < last { self.get(run.last().next()).map_or(0, size) } else { 0 };
+            run.last() <= last
+                && run.size <= max_size
+                && (run.last() == last || run.size + more(Entry::size) > max_size)
+        };
+        if let Some(run) = self.entries.run_after(after).filter(fits) {
+            return (run.entries.clone(), run.size);
         }
-        (LogSlice::new_unchecked(after, self.batch.entries().clone()), self.batch.size())
+        let known = self.batch.is(after, last) && self.batch.size() <= max_size;
+        if known || self.gather(after, last, max_size) {
+            return (self.batch.entries().clone(), self.batch.size());
+        }
+        (Entries::EMPTY, 0)
     }
 
     /// Makes the entries after `after`, through `last`, the batch: as many as fit into `max_size`, but at
@@ -450,9 +475,8 @@ impl Log {
             }
             self.sizes.grow(entry.id.index, entry.size() - EntryBody::Lost.size());
             if entry.id.index > self.evicted {
-                let position = self.position_after(entry.id.index.prev().unwrap_or_default());
-                self.cached_size += entry.size() - self.entries[position].size();
-                self.entries[position] = entry.clone();
+                self.cached_size += entry.size() - EntryBody::Lost.size();
+                self.entries.replace(entry);
             }
             if let EntryBody::Config(membership) = &entry.body {
                 self.configs.push((entry.id, membership.clone()));
@@ -616,7 +640,7 @@ impl Log {
     fn evict_to(&mut self, max_size: u64) {
         let evictable = self.applied.min(self.durable);
         while self.cached_size > max_size
-            && let Some(entry) = self.entries.front()
+            && let Some(entry) = self.entries.first()
             && entry.id.index <= evictable
         {
             self.forget_first();
@@ -624,7 +648,7 @@ impl Log {
     }
 
     fn begin_after(&mut self, base: LogId) {
-        while self.entries.front().is_some_and(|entry| entry.id.index <= base.index) {
+        while self.entries.first().is_some_and(|entry| entry.id.index <= base.index) {
             self.forget_first();
         }
         self.terms.compact_to(base);
@@ -634,9 +658,10 @@ impl Log {
     }
 
     fn forget_first(&mut self) {
-        if let Some(entry) = self.entries.pop_front() {
-            self.cached_size -= entry.size();
-            self.evicted = entry.id.index;
+        if let Some((size, index)) = self.entries.first().map(|entry| (entry.size(), entry.id.index)) {
+            self.entries.forget_first();
+            self.cached_size -= size;
+            self.evicted = index;
         }
     }
 
@@ -655,7 +680,7 @@ impl Log {
     #[cfg(debug_assertions)]
     pub(crate) fn check(&self) {
         assert_eq!(self.terms.last().index - self.evicted, self.entries.len() as u64);
-        assert!(self.entries.back().is_none_or(|entry| entry.id == self.last()));
+        assert!(self.get(self.last().index).is_none_or(|entry| entry.id == self.last()));
         assert!(self.base <= self.evicted && self.applied <= self.applying);
         assert!(self.evicted <= self.committed, "what is not committed is in memory");
         assert!(self.restoring || self.base <= self.applying);
@@ -675,14 +700,13 @@ impl Log {
             "truncation to {through:?} below the commit index {:?}",
             self.committed
         );
+        let removed = self.entries(through, self.last().index).map(Entry::size).sum::<u64>();
         self.terms.truncate(through);
         self.configs.truncate(through);
         self.mend(|holes| holes.truncate(through));
-        let kept = self.position_after(through);
-        let removed = self.entries.range(kept..).map(Entry::size).sum::<u64>();
         self.cached_size -= removed;
         self.sizes.truncate(through, removed);
-        self.entries.truncate(kept);
+        self.entries.truncate(through);
         if self.written > through {
             self.written = through;
             self.cut = Some(self.cut.map_or(through, |cut| cut.min(through)));
@@ -701,16 +725,7 @@ impl Log {
     /// The entries after `after` through `through`, behind one pointer that repeated requests for the same
     /// run share.
     fn shared(&mut self, after: Index, through: Index) -> Entries {
-        if self.batch.is(after, through) || self.gather(after, through, u64::MAX) {
-            self.batch.entries().clone()
-        } else {
-            Entries::EMPTY
-        }
-    }
-
-    fn position_after(&self, index: Index) -> usize {
-        // The difference is a number of entries in memory.
-        (index - self.evicted) as usize
+        self.some_of(after, through, u64::MAX).0
     }
 }
 
@@ -742,6 +757,7 @@ mod tests {
             committed,
             applied,
             trimmed: false,
+            run_bytes: 1 << 20,
         })
     }
 

@@ -71,6 +71,7 @@ fn restored(base: LogId, entries: Vec<Entry>) -> Log {
         committed,
         applied,
         trimmed: false,
+        run_bytes: 100,
     })
 }
 
