@@ -32,6 +32,21 @@ pub(super) struct Run {
     pub(super) entries: Entries,
 }
 
+/// Some of a run.
+#[derive(Debug)]
+pub(super) struct Piece<'a> {
+    pub(super) run: &'a Entries,
+    pub(super) entries: &'a [Entry],
+    /// The last of them.
+    pub(super) through: Index,
+    /// The sum of [`Entry::size`].
+    pub(super) size: u64,
+}
+
+fn size_of(entries: &[Entry]) -> u64 {
+    entries.iter().map(Entry::size).sum()
+}
+
 /// A run with fewer bytes is small: what it takes beside its entries counts.
 const SMALL: u64 = 1 << 10;
 /// So many small runs are joined as soon as there are [`KEPT`] more.
@@ -114,7 +129,8 @@ impl Cached {
             entries.extend_from_slice(&run.entries);
             size += run.size;
         }
-        size -= entries.drain(..left).map(|entry| entry.size()).sum::<u64>();
+        size -= size_of(&entries[..left]);
+        entries.drain(..left);
         let Some(first) = entries.first().map(|entry| entry.id.index) else { return };
         let entries = entries.into_iter().collect();
         self.runs.drain(start + 1..end);
@@ -149,7 +165,7 @@ impl Cached {
             let kept = run.through(through);
             if kept > 0 {
                 run.entries = run.entries[..kept].iter().cloned().collect();
-                run.size = run.entries.iter().map(Entry::size).sum();
+                run.size = size_of(&run.entries);
                 self.runs.push_back(run);
             }
         }
@@ -173,13 +189,40 @@ impl Cached {
         run.entries.replace(place, entry);
     }
 
-    /// The run that begins after this entry.
+    /// The last run, if it begins after this entry.
     #[inline]
-    pub(super) fn run_after(&self, after: Index) -> Option<&Run> {
+    pub(super) fn newest(&self, after: Index) -> Option<&Run> {
+        self.runs.back().filter(|run| run.first == after.next() && (self.left == 0 || self.runs.len() > 1))
+    }
+
+    /// What the run with the entry after `after` has of what is asked for, where that has at most so many
+    /// bytes.
+    pub(super) fn piece(&self, after: Index, last: Index, max_size: u64) -> Option<Piece<'_>> {
         let at = self.run_with(after.next());
         let run = self.runs.get(at)?;
-        let is_whole = at > 0 || self.left == 0;
-        (is_whole && run.first == after.next()).then_some(run)
+        let (from, to) = (run.through(after), run.through(last));
+        if from < to && run.first <= after.next() && (at > 0 || from >= self.left) {
+            let entries = &run.entries[from..to];
+            // None has less, so that no more are looked at than a message may carry.
+            if entries.len() as u64 * Entry::OVERHEAD > max_size {
+                return None;
+            }
+            let others = run.entries.len() - entries.len();
+            let size = if others < entries.len() {
+                run.size - size_of(&run.entries[..from]) - size_of(&run.entries[to..])
+            } else {
+                size_of(entries)
+            };
+            let through = run.first + (to as u64 - 1);
+            return (size <= max_size).then_some(Piece { run: &run.entries, entries, through, size });
+        }
+        None
+    }
+
+    /// The last entry of the last run that ends by this entry.
+    pub(super) fn last_end(&self, through: Index) -> Option<Index> {
+        let run = self.runs.get(self.run_with(through.next()))?;
+        if run.first <= through.next() { run.first.prev() } else { None }
     }
 
     /// Which run has this entry, where one has: most often the last. The first where none begins so early.
@@ -334,10 +377,6 @@ mod tests {
         Entry { id: LogId::new(1, index), body: EntryBody::Data((&vec![index as u8; bytes][..]).into()) }
     }
 
-    fn size_of(entries: &[Entry]) -> u64 {
-        entries.iter().map(Entry::size).sum()
-    }
-
     fn do_to(deed: Deed, cached: &mut Cached, all: &mut Vec<Entry>, gone: &mut u64) {
         let next = *gone + all.len() as u64 + 1;
         let last = Index::new(next - 1);
@@ -387,7 +426,7 @@ mod tests {
     proptest! {
         /// Against a vector.
         #[test]
-        fn runs_have_what_was_put_into_them(deeds in any_vec(deed(), 1..60)) {
+        fn runs_have_what_was_put_into_them(deeds in any_vec(deed(), 1..60), max in 40..4_000_u64) {
             let (mut cached, mut all, mut gone) = (Cached::default(), Vec::new(), 0);
             for deed in deeds {
                 do_to(deed, &mut cached, &mut all, &mut gone);
@@ -397,10 +436,19 @@ mod tests {
                     let from = Index::new(gone + after as u64);
                     let some = (all.len() - after) / 2;
                     prop_assert!(cached.after(from, some).eq(&all[after..after + some]));
-                    if let Some(run) = cached.run_after(from) {
+                    let last = from + some as u64;
+                    if let Some(piece) = cached.piece(from, last, max) {
+                        let (count, size) = (piece.entries.len(), size_of(piece.entries));
+                        prop_assert!(count > 0 && count <= some && size <= max);
+                        prop_assert_eq!(piece.entries, &all[after..after + count]);
+                        prop_assert_eq!((piece.size, piece.through), (size, from + count as u64));
+                    }
+                    if let Some(run) = cached.newest(from) {
                         prop_assert_eq!(&*run.entries, &all[after..after + run.entries.len()]);
                         prop_assert_eq!(run.size, size_of(&run.entries));
                     }
+                    let end = cached.last_end(last);
+                    prop_assert!(end.is_none_or(|end| end <= last && end.next() >= from.min(end.next())));
                 }
                 prop_assert_eq!(&cached, &Cached::restore(all.clone(), 100));
             }
@@ -412,10 +460,15 @@ mod tests {
         let run: Entries = (1..=3).map(|index| entry(index, 10)).collect();
         let mut cached = Cached::default();
         cached.share(run.clone(), size_of(&run));
-        let shared = cached.run_after(Index::ZERO).expect("it begins there");
-        assert!(core::ptr::eq(&*shared.entries, &*run));
+        let last = Index::new(3);
+        let piece = |cached: &Cached, after| {
+            let piece = cached.piece(Index::new(after), last, 1_000)?;
+            Some((core::ptr::eq(&**piece.run, &*run), piece.entries.len()))
+        };
+        assert_eq!((piece(&cached, 0), piece(&cached, 1)), (Some((true, 3)), Some((true, 2))));
+        assert_eq!(piece(&cached, 3), None);
         cached.forget_first();
-        assert!(cached.run_after(Index::ZERO).is_none() && cached.run_after(Index::new(1)).is_none());
+        assert_eq!((piece(&cached, 0), piece(&cached, 2)), (None, Some((true, 1))));
         let replaced = entry(2, 0);
         cached.replace(&replaced);
         assert_eq!((cached.first(), &run[1]), (Some(&replaced), &entry(2, 10)));

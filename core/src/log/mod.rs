@@ -36,7 +36,7 @@ use crate::types::{Index, LogId, Term, WriteSeq};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use batch::Batch;
-use cached::{Cached, Run};
+use cached::{Cached, Piece};
 use configs::Configs;
 use holes::Holes;
 use sizes::Sizes;
@@ -358,10 +358,10 @@ impl Log {
             self.truncate(first.index.prev().unwrap_or_default());
         }
         let new = &entries[new_from..];
-        self.terms.extend(new.iter().map(|entry| entry.id.term));
-        let size = self.sizes.extend(new.iter().map(|entry| (entry.id.index, entry.size())));
+        self.terms.append(new);
+        let noted = new.iter().inspect(|entry| self.configs.appended(entry));
+        let size = self.sizes.extend(noted.map(|entry| (entry.id.index, entry.size())));
         self.cached_size += size;
-        new.iter().for_each(|entry| self.configs.appended(entry));
         let new = if new_from == 0 { entries.clone() } else { new.iter().cloned().collect() };
         self.entries.share(new, size);
         Ok(slice.last().index)
@@ -379,7 +379,7 @@ impl Log {
     }
 
     /// The entries after `after`, through `last`, as many as fit into `max_size` but at least one if there is
-    /// one, and their size. They must be in memory.
+    /// one, and their size; fewer where the entries of some run end there. They must be in memory.
     pub(crate) fn slice(&mut self, after: LogId, last: Index, max_size: u64) -> (LogSlice, u64) {
         let last = last.min(self.last().index);
         let (entries, size) = self.some_of(after.index, last, max_size);
@@ -388,27 +388,30 @@ impl Log {
 
     fn some_of(&mut self, after: Index, last: Index, max_size: u64) -> (Entries, u64) {
         self.entries.seal();
-        let fits = |run: &&Run| {
-            let more = |size| if run.last() < last { self.get(run.last().next()).map_or(0, size) } else { 0 };
-            run.last() <= last
-                && run.size <= max_size
-                && (run.last() == last || run.size + more(Entry::size) > max_size)
-        };
-        if let Some(run) = self.entries.run_after(after).filter(fits) {
-            return (run.entries.clone(), run.size);
+        // Most often it is what came last.
+        match self.entries.newest(after) {
+            Some(run) if run.last() == last && run.size <= max_size => (run.entries.clone(), run.size),
+            _ => self.some_earlier(after, last, max_size),
         }
-        let known = self.batch.is(after, last) && self.batch.size() <= max_size;
-        if known || self.gather(after, last, max_size) {
-            return (self.batch.entries().clone(), self.batch.size());
-        }
-        (Entries::EMPTY, 0)
     }
 
-    /// Makes the entries after `after`, through `last`, the batch: as many as fit into `max_size`, but at
-    /// least one. Returns whether there is one.
-    fn gather(&mut self, after: Index, last: Index, max_size: u64) -> bool {
-        let mut size = 0;
-        let mut through = after;
+    fn some_earlier(&mut self, after: Index, last: Index, max_size: u64) -> (Entries, u64) {
+        if self.batch.is(after, last) && self.batch.size() <= max_size {
+            return (self.batch.entries().clone(), self.batch.size());
+        }
+        let piece = self.entries.piece(after, last, max_size);
+        match piece.filter(|piece| piece.through == last || piece.size > max_size / 2) {
+            Some(Piece { run, entries, size, .. }) if entries.len() == run.len() => (run.clone(), size),
+            Some(Piece { entries, size, .. }) => {
+                self.gathered(after, entries.iter().cloned().collect(), size)
+            }
+            None => self.gather(after, last, max_size),
+        }
+    }
+
+    /// The entries after `after`, through `last`: as many as fit into `max_size`, but at least one.
+    fn gather(&mut self, after: Index, last: Index, max_size: u64) -> (Entries, u64) {
+        let (mut through, mut size) = (after, 0);
         for entry in self.entries(after, last) {
             if size + entry.size() > max_size && through > after {
                 break;
@@ -416,10 +419,28 @@ impl Log {
             size += entry.size();
             through = entry.id.index;
         }
-        if through > after && !self.batch.is(after, through) {
-            self.batch = Batch::new(after, self.entries(after, through).cloned().collect(), size);
+        // What comes next begins with a run then, and is shared.
+        if through < last
+            && let Some(end) = self.entries.last_end(through)
+            && end > after
+        {
+            let more: u64 = self.entries(end, through).map(Entry::size).sum();
+            if size - more > max_size / 2 {
+                (through, size) = (end, size - more);
+            }
         }
-        through > after
+        if self.batch.is(after, through) {
+            return (self.batch.entries().clone(), size);
+        }
+        self.gathered(after, self.entries(after, through).cloned().collect(), size)
+    }
+
+    /// Keeps what was put together: others want the same.
+    fn gathered(&mut self, after: Index, entries: Entries, size: u64) -> (Entries, u64) {
+        if !entries.is_empty() {
+            self.batch = Batch::new(after, entries.clone(), size);
+        }
+        (entries, size)
     }
 
     /// Raises the commit index; lower values change nothing.

@@ -203,8 +203,10 @@ impl Model {
                 let after = self.some_index(after);
                 let run = self.run(after, max);
                 let (slice, size) = log.slice(self.id_at(after), Index::MAX, max);
-                assert_eq!((slice.prev(), &slice.entries()[..]), (self.id_at(after), run));
-                assert_eq!(size, run.iter().map(Entry::size).sum::<u64>());
+                let sent = slice.entries();
+                assert_eq!((slice.prev(), &sent[..]), (self.id_at(after), &run[..sent.len()]));
+                assert_eq!(size, sent.iter().map(Entry::size).sum::<u64>());
+                assert!(sent.len() == run.len() || size > max / 2, "{sent} where {max} bytes fit: {run:?}");
             }
         }
         self.look(log);

@@ -1,5 +1,6 @@
 //! The term of every entry, as runs: a log has few terms and many entries.
 
+use crate::log::Entry;
 use crate::types::{Index, LogId, Term};
 use alloc::vec::Vec;
 
@@ -54,6 +55,18 @@ impl Terms {
             }
         }
         self.last = last;
+    }
+
+    /// These entries, of terms that never fall.
+    pub(super) fn append(&mut self, entries: &[Entry]) {
+        match entries {
+            // Nearly always they are all of one term.
+            [first, .., last] if first.id.term == last.id.term => {
+                self.push(first.id.term);
+                self.last = self.last + (entries.len() as u64 - 1);
+            }
+            _ => self.extend(entries.iter().map(|entry| entry.id.term)),
+        }
     }
 
     /// Forgets every entry through `base`, which may lie beyond the last.
