@@ -55,7 +55,8 @@ pub struct Options {
     /// How many bytes of entries that are applied stay in memory for followers that lag behind; what is older
     /// is asked back from the host with [`Action::LoadEntries`](crate::action::Action::LoadEntries). A host
     /// that keeps no log outside memory sets it to the maximum, and its log in memory is as long as its
-    /// snapshots let it be. Default 64 MiB.
+    /// snapshots let it be. Entries that came in one message or proposal are freed together, so up to
+    /// `max_append_bytes` more may be held. Default 64 MiB.
     pub max_cached_bytes: u64,
     /// How many reads may wait to be confirmed or applied before further ones are refused as busy. Default
     /// 65,536.

@@ -104,6 +104,7 @@ impl Cached {
             (1, Some(only)) => Entries::of(only),
             (_, last) => self.tail.drain(..).chain(last).collect(),
         };
+        self.tail.shrink_to(KEPT);
         self.append(entries, size);
     }
 
@@ -160,7 +161,9 @@ impl Cached {
     /// Takes everything after this entry away.
     pub(super) fn truncate(&mut self, through: Index) {
         self.seal();
-        while let Some(mut run) = self.runs.pop_back_if(|run| run.last() > through) {
+        while self.runs.back().is_some_and(|run| run.last() > through)
+            && let Some(mut run) = self.runs.pop_back()
+        {
             self.small = 0;
             let kept = run.through(through);
             if kept > 0 {
