@@ -54,6 +54,9 @@ const JOINED: usize = 48;
 /// So many of the latest small runs stay as they are: others may still want them one by one.
 const KEPT: usize = 16;
 
+/// Room for so many entries is kept for what is pushed next.
+const TAIL: usize = 256;
+
 impl Run {
     pub(super) fn last(&self) -> Index {
         self.first + (self.entries.len() as u64 - 1)
@@ -104,7 +107,7 @@ impl Cached {
             (1, Some(only)) => Entries::of(only),
             (_, last) => self.tail.drain(..).chain(last).collect(),
         };
-        self.tail.shrink_to(KEPT);
+        self.tail.shrink_to(TAIL);
         self.append(entries, size);
     }
 
@@ -125,12 +128,13 @@ impl Cached {
         let start = end - JOINED;
         // What has left of the very first run is in none any more.
         let left = if start == 0 { mem::take(&mut self.left) } else { 0 };
-        let (mut entries, mut size) = (Vec::new(), 0);
-        for run in self.runs.range(start..end) {
-            entries.extend_from_slice(&run.entries);
-            size += run.size;
+        let runs = self.runs.range(start..end);
+        let size = runs.clone().map(|run| run.size).sum::<u64>();
+        let mut entries = Vec::with_capacity(runs.clone().map(|run| run.entries.len()).sum());
+        for run in runs {
+            entries.extend(run.entries.iter().cloned());
         }
-        size -= size_of(&entries[..left]);
+        let size = size - size_of(&entries[..left]);
         entries.drain(..left);
         let Some(first) = entries.first().map(|entry| entry.id.index) else { return };
         let entries = entries.into_iter().collect();
