@@ -69,6 +69,18 @@ impl Entries {
     /// No entries; allocates nothing.
     pub const EMPTY: Self = Self(None);
 
+    /// As many of these entries as fit, but at least one.
+    #[cfg(feature = "replica")]
+    pub(crate) fn fitting<'a>(entries: impl Iterator<Item = &'a Entry>, max_bytes: u64) -> Self {
+        let mut size = 0_u64;
+        let fits = |entry: &&Entry| {
+            let first = size == 0;
+            size = size.saturating_add(entry.size());
+            first || size <= max_bytes
+        };
+        entries.take_while(fits).cloned().collect()
+    }
+
     /// One entry.
     pub(super) fn of(entry: Entry) -> Self {
         Self(Some(Arc::new([entry])))

@@ -301,6 +301,19 @@ impl Log {
         self.entries.after(after, (through.max(after) - after) as usize)
     }
 
+    /// The entries after `after` through `through` that are in memory: as many as fit into `max_size`, but at
+    /// least one. A run of them is shared, not copied.
+    #[cfg(feature = "replica")]
+    pub(crate) fn fitting(&self, after: Index, through: Index, max_size: u64) -> Entries {
+        if let Some(Piece { run, entries, through: last, .. }) = self.entries.piece(after, through, max_size)
+            && last == through
+            && entries.len() == run.len()
+        {
+            return run.clone();
+        }
+        Entries::fitting(self.entries(after, through), max_size)
+    }
+
     /// The entry after which this log begins once a snapshot of everything through `index` was taken. At most
     /// so many entries, of so many bytes, stay for followers that are a little behind.
     pub(crate) fn tail(&self, index: Index, max_entries: u64, max_bytes: u64) -> Index {
@@ -872,6 +885,25 @@ mod tests {
         let written = log.take_unwritten(WriteSeq::new(1)).append;
         assert!(core::ptr::eq(&**first.entries(), &**second.entries()));
         assert!(core::ptr::eq(&**first.entries(), &*written));
+    }
+
+    #[cfg(feature = "replica")]
+    #[test]
+    fn what_is_applied_together_shares_the_run_in_which_it_came() {
+        let mut log = log(&[1]);
+        let came = slice(LogId::new(1, 1), &[2, 2, 2]);
+        assert_eq!(log.adopt(&came, log.committed()), Ok(Index::new(4)));
+        let fitting = |after, through, max| log.fitting(Index::new(after), Index::new(through), max);
+        let is_shared = |entries: &Entries| core::ptr::eq(&**entries, &**came.entries());
+        assert!(is_shared(&fitting(1, 4, 3 * Entry::OVERHEAD)));
+        for (after, through, max, count) in
+            [(1, 4, 3 * Entry::OVERHEAD - 1, 2), (1, 3, 1_000, 2), (0, 4, 1_000, 4)]
+        {
+            let some = fitting(after, through, max);
+            assert!(!is_shared(&some) && some.len() == count, "{some}");
+            assert!(log.entries(Index::new(after), Index::new(after + count as u64)).eq(some.iter()));
+        }
+        assert_eq!(fitting(2, 4, 0).len(), 1);
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Applying {
             let through = through.min(log.evicted());
             self.read_back(common, through, out);
         } else {
-            let entries = fitting(log.entries(at, through), common.options.apply_bytes);
+            let entries = log.fitting(at, through, common.options.apply_bytes);
             self.hand_over(entries, out);
         }
         None
@@ -182,7 +182,7 @@ impl Applying {
         let Self { at, through, .. } = *self;
         if self.restore.is_none() && !common.phase.is_ending() {
             let wanted = entries.iter().filter(|entry| entry.id.index > at && entry.id.index <= through);
-            let entries = fitting(wanted, common.options.apply_bytes);
+            let entries = Entries::fitting(wanted, common.options.apply_bytes);
             self.hand_over(entries, out);
         }
         Ok(())
@@ -267,15 +267,4 @@ impl Applying {
         }
         gives_up
     }
-}
-
-/// As many of these entries as fit, but at least one.
-pub(super) fn fitting<'a>(entries: impl Iterator<Item = &'a Entry>, max_bytes: u64) -> Entries {
-    let mut size = 0_u64;
-    let fits = |entry: &&Entry| {
-        let first = size == 0;
-        size = size.saturating_add(entry.size());
-        first || size <= max_bytes
-    };
-    entries.take_while(fits).cloned().collect()
 }

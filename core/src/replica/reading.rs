@@ -2,7 +2,6 @@
 
 use crate::log::{Entries, Entry, Log};
 use crate::replica::answer::{Answer, ReplicaRefusal};
-use crate::replica::applying::fitting;
 use crate::replica::common::ReplicaCommon;
 use crate::replica::io::{Lane, Output};
 use crate::replica::jobs::Job;
@@ -111,7 +110,7 @@ fn find_page(
     let (after, through) = bounds(range, log)?;
     let page_end = plus(after, common.options.max_page_entries).min(through);
     if after >= log.evicted() || after >= page_end {
-        let entries = fitting(log.entries(after, page_end), max_bytes);
+        let entries = log.fitting(after, page_end, max_bytes);
         return Ok(Page::Here(LogPage { after, through, entries, committed: log.committed() }));
     }
     let extent = common.wal.locate(after, page_end, max_bytes);
