@@ -226,7 +226,7 @@ impl Cached {
         None
     }
 
-    /// The last entry of the last run that ends by this entry.
+    /// The entry before the run that has the entry after this one: the last run that ends by here ends there.
     pub(super) fn last_end(&self, through: Index) -> Option<Index> {
         let run = self.runs.get(self.run_with(through.next()))?;
         if run.first <= through.next() { run.first.prev() } else { None }

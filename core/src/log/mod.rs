@@ -445,16 +445,7 @@ impl Log {
         if self.batch.is(after, through) {
             return (self.batch.entries().clone(), size);
         }
-        let entries = match self.entries.piece(after, through, u64::MAX) {
-            Some(piece) if piece.through == through => piece.entries.iter().cloned().collect(),
-            // Of what is known to be so many, each is written once, to its place.
-            _ => {
-                let mut entries = self.entries(after, through);
-                let blank = || Entry { id: LogId::ZERO, body: EntryBody::Blank };
-                (after.get()..through.get()).map(|_| entries.next().cloned().unwrap_or_else(blank)).collect()
-            }
-        };
-        self.gathered(after, entries, size)
+        self.gathered(after, self.entries(after, through).cloned().collect(), size)
     }
 
     /// Keeps what was put together: others want the same.
