@@ -267,7 +267,7 @@ impl Cached {
     }
 
     /// How many there are.
-    #[cfg(debug_assertions)]
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn len(&self) -> usize {
         let last = self.tail.last().map(|entry| entry.id.index).or(self.runs.back().map(Run::last));
         last.zip(self.first()).map_or(0, |(last, first)| (last - first.id.index) as usize + 1)
