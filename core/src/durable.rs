@@ -189,8 +189,8 @@ impl Durable {
 
     /// Checks that a member with this configuration may have written this state, and makes its log from it.
     pub(crate) fn restore(mut self, config: &Config) -> Result<Restored, RestoreError> {
-        // The disk is not told by itself while the snapshot is lost: who writes down on which snapshot a log
-        // rests has it.
+        // The disk is not told while the snapshot is lost: a write that names a snapshot says at the same time
+        // that it is there.
         let trimmed = self.leave_lost_behind() && !self.snapshot_lost;
         let witness = config.options.witness;
         self.check(witness)?;

@@ -86,7 +86,7 @@ impl Entries {
         Self(Some(Arc::new([entry])))
     }
 
-    /// Exchanges one of them; whoever shares them keeps the old one.
+    /// Exchanges one of them. Those that share them keep the old one.
     pub(super) fn replace(&mut self, at: usize, entry: &Entry) {
         if let Some(own) = self.0.as_mut().and_then(Arc::get_mut) {
             own[at] = entry.clone();
