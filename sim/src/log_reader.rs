@@ -30,6 +30,13 @@ const PAUSE: u64 = 40_000_000;
 /// How many bytes it asks for at most.
 pub(crate) const MAX_BYTES: u64 = 4_096;
 
+/// How many entries it asks for at most, but for all of them.
+const MAX_ENTRIES: u64 = 64;
+
+fn as_much(count: u64) -> u64 {
+    if count > MAX_ENTRIES / 2 { u64::MAX } else { count }
+}
+
 impl LogReader {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
@@ -56,9 +63,9 @@ impl LogReader {
     }
 
     /// What it asks next of a member's log with these ends. Half the time it is what was repaired, or stands
-    /// behind it.
+    /// behind it. Where it is behind the log, or much, it is as far behind and as much as can be said.
     pub(crate) fn range(&mut self, member: usize, base: Index, last: Index) -> LogRange {
-        let count = self.stream.skewed(1, 64);
+        let count = self.stream.skewed(1, MAX_ENTRIES);
         if let Some(&first) = self.repaired.get(&member)
             && self.stream.coin()
         {
@@ -66,12 +73,15 @@ impl LogReader {
             return LogRange::Between(Index::new(after), Index::new(after + count));
         }
         match self.stream.below(4) {
-            0 => LogRange::First(count),
-            1 => LogRange::Last(count),
+            0 => LogRange::First(as_much(count)),
+            1 => LogRange::Last(as_much(count)),
             _ => {
                 // From a little before the log to a little beyond it.
                 let from = base.get().saturating_sub(1);
                 let after = from + self.stream.below(last.get() + 2 - from);
+                if after > last.get() {
+                    return LogRange::Between(Index::new(u64::MAX), Index::new(u64::MAX));
+                }
                 LogRange::Between(Index::new(after), Index::new(after + count))
             }
         }

@@ -296,15 +296,22 @@ impl Log {
     /// [`Action::Apply`](crate::action::Action::Apply) names stay in memory until they are reported as
     /// applied or a snapshot replaces them.
     pub fn entries(&self, after: Index, through: Index) -> impl ExactSizeIterator<Item = &Entry> + Clone {
-        let (after, through) = (after.clamp(self.evicted, self.last().index), through.min(self.last().index));
+        let (after, through) = self.in_memory(after, through);
         // The difference is a number of entries in memory.
-        self.entries.after(after, (through.max(after) - after) as usize)
+        self.entries.after(after, (through - after) as usize)
+    }
+
+    /// The part of a range that is in memory. A client may have asked for any.
+    fn in_memory(&self, after: Index, through: Index) -> (Index, Index) {
+        let after = after.clamp(self.evicted, self.last().index);
+        (after, through.clamp(after, self.last().index))
     }
 
     /// The entries after `after` through `through` that are in memory: as many as fit into `max_size`, but at
     /// least one. A run of them is shared, not copied.
     #[cfg(feature = "replica")]
     pub(crate) fn fitting(&self, after: Index, through: Index, max_size: u64) -> Entries {
+        let (after, through) = self.in_memory(after, through);
         if let Some(Piece { run, entries, through: last, .. }) = self.entries.piece(after, through, max_size)
             && last == through
             && entries.len() == run.len()
@@ -895,6 +902,12 @@ mod tests {
             assert!(log.entries(Index::new(after), Index::new(after + count as u64)).eq(some.iter()));
         }
         assert_eq!(fitting(2, 4, 0).len(), 1);
+        // Clients ask for what they like.
+        for (after, through, count) in
+            [(u64::MAX, u64::MAX, 0), (3, u64::MAX, 1), (u64::MAX, 0, 0), (4, 2, 0)]
+        {
+            assert_eq!(fitting(after, through, u64::MAX).len(), count, "after {after} through {through}");
+        }
     }
 
     #[test]

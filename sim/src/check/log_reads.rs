@@ -93,7 +93,7 @@ impl Reader<'_> {
         if page.committed.get() > self.committed.len() as u64 {
             return wrong("the group has committed less");
         }
-        for (entry, index) in page.entries.iter().zip(page.after.get() + 1..) {
+        for (entry, index) in page.entries.iter().zip(page.after.get().saturating_add(1)..) {
             if entry.id.index.get() != index {
                 return wrong("its entries do not follow one another");
             }
