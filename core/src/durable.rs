@@ -189,7 +189,7 @@ impl Durable {
 
     /// Checks that a member with this configuration may have written this state, and makes its log from it.
     pub(crate) fn restore(mut self, config: &Config) -> Result<Restored, RestoreError> {
-        // The disk is not told while the snapshot is lost: a write that names a snapshot says at the same time
+        // The disk is not told while the snapshot is lost: a write that names a snapshot says, too,
         // that it is there.
         let trimmed = self.leave_lost_behind() && !self.snapshot_lost;
         let witness = config.options.witness;
