@@ -196,19 +196,8 @@ impl Durable {
         self.check(witness)?;
         let Self { ballot, starts, snapshot, snapshot_lost, base, skipped, entries, committed, applied } =
             self;
-        let run_bytes = config.options.max_append_bytes;
-        let stored = Stored {
-            snapshot,
-            snapshot_lost,
-            base,
-            skipped,
-            entries,
-            committed,
-            applied,
-            trimmed,
-            run_bytes,
-        };
-        let log = Log::restore(stored);
+        let stored = Stored { snapshot, snapshot_lost, base, skipped, entries, committed, applied, trimmed };
+        let log = Log::restore(stored, config.options.max_append_bytes);
         let (group, me) = (log.membership(), config.member());
         if group.contains(me) && group.is_witness(me.id) != witness {
             return Err(RestoreError::WrongMemberKind { witness: !witness });

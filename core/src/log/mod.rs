@@ -144,8 +144,6 @@ pub(crate) struct Stored {
     pub(crate) applied: Index,
     /// Whether the base is later than the disk knows.
     pub(crate) trimmed: bool,
-    /// How many bytes of entries are shared together at most: those of a message.
-    pub(crate) run_bytes: u64,
 }
 
 /// An append would replace an agreed entry: safety is already broken somewhere.
@@ -156,19 +154,10 @@ pub(crate) struct Contradiction {
 }
 
 impl Log {
-    /// A log as it was read back from disk, all of it durable.
-    pub(crate) fn restore(stored: Stored) -> Self {
-        let Stored {
-            snapshot,
-            snapshot_lost,
-            base,
-            skipped,
-            entries,
-            committed,
-            applied,
-            trimmed,
-            run_bytes,
-        } = stored;
+    /// A log as it was read back from disk, all of it durable. At most so many bytes of entries are shared
+    /// together: those of a message.
+    pub(crate) fn restore(stored: Stored, run_bytes: u64) -> Self {
+        let Stored { snapshot, snapshot_lost, base, skipped, entries, committed, applied, trimmed } = stored;
         let mut terms = Terms::from_runs(base, skipped.terms, skipped.last.unwrap_or(base).index);
         let evicted = terms.last().index;
         terms.extend(entries.iter().map(|entry| entry.id.term));
@@ -789,7 +778,7 @@ mod tests {
         let membership = Arc::new(Membership::of([NodeId::new(1).unwrap()]).unwrap());
         let snapshot = Some(Snapshot { last: base, configured: LogId::ZERO, membership });
         let skipped = Skipped::default();
-        Log::restore(Stored {
+        let stored = Stored {
             snapshot,
             snapshot_lost: false,
             base,
@@ -798,8 +787,8 @@ mod tests {
             committed,
             applied,
             trimmed: false,
-            run_bytes: 1 << 20,
-        })
+        };
+        Log::restore(stored, 1 << 20)
     }
 
     fn slice(prev: LogId, terms: &[u64]) -> LogSlice {

@@ -62,17 +62,9 @@ fn restored(base: LogId, entries: Vec<Entry>) -> Log {
     let snapshot = Some(Snapshot { last: base, configured: LogId::ZERO, membership: membership.into() });
     let skipped = Skipped::default();
     let (committed, applied) = (base.index, base.index);
-    Log::restore(Stored {
-        snapshot,
-        snapshot_lost: false,
-        base,
-        skipped,
-        entries,
-        committed,
-        applied,
-        trimmed: false,
-        run_bytes: 100,
-    })
+    let stored =
+        Stored { snapshot, snapshot_lost: false, base, skipped, entries, committed, applied, trimmed: false };
+    Log::restore(stored, 100)
 }
 
 impl Model {
