@@ -1,10 +1,14 @@
 //! Log Matching: if two logs contain an entry with the same index and term, then the logs are identical in
-//! all entries up through the given index (paper §5.3, figure 3); and the terms of a log never go back.
+//! all entries up through the given index (paper §5.3, figure 3); the terms of a log never go back; and what a
+//! member sends of its log is in it.
 
 use super::{Check, Finding, Observation};
 use crate::ledger::{Link, entry_at, index_of, last_of};
 use crate::part::{Involvement, LogEntry, Part, Stamp};
+use kontiki_core::action::Action;
+use kontiki_core::message::{Body, Message};
 use kontiki_core::types::{Index, LogId, NodeId};
+use std::iter;
 
 /// For each index, the entries that were ever seen there, one of each term, each with the one prefix that may
 /// lead to it.
@@ -78,6 +82,26 @@ pub(crate) fn terms_ascend(
     Ok(())
 }
 
+/// What is sent of a log is in it, and what comes before it too.
+fn sent_is_held(step: &Observation<'_>) -> Result<(), Finding> {
+    for action in step.actions {
+        let Action::Send(Message { to, body, .. }) = action else { continue };
+        let (Body::Append { slice, .. } | Body::RepairResponse { slice }) = body else { continue };
+        let ids = iter::once(slice.prev()).chain(slice.entries().iter().map(|entry| entry.id));
+        let is_held = |id: &LogId| *id == LogId::ZERO || holds(step.chain, *id);
+        if let Some(sent) = ids.into_iter().find(|id| !is_held(id)) {
+            let id = step.after.id;
+            return Err(format!("member {id} sends {to} entry {sent}, which is not in its log").into());
+        }
+    }
+    Ok(())
+}
+
+fn holds(chain: &[Link], id: LogId) -> bool {
+    let position = id.index.get().checked_sub(1).and_then(|position| usize::try_from(position).ok());
+    position.and_then(|position| chain.get(position)).is_some_and(|link| link.term == id.term)
+}
+
 /// The entries of a log from a position on.
 fn entries(chain: &[Link], from: usize) -> impl Iterator<Item = LogId> {
     let ids = chain.iter().enumerate().skip(from);
@@ -88,6 +112,7 @@ impl Check for LogMatching {
     const NAME: &'static str = "Log Matching";
 
     fn observe(&mut self, step: &Observation<'_>) -> Result<(), Finding> {
+        sent_is_held(step)?;
         if step.appended == 0 {
             return Ok(());
         }
@@ -122,9 +147,11 @@ impl Check for LogMatching {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{chain, id, show, status};
+    use super::super::testing::{chain, group, id, observation, show, status};
     use super::*;
-    use kontiki_core::status::RoleKind::Follower;
+    use kontiki_core::log::{Entry, EntryBody, LogSlice};
+    use kontiki_core::status::RoleKind::{Follower, Leader};
+    use kontiki_core::types::{ClusterId, Term};
 
     #[test]
     fn fires_on_equal_ids_with_different_pasts() {
@@ -141,6 +168,38 @@ mod tests {
         let at_one = |text| Involvement::Holds(entry_at(Index::new(1), &chain(&[(1, text)])[0]));
         assert_eq!(held, [(Some(id(1)), at_one("a")), (Some(id(2)), at_one("x"))], "where they part");
         assert!(show(&mut check, &two, &two, &chain(&[(1, "a"), (2, "x")])).is_err());
+    }
+
+    #[test]
+    fn fires_on_what_is_sent_and_not_held() {
+        let leader = status(1, Leader, 3, 0);
+        let log = chain(&[(1, "a"), (3, "b")]);
+        let sent = |prev: LogId, terms: &[u64], is_repair| {
+            let entry =
+                |(term, index): (&u64, u64)| Entry { id: LogId::new(*term, index), body: EntryBody::Blank };
+            let entries = terms.iter().zip(prev.index.get() + 1..).map(entry);
+            let slice = LogSlice::new(prev, entries.collect()).expect("they follow one another");
+            let body = match is_repair {
+                true => Body::RepairResponse { slice },
+                false => Body::Append { slice, commit: Index::ZERO },
+            };
+            let (cluster, from, to) = (ClusterId(1), id(1).into(), id(2).into());
+            let actions = [Action::Send(Message { cluster, from, to, term: Term::new(3), body })];
+            let group = group(3);
+            let step =
+                Observation { actions: &actions, chain: &log, ..observation(&leader, &leader, &group) };
+            LogMatching::default().observe(&step).map_err(|finding| finding.detail)
+        };
+        assert_eq!(sent(LogId::ZERO, &[1, 3], false), Ok(()));
+        assert_eq!(sent(LogId::new(3, 2), &[], false), Ok(()));
+        let stale = sent(LogId::new(1, 1), &[2], false).expect_err("it was cut since");
+        assert_eq!(stale, "member 1 sends 2 entry 2:2, which is not in its log");
+        for (prev, terms) in [(LogId::new(2, 2), &[][..]), (LogId::new(3, 2), &[3]), (LogId::ZERO, &[1, 1])] {
+            assert!(
+                sent(prev, terms, false).is_err() && sent(prev, terms, true).is_err(),
+                "{prev} {terms:?}"
+            );
+        }
     }
 
     #[test]
