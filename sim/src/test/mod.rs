@@ -422,6 +422,9 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         (scenario.options.synchronous_writes, scenario.options.synchronous_apply) = (false, false);
         let replica = scenario.replica.get_or_insert_with(plain_replica);
         replica.sessions = if self.workload.uses_sessions() { 10_000 } else { 0 };
+        // How large queries are is for the user to say.
+        let ReplicaLimits { max_query_bytes, max_waiting_query_bytes, .. } = ReplicaLimits::default();
+        replica.limits = ReplicaLimits { max_query_bytes, max_waiting_query_bytes, ..replica.limits };
         scenario.workload.batch = 1;
         let (mut workload, mut stream) = (self.workload.clone(), Stream::named(seed, "tried queries", 0));
         // One that panics is asked again by the clients of the run, which say so.
@@ -431,12 +434,6 @@ impl<M: StateMachine + 'static, W: Workload + Clone> Test<M, W> {
         }
         self.faults.iter().for_each(|(name, _)| scenario.add_custom_faults(name));
         scenario.options.max_payload_bytes = Options::default().max_payload_bytes;
-        // How large queries are is a matter of the user's own.
-        let ReplicaLimits { max_query_bytes, max_waiting_query_bytes, .. } = ReplicaLimits::default();
-        if let Some(replica) = &mut scenario.replica {
-            replica.limits.max_query_bytes = max_query_bytes;
-            replica.limits.max_waiting_query_bytes = max_waiting_query_bytes;
-        }
         scenario
     }
 
@@ -501,6 +498,17 @@ mod tests {
 
     fn puts() -> Test<Kv, Puts> {
         Test::new(Kv::default()).workload(Puts).seeds(0..3)
+    }
+
+    #[test]
+    fn a_users_queries_may_be_as_large_as_they_are() {
+        let test = puts().profile(Profile::Storage);
+        let limits: Vec<_> =
+            (0..50).map(|seed| test.scenario(seed).replica.expect("it has full replicas").limits).collect();
+        let usual = ReplicaLimits::default();
+        let of_queries = |limits: &ReplicaLimits| (limits.max_query_bytes, limits.max_waiting_query_bytes);
+        assert!(limits.iter().all(|drawn| of_queries(drawn) == of_queries(&usual)));
+        assert!(limits.iter().any(|drawn| drawn.max_requests < usual.max_requests), "the rest is drawn");
     }
 
     #[test]
