@@ -1,6 +1,6 @@
 //! Log Matching: if two logs contain an entry with the same index and term, then the logs are identical in
-//! all entries up through the given index (paper §5.3, figure 3); the terms of a log never go back; and what a
-//! member sends of its log is in it.
+//! all entries up through the given index (paper §5.3, figure 3); the terms of a log never go back; and what
+//! a member sends of its log is in it.
 
 use super::{Check, Finding, Observation};
 use crate::ledger::{Link, entry_at, index_of, last_of};
