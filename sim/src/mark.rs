@@ -214,6 +214,9 @@ marks! {
     /// A member filled again from others what its disk had damaged.
     EntriesRepaired = "entries_repaired", swarm never, storage 500,
         by "Damage entries on one disk, and let another member send them again.",
+    /// What could not be read of a disk could be read again.
+    ReadsAgain = "reads_again", swarm never, storage 500,
+        by "Let sectors be unreadable (the fault `rot`, with `Unreadable`) and their member repair them.",
     /// A member found a copy of its vote damaged.
     VoteDamaged = "vote_damaged", swarm never, storage 1000,
         by "Damage one copy of the vote (`rot_vote`), and restart the member.",

@@ -79,6 +79,7 @@ const OF_FULL_REPLICAS: &[&str] = &[
     "torn_tail",
     "torn_write",
     "unreadable",
+    "reads_again",
 ];
 
 /// What a simulated host does by itself, and a replica in another way, or not where it could be counted.

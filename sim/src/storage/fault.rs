@@ -85,11 +85,22 @@ impl SimDisk {
         Ok(())
     }
 
-    /// Reads of these bytes fail, until all of them are written again.
+    /// Reads of these bytes fail, until all of them are written again, or [can be
+    /// read](Self::make_readable).
     pub fn make_unreadable(&mut self, file: FileName, range: Range<u64>) -> Result<(), DiskError> {
         let range = position(range.start)?..position(range.end)?;
         self.file(file)?.make_unreadable(range);
         Ok(())
+    }
+
+    /// What could not be read can be, as it was: a drive tries again, and its cable is mended. Returns
+    /// whether there was something.
+    pub fn make_readable(&mut self) -> bool {
+        let mut again = false;
+        for file in self.files.values_mut() {
+            again |= file.make_readable();
+        }
+        again
     }
 
     /// Fails if this call was to fail.

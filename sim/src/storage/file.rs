@@ -160,6 +160,11 @@ impl File {
         self.unreadable.push(range);
     }
 
+    /// Returns whether something could not be read until now.
+    pub(super) fn make_readable(&mut self) -> bool {
+        !std::mem::take(&mut self.unreadable).is_empty()
+    }
+
     /// Takes every pending write back, the youngest first: `shown` is what the medium has, and each write
     /// holds its own bytes.
     fn rewind(&mut self) {

@@ -373,6 +373,19 @@ fn what_cannot_be_read_can_be_once_it_is_written_again() {
 }
 
 #[test]
+fn what_cannot_be_read_is_there_as_it_was_once_it_can() {
+    let mut disk = disk_with(1024);
+    disk.write(FILE, 512, b"abcd").unwrap();
+    assert!(!disk.make_readable(), "all of it could be read");
+    disk.make_unreadable(FILE, 512..516).unwrap();
+    disk.read(FILE, 512, &mut [0; 4]).expect_err("it cannot be read");
+    assert!(disk.make_readable());
+    let mut bytes = [0; 4];
+    disk.read(FILE, 512, &mut bytes).expect("it can be read again");
+    assert_eq!(&bytes, b"abcd");
+}
+
+#[test]
 fn who_asks_for_a_file_that_is_not_there_is_told_so() {
     let mut disk = SimDisk::default();
     let missing = Err(DiskError::Missing(FILE));

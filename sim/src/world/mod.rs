@@ -170,6 +170,9 @@ enum Happening<Q> {
     LetUp {
         member: usize,
     },
+    ReadsAgain {
+        member: usize,
+    },
     SnapshotTaken {
         member: usize,
         life: u32,
@@ -442,6 +445,10 @@ impl<'t, A: Application> World<'t, A> {
             Happening::LetUp { member } => {
                 // Once the world has healed, every member that shall be up is up already.
                 if self.stage.is_none() { self.let_up(member) } else { Ok(()) }
+            }
+            Happening::ReadsAgain { member } => {
+                self.reads_again(member);
+                Ok(())
             }
             Happening::SnapshotTaken { member, life, stored } => self.snapshot_taken(member, life, *stored),
             Happening::Fetched { member, life, from, snapshot } => {

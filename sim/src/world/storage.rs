@@ -320,6 +320,7 @@ impl<A: Application> World<'_, A> {
             if full.storage.make_unreadable(file, range).is_ok() {
                 self.counters.fault(FaultKind::Rot);
                 self.damaged(member, FaultKind::Unreadable);
+                self.may_read_again_later(member);
             }
             return;
         }
@@ -339,6 +340,30 @@ impl<A: Application> World<'_, A> {
                 },
             );
         }
+    }
+
+    /// What cannot be read can be read again after a while, half of the time. Half the time the power fails
+    /// soon, so that the member starts without it.
+    fn may_read_again_later(&mut self, member: usize) {
+        let mut stream = Stream::named(self.scenario.seed, "reads again", self.now);
+        if stream.coin() {
+            let after_us = stream.between(1_000, 5_000_000);
+            self.schedule(self.now + after_us * 1_000, Happening::ReadsAgain { member });
+        }
+        if stream.coin() {
+            self.lose_power(member, stream.skewed(1, 64) as u32 - 1, stream);
+        }
+    }
+
+    /// Returns whether there was something that it could not read.
+    pub(super) fn reads_again(&mut self, member: usize) -> bool {
+        let again = self.full(member).is_some_and(|(full, _)| full.storage.make_readable());
+        if again {
+            self.counters.mark(Mark::ReadsAgain);
+            let id = self.hosts[member].id;
+            self.trace_about(id, || format!("the disk of member {id} reads again what it could not read"));
+        }
+        again
     }
 
     /// Half of the time a sector of a long batch, where there is one: entries of the same batch stand before
@@ -465,6 +490,11 @@ impl<A: Application> World<'_, A> {
         if is_known && log.is_whole() && full.model.is_whole() {
             full.damaged = None;
             self.counters.mark(Mark::Repaired);
+            // What was filled again from others may come back beside it, and the member may find both.
+            let mut stream = Stream::named(self.scenario.seed, "reads again beside its repair", self.now);
+            if stream.coin() && self.reads_again(member) && stream.coin() {
+                self.lose_power(member, stream.skewed(1, 64) as u32 - 1, stream);
+            }
         }
         Ok(())
     }
