@@ -481,6 +481,65 @@ mod tests {
         assert_eq!((cached.first(), &run[1]), (Some(&replaced), &entry(2, 10)));
     }
 
+    /// So many entries of `bytes` each, from `first` on.
+    fn entries(first: u64, count: u64, bytes: usize) -> Entries {
+        (first..first + count).map(|index| entry(index, bytes)).collect()
+    }
+
+    fn shared(all: impl IntoIterator<Item = Entries>) -> Cached {
+        let mut cached = Cached::default();
+        all.into_iter().for_each(|run| cached.share(run.clone(), size_of(&run)));
+        cached
+    }
+
+    #[test]
+    fn what_has_left_is_in_no_run() {
+        let mut cached = shared([entries(1, 3, 10), entries(4, 3, 10)]);
+        let piece = |cached: &Cached, after| {
+            cached
+                .piece(Index::new(after), Index::new(6), 10_000)
+                .map(|piece| piece.entries[0].id.index.get())
+        };
+        let newest = |cached: &Cached, after| cached.newest(Index::new(after)).map(|run| run.first.get());
+        (1..=3).for_each(|_| cached.forget_first());
+        assert_eq!((piece(&cached, 0), piece(&cached, 2), piece(&cached, 3)), (None, None, Some(4)));
+        assert_eq!(newest(&cached, 3), Some(4));
+        cached.forget_first();
+        assert_eq!((newest(&cached, 3), piece(&cached, 3), piece(&cached, 4)), (None, None, Some(5)));
+        let end = |through| cached.last_end(Index::new(through)).map(Index::get);
+        assert_eq!((end(1), end(2), end(3), end(5)), (None, None, Some(3), Some(3)));
+    }
+
+    /// What is restored is one run for each message that it fills, so that messages share it.
+    #[test]
+    fn what_is_restored_is_in_runs_of_the_size_that_is_asked_for() {
+        let all = entries(1, 7, 1_100);
+        let cached = Cached::restore(all.to_vec(), 2 * all[0].size() + 1);
+        let counts: Vec<_> = cached.runs.iter().map(|run| run.entries.len()).collect();
+        assert_eq!(counts, [2, 2, 2, 1]);
+    }
+
+    #[test]
+    fn a_large_run_stays_as_it_is_among_small_ones() {
+        let runs: Vec<_> =
+            (1..=400).map(|index| entries(index, 1, if index % 2 == 0 { 1 << 10 } else { 8 })).collect();
+        let cached = shared(runs.iter().cloned());
+        let is_shared = |run: &&Entries| {
+            let id = run[0].id.index;
+            let piece = cached.piece(id.prev().unwrap(), id, u64::MAX);
+            piece.is_some_and(|piece| core::ptr::eq(&**piece.run, &***run))
+        };
+        assert_eq!(runs.iter().filter(is_shared).count(), 400);
+    }
+
+    #[test]
+    fn a_burst_does_not_keep_its_room() {
+        let mut cached = Cached::default();
+        (1..=100_000).for_each(|index| cached.push(entry(index, 0)));
+        cached.seal();
+        assert!(cached.tail.capacity() <= TAIL, "{}", cached.tail.capacity());
+    }
+
     /// What one small run takes beside its entries would be more than they do.
     #[test]
     fn many_small_runs_become_few() {

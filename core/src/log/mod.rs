@@ -874,6 +874,58 @@ mod tests {
         assert!(core::ptr::eq(&**first.entries(), &*written));
     }
 
+    /// Otherwise each message would begin in the midst of a run, and none could be shared.
+    #[test]
+    fn a_message_ends_where_a_run_ends_if_it_is_more_than_half_full() {
+        let mut log = log(&[]);
+        // Entries 1 to 6, 7 to 8, and 9 to 14.
+        for (prev, count) in [(LogId::ZERO, 6), (LogId::new(1, 6), 2), (LogId::new(1, 8), 6)] {
+            log.adopt(&slice(prev, &vec![1; count]), Index::ZERO).unwrap();
+        }
+        let mut ends = |after, max| {
+            let after = if after == 0 { LogId::ZERO } else { LogId::new(1, after) };
+            log.slice(after, Index::MAX, max * Entry::OVERHEAD).0.last().index.get()
+        };
+        for (after, max, end) in [
+            (0, 11, 6),
+            (0, 12, 8),
+            (0, 13, 8),
+            (0, 14, 14),
+            (5, 5, 8),
+            (5, 6, 11),
+            (2, 4, 6),
+            (6, 3, 8),
+            (6, 4, 10),
+            (8, 8, 14),
+        ] {
+            assert_eq!(ends(after, max), end, "after {after}, at most {max}");
+        }
+    }
+
+    #[test]
+    fn a_message_goes_no_further_than_it_is_asked_to() {
+        let mut log = log(&[1]);
+        log.adopt(&slice(LogId::new(1, 1), &[1, 1, 1]), Index::ZERO).unwrap();
+        for last in 2..=4 {
+            let (sent, size) = log.slice(LogId::new(1, 1), Index::new(last), u64::MAX);
+            assert_eq!((sent.last().index.get(), size), (last, (last - 1) * Entry::OVERHEAD));
+        }
+    }
+
+    /// Each is read again by many followers.
+    #[test]
+    fn what_is_restored_is_shared_by_all_messages_of_the_size_that_it_was_restored_for() {
+        let entry = |index| Entry { id: LogId::new(1, index), body: EntryBody::Data((&[7; 600][..]).into()) };
+        let entries: Vec<_> = (1..=4_000).map(entry).collect();
+        let mut log = stored(LogId::ZERO, entries);
+        let max = 1 << 20;
+        let (first, _) = log.slice(LogId::ZERO, Index::MAX, max);
+        let (second, _) = log.slice(first.last(), Index::MAX, max);
+        let (again, _) = log.slice(LogId::ZERO, Index::MAX, max);
+        assert!(core::ptr::eq(&**first.entries(), &**again.entries()));
+        assert_eq!(second.prev(), first.last());
+    }
+
     #[cfg(feature = "replica")]
     #[test]
     fn what_is_applied_together_shares_the_run_in_which_it_came() {
@@ -907,6 +959,17 @@ mod tests {
         assert_eq!(limits.map(|max| slice(max).0.entries().len()), [1, 2, 3]);
         // What was gathered last is taken again only where it fits.
         assert_eq!(limits.map(|max| slice(max).1), [1, 2, 3].map(|count| count * Entry::OVERHEAD));
+    }
+
+    #[test]
+    fn what_has_come_back_takes_the_room_that_it_takes() {
+        let data = |index| Entry { id: LogId::new(1, index), body: EntryBody::Data((&[7; 100][..]).into()) };
+        let lost = Entry { id: LogId::new(1, 2), body: EntryBody::Lost };
+        let mut log = stored(LogId::ZERO, vec![data(1), lost.clone(), data(3)]);
+        assert_eq!(log.cached_size(), 2 * data(1).size() + lost.size());
+        log.repair([&data(2)]);
+        assert_eq!(log.cached_size(), 3 * data(1).size());
+        assert!(log.entries(Index::ZERO, Index::new(3)).eq(&[data(1), data(2), data(3)]));
     }
 
     #[test]

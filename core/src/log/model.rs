@@ -39,6 +39,7 @@ enum Deed {
     TakeApplicable,
     Slice {
         after: u64,
+        last: u64,
         max: u64,
     },
 }
@@ -52,7 +53,8 @@ fn deed() -> impl Strategy<Value = Deed> {
         3 => Just(Deed::TakeUnwritten),
         2 => any::<u64>().prop_map(Deed::Durable),
         1 => Just(Deed::TakeApplicable),
-        2 => (any::<u64>(), 0..200_u64).prop_map(|(after, max)| Deed::Slice { after, max }),
+        2 => (any::<u64>(), any::<u64>(), 0..200_u64)
+            .prop_map(|(after, last, max)| Deed::Slice { after, last, max }),
     ]
 }
 
@@ -140,9 +142,9 @@ impl Model {
         Ok(slice.last().index)
     }
 
-    /// The longest run after `after` that fits, or one entry.
-    fn run(&self, after: u64, max: u64) -> &[Entry] {
-        let rest = &self.entries[self.position(after)..];
+    /// The longest run after `after` through `last` that fits, or one entry.
+    fn run(&self, after: u64, last: u64, max: u64) -> &[Entry] {
+        let rest = &self.entries[self.position(after)..self.position(last)];
         let fits = |count: &usize| rest[..*count].iter().map(Entry::size).sum::<u64>() <= max;
         let count = (0..=rest.len()).rev().find(fits).unwrap_or(0).max(1).min(rest.len());
         &rest[..count]
@@ -191,10 +193,13 @@ impl Model {
                 self.applying = self.applying.max(through);
                 log.applied_to(Index::new(self.applying));
             }
-            Deed::Slice { after, max } => {
+            Deed::Slice { after, last, max } => {
                 let after = self.some_index(after);
-                let run = self.run(after, max);
-                let (slice, size) = log.slice(self.id_at(after), Index::MAX, max);
+                // Mostly through the end.
+                let last = if last % 2 == 0 { self.last().index.get() } else { self.some_index(last) };
+                let last = last.max(after);
+                let run = self.run(after, last, max);
+                let (slice, size) = log.slice(self.id_at(after), Index::new(last), max);
                 let sent = slice.entries();
                 assert_eq!((slice.prev(), &sent[..]), (self.id_at(after), &run[..sent.len()]));
                 assert_eq!(size, sent.iter().map(Entry::size).sum::<u64>());
