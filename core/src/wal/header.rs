@@ -9,7 +9,9 @@ use crate::log::Snapshot;
 use crate::types::{Ballot, Identity, Index, LogId};
 use crate::wal::codec::Sink;
 use crate::wal::disk::Slot;
-use crate::wal::sector::{BLOCK, DATA, Kind, SECTOR, SECTORS_PER_BLOCK, Seal, Sector, data, first_sector};
+use crate::wal::sector::{
+    BLOCK, DATA, FIRST, Kind, SECTOR, SECTORS_PER_BLOCK, Seal, Sector, data, first_sector,
+};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use crc::{CRC_64_XZ, Crc, Table};
@@ -157,6 +159,14 @@ impl BatchHeader {
             body: reader.u32()?,
         };
         (header.blocks > 0 && header.number < u64::MAX / 2).then_some(header)
+    }
+
+    /// Through which batch all were durable when this header was written, of which no more than the first
+    /// fields may be left in its sector.
+    pub(super) fn beginning(sector: &[u8]) -> Option<u64> {
+        let mut reader = Reader(sector.strip_prefix(&[0; FIRST])?);
+        let (number, _, synced) = (reader.u64()?, reader.u64()?, reader.u64()?);
+        (number.checked_sub(1)? == synced && synced > 0).then_some(synced)
     }
 
     /// This batch, for the next one to follow.

@@ -19,7 +19,7 @@ pub(super) const DATA: usize = 505;
 pub(super) const BLOCK: usize = 4096;
 pub(super) const SECTORS_PER_BLOCK: u32 = 8;
 
-const FIRST: usize = 2;
+pub(super) const FIRST: usize = 2;
 const CHECKSUM_AT: usize = FIRST + DATA;
 const KIND_AT: usize = SECTOR - 1;
 

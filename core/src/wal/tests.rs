@@ -818,6 +818,55 @@ fn what_something_unfinished_stands_behind_was_not_left_unfinished() {
     }
 }
 
+/// Nothing else tells of a batch that is gone whole.
+#[test]
+fn what_a_torn_header_says_was_durable_was() {
+    let (mut used, file, [gone, behind]) = three_batches([&[400], &[400; 5], &[400]]);
+    for sector in &gone {
+        used.file(file)[sector * SECTOR..][..SECTOR].fill(0);
+    }
+    let first = behind[0];
+    for sector in &behind[1..] {
+        used.file(file)[sector * SECTOR..][..SECTOR].fill(0);
+    }
+    for (kept, tells) in [(SECTOR - 1, true), (26, true), (18, false), (0, false)] {
+        let mut used = used.fork();
+        used.file(file)[first * SECTOR + kept..][..SECTOR - kept].fill(0);
+        let recovered = used.recover().map(|recovery| recovery.durable.last());
+        let before = LogId::new(1, 1);
+        let expected = if tells { Err(RecoverError::TooMuch(Missing::EndAfter(before))) } else { Ok(before) };
+        assert_eq!(recovered, expected, "{kept} bytes");
+    }
+}
+
+/// A payload may look like a header. Where that is in the midst of a write, or says what cannot be, it is
+/// none.
+#[test]
+fn what_only_looks_like_a_torn_header_says_nothing() {
+    let (mut used, file, [gone, behind]) = three_batches([&[400], &[400; 5], &[400]]);
+    for sector in gone.iter().chain(&behind) {
+        used.file(file)[sector * SECTOR..][..SECTOR].fill(0);
+    }
+    let header = |number: u64, synced: u64| {
+        let mut bytes = vec![0; 2];
+        [number, 7, synced].into_iter().for_each(|field| bytes.extend(field.to_le_bytes()));
+        bytes
+    };
+    let begins = used.recover().unwrap().found.batches;
+    let told = |sector: usize, bytes: Vec<u8>| {
+        let mut used = used.fork();
+        used.file(file)[sector * SECTOR..][..bytes.len()].copy_from_slice(&bytes);
+        used.recover().is_err()
+    };
+    let (first, last) = (behind[0], behind[behind.len() - 1]);
+    let next = begins + 1;
+    assert!(told(first, header(next + 1, next)) && told(last, header(next + 1, next)), "{begins}");
+    assert!(!told(first + 1, header(next + 1, next)), "in the midst");
+    assert!(!told(first, header(next + 1, next - 1)) && !told(first, header(next, next - 1)));
+    assert!(!told(first, header(next + 40, next + 39)), "so many have no room");
+    assert!(!told(gone[0], header(next + 1, next)), "where the batch itself would be");
+}
+
 /// What was read need not be durable: it may be in the memory of a machine whose process was killed.
 #[test]
 fn what_stands_behind_something_that_is_gone_is_written_again() {

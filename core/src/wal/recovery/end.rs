@@ -1,9 +1,10 @@
 //! Judges what stands behind the last readable batch of a segment: an unfinished write or damage.
 
 use crate::wal::disk::{Disk, DiskError};
+use crate::wal::header::BatchHeader;
 use crate::wal::recovery::segments::SegmentFile;
 use crate::wal::recovery::window::Window;
-use crate::wal::sector::{SECTOR, SECTORS_PER_BLOCK, Sector, first_sector};
+use crate::wal::sector::{SECTOR, SECTORS_PER_BLOCK, Seal, Sector, first_sector};
 
 /// How the readable batches of a segment end.
 pub(super) enum End {
@@ -15,14 +16,14 @@ pub(super) enum End {
     Lost,
 }
 
-/// Judges the end of a segment of which no batch can be read from the block `at` on. The copies of the vote
-/// name `named` batches behind the last that was read.
+/// Judges the end of a segment of which no batch can be read from the block `at` on, behind the batch
+/// `number`. The copies of the vote name `named` batches behind that.
 pub(super) fn judge<D: Disk>(
     disk: &mut D,
     segment: &SegmentFile,
     window: &mut Window,
     at: u32,
-    named: u64,
+    (number, named): (u64, u64),
 ) -> Result<End, DiskError> {
     // An acknowledged batch has no blank sector, and an unfinished write leaves no damaged one.
     let (blank, damaged) = window.faults(disk, at)?;
@@ -31,11 +32,17 @@ pub(super) fn judge<D: Disk>(
         false => (0, at),
     };
     let mut is_more = hidden > named;
-    // Where a sector is blank, a write may have been lost, with another one behind it. Each batch that the
-    // vote names takes at least one block.
+    // Where a sector is blank, a write may have been lost, with another one behind it. Each batch takes at
+    // least one block.
     let behind = at.saturating_add(u32::try_from(named.max(1)).unwrap_or(u32::MAX)).max(end);
     for block in behind..segment.blocks {
         is_more |= was_written(disk, window, block)?;
+    }
+    let seal = window.seal;
+    for block in at.saturating_add(1)..segment.blocks {
+        let told = number + named + 1..=number + u64::from(block - at);
+        let bytes = window.block(disk, block)?;
+        is_more |= torn_headers(bytes, seal, block).any(|durable| told.contains(&durable));
     }
     if is_more {
         return Ok(End::Lost);
@@ -64,6 +71,17 @@ pub(super) fn is_followed<D: Disk>(
 fn was_written<D: Disk>(disk: &mut D, window: &mut Window, block: u32) -> Result<bool, DiskError> {
     let (blank, damaged) = window.faults(disk, block)?;
     Ok(blank == 0 && damaged > 0)
+}
+
+/// What the torn headers of a block, at its beginning or end, say: through which batch all were durable when
+/// they were written. A batch behind one that is gone tells so of it, though its own write was cut short.
+fn torn_headers(block: &[u8], seal: Seal, number: u32) -> impl Iterator<Item = u64> {
+    let places = [0, SECTORS_PER_BLOCK - 1].into_iter();
+    places.filter_map(move |place| {
+        let sector = &block[place as usize * SECTOR..][..SECTOR];
+        let is_torn = seal.open(sector, first_sector(number) + place) == Sector::Torn;
+        BatchHeader::beginning(sector).filter(|_| is_torn)
+    })
 }
 
 /// Returns how many batches may once have been durable in the blocks from `at` on, where no header can be

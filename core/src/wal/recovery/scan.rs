@@ -134,7 +134,7 @@ impl<D: Disk> Scan<'_, D> {
             return Ok(());
         }
         let named = self.synced.saturating_sub(number);
-        match end::judge(self.disk, segment, window, at, named)? {
+        match end::judge(self.disk, segment, window, at, (number, named))? {
             End::Clean => Ok(()),
             End::Torn => {
                 self.found.torn += 1;
