@@ -58,6 +58,7 @@ struct Last {
     told_by: Vec<Slot>,
     /// Whether these copies were damaged.
     untold: bool,
+    is_synced: bool,
     durable: bool,
     /// Whether power failed before it was durable: what the disk has of it, it has for good.
     is_cut: bool,
@@ -88,9 +89,14 @@ impl Written {
                 is_first,
                 told_by: Vec::new(),
                 untold: false,
+                is_synced: false,
                 durable: false,
                 is_cut: false,
             });
+        }
+        let is_sync = |operation: &Operation| matches!(operation, Operation::Sync(_));
+        if let Some(last) = &mut self.last {
+            last.is_synced |= done.checked_sub(1).is_some_and(|at| is_sync(&operations[at]));
         }
         if done < operations.len() {
             return;
@@ -178,6 +184,11 @@ impl Written {
         if let Some(last) = &mut self.last {
             last.is_cut = !last.durable;
         }
+    }
+
+    /// The last batch, where power failed before a sync of it: anything of it may have landed, or nothing.
+    pub(crate) fn cut_before_the_sync(&self) -> Option<&Place> {
+        self.last.as_ref().filter(|last| last.is_cut && !last.is_synced).map(|last| &last.place)
     }
 
     /// The last batch, where power failed before it was durable.

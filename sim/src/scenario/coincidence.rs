@@ -4,8 +4,7 @@
 //! a stream of their own, so they leave all other draws as they are.
 
 use super::{
-    Alteration, Decay, Fault, Leading, Operation, ReplicaSpec, Rotten, Scenario, Target, TimedFault,
-    TimedOperation,
+    Alteration, Fault, Leading, Operation, ReplicaSpec, Scenario, Target, TimedFault, TimedOperation,
 };
 use crate::stream::Stream;
 use kontiki_core::types::NodeId;
@@ -86,8 +85,8 @@ impl Scenario {
         self.operations.sort_by_key(|timed| timed.at_us);
     }
 
-    /// Makes batches of the log wide, in a quarter of the scenarios, but not where links carry only so much.
-    /// Now and then a sector cannot be read: entries stand on both sides of what it hits.
+    /// Makes batches of the log wide, in a quarter of the scenarios, but not where links carry only so much:
+    /// entries stand on both sides of what damage hits.
     pub(super) fn add_wide_batches(&mut self) {
         let mut stream = Stream::named(self.seed, "wide batches", 0);
         if stream.below(4) > 0 || self.network.bandwidth.is_some() {
@@ -95,15 +94,6 @@ impl Scenario {
         }
         self.workload.payload_bytes = stream.between(300, 1_500) as u32;
         self.workload.batch = stream.between(4, 16) as u32;
-        if !self.replica.as_ref().is_some_and(ReplicaSpec::can_repair) {
-            return;
-        }
-        let ids = self.ids();
-        for _ in 0..stream.between(1, 4) {
-            let member = Target::Member(*stream.pick(&ids));
-            let fault = Fault::Rot { member, what: Rotten::Log, how: Decay::Unreadable };
-            self.faults.push(TimedFault { at_us: stream.below(self.chaos_us), for_us: 0, fault });
-        }
     }
 }
 

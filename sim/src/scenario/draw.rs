@@ -168,6 +168,9 @@ impl Draw {
             scenario
                 .faults
                 .extend(self.part("faults of disks", |draw| draw.disk_faults(chaos_us, can_repair)));
+            if can_repair {
+                scenario.faults.extend(self.part("decay", |draw| draw.decay(chaos_us)));
+            }
         }
         self.part("errors of operators", |draw| draw.err(&mut scenario));
         self.part("interruptions", |draw| draw.interrupt(&scenario.operations, &mut scenario.faults));
@@ -506,6 +509,16 @@ impl Draw {
             Realm::Damage => can_repair,
         };
         self.plan(chaos_us, odds, most).draw(Entry::ALL.iter().copied().filter(is_drawn))
+    }
+
+    /// In a quarter of the scenarios disks damage much.
+    fn decay(&mut self, chaos_us: u64) -> Vec<TimedFault> {
+        if self.stream.below(4) > 0 {
+            return Vec::new();
+        }
+        let most = self.stream.between(2, 8);
+        let plan = FaultPlan { seed: self.stream.number(), ..self.plan(chaos_us, 100, most) };
+        plan.draw(Entry::ALL.iter().copied().filter(|entry| entry.realm() == Realm::Damage))
     }
 
     fn plan(&self, chaos_us: u64, odds: u64, most: u64) -> FaultPlan {

@@ -20,6 +20,8 @@ use std::ops::Range;
 /// A sector, and a block of them.
 const SECTOR: u64 = 512;
 const BLOCK: u64 = 4_096;
+/// The fields of a batch's header that tell of the batch before are in its first bytes.
+const HEADER_FIELDS: u64 = 26;
 /// Each copy of the vote stands in its file four times: in two blocks, and in both halves of each.
 const HALF: u64 = BLOCK / 2;
 
@@ -237,6 +239,32 @@ impl<A: Application> World<'_, A> {
         self.full(member).filter(|_| is_cut)?.0.written.lose_before_cut()
     }
 
+    /// Now and then the whole batch before one whose write was cut short is lost, and of that no more is left
+    /// than a beginning of its header, which tells of the batch before. Returns whether it was so.
+    fn lose_before_a_torn_header(&mut self, member: usize) -> bool {
+        let mut stream = Stream::named(self.scenario.seed, "before a torn header", self.now);
+        if stream.below(3) > 0 || !self.has_cut_write(member) {
+            return false;
+        }
+        let Some((FullReplica { written, storage, .. }, _)) = self.full(member) else { return false };
+        let Some((file, cut)) = written.cut_before_the_sync().cloned() else { return false };
+        let mut header = [0; HEADER_FIELDS as usize];
+        // Its own number, which is never 0, comes first.
+        let is_there = storage.read(file, cut.start, &mut header).is_ok() && header[2..10] != [0; 8];
+        let left = cut.start + stream.between(HEADER_FIELDS, SECTOR - 1);
+        if !is_there || storage.rot(file, left..cut.end, Rot::Zero).is_err() {
+            return false;
+        }
+        let Some(before) = written.lose_before_cut() else { return false };
+        let is_lost = self.damage(member, before, Rot::Zero);
+        if is_lost {
+            // What the header tells of is not what was in the batch: two places are damaged.
+            self.damaged(member, FaultKind::RotLog);
+            self.damaged(member, FaultKind::LostWrite);
+        }
+        is_lost
+    }
+
     /// A batch that took entries back; not one of the last.
     fn taking_back(&mut self, member: usize) -> Option<Place> {
         let written = self.written(member);
@@ -286,6 +314,9 @@ impl<A: Application> World<'_, A> {
     }
 
     fn rot_once(&mut self, member: usize, what: Rotten, how: Decay) {
+        if (what, how) == (Rotten::Tail, Decay::Blank) && self.lose_before_a_torn_header(member) {
+            return;
+        }
         let place = match what {
             Rotten::Log if how == Decay::Blank => self.place(member, SECTOR, 8 * BLOCK),
             Rotten::Log => self.inside_a_batch(member).or_else(|| self.place(member, SECTOR, 0)),
