@@ -41,10 +41,10 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 5] = [Self::Segment, Self::First, Self::Body, Self::Last, Self::Vote];
+
     fn of(byte: u8) -> Option<Self> {
-        [Self::Segment, Self::First, Self::Body, Self::Last, Self::Vote]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -87,7 +87,7 @@ impl Seal {
             return unfinished(sector);
         };
         if *kind == 0 {
-            return unfinished(sector);
+            return if self.may_be_cut(sector, number) { unfinished(sector) } else { Sector::Damaged };
         }
         let checksum = u32::from_le_bytes([*c0, *c1, *c2, *c3]);
         let first = u16::from_le_bytes([*first_low, *first_high]);
@@ -101,6 +101,18 @@ impl Seal {
             }
             _ => Sector::Damaged,
         }
+    }
+
+    /// Whether a sector without its last byte can be the beginning of what should have been written. Where
+    /// its checksum has begun, it is that of some kind.
+    fn may_be_cut(self, sector: &[u8], number: u32) -> bool {
+        let end = sector.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let begun = &sector[CHECKSUM_AT..end.max(CHECKSUM_AT)];
+        begun.is_empty()
+            || Kind::ALL.into_iter().any(|kind| {
+                let checksum = self.checksum(&sector[..CHECKSUM_AT], number, kind as u8);
+                checksum.to_le_bytes().starts_with(begun)
+            })
     }
 
     fn checksum(self, bytes: &[u8], number: u32, kind: u8) -> u32 {
@@ -182,6 +194,20 @@ mod tests {
             let expected = if length == 0 { Sector::Blank } else { Sector::Torn };
             assert_eq!(SEAL.open(&sector, 9), expected, "{length} bytes");
             assert!(!matches!(SEAL.open(&sealed()[..length], 9), Sector::Valid { .. } | Sector::Damaged));
+        }
+    }
+
+    /// One in 256 ends in zero.
+    #[test]
+    fn garbage_that_ends_in_zero_is_damage() {
+        for end in CHECKSUM_AT + 1..SECTOR {
+            for changed in [0, 300, CHECKSUM_AT] {
+                let mut sector = sealed();
+                sector[end..].fill(0);
+                assert_ne!(sector[CHECKSUM_AT..end], [0; SECTOR][CHECKSUM_AT..end], "a poor example");
+                sector[changed] ^= 0xa5;
+                assert_eq!(SEAL.open(&sector, 9), Sector::Damaged, "{end} bytes, {changed}");
+            }
         }
     }
 }
