@@ -345,6 +345,9 @@ impl<A: Application> World<'_, A> {
             Rotten::Snapshot => self.snapshot_place(member),
         };
         let Some((file, range)) = place else { return };
+        // A sector that ends in zero looks like one that was cut short.
+        let mut ending = Stream::named(self.scenario.seed, "garbage that ends in zero", self.now);
+        let ends_in_zero = how == Decay::Garbage && ending.coin();
         let Some((full, stream)) = self.full(member) else { return };
         full.written.is_hit(file, &range);
         if how == Decay::Unreadable {
@@ -360,7 +363,11 @@ impl<A: Application> World<'_, A> {
             Decay::Blank => Rot::Zero,
             Decay::Garbage | Decay::Unreadable => Rot::Noise(stream.number()),
         };
+        let last = range.end - 1..range.end;
         if full.storage.rot(file, range, decay).is_ok() {
+            if ends_in_zero {
+                let _ = full.storage.rot(file, last, Rot::Zero);
+            }
             self.counters.fault(FaultKind::Rot);
             self.damaged(
                 member,
