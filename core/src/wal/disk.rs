@@ -10,7 +10,8 @@ use core::fmt;
 /// The contract, which `kontiki_sim::conformance` checks of any implementation:
 /// - what was written is read back at once, but survives a crash only if a [`sync`](Self::sync) of that file
 ///   that began after the write has returned `Ok`. Until then a crash may keep any part of it, in any order,
-///   torn at any byte;
+///   torn at any byte; but of each sector of 512 bytes, counted from the beginning of the file, it keeps a
+///   beginning;
 /// - a file that was created, renamed or removed is so after a crash only if a
 ///   [`sync_directory`](Self::sync_directory) that began later has returned `Ok`. Until then a crash may
 ///   leave either state, but a rename is never half done: its target is the one file or the other;
