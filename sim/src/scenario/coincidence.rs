@@ -92,8 +92,15 @@ impl Scenario {
         if stream.below(4) > 0 || self.network.bandwidth.is_some() {
             return;
         }
-        self.workload.payload_bytes = stream.between(300, 1_500) as u32;
-        self.workload.batch = stream.between(4, 16) as u32;
+        let (bytes, batch) = (stream.between(300, 1_500), stream.between(4, 16));
+        self.workload.payload_bytes = bytes as u32;
+        self.workload.batch = batch as u32;
+        if let Some(replica) = &mut self.replica {
+            // A slow state machine gets a batch at a time, and what is large does not come in countless
+            // pieces.
+            replica.apply_bytes = replica.apply_bytes.max(batch * bytes);
+            replica.chunk_bytes = replica.chunk_bytes.max(bytes as u32 / 16);
+        }
     }
 }
 
