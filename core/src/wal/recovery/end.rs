@@ -35,11 +35,9 @@ pub(super) fn judge<D: Disk>(
     // Where a sector is blank, a write may have been lost, with another one behind it. Each batch takes at
     // least one block.
     let behind = at.saturating_add(u32::try_from(named.max(1)).unwrap_or(u32::MAX)).max(end);
-    for block in behind..segment.blocks {
-        is_more |= was_written(disk, window, block)?;
-    }
     let seal = window.seal;
     for block in at.saturating_add(1)..segment.blocks {
+        is_more |= block >= behind && was_written(disk, window, block)?;
         let told = number + named + 1..=number + u64::from(block - at);
         let bytes = window.block(disk, block)?;
         is_more |= torn_headers(bytes, seal, block).any(|durable| told.contains(&durable));
