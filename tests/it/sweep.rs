@@ -1,7 +1,8 @@
 //! A small sweep with everything on: what holds, and what must have been seen for that to mean anything.
 
+use kontiki_core::types::NodeId;
 use kontiki_sim::report::Counters;
-use kontiki_sim::scenario::{Profile, Scenario};
+use kontiki_sim::scenario::{Fault, Profile, Scenario, Target, TimedFault};
 
 fn sweep(seeds: std::ops::Range<u64>, members: u32, profile: Profile) -> Counters {
     let mut counters = Counters::default();
@@ -107,7 +108,7 @@ fn a_sweep_meets_every_fault_and_reaches_every_mark() {
 
 #[test]
 fn a_sweep_of_whole_members_meets_every_fault_of_their_disks() {
-    let counters = sweep(1_800..2_200, 3, Profile::Storage);
+    let counters = sweep(1_400..1_800, 3, Profile::Storage);
     let excused = [RARE, OF_PLAYED_HOSTS, OF_BUSY_LINKS];
     assert_eq!(never(counters.faults(), &excused), Vec::<&str>::new(), "faults that never happened");
     assert_eq!(never(counters.marks(), &excused), Vec::<&str>::new(), "marks that were never reached");
@@ -118,6 +119,28 @@ fn nothing_goes_wrong_in_a_calm_world() {
     let counters = sweep(0..5, 3, Profile::Calm);
     assert!(counters.faults().values().all(|&count| count == 0), "{:?}", counters.faults());
     assert!(counters.elections >= 5 && counters.acknowledged > 0);
+}
+
+/// A disk answers a read at once, and the member asks for the next.
+#[test]
+fn a_snapshot_of_thousands_of_pieces_takes_no_more_stack_than_one() {
+    let member = Target::Member(NodeId::new(3).expect("not zero"));
+    let mut counters = Counters::default();
+    for seed in 0..8 {
+        let mut scenario = Scenario::draw(seed, 3, Profile::Storage);
+        (scenario.chaos_us, scenario.operations) = (20_000_000, Vec::new());
+        let fault = Fault::Isolate { member };
+        scenario.faults = vec![TimedFault { at_us: 0, for_us: scenario.chaos_us, fault }];
+        (scenario.snapshots.every, scenario.snapshots.fail) = (100, 0);
+        (scenario.options.retained_entries, scenario.options.retained_bytes) = (0, 0);
+        (scenario.workload.payload_bytes, scenario.workload.keys) = (2_500, 20);
+        let replica = scenario.replica.as_mut().expect("it is of the profile `storage`");
+        (replica.chunk_bytes, replica.old_wire) = (16, Vec::new());
+        let report = kontiki_sim::run(&scenario).expect("it can be run");
+        assert_eq!(report.failure, None, "seed {seed}");
+        counters.add(&report.counters);
+    }
+    assert!(counters.marks()["snapshot_installed"] > 0, "{counters:?}");
 }
 
 #[test]

@@ -226,11 +226,11 @@ impl<A: Application> World<'_, A> {
             let Some(running) = &mut full.running else { return Ok(()) };
             let Some(work) = running.lane(lane).front_mut() else { return Ok(()) };
             let Some(operation) = work.job.operations.get(work.done) else {
-                let job = work.job.id;
                 let read = std::mem::take(&mut work.read);
-                running.lane(lane).pop_front();
                 self.spoil_first_batch(member);
-                self.tell_input(member, Input::Disk { job, result: Ok(read) })?;
+                if !self.finish(member, lane, Ok(read))? {
+                    return Ok(());
+                }
                 continue;
             };
             if takes_time(operation) {
@@ -293,12 +293,28 @@ impl<A: Application> World<'_, A> {
     }
 
     fn disk_failed(&mut self, member: usize, lane: Lane, error: DiskError) -> Checked {
-        let Some(work) = self.running(member).and_then(|running| running.lane(lane).pop_front()) else {
-            return Ok(());
-        };
+        if self.finish(member, lane, Err(error))? { self.work_disk(member, lane) } else { Ok(()) }
+    }
+
+    /// Reports the first job of a lane as done. It stays in its lane until the member has heard of it: what
+    /// the member asks for then waits behind it, so that no report is made inside another. Returns whether
+    /// the member lives on.
+    fn finish(
+        &mut self,
+        member: usize,
+        lane: Lane,
+        result: Result<Vec<Vec<u8>>, DiskError>,
+    ) -> Result<bool, Violated> {
         let life = self.hosts[member].life;
-        self.tell_input(member, Input::Disk { job: work.job.id, result: Err(error) })?;
-        if self.hosts[member].life == life { self.work_disk(member, lane) } else { Ok(()) }
+        let Some(work) = self.running(member).and_then(|running| running.lane(lane).front()) else {
+            return Ok(false);
+        };
+        let job = work.job.id;
+        self.tell_input(member, Input::Disk { job, result })?;
+        if self.hosts[member].life != life {
+            return Ok(false);
+        }
+        Ok(self.running(member).and_then(|running| running.lane(lane).pop_front()).is_some())
     }
 
     // ----- the state machine -----
