@@ -91,7 +91,7 @@ impl Used {
 
     fn rebase(&mut self, through: u64) {
         let mut write = self.blank();
-        let base = LogId::new(1, through);
+        let base = self.state.id(Index::new(through)).unwrap();
         let membership = group().snapshot.unwrap().membership;
         let snapshot = Snapshot { last: base, configured: LogId::ZERO, membership };
         write.rebase = Some(Box::new(Rebase { snapshot, base }));
@@ -1157,6 +1157,37 @@ fn what_a_lost_segment_took_back_does_not_return() {
     let Recovery { durable, found, .. } = used.recover().unwrap();
     assert_eq!(durable.last(), LogId::new(2, 6));
     assert_eq!(found.lost, [(LogId::new(1, 3), LogId::new(2, 5))]);
+}
+
+/// The log rests on a later snapshot, and what came before its first segment was left behind.
+#[test]
+fn what_was_left_behind_may_have_been_taken_back() {
+    let mut used = Used::new();
+    used.append(&[10; 5]);
+    used.write();
+    used.replace(2, 5, 1);
+    used.write();
+    used.fill(2);
+    let before = used.used_sectors().1.len();
+    // The next leader's entries are of an earlier term than the one that it takes back.
+    let mut write = used.blank();
+    write.truncate_after = Some(Index::new(5));
+    write.append = entries(5, &[10; 3]).into_iter().collect();
+    used.submit(write);
+    used.write();
+    let (file, sectors) = used.used_sectors();
+    used.replace(3, 8, 1);
+    used.write();
+    used.rebase(8);
+    used.write();
+    used.keep_up();
+    assert!(!used.disk.files.contains_key(&FileName::Segment(1)), "it is not needed any more");
+    for sector in &sectors[before..] {
+        used.file(file)[sector * SECTOR..][..SECTOR].fill(0);
+    }
+    let Recovery { durable, found, .. } = used.recover().unwrap();
+    assert_eq!((durable.base, durable.last()), (LogId::new(1, 8), LogId::new(3, 9)));
+    assert_eq!((found.lost, found.rotten_batches), (vec![], 1));
 }
 
 #[test]

@@ -163,7 +163,12 @@ impl Model {
         self.forget(summary.base);
         self.rest_on(summary.snapshot);
         let through = through.min(summary.last.index);
-        let floor = self.durable.skipped_through().index.max(kept);
+        // The base is assumed for segments that were left behind, and may have been taken back since.
+        let base = self.durable.base;
+        let is_taken_back =
+            base.index < self.base.index && summary.id(base.index).is_some_and(|id| id != base);
+        let known = if is_taken_back { Index::ZERO } else { self.durable.skipped_through().index };
+        let floor = known.max(kept);
         let mut agreed = self.durable.last().index.min(through);
         while agreed > floor && self.durable.id(agreed) != summary.id(agreed) {
             agreed = agreed.prev().unwrap_or_default();
