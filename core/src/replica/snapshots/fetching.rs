@@ -44,6 +44,11 @@ impl Fetching {
         self.fetch.take_if(is_late).map(|fetch| fetch.snapshot.last)
     }
 
+    /// Forgets a fetch of this snapshot that was given up: its file is made anew of this member's own state.
+    pub(super) fn forget(&mut self, last: LogId) {
+        self.fetch.take_if(|fetch| fetch.state == State::Resting && fetch.snapshot.last == last);
+    }
+
     /// A message of this member comes to the kernel next; and it offers a snapshot.
     pub(super) fn on_offered(&mut self, from: Member, snapshot: &Snapshot) {
         self.sender = Some(from);

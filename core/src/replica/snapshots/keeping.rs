@@ -62,6 +62,11 @@ impl Kept {
         self.leftovers.push((last, file(last)));
     }
 
+    /// A file of this snapshot is made anew, in the place of one that was never whole.
+    pub(super) fn on_begun(&mut self, last: LogId) {
+        self.leftovers.retain(|(_, file)| *file != partial(last));
+    }
+
     /// A fetch of this snapshot was given up.
     pub(super) fn on_given_up(&mut self, last: LogId) {
         self.leftovers.push((last, partial(last)));

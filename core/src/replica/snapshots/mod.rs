@@ -157,7 +157,10 @@ impl Snapshots {
         in_use: InUse,
         out: &mut Vec<Output>,
     ) {
-        self.taking.take(common, stands_at, self.fetching.is_active(), out);
+        if let Some(last) = self.taking.take(common, stands_at, self.fetching.is_active(), out) {
+            self.kept.on_begun(last);
+            self.fetching.forget(last);
+        }
         self.fetching.go_on(common, out);
         self.sending.send_pieces(common, &self.kept, out);
         if let Some(last) = self.fetching.given_up_before(in_use.rests_on) {

@@ -116,32 +116,34 @@ impl Taking {
     }
 
     /// Begins a snapshot if it is time for one, between two pieces of work of the state machine, which then
-    /// `stands_at` an entry: so the snapshot is of exactly what the kernel knows to be applied.
+    /// `stands_at` an entry: so the snapshot is of exactly what the kernel knows to be applied. Returns its
+    /// last entry, where one is begun.
     pub(super) fn take(
         &mut self,
         common: &mut ReplicaCommon,
         stands_at: Option<Index>,
         is_fetching: bool,
         out: &mut Vec<Output>,
-    ) {
+    ) -> Option<LogId> {
         let is_asked = !self.waiting.is_empty();
         let is_due = common.now >= self.take_at && self.is_due(common);
         let is_free = self.draft.is_none() && !is_fetching;
         if !(is_asked || is_due) || !is_free || common.is_witness() {
-            return;
+            return None;
         }
-        let Some(at) = stands_at.filter(|at| *at == common.raft.log().applied()) else {
-            return;
-        };
+        let at = stands_at.filter(|at| *at == common.raft.log().applied())?;
         let latest = common.raft.status().snapshot;
         if at == latest.index && !self.wanted {
             self.count_anew(common);
-            return self.answer_waiting(&Answer::Snapshot(latest), out);
+            self.answer_waiting(&Answer::Snapshot(latest), out);
+            return None;
         }
         let Some(snapshot) = common.raft.snapshot_at(at).filter(|_| at > Index::ZERO) else {
             self.wanted = false;
-            return self.answer_waiting(&Answer::Refused(ReplicaRefusal::NothingToSnapshot), out);
+            self.answer_waiting(&Answer::Refused(ReplicaRefusal::NothingToSnapshot), out);
+            return None;
         };
+        let last = snapshot.last;
         let task = common.next_task();
         let writer = SnapshotWriter::new(snapshot.clone(), common.options.snapshot_chunk_bytes);
         self.draft = Some(Draft { task, snapshot, writer });
@@ -149,6 +151,7 @@ impl Taking {
         self.count_anew(common);
         out.push(Output::Machine(MachineJob::Snapshot(task)));
         self.read_on(common, out);
+        Some(last)
     }
 
     /// What was read of the snapshot is written: read on.

@@ -3,10 +3,11 @@
 use crate::action;
 use crate::event::ReadVia;
 use crate::kv;
-use crate::replica::tests::group::{Group, put, small};
+use crate::replica::tests::group::{Group, delete, node, put, small};
 use crate::replica::{Answer, Ask, Halt, Lane, ReplicaOptions, ReplicaRefusal};
 use crate::types::Index;
 use crate::wal::{DiskError, FileName};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -104,6 +105,47 @@ fn what_is_left_of_a_snapshot_goes_once_a_later_one_is_there() {
     assert!(matches!(group.asked(leader, Ask::Snapshot), Answer::Snapshot(_)));
     group.run(200);
     assert_eq!((partials(&mut group), group.host(leader).snapshots()), (0, 1));
+}
+
+/// The file of a snapshot that an earlier life did not finish is written anew when a later snapshot comes.
+#[test]
+fn what_is_left_of_a_snapshot_stays_while_it_is_taken_anew() {
+    let config = crate::config::Options { retained_entries: 0, ..Default::default() };
+    let mut group = Group::with(3, &config, &small());
+    let leader = group.elect();
+    group.fill(leader, 0..40, 50);
+    group.converge();
+    let late = if leader == 1 { 2 } else { 1 };
+    group.host(late).lane_stands = Some(Lane::Bulk);
+    group.ask(late, Ask::Snapshot);
+    group.settle();
+    group.crash_midway(late, 2);
+    group.host(late).lane_stands = None;
+    group.start(late);
+    group.converge();
+    let left_at = group.host(late).applied();
+
+    // The others go on without it, with a snapshot of much less.
+    group.network = Box::new(move |wire| usize::from(![wire.from, wire.to].contains(&node(late))));
+    for key in 0..40 {
+        let deleted = group.asked(leader, delete(&alloc::format!("{key:06}")));
+        assert!(matches!(deleted, Answer::Applied { .. }), "{deleted}");
+    }
+    assert!(matches!(group.asked(leader, Ask::Snapshot), Answer::Snapshot(_)));
+    assert_eq!(group.host(late).applied(), left_at);
+    group.host(late).lane_stands = Some(Lane::Bulk);
+    group.ask(late, Ask::Snapshot);
+    group.settle();
+    assert_eq!(group.jobs(late, Lane::Bulk), 1, "its first piece is to be written");
+    (group.host(late).lane_stands, group.host(late).machine_stands) = (None, true);
+    group.network = Box::new(|_| 1);
+    group.until("the later one is there", |group| {
+        group.replica(late).counters().snapshots_fetched == 1 && group.jobs(late, Lane::Bulk) == 0
+    });
+    group.host(late).machine_stands = false;
+    group.run(100);
+    assert_eq!(group.host(late).halted, None);
+    group.converge();
 }
 
 /// What is lost lies before all that is in memory: it is had from others, written, and applied from the disk.

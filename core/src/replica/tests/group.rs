@@ -421,6 +421,11 @@ pub(super) fn put(key: &str, value: &str) -> Ask {
     Ask::Command(Command::Plain(&put).encode())
 }
 
+pub(super) fn delete(key: &str) -> Ask {
+    let delete = kv::Command::Delete { key: key.as_bytes() }.encode();
+    Ask::Command(Command::Plain(&delete).encode())
+}
+
 /// A command of a session, with everything before it acknowledged.
 pub(super) fn in_session(session: SessionId, sequence: u64, command: &kv::Command<'_>) -> Payload {
     let command = command.encode();
