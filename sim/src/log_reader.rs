@@ -52,10 +52,11 @@ impl LogReader {
     }
 
     /// Whom it asks next: often one whose disk has something else to do first, so that the log goes on while
-    /// it waits, or one that has repaired something.
-    pub(crate) fn member(&mut self, members: usize, busy: &[usize]) -> usize {
+    /// it waits, or one that has repaired something, or has something to repair.
+    pub(crate) fn member(&mut self, members: usize, busy: &[usize], damaged: &[usize]) -> usize {
         let repaired: Vec<_> = self.repaired.keys().copied().collect();
-        match self.stream.below(4) {
+        match self.stream.below(5) {
+            4 if !damaged.is_empty() => *self.stream.pick(damaged),
             0 if !repaired.is_empty() => *self.stream.pick(&repaired),
             1 | 2 if !busy.is_empty() => *self.stream.pick(busy),
             _ => self.stream.below(members as u64) as usize,

@@ -84,24 +84,6 @@ impl Scenario {
         }
         self.operations.sort_by_key(|timed| timed.at_us);
     }
-
-    /// Makes batches of the log wide, in a quarter of the scenarios, but not where links carry only so much:
-    /// entries stand on both sides of what damage hits.
-    pub(super) fn add_wide_batches(&mut self) {
-        let mut stream = Stream::named(self.seed, "wide batches", 0);
-        if stream.below(4) > 0 || self.network.bandwidth.is_some() {
-            return;
-        }
-        let (bytes, batch) = (stream.between(300, 1_500), stream.between(4, 16));
-        self.workload.payload_bytes = bytes as u32;
-        self.workload.batch = batch as u32;
-        if let Some(replica) = &mut self.replica {
-            // A slow state machine gets a batch at a time, and what is large does not come in countless
-            // pieces.
-            replica.apply_bytes = replica.apply_bytes.max(batch * bytes);
-            replica.chunk_bytes = replica.chunk_bytes.max(bytes as u32 / 16);
-        }
-    }
 }
 
 impl Draw<'_> {

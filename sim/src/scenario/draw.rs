@@ -163,7 +163,6 @@ impl Draw {
         self.part("refusal", |draw| draw.refusal(&mut scenario));
         if self.profile == Profile::Storage {
             scenario.add_storage();
-            scenario.add_wide_batches();
             let can_repair = scenario.replica.as_ref().is_some_and(ReplicaSpec::can_repair);
             scenario
                 .faults

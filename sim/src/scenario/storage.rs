@@ -162,6 +162,7 @@ impl Scenario {
         });
         self.add_late_commands();
         self.add_limits();
+        self.widen_batches();
     }
 
     /// Each limit is tight in half of the scenarios. Pages are always short.
@@ -193,6 +194,21 @@ impl Scenario {
             ),
             snapshot_retries: tight(1, 9, u64::from(usual.snapshot_retries)) as u32,
         };
+    }
+
+    /// Makes batches of the log wide, in a quarter of the scenarios, but not where links carry only so much:
+    /// entries stand on both sides of what damage hits. A slow state machine gets a batch at a time.
+    fn widen_batches(&mut self) {
+        let mut stream = Stream::named(self.seed, "wide batches", 0);
+        if stream.below(4) > 0 || self.network.bandwidth.is_some() {
+            return;
+        }
+        let (bytes, batch) = (stream.between(300, 1_500), stream.between(4, 16));
+        self.workload.payload_bytes = bytes as u32;
+        self.workload.batch = batch as u32;
+        if let Some(replica) = &mut self.replica {
+            replica.apply_bytes = replica.apply_bytes.max(batch * bytes);
+        }
     }
 
     /// Half of the members send commands on, and of half of them all commands may come late.

@@ -21,7 +21,9 @@ impl<A: Application> World<'_, A> {
             self.running(*member).is_some_and(|running| !running.lane(Lane::Bulk).is_empty())
         };
         let busy: Vec<_> = (0..members).filter(is_busy).collect();
-        let member = self.log_reader.member(members, &busy);
+        let is_damaged = |member: &usize| self.hosts[*member].body.is_damaged();
+        let damaged: Vec<_> = (0..members).filter(is_damaged).collect();
+        let member = self.log_reader.member(members, &busy, &damaged);
         let Some(running) = self.running(member) else { return Ok(()) };
         let (log, options) = (running.replica.raft().log(), running.replica.options());
         let (max_entries, page_bytes) = (options.max_page_entries, options.max_page_bytes);

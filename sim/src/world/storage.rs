@@ -161,8 +161,8 @@ impl<A: Application> World<'_, A> {
         }
     }
 
-    /// A log is to rest on another snapshot. Once in so many times power fails soon, after so many actions at
-    /// most.
+    /// A start would find what the last one has not. Once in so many times power fails soon, after so many
+    /// actions at most.
     pub(super) fn may_lose_power(&mut self, member: usize, once_in: u64, longest: u64) {
         let mut stream = Stream::named(self.scenario.seed, "power after a snapshot", self.now);
         if stream.below(once_in) == 0 {
@@ -388,9 +388,7 @@ impl<A: Application> World<'_, A> {
             let after_us = stream.between(1_000, 5_000_000);
             self.schedule(self.now + after_us * 1_000, Happening::ReadsAgain { member });
         }
-        if stream.coin() {
-            self.lose_power(member, stream.skewed(1, 64) as u32 - 1, stream);
-        }
+        self.may_lose_power(member, 2, 64);
     }
 
     /// Returns whether there was something that it could not read.
@@ -530,8 +528,8 @@ impl<A: Application> World<'_, A> {
             self.counters.mark(Mark::Repaired);
             // What was filled again from others may come back beside it, and the member may find both.
             let mut stream = Stream::named(self.scenario.seed, "reads again beside its repair", self.now);
-            if stream.coin() && self.reads_again(member) && stream.coin() {
-                self.lose_power(member, stream.skewed(1, 64) as u32 - 1, stream);
+            if stream.coin() && self.reads_again(member) {
+                self.may_lose_power(member, 2, 64);
             }
         }
         Ok(())
