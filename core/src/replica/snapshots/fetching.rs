@@ -84,6 +84,7 @@ impl Fetching {
     pub(super) fn fetch(
         &mut self,
         common: &mut ReplicaCommon,
+        kept: &mut Kept,
         from: NodeId,
         snapshot: Snapshot,
         out: &mut Vec<Output>,
@@ -114,6 +115,7 @@ impl Fetching {
                 if let Some(former) = former {
                     remove_files(&mut common.jobs, [partial(former.snapshot.last)], out);
                 }
+                kept.on_begun(snapshot.last);
                 self.fetch = Some(Fetch::new(snapshot, from, retry_at));
                 self.check_fetched(common, out);
             }

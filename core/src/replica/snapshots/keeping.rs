@@ -62,7 +62,7 @@ impl Kept {
         self.leftovers.push((last, file(last)));
     }
 
-    /// A file of this snapshot is made anew, in the place of one that was never whole.
+    /// A file of this snapshot is taken or fetched, in the place of one that was never whole, or on from it.
     pub(super) fn on_begun(&mut self, last: LogId) {
         self.leftovers.retain(|(_, file)| *file != partial(last));
     }

@@ -111,7 +111,7 @@ impl Snapshots {
         snapshot: Snapshot,
         out: &mut Vec<Output>,
     ) {
-        self.fetching.fetch(common, from, snapshot, out);
+        self.fetching.fetch(common, &mut self.kept, from, snapshot, out);
     }
 
     /// A member asks for a piece.
