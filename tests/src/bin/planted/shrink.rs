@@ -4,7 +4,10 @@ use crate::{Bug, Failure, Simulator, Table, Workshop, output_of};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::num::NonZero;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 const BEGIN: &str = "<!-- table: written by `cargo planted --shrink --write` -->\n";
@@ -71,26 +74,24 @@ impl Row {
     }
 }
 
-/// Shrinks the scenario of each bug. Returns whether every one became small.
+/// Shrinks the scenario of each bug, on all cores. Returns whether every one became small.
 pub(crate) fn shrink(workshop: &Workshop, bugs: &[&Bug], write: bool) -> Result<bool, Failure> {
     let table = Table { file: workshop.root.join("docs/shrinking.md"), begin: BEGIN, head: HEAD };
-    let (mut small, mut large) = (0, Vec::new());
     print!("{HEAD}");
-    for bug in bugs {
-        match workshop.shrink(bug) {
-            Ok(row) => {
-                println!("{}", row.line(bug));
-                if row.is_small() {
-                    small += 1;
-                } else {
-                    large.push(bug.name.clone());
-                }
-                if write {
-                    table.write(bug, Some(row.line(bug)))?;
-                }
-            }
-            Err(error) => large.push(format!("{}: {error}", bug.name)),
+    let (next, tally, alone) = (Mutex::new(bugs.iter()), Mutex::new(Tally::default()), Mutex::new(()));
+    let work = || {
+        while let Some(bug) = { locked(&next).next() } {
+            // There is one copy for all bugs that are not built together.
+            let _alone = workshop.shared(bug).is_none().then(|| locked(&alone));
+            let row = workshop.shrink(bug).map_err(|error| error.to_string());
+            locked(&tally).add(bug, row, write.then_some(&table));
         }
+    };
+    let jobs = thread::available_parallelism().map_or(1, NonZero::get).min(bugs.len());
+    thread::scope(|scope| (0..jobs).for_each(|_| drop(scope.spawn(work))));
+    let Tally { small, large, unwritten } = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(error) = unwritten {
+        return Err(error.into());
     }
     let (members, faults, relevant, seconds) = FEW;
     println!(
@@ -100,6 +101,40 @@ pub(crate) fn shrink(workshop: &Workshop, bugs: &[&Bug], write: bool) -> Result<
     );
     large.iter().for_each(|large| println!("LARGE  {large}"));
     Ok(large.is_empty())
+}
+
+/// What was shrunk so far.
+#[derive(Default)]
+struct Tally {
+    small: usize,
+    /// The bugs of which too much is left, or which were not shrunk, and why.
+    large: Vec<String>,
+    /// Why a row could not be written.
+    unwritten: Option<String>,
+}
+
+impl Tally {
+    /// Prints the row of a bug, and writes it into the `table`.
+    fn add(&mut self, bug: &Bug, row: Result<Row, String>, table: Option<&Table>) {
+        match row {
+            Ok(row) => {
+                println!("{}", row.line(bug));
+                if row.is_small() {
+                    self.small += 1;
+                } else {
+                    self.large.push(bug.name.clone());
+                }
+                let written = table.map(|table| table.write(bug, Some(row.line(bug))));
+                let error = written.and_then(Result::err).map(|error| error.to_string());
+                self.unwritten = self.unwritten.take().or(error);
+            }
+            Err(error) => self.large.push(format!("{}: {error}", bug.name)),
+        }
+    }
+}
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Workshop {
