@@ -126,7 +126,11 @@ fn copies(
     let leads = usize::from(set.contains(&step.after.id));
     let needed = (may_fail + 1).min(all().count()).saturating_sub(leads);
     let needed = needed.min(others().filter(|member| heard(**member)).count());
-    let holds = |member: &&Member| (step.durable)(**member).and_then(|log| link_at(log, index)) == Some(link);
+    // What a member has of a later leader may have taken the entry back, of which this leader does not know.
+    let holds = |member: &&Member| {
+        let log = (step.durable)(**member).unwrap_or_default();
+        link_at(log, index) == Some(link) || log.last().is_some_and(|last| last.term > step.after.term)
+    };
     Copies { needed, held: others().filter(holds).count() }
 }
 
@@ -164,6 +168,8 @@ mod tests {
         check: WitnessCopies,
         /// Which of the other voters hold entry 2.
         holding: Vec<NodeId>,
+        /// Which have another entry of a later term there.
+        led_on: Vec<NodeId>,
         /// What it is before each step, and after.
         before: Status,
         after: Status,
@@ -178,7 +184,8 @@ mod tests {
             check.offices.insert(0, office);
             let leads = Status { last: LogId::new(1, 2), ..status(1, RoleKind::Leader, 1, 1) };
             let holding = holding.iter().copied().map(id).collect();
-            Self { check, holding, before: leads, after: leads, voters_before: 4 }
+            let led_on = Vec::new();
+            Self { check, holding, led_on, before: leads, after: leads, voters_before: 4 }
         }
 
         /// Nothing is known of it yet.
@@ -208,13 +215,18 @@ mod tests {
                 Membership::from_kinds(kinds).unwrap()
             };
             let log = chain(&[(1, "a"), (1, "b")]);
+            let later = chain(&[(1, "a"), (2, "c")]);
+            let durable = |member: Member| match self.led_on.contains(&member.id) {
+                true => &later[..],
+                false => &log[..1 + usize::from(self.holding.contains(&member.id))],
+            };
             judged(&Observation {
                 local: ms(at),
                 event,
                 actions,
                 chain: &log,
                 membership: &group(4),
-                durable: &|member| Some(&log[..1 + usize::from(self.holding.contains(&member.id))]),
+                durable: &|member| Some(durable(member)),
                 ..observation(&self.before, &self.after, &group(self.voters_before))
             })
         }
@@ -284,6 +296,17 @@ mod tests {
         leading.hears(10, 2, 1);
         leading.voters_before = 5;
         assert_eq!(leading.sends(20, 4), Ok(()), "by the membership before, perhaps");
+    }
+
+    /// It may have acknowledged the entry before. A leader that was replaced does not hear what became of it.
+    #[test]
+    fn what_a_voter_has_of_a_later_leader_is_not_missed_in_what_it_has_of_this_one() {
+        let mut leading = Leading::new(&[]);
+        leading.hears(10, 2, 1);
+        leading.led_on = vec![id(2)];
+        assert_eq!(leading.sends(20, 4), Ok(()));
+        leading.led_on = vec![id(1)];
+        assert!(leading.sends(20, 4).is_err(), "what the leader itself has does not count");
     }
 
     /// The time that nothing was committed begins when a member is elected, when something is appended to a
