@@ -22,6 +22,9 @@ const SECTOR: u64 = 512;
 const BLOCK: u64 = 4_096;
 /// The fields of a batch's header that tell of the batch before are in its first bytes.
 const HEADER_FIELDS: u64 = 26;
+/// Where among them its own number is, and the number through which all batches are durable.
+const OWN_NUMBER: usize = 2;
+const NUMBER_BEFORE: usize = 18;
 /// Each copy of the vote stands in its file four times: in two blocks, and in both halves of each.
 const HALF: u64 = BLOCK / 2;
 
@@ -249,8 +252,10 @@ impl<A: Application> World<'_, A> {
         let Some((FullReplica { written, storage, .. }, _)) = self.full(member) else { return false };
         let Some((file, cut)) = written.cut_before_the_sync().cloned() else { return false };
         let mut header = [0; HEADER_FIELDS as usize];
-        // Its own number, which is never 0, comes first.
-        let is_there = storage.read(file, cut.start, &mut header).is_ok() && header[2..10] != [0; 8];
+        let is_read = storage.read(file, cut.start, &mut header).is_ok();
+        // The crash may have left less of it than these.
+        let field = |at: usize| header[at..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        let is_there = is_read && field(OWN_NUMBER) == field(NUMBER_BEFORE).map(|before| before + 1);
         let left = cut.start + stream.between(HEADER_FIELDS, SECTOR - 1);
         if !is_there || storage.rot(file, left..cut.end, Rot::Zero).is_err() {
             return false;
