@@ -9,14 +9,18 @@ use crate::check::{Violated, durable_log};
 use crate::happened::Happened;
 use crate::host::full_replica::{Damage, FullReplica, Outage, Running};
 use crate::host::{Host, MemberBody, Up};
+use crate::ledger::Link;
 use crate::quiet::{quietly, text_of};
 use crate::report::{FaultKind, Mark};
 use crate::storage::SimDisk;
 use kontiki_core::durable::Durable;
 use kontiki_core::replica::{Input, Replica};
 use kontiki_core::types::Identity;
-use kontiki_core::wal::{self, Found, RecoverError, Recovery, Wal};
+use kontiki_core::wal::{self, Found, Missing, RecoverError, Recovery, Wal};
 use std::panic::AssertUnwindSafe;
+
+/// Each header of the log names so many of its last terms.
+const NAMED_TERMS: usize = 8;
 
 /// What becomes of the repairs that a recovery begins with.
 enum Repaired {
@@ -151,7 +155,9 @@ impl<A: Application> World<'_, A> {
         let id = *id;
         let excuse = match full.damaged {
             None => Err("nothing has damaged its disk"),
-            Some(Damage { times: 1, .. }) if !full.written.nothing_says_what() => {
+            Some(Damage { times: 1, .. })
+                if !full.written.nothing_says_what() && !names_too_few_terms(error, &full.model.chain) =>
+            {
                 Err("its disk was damaged in one place, of which something else tells")
             }
             Some(_) => Ok(()),
@@ -199,6 +205,14 @@ impl<A: Application> World<'_, A> {
     }
 }
 
+/// Whether so many terms begin in what is lost of this log, and behind it, that no header names them all.
+fn names_too_few_terms(error: &RecoverError, log: &[Link]) -> bool {
+    let RecoverError::TooMuch(Missing::Ids { after, .. }) = error else { return false };
+    let behind =
+        usize::try_from(after.index.get()).ok().and_then(|after| log.get(after..)).unwrap_or_default();
+    behind.chunk_by(|one, next| one.term == next.term).count() > NAMED_TERMS
+}
+
 fn quietly_recover(
     disk: &mut SimDisk,
     identity: Identity,
@@ -228,4 +242,27 @@ fn damage(found: &Found) -> String {
     let lost = found.lost.iter().map(|(after, last)| format!("entries after {after} through {last} lost"));
     let all: Vec<_> = counts.map(|(count, what)| format!("{what} {count}")).chain(lost).collect();
     if all.is_empty() { String::new() } else { format!(" ({})", all.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kontiki_core::log::{Entry, EntryBody};
+    use kontiki_core::types::{Index, LogId};
+
+    #[test]
+    fn more_terms_than_a_header_names_are_too_many() {
+        let mut log: Vec<Link> = Vec::new();
+        for (term, index) in [1, 2, 2, 3, 4, 5, 6, 7, 8, 9].into_iter().zip(1..) {
+            let entry = Entry { id: LogId::new(term, index), body: EntryBody::Blank };
+            log.push(Link::after(log.last(), &entry));
+        }
+        let lost = |term, index| {
+            let after = LogId::new(term, index);
+            RecoverError::TooMuch(Missing::Ids { after, through: Index::new(9) })
+        };
+        assert!(names_too_few_terms(&lost(0, 0), &log), "terms 1 to 9");
+        assert!(!names_too_few_terms(&lost(1, 1), &log), "terms 2 to 9");
+        assert!(!names_too_few_terms(&RecoverError::TooMuch(Missing::EndAfter(LogId::ZERO)), &log));
+    }
 }

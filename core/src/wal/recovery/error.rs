@@ -46,7 +46,8 @@ pub enum Missing {
     Log,
     /// Everything after this entry; nothing tells how far the log went.
     EndAfter(LogId),
-    /// The ids of the entries after the one through the index.
+    /// The ids of the entries after the one through the index. The headers of the log name the last eight
+    /// terms.
     Ids {
         /// The last entry before.
         after: LogId,
