@@ -54,6 +54,8 @@ pub struct Contract {
     applying: Index,
     committed: Index,
     term: Term,
+    /// The term in which a step began, but none where a message of a later term was its event.
+    begins_in: Option<Term>,
     /// The last term in which it was seen to lead.
     led: Term,
     /// Requests that were made and not yet answered.
@@ -66,6 +68,9 @@ struct Pending {
     seq: WriteSeq,
     ballot: Ballot,
     end: Index,
+    /// Where the same step entered the ballot's term later, of itself: the term before, and the end of the
+    /// log then.
+    before: Option<(Term, Index)>,
 }
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -130,6 +135,7 @@ impl Contract {
             applying: durable.applied,
             committed: durable.committed.max(durable.applied),
             term: durable.ballot.term(),
+            begins_in: None,
             led: Term::ZERO,
             open: BTreeMap::new(),
             halted: false,
@@ -183,6 +189,8 @@ impl Contract {
     }
 
     fn watch_event(&mut self, event: &Event) -> Result<(), Breach> {
+        let leads_on = matches!(event, Event::Receive(message) if message.term > self.term);
+        self.begins_in = (!leads_on).then_some(self.term);
         match event {
             Event::Propose(proposal) => self.open(proposal.request, Kind::Proposal),
             Event::ProposeBatch(proposals) => {
@@ -230,6 +238,10 @@ impl Contract {
     }
 
     fn became_durable(&mut self, pending: Pending) {
+        if let Some((term, end)) = pending.before {
+            let held = self.durable.entry(term).or_default();
+            held.end = held.end.max(end);
+        }
         let held = self.durable.entry(pending.ballot.term()).or_default();
         held.vote = pending.ballot.vote().or(held.vote);
         held.end = held.end.max(pending.end);
@@ -313,7 +325,12 @@ impl Contract {
         })?;
         self.issued = write.seq;
         self.written_end = end;
-        let written = Pending { seq: write.seq, ballot: write.ballot, end };
+        let earlier = self.begins_in.filter(|term| *term < write.ballot.term());
+        let before = earlier.map(|term| {
+            let of_it = write.append.iter().take_while(|entry| entry.id.term <= term).count();
+            (term, start + of_it as u64)
+        });
+        let written = Pending { seq: write.seq, ballot: write.ballot, end, before };
         if self.synchronous_writes {
             self.became_durable(written);
         } else {
@@ -415,7 +432,7 @@ mod tests {
     use super::*;
     use kontiki_core::action::Outcome;
     use kontiki_core::event::Proposal;
-    use kontiki_core::log::Entries;
+    use kontiki_core::log::{Entries, Entry, EntryBody};
     use kontiki_core::membership::MemberKind;
     use kontiki_core::status::Space;
     use kontiki_core::types::{ClusterId, Identity, LogId, Payload};
@@ -514,6 +531,28 @@ mod tests {
         let ack = send(1, Body::Appended { matched: Index::new(1) });
         let breach = contract().watch(&Event::Wake, &[ack], &status(1));
         assert_eq!(rule(breach), "an acknowledgement leaves once its entries are durable");
+    }
+
+    /// A member whose clock stood still writes what it was given and stands for election in the same step.
+    #[test]
+    fn what_a_step_appends_before_it_enters_a_later_term_is_acknowledged_in_the_earlier_one() {
+        let entry = |term, index| Entry { id: LogId::new(term, index), body: EntryBody::Blank };
+        let appended = |event: &Event, matched| {
+            let mut contract = contract();
+            contract.watch(&Event::Wake, &[write(1, 2)], &status(1)).unwrap();
+            let Action::Persist(mut campaigns) = write(2, 1) else { unreachable!("it is a write") };
+            campaigns.ballot = Ballot::new(Term::new(2), Some(id(1)));
+            campaigns.append = [entry(1, 1), entry(2, 2)].into_iter().collect();
+            let after = Status { last: LogId::new(2, 2), ..status(2) };
+            contract.watch(event, &[Action::Persist(campaigns)], &after).unwrap();
+            let acknowledged = send(1, Body::Appended { matched: Index::new(matched) });
+            contract.watch(&Event::Persisted(WriteSeq::new(2)), &[acknowledged], &after)
+        };
+        assert_eq!(appended(&Event::Wake, 1), Ok(()));
+        let early = "an acknowledgement leaves once its entries are durable";
+        assert_eq!(rule(appended(&Event::Wake, 2)), early, "of the later term");
+        let Action::Send(later) = send(2, Body::Outdated) else { unreachable!("it is a message") };
+        assert_eq!(rule(appended(&Event::Receive(later), 1)), early, "another leader may have sent it");
     }
 
     #[test]
