@@ -42,6 +42,7 @@ use crate::scenario::{Scenario, ScenarioError};
 use crate::stream::Stream;
 use crate::trace::Traced;
 use kontiki_core::action::{Action, Outcome};
+use kontiki_core::durable::Durable;
 use kontiki_core::event::{EntriesLoaded, Event, Proposal, ReadVia};
 use kontiki_core::log::{Entry, Snapshot};
 use kontiki_core::machine::StateMachine;
@@ -514,7 +515,7 @@ impl<'t, A: Application> World<'t, A> {
             let (member, incarnation) = (host.id, host.incarnation);
             self.trace_world(|| Happened::Restart { member, incarnation });
         }
-        self.check_start(member)?;
+        self.check_start(member, None)?;
         if matches!(&self.hosts[member].body, MemberBody::KernelOnly(kernel_only) if kernel_only.full) {
             self.schedule(self.now, Happening::Space { member });
         }
@@ -523,14 +524,15 @@ impl<'t, A: Application> World<'t, A> {
         Ok(())
     }
 
-    /// Looks at a member that has just started.
-    fn check_start(&mut self, member: usize) -> Checked {
+    /// Looks at a member that has just started, with what its host remembers or has `found` on its disk: what
+    /// was lost may be readable again.
+    fn check_start(&mut self, member: usize, found: Option<&Durable>) -> Checked {
         let host = &self.hosts[member];
         let Some(up) = &host.up else { return Ok(()) };
         self.checks.starts(&Start {
             position: member,
             member: host.member(),
-            durable: &host.body.model().durable,
+            durable: found.unwrap_or(&host.body.model().durable),
             membership: &up.membership,
             chain: &up.chain,
         })

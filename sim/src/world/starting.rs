@@ -53,6 +53,7 @@ impl<A: Application> World<'_, A> {
         if recovery.durable.snapshot_lost {
             self.counters.mark(Mark::SnapshotLost);
         }
+        let found = recovery.durable.clone();
         self.open_replica(member, recovery)?;
         let host = &self.hosts[member];
         if host.life > 1 {
@@ -60,7 +61,7 @@ impl<A: Application> World<'_, A> {
             self.counters.fault(FaultKind::Restart);
             self.trace_world(|| Happened::Restart { member, incarnation });
         }
-        self.check_start(member)?;
+        self.check_start(member, Some(&found))?;
         self.renew_custom_faults(member)?;
         self.lose_power_later(member);
         self.handle(member, Input::Wake)?;
