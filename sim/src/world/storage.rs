@@ -255,7 +255,8 @@ impl<A: Application> World<'_, A> {
         let is_read = storage.read(file, cut.start, &mut header).is_ok();
         // The crash may have left less of it than these.
         let field = |at: usize| header[at..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-        let is_there = is_read && field(OWN_NUMBER) == field(NUMBER_BEFORE).map(|before| before + 1);
+        let is_there =
+            is_read && field(OWN_NUMBER).and_then(|own| own.checked_sub(1)) == field(NUMBER_BEFORE);
         let left = cut.start + stream.between(HEADER_FIELDS, SECTOR - 1);
         if !is_there || storage.rot(file, left..cut.end, Rot::Zero).is_err() {
             return false;

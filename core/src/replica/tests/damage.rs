@@ -107,7 +107,7 @@ fn what_is_left_of_a_snapshot_goes_once_a_later_one_is_there() {
     assert_eq!((partials(&mut group), group.host(leader).snapshots()), (0, 1));
 }
 
-/// The file of a snapshot that an earlier life did not finish is written anew when a later snapshot comes.
+/// An earlier life did not finish this snapshot. It is taken anew, and meanwhile a later one comes.
 #[test]
 fn what_is_left_of_a_snapshot_stays_while_it_is_taken_anew() {
     let config = crate::config::Options { retained_entries: 0, ..Default::default() };
