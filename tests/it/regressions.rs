@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// The scenario file in tests/regressions, and what was wrong.
-const FOUND: [(&str, &str); 5] = [
+const FOUND: [(&str, &str); 11] = [
     ("votes-limited.json", "requests for votes were dropped when too many answers waited for the disk"),
     ("equal-index-hint.json", "a conflict hint at the very index that was refused was taken for stale"),
     (
@@ -14,6 +14,21 @@ const FOUND: [(&str, &str); 5] = [
     ),
     ("cut-not-durable.json", "a disk counted as whole before the cut of what it had lost was durable"),
     ("membership-in-a-snapshot.json", "a membership that a snapshot told of counted as lost with its entry"),
+    ("readable-again.json", "a membership that could be read again counted as lost"),
+    ("taken-back-for-another-leader.json", "a leader was asked for copies that its successor had taken back"),
+    ("torn-header-too-short.json", "a batch was lost of which the torn header behind it did not tell"),
+    (
+        "more-terms-than-named.json",
+        "a member did not start, of which more terms were lost than a header names",
+    ),
+    (
+        "step-of-two-terms.json",
+        "what a step wrote before it entered a later term was not acknowledged in time",
+    ),
+    (
+        "unfinished-and-damaged.json",
+        "an unfinished batch that was damaged was to be told from a finished one",
+    ),
 ];
 
 #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Written {
     vote_spoiled: bool,
     /// Whether a batch was lost of which only its segment tells, and not what was in it.
     nothing_says_what: bool,
+    /// Whether what is being written was damaged: nothing says that it was not finished.
+    unfinished_hit: bool,
     /// Whether the first batch of the next segment is to be damaged, and when.
     spoils_first: Option<When>,
 }
@@ -101,6 +103,7 @@ impl Written {
         if done < operations.len() {
             return;
         }
+        self.unfinished_hit = false;
         let vote = operations.iter().rev().find_map(|operation| match operation {
             Operation::Write { file: FileName::Vote(slot), .. } => Some(*slot),
             _ => None,
@@ -173,8 +176,9 @@ impl Written {
     /// A place is damaged. What stands there tells of nothing else from now on, which must stay, then.
     pub(crate) fn is_hit(&mut self, file: FileName, hit: &Range<u64>) {
         let touches = |(name, place): &Place| *name == file && place.start < hit.end && hit.start < place.end;
-        if self.last.take_if(|last| touches(&last.place)).is_some() {
+        if let Some(last) = self.last.take_if(|last| touches(&last.place)) {
             self.before_last = None;
+            self.unfinished_hit = !last.durable;
         }
         self.before_last.take_if(|place| touches(place));
     }
@@ -225,9 +229,9 @@ impl Written {
         self.latest_vote.is_none_or(|latest| latest == slot)
     }
 
-    /// Whether a batch was lost of which is known that it was there, and not what it held.
+    /// Whether a batch was lost of which may be known that it was there, but not what it held.
     pub(crate) fn nothing_says_what(&self) -> bool {
-        self.nothing_says_what
+        self.nothing_says_what || self.unfinished_hit
     }
 
     /// The latest batches that fill more than two sectors, without what is blank behind them.
@@ -331,6 +335,20 @@ mod tests {
         assert!(lost((FILE, 28_672..32_768)) && lost((FileName::Segment(9), 0..32_768)), "it is elsewhere");
         assert!(!lost((FILE, 28_160..32_768)), "the last one tells of nothing");
         assert!(!lost((FILE, 0..4_608)), "it is damaged already");
+    }
+
+    #[test]
+    fn nothing_says_that_a_damaged_batch_was_not_finished() {
+        let mut written = Written::default();
+        let batch = [write(FILE, 4_096), Operation::Sync(FILE)];
+        written.carried_out(&batch, 1);
+        written.is_hit(FILE, &(4_096..4_608));
+        assert!(written.nothing_says_what());
+        written.carried_out(&batch, 2);
+        assert!(!written.nothing_says_what(), "it is finished");
+        carry_out(&mut written, &batch);
+        written.is_hit(FILE, &(4_096..4_608));
+        assert!(!written.nothing_says_what(), "it was");
     }
 
     #[test]
