@@ -302,6 +302,37 @@ fn elections_that_fail_last_longer_until_a_leader_is_heard() {
     assert!((150..300).contains(&ms(&lab)), "{} ms with a leader", ms(&lab));
 }
 
+/// Of two members, the one whose clock is quicker stands again and again, and cannot be elected. The other
+/// one, which can, does not wait for it as long as for the last of its own elections.
+#[test]
+fn a_candidate_whose_log_is_behind_is_not_waited_for() {
+    let options = Options { pre_vote: false, ..Options::default() };
+    let ms = |lab: &Lab| lab.time_to_deadline(2).get() / MS;
+    let mut lab = Lab::new(3, 0, &options);
+    lab.elect(1);
+    lab.isolate(3);
+    lab.propose(1, "ahead");
+    lab.deliver();
+    lab.crash(1);
+    lab.heal();
+    for _ in 0..5 {
+        lab.campaign(2);
+        lab.lose("RequestVote");
+    }
+    assert!(ms(&lab) >= 16 * 150, "{} ms", ms(&lab));
+    while lab.status(3).term <= lab.status(2).term {
+        lab.campaign(3);
+        lab.lose("RequestVote");
+    }
+    lab.campaign(3);
+    lab.deliver();
+    assert_eq!((lab.status(2).term, lab.status(2).role), (lab.status(3).term, RoleKind::Follower));
+    assert!((150..300).contains(&ms(&lab)), "{} ms", ms(&lab));
+    lab.fire(2);
+    lab.deliver();
+    assert_eq!(lab.leaders(), [2]);
+}
+
 /// The election of a candidate has its whole time from the moment at which it asks, however long its own disk
 /// took.
 #[test]

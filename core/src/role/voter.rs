@@ -29,6 +29,10 @@ pub(crate) fn on_request_vote(common: &mut Common, candidate: Member, last: LogI
         common.rearm_election_timer();
         common.send_once_durable(candidate, Body::Voted { granted: true });
     } else {
+        if !up_to_date {
+            // It cannot be elected by this member, which must not wait for it any longer.
+            common.end_campaigns();
+        }
         common.send(candidate, Body::Voted { granted: false }, out);
     }
 }
