@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// The scenario file in tests/regressions, and what was wrong.
-const FOUND: [(&str, &str); 11] = [
+const FOUND: [(&str, &str); 12] = [
     ("votes-limited.json", "requests for votes were dropped when too many answers waited for the disk"),
     ("equal-index-hint.json", "a conflict hint at the very index that was refused was taken for stale"),
     (
@@ -29,6 +29,7 @@ const FOUND: [(&str, &str); 11] = [
         "unfinished-and-damaged.json",
         "an unfinished batch that was damaged was to be told from a finished one",
     ),
+    ("beaten-candidate-stands-again.json", "a candidate that could not win kept another from standing"),
 ];
 
 #[test]
