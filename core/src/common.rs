@@ -198,7 +198,8 @@ impl Common {
         self.campaigns += 1;
     }
 
-    /// There is a leader, this member or another: elections take their normal time again.
+    /// There is a leader, this member or another; or a candidate stands that this member cannot elect.
+    /// Elections take their normal time again.
     pub(crate) fn end_campaigns(&mut self) {
         if self.campaigns > 0 {
             self.campaigns = 0;
