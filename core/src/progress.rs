@@ -30,6 +30,7 @@ pub(crate) struct Progress {
     pub(crate) leaving: Option<Leaving>,
     /// Why it takes no entries at present, as it has said: none are sent until it says otherwise.
     pub(crate) paused: Option<PauseReason>,
+    pace: Pace,
     pub(crate) flow: Flow,
 }
 
@@ -75,6 +76,28 @@ pub(crate) struct Window {
     pub(crate) bytes: u64,
 }
 
+/// How many appends may be in flight to a follower that has refused one of several: one, and one more for
+/// each that it acknowledges since, as TCP starts slowly (RFC 5681, 3.1). Where messages overtake each other,
+/// a whole window after each refusal would carry the same entries again and again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+struct Pace(u8);
+
+impl Pace {
+    /// As many as the window allows.
+    const FREE: Self = Self(u8::MAX);
+    const SLOW: Self = Self(1);
+
+    fn quicken(&mut self, acknowledged: usize) {
+        let more = u8::try_from(acknowledged).unwrap_or(u8::MAX);
+        self.0 = self.0.saturating_add(more);
+    }
+
+    fn allows(self, in_flight: usize) -> bool {
+        self == Self::FREE || in_flight < usize::from(self.0)
+    }
+}
+
 /// Appends that were sent and not yet acknowledged: the last index and the size of each.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
@@ -89,17 +112,21 @@ impl InFlight {
         self.bytes += size;
     }
 
-    fn acknowledge(&mut self, through: Index) {
+    /// Returns how many of them this acknowledges.
+    fn acknowledge(&mut self, through: Index) -> usize {
+        let before = self.messages.len();
         while let Some(&(last, size)) = self.messages.front()
             && last <= through
         {
             self.messages.pop_front();
             self.bytes -= size;
         }
+        before - self.messages.len()
     }
 
-    fn has_room(&self, window: Window) -> bool {
-        self.messages.len() < window.messages && self.bytes < window.bytes
+    fn has_room(&self, window: Window, pace: Pace) -> bool {
+        let messages = self.messages.len();
+        messages < window.messages && self.bytes < window.bytes && pace.allows(messages)
     }
 }
 
@@ -127,6 +154,7 @@ impl Progress {
             lease_promised_at: Instant::ZERO,
             leaving: None,
             paused: None,
+            pace: Pace::FREE,
             flow: Flow::Probe { next: last.next(), awaiting: false },
         }
     }
@@ -173,7 +201,10 @@ impl Progress {
         match &self.flow {
             Flow::Probe { awaiting, .. } => !awaiting,
             Flow::Stream { next, in_flight, load } => {
-                self.paused.is_none() && *load == Load::Idle && *next <= last && in_flight.has_room(window)
+                self.paused.is_none()
+                    && *load == Load::Idle
+                    && *next <= last
+                    && in_flight.has_room(window, self.pace)
             }
             Flow::Snapshot { .. } => false,
         }
@@ -212,9 +243,12 @@ impl Progress {
         match &mut self.flow {
             Flow::Probe { .. } if matched < self.matched => return false,
             Flow::Snapshot { offered } if matched < offered.last.index => {}
-            Flow::Probe { .. } | Flow::Snapshot { .. } => self.stream_after(matched),
+            Flow::Probe { .. } | Flow::Snapshot { .. } => {
+                self.pace.quicken(1);
+                self.stream_after(matched);
+            }
             Flow::Stream { next, in_flight, .. } => {
-                in_flight.acknowledge(matched);
+                self.pace.quicken(in_flight.acknowledge(matched));
                 *next = (*next).max(matched.next());
             }
         }
@@ -231,6 +265,14 @@ impl Progress {
             Flow::Stream { next, .. } => prev > self.matched && prev < next,
             Flow::Snapshot { .. } => false,
         }
+    }
+
+    /// The follower has refused an append, and its log agrees with the leader's through `shared` at most.
+    pub(crate) fn refused(&mut self, shared: Index) {
+        if matches!(self.flow, Flow::Stream { .. }) {
+            self.pace = Pace::SLOW;
+        }
+        self.probe_after(shared);
     }
 
     /// Goes back to looking for agreement after the entry at `shared`, but never below what is known to
@@ -379,6 +421,43 @@ mod tests {
         assert!(progress.is_current_rejection(index(8)));
         progress.probe_after(index(3));
         assert_eq!(progress.next(), index(8), "never below what is known to match");
+    }
+
+    #[test]
+    fn after_a_refusal_what_is_in_flight_grows_with_what_is_acknowledged() {
+        let sent = |progress: &mut Progress| {
+            let (window, before) = (Window { messages: 6, bytes: 100 }, progress.in_flight());
+            while progress.may_send(index(99), window) {
+                progress.sent_through(progress.next(), 1);
+            }
+            progress.in_flight() - before
+        };
+        let mut progress = streaming(5);
+        assert_eq!(sent(&mut progress), 6, "the whole window");
+        progress.refused(index(5));
+        assert_eq!(sent(&mut progress), 1, "a probe");
+        progress.acknowledge(index(6));
+        assert_eq!(sent(&mut progress), 2);
+        progress.acknowledge(index(7));
+        assert_eq!(sent(&mut progress), 2, "in place of one that was acknowledged, and one more");
+        progress.acknowledge(index(10));
+        assert_eq!(sent(&mut progress), 6, "the window again");
+        progress.refused(index(10));
+        progress.refused(index(10));
+        progress.acknowledge(index(11));
+        assert_eq!(sent(&mut progress), 2, "slowly again");
+    }
+
+    #[test]
+    fn a_pace_that_has_grown_long_is_free() {
+        let mut pace = Pace::SLOW;
+        (0..253).for_each(|_| pace.quicken(1));
+        assert!(pace.allows(253) && !pace.allows(254));
+        pace.quicken(1);
+        assert!(pace.allows(usize::MAX));
+        pace = Pace::SLOW;
+        pace.quicken(usize::MAX);
+        assert_eq!(pace, Pace::FREE);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// The scenario file in tests/regressions, and what was wrong.
-const FOUND: [(&str, &str); 12] = [
+const FOUND: [(&str, &str); 13] = [
     ("votes-limited.json", "requests for votes were dropped when too many answers waited for the disk"),
     ("equal-index-hint.json", "a conflict hint at the very index that was refused was taken for stale"),
     (
@@ -30,6 +30,7 @@ const FOUND: [(&str, &str); 12] = [
         "an unfinished batch that was damaged was to be told from a finished one",
     ),
     ("beaten-candidate-stands-again.json", "a candidate that could not win kept another from standing"),
+    ("window-after-each-refusal.json", "each refusal of a late append was followed by a whole window"),
 ];
 
 #[test]

@@ -61,7 +61,7 @@ impl Leader {
         if peer.matched < base && (hint.index < base || prev <= base) {
             return offer_snapshot(peer, common, out);
         }
-        peer.probe_after(shared.index);
+        peer.refused(shared.index);
         self.replicate(common, position, out);
     }
 
