@@ -134,6 +134,7 @@ impl Common {
             repairs.asked = None;
             repairs.answered.clear();
         }
+        self.repairs.take_if(|repairs| repairs.loading.is_empty());
     }
 
     #[cfg(feature = "explore")]

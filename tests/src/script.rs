@@ -232,6 +232,8 @@ fn play_of_hosts(lab: &mut Lab, line: &Line<'_>) -> bool {
         "crash" => line.members().for_each(|member| lab.crash(member)),
         "wipe" => lab.wipe(line.number(0)),
         "shutdown" => lab.shutdown(line.number(0)),
+        // `damage 1 2`: it crashes, and has lost what was in entry 2 when it starts again.
+        "damage" => lab.damage(line.number(0), &[line.number(1)]),
         "restart" => line.members().for_each(|member| lab.restart(member)),
         // State machines and snapshots.
         "slow-apply" => lab.slow_apply(line.number(0)),

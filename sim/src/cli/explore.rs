@@ -63,9 +63,15 @@ struct Limits {
     /// How many members there are
     #[arg(long, default_value_t = 3)]
     members: u8,
-    /// How many of them the group begins with; all by default
+    /// With how many voters the group begins: the first members; all but the learners by default
     #[arg(long)]
     voters: Option<u8>,
+    /// With how many learners it begins: those after the voters
+    #[arg(long, default_value_t = 0)]
+    learners: u8,
+    /// The last of the voters is a witness
+    #[arg(long)]
+    witness: bool,
     /// The group begins with the first member as the leader of term 1
     #[arg(long)]
     led: bool,
@@ -81,6 +87,12 @@ struct Limits {
     /// How many times a member crashes and starts again
     #[arg(long, default_value_t = 0)]
     crashes: u8,
+    /// How many times a member starts again, and its disk has damaged an entry
+    #[arg(long, default_value_t = 0)]
+    losses: u8,
+    /// How many times a member loses its disk, and starts again in another incarnation
+    #[arg(long, default_value_t = 0)]
+    wipes: u8,
     /// How many heartbeats leaders send
     #[arg(long, default_value_t = 0)]
     heartbeats: u8,
@@ -134,12 +146,16 @@ impl Limits {
     fn bounds(self) -> Bounds {
         Bounds {
             members: self.members,
-            voters: self.voters.unwrap_or(self.members),
+            voters: self.voters.unwrap_or(self.members.saturating_sub(self.learners)),
+            learners: self.learners,
+            witness: self.witness,
             led: self.led,
             terms: self.terms,
             elections: self.elections,
             proposals: self.proposals,
             crashes: self.crashes,
+            losses: self.losses,
+            wipes: self.wipes,
             heartbeats: self.heartbeats,
             reads: self.reads,
             follower_reads: self.follower_reads,

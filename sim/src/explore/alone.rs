@@ -4,6 +4,7 @@ use super::violation::Violation;
 use crate::check::election_restriction::ElectionRestriction;
 use crate::check::latest_membership::{self, goes_by};
 use crate::check::log_matching::{LogMatching, terms_ascend};
+use crate::check::match_index::MatchIndex;
 use crate::check::one_change_at_a_time::OneChangeAtATime;
 use crate::check::one_election_at_a_time::OneElectionAtATime;
 use crate::check::voters_only::VotersOnly;
@@ -14,6 +15,7 @@ use kontiki_core::action::{Action, Outcome};
 use kontiki_core::event::Event;
 use kontiki_core::log::{Entry, EntryBody, Log};
 use kontiki_core::membership::Membership;
+use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::Raft;
 use kontiki_core::status::Status;
 use kontiki_core::time::Instant;
@@ -23,18 +25,39 @@ use kontiki_core::types::{Index, LogId, NodeId};
 pub(super) struct Before {
     status: Status,
     membership: Membership,
+    /// What it knows of the logs of others, if it leads.
+    matched: Vec<(NodeId, Index)>,
 }
 
 impl Before {
     pub(super) fn of(raft: &Raft) -> Self {
-        Self { status: raft.status(), membership: raft.membership().clone() }
+        let peers = raft.leader().into_iter().flat_map(|leader| leader.peers().collect::<Vec<_>>());
+        let matched = peers.map(|peer| (peer.id, peer.matched)).collect();
+        Self { status: raft.status(), membership: raft.membership().clone(), matched }
     }
 
     pub(super) fn status(&self) -> &Status {
         &self.status
     }
 
-    /// One Change at a Time, One Election at a Time, Voters Only and Election Restriction.
+    /// Match Index: a leader sends no entries from before what it knows to match.
+    fn sends_on(&self, actions: &[Action]) -> Result<(), Violation> {
+        for action in actions {
+            if let Action::Send(Message { to, body: Body::Append { slice, .. }, .. }) = action
+                && let Some((id, matched)) = self.matched.iter().find(|(id, _)| *id == to.id)
+                && slice.prev().index < *matched
+            {
+                let (leader, prev) = (self.status.id, slice.prev());
+                let detail = format!(
+                    "leader {leader} sends {id} entries after {prev}, and knows that all match through {matched}"
+                );
+                return Err(Violation::new(MatchIndex::NAME, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Match Index, One Change at a Time, One Election at a Time, Voters Only and Election Restriction.
     pub(super) fn judge(&self, raft: &Raft, event: &Event, actions: &[Action]) -> Result<(), Violation> {
         let (after, chain) = (raft.status(), chain(raft.log()));
         let step = Observation {
@@ -57,6 +80,9 @@ impl Before {
         holds::<OneElectionAtATime>(&step)?;
         holds::<VotersOnly>(&step)?;
         holds::<ElectionRestriction>(&step)?;
+        if self.status.term == after.term {
+            self.sends_on(actions)?;
+        }
         let log = raft.log();
         let base = LogId { term: log.term(log.base()).unwrap_or_default(), index: log.base() };
         let entries = log.entries(log.base(), log.last().index).map(|entry| entry.id);

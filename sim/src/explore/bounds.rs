@@ -1,5 +1,6 @@
 //! How much may happen, and what.
 
+use kontiki_core::membership::MemberKind;
 use kontiki_core::types::NodeId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -22,8 +23,12 @@ pub(super) fn id(member: usize) -> NodeId {
 pub struct Bounds {
     /// How many members there are, from 1 to 5.
     pub members: u8,
-    /// How many of them the group begins with. The others are blank.
+    /// With how many voters the group begins: the first members.
     pub voters: u8,
+    /// With how many learners: those after the voters. The other members are blank.
+    pub learners: u8,
+    /// Whether the last of the voters is a witness.
+    pub witness: bool,
     /// Whether the group begins with the first member as the leader of term 1, whose blank entry all voters
     /// know to be committed. Otherwise nothing has happened.
     pub led: bool,
@@ -35,6 +40,12 @@ pub struct Bounds {
     pub proposals: u8,
     /// How many times a member crashes, with any prefix of what it had not synced, and starts again.
     pub crashes: u8,
+    /// How many times a member crashes with all that it had written on its disk, which has damaged an entry
+    /// when it starts again.
+    pub losses: u8,
+    /// How many times a member loses its whole disk, and starts again with an empty one in another
+    /// incarnation. It is no member any more; the group goes on without it.
+    pub wipes: u8,
     /// How many times a leader's heartbeats are due.
     pub heartbeats: u8,
     /// How many reads clients ask a leader for.
@@ -91,6 +102,11 @@ pub enum Transition {
     Applied(u8),
     /// This member crashes with so many of its writes on its disk, and starts again.
     Crash(u8, u8),
+    /// This member crashes with all of its writes on its disk, and starts again without what was in the entry
+    /// at this index.
+    Lose(u8, u8),
+    /// This member loses its disk, and starts again in another incarnation.
+    Wipe(u8),
     /// A client proposes a command to this member.
     Propose(u8),
     /// A client asks this member to read.
@@ -112,8 +128,10 @@ pub enum Transition {
 pub enum BoundsError {
     /// There are no members, or more than five.
     Members(u8),
-    /// The group begins with no member, or with more than there are.
+    /// The group begins with no voter, or with more members than there are; how many.
     Voters(u8),
+    /// Of less than three voters one would be a witness.
+    Witness,
     /// Members are to be swapped, and all but the last are not what the group begins with.
     Swap,
     /// There is no term to be elected in, or there are more than 16.
@@ -135,11 +153,15 @@ impl Bounds {
     pub(super) const NONE: Self = Self {
         members: 0,
         voters: 0,
+        learners: 0,
+        witness: false,
         led: false,
         terms: 0,
         elections: 0,
         proposals: 0,
         crashes: 0,
+        losses: 0,
+        wipes: 0,
         heartbeats: 0,
         reads: 0,
         follower_reads: 0,
@@ -156,12 +178,31 @@ impl Bounds {
         liveness_every: None,
     };
 
+    /// How many members the group begins with.
+    pub(super) fn founders(&self) -> usize {
+        usize::from(self.voters) + usize::from(self.learners)
+    }
+
+    /// What the member at this place is when the group begins.
+    pub(super) fn kind(&self, place: usize) -> MemberKind {
+        let voters = usize::from(self.voters);
+        match place {
+            _ if place >= self.founders() => MemberKind::NonMember,
+            _ if place >= voters => MemberKind::Learner,
+            _ if self.witness && place + 1 == voters => MemberKind::Witness,
+            _ => MemberKind::Voter,
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), BoundsError> {
         match self {
             Self { members, .. } if !(1..=5).contains(members) => Err(BoundsError::Members(*members)),
-            Self { members, voters, .. } if !(1..=*members).contains(voters) => {
-                Err(BoundsError::Voters(*voters))
+            Self { members, voters, learners, .. }
+                if *voters == 0 || voters.saturating_add(*learners) > *members =>
+            {
+                Err(BoundsError::Voters(voters.saturating_add(*learners)))
             }
+            Self { witness: true, voters: ..3, .. } => Err(BoundsError::Witness),
             Self { swap: true, members, voters, .. } if *members < 2 || *voters + 1 != *members => {
                 Err(BoundsError::Swap)
             }
@@ -177,12 +218,11 @@ impl fmt::Display for BoundsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Members(members) => write!(f, "{members} members: choose 1 to 5, more cannot be explored"),
-            Self::Voters(voters) => {
-                write!(
-                    f,
-                    "the group begins with {voters} members: choose at least 1, and no more than there are"
-                )
-            }
+            Self::Voters(begun) => write!(
+                f,
+                "the group begins with {begun} members: choose at least one voter, and no more than there are"
+            ),
+            Self::Witness => f.write_str("a witness among less than 3 voters: let there be more that lead"),
             Self::Swap => {
                 write!(f, "members are swapped for the last: let the group begin with all but that one")
             }

@@ -240,6 +240,8 @@ fn code(transition: Transition) -> u64 {
         Transition::Repeat(at) => (10, at),
         Transition::Tick(slow) => (11, slow.into()),
         Transition::Alarm(member) => (12, member.into()),
+        Transition::Wipe(member) => (14, member.into()),
+        Transition::Lose(member, index) => (13, u32::from(member) << 8 | u32::from(index)),
     };
     kind << 32 | u64::from(number)
 }
@@ -263,6 +265,8 @@ fn transition(code: u64) -> Option<Transition> {
         9 if is_member => Transition::Snapshot(member),
         11 if is_member => Transition::Tick(member),
         12 if is_member => Transition::Alarm(member),
+        14 if is_member => Transition::Wipe(member),
+        13 if number < 1 << 16 => Transition::Lose((number >> 8) as u8, written),
         _ => return None,
     })
 }
@@ -349,11 +353,13 @@ mod tests {
             Transition::Repeat(7),
             Transition::Tick(255),
             Transition::Alarm(3),
+            Transition::Lose(4, 255),
+            Transition::Wipe(2),
         ];
         for one in all {
             assert_eq!(transition(code(one)), Some(one));
         }
-        let none = [13 << 32, 1 << 32 | 256, 4 << 32 | 65_536, 11 << 32 | 256, 12 << 32 | 256];
+        let none = [15 << 32, 1 << 32 | 256, 4 << 32 | 65_536, 11 << 32 | 256, 13 << 32 | 65_536];
         assert_eq!(none.map(transition), [None; 5]);
     }
 }

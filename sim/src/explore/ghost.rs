@@ -251,7 +251,7 @@ impl Ghost {
         for entry in raft.log().entries(was.max(raft.log().base()), is) {
             let content = StableHasher::of(&entry.body);
             match self.committed.get(entry.id.index.get() as usize - 1) {
-                Some(known) if (known.id, known.content) != (entry.id, content) => {
+                Some(known) if known.id != entry.id || (holds_body(entry) && known.content != content) => {
                     let (id, detail) = (raft.status().id, known.id);
                     let detail =
                         format!("member {id} commits entry {}, where {detail} is committed", entry.id);
@@ -479,16 +479,39 @@ fn false_claim(host: &Host, message: &Message) -> Option<Index> {
     let term = message.term;
     match &message.body {
         Body::Appended { matched } if host.disk.ballot.term() < term => Some(*matched),
-        Body::Appended { matched } => (host.disk.last().index < *matched).then_some(*matched),
+        Body::Appended { matched } if host.disk.last().index < *matched => Some(*matched),
+        Body::Appended { matched } => lost_through(host, *matched),
         Body::HeartbeatAck { matched, .. } if host.disk.ballot.term() < term => {
             (*matched > Index::ZERO).then_some(*matched)
         }
         Body::HeartbeatAck { matched, .. } => {
             let entry = host.raft.log().get(*matched);
-            entry.is_some_and(|entry| !host.disk.entries.contains(entry)).then_some(*matched)
+            let claims_more = entry.is_some_and(|entry| !is_on_disk(host, entry));
+            if claims_more { Some(*matched) } else { lost_through(host, *matched) }
         }
         _ => None,
     }
+}
+
+/// The first entry through here that the disk of a member has damaged.
+fn lost_through(host: &Host, through: Index) -> Option<Index> {
+    let indexes = host.disk.entries.iter().filter(|entry| entry.body == EntryBody::Lost);
+    indexes.map(|entry| entry.id.index).find(|index| *index <= through)
+}
+
+/// Whether what was in an entry is known where it stands: not on a witness, nor where a disk has damaged it.
+fn holds_body(entry: &Entry) -> bool {
+    !matches!(entry.body, EntryBody::Withheld | EntryBody::Lost)
+}
+
+/// Whether two logs have the same entry here, by what they know of it.
+fn agree(ours: &Entry, theirs: &Entry) -> bool {
+    ours.id == theirs.id && (ours.body == theirs.body || !holds_body(ours) || !holds_body(theirs))
+}
+
+/// Whether this entry has reached the disk of a member; it may be damaged since.
+fn is_on_disk(host: &Host, entry: &Entry) -> bool {
+    host.disk.entries.iter().any(|written| agree(written, entry))
 }
 
 /// All entries that a log holds.
@@ -506,7 +529,7 @@ fn logs_match(hosts: &[&Host], member: usize) -> Result<(), Violation> {
         let differs = entries(ours)
             .take_while(|it| it.id.index <= shared)
             .filter(|it| it.id.index > theirs.base())
-            .find(|it| theirs.get(it.id.index) != Some(it));
+            .find(|it| !theirs.get(it.id.index).is_some_and(|theirs| agree(it, theirs)));
         if let Some(differs) = differs {
             let detail = format!(
                 "the logs of members {} and {} share entry {shared} and differ at {}",
@@ -520,9 +543,14 @@ fn logs_match(hosts: &[&Host], member: usize) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Whether a log through here is on the disks of a majority of these members.
+/// Whether a log through here is on the disks of a majority of these members. What a member that has lost its
+/// disk had on it is believed: it is another one now.
 fn is_on_disks(log: &Log, through: Index, membership: &Membership, hosts: &[&Host]) -> bool {
     let Some(entry) = log.get(through) else { return true };
-    let holds = |host: &&Host| host.disk.entries.contains(entry) || host.disk.base.index >= through;
-    has_majority(membership, |member| hosts.get(member.id.get() as usize - 1).is_some_and(holds))
+    let holds = |host: &&Host| host.disk.base.index >= through || is_on_disk(host, entry);
+    let was_wiped = |host: &&Host, member: Member| host.member().incarnation > member.incarnation;
+    has_majority(membership, |member| {
+        let host = hosts.get(member.id.get() as usize - 1);
+        host.is_some_and(|host| holds(host) || was_wiped(host, member))
+    })
 }

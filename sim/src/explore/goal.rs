@@ -23,7 +23,7 @@ const CALM: Bounds =
 impl State {
     /// Looks for a way on: the messages under way are lost, and all later ones arrive once and in order. The
     /// timer of one member is due, again and again, until it leads, has committed all that it holds and then
-    /// a command, which all members know, and has left a joint phase. A leader of the latest term is tried
+    /// a command, which all members apply, and has left a joint phase. A leader of the latest term is tried
     /// alone, since its heartbeats keep the others from standing for election; else each member is. Where
     /// none succeeds, another member's timer is due from then on: a leader that leaves the group commits
     /// that, and steps down.
@@ -117,16 +117,19 @@ impl Way {
         Ok(self.wanted.is_some_and(|(_, proposed)| self.is_reached(proposed)))
     }
 
-    /// Whether the member leads a group that it belongs to, in no joint phase, whose members all know a
-    /// command to be committed.
+    /// Whether the member leads a group that it belongs to, in no joint phase, whose members have all
+    /// applied a command.
     fn is_reached(&self, proposed: Index) -> bool {
         let hosts = &self.state.hosts;
         let raft = &hosts[self.member].raft;
         let membership = raft.membership();
-        let knows = |host: &Arc<Host>| host.raft.log().committed() >= proposed;
-        let of_group =
-            hosts.iter().zip(0..).filter(|(_, place)| membership.incarnation(id(*place)).is_some());
-        let is_known = of_group.map(|(host, _)| host).all(knows);
+        // A witness has nothing to apply.
+        let done = |host: &Host| match membership.is_witness(host.member().id) {
+            true => host.raft.log().committed(),
+            false => host.applied,
+        };
+        let knows = |host: &Arc<Host>| done(host) >= proposed;
+        let is_known = hosts.iter().filter(|host| membership.contains(host.member())).all(knows);
         self.leads() && !membership.is_joint() && membership.is_voter(id(self.member)) && is_known
     }
 

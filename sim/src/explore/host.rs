@@ -8,11 +8,12 @@ use crate::hash::StableHasher;
 use kontiki_core::action::{Outcome, Write};
 use kontiki_core::config::{Config, Options};
 use kontiki_core::durable::Durable;
-use kontiki_core::membership::Membership;
+use kontiki_core::log::EntryBody;
+use kontiki_core::membership::{MemberKind, Membership};
 use kontiki_core::raft::Raft;
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::Instant;
-use kontiki_core::types::{ClusterId, Identity, Index, RequestId, Term};
+use kontiki_core::types::{ClusterId, Identity, Incarnation, Index, Member, RequestId, Term};
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub(super) enum Cause {
     Persisted,
     Applied,
     Crash(u8),
+    Lose(u8),
+    Wipe,
     Propose(u8),
     Read(u8),
     Change(u8),
@@ -130,10 +133,11 @@ impl Done {
 impl Host {
     /// A member that starts for the first time.
     pub(super) fn of(bounds: &Bounds, member: usize) -> Self {
-        let group = Membership::of((0..usize::from(bounds.voters)).map(id)).expect("few members, each once");
-        let is_founder = member < usize::from(bounds.voters);
+        let founders = (0..bounds.founders()).map(|place| (id(place).into(), bounds.kind(place)));
+        let group = Membership::from_kinds(founders).expect("few members, each once");
+        let is_founder = member < bounds.founders();
         let disk = if is_founder { Durable::bootstrap(group) } else { Durable::default() };
-        let raft = restored(bounds, member, &disk, started(bounds)).expect("a new member starts");
+        let raft = restored(bounds, id(member).into(), &disk, started(bounds)).expect("a new member starts");
         let facts = Facts::of(&raft);
         let (writes, images, done) = Default::default();
         let (applied, applying, due) = (raft.log().applied(), VecDeque::new(), Instant::NEVER);
@@ -142,14 +146,55 @@ impl Host {
         host
     }
 
-    /// It starts again with what is on its disk.
-    pub(super) fn restart(&mut self, bounds: &Bounds, member: usize, now: Instant) -> Result<(), Violation> {
+    /// It starts again as this member, with what is on its disk.
+    pub(super) fn restart(&mut self, bounds: &Bounds, member: Member, now: Instant) -> Result<(), Violation> {
         self.raft = restored(bounds, member, &self.disk, now)?;
         self.writes.clear();
         self.applying.clear();
         self.applied = self.raft.log().applied();
         self.seal(bounds);
         Ok(())
+    }
+
+    /// The indexes of the entries that its disk may damage, once all that it has written is there.
+    pub(super) fn may_lose(&self) -> impl Iterator<Item = u8> {
+        let log = self.raft.log();
+        let entries = log.entries(log.base(), log.last().index).filter(|entry| entry.body != EntryBody::Lost);
+        entries.filter_map(|entry| u8::try_from(entry.id.index.get()).ok())
+    }
+
+    /// Its state machine is told to apply what stands in the log through here.
+    pub(super) fn may_apply(&self, through: Index) -> Result<(), Violation> {
+        let log = self.raft.log();
+        let lost = log.entries(log.applied(), through).find(|entry| entry.body == EntryBody::Lost);
+        match lost {
+            None => Ok(()),
+            Some(entry) => {
+                let (id, index) = (self.member().id, entry.id.index);
+                let detail =
+                    format!("member {id} is told to apply entry {index}, which its disk has damaged");
+                Err(Violation::new("Halt", detail))
+            }
+        }
+    }
+
+    /// Its id, and in which incarnation it is.
+    pub(super) fn member(&self) -> Member {
+        self.raft.config().identity().member
+    }
+
+    /// Its disk is lost. Returns as whom it starts again.
+    pub(super) fn wipe(&mut self) -> Member {
+        let Member { id, incarnation } = self.member();
+        self.disk = Durable::default();
+        Member { id, incarnation: Incarnation(incarnation.0 + 1) }
+    }
+
+    /// What was in the entry at this index is lost.
+    pub(super) fn lose(&mut self, index: u8) {
+        let index = Index::new(index.into());
+        let entries = self.disk.entries.iter_mut().filter(|entry| entry.id.index == index);
+        entries.for_each(|entry| entry.body = EntryBody::Lost);
     }
 
     /// The oldest write reaches the disk.
@@ -197,10 +242,11 @@ impl Facts {
     }
 }
 
-fn config(bounds: &Bounds, member: usize) -> Config {
+fn config(bounds: &Bounds, member: Member) -> Config {
     let has_time = bounds.ticks > 0;
     let options = Options {
         pre_vote: bounds.pre_vote,
+        witness: bounds.kind(member.id.get() as usize - 1) == MemberKind::Witness,
         // Both go by how long something has lasted.
         check_quorum: has_time,
         lease_reads: has_time,
@@ -215,10 +261,10 @@ fn config(bounds: &Bounds, member: usize) -> Config {
         max_cached_bytes: u64::MAX,
         ..Options::default()
     };
-    Config::new(Identity::new(ClusterId(1), id(member)), options).expect("sound options")
+    Config::new(Identity::new(ClusterId(1), member), options).expect("sound options")
 }
 
-fn restored(bounds: &Bounds, member: usize, disk: &Durable, now: Instant) -> Result<Raft, Violation> {
+fn restored(bounds: &Bounds, member: Member, disk: &Durable, now: Instant) -> Result<Raft, Violation> {
     let restored = Raft::restore(config(bounds, member), disk.clone(), now);
-    restored.map_err(|error| Violation::new("Restart", format!("{}: {error}", id(member))))
+    restored.map_err(|error| Violation::new("Restart", format!("{}: {error}", member.id)))
 }

@@ -182,11 +182,17 @@ impl Run {
     fn happens(&mut self, state: &State, member: usize, cause: Cause, steps: &Steps) {
         let host = &state.hosts[member];
         match cause {
-            Cause::Crash(written) => {
-                let lost = host.writes.len() as u64 - u64::from(written);
+            Cause::Crash(_) | Cause::Lose(_) | Cause::Wipe => {
+                let written = match cause {
+                    Cause::Crash(written) => written.into(),
+                    Cause::Lose(_) => host.writes.len() as u64,
+                    _ => 0,
+                };
+                let lost = host.writes.len() as u64 - written;
                 self.writes.entry(id(member)).or_default().1.clear();
                 self.show(Shown::World(Happened::Crash { member: id(member), lost }));
-                let incarnation = Incarnation::default();
+                let Incarnation(before) = host.member().incarnation;
+                let incarnation = Incarnation(before + u64::from(cause == Cause::Wipe));
                 self.show(Shown::World(Happened::Restart { member: id(member), incarnation }));
                 return;
             }
@@ -194,7 +200,7 @@ impl Run {
             _ => {}
         }
         // The judge has its say of the whole event.
-        let _ = steps.watched(host, member, state.at(member, cause), &mut |taken| self.steps(taken));
+        let _ = steps.watched(host, state.at(member, cause), &mut |taken| self.steps(taken));
     }
 
     fn steps(&mut self, taken: &Taken<'_>) {

@@ -32,7 +32,7 @@ impl Schedule {
         let end = self.walk(&steps, |state, what| {
             let What::Step(member, cause) = what else { return };
             script.line(state, member, cause, &steps);
-            let _ = steps.watched(&state.hosts[member], member, state.at(member, cause), &mut |taken| {
+            let _ = steps.watched(&state.hosts[member], state.at(member, cause), &mut |taken| {
                 for message in taken.actions.iter().filter_map(sent) {
                     *script.copies.entry(message.to_string()).or_default() += 1;
                 }
@@ -81,6 +81,13 @@ impl Script {
                 }
                 writeln!(lines, "crash {name}\nrestart {name}")
             }
+            Cause::Lose(index) => {
+                if !host.writes.is_empty() {
+                    let _ = writeln!(lines, "flush {name} {}", host.writes.len());
+                }
+                writeln!(lines, "damage {name} {index}")
+            }
+            Cause::Wipe => writeln!(lines, "wipe {name}"),
             Cause::Propose(number) => writeln!(lines, "propose {name} {number}"),
             Cause::Read(_) => writeln!(lines, "read {name}"),
             Cause::Transfer(_) => writeln!(lines, "transfer {name}"),
@@ -105,10 +112,13 @@ fn change(event: &Event) -> String {
 }
 
 fn beginning(bounds: &Bounds) -> String {
-    let Bounds { members, voters, led, pre_vote, instant_disks, slow_machines, snapshots, .. } = *bounds;
-    let mut lines = format!("cluster {voters}");
-    if members > voters {
-        let _ = write!(lines, " spares={}", members - voters);
+    let Bounds { members, voters, learners, led, pre_vote, .. } = *bounds;
+    let Bounds { instant_disks, slow_machines, snapshots, .. } = *bounds;
+    let witnesses = u8::from(bounds.witness);
+    let mut lines = format!("cluster {}", voters - witnesses);
+    let others = [("witnesses", witnesses), ("learners", learners), ("spares", members - voters - learners)];
+    for (kind, number) in others.into_iter().filter(|(_, number)| *number > 0) {
+        let _ = write!(lines, " {kind}={number}");
     }
     let _ = write!(lines, " pre_vote={pre_vote} check_quorum=false");
     if snapshots > 0 {

@@ -17,6 +17,8 @@ use std::sync::Arc;
 struct Spent {
     proposals: u8,
     crashes: u8,
+    losses: u8,
+    wipes: u8,
     elections: u8,
     heartbeats: u8,
     reads: u8,
@@ -93,11 +95,11 @@ pub(super) struct News {
 impl Spent {
     fn hash(self) -> u64 {
         let Self { proposals, crashes, elections, heartbeats, reads, follower_reads, questions, .. } = self;
-        let Self { snapshots, transfers, changes, copied, alarms, .. } = self;
+        let Self { snapshots, transfers, changes, copied, alarms, losses, wipes, .. } = self;
         let often = [proposals, crashes, elections, heartbeats, reads, follower_reads, questions, snapshots];
         StableHasher::combine(
             u64::from_le_bytes(often),
-            u64::from_le_bytes([transfers, changes, copied, alarms, 0, 0, 0, 0]),
+            u64::from_le_bytes([transfers, changes, copied, alarms, losses, wipes, 0, 0]),
         )
     }
 
@@ -107,6 +109,8 @@ impl Spent {
             Cause::Timeout if is_leader => self.heartbeats += 1,
             Cause::Timeout => self.elections += 1,
             Cause::Crash(_) => self.crashes += 1,
+            Cause::Lose(_) => self.losses += 1,
+            Cause::Wipe => self.wipes += 1,
             Cause::Propose(_) => self.proposals += 1,
             Cause::Read(_) if is_leader => self.reads += 1,
             Cause::Read(_) => self.follower_reads += 1,
@@ -197,7 +201,8 @@ impl State {
     /// Everything that can happen within the bounds to one member, in the order of the causes.
     pub(super) fn events(&self, member: usize, bounds: &Bounds, all: &mut Vec<(Cause, Transition)>) {
         let Spent { proposals, crashes, elections, heartbeats, reads, .. } = self.spent;
-        let Spent { follower_reads, questions, snapshots, transfers, changes, alarms, .. } = self.spent;
+        let Spent { follower_reads, questions, snapshots, transfers, changes, alarms, losses, .. } =
+            self.spent;
         let (host, at) = (&self.hosts[member], member as u8);
         let may_wake = match host.facts.is_leader {
             true => heartbeats < bounds.heartbeats,
@@ -216,6 +221,13 @@ impl State {
         if crashes < bounds.crashes {
             let crash = |written| (Cause::Crash(written), Transition::Crash(at, written));
             all.extend((0..=host.writes.len() as u8).map(crash));
+        }
+        if losses < bounds.losses {
+            let lose = |index| (Cause::Lose(index), Transition::Lose(at, index));
+            all.extend(host.may_lose().map(lose));
+        }
+        if self.spent.wipes < bounds.wipes {
+            all.push((Cause::Wipe, Transition::Wipe(at)));
         }
         let read = (Cause::Read(reads + follower_reads + 1), Transition::Read(at));
         if host.facts.is_leader {
@@ -278,6 +290,8 @@ impl State {
             | Transition::Persisted(member)
             | Transition::Applied(member)
             | Transition::Crash(member, _)
+            | Transition::Lose(member, _)
+            | Transition::Wipe(member)
             | Transition::Propose(member)
             | Transition::Read(member)
             | Transition::Change(member)
@@ -324,6 +338,12 @@ impl State {
                     "member {} crashes with {written} of {writes} writes on its disk, and starts again",
                     id(member.into())
                 )
+            }
+            Transition::Lose(member, index) => {
+                format!("member {} starts again, and its disk has damaged entry {index}", id(member.into()))
+            }
+            Transition::Wipe(member) => {
+                format!("member {} loses its disk, and starts again with an empty one", id(member.into()))
             }
             Transition::Propose(member) => {
                 format!("a client proposes a command to member {}", id(member.into()))
@@ -457,7 +477,7 @@ impl State {
         match cause {
             Cause::Read(number) => Arc::make_mut(&mut ghost)
                 .read_begins(request_of_read(number), self.hosts[member].facts.is_leader),
-            Cause::Crash(_) => ghost.crashes(id(member)),
+            Cause::Crash(_) | Cause::Lose(_) | Cause::Wipe => ghost.crashes(id(member)),
             _ => {}
         }
         let mut hosts = [host; MAX_MEMBERS];

@@ -14,14 +14,14 @@ use super::symmetry::{Renaming, Symmetry};
 use super::violation::Violation;
 use crate::hash::StableHasher;
 use crate::quiet::{quietly, text_of};
-use kontiki_core::action::{Action, Outcome, Write};
+use kontiki_core::action::{self, Action, Outcome, Write};
 use kontiki_core::event::{Event, Proposal, Read, ReadVia, Reconfigure, Transfer};
 use kontiki_core::membership::Change;
 use kontiki_core::message::Message;
 use kontiki_core::raft::Raft;
 use kontiki_core::status::Status;
 use kontiki_core::time::Instant;
-use kontiki_core::types::{RequestId, WriteSeq};
+use kontiki_core::types::{Incarnation, RequestId, WriteSeq};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -126,9 +126,7 @@ impl Steps {
             cause => cause,
         });
         let causes: Vec<_> = causes.collect();
-        let did = renamings.iter().zip(&twins).zip(&causes);
-        let did =
-            did.map(|((renaming, twin), cause)| self.did(twin, renaming.place(member), (clock, *cause)));
+        let did = twins.iter().zip(&causes).map(|(twin, cause)| self.did(twin, (clock, *cause)));
         let steps = self.compared(&twins, &causes, did.collect()).unwrap_or_else(|| {
             let detail = format!("{cause:?} at member {} comes to something else at another", member + 1);
             let violation = Violation::new("Symmetry", detail + ": explore with --no-symmetry");
@@ -183,21 +181,30 @@ impl Steps {
     }
 
     /// What a member does.
-    fn did(&self, before: &Host, member: usize, at: At) -> Result<Did, Violation> {
-        self.watched(before, member, at, &mut |_| ())
+    fn did(&self, before: &Host, at: At) -> Result<Did, Violation> {
+        self.watched(before, at, &mut |_| ())
     }
 
     /// The same, where each step of the kernel is shown.
     pub(super) fn watched(
         &self,
         before: &Host,
-        member: usize,
         (clock, cause): At,
         watch: Watch<'_>,
     ) -> Result<Did, Violation> {
         let mut did = Did { host: before.clone(), sent: Vec::new(), answers: Vec::new(), is_judged: false };
-        if let Cause::Crash(written) = cause {
+        let written = match cause {
+            Cause::Crash(written) => Some(usize::from(written)),
+            Cause::Lose(_) => Some(before.writes.len()),
+            Cause::Wipe => Some(0),
+            _ => None,
+        };
+        if let Some(written) = written {
             (0..written).for_each(|_| did.host.disk_writes());
+            if let Cause::Lose(index) = cause {
+                did.host.lose(index);
+            }
+            let member = if cause == Cause::Wipe { did.host.wipe() } else { before.member() };
             did.host.restart(&self.bounds, member, clock.now())?;
             has_latest_membership(&did.host.raft)?;
             // Its host reads by no lease any more.
@@ -237,7 +244,7 @@ impl Steps {
             }
             Cause::Snapshot => Event::SnapshotTaken(host.raft.status().applied),
             Cause::Alarm => host.raft.status().leader.map_or(Event::Wake, Event::PeerUnreachable),
-            Cause::Timeout | Cause::Crash(_) => Event::Wake,
+            Cause::Timeout | Cause::Crash(_) | Cause::Lose(_) | Cause::Wipe => Event::Wake,
         }
     }
 
@@ -338,8 +345,14 @@ impl Did {
                     Action::Persist(write) => {
                         host.writes.push_back(Arc::new(Write { seq: WriteSeq::ZERO, ..write }));
                     }
-                    Action::Apply { through } if bounds.slow_machines => host.applying.push_back(through),
-                    Action::Apply { through } => events.push_back(Event::Applied(through)),
+                    Action::Apply { through } => {
+                        host.may_apply(through)?;
+                        if bounds.slow_machines {
+                            host.applying.push_back(through);
+                        } else {
+                            events.push_back(Event::Applied(through));
+                        }
+                    }
                     Action::Restore(snapshot) => events.push_back(Event::Applied(snapshot.last.index)),
                     Action::FetchSnapshot { snapshot, .. } => {
                         events.push_back(Event::SnapshotFetched(snapshot));
@@ -348,6 +361,9 @@ impl Did {
                         is_applied(host.raft.status().id, host.applied, outcome)?;
                         self.answers.push((request, outcome));
                     }
+                    // It stays down: its group knows it in an earlier incarnation.
+                    Action::Halt(action::Violation::StaleIncarnation { .. })
+                        if host.member().incarnation > Incarnation::default() => {}
                     Action::Halt(violation) => return Err(Violation::new("Halt", violation.to_string())),
                     Action::LoadEntries { .. } | Action::TakeSnapshot => {
                         return Err(Violation::new("Contract", format!("{action:?} for no reason")));

@@ -67,7 +67,7 @@ impl Symmetry {
         };
         // What is left of the members after a place: the last ones have no like.
         let after = |place: u8| bounds.members.checked_sub(place + 1).filter(|after| *after < changing);
-        let kind = |place: u8| (place < bounds.members, place < bounds.voters, after(place));
+        let kind = |place: u8| (place < bounds.members, bounds.kind(place.into()), after(place));
         Self::of(|place, other| place == other || (kind(place) == kind(other) && place < bounds.members))
     }
 

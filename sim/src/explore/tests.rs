@@ -6,6 +6,7 @@ use super::ghost::{Ghost, applied_is_committed};
 use super::host::Host;
 use super::*;
 use crate::explain;
+use crate::happened::Happened;
 use crate::hash::StableHasher;
 use crate::report::Failure;
 use crate::story::Story;
@@ -20,7 +21,7 @@ use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::Raft;
 use kontiki_core::status::RoleKind;
 use kontiki_core::types::{
-    Ballot, ClusterId, Identity, Index, LogId, Member, NodeId, Payload, RequestId, Term,
+    Ballot, ClusterId, Identity, Incarnation, Index, LogId, Member, NodeId, Payload, RequestId, Term,
 };
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -99,6 +100,9 @@ fn slow_disks_reads_and_changes_bring_more_states() {
         Bounds { snapshots: 1, ..fast },
         Bounds { heartbeats: 1, ..fast },
         Bounds { transfers: 1, ..fast },
+        Bounds { losses: 1, ..fast },
+        Bounds { wipes: 1, ..fast },
+        Bounds { members: 3, learners: 1, ..fast },
         Bounds { voters: 1, changes: 1, ..fast },
         Bounds { voters: 1, changes: 1, swap: true, ..fast },
         Bounds { terms: 2, elections: 2, ..fast },
@@ -131,6 +135,9 @@ fn wrong_bounds_say_what_is_wrong() {
     assert_eq!(error(Bounds { members: 6, ..PAIR }), BoundsError::Members(6));
     assert_eq!(error(Bounds { voters: 3, ..PAIR }), BoundsError::Voters(3));
     assert_eq!(error(Bounds { voters: 0, ..PAIR }), BoundsError::Voters(0));
+    assert_eq!(error(Bounds { learners: 1, ..PAIR }), BoundsError::Voters(3));
+    assert_eq!(error(Bounds { learners: 255, ..PAIR }), BoundsError::Voters(255));
+    assert_eq!(error(Bounds { witness: true, ..PAIR }), BoundsError::Witness);
     assert_eq!(error(Bounds { terms: 0, ..PAIR }), BoundsError::Terms(0));
     assert_eq!(error(Bounds { swap: true, ..PAIR }), BoundsError::Swap);
     assert!(BoundsError::Members(6).to_string().contains("choose 1 to 5"));
@@ -264,7 +271,7 @@ fn holding(member: usize, entries: &[(u64, u64, &str)], committed: u64) -> Host 
     host.disk.entries = entries.iter().map(entry).collect();
     host.disk.ballot = Ballot::new(Term::new(5), None);
     host.disk.committed = Index::new(committed);
-    host.restart(&PAIR, member, NOW).unwrap();
+    host.restart(&PAIR, host.member(), NOW).unwrap();
     host
 }
 
@@ -351,6 +358,86 @@ fn a_heartbeat_answered_with_what_is_not_on_the_disk_is_seen() {
     assert_eq!(sent(&host, answer(2)), "Durable Commit");
 }
 
+/// What a disk has damaged is on it no more, nor what comes after it: not for the leader that asks.
+#[test]
+fn a_promise_of_what_the_disk_has_damaged_is_seen() {
+    let mut host = holding(1, &[(1, 1, "a"), (2, 2, "b"), (2, 3, "c")], 0);
+    let sent = |host: &Host, body: Body| {
+        let message = message(2, 1, body);
+        property(Arc::<Ghost>::default().judge(host, &[host, host], 1, std::iter::once(&message), &[]))
+    };
+    let appended = |matched| Body::Appended { matched: Index::new(matched) };
+    assert_eq!(sent(&host, appended(3)), "nothing");
+    host.lose(2);
+    host.restart(&PAIR, host.member(), NOW).unwrap();
+    assert_eq!((sent(&host, appended(1)), sent(&host, appended(2))), ("nothing", "Durable Commit"));
+    assert_eq!(sent(&host, appended(3)), "Durable Commit");
+    let matched = Index::new(3);
+    let answer = Body::HeartbeatAck { round: 1, received: matched, matched };
+    assert_eq!(sent(&host, answer), "Durable Commit");
+    assert_eq!(property(host.may_apply(Index::new(1))), "nothing");
+    assert_eq!(property(host.may_apply(Index::new(2))), "Halt");
+}
+
+/// Where a witness has no body, or a disk has damaged it, two logs may still be the same.
+#[test]
+fn what_is_not_known_of_an_entry_does_not_differ() {
+    let (ours, mut theirs) =
+        (holding(0, &[(1, 1, "a"), (2, 2, "b")], 0), holding(1, &[(1, 1, "x"), (2, 2, "b")], 0));
+    let judged = |theirs: &Host| {
+        let ghost = &mut Arc::<Ghost>::default();
+        property(ghost.judge(&ours, &[&ours, theirs], 0, std::iter::empty(), &[]))
+    };
+    assert_eq!(judged(&theirs), "Log Matching");
+    theirs.lose(1);
+    theirs.restart(&PAIR, theirs.member(), NOW).unwrap();
+    assert_eq!(judged(&theirs), "nothing");
+}
+
+/// A member that has lost its disk is another one, whatever it said before.
+#[test]
+fn a_member_that_was_wiped_begins_anew() {
+    let mut host = holding(1, &[(1, 1, "a")], 0);
+    let next = host.wipe();
+    host.restart(&PAIR, next, NOW).unwrap();
+    assert_eq!(host.member(), Member { id: id(2), incarnation: Incarnation(1) });
+    assert_eq!((host.raft.log().last(), host.raft.status().term), (LogId::ZERO, Term::ZERO));
+}
+
+/// A group with a witness or a learner, of which a member loses an entry or its disk, holds all properties;
+/// and with three voters, one that has lost an entry is no end.
+#[test]
+fn groups_of_all_kinds_are_explored_with_damage() {
+    let led = Bounds { led: true, instant_disks: true, elections: 1, copied: Some(0), ..Bounds::default() };
+    let idle = Bounds { proposals: 0, ..led };
+    for bounds in [
+        Bounds { losses: 1, ..lively(idle) },
+        Bounds { wipes: 1, ..lively(idle) },
+        Bounds { witness: true, losses: 1, ..lively(idle) },
+        Bounds { witness: true, crashes: 1, ..idle },
+        Bounds { members: 3, voters: 2, learners: 1, losses: 1, ..idle },
+        Bounds { members: 3, voters: 2, learners: 1, copied: None, ..led },
+        Bounds { voters: 2, losses: 1, changes: 1, elections: 0, ..idle },
+    ] {
+        let explored = explored(bounds, 1_000);
+        assert_eq!(explored.found(), None, "{bounds:?}");
+        assert!(explored.states() > 100, "{} states within {bounds:?}", explored.states());
+    }
+}
+
+/// Of two voters, one can lose what the other has never had. Nothing tells whether it was committed.
+#[test]
+fn a_pair_may_have_to_be_recovered_by_hand() {
+    let bounds = Bounds { losses: 1, crashes: 0, proposals: 0, elections: 1, ..lively(PAIR) };
+    let mut exploration = Exploration::new(bounds).unwrap();
+    while !exploration.is_done() {
+        exploration.go_on(64);
+    }
+    let found = exploration.found().expect("it leads nowhere");
+    assert_eq!(found.violation.property, "Liveness");
+    assert!(matches!(found.path.last(), Some(Transition::Lose(_, 1))), "{:?}", found.path);
+}
+
 /// A snapshot is of what was committed, with the membership as of its end.
 #[test]
 fn a_snapshot_of_what_was_not_committed_is_seen() {
@@ -377,7 +464,7 @@ fn a_member_that_goes_by_another_membership_than_its_log_says_is_seen() {
     let alone = Arc::new(Membership::of([id(1)]).unwrap());
     let entry = Entry { id: LogId::new(2, 2), body: EntryBody::Config(Arc::clone(&alone)) };
     host.disk.entries = host.disk.entries.iter().cloned().chain([entry]).collect();
-    host.restart(&PAIR, 0, NOW).unwrap();
+    host.restart(&PAIR, host.member(), NOW).unwrap();
     assert_eq!(property(has_latest_membership(&host.raft)), "nothing");
     assert_eq!(property(is_latest(&alone, host.raft.log(), id(1))), "nothing");
     let first = Membership::of([id(1), id(2)]).unwrap();
@@ -593,6 +680,25 @@ fn a_crash_names_what_is_lost() {
     assert!(story(1).contains("member 1 crashes\n"), "{}", story(1));
 }
 
+/// What a disk damages and what is wiped is told, as a trace and as a script.
+#[test]
+fn damage_is_told_in_scripts_and_traces() {
+    let bounds =
+        Bounds { led: true, losses: 1, wipes: 1, witness: true, copied: Some(0), ..Bounds::default() };
+    let path = [Transition::Propose(0), Transition::Lose(0, 1), Transition::Wipe(2)];
+    let schedule = schedule(bounds, &path);
+    let script = schedule.script().unwrap();
+    assert!(script.starts_with("cluster 2 witnesses=1 pre_vote=false"), "{script}");
+    assert!(script.contains("propose 1 1\nflush 1 1\ndamage 1 1\nwipe 3\n"), "{script}");
+    let mut restarts = Vec::new();
+    let failure = schedule.run_traced(&mut |traced| {
+        if let Traced::World { what: Happened::Restart { member, incarnation }, .. } = traced {
+            restarts.push((*member, *incarnation));
+        }
+    });
+    assert_eq!((failure, restarts), (Ok(None), vec![(id(1), Incarnation(0)), (id(3), Incarnation(1))]));
+}
+
 /// A script repeats a message that arrives once more, and does not repeat what arrives once.
 #[test]
 fn a_way_is_written_as_a_script() {
@@ -612,6 +718,8 @@ fn a_way_that_cannot_be_gone_says_where_it_ends() {
         Transition::Persisted(0),
         Transition::Crash(0, 3),
         Transition::Propose(0),
+        Transition::Lose(0, 1),
+        Transition::Wipe(0),
     ] {
         assert_eq!(impossible(&[transition]), ReplayError::Impossible { step: 1, transition });
     }
@@ -671,6 +779,8 @@ fn members_that_begin_alike_can_be_renamed() {
     assert_eq!(renamings(Bounds { members: 5, voters: 5, ..three }), 120);
     assert_eq!(renamings(Bounds { members: 5, voters: 3, ..three }), 12);
     assert_eq!(renamings(Bounds { changes: 1, ..three }), 2);
+    assert_eq!(renamings(Bounds { witness: true, ..three }), 2);
+    assert_eq!(renamings(Bounds { members: 5, voters: 3, learners: 2, witness: true, ..three }), 4);
     assert_eq!(renamings(Bounds { members: 4, changes: 1, swap: true, ..three }), 2);
     assert_eq!(renamings(Bounds { transfers: 1, ..three }), 1);
     let symmetry = Symmetry::within(&three);
