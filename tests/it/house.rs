@@ -422,6 +422,51 @@ fn every_planted_bug_says_what_it_is_and_who_must_find_it() {
     tidy(&violations);
 }
 
+/// Parts of `core` that hosts of the kernel alone have.
+const KERNEL: [&str; 12] = [
+    "common",
+    "config",
+    "durab",
+    "log",
+    "membership",
+    "message",
+    "progress",
+    "quorum",
+    "raft",
+    "repair",
+    "role",
+    "types",
+];
+
+/// Exploring is of the kernel: each of its bugs has bounds, or a reason why none finds it.
+#[test]
+fn every_bug_of_the_kernel_is_explored_or_it_is_said_why_not() {
+    let mut violations = String::new();
+    let page = fs::read_to_string(root().join("docs/exploring.md")).expect("the page");
+    let (_, reasons) = page.split_once("\n## What it does not find").expect("a section");
+    let is_kernel = |text: &str| {
+        let mut changed = text.lines().filter_map(|line| line.strip_prefix("+++ b/core/src/"));
+        changed.any(|file| KERNEL.iter().any(|part| file.starts_with(part)))
+    };
+    let (mut explored, mut all) = (0, 0);
+    for (name, text) in files("tests/planted", "patch").into_iter().filter(|(_, text)| is_kernel(text)) {
+        let bug = Path::new(&name).file_stem().expect("a file has a name").to_string_lossy();
+        let (has_bounds, has_reason) = (text.contains("\nExplore: "), reasons.contains(&format!("`{bug}`")));
+        (explored, all) = (explored + usize::from(has_bounds), all + 1);
+        if has_bounds == has_reason {
+            let _ = writeln!(
+                violations,
+                "{name}: give it a line `Explore:` with bounds, or a reason in docs/exploring.md, What it does not find"
+            );
+        }
+    }
+    let counted = format!("the kernel's {all} planted bugs {explored} are found");
+    if !page.contains(&counted) {
+        let _ = writeln!(violations, "docs/exploring.md: say that of {counted}");
+    }
+    tidy(&violations);
+}
+
 /// A patch that does not apply tests nothing, and only a run of all planted bugs would tell.
 #[test]
 fn every_planted_bug_applies() {
