@@ -74,6 +74,8 @@ pub(super) enum Cause {
 pub(super) struct Step {
     /// What the member is then.
     pub(super) host: Result<Arc<Host>, Violation>,
+    /// What its hash becomes more by, under each renaming.
+    pub(super) change: Box<[u64]>,
     /// The message that it received.
     pub(super) received: Option<Arc<Post>>,
     /// The messages that it sends, each once, in the order of their keys.

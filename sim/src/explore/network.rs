@@ -56,6 +56,28 @@ impl Post {
     }
 }
 
+/// Some of the messages that a step sends, by their places.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unsent(u64);
+
+impl Unsent {
+    /// How many messages a step may send.
+    pub(super) const MAX: usize = u64::BITS as usize;
+
+    fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(super) fn places(self) -> impl Iterator<Item = usize> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let place = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            (place < Self::MAX).then_some(place)
+        })
+    }
+}
+
 /// Every message that was ever sent, in the order of their keys.
 ///
 /// Messages stay. So each may be delivered at any later time, any number of times, and never: loss,
@@ -85,15 +107,16 @@ impl Network {
         all.filter(move |(_, key)| before.replace(*key) != Some(*key))
     }
 
-    /// Those of these messages that are not there before they are sent.
-    pub(super) fn unsent<'a>(&self, sent: &'a [Arc<Post>]) -> impl Iterator<Item = &'a Post> {
-        let is_new = |post: &&Post| self.counts || self.keys.binary_search(&post.key).is_err();
-        sent.iter().map(|post| &**post).filter(is_new)
+    /// Which of these messages are not there before they are sent.
+    pub(super) fn unsent(&self, sent: &[Arc<Post>]) -> Unsent {
+        let is_new = |post: &Arc<Post>| self.counts || self.keys.binary_search(&post.key).is_err();
+        let bits = sent.iter().enumerate().map(|(place, post)| u64::from(is_new(post)) << place);
+        Unsent(bits.fold(0, |all, bit| all | bit))
     }
 
     /// What it is once these messages, which are in order, have been sent too, and this one is gone.
     pub(super) fn with(self: &Arc<Self>, sent: &[Arc<Post>], gone: Option<Key>) -> Arc<Self> {
-        if gone.is_none() && self.unsent(sent).next().is_none() {
+        if gone.is_none() && self.unsent(sent).is_none() {
             return Arc::clone(self);
         }
         let mut keys = Vec::with_capacity(self.keys.len() + sent.len());

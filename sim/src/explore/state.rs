@@ -437,27 +437,20 @@ impl State {
         let consumes = steps.bounds.copied.is_some() && matches!(transition, Transition::Deliver(_));
         let past = self.judged(member, cause, step, host, steps)?;
         let hashes = &past.as_ref().unwrap_or(&self.past).hashes;
-        let sums = self.sums_after(member, host, step, consumes);
+        let sums = self.sums_after(step, consumes);
         let fingerprint = fingerprint(spent, hashes, sums);
         Ok(News { fingerprint, past, spent, clocks: self.clocks, consumes })
     }
 
-    /// The sums once a member has changed and sent these messages.
-    fn sums_after<'a>(
-        &'a self,
-        member: usize,
-        host: &'a Host,
-        step: &'a Step,
-        consumes: bool,
-    ) -> impl Iterator<Item = u64> + 'a {
-        let (before, is_new) = (&self.hosts[member], self.network.unsent(&step.sent).next().is_some());
+    /// The sums once a member has taken this step.
+    fn sums_after<'a>(&'a self, step: &'a Step, consumes: bool) -> impl Iterator<Item = u64> + 'a {
+        let unsent = self.network.unsent(&step.sent);
         let gone = step.received.as_ref().filter(|_| consumes);
-        self.sums.iter().enumerate().map(move |(renaming, sum)| {
+        self.sums.iter().zip(&step.change).enumerate().map(move |(renaming, (sum, change))| {
             let gone = gone.map_or(0, |post| post.images[renaming].1);
-            let sum = sum.wrapping_sub(before.images[renaming]).wrapping_add(host.images[renaming]);
-            let sum = sum.wrapping_sub(gone);
-            let sent = if is_new { &step.sent[..] } else { &[] };
-            self.network.unsent(sent).fold(sum, |sum, post| sum.wrapping_add(post.images[renaming].1))
+            let sum = sum.wrapping_add(*change).wrapping_sub(gone);
+            let sent = unsent.places().map(|place| step.sent[place].images[renaming].1);
+            sent.fold(sum, u64::wrapping_add)
         })
     }
 
@@ -527,7 +520,7 @@ impl Successor {
             Change::Tick(ticked) => sums.clone_from(ticked),
             Change::Step(member, step) => {
                 if let Ok(host) = &step.host {
-                    let after = from.sums_after(*member, host, step, consumes);
+                    let after = from.sums_after(step, consumes);
                     sums.iter_mut().zip(after).for_each(|(sum, after)| *sum = after);
                     hosts[*member] = Arc::clone(host);
                 }

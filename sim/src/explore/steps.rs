@@ -9,7 +9,7 @@ use super::bounds::{Bounds, MAX_PROPOSALS, id};
 use super::clocks::Clock;
 use super::ghost::{self, Ghost};
 use super::host::{At, Cause, Host, Step};
-use super::network::{Key, Post};
+use super::network::{Key, Post, Unsent};
 use super::symmetry::{Renaming, Symmetry};
 use super::violation::Violation;
 use crate::hash::StableHasher;
@@ -95,6 +95,7 @@ impl Steps {
         let mut sent: Vec<_> = sent.into_iter().map(|message| self.sent(message)).collect();
         sent.sort_unstable_by_key(|post| post.key);
         sent.dedup_by_key(|post| post.key);
+        assert!(sent.len() <= Unsent::MAX, "a step of few members sends few messages");
         sent.into()
     }
 
@@ -173,8 +174,11 @@ impl Steps {
                 Cause::Receive(key) => Some(self.post(*key)),
                 _ => None,
             };
+            let change =
+                host.images.iter().zip(&before.images).map(|(is, was)| is.wrapping_sub(*was)).collect();
             steps.push(
-                (!stays).then(|| Arc::new(Step { host: Ok(host), received, sent, answers, is_judged })),
+                (!stays)
+                    .then(|| Arc::new(Step { host: Ok(host), change, received, sent, answers, is_judged })),
             );
         }
         Some(steps)
@@ -272,8 +276,8 @@ pub(super) fn request_of_read(number: u8) -> RequestId {
 
 impl Step {
     fn violating(violation: Violation) -> Self {
-        let (received, sent, answers) = Default::default();
-        Self { host: Err(violation), received, sent, answers, is_judged: false }
+        let (change, received, sent, answers) = Default::default();
+        Self { host: Err(violation), change, received, sent, answers, is_judged: false }
     }
 }
 
