@@ -11,13 +11,16 @@ use crate::report::Mark;
 use crate::scenario::{Heal, MemberSpec};
 use kontiki_core::config::Options;
 use kontiki_core::status::{RoleKind, Status};
-use kontiki_core::types::{Incarnation, NodeId, Term};
+use kontiki_core::types::{Incarnation, Index, NodeId, Term};
 use std::mem;
 
 /// How long nothing may move before a cluster counts as resting, and how long it may take to get there: in
 /// longest election timeouts.
 const REST: u64 = 3;
 const BOUND: u64 = 60;
+/// By how many entries the logs of a healed cluster may grow while a client waits to be served. By then the
+/// others are in its way, and what they write must be carried to the last member over the slowest link.
+const ROOM: u64 = 8_192;
 
 impl<A: Application> World<'_, A> {
     /// The chaos is over.
@@ -30,6 +33,7 @@ impl<A: Application> World<'_, A> {
             (self.scenario.workload.timeout_us + self.scenario.workload.think_us) * 1_000 + self.slowest();
         self.bound = self.now + BOUND * (timeout + waits);
         self.clients.healed();
+        self.end_at_healing = self.end_of_logs();
         let dead_disks = matches!(self.scenario.heal, Heal::Disks(_));
         if self.scenario.quiet && !dead_disks {
             self.clients.be_still();
@@ -121,6 +125,9 @@ impl<A: Application> World<'_, A> {
             // A group that took all of the time to converge may rest as long as any other. Once: one that is
             // restless comes to an end.
             self.bound = self.bound.max(self.now + 2 * rest);
+        }
+        if next == Stage::Serving && self.end_of_logs().get() > self.end_at_healing.get() + ROOM {
+            self.make_way();
         }
         self.check_bound(next)?;
         if stage == Stage::Serving && next == Stage::Converging {
@@ -234,8 +241,7 @@ impl<A: Application> World<'_, A> {
         let ups = || self.group().into_iter().filter_map(|member| self.hosts[member].up.as_ref());
         match self.queue_end {
             None => {
-                self.queue_end = ups().map(|up| up.status.last.index).max();
-                self.clients.yield_to_unserved();
+                self.make_way();
                 self.bound = self.now + BOUND / 2 * (self.election_timeout() + self.slowest());
             }
             Some(end) if self.queue_committed < end => {
@@ -244,6 +250,20 @@ impl<A: Application> World<'_, A> {
             }
             Some(_) => {}
         }
+    }
+
+    /// The clients that have been served leave the room to the others.
+    fn make_way(&mut self) {
+        if self.queue_end.is_none() {
+            self.queue_end = Some(self.end_of_logs());
+            self.clients.yield_to_unserved();
+        }
+    }
+
+    /// The last entry of the longest log.
+    fn end_of_logs(&self) -> Index {
+        let ups = self.hosts.iter().filter_map(|host| host.up.as_ref());
+        ups.map(|up| up.status.last.index).max().unwrap_or_default()
     }
 
     /// Restarts the members whose incarnation was stale and that their group has added again: the operator

@@ -100,8 +100,10 @@ pub(crate) struct World<'t, A: Application> {
     /// How much had been committed, all members taken together, when that was last put off, and in which
     /// term.
     progress: (u64, Term),
-    /// While clients wait to be served: the end of what was proposed when the time was up, and how much of it
-    /// has been committed.
+    /// The end of the longest log when the chaos was over.
+    end_at_healing: Index,
+    /// While clients wait to be served: the end of what was proposed when the others made way, and how much
+    /// of it has been committed.
     queue_end: Option<Index>,
     queue_committed: Index,
     /// Whether it has come to rest once.
@@ -263,6 +265,7 @@ impl<'t, A: Application> World<'t, A> {
             bound: 0,
             busy_until: 0,
             progress: (0, Term::ZERO),
+            end_at_healing: Index::ZERO,
             queue_end: None,
             queue_committed: Index::ZERO,
             has_rested: false,
