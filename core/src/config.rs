@@ -34,7 +34,8 @@ pub struct Options {
     pub priority: u8,
     /// The most bytes of entries in one append; one larger entry still travels, alone. Default 1 MiB.
     pub max_append_bytes: u64,
-    /// How many unanswered appends may be on their way to one follower. Default 64.
+    /// How many unanswered appends may be on their way to one follower. One that has refused an append gets
+    /// one at a time at first, and one more for each that it acknowledges. Default 64.
     pub max_in_flight_messages: usize,
     /// How many unanswered bytes may be on their way to one follower before the next append waits. Default 8
     /// MiB.

@@ -17,7 +17,7 @@ use kontiki_core::action::Action;
 use kontiki_core::event::Event;
 use kontiki_core::message::Message;
 use kontiki_core::status::Status;
-use kontiki_core::types::{Incarnation, NodeId, Term, WriteSeq};
+use kontiki_core::types::{Incarnation, Member, NodeId, Term, WriteSeq};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -182,25 +182,36 @@ impl Run {
     fn happens(&mut self, state: &State, member: usize, cause: Cause, steps: &Steps) {
         let host = &state.hosts[member];
         match cause {
-            Cause::Crash(_) | Cause::Lose(_) | Cause::Wipe => {
-                let written = match cause {
-                    Cause::Crash(written) => written.into(),
-                    Cause::Lose(_) => host.writes.len() as u64,
-                    _ => 0,
-                };
-                let lost = host.writes.len() as u64 - written;
-                self.writes.entry(id(member)).or_default().1.clear();
-                self.show(Shown::World(Happened::Crash { member: id(member), lost }));
-                let Incarnation(before) = host.member().incarnation;
-                let incarnation = Incarnation(before + u64::from(cause == Cause::Wipe));
-                self.show(Shown::World(Happened::Restart { member: id(member), incarnation }));
-                return;
+            Cause::Crash(written) => {
+                let lost = host.writes.len() as u64 - u64::from(written);
+                return self.starts_again(host.member(), lost, None);
+            }
+            Cause::Lose(index) => {
+                let what = format!("the disk of member {} is damaged: entry {index}", id(member));
+                return self.starts_again(host.member(), 0, Some(what));
+            }
+            Cause::Wipe => {
+                let Member { id, incarnation: Incarnation(before) } = host.member();
+                let (next, lost) = (Member::new(id, Incarnation(before + 1)), host.writes.len() as u64);
+                return self.starts_again(next, lost, Some(format!("the disk of member {id} is lost")));
             }
             Cause::Receive(key) => self.arrives(&steps.post(key).message, host.raft.status().term),
             _ => {}
         }
         // The judge has its say of the whole event.
         let _ = steps.watched(host, state.at(member, cause), &mut |taken| self.steps(taken));
+    }
+
+    /// A member crashes before so many of its writes are durable, this befalls its disk, and it starts again
+    /// as told.
+    fn starts_again(&mut self, member: Member, lost: u64, disk: Option<String>) {
+        let Member { id: member, incarnation } = member;
+        self.writes.entry(member).or_default().1.clear();
+        self.show(Shown::World(Happened::Crash { member, lost }));
+        if let Some(what) = disk {
+            self.show(Shown::World(Happened::Other { member: Some(member), what }));
+        }
+        self.show(Shown::World(Happened::Restart { member, incarnation }));
     }
 
     fn steps(&mut self, taken: &Taken<'_>) {

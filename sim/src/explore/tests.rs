@@ -690,13 +690,16 @@ fn damage_is_told_in_scripts_and_traces() {
     let script = schedule.script().unwrap();
     assert!(script.starts_with("cluster 2 witnesses=1 pre_vote=false"), "{script}");
     assert!(script.contains("propose 1 1\nflush 1 1\ndamage 1 1\nwipe 3\n"), "{script}");
-    let mut restarts = Vec::new();
-    let failure = schedule.run_traced(&mut |traced| {
-        if let Traced::World { what: Happened::Restart { member, incarnation }, .. } = traced {
+    let (mut restarts, mut disks) = (Vec::new(), Vec::new());
+    let failure = schedule.run_traced(&mut |traced| match traced {
+        Traced::World { what: Happened::Restart { member, incarnation }, .. } => {
             restarts.push((*member, *incarnation));
         }
+        Traced::World { what: Happened::Other { what, .. }, .. } => disks.push(what.clone()),
+        _ => {}
     });
     assert_eq!((failure, restarts), (Ok(None), vec![(id(1), Incarnation(0)), (id(3), Incarnation(1))]));
+    assert_eq!(disks, ["the disk of member 1 is damaged: entry 1", "the disk of member 3 is lost"]);
 }
 
 /// A script repeats a message that arrives once more, and does not repeat what arrives once.
