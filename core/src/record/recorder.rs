@@ -15,7 +15,7 @@ use core::fmt;
 pub const MAGIC: [u8; 8] = *b"kontrec\n";
 
 /// The format of recordings that this version of the library writes, and the only one that it reads.
-pub const FORMAT: u8 = 3;
+pub const FORMAT: u8 = 4;
 
 /// The version of this library.
 pub const LIBRARY: &str = env!("CARGO_PKG_VERSION");
