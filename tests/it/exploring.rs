@@ -57,6 +57,7 @@ fn a_way_through_the_states_is_gone_as_a_script_too() {
         (Bounds { snapshots: 2, instant_disks: true, ..pair }, 40),
         (Bounds { transfers: 1, instant_disks: true, ..group }, 40),
         (Bounds { members: 3, voters: 2, changes: 2, snapshots: 1, ..group }, 60),
+        (Bounds { members: 3, voters: 2, changes: 2, swap: true, ..group }, 60),
         (Bounds { witness: true, losses: 1, wipes: 1, ..once }, 24),
         (Bounds { members: 4, voters: 2, learners: 1, changes: 1, losses: 1, ..once }, 24),
     ] {
