@@ -10,6 +10,7 @@ use crate::check::election_safety::is_elected;
 use crate::check::majority::has_majority;
 use crate::hash::StableHasher;
 use kontiki_core::action::Outcome;
+use kontiki_core::durable::Durable;
 use kontiki_core::log::{Entry, EntryBody, Log, Snapshot};
 use kontiki_core::membership::Membership;
 use kontiki_core::message::{Body, Message};
@@ -486,7 +487,7 @@ fn false_claim(host: &Host, message: &Message) -> Option<Index> {
         }
         Body::HeartbeatAck { matched, .. } => {
             let entry = host.raft.log().get(*matched);
-            let claims_more = entry.is_some_and(|entry| !is_on_disk(host, entry));
+            let claims_more = entry.is_some_and(|entry| !is_on_disk(&host.disk, entry));
             if claims_more { Some(*matched) } else { lost_through(host, *matched) }
         }
         _ => None,
@@ -509,9 +510,9 @@ fn agree(ours: &Entry, theirs: &Entry) -> bool {
     ours.id == theirs.id && (ours.body == theirs.body || !holds_body(ours) || !holds_body(theirs))
 }
 
-/// Whether this entry has reached the disk of a member; it may be damaged since.
-fn is_on_disk(host: &Host, entry: &Entry) -> bool {
-    host.disk.entries.iter().any(|written| agree(written, entry))
+/// Whether this entry has reached a disk; it may be damaged since.
+fn is_on_disk(disk: &Durable, entry: &Entry) -> bool {
+    disk.entries.iter().any(|written| agree(written, entry))
 }
 
 /// All entries that a log holds.
@@ -543,14 +544,12 @@ fn logs_match(hosts: &[&Host], member: usize) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Whether a log through here is on the disks of a majority of these members. What a member that has lost its
-/// disk had on it is believed: it is another one now.
+/// Whether a log through here is on the disks of a majority of these members, or was on one that is lost: its
+/// member is another one now.
 fn is_on_disks(log: &Log, through: Index, membership: &Membership, hosts: &[&Host]) -> bool {
     let Some(entry) = log.get(through) else { return true };
-    let holds = |host: &&Host| host.disk.base.index >= through || is_on_disk(host, entry);
-    let was_wiped = |host: &&Host, member: Member| host.member().incarnation > member.incarnation;
-    has_majority(membership, |member| {
-        let host = hosts.get(member.id.get() as usize - 1);
-        host.is_some_and(|host| holds(host) || was_wiped(host, member))
+    let holds = |disk: &Durable| disk.base.index >= through || is_on_disk(disk, entry);
+    has_majority(membership, |Member { id, incarnation }| {
+        hosts.get(id.get() as usize - 1).is_some_and(|host| holds(host.disk_in(incarnation)))
     })
 }

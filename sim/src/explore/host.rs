@@ -24,6 +24,8 @@ pub(super) struct Host {
     pub(super) raft: Raft,
     /// What is on its disk for good.
     pub(super) disk: Durable,
+    /// What was on the disks that it has lost, one for each incarnation: what it had promised was true then.
+    pub(super) former: Vec<Durable>,
     /// What its kernel has handed out to be written since, in order.
     pub(super) writes: VecDeque<Arc<Write>>,
     /// Through where its state machine has applied, and is still to apply.
@@ -141,9 +143,10 @@ impl Host {
         let disk = if is_founder { Durable::bootstrap(group) } else { Durable::default() };
         let raft = restored(bounds, id(member).into(), &disk, started(bounds)).expect("a new member starts");
         let facts = Facts::of(&raft);
-        let (writes, images, done) = Default::default();
+        let (former, writes, images, done) = Default::default();
         let (applied, applying, due) = (raft.log().applied(), VecDeque::new(), Instant::NEVER);
-        let mut host = Self { raft, disk, writes, applied, applying, due, facts, hash: 0, images, done };
+        let mut host =
+            Self { raft, disk, former, writes, applied, applying, due, facts, hash: 0, images, done };
         host.seal(bounds);
         host
     }
@@ -185,11 +188,20 @@ impl Host {
         self.raft.config().identity().member
     }
 
-    /// Its disk is lost. Returns as whom it starts again.
-    pub(super) fn wipe(&mut self) -> Member {
-        let Member { id, incarnation } = self.member();
-        self.disk = Durable::default();
-        Member { id, incarnation: Incarnation(incarnation.0 + 1) }
+    /// As whom it starts again where its disk is lost.
+    pub(super) fn reborn(&self) -> Member {
+        let Member { id, incarnation: Incarnation(lives) } = self.member();
+        Member { id, incarnation: Incarnation(lives + 1) }
+    }
+
+    /// Its disk is lost.
+    pub(super) fn wipe(&mut self) {
+        self.former.push(std::mem::take(&mut self.disk));
+    }
+
+    /// The disk that it has in this incarnation, or had when that ended.
+    pub(super) fn disk_in(&self, Incarnation(lives): Incarnation) -> &Durable {
+        usize::try_from(lives).ok().and_then(|lives| self.former.get(lives)).unwrap_or(&self.disk)
     }
 
     /// What was in the entry at this index is lost.
@@ -221,13 +233,14 @@ impl Host {
         if self.facts.is_leader {
             self.due = self.raft.deadline();
         }
-        let Self { raft, disk, writes, applied, applying, due, .. } = &*self;
-        self.hash = StableHasher::of(&(raft, disk, writes, applied, applying, due));
+        let Self { raft, disk, former, writes, applied, applying, due, .. } = &*self;
+        self.hash = StableHasher::of(&(raft, disk, former, writes, applied, applying, due));
     }
 
     /// Whether the two are in the same state.
     pub(super) fn equals(&self, other: &Self) -> bool {
         (&self.raft, &self.disk, &self.writes) == (&other.raft, &other.disk, &other.writes)
+            && self.former == other.former
             && (self.applied, &self.applying, self.due) == (other.applied, &other.applying, other.due)
     }
 }

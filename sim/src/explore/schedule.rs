@@ -17,7 +17,7 @@ use kontiki_core::action::Action;
 use kontiki_core::event::Event;
 use kontiki_core::message::Message;
 use kontiki_core::status::Status;
-use kontiki_core::types::{Incarnation, Member, NodeId, Term, WriteSeq};
+use kontiki_core::types::{Member, NodeId, Term, WriteSeq};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -191,9 +191,9 @@ impl Run {
                 return self.starts_again(host.member(), 0, Some(what));
             }
             Cause::Wipe => {
-                let Member { id, incarnation: Incarnation(before) } = host.member();
-                let (next, lost) = (Member::new(id, Incarnation(before + 1)), host.writes.len() as u64);
-                return self.starts_again(next, lost, Some(format!("the disk of member {id} is lost")));
+                let (lost, what) =
+                    (host.writes.len() as u64, format!("the disk of member {} is lost", id(member)));
+                return self.starts_again(host.reborn(), lost, Some(what));
             }
             Cause::Receive(key) => self.arrives(&steps.post(key).message, host.raft.status().term),
             _ => {}

@@ -201,8 +201,8 @@ impl State {
     /// Everything that can happen within the bounds to one member, in the order of the causes.
     pub(super) fn events(&self, member: usize, bounds: &Bounds, all: &mut Vec<(Cause, Transition)>) {
         let Spent { proposals, crashes, elections, heartbeats, reads, .. } = self.spent;
-        let Spent { follower_reads, questions, snapshots, transfers, changes, alarms, losses, .. } =
-            self.spent;
+        let Spent { follower_reads, questions, snapshots, transfers, changes, .. } = self.spent;
+        let Spent { alarms, losses, wipes, .. } = self.spent;
         let (host, at) = (&self.hosts[member], member as u8);
         let may_wake = match host.facts.is_leader {
             true => heartbeats < bounds.heartbeats,
@@ -226,7 +226,7 @@ impl State {
             let lose = |index| (Cause::Lose(index), Transition::Lose(at, index));
             all.extend(host.may_lose().map(lose));
         }
-        if self.spent.wipes < bounds.wipes {
+        if wipes < bounds.wipes {
             all.push((Cause::Wipe, Transition::Wipe(at)));
         }
         let read = (Cause::Read(reads + follower_reads + 1), Transition::Read(at));

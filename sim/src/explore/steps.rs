@@ -208,7 +208,13 @@ impl Steps {
             if let Cause::Lose(index) = cause {
                 did.host.lose(index);
             }
-            let member = if cause == Cause::Wipe { did.host.wipe() } else { before.member() };
+            let member = match cause {
+                Cause::Wipe => {
+                    did.host.wipe();
+                    before.reborn()
+                }
+                _ => before.member(),
+            };
             did.host.restart(&self.bounds, member, clock.now())?;
             has_latest_membership(&did.host.raft)?;
             // Its host reads by no lease any more.

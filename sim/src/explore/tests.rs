@@ -397,11 +397,14 @@ fn what_is_not_known_of_an_entry_does_not_differ() {
 /// A member that has lost its disk is another one, whatever it said before.
 #[test]
 fn a_member_that_was_wiped_begins_anew() {
-    let mut host = holding(1, &[(1, 1, "a")], 0);
-    let next = host.wipe();
-    host.restart(&PAIR, next, NOW).unwrap();
+    let before = holding(1, &[(1, 1, "a")], 0);
+    let mut host = before.clone();
+    host.wipe();
+    host.restart(&PAIR, before.reborn(), NOW).unwrap();
     assert_eq!(host.member(), Member { id: id(2), incarnation: Incarnation(1) });
     assert_eq!((host.raft.log().last(), host.raft.status().term), (LogId::ZERO, Term::ZERO));
+    assert_eq!(*host.disk_in(Incarnation(0)), before.disk, "what it had counts for what it was");
+    assert_eq!(host.disk_in(Incarnation(1)).entries.len(), 0);
 }
 
 /// A group with a witness or a learner, of which a member loses an entry or its disk, holds all properties;
@@ -429,10 +432,7 @@ fn groups_of_all_kinds_are_explored_with_damage() {
 #[test]
 fn a_pair_may_have_to_be_recovered_by_hand() {
     let bounds = Bounds { losses: 1, crashes: 0, proposals: 0, elections: 1, ..lively(PAIR) };
-    let mut exploration = Exploration::new(bounds).unwrap();
-    while !exploration.is_done() {
-        exploration.go_on(64);
-    }
+    let exploration = explored(bounds, 64);
     let found = exploration.found().expect("it leads nowhere");
     assert_eq!(found.violation.property, "Liveness");
     assert!(matches!(found.path.last(), Some(Transition::Lose(_, 1))), "{:?}", found.path);
