@@ -1,11 +1,12 @@
 //! Every bug that a simulation has found: the scenario that showed it, kept as it was drawn.
 
+use kontiki_sim::report::Report;
 use kontiki_sim::scenario::Scenario;
 use std::fs;
 use std::path::Path;
 
 /// The scenario file in tests/regressions, and what was wrong.
-const FOUND: [(&str, &str); 13] = [
+const FOUND: [(&str, &str); 14] = [
     ("votes-limited.json", "requests for votes were dropped when too many answers waited for the disk"),
     ("equal-index-hint.json", "a conflict hint at the very index that was refused was taken for stale"),
     (
@@ -31,17 +32,27 @@ const FOUND: [(&str, &str); 13] = [
     ),
     ("beaten-candidate-stands-again.json", "a candidate that could not win kept another from standing"),
     ("window-after-each-refusal.json", "each refusal of a late append was followed by a whole window"),
+    ("served-clients-make-way.json", "a healed cluster was written to without end"),
 ];
+
+fn played(file: &str) -> Report {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions").join(file);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let scenario: Scenario = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
+    kontiki_sim::run(&scenario).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// A session expires before a slow client can use it, whatever it is told, as long as the others write.
+#[test]
+fn clients_that_have_been_served_make_way() {
+    let commits = played("served-clients-make-way.json").counters.commits;
+    assert!((8_192..8_300).contains(&commits), "{commits} commits");
+}
 
 #[test]
 fn what_was_found_stays_mended() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
     for (file, bug) in FOUND {
-        let path = dir.join(file);
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let scenario: Scenario =
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
-        let report = kontiki_sim::run(&scenario).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let report = played(file);
         assert_eq!(report.failure, None, "{bug}: cargo sim replay tests/regressions/{file} --trace");
     }
 }

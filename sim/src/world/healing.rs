@@ -33,7 +33,6 @@ impl<A: Application> World<'_, A> {
             (self.scenario.workload.timeout_us + self.scenario.workload.think_us) * 1_000 + self.slowest();
         self.bound = self.now + BOUND * (timeout + waits);
         self.clients.healed();
-        self.end_at_healing = self.end_of_logs();
         let dead_disks = matches!(self.scenario.heal, Heal::Disks(_));
         if self.scenario.quiet && !dead_disks {
             self.clients.be_still();
@@ -41,6 +40,7 @@ impl<A: Application> World<'_, A> {
         }
         self.network.heal();
         self.core = self.choose_core();
+        self.end_at_healing = self.end_of_logs();
         for member in 0..self.hosts.len() {
             // A leader whose disk is full refuses all work until there is space, which one that is dead as
             // well never tells.
@@ -224,9 +224,8 @@ impl<A: Application> World<'_, A> {
     /// progress within the time of a few elections. This holds under one leader only: each of a series of
     /// leaders commits an entry of its own, which is no progress.
     fn extend_bound(&mut self) {
-        let ups = || self.group().into_iter().filter_map(|member| self.hosts[member].up.as_ref());
-        let progress = ups().map(|up| up.status.committed.get()).sum();
-        let term = ups().map(|up| up.status.term).max().unwrap_or(Term::ZERO);
+        let progress = self.statuses().map(|status| status.committed.get()).sum();
+        let term = self.statuses().map(|status| status.term).max().unwrap_or(Term::ZERO);
         let (known, since) = self.progress;
         if progress > known && (since == Term::ZERO || since == term) {
             self.progress = (progress, term);
@@ -238,14 +237,14 @@ impl<A: Application> World<'_, A> {
     /// behind everything that was proposed before. So at the end of the time the clients that have been
     /// served make way, and what is in the logs is waited for, as long as it is being committed.
     fn extend_service(&mut self) {
-        let ups = || self.group().into_iter().filter_map(|member| self.hosts[member].up.as_ref());
         match self.queue_end {
             None => {
                 self.make_way();
                 self.bound = self.now + BOUND / 2 * (self.election_timeout() + self.slowest());
             }
             Some(end) if self.queue_committed < end => {
-                self.queue_committed = ups().map(|up| up.status.committed).max().unwrap_or_default();
+                let committed = self.statuses().map(|status| status.committed).max();
+                self.queue_committed = committed.unwrap_or_default();
                 self.extend_bound();
             }
             Some(_) => {}
@@ -260,10 +259,14 @@ impl<A: Application> World<'_, A> {
         }
     }
 
-    /// The last entry of the longest log.
+    /// The last entry of the longest log of the group.
     fn end_of_logs(&self) -> Index {
-        let ups = self.hosts.iter().filter_map(|host| host.up.as_ref());
-        ups.map(|up| up.status.last.index).max().unwrap_or_default()
+        self.statuses().map(|status| status.last.index).max().unwrap_or_default()
+    }
+
+    /// What the running members of the group say of themselves.
+    fn statuses(&self) -> impl Iterator<Item = &Status> {
+        self.group().into_iter().filter_map(|member| self.hosts[member].up.as_ref()).map(|up| &up.status)
     }
 
     /// Restarts the members whose incarnation was stale and that their group has added again: the operator
