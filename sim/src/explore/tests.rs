@@ -12,10 +12,10 @@ use crate::report::Failure;
 use crate::story::Story;
 use crate::story::cause::Run;
 use crate::trace::{Fate, Traced};
-use kontiki_core::action::Outcome;
+use kontiki_core::action::{Action, Outcome};
 use kontiki_core::config::{Config, Options};
 use kontiki_core::event::Event;
-use kontiki_core::log::{Entry, EntryBody};
+use kontiki_core::log::{Entries, Entry, EntryBody, LogSlice};
 use kontiki_core::membership::Membership;
 use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::Raft;
@@ -487,6 +487,22 @@ fn a_step_that_breaks_a_rule_of_its_own_is_seen() {
     assert_eq!(before.judge(&host.raft, &vote, &actions), Ok(()));
     let violation = before.judge(&host.raft, &asked(LogId::new(1, 1)), &actions).unwrap_err();
     assert_eq!(violation.property, "Election Restriction");
+}
+
+/// What a follower has acknowledged is not sent to it again.
+#[test]
+fn a_leader_that_goes_back_behind_what_matches_is_seen() {
+    let mut leader = elected().swap_remove(0);
+    let matched = leader.raft.log().last();
+    let acknowledged = message(2, 1, Body::Appended { matched: matched.index });
+    leader.raft.step(NOW, Event::Receive(acknowledged));
+    let before = Before::of(&leader.raft);
+    let sent = |prev| {
+        let slice = LogSlice::new(prev, Entries::default()).unwrap();
+        let append = Action::Send(message(1, 2, Body::Append { slice, commit: Index::ZERO }));
+        property(before.judge(&leader.raft, &Event::Wake, &[append]))
+    };
+    assert_eq!((sent(matched), sent(LogId::ZERO)), ("nothing", "Match Index"));
 }
 
 #[test]
