@@ -446,6 +446,12 @@ mod tests {
         progress.refused(index(10));
         progress.acknowledge(index(11));
         assert_eq!(sent(&mut progress), 2, "slowly again");
+        let mut unknown = Progress::new(member(), index(5), Instant::ZERO);
+        assert_eq!(sent(&mut unknown), 1);
+        unknown.refused(index(3));
+        assert_eq!(sent(&mut unknown), 1);
+        unknown.acknowledge(index(3));
+        assert_eq!(sent(&mut unknown), 6, "a probe that is refused was alone on its way");
     }
 
     #[test]
