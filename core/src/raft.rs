@@ -18,6 +18,8 @@
 
 use crate::action::{Action, Outcome, Refusal, Violation, Write};
 use crate::common::Common;
+#[cfg(feature = "explore")]
+use crate::config::ConfigError;
 use crate::config::{Config, Options};
 use crate::durable::{Durable, RestoreError, Restored};
 use crate::event::{EntriesLoaded, Event, Proposal, Read, Reconfigure, Transfer};
@@ -220,6 +222,20 @@ impl Raft {
     #[cfg(feature = "explore")]
     pub fn set_election_deadline(&mut self, deadline: Instant) {
         self.common.election_deadline = deadline;
+    }
+
+    /// Goes on with time, which was [forgotten](Self::forget_time), and with these settings: all timers are
+    /// as if they had been set at `now`, and how long to wait for a leader is drawn anew.
+    ///
+    /// # Errors
+    ///
+    /// If the settings are wrong; then nothing has changed.
+    #[cfg(feature = "explore")]
+    pub fn take_up_time(&mut self, options: Options, now: Instant) -> Result<(), ConfigError> {
+        self.common.config = Config::new(self.common.config.identity(), options)?;
+        self.forget_time(now);
+        self.common.restart_election_timer();
+        Ok(())
     }
 
     /// When this member wants to be woken with [`Event::Wake`], at the latest.

@@ -132,9 +132,15 @@ struct Limits {
     /// Disks finish each write at once
     #[arg(long)]
     instant_disks: bool,
+    /// Hosts wait for their disks and state machines, and do what follows from a step in its order
+    #[arg(long)]
+    synchronous: bool,
     /// Of one in so many states, look for a way on: with no more faults, a member can be elected and commit
     #[arg(long, value_name = "STATES")]
     liveness_every: Option<NonZeroU32>,
+    /// Of one in so many states, put the group through a trial: with timers that run, it must serve soon
+    #[arg(long, value_name = "STATES")]
+    trial_every: Option<NonZeroU32>,
 }
 
 /// How many states are expanded before their successors are looked up.
@@ -169,7 +175,9 @@ impl Limits {
             pre_vote: self.pre_vote,
             slow_machines: self.slow_machines,
             instant_disks: self.instant_disks,
+            synchronous: self.synchronous,
             liveness_every: self.liveness_every,
+            trial_every: self.trial_every,
         }
     }
 }

@@ -58,7 +58,8 @@ pub struct Bounds {
     /// How many times an operator has a leader hand over.
     pub transfers: u8,
     /// How many changes of the membership an operator asks for: the last member is added as a voter, then
-    /// removed, and so on.
+    /// removed, and so on. Where disks are lost and the group begins with it, it is removed first, and then
+    /// added in the incarnation that it is in.
     pub changes: u8,
     /// Whether a change swaps the last member for the one before it, then that one for the last, and so on:
     /// by joint consensus.
@@ -80,9 +81,15 @@ pub struct Bounds {
     /// Whether disks finish each write at once. Otherwise a write may take any time, and a crash loses any
     /// number of the last ones.
     pub instant_disks: bool,
+    /// Whether hosts wait for their disks and state machines: they do what follows from a step in its order,
+    /// and each write and all that is applied are done before what comes next. Then neither takes any time.
+    pub synchronous: bool,
     /// Of one in how many states a way on is looked for: with no more faults, a member can be elected and
     /// commit a command. `None` looks for none.
     pub liveness_every: Option<NonZeroU32>,
+    /// Of one in how many states the group is put through a trial: with timers that run and no more faults
+    /// but those of the trial, it must serve soon, and again soon after each of them. `None` holds none.
+    pub trial_every: Option<NonZeroU32>,
 }
 
 /// One event at one member.
@@ -138,7 +145,7 @@ pub enum BoundsError {
     Terms(u64),
     /// Time goes on for more than 8 ticks.
     Ticks(u8),
-    /// Time goes on, and a way on is looked for, which has no time.
+    /// Time goes on, and a way on is looked for, which has no time, or a trial held, which has its own.
     TimedLiveness,
 }
 
@@ -175,7 +182,9 @@ impl Bounds {
         pre_vote: false,
         slow_machines: false,
         instant_disks: false,
+        synchronous: false,
         liveness_every: None,
+        trial_every: None,
     };
 
     /// How many members the group begins with.
@@ -208,7 +217,8 @@ impl Bounds {
             }
             Self { terms, .. } if !(1..=16).contains(terms) => Err(BoundsError::Terms(*terms)),
             Self { ticks, .. } if *ticks > 8 => Err(BoundsError::Ticks(*ticks)),
-            Self { ticks: 1.., liveness_every: Some(_), .. } => Err(BoundsError::TimedLiveness),
+            Self { ticks: 1.., liveness_every: Some(_), .. }
+            | Self { ticks: 1.., trial_every: Some(_), .. } => Err(BoundsError::TimedLiveness),
             _ => Ok(()),
         }
     }
@@ -229,7 +239,7 @@ impl fmt::Display for BoundsError {
             Self::Terms(terms) => write!(f, "{terms} terms: choose 1 to 16"),
             Self::Ticks(ticks) => write!(f, "{ticks} ticks: choose 8 at most"),
             Self::TimedLiveness => {
-                f.write_str("a way on takes no time: look for it without ticks, or leave it out")
+                f.write_str("a way on takes no time, and a trial its own: leave them out, or the ticks")
             }
         }
     }
@@ -244,6 +254,8 @@ pub enum ReplayError {
     Bounds(BoundsError),
     /// A script has no clocks that differ.
     Clocks,
+    /// The hosts of a script do not wait for their disks and state machines.
+    Synchronous,
     /// This event, counted from one, cannot happen there: the way is of another version of the kernel, or was
     /// changed.
     Impossible {
@@ -260,6 +272,9 @@ impl fmt::Display for ReplayError {
             Self::Bounds(error) => error.fmt(f),
             Self::Clocks => f.write_str(
                 "clocks that differ cannot be told as a script: explore without --ticks, or use --replay without --script",
+            ),
+            Self::Synchronous => f.write_str(
+                "hosts that wait cannot be told as a script: explore without --synchronous, or use --replay without --script",
             ),
             Self::Impossible { step, transition } => write!(
                 f,

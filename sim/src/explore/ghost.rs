@@ -315,30 +315,11 @@ impl Ghost {
     /// Vote Durability: what a message promises is on the disk of the member that sends it.
     fn leaves(self: &mut Arc<Self>, host: &Host, message: &Message) -> Result<(), Violation> {
         let (from, term) = (message.from, message.term);
-        if let Some(claimed) = false_claim(host, message) {
-            let detail = format!(
-                "member {} acknowledges entry {claimed} in term {term}, and it is not on its disk",
-                from.id
-            );
-            return Err(Violation::new("Durable Commit", detail));
+        is_on_its_disk(host, message)?;
+        if matches!(message.body, Body::HeartbeatAck { .. } | Body::Pause { .. }) {
+            self.heartbeat_answered(from.id);
         }
-        let candidate = match &message.body {
-            Body::HeartbeatAck { .. } | Body::Pause { .. } => {
-                self.heartbeat_answered(from.id);
-                return Ok(());
-            }
-            Body::Voted { granted: true } => message.to,
-            Body::RequestVote { .. } => from,
-            _ => return Ok(()),
-        };
-        let ballot = host.disk.ballot;
-        if ballot.term() < term || (ballot.term() == term && ballot.vote() != Some(candidate.id)) {
-            let detail = format!(
-                "member {} votes for {} in term {term}, and its disk has {ballot:?}",
-                from.id, candidate.id
-            );
-            return Err(Violation::new("Vote Durability", detail));
-        }
+        let Some(candidate) = candidate_of(message) else { return Ok(()) };
         let voted = self.votes.iter().find(|(voted, voter, _)| *voted == term && *voter == from);
         match voted {
             Some((.., other)) if *other != candidate => {
@@ -471,6 +452,40 @@ pub(super) fn applied_is_committed(
     }
     let detail = format!("member {id} applies entry {applied}, which is not committed");
     Err(Violation::new("State Machine Safety", detail))
+}
+
+/// Whom a message is a vote for. A candidate votes for itself.
+fn candidate_of(message: &Message) -> Option<Member> {
+    match &message.body {
+        Body::Voted { granted: true } => Some(message.to),
+        Body::RequestVote { .. } => Some(message.from),
+        _ => None,
+    }
+}
+
+/// Durable Commit and Vote Durability: what a message says to be on the disk of its sender is there.
+fn is_on_its_disk(host: &Host, message: &Message) -> Result<(), Violation> {
+    let (from, term) = (message.from.id, message.term);
+    if let Some(claimed) = false_claim(host, message) {
+        let detail =
+            format!("member {from} acknowledges entry {claimed} in term {term}, and it is not on its disk");
+        return Err(Violation::new("Durable Commit", detail));
+    }
+    let (ballot, candidate) = (host.disk.ballot, candidate_of(message).map(|candidate| candidate.id));
+    let is_there = ballot.term() > term || (ballot.term() == term && ballot.vote() == candidate);
+    match candidate.filter(|_| !is_there) {
+        None => Ok(()),
+        Some(candidate) => {
+            let detail =
+                format!("member {from} votes for {candidate} in term {term}, and its disk has {ballot:?}");
+            Err(Violation::new("Vote Durability", detail))
+        }
+    }
+}
+
+/// Contract: where the host of a member waits for its disk, a message comes after the write that it rests on.
+pub(super) fn is_promised_in_order(host: &Host, message: &Message) -> Result<(), Violation> {
+    is_on_its_disk(host, message).map_err(|Violation { detail, .. }| Violation::new("Contract", detail))
 }
 
 /// The entry that a message claims to be on the disk of its sender, if it is not there, or not in the term of

@@ -5,9 +5,10 @@ use super::host::{Cause, Host};
 use super::network::Key;
 use super::state::State;
 use super::steps::Steps;
-use super::violation::Violation;
+use super::violation::{Ended, Violation};
 use kontiki_core::types::{Index, Term};
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// How often a member's timer may be due on its way.
@@ -21,6 +22,23 @@ const CALM: Bounds =
     Bounds { terms: u64::MAX, elections: u8::MAX, heartbeats: u8::MAX, proposals: u8::MAX, ..Bounds::NONE };
 
 impl State {
+    /// Looks for a way on from here, and puts the group through a trial, where the bounds want it of a state
+    /// like this.
+    pub(super) fn goes_on(
+        &self,
+        steps: &Steps,
+        is_wanted: impl Fn(NonZeroU32) -> bool,
+    ) -> Result<(), Box<Ended>> {
+        let Bounds { liveness_every, trial_every, .. } = steps.bounds;
+        if liveness_every.is_some_and(&is_wanted) {
+            self.leads_on(steps).map_err(|violation| Box::new(violation.into()))?;
+        }
+        match trial_every.is_some_and(is_wanted) {
+            true => self.stands_trial(),
+            false => Ok(()),
+        }
+    }
+
     /// Looks for a way on: the messages under way are lost, and all later ones arrive once and in order. The
     /// timer of one member is due, again and again, until it leads, has committed all that it holds and then
     /// a command, which all members apply, and has left a joint phase. A leader of the latest term is tried

@@ -31,6 +31,8 @@ pub(super) struct Host {
     /// Through where its state machine has applied, and is still to apply.
     pub(super) applied: Index,
     pub(super) applying: VecDeque<Index>,
+    /// The requests of clients that it has not answered, in order.
+    pub(super) open: Vec<RequestId>,
     /// When its timer is due, at the earliest.
     pub(super) due: Instant,
     pub(super) facts: Facts,
@@ -64,7 +66,8 @@ pub(super) enum Cause {
     Wipe,
     Propose(u8),
     Read(u8),
-    Change(u8),
+    /// The second number says in which incarnation the last member is.
+    Change(u8, u8),
     Transfer(u8),
     Snapshot,
     Alarm,
@@ -143,10 +146,10 @@ impl Host {
         let disk = if is_founder { Durable::bootstrap(group) } else { Durable::default() };
         let raft = restored(bounds, id(member).into(), &disk, started(bounds)).expect("a new member starts");
         let facts = Facts::of(&raft);
-        let (former, writes, images, done) = Default::default();
+        let (former, writes, open, images, done) = Default::default();
         let (applied, applying, due) = (raft.log().applied(), VecDeque::new(), Instant::NEVER);
         let mut host =
-            Self { raft, disk, former, writes, applied, applying, due, facts, hash: 0, images, done };
+            Self { raft, disk, former, writes, applied, applying, open, due, facts, hash: 0, images, done };
         host.seal(bounds);
         host
     }
@@ -156,6 +159,7 @@ impl Host {
         self.raft = restored(bounds, member, &self.disk, now)?;
         self.writes.clear();
         self.applying.clear();
+        self.open.clear();
         self.applied = self.raft.log().applied();
         self.seal(bounds);
         Ok(())
@@ -204,6 +208,21 @@ impl Host {
         usize::try_from(lives).ok().and_then(|lives| self.former.get(lives)).unwrap_or(&self.disk)
     }
 
+    /// Where its host waits for its disk: there is nothing that it must still write.
+    pub(super) fn has_written_all(&self) -> Result<(), Violation> {
+        let (disk, raft) = (&self.disk, self.raft.status());
+        if raft.role == RoleKind::Halted || (disk.last(), disk.ballot.term()) == (raft.last, raft.term) {
+            return Ok(());
+        }
+        let (id, last, term) = (raft.id, raft.last, raft.term);
+        let detail = format!(
+            "member {id} is in term {term} with a log to {last} after a step, and its disk in term {} with one to {}",
+            disk.ballot.term(),
+            disk.last()
+        );
+        Err(Violation::new("Contract", detail))
+    }
+
     /// What was in the entry at this index is lost.
     pub(super) fn lose(&mut self, index: u8) {
         let index = Index::new(index.into());
@@ -233,14 +252,14 @@ impl Host {
         if self.facts.is_leader {
             self.due = self.raft.deadline();
         }
-        let Self { raft, disk, former, writes, applied, applying, due, .. } = &*self;
-        self.hash = StableHasher::of(&(raft, disk, former, writes, applied, applying, due));
+        let Self { raft, disk, former, writes, applied, applying, open, due, .. } = &*self;
+        self.hash = StableHasher::of(&(raft, disk, former, writes, applied, applying, open, due));
     }
 
     /// Whether the two are in the same state.
     pub(super) fn equals(&self, other: &Self) -> bool {
         (&self.raft, &self.disk, &self.writes) == (&other.raft, &other.disk, &other.writes)
-            && self.former == other.former
+            && (&self.former, &self.open) == (&other.former, &other.open)
             && (self.applied, &self.applying, self.due) == (other.applied, &other.applying, other.due)
     }
 }
@@ -262,6 +281,8 @@ fn config(bounds: &Bounds, member: Member) -> Config {
     let options = Options {
         pre_vote: bounds.pre_vote,
         witness: bounds.kind(member.id.get() as usize - 1) == MemberKind::Witness,
+        synchronous_writes: bounds.synchronous,
+        synchronous_apply: bounds.synchronous,
         // Both go by how long something has lasted.
         check_quorum: has_time,
         lease_reads: has_time,

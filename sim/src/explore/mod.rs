@@ -39,6 +39,7 @@ mod store;
 mod symmetry;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod violation;
 
 pub use bounds::{Bounds, BoundsError, ReplayError, Transition};
@@ -240,10 +241,8 @@ impl Batch<'_> {
             Waiting::After(successor) => Arc::new(successor.state()),
         };
         let mut expanded = Expanded { successors: Vec::new(), violation: None, transitions: 0 };
-        if steps.bounds.liveness_every.is_some_and(|every| *number % every == 0)
-            && let Err(violation) = state.leads_on(steps)
-        {
-            expanded.violation = Some((None, violation));
+        if let Err(ended) = state.goes_on(steps, |every| *number % every == 0) {
+            expanded.violation = Some((None, ended.violation));
             return expanded;
         }
         let mut events = Vec::with_capacity(32);
@@ -292,5 +291,9 @@ pub fn replay(schedule: &Schedule) -> Result<(Vec<String>, Option<Violation>), R
     let end = schedule.walk(&steps, |state, _| {
         told.extend(events.next().map(|transition| state.describe(*transition, &steps)));
     })?;
-    Ok((told, end.err()))
+    let violation = end.err().map(|ended| {
+        told.extend(ended.told);
+        ended.violation
+    });
+    Ok((told, violation))
 }

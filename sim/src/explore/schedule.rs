@@ -6,7 +6,7 @@ use super::host::Cause;
 use super::state::{State, What};
 use super::steps::{Steps, Taken};
 use super::symmetry::Symmetry;
-use super::violation::Violation;
+use super::violation::Ended;
 use crate::fate::Fate;
 use crate::happened::Happened;
 use crate::report::Failure;
@@ -104,7 +104,8 @@ impl Schedule {
             }
             What::Tick(_) => run.at += TICK_NANOS,
         })?;
-        let failure = end.err().map(|found| Failure::new(found.property, found.detail, run.step, run.at));
+        let found = end.err().map(|ended| ended.violation);
+        let failure = found.map(|found| Failure::new(found.property, found.detail, run.step, run.at));
         Ok((run, failure))
     }
 
@@ -114,25 +115,20 @@ impl Schedule {
         &self,
         steps: &Steps,
         mut before: impl FnMut(&State, What),
-    ) -> Result<Result<Arc<State>, Violation>, ReplayError> {
+    ) -> Result<Result<Arc<State>, Ended>, ReplayError> {
         let mut state = match State::first(steps) {
             Ok(first) => Arc::new(first),
-            Err(violation) => return Ok(Err(violation)),
+            Err(violation) => return Ok(Err(violation.into())),
         };
         for (&transition, step) in self.path.iter().zip(1..) {
             let impossible = ReplayError::Impossible { step, transition };
             before(&state, state.what(transition, &steps.bounds).ok_or(impossible)?);
             match state.after(transition, steps).ok_or(impossible)? {
                 Ok(next) => state = next,
-                Err(violation) => return Ok(Err(violation)),
+                Err(violation) => return Ok(Err(violation.into())),
             }
         }
-        if self.bounds.liveness_every.is_some()
-            && let Err(violation) = state.leads_on(steps)
-        {
-            return Ok(Err(violation));
-        }
-        Ok(Ok(state))
+        Ok(state.goes_on(steps, |_| true).map(|()| state).map_err(|ended| *ended))
     }
 
     pub(super) fn steps(&self) -> Result<Steps, ReplayError> {

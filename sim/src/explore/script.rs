@@ -5,7 +5,7 @@ use super::host::Cause;
 use super::schedule::{Schedule, sent};
 use super::state::{State, What};
 use super::steps::Steps;
-use super::violation::Violation;
+use super::violation::{Ended, Violation};
 use kontiki_core::event::{Event, Reconfigure};
 use kontiki_core::membership::Change;
 use std::collections::BTreeMap;
@@ -21,6 +21,9 @@ impl Schedule {
         let steps = self.steps()?;
         if self.bounds.ticks > 0 {
             return Err(ReplayError::Clocks);
+        }
+        if self.bounds.synchronous {
+            return Err(ReplayError::Synchronous);
         }
         let mut later = BTreeMap::new();
         let _ = self.walk(&steps, |_, what| {
@@ -39,7 +42,9 @@ impl Schedule {
             });
         })?;
         Ok(match end {
-            Err(Violation { property, detail }) => format!("# {property}: {detail}\n{}----\n", script.lines),
+            Err(Ended { violation: Violation { property, detail }, .. }) => {
+                format!("# {property}: {detail}\n{}----\n", script.lines)
+            }
             Ok(_) => script.lines + "status\n----\n",
         })
     }
@@ -96,7 +101,7 @@ impl Script {
                 leader.map_or(Ok(()), |leader| writeln!(lines, "unreachable {name} {leader}"))
             }
             Cause::Snapshot => writeln!(lines, "snapshot {name} {}", host.raft.status().applied),
-            Cause::Change(_) => writeln!(lines, "reconfigure {name} {}", change(&steps.event(cause, host))),
+            Cause::Change(..) => writeln!(lines, "reconfigure {name} {}", change(&steps.event(cause, host))),
         };
     }
 }

@@ -116,7 +116,7 @@ impl Spent {
             Cause::Read(_) => self.follower_reads += 1,
             Cause::Receive(key) if key.is_question() && is_leader => self.questions += 1,
             Cause::Snapshot => self.snapshots += 1,
-            Cause::Change(_) => self.changes += 1,
+            Cause::Change(..) => self.changes += 1,
             Cause::Transfer(_) => self.transfers += 1,
             Cause::Alarm => self.alarms += 1,
             Cause::Persisted | Cause::Applied | Cause::Receive(_) => {}
@@ -238,7 +238,8 @@ impl State {
                 all.push(read);
             }
             if changes < bounds.changes {
-                all.push((Cause::Change(changes + 1), Transition::Change(at)));
+                let lives = self.hosts.last().map_or(0, |last| last.former.len() as u8);
+                all.push((Cause::Change(changes + 1, lives), Transition::Change(at)));
             }
             if transfers < bounds.transfers {
                 all.push((Cause::Transfer(transfers + 1), Transition::Transfer(at)));

@@ -21,7 +21,7 @@ use kontiki_core::message::Message;
 use kontiki_core::raft::Raft;
 use kontiki_core::status::Status;
 use kontiki_core::time::Instant;
-use kontiki_core::types::{Incarnation, RequestId, WriteSeq};
+use kontiki_core::types::{Incarnation, Member, RequestId, WriteSeq};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -228,7 +228,10 @@ impl Steps {
             Cause::Timeout if self.bounds.ticks == 0 => before.due,
             _ => clock.now(),
         };
-        did.carry_out(self.event(cause, before), now, &self.bounds, watch)?;
+        let event = self.event(cause, before);
+        did.host.open.extend(request_in(&event));
+        did.host.open.sort_unstable();
+        did.carry_out(event, now, &self.bounds, watch)?;
         did.host.seal(&self.bounds);
         let is_read = matches!(cause, Cause::Read(_));
         did.is_judged = is_read || ghost::concerns(before, &did.host, &did.sent, &did.answers);
@@ -248,7 +251,7 @@ impl Steps {
                 let via = if self.bounds.ticks == 0 { ReadVia::Quorum } else { ReadVia::Lease };
                 Event::Read(Read { request: request_of_read(number), via })
             }
-            Cause::Change(number) => self.change(request(2 * MAX_PROPOSALS, number), number),
+            Cause::Change(number, lives) => self.change(request(2 * MAX_PROPOSALS, number), number, lives),
             Cause::Transfer(number) => {
                 Event::Transfer(Transfer { request: request(3 * MAX_PROPOSALS, number), to: None })
             }
@@ -258,17 +261,29 @@ impl Steps {
         }
     }
 
-    /// A change of the membership: the last member is added as a voter, then removed, and so on; or it is
-    /// swapped for the one before it, and back.
-    fn change(&self, request: RequestId, number: u8) -> Event {
-        let Bounds { members, swap, .. } = self.bounds;
-        let last = id(usize::from(members) - 1);
-        let before_last = swap.then(|| id(usize::from(members) - 2));
-        let (added, removed) =
-            if number % 2 == 1 { (Some(last), before_last) } else { (before_last, Some(last)) };
-        let added = added.map(|id| Change::AddVoter(id.into()));
-        let changes = removed.map(Change::Remove).into_iter().chain(added).collect();
+    /// A change of the membership: the last member, in this incarnation, is added as a voter, then removed,
+    /// and so on, or the other way round; or it is swapped for the one before it, and back.
+    fn change(&self, request: RequestId, number: u8, lives: u8) -> Event {
+        let Bounds { members, swap, wipes, .. } = self.bounds;
+        let begins_with_it = wipes > 0 && self.bounds.founders() == usize::from(members);
+        let last = Member::new(id(usize::from(members) - 1), Incarnation(lives.into()));
+        let before_last = swap.then(|| Member::from(id(usize::from(members) - 2)));
+        let comes = (number % 2 == 1) != begins_with_it;
+        let (added, removed) = if comes { (Some(last), before_last) } else { (before_last, Some(last)) };
+        let removed = removed.map(|member| Change::Remove(member.id));
+        let changes = removed.into_iter().chain(added.map(Change::AddVoter)).collect();
         Event::Reconfigure(Reconfigure { request, expected: None, changes, force: true })
+    }
+}
+
+/// What a client or an operator is to be answered.
+fn request_in(event: &Event) -> Option<RequestId> {
+    match event {
+        Event::Propose(Proposal { request, .. })
+        | Event::Read(Read { request, .. })
+        | Event::Reconfigure(Reconfigure { request, .. })
+        | Event::Transfer(Transfer { request, .. }) => Some(*request),
+        _ => None,
     }
 }
 
@@ -347,7 +362,18 @@ impl Did {
             before.judge(&host.raft, &event, &actions)?;
             for action in actions {
                 match action {
-                    Action::Send(message) => self.sent.push(message),
+                    Action::Send(message) => {
+                        if bounds.synchronous {
+                            ghost::is_promised_in_order(host, &message)?;
+                        }
+                        self.sent.push(message);
+                    }
+                    Action::Persist(write) if bounds.synchronous => host.disk.write(&write),
+                    Action::Apply { through } if bounds.synchronous => {
+                        host.may_apply(through)?;
+                        host.applied = through;
+                    }
+                    Action::Restore(snapshot) if bounds.synchronous => host.applied = snapshot.last.index,
                     Action::Persist(write) if bounds.instant_disks => {
                         host.disk.write(&write);
                         events.push_back(Event::Persisted(write.seq));
@@ -369,6 +395,7 @@ impl Did {
                     }
                     Action::Respond { request, outcome } => {
                         is_applied(host.raft.status().id, host.applied, outcome)?;
+                        host.open.retain(|open| *open != request);
                         self.answers.push((request, outcome));
                     }
                     // It stays down: its group knows it in an earlier incarnation.
@@ -380,13 +407,16 @@ impl Did {
                     }
                 }
             }
+            if bounds.synchronous {
+                host.has_written_all()?;
+            }
         }
         Ok(())
     }
 }
 
 /// What follows from an event; a kernel that panics violates its own invariants.
-fn stepped(raft: &mut Raft, now: Instant, event: Event) -> Result<Vec<Action>, Violation> {
+pub(super) fn stepped(raft: &mut Raft, now: Instant, event: Event) -> Result<Vec<Action>, Violation> {
     let mut actions = Vec::new();
     let stepped = quietly(AssertUnwindSafe(|| raft.step_into(now, event, &mut actions)));
     match stepped {

@@ -26,7 +26,7 @@ use kontiki_core::types::{
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
-const PAIR: Bounds = Bounds {
+pub(super) const PAIR: Bounds = Bounds {
     members: 2,
     voters: 2,
     terms: 2,
@@ -37,7 +37,7 @@ const PAIR: Bounds = Bounds {
     ..Bounds::NONE
 };
 
-fn explored(bounds: Bounds, batch: usize) -> Exploration {
+pub(super) fn explored(bounds: Bounds, batch: usize) -> Exploration {
     let mut exploration = Exploration::new(bounds).unwrap();
     while !exploration.is_done() {
         exploration.go_on(batch);
@@ -924,7 +924,7 @@ fn from_each_state_of_a_pair_there_is_a_way_on() {
 }
 
 /// A pair at its beginning, of which the second member takes messages of another cluster alone.
-fn half_deaf(steps: &Steps) -> State {
+pub(super) fn half_deaf(steps: &Steps) -> State {
     let mut state = State::first(steps).unwrap();
     let of_another_cluster = Identity::new(ClusterId(2), id(2));
     let config = Config::new(of_another_cluster, Options::default()).unwrap();

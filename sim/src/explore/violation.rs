@@ -9,6 +9,20 @@ pub struct Violation {
     pub detail: String,
 }
 
+/// How a way ends that violates something.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Ended {
+    pub(super) violation: Violation,
+    /// What happened in a trial at its end, in words.
+    pub(super) told: Vec<String>,
+}
+
+impl From<Violation> for Ended {
+    fn from(violation: Violation) -> Self {
+        Self { violation, told: Vec::new() }
+    }
+}
+
 impl Violation {
     pub(super) fn new(property: &'static str, detail: String) -> Self {
         Self { property, detail }
