@@ -55,9 +55,9 @@ impl Symmetry {
 
     /// Of members that begin alike. Where the membership changes, the last member is the one that comes and
     /// goes, and the one before it where they are swapped; where leaders hand over, they choose by names
-    /// among those that are equally good.
+    /// among those that are equally good. A leader that is removed does so too.
     pub(super) fn within(bounds: &Bounds) -> Self {
-        if bounds.transfers > 0 {
+        if bounds.transfers > 0 || (bounds.wipes > 0 && bounds.changes > 0) {
             return Self::none();
         }
         let changing = match (bounds.changes, bounds.swap) {
