@@ -1,7 +1,6 @@
 //! The simulator's checks that a trial is watched by: those that need to know nothing of the past.
 
 use super::super::violation::Violation;
-use super::options;
 use crate::check::bounded_memory::{self, BoundedMemory};
 use crate::check::bounded_work::{BoundedWork, Limits};
 use crate::check::one_election_at_a_time::OneElectionAtATime;
@@ -40,16 +39,16 @@ impl Before {
 }
 
 impl Judge {
-    /// Of so many members.
-    pub(super) fn of(members: usize) -> Self {
-        let (options, number) = (options(&Options::default()), members as u64);
+    /// Of so many members with these settings.
+    pub(super) fn of(members: usize, options: &Options) -> Self {
+        let number = members as u64;
         let mut judge = Self {
             paused_flow: PausedFlow::default(),
             bounded_memory: BoundedMemory::default(),
             bounded_work: BoundedWork::default(),
         };
-        judge.bounded_memory.limited_to(number, &options);
-        judge.bounded_work.limited_to(Limits::of(number, 1, &options));
+        judge.bounded_memory.limited_to(number, options);
+        judge.bounded_work.limited_to(Limits::of(number, 1, options));
         // What each has when the trial begins it may have.
         (0..members).for_each(|member| judge.bounded_memory.restarted(member));
         judge

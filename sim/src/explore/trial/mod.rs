@@ -147,7 +147,7 @@ impl Trial {
         let mut members: Vec<_> = hosts.iter().map(|host| Participant::of(host)).collect();
         members.push(Participant::newcomer(&hosts[0], hosts.len()));
         let mut trial = Self {
-            judge: Judge::of(members.len()),
+            judge: Judge::of(members.len(), &options(&Options::default())),
             members,
             now: NOW,
             agenda: BTreeMap::new(),
