@@ -11,7 +11,7 @@ use crate::check::voters_only::VotersOnly;
 use crate::check::{Check, Observation, confirmed_reads, linearizable_reads};
 use crate::ledger::Link;
 use crate::part::Stamp;
-use kontiki_core::action::{Action, Outcome};
+use kontiki_core::action::{self, Action, Outcome};
 use kontiki_core::event::Event;
 use kontiki_core::log::{Entry, EntryBody, Log};
 use kontiki_core::membership::Membership;
@@ -19,7 +19,7 @@ use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::Raft;
 use kontiki_core::status::Status;
 use kontiki_core::time::Instant;
-use kontiki_core::types::{Index, LogId, NodeId};
+use kontiki_core::types::{Incarnation, Index, LogId, Member, NodeId};
 
 /// What a member was before a step.
 pub(super) struct Before {
@@ -38,6 +38,32 @@ impl Before {
 
     pub(super) fn status(&self) -> &Status {
         &self.status
+    }
+
+    /// The member's step, as the checks see it, at this time by its clock.
+    pub(super) fn step<'a>(
+        &'a self,
+        (raft, after): (&'a Raft, &'a Status),
+        (event, actions): (&'a Event, &'a [Action]),
+        now: Instant,
+        chain: &'a [Link],
+    ) -> Observation<'a> {
+        Observation {
+            member: after.id.get() as usize - 1,
+            now: Stamp { step: 0, at: now.as_nanos() },
+            local: now,
+            event,
+            actions,
+            before: &self.status,
+            after,
+            chain,
+            appended: 0,
+            held: raft.log().held(),
+            membership: raft.membership(),
+            membership_before: &self.membership,
+            me: raft.config().identity().member,
+            durable: &|_| None,
+        }
     }
 
     /// Match Index: a leader sends no entries from before what it knows to match.
@@ -60,26 +86,11 @@ impl Before {
     /// Match Index, One Change at a Time, One Election at a Time, Voters Only and Election Restriction.
     pub(super) fn judge(&self, raft: &Raft, event: &Event, actions: &[Action]) -> Result<(), Violation> {
         let (after, chain) = (raft.status(), chain(raft.log()));
-        let step = Observation {
-            member: after.id.get() as usize - 1,
-            now: Stamp::default(),
-            local: Instant::default(),
-            event,
-            actions,
-            before: &self.status,
-            after: &after,
-            chain: &chain,
-            appended: 0,
-            held: raft.log().held(),
-            membership: raft.membership(),
-            membership_before: &self.membership,
-            me: after.id.into(),
-            durable: &|_| None,
-        };
-        holds::<OneChangeAtATime>(&step)?;
-        holds::<OneElectionAtATime>(&step)?;
-        holds::<VotersOnly>(&step)?;
-        holds::<ElectionRestriction>(&step)?;
+        let step = self.step((raft, &after), (event, actions), Instant::default(), &chain);
+        holds(&mut OneChangeAtATime, &step)?;
+        holds(&mut OneElectionAtATime, &step)?;
+        holds(&mut VotersOnly, &step)?;
+        holds(&mut ElectionRestriction, &step)?;
         if self.status.term == after.term {
             self.sends_on(actions)?;
         }
@@ -119,8 +130,16 @@ pub(super) fn is_applied(id: NodeId, applied: Index, outcome: Outcome) -> Result
     }
 }
 
-fn holds<C: Check + Default>(step: &Observation<'_>) -> Result<(), Violation> {
-    C::default().observe(step).map_err(|seen| Violation::new(C::NAME, seen.detail))
+/// Halt: only a member that was wiped may, since its group knows it in an earlier incarnation.
+pub(super) fn may_halt(me: Member, halt: action::Violation) -> Result<(), Violation> {
+    match halt {
+        action::Violation::StaleIncarnation { .. } if me.incarnation > Incarnation::default() => Ok(()),
+        halt => Err(Violation::new("Halt", halt.to_string())),
+    }
+}
+
+pub(super) fn holds<C: Check>(check: &mut C, step: &Observation<'_>) -> Result<(), Violation> {
+    check.observe(step).map_err(|seen| Violation::new(C::NAME, seen.detail))
 }
 
 /// A log as the checks see it. What is in a snapshot stands as entries of the term in which it ends.

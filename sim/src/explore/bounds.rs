@@ -44,7 +44,8 @@ pub struct Bounds {
     /// when it starts again.
     pub losses: u8,
     /// How many times a member loses its whole disk, and starts again with an empty one in another
-    /// incarnation. It is no member any more; the group goes on without it.
+    /// incarnation. It is no member any more; the group goes on without it, unless changes of the membership
+    /// remove it and add it again.
     pub wipes: u8,
     /// How many times a leader's heartbeats are due.
     pub heartbeats: u8,

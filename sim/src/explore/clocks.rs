@@ -254,5 +254,6 @@ mod tests {
         let error = |bounds| Exploration::new(bounds).unwrap_err();
         assert_eq!(error(Bounds { ticks: 9, ..LED }), BoundsError::Ticks(9));
         assert_eq!(error(Bounds { liveness_every: NonZeroU32::new(1), ..LED }), BoundsError::TimedLiveness);
+        assert_eq!(error(Bounds { trial_every: NonZeroU32::new(1), ..LED }), BoundsError::TimedLiveness);
     }
 }

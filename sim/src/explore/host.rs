@@ -8,12 +8,13 @@ use crate::hash::StableHasher;
 use kontiki_core::action::{Outcome, Write};
 use kontiki_core::config::{Config, Options};
 use kontiki_core::durable::Durable;
-use kontiki_core::log::EntryBody;
+use kontiki_core::event::Event;
+use kontiki_core::log::{EntryBody, Snapshot};
 use kontiki_core::membership::{MemberKind, Membership};
 use kontiki_core::raft::Raft;
 use kontiki_core::status::RoleKind;
 use kontiki_core::time::Instant;
-use kontiki_core::types::{ClusterId, Identity, Incarnation, Index, Member, RequestId, Term};
+use kontiki_core::types::{ClusterId, Identity, Incarnation, Index, Member, RequestId, Term, WriteSeq};
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -206,6 +207,37 @@ impl Host {
     /// The disk that it has in this incarnation, or had when that ended.
     pub(super) fn disk_in(&self, Incarnation(lives): Incarnation) -> &Durable {
         usize::try_from(lives).ok().and_then(|lives| self.former.get(lives)).unwrap_or(&self.disk)
+    }
+
+    /// A write is handed out. Returns that it is durable, where that is reported at once.
+    pub(super) fn persists(&mut self, write: Write, bounds: &Bounds) -> Option<Event> {
+        if bounds.synchronous || bounds.instant_disks {
+            self.disk.write(&write);
+            return (!bounds.synchronous).then_some(Event::Persisted(write.seq));
+        }
+        self.writes.push_back(Arc::new(Write { seq: WriteSeq::ZERO, ..write }));
+        None
+    }
+
+    /// Entries are to be applied. Returns that they are, where that is reported at once.
+    pub(super) fn applies(&mut self, through: Index, bounds: &Bounds) -> Option<Event> {
+        if bounds.slow_machines && !bounds.synchronous {
+            self.applying.push_back(through);
+            return None;
+        }
+        self.applies_at_once(through, bounds)
+    }
+
+    /// Its state machine takes over a snapshot, which takes no time.
+    pub(super) fn restores(&mut self, snapshot: &Snapshot, bounds: &Bounds) -> Option<Event> {
+        self.applies_at_once(snapshot.last.index, bounds)
+    }
+
+    fn applies_at_once(&mut self, through: Index, bounds: &Bounds) -> Option<Event> {
+        if bounds.synchronous {
+            self.applied = through;
+        }
+        (!bounds.synchronous).then_some(Event::Applied(through))
     }
 
     /// Where its host waits for its disk: there is nothing that it must still write.

@@ -4,7 +4,7 @@
 //! group, so nearly every transition of the group is one that is known for its member: the kernel is not
 //! stepped again, nothing is cloned, and what did not change is shared.
 
-use super::alone::{Before, has_latest_membership, is_applied};
+use super::alone::{Before, has_latest_membership, is_applied, may_halt};
 use super::bounds::{Bounds, MAX_PROPOSALS, id};
 use super::clocks::Clock;
 use super::ghost::{self, Ghost};
@@ -14,7 +14,7 @@ use super::symmetry::{Renaming, Symmetry};
 use super::violation::Violation;
 use crate::hash::StableHasher;
 use crate::quiet::{quietly, text_of};
-use kontiki_core::action::{self, Action, Outcome, Write};
+use kontiki_core::action::{Action, Outcome};
 use kontiki_core::event::{Event, Proposal, Read, ReadVia, Reconfigure, Transfer};
 use kontiki_core::membership::Change;
 use kontiki_core::message::Message;
@@ -339,15 +339,15 @@ impl Did {
         bounds: &Bounds,
         watch: Watch<'_>,
     ) -> Result<(), Violation> {
-        let host = &mut self.host;
         if matches!(event, Event::Persisted(_)) {
-            host.disk_writes();
+            self.host.disk_writes();
         }
         if matches!(event, Event::Applied(_)) {
-            host.applying.pop_front();
+            self.host.applying.pop_front();
         }
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
+            let host = &mut self.host;
             if let Event::Applied(through) = event {
                 host.applied = through;
             }
@@ -361,57 +361,45 @@ impl Did {
             let actions = stepped?;
             before.judge(&host.raft, &event, &actions)?;
             for action in actions {
-                match action {
-                    Action::Send(message) => {
-                        if bounds.synchronous {
-                            ghost::is_promised_in_order(host, &message)?;
-                        }
-                        self.sent.push(message);
-                    }
-                    Action::Persist(write) if bounds.synchronous => host.disk.write(&write),
-                    Action::Apply { through } if bounds.synchronous => {
-                        host.may_apply(through)?;
-                        host.applied = through;
-                    }
-                    Action::Restore(snapshot) if bounds.synchronous => host.applied = snapshot.last.index,
-                    Action::Persist(write) if bounds.instant_disks => {
-                        host.disk.write(&write);
-                        events.push_back(Event::Persisted(write.seq));
-                    }
-                    Action::Persist(write) => {
-                        host.writes.push_back(Arc::new(Write { seq: WriteSeq::ZERO, ..write }));
-                    }
-                    Action::Apply { through } => {
-                        host.may_apply(through)?;
-                        if bounds.slow_machines {
-                            host.applying.push_back(through);
-                        } else {
-                            events.push_back(Event::Applied(through));
-                        }
-                    }
-                    Action::Restore(snapshot) => events.push_back(Event::Applied(snapshot.last.index)),
-                    Action::FetchSnapshot { snapshot, .. } => {
-                        events.push_back(Event::SnapshotFetched(snapshot));
-                    }
-                    Action::Respond { request, outcome } => {
-                        is_applied(host.raft.status().id, host.applied, outcome)?;
-                        host.open.retain(|open| *open != request);
-                        self.answers.push((request, outcome));
-                    }
-                    // It stays down: its group knows it in an earlier incarnation.
-                    Action::Halt(action::Violation::StaleIncarnation { .. })
-                        if host.member().incarnation > Incarnation::default() => {}
-                    Action::Halt(violation) => return Err(Violation::new("Halt", violation.to_string())),
-                    Action::LoadEntries { .. } | Action::TakeSnapshot => {
-                        return Err(Violation::new("Contract", format!("{action:?} for no reason")));
-                    }
-                }
+                events.extend(self.does(action, bounds)?);
             }
             if bounds.synchronous {
-                host.has_written_all()?;
+                self.host.has_written_all()?;
             }
         }
         Ok(())
+    }
+
+    /// Carries out an action. Returns what the kernel is told of it at once.
+    fn does(&mut self, action: Action, bounds: &Bounds) -> Result<Option<Event>, Violation> {
+        let host = &mut self.host;
+        Ok(match action {
+            Action::Send(message) => {
+                if bounds.synchronous {
+                    ghost::is_promised_in_order(host, &message)?;
+                }
+                self.sent.push(message);
+                None
+            }
+            Action::Persist(write) => host.persists(write, bounds),
+            Action::Apply { through } => {
+                host.may_apply(through)?;
+                host.applies(through, bounds)
+            }
+            Action::Restore(snapshot) => host.restores(&snapshot, bounds),
+            Action::FetchSnapshot { snapshot, .. } => Some(Event::SnapshotFetched(snapshot)),
+            Action::Respond { request, outcome } => {
+                is_applied(host.raft.status().id, host.applied, outcome)?;
+                host.open.retain(|open| *open != request);
+                self.answers.push((request, outcome));
+                None
+            }
+            // It stays down.
+            Action::Halt(halt) => may_halt(host.member(), halt).map(|()| None)?,
+            Action::LoadEntries { .. } | Action::TakeSnapshot => {
+                return Err(Violation::new("Contract", format!("{action:?} for no reason")));
+            }
+        })
     }
 }
 
@@ -432,8 +420,58 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explore::clocks::NOW;
     use kontiki_core::message::Body;
     use kontiki_core::types::{ClusterId, Identity, Index, NodeId, Term};
+
+    /// Where a host waits for its disk, what leaves comes after the write that it rests on, and no write is
+    /// left for later.
+    #[test]
+    fn a_host_that_waits_writes_first_and_writes_all() {
+        let bounds = Bounds { synchronous: true, ..Bounds::default() };
+        let start = || Did { host: Host::of(&bounds, 1), sent: vec![], answers: vec![], is_judged: false };
+        let mut raft = start().host.raft;
+        let [candidate, voter] = [1, 2].map(|number| NodeId::new(number).expect("not zero"));
+        let asks = Body::RequestVote { last: start().host.disk.last(), transfer: false };
+        let asks =
+            Message::new(Identity::new(ClusterId(1), candidate), voter.into(), Term::ZERO.next(), asks);
+        let mut actions = stepped(&mut raft, NOW, Event::Receive(asks)).unwrap();
+        assert!(matches!(&actions[..], [Action::Persist(_), Action::Send(_)]), "{actions:?}");
+        let done = |actions: &[Action]| {
+            let mut did = start();
+            did.host.raft = raft.clone();
+            let told = actions.iter().try_for_each(|action| did.does(action.clone(), &bounds).map(drop));
+            told.and_then(|()| did.host.has_written_all()).map_err(|violation| violation.property)
+        };
+        assert_eq!(done(&actions), Ok(()));
+        assert_eq!(done(&[]), Err("Contract"), "a write is left for later");
+        actions.reverse();
+        assert_eq!(done(&actions), Err("Contract"), "the vote leaves first");
+    }
+
+    /// What a client was promised an answer to is open until it is answered, or its member crashes.
+    #[test]
+    fn requests_are_open_until_they_are_answered() {
+        let bounds = Bounds::default();
+        let steps = Steps::new(bounds, Symmetry::within(&bounds));
+        let first = &steps.first()[0];
+        let after = |host: &Host, cause| steps.did(host, (Clock::default(), cause)).unwrap().host;
+        assert_eq!(after(first, Cause::Propose(1)).open, [], "it does not lead, and refuses");
+        let led = Bounds { members: 1, voters: 1, ..bounds };
+        let steps = Steps::new(led, Symmetry::none());
+        let at = |host: &Host, cause| steps.did(host, (Clock::default(), cause)).unwrap().host;
+        let mut leader = at(&steps.first()[0], Cause::Timeout);
+        while !leader.writes.is_empty() {
+            leader = at(&leader, Cause::Persisted);
+        }
+        let asked = at(&leader, Cause::Propose(1));
+        assert_eq!(asked.open, [RequestId(1)]);
+        let mut answered = Host { open: vec![], ..asked.clone() };
+        answered.seal(&led);
+        assert!(answered.hash != asked.hash && !answered.equals(&asked));
+        assert_eq!(at(&asked, Cause::Persisted).open, []);
+        assert_eq!(at(&asked, Cause::Crash(0)).open, []);
+    }
 
     /// A member that answers a client, or sends a message, where its twin does not is not its like.
     #[test]

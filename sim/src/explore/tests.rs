@@ -409,6 +409,39 @@ fn a_member_that_was_wiped_begins_anew() {
 
 /// A group with a witness or a learner, of which a member loses an entry or its disk, holds all properties;
 /// and with three voters, one that has lost an entry is no end.
+/// A wiped member is removed, and added again as the one that it is now.
+#[test]
+fn a_member_that_was_wiped_may_come_back() {
+    let bounds = Bounds { wipes: 1, changes: 2, led: true, crashes: 0, ..PAIR };
+    let bounds = Bounds { members: 3, voters: 3, ..bounds };
+    let mut schedule = schedule(bounds, &[]);
+    for words in [
+        "the operator changes the membership at 1",
+        "member 2 receives from 1",
+        "member 1 receives from 2, sent in term 1: Appended",
+        "member 3 loses its disk",
+        "the operator changes the membership at 1",
+    ] {
+        then(&mut schedule, words);
+    }
+    let end = schedule.walk(&schedule.steps().unwrap(), |_, _| ()).unwrap().unwrap();
+    let known = |host: usize| end.hosts[host].raft.membership().incarnation(id(3));
+    assert_eq!((known(0), known(1)), (Some(Incarnation(1)), None));
+}
+
+/// Hosts that wait are hosts whose disks are instant, but for what a step says in which order.
+#[test]
+fn hosts_that_wait_come_to_the_same_states() {
+    let numbers = |bounds| {
+        let exploration = explored(bounds, 64);
+        assert_eq!(exploration.found(), None);
+        (exploration.states(), exploration.transitions(), exploration.depth())
+    };
+    assert_eq!(numbers(PAIR), numbers(Bounds { synchronous: true, instant_disks: false, ..PAIR }));
+    let told = schedule(Bounds { synchronous: true, ..PAIR }, &[]).script();
+    assert_eq!(told, Err(ReplayError::Synchronous));
+}
+
 #[test]
 fn groups_of_all_kinds_are_explored_with_damage() {
     let led = Bounds { led: true, instant_disks: true, elections: 1, copied: Some(0), ..Bounds::default() };

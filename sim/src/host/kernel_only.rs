@@ -207,16 +207,21 @@ impl KernelOnly {
 
     /// Reads entries back from the disk.
     pub(crate) fn load(&self, after: LogId, through: Index, max_bytes: u64) -> Entries {
-        let Durable { base, entries, .. } = &self.disk.model.durable;
-        let Some(skip) = after.index.get().checked_sub(base.index.get()) else {
-            return Entries::EMPTY;
-        };
-        let mut size = 0;
-        let wanted = entries.iter().skip(skip as usize).take_while(|entry| {
-            let fits = size == 0 || size + entry.size() <= max_bytes;
-            size += entry.size();
-            fits && entry.id.index <= through
-        });
-        wanted.cloned().collect()
+        read_back(&self.disk.model.durable, after, through, max_bytes)
     }
+}
+
+/// The entries on a disk after `after` through `through`, as many as fit into so many bytes, and at least
+/// one; none where the log begins later.
+pub(crate) fn read_back(disk: &Durable, after: LogId, through: Index, max_bytes: u64) -> Entries {
+    let Some(skip) = after.index.get().checked_sub(disk.base.index.get()) else {
+        return Entries::EMPTY;
+    };
+    let mut size = 0;
+    let wanted = disk.entries.iter().skip(skip as usize).take_while(|entry| {
+        let fits = size == 0 || size + entry.size() <= max_bytes;
+        size += entry.size();
+        fits && entry.id.index <= through
+    });
+    wanted.cloned().collect()
 }

@@ -253,7 +253,10 @@ impl Trial {
         self.connect();
         let now = self.comes_to_rest(REST)?;
         match led.filter(|(other, term)| (*other, *term) != (now, self.status(now).term)) {
-            Some(_) => Err(self.fails("a leader does not lead on when others come back,", REST)),
+            Some((other, term)) => {
+                let detail = format!("{} leads term {term} no more when others come back", id(other));
+                Err(Violation::new("Liveness", detail))
+            }
             None => Ok(()),
         }
     }
@@ -317,9 +320,9 @@ impl Trial {
         self.comes_to_rest(within).map(drop)
     }
 
-    /// A newcomer votes when it has caught up, and not before. One that nobody hears is given up in time, and
-    /// then or when it is not wanted any more it learns and does not vote. It takes the place of a voter,
-    /// which learns from then on, and gives it back.
+    /// A newcomer votes when it has caught up, and not before. The leader gives one up in time that is cut
+    /// off, and one at once whose change the operator cancels: such a newcomer learns and does not vote. Then
+    /// it takes the place of a voter, which learns from then on, and gives it back.
     fn changes_its_membership(&mut self) -> Result<(), Violation> {
         let newcomer = self.newcomer();
         self.say(&format!("{} is to vote, and is cut off", id(newcomer)));
@@ -334,7 +337,7 @@ impl Trial {
                 .all(|it| trial.is_answered(*it, |outcome| *outcome == Outcome::Cancelled))
         };
         self.is_wanted("a change is not cancelled", ANSWER, is_cancelled)?;
-        self.say(&format!("{} is not wanted any more, and connected", id(newcomer)));
+        self.say(&format!("that is cancelled, and {} is connected", id(newcomer)));
         self.members[newcomer].side = Side::Group;
         self.comes_to_rest(REST)?;
         self.stays_a_learner(newcomer)?;
@@ -362,7 +365,10 @@ impl Trial {
             trial.members[leader].raft.membership().is_voter(id(newcomer))
         };
         match self.until(ELECTION, votes)? {
-            true => Err(self.fails("a newcomer votes that is not wanted any more,", ELECTION)),
+            true => {
+                let what = "a newcomer votes whose change was cancelled or given up";
+                Err(Violation::new("Liveness", what.to_owned()))
+            }
             false => Ok(()),
         }
     }
@@ -386,7 +392,8 @@ impl Trial {
                 self.members[leader].raft.membership().members().iter().any(|member| member.id == voter)
             });
             if !has_voter {
-                return Err(self.fails("a voter that is to learn is no member any more", Nanos::ZERO));
+                let what = "a voter that is to learn is no member any more";
+                return Err(Violation::new("Liveness", what.to_owned()));
             }
         }
         self.members[newcomer].side = Side::Alone;

@@ -1,5 +1,6 @@
 //! The simulator's checks that a trial is watched by: those that need to know nothing of the past.
 
+use super::super::alone::{Before, holds, may_halt};
 use super::super::violation::Violation;
 use crate::check::bounded_memory::{self, BoundedMemory};
 use crate::check::bounded_work::{BoundedWork, Limits};
@@ -7,16 +8,13 @@ use crate::check::one_election_at_a_time::OneElectionAtATime;
 use crate::check::paused_flow::PausedFlow;
 use crate::check::voters_only::VotersOnly;
 use crate::check::{Check, Observation};
-use crate::part::Stamp;
-use kontiki_core::action::{self, Action};
+use kontiki_core::action::Action;
 use kontiki_core::config::Options;
 use kontiki_core::event::Event;
 use kontiki_core::log::Log;
-use kontiki_core::membership::Membership;
 use kontiki_core::raft::Raft;
-use kontiki_core::status::Status;
 use kontiki_core::time::Instant;
-use kontiki_core::types::{Incarnation, Index};
+use kontiki_core::types::Index;
 
 /// The checks.
 #[derive(Debug)]
@@ -24,18 +22,6 @@ pub(super) struct Judge {
     paused_flow: PausedFlow,
     bounded_memory: BoundedMemory,
     bounded_work: BoundedWork,
-}
-
-/// What a member was before a step.
-pub(super) struct Before {
-    pub(super) status: Status,
-    membership: Membership,
-}
-
-impl Before {
-    pub(super) fn of(raft: &Raft) -> Self {
-        Self { status: raft.status(), membership: raft.membership().clone() }
-    }
 }
 
 impl Judge {
@@ -57,38 +43,28 @@ impl Judge {
     /// Looks at the step of a member: what it was before, what it is now, and what it does.
     pub(super) fn judge(
         &mut self,
-        (member, now): (usize, Instant),
+        now: Instant,
         before: &Before,
         raft: &Raft,
         event: &Event,
         actions: &[Action],
     ) -> Result<(), Violation> {
-        let step = Observation {
-            member,
-            now: Stamp { step: 0, at: now.as_nanos() },
-            local: now,
-            event,
-            actions,
-            before: &before.status,
-            after: &raft.status(),
-            chain: &[],
-            appended: 0,
-            held: raft.log().held(),
-            membership: raft.membership(),
-            membership_before: &before.membership,
-            me: raft.config().identity().member,
-            durable: &|_| None,
-        };
-        halts(&step)?;
+        let after = raft.status();
+        let step = before.step((raft, &after), (event, actions), now, &[]);
+        for action in actions {
+            if let Action::Halt(halt) = action {
+                may_halt(step.me, *halt)?;
+            }
+        }
         has_what_is_applied(&step, raft.log())?;
-        observed(&mut self.paused_flow, &step)?;
-        observed(&mut self.bounded_work, &step)?;
-        observed(&mut OneElectionAtATime, &step)?;
-        observed(&mut VotersOnly, &step)?;
-        let (member, of) = (step.after.id, step.member);
+        holds(&mut self.paused_flow, &step)?;
+        holds(&mut self.bounded_work, &step)?;
+        holds(&mut OneElectionAtATime, &step)?;
+        holds(&mut VotersOnly, &step)?;
         let is_whole = raft.log().held() == raft.log().last().index;
-        let within = self.bounded_memory.holds(of, &raft.held(), is_whole);
-        within.map_err(|what| Violation::new(bounded_memory::NAME, format!("member {member} holds {what}")))
+        let within = self.bounded_memory.holds(step.member, &raft.held(), is_whole);
+        let detail = |what| format!("member {} holds {what}", after.id);
+        within.map_err(|what| Violation::new(bounded_memory::NAME, detail(what)))
     }
 
     /// Something happens.
@@ -96,10 +72,6 @@ impl Judge {
         let happens = self.bounded_work.happens(now.as_nanos());
         happens.map_err(|detail| Violation::new(BoundedWork::NAME, detail))
     }
-}
-
-fn observed<C: Check>(check: &mut C, step: &Observation<'_>) -> Result<(), Violation> {
-    check.observe(step).map_err(|seen| Violation::new(C::NAME, seen.detail))
 }
 
 /// Contract: entries that are to be applied are in memory, for the host to read.
@@ -125,15 +97,36 @@ fn has_what_is_applied(step: &Observation<'_>, log: &Log) -> Result<(), Violatio
     Ok(())
 }
 
-/// Halt: a member that was wiped may, since its group knows it in an earlier incarnation.
-fn halts(step: &Observation<'_>) -> Result<(), Violation> {
-    for action in step.actions {
-        match action {
-            Action::Halt(action::Violation::StaleIncarnation { .. })
-                if step.me.incarnation > Incarnation::default() => {}
-            Action::Halt(violation) => return Err(Violation::new("Halt", violation.to_string())),
-            _ => {}
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explore::bounds::Bounds;
+    use crate::explore::host::Host;
+    use kontiki_core::action::Violation as Halt;
+    use kontiki_core::types::WriteSeq;
+
+    fn judged(action: Action) -> Result<(), &'static str> {
+        let raft = Host::of(&Bounds::default(), 0).raft;
+        let mut judge = Judge::of(3, raft.config().options());
+        let judged = judge.judge(Instant::ZERO, &Before::of(&raft), &raft, &Event::Wake, &[action]);
+        judged.map_err(|violation| violation.property)
     }
-    Ok(())
+
+    #[test]
+    fn what_a_host_cannot_read_it_is_not_to_apply() {
+        assert_eq!(judged(Action::Apply { through: Index::ZERO }), Ok(()));
+        assert_eq!(judged(Action::Apply { through: Index::new(1) }), Err("Contract"));
+    }
+
+    #[test]
+    fn a_member_that_halts_is_seen() {
+        assert_eq!(judged(Action::Halt(Halt::UnknownWrite(WriteSeq::new(1)))), Err("Halt"));
+    }
+
+    #[test]
+    fn a_group_that_is_never_done_at_one_instant_is_seen() {
+        let mut judge = Judge::of(3, &Options::default());
+        let happened = (0..1_000_000).find_map(|_| judge.happens(Instant::ZERO).err());
+        assert_eq!(happened.map(|violation| violation.property), Some("Bounded Work"));
+    }
 }

@@ -11,13 +11,15 @@ mod judge;
 #[cfg(test)]
 mod tests;
 
+use super::alone::Before;
 use super::bounds::id;
 use super::clocks::NOW;
 use super::host::Host;
 use super::state::State;
 use super::steps::stepped;
 use super::violation::{Ended, Violation};
-use judge::{Before, Judge};
+use crate::host::kernel_only::read_back;
+use judge::Judge;
 use kontiki_core::action::{Action, Outcome, Write};
 use kontiki_core::config::{Config, Options};
 use kontiki_core::durable::Durable;
@@ -27,7 +29,7 @@ use kontiki_core::message::{Body, Message};
 use kontiki_core::raft::Raft;
 use kontiki_core::status::{RoleKind, Status};
 use kontiki_core::time::{Instant, Nanos};
-use kontiki_core::types::{Identity, Index, LogId, Member, Payload, RequestId, WriteSeq};
+use kontiki_core::types::{Identity, Index, Member, Payload, RequestId, WriteSeq};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,7 +111,7 @@ struct Participant {
     /// Whether it has tried to get a snapshot, and to read entries back. Both fail at first.
     has_fetched: bool,
     has_loaded: bool,
-    /// Its group knows it in another incarnation.
+    /// Its group knows it in another incarnation, so that it has halted.
     is_down: bool,
     /// How many messages it has sent.
     sent: u64,
@@ -245,8 +247,8 @@ impl Trial {
             let raft = &mut self.members[member].raft;
             let before = Before::of(raft);
             let actions = stepped(raft, self.now, event.clone())?;
-            self.judge.judge((member, self.now), &before, raft, &event, &actions)?;
-            self.tell_news(member, &before.status);
+            self.judge.judge(self.now, &before, raft, &event, &actions)?;
+            self.tell_news(member, before.status());
             for action in actions {
                 self.carry_out(member, action, &mut events);
             }
@@ -274,7 +276,7 @@ impl Trial {
             }
             Action::LoadEntries { to, after, through, max_bytes } => {
                 let entries = match std::mem::replace(&mut it.has_loaded, true) {
-                    true => it.entries(after, through, max_bytes),
+                    true => read_back(&it.disk, after, through, max_bytes),
                     false => Entries::EMPTY,
                 };
                 let event = Event::EntriesLoaded(EntriesLoaded { to, after, entries });
@@ -285,7 +287,7 @@ impl Trial {
                 it.open.remove(&request);
                 self.answers.insert(request, outcome);
             }
-            // It is judged where it is of a member that its group does not know in another incarnation.
+            // The judge has seen that it may.
             Action::Halt(_) => it.is_down = true,
         }
     }
@@ -338,7 +340,7 @@ impl Participant {
         }
     }
 
-    /// One that nobody knows yet, cut off.
+    /// A blank member, which no membership has, cut off.
     fn newcomer(of: &Host, place: usize) -> Self {
         let cluster = of.raft.config().identity().cluster;
         let config = Config::new(Identity::new(cluster, id(place)), options(&Options::default()));
@@ -374,18 +376,6 @@ impl Participant {
 
     fn member(&self) -> Member {
         self.raft.config().identity().member
-    }
-
-    /// What its disk holds after this entry and through here, and at least one entry.
-    fn entries(&self, after: LogId, through: Index, max_bytes: u64) -> Entries {
-        let mut size = 0;
-        let rest = self.disk.entries.iter().filter(|entry| entry.id.index > after.index);
-        let wanted = rest.take_while(|entry| {
-            let fits = size == 0 || size + entry.size() <= max_bytes;
-            size += entry.size();
-            fits && entry.id.index <= through
-        });
-        wanted.cloned().collect()
     }
 }
 
