@@ -30,6 +30,7 @@ impl Trial {
         self.comes_to_rest(REST)?;
         self.stays_at_rest()?;
         self.serves()?;
+        self.starts_again()?;
         self.hands_over()?;
         self.goes_on_without_space()?;
         self.goes_on_without_its_leader()?;
@@ -181,6 +182,22 @@ impl Trial {
         Ok(())
     }
 
+    /// Each member crashes at rest, and is soon back where it was.
+    fn starts_again(&mut self) -> Result<(), Violation> {
+        for member in 0..self.newcomer() {
+            let leader = self.comes_to_rest(REST)?;
+            if self.members[member].is_down {
+                continue;
+            }
+            self.say(&format!("member {} crashes, and starts again", id(member)));
+            self.members[member].restart(self.now)?;
+            if member != leader {
+                self.comes_to_rest(ANSWER)?;
+            }
+        }
+        self.comes_to_rest(REST).map(drop)
+    }
+
     /// It leads on if its successor is cut off, and hands over to one that is there.
     fn hands_over(&mut self) -> Result<(), Violation> {
         let leader = self.comes_to_rest(REST)?;
@@ -215,6 +232,7 @@ impl Trial {
         self.step(full, Event::DiskFull(true))?;
         self.until(HEARTBEAT.times(3), |_| false)?;
         self.commits(leader, self.answer())?;
+        self.asks(leader, |request| Event::Transfer(Transfer { request, to: Some(id(full)) }))?;
         self.until(ELECTION.times(3), |_| false)?;
         if successors.len() > 1 {
             self.say(&format!("and that of its leader {}", id(leader)));

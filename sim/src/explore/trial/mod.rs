@@ -366,6 +366,16 @@ impl Participant {
         }
     }
 
+    /// It crashes with nothing under way, and starts again with what its disk holds.
+    fn restart(&mut self, now: Instant) -> Result<(), Violation> {
+        let restored = Raft::restore(self.raft.config().clone(), self.disk.clone(), now);
+        self.raft = restored.map_err(|error| Violation::new("Restart", error.to_string()))?;
+        self.applied = self.raft.log().applied();
+        self.writes.clear();
+        self.open.clear();
+        Ok(())
+    }
+
     /// Its state machine is where it is to be, at once.
     fn applies(&mut self, through: Index, events: &mut VecDeque<Event>) {
         match self.raft.config().options().synchronous_apply {
