@@ -5,7 +5,7 @@ use super::super::violation::Violation;
 use super::{CATCH_UP, ELECTION, HEARTBEAT, MESSAGE, PAYLOAD, Side, Trial, WAITING, WRITE, millis, payload};
 use kontiki_core::action::Outcome;
 use kontiki_core::event::{Event, Proposal, Read, ReadVia, Reconfigure, Transfer};
-use kontiki_core::membership::Change;
+use kontiki_core::membership::{Change, Membership};
 use kontiki_core::time::Nanos;
 use kontiki_core::types::RequestId;
 
@@ -69,22 +69,30 @@ impl Trial {
         }
     }
 
-    /// The leader, where all members follow it and know all that it holds, and all requests are answered.
+    /// The leader, where all members are as it is, and it knows, and all requests are answered.
     fn leader_at_rest(&self) -> Option<usize> {
         let leader = self.leader()?;
-        let (raft, status) = (&self.members[leader].raft, self.status(leader));
-        let membership = raft.membership();
-        let rests = |member: usize| {
-            let (it, is) = (&self.members[member], self.status(member));
-            if it.is_down || !membership.contains(it.member()) {
-                return true;
-            }
-            let has_applied = it.applied == is.committed || membership.is_witness(is.id);
-            let knows = is.last == status.last && is.committed == status.last.index;
-            is.leader == Some(status.id) && knows && has_applied && it.open.is_empty() && it.writes.is_empty()
-        };
-        let is_led = membership.is_voter(status.id) && !membership.is_joint();
+        let membership = self.members[leader].raft.membership();
+        let is_led = membership.is_voter(id(leader)) && !membership.is_joint();
+        let rests = |member| !self.is_in(member, membership) || self.rests(member, leader);
         (is_led && (0..self.members.len()).all(rests)).then_some(leader)
+    }
+
+    /// Whether a member is one of these, in the incarnation that they know, and up.
+    fn is_in(&self, member: usize, membership: &Membership) -> bool {
+        !self.members[member].is_down && membership.contains(self.members[member].member())
+    }
+
+    /// Whether a member follows this leader and has done all that it is to do, which the leader knows.
+    fn rests(&self, member: usize, leader: usize) -> bool {
+        let (it, raft) = (&self.members[member], &self.members[leader].raft);
+        let (is, leads) = (self.status(member), self.status(leader));
+        let peer = raft.leader().and_then(|view| view.peer(is.id));
+        let matched = peer.map_or(leads.last.index, |peer| peer.matched);
+        // A witness has nothing to apply.
+        let has_applied = it.applied == is.committed || raft.membership().is_witness(is.id);
+        let knows_all = (is.leader, is.last, is.committed) == (Some(leads.id), leads.last, leads.last.index);
+        knows_all && matched == leads.last.index && has_applied && it.open.is_empty() && it.writes.is_empty()
     }
 
     fn comes_to_rest(&mut self, within: Nanos) -> Result<usize, Violation> {
@@ -97,9 +105,8 @@ impl Trial {
     fn successors(&self, leader: usize) -> Vec<usize> {
         let membership = self.members[leader].raft.membership();
         let may_lead = |member: &usize| {
-            let it = self.members[*member].member();
-            let is_it = *member != leader && !self.members[*member].is_down;
-            is_it && membership.contains(it) && membership.is_voter(it.id) && !membership.is_witness(it.id)
+            let is_other = *member != leader && self.is_in(*member, membership);
+            is_other && membership.is_voter(id(*member)) && !membership.is_witness(id(*member))
         };
         (0..self.members.len()).filter(may_lead).collect()
     }
@@ -108,8 +115,8 @@ impl Trial {
     fn can_do_without(&self, voter: usize) -> bool {
         let Some(leader) = self.leader() else { return false };
         let membership = self.members[leader].raft.membership();
-        let is_up = |id| self.members.iter().any(|it| it.member().id == id && !it.is_down);
-        let others = membership.voters().iter().filter(|it| **it != id(voter) && is_up(**it)).count();
+        let votes = |member: &usize| self.is_in(*member, membership) && membership.is_voter(id(*member));
+        let others = (0..self.members.len()).filter(|member| *member != voter && votes(member)).count();
         2 * others > membership.voters().len() && !self.successors(voter).is_empty()
     }
 
@@ -136,8 +143,8 @@ impl Trial {
     fn sent(&self) -> u64 {
         let Some(leader) = self.leader() else { return 0 };
         let membership = self.members[leader].raft.membership();
-        let members = self.members.iter();
-        members.filter(|it| membership.contains(it.member())).map(|it| it.sent).sum()
+        let members = (0..self.members.len()).filter(|member| self.is_in(*member, membership));
+        members.map(|member| self.members[member].sent).sum()
     }
 
     fn is_answered(&self, request: RequestId, such: impl Fn(&Outcome) -> bool) -> bool {
@@ -162,17 +169,19 @@ impl Trial {
         self.is_wanted("a command is not committed", within, |trial| trial.is_answered(request, is_done))
     }
 
+    /// Commands are committed, one after the other, more than may wait at once.
+    fn commits_many(&mut self, leader: usize) -> Result<(), Violation> {
+        (0..COMMANDS).try_for_each(|_| self.commits(leader, self.answer()))
+    }
+
     /// Commands are committed and reads answered, everywhere, at once.
     fn serves(&mut self) -> Result<(), Violation> {
         let leader = self.comes_to_rest(REST)?;
-        for _ in 0..COMMANDS {
-            self.commits(leader, self.answer())?;
-        }
+        self.commits_many(leader)?;
         self.comes_to_rest(ANSWER)?;
         let membership = self.members[leader].raft.membership().clone();
         for member in 0..self.members.len() {
-            let it = self.members[member].member();
-            if self.members[member].is_down || !membership.contains(it) || membership.is_witness(it.id) {
+            if !self.is_in(member, &membership) || membership.is_witness(id(member)) {
                 continue;
             }
             let request = self.asks(member, |request| Event::Read(Read { request, via: ReadVia::Quorum }))?;
@@ -198,7 +207,8 @@ impl Trial {
         self.comes_to_rest(REST).map(drop)
     }
 
-    /// It leads on if its successor is cut off, and hands over to one that is there.
+    /// It leads on if its successor is cut off, which then has much to catch up with, and hands over to one
+    /// that is there.
     fn hands_over(&mut self) -> Result<(), Violation> {
         let leader = self.comes_to_rest(REST)?;
         let Some(&successor) = self.successors(leader).first() else { return Ok(()) };
@@ -207,7 +217,7 @@ impl Trial {
             self.members[successor].side = Side::CutOff;
             self.asks(leader, |request| Event::Transfer(Transfer { request, to: Some(id(successor)) }))?;
             self.until(STEPS_DOWN, |_| false)?;
-            self.commits(leader, self.answer())?;
+            self.commits_many(leader)?;
             self.connect();
             self.comes_to_rest(REST)?;
         }
@@ -231,23 +241,30 @@ impl Trial {
         self.say(&format!("the disk of {} is full", id(full)));
         self.step(full, Event::DiskFull(true))?;
         self.until(HEARTBEAT.times(3), |_| false)?;
+        if successors.len() > 1 {
+            self.makes_way_without_space(leader, full)?;
+        }
+        let leader = self.leader().unwrap_or(leader);
         self.commits(leader, self.answer())?;
         self.asks(leader, |request| Event::Transfer(Transfer { request, to: Some(id(full)) }))?;
         self.until(ELECTION.times(3), |_| false)?;
-        if successors.len() > 1 {
-            self.say(&format!("and that of its leader {}", id(leader)));
-            self.step(leader, Event::DiskFull(true))?;
-            let is_led = |trial: &Self| trial.leader().is_some_and(|now| now != leader);
-            self.is_wanted("a leader whose disk is full leads on", STEPS_DOWN, is_led)?;
-            if self.leader() == Some(full) {
-                let what = "a leader whose disk is full has handed over to another such member";
-                return Err(Violation::new("Paused Flow", what.to_owned()));
-            }
-            self.step(leader, Event::DiskFull(false))?;
-        }
         self.say(&format!("there is space on the disk of {} again", id(full)));
         self.step(full, Event::DiskFull(false))?;
         self.comes_to_rest(STEPS_DOWN).map(drop)
+    }
+
+    /// A leader whose disk is full hands over to a member with space, and not to one that has none either.
+    fn makes_way_without_space(&mut self, leader: usize, full: usize) -> Result<(), Violation> {
+        self.say(&format!("and that of its leader {}", id(leader)));
+        self.step(leader, Event::DiskFull(true))?;
+        let is_led = |trial: &Self| trial.leader().is_some_and(|now| now != leader);
+        self.is_wanted("a leader whose disk is full leads on", STEPS_DOWN, is_led)?;
+        if self.leader() == Some(full) {
+            let what = "a leader whose disk is full has handed over to another such member";
+            return Err(Violation::new("Paused Flow", what.to_owned()));
+        }
+        self.step(leader, Event::DiskFull(false))?;
+        self.until(HEARTBEAT.times(3), |_| false).map(drop)
     }
 
     /// A leader that is cut off, with all learners, steps down. The others elect another, who leads on when

@@ -76,7 +76,10 @@ impl Judge {
 
 /// Contract: entries that are to be applied are in memory, for the host to read.
 fn has_what_is_applied(step: &Observation<'_>, log: &Log) -> Result<(), Violation> {
-    let mut applied = step.before.applied;
+    let mut applied = match *step.event {
+        Event::Applied(through) => through,
+        _ => step.before.applied,
+    };
     for action in step.actions {
         match action {
             Action::Restore(snapshot) => applied = snapshot.last.index,

@@ -63,7 +63,7 @@ fn options(as_before: &Options) -> Options {
         retained_entries: as_before.retained_entries,
         retained_bytes: as_before.retained_bytes,
         max_append_bytes: 128,
-        max_in_flight_messages: 8,
+        max_in_flight_messages: 32,
         max_in_flight_bytes: WAITING,
         max_uncommitted_bytes: WAITING,
         max_cached_bytes: WAITING,
@@ -286,6 +286,9 @@ impl Trial {
             Action::Respond { request, outcome } => {
                 it.open.remove(&request);
                 self.answers.insert(request, outcome);
+                if !matches!(outcome, Outcome::Committed(_) | Outcome::Ready { .. }) {
+                    self.say(&format!("member {} answers: {outcome}", id(member)));
+                }
             }
             // The judge has seen that it may.
             Action::Halt(_) => it.is_down = true,
