@@ -10,7 +10,8 @@
 //! time, without a bound ([`Bounds::copied`] sets one). Time is left out
 //! ([`Raft::forget_time`](kontiki_core::raft::Raft::forget_time)): every timeout may happen at any time. That
 //! is more than any clock allows, and rules out what rests on clocks: check-quorum and leases are off. With
-//! [`Bounds::ticks`] time goes on instead, leases are on, and clocks differ by as much as they may.
+//! [`Bounds::ticks`] time goes on instead, leases are on, and clocks differ by as much as they may; with
+//! [`Bounds::trial_every`] time goes on from some states, and the group must serve in time.
 //!
 //! ```
 //! use kontiki_sim::explore::{Bounds, Exploration};

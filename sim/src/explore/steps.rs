@@ -444,6 +444,9 @@ mod tests {
             told.and_then(|()| did.host.has_written_all()).map_err(|violation| violation.property)
         };
         assert_eq!(done(&actions), Ok(()));
+        let reported = |action: Action| start().does(action, &bounds).expect("it may");
+        assert_eq!(reported(actions[0].clone()), None, "its kernel goes on without");
+        assert_eq!(reported(Action::Apply { through: Index::ZERO }), None);
         assert_eq!(done(&[]), Err("Contract"), "a write is left for later");
         actions.reverse();
         assert_eq!(done(&actions), Err("Contract"), "the vote leaves first");

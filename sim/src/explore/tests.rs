@@ -835,6 +835,8 @@ fn members_that_begin_alike_can_be_renamed() {
     assert_eq!(renamings(Bounds { members: 5, voters: 3, learners: 2, witness: true, ..three }), 4);
     assert_eq!(renamings(Bounds { members: 4, changes: 1, swap: true, ..three }), 2);
     assert_eq!(renamings(Bounds { transfers: 1, ..three }), 1);
+    assert_eq!(renamings(Bounds { wipes: 1, ..three }), 6);
+    assert_eq!(renamings(Bounds { wipes: 1, changes: 1, ..three }), 1, "a leader that leaves bids by names");
     let symmetry = Symmetry::within(&three);
     for (one, other) in (0..6).flat_map(|one| (0..6).map(move |other| (one, other))) {
         let both = symmetry.renamings()[symmetry.composed(one, other)];

@@ -3,7 +3,10 @@
 use super::super::bounds::id;
 use super::super::violation::Violation;
 use super::{CATCH_UP, ELECTION, HEARTBEAT, MESSAGE, PAYLOAD, Side, Trial, WAITING, WRITE, millis, payload};
-use kontiki_core::action::Outcome;
+use crate::check::Check;
+use crate::check::one_change_at_a_time::OneChangeAtATime;
+use crate::check::paused_flow::PausedFlow;
+use kontiki_core::action::{Outcome, Refusal};
 use kontiki_core::event::{Event, Proposal, Read, ReadVia, Reconfigure, Transfer};
 use kontiki_core::membership::{Change, Membership};
 use kontiki_core::time::Nanos;
@@ -69,7 +72,7 @@ impl Trial {
         }
     }
 
-    /// The leader, where all members are as it is, and it knows, and all requests are answered.
+    /// The leader, where all members are as it is, and it knows.
     fn leader_at_rest(&self) -> Option<usize> {
         let leader = self.leader()?;
         let membership = self.members[leader].raft.membership();
@@ -92,13 +95,20 @@ impl Trial {
         // A witness has nothing to apply.
         let has_applied = it.applied == is.committed || raft.membership().is_witness(is.id);
         let knows_all = (is.leader, is.last, is.committed) == (Some(leads.id), leads.last, leads.last.index);
-        knows_all && matched == leads.last.index && has_applied && it.open.is_empty() && it.writes.is_empty()
+        knows_all && matched == leads.last.index && has_applied && it.writes.is_empty()
     }
 
+    /// The group is at rest, and has answered all that it was asked.
     fn comes_to_rest(&mut self, within: Nanos) -> Result<usize, Violation> {
-        let what = "no leader brings all members to where it is, and answers all requests,";
-        self.is_wanted(what, within, |trial| trial.leader_at_rest().is_some())?;
-        Ok(self.leader_at_rest().expect("it was just there"))
+        let has_answered = |trial: &Self| trial.members.iter().all(|it| it.is_down || it.open.is_empty());
+        if self.until(within, |trial| trial.leader_at_rest().is_some() && has_answered(trial))? {
+            return Ok(self.leader_at_rest().expect("it was just there"));
+        }
+        if self.leader_at_rest().is_some() {
+            let unanswered = self.fails("the group is at rest, and has not answered all requests", within);
+            return Err(Violation { property: "Contract", ..unanswered });
+        }
+        Err(self.fails("no leader brings all members to where it is", within))
     }
 
     /// The other voters that may lead.
@@ -241,27 +251,41 @@ impl Trial {
         self.say(&format!("the disk of {} is full", id(full)));
         self.step(full, Event::DiskFull(true))?;
         self.until(HEARTBEAT.times(3), |_| false)?;
-        if successors.len() > 1 {
-            self.makes_way_without_space(leader, full)?;
+        if let Some(&other) = successors.get(1) {
+            self.makes_way_without_space(leader, (full, other))?;
         }
         let leader = self.leader().unwrap_or(leader);
         self.commits(leader, self.answer())?;
-        self.asks(leader, |request| Event::Transfer(Transfer { request, to: Some(id(full)) }))?;
+        let transfer = |request| Event::Transfer(Transfer { request, to: Some(id(full)) });
+        let transfer = self.asks(leader, transfer)?;
+        if !self.is_answered(transfer, |outcome| *outcome == Outcome::Refused(Refusal::MemberFull(id(full))))
+        {
+            let detail = format!("{} takes a transfer to {}, whose disk is full", id(leader), id(full));
+            return Err(Violation::new(PausedFlow::NAME, detail));
+        }
         self.until(ELECTION.times(3), |_| false)?;
         self.say(&format!("there is space on the disk of {} again", id(full)));
         self.step(full, Event::DiskFull(false))?;
         self.comes_to_rest(STEPS_DOWN).map(drop)
     }
 
-    /// A leader whose disk is full hands over to a member with space, and not to one that has none either.
-    fn makes_way_without_space(&mut self, leader: usize, full: usize) -> Result<(), Violation> {
-        self.say(&format!("and that of its leader {}", id(leader)));
+    /// A leader whose disk is full hands over to another member when that is heard again, and never to one
+    /// that has no space either.
+    fn makes_way_without_space(
+        &mut self,
+        leader: usize,
+        (full, other): (usize, usize),
+    ) -> Result<(), Violation> {
+        self.say(&format!("and that of its leader {}, while {} is cut off", id(leader), id(other)));
+        self.members[other].side = Side::CutOff;
         self.step(leader, Event::DiskFull(true))?;
+        self.until(STEPS_DOWN, |_| false)?;
+        self.connect();
         let is_led = |trial: &Self| trial.leader().is_some_and(|now| now != leader);
         self.is_wanted("a leader whose disk is full leads on", STEPS_DOWN, is_led)?;
         if self.leader() == Some(full) {
             let what = "a leader whose disk is full has handed over to another such member";
-            return Err(Violation::new("Paused Flow", what.to_owned()));
+            return Err(Violation::new(PausedFlow::NAME, what.to_owned()));
         }
         self.step(leader, Event::DiskFull(false))?;
         self.until(HEARTBEAT.times(3), |_| false).map(drop)
@@ -383,11 +407,11 @@ impl Trial {
         self.commits(leader, self.answer())?;
         let given_up = Outcome::NotCaughtUp(id(newcomer));
         let is_given_up = |trial: &Self| trial.is_answered(wanted, |outcome| *outcome == given_up);
-        self.is_wanted(
-            "a newcomer that is cut off is waited for",
-            self.answer() + CATCH_UP.into(),
-            is_given_up,
-        )?;
+        let within = self.answer() + CATCH_UP.into();
+        if !self.until(within, is_given_up)? {
+            let late = self.fails("a newcomer that is cut off is waited for", within);
+            return Err(Violation { property: "Change Deadline", ..late });
+        }
         self.members[newcomer].side = Side::Group;
         self.comes_to_rest(REST)?;
         self.stays_a_learner(newcomer)?;
@@ -402,7 +426,7 @@ impl Trial {
         match self.until(ELECTION, votes)? {
             true => {
                 let what = "a newcomer votes whose change was cancelled or given up";
-                Err(Violation::new("Liveness", what.to_owned()))
+                Err(Violation::new("Contract", what.to_owned()))
             }
             false => Ok(()),
         }
@@ -428,7 +452,7 @@ impl Trial {
             });
             if !has_voter {
                 let what = "a voter that is to learn is no member any more";
-                return Err(Violation::new("Liveness", what.to_owned()));
+                return Err(Violation::new(OneChangeAtATime::NAME, what.to_owned()));
             }
         }
         self.members[newcomer].side = Side::Alone;

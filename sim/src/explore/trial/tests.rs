@@ -73,6 +73,13 @@ fn a_group_that_stands_still_does_not_stand_its_trial() {
     let is_wanted = |every: NonZeroU32| every.get() == 1;
     assert_eq!(half_deaf(&steps).goes_on(&steps, is_wanted).unwrap_err(), ended);
     assert_eq!(half_deaf(&steps).goes_on(&steps, |_| false), Ok(()), "not each state is tried");
+    let lossy = Bounds { losses: 1, crashes: 0, proposals: 0, copied: Some(0), elections: 1, ..PAIR };
+    let found = explored(tried(lossy), 64).found().cloned().unwrap();
+    let lost = Schedule { bounds: tried(lossy), path: found.path };
+    let (told, violation) = replay(&lost).unwrap();
+    assert_eq!(violation, Some(found.violation));
+    let of_the_trial: Vec<_> = told.iter().skip(lost.path.len()).collect();
+    assert!(of_the_trial.len() > 1 && of_the_trial.iter().all(|line| line.contains(" ms: ")), "{told:?}");
     let calm = Schedule { bounds: tried(PAIR), path: Vec::new() };
     assert_eq!(replay(&calm).unwrap(), (Vec::new(), None));
 }
