@@ -409,7 +409,7 @@ fn a_member_that_was_wiped_begins_anew() {
 
 /// A group with a witness or a learner, of which a member loses an entry or its disk, holds all properties;
 /// and with three voters, one that has lost an entry is no end.
-/// A wiped member is removed, and added again as the one that it is now.
+/// A wiped member is removed, and added again in its new incarnation.
 #[test]
 fn a_member_that_was_wiped_may_come_back() {
     let bounds = Bounds { wipes: 1, changes: 2, led: true, crashes: 0, ..PAIR };

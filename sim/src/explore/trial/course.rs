@@ -121,7 +121,7 @@ impl Trial {
         (0..self.members.len()).filter(may_lead).collect()
     }
 
-    /// Whether the voters but this one are a majority, of whom one may lead.
+    /// Whether the voters without this one are a majority, and one of them may lead.
     fn can_do_without(&self, voter: usize) -> bool {
         let Some(leader) = self.leader() else { return false };
         let membership = self.members[leader].raft.membership();
@@ -135,7 +135,7 @@ impl Trial {
         let (leader, while_at_rest) = (self.comes_to_rest(REST)?, ELECTION.times(5));
         let (term, sent) = (self.status(leader).term, self.sent());
         if self.until(while_at_rest, |trial| !trial.leads(leader) || trial.status(leader).term > term)? {
-            let what = "a leader whom all members hear does not lead on, though nothing befalls them,";
+            let what = "a leader that all members hear does not lead on, though nothing befalls them,";
             return Err(self.fails(what, while_at_rest));
         }
         let heartbeats = while_at_rest.get() / HEARTBEAT.get() + 2;
